@@ -1,0 +1,51 @@
+"""Time. Leases, `run_at` and deadlines are compared on the database's clock only, as seconds since the epoch.
+
+`db_now()` is an SQL expression for that clock; on SQLite it calls `nightshift_now()`, a function the engine registers
+on every connection (SQLite's clock *is* the host's), which tests may shift with `FakeClock`.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Float
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class db_now(FunctionElement[float]):  # noqa: N801 - an SQL function
+    """The database's clock: seconds since 1970-01-01 UTC, sub-millisecond resolution, moving within a transaction."""
+
+    type = Float(53)
+    inherit_cache = True
+    name = "db_now"
+
+
+@compiles(db_now, "sqlite")
+def _sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+    return "nightshift_now()"
+
+
+@compiles(db_now, "postgresql")
+def _postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+class _Clock:
+    offset: float = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.offset
+
+
+#: What SQLite's `nightshift_now()` reads. Tests set `offset` (seconds); nothing else does.
+sqlite_clock = _Clock()
+
+
+def iso(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds, as the API shows times."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,34 @@
+"""Data sets in SQL: a name, and versions by content hash. The bytes lie in `<storage>/datasets/<version>/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, Float, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+class Dataset(SQLModel, table=True):
+    """A name that users give. Shared by all keys of an installation."""
+
+    __tablename__ = "datasets"
+
+    name: str = Field(primary_key=True, max_length=100)
+    kind: str = Field(max_length=16)  # image | text
+    builtin: bool = False
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class DatasetVersion(SQLModel, table=True):
+    """Complete, immutable content. `version` counts 1, 2, … per name; `sha256` names its folder."""
+
+    __tablename__ = "dataset_versions"
+    __table_args__ = (UniqueConstraint("name", "sha256"),)
+
+    name: str = Field(primary_key=True, foreign_key="datasets.name", max_length=100, ondelete="CASCADE")
+    version: int = Field(primary_key=True)
+    sha256: str = Field(max_length=64)
+    size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    #: Shapes, dtype, classes, counts per split, class histogram.
+    summary: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -1,0 +1,41 @@
+"""Who works here: workers with their devices, and the API keys that may ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, Float
+from sqlmodel import Field, SQLModel
+
+
+class Worker(SQLModel, table=True):
+    """One Celery worker pinned to one device. Online while `heartbeat_at` is younger than a lease."""
+
+    __tablename__ = "workers"
+
+    name: str = Field(primary_key=True, max_length=200)  # gpu0@host, cpu0@host
+    host: str = Field(max_length=200)
+    pid: int
+    device: str = Field(max_length=8)  # cpu | gpu
+    device_name: str = Field(max_length=200)
+    device_uuid: str | None = Field(default=None, max_length=100)
+    memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    frameworks: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    state: str = Field(default="online", max_length=16)  # online | draining | offline
+    job_id: str | None = Field(default=None, max_length=32)
+    started_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class ApiKey(SQLModel, table=True):
+    """A key is shown once and stored as SHA-256 of its 256 random bits. Jobs belong to `owner_id`, so keys can rotate."""
+
+    __tablename__ = "api_keys"
+
+    id: str = Field(primary_key=True, max_length=32)
+    owner_id: str = Field(max_length=64)
+    name: str = Field(max_length=200)
+    sha256: str = Field(max_length=64, unique=True)
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    revoked_at: float | None = Field(default=None, sa_column=Column(Float(53)))

@@ -1,0 +1,169 @@
+"""The tables that are the truth about jobs: Job, Attempt, JobEvent, JobLog, Metric, Checkpoint, Artifact.
+
+Times are seconds since the Unix epoch (UTC) as double precision, always read from the database's clock
+(`shared.clock.db_now`), so that leases compare on one clock whatever the hosts' clocks say.
+
+Everything a job emits carries a per-job sequence number `seq`, drawn from `Job.event_seq` by the UPDATE that takes the
+row lock. Within a job, sequence order is therefore commit order, and an event stream resumes at a number without gaps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Float, Index, Integer, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+
+class Job(SQLModel, table=True):
+    """One accepted job. `state` is written by `transitions.py` only."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "idempotency_key"),
+        CheckConstraint("fence >= 0"),
+        CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
+        Index("ix_jobs_claim", "state", "device", "run_at"),
+        Index("ix_jobs_newest", "owner_id", "created_at", "id"),
+        Index("ix_jobs_lease", "lease_until", sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'")),
+    )
+
+    id: str = Field(primary_key=True, max_length=32)
+    owner_id: str = Field(max_length=64)  # the owner of the key that submitted it
+    idempotency_key: str | None = Field(default=None, max_length=255)
+    body_hash: str | None = Field(default=None, max_length=64)
+
+    kind: str = Field(max_length=16)
+    name: str | None = Field(default=None, max_length=200)
+    family: str | None = Field(default=None, max_length=16)
+    framework: str | None = Field(default=None, max_length=16)
+    dataset: str | None = Field(default=None, max_length=200)
+    device: str = Field(max_length=8)  # auto | cpu | gpu
+    tags: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    spec: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    #: Facts fixed at submission or first claim, e.g. the data set version (content hash) the job keeps.
+    pinned: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+    state: str = Field(max_length=16)
+    fence: int = 0  # number of the present attempt; 0 before the first
+    worker: str | None = Field(default=None, max_length=200)  # who holds the lease
+    lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
+    priority: int = 5
+    run_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    deadline_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    timeout_seconds: float | None = Field(default=None, sa_column=Column(Float(53)))
+    stop_requested: str | None = Field(default=None, max_length=16)
+    lost_streak: int = 0  # crashes in a row without a new checkpoint
+    retries: int = 0  # retryable failures charged so far
+    max_retries: int = 2
+    checkpoint_id: str | None = Field(default=None, max_length=32)
+    after: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+    progress: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    progress_seq: int = 0
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    event_seq: int = 0
+
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    started_at: float | None = Field(default=None, sa_column=Column(Float(53)))  # first claim
+    finished_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+
+
+class Attempt(SQLModel, table=True):
+    """One claim of a job: `(job_id, fence)`. `outcome` is null while it runs."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (Index("ix_attempts_task", "celery_task_id"),)
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    fence: int = Field(primary_key=True)
+    worker: str = Field(max_length=200)
+    device: str | None = Field(default=None, max_length=100)
+    celery_task_id: str | None = Field(default=None, max_length=64)
+    started_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    ended_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    outcome: str | None = Field(default=None, max_length=16)
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    exit_code: int | None = None
+    signal: int | None = None
+    peak_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    peak_device_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    resumed_from: str | None = Field(default=None, max_length=32)  # checkpoint id
+    resumed_step: int | None = None
+
+
+class JobEvent(SQLModel, table=True):
+    """What happened to a job, in order: `state`, `checkpoint`, `artifact`, `stop_requested`, `attempt`."""
+
+    __tablename__ = "job_events"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    seq: int = Field(primary_key=True)
+    type: str = Field(max_length=24)
+    at: float = Field(sa_column=Column(Float(53), nullable=False))
+    fence: int = 0
+    data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class JobLog(SQLModel, table=True):
+    """One line a runner logged or printed."""
+
+    __tablename__ = "job_logs"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    seq: int = Field(primary_key=True)
+    at: float = Field(sa_column=Column(Float(53), nullable=False))
+    fence: int
+    level: str = Field(max_length=16)  # debug | info | warning | error | stdout | stderr
+    message: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class Metric(SQLModel, table=True):
+    """One measured value: exactly one row per (job, name, step), whatever happened in between."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (Index("ix_metrics_seq", "job_id", "seq"),)
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    name: str = Field(primary_key=True, max_length=64)
+    step: int = Field(primary_key=True, sa_type=Integer)
+    epoch: int
+    value: float = Field(sa_column=Column(Float(53), nullable=False))
+    at: float = Field(sa_column=Column(Float(53), nullable=False))
+    fence: int
+    seq: int
+
+
+class Checkpoint(SQLModel, table=True):
+    """A complete, hashed checkpoint on disk. The row is written only after the file is renamed into place."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (Index("ix_checkpoints_job", "job_id", "step"),)
+
+    id: str = Field(primary_key=True, max_length=32)
+    job_id: str = Field(foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    fence: int
+    step: int
+    epoch: int
+    path: str = Field(max_length=300)  # relative to the data folder
+    sha256: str = Field(max_length=64)
+    size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    is_best: bool = False
+    state: str = Field(default="ready", max_length=16)  # ready | quarantined | deleted
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class Artifact(SQLModel, table=True):
+    """A complete, hashed file a job leaves behind; `path` is the name users see."""
+
+    __tablename__ = "artifacts"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    path: str = Field(primary_key=True, max_length=200)
+    fence: int
+    stored_as: str = Field(max_length=300)  # relative to the storage root; carries the fence, so attempts never overwrite
+    sha256: str = Field(max_length=64)
+    size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    media_type: str = Field(max_length=100)
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))

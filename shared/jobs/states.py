@@ -1,0 +1,95 @@
+"""The states of a job, how an attempt can end, what can be asked of a running job, and the legal moves.
+
+              submit                       submit (after: …)
+                │                               │
+                ▼        dependencies done      ▼
+        ┌──▶ QUEUED ◀────────────────────── WAITING ───────┐
+        │       │ claim (fence + 1, lease)      │ cancel   │ a dependency failed
+        │       ▼                               ▼          ▼
+        ├── RUNNING ──succeed──▶ SUCCEEDED   CANCELLED   FAILED
+        │     │ │ └────fail / rescue (poison) / deadline──▶ FAILED
+        │     │ └──────cancel seen──────────▶ CANCELLED
+        │     │ pause seen
+        │     ▼
+        └── PAUSED ────cancel──▶ CANCELLED          (QUEUED ⇄ PAUSED by pause / resume at once)
+      resume
+    RUNNING ──▶ QUEUED also by: retryable failure with retries left, rescue of an expired lease, release (drain, preempt)
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    #: For other jobs. The dispatcher moves it to QUEUED when all of `after` succeeded, to FAILED when one did not.
+    WAITING = "waiting"
+    #: For a worker, from `run_at` on. A claim moves it out; so do cancel and pause, at once.
+    QUEUED = "queued"
+    #: An attempt holds the lease. The attempt moves it out; after a crash the rescuer does, when the lease has expired.
+    RUNNING = "running"
+    #: By request, progress kept. Only resume and cancel move it out.
+    PAUSED = "paused"
+    #: Final: the result is written.
+    SUCCEEDED = "succeeded"
+    #: Final: `error` says why.
+    FAILED = "failed"
+    #: Final: nothing of it is committed any more.
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+#: source state -> states a transition may move it to. A test walks it against transitions.py.
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED, JobState.FAILED}),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.QUEUED}
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class StopRequest(StrEnum):
+    """What a running job can be asked to do; a column, not a state. The runner hears it at the next step boundary."""
+
+    #: Stop, keep nothing more. Durable at 202.
+    CANCEL = "cancel"
+    #: Stop now and keep the best model as the result.
+    FINISH = "finish"
+    #: Checkpoint, give the device back, wait for resume.
+    PAUSE = "pause"
+    #: Checkpoint and go back to the queue: a more urgent job needs the device. Nothing is charged.
+    PREEMPT = "preempt"
+    #: Checkpoint and go back to the queue: the worker is shutting down. Nothing is charged.
+    DRAIN = "drain"
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended; null while it runs. Each is counted apart."""
+
+    SUCCEEDED = "succeeded"
+    JOB_ERROR = "job_error"  # the runner reported a typed error
+    OUT_OF_MEMORY = "out_of_memory"  # host or device memory
+    CRASHED = "crashed"  # the runner died by a signal or exited without a result
+    STALLED = "stalled"  # no progress for longer than the watchdog allows
+    TIMED_OUT = "timed_out"  # timeout_seconds
+    PREEMPTED = "preempted"
+    DRAINED = "drained"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    LOST = "lost"  # the lease expired: worker gone, frozen or cut off
+
+
+#: Endings without checkpoint progress that count towards the poison limit (three in a row end the job).
+CRASH_OUTCOMES = frozenset(
+    {AttemptOutcome.CRASHED, AttemptOutcome.OUT_OF_MEMORY, AttemptOutcome.LOST, AttemptOutcome.STALLED}
+)

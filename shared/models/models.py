@@ -1,0 +1,33 @@
+"""The model registry in SQL: versions made by `register_as`, and aliases that point at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, Float
+from sqlmodel import Field, SQLModel
+
+
+class ModelVersion(SQLModel, table=True):
+    __tablename__ = "model_versions"
+
+    name: str = Field(primary_key=True, max_length=100)
+    version: int = Field(primary_key=True)
+    job_id: str = Field(max_length=32, index=True)
+    family: str = Field(max_length=16)
+    framework: str = Field(max_length=16)
+    dataset: str | None = Field(default=None, max_length=200)  # name@version
+    parent: str | None = Field(default=None, max_length=200)  # model_ref it was fine-tuned from
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class ModelAlias(SQLModel, table=True):
+    """`champion` and any other. The first version of a name becomes its champion."""
+
+    __tablename__ = "model_aliases"
+
+    name: str = Field(primary_key=True, max_length=100)
+    alias: str = Field(primary_key=True, max_length=100)
+    version: int
+    updated_at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -1,0 +1,64 @@
+"""What every spec has in common: strict fields, unknown ones refused with the nearest known name, safe strings."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Framework = Literal["torch", "tensorflow"]
+FamilyName = Literal["cnn", "gru_lm", "gan"]
+
+
+class Spec(BaseModel):
+    """Strict: no coercion (`"1"` is not an int), no NaN or infinity, no unknown field."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _printable(value: str) -> str:
+    for char in value:
+        if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
+            raise ValueError(f"must not contain control, format or unassigned characters (found U+{ord(char):04X})")
+    return value
+
+
+def _trimmed(value: str) -> str:
+    if value != value.strip():
+        raise ValueError("must not begin or end with white space")
+    return value
+
+
+#: Text a person reads: one line, printable, at most 200 characters.
+Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_trimmed)]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value) or ".." in value:
+        raise ValueError("use letters, digits, '.', '_' and '-' (at most 100, beginning with a letter or digit)")
+    return value
+
+
+#: The name of a data set, model, schedule: safe in a URL and on a terminal. Never used as a file name.
+Name = Annotated[str, AfterValidator(_name)]
+
+_MODEL_REF = re.compile(r"(job:[0-9a-f]{4,32})|([A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._-]{0,99})?)")
+
+
+def _model_ref(value: str) -> str:
+    if not _MODEL_REF.fullmatch(value):
+        raise ValueError("a model_ref is 'name', 'name@3', 'name@alias' or 'job:<id>'")
+    return value
+
+
+ModelRef = Annotated[str, AfterValidator(_model_ref)]
+
+#: Sizes of layers: positive and small enough that one layer cannot exhaust a machine.
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]

@@ -1,0 +1,81 @@
+"""Convolutional classifiers. A preset is a full model; any field given beside it overrides that field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from shared.specs.base import Framework, Probability, Spec, Width
+
+ConvNorm = Literal["none", "batch", "layer"]
+
+
+class CnnModel(Spec):
+    """input -> [conv (valid) -> norm -> relu -> pool?] x n -> flatten -> [dense -> relu -> dropout] x m -> output.
+
+    `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit).
+    """
+
+    family: Literal["cnn"] = "cnn"
+    framework: Framework = "torch"
+    preset: str = "mnist-3conv"
+    image_size: Annotated[tuple[Annotated[int, Field(ge=4, le=1024)], Annotated[int, Field(ge=4, le=1024)]], Field(description="Height, width (pixels); images are resized to it.", strict=False)]
+    image_channels: Literal[1, 3]
+    filters: Annotated[list[Width], Field(min_length=1, max_length=32, description="Filters of each convolution.")]
+    kernel_size: Annotated[int, Field(ge=1, le=31)]
+    pool: Annotated[list[bool], Field(description="Whether a 2x2 max-pool follows each convolution.")]
+    normalization: ConvNorm
+    dense: Annotated[list[Width], Field(max_length=16, description="Units of each hidden dense layer.")]
+    dropout: Probability
+    output: Literal["softmax", "sigmoid"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        name = data.get("preset", "mnist-3conv")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise ValueError(f"unknown preset; cnn has {', '.join(PRESETS)}")
+        return {**PRESETS[name], **data, "preset": name}
+
+    @model_validator(mode="after")
+    def _buildable(self) -> CnnModel:
+        if len(self.pool) != len(self.filters):
+            raise ValueError("pool needs one entry per entry of filters")
+        self.feature_map()
+        return self
+
+    def feature_map(self) -> tuple[int, int, int]:
+        """(height, width, filters) after the last convolution; raises ValueError when the image is too small."""
+        height, width = self.image_size
+        for pooled in self.pool:
+            height, width = height - self.kernel_size + 1, width - self.kernel_size + 1
+            if pooled:
+                height, width = height // 2, width // 2
+            if height < 1 or width < 1:
+                raise ValueError("image_size is too small for this many convolutions and pools")
+        return height, width, self.filters[-1]
+
+
+def _preset(size: int, channels: int, filters: list[int], pool: list[bool], dense: list[int], output: str = "softmax") -> dict[str, Any]:
+    return {
+        "image_size": (size, size), "image_channels": channels, "filters": filters, "kernel_size": 3, "pool": pool,
+        "normalization": "none", "dense": dense, "dropout": 0.0, "output": output,
+    }  # fmt: skip
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mnist-3conv": _preset(28, 1, [32, 64, 64], [True, True, False], [64]),
+    "mnist-2conv": _preset(28, 1, [32, 64], [True, True], [128]),
+    "mnist-1conv": _preset(28, 1, [32], [True], [128]),
+    "mnist-1conv-linear": _preset(28, 1, [32], [True], []),
+    "cats-vs-dogs": _preset(224, 3, [32, 64, 128], [True, True, True], [128], output="sigmoid"),
+}
+
+#: Training defaults a preset brings along (`batch_size`, `validation_split`) where the user says nothing.
+TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
+    "mnist-1conv-linear": {"batch_size": 128},
+    "cats-vs-dogs": {"validation_split": 0.2},
+}

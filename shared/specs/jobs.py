@@ -1,0 +1,87 @@
+"""The job specs a user may submit, told apart by `kind`. Parsing fills presets and defaults in, so that a stored spec
+is complete: the job runs the same after a preset changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from shared.specs.base import Count, Framework, Label, ModelRef, Name, Seconds, Spec, Width
+from shared.specs.cnn import TRAINING_DEFAULTS as CNN_TRAINING_DEFAULTS
+from shared.specs.cnn import CnnModel
+from shared.specs.training import CheckpointPolicy, Resources, Training
+
+#: Grows to a union told apart by `family` when gru_lm and gan are built.
+Model = CnnModel
+
+_TRAINING_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {"cnn": CNN_TRAINING_DEFAULTS}
+
+
+class JobBase(Spec):
+    name: Label | None = None
+    dataset: Name
+    checkpoint: CheckpointPolicy = CheckpointPolicy()
+    resources: Resources = Resources()
+    priority: Annotated[int, Field(ge=0, le=9, description="Higher runs first; waiting raises it slowly.")] = 5
+    run_at: Annotated[str, Field(max_length=40, description="RFC 3339 time before which it does not start.")] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+    timeout_seconds: Seconds | None = None
+    after: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]], Field(max_length=100)] = []
+    tags: Annotated[dict[Label, Label], Field(max_length=50)] = {}
+
+
+class TrainJob(JobBase):
+    kind: Literal["train"]
+    model: Model
+    training: Training = Training()
+    register_as: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_training(cls, data: Any) -> Any:
+        model = data.get("model") if isinstance(data, dict) else None
+        training = data.get("training", {}) if isinstance(data, dict) else None
+        if not isinstance(model, dict) or not isinstance(training, dict):
+            return data
+        by_preset = _TRAINING_DEFAULTS.get(str(model.get("family", "cnn")), {})
+        return {**data, "training": {**by_preset.get(str(model.get("preset")), {}), **training}}
+
+
+class FinetuneJob(JobBase):
+    kind: Literal["finetune"]
+    model_ref: ModelRef
+    framework: Framework = "torch"
+    freeze: Literal["none", "features"] = "none"
+    training: Training = Training()
+    register_as: Name | None = None
+
+
+class Inference(Spec):
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
+    framework: Framework = "torch"
+    output: Literal["parquet", "jsonl"] = "parquet"
+    task: Literal["predict", "score", "generate"] = "predict"
+    prompts: Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(max_length=10_000)] = []
+    max_new_tokens: Width = 100
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    top_k: Count | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    count: Count = 64
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+
+class BatchInferJob(JobBase):
+    kind: Literal["batch_infer"]
+    model_ref: ModelRef
+    inference: Inference = Inference()
+
+
+class EvaluateJob(JobBase):
+    kind: Literal["evaluate"]
+    model_ref: ModelRef
+    framework: Framework = "torch"
+
+
+JobSpec = Annotated[TrainJob | FinetuneJob | BatchInferJob | EvaluateJob, Field(discriminator="kind")]
+job_spec_adapter: TypeAdapter[TrainJob | FinetuneJob | BatchInferJob | EvaluateJob] = TypeAdapter(JobSpec)

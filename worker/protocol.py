@@ -1,0 +1,169 @@
+"""What supervisor and runner say to each other: JSON frames, one per line, over a socket pair.
+
+    supervisor -> runner      Assignment (once, first), Stop (at most a few)
+    runner -> supervisor      Started, Progress, Metrics, CheckpointSaved, ArtifactSaved, Log, Result, Failed
+
+The runner speaks no SQL: paths in frames are relative to the folders named in the Assignment. Exactly one of Result,
+Stopped or Failed is the last frame of a runner that ends by itself; a pipe that ends without one means it died.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+#: A longer line is a protocol error: the runner is killed, the attempt ends `crashed`. (bytes)
+MAX_FRAME_BYTES = 4_000_000
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# -- supervisor -> runner -------------------------------------------------------------------------
+
+
+class ResumePoint(_Frame):
+    id: str
+    path: str  # checkpoint folder, relative to `job_dir`
+    step: int
+    sha256: str
+
+
+class Assignment(_Frame):
+    type: Literal["assignment"] = "assignment"
+    job_id: str
+    fence: int
+    spec: dict[str, Any]  # a complete job spec (shared.specs.jobs)
+    job_dir: str  # absolute; checkpoints/ lies in it, other attempts' files too
+    work_dir: str  # absolute; this attempt's own: artifacts/ and scratch
+    dataset_dir: str | None = None  # absolute; the pinned version's folder
+    parent_model_dir: str | None = None  # absolute; the folder of model_ref's model.safetensors + config.json
+    #: Good checkpoints by SQL, newest first: the runner uses the first that matches its hash.
+    resume: list[ResumePoint] = []
+    device: Literal["cpu", "gpu"] = "cpu"
+    threads: int | None = None
+
+
+class Stop(_Frame):
+    type: Literal["stop"] = "stop"
+    reason: Literal["cancel", "finish", "pause", "preempt", "drain"]
+
+
+# -- runner -> supervisor -------------------------------------------------------------------------
+
+
+class Started(_Frame):
+    """The device is ready and the state is loaded; the first step comes next."""
+
+    type: Literal["started"] = "started"
+    pid: int
+    device: str  # "cpu", or the GPU's name
+    resumed_from: str | None = None  # checkpoint id
+    resumed_step: int | None = None
+    quarantined: list[str] = []  # checkpoint ids that did not match their hash
+    total_steps: int | None = None
+
+
+class Progress(_Frame):
+    type: Literal["progress"] = "progress"
+    step: int
+    total_steps: int | None = None
+    epoch: int = 0
+    percent: float | None = None
+    eta_seconds: float | None = None
+    samples_per_second: float | None = None
+    loss: float | None = None
+    phase: str = "train"  # load | train | validate | checkpoint | evaluate | figures
+    at: float  # runner's wall clock; for benchmarks and the watchdog, never for leases
+
+
+class MetricPoint(_Frame):
+    name: str
+    step: int
+    epoch: int
+    value: float
+
+
+class Metrics(_Frame):
+    type: Literal["metrics"] = "metrics"
+    points: list[MetricPoint]
+
+
+class CheckpointSaved(_Frame):
+    """The folder is renamed into place and fsynced; only now may a row be written."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    id: str
+    path: str  # relative to `job_dir`
+    step: int
+    epoch: int
+    sha256: str
+    size_bytes: int
+    is_best: bool = False
+
+
+class ArtifactSaved(_Frame):
+    """A finished file below `work_dir/artifacts/`; its row is written when the job succeeds (or at once if `now`)."""
+
+    type: Literal["artifact"] = "artifact"
+    path: str  # the name users see, relative to work_dir/artifacts
+    sha256: str
+    size_bytes: int
+    media_type: str
+
+
+class Log(_Frame):
+    type: Literal["log"] = "log"
+    level: str = "info"
+    message: str
+
+
+class Result(_Frame):
+    """The job is done (also after `finish`): metrics to show, and whether there is a model to register."""
+
+    type: Literal["result"] = "result"
+    metrics: dict[str, float]
+    model: dict[str, Any] | None = None  # {"family", "framework", "path": "model", ...}
+    step: int = 0
+    peak_device_memory_bytes: int | None = None
+
+
+class Stopped(_Frame):
+    """Left at a step boundary because of Stop(cancel | pause | preempt | drain)."""
+
+    type: Literal["stopped"] = "stopped"
+    reason: str
+    step: int = 0
+
+
+class Failed(_Frame):
+    type: Literal["error"] = "error"
+    error_type: str  # shared.errors.JobError.type
+    message: str
+    retryable: bool
+    traceback: str | None = None
+
+
+FromRunner = Annotated[
+    Started | Progress | Metrics | CheckpointSaved | ArtifactSaved | Log | Result | Stopped | Failed,
+    Field(discriminator="type"),
+]
+ToRunner = Annotated[Assignment | Stop, Field(discriminator="type")]
+
+_from_runner: TypeAdapter[Any] = TypeAdapter(FromRunner)
+_to_runner: TypeAdapter[Any] = TypeAdapter(ToRunner)
+
+
+def encode(frame: _Frame) -> bytes:
+    return frame.model_dump_json().encode() + b"\n"
+
+
+def decode_from_runner(line: bytes) -> Any:
+    """Raises pydantic.ValidationError for anything that is not a frame a runner may send."""
+    return _from_runner.validate_json(line)
+
+
+def decode_to_runner(line: bytes) -> Any:
+    return _to_runner.validate_json(line)

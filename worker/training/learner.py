@@ -1,0 +1,60 @@
+"""The learner protocol: all the loop knows about a model, in either framework.
+
+A learner owns its weights, optimizer(s), learning-rate schedule and device. Arrays cross this border as numpy
+(canonical layout); everything inside is native to the framework. A GAN keeps its two optimizers inside `train_step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LearnerState:
+    """Everything needed to go on bit for bit: arrays (weights, optimizer slots) and small JSON facts (steps, RNG keys)."""
+
+    arrays: Mapping[str, Array]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        """Give the learner its training arrays once (moved to the device when they fit); steps then name rows only."""
+        ...
+
+    def train_step(self, rows: npt.NDArray[np.int64], step: int) -> None:
+        """One optimizer step on these rows. `step` counts from 0 and keys every random draw of the step
+        (dropout, augmentation, noise). Does not wait for the device and returns nothing."""
+        ...
+
+    def read_metrics(self) -> dict[str, float]:
+        """Means since the last read (`loss`, `accuracy`, …; `learning_rate` is the present one). Waits for the device.
+        A non-finite loss must have been kept from touching the weights; it is returned as it is."""
+        ...
+
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        """Metrics without prefix (`loss`, `accuracy`) over a whole split, without touching any state."""
+        ...
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Outputs as the family defines them (cnn: probabilities, shape [n, classes], float32)."""
+        ...
+
+    def state(self) -> LearnerState:
+        """A snapshot in host memory: later steps do not change it."""
+        ...
+
+    def load_state(self, state: LearnerState) -> None: ...
+
+    def weights(self) -> dict[str, Array]:
+        """The model alone in the family's canonical layout and names, float32: what `model.safetensors` holds."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None: ...
