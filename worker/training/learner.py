@@ -58,3 +58,15 @@ class Learner(Protocol):
         ...
 
     def load_weights(self, weights: Mapping[str, Array]) -> None: ...
+
+
+@dataclass(frozen=True)
+class LearnerSetup:
+    """What a learner is built from. Each `torch_learner.py` / `tensorflow_learner.py` has `build(setup) -> Learner`."""
+
+    model: Any  # the family's model spec (shared.specs)
+    training: Any  # shared.specs.training.Training
+    total_steps: int  # planned optimizer steps of the whole run, for schedules
+    device: str  # cpu | gpu
+    threads: int | None  # CPU threads; part of the run's identity
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of the data: classes, vocabulary size, …
