@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 
-class db_now(FunctionElement[float]):  # noqa: N801 - an SQL function
+class db_now(FunctionElement[float]):
     """The database's clock: seconds since 1970-01-01 UTC, sub-millisecond resolution, moving within a transaction."""
 
     type = Float(53)

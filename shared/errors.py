@@ -1,26 +1,26 @@
 """Every error Nightshift raises on purpose, drawn as a tree.
 
-    NightshiftError
-    ├── RequestError                what a user asked for cannot be done; becomes a problem+json
-    │   ├── InvalidRequest   422    a field is wrong: names field, value and the way out
-    │   ├── MalformedRequest 400    not parseable at all (JSON, cursor)
-    │   ├── Unauthorized     401
-    │   ├── NotFound         404
-    │   ├── Conflict         409    the state does not allow it (cancel of a final job)
-    │   ├── TooLarge         413
-    │   └── UnsupportedMedia 415
-    ├── Unavailable          503    a part we need does not answer
-    │   ├── DatabaseUnavailable
-    │   └── BrokerUnavailable
-    ├── LeaseLost                   this attempt no longer owns the job: kill the runner, discard, take the next
-    ├── ConfigurationError          the settings cannot work; says which and what to do
-    ├── CorruptCheckpoint           a checkpoint does not match its hash
-    └── JobError                    how an attempt can end in a typed error (crosses the pipe as `error` frame)
-        ├── NonFiniteLoss
-        ├── BadData
-        ├── OutOfMemory
-        ├── UnsupportedJob
-        └── UnexpectedError         anything else a runner raised
+NightshiftError
+├── RequestError                what a user asked for cannot be done; becomes a problem+json
+│   ├── InvalidRequest   422    a field is wrong: names field, value and the way out
+│   ├── MalformedRequest 400    not parseable at all (JSON, cursor)
+│   ├── Unauthorized     401
+│   ├── NotFound         404
+│   ├── Conflict         409    the state does not allow it (cancel of a final job)
+│   ├── TooLarge         413
+│   └── UnsupportedMedia 415
+├── Unavailable          503    a part we need does not answer
+│   ├── DatabaseUnavailable
+│   └── BrokerUnavailable
+├── LeaseLost                   this attempt no longer owns the job: kill the runner, discard, take the next
+├── ConfigurationError          the settings cannot work; says which and what to do
+├── CorruptCheckpoint           a checkpoint does not match its hash
+└── JobError                    how an attempt can end in a typed error (crosses the pipe as `error` frame)
+    ├── NonFiniteLoss
+    ├── BadData
+    ├── OutOfMemory
+    ├── UnsupportedJob
+    └── UnexpectedError         anything else a runner raised
 """
 
 from __future__ import annotations

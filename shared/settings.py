@@ -21,11 +21,17 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = Field(
         "development", description="`production` refuses settings that are only safe on a laptop."
     )
-    data_dir: Path = Field(Path("nightshift-data"), description="Where SQLite, data sets, checkpoints and artifacts live.")
+    data_dir: Path = Field(
+        Path("nightshift-data"), description="Where SQLite, data sets, checkpoints and artifacts live."
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey; cluster mode is refused.")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey; cluster mode is refused."
+    )
     storage_url: str = Field("", description="Where artifacts go; empty: `file://<data_dir>/storage`.")
-    datasets_dir: Path | None = Field(None, description="Folder with published data set files: mnist/, fashion-mnist/, cifar10/.")
+    datasets_dir: Path | None = Field(
+        None, description="Folder with published data set files: mnist/, fashion-mnist/, cifar10/."
+    )
 
     api_url: str = Field("http://127.0.0.1:8000", description="Client side: where the API is.")
     api_key: SecretStr | None = Field(None, description="Client side: the key; empty: `<data_dir>/api_key`.")
@@ -34,31 +40,56 @@ class Settings(BaseSettings):
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 picks a free one.")
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest JSON body (bytes); larger is 413.")
-    max_upload_bytes: int = Field(2_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413.")
+    max_upload_bytes: int = Field(
+        2_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413."
+    )
 
-    host_name: str = Field(default_factory=socket.gethostname, description="This host's part of worker names (`gpu0@host`).")
+    host_name: str = Field(
+        default_factory=socket.gethostname, description="This host's part of worker names (`gpu0@host`)."
+    )
     lease_seconds: float = Field(
-        30.0, gt=0,
+        30.0,
+        gt=0,
         description="How long a claim lasts without a heartbeat. Too low: a short stall loses the job. Too high: a dead worker's job waits as long.",
     )
     heartbeat_seconds: float = Field(
-        5.0, gt=0, description="How often a lease is renewed. Too low: needless writes. Above a third of the lease: one lost renewal loses the job."
+        5.0,
+        gt=0,
+        description="How often a lease is renewed. Too low: needless writes. Above a third of the lease: one lost renewal loses the job.",
     )
     maintenance_seconds: float = Field(
-        5.0, gt=0, description="How often the dispatcher and the rescuer run. Too low: load. Too high: lost doorbells and dead workers wait."
+        5.0,
+        gt=0,
+        description="How often the dispatcher and the rescuer run. Too low: load. Too high: lost doorbells and dead workers wait.",
     )
     relay_seconds: float = Field(
-        0.5, gt=0, description="How often a runner's frames are written to SQL. Too low: one transaction per frame. Too high: watchers see late."
+        0.5,
+        gt=0,
+        description="How often a runner's frames are written to SQL. Too low: one transaction per frame. Too high: watchers see late.",
     )
-    stop_grace_seconds: float = Field(10.0, gt=0, description="From a stop request or SIGTERM to SIGKILL of the runner's group.")
-    drain_seconds: float = Field(50.0, gt=0, description="How long a draining worker waits for its job's checkpoint before it kills it.")
+    stop_grace_seconds: float = Field(
+        10.0, gt=0, description="From a stop request or SIGTERM to SIGKILL of the runner's group."
+    )
+    drain_seconds: float = Field(
+        50.0, gt=0, description="How long a draining worker waits for its job's checkpoint before it kills it."
+    )
     poison_limit: int = Field(3, ge=1, description="Crashes in a row without a new checkpoint after which a job fails.")
-    runner_memory_limit_bytes: int | None = Field(None, description="Address-space limit of a runner (bytes); empty: none.")
-    max_log_bytes: int = Field(10_000_000, ge=10_000, description="Log kept per attempt (bytes); the rest is counted and dropped.")
-    torch_threads: int | None = Field(None, ge=1, description="Threads of a CPU runner; part of a run's identity. Empty: the CPU count.")
+    runner_memory_limit_bytes: int | None = Field(
+        None, description="Address-space limit of a runner (bytes); empty: none."
+    )
+    max_log_bytes: int = Field(
+        10_000_000, ge=10_000, description="Log kept per attempt (bytes); the rest is counted and dropped."
+    )
+    torch_threads: int | None = Field(
+        None, ge=1, description="Threads of a CPU runner; part of a run's identity. Empty: the CPU count."
+    )
 
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="`auto`: coloured on a terminal, JSON otherwise.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: coloured on a terminal, JSON otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

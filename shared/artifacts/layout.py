@@ -1,8 +1,8 @@
 """Where files lie below the storage root. Named by ids only, never by what users typed.
 
-    datasets/<sha256>/                        one data set version, immutable
-    jobs/<job_id>/checkpoints/<step>-<sha>/   complete checkpoints
-    jobs/<job_id>/attempts/<fence>/           what one attempt writes: artifacts/ and scratch
+datasets/<sha256>/                        one data set version, immutable
+jobs/<job_id>/checkpoints/<step>-<sha>/   complete checkpoints
+jobs/<job_id>/attempts/<fence>/           what one attempt writes: artifacts/ and scratch
 """
 
 from __future__ import annotations

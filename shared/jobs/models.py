@@ -25,7 +25,12 @@ class Job(SQLModel, table=True):
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
         Index("ix_jobs_claim", "state", "device", "run_at"),
         Index("ix_jobs_newest", "owner_id", "created_at", "id"),
-        Index("ix_jobs_lease", "lease_until", sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_jobs_lease",
+            "lease_until",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=32)
@@ -162,7 +167,9 @@ class Artifact(SQLModel, table=True):
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
     path: str = Field(primary_key=True, max_length=200)
     fence: int
-    stored_as: str = Field(max_length=300)  # relative to the storage root; carries the fence, so attempts never overwrite
+    stored_as: str = Field(
+        max_length=300
+    )  # relative to the storage root; carries the fence, so attempts never overwrite
     sha256: str = Field(max_length=64)
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     media_type: str = Field(max_length=100)

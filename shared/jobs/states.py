@@ -1,19 +1,19 @@
 """The states of a job, how an attempt can end, what can be asked of a running job, and the legal moves.
 
-              submit                       submit (after: …)
-                │                               │
-                ▼        dependencies done      ▼
-        ┌──▶ QUEUED ◀────────────────────── WAITING ───────┐
-        │       │ claim (fence + 1, lease)      │ cancel   │ a dependency failed
-        │       ▼                               ▼          ▼
-        ├── RUNNING ──succeed──▶ SUCCEEDED   CANCELLED   FAILED
-        │     │ │ └────fail / rescue (poison) / deadline──▶ FAILED
-        │     │ └──────cancel seen──────────▶ CANCELLED
-        │     │ pause seen
-        │     ▼
-        └── PAUSED ────cancel──▶ CANCELLED          (QUEUED ⇄ PAUSED by pause / resume at once)
-      resume
-    RUNNING ──▶ QUEUED also by: retryable failure with retries left, rescue of an expired lease, release (drain, preempt)
+          submit                       submit (after: …)
+            │                               │
+            ▼        dependencies done      ▼
+    ┌──▶ QUEUED ◀────────────────────── WAITING ───────┐
+    │       │ claim (fence + 1, lease)      │ cancel   │ a dependency failed
+    │       ▼                               ▼          ▼
+    ├── RUNNING ──succeed──▶ SUCCEEDED   CANCELLED   FAILED
+    │     │ │ └────fail / rescue (poison) / deadline──▶ FAILED
+    │     │ └──────cancel seen──────────▶ CANCELLED
+    │     │ pause seen
+    │     ▼
+    └── PAUSED ────cancel──▶ CANCELLED          (QUEUED ⇄ PAUSED by pause / resume at once)
+  resume
+RUNNING ──▶ QUEUED also by: retryable failure with retries left, rescue of an expired lease, release (drain, preempt)
 """
 
 from __future__ import annotations

@@ -20,7 +20,10 @@ class CnnModel(Spec):
     family: Literal["cnn"] = "cnn"
     framework: Framework = "torch"
     preset: str = "mnist-3conv"
-    image_size: Annotated[tuple[Annotated[int, Field(ge=4, le=1024)], Annotated[int, Field(ge=4, le=1024)]], Field(description="Height, width (pixels); images are resized to it.", strict=False)]
+    image_size: Annotated[
+        tuple[Annotated[int, Field(ge=4, le=1024)], Annotated[int, Field(ge=4, le=1024)]],
+        Field(description="Height, width (pixels); images are resized to it.", strict=False),
+    ]
     image_channels: Literal[1, 3]
     filters: Annotated[list[Width], Field(min_length=1, max_length=32, description="Filters of each convolution.")]
     kernel_size: Annotated[int, Field(ge=1, le=31)]
@@ -59,7 +62,9 @@ class CnnModel(Spec):
         return height, width, self.filters[-1]
 
 
-def _preset(size: int, channels: int, filters: list[int], pool: list[bool], dense: list[int], output: str = "softmax") -> dict[str, Any]:
+def _preset(
+    size: int, channels: int, filters: list[int], pool: list[bool], dense: list[int], output: str = "softmax"
+) -> dict[str, Any]:
     return {
         "image_size": (size, size), "image_channels": channels, "filters": filters, "kernel_size": 3, "pool": pool,
         "normalization": "none", "dense": dense, "dropout": 0.0, "output": output,

@@ -24,7 +24,9 @@ class JobBase(Spec):
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     resources: Resources = Resources()
     priority: Annotated[int, Field(ge=0, le=9, description="Higher runs first; waiting raises it slowly.")] = 5
-    run_at: Annotated[str, Field(max_length=40, description="RFC 3339 time before which it does not start.")] | None = None
+    run_at: Annotated[str, Field(max_length=40, description="RFC 3339 time before which it does not start.")] | None = (
+        None
+    )
     max_retries: Annotated[int, Field(ge=0, le=100)] = 2
     timeout_seconds: Seconds | None = None
     after: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]], Field(max_length=100)] = []

@@ -22,7 +22,9 @@ class EarlyStopping(Spec):
 
 class Training(Spec):
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
-    max_steps: Annotated[int, Field(ge=1, le=2**40, description="Stop after so many steps, whatever `epochs` says.")] | None = None
+    max_steps: (
+        Annotated[int, Field(ge=1, le=2**40, description="Stop after so many steps, whatever `epochs` says.")] | None
+    ) = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     optimizer: Optimizer = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=1_000)] = 0.001
