@@ -1,0 +1,34 @@
+"""Families of models: the folder is the family, the file the framework. Adding a family is adding a folder.
+
+Each family's package offers
+    data.load_splits(dataset_dir, model, training) -> Splits
+    metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
+    figures.draw(report, history, folder)                           PNG files beside the report
+    torch_learner.build(setup) / tensorflow_learner.build(setup) -> Learner
+and nothing outside the package names a family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import cast
+
+from shared.errors import UnsupportedJob
+from worker.training.learner import Learner, LearnerSetup
+
+
+def load(family: str, framework: str) -> Callable[[LearnerSetup], Learner]:
+    """The `build` function of a family in a framework. Imports that framework, and only that one."""
+    module = part(family, f"{framework}_learner")
+    return cast("Callable[[LearnerSetup], Learner]", module.build)
+
+
+def part(family: str, name: str) -> ModuleType:
+    """A module of a family: `data`, `metrics`, `figures`, `<framework>_learner`."""
+    path = f"worker.families.{family}.{name}"
+    if not family.isidentifier() or not find_spec("worker.families." + family) or not find_spec(path):
+        raise UnsupportedJob(f"this worker has no {name} for the family {family}")
+    return import_module(path)

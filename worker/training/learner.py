@@ -70,3 +70,25 @@ class LearnerSetup:
     device: str  # cpu | gpu
     threads: int | None  # CPU threads; part of the run's identity
     facts: Mapping[str, Any] = field(default_factory=dict)  # of the data: classes, vocabulary size, …
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as a family's learner wants it. Arrays may be memory-mapped; a step selects rows of `train`."""
+
+    train: Mapping[str, Array]
+    validation: Mapping[str, Array] | None
+    test: Mapping[str, Array] | None
+    facts: Mapping[str, Any]  # goes into LearnerSetup.facts: classes, image, vocabulary size, …
+    length: int  # how many rows are trained on
+    rows: npt.NDArray[np.int64] | None = None  # which rows of `train` those are; None: 0 … length - 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a family says of a finished model: numbers to show, and a document that becomes `evaluation.json`.
+    `arrays` holds what its figures need (probabilities, pictures); it is not stored."""
+
+    metrics: dict[str, float]
+    document: dict[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)

@@ -1,0 +1,29 @@
+"""What the training loop needs of the outside world. `worker.reporter.Reporter` sends it over the pipe;
+`worker.run_job` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from worker.protocol import ArtifactSaved, CheckpointSaved, MetricPoint, Progress, Started
+
+
+class Reporter(Protocol):
+    """May be called from more than one thread. Every call returns at once or soon; none raises for a slow reader."""
+
+    def started(self, frame: Started) -> None: ...
+
+    def progress(self, frame: Progress) -> None: ...
+
+    def metrics(self, points: Sequence[MetricPoint]) -> None: ...
+
+    def checkpoint(self, frame: CheckpointSaved) -> None: ...
+
+    def artifact(self, frame: ArtifactSaved) -> None: ...
+
+    def log(self, message: str, level: str = "info") -> None: ...
+
+    def stop_requested(self) -> str | None:
+        """The reason of the strongest Stop heard so far, or None. Cheap: asked at each step."""
+        ...
