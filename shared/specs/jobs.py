@@ -8,14 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from shared.specs.base import Count, Framework, Label, ModelRef, Name, Seconds, Spec, Width
-from shared.specs.cnn import TRAINING_DEFAULTS as CNN_TRAINING_DEFAULTS
-from shared.specs.cnn import CnnModel
+from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model, field_error
 from shared.specs.training import CheckpointPolicy, Resources, Training
-
-#: Grows to a union told apart by `family` when gru_lm and gan are built.
-Model = CnnModel
-
-_TRAINING_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {"cnn": CNN_TRAINING_DEFAULTS}
 
 
 class JobBase(Spec):
@@ -46,8 +40,24 @@ class TrainJob(JobBase):
         training = data.get("training", {}) if isinstance(data, dict) else None
         if not isinstance(model, dict) or not isinstance(training, dict):
             return data
-        by_preset = _TRAINING_DEFAULTS.get(str(model.get("family", "cnn")), {})
-        return {**data, "training": {**by_preset.get(str(model.get("preset")), {}), **training}}
+        family = FAMILIES.get(str(model.get("family", DEFAULT_FAMILY)))
+        defaults = family.training_for(model.get("preset")) if family else {}
+        return {**data, "training": {**defaults, **training}}
+
+    @model_validator(mode="after")
+    def _fits_family(self) -> TrainJob:
+        family = FAMILIES[self.model.family]
+        for place, name in enumerate(self.training.augment):
+            if name not in family.augmentations:
+                known = ", ".join(sorted(family.augmentations))
+                message = f"{self.model.family} has no augmentation {name!r}; it has {known}"
+                raise field_error("TrainJob", ("training", "augment", place), message, name)
+        stopping = self.training.early_stopping
+        if stopping and stopping.metric not in family.watchable:
+            known = ", ".join(sorted(family.watchable))
+            message = f"{self.model.family} does not measure {stopping.metric!r}; it measures {known}"
+            raise field_error("TrainJob", ("training", "early_stopping", "metric"), message, stopping.metric)
+        return self
 
 
 class FinetuneJob(JobBase):

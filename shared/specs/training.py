@@ -15,7 +15,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class EarlyStopping(Spec):
-    metric: Literal["val_loss", "val_accuracy", "val_perplexity", "loss", "accuracy"] = "val_loss"
+    metric: Literal["val_loss", "val_accuracy", "val_perplexity", "loss", "accuracy", "perplexity"] = "val_loss"
     patience: Annotated[int, Field(ge=1, le=10_000, description="Validations without improvement before stopping.")] = 3
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 

@@ -1,0 +1,86 @@
+"""The model families: what `model` may hold, what each preset brings along, what can be asked of the family.
+
+Adding a family is one spec module, one entry here and one folder in `worker/families`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from shared.specs import cnn, gru_lm
+from shared.specs.cnn import CnnModel
+from shared.specs.gru_lm import GruLmModel
+
+_COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family as the outside sees it."""
+
+    model: type[CnnModel] | type[GruLmModel]
+    presets: Mapping[str, Mapping[str, Any]]
+    default_preset: str
+    #: Values a preset brings for `training` where the user says nothing.
+    training_defaults: Mapping[str, Mapping[str, Any]]
+    augmentations: frozenset[str]
+    #: Metrics early stopping may watch.
+    watchable: frozenset[str]
+    dataset_kind: str  # image | text
+
+    def training_for(self, preset: object) -> Mapping[str, Any]:
+        """The training defaults of a preset; none for a name that is not a preset (parsing refuses it later)."""
+        name = self.default_preset if preset is None else preset
+        return self.training_defaults.get(name, {}) if isinstance(name, str) else {}
+
+
+FAMILIES: dict[str, Family] = {
+    "cnn": Family(
+        model=CnnModel,
+        presets=cnn.PRESETS,
+        default_preset="mnist-3conv",
+        training_defaults=cnn.TRAINING_DEFAULTS,
+        augmentations=frozenset({"shift", "rotate", "flip", "erase"}),
+        watchable=_COMMON_METRICS,
+        dataset_kind="image",
+    ),
+    "gru_lm": Family(
+        model=GruLmModel,
+        presets=gru_lm.PRESETS,
+        default_preset="gru-2x512",
+        training_defaults=gru_lm.TRAINING_DEFAULTS,
+        augmentations=frozenset({"word_dropout", "word_replacement"}),
+        watchable=_COMMON_METRICS | {"perplexity", "val_perplexity"},
+        dataset_kind="text",
+    ),
+}
+
+DEFAULT_FAMILY = "cnn"
+
+
+def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:
+    """A validation error at `loc`, to be raised inside a validator: pydantic keeps the place below its own."""
+    detail = InitErrorDetails(type=PydanticCustomError("value_error", message.replace("{", "{{")), loc=loc, input=value)
+    return ValidationError.from_exception_data(model, [detail])
+
+
+def _by_family(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Validate as the one family named, so that places of errors read `model.units`, not `model.gru_lm.units`."""
+    if not isinstance(data, dict):
+        return handler(data)
+    name = data.get("family", DEFAULT_FAMILY)
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise field_error("Model", ("family",), f"unknown family; there are {', '.join(FAMILIES)}", name)
+    return FAMILIES[name].model.model_validate(data)
+
+
+#: What `model` holds: the spec of one family, told apart by `family`.
+Model = Annotated[
+    Annotated[CnnModel | GruLmModel, Field(discriminator="family")],
+    WrapValidator(_by_family),
+]

@@ -1,0 +1,76 @@
+"""Recurrent language models. A preset is a full model; any field given beside it overrides that field."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from shared.specs.base import Framework, Probability, Spec, Width
+
+Tokenizer = Literal["word", "bpe", "char"]
+RecurrentNorm = Literal["none", "layer"]
+
+#: Weights a model may have: above it a runner cannot hold them, their gradients and two moments in ordinary memory.
+MAX_WEIGHTS = 2_000_000_000
+
+
+class GruLmModel(Spec):
+    """tokens -> embedding -> [GRU -> norm -> dropout] x n -> dense over the vocabulary, at every position.
+
+    Each window of `window` tokens starts from a zero state and predicts the token after each of its positions.
+    """
+
+    family: Literal["gru_lm"] = "gru_lm"
+    framework: Framework = "torch"
+    preset: str = "gru-2x512"
+    embedding: Annotated[Width, Field(description="Width of a token's embedding.")]
+    units: Annotated[list[Width], Field(min_length=1, max_length=16, description="Units of each GRU layer.")]
+    normalization: RecurrentNorm
+    dropout: Annotated[Probability, Field(description="Share of each GRU layer's outputs dropped in training.")]
+    tokenizer: Tokenizer
+    vocabulary_size: Annotated[
+        int, Field(ge=4, le=1_000_000, description="Most tokens the vocabulary may have; small texts give fewer.")
+    ]
+    window: Annotated[int, Field(ge=2, le=100_000, description="Tokens per training window.")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        name = data.get("preset", "gru-2x512")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise ValueError(f"unknown preset; gru_lm has {', '.join(PRESETS)}")
+        return {**PRESETS[name], **data, "preset": name}
+
+    @model_validator(mode="after")
+    def _affordable(self) -> GruLmModel:
+        if self.weight_count(self.vocabulary_size) > MAX_WEIGHTS:
+            raise ValueError(f"the model would have more than {MAX_WEIGHTS:,} weights; use smaller units or vocabulary")
+        return self
+
+    def inputs_of_layers(self) -> list[int]:
+        """Width of what each GRU layer reads."""
+        return [self.embedding, *self.units[:-1]]
+
+    def weight_count(self, vocabulary: int) -> int:
+        """Trainable numbers of a model over `vocabulary` tokens."""
+        recurrent = sum(
+            3 * units * (inputs + units + 2) for inputs, units in zip(self.inputs_of_layers(), self.units, strict=True)
+        )
+        norms = 2 * sum(self.units) if self.normalization == "layer" else 0
+        return vocabulary * (self.embedding + self.units[-1] + 1) + recurrent + norms
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "gru-2x512": {
+        "embedding": 256, "units": [512, 512], "normalization": "none", "dropout": 0.1,
+        "tokenizer": "word", "vocabulary_size": 10_000, "window": 100,
+    },
+}  # fmt: skip
+
+#: Training defaults a preset brings along where the user says nothing.
+TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
+    "gru-2x512": {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64, "validation_split": 0.2},
+}

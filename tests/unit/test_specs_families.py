@@ -1,0 +1,88 @@
+"""Specs of the families: presets fill in, overrides win, errors name the field at its own place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.specs.families import FAMILIES
+from shared.specs.gru_lm import GruLmModel
+from shared.specs.jobs import TrainJob, job_spec_adapter
+
+
+def train(model: dict[str, Any], **training: Any) -> TrainJob:
+    job = job_spec_adapter.validate_python(
+        {"kind": "train", "model": model, "dataset": "shakespeare", "training": training}
+    )
+    assert isinstance(job, TrainJob)
+    return job
+
+
+def refusals(model: dict[str, Any], **training: Any) -> list[tuple[Any, ...]]:
+    with pytest.raises(ValidationError) as caught:
+        train(model, **training)
+    return [error["loc"][1:] for error in caught.value.errors()]  # the first part is the kind
+
+
+def test_a_language_model_comes_with_the_published_settings() -> None:
+    job = train({"family": "gru_lm"})
+    assert isinstance(job.model, GruLmModel)
+    assert (job.model.embedding, job.model.units, job.model.dropout) == (256, [512, 512], 0.1)
+    assert (job.model.vocabulary_size, job.model.window, job.model.framework) == (10_000, 100, "torch")
+    assert (job.training.validation_split, job.training.batch_size) == (0.2, 64)
+
+
+def test_what_the_user_says_wins_over_the_preset() -> None:
+    job = train({"family": "gru_lm", "units": [8], "tokenizer": "char"}, validation_split=0.1)
+    assert isinstance(job.model, GruLmModel)
+    assert (job.model.units, job.model.tokenizer) == ([8], "char")
+    assert job.training.validation_split == 0.1
+
+
+def test_a_model_without_a_family_is_a_cnn() -> None:
+    assert train({"preset": "mnist-1conv-linear"}).training.batch_size == 128
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_preset_parses_and_survives_its_own_json(family: str) -> None:
+    for preset in FAMILIES[family].presets:
+        job = train({"family": family, "preset": preset})
+        again = job_spec_adapter.validate_json(job.model_dump_json())
+        assert again == job
+        assert job_spec_adapter.validate_python(job.model_dump(mode="json")) == job
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ({"family": "gru_lm", "units": []}, ("model", "units")),
+        ({"family": "gru_lm", "units": [0]}, ("model", "units", 0)),
+        ({"family": "gru_lm", "dropout": 1.0}, ("model", "dropout")),
+        ({"family": "gru_lm", "filters": [8]}, ("model", "filters")),
+        ({"family": "gru_lm", "window": "100"}, ("model", "window")),
+        ({"family": "gru_lm", "preset": "mnist-3conv"}, ("model",)),
+        ({"family": "gru_lm", "units": [65_536] * 16}, ("model",)),
+        ({"family": "vae"}, ("model", "family")),
+        ({"family": 3}, ("model", "family")),
+        ({"family": "cnn", "units": [8]}, ("model", "units")),
+        ({"kernel_size": 0}, ("model", "kernel_size")),
+    ],
+)
+def test_errors_lie_at_the_field(model: dict[str, Any], place: tuple[Any, ...]) -> None:
+    assert refusals(model) == [place]
+
+
+def test_augmentations_and_watched_metrics_belong_to_the_family() -> None:
+    assert refusals({"family": "gru_lm"}, augment=["word_dropout", "flip"]) == [("training", "augment", 1)]
+    assert refusals({"family": "cnn"}, augment=["word_dropout"]) == [("training", "augment", 0)]
+    place = ("training", "early_stopping", "metric")
+    assert refusals({"family": "cnn"}, early_stopping={"metric": "val_perplexity"}) == [place]
+    assert train({"family": "gru_lm"}, early_stopping={"metric": "val_perplexity"}).training.early_stopping
+
+
+def test_the_weight_count_is_the_published_one() -> None:
+    job = train({"family": "gru_lm"})
+    assert isinstance(job.model, GruLmModel)
+    assert job.model.weight_count(10_000) == 10_000 * 256 + 1_182_720 + 1_575_936 + 10_000 * 512 + 10_000
