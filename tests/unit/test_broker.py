@@ -1,0 +1,80 @@
+"""Ringing never waits for long, whatever Redis does; the settings that keep jobs safe are set."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared import broker
+from shared.errors import BrokerUnavailable, ConfigurationError
+from shared.settings import Settings
+
+
+@contextmanager
+def _deaf_server() -> Iterator[str]:
+    """Accepts connections in the kernel's backlog and never answers: what a frozen Redis looks like."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture
+def point_at(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    def point(url: str) -> None:
+        monkeypatch.setattr(broker, "get_settings", lambda: Settings(redis_url=url))
+        broker.get_app.cache_clear()
+        broker._redis.cache_clear()
+        monkeypatch.setattr(broker, "_bell", broker._Bell())
+
+    yield point
+    broker.get_app.cache_clear()
+    broker._redis.cache_clear()
+
+
+def test_a_refused_ring_is_an_error(point_at) -> None:  # type: ignore[no-untyped-def]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    point_at(f"redis://127.0.0.1:{port}/0")
+    with pytest.raises(BrokerUnavailable):
+        broker.ring("cpu", "0" * 16)
+    with pytest.raises(BrokerUnavailable):
+        broker.ping()
+    with pytest.raises(BrokerUnavailable):
+        broker.queue_lengths()
+
+
+def test_a_hung_redis_holds_nobody_up(point_at) -> None:  # type: ignore[no-untyped-def]
+    with _deaf_server() as url:
+        point_at(url)
+        begun = time.monotonic()
+        for _ in range(20):
+            broker.ring_later("auto", "0" * 16)
+        assert time.monotonic() - begun < 5, "ring_later waited for the broker"
+        with pytest.raises(BrokerUnavailable):
+            broker.ring("auto", "0" * 16)
+        assert time.monotonic() - begun < 20, "ring waited far beyond its deadline (stock Celery: more than 40 s)"
+
+
+@pytest.mark.parametrize("role", ["producer", "worker"])
+def test_settings_that_keep_jobs_safe(role: broker.Role) -> None:
+    conf = broker.make_celery(Settings(), role).conf
+    assert conf.task_acks_late is False
+    assert conf.worker_disable_prefetch is True
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.task_reject_on_worker_lost is False
+    assert conf.task_ignore_result is True
+    assert conf.result_backend is None
+    assert list(conf.accept_content) == ["json"]
+    assert conf.broker_connection_max_retries is None
+    assert conf.worker_cancel_long_running_tasks_on_connection_loss is False
+    assert conf.task_publish_retry is False
+    assert conf.broker_transport_options["socket_timeout"] <= (1 if role == "producer" else 10)
+    assert {queue.name for queue in conf.task_queues} == {*broker.ATTEMPT_QUEUES.values(), broker.MAINTENANCE_QUEUE}
+
+
+def test_other_brokers_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        broker.make_celery(Settings(redis_url="amqp://localhost"))
