@@ -1,0 +1,66 @@
+"""The canonical weights of a CNN: names, shapes and starting values, the same for every framework.
+
+conv{i}.weight [out, in, kh, kw]   conv{i}.bias [out]
+norm{i}.weight | bias [out]        norm{i}.running_mean | running_var [out]   (the last two with batch norm only)
+dense{i}.weight [out, in]          dense{i}.bias [out]      the first dense layer reads its input in C, H, W order
+output.weight [out, in]            output.bias [out]
+
+`batch` keeps running_var unbiased, with a momentum of 0.1; `layer` normalises over channels, height and width together
+and scales per channel. Both add NORM_EPS to the variance.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from shared.specs.cnn import CnnModel
+from worker.training.learner import Array
+from worker.training.sampler import generator
+
+NORM_EPS = 1e-5
+NORM_MOMENTUM = 0.1
+
+#: What the network multiplies stored bytes by.
+PIXEL_SCALE = 1 / 255
+
+
+def outputs(model: CnnModel, classes: int) -> int:
+    """Logits: one per class, or a single one for the second of two classes."""
+    return 1 if model.output == "sigmoid" else classes
+
+
+def shapes(model: CnnModel, classes: int) -> dict[str, tuple[int, ...]]:
+    """Every weight's name and shape, in the order of the network."""
+    found: dict[str, tuple[int, ...]] = {}
+    channels: int = model.image_channels
+    for i, filters in enumerate(model.filters):
+        found[f"conv{i}.weight"] = (filters, channels, model.kernel_size, model.kernel_size)
+        found[f"conv{i}.bias"] = (filters,)
+        parts = {"none": (), "layer": ("weight", "bias"), "batch": ("weight", "bias", "running_mean", "running_var")}
+        found |= {f"norm{i}.{part}": (filters,) for part in parts[model.normalization]}
+        channels = filters
+    width = math.prod(model.feature_map())
+    for i, units in enumerate(model.dense):
+        found |= {f"dense{i}.weight": (units, width), f"dense{i}.bias": (units,)}
+        width = units
+    return found | {
+        "output.weight": (outputs(model, classes), width),
+        "output.bias": (outputs(model, classes),),
+    }
+
+
+def initial(model: CnnModel, classes: int, seed: int) -> dict[str, Array]:
+    """Starting values: He uniform before a relu (He et al. 2015), Glorot uniform for the output, biases zero."""
+    draw = generator(seed, "init", 0)
+    return {name: _start(draw, name, shape) for name, shape in shapes(model, classes).items()}
+
+
+def _start(draw: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+    if len(shape) == 1:
+        ones = name.startswith("norm") and name.endswith(("weight", "running_var"))
+        return np.full(shape, float(ones), np.float32)
+    fan_in, fan_out = math.prod(shape[1:]), shape[0]
+    limit = math.sqrt(6 / (fan_in + fan_out) if name.startswith("output") else 6 / fan_in)
+    return draw.uniform(-limit, limit, shape).astype(np.float32)
