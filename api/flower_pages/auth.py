@@ -1,0 +1,69 @@
+"""Who may see Flower: whoever has an API key, as basic-auth password of the user `nightshift`.
+
+Keys are checked against their hashes in SQL, so a revoked key closes Flower too (within `KNOWN_SECONDS`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tornado.web
+from flower.views import BaseHandler
+
+from api.flower_pages.config import USER
+from shared.errors import DatabaseUnavailable
+
+#: How long a good key is remembered (seconds): a page makes a dozen requests. Too high: a revoked key works as long.
+KNOWN_SECONDS = 5.0
+
+Verify = Callable[[str], bool]
+
+
+class KeyCheck:
+    """Password -> whether it is a key that counts, remembered for a moment (good ones only, as hashes)."""
+
+    def __init__(self, verify: Verify, now: Callable[[], float] = time.monotonic) -> None:
+        self._verify, self._now = verify, now
+        self._known: dict[bytes, float] = {}
+
+    def __call__(self, key: str) -> bool:
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        if self._known.get(digest, -1.0) >= self._now():
+            return True
+        if not self._verify(key):
+            self._known.pop(digest, None)
+            return False
+        self._known[digest] = self._now() + KNOWN_SECONDS
+        return True
+
+
+def password_of(header: str) -> str | None:
+    """The password of a basic `Authorization` header of our user; None for anything else."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return password if colon and user == USER else None
+
+
+def protect(check: KeyCheck) -> None:
+    """Put our check in the place of Flower's. Every page of Flower, and ours, asks `get_current_user`."""
+
+    def get_current_user(handler: Any) -> str:
+        password = password_of(handler.request.headers.get("Authorization", ""))
+        try:
+            if password and check(password):
+                return USER
+        except DatabaseUnavailable:
+            raise tornado.web.HTTPError(503, "the database does not answer, so no key can be checked") from None
+        raise tornado.web.HTTPError(401)
+
+    BaseHandler.get_current_user = get_current_user

@@ -1,0 +1,69 @@
+"""`nightshift flower`: one Flower over our broker and database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from flower.app import Flower
+from flower.urls import settings as flower_settings
+from sqlalchemy import Engine
+from tornado.ioloop import IOLoop
+
+from api.flower_pages import auth, config, tasks
+from api.flower_pages.handlers import HANDLERS
+from shared.broker import make_celery
+from shared.db.engine import get_engine, read
+from shared.errors import ConfigurationError
+from shared.fleet import keys
+from shared.observability import configure_logging
+from shared.settings import Settings, get_settings
+
+
+def build(settings: Settings, engine: Engine) -> Flower:
+    """The application, protected and with our pages, not yet listening."""
+    config.refuse_unsafe(os.environ)
+    auth.protect(auth.KeyCheck(lambda key: is_key(engine, key)))
+    options = config.apply(settings, tasks.formatter(tasks.Descriptions(engine)))
+    app = Flower(
+        capp=make_celery(settings, role="worker"),
+        options=options,
+        **flower_settings | {"cookie_secret": config.cookie_secret(settings.data_dir)},
+    )
+    app.add_handlers(r".*", HANDLERS)
+    return app
+
+
+def is_key(engine: Engine, key: str) -> bool:
+    with read(engine) as conn:
+        return keys.verify(conn, key) is not None
+
+
+def main() -> int:
+    settings = get_settings()
+    configure_logging(settings)
+    try:
+        app = build(settings, get_engine())
+        port = app.start_http_server()
+    except (ConfigurationError, OSError) as error:
+        print(f"nightshift flower: {error}", file=sys.stderr)
+        return 1
+    _stop_on_signals(app)
+    print(f"Flower: http://{settings.flower_host}:{port} (user {config.USER}, password: an API key)", flush=True)
+    app.start()
+    return 0
+
+
+def _stop_on_signals(app: Any) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        IOLoop.current().add_callback_from_signal(app.stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
