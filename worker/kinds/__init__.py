@@ -1,0 +1,40 @@
+"""What a job does, by its kind: each module here has `run(assignment, reporter) -> Result | Stopped`."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import cast
+
+from shared.errors import UnsupportedJob
+from worker.protocol import Assignment, Result, Stopped
+from worker.training.hooks import Reporter
+
+#: Tests name a module here whose `run` may take a job over (or return None to leave it alone).
+TEST_KINDS = "NIGHTSHIFT_TEST_KINDS"
+
+_MODULES = {
+    "train": "worker.kinds.train",
+    "finetune": "worker.kinds.finetune",
+    "batch_infer": "worker.kinds.batch_infer",
+    "evaluate": "worker.kinds.evaluate",
+}
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+    """Raises JobError for what the job's own work makes impossible."""
+    test_kinds = os.environ.get(TEST_KINDS)
+    if test_kinds:
+        taken = import_module(test_kinds).run(assignment, reporter)
+        if taken is not None:
+            return cast("Result | Stopped", taken)
+    return cast("Result | Stopped", _module(str(assignment.spec.get("kind"))).run(assignment, reporter))
+
+
+def _module(kind: str) -> ModuleType:
+    path = _MODULES.get(kind)
+    if path is None or find_spec(path) is None:
+        raise UnsupportedJob(f"this worker cannot run jobs of kind {kind!r}")
+    return import_module(path)

@@ -1,0 +1,95 @@
+"""One attempt's process: reads its assignment, runs the job's kind, says how it ended, and leaves.
+
+Everything an attempt can raise becomes one Failed frame here; every other way to end (a signal, `os._exit`, a kill for
+memory) is told by the forkserver's wait status.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from typing import NoReturn
+
+from shared.errors import JobError, OutOfMemory, RequestError, UnexpectedError
+from worker import kinds
+from worker.protocol import Assignment, Failed, Result, Stopped
+from worker.reporter import Channel, Reporter
+
+#: A traceback longer than this is cut in the middle (characters).
+MAX_TRACEBACK = 20_000
+#: How frameworks name running out of memory, on the host or on the device.
+_OOM_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
+_OOM_WORDS = ("can't allocate memory", "cannot allocate memory", "out of memory", "std::bad_alloc")
+
+
+def main(sock: socket.socket) -> NoReturn:
+    """Serve one assignment and exit: 0 after a last frame was delivered, whatever it says."""
+    channel = Channel(sock)
+    assignment = channel.receive_assignment()
+    channel.start()
+    reporter = Reporter(channel)
+    reporter.end(run(assignment, reporter))
+    leave(0)
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed:
+    """The job's kind, with every exception turned into a frame: a runner never ends by a traceback alone."""
+    try:
+        os.makedirs(assignment.work_dir, exist_ok=True)
+        os.chdir(assignment.work_dir)
+        return kinds.run(assignment, reporter)
+    except BaseException as error:
+        return failure(error)
+
+
+def failure(error: BaseException) -> Failed:
+    """Typed errors keep their type; running out of memory is recognised in any framework; the rest is unexpected."""
+    kind, retryable = _classify(error)
+    return Failed(error_type=kind, message=_text(error), retryable=retryable, traceback=_trace(error))
+
+
+def _classify(error: BaseException) -> tuple[str, bool]:
+    if isinstance(error, JobError):
+        return error.type, error.retryable
+    if isinstance(error, RequestError):
+        return error.slug.replace("-", "_"), False
+    if _is_out_of_memory(error):
+        return OutOfMemory.type, OutOfMemory.retryable
+    return UnexpectedError.type, UnexpectedError.retryable
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ in _OOM_CLASSES:
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and any(word in _text(error).lower() for word in _OOM_WORDS)
+
+
+def _text(error: BaseException) -> str:
+    """`str(error)` is the job's code too: it may raise, and it may be endless."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    name = type(error).__name__
+    return (text if isinstance(error, (JobError, RequestError)) else f"{name}: {text}" if text else name)[:4_000]
+
+
+def _trace(error: BaseException) -> str | None:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:
+        return None
+    half = MAX_TRACEBACK // 2
+    return text if len(text) <= MAX_TRACEBACK else f"{text[:half]}\n… cut …\n{text[-half:]}"
+
+
+def leave(code: int) -> NoReturn:
+    """Without atexit handlers and library destructors: they may hang, and all that matters is already on disk."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
