@@ -1,0 +1,253 @@
+"""One data set version on disk: `<storage>/datasets/<sha256>/`, complete and immutable from the moment it is there.
+
+meta.json                     {format, kind, classes, image, splits, split, size_bytes}
+images   <split>_x.npy        uint8 [n, height, width, channels], as they were given (0 … 255)
+         <split>_y.npy        int64 [n], index into `classes`
+         <split>_ids.npy      bytes [n], the file each image came from (folders and zips of images only)
+text     <split>.txt          UTF-8, documents back to back
+         <split>_docs.npy     int64 [documents + 1], byte offsets of the documents
+         <split>_y.npy        only where documents have a label
+         tokens-<hash>/       token streams, made on demand (shared.datasets.tokens)
+
+A version is built in `.tmp-<id>/` beside, fsynced, hashed, and renamed to its hash: a reader sees all of it or nothing,
+and the same content, however it was packed, is stored once. The builder holds a lock on `.tmp-<id>.lock`; a folder
+whose lock is free was left by a dead process and is swept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT = 1
+META = "meta.json"
+SPLITS = ("train", "valid", "test")
+#: A lock file this young (seconds) may be between its creation and its locking; too low: a live folder is swept.
+_YOUNG = 60.0
+
+Array = npt.NDArray[Any]
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OpenDataset:
+    """A version opened for reading. Arrays are memory-mapped and read-only; opening reads only `meta.json`."""
+
+    folder: Path
+    meta: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """`image` or `text`."""
+        return str(self.meta["kind"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes in the order of their labels; empty where nothing is labelled."""
+        return list(self.meta["classes"])
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+        height, width, channels = self.meta["image"]
+        return height, width, channels
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits it has, of `train`, `valid`, `test`; `train` and `test` are always there."""
+        return [name for name in SPLITS if name in self.meta["splits"]]
+
+    def count(self, split: str) -> int:
+        """Images or documents of a split."""
+        return int(self.meta["splits"][split]["count"])
+
+    def x(self, split: str) -> npt.NDArray[np.uint8]:
+        """Images, uint8 [n, height, width, channels]."""
+        return self._array(f"{split}_x.npy")
+
+    def y(self, split: str) -> npt.NDArray[np.int64]:
+        """Labels, int64 [n]. Raises FileNotFoundError for text without labels."""
+        return self._array(f"{split}_y.npy")
+
+    def ids(self, split: str) -> npt.NDArray[np.bytes_] | None:
+        """The file each row came from (UTF-8), or None: rows are then known by their number."""
+        return self._array(f"{split}_ids.npy") if (self.folder / f"{split}_ids.npy").exists() else None
+
+    def text_path(self, split: str) -> Path:
+        return self.folder / f"{split}.txt"
+
+    def document_bounds(self, split: str) -> npt.NDArray[np.int64]:
+        """Byte offsets of the documents in `text_path`, int64 [documents + 1]."""
+        return self._array(f"{split}_docs.npy")
+
+    def documents(self, split: str) -> Iterator[str]:
+        """The documents of a text, in order, one in memory at a time."""
+        bounds = self.document_bounds(split)
+        with self.text_path(split).open("rb") as file:
+            for length in map(int, np.diff(bounds)):
+                yield file.read(length).decode()
+
+    def _array(self, name: str) -> Array:
+        path = self.folder / name
+        # mmap refuses a file without content: an empty array is read instead.
+        array: Array = np.load(path, mmap_mode="r" if _has_rows(path) else None, allow_pickle=False)
+        return array
+
+
+def _has_rows(path: Path) -> bool:
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+    return 0 not in shape
+
+
+def open_dataset(folder: Path) -> OpenDataset:
+    """Open the folder of one version. Raises FileNotFoundError where there is none."""
+    return OpenDataset(folder, json.loads((folder / META).read_text()))
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+class NpyWriter:
+    """Appends rows to a `.npy` file without holding them: the header is rewritten at the end, in the same space."""
+
+    def __init__(self, path: Path, dtype: npt.DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
+        self._dtype, self._row_shape, self.rows = np.dtype(dtype), row_shape, 0
+        self._file = path.open("wb+")
+        self._write_header()
+
+    def append(self, rows: Array) -> None:
+        if rows.shape[1:] != self._row_shape:
+            raise ValueError(f"rows of {self._row_shape} expected, got {rows.shape[1:]}")
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+        self.rows += len(rows)
+
+    def close(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(self._file, {**header, "shape": (self.rows, *self._row_shape)})
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version that is on disk."""
+
+    sha256: str
+    folder: Path
+    meta: dict[str, Any]
+
+
+@contextmanager
+def staging(datasets_root: Path) -> Iterator[Path]:
+    """A folder to build a version in; whatever is left of it on exit goes away, also after an error."""
+    datasets_root.mkdir(parents=True, exist_ok=True)
+    folder = datasets_root / f".tmp-{uuid.uuid4().hex}"
+    lock_path = _lock_path(folder)
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+
+
+def publish(folder: Path, meta: dict[str, Any]) -> Stored:
+    """Give a built folder its name. Order: files, `meta.json`, fsync of all, hash, rename, fsync of the parent."""
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    meta = {"format": FORMAT, **meta, "size_bytes": size}
+    (folder / META).write_text(json.dumps(meta, sort_keys=True, ensure_ascii=False))
+    sha256 = _seal(folder)
+    target = folder.parent / sha256
+    if not (target / META).exists():
+        rename_into_place(folder, target)
+    return Stored(sha256, target, meta)
+
+
+def rename_into_place(folder: Path, target: Path) -> None:
+    """Rename a finished folder; when another process was first, its (equal) folder stays."""
+    fsync_folder(folder)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    fsync_folder(target.parent)
+
+
+def sweep(datasets_root: Path) -> int:
+    """Remove what dead builders left; returns how many folders."""
+    swept = 0
+    for lock_path in datasets_root.glob(".tmp-*.lock"):
+        with open_if_exists(lock_path) as lock:
+            if lock is None or time.time() - os.fstat(lock).st_mtime < _YOUNG or not _lock_is_free(lock):
+                continue
+            shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+            swept += 1
+    return swept
+
+
+@contextmanager
+def open_if_exists(path: Path) -> Iterator[int | None]:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _lock_is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _seal(folder: Path) -> str:
+    """fsync every file and hash the folder: SHA-256 over the sorted lines `<sha256 of file>  <name>`."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n".encode())
+    return digest.hexdigest()
+
+
+def fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
