@@ -6,13 +6,18 @@ too high do.
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigurationError
 
 
 class Settings(BaseSettings):
@@ -95,10 +100,21 @@ class Settings(BaseSettings):
     def _consistent(self) -> Settings:
         if self.heartbeat_seconds * 3 > self.lease_seconds:
             raise ValueError("NIGHTSHIFT_HEARTBEAT_SECONDS must be at most a third of NIGHTSHIFT_LEASE_SECONDS")
+        if self.storage_url and not self.storage_url.startswith("file:///"):
+            raise ValueError("NIGHTSHIFT_STORAGE_URL must be file:// and an absolute path")
+        return self
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Settings:
+        if self.environment == "production":
+            problems = production_problems(self, os.environ)
+            if problems:
+                raise ValueError("NIGHTSHIFT_ENVIRONMENT=production refuses: " + "; ".join(problems))
         return self
 
     @property
     def sql_url(self) -> str:
+        """SQLAlchemy URL of the database that holds the truth."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'nightshift.db'}"
 
     @property
@@ -109,6 +125,56 @@ class Settings(BaseSettings):
         return Path(self.storage_url.removeprefix("file://"))
 
 
+def load_settings(**overrides: Any) -> Settings:
+    """From the environment and `.env`; raises ConfigurationError that names each wrong variable, never its value."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_problem(dict(item)) for item in error.errors())) from None
+
+
+def _problem(error: dict[str, Any]) -> str:
+    name = "_".join(str(part) for part in error["loc"]).upper()
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"NIGHTSHIFT_{name}: {message}" if name else message
+
+
 @lru_cache
 def get_settings() -> Settings:
-    return Settings()
+    """This process's settings. Raises ConfigurationError."""
+    return load_settings()
+
+
+# -- what production refuses ----------------------------------------------------------------------
+
+#: Passwords that examples use. A copy of an example must not go live.
+_EXAMPLE_PASSWORDS = frozenset({"nightshift", "postgres", "password", "secret", "changeme", "change-me"})
+#: Switches of the test suite: each would let whoever sets it run or kill what they like.
+_TEST_SWITCHES = ("NIGHTSHIFT_FAILPOINT", "NIGHTSHIFT_TEST_KINDS", "FLOWER_UNAUTHENTICATED_API")
+
+
+def production_problems(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """What is only safe on a laptop, each with the way out. Empty: fit for production."""
+    return [
+        *_database_problems(settings.sql_url),
+        *_password_problems("NIGHTSHIFT_REDIS_URL", settings.redis_url.get_secret_value()),
+        *(f"{name} is set (it is for tests): remove it" for name in _TEST_SWITCHES if environ.get(name)),
+    ]
+
+
+def _database_problems(url: str) -> list[str]:
+    """SQLite serves the processes of one host; production is many."""
+    if urlsplit(url).scheme.startswith("sqlite"):
+        return [
+            "NIGHTSHIFT_DATABASE_URL is SQLite, which serves one host only: use postgresql://user:password@host/name"
+        ]
+    return _password_problems("NIGHTSHIFT_DATABASE_URL", url)
+
+
+def _password_problems(name: str, url: str) -> list[str]:
+    password = urlsplit(url).password
+    if not password:
+        return [f"{name} has no password: anybody who reaches that port could read and forge what is in it"]
+    if password.lower() in _EXAMPLE_PASSWORDS:
+        return [f"{name} has the password of an example: choose your own"]
+    return []

@@ -17,7 +17,7 @@ from api.client.up.http import ok
 from api.client.up.part import Part
 from api.client.up.ports import LOOPBACK, choose_port
 from shared.errors import ConfigurationError
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 
 #: Seconds a part has to answer at start. A cold disk and two slow cores need 20 for the frameworks.
 START_SECONDS = 180.0
@@ -91,7 +91,7 @@ class Stack:
 
     def _settings(self) -> Settings:
         """The settings as the parts will read them."""
-        return Settings(data_dir=self.data_dir, redis_url=redis_server.url(self.redis_port, self.password))  # type: ignore[arg-type]
+        return load_settings(data_dir=self.data_dir, redis_url=redis_server.url(self.redis_port, self.password))
 
     def _part(self, name: str, argv: Sequence[str], ready: Callable[[], bool]) -> Part:
         return Part(name, argv, self.env, self.data_dir / "logs" / f"{name}.log", ready)
