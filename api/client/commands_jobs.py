@@ -1,0 +1,349 @@
+"""Looking at jobs and asking things of them: jobs, show, watch, logs, metrics, artifacts, why, cancel, finish, …"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.client.context import AsJson, JobId, client
+from api.client.context import job as find_job
+
+if TYPE_CHECKING:
+    from api.client.sdk import Job
+    from api.client.shapes import Event
+
+
+def register(app: typer.Typer) -> None:
+    for command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
+        app.command()(command)
+    for verb, does in VERBS.items():
+        app.command(verb, help=does)(_asking(verb))
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[str | None, typer.Option(help="waiting, queued, running, paused, succeeded, failed, cancelled.")] = None,
+    kind: Annotated[str | None, typer.Option(help="train, finetune, batch_infer or evaluate.")] = None,
+    family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 is all.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    from api.client import output
+
+    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, limit=limit or None)
+    rows = [job.data for job in found]
+    if as_json:
+        return output.print_items(rows)
+    columns = [
+        output.Column("ID"),
+        output.Column("STATE"),
+        output.Column("KIND", 3),
+        output.Column("NAME", 5),
+        output.Column("MODEL", 2),
+        output.Column("DATASET", 4),
+        output.Column("DONE", 1, right=True),
+        output.Column("RESULT", 6),
+        output.Column("WORKER", 8),
+        output.Column("TIME", 7, right=True),
+        output.Column("AGE", 1, right=True),
+    ]
+    output.print_table(columns, [_job_row(row) for row in rows], "No jobs. `nightshift submit train cnn --dataset digits`")
+    return None
+
+
+def _job_row(job: Any) -> list[Any]:
+    from api.client import output
+
+    spec = job.get("spec") or {}
+    percent = (job.get("progress") or {}).get("percent")
+    model = (spec.get("model") or {}).get("preset") or spec.get("model_ref") or ""
+    state = job["state"] + (f" ({job['stop_requested']})" if job["state"] == "running" and job.get("stop_requested") else "")
+    return [
+        job["id"],
+        output.state_text(job["state"]) if state == job["state"] else state,
+        job.get("kind"),
+        job.get("name"),
+        f"{job.get('family') or ''} {model}".strip(),
+        job.get("dataset"),
+        "" if percent is None else f"{percent:.0f}%",
+        _outcome(job),
+        job.get("worker"),
+        output.between(job.get("started_at"), job.get("finished_at")),
+        output.age(job.get("created_at")),
+    ]
+
+
+def _outcome(job: Any) -> str:
+    """The one thing worth knowing of a final job in a table: its error, or its best-known test figure."""
+    from api.client.output import number
+
+    if job.get("error"):
+        return str(job["error"].get("type"))
+    metrics = (job.get("result") or {}).get("metrics") or {}
+    for name in ("test_accuracy", "test_perplexity", "val_accuracy", "val_perplexity", "val_loss", "loss"):
+        if name in metrics:
+            return f"{name} {number(metrics[name])}"
+    return ""
+
+
+def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Everything about one job: state, progress, result, error, attempts, artifacts, spec."""
+    from api.client import output
+
+    job = find_job(ctx, job_id)
+    if as_json:
+        return output.print_json(job.data)
+    output.print_facts(_facts(job.data))
+    if len(found := job.attempts()) > 1:
+        print()
+        _print_attempts(found)
+    print("\nspec")
+    output.console().print_json(json.dumps(job.data.get("spec")), indent=2, highlight=True)
+    return None
+
+
+def _facts(job: Any) -> list[tuple[str, Any]]:
+    from api.client import output
+
+    progress, error, result = job.get("progress") or {}, job.get("error") or {}, job.get("result") or {}
+    shown = {name: progress[name] for name in ("step", "total_steps", "epoch") if progress.get(name) is not None}
+    return [
+        ("id", job["id"]),
+        ("name", job.get("name")),
+        ("state", output.state_text(job["state"])),
+        ("stop requested", job.get("stop_requested")),
+        ("kind", job.get("kind")),
+        ("family", job.get("family")),
+        ("framework", job.get("framework")),
+        ("data set", job.get("dataset")),
+        ("priority", job.get("priority")),
+        ("tags", "  ".join(f"{name}={value}" for name, value in (job.get("tags") or {}).items()) or None),
+        ("attempt", job.get("attempt") or None),
+        ("worker", job.get("worker")),
+        ("device", job.get("device")),
+        ("created", job.get("created_at")),
+        ("run at", job.get("run_at") if job.get("run_at") != job.get("created_at") else None),
+        ("started", job.get("started_at")),
+        ("finished", job.get("finished_at")),
+        ("took", output.between(job["started_at"], job.get("finished_at")) if job.get("started_at") else None),
+        ("progress", "  ".join(f"{name} {value:,}" for name, value in shown.items()) or None),
+        ("metrics", output.metrics_line(result.get("metrics") or {}) or None),
+        ("model", result.get("model") and json.dumps(result["model"]).strip('"')),
+        ("artifacts", "\n".join(map(str, result.get("artifacts") or [])) or None),
+        ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
+    ]
+
+
+def watch(
+    ctx: typer.Context,
+    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more jobs.")],
+    as_json: AsJson = False,
+) -> None:
+    """Follow jobs live until they end. Exit code: 0 succeeded, 1 failed, 2 cancelled (the highest of several)."""
+    asked = client(ctx)
+    follow_jobs([asked.job(job_id) for job_id in dict.fromkeys(job_ids)], as_json=as_json)
+
+
+def follow_jobs(jobs: Sequence[Job], *, as_json: bool) -> None:
+    """Watches to the end and exits with the outcome's code; Ctrl-C leaves the jobs running."""
+    from api.client import output, watching
+
+    def print_event(job: Job, event: Event) -> None:
+        line = {"job": job.id, "id": event.id, "type": event.type, "at": event.at, "data": event.data}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+    try:
+        code = watching.watch(jobs, output.console(), print_event if as_json else None)
+    except KeyboardInterrupt:
+        ids = " ".join(job.id for job in jobs)
+        output.say(f"The work goes on. `nightshift watch {ids}` to look again, `nightshift cancel {ids}` to stop it.")
+        code = 130
+    raise typer.Exit(code)
+
+
+def logs(
+    ctx: typer.Context,
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a job's runner printed and logged."""
+    from api.client import output
+
+    job = find_job(ctx, job_id)
+    if follow:
+        for event in job.events():
+            if event.type == "log":
+                line = {"seq": event.id, "at": event.at, **event.data}
+                print(json.dumps(line, ensure_ascii=False) if as_json else _log_line(line), flush=True)
+        return None
+    found = job.logs()
+    if as_json:
+        return output.print_items(found)
+    for entry in found:
+        print(_log_line(entry))
+    return None
+
+
+def _log_line(entry: Any) -> str:
+    at = str(entry.get("at") or "")[11:23]
+    return f"{at} {entry.get('level', ''):<7} {_printable(str(entry.get('message', '')))}"
+
+
+def _printable(text: str) -> str:
+    """Without what would steer the terminal: a job's output is not ours to trust."""
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\n"))
+
+
+def metrics(
+    ctx: typer.Context,
+    job_id: JobId,
+    name: Annotated[str | None, typer.Option(help="All points of this one, e.g. val_loss.")] = None,
+    max_points: Annotated[int | None, typer.Option(min=2, help="Thin long series out to so many points.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A job's metrics: an overview, or every point of one."""
+    from api.client import output
+
+    found = find_job(ctx, job_id).metrics(name, max_points=max_points)
+    if as_json:
+        return output.print_items(found)
+    if name:
+        points = [[point["step"], point["epoch"], output.number(point["value"]), point["at"]] for point in found]
+        columns = [output.Column(title, right=True) for title in ("STEP", "EPOCH", "VALUE")]
+        output.print_table([*columns, output.Column("AT", 1)], points, f"No metric {name} so far.")
+        return None
+    series: dict[str, list[float]] = {}
+    for point in found:
+        series.setdefault(point["name"], []).append(point["value"])
+    columns = [output.Column("METRIC")]
+    columns += [output.Column(t, r, right=True) for t, r in (("LAST", 0), ("MIN", 1), ("MAX", 1), ("POINTS", 2))]
+    rows = [
+        [title, *map(output.number, (values[-1], min(values), max(values))), len(values), spark(values)]
+        for title, values in series.items()
+    ]
+    output.print_table([*columns, output.Column("COURSE", 3)], rows, "No metrics so far.")
+    return None
+
+
+def spark(values: Sequence[float], width: int = 40) -> str:
+    """The course of a series in one line of blocks."""
+    blocks = "▁▂▃▄▅▆▇█"
+    picked = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)] if len(values) > width else values
+    low, high = min(picked), max(picked)
+    return "".join(blocks[round((value - low) / (high - low) * 7) if high > low else 0] for value in picked)
+
+
+def artifacts(
+    ctx: typer.Context,
+    job_id: JobId,
+    download: Annotated[str | None, typer.Option(metavar="DIR", help="Write them all below this folder.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only this path (with --download). Repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a job left, or download it (checked against its SHA-256)."""
+    from api.client import output
+
+    job = find_job(ctx, job_id)
+    if download is not None:
+        for path in job.download(download, name):
+            print(path)
+        return None
+    found = [artifact.data for artifact in job.artifacts()]
+    if as_json:
+        return output.print_items(found)
+    rows = [[a["path"], output.size(a["size_bytes"]), a.get("media_type"), a.get("sha256")] for a in found]
+    columns = [output.Column("PATH"), output.Column("SIZE", 1, right=True), output.Column("TYPE", 2), output.Column("SHA-256", 3)]
+    output.print_table(columns, rows, "No artifacts so far.")
+    return None
+
+
+def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Each try at a job: worker, how it ended, where it resumed."""
+    from api.client import output
+
+    found = find_job(ctx, job_id).attempts()
+    return output.print_items(found) if as_json else _print_attempts(found)
+
+
+def _print_attempts(found: Sequence[Any]) -> None:
+    from api.client import output
+
+    columns = [output.Column("ATTEMPT", 0, right=True), output.Column("OUTCOME"), output.Column("WORKER", 2)]
+    columns += [output.Column("RESUMED AT STEP", 1, right=True), output.Column("TIME", 3, right=True)]
+    columns += [output.Column("PEAK MEMORY", 4, right=True), output.Column("ERROR", 5)]
+    rows = [
+        [
+            a.get("attempt", a.get("fence")),
+            a.get("outcome") or "running",
+            a.get("worker"),
+            a.get("resumed_step"),
+            output.between(a.get("started_at"), a.get("ended_at")),
+            output.size(a.get("peak_memory_bytes")),
+            (a.get("error") or {}).get("message"),
+        ]
+        for a in found
+    ]
+    output.print_table(columns, rows, "No attempts so far.")
+
+
+def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """A job's checkpoints."""
+    from api.client import output
+
+    found = find_job(ctx, job_id).checkpoints()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("STEP", 0, right=True), output.Column("EPOCH", 1, right=True), output.Column("STATE")]
+    columns += [output.Column("BEST", 1), output.Column("SIZE", 2, right=True), output.Column("AGE", 2, right=True), output.Column("SHA-256", 3)]
+    rows = [
+        [c["step"], c["epoch"], c.get("state"), "best" if c.get("is_best") else "", output.size(c.get("size_bytes")), output.age(c.get("created_at")), c.get("sha256")]
+        for c in found
+    ]  # fmt: skip
+    output.print_table(columns, rows, "No checkpoints so far.")
+    return None
+
+
+def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Why a job is where it is."""
+    from api.client import output
+
+    answer = find_job(ctx, job_id).why()
+    if as_json:
+        return output.print_json(answer)
+    output.print_facts([(name, value if isinstance(value, str) else json.dumps(value)) for name, value in answer.items()])
+    return None
+
+
+VERBS = {
+    "cancel": "Stop a job; nothing of it is kept.",
+    "finish": "Stop a running job now and keep its best model as the result.",
+    "pause": "Let a job save its work, give its device back and wait for `resume`.",
+    "resume": "Put a paused job back in the queue.",
+}
+
+
+def _asking(verb: str) -> Any:
+    def command(
+        ctx: typer.Context,
+        job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more jobs.")],
+        as_json: AsJson = False,
+    ) -> None:
+        from api.client import output
+
+        asked = client(ctx)
+        done = [getattr(asked.job(job_id), verb)() for job_id in job_ids]
+        if as_json:
+            return output.print_items([job.data for job in done])
+        for job in done:
+            wanted = job.data.get("stop_requested")
+            print(f"{job.id} {job.state}" + (f" ({wanted} requested)" if wanted and not job.is_final else ""))
+        return None
+
+    command.__name__ = verb
+    return command

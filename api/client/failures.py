@@ -1,0 +1,32 @@
+"""Errors a person can act on, never a traceback: every error of a command passes here once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from shared.errors import NightshiftError, RequestError
+
+
+class CommandGroup(TyperGroup):
+    """Turns Nightshift's errors into a message on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NightshiftError as error:
+            report(error)
+            raise typer.Exit(1) from error
+
+
+def report(error: NightshiftError) -> None:
+    """`error: detail`, then one line per wrong field."""
+    if isinstance(error, RequestError) and error.errors:
+        fields = [(".".join(map(str, field.loc)) or "(the whole)", field.msg) for field in error.errors]
+        typer.echo(f"error: {error.title.lower()}", err=True)
+        for where, message in fields:
+            typer.echo(f"  {where}: {message}", err=True)
+    else:
+        typer.echo(f"error: {error}", err=True)

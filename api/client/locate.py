@@ -1,0 +1,83 @@
+"""Where the API is and which key opens it: arguments, then the environment (or `.env`), then the data folder.
+
+The launcher leaves `endpoints.json` and `api_key` in its data folder, so that on the machine where `nightshift up` runs
+nothing has to be set. Read without `shared.settings`: the client starts in the time of an import of httpx.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_DATA_DIR = "nightshift-data"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address and a key, each with the place it came from (for messages a person can act on)."""
+
+    url: str
+    url_from: str
+    key: str | None
+    key_from: str
+
+
+def find(url: str | None = None, key: str | None = None, data_dir: str | Path | None = None) -> Endpoint:
+    folder = Path(data_dir or _setting("NIGHTSHIFT_DATA_DIR") or DEFAULT_DATA_DIR).resolve()
+    found_url, url_from = _url(url, folder, data_dir is not None)
+    found_key, key_from = _key(key, folder, data_dir is not None)
+    return Endpoint(found_url.rstrip("/"), url_from, found_key, key_from)
+
+
+def _url(url: str | None, folder: Path, folder_first: bool) -> tuple[str, str]:
+    if url:
+        return url, "as given"
+    setting, noted = _setting("NIGHTSHIFT_API_URL"), _noted_url(folder)
+    if noted and (folder_first or not setting):
+        return noted, f"from {folder / 'endpoints.json'}"
+    if setting:
+        return setting, "from NIGHTSHIFT_API_URL"
+    return DEFAULT_URL, f"the default; there is no {folder / 'endpoints.json'} and NIGHTSHIFT_API_URL is not set"
+
+
+def _key(key: str | None, folder: Path, folder_first: bool) -> tuple[str | None, str]:
+    if key:
+        return key, "The key was given as an argument."
+    setting, path = _setting("NIGHTSHIFT_API_KEY"), folder / "api_key"
+    noted, trouble = _key_file(path)
+    if noted and (folder_first or not setting):
+        return noted, f"The key came from {path}."
+    if setting:
+        return setting, "The key came from NIGHTSHIFT_API_KEY."
+    return None, f"No key was found: NIGHTSHIFT_API_KEY is not set and {path} {trouble}."
+
+
+def _key_file(path: Path) -> tuple[str | None, str]:
+    try:
+        return path.read_text(encoding="utf-8").strip() or None, "is empty"
+    except FileNotFoundError:
+        return None, "does not exist"
+    except (OSError, UnicodeDecodeError) as error:
+        return None, f"cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
+def _noted_url(folder: Path) -> str | None:
+    """The address the launcher noted in the data folder; a damaged note is no note."""
+    try:
+        note = json.loads((folder / "endpoints.json").read_text(encoding="utf-8"))
+        return str(note["api"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _setting(name: str) -> str | None:
+    if value := os.environ.get(name):
+        return value
+    if not Path(".env").is_file():
+        return None
+    from dotenv import dotenv_values
+
+    return dotenv_values(".env").get(name) or None

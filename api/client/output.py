@@ -1,0 +1,170 @@
+"""What commands print: JSON for programs, tables and plain lines for people. Errors go to stderr.
+
+A table drops its least important columns on a narrow terminal and none on a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+STATE_STYLES = {
+    "waiting": "dim",
+    "queued": "yellow",
+    "running": "cyan",
+    "paused": "magenta",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+    "online": "green",
+    "draining": "yellow",
+    "offline": "red",
+}
+
+#: Columns of a pipe, where nothing has to fit: wide enough for any row.
+PIPE_WIDTH = 10_000
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Made per call, since `COLUMNS` and stdout may have changed."""
+    file = sys.stderr if stderr else sys.stdout
+    width = None if file.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_items(items: Sequence[Any]) -> None:
+    """A whole collection, in the shape the API gives one page of it."""
+    print_json({"items": list(items), "next_cursor": None})
+
+
+def say(message: str) -> None:
+    """A remark for the person, not for the pipe."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(escape(message))
+
+
+def state_text(state: str) -> Text:
+    return Text(state, STATE_STYLES.get(state, ""))
+
+
+@dataclass(frozen=True)
+class Column:
+    """`rank` 0 always stays; on a narrow terminal the highest rank goes first."""
+
+    title: str
+    rank: int = 0
+    right: bool = False
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], empty: str) -> None:
+    if not rows:
+        say(empty)
+        return
+    out = console()
+    kept = _kept(columns, rows, out.width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index in kept:
+        column = columns[index]
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(_cell(row[index]) for index in kept))
+    out.print(table)
+
+
+def _kept(columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int) -> list[int]:
+    """Indexes of the columns that fit, dropped from the highest rank down."""
+    widths = [
+        max(len(column.title), *(len(_cell(row[i]).plain) for row in rows)) + 2 for i, column in enumerate(columns)
+    ]
+    kept = list(range(len(columns)))
+    for index in sorted(kept, key=lambda i: -columns[i].rank):
+        if sum(widths[i] for i in kept) - 2 <= width or columns[index].rank == 0:
+            break
+        kept.remove(index)
+    return kept
+
+
+def _cell(value: Any) -> Text:
+    return value if isinstance(value, Text) else Text("" if value is None else str(value))
+
+
+def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
+    """Name and value, one per line; values that are None are left out."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        if value is not None:
+            grid.add_row(name, _cell(value))
+    console().print(grid)
+
+
+# -- words for values -----------------------------------------------------------------------------
+
+
+def number(value: float | int | None) -> str:
+    """Short and exact enough to compare: integers whole, others with four significant digits or more."""
+    if value is None:
+        return ""
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15 and abs(value) >= 1000):
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2e}"
+
+
+def size(count: int | None) -> str:
+    if count is None:
+        return ""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    whole = max(0, round(seconds))
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours >= 48:
+        return f"{hours // 24}d{hours % 24:02}h"
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def age(at: str | None, now: datetime | None = None) -> str:
+    """How long ago an API time was: `42s`, `7m`, `3h`, `12d`."""
+    if not at:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(at)).total_seconds()
+    for unit, length, most in (("s", 1, 90), ("m", 60, 90), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{max(0, int(seconds // length))}{unit}"
+    return f"{int(seconds // 86_400)}d"
+
+
+def between(start: str | None, end: str | None) -> str:
+    """The time from one API time to another, or to now."""
+    if not start:
+        return ""
+    until = datetime.fromisoformat(end) if end else datetime.now(UTC)
+    return duration((until - datetime.fromisoformat(start)).total_seconds())
+
+
+def metrics_line(metrics: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float))
