@@ -23,7 +23,7 @@ def read(source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"{where} is not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise MalformedRequest(f"{where} holds no JSON object; a job is one, such as {{\"kind\": \"train\", …}}.")
+        raise MalformedRequest(f'{where} holds no JSON object; a job is one, such as {{"kind": "train", …}}.')
     return body
 
 
@@ -34,7 +34,9 @@ def put(body: dict[str, Any], path: str, value: Any) -> None:
     for index, name in enumerate(folders):
         here = here.setdefault(name, {})
         if not isinstance(here, dict):
-            raise InvalidRequest(f"--set {path}: {'.'.join(folders[: index + 1])} is {json.dumps(here)}, which holds no fields.")
+            raise InvalidRequest(
+                f"--set {path}: {'.'.join(folders[: index + 1])} is {json.dumps(here)}, which holds no fields."
+            )
     here[last] = value
 
 

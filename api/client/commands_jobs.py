@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from api.client.shapes import Event
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer, panel: str) -> None:
     for command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
-        app.command()(command)
+        app.command(rich_help_panel=panel)(command)
     for verb, does in VERBS.items():
-        app.command(verb, help=does)(_asking(verb))
+        app.command(verb, help=does, rich_help_panel=panel)(_asking(verb))
 
 
 def jobs(
     ctx: typer.Context,
-    state: Annotated[str | None, typer.Option(help="waiting, queued, running, paused, succeeded, failed, cancelled.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="waiting, queued, running, paused, succeeded, failed, cancelled.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="train, finetune, batch_infer or evaluate.")] = None,
     family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.")] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE")] = None,
@@ -52,7 +54,9 @@ def jobs(
         output.Column("TIME", 7, right=True),
         output.Column("AGE", 1, right=True),
     ]
-    output.print_table(columns, [_job_row(row) for row in rows], "No jobs. `nightshift submit train cnn --dataset digits`")
+    output.print_table(
+        columns, [_job_row(row) for row in rows], "No jobs. `nightshift submit train cnn --dataset digits`"
+    )
     return None
 
 
@@ -62,7 +66,9 @@ def _job_row(job: Any) -> list[Any]:
     spec = job.get("spec") or {}
     percent = (job.get("progress") or {}).get("percent")
     model = (spec.get("model") or {}).get("preset") or spec.get("model_ref") or ""
-    state = job["state"] + (f" ({job['stop_requested']})" if job["state"] == "running" and job.get("stop_requested") else "")
+    state = job["state"] + (
+        f" ({job['stop_requested']})" if job["state"] == "running" and job.get("stop_requested") else ""
+    )
     return [
         job["id"],
         output.state_text(job["state"]) if state == job["state"] else state,
@@ -197,7 +203,9 @@ def _log_line(entry: Any) -> str:
 
 def _printable(text: str) -> str:
     """Without what would steer the terminal: a job's output is not ours to trust."""
-    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\n"))
+    return "".join(
+        char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\n")
+    )
 
 
 def metrics(
@@ -234,7 +242,9 @@ def metrics(
 def spark(values: Sequence[float], width: int = 40) -> str:
     """The course of a series in one line of blocks."""
     blocks = "▁▂▃▄▅▆▇█"
-    picked = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)] if len(values) > width else values
+    picked = (
+        [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)] if len(values) > width else values
+    )
     low, high = min(picked), max(picked)
     return "".join(blocks[round((value - low) / (high - low) * 7) if high > low else 0] for value in picked)
 
@@ -258,7 +268,12 @@ def artifacts(
     if as_json:
         return output.print_items(found)
     rows = [[a["path"], output.size(a["size_bytes"]), a.get("media_type"), a.get("sha256")] for a in found]
-    columns = [output.Column("PATH"), output.Column("SIZE", 1, right=True), output.Column("TYPE", 2), output.Column("SHA-256", 3)]
+    columns = [
+        output.Column("PATH"),
+        output.Column("SIZE", 1, right=True),
+        output.Column("TYPE", 2),
+        output.Column("SHA-256", 3),
+    ]
     output.print_table(columns, rows, "No artifacts so far.")
     return None
 
@@ -300,7 +315,12 @@ def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> N
     if as_json:
         return output.print_items(found)
     columns = [output.Column("STEP", 0, right=True), output.Column("EPOCH", 1, right=True), output.Column("STATE")]
-    columns += [output.Column("BEST", 1), output.Column("SIZE", 2, right=True), output.Column("AGE", 2, right=True), output.Column("SHA-256", 3)]
+    columns += [
+        output.Column("BEST", 1),
+        output.Column("SIZE", 2, right=True),
+        output.Column("AGE", 2, right=True),
+        output.Column("SHA-256", 3),
+    ]
     rows = [
         [c["step"], c["epoch"], c.get("state"), "best" if c.get("is_best") else "", output.size(c.get("size_bytes")), output.age(c.get("created_at")), c.get("sha256")]
         for c in found
@@ -316,7 +336,9 @@ def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     answer = find_job(ctx, job_id).why()
     if as_json:
         return output.print_json(answer)
-    output.print_facts([(name, value if isinstance(value, str) else json.dumps(value)) for name, value in answer.items()])
+    output.print_facts(
+        [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in answer.items()]
+    )
     return None
 
 

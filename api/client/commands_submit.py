@@ -55,7 +55,9 @@ def _common(
     max_retries: Annotated[int | None, typer.Option(help="Retries after errors that may pass.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which it fails.")] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeatable.")] = None,
-    after: Annotated[list[str] | None, typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.")] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.")
+    ] = None,
     set_: Sets = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
     follow: Follow = False,
@@ -79,7 +81,7 @@ def _with_common(build: Callable[..., dict[str, Any]]) -> Callable[..., None]:
     merged = [context, *own.values(), *common.values()]
     command.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in merged}
-    del command.__wrapped__  # type: ignore[attr-defined]
+    del command.__wrapped__
     return command
 
 
@@ -132,7 +134,9 @@ def from_file(
 @submit.command("train")
 @_with_common
 def train(
-    family: Annotated[str, typer.Argument(help="cnn, gru_lm or gan; `nightshift families` lists their presets.")],
+    family: Annotated[
+        str, typer.Argument(metavar="FAMILY", help="cnn, gru_lm or gan; `nightshift families` lists their presets.")
+    ],
     preset: Annotated[str | None, typer.Option(help="One of the family's presets.")] = None,
     framework: Framework = None,
     epochs: Epochs = None,

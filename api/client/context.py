@@ -36,3 +36,8 @@ def client(ctx: typer.Context) -> Client:
 
 def job(ctx: typer.Context, job_id: str) -> Job:
     return client(ctx).job(job_id)
+
+
+def data_dir(ctx: typer.Context) -> str | None:
+    """The global option `--data-dir`, for commands that read settings themselves."""
+    return (ctx.find_object(Options) or Options()).data_dir

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +40,16 @@ def console(*, stderr: bool = False) -> Console:
     file = sys.stderr if stderr else sys.stdout
     width = None if file.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print to stdout; on a pipe without the blanks that pad a row to the width."""
+    out = console()
+    if out.is_terminal:
+        return out.print(renderable)
+    with out.capture() as captured:
+        out.print(renderable)
+    return print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def print_json(value: Any) -> None:
@@ -73,15 +83,14 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], empty:
     if not rows:
         say(empty)
         return
-    out = console()
-    kept = _kept(columns, rows, out.width)
+    kept = _kept(columns, rows, console().width)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for index in kept:
         column = columns[index]
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(_cell(row[index]) for index in kept))
-    out.print(table)
+    show(table)
 
 
 def _kept(columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int) -> list[int]:
@@ -109,7 +118,7 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
     for name, value in facts:
         if value is not None:
             grid.add_row(name, _cell(value))
-    console().print(grid)
+    show(grid)
 
 
 # -- words for values -----------------------------------------------------------------------------

@@ -89,7 +89,9 @@ class Client:
             raise NotFound.of("job", beginning)
         if len(matches) > 1:
             listed = ", ".join(job.id for job in matches[:5])
-            raise MalformedRequest(f"{beginning!r} begins the ids of {len(matches)} jobs ({listed}, …); type more of it.")
+            raise MalformedRequest(
+                f"{beginning!r} begins the ids of {len(matches)} jobs ({listed}, …); type more of it."
+            )
         return matches[0].refresh()
 
     def jobs(

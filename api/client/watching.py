@@ -179,7 +179,9 @@ def block(watched: Watched, width: int) -> RenderableType:
     head.add_column()
     head.add_column(no_wrap=True)
     bar_width = max(10, min(40, width - min(room, len(title)) - 9 - 4 - 4))
-    bar = ProgressBar(total=1.0, completed=fraction or 0.0, width=bar_width, pulse=watched.state == "running" and fraction is None)
+    bar = ProgressBar(
+        total=1.0, completed=fraction or 0.0, width=bar_width, pulse=watched.state == "running" and fraction is None
+    )
     head.add_row(Text(title, "bold"), state_text(watched.state), bar, Text(percent))
     below = [Text("  " + "  ".join(watched.facts()), "dim", overflow="fold")] if watched.facts() else []
     if watched.trouble:

@@ -1,0 +1,274 @@
+"""What an installation has: data sets, models, families, workers; and `check`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from api.client.commands_keys import keys
+from api.client.context import AsJson, client, data_dir
+from api.client.failures import CommandGroup
+
+datasets = typer.Typer(cls=CommandGroup, help="Data sets: list, add, show.", invoke_without_command=True)
+models = typer.Typer(cls=CommandGroup, help="Registered models: list, show.", invoke_without_command=True)
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    app.add_typer(datasets, name="datasets", rich_help_panel=panel)
+    app.add_typer(models, name="models", rich_help_panel=panel)
+    app.add_typer(keys, name="keys", rich_help_panel=panel)
+    app.command(rich_help_panel=panel)(families)
+    app.command(rich_help_panel=panel)(workers)
+    app.command(rich_help_panel=panel)(check)
+
+
+# -- data sets ------------------------------------------------------------------------------------
+
+
+@datasets.callback()
+def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
+    if ctx.invoked_subcommand:
+        return None
+    from api.client import output
+
+    found = client(ctx).datasets()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
+    columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
+    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
+    output.print_table(
+        columns, [_dataset_row(item) for item in found], "No data sets. `nightshift datasets add NAME PATH`"
+    )
+    return None
+
+
+def _dataset_row(item: dict[str, Any]) -> list[Any]:
+    from api.client import output
+
+    version = latest(item)
+    summary = version.get("summary") or {}
+    splits, classes = summary.get("splits") or {}, summary.get("classes")
+    return [
+        item.get("name"),
+        item.get("kind"),
+        version.get("version"),
+        *(f"{count:,}" if (count := split_count(splits.get(part))) is not None else "" for part in ("train", "test")),
+        len(classes) if isinstance(classes, list) else classes,
+        output.size(version.get("size_bytes")),
+    ]
+
+
+def latest(item: dict[str, Any]) -> dict[str, Any]:
+    """The newest version of a data set or model, whether the API nests its versions or shows one flat."""
+    versions = item.get("versions")
+    if isinstance(versions, list) and versions:
+        newest: dict[str, Any] = max(versions, key=lambda version: version.get("version") or 0)
+        return newest
+    nested = item.get("latest")
+    return nested if isinstance(nested, dict) else item
+
+
+def split_count(split: Any) -> int | None:
+    count = split.get("count") if isinstance(split, dict) else split
+    return count if isinstance(count, int) else None
+
+
+@datasets.command("add")
+def add_dataset(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name; an existing one gets a new version.")],
+    path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
+    format: Annotated[
+        str | None, typer.Option(help="Where the files do not say it: idx, npz, images, csv, text.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register IDX files, .npz, class-named image folders, CSV or plain text as a data set."""
+    from api.client import output
+
+    answer = client(ctx).add_dataset(name, path, format)
+    if as_json:
+        return output.print_json(answer)
+    print(f"{answer.get('name', name)}@{latest(answer).get('version')}")
+    return None
+
+
+@datasets.command("show")
+def show_dataset(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as_json: AsJson = False
+) -> None:
+    """Sizes, classes and versions of a data set."""
+    from api.client import output
+
+    answer = client(ctx).dataset(name)
+    if as_json:
+        return output.print_json(answer)
+    version = latest(answer)
+    facts = {key: value for key, value in {**answer, **version}.items() if key not in ("versions", "latest", "summary")}
+    output.print_facts([*_flat(facts), *_flat(version.get("summary") or {})])
+    return None
+
+
+def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Values for a person: nested ones as `a 1  b 2`, times and hashes as they are."""
+    return [(name.replace("_", " "), _words(value)) for name, value in facts.items()]
+
+
+def _words(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_words(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_words(item) or "" for item in value)
+    return None if value is None else f"{value:,}" if type(value) is int else str(value)
+
+
+# -- models ---------------------------------------------------------------------------------------
+
+
+@models.callback()
+def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
+    if ctx.invoked_subcommand:
+        return None
+    from api.client import output
+
+    found = client(ctx).models()
+    if as_json:
+        return output.print_items(found)
+    columns = [
+        output.Column("NAME"),
+        output.Column("CHAMPION", 1, right=True),
+        output.Column("VERSIONS", 2, right=True),
+    ]
+    columns += [output.Column("FAMILY", 3), output.Column("METRICS", 4)]
+    output.print_table(
+        columns, [_model_row(item) for item in found], "No models. Submit a job with --register-as NAME."
+    )
+    return None
+
+
+def _model_row(item: dict[str, Any]) -> list[Any]:
+    from api.client import output
+
+    versions, aliases = item.get("versions"), item.get("aliases") or {}
+    version = latest(item)
+    return [
+        item.get("name"),
+        f"@{aliases['champion']}" if "champion" in aliases else "",
+        len(versions) if isinstance(versions, list) else versions,
+        version.get("family"),
+        output.metrics_line(version.get("metrics") or {}),
+    ]
+
+
+@models.command("show")
+def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+    """Versions and aliases of a model."""
+    from api.client import output
+
+    answer = client(ctx).model(name)
+    if as_json:
+        return output.print_json(answer)
+    columns = [
+        output.Column("VERSION"),
+        output.Column("ALIASES", 1),
+        output.Column("JOB", 2),
+        output.Column("DATA SET", 4),
+    ]
+    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 5)]
+    aliases: dict[Any, list[str]] = {}
+    for alias, number in (answer.get("aliases") or {}).items():
+        aliases.setdefault(number, []).append(alias)
+    rows = [
+        [
+            f"{name}@{version.get('version')}",
+            " ".join(aliases.get(version.get("version"), [])),
+            version.get("job_id"),
+            version.get("dataset"),
+            output.age(version.get("created_at")),
+            output.metrics_line(version.get("metrics") or {}),
+        ]
+        for version in answer.get("versions") or []
+    ]
+    output.print_table(columns, rows, f"{name} has no versions.")
+    return None
+
+
+# -- families and workers -------------------------------------------------------------------------
+
+
+def families(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Model families and their presets (--json also has the schema of every setting)."""
+    from api.client import output
+
+    found = client(ctx).families()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("FAMILY"), output.Column("FRAMEWORKS", 1), output.Column("PRESETS")]
+    rows = [
+        [
+            item.get("name") or item.get("family"),
+            ", ".join(item.get("frameworks") or []),
+            ", ".join(item.get("presets") or []),
+        ]
+        for item in found
+    ]
+    output.print_table(columns, rows, "No families.")
+    return None
+
+
+def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Workers, their devices and what they do now."""
+    from api.client import output
+
+    found = client(ctx).workers()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("WORKER"), output.Column("STATE"), output.Column("JOB", 1), output.Column("DEVICE", 2)]
+    columns += [
+        output.Column("MEMORY", 4, right=True),
+        output.Column("FRAMEWORKS", 5),
+        output.Column("HEARD", 3, right=True),
+    ]
+    rows = [
+        [
+            item.get("name"),
+            output.state_text(str(item.get("state"))),
+            item.get("job_id"),
+            item.get("device_name") or item.get("device"),
+            output.size(item.get("memory_bytes")),
+            ", ".join(item.get("frameworks") or []),
+            output.age(item.get("heartbeat_at")),
+        ]
+        for item in found
+    ]
+    output.print_table(
+        columns, rows, "No workers. `nightshift up` starts one here, `nightshift worker` joins this host."
+    )
+    return None
+
+
+# -- check ----------------------------------------------------------------------------------------
+
+
+def check(
+    ctx: typer.Context,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="List every setting with its value and meaning.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, database, broker, storage and devices, and say what to do. Exit code 1 when something fails."""
+    from api.client import checking, output
+
+    if settings:
+        return checking.print_settings(data_dir(ctx), as_json)
+    findings = checking.run(data_dir(ctx))
+    if as_json:
+        output.print_items([finding.as_json() for finding in findings])
+    else:
+        checking.print_findings(findings)
+    if any(finding.level == "fails" for finding in findings):
+        raise typer.Exit(1)
+    return None

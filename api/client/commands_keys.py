@@ -1,0 +1,119 @@
+"""`nightshift keys`: straight in the database, since without a key the API lets nobody in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.client.context import AsJson, data_dir
+from api.client.failures import CommandGroup
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+keys = typer.Typer(
+    cls=CommandGroup,
+    help="API keys, straight in the database (NIGHTSHIFT_DATABASE_URL, else the data folder's).",
+    no_args_is_help=True,
+)
+
+#: The owner of the key that `nightshift up` makes; its jobs are seen with every key of that owner.
+DEFAULT_OWNER = "local"
+
+
+@keys.command("create")
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="What it is for, e.g. ci.")],
+    owner: Annotated[str, typer.Option(help="Keys of one owner see the same jobs.")] = DEFAULT_OWNER,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. It is shown this once and stored only as a hash."""
+    from api.client import output
+    from shared.fleet import keys as store
+
+    with _writing(ctx) as conn:
+        made = store.create(conn, owner_id=owner, name=name)
+    if as_json:
+        return output.print_json({"id": made.id, "name": name, "owner": owner, "key": made.key})
+    print(made.key)
+    output.say(f"Key {made.id} of {owner}. It is not shown again: keep it, and give it as NIGHTSHIFT_API_KEY.")
+    return None
+
+
+@keys.command("list")
+def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List keys (their ids and names; the keys themselves are not kept)."""
+    from api.client import output
+    from shared.clock import iso
+    from shared.fleet import keys as store
+
+    with _writing(ctx) as conn:
+        found = [
+            {
+                "id": key.id,
+                "name": key.name,
+                "owner": key.owner_id,
+                "created_at": iso(key.created_at),
+                "revoked_at": iso(key.revoked_at),
+            }
+            for key in store.list_keys(conn)
+        ]
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("ID"), output.Column("NAME"), output.Column("OWNER", 1), output.Column("STATE")]
+    rows = [
+        [
+            key["id"],
+            key["name"],
+            key["owner"],
+            "revoked" if key["revoked_at"] else "valid",
+            output.age(key["created_at"]),
+        ]
+        for key in found
+    ]
+    output.print_table([*columns, output.Column("AGE", 2, right=True)], rows, "No keys. `nightshift keys create NAME`")
+    return None
+
+
+@keys.command("revoke")
+def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Make a key invalid at once. Its owner's jobs stay."""
+    from shared.errors import NotFound
+    from shared.fleet import keys as store
+
+    with _writing(ctx) as conn:
+        if not store.revoke(conn, key_id):
+            raise NotFound(f"There is no valid key {key_id!r}; `nightshift keys list` shows them.")
+    print(f"{key_id} revoked")
+
+
+@contextmanager
+def _writing(ctx: typer.Context) -> Iterator[Connection]:
+    """A write transaction on a database whose schema is there."""
+    from pathlib import Path
+
+    from sqlalchemy import make_url
+
+    from api.client.checking import read_settings
+    from shared.db.engine import make_engine, write
+    from shared.db.migrate import is_current
+    from shared.errors import ConfigurationError
+
+    settings = read_settings(data_dir(ctx))
+    url = make_url(settings.sql_url)
+    shown = url.render_as_string(hide_password=True)
+    advice = "run `nightshift migrate` (or `nightshift up`), or point to the database with NIGHTSHIFT_DATABASE_URL or --data-dir"
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        raise ConfigurationError(f"there is no database at {shown}: {advice}")
+    engine = make_engine(settings.sql_url)
+    try:
+        if not is_current(engine):
+            raise ConfigurationError(f"the schema of {shown} is not up to date: {advice}")
+        with write(engine) as conn:
+            yield conn
+    finally:
+        engine.dispose()
