@@ -1,4 +1,4 @@
-"""The tables that are the truth about jobs: Job, Attempt, JobEvent, JobLog, Metric, Checkpoint, Artifact.
+"""The tables that are the truth about jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, Checkpoint, Artifact.
 
 Times are seconds since the Unix epoch (UTC) as double precision, always read from the database's clock
 (`shared.clock.db_now`), so that leases compare on one clock whatever the hosts' clocks say.
@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Float, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Computed, Float, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
+
+#: How long a job waits to outrank one that is a priority level higher (seconds). Too low: priorities mean little.
+#: Too high: low priorities wait long behind a steady stream. At 600 s, priority 0 passes a fresh 9 after 90 minutes.
+AGEING_SECONDS = 600
 
 
 class Job(SQLModel, table=True):
@@ -23,14 +27,15 @@ class Job(SQLModel, table=True):
         UniqueConstraint("owner_id", "idempotency_key"),
         CheckConstraint("fence >= 0"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
-        Index("ix_jobs_claim", "state", "device", "run_at"),
-        Index("ix_jobs_newest", "owner_id", "created_at", "id"),
         Index(
-            "ix_jobs_lease",
-            "lease_until",
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
+            "ix_jobs_claim",
+            "rank",
+            "id",
+            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued'"),
         ),
+        Index("ix_jobs_newest", "owner_id", "created_at", "id"),
+        Index("ix_jobs_state", "state"),
     )
 
     id: str = Field(primary_key=True, max_length=32)
@@ -55,6 +60,12 @@ class Job(SQLModel, table=True):
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     priority: int = 5
     run_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    #: Lowest is claimed first: `run_at` less what the priority is worth. As every rank is a point in time, a waiting job
+    #: is overtaken by fewer and fewer newcomers: ageing without touching a row.
+    rank: float | None = Field(
+        default=None,
+        sa_column=Column(Float(53), Computed(f"run_at - {AGEING_SECONDS}.0 * priority", persisted=True)),
+    )
     deadline_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     timeout_seconds: float | None = Field(default=None, sa_column=Column(Float(53)))
     stop_requested: str | None = Field(default=None, max_length=16)
@@ -73,6 +84,16 @@ class Job(SQLModel, table=True):
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
     started_at: float | None = Field(default=None, sa_column=Column(Float(53)))  # first claim
     finished_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+
+
+class JobDependency(SQLModel, table=True):
+    """`job_id` waits until `depends_on` has succeeded."""
+
+    __tablename__ = "job_dependencies"
+    __table_args__ = (Index("ix_job_dependencies_on", "depends_on"),)
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    depends_on: str = Field(primary_key=True, max_length=32)
 
 
 class Attempt(SQLModel, table=True):
@@ -95,7 +116,7 @@ class Attempt(SQLModel, table=True):
     peak_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     peak_device_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     resumed_from: str | None = Field(default=None, max_length=32)  # checkpoint id
-    resumed_step: int | None = None
+    resumed_step: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class JobEvent(SQLModel, table=True):
@@ -132,7 +153,7 @@ class Metric(SQLModel, table=True):
 
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
     name: str = Field(primary_key=True, max_length=64)
-    step: int = Field(primary_key=True, sa_type=Integer)
+    step: int = Field(primary_key=True, sa_type=BigInteger)
     epoch: int
     value: float = Field(sa_column=Column(Float(53), nullable=False))
     at: float = Field(sa_column=Column(Float(53), nullable=False))
@@ -149,7 +170,7 @@ class Checkpoint(SQLModel, table=True):
     id: str = Field(primary_key=True, max_length=32)
     job_id: str = Field(foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
     fence: int
-    step: int
+    step: int = Field(sa_column=Column(BigInteger, nullable=False))
     epoch: int
     path: str = Field(max_length=300)  # relative to the data folder
     sha256: str = Field(max_length=64)

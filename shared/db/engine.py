@@ -1,0 +1,180 @@
+"""Connections to the SQL database: one engine per process, `read()` and `write()` transactions.
+
+SQLite: WAL, `synchronous=FULL` (a 2xx must survive a power cut), and every write begins with BEGIN IMMEDIATE: deferred
+read-then-write transactions fail with SQLITE_BUSY whatever the timeout. Postgres: server-side timeouts, so that a
+frozen client cannot hold a row lock for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.sql.dml import Insert as AnyInsert
+
+from shared.clock import sqlite_clock
+from shared.errors import ConfigurationError, DatabaseUnavailable
+from shared.settings import get_settings
+
+#: How long a statement waits for SQLite's write lock (seconds). Too low: bursts of writers fail. Too high: the API hangs
+#: behind a stuck writer instead of answering 503.
+SQLITE_BUSY_SECONDS = 5.0
+#: A client frozen inside a transaction loses its locks after this (milliseconds); half a lease.
+IDLE_IN_TRANSACTION_MS = 15_000
+#: Longest wait for one row lock (milliseconds).
+LOCK_TIMEOUT_MS = 10_000
+#: Longest single statement (milliseconds); every statement of ours takes milliseconds.
+STATEMENT_TIMEOUT_MS = 30_000
+#: Longest wait for a connection of the pool (seconds).
+POOL_TIMEOUT_SECONDS = 5.0
+
+_WRITE = "nightshift_write"
+_AFTER_COMMIT = "nightshift_after_commit"
+
+
+def make_engine(url: str) -> Engine:
+    """Raises ConfigurationError for databases other than SQLite and PostgreSQL."""
+    parsed = make_url(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            return _sqlite_engine(parsed)
+        case "postgresql" | "postgres":
+            return _postgres_engine(parsed)
+        case other:
+            raise ConfigurationError(f"NIGHTSHIFT_DATABASE_URL: use sqlite:///… or postgresql://…, not {other}")
+
+
+@lru_cache
+def get_engine() -> Engine:
+    """This process's engine, from the settings."""
+    return make_engine(get_settings().sql_url)
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
+        pool_size=8,
+        max_overflow=32,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        json_serializer=dump_json,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # the driver begins nothing by itself; `_begin` does
+        dbapi_connection.create_function("nightshift_now", 0, sqlite_clock.now)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+            dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITE) else "BEGIN")
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> Engine:
+    timeouts = {
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "statement_timeout": STATEMENT_TIMEOUT_MS,
+    }
+    keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={
+            "connect_timeout": 5,
+            "tcp_user_timeout": 20_000,
+            "application_name": "nightshift",
+            "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
+            **keepalives,
+        },
+        pool_size=8,
+        max_overflow=32,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        json_serializer=dump_json,
+    )
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Connection]:
+    """One consistent look; nothing is kept. Raises DatabaseUnavailable."""
+    with _mapped_errors(), engine.connect() as conn:
+        yield conn
+
+
+@contextmanager
+def write(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed on exit, rolled back by an exception. Raises DatabaseUnavailable."""
+    after: list[Callable[[], None]] = []
+    with _mapped_errors(), engine.connect() as plain:
+        conn = plain.execution_options(**{_WRITE: True, _AFTER_COMMIT: after})
+        with conn.begin():
+            yield conn
+    for call in after:
+        call()
+
+
+def on_commit(conn: Connection, call: Callable[[], None]) -> None:
+    """Call when the transaction of `write()` has been committed; never, when it is rolled back."""
+    after = conn.get_execution_options().get(_AFTER_COMMIT)
+    if after is None:
+        raise RuntimeError("transitions need a connection of shared.db.engine.write()")
+    after.append(call)
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, TimeoutError) as error:
+        raise DatabaseUnavailable(f"the database does not answer: {error}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _LOST_CONNECTION:
+            raise DatabaseUnavailable(f"the database ended the connection: {error}") from error
+        raise
+
+
+#: SQLSTATEs that are no OperationalError to psycopg: idle-in-transaction timeout, transaction timeout.
+_LOST_CONNECTION = frozenset({"25P03", "25P04"})
+
+
+def insert(conn: Connection, table: Any) -> Any:
+    """The dialect's INSERT, which knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    construct: AnyInsert
+    if conn.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        construct = sqlite_insert(table)
+    else:
+        from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+        construct = postgres_insert(table)
+    return construct
+
+
+def dump_json(value: Any) -> str:
+    """JSON as every database reads it: NaN and infinities, which JSON has not, become null."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

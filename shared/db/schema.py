@@ -1,0 +1,27 @@
+"""Every table under one roof: importing this module makes the metadata complete."""
+
+from __future__ import annotations
+
+from sqlmodel import SQLModel
+
+import shared.datasets.models
+import shared.fleet.models
+import shared.jobs.models
+import shared.models.models  # noqa: F401 - the imports register the tables
+
+metadata = SQLModel.metadata
+
+jobs = metadata.tables["jobs"]
+job_dependencies = metadata.tables["job_dependencies"]
+attempts = metadata.tables["attempts"]
+job_events = metadata.tables["job_events"]
+job_logs = metadata.tables["job_logs"]
+metrics = metadata.tables["metrics"]
+checkpoints = metadata.tables["checkpoints"]
+artifacts = metadata.tables["artifacts"]
+datasets = metadata.tables["datasets"]
+dataset_versions = metadata.tables["dataset_versions"]
+model_versions = metadata.tables["model_versions"]
+model_aliases = metadata.tables["model_aliases"]
+workers = metadata.tables["workers"]
+api_keys = metadata.tables["api_keys"]

@@ -1,0 +1,88 @@
+"""Named places in the code where a fault test can make this process die, freeze or fail.
+
+`NIGHTSHIFT_FAILPOINT=name:action@nth[,name:action@nth…]`; action is `kill` (SIGKILL to this process), `stop:s` (SIGSTOP
+for s seconds), `raise` (FailpointError) or `enospc` (OSError ENOSPC). `@nth` counts the passes, from 1 (the default);
+only that one acts. Unset, a failpoint costs one dictionary look-up; production settings refuse the variable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass
+
+_VARIABLE = "NIGHTSHIFT_FAILPOINT"
+_SYNTAX = re.compile(r"(?P<name>[a-z_.]+):(?P<action>kill|raise|enospc|stop:(?P<seconds>[0-9.]+))(@(?P<nth>[0-9]+))?")
+
+
+class FailpointError(Exception):
+    """What the action `raise` raises; nothing catches it by name."""
+
+
+@dataclass
+class _Armed:
+    action: str
+    seconds: float
+    nth: int
+    passes: int = 0
+
+
+def _parse(text: str) -> dict[str, _Armed]:
+    armed: dict[str, _Armed] = {}
+    for part in filter(None, text.split(",")):
+        found = _SYNTAX.fullmatch(part.strip())
+        if found is None:
+            raise ValueError(f"{_VARIABLE}: {part!r} is not name:action@nth (kill, stop:s, raise, enospc)")
+        armed[found["name"]] = _Armed(
+            found["action"].partition(":")[0], float(found["seconds"] or 0), int(found["nth"] or 1)
+        )
+    return armed
+
+
+def _from_environment() -> dict[str, _Armed]:
+    text = os.environ.get(_VARIABLE, "")
+    if text and os.environ.get("NIGHTSHIFT_ENVIRONMENT") == "production":
+        raise ValueError(f"{_VARIABLE} is for fault tests; unset it in production")
+    return _parse(text)
+
+
+_armed = _from_environment()
+_lock = threading.Lock()
+
+
+def failpoint(name: str) -> None:
+    """Act if `name` is armed and this is its nth pass."""
+    if not _armed:
+        return
+    armed = _armed.get(name)
+    if armed is None:
+        return
+    with _lock:
+        armed.passes += 1
+        due = armed.passes == armed.nth
+    if due:
+        _act(name, armed)
+
+
+def arm(text: str) -> None:
+    """Replace what is armed in this process (in-process tests); an empty text disarms."""
+    global _armed
+    _armed = _parse(text)
+
+
+def _act(name: str, armed: _Armed) -> None:
+    if armed.action == "raise":
+        raise FailpointError(name)
+    if armed.action == "enospc":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+    if armed.action == "stop":
+        # Somebody else must wake us; a process group of its own survives what a test does to ours.
+        command = ["/bin/sh", "-c", f"sleep {armed.seconds}; kill -CONT {os.getpid()}"]
+        subprocess.Popen(command, start_new_session=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)

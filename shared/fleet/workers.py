@@ -1,0 +1,79 @@
+"""The workers that are here: register/deregister, heartbeat, list. A worker is online while its heartbeat is younger
+than a lease; nothing else depends on this table, jobs are held by leases."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from shared.clock import db_now, iso
+from shared.db.engine import insert, on_commit
+from shared.db.schema import workers
+from shared.events import emit
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    name: str  # gpu0@host, cpu0@host
+    host: str
+    pid: int
+    device: str  # cpu | gpu
+    device_name: str
+    device_uuid: str | None = None
+    memory_bytes: int | None = None
+    frameworks: list[str] = field(default_factory=list)
+    versions: dict[str, Any] = field(default_factory=dict)
+
+
+def register(conn: Connection, worker: WorkerInfo) -> None:
+    """Say that a worker has started. One of the same name before it (it died, or moved) is replaced."""
+    fresh = {"state": "online", "job_id": None, "started_at": db_now(), "heartbeat_at": db_now()}
+    row = {**asdict(worker), **fresh}
+    changed = {column: value for column, value in row.items() if column != "name"}
+    statement = insert(conn, workers).values(**row)
+    conn.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed))
+    on_commit(conn, lambda: emit("worker.registered", worker=worker.name, device=worker.device_name))
+
+
+def heartbeat(conn: Connection, name: str, *, job_id: str | None = None, draining: bool = False) -> bool:
+    """False: the row is gone; register again."""
+    state = "draining" if draining else "online"
+    changed = conn.execute(
+        update(workers).where(workers.c.name == name).values(heartbeat_at=db_now(), job_id=job_id, state=state)
+    )
+    return changed.rowcount == 1
+
+
+def deregister(conn: Connection, name: str, pid: int | None = None) -> None:
+    """Say that a worker has left on purpose. With a pid, only that process: a successor stays registered."""
+    statement = update(workers).where(workers.c.name == name).values(state="offline", job_id=None)
+    if pid is not None:
+        statement = statement.where(workers.c.pid == pid)
+    conn.execute(statement)
+    on_commit(conn, lambda: emit("worker.deregistered", worker=name))
+
+
+def mark_offline(conn: Connection, lease_seconds: float) -> list[str]:
+    """Mark workers whose heartbeat is older than a lease; returns their names."""
+    statement = (
+        update(workers)
+        .where(workers.c.state != "offline", workers.c.heartbeat_at < db_now() - lease_seconds)
+        .values(state="offline", job_id=None)
+        .returning(workers.c.name)
+    )
+    return list(conn.scalars(statement))
+
+
+def list_workers(conn: Connection, lease_seconds: float) -> list[dict[str, Any]]:
+    """All that were ever here, by name; `state` is offline for those not heard of within a lease."""
+    rows = conn.execute(select(workers, db_now().label("now")).order_by(workers.c.name)).all()
+    return [_view(dict(row._mapping), lease_seconds) for row in rows]
+
+
+def _view(row: dict[str, Any], lease_seconds: float) -> dict[str, Any]:
+    heard_within = row.pop("now") - row["heartbeat_at"] <= lease_seconds
+    if not heard_within or row["state"] == "offline":
+        row |= {"state": "offline", "job_id": None}
+    return row | {"started_at": iso(row["started_at"]), "heartbeat_at": iso(row["heartbeat_at"])}

@@ -1,0 +1,148 @@
+"""One job, or many: get_job, find_id, list_jobs, and the shape in which the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, and_, exists, func, or_, select
+
+from shared.clock import iso
+from shared.db.schema import attempts, jobs
+from shared.errors import Conflict, NotFound
+from shared.jobs.queries import cursors
+from shared.jobs.queries.cursors import Page
+
+_present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
+
+
+def _rows() -> Select[Any]:
+    """Jobs, each with its present attempt's device and Celery task."""
+    return select(jobs, attempts.c.device.label("attempt_device"), attempts.c.celery_task_id).select_from(
+        jobs.outerjoin(attempts, _present_attempt)
+    )
+
+
+def get_job(conn: Connection, job_id: str, owner_id: str | None) -> RowMapping:
+    """The job's row (for `job_view`). `owner_id` None sees all. Raises NotFound, also for somebody else's job."""
+    statement = _rows().where(jobs.c.id == job_id)
+    if owner_id is not None:
+        statement = statement.where(jobs.c.owner_id == owner_id)
+    row = conn.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise NotFound.of("job", job_id)
+    return row
+
+
+def find_id(conn: Connection, prefix: str, owner_id: str | None) -> str:
+    """The one id that begins so. Raises NotFound, or Conflict when several do."""
+    statement = select(jobs.c.id).where(jobs.c.id >= prefix, jobs.c.id < prefix + "g").order_by(jobs.c.id).limit(4)
+    if owner_id is not None:
+        statement = statement.where(jobs.c.owner_id == owner_id)
+    found = list(conn.scalars(statement))
+    if not found or not prefix:
+        raise NotFound.of("job", prefix)
+    if len(found) > 1 and prefix not in found:
+        raise Conflict(f"Several jobs begin with {prefix!r}: {', '.join(found[:3])}, …; give more of the id.")
+    return str(found[0])
+
+
+@dataclass(frozen=True)
+class JobFilters:
+    """What `list_jobs` may be narrowed by; empty means all."""
+
+    states: tuple[str, ...] = ()
+    kind: str | None = None
+    family: str | None = None
+    #: `key=value`, or `key` for any value.
+    tag: str | None = None
+
+
+def list_jobs(
+    conn: Connection,
+    owner_id: str | None,
+    filters: JobFilters | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page:
+    """Newest first, as `job_view`s. Raises MalformedRequest for a bad cursor."""
+    statement = _rows().order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
+    if owner_id is not None:
+        statement = statement.where(jobs.c.owner_id == owner_id)
+    statement = statement.where(*_conditions(conn, filters or JobFilters()))
+    if cursor is not None:
+        created_at, job_id = cursors.decode("jobs", cursor, float, str)
+        older = or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))
+        statement = statement.where(jobs.c.created_at <= created_at, older)
+    rows = conn.execute(statement).mappings().all()
+    shown = rows[:limit]
+    more = cursors.encode("jobs", shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit and shown else None
+    return Page([job_view(row) for row in shown], more)
+
+
+def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:
+    conditions: list[Any] = []
+    if filters.states:
+        conditions.append(jobs.c.state.in_(filters.states))
+    if filters.kind is not None:
+        conditions.append(jobs.c.kind == filters.kind)
+    if filters.family is not None:
+        conditions.append(jobs.c.family == filters.family)
+    if filters.tag is not None:
+        conditions.append(_tagged(conn, filters.tag))
+    return conditions
+
+
+def _tagged(conn: Connection, tag: str) -> Any:
+    key, has_value, value = tag.partition("=")
+    if conn.dialect.name == "sqlite":
+        entries = func.json_each(jobs.c.tags).table_valued("key", "value", name="tag")
+    else:
+        entries = func.json_each_text(jobs.c.tags).table_valued("key", "value", name="tag")
+    condition = entries.c.key == key
+    if has_value:
+        condition = and_(condition, entries.c.value == value)
+    return exists(select(1).select_from(entries).where(condition).correlate(jobs))
+
+
+def job_by_task(conn: Connection, celery_task_id: str) -> RowMapping | None:
+    """The job of a Celery task, with that attempt's `attempt_fence`, `attempt_outcome` (Flower joins on it)."""
+    statement = (
+        select(
+            jobs,
+            attempts.c.device.label("attempt_device"),
+            attempts.c.celery_task_id,
+            attempts.c.fence.label("attempt_fence"),
+            attempts.c.outcome.label("attempt_outcome"),
+        )
+        .join(attempts, attempts.c.job_id == jobs.c.id)
+        .where(attempts.c.celery_task_id == celery_task_id)
+        .order_by(attempts.c.started_at.desc())
+        .limit(1)
+    )
+    return conn.execute(statement).mappings().one_or_none()
+
+
+_SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority")
+_PROGRESS = ("step", "total_steps", "epoch", "percent", "eta_seconds", "samples_per_second")
+
+
+def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
+    """A job as the API shows it. Times are RFC 3339; `device` is the attempt's once there is one."""
+    progress = row["progress"]
+    return {
+        **{column: row[column] for column in _SHOWN_AS_IS},
+        "attempt": row["fence"],
+        "progress": {**dict.fromkeys(_PROGRESS), **progress} if progress is not None else None,
+        "stop_requested": row["stop_requested"],
+        **{name: iso(row[name]) for name in ("created_at", "run_at", "started_at", "finished_at", "deadline_at")},
+        "worker": row["worker"],
+        "device": row.get("attempt_device") or row["device"],
+        "error": row["error"],
+        "result": row["result"],
+        "retries": row["retries"],
+        "after": row["after"],
+        "tags": row["tags"],
+        "spec": row["spec"],
+    }

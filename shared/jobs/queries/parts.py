@@ -1,0 +1,63 @@
+"""What belongs to one job: attempts, checkpoints, artifacts, logs. The caller has checked the owner (`get_job`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from shared.clock import iso
+from shared.db import schema
+from shared.errors import NotFound
+
+
+def attempts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Newest first; `attempt` is the fence."""
+    table = schema.attempts
+    rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.fence.desc()))
+    return [_view(row) for row in rows]
+
+
+def checkpoints(conn: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Newest first, quarantined ones too; deleted ones are not shown."""
+    table = schema.checkpoints
+    rows = conn.execute(
+        select(table)
+        .where(table.c.job_id == job_id, table.c.state != "deleted")
+        .order_by(table.c.step.desc(), table.c.created_at.desc())
+    )
+    return [_view(row) for row in rows]
+
+
+def artifacts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
+    table = schema.artifacts
+    rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.path))
+    return [_view(row) for row in rows]
+
+
+def artifact(conn: Connection, job_id: str, path: str) -> dict[str, Any]:
+    """One file, with `stored_as` relative to the storage root. Raises NotFound."""
+    table = schema.artifacts
+    row = conn.execute(select(table).where(table.c.job_id == job_id, table.c.path == path)).one_or_none()
+    if row is None:
+        raise NotFound.of("artifact", path)
+    return _view(row)
+
+
+def logs(conn: Connection, job_id: str, after_seq: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
+    """In order, from the line after `after_seq`."""
+    table = schema.job_logs
+    rows = conn.execute(
+        select(table).where(table.c.job_id == job_id, table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
+    )
+    return [_view(row) for row in rows]
+
+
+_TIMES = ("at", "created_at", "started_at", "ended_at")
+
+
+def _view(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    view = dict(row._mapping)
+    view.pop("job_id")
+    view["attempt"] = view.pop("fence")
+    return {name: iso(value) if name in _TIMES else value for name, value in view.items()}

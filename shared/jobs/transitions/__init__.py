@@ -1,0 +1,68 @@
+"""The only writers of a job's state.
+
+Every function takes an open connection of `shared.db.engine.write()`, is one conditional statement under the job's row
+lock plus its event row in the same transaction, and tells the loser of a race that it lost: `LeaseLost` for an
+attempt, `Conflict` for a user, None for maintenance.
+
+    submitting   submit                          waiting    settle_waiting, expire_deadlines
+    leasing      claim, renew, pin, begin        requests   request_stop, resume
+    effects      record, commit_checkpoint, …    endings    succeed, fail, stop, release, expired, rescue
+"""
+
+from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record
+from shared.jobs.transitions.endings import fail, release, stop, succeed
+from shared.jobs.transitions.leasing import begin, claim, pin, renew
+from shared.jobs.transitions.requests import request_stop, resume
+from shared.jobs.transitions.rescuing import expired, rescue
+from shared.jobs.transitions.submitting import submit
+from shared.jobs.transitions.values import (
+    ArtifactRecord,
+    CheckpointRecord,
+    CheckpointRow,
+    Claimed,
+    Claimer,
+    Ending,
+    Lease,
+    LogRow,
+    MetricRow,
+    ModelVersionRecord,
+    NewJob,
+    Standing,
+    Submitted,
+)
+from shared.jobs.transitions.waiting import expire_deadlines, settle_waiting
+
+__all__ = [
+    "ArtifactRecord",
+    "CheckpointRecord",
+    "CheckpointRow",
+    "Claimed",
+    "Claimer",
+    "Ending",
+    "Lease",
+    "LogRow",
+    "MetricRow",
+    "ModelVersionRecord",
+    "NewJob",
+    "Standing",
+    "Submitted",
+    "begin",
+    "claim",
+    "commit_artifacts",
+    "commit_checkpoint",
+    "delete_checkpoints",
+    "expire_deadlines",
+    "expired",
+    "fail",
+    "pin",
+    "record",
+    "release",
+    "renew",
+    "request_stop",
+    "rescue",
+    "resume",
+    "settle_waiting",
+    "stop",
+    "submit",
+    "succeed",
+]

@@ -1,0 +1,176 @@
+"""What an attempt leaves behind while it runs. Each is one transaction whose first statement renews the lease under
+its fence: a stale attempt writes nothing."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, update
+from sqlalchemy import insert as plain_insert
+
+from shared.db.engine import insert, on_commit
+from shared.db.schema import artifacts, checkpoints, job_events, job_logs, jobs, metrics
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.jobs.transitions.guard import add_event, advance
+from shared.jobs.transitions.values import ArtifactRecord, CheckpointRecord, Lease, LogRow, MetricRow, Standing
+
+#: Longest line kept of a log (characters); the rest is cut.
+MAX_LOG_LINE = 10_000
+
+
+def record(
+    conn: Connection,
+    lease: Lease,
+    *,
+    progress: dict[str, Any] | None = None,
+    metrics: list[MetricRow] | None = None,
+    logs: list[LogRow] | None = None,
+) -> Standing:
+    """Write a batch of what a runner said. Raises LeaseLost; ValueError for a metric that is not finite."""
+    points, lines = metrics or [], logs or []
+    numbers = (progress is not None) + len(points) + len(lines)
+    values: dict[str, Any] = {}
+    if progress is not None:
+        values = {"progress": progress, "progress_seq": jobs.c.event_seq + numbers}
+    standing, seq = advance(conn, lease, numbers=numbers, **values)
+    if lines:
+        conn.execute(plain_insert(job_logs), _log_rows(lease, lines, seq, standing.now))
+    if points:
+        _upsert_metrics(conn, _metric_rows(lease, points, seq + len(lines), standing.now))
+    failpoint("effect.before_commit")
+    return standing
+
+
+def _log_rows(lease: Lease, lines: list[LogRow], seq: int, at: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "job_id": lease.job_id,
+            "seq": seq + number,
+            "at": at,
+            "fence": lease.fence,
+            "level": line.level,
+            "message": storable(line.message[:MAX_LOG_LINE]),
+        }
+        for number, line in enumerate(lines)
+    ]
+
+
+def storable(text: str) -> str:
+    """Without what no database takes: NUL becomes ␀, lone surrogates a question mark."""
+    return text.replace("\0", "␀").encode("utf-8", "replace").decode("utf-8")
+
+
+def _metric_rows(lease: Lease, points: list[MetricRow], seq: int, at: float) -> list[dict[str, Any]]:
+    for point in points:
+        if not math.isfinite(point.value):
+            raise ValueError(f"metric {point.name} at step {point.step} is {point.value}; fail the attempt instead")
+    return [
+        {
+            "job_id": lease.job_id,
+            "name": point.name,
+            "step": point.step,
+            "epoch": point.epoch,
+            "value": point.value,
+            "at": at,
+            "fence": lease.fence,
+            "seq": seq + number,
+        }
+        for number, point in enumerate(points)
+    ]
+
+
+def _upsert_metrics(conn: Connection, rows: list[dict[str, Any]]) -> None:
+    statement = insert(conn, metrics)
+    new = statement.excluded
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["job_id", "name", "step"],
+            set_={"epoch": new.epoch, "value": new.value, "at": new.at, "fence": new.fence, "seq": new.seq},
+        ),
+        rows,
+    )
+
+
+def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointRecord) -> Standing:
+    """The folder is renamed into place and synced: from here on the job continues from it. Raises LeaseLost.
+
+    A new best one takes the mark from the one before. Progress was made, so the streak of lost attempts ends.
+    """
+    standing, seq = advance(conn, lease, numbers=1, checkpoint_id=checkpoint.id, lost_streak=0)
+    row = {
+        "id": checkpoint.id,
+        "job_id": lease.job_id,
+        "fence": lease.fence,
+        "step": checkpoint.step,
+        "epoch": checkpoint.epoch,
+        "path": checkpoint.path,
+        "sha256": checkpoint.sha256,
+        "size_bytes": checkpoint.size_bytes,
+        "is_best": checkpoint.is_best,
+        "state": "ready",
+        "created_at": standing.now,
+    }
+    if checkpoint.is_best:
+        conn.execute(update(checkpoints).where(checkpoints.c.job_id == lease.job_id).values(is_best=False))
+    conn.execute(insert(conn, checkpoints).values(**row).on_conflict_do_nothing(index_elements=["id"]))
+    data = {key: row[key] for key in ("id", "step", "epoch", "sha256", "size_bytes", "is_best")}
+    add_event(conn, lease.job_id, seq, standing.now, "checkpoint", lease.fence, data)
+    failpoint("checkpoint.before_commit")
+    on_commit(conn, partial(failpoint, "checkpoint.row_committed"))
+    on_commit(conn, partial(emit, "checkpoint.committed", job_id=lease.job_id, step=checkpoint.step))
+    return standing
+
+
+def delete_checkpoints(conn: Connection, lease: Lease, ids: list[str]) -> Standing:
+    """Rows first, files after: a checkpoint that is listed exists. Raises LeaseLost."""
+    standing, _ = advance(conn, lease)
+    conn.execute(
+        update(checkpoints)
+        .where(checkpoints.c.job_id == lease.job_id, checkpoints.c.id.in_(ids), checkpoints.c.state == "ready")
+        .values(state="deleted")
+    )
+    return standing
+
+
+def commit_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord]) -> Standing:
+    """List files before the job ends (sample pictures per epoch, say). Raises LeaseLost."""
+    standing, seq = advance(conn, lease, numbers=len(records))
+    write_artifacts(conn, lease, records, seq, standing.now)
+    return standing
+
+
+def write_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord], seq: int, at: float) -> None:
+    """Rows and events of artifacts; the caller has taken the lock and drawn the numbers."""
+    if not records:
+        return
+    rows = [
+        {
+            "job_id": lease.job_id,
+            "fence": lease.fence,
+            "path": record.path,
+            "stored_as": record.stored_as,
+            "sha256": record.sha256,
+            "size_bytes": record.size_bytes,
+            "media_type": record.media_type,
+            "created_at": at,
+        }
+        for record in records
+    ]
+    statement = insert(conn, artifacts)
+    changing = {column: statement.excluded[column] for column in rows[0] if column not in ("job_id", "path")}
+    conn.execute(statement.on_conflict_do_update(index_elements=["job_id", "path"], set_=changing), rows)
+    events = [
+        {
+            "job_id": lease.job_id,
+            "seq": seq + number,
+            "type": "artifact",
+            "at": at,
+            "fence": lease.fence,
+            "data": {key: row[key] for key in ("path", "sha256", "size_bytes", "media_type")},
+        }
+        for number, row in enumerate(rows)
+    ]
+    conn.execute(plain_insert(job_events), events)

@@ -1,0 +1,206 @@
+"""How an attempt ends: succeed, fail, stop, release. Each is refused when the fence has moved on, and may be repeated
+when the answer to its COMMIT was lost."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, or_, select, update
+
+from shared.clock import db_now
+from shared.db.engine import on_commit
+from shared.db.schema import jobs
+from shared.errors import LeaseLost
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.jobs.retry import Backoff, Decision, Tally, after_failure
+from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.transitions.effects import write_artifacts
+from shared.jobs.transitions.guard import UNHELD, add_state_event, already, as_request, close_attempt, held
+from shared.jobs.transitions.values import ArtifactRecord, Ending, Lease, ModelVersionRecord
+from shared.models.registry import create_version
+
+_RETURNED = (jobs.c.event_seq, jobs.c.state, db_now().label("now"))
+
+
+def succeed(
+    conn: Connection,
+    lease: Lease,
+    *,
+    result: dict[str, Any],
+    artifacts: list[ArtifactRecord],
+    register: ModelVersionRecord | None = None,
+    ending: Ending | None = None,
+) -> bool:
+    """Commit the result with its files and its model version, all or nothing.
+
+    False: cancel was requested and nothing is written; stop the attempt instead. Raises LeaseLost.
+    """
+    result = {"artifacts": [record.path for record in artifacts], **result}
+    not_cancelled = or_(jobs.c.stop_requested.is_(None), jobs.c.stop_requested != StopRequest.CANCEL.value)
+    statement = (
+        update(jobs)
+        .where(held(lease), not_cancelled)
+        .values(
+            state="succeeded",
+            lease_until=None,
+            result=result,
+            error=None,
+            finished_at=db_now(),
+            event_seq=jobs.c.event_seq + len(artifacts) + 1,
+        )
+        .returning(*_RETURNED)
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        return _not_succeeded(conn, lease)
+    if register is not None:
+        version = create_version(conn, lease.job_id, register, row.now)
+        result = {**result, "model": {**(result.get("model") or {}), "registered": f"{register.name}@{version}"}}
+        conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(result=result))
+    write_artifacts(conn, lease, artifacts, row.event_seq - len(artifacts), row.now)
+    close_attempt(conn, lease.job_id, lease.fence, AttemptOutcome.SUCCEEDED, ending=ending)
+    add_state_event(conn, lease.job_id, row.event_seq, row.now, lease.fence, JobState.SUCCEEDED, result=result)
+    failpoint("succeed.before_commit")
+    on_commit(conn, partial(failpoint, "succeed.after_commit"))
+    on_commit(conn, partial(emit, "job.succeeded", job_id=lease.job_id, attempt=lease.fence))
+    return True
+
+
+def _not_succeeded(conn: Connection, lease: Lease) -> bool:
+    if conn.execute(select(jobs.c.id).where(held(lease))).one_or_none() is not None:
+        return False  # still ours, so it is the cancel request that stood in the way
+    return already(conn, lease, AttemptOutcome.SUCCEEDED) is JobState.SUCCEEDED
+
+
+def fail(
+    conn: Connection,
+    lease: Lease,
+    *,
+    outcome: AttemptOutcome,
+    error: dict[str, Any],
+    ending: Ending | None = None,
+    backoff: Backoff | None = None,
+    poison_limit: int = 3,
+) -> JobState:
+    """End an attempt that did not succeed; `retry.after_failure` decides what becomes of the job.
+
+    `error` is {type, message, retryable}. Returns the new state. Raises LeaseLost.
+    """
+    row = conn.execute(select(*TALLY_COLUMNS).where(held(lease)).with_for_update()).one_or_none()
+    if row is None:
+        return already(conn, lease, outcome)
+    decision = after_failure(
+        outcome, bool(error.get("retryable")), tally_of(row), poison_limit=poison_limit, backoff=backoff
+    )
+    return end_badly(conn, lease, outcome, error, ending or Ending(), decision)
+
+
+TALLY_COLUMNS = (jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak, jobs.c.stop_requested)
+
+
+def tally_of(row: Row[*tuple[Any, ...]]) -> Tally:
+    return Tally(row.retries, row.max_retries, row.lost_streak, as_request(row.stop_requested))
+
+
+def end_badly(
+    conn: Connection, lease: Lease, outcome: AttemptOutcome, error: dict[str, Any], ending: Ending, decision: Decision
+) -> JobState:
+    """Write a decision about an attempt that failed or was lost. The caller holds the row lock."""
+    state = decision.state
+    final_error = _poison_error(error, outcome, ending, decision) if decision.poisoned else error
+    values: dict[str, Any] = {
+        "state": state.value,
+        "lease_until": None,
+        "retries": decision.retries,
+        "lost_streak": decision.lost_streak,
+        "event_seq": jobs.c.event_seq + 1,
+    }
+    if state.is_final:
+        values |= {"finished_at": db_now(), "error": final_error if state is JobState.FAILED else None}
+    else:
+        values |= UNHELD | {"stop_requested": _kept_request(), "run_at": db_now() + decision.delay}
+    row = conn.execute(update(jobs).where(held(lease)).values(**values).returning(*_RETURNED)).one_or_none()
+    if row is None:
+        raise LeaseLost(lease.job_id, lease.fence)
+    close_attempt(conn, lease.job_id, lease.fence, outcome, error=error, ending=ending)
+    shown = final_error if state is JobState.FAILED else error
+    _tell(conn, lease, row, outcome, error=shown, retry_in=round(decision.delay, 3) if not state.is_final else None)
+    return state
+
+
+def _poison_error(error: dict[str, Any], outcome: AttemptOutcome, ending: Ending, decision: Decision) -> dict[str, Any]:
+    evidence = [outcome.value]
+    if ending.signal is not None:
+        evidence.append(f"signal {ending.signal}")
+    if ending.exit_code is not None:
+        evidence.append(f"exit code {ending.exit_code}")
+    if ending.peak_memory_bytes is not None:
+        evidence.append(f"peak memory {ending.peak_memory_bytes / 1e6:.0f} MB")
+    message = (
+        f"{decision.lost_streak} attempts in a row died without a new checkpoint; the last: {', '.join(evidence)}. "
+        f"{error.get('message', '')}"
+    )
+    return {**error, "message": message.strip(), "retryable": False}
+
+
+def _kept_request() -> Any:
+    """`finish` outlives the attempt that did not get to it; anything else was about that attempt."""
+    finish = StopRequest.FINISH.value
+    return case((jobs.c.stop_requested == finish, finish), else_=None)
+
+
+def stop(conn: Connection, lease: Lease, *, outcome: AttemptOutcome, ending: Ending | None = None) -> JobState:
+    """The runner has left because of cancel or pause (outcome CANCELLED | PAUSED). A cancel that came after the pause
+    wins. Returns the new state. Raises LeaseLost."""
+    target = {AttemptOutcome.CANCELLED: "cancelled", AttemptOutcome.PAUSED: "paused"}[outcome]
+    return _leave(conn, lease, outcome, target, ending, run_at=jobs.c.run_at)
+
+
+def release(conn: Connection, lease: Lease, *, outcome: AttemptOutcome, ending: Ending | None = None) -> JobState:
+    """Give the job back after a checkpoint (outcome DRAINED | PREEMPTED): nothing is charged. Raises LeaseLost.
+
+    A drained job keeps its place in the queue; a preempted one goes behind the job that it made room for.
+    """
+    if outcome not in (AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED):
+        raise ValueError(f"release is for drained and preempted attempts, not {outcome}")
+    run_at = jobs.c.run_at if outcome is AttemptOutcome.DRAINED else db_now()
+    return _leave(conn, lease, outcome, "queued", ending, run_at=run_at)
+
+
+def _leave(
+    conn: Connection, lease: Lease, outcome: AttemptOutcome, target: str, ending: Ending | None, *, run_at: Any
+) -> JobState:
+    """One UPDATE whose target state gives way to a stronger request: cancel over all, pause over going back."""
+    cancelled = jobs.c.stop_requested == StopRequest.CANCEL.value
+    state = case((cancelled, "cancelled"), else_=target)
+    if target == "queued":
+        state = case(
+            (cancelled, "cancelled"), (jobs.c.stop_requested == StopRequest.PAUSE.value, "paused"), else_=target
+        )
+    ends = cancelled if target != "cancelled" else jobs.c.id.is_not(None)
+    values = {
+        "state": state,
+        "lease_until": None,
+        "worker": case((ends, jobs.c.worker), else_=None),
+        "finished_at": case((ends, db_now()), else_=None),
+        "stop_requested": case((ends, jobs.c.stop_requested), else_=_kept_request()),
+        "run_at": run_at,
+        "event_seq": jobs.c.event_seq + 1,
+    }
+    row = conn.execute(update(jobs).where(held(lease)).values(**values).returning(*_RETURNED)).one_or_none()
+    if row is None:
+        return already(conn, lease, outcome, AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED)
+    told = {"cancelled": AttemptOutcome.CANCELLED, "paused": AttemptOutcome.PAUSED}.get(row.state, outcome)
+    close_attempt(conn, lease.job_id, lease.fence, told, ending=ending)
+    _tell(conn, lease, row, told)
+    return JobState(row.state)
+
+
+def _tell(conn: Connection, lease: Lease, row: Row[*tuple[Any, ...]], outcome: AttemptOutcome, **facts: Any) -> None:
+    state = JobState(row.state)
+    add_state_event(conn, lease.job_id, row.event_seq, row.now, lease.fence, state, outcome=outcome.value, **facts)
+    on_commit(
+        conn, partial(emit, f"job.{state.value}", job_id=lease.job_id, attempt=lease.fence, outcome=outcome.value)
+    )

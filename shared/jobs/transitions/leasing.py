@@ -1,0 +1,195 @@
+"""claim, renew, pin, begin: how an attempt gets and keeps the right to write."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Row, ScalarSelect, case, delete, func, or_, select, update
+from sqlalchemy import insert as plain_insert
+
+from shared.clock import db_now
+from shared.db.engine import on_commit
+from shared.db.schema import attempts, checkpoints, jobs, metrics
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.jobs.states import JobState
+from shared.jobs.transitions.guard import QUEUED, add_event, add_state_event, advance, as_request
+from shared.jobs.transitions.values import CheckpointRow, Claimed, Claimer, Lease, Standing
+
+
+def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed | None:
+    """Take the best due job that this worker can run: lowest `rank` (priority and waiting time in one number, see
+    `shared.jobs.models.AGEING_SECONDS`), then lowest id. None: there is nothing to do.
+
+    Postgres skips rows that another claim has locked; on SQLite the transaction already holds the write lock.
+    """
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == _best(claimer), jobs.c.state == QUEUED)
+        .values(
+            state="running",
+            fence=jobs.c.fence + 1,
+            worker=claimer.worker,
+            lease_until=db_now() + lease_seconds,
+            started_at=func.coalesce(jobs.c.started_at, db_now()),
+            deadline_at=func.coalesce(jobs.c.deadline_at, db_now() + jobs.c.timeout_seconds),
+            event_seq=jobs.c.event_seq + 1,
+        )
+        .returning(*_CLAIMED_COLUMNS, db_now().label("now"))
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        return None
+    _open_attempt(conn, claimer, row)
+    lease = Lease(row.id, row.fence, claimer.worker, lease_seconds)
+    on_commit(conn, partial(failpoint, "claim.after_commit"))
+    on_commit(conn, partial(emit, "job.claimed", job_id=row.id, attempt=row.fence, worker=claimer.worker))
+    return Claimed(
+        lease=lease,
+        kind=row.kind,
+        spec=row.spec,
+        pinned=row.pinned,
+        checkpoints=_ready_checkpoints(conn, row.id) if row.fence > 1 else [],
+        deadline_at=row.deadline_at,
+        owner_id=row.owner_id,
+        stop_requested=as_request(row.stop_requested),
+    )
+
+
+_CLAIMED_COLUMNS = (
+    jobs.c.id,
+    jobs.c.fence,
+    jobs.c.kind,
+    jobs.c.spec,
+    jobs.c.pinned,
+    jobs.c.deadline_at,
+    jobs.c.owner_id,
+    jobs.c.stop_requested,
+    jobs.c.event_seq,
+)
+
+
+def _best(claimer: Claimer) -> ScalarSelect[str]:
+    return (
+        select(jobs.c.id)
+        .where(
+            jobs.c.state == QUEUED,
+            jobs.c.run_at <= db_now(),
+            jobs.c.device.in_(("auto", claimer.device)),
+            or_(jobs.c.framework.is_(None), jobs.c.framework.in_(sorted(claimer.frameworks))),
+            or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > db_now()),
+        )
+        .order_by(jobs.c.rank, jobs.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def _open_attempt(conn: Connection, claimer: Claimer, row: Row[*tuple[Any, ...]]) -> None:
+    attempt = {
+        "job_id": row.id,
+        "fence": row.fence,
+        "worker": claimer.worker,
+        "device": claimer.device_label,
+        "celery_task_id": claimer.celery_task_id,
+        "started_at": row.now,
+    }
+    conn.execute(plain_insert(attempts), attempt)
+    add_state_event(
+        conn,
+        row.id,
+        row.event_seq,
+        row.now,
+        row.fence,
+        JobState.RUNNING,
+        worker=claimer.worker,
+        device=claimer.device_label,
+    )
+
+
+def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRow]:
+    rows = conn.execute(
+        select(
+            checkpoints.c.id,
+            checkpoints.c.step,
+            checkpoints.c.epoch,
+            checkpoints.c.path,
+            checkpoints.c.sha256,
+            checkpoints.c.size_bytes,
+            checkpoints.c.is_best,
+        )
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.state == "ready")
+        .order_by(checkpoints.c.step.desc(), checkpoints.c.created_at.desc())
+    )
+    return [CheckpointRow(*row) for row in rows]
+
+
+def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) -> Standing:
+    """The heartbeat. Raises LeaseLost."""
+    if lease_seconds is not None and lease_seconds != lease.seconds:
+        lease = Lease(lease.job_id, lease.fence, lease.worker, lease_seconds)
+    return advance(conn, lease)[0]
+
+
+def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> Standing:
+    """Fix facts for all attempts to come, e.g. the data set version. What is pinned stays. Raises LeaseLost."""
+    standing, _ = advance(conn, lease)
+    pinned = conn.scalars(select(jobs.c.pinned).where(jobs.c.id == lease.job_id)).one()
+    values: dict[str, Any] = {"pinned": {**facts, **pinned}}
+    if "family" in facts:
+        values["family"] = func.coalesce(jobs.c.family, facts["family"])
+    conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(**values))
+    return standing
+
+
+def begin(
+    conn: Connection,
+    lease: Lease,
+    *,
+    device_label: str,
+    resumed_from: str | None,
+    resumed_step: int | None,
+    quarantined: list[str],
+) -> Standing:
+    """The runner has loaded its state: say from where, and take back what an earlier attempt wrote beyond it.
+
+    Metrics of later steps go, because this attempt will write them again (one row per name and step). Damaged
+    checkpoints are quarantined. Raises LeaseLost.
+    """
+    values: dict[str, Any] = {}
+    if quarantined:
+        damaged = jobs.c.checkpoint_id.in_(quarantined)
+        values["checkpoint_id"] = case((damaged, resumed_from), else_=jobs.c.checkpoint_id)
+    standing, seq = advance(conn, lease, numbers=1, **values)
+    mine = (attempts.c.job_id == lease.job_id, attempts.c.fence == lease.fence)
+    conn.execute(
+        update(attempts).where(*mine).values(device=device_label, resumed_from=resumed_from, resumed_step=resumed_step)
+    )
+    if lease.fence > 1:
+        _take_back(conn, lease.job_id, resumed_step, quarantined)
+    data = {
+        "state": "running",
+        "attempt": lease.fence,
+        "device": device_label,
+        "resumed_from": resumed_from,
+        "resumed_step": resumed_step,
+        "quarantined": quarantined,
+    }
+    add_event(conn, lease.job_id, seq, standing.now, "attempt", lease.fence, data)
+    on_commit(conn, partial(emit, "attempt.began", job_id=lease.job_id, attempt=lease.fence, step=resumed_step))
+    if quarantined:
+        on_commit(conn, partial(emit, "checkpoint.quarantined", job_id=lease.job_id, checkpoints=quarantined))
+    return standing
+
+
+def _take_back(conn: Connection, job_id: str, resumed_step: int | None, quarantined: list[str]) -> None:
+    beyond = metrics.c.step > resumed_step if resumed_step is not None else metrics.c.step.is_not(None)
+    conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond))
+    if quarantined:
+        conn.execute(
+            update(checkpoints)
+            .where(checkpoints.c.job_id == job_id, checkpoints.c.id.in_(quarantined))
+            .values(state="quarantined")
+        )

@@ -1,0 +1,116 @@
+"""What a user (or the scheduler of devices) asks of a job: request_stop, resume."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from shared.clock import db_now
+from shared.db.engine import on_commit
+from shared.db.schema import jobs
+from shared.errors import Conflict, NotFound
+from shared.events import emit
+from shared.jobs.states import JobState, StopRequest
+from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, as_request
+
+#: A request replaces a weaker one and is refused (or, from the system, dropped) by a stronger one.
+_STRENGTH = {
+    StopRequest.DRAIN: 0,
+    StopRequest.PREEMPT: 0,
+    StopRequest.PAUSE: 1,
+    StopRequest.FINISH: 2,
+    StopRequest.CANCEL: 3,
+}
+
+
+def request_stop(conn: Connection, job_id: str, request: StopRequest, owner_id: str | None) -> JobState:
+    """A job that does not run stops at once; a running one is asked to, and hears it at its next step.
+
+    `owner_id` None is the system itself. Asking twice is harmless. `finish` of a job that waits to go on from a
+    checkpoint lets it run once more, just to finish. Returns the state now. Raises NotFound; Conflict when the state
+    does not allow it.
+    """
+    row = _locked(conn, job_id, owner_id)
+    state = JobState(row.state)
+    if state is JobState.RUNNING:
+        return _ask(conn, row, request, by_system=owner_id is None)
+    target = _without_attempt(state, request, has_checkpoint=row.checkpoint_id is not None)
+    if target is None:
+        raise Conflict(f"Job {job_id} is {state}; it cannot be asked to {request} now.")
+    if target is state and request is not StopRequest.FINISH:
+        return state
+    return _move(conn, row, target, stop_requested=request.value if target is not JobState.PAUSED else None)
+
+
+def _without_attempt(state: JobState, request: StopRequest, *, has_checkpoint: bool) -> JobState | None:
+    """Where a request takes a job that no attempt holds; None: nowhere, it is refused."""
+    if state.is_final:
+        return None
+    match request:
+        case StopRequest.CANCEL:
+            return JobState.CANCELLED
+        case StopRequest.FINISH:
+            return JobState.QUEUED if has_checkpoint else JobState.CANCELLED
+        case StopRequest.PAUSE:
+            return JobState.PAUSED if state in (JobState.QUEUED, JobState.PAUSED) else None
+        case StopRequest.PREEMPT | StopRequest.DRAIN:
+            return state  # it holds no device
+
+
+def _ask(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest, *, by_system: bool) -> JobState:
+    standing = as_request(row.stop_requested)
+    if standing is request:
+        return JobState.RUNNING
+    if standing is not None and _STRENGTH[standing] >= _STRENGTH[request]:
+        if by_system:
+            return JobState.RUNNING
+        raise Conflict(f"Job {row.id} has already been asked to {standing}.")
+    asked = conn.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id, jobs.c.state == "running", jobs.c.fence == row.fence)
+        .values(stop_requested=request.value, event_seq=jobs.c.event_seq + 1)
+        .returning(jobs.c.event_seq, db_now().label("now"))
+    ).one()
+    data = {"state": "running", "attempt": row.fence, "stop_requested": request.value}
+    add_event(conn, row.id, asked.event_seq, asked.now, "stop_requested", row.fence, data)
+    on_commit(conn, partial(emit, "job.stop_requested", job_id=row.id, request=request.value))
+    return JobState.RUNNING
+
+
+def resume(conn: Connection, job_id: str, owner_id: str | None) -> JobState:
+    """Let a paused job go on: at the end of today's queue, with its full time-out. Raises NotFound, Conflict."""
+    row = _locked(conn, job_id, owner_id)
+    if row.state != JobState.PAUSED.value:
+        raise Conflict(f"Job {job_id} is {row.state}, not paused.")
+    return _move(conn, row, JobState.QUEUED, stop_requested=None, run_at=db_now(), deadline_at=None, lost_streak=0)
+
+
+def _locked(conn: Connection, job_id: str, owner_id: str | None) -> Row[*tuple[Any, ...]]:
+    columns = (jobs.c.id, jobs.c.state, jobs.c.fence, jobs.c.stop_requested, jobs.c.checkpoint_id)
+    statement = select(*columns).where(jobs.c.id == job_id).with_for_update()
+    if owner_id is not None:
+        statement = statement.where(jobs.c.owner_id == owner_id)
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        raise NotFound.of("job", job_id)
+    return row
+
+
+def _move(conn: Connection, row: Row[*tuple[Any, ...]], target: JobState, **values: Any) -> JobState:
+    """From a state that no attempt holds. The row is locked, the guard on its state is the promise kept anyway."""
+    values |= UNHELD | {"state": target.value, "event_seq": jobs.c.event_seq + 1}
+    if target.is_final:
+        values["finished_at"] = db_now()
+    moved = conn.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
+        .values(**values)
+        .returning(jobs.c.event_seq, db_now().label("now"))
+    ).one()
+    add_state_event(
+        conn, row.id, moved.event_seq, moved.now, row.fence, target, stop_requested=values.get("stop_requested")
+    )
+    on_commit(conn, partial(emit, f"job.{target.value}", job_id=row.id))
+    return target

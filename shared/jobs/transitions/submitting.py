@@ -1,0 +1,131 @@
+"""submit: the one way a job comes to be."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy import insert as plain_insert
+
+from shared.clock import db_now
+from shared.db.engine import insert, on_commit
+from shared.db.schema import job_dependencies, jobs
+from shared.errors import InvalidRequest
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.jobs.states import JobState
+from shared.jobs.transitions.guard import add_state_event
+from shared.jobs.transitions.values import AnyJob, NewJob, Submitted
+from shared.jobs.transitions.waiting import settle_waiting
+
+
+def submit(conn: Connection, new: NewJob) -> Submitted:
+    """Accept a job, or find the one that the same idempotency key and body made before.
+
+    Raises InvalidRequest when the key came with another body, or a dependency does not exist.
+    """
+    after = list(dict.fromkeys(new.spec.after))
+    _check_dependencies(conn, new.owner_id, after)
+    state = JobState.WAITING if after else JobState.QUEUED
+    job_id = secrets.token_hex(8)
+    statement = (
+        insert(conn, jobs)
+        .values(**_row(job_id, state, new))
+        .on_conflict_do_nothing(index_elements=["owner_id", "idempotency_key"])
+        .returning(jobs.c.created_at)
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        return _same_again(conn, new)
+    add_state_event(conn, job_id, 1, row.created_at, 0, state)
+    if after:
+        conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
+        settle_waiting(conn, job_id=job_id)
+    failpoint("submit.before_commit")
+    on_commit(conn, partial(failpoint, "submit.after_commit"))
+    on_commit(conn, partial(emit, "job.submitted", job_id=job_id, kind=new.spec.kind, owner_id=new.owner_id))
+    return Submitted(job_id, state, True)
+
+
+def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
+    spec = new.spec
+    run_at = new.run_at if new.run_at is not None else parse_time(spec.run_at)
+    return {
+        "id": job_id,
+        "owner_id": new.owner_id,
+        "idempotency_key": new.idempotency_key,
+        "body_hash": new.body_hash,
+        "kind": spec.kind,
+        "name": spec.name,
+        "family": _family(spec) or new.pinned.get("family"),
+        "framework": _framework(spec),
+        "dataset": spec.dataset,
+        "device": spec.resources.device,
+        "tags": spec.tags,
+        "spec": spec.model_dump(mode="json"),
+        "pinned": new.pinned,
+        "state": state.value,
+        "fence": 0,
+        "priority": spec.priority,
+        "run_at": db_now() if run_at is None else run_at,
+        "timeout_seconds": spec.timeout_seconds,
+        "lost_streak": 0,
+        "retries": 0,
+        "max_retries": spec.max_retries,
+        "after": spec.after,
+        "progress_seq": 0,
+        "event_seq": 1,
+        "created_at": db_now(),
+    }
+
+
+def _family(spec: AnyJob) -> str | None:
+    model = getattr(spec, "model", None)
+    return None if model is None else str(model.family)
+
+
+def _framework(spec: AnyJob) -> str | None:
+    for part in (spec, getattr(spec, "model", None), getattr(spec, "inference", None)):
+        framework = getattr(part, "framework", None)
+        if framework is not None:
+            return str(framework)
+    return None
+
+
+def parse_time(text: str | None) -> float | None:
+    """RFC 3339 to seconds since the epoch. Raises InvalidRequest."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no offset")
+        return moment.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError) as error:
+        hint = "give an RFC 3339 time with its offset, e.g. 2027-01-31T22:00:00Z"
+        raise InvalidRequest.field(("run_at",), hint) from error
+
+
+def _check_dependencies(conn: Connection, owner_id: str, after: list[str]) -> None:
+    if not after:
+        return
+    found = set(conn.scalars(select(jobs.c.id).where(jobs.c.owner_id == owner_id, jobs.c.id.in_(after))))
+    for position, job_id in enumerate(after):
+        if job_id not in found:
+            raise InvalidRequest.field(("after", position), f"there is no job {job_id!r} to wait for")
+
+
+def _same_again(conn: Connection, new: NewJob) -> Submitted:
+    row = conn.execute(
+        select(jobs.c.id, jobs.c.state, jobs.c.body_hash).where(
+            jobs.c.owner_id == new.owner_id, jobs.c.idempotency_key == new.idempotency_key
+        )
+    ).one()
+    if row.body_hash != new.body_hash:
+        raise InvalidRequest.field(
+            ("Idempotency-Key",), f"this key came before with another body (job {row.id}); use a new key for a new job"
+        )
+    return Submitted(row.id, JobState(row.state), False)

