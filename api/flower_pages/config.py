@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from flower.options import default_options
+from flower.views.tasks import TASK_COLUMNS
 
 from shared.errors import ConfigurationError
 from shared.settings import Settings
 
 #: The user name that goes with an API key in Flower's password box.
 USER = "nightshift"
-#: What the table of tasks shows. `args` holds our description of the attempt (see tasks.py).
-COLUMNS = "args,state,received,started,runtime,worker,name,uuid"
+#: What the table of tasks shows; tasks.py fills the first three with what SQL knows of the attempt.
+COLUMNS = "args,kwargs,result,state,received,runtime,worker,uuid"
+LABELS = {"args": "Job", "kwargs": "Work", "result": "Progress", "uuid": "Task"}
 
 
 def refuse_unsafe(environ: Mapping[str, str]) -> None:
@@ -37,6 +39,7 @@ def apply(settings: Settings, format_task: Callable[[Any], Any]) -> Any:
     options.port = settings.flower_port
     options.format_task = format_task
     options.tasks_columns = COLUMNS
+    TASK_COLUMNS.update(LABELS)
     # Any value makes Flower treat itself as protected; who may enter is decided in auth.py. This one opens nothing.
     options.basic_auth = [f"{USER}:{secrets.token_urlsafe(32)}"]
     options.max_tasks = 10_000

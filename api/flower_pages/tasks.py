@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, select
 
+from shared.broker import ATTEMPT_TASK, MAINTAIN_TASK
 from shared.db.engine import read
 from shared.jobs.models import Attempt, Job
 
@@ -20,26 +22,35 @@ FRESH_SECONDS = 1.0
 KEPT = 20_000
 
 
+@dataclass(frozen=True)
+class Description:
+    """What goes into Flower's columns `args`, `kwargs` and `result` (renamed in config.py)."""
+
+    job: str
+    work: str = ""
+    standing: str = ""
+
+
 class Descriptions:
-    """Celery task id -> one line about its attempt; None when it took no job."""
+    """Celery task id -> its attempt in words; None when it took no job."""
 
     def __init__(self, engine: Engine, now: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._now = engine, now
-        self._kept: dict[str, tuple[float, str | None]] = {}
+        self._kept: dict[str, tuple[float, Description | None]] = {}
 
-    def get(self, task_id: str) -> str | None:
-        until, line = self._kept.get(task_id, (-1.0, None))
+    def get(self, task_id: str) -> Description | None:
+        until, known = self._kept.get(task_id, (-1.0, None))
         if until >= self._now():
-            return line
+            return known
         row = self._row(task_id)
-        line = describe(row) if row else None
+        found = describe(row) if row else None
         # What has ended does not change any more.
         until = float("inf") if row and row["outcome"] else self._now() + FRESH_SECONDS
         self._kept.pop(task_id, None)
-        self._kept[task_id] = (until, line)
+        self._kept[task_id] = (until, found)
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
-        return line
+        return found
 
     def _row(self, task_id: str) -> dict[str, Any] | None:
         attempts, jobs = Attempt.__table__.c, Job.__table__.c  # type: ignore[attr-defined]
@@ -56,48 +67,44 @@ class Descriptions:
         return dict(row) if row else None
 
 
-def describe(row: dict[str, Any]) -> str:
-    """`digits nightly · train cnn/mnist-3conv in torch on digits · 42 % · loss 0.31 · job 1a2b… attempt 2`.
+def describe(row: dict[str, Any]) -> Description:
+    """`digits nightly · 1a2b3c4d #2`, `train cnn/mnist-3conv (torch) on digits`, `42 % · loss 0.31`.
 
-    Progress belongs to the newest attempt; an older one shows how it ended.
+    Progress belongs to the newest attempt; one that has ended shows how.
     """
-    parts = [row["name"], _work(row)]
-    if row["outcome"]:
-        parts.append(row["outcome"])
-    elif row["fence"] == row["latest"]:
-        parts += _progress(row["progress"] or {})
-    parts.append(f"job {row['id']} attempt {row['fence']}")
-    return " · ".join(part for part in parts if part)
+    title = " · ".join(filter(None, [row["name"], f"{row['id'][:8]} #{row['fence']}"]))
+    return Description(title, _work(row), row["outcome"] or _progress(row))
 
 
 def _work(row: dict[str, Any]) -> str:
     spec = row["spec"] or {}
     preset = (spec.get("model") or {}).get("preset")
     model = "/".join(filter(None, [row["family"], preset])) or spec.get("model_ref")
-    words = [row["kind"], model, f"in {row['framework']}" if row["framework"] else None, f"on {row['dataset']}"]
+    framework, dataset = row["framework"], row["dataset"]
+    words = [row["kind"], model, framework and f"({framework})", dataset and f"on {dataset}"]
     return " ".join(word for word in words if word)
 
 
-def _progress(progress: dict[str, Any]) -> list[str]:
+def _progress(row: dict[str, Any]) -> str:
+    progress = (row["progress"] or {}) if row["fence"] == row["latest"] else {}
     percent, loss = progress.get("percent"), progress.get("loss")
-    return [
-        *([f"{percent:.0f} %"] if percent is not None else []),
-        *([f"loss {loss:.4g}"] if loss is not None else []),
-    ]
+    shown = [percent is not None and f"{percent:.0f} %", loss is not None and f"loss {loss:.4g}"]
+    return " · ".join(part for part in shown if part)
 
 
 def formatter(descriptions: Descriptions) -> Callable[[Any], Any]:
     """Flower's `format_task`: gets a copy of the task it may change. A plain function, as Flower wants it."""
 
     def format_task(task: Any) -> Any:
-        task.args = descriptions.get(task.uuid) or _without_job(task)
+        what = descriptions.get(task.uuid) or without_job(str(task.name or ""), task.state, task.args)
+        task.args, task.kwargs, task.result = what.job, what.work, what.standing
         return task
 
     return format_task
 
 
-def _without_job(task: Any) -> str:
-    name = str(task.name or "")
-    if name.endswith(".attempt"):
-        return "heard a doorbell; no job was waiting" if task.state == "SUCCESS" else f"doorbell of job {task.args}"
-    return "maintenance" if name.endswith(".maintain") else str(task.args or "")
+def without_job(name: str, state: str, args: Any) -> Description:
+    """A task that has no attempt (yet): a doorbell that found nothing to claim, maintenance, something forged."""
+    if name == ATTEMPT_TASK:
+        return Description("no job was waiting" if state == "SUCCESS" else "", f"doorbell (job {args})")
+    return Description("maintenance") if name == MAINTAIN_TASK else Description(str(args or ""))
