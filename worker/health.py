@@ -13,8 +13,8 @@ from sqlalchemy import select
 from shared.broker import make_celery
 from shared.clock import db_now
 from shared.db.engine import get_engine, read
+from shared.db.schema import workers
 from shared.errors import NightshiftError
-from shared.fleet.models import Worker
 from shared.settings import Settings, get_settings
 
 #: How long beat may take to answer (seconds).
@@ -23,9 +23,8 @@ PING_SECONDS = 3.0
 
 def stale_workers(settings: Settings) -> list[str] | None:
     """Names of this host's workers without a recent heartbeat; None when it has no worker at all."""
-    table = Worker.__table__.c  # type: ignore[attr-defined]
-    fresh = table.heartbeat_at > db_now() - settings.lease_seconds
-    query = select(table.name, fresh).where(table.host == settings.host_name, table.state != "offline")
+    fresh = workers.c.heartbeat_at > db_now() - settings.lease_seconds
+    query = select(workers.c.name, fresh).where(workers.c.host == settings.host_name, workers.c.state != "offline")
     with read(get_engine()) as conn:
         rows = conn.execute(query).all()
     return [name for name, is_fresh in rows if not is_fresh] if rows else None

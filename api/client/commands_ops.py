@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DEFAULT_DATA_DIR = Path("nightshift-data")
+from api.client.context import data_dir as common_data_dir
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
 
 #: command -> (module that is that process, its help)
 PROCESSES = {
@@ -31,7 +40,7 @@ def register(app: typer.Typer) -> None:
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-def _process(module: str):  # type: ignore[no-untyped-def]
+def _process(module: str) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
         """Become that process: it gets our process id, arguments and signals."""
         os.execv(sys.executable, [sys.executable, "-m", module, *ctx.args])
@@ -40,21 +49,22 @@ def _process(module: str):  # type: ignore[no-untyped-def]
 
 
 def up(
-    data_dir: Annotated[Path, typer.Option(envvar="NIGHTSHIFT_DATA_DIR", help="Where everything is kept.")] = (
-        DEFAULT_DATA_DIR
-    ),
+    ctx: typer.Context,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where everything is kept; default NIGHTSHIFT_DATA_DIR, else nightshift-data.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")] = 8000,
     flower_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks a free one.")] = 5555,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers; default: one per GPU, else one.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    device: Annotated[Device, typer.Option(help="What workers use; auto: GPUs if there are any.")] = Device.auto,
 ) -> None:
     """Run everything on this machine: Redis, SQLite, API, worker, beat, Flower. Ctrl-C drains and stops."""
     from api.client.up.command import up as run
     from api.client.up.stack import Options
+    from shared.settings import get_settings
 
-    if device not in ("auto", "cpu", "gpu"):
-        raise typer.BadParameter("use auto, cpu or gpu", param_hint="--device")
-    raise typer.Exit(run(Options(data_dir, port, flower_port, workers, device)))
+    folder = data_dir or Path(common_data_dir(ctx) or get_settings().data_dir)
+    raise typer.Exit(run(Options(folder, port, flower_port, workers, device.value)))
 
 
 def demo(

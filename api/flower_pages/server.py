@@ -17,7 +17,7 @@ from api.flower_pages import auth, config, tasks
 from api.flower_pages.handlers import HANDLERS
 from shared.broker import make_celery
 from shared.db.engine import get_engine, read
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, Unauthorized
 from shared.fleet import keys
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
@@ -39,7 +39,11 @@ def build(settings: Settings, engine: Engine) -> Flower:
 
 def is_key(engine: Engine, key: str) -> bool:
     with read(engine) as conn:
-        return keys.verify(conn, key) is not None
+        try:
+            keys.verify(conn, key)
+        except Unauthorized:
+            return False
+    return True
 
 
 def main() -> int:

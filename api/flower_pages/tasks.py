@@ -14,12 +14,17 @@ from sqlalchemy import Engine, select
 
 from shared.broker import ATTEMPT_TASK, MAINTAIN_TASK
 from shared.db.engine import read
-from shared.jobs.models import Attempt, Job
+from shared.db.schema import attempts, jobs
 
 #: How long a description is kept (seconds): a page asks for a hundred at once, every few seconds.
 FRESH_SECONDS = 1.0
 #: Descriptions kept; the oldest go first.
 KEPT = 20_000
+
+_COLUMNS = (
+    jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.framework, jobs.c.dataset, jobs.c.spec, jobs.c.progress,
+    jobs.c.fence.label("latest"), attempts.c.fence, attempts.c.outcome,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,11 @@ class Descriptions:
         return found
 
     def _row(self, task_id: str) -> dict[str, Any] | None:
-        attempts, jobs = Attempt.__table__.c, Job.__table__.c  # type: ignore[attr-defined]
         query = (
-            select(
-                jobs.id, jobs.name, jobs.kind, jobs.family, jobs.framework, jobs.dataset, jobs.spec, jobs.progress,
-                jobs.fence.label("latest"), attempts.fence, attempts.outcome,
-            )
-            .join_from(Attempt, Job, attempts.job_id == jobs.id)
-            .where(attempts.celery_task_id == task_id)
-        )  # fmt: skip
+            select(*_COLUMNS)
+            .join_from(attempts, jobs, attempts.c.job_id == jobs.c.id)
+            .where(attempts.c.celery_task_id == task_id)
+        )
         with read(self._engine) as conn:
             row = conn.execute(query).mappings().first()
         return dict(row) if row else None

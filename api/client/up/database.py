@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from api.client.up import folder
-from shared.db.engine import make_engine, read, write
+from shared.clock import db_now
+from shared.db.engine import make_engine, read
 from shared.db.migrate import upgrade
-from shared.errors import DatabaseUnavailable
+from shared.db.schema import workers
+from shared.errors import DatabaseUnavailable, Unauthorized
 from shared.fleet import keys
-from shared.fleet.models import Worker
 from shared.settings import Settings
-
-#: The owner of the key that `nightshift up` makes.
-OWNER = "local"
 
 
 class Database:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.started_at = time.time()
+        self.started_at = 0.0
         self._engine: Engine | None = None
 
     @property
@@ -32,23 +28,29 @@ class Database:
 
     def prepare(self, data_dir: Path) -> None:
         upgrade(self.settings.sql_url)
+        with read(self.engine) as conn:
+            self.started_at = conn.scalar(select(db_now())) or 0.0
         self.ensure_key(data_dir)
 
     def ensure_key(self, data_dir: Path) -> None:
-        """`<data_dir>/api_key` is there and its hash is known; a key that was revoked or lost is replaced."""
-        with write(self.engine) as conn:
-            key = folder.read_key(data_dir)
-            if key and keys.verify(conn, key):
-                return
-            folder.write_key(data_dir, keys.create(conn, owner_id=OWNER, name="nightshift up").key)
+        """`<data_dir>/api_key` opens the API: made at first start, and again if it was emptied or revoked."""
+        path = data_dir / "api_key"
+        if path.exists() and not path.read_text().strip():
+            path.unlink()
+        key = keys.ensure_key_file(self.engine, path)
+        try:
+            with read(self.engine) as conn:
+                keys.verify(conn, key)
+        except Unauthorized:
+            path.unlink()
+            keys.ensure_key_file(self.engine, path)
 
     def worker_is_online(self, name: str) -> bool:
         """Whether this worker registered since the launcher began: a row of an earlier life does not count."""
-        table = Worker.__table__  # type: ignore[attr-defined]
-        query = select(table.c.heartbeat_at).where(table.c.name == name, table.c.state == "online")
+        query = select(workers.c.heartbeat_at).where(workers.c.name == name, workers.c.state == "online")
         try:
             with read(self.engine) as conn:
-                heartbeat: float | None = conn.execute(query).scalar()
+                heartbeat: float | None = conn.scalar(query)
         except DatabaseUnavailable:
             return False
         return heartbeat is not None and heartbeat >= self.started_at

@@ -1,4 +1,4 @@
-"""The data folder of an embedded stack: who holds it, its API key, and where its parts can be reached."""
+"""The data folder of an embedded stack: who holds it, and where its parts can be reached."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from api.client.up.redis_server import write_secret
 from shared.errors import ConfigurationError
 
 
@@ -49,18 +48,3 @@ def write_endpoints(data_dir: Path, *, api: str, flower: str) -> None:
 
 def forget_endpoints(data_dir: Path) -> None:
     (data_dir / "endpoints.json").unlink(missing_ok=True)
-
-
-def key_file(data_dir: Path) -> Path:
-    return data_dir / "api_key"
-
-
-def read_key(data_dir: Path) -> str | None:
-    try:
-        return key_file(data_dir).read_text().strip() or None
-    except FileNotFoundError:
-        return None
-
-
-def write_key(data_dir: Path, key: str) -> None:
-    write_secret(key_file(data_dir), key + "\n")
