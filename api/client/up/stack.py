@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from api.client.up import folder, redis_server
@@ -100,14 +101,15 @@ class Stack:
         return self._part(name, [sys.executable, "-m", module, *args], ready)
 
     def _workers(self) -> list[Part]:
-        devices = plan_workers(self.options.device, self.options.workers, count_gpus)
-        return [
-            self._module(
-                f"worker-{device}{index}", "worker.main", "--device", device, "--index", str(index),
-                ready=lambda name=f"{device}{index}@{self.settings.host_name}": self.database.worker_is_online(name),
-            )
-            for device, index in devices
-        ]  # fmt: skip
+        planned = plan_workers(self.options.device, self.options.workers, count_gpus)
+        return [self._worker(device, index) for device, index in planned]
+
+    def _worker(self, device: str, index: int) -> Part:
+        name = f"{device}{index}@{self.settings.host_name}"
+        online = partial(self.database.worker_is_online, name)
+        return self._module(
+            f"worker-{device}{index}", "worker.main", "--device", device, "--index", str(index), ready=online
+        )
 
     # -- start ----------------------------------------------------------------------------------------------------
 
