@@ -23,20 +23,9 @@ def waiting_counts(conn: Connection) -> dict[str, int]:
     return {"auto": 0, "cpu": 0, "gpu": 0} | _pairs(rows)
 
 
-def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
-    """The due jobs that ask for `device`, the next to be claimed first."""
-    rows = conn.scalars(
-        select(jobs.c.id)
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now(), jobs.c.device == device)
-        .order_by(jobs.c.rank, jobs.c.id)
-        .limit(limit)
-    )
-    return list(rows)
-
-
 def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
-    """{jobs: {state: n}, attempts: {outcome: n}, workers: {state: n}, due: {device: n},
-    oldest_due: {device: seconds}, expired_leases: n}."""
+    """{jobs: {state: n}, attempts: {outcome: n}, workers: {state: n}, due: {device: n}, oldest_due_seconds,
+    expired_leases}."""
     states = dict.fromkeys((state.value for state in JobState), 0)
     states |= _pairs(conn.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)))
     outcomes = conn.execute(
@@ -46,10 +35,8 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
     online = conn.execute(
         select(workers.c.state, func.count()).where(workers.c.state != "offline", heard).group_by(workers.c.state)
     )
-    oldest = conn.execute(
-        select(jobs.c.device, db_now() - func.min(jobs.c.run_at))
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
-        .group_by(jobs.c.device)
+    oldest = conn.scalar(
+        select(db_now() - func.min(jobs.c.run_at)).where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
     )
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, jobs.c.lease_until < db_now())
@@ -59,10 +46,10 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
         "attempts": _pairs(outcomes),
         "workers": {"online": 0, "draining": 0} | _pairs(online),
         "due": waiting_counts(conn),
-        "oldest_due": {"auto": 0.0, "cpu": 0.0, "gpu": 0.0} | _pairs(oldest),
+        "oldest_due_seconds": oldest or 0.0,
         "expired_leases": expired or 0,
     }
 
 
-def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
+def _pairs(rows: Iterable[Any]) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}

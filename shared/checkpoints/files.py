@@ -1,0 +1,121 @@
+"""A checkpoint on disk: a folder of files that is complete or not there.
+
+    checkpoints/<step>-<sha256>/    renamed into place when every byte is on the disk
+    checkpoints/.tmp-<fence>-<id>/  being written; left behind by a crash, swept by the next attempt
+
+Order: write aside → fsync each file → hash → rename → fsync the parent folder; only then may anyone speak of it.
+The hash covers names, sizes and bytes of all files, in the order of their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.errors import CorruptCheckpoint
+
+#: Below a job's folder.
+FOLDER = "checkpoints"
+_TMP = ".tmp-"
+#: Bytes hashed and written at a time; the interpreter is free for training meanwhile.
+_PIECE = 4 << 20
+
+#: What a file is made of: buffers, in order.
+Content = Iterable[bytes | memoryview]
+
+
+@dataclass(frozen=True)
+class Written:
+    path: str  # relative to the job's folder
+    sha256: str
+    size_bytes: int
+
+
+def write(job_dir: Path, *, step: int, fence: int, files: Mapping[str, Content]) -> Written:
+    """Write one checkpoint. Raises OSError (disk full, …); then nothing of it stays."""
+    parent = job_dir / FOLDER
+    parent.mkdir(parents=True, exist_ok=True)
+    aside = parent / f"{_TMP}{fence}-{uuid.uuid4().hex}"
+    try:
+        aside.mkdir()
+        digest = hashlib.sha256()
+        size = sum(_write_file(aside / name, files[name], digest) for name in sorted(files))
+        fsync_folder(aside)
+        sha256 = digest.hexdigest()
+        aside.rename(parent / f"{step}-{sha256}")
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    fsync_folder(parent)
+    return Written(f"{FOLDER}/{step}-{sha256}", sha256, size)
+
+
+def verify(folder: Path, sha256: str) -> None:
+    """Raises CorruptCheckpoint unless the folder holds exactly what was written."""
+    try:
+        found = _hash_folder(folder)
+    except OSError as error:
+        raise CorruptCheckpoint(str(folder), str(error)) from error
+    if found != sha256:
+        raise CorruptCheckpoint(str(folder), f"its hash is {found[:12]}…, not {sha256[:12]}…")
+
+
+def remove(job_dir: Path, path: str) -> None:
+    """Remove a checkpoint whose row is already marked deleted. Removing it twice is no error."""
+    folder = (job_dir / path).resolve()
+    if folder.parent != (job_dir / FOLDER).resolve():
+        raise ValueError(f"{path!r} is not a checkpoint of {job_dir}")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(job_dir: Path, *, fence: int) -> int:
+    """Remove what earlier attempts (fences below `fence`) left half written; returns how many."""
+    swept = 0
+    for aside in (job_dir / FOLDER).glob(f"{_TMP}*"):
+        owner = aside.name.removeprefix(_TMP).split("-")[0]
+        if owner.isdigit() and int(owner) < fence:
+            shutil.rmtree(aside, ignore_errors=True)
+            swept += 1
+    return swept
+
+
+def fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_file(path: Path, content: Content, digest: Any) -> int:
+    pieces = [piece for part in content for piece in _pieces(part)]
+    size = sum(len(piece) for piece in pieces)
+    digest.update(f"{path.name}\0{size}\0".encode())
+    with path.open("wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return size
+
+
+def _pieces(part: bytes | memoryview) -> Iterable[memoryview]:
+    view = memoryview(part).cast("B") if len(part) else memoryview(b"")
+    return (view[at : at + _PIECE] for at in range(0, len(view), _PIECE))
+
+
+def _hash_folder(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    return digest.hexdigest()

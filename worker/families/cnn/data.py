@@ -1,0 +1,151 @@
+"""A stored image set as a CNN wants it: bytes in the model's size, cached beside the set; rows of training and validation.
+
+Arrays are `x` uint8 [n, height, width, channels] and `y` int64 [n]. Small sets are read whole, large ones stay mapped.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.datasets.store import NpyWriter, OpenDataset, open_dataset, rename_into_place, staging
+from shared.errors import BadData
+from shared.specs.cnn import CnnModel
+from shared.specs.training import Training
+from worker.families.cnn.weights import PIXEL_SCALE
+from worker.training.learner import Array, Splits
+from worker.training.sampler import Rows, validation_split
+
+#: Arrays up to this size (bytes) are read into memory; too low: page faults in the step, too high: memory.
+IN_MEMORY_BYTES = 1 << 30
+#: Images resized at a time.
+CHUNK = 512
+#: Fixed-point bits of a resampling weight: integers give the same picture on every machine.
+WEIGHT_BITS = 15
+
+
+def load_splits(dataset_dir: Path, model: CnnModel, training: Training) -> Splits:
+    """Raises BadData where the set cannot feed the model."""
+    stored = open_dataset(dataset_dir)
+    _check(stored, model)
+    folder = _in_size(stored, (*model.image_size, model.image_channels))
+    train, test = (
+        {"x": _load(folder / f"{s}_x.npy"), "y": _load(stored.folder / f"{s}_y.npy")} for s in ("train", "test")
+    )
+    facts = {
+        "classes": stored.classes,
+        "image": [*model.image_size, model.image_channels],
+        "preprocessing": {"scale": PIXEL_SCALE, "resize": "bilinear"},
+    }
+    if "valid" in stored.splits and training.validation_split > 0:
+        held_out = {"x": _load(folder / "valid_x.npy"), "y": _load(stored.folder / "valid_y.npy")}
+        return Splits(train, held_out, test, facts, len(train["y"]))
+    rows, held_out_rows = validation_split(training.seed, len(train["y"]), training.validation_split)
+    validation = {name: _rows(array, held_out_rows) for name, array in train.items()} if len(held_out_rows) else None
+    return Splits(train, validation, test, facts, len(rows), rows)
+
+
+def _check(stored: OpenDataset, model: CnnModel) -> None:
+    if stored.kind != "image":
+        raise BadData(f"a cnn needs a data set of images, this one holds {stored.kind}")
+    if model.output == "sigmoid" and len(stored.classes) != 2:
+        raise BadData(
+            f"model.output `sigmoid` tells two classes apart and the data set has {len(stored.classes)}; "
+            "set model.output to softmax"
+        )
+    if stored.count("train") < 2:
+        raise BadData("the data set needs at least two training images")
+
+
+class RowView:
+    """Chosen rows of a mapped array, read when sliced: a validation part that is never held in memory."""
+
+    def __init__(self, array: Array, rows: Rows) -> None:
+        self._array, self._rows = array, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice) -> Array:
+        chosen: Array = self._array[self._rows[index]]
+        return chosen
+
+
+def _rows(array: Array, rows: Rows) -> Any:
+    return RowView(array, rows) if isinstance(array, np.memmap) else array[rows]
+
+
+def _load(path: Path) -> Array:
+    """In memory, or mapped privately (mode `c`: torch asks for memory it could write to)."""
+    mode: Any = "c" if path.stat().st_size > IN_MEMORY_BYTES else None
+    array: Array = np.load(path, mmap_mode=mode, allow_pickle=False)
+    return array
+
+
+# -- sizes ----------------------------------------------------------------------------------------
+
+
+def _in_size(stored: OpenDataset, image: tuple[int, int, int]) -> Path:
+    """The folder with `<split>_x.npy` of this size: the set itself, or a cache made once beside it."""
+    if stored.image == image:
+        return stored.folder
+    cache = stored.folder / "resized-{}x{}x{}".format(*image)
+    if not cache.exists():
+        with staging(stored.folder) as folder:
+            for split in stored.splits:
+                _write_resized(stored.x(split), folder / f"{split}_x.npy", image)
+            rename_into_place(folder, cache)
+    return cache
+
+
+def _write_resized(images: Array, path: Path, image: tuple[int, int, int]) -> None:
+    writer = NpyWriter(path, np.uint8, image)
+    for start in range(0, len(images), CHUNK):
+        writer.append(fit(images[start : start + CHUNK], image))
+    writer.close()
+
+
+def fit(images: Array, image: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Images [n, h, w, c] in another size and number of channels: bilinear, averaging when they shrink (as Pillow)."""
+    height, width, channels = image
+    resized = _resample(_resample(_with_channels(images, channels), 1, height), 2, width)
+    return np.ascontiguousarray(resized, np.uint8)
+
+
+def _with_channels(images: Array, channels: int) -> Array:
+    if images.shape[3] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images[..., :1], 3, axis=3)
+    luma = images[..., :3].astype(np.int32) @ np.array([299, 587, 114], np.int32)
+    return ((luma + 500) // 1000)[..., None].astype(np.uint8)
+
+
+def _resample(images: Array, axis: int, size: int) -> Array:
+    if images.shape[axis] == size:
+        return images
+    total = 1 << WEIGHT_BITS
+    indices, weights = _taps(images.shape[axis], size, total)
+    shape = [size if a == axis else 1 for a in range(images.ndim)]
+    summed = sum(
+        np.take(images, index, axis).astype(np.int32) * weight.reshape(shape)
+        for index, weight in zip(indices, weights, strict=True)
+    )
+    return np.asarray((summed + total // 2) >> WEIGHT_BITS, np.uint8)
+
+
+def _taps(old: int, new: int, total: int) -> tuple[Array, Array]:
+    """(indices, integer weights that sum to `total`), each [taps, new]: a triangle around each output pixel's centre."""
+    scale = old / new
+    reach = max(1.0, scale)
+    centre = (np.arange(new) + 0.5) * scale
+    first = np.floor(centre - reach).astype(np.int64)
+    index = first + np.arange(math.ceil(2 * reach) + 1)[:, None]
+    weight = np.maximum(0.0, 1 - np.abs(index + 0.5 - centre) / reach) * ((index >= 0) & (index < old))
+    fixed = np.floor(weight / weight.sum(axis=0) * total).astype(np.int32)
+    fixed[weight.argmax(axis=0), np.arange(new)] += total - fixed.sum(axis=0)
+    return index.clip(0, old - 1), fixed

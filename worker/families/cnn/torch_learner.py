@@ -1,0 +1,208 @@
+"""The CNN in torch: channels-last, bfloat16 where it is native, fused optimizers, no host sync per step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shared.specs.cnn import CnnModel
+from shared.specs.training import Training
+from worker.families.cnn.augment import affine, erase_boxes
+from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
+from worker.training import torch_support as support
+from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.optim import learning_rate
+from worker.training.sampler import rng_seed
+
+#: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
+RESIDENT_SHARE = 0.5
+
+
+def build(setup: LearnerSetup) -> TorchCnn:
+    """facts: `classes` (names), optionally `frozen` (prefixes of weights that do not learn)."""
+    support.use_threads(setup.threads)
+    return TorchCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
+
+
+class TorchCnn:
+    def __init__(
+        self, model: CnnModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.model, self.training, self.total_steps = model, training, total_steps
+        self.device = support.torch_device(device)
+        self.autocast = support.autocast(self.device, training.precision)
+        self.classes = len(facts["classes"])
+        self.frozen = tuple(facts.get("frozen", ()))
+        start = initial(model, self.classes, training.seed)
+        self.tensors = {name: self._place(name, array) for name, array in start.items()}
+        self.optimizer = support.make_optimizer(training, self._trained())
+        self.guard = support.Guard(self.optimizer, self.device)
+        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss * n, correct, n
+        self.rate = learning_rate(training, 0, total_steps)
+        self.data: dict[str, Tensor] = {}
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        self.data = support.resident({"x": split["x"], "y": split["y"]}, self.device, RESIDENT_SHARE)
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        x, y = support.select(self.data, torch.from_numpy(rows), self.device)
+        running = self._running()
+        with self.autocast():
+            logits = self._forward(self._augmented(self._pixels(x), step), running, step)
+        loss = self._loss(logits, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.training.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
+        self.rate = support.set_rate(self.optimizer, learning_rate(self.training, step, self.total_steps))
+        self.guard.step(loss)
+        self._keep_running(running)
+        self._count(loss.detach(), logits.detach(), y)
+
+    def read_metrics(self) -> dict[str, float]:
+        loss, correct, n = self.totals.tolist()
+        self.totals.zero_()
+        return {"loss": loss / n, "accuracy": correct / n, "learning_rate": self.rate} if n else {}
+
+    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        self.totals += torch.stack([loss.double() * len(y), self._correct(logits, y).double(), self._n(y)])
+
+    def _n(self, y: Tensor) -> Tensor:
+        return torch.full((), len(y), dtype=torch.float64, device=self.device)
+
+    # -- the network ------------------------------------------------------------------------------
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Bytes [n, h, w, c] to float32 [n, c, h, w]; the memory stays channels-last."""
+        return x.permute(0, 3, 1, 2).float().mul_(PIXEL_SCALE)
+
+    def _forward(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
+        """Logits. `running`: batch norm's statistics to update (training); None: evaluation."""
+        w, model = self.tensors, self.model
+        for i, pooled in enumerate(model.pool):
+            x = F.conv2d(x, w[f"conv{i}.weight"], w[f"conv{i}.bias"])
+            x = self._norm(x, i, running)
+            if pooled:  # before relu: the same values (both are monotone), a quarter of the work
+                x = F.max_pool2d(x, 2)
+            x = F.relu(x)
+        x = x.flatten(1)
+        for i in range(len(model.dense)):
+            x = F.relu(F.linear(x, w[f"dense{i}.weight"], w[f"dense{i}.bias"]))
+            if running is not None and model.dropout:
+                x = self._dropout(x, i, step)
+        return F.linear(x, w["output.weight"], w["output.bias"])
+
+    def _norm(self, x: Tensor, i: int, running: Mapping[str, Tensor] | None) -> Tensor:
+        if self.model.normalization == "none":
+            return x
+        scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
+        if self.model.normalization == "layer":
+            return F.group_norm(x, 1, scale, bias, NORM_EPS)
+        learns = running is not None and not self._is_frozen(f"norm{i}")
+        stats = running if running is not None and learns else self.tensors
+        mean, var = stats[f"norm{i}.running_mean"], stats[f"norm{i}.running_var"]
+        return F.batch_norm(x, mean, var, scale, bias, learns, NORM_MOMENTUM, NORM_EPS)
+
+    def _dropout(self, x: Tensor, layer: int, step: int) -> Tensor:
+        torch.manual_seed(rng_seed(self.training.seed, f"dropout{layer}", step))
+        return F.dropout(x, self.model.dropout)
+
+    def _augmented(self, x: Tensor, step: int) -> Tensor:
+        augment, seed = self.training.augment, self.training.seed
+        if not augment:
+            return x
+        n, _, height, width = x.shape
+        if (theta := affine(augment, seed, step, n)) is not None:
+            grid = F.affine_grid(torch.from_numpy(theta).to(self.device), list(x.shape), align_corners=False)
+            x = F.grid_sample(x, grid, align_corners=False).contiguous(memory_format=torch.channels_last)
+        if "erase" in augment:
+            boxes = torch.from_numpy(erase_boxes(seed, step, n, height, width)).to(self.device)
+            x = x * ~support.inside(boxes, height, width)
+        return x
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.model.output == "sigmoid":
+            return F.binary_cross_entropy_with_logits(logits[:, 0].float(), y.float())
+        return F.cross_entropy(logits.float(), y)
+
+    def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
+        chosen = logits[:, 0] > 0 if self.model.output == "sigmoid" else logits.argmax(1)
+        return (chosen == y).sum()
+
+    # -- batch norm's statistics: written only once the loss is known to be finite ------------------
+
+    def _running(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.tensors.items() if ".running_" in name}
+
+    def _keep_running(self, running: Mapping[str, Tensor]) -> None:
+        for name, tensor in running.items():
+            self.tensors[name].copy_(torch.where(self.guard.bad, self.tensors[name], tensor))
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for start in range(0, len(split["y"]), batch_size):
+            x, y = (support.to_device(split[key][start : start + batch_size], self.device) for key in ("x", "y"))
+            with self.autocast():
+                logits = self._forward(self._pixels(x), None)
+            totals += torch.stack([self._loss(logits, y).double() * len(y), self._correct(logits, y).double()])
+        loss, correct = (totals / len(split["y"])).tolist()
+        return {"loss": loss, "accuracy": correct}
+
+    @torch.no_grad()
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
+        if len(inputs) == 0:
+            return np.empty((0, self.classes), np.float32)
+        parts = [self._probabilities(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
+        return np.concatenate(parts)
+
+    def _probabilities(self, inputs: Array) -> Array:
+        logits = self._forward(self._pixels(support.to_device(inputs, self.device)), None)
+        if outputs(self.model, self.classes) == 1:
+            second = logits.sigmoid()
+            return torch.cat([1 - second, second], 1).cpu().numpy()
+        return logits.softmax(1).cpu().numpy()
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> LearnerState:
+        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
+        arrays |= {f"optimizer/{name}": array for name, array in support.slots(self.optimizer, self._trained()).items()}
+        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
+        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
+
+    def load_state(self, state: LearnerState) -> None:
+        self.load_weights(support.below(state.arrays, "weights/"))
+        support.load_slots(self.optimizer, self._trained(), support.below(state.arrays, "optimizer/"))
+        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
+        self.guard.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
+        self.rate = float(state.facts["rate"])
+
+    def weights(self) -> dict[str, Array]:
+        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        for name, tensor in self.tensors.items():
+            support.fill(tensor, name, weights)
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in self.tensors.items() if tensor.requires_grad}
+
+    def _is_frozen(self, name: str) -> bool:
+        return bool(self.frozen) and name.startswith(self.frozen)
+
+    def _place(self, name: str, array: Array) -> Tensor:
+        tensor = torch.from_numpy(array).to(self.device)
+        if tensor.dim() == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.requires_grad_(not (".running_" in name or self._is_frozen(name)))

@@ -1,0 +1,148 @@
+"""`kind: train`: data → learner → (resume) → loop → best weights judged on the test part → model and figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.checkpoints import files
+from shared.errors import BadData
+from shared.specs.jobs import FinetuneJob, TrainJob
+from worker import families
+from worker.protocol import Assignment, Result, Started, Stopped
+from worker.training import artifacts
+from worker.training.checkpointing import CheckpointWriter, Restored, restore
+from worker.training.hooks import Reporter
+from worker.training.learner import Array, Learner, LearnerSetup, Splits
+from worker.training.loop import Loop, Plan
+from worker.training.run_state import RunState
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+    """Raises JobError for what makes the job impossible."""
+    job = TrainJob.model_validate_json(json.dumps(assignment.spec))
+    return fit(assignment, reporter, job, job.model)
+
+
+def fit(
+    assignment: Assignment,
+    reporter: Reporter,
+    job: TrainJob | FinetuneJob,
+    model: Any,
+    *,
+    start_from: Mapping[str, Array] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Result | Stopped:
+    """Train `model` as `job` says, from `start_from` (canonical weights) if given; `facts` are added for the learner."""
+    job_dir = Path(assignment.job_dir)
+    files.sweep(job_dir, fence=assignment.fence)
+    splits = _load_data(assignment, model, job)
+    restored, damaged = restore(job_dir, assignment.resume)
+    learner = _build(assignment, job, model, splits, restored, facts or {})
+    if restored is None and start_from is not None:
+        learner.load_weights(start_from)
+    writer = CheckpointWriter(job_dir, assignment.fence, reporter)
+    state = restored.run if restored else RunState()
+    loop = Loop(learner, splits, job.training, job.checkpoint, writer, reporter, state)
+    reporter.started(_started(assignment, learner, restored, damaged, loop.plan.total_steps))
+    try:
+        ending = loop.run()
+    finally:
+        writer.wait()
+    if ending not in ("completed", "finish"):
+        return Stopped(reason=ending, step=state.step)
+    return _conclude(_Finished(assignment, reporter, job, model, learner, splits, state, loop))
+
+
+def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob) -> Splits:
+    if assignment.dataset_dir is None:
+        raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
+    data = families.part(model.family, "data")
+    splits: Splits = data.load_splits(Path(assignment.dataset_dir), model, job.training)
+    if job.training.batch_size > splits.length:
+        raise BadData(
+            f"training.batch_size {job.training.batch_size} is larger than the {splits.length} rows trained on; "
+            f"use at most {splits.length}"
+        )
+    return splits
+
+
+def _build(
+    assignment: Assignment,
+    job: TrainJob | FinetuneJob,
+    model: Any,
+    splits: Splits,
+    restored: Restored | None,
+    facts: Mapping[str, Any],
+) -> Learner:
+    setup = LearnerSetup(
+        model=model,
+        training=job.training,
+        total_steps=Plan(job.training, splits.length).total_steps,
+        device=assignment.device,
+        threads=(restored.threads if restored else None) or assignment.threads,
+        facts={**splits.facts, **facts},
+    )
+    learner = families.load(model.family, model.framework)(setup)
+    if restored:
+        learner.load_state(restored.learner)
+    return learner
+
+
+def _started(
+    assignment: Assignment, learner: Learner, restored: Restored | None, damaged: list[str], total_steps: int
+) -> Started:
+    return Started(
+        pid=os.getpid(),
+        device=getattr(learner, "device_name", assignment.device),
+        resumed_from=restored.point.id if restored else None,
+        resumed_step=restored.run.step if restored else None,
+        quarantined=damaged,
+        total_steps=total_steps,
+    )
+
+
+# -- the end of the job ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Finished:
+    assignment: Assignment
+    reporter: Reporter
+    job: TrainJob | FinetuneJob
+    model: Any
+    learner: Learner
+    splits: Splits
+    state: RunState
+    loop: Loop
+
+
+def _conclude(done: _Finished) -> Result:
+    """The best model becomes the result: judged on the test part, written, drawn."""
+    family, state, root = done.model.family, done.state, artifacts.folder(done.assignment)
+    if state.best.weights is not None:
+        done.learner.load_weights(state.best.weights)
+    with done.loop.progress.phase("evaluate"):
+        report = families.part(family, "metrics").report(done.learner, done.splits, done.model, done.job.training)
+    paths = artifacts.write_model(root, done.learner.weights(), done.model, done.splits.facts)
+    extras = getattr(families.part(family, "data"), "write_extras", None)
+    if extras is not None:
+        paths += extras(root, done.splits)
+    if report.document:
+        paths.append(artifacts.write_json(root / "evaluation.json", report.document))
+    with done.loop.progress.phase("figures"):
+        paths += families.part(family, "figures").draw(report, state.history, root, state.best.step)
+    for path in paths:
+        artifacts.announce(path, root, done.reporter)
+    model = {"family": family, "framework": done.model.framework, "path": "model"}
+    return Result(metrics=_headline(report.metrics, state), model=model, step=state.step)
+
+
+def _headline(metrics: Mapping[str, float], state: RunState) -> dict[str, float]:
+    """The test part's metrics, beside what the curves end with."""
+    last = {name: rows[-1][1] for name, rows in state.history.items() if rows}
+    return {**{name: value for name, value in last.items() if name != "learning_rate"}, **metrics}

@@ -1,0 +1,163 @@
+"""Run one training job by hand, with no queue and no database:
+
+    python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--threads N]
+
+`--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken. DIR gets
+`metrics.jsonl`, `checkpoints/` and `artifacts/`; run again with the same DIR, a killed run goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.checkpoints import files
+from shared.checkpoints.retention import Kept, superseded
+from shared.datasets.building import store_images
+from shared.datasets.builtins import digits
+from shared.errors import JobError
+from shared.specs.jobs import job_spec_adapter
+from worker import kinds
+from worker.protocol import (
+    ArtifactSaved,
+    Assignment,
+    CheckpointSaved,
+    MetricPoint,
+    Progress,
+    Result,
+    ResumePoint,
+    Started,
+)
+
+
+class PrintingReporter:
+    """Prints what a supervisor would store, keeps `metrics.jsonl`, and removes checkpoints that are superseded."""
+
+    def __init__(self, folder: Path, keep_last: int, keep_best: bool) -> None:
+        self.folder, self.keep_last, self.keep_best = folder, keep_last, keep_best
+        self.kept = {point.path: Kept(point.path, point.step, is_best) for point, is_best in _checkpoints(folder)}
+        self.stop_reason: str | None = None
+        self._lock = threading.Lock()
+
+    def started(self, frame: Started) -> None:
+        keep_rows(self.folder, frame.resumed_step or 0)
+        origin = f"resumed at step {frame.resumed_step}" if frame.resumed_step else "from the beginning"
+        self._say(f"started on {frame.device}, {origin}, {frame.total_steps} steps", *frame.quarantined)
+
+    def progress(self, frame: Progress) -> None:
+        parts = [f"{frame.phase} {frame.step}/{frame.total_steps}", f"{frame.percent}%"]
+        parts += [f"loss {frame.loss:.4f}"] if frame.loss is not None else []
+        parts += [f"{frame.samples_per_second:.0f} samples/s"] if frame.samples_per_second else []
+        parts += [f"{frame.eta_seconds:.0f} s left"] if frame.eta_seconds is not None else []
+        self._say(" · ".join(parts))
+
+    def metrics(self, points: Sequence[MetricPoint]) -> None:
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.writelines(point.model_dump_json() + "\n" for point in points)
+
+    def checkpoint(self, frame: CheckpointSaved) -> None:
+        self.kept[frame.path] = Kept(frame.path, frame.step, frame.is_best)
+        for path in superseded(self.kept.values(), keep_last=self.keep_last, keep_best=self.keep_best):
+            files.remove(self.folder, path)
+            del self.kept[path]
+        self._say(f"checkpoint of step {frame.step}, {frame.size_bytes:,} bytes")
+
+    def artifact(self, frame: ArtifactSaved) -> None:
+        self._say(f"artifact {frame.path}  {frame.sha256[:12]}  {frame.size_bytes:,} bytes")
+
+    def log(self, message: str, level: str = "info") -> None:
+        self._say(f"{level}: {message}")
+
+    def stop_requested(self) -> str | None:
+        return self.stop_reason
+
+    def _say(self, *lines: str) -> None:
+        with self._lock:
+            print(*lines, sep="\n", flush=True)
+
+
+def keep_rows(folder: Path, step: int) -> None:
+    """Drop the metric rows after the step a run goes on from: it will leave them again."""
+    path = folder / "metrics.jsonl"
+    rows = path.read_text().splitlines() if path.exists() else []
+    path.write_text("".join(f"{row}\n" for row in rows if _step_of(row) <= step))
+
+
+def _step_of(row: str) -> float:
+    try:
+        return float(json.loads(row)["step"])
+    except ValueError:
+        return float("inf")  # half a line: the run was killed while writing it
+
+
+def _checkpoints(folder: Path) -> list[tuple[ResumePoint, bool]]:
+    """What lies in DIR/checkpoints, newest first, and whether it holds the best model."""
+    found = []
+    for path in (folder / files.FOLDER).glob("[0-9]*-*"):
+        step, sha256 = path.name.split("-")
+        point = ResumePoint(id=path.name, path=f"{files.FOLDER}/{path.name}", step=int(step), sha256=sha256)
+        found.append((point, _is_best(path)))
+    return sorted(found, key=lambda pair: pair[0].step, reverse=True)
+
+
+def _is_best(path: Path) -> bool:
+    try:
+        run = json.loads((path / "state.json").read_text())["run"]
+        return bool(run["best"]["step"] == run["step"])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _next_fence(folder: Path) -> int:
+    """Attempts are counted in a file, as the database counts them for a queued job."""
+    path = folder / "attempt"
+    fence = int(path.read_text()) + 1 if path.exists() else 1
+    path.write_text(str(fence))
+    return fence
+
+
+def make_assignment(spec: dict[str, Any], folder: Path, data_set: Path | None, threads: int | None) -> Assignment:
+    folder.mkdir(parents=True, exist_ok=True)
+    data_set = data_set or store_images(folder / "datasets", digits()).folder
+    return Assignment(
+        job_id=folder.name,
+        fence=_next_fence(folder),
+        spec=spec,
+        job_dir=str(folder),
+        work_dir=str(folder),
+        dataset_dir=str(data_set.resolve()),
+        resume=[point for point, _ in _checkpoints(folder)],
+        threads=threads,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m worker.run_job", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("dir", type=Path)
+    parser.add_argument("--data-set", type=Path)
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args(argv)
+    job = job_spec_adapter.validate_json(given.spec.read_bytes())
+    folder: Path = given.dir.resolve()
+    assignment = make_assignment(job.model_dump(mode="json"), folder, given.data_set, given.threads)
+    reporter = PrintingReporter(folder, job.checkpoint.keep_last, job.checkpoint.keep_best)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: setattr(reporter, "stop_reason", "drain"))
+    try:
+        outcome = kinds.run(assignment, reporter)
+    except JobError as error:
+        print(f"failed: {error.type}: {error}", file=sys.stderr)
+        return 1
+    print(outcome.model_dump_json(indent=1))
+    return 0 if isinstance(outcome, Result) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

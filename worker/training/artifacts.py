@@ -1,0 +1,77 @@
+"""Finished files of an attempt: written, on the disk, hashed, then announced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save_file
+
+from worker.protocol import ArtifactSaved, Assignment
+from worker.training.hooks import Reporter
+from worker.training.learner import Array
+
+#: Of `config.json`. Readers refuse what they do not know.
+MODEL_FORMAT = 1
+_TYPES = {
+    ".safetensors": "application/octet-stream",
+    ".jsonl": "application/jsonl",
+    ".parquet": "application/vnd.apache.parquet",
+}
+
+
+def folder(assignment: Assignment) -> Path:
+    path = Path(assignment.work_dir) / "artifacts"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def announce(path: Path, root: Path, reporter: Reporter) -> None:
+    """fsync, hash, and say that `path` below `root` is finished."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    guessed = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    reporter.artifact(
+        ArtifactSaved(
+            path=path.relative_to(root).as_posix(), sha256=sha256, size_bytes=path.stat().st_size, media_type=guessed
+        )
+    )
+
+
+def write_json(path: Path, document: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
+    return path
+
+
+def write_model(root: Path, weights: Mapping[str, Array], model: Any, facts: Mapping[str, Any]) -> list[Path]:
+    """`model/model.safetensors` (canonical, float32) and `model/config.json`: enough to build it again anywhere."""
+    config = {
+        "format": MODEL_FORMAT,
+        "family": model.family,
+        "framework": model.framework,
+        "model": model.model_dump(mode="json"),
+        **facts,
+        "versions": versions(model.framework),
+    }
+    paths = [root / "model" / "model.safetensors", write_json(root / "model" / "config.json", config)]
+    save_file(dict(weights), paths[0])
+    return paths
+
+
+def versions(framework: str) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("nightshift", "numpy", framework):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,71 @@
+"""Learning curves of any family, and the one look of all figures. Object API and Agg only: no pyplot, no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+BLUE, ORANGE, GREEN, RED = "#2563eb", "#ea580c", "#059669", "#dc2626"
+
+History = Mapping[str, Sequence[Sequence[float]]]
+
+#: Which names share an axis: title, then (training, validation) or several curves of equal standing.
+_PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("loss", ("loss", "val_loss")),
+    ("loss", ("g_loss", "d_loss")),
+    ("accuracy", ("accuracy", "val_accuracy")),
+    ("perplexity", ("perplexity", "val_perplexity")),
+)
+_LABELS = {
+    "loss": "training", "accuracy": "training", "perplexity": "training",
+    "val_loss": "validation", "val_accuracy": "validation", "val_perplexity": "validation",
+    "g_loss": "generator", "d_loss": "discriminator",
+}  # fmt: skip
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size (inches)."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style(axes: Any, title: str, xlabel: str = "", ylabel: str = "") -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
+    axes.set_xlabel(xlabel, color=MUTED, fontsize=9)
+    axes.set_ylabel(ylabel, color=MUTED, fontsize=9)
+    axes.tick_params(colors=MUTED, labelsize=8, length=0)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def draw_curves(history: History, path: Path, best_step: int | None = None) -> Path:
+    """One panel per kind of metric that was recorded; the step of the best model is marked."""
+    panels = [(title, [name for name in names if history.get(name)]) for title, names in _PANELS]
+    panels = [(title, names) for title, names in panels if names] or [("loss", [])]
+    figure = new_figure(5.2 * len(panels), 3.6)
+    for column, (title, names) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), column + 1)
+        style(axes, title, xlabel="step")
+        for i, name in enumerate(names):
+            steps, values = zip(*history[name], strict=True)
+            marker = "o" if name.startswith("val_") else None
+            axes.plot(steps, values, color=(BLUE, ORANGE)[i], lw=1.8, marker=marker, ms=4, label=_LABELS[name])
+        if best_step is not None:
+            axes.axvline(best_step, color=GREEN, lw=1.2, ls=(0, (4, 3)), label="best model")
+        if names:
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return save(figure, path)

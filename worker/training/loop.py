@@ -1,0 +1,175 @@
+"""The training loop of every family and framework: load, step, save, validate.
+
+Which metric rows there are follows from step counts alone, never from time, so that a resumed run leaves the same rows
+as one that was never touched. Progress is for people and goes by time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from shared.errors import NonFiniteLoss
+from shared.specs.training import CheckpointPolicy, EarlyStopping, Training
+from worker.protocol import MetricPoint
+from worker.training.checkpointing import CheckpointWriter, Due
+from worker.training.hooks import Reporter
+from worker.training.learner import Learner, Splits
+from worker.training.progress import ProgressMeter
+from worker.training.run_state import RunState, Snapshot
+from worker.training.sampler import Sampler
+
+#: Metric rows a run leaves per name, about, and the most steps between two of them. Rows are also the points where a
+#: non-finite loss is noticed: fewer rows notice later, more rows wait for the device more often.
+ROWS, MOST_STEPS_PER_ROW = 200, 1000
+
+Ending = Literal["completed", "finish", "cancel", "pause", "preempt", "drain"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The run on one screen: how long, and where rows and validations fall. Pure arithmetic."""
+
+    training: Training
+    length: int  # rows trained on
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.length / self.training.batch_size)
+
+    @cached_property
+    def total_steps(self) -> int:
+        steps = self.training.epochs * self.steps_per_epoch
+        return min(steps, self.training.max_steps or steps)
+
+    @cached_property
+    def steps_per_row(self) -> int:
+        return max(1, min(self.total_steps // ROWS, MOST_STEPS_PER_ROW))
+
+    def epoch(self, step: int) -> int:
+        """The epoch (from 1) that step number `step` (from 1) belongs to; 0 before the first step."""
+        return math.ceil(step / self.steps_per_epoch)
+
+    def ends_epoch(self, step: int) -> bool:
+        return step % self.steps_per_epoch == 0 or step == self.total_steps
+
+    def leaves_row(self, step: int) -> bool:
+        return step % self.steps_per_row == 0 or self.ends_epoch(step)
+
+
+class Loop:
+    def __init__(
+        self,
+        learner: Learner,
+        splits: Splits,
+        training: Training,
+        policy: CheckpointPolicy,
+        writer: CheckpointWriter,
+        reporter: Reporter,
+        state: RunState,
+    ) -> None:
+        self.learner, self.splits, self.training, self.state = learner, splits, training, state
+        self.plan = Plan(training, splits.length)
+        self.sampler = Sampler(training.seed, splits.length, training.batch_size, splits.rows)
+        self.watched = training.early_stopping or EarlyStopping()
+        self.writer, self.reporter = writer, reporter
+        self.policy, self.due = policy, Due(policy, state.step)
+        self.saved_step: int | None = state.step or None
+        self.progress = ProgressMeter(self.plan.total_steps, training.batch_size, state.step, reporter)
+
+    def run(self) -> Ending:
+        """Train until done or told to stop; the state stands at a step boundary in either case. A `finish` that comes
+        before the first step waits for it."""
+        self.learner.set_data(self.splits.train)
+        while not self.is_done:
+            if (reason := self.reporter.stop_requested()) and (self.state.step or reason != "finish"):
+                return self._stop(reason)
+            self._step()
+            if self.plan.leaves_row(self.state.step):
+                self._leave_row()
+            if self.plan.ends_epoch(self.state.step):
+                self._validate()
+            if self.due(self.state.step):
+                self._save()
+        if self.policy.every_steps or self.policy.every_seconds:
+            self._save()
+        return "completed"
+
+    @property
+    def is_done(self) -> bool:
+        return self.state.stopped_early or self.state.step >= self.plan.total_steps
+
+    def _step(self) -> None:
+        step = self.state.step
+        self.learner.train_step(self.sampler.batch(step), step)
+        self.state.step += 1
+        self.progress.stepped(self.state.step, self.plan.epoch(self.state.step))
+
+    def _leave_row(self) -> None:
+        means = self.learner.read_metrics()
+        self._check_finite(means)
+        self.progress.loss = means.get("loss", means.get("g_loss"))
+        self.state.add_row(means)
+        self._emit(means | {"samples_per_second": self.progress.samples_per_second()})
+
+    def _validate(self) -> None:
+        values = self.state.end_epoch()
+        if self.splits.validation is not None:
+            with self.progress.phase("validate"):
+                found = self.learner.evaluate(self.splits.validation, self.training.batch_size)
+            validation = {f"val_{name}": value for name, value in found.items()}
+            self._check_finite(validation)
+            self._emit(validation)
+            values |= validation
+        if self.state.judge(self.watched, values):
+            self.state.best.weights = self.learner.weights()
+        early = self.training.early_stopping
+        self.state.stopped_early = early is not None and self.state.best.stale >= early.patience
+
+    def _check_finite(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise NonFiniteLoss(self.state.step, value)
+
+    def _emit(self, values: Mapping[str, float]) -> None:
+        step, epoch = self.state.step, self.plan.epoch(self.state.step)
+        values = {name: value for name, value in values.items() if math.isfinite(value)}
+        for name, value in values.items():
+            self.state.history.setdefault(name, []).append([step, value])
+        self.reporter.metrics(
+            [MetricPoint(name=name, step=step, epoch=epoch, value=value) for name, value in values.items()]
+        )
+
+    def _stop(self, reason: str) -> Ending:
+        """Cancel keeps nothing more; finish goes on to the end of the job; the others leave a checkpoint to resume."""
+        match reason:
+            case "cancel":
+                return "cancel"
+            case "finish":
+                return "finish"
+            case "pause" | "preempt" | "drain":
+                self._save()
+                self.writer.wait()
+                return reason
+        raise ValueError(f"unknown stop reason {reason!r}")
+
+    def _save(self) -> None:
+        if self.saved_step == self.state.step or self.state.step == 0:
+            return
+        with self.progress.phase("checkpoint"):
+            self.writer.save(self.snapshot())
+        self.saved_step = self.state.step
+        self.due.reset(self.state.step)
+
+    def snapshot(self) -> Snapshot:
+        best = self.state.best
+        return Snapshot(
+            run=self.state.facts(),
+            learner=self.learner.state(),
+            best_weights=best.weights,
+            epoch=self.plan.epoch(self.state.step),
+            is_best=best.step == self.state.step,
+        )

@@ -1,0 +1,79 @@
+"""How far a run is, for people: by time, at most a few frames a second; the first step at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.protocol import Progress
+from worker.training.hooks import Reporter
+
+#: Seconds between two frames. Too low: the pipe costs training time. Too high: bars jump.
+INTERVAL = 0.25
+#: Weight of the newest measurement of speed.
+SMOOTHING = 0.3
+
+
+class ProgressMeter:
+    """Speed counts training alone: time spent validating or waiting for a checkpoint is taken out."""
+
+    def __init__(self, total_steps: int, batch_size: int, step: int, reporter: Reporter) -> None:
+        self.total_steps, self.batch_size, self.reporter = total_steps, batch_size, reporter
+        self.step, self.epoch = step, 0
+        self.loss: float | None = None
+        self._speed: float | None = None  # steps per second
+        self._sent_at = float("-inf")
+        self._mark = self._row_mark = (step, time.perf_counter())
+
+    def stepped(self, step: int, epoch: int) -> None:
+        self.step, self.epoch = step, epoch
+        now = time.perf_counter()
+        if now - self._sent_at < INTERVAL and step != self.total_steps:
+            return
+        self._measure(now)
+        self._send(now, "train")
+
+    def samples_per_second(self) -> float:
+        """Since the last call; an epoch's last batch counts as a whole one."""
+        (step, at), now = self._row_mark, time.perf_counter()
+        self._row_mark = (self.step, now)
+        return (self.step - step) * self.batch_size / max(now - at, 1e-9)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Work that is not training: said once, and left out of the speed."""
+        began = time.perf_counter()
+        if began - self._sent_at >= INTERVAL / 5:
+            self._send(began, name)
+        yield
+        taken = time.perf_counter() - began
+        self._mark, self._row_mark = _later(self._mark, taken), _later(self._row_mark, taken)
+
+    def _measure(self, now: float) -> None:
+        step, at = self._mark
+        if self.step > step and now > at:
+            speed = (self.step - step) / (now - at)
+            self._speed = speed if self._speed is None else self._speed + SMOOTHING * (speed - self._speed)
+            self._mark = (self.step, now)
+
+    def _send(self, now: float, phase: str) -> None:
+        self._sent_at = now
+        speed = self._speed
+        self.reporter.progress(
+            Progress(
+                step=self.step,
+                total_steps=self.total_steps,
+                epoch=self.epoch,
+                percent=round(100 * self.step / self.total_steps, 2),
+                eta_seconds=round((self.total_steps - self.step) / speed, 2) if speed else None,
+                samples_per_second=round(speed * self.batch_size, 1) if speed else None,
+                loss=self.loss,
+                phase=phase,
+                at=time.time(),
+            )
+        )
+
+
+def _later(mark: tuple[int, float], seconds: float) -> tuple[int, float]:
+    return mark[0], mark[1] + seconds
