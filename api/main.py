@@ -1,0 +1,53 @@
+"""The API as an ASGI app. `create_app()` connects to nothing: the database and the broker may be down when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from api import openapi, problems
+from api.deps import Service
+from api.routes import artifacts, datasets, events, families, health, jobs, models, results, workers
+from api.telemetry import RequestMeter, Telemetry
+from api.watch import JobWatch
+from shared import broker
+from shared.db.engine import make_engine
+from shared.settings import Settings, get_settings
+
+
+def create_app(
+    settings: Settings | None = None,
+    engine: Engine | None = None,
+    *,
+    ring: Callable[[str, str], None] = broker.ring_later,
+    ping: Callable[[], None] = broker.ping,
+) -> FastAPI:
+    settings = settings or get_settings()
+    engine = engine or make_engine(settings.sql_url)
+    service = Service(settings, engine, JobWatch(engine), ring, ping)
+    app = FastAPI(title="Nightshift", version=_version(), lifespan=_lifespan, redoc_url=None)
+    app.state.service = service
+    app.state.telemetry = Telemetry(engine, settings.lease_seconds)
+    app.add_middleware(RequestMeter, telemetry=app.state.telemetry)
+    problems.install(app)
+    openapi.install(app)
+    for module in (jobs, events, results, artifacts, families, datasets, models, workers, health):
+        app.include_router(module.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.service.watch.close()
+
+
+def _version() -> str:
+    try:
+        return version("nightshift")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"

@@ -1,0 +1,79 @@
+"""The files a job leaves. A path in a URL is only ever compared with SQL rows; the file opened is the one the row names."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from fastapi import Path as InPath
+from starlette.responses import FileResponse, Response
+
+from api.auth import Owner
+from api.deps import JobId, Service, TheService, whole_id
+from api.openapi import COMMON, problems
+from api.schemas import ArtifactView, Page
+from shared.db.engine import read
+from shared.errors import NotFound
+from shared.jobs import queries
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+#: Shown by a browser as they are; everything else is offered for saving.
+_INLINE = frozenset({"image/png", "image/jpeg", "application/json", "text/plain"})
+
+
+@router.get(
+    "/artifacts", response_model=Page[ArtifactView], responses=COMMON | problems(404, 409), summary="A job's artifacts"
+)
+def list_artifacts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Every file listed is complete and matches its SHA-256."""
+    with read(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        queries.get_job(conn, whole, owner)  # NotFound, also for somebody else's job
+        return {"items": queries.artifacts(conn, whole)}
+
+
+@router.get(
+    "/artifacts/{path:path}",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+        206: {"description": "The range asked for."},
+        304: {"description": "Unchanged: `If-None-Match` names its SHA-256."},
+    }
+    | COMMON
+    | problems(400, 404, 409, 416),
+    summary="Download an artifact",
+)
+@router.head("/artifacts/{path:path}", include_in_schema=False)
+def download(
+    job_id: JobId,
+    path: Annotated[str, InPath(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["model/model.safetensors"])],
+    service: TheService,
+    owner: Owner,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The ETag is the file's SHA-256. Ranges are served, so that a broken download goes on where it stopped."""
+    with read(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        queries.get_job(conn, whole, owner)
+        row = queries.artifact(conn, whole, path)
+    headers = {"ETag": f'"{row["sha256"]}"', "X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
+    if if_none_match and row["sha256"] in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(
+        _file(service, row["stored_as"]),
+        headers=headers,
+        media_type=row["media_type"],
+        filename=PurePosixPath(row["path"]).name,
+        content_disposition_type="inline" if row["media_type"] in _INLINE else "attachment",
+    )
+
+
+def _file(service: Service, stored_as: str) -> Path:
+    root = service.settings.storage_root.resolve()
+    file = (root / stored_as).resolve()
+    if not (file.is_relative_to(root) and file.is_file()):
+        raise NotFound("The file of this artifact is no longer in the storage.")
+    return file

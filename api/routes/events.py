@@ -1,0 +1,139 @@
+"""GET /v1/jobs/{id}/events: what happens to a job, as server-sent events, from any number on.
+
+Each event's `id` is its number within the job, so a client that comes back with Last-Event-ID misses nothing and gets
+nothing twice. The stream ends after the final state was sent; asking again after that is 204, which tells an
+EventSource to stop coming back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from api.auth import Owner
+from api.deps import JobId, Service, TheService, whole_id
+from api.openapi import COMMON, problems
+from shared.db.engine import read
+from shared.errors import MalformedRequest, Unavailable
+from shared.jobs import queries
+from shared.jobs.states import JobState
+
+router = APIRouter(prefix="/v1/jobs", tags=["results"])
+
+#: Seconds of silence after which a comment is sent. Too low: traffic. Too high: proxies close the connection (60 s).
+KEEPALIVE_SECONDS = 10.0
+#: Milliseconds after which an EventSource comes back when the connection broke.
+RETRY_MS = 1_000
+#: Events read from SQL at a time.
+PAGE = 500
+_LARGEST_ID = 2**62
+
+_SHOWN = {
+    "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `log`; `data` is JSON with the time `at`.",
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "example": 'id: 7\nevent: metric\ndata: {"at": "2027-01-31T02:00:00.000Z", "name": "loss", "step": 10, '
+            '"epoch": 0, "value": 0.42}\n\n',
+        }
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Page:
+    events: list[dict[str, Any]]
+    is_last: bool  # there is nothing more yet
+    state: JobState
+    last_seq: int  # the highest number the job has given out
+
+
+@router.get(
+    "/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={200: _SHOWN, 204: {"description": "The job is final and everything was sent before."}}
+    | COMMON
+    | problems(400, 404),
+    summary="Follow a job's events",
+)
+async def events(
+    job_id: JobId,
+    service: TheService,
+    owner: Owner,
+    last_event_id: Annotated[str | None, Header(description="Resume after this event.")] = None,
+) -> Response:
+    after = _parse_id(last_event_id)
+    whole, page = await run_in_threadpool(_first_page, service, job_id, owner, after)
+    if page.state.is_final and not page.events and after >= page.last_seq:
+        return Response(status_code=204)
+    return StreamingResponse(
+        _frames(service, whole, owner, after, page),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+def _parse_id(text: str | None) -> int:
+    if text is None or text == "":
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _LARGEST_ID):
+        raise MalformedRequest("Last-Event-ID must be the id of an event of this stream: a whole number.")
+    return int(text)
+
+
+def _first_page(service: Service, job_id: str, owner: str, after: int) -> tuple[str, _Page]:
+    """Before the answer begins, so that somebody else's job is a 404 and not a broken stream."""
+    with read(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+    return whole, _read_page(service, whole, owner, after)
+
+
+def _read_page(service: Service, job_id: str, owner: str, after: int) -> _Page:
+    with read(service.engine) as conn:
+        # The state first: whatever was written before it became final is then certain to be in the events read next.
+        job = queries.get_job(conn, job_id, owner)
+        read_now = queries.events_after(conn, job_id, after, PAGE)
+    # The events lie in several tables, read one after the other. One that was committed in between may stand beyond
+    # one that was missed; so nothing beyond the number read first counts yet.
+    events = [event for event in read_now if event["seq"] <= job["event_seq"]]
+    return _Page(events, len(read_now) < PAGE, JobState(job["state"]), job["event_seq"])
+
+
+async def _frames(service: Service, job_id: str, owner: str, seq: int, page: _Page | None) -> AsyncIterator[bytes]:
+    yield f"retry: {RETRY_MS}\n\n".encode()
+    async with service.watch.follow(job_id) as topic:
+        while not service.watch.closing:
+            if page is not None:
+                for event in page.events:
+                    yield _frame(event)
+                    seq = event["seq"]
+                if page.state.is_final and page.is_last:
+                    return
+            if page is None or page.is_last:
+                while not (news := await topic.beyond(seq, KEEPALIVE_SECONDS)) and not service.watch.closing:
+                    yield b": keep-alive\n\n"
+                if not news:
+                    return
+            page = await _next_page(service, job_id, owner, seq)
+            if page is None:
+                yield b": the database does not answer\n\n"
+
+
+async def _next_page(service: Service, job_id: str, owner: str, seq: int) -> _Page | None:
+    """None while the database does not answer: the stream stays open and goes on when it is back."""
+    try:
+        return await service.watch.in_thread(lambda: _read_page(service, job_id, owner, seq))
+    except (Unavailable, SQLAlchemyError):
+        return None
+
+
+def _frame(event: dict[str, Any]) -> bytes:
+    data = json.dumps({"at": event["at"], **event["data"]}, ensure_ascii=False, separators=(",", ":"))
+    return f"id: {event['seq']}\nevent: {event['type']}\ndata: {data}\n\n".encode("utf-8", "replace")

@@ -1,0 +1,83 @@
+"""Is it alive, is it ready, and what it counts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api.auth import require_owner
+from api.deps import Service, TheService
+from api.openapi import problems
+from api.problems import problem
+from api.schemas import Readiness
+from shared.db import migrate
+from shared.db.engine import read
+from shared.errors import BrokerUnavailable, NightshiftError
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/healthz", summary="Is the process alive")
+async def healthz() -> dict[str, str]:
+    """Asks nothing of anybody: a restart mends only what is wrong inside."""
+    return {"status": "alive"}
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    responses=problems(503),
+    summary="Can requests be served",
+)
+def readyz(request: Request, service: TheService) -> Response:
+    """200 `ready`; 200 `degraded` while only the broker is away: submissions are taken and durable without it, their
+    doorbells are rung again when it is back. 503 when the database or its migrations are wanting."""
+    parts = {"database": _database(service), "broker": _broker(service)}
+    parts["migrations"] = _migrations(service) if parts["database"] == "ok" else "unknown"
+    wanting = [name for name in ("database", "migrations") if parts[name] != "ok"]
+    if wanting:
+        return problem(
+            request, status=503, slug="unready", title="The service is not ready",
+            detail=f"Not ready: {', '.join(f'{name}: {parts[name]}' for name in wanting)}.", parts=parts,
+        )  # fmt: skip
+    return JSONResponse({"status": "ready" if parts["broker"] == "ok" else "degraded", "parts": parts})
+
+
+def _database(service: Service) -> str:
+    try:
+        with read(service.engine) as conn:
+            conn.execute(select(1))
+    except (NightshiftError, SQLAlchemyError):
+        return "does not answer"
+    return "ok"
+
+
+def _migrations(service: Service) -> str:
+    try:
+        return "ok" if migrate.is_current(service.engine) else "not current: run `nightshift migrate`"
+    except (NightshiftError, SQLAlchemyError):
+        return "cannot be read"
+
+
+def _broker(service: Service) -> str:
+    try:
+        service.ping()
+    except BrokerUnavailable:
+        return "does not answer"
+    return "ok"
+
+
+@router.get(
+    "/metrics",
+    dependencies=[Depends(require_owner)],
+    response_class=Response,
+    responses={200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    | problems(401, 503),
+    summary="Prometheus metrics",
+)
+def metrics(request: Request) -> Response:
+    return Response(request.app.state.telemetry.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,153 @@
+"""Submit, list, look at and steer jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from api import submission
+from api.auth import Owner
+from api.body import parse_json, read_body, require_json
+from api.deps import JobId, Service, Tag, TheService, whole_id
+from api.openapi import COMMON, job_body, problems
+from api.schemas import Accepted, JobView, Page
+from shared.db.engine import read, write
+from shared.jobs import queries, transitions
+from shared.jobs.queries import JobFilters
+from shared.jobs.states import JobState, StopRequest
+from shared.specs.base import FamilyName
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+async def _json_body(request: Request, service: Service) -> Any:
+    """Runs after the key was checked: a caller without one uploads nothing."""
+    require_json(request)
+    return parse_json(await read_body(request, service.settings.max_body_bytes))
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Accepted,
+    responses=COMMON | problems(400, 413, 415),
+    openapi_extra=job_body(),
+    summary="Submit a job",
+)
+async def submit(
+    request: Request,
+    service: TheService,
+    owner: Owner,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="The same key and body: the same job, however often it is sent. Other body: 422."),
+    ] = None,
+) -> JSONResponse:
+    """The job is durable when this answers 202. `Location` is where it is shown."""
+    data = await _json_body(request, service)
+    spec, submitted = await run_in_threadpool(submission.accept, service, owner, data, idempotency_key)
+    return JSONResponse(
+        _accepted(spec, submitted), status_code=202, headers={"Location": f"/v1/jobs/{submitted.job_id}"}
+    )
+
+
+def _accepted(spec: submission.Spec, submitted: transitions.Submitted) -> dict[str, Any]:
+    """Built from what was written: reading the row again would cost as much as writing it."""
+    model = getattr(spec, "model", None)
+    return {
+        "id": submitted.job_id,
+        "kind": spec.kind,
+        "name": spec.name,
+        "state": submitted.state,
+        "family": getattr(model, "family", None),
+        "framework": getattr(model or spec, "framework", None),
+        "dataset": spec.dataset,
+        "priority": spec.priority,
+        "created": submitted.created,
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+@router.get("", response_model=Page[JobView], responses=COMMON | problems(400), summary="List jobs, newest first")
+def list_jobs(
+    service: TheService,
+    owner: Owner,
+    state: Annotated[list[JobState] | None, Query(description="May be given several times.")] = None,
+    kind: Annotated[Literal["train", "finetune", "batch_infer", "evaluate"] | None, Query()] = None,
+    family: Annotated[FamilyName | None, Query()] = None,
+    tag: Annotated[Tag | None, Query(description="`key=value`, or `key` for any value.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+) -> dict[str, Any]:
+    filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag)
+    with read(service.engine) as conn:
+        page = queries.list_jobs(conn, owner, filters, cursor, limit)
+    return {"items": page.items, "next_cursor": page.next_cursor}
+
+
+@router.get("/{job_id}", response_model=JobView, responses=COMMON | problems(404, 409), summary="Show a job")
+def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    with read(service.engine) as conn:
+        return _shown(conn, whole_id(conn, job_id, owner), owner)
+
+
+def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
+    return queries.job_view(queries.get_job(conn, job_id, owner))
+
+
+# -- steering -------------------------------------------------------------------------------------
+
+_STEERED: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": JobView,
+    "responses": COMMON | problems(404, 409),
+}
+
+
+@router.post("/{job_id}/cancel", **_STEERED, summary="Cancel")
+def cancel(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """A waiting job is cancelled at once, a running one at its next step; nothing of it is kept after that."""
+    return _ask(service, job_id, owner, StopRequest.CANCEL)
+
+
+@router.post("/{job_id}/finish", **_STEERED, summary="Stop now and keep the best model")
+def finish(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Ends training at the next step and goes on with its evaluation, as if all epochs were done."""
+    return _ask(service, job_id, owner, StopRequest.FINISH)
+
+
+@router.post("/{job_id}/pause", **_STEERED, summary="Pause")
+def pause(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """A running job writes a checkpoint and gives its device back."""
+    return _ask(service, job_id, owner, StopRequest.PAUSE)
+
+
+@router.post("/{job_id}/resume", **_STEERED, summary="Resume a paused job")
+def resume(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.resume(conn, whole, owner)
+        shown = _shown(conn, whole, owner)
+    _ring(service, shown)
+    return shown
+
+
+def _ask(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
+    """Durable when this returns; how the job stands now is in the answer."""
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.request_stop(conn, whole, request, owner)
+        shown = _shown(conn, whole, owner)
+    _ring(service, shown)
+    return shown
+
+
+def _ring(service: Service, shown: dict[str, Any]) -> None:
+    """`finish` and `resume` may put a job back into the queue."""
+    if shown["state"] == JobState.QUEUED:
+        service.ring(shown["spec"]["resources"]["device"], shown["id"])

@@ -1,0 +1,89 @@
+"""What a job leaves behind: metrics, attempts, checkpoints, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Connection
+
+from api.auth import Owner
+from api.deps import JobId, Service, TheService, whole_id
+from api.openapi import COMMON, problems
+from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page
+from shared.db.engine import read
+from shared.errors import MalformedRequest
+from shared.jobs import queries
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+_RESPONSES = COMMON | problems(404, 409)
+#: Larger numbers are no step and no place in a log; databases refuse them.
+_LARGEST = 2**53
+
+
+@router.get("/metrics", response_model=Page[MetricView], responses=_RESPONSES, summary="The points of a job's curves")
+def list_metrics(
+    job_id: JobId,
+    service: TheService,
+    owner: Owner,
+    name: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Only this metric.")] = None,
+    after_step: Annotated[int | None, Query(ge=-1, le=_LARGEST, description="Only points after this step.")] = None,
+    max_points: Annotated[
+        int | None,
+        Query(ge=4, le=100_000, description="Thin each longer curve to about so many points; its spikes stay."),
+    ] = None,
+) -> dict[str, Any]:
+    """By name and step. One point per name and step, whatever happened in between."""
+    return _of_job(
+        service, job_id, owner, lambda conn, whole: queries.metrics(conn, whole, name, after_step, max_points)
+    )
+
+
+@router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="A job's attempts")
+def list_attempts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Newest first, with how each ended."""
+    return _of_job(service, job_id, owner, queries.attempts)
+
+
+@router.get("/checkpoints", response_model=Page[CheckpointView], responses=_RESPONSES, summary="A job's checkpoints")
+def list_checkpoints(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Newest first. A `quarantined` one did not match its hash and is not used."""
+    return _of_job(service, job_id, owner, queries.checkpoints)
+
+
+@router.get(
+    "/logs", response_model=Page[LogView], responses=_RESPONSES | problems(400), summary="What a job logged and printed"
+)
+def list_logs(
+    job_id: JobId,
+    service: TheService,
+    owner: Owner,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    cursor: Annotated[str | None, Query(max_length=20, description="`next_cursor` of the page before.")] = None,
+) -> dict[str, Any]:
+    """Oldest first."""
+    after = _line(cursor)
+    page = _of_job(service, job_id, owner, lambda conn, whole: queries.logs(conn, whole, after, limit + 1))
+    more = len(page["items"]) > limit
+    page["items"] = page["items"][:limit]
+    page["next_cursor"] = str(page["items"][-1]["seq"]) if more else None
+    return page
+
+
+def _line(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal() and int(cursor) <= _LARGEST):
+        raise MalformedRequest("The cursor is not one that this collection gave; start again without it.")
+    return int(cursor)
+
+
+def _of_job(
+    service: Service, job_id: str, owner: str, look: Callable[[Connection, str], list[dict[str, Any]]]
+) -> dict[str, Any]:
+    with read(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        queries.get_job(conn, whole, owner)  # NotFound, also for somebody else's job
+        return {"items": look(conn, whole)}

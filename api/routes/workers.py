@@ -1,0 +1,22 @@
+"""The fleet: every worker that has registered, with its device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from api.auth import require_owner
+from api.deps import TheService
+from api.openapi import COMMON
+from api.schemas import Page, WorkerView
+from shared.db.engine import read
+from shared.fleet import workers
+
+router = APIRouter(prefix="/v1/workers", tags=["service"], dependencies=[Depends(require_owner)])
+
+
+@router.get("", response_model=Page[WorkerView], responses=COMMON, summary="List the workers")
+def list_workers(service: TheService) -> dict[str, Any]:
+    with read(service.engine) as conn:
+        return {"items": workers.list_workers(conn, service.settings.lease_seconds)}

@@ -1,0 +1,233 @@
+"""The shapes of the answers, as OpenAPI shows them. Times are RFC 3339 in UTC; every collection is a `Page`."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+
+T = TypeVar("T")
+
+
+class Page(BaseModel, Generic[T]):
+    items: list[T]
+    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+
+
+class FieldProblem(BaseModel):
+    loc: list[str | int] = Field(description='The path to the field, e.g. `["training", "epochs"]`.')
+    msg: str = Field(description="What is wrong and what is allowed.")
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` tells programs which problem it is, `detail` tells a person the way out."""
+
+    type: str = Field(examples=["urn:nightshift:problem:invalid-request"])
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[FieldProblem]
+
+
+class Progress(BaseModel):
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: int | None = None
+    percent: float | None = None
+    eta_seconds: float | None = None
+    samples_per_second: float | None = None
+    loss: float | None = None
+    phase: str | None = Field(None, description="load, train, validate, checkpoint, evaluate or figures")
+
+
+class JobErrorView(BaseModel):
+    type: str = Field(examples=["non_finite_loss"])
+    message: str
+    retryable: bool
+
+
+class JobView(BaseModel):
+    id: str
+    kind: str
+    name: str | None
+    state: JobState
+    family: str | None
+    framework: str | None
+    dataset: str | None
+    priority: int
+    attempt: int = Field(description="Number of the present attempt; 0 before the first.")
+    progress: Progress | None
+    stop_requested: StopRequest | None
+    created_at: str
+    run_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    deadline_at: str | None = Field(description="When `timeout_seconds` are over.")
+    worker: str | None
+    device: str | None = Field(description="What the present attempt runs on; before there is one, what was asked for.")
+    error: JobErrorView | None
+    result: dict[str, Any] | None = Field(description="`metrics`, `model` and `artifacts` of a job that succeeded.")
+    retries: int = Field(description="Retryable failures so far, of `max_retries`.")
+    after: list[str]
+    tags: dict[str, str]
+    spec: dict[str, Any] = Field(description="The complete spec, presets filled in.")
+
+
+class Accepted(BaseModel):
+    """What was written. `created` is false when the Idempotency-Key named a job that was there already."""
+
+    id: str
+    kind: str
+    name: str | None
+    state: JobState
+    family: str | None
+    framework: str | None
+    dataset: str
+    priority: int
+    created: bool
+    spec: dict[str, Any]
+
+
+class MetricView(BaseModel):
+    name: str
+    step: int
+    epoch: int
+    value: float
+    at: str
+
+
+class AttemptView(BaseModel):
+    attempt: int
+    worker: str
+    device: str | None
+    celery_task_id: str | None
+    started_at: str
+    ended_at: str | None
+    outcome: AttemptOutcome | None = Field(description="How it ended; null while it runs.")
+    error: JobErrorView | None
+    exit_code: int | None
+    signal: int | None
+    peak_memory_bytes: int | None
+    peak_device_memory_bytes: int | None
+    resumed_from: str | None = Field(description="The checkpoint it went on from.")
+    resumed_step: int | None
+
+
+class CheckpointView(BaseModel):
+    id: str
+    attempt: int
+    step: int
+    epoch: int
+    sha256: str
+    size_bytes: int
+    is_best: bool
+    state: Literal["ready", "quarantined", "deleted"]
+    created_at: str
+
+
+class ArtifactView(BaseModel):
+    path: str = Field(examples=["model/model.safetensors"])
+    attempt: int
+    sha256: str
+    size_bytes: int
+    media_type: str
+    created_at: str
+
+
+class LogView(BaseModel):
+    seq: int
+    at: str
+    attempt: int
+    level: str
+    message: str
+
+
+class WorkerView(BaseModel):
+    name: str
+    host: str
+    state: str = Field(description="online, draining or offline (no heartbeat for a lease)")
+    device: Literal["cpu", "gpu"]
+    device_name: str
+    memory_bytes: int | None
+    frameworks: list[str]
+    versions: dict[str, Any]
+    job_id: str | None
+    started_at: str
+    heartbeat_at: str
+
+
+class FamilyView(BaseModel):
+    name: str
+    kinds: list[str] = Field(description="The kinds of job that workers of this version run for it.")
+    frameworks: list[str]
+    dataset_kind: str
+    default_preset: str
+    presets: dict[str, Any] = Field(description="Each preset in full: `model`, and the `training` defaults it brings.")
+    model_schema: dict[str, Any] = Field(description="JSON schema of `model`; any field overrides the preset's.")
+    training_schema: dict[str, Any] = Field(description="JSON schema of `training`.")
+
+
+class DatasetView(BaseModel):
+    name: str
+    version: int | None = Field(description="The newest; null for a built-in set that nobody has used yet.")
+    kind: str | None
+    builtin: bool
+    sha256: str | None
+    size_bytes: int | None
+    classes: list[str] | None
+    image: list[int] | None = Field(description="Height, width, channels.")
+    split: str | None = Field(description="Where the test part comes from.")
+    splits: dict[str, Any] | None = Field(description="Counts and class histogram of each part.")
+    created_at: str | None
+
+
+class DatasetVersionView(BaseModel):
+    version: int
+    sha256: str
+    created_at: str
+
+
+class DatasetDetail(DatasetView):
+    versions: list[DatasetVersionView]
+
+
+class Champion(BaseModel):
+    version: int
+    job_id: str
+    metrics: dict[str, Any]
+
+
+class ModelView(BaseModel):
+    name: str
+    family: str
+    framework: str
+    latest_version: int
+    updated_at: str
+    champion: Champion | None = Field(description="The version that the name alone means.")
+    aliases: dict[str, int]
+
+
+class ModelVersionView(BaseModel):
+    name: str
+    version: int
+    job_id: str
+    family: str
+    framework: str
+    dataset: str | None
+    parent: str | None = Field(description="The model it was fine-tuned from.")
+    metrics: dict[str, Any]
+    created_at: str
+
+
+class ModelDetail(BaseModel):
+    name: str
+    aliases: dict[str, int]
+    versions: list[ModelVersionView] = Field(description="Newest first.")
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "degraded", "unready"]
+    parts: dict[str, str] = Field(description="`ok`, or what is wrong, for database, migrations, broker.")

@@ -1,0 +1,107 @@
+"""One cheap query per tick tells every open event stream whether its job has news.
+
+A stream that polled by itself would hold a thread and a connection per client. Here all streams of a process share one
+poller: `SELECT id, event_seq … WHERE id IN (watched)`. Only a stream whose number moved goes on to read its events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.db.engine import read
+from shared.errors import Unavailable
+from shared.jobs.models import Job
+
+T = TypeVar("T")
+
+#: Seconds between looks at SQL. Too low: a query more per second and process. Too high: watchers see late.
+POLL_SECONDS = 0.2
+#: Threads for reading on behalf of streams, apart from those that serve requests.
+STREAM_THREADS = 4
+#: Jobs asked for in one query, below SQLite's limit of bound values.
+_BATCH = 500
+
+
+class Topic:
+    """What is known of one watched job: the highest `event_seq` seen."""
+
+    def __init__(self) -> None:
+        self.followers = 0
+        self.seq = 0
+        self._changed = asyncio.Event()
+
+    def announce(self, seq: int) -> None:
+        """Note a new number (or, at shutdown, none) and wake everyone who waits."""
+        self.seq = max(self.seq, seq)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def beyond(self, seq: int, timeout: float) -> bool:
+        """Wait for news after `seq`; False when `timeout` seconds passed, or the watch closed, without any."""
+        changed = self._changed
+        if self.seq > seq:
+            return True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), timeout)
+        return self.seq > seq
+
+
+class JobWatch:
+    def __init__(self, engine: Engine, poll_seconds: float = POLL_SECONDS) -> None:
+        self._engine = engine
+        self._poll_seconds = poll_seconds
+        self._topics: dict[str, Topic] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._limiter: CapacityLimiter | None = None
+        self.closing = False
+
+    @asynccontextmanager
+    async def follow(self, job_id: str) -> AsyncIterator[Topic]:
+        topic = self._topics.setdefault(job_id, Topic())
+        topic.followers += 1
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
+        try:
+            yield topic
+        finally:
+            topic.followers -= 1
+            if not topic.followers:
+                self._topics.pop(job_id, None)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run a blocking read for a stream, on threads that requests do not wait for."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(STREAM_THREADS)
+        return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """End every stream at its next breath: clients come back elsewhere with Last-Event-ID."""
+        self.closing = True
+        for topic in self._topics.values():
+            topic.announce(0)
+
+    async def _poll(self) -> None:
+        while self._topics and not self.closing:
+            await asyncio.sleep(self._poll_seconds)
+            watched = list(self._topics)
+            # A database that does not answer is no news; streams stay open on keep-alives until it is back.
+            with suppress(Unavailable, SQLAlchemyError):
+                for job_id, seq in await self.in_thread(lambda ids=watched: self._sequences(ids)):  # type: ignore[misc]
+                    topic = self._topics.get(job_id)
+                    if topic and seq > topic.seq:
+                        topic.announce(seq)
+
+    def _sequences(self, ids: Sequence[str]) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
+        with read(self._engine) as conn:
+            for start in range(0, len(ids), _BATCH):
+                query = select(Job.id, Job.event_seq).where(Job.id.in_(ids[start : start + _BATCH]))  # type: ignore[attr-defined]
+                found.extend((row[0], row[1]) for row in conn.execute(query))
+        return found
