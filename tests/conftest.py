@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from shared.clock import sqlite_clock
 from shared.db.engine import make_engine
 from tests.support import databases
+from tests.support.api import Api, running_api
 from tests.support.redis import RedisServer, running_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -69,6 +70,13 @@ def _engine(url: str) -> Iterator[Engine]:
     yield engine
     engine.dispose()
     sqlite_clock.offset = 0.0
+
+
+@pytest.fixture
+def api(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Api]:
+    """The API in this process, on SQLite."""
+    with running_api(sqlite_engine, tmp_path) as api:
+        yield api
 
 
 @pytest.fixture

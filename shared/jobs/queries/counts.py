@@ -24,8 +24,8 @@ def waiting_counts(conn: Connection) -> dict[str, int]:
 
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
-    """{jobs: {state: n}, attempts: {outcome: n}, workers: {state: n}, due: {device: n}, oldest_due_seconds,
-    expired_leases}."""
+    """{jobs: {state: n}, attempts: {outcome: n}, workers: {state: n}, due: {device: n},
+    oldest_due: {device: seconds}, expired_leases}."""
     states = dict.fromkeys((state.value for state in JobState), 0)
     states |= _pairs(conn.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)))
     outcomes = conn.execute(
@@ -35,8 +35,10 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
     online = conn.execute(
         select(workers.c.state, func.count()).where(workers.c.state != "offline", heard).group_by(workers.c.state)
     )
-    oldest = conn.scalar(
-        select(db_now() - func.min(jobs.c.run_at)).where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
+    oldest = conn.execute(
+        select(jobs.c.device, db_now() - func.min(jobs.c.run_at))
+        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
+        .group_by(jobs.c.device)
     )
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, jobs.c.lease_until < db_now())
@@ -46,7 +48,7 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
         "attempts": _pairs(outcomes),
         "workers": {"online": 0, "draining": 0} | _pairs(online),
         "due": waiting_counts(conn),
-        "oldest_due_seconds": oldest or 0.0,
+        "oldest_due": {"auto": 0.0, "cpu": 0.0, "gpu": 0.0} | {device: seconds for device, seconds in oldest},
         "expired_leases": expired or 0,
     }
 

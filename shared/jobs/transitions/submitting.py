@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, select
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import db_now
@@ -70,7 +70,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "state": state.value,
         "fence": 0,
         "priority": spec.priority,
-        "run_at": db_now() if run_at is None else run_at,
+        "run_at": _not_past(run_at),
         "timeout_seconds": spec.timeout_seconds,
         "lost_streak": 0,
         "retries": 0,
@@ -80,6 +80,11 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "event_seq": 1,
         "created_at": db_now(),
     }
+
+
+def _not_past(run_at: float | None) -> Any:
+    """A time gone by means now: rank goes by `run_at`, and 1970 would overtake everybody."""
+    return db_now() if run_at is None else case((db_now() < run_at, run_at), else_=db_now())
 
 
 def _family(spec: AnyJob) -> str | None:
