@@ -10,9 +10,9 @@ from pydantic.json_schema import models_json_schema
 
 from api.problems import MEDIA_TYPE
 from api.schemas import Problem
+from api.specs import SPECS
 from shared.specs import supported
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 
 _DESCRIPTION = """
 Takes **training**, **fine-tuning** and **batch-inference** jobs and runs them on workers.
@@ -33,7 +33,7 @@ _TAGS = [
     {"name": "service", "description": "Workers, families and the state of the service."},
 ]
 
-_SPECS = (TrainJob, FinetuneJob, BatchInferJob, EvaluateJob)
+_REF = "#/components/schemas/{model}"
 
 #: Shown beside POST /v1/jobs, by kind; a test submits every one that is shown.
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -129,8 +129,7 @@ COMMON = problems(401, 422, 503)
 
 def job_body() -> dict[str, Any]:
     """`openapi_extra` of POST /v1/jobs, whose body is parsed by hand."""
-    kinds = {spec.model_fields["kind"].annotation.__args__[0]: spec.__name__ for spec in _SPECS}  # type: ignore[union-attr]
-    refs = {kind: f"#/components/schemas/{kinds[kind]}" for kind in supported.kinds()}
+    refs = {kind: _REF.format(model=SPECS[kind].__name__) for kind in supported.kinds()}
     schema = {
         "oneOf": [{"$ref": ref} for ref in refs.values()],
         "discriminator": {"propertyName": "kind", "mapping": refs},
@@ -159,14 +158,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-_REF = "#/components/schemas/{model}"
-
-
 def spec_schemas() -> dict[str, Any]:
     """The schemas of the kinds that run, by name. A model's fields are optional in them: its preset fills them in."""
-    running = [
-        (spec, "validation") for spec in _SPECS if spec.model_fields["kind"].annotation.__args__[0] in supported.kinds()
-    ]  # type: ignore[union-attr]
+    running = [(SPECS[kind], "validation") for kind in supported.kinds()]
     _, document = models_json_schema(running, ref_template=_REF)  # type: ignore[arg-type]
     definitions: dict[str, Any] = document.get("$defs", {})
     for family in FAMILIES.values():

@@ -32,11 +32,10 @@ def _place(loc: Loc, data: Any) -> Loc:
     """`loc` without the names of union members that pydantic puts between the keys of the input."""
     place: list[str | int] = []
     for position, part in enumerate(loc):
+        inside = dict(enumerate(data)) if isinstance(data, list) else data if isinstance(data, dict) else {}
         last = position == len(loc) - 1
-        if (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
-            data = data[part]
+        if part in inside:
+            data = inside[part]
         elif not (last and isinstance(data, dict)):
             continue
         place.append(part)

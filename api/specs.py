@@ -17,7 +17,7 @@ from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 
 Spec = TrainJob | FinetuneJob | BatchInferJob | EvaluateJob
 
-_SPECS: dict[str, type[Spec]] = {
+SPECS: dict[str, type[Spec]] = {
     "train": TrainJob,
     "finetune": FinetuneJob,
     "batch_infer": BatchInferJob,
@@ -42,9 +42,9 @@ def parse_spec(data: Any) -> Spec:
         msg = "is required" if "kind" not in data else "no worker of this version runs this kind"
         raise InvalidRequest.field(("kind",), f"{msg}; there are {', '.join(supported.kinds())}")
     try:
-        spec = _SPECS[kind].model_validate(data)
+        spec = SPECS[kind].model_validate(data)
     except ValidationError as error:
-        raise invalid_spec(error, _SPECS[kind], data) from None
+        raise invalid_spec(error, SPECS[kind], data) from None
     _require_a_learner(spec)
     return spec
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from api.deps import Service
 from api.specs import Spec, check_idempotency_key, hash_of, parse_run_at, parse_spec, refuse
 from shared.datasets import registry
+from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound
@@ -59,7 +60,7 @@ def _version(service: Service, name: str) -> DatasetVersion | None:
     except NotFound:
         if name in AT_ONCE:
             return registry.ensure_builtin(service.engine, service.settings, name)
-        if name in registry.BUILTIN:
+        if name in BUILTIN:
             return None
         raise
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -16,8 +17,8 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.engine import read
+from shared.db.schema import jobs
 from shared.errors import Unavailable
-from shared.jobs.models import Job
 
 T = TypeVar("T")
 
@@ -90,10 +91,10 @@ class JobWatch:
     async def _poll(self) -> None:
         while self._topics and not self.closing:
             await asyncio.sleep(self._poll_seconds)
-            watched = list(self._topics)
+            ask = partial(self._sequences, list(self._topics))
             # A database that does not answer is no news; streams stay open on keep-alives until it is back.
             with suppress(Unavailable, SQLAlchemyError):
-                for job_id, seq in await self.in_thread(lambda ids=watched: self._sequences(ids)):  # type: ignore[misc]
+                for job_id, seq in await self.in_thread(ask):
                     topic = self._topics.get(job_id)
                     if topic and seq > topic.seq:
                         topic.announce(seq)
@@ -102,6 +103,6 @@ class JobWatch:
         found: list[tuple[str, int]] = []
         with read(self._engine) as conn:
             for start in range(0, len(ids), _BATCH):
-                query = select(Job.id, Job.event_seq).where(Job.id.in_(ids[start : start + _BATCH]))  # type: ignore[attr-defined]
+                query = select(jobs.c.id, jobs.c.event_seq).where(jobs.c.id.in_(ids[start : start + _BATCH]))
                 found.extend((row[0], row[1]) for row in conn.execute(query))
         return found

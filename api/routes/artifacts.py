@@ -22,6 +22,12 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 #: Shown by a browser as they are; everything else is offered for saving.
 _INLINE = frozenset({"image/png", "image/jpeg", "application/json", "text/plain"})
 
+_DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "The range asked for."},
+    304: {"description": "Unchanged: `If-None-Match` names its SHA-256."},
+}
+
 
 @router.get(
     "/artifacts", response_model=Page[ArtifactView], responses=COMMON | problems(404, 409), summary="A job's artifacts"
@@ -37,13 +43,7 @@ def list_artifacts(job_id: JobId, service: TheService, owner: Owner) -> dict[str
 @router.get(
     "/artifacts/{path:path}",
     response_class=FileResponse,
-    responses={
-        200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
-        206: {"description": "The range asked for."},
-        304: {"description": "Unchanged: `If-None-Match` names its SHA-256."},
-    }
-    | COMMON
-    | problems(400, 404, 409, 416),
+    responses=_DOWNLOAD | COMMON | problems(400, 404, 409, 416),
     summary="Download an artifact",
 )
 @router.head("/artifacts/{path:path}", include_in_schema=False)

@@ -11,6 +11,7 @@ from api.deps import NameInPath, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
 from shared.datasets import registry
+from shared.datasets.builtins import BUILTIN
 from shared.db.engine import read
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)])
@@ -22,7 +23,7 @@ def list_datasets(service: TheService) -> dict[str, Any]:
     with read(service.engine) as conn:
         items = registry.list_datasets(conn)
     known = {item["name"] for item in items}
-    waiting = [_unregistered(name) for name in registry.BUILTIN if name not in known]
+    waiting = [_unregistered(name) for name in BUILTIN if name not in known]
     return {"items": sorted(items + waiting, key=lambda item: str(item["name"]))}
 
 
@@ -31,7 +32,7 @@ def list_datasets(service: TheService) -> dict[str, Any]:
 )
 def show_dataset(name: NameInPath, service: TheService) -> dict[str, Any]:
     with read(service.engine) as conn:
-        if name in registry.BUILTIN and not any(item["name"] == name for item in registry.list_datasets(conn)):
+        if name in BUILTIN and not any(item["name"] == name for item in registry.list_datasets(conn)):
             return {**_unregistered(name), "versions": []}
         return registry.show(conn, name)
 

@@ -35,7 +35,7 @@ RETRY_MS = 1_000
 PAGE = 500
 _LARGEST_ID = 2**62
 
-_SHOWN = {
+_SHOWN: dict[str, Any] = {
     "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `log`; `data` is JSON with the time `at`.",
     "content": {
         "text/event-stream": {
@@ -44,6 +44,11 @@ _SHOWN = {
             '"epoch": 0, "value": 0.42}\n\n',
         }
     },
+}
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: _SHOWN,
+    204: {"description": "The job is final and everything was sent before."},
 }
 
 
@@ -58,9 +63,7 @@ class _Page:
 @router.get(
     "/{job_id}/events",
     response_class=StreamingResponse,
-    responses={200: _SHOWN, 204: {"description": "The job is final and everything was sent before."}}
-    | COMMON
-    | problems(400, 404),
+    responses=_RESPONSES | COMMON | problems(400, 404, 409),
     summary="Follow a job's events",
 )
 async def events(

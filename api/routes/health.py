@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import select
@@ -71,12 +73,16 @@ def _broker(service: Service) -> str:
     return "ok"
 
 
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
 @router.get(
     "/metrics",
     dependencies=[Depends(require_owner)],
     response_class=Response,
-    responses={200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-    | problems(401, 503),
+    responses=_TEXT | problems(401, 503),
     summary="Prometheus metrics",
 )
 def metrics(request: Request) -> Response:

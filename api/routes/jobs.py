@@ -16,6 +16,7 @@ from api.body import parse_json, read_body, require_json
 from api.deps import JobId, Service, Tag, TheService, whole_id
 from api.openapi import COMMON, job_body, problems
 from api.schemas import Accepted, JobView, Page
+from api.specs import Spec
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.queries import JobFilters
@@ -56,7 +57,7 @@ async def submit(
     )
 
 
-def _accepted(spec: submission.Spec, submitted: transitions.Submitted) -> dict[str, Any]:
+def _accepted(spec: Spec, submitted: transitions.Submitted) -> dict[str, Any]:
     """Built from what was written: reading the row again would cost as much as writing it."""
     model = getattr(spec, "model", None)
     return {

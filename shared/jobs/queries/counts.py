@@ -48,7 +48,7 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
         "attempts": _pairs(outcomes),
         "workers": {"online": 0, "draining": 0} | _pairs(online),
         "due": waiting_counts(conn),
-        "oldest_due": {"auto": 0.0, "cpu": 0.0, "gpu": 0.0} | {device: seconds for device, seconds in oldest},
+        "oldest_due": {"auto": 0.0, "cpu": 0.0, "gpu": 0.0} | _pairs(oldest),
         "expired_leases": expired or 0,
     }
 
