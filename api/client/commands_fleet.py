@@ -37,7 +37,7 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
         return output.print_items(found)
     columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
     columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
-    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
+    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True), output.Column("", 6)]
     output.print_table(
         columns, [_dataset_row(item) for item in found], "No data sets. `nightshift datasets add NAME PATH`"
     )
@@ -47,32 +47,17 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
 def _dataset_row(item: dict[str, Any]) -> list[Any]:
     from api.client import output
 
-    version = latest(item)
-    summary = version.get("summary") or {}
-    splits, classes = summary.get("splits") or {}, summary.get("classes")
+    splits = item.get("splits") or {}
+    counts = [(splits.get(part) or {}).get("count") for part in ("train", "test")]
     return [
-        item.get("name"),
+        item["name"],
         item.get("kind"),
-        version.get("version"),
-        *(f"{count:,}" if (count := split_count(splits.get(part))) is not None else "" for part in ("train", "test")),
-        len(classes) if isinstance(classes, list) else classes,
-        output.size(version.get("size_bytes")),
+        item.get("version"),
+        *("" if count is None else f"{count:,}" for count in counts),
+        len(item.get("classes") or []) or "",
+        output.size(item.get("size_bytes")),
+        "built in" if item.get("builtin") else "",
     ]
-
-
-def latest(item: dict[str, Any]) -> dict[str, Any]:
-    """The newest version of a data set or model, whether the API nests its versions or shows one flat."""
-    versions = item.get("versions")
-    if isinstance(versions, list) and versions:
-        newest: dict[str, Any] = max(versions, key=lambda version: version.get("version") or 0)
-        return newest
-    nested = item.get("latest")
-    return nested if isinstance(nested, dict) else item
-
-
-def split_count(split: Any) -> int | None:
-    count = split.get("count") if isinstance(split, dict) else split
-    return count if isinstance(count, int) else None
 
 
 @datasets.command("add")
@@ -91,7 +76,7 @@ def add_dataset(
     answer = client(ctx).add_dataset(name, path, format)
     if as_json:
         return output.print_json(answer)
-    print(f"{answer.get('name', name)}@{latest(answer).get('version')}")
+    print(f"{answer.get('name', name)}@{answer.get('version')}")
     return None
 
 
@@ -105,9 +90,7 @@ def show_dataset(
     answer = client(ctx).dataset(name)
     if as_json:
         return output.print_json(answer)
-    version = latest(answer)
-    facts = {key: value for key, value in {**answer, **version}.items() if key not in ("versions", "latest", "summary")}
-    output.print_facts([*_flat(facts), *_flat(version.get("summary") or {})])
+    output.print_facts(_flat(answer))
     return None
 
 
@@ -136,30 +119,20 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
     found = client(ctx).models()
     if as_json:
         return output.print_items(found)
-    columns = [
-        output.Column("NAME"),
-        output.Column("CHAMPION", 1, right=True),
-        output.Column("VERSIONS", 2, right=True),
-    ]
+    columns = [output.Column("NAME"), output.Column("CHAMPION", 1, right=True), output.Column("LATEST", 2, right=True)]
     columns += [output.Column("FAMILY", 3), output.Column("METRICS", 4)]
-    output.print_table(
-        columns, [_model_row(item) for item in found], "No models. Submit a job with --register-as NAME."
-    )
-    return None
-
-
-def _model_row(item: dict[str, Any]) -> list[Any]:
-    from api.client import output
-
-    versions, aliases = item.get("versions"), item.get("aliases") or {}
-    version = latest(item)
-    return [
-        item.get("name"),
-        f"@{aliases['champion']}" if "champion" in aliases else "",
-        len(versions) if isinstance(versions, list) else versions,
-        version.get("family"),
-        output.metrics_line(version.get("metrics") or {}),
+    rows = [
+        [
+            item["name"],
+            f"@{item['champion']}" if item.get("champion") else "",
+            f"@{item['latest']}" if item.get("latest") else "",
+            item.get("family"),
+            output.metrics_line(item.get("metrics") or {}),
+        ]
+        for item in found
     ]
+    output.print_table(columns, rows, "No models. Submit a job with --register-as NAME.")
+    return None
 
 
 @models.command("show")
@@ -177,13 +150,10 @@ def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_js
         output.Column("DATA SET", 4),
     ]
     columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 5)]
-    aliases: dict[Any, list[str]] = {}
-    for alias, number in (answer.get("aliases") or {}).items():
-        aliases.setdefault(number, []).append(alias)
     rows = [
         [
             f"{name}@{version.get('version')}",
-            " ".join(aliases.get(version.get("version"), [])),
+            " ".join(version.get("aliases") or []),
             version.get("job_id"),
             version.get("dataset"),
             output.age(version.get("created_at")),

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -31,11 +32,11 @@ import httpx
 from api.client import locate, shapes, stream, upload
 from api.client.shapes import Event, JobData
 from api.client.transport import UPLOAD_TIMEOUT, Transport
-from shared.errors import MalformedRequest, NightshiftError, NotFound
+from shared.errors import InvalidRequest, NightshiftError, NotFound
 from shared.jobs.states import JobState
 
-#: Characters of a whole job id; anything shorter is a beginning of one.
-ID_LENGTH = 16
+#: A whole job id, or the beginning of one.
+JOB_ID = re.compile(r"[0-9a-f]{4,16}")
 
 
 class DamagedDownload(NightshiftError):
@@ -75,24 +76,12 @@ class Client:
         return Job(self, self._transport.json("POST", "jobs", safe=True, content=body, headers=headers))
 
     def job(self, job_id: str) -> Job:
-        """The job with this id, or with the only id that begins so."""
-        try:
-            return Job(self, self._transport.json("GET", f"jobs/{quote(job_id, safe='')}"))
-        except NotFound:
-            if len(job_id) >= ID_LENGTH:
-                raise
-        return self._by_beginning(job_id)
-
-    def _by_beginning(self, beginning: str) -> Job:
-        matches = [job for job in self.jobs(limit=None) if job.id.startswith(beginning)]
-        if not matches:
-            raise NotFound.of("job", beginning)
-        if len(matches) > 1:
-            listed = ", ".join(job.id for job in matches[:5])
-            raise MalformedRequest(
-                f"{beginning!r} begins the ids of {len(matches)} jobs ({listed}, …); type more of it."
+        """The job with this id, or with the only id that begins so (4 characters or more)."""
+        if not JOB_ID.fullmatch(job_id):
+            raise InvalidRequest(
+                f"{job_id!r} is no job id: it has 16 hexadecimal digits, or at least the first 4 of them."
             )
-        return matches[0].refresh()
+        return Job(self, self._transport.json("GET", f"jobs/{job_id}"))
 
     def jobs(
         self,

@@ -47,11 +47,8 @@ def parse(chunks: Iterable[bytes]) -> Iterator[Event]:
 
 
 def _event(fields: dict[str, str]) -> Event:
-    body: Any = json.loads(fields["data"])
-    if isinstance(body, dict) and isinstance(body.get("data"), dict) and "seq" in body:
-        return Event(int(fields["id"]), fields.get("event") or body["type"], body.get("at"), body["data"])
-    body = body if isinstance(body, dict) else {"value": body}
-    return Event(int(fields["id"]), fields.get("event", "message"), body.get("at"), body)
+    data: dict[str, Any] = json.loads(fields["data"])
+    return Event(int(fields["id"]), fields.get("event", "message"), data.pop("at", None), data)
 
 
 def follow(
@@ -85,8 +82,9 @@ def follow(
             if over or (after == asked_after and is_final()):
                 return
         except (StreamDropped, Unavailable) as error:
-            failing_since = min(failing_since, clock())
-            if clock() - failing_since > patience:
+            now = clock()
+            failing_since = min(failing_since, now)
+            if now - failing_since > patience:
                 raise Unavailable(f"the event stream cannot be read: {error}") from error
         sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)

@@ -59,6 +59,8 @@ class Watched:
             self.worker = event.data.get("worker") or (self.worker if self.state == "running" else None)
         elif event.type == "progress":
             self.progress = event.data
+            if event.data.get("loss") is not None:
+                self.metrics["loss"] = event.data["loss"]
         elif event.type == "metric":
             self.metrics[event.data["name"]] = event.data["value"]
 
@@ -86,7 +88,8 @@ class Watched:
         if self.progress.get("epoch") is not None:
             facts.append(f"epoch {self.progress['epoch']}" + (f"/{self.epochs}" if self.epochs else ""))
         facts += [f"{name} {number(self.metrics[name])}" for name in SHOWN if name in self.metrics]
-        if not self.is_final:
+        if self.state == JobState.RUNNING:
+            facts += [phase] if (phase := self.progress.get("phase")) and phase != "train" else []
             if rate := self.progress.get("samples_per_second"):
                 facts.append(f"{number(round(rate))}/s")
             if (eta := self.progress.get("eta_seconds")) is not None:

@@ -1,0 +1,392 @@
+"""The command line: what is sent, what is printed where, exit codes, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from api.client import sdk, transport
+from api.client.cli import app
+from tests.support.fake_api import ID, OTHER_ID, FakeApi, job_data, problem
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
+    fake = FakeApi()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_API_URL", "http://api.test")
+    monkeypatch.setenv("NIGHTSHIFT_API_KEY", "key")
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(transport.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sdk, "Client", functools.partial(sdk.Client, transport=fake.transport))
+    return fake
+
+
+@pytest.fixture
+def run(fake: FakeApi) -> Run:
+    def invoke(*args: str, code: int = 0, input: str | None = None) -> Result:
+        result = CliRunner().invoke(app, args, input=input)
+        assert result.exit_code == code, (result.output, result.exception)
+        assert "Traceback" not in result.output
+        return result
+
+    return invoke
+
+
+# -- submit ---------------------------------------------------------------------------------------
+
+
+def test_submit_prints_the_id_and_nothing_else_on_stdout(run: Run, fake: FakeApi) -> None:
+    assert run("submit", "train", "cnn", "--dataset", "digits", "--epochs", "5").stdout == f"{ID}\n"
+    assert fake.bodies() == [
+        {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "training": {"epochs": 5}}
+    ]
+
+
+def test_every_option_of_train_has_its_place(run: Run, fake: FakeApi) -> None:
+    run(
+        *[
+            "submit",
+            "train",
+            "cnn",
+            "--preset",
+            "mnist-2conv",
+            "--framework",
+            "tensorflow",
+            "--batch-size",
+            "32",
+            "--lr",
+            "0.01",
+            "--seed",
+            "7",
+        ],
+        *[
+            "--register-as",
+            "best",
+            "--dataset",
+            "mnist",
+            "--name",
+            "nightly",
+            "--priority",
+            "9",
+            "--device",
+            "gpu",
+            "--max-retries",
+            "0",
+        ],
+        *["--timeout", "60", "--tag", "a=b", "--tag", "c=d=e", "--run-at", "2030-01-01T02:00:00Z"],
+        *[
+            "--set",
+            "model.filters=[8,16]",
+            "--set",
+            "training.early_stopping.patience=2",
+            "--set",
+            "training.optimizer=sgd",
+        ],
+    )
+    assert fake.bodies() == [
+        {
+            "kind": "train",
+            "model": {"family": "cnn", "preset": "mnist-2conv", "framework": "tensorflow", "filters": [8, 16]},
+            "training": {
+                "batch_size": 32,
+                "learning_rate": 0.01,
+                "seed": 7,
+                "early_stopping": {"patience": 2},
+                "optimizer": "sgd",
+            },
+            "register_as": "best",
+            "dataset": "mnist",
+            "name": "nightly",
+            "priority": 9,
+            "resources": {"device": "gpu"},
+            "max_retries": 0,
+            "timeout_seconds": 60.0,
+            "tags": {"a": "b", "c": "d=e"},
+            "run_at": "2030-01-01T02:00:00Z",
+        }
+    ]
+
+
+def test_the_other_kinds(run: Run, fake: FakeApi) -> None:
+    run(*["submit", "finetune", "digits@3", "--dataset", "mnist", "--freeze", "features", "--epochs", "1"])
+    run(
+        *[
+            "submit",
+            "infer",
+            "job:a1b2",
+            "--dataset",
+            "mnist",
+            "--output",
+            "jsonl",
+            "--batch-size",
+            "8",
+            "--prompt",
+            "x",
+            "--framework",
+            "torch",
+        ]
+    )
+    run(*["submit", "evaluate", "digits", "--dataset", "mnist"])
+    assert fake.bodies() == [
+        {"kind": "finetune", "model_ref": "digits@3", "dataset": "mnist", "freeze": "features", "training": {"epochs": 1}},
+        {
+            "kind": "batch_infer",
+            "model_ref": "job:a1b2",
+            "dataset": "mnist",
+            "inference": {"output": "jsonl", "batch_size": 8, "prompts": ["x"], "framework": "torch"},
+        },
+        {"kind": "evaluate", "model_ref": "digits", "dataset": "mnist"},
+    ]  # fmt: skip
+
+
+def test_after_takes_beginnings_of_ids(run: Run, fake: FakeApi) -> None:
+    fake.jobs[OTHER_ID] = job_data(OTHER_ID)
+    run(*["submit", "train", "cnn", "--dataset", "digits", "--after", "ffb2"])
+    assert fake.bodies()[-1]["after"] == [OTHER_ID]
+
+
+def test_a_job_from_a_file_or_stdin(run: Run, fake: FakeApi, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{"kind": "train", "training": {"epochs": 1}}')
+    run("submit", "-f", "job.json", "--set", "training.epochs=2", "--set", 'name="007"')
+    run("submit", "-f", "-", input='{"kind": "evaluate"}')
+    assert fake.bodies() == [{"kind": "train", "training": {"epochs": 2}, "name": "007"}, {"kind": "evaluate"}]
+
+
+def test_submitting_with_json_prints_the_job(run: Run) -> None:
+    assert json.loads(run("submit", "train", "cnn", "--dataset", "digits", "--json").stdout)["id"] == ID
+
+
+def test_the_idempotency_key_is_passed_on(run: Run, fake: FakeApi) -> None:
+    run(*["submit", "train", "cnn", "--dataset", "digits", "--idempotency-key", "once"])
+    assert fake.requests[0].headers["idempotency-key"] == "once"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["train", "cnn", "--set", "epochs"], "write it as path=value"),
+        (["train", "cnn", "--set", "a..b=1"], "write it as path=value"),
+        (["train", "cnn", "--set", "model.family.x=1"], 'model.family is "cnn", which holds no fields'),
+        (["train", "cnn", "--tag", "x"], "write it as name=value"),
+        (["-f", "gone.json"], "gone.json cannot be read: No such file"),
+        (["-f", "."], "cannot be read"),
+        (["-f", "bad.json"], "bad.json is not JSON"),
+        (["-f", "list.json"], "no JSON object"),
+        (["-f", "list.json", "train", "cnn"], "-f goes without a kind"),
+        (["train", "cnn", "--after", "x"], "is no job id"),
+    ],
+)
+def test_what_cannot_be_sent_is_explained(run: Run, fake: FakeApi, tmp_path: Path, args: list[str], said: str) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "list.json").write_text("[]")
+    result = run("submit", *args, code=1)
+    assert said in result.stderr
+    assert result.stdout == ""
+    assert fake.requests == []
+
+
+def test_what_the_api_refuses_is_shown_with_its_field(run: Run, fake: FakeApi) -> None:
+    errors = [{"loc": ["training", "batch_sise"], "msg": "unknown field; did you mean 'batch_size'?"}]
+    fake.failures = [problem(422, "The spec is not valid.", errors)]
+    result = run("submit", "train", "cnn", "--dataset", "digits", "--set", "training.batch_sise=1", code=1)
+    assert "training.batch_sise: unknown field; did you mean 'batch_size'?" in result.stderr
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 2)])
+def test_following_exits_with_the_outcome(run: Run, fake: FakeApi, state: str, code: int) -> None:
+    error = {"type": "bad_data", "message": "the set is empty", "retryable": False} if state == "failed" else None
+    fake.jobs[ID] = job_data(state=state, error=error)
+    fake.events[ID] = [(1, "state", {"state": "running"}), (2, "state", {"state": state})]
+    lines = run("submit", "train", "cnn", "--dataset", "digits", "--follow", code=code).stdout.splitlines()
+    assert lines[0] == ID
+    assert lines[1].startswith("running")
+    assert lines[2].startswith(state)
+    assert error is None or "bad_data: the set is empty" in lines[-1]
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def test_jobs_are_a_table_or_json(run: Run, fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data(state="running", progress={"percent": 41.7}), OTHER_ID: job_data(OTHER_ID, name=None)}
+    header, first, second = run("jobs").stdout.splitlines()
+    assert header.split()[:3] == ["ID", "STATE", "KIND"]
+    assert first.startswith(ID)
+    assert "42%" in first
+    assert "cnn mnist-3conv" in second
+    assert json.loads(run("jobs", "--json").stdout)["items"] == list(fake.jobs.values())
+
+
+def test_no_jobs_is_said_on_stderr_only(run: Run) -> None:
+    result = run("jobs")
+    assert result.stdout == ""
+    assert "No jobs" in result.stderr
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_tables_fit_the_terminal(run: Run, fake: FakeApi, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    fake.jobs = {ID: job_data(name="x" * 60), OTHER_ID: job_data(OTHER_ID, dataset="a-data-set-with-a-long-name")}
+    lines = run("jobs").stdout.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= columns
+    assert ID in lines[1]
+
+
+def test_show_tells_the_whole_story(run: Run, fake: FakeApi) -> None:
+    fake.jobs[ID] = job_data(state="succeeded", result={"metrics": {"test_accuracy": 0.9876}, "model": "digits@1"})
+    shown = run("show", ID[:4]).stdout
+    assert "test_accuracy 0.9876" in shown
+    assert "digits@1" in shown
+    assert '"mnist-3conv"' in shown
+    assert json.loads(run("show", ID, "--json").stdout) == fake.jobs[ID]
+
+
+def test_logs_cannot_steer_the_terminal(run: Run, fake: FakeApi) -> None:
+    fake.jobs[ID] = job_data()
+    fake.collections["jobs/logs"] = [
+        {"seq": 1, "at": "2027-01-31T02:00:01.250Z", "level": "stdout", "message": "hello\x1b[2J"}
+    ]
+    assert run("logs", ID).stdout == "02:00:01.250 stdout  hello\N{REPLACEMENT CHARACTER}[2J\n"
+
+
+def test_logs_are_followed_to_the_end(run: Run, fake: FakeApi) -> None:
+    fake.jobs[ID] = job_data(state="succeeded")
+    fake.events[ID] = [
+        (1, "log", {"level": "info", "message": "one", "at": "2027-01-31T02:00:00.000Z"}),
+        (2, "metric", {"name": "loss", "step": 1, "epoch": 0, "value": 1.0}),
+        (3, "log", {"level": "info", "message": "two", "at": "2027-01-31T02:00:00.000Z"}),
+        (4, "state", {"state": "succeeded"}),
+    ]
+    assert [line.split()[-1] for line in run("logs", ID, "--follow").stdout.splitlines()] == ["one", "two"]
+
+
+def test_metrics_in_overview_and_one_by_one(run: Run, fake: FakeApi) -> None:
+    fake.jobs[ID] = job_data()
+    fake.collections["jobs/metrics"] = [
+        {"name": "loss", "step": step, "epoch": 0, "value": 1 / step, "at": "2027-01-31T02:00:00.000Z"}
+        for step in (1, 2, 4)
+    ]
+    assert run("metrics", ID).stdout.splitlines()[1].split() == ["loss", "0.2500", "0.2500", "1.0000", "3", "█▃▁"]
+    assert [line.split()[2] for line in run("metrics", ID, "--name", "loss").stdout.splitlines()] == [
+        "VALUE", "1.0000", "0.5000", "0.2500",
+    ]  # fmt: skip
+
+
+def test_artifacts_are_listed_and_downloaded(run: Run, fake: FakeApi, tmp_path: Path) -> None:
+    fake.jobs[ID], fake.files[ID] = job_data(), {"curves.png": b"png", "model/config.json": b"{}"}
+    assert "model/config.json" in run("artifacts", ID).stdout
+    run("artifacts", ID, "--download", "there")
+    assert (tmp_path / "there" / "model" / "config.json").read_bytes() == b"{}"
+    run("artifacts", ID, "--download", "one", "--name", "curves.png")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["curves.png"]
+
+
+def test_watching_as_json_is_one_event_per_line(run: Run, fake: FakeApi) -> None:
+    fake.jobs[ID] = job_data(state="cancelled")
+    fake.events[ID] = [(1, "progress", {"step": 1}), (2, "state", {"state": "cancelled"})]
+    lines = [json.loads(line) for line in run("watch", ID, "--json", code=2).stdout.splitlines()]
+    assert [(line["job"], line["id"], line["type"]) for line in lines] == [(ID, 1, "progress"), (ID, 2, "state")]
+
+
+# -- asking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["cancel", "finish", "pause", "resume"])
+def test_asking_something_of_jobs(run: Run, fake: FakeApi, verb: str) -> None:
+    fake.jobs = {ID: job_data(state="running"), OTHER_ID: job_data(OTHER_ID, state="running")}
+    assert run(verb, ID[:4], OTHER_ID).stdout.splitlines()[0] == f"{ID} running ({verb} requested)"
+    asked = [request.url.path for request in fake.requests if request.method == "POST"]
+    assert asked == [f"/v1/jobs/{ID}/{verb}", f"/v1/jobs/{OTHER_ID}/{verb}"]
+
+
+def test_a_conflict_is_explained(run: Run, fake: FakeApi) -> None:
+    fake.jobs[ID] = job_data()
+    fake.failures = [httpx.Response(200, json=job_data()), problem(409, "The job is succeeded.")]
+    assert run("cancel", ID, code=1).stderr == "error: The job is succeeded.\n"
+
+
+# -- what is there --------------------------------------------------------------------------------
+
+
+def test_datasets_lists_and_its_commands_do_more(run: Run, fake: FakeApi, tmp_path: Path) -> None:
+    digits: dict[str, Any] = {
+        "name": "digits", "kind": "image", "version": 1, "builtin": True, "classes": ["0", "1"], "size_bytes": 123_456,
+        "splits": {"train": {"count": 1437}, "test": {"count": 360}}, "sha256": "ab",
+    }  # fmt: skip
+    fake.collections["datasets"] = [digits]
+    assert run("datasets").stdout.splitlines()[1].split() == [
+        "digits", "image", "1", "1,437", "360", "2", "123.5", "kB", "built", "in",
+    ]  # fmt: skip
+    assert json.loads(run("datasets", "--json").stdout)["items"] == [digits]
+    assert "count 1,437" in run("datasets", "show", "digits").stdout
+    assert "There is no datasets 'gone'" in run("datasets", "show", "gone", code=1).stderr
+    (tmp_path / "a.txt").write_text("x")
+    assert run("datasets", "add", "mine", "a.txt").stdout == "mine@2\n"
+
+
+def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
+    fake.collections["workers"] = [
+        {"name": "cpu0@host", "state": "online", "device": "cpu", "device_name": "CPU", "frameworks": ["torch"]}
+    ]
+    fake.collections["models"] = [
+        {"name": "digits", "latest": 3, "champion": 2, "family": "cnn", "metrics": {"test_accuracy": 0.99}}
+    ]
+    fake.collections["families"] = [{"name": "cnn", "frameworks": ["torch"], "presets": {"mnist-3conv": {}}}]
+    assert run("workers").stdout.splitlines()[1].split() == ["cpu0@host", "online", "CPU", "torch"]
+    assert run("models").stdout.splitlines()[1].split() == ["digits", "@2", "@3", "cnn", "test_accuracy", "0.9900"]
+    assert run("families").stdout.splitlines()[1].split() == ["cnn", "torch", "mnist-3conv"]
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def test_no_api_says_how_to_start_one(run: Run, fake: FakeApi) -> None:
+    fake.failures = [httpx.ConnectError("Connection refused")] * 9
+    assert "Start it with `nightshift up`" in run("jobs", code=1).stderr
+
+
+def test_a_refused_key_says_where_it_was_looked_for(run: Run, fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_API_KEY")
+    fake.failures = [problem(401, "Send the header.")]
+    said = run("jobs", code=1).stderr
+    assert "NIGHTSHIFT_API_KEY is not set" in said
+    assert "nightshift-data/api_key does not exist" in said
+
+
+def test_global_options_go_before_the_environment(run: Run, fake: FakeApi) -> None:
+    run("--url", "http://other.test", "--key", "other", "jobs")
+    assert fake.requests[0].url.host == "other.test"
+    assert fake.requests[0].headers["authorization"] == "Bearer other"
+
+
+# -- starting -------------------------------------------------------------------------------------
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    """Help and completion answer at once only while these stay out."""
+    heavy = "httpx rich pydantic sqlalchemy celery numpy asyncio"
+    code = f"import sys, api.client.cli; print([name for name in {heavy.split()} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_version_is_printed(run: Run) -> None:
+    assert run("--version").stdout.startswith("nightshift")
+
+
+@pytest.mark.parametrize("module", ["api.client", "api.client.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    assert "submit" in done.stdout
