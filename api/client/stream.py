@@ -76,8 +76,8 @@ def follow(
                     if after is not None and event.id <= after:
                         continue
                     after = event.id
-                    if event.type == "state":
-                        over = event.data.get("state") in FINAL_STATES
+                    if event.type == "state" and "state" in event.data:
+                        over = event.data["state"] in FINAL_STATES
                     yield event
             if over or (after == asked_after and is_final()):
                 return

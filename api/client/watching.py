@@ -40,7 +40,7 @@ class Watched:
     progress: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     attempt: int = 0
-    worker: str | None = None
+    stop_requested: str | None = None
     error: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     trouble: str | None = None
@@ -55,8 +55,8 @@ class Watched:
     def apply(self, event: Event) -> None:
         if event.type == "state":
             self.state = event.data.get("state", self.state)
-            self.attempt = event.data.get("attempt") or event.data.get("fence") or self.attempt
-            self.worker = event.data.get("worker") or (self.worker if self.state == "running" else None)
+            self.attempt = event.data.get("attempt") or self.attempt
+            self.stop_requested = event.data.get("stop_requested")
         elif event.type == "progress":
             self.progress = event.data
             if event.data.get("loss") is not None:
@@ -77,6 +77,11 @@ class Watched:
         return min(1.0, step / total) if step is not None and total else None
 
     @property
+    def standing(self) -> tuple[str, int, str | None]:
+        """What a watcher is told of at once when it changes."""
+        return self.state, self.attempt, self.stop_requested
+
+    @property
     def is_final(self) -> bool:
         return self.state in FINAL_STATES
 
@@ -89,6 +94,8 @@ class Watched:
             facts.append(f"epoch {self.progress['epoch']}" + (f"/{self.epochs}" if self.epochs else ""))
         facts += [f"{name} {number(self.metrics[name])}" for name in SHOWN if name in self.metrics]
         if self.state == JobState.RUNNING:
+            facts += [f"attempt {self.attempt}"] if self.attempt > 1 else []
+            facts += [f"{self.stop_requested} requested"] if self.stop_requested else []
             facts += [phase] if (phase := self.progress.get("phase")) and phase != "train" else []
             if rate := self.progress.get("samples_per_second"):
                 facts.append(f"{number(round(rate))}/s")
@@ -112,7 +119,7 @@ class PlainScreen:
 
     def __init__(self, out: Console, several: bool) -> None:
         self._out, self._several = out, several
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._seen: dict[str, tuple[tuple[str, int, str | None], float]] = {}
 
     def __enter__(self) -> PlainScreen:
         return self
@@ -121,12 +128,12 @@ class PlainScreen:
         pass
 
     def heard(self, watched: Watched, event: Event) -> None:
-        state, fraction = self._seen.get(watched.id, ("", -1.0))
+        standing, (before, fraction) = watched.standing, self._seen.get(watched.id, (None, 0.0))
         now = watched.fraction or 0.0
         validated = event.type == "metric" and str(event.data.get("name", "")).startswith("val_")
         far = event.type == "progress" and (now - fraction) * 100 >= PLAIN_EVERY_PERCENT
-        if watched.state != state or validated or far:
-            self._seen[watched.id] = (watched.state, now if far else max(fraction, 0.0))
+        if standing != before or validated or far:
+            self._seen[watched.id] = (standing, now if far else fraction)
             self._line(watched, watched.facts())
 
     def closed(self, watched: Watched) -> None:
