@@ -6,7 +6,8 @@ import re
 import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Framework = Literal["torch", "tensorflow"]
 FamilyName = Literal["cnn", "gru_lm", "gan"]
@@ -16,6 +17,12 @@ class Spec(BaseModel):
     """Strict: no coercion (`"1"` is not an int), no NaN or infinity, no unknown field."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:
+    """A validation error at `loc`, to be raised inside a validator: pydantic keeps the place below its own."""
+    detail = InitErrorDetails(type=PydanticCustomError("value_error", message.replace("{", "{{")), loc=loc, input=value)
+    return ValidationError.from_exception_data(model, [detail])
 
 
 def _printable(value: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.specs.base import Framework, Probability, Spec, Width
+from shared.specs.base import Framework, Probability, Spec, Width, field_error
 
 ConvNorm = Literal["none", "batch", "layer"]
 
@@ -40,7 +40,7 @@ class CnnModel(Spec):
             return data
         name = data.get("preset", "mnist-3conv")
         if not isinstance(name, str) or name not in PRESETS:
-            raise ValueError(f"unknown preset; cnn has {', '.join(PRESETS)}")
+            raise field_error("CnnModel", ("preset",), f"unknown preset; cnn has {', '.join(PRESETS)}", name)
         return {**PRESETS[name], **data, "preset": name}
 
     @model_validator(mode="after")

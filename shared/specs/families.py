@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from shared.specs import cnn, gru_lm
+from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
 from shared.specs.gru_lm import GruLmModel
 
@@ -61,12 +61,6 @@ FAMILIES: dict[str, Family] = {
 }
 
 DEFAULT_FAMILY = "cnn"
-
-
-def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:
-    """A validation error at `loc`, to be raised inside a validator: pydantic keeps the place below its own."""
-    detail = InitErrorDetails(type=PydanticCustomError("value_error", message.replace("{", "{{")), loc=loc, input=value)
-    return ValidationError.from_exception_data(model, [detail])
 
 
 def _by_family(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.specs.base import Framework, Probability, Spec, Width
+from shared.specs.base import Framework, Probability, Spec, Width, field_error
 
 Tokenizer = Literal["word", "bpe", "char"]
 RecurrentNorm = Literal["none", "layer"]
@@ -41,7 +41,7 @@ class GruLmModel(Spec):
             return data
         name = data.get("preset", "gru-2x512")
         if not isinstance(name, str) or name not in PRESETS:
-            raise ValueError(f"unknown preset; gru_lm has {', '.join(PRESETS)}")
+            raise field_error("GruLmModel", ("preset",), f"unknown preset; gru_lm has {', '.join(PRESETS)}", name)
         return {**PRESETS[name], **data, "preset": name}
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from shared.specs.base import Count, Framework, Label, ModelRef, Name, Seconds, Spec, Width
-from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model, field_error
+from shared.specs.base import Count, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
+from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model
 from shared.specs.training import CheckpointPolicy, Resources, Training
 
 

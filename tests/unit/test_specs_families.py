@@ -62,7 +62,7 @@ def test_every_preset_parses_and_survives_its_own_json(family: str) -> None:
         ({"family": "gru_lm", "dropout": 1.0}, ("model", "dropout")),
         ({"family": "gru_lm", "filters": [8]}, ("model", "filters")),
         ({"family": "gru_lm", "window": "100"}, ("model", "window")),
-        ({"family": "gru_lm", "preset": "mnist-3conv"}, ("model",)),
+        ({"family": "gru_lm", "preset": "mnist-3conv"}, ("model", "preset")),
         ({"family": "gru_lm", "units": [65_536] * 16}, ("model",)),
         ({"family": "vae"}, ("model", "family")),
         ({"family": 3}, ("model", "family")),
