@@ -1,0 +1,22 @@
+"""What keeps the house in order whatever dies: `run_all` is poked every `maintenance_seconds`."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from shared.settings import Settings
+from worker.maintenance import dispatcher, pruner, reaper, rescuer
+from worker.maintenance.service import Counts, Service, run_services
+
+#: In this order: what comes back to the queue is rung for in the same pass.
+SERVICES = (
+    Service("rescuer", rescuer.run_once),
+    Service("reaper", reaper.run_once),
+    Service("dispatcher", dispatcher.run_once),
+    Service("pruner", pruner.run_once, every_seconds=60.0),
+)
+
+
+def run_all(engine: Engine, settings: Settings) -> dict[str, Counts]:
+    """One pass of every service that is due; never raises. Returns what each did."""
+    return run_services(SERVICES, engine, settings)

@@ -2,10 +2,10 @@
 
 jobs      get_job, find_id, list_jobs, job_view, job_by_task        parts    attempts, checkpoints, artifacts, logs
 stream    events_after                                              curves   metrics
-counts    waiting_counts, stats
+counts    waiting_counts, due_ids, stats
 """
 
-from shared.jobs.queries.counts import stats, waiting_counts
+from shared.jobs.queries.counts import due_ids, stats, waiting_counts
 from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
@@ -19,6 +19,7 @@ __all__ = [
     "artifacts",
     "attempts",
     "checkpoints",
+    "due_ids",
     "events_after",
     "find_id",
     "get_job",

@@ -23,9 +23,20 @@ def waiting_counts(conn: Connection) -> dict[str, int]:
     return {"auto": 0, "cpu": 0, "gpu": 0} | _pairs(rows)
 
 
+def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
+    """The due jobs that ask for `device`, the next to be claimed first."""
+    rows = conn.scalars(
+        select(jobs.c.id)
+        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now(), jobs.c.device == device)
+        .order_by(jobs.c.rank, jobs.c.id)
+        .limit(limit)
+    )
+    return list(rows)
+
+
 def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
     """{jobs: {state: n}, attempts: {outcome: n}, workers: {state: n}, due: {device: n},
-    oldest_due: {device: seconds}, expired_leases}."""
+    oldest_due: {device: seconds}, expired_leases: n}."""
     states = dict.fromkeys((state.value for state in JobState), 0)
     states |= _pairs(conn.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)))
     outcomes = conn.execute(
@@ -53,5 +64,5 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
     }
 
 
-def _pairs(rows: Iterable[Any]) -> dict[str, int]:
+def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
     return {row[0]: row[1] for row in rows}

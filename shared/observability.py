@@ -1,0 +1,90 @@
+"""The one place that turns named events and library logs into lines: coloured on a terminal, JSON elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from structlog.typing import Processor
+
+from shared.events import subscribe
+from shared.settings import Settings
+
+#: Events that an operator should see; all others are `info`.
+_WARNINGS = frozenset(
+    {
+        "broker.unavailable",
+        "checkpoint.quarantined",
+        "database.unavailable",
+        "forkserver.died",
+        "job.rescued",
+        "lease.lost",
+    }
+)
+_ERRORS = frozenset({"job.failed", "maintenance.failed"})
+#: Too many to be worth a line unless somebody looks for them.
+_DETAILS = frozenset({"checkpoint.committed", "doorbell.rung", "maintenance.ran"})
+#: Libraries whose information nobody needs at `info`.
+_CHATTY = ("alembic", "asyncio", "celery.worker.strategy", "httpx", "httpcore", "kombu", "matplotlib", "PIL")
+
+_unsubscribe: Callable[[], None] | None = None
+
+
+def configure_logging(settings: Settings, process: str | None = None) -> None:
+    """Once per process; a second call replaces the first. `process` (api, worker, beat, flower) marks each line."""
+    global _unsubscribe
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    _install_handler(settings, shared)
+    logger = structlog.stdlib.get_logger("nightshift")
+    bound = logger.bind(process=process) if process else logger
+    if _unsubscribe is not None:
+        _unsubscribe()
+    _unsubscribe = subscribe(lambda event, fields: _write(bound, event, fields))
+
+
+def _install_handler(settings: Settings, shared: list[Processor]) -> None:
+    """One handler on the root logger, for our lines and for those of libraries."""
+    as_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer() if as_console else structlog.processors.JSONRenderer(default=str)
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if as_console else [structlog.processors.format_exc_info]),
+                renderer,
+            ],
+        )
+    )
+    level = settings.log_level.upper()
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def level_of(event: str) -> int:
+    if event in _ERRORS:
+        return logging.ERROR
+    if event in _WARNINGS:
+        return logging.WARNING
+    return logging.DEBUG if event in _DETAILS else logging.INFO
+
+
+def _write(logger: Any, event: str, fields: dict[str, Any]) -> None:
+    logger.log(level_of(event), event, **fields)

@@ -1,0 +1,115 @@
+"""pruner: removes what nothing refers to any more. Rows decide, files follow; a listed file is never touched.
+
+- folders of deleted checkpoints, then their rows (the supervisor removes them itself; this is for when it died before)
+- of final jobs: folders of attempts with no listed artifact, half-written checkpoints, checkpoints without a row
+- workers that have not been heard of are marked offline
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, and_, delete, or_, select
+
+from shared.artifacts.layout import attempt_dir, job_dir
+from shared.clock import db_now
+from shared.db.engine import read, write
+from shared.db.schema import artifacts, attempts, checkpoints, jobs
+from shared.fleet import workers
+from shared.jobs.states import FINAL_STATES, AttemptOutcome
+from shared.settings import Settings
+from worker.maintenance.service import Counts
+
+#: Jobs or checkpoints per pass.
+BATCH = 500
+
+#: Up to which (finished_at, id) this process has looked; after a restart it looks at all once more.
+_seen: dict[str, tuple[float, str]] = {}
+
+
+def run_once(engine: Engine, settings: Settings) -> Counts:
+    """{"checkpoints", "attempts", "leftovers": folders removed, "offline": workers marked}."""
+    counts = {"checkpoints": _deleted_checkpoints(engine, settings.storage_root), "attempts": 0, "leftovers": 0}
+    with read(engine) as conn:
+        done = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
+    for job_id, finished_at in done:
+        counts["attempts"] += _attempts(engine, settings.storage_root, job_id)
+        counts["leftovers"] += _leftovers(engine, settings.storage_root, job_id)
+        _seen[str(engine.url)] = (finished_at, job_id)
+    with write(engine) as conn:
+        counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
+    return counts
+
+
+def _deleted_checkpoints(engine: Engine, root: Path) -> int:
+    with read(engine) as conn:
+        rows = conn.execute(
+            select(checkpoints.c.id, checkpoints.c.job_id, checkpoints.c.path)
+            .where(checkpoints.c.state == "deleted")
+            .limit(BATCH)
+        ).all()
+    for row in rows:
+        _remove(root, job_dir(root, row.job_id) / row.path)
+    if rows:
+        with write(engine) as conn:
+            gone = [row.id for row in rows]
+            conn.execute(delete(checkpoints).where(checkpoints.c.id.in_(gone), checkpoints.c.state == "deleted"))
+    return len(rows)
+
+
+def _final_jobs(conn: Connection, settings: Settings, after: tuple[float, str]) -> list[tuple[str, float]]:
+    """Jobs that ended long enough ago for a frozen runner of theirs to have been killed."""
+    quiet = 2 * settings.lease_seconds + settings.stop_grace_seconds
+    later = or_(jobs.c.finished_at > after[0], and_(jobs.c.finished_at == after[0], jobs.c.id > after[1]))
+    rows = conn.execute(
+        select(jobs.c.id, jobs.c.finished_at)
+        .where(jobs.c.state.in_(sorted(FINAL_STATES)), later, jobs.c.finished_at < db_now() - quiet)
+        .order_by(jobs.c.finished_at, jobs.c.id)
+        .limit(BATCH)
+    )
+    return [(row.id, row.finished_at) for row in rows]
+
+
+def _attempts(engine: Engine, root: Path, job_id: str) -> int:
+    """Remove the folders of attempts that did not win; files that an earlier attempt listed stay."""
+    folders = _children(job_dir(root, job_id) / "attempts")
+    if not folders:
+        return 0
+    with read(engine) as conn:
+        listed = conn.scalars(select(artifacts.c.fence).where(artifacts.c.job_id == job_id))
+        won = conn.scalars(
+            select(attempts.c.fence).where(
+                attempts.c.job_id == job_id, attempts.c.outcome == AttemptOutcome.SUCCEEDED.value
+            )
+        )
+        kept = {attempt_dir(root, job_id, fence) for fence in (*listed, *won)}
+    return sum(_remove(root, folder) for folder in folders if folder not in kept)
+
+
+def _leftovers(engine: Engine, root: Path, job_id: str) -> int:
+    """Remove checkpoint folders that have no row: half-written ones, and those whose row never came."""
+    folder = job_dir(root, job_id)
+    found = _children(folder / "checkpoints")
+    if not found:
+        return 0
+    with read(engine) as conn:
+        paths = conn.scalars(select(checkpoints.c.path).where(checkpoints.c.job_id == job_id))
+        listed = {folder / path for path in paths}
+    return sum(_remove(root, child) for child in found if child not in listed)
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _remove(root: Path, folder: Path) -> bool:
+    """Whether something was removed. Only ever inside a job's own folder."""
+    jobs_dir, inside = (root / "jobs").resolve(), folder.resolve()
+    if not inside.is_relative_to(jobs_dir) or len(inside.relative_to(jobs_dir).parts) < 3 or not inside.exists():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True

@@ -1,0 +1,33 @@
+"""rescuer: takes back the jobs whose lease ran out, because their worker is gone, frozen or cut off."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from shared.db.engine import read, write
+from shared.failpoints import failpoint
+from shared.jobs import transitions
+from shared.jobs.states import JobState
+from shared.settings import Settings
+from worker.maintenance.service import Counts
+
+#: Jobs per pass. Too low: a lost rack waits several passes. Too high: one pass holds up the other services.
+BATCH = 200
+
+
+def run_once(engine: Engine, settings: Settings) -> Counts:
+    """{"rescued": back in the queue, "failed": poisoned, "stopped": had been asked to stop}."""
+    with read(engine) as conn:
+        lost = transitions.expired(conn, BATCH)
+    counts = {"rescued": 0, "failed": 0, "stopped": 0}
+    for job_id, fence in lost:
+        failpoint("rescue.selected")
+        with write(engine) as conn:
+            state = transitions.rescue(conn, job_id=job_id, seen_fence=fence, poison_limit=settings.poison_limit)
+        if state is not None:
+            counts[_counted_as(state)] += 1
+    return counts
+
+
+def _counted_as(state: JobState) -> str:
+    return {JobState.QUEUED: "rescued", JobState.FAILED: "failed"}.get(state, "stopped")
