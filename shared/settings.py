@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         2_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413."
     )
+    max_dataset_bytes: int = Field(
+        500_000_000_000,
+        ge=1_000_000,
+        description="Largest stored data set version (bytes). Too low: honest sets are refused. Too high: one small upload of big pictures fills the disk.",
+    )
 
     host_name: str = Field(
         default_factory=socket.gethostname, description="This host's part of worker names (`gpu0@host`)."

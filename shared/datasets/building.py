@@ -59,6 +59,9 @@ class Limits:
             )
 
 
+NO_LIMITS = Limits()
+
+
 def stratified_test_rows(labels: Labels, share: float = TEST_SHARE) -> npt.NDArray[np.bool_]:
     """Which rows go to the test part: `share` of each class, at least one where a class has two or more rows."""
     chosen = np.zeros(len(labels), np.bool_)
@@ -96,7 +99,7 @@ def check_classes(labels: Labels, classes: Sequence[str], where: str) -> None:
 # -- images ---------------------------------------------------------------------------------------
 
 
-def store_images(datasets_root: Path, source: ImageSource, limits: Limits = Limits()) -> Stored:
+def store_images(datasets_root: Path, source: ImageSource, limits: Limits = NO_LIMITS) -> Stored:
     """Write a version. Raises what the source raises while it is read; then nothing is left behind."""
     check_classes(source.splits["train"].labels, source.classes, "train")
     with staging(datasets_root) as folder:

@@ -1,18 +1,101 @@
-"""The data sets every installation has: `digits` at once, the others when their published files can be had."""
+"""The data sets every installation has: `digits` at once, the others when their published files can be had.
+
+`mnist`, `fashion_mnist` and `cifar10` are read from `NIGHTSHIFT_DATASETS_DIR` where their files are there, else Keras
+downloads them, in a process of its own: neither this one nor its parents import a framework.
+"""
 
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from shared.datasets import formats
 from shared.datasets.building import Images, ImageSource, ImageSplit
+from shared.datasets.building_text import TextSource
+from shared.datasets.files import open_files
+from shared.datasets.formats import cifar
+from shared.errors import InvalidRequest
+from shared.settings import Settings
 
-BUILTIN = ("digits", "mnist", "fashion_mnist", "cifar10")
+#: Names of the classes where the files hold numbers only.
+CLASSES = {
+    "mnist": [str(digit) for digit in range(10)],
+    "fashion_mnist": ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+                      "Ankle boot"],
+    "cifar10": cifar.CLASSES,
+}  # fmt: skip
+BUILTIN = ("digits", *CLASSES)
+
+_FOLDER = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}
+_FORMAT = {"mnist": "idx", "fashion_mnist": "idx", "cifar10": "cifar10"}
+_FILES = {
+    "mnist": "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz",
+    "fashion_mnist": "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz",
+    "cifar10": "data_batch_1.bin … data_batch_5.bin, test_batch.bin (unpacked from cifar-10-binary.tar.gz)",
+}
+#: How long a download may take (seconds); CIFAR-10 has 170 MB.
+_DOWNLOAD_SECONDS = 1800.0
 
 _DIGITS = Path(__file__).with_name("digits.csv.gz")
+
+
+@contextmanager
+def source(settings: Settings, name: str) -> Iterator[ImageSource]:
+    """What a built-in set is made of. Raises InvalidRequest saying what to do where its files cannot be had."""
+    if name == "digits":
+        yield digits()
+        return
+    published = _published(settings, name)
+    if published:
+        with open_files(published) as files:
+            yield named(formats.read(files, _FORMAT[name]), name)
+        return
+    settings.storage_root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=settings.storage_root) as folder:
+        target = Path(folder) / f"{name}.npz"
+        _download(settings, name, target)
+        with open_files(target) as files:
+            yield named(formats.read(files, "npz"), name)
+
+
+def named(source: ImageSource | TextSource, name: str) -> ImageSource:
+    """A built-in set's classes by name instead of number. Raises InvalidRequest for anything but ten-class images."""
+    classes = CLASSES[name]
+    if not isinstance(source, ImageSource) or len(source.classes) != len(classes):
+        raise InvalidRequest.field(("name",), f"{name!r} has images of {len(classes)} classes; choose another name")
+    return replace(source, classes=classes)
+
+
+def _published(settings: Settings, name: str) -> Path | None:
+    folder = settings.datasets_dir / _FOLDER[name] if settings.datasets_dir else None
+    if folder is None or not folder.is_dir():
+        return None
+    with open_files(folder) as files:
+        return folder if formats.detect(files) == _FORMAT[name] else None
+
+
+def _download(settings: Settings, name: str, target: Path) -> None:
+    command = [sys.executable, "-m", "worker.tensorflow_download", name, str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False)
+        problem = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else None
+    except subprocess.TimeoutExpired:
+        problem = f"it took longer than {_DOWNLOAD_SECONDS:.0f} seconds"
+    if problem:
+        where = settings.datasets_dir or "a folder that NIGHTSHIFT_DATASETS_DIR names"
+        raise InvalidRequest.field(
+            ("dataset",),
+            f"{name} could not be downloaded ({problem[:300]}). Without a connection, put {_FILES[name]} into "
+            f"{where}/{_FOLDER[name]}/, or register them yourself: nightshift datasets add {name} FOLDER",
+        )
 
 
 def digits() -> ImageSource:

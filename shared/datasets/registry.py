@@ -6,39 +6,101 @@ leaves a folder without a row; registering again finds the folder and writes the
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from shared.artifacts.layout import dataset_dir
 from shared.clock import db_now, iso
-from shared.datasets.building import store_images
-from shared.datasets.builtins import BUILTIN, digits
+from shared.datasets import builtins, formats
+from shared.datasets.building import ImageSource, Limits, store_images
+from shared.datasets.building_text import TextSource, store_text
+from shared.datasets.builtins import BUILTIN
+from shared.datasets.complaints import printable
+from shared.datasets.files import open_files
 from shared.datasets.models import Dataset, DatasetVersion
-from shared.datasets.store import META, Stored
+from shared.datasets.store import META, Stored, sweep
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import InvalidRequest, NotFound, TooLarge
 from shared.settings import Settings
+from shared.specs.base import Name
 
 _datasets = Dataset.__table__  # type: ignore[attr-defined]
 _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
+
+_name: TypeAdapter[str] = TypeAdapter(Name)
 
 #: Registrations of one name that may collide before the last loser gives up (Postgres; SQLite writers queue).
 _TRIES = 10
 
 
 def ensure_builtin(engine: Engine, settings: Settings, name: str) -> DatasetVersion:
-    """The newest version of a built-in set, registered first where that is needed. Raises NotFound for other names."""
+    """The newest version of a built-in set, registered first where that is needed. Raises NotFound for other names,
+    InvalidRequest where its files are neither in NIGHTSHIFT_DATASETS_DIR nor to be had by download (minutes)."""
     if name not in BUILTIN:
         raise NotFound(f"There is no built-in data set {name!r}; there are {', '.join(BUILTIN)}.")
     with read(engine) as conn:
         known = _newest(conn, name)
-    if known and (dataset_dir(settings.storage_root, known.sha256) / META).exists():
+    if known and (dataset_folder(settings, known) / META).exists():
         return known
-    stored = store_images(settings.storage_root / "datasets", digits())
-    return enter(engine, name, stored, builtin=True)
+    with builtins.source(settings, name) as source:
+        return enter(engine, name, _store(settings, source), builtin=True)
+
+
+def register(
+    engine: Engine,
+    settings: Settings,
+    name: str,
+    path: Path,
+    format: str | None = None,
+    *,
+    filename: str | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> DatasetVersion:
+    """Register a folder or a file under a name; content it already has returns the version that is there.
+
+    `format` is one of `formats.FORMATS`, or None: told by names and content. `filename` is what the user called an
+    upload; `image_size` (height, width) overrides the size that images in files are stored at.
+    Raises InvalidRequest, MalformedRequest, TooLarge or UnsupportedMedia, naming file and line; then nothing is kept.
+    """
+    _check_name(name)
+    if not path.exists():
+        raise InvalidRequest.field(("file",), f"{printable(str(path))} does not exist")
+    sweep(_root(settings))
+    with open_files(path, filename) as files:
+        found = formats.read(files, format, image_size=image_size)
+        if name in builtins.CLASSES:
+            found = builtins.named(found, name)
+        return enter(engine, name, _store(settings, found), builtin=name in BUILTIN)
+
+
+def _check_name(name: str) -> None:
+    try:
+        _name.validate_python(name)
+    except ValidationError as error:
+        raise InvalidRequest.field(("name",), error.errors()[0]["msg"]) from None
+    if name == "digits":
+        raise InvalidRequest.field(("name",), "'digits' comes with Nightshift and does not change; choose another name")
+
+
+def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
+    limits = Limits(settings.max_dataset_bytes)
+    try:
+        if isinstance(source, ImageSource):
+            return store_images(_root(settings), source, limits)
+        return store_text(_root(settings), source, limits)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TooLarge("The disk is full; nothing was registered.") from error
+        raise
+
+
+def _root(settings: Settings) -> Path:
+    return settings.storage_root / "datasets"
 
 
 def enter(engine: Engine, name: str, stored: Stored, *, builtin: bool = False) -> DatasetVersion:

@@ -200,7 +200,7 @@ def rename_into_place(folder: Path, target: Path) -> None:
 def sweep(datasets_root: Path) -> int:
     """Remove what dead builders left; returns how many folders."""
     swept = 0
-    for lock_path in datasets_root.glob(".tmp-*.lock"):
+    for lock_path in [*datasets_root.glob(".tmp-*.lock"), *datasets_root.glob("*/.tmp-*.lock")]:
         with open_if_exists(lock_path) as lock:
             if lock is None or time.time() - os.fstat(lock).st_mtime < _YOUNG or not _lock_is_free(lock):
                 continue

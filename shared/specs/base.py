@@ -53,6 +53,18 @@ def _name(value: str) -> str:
 #: The name of a data set, model, schedule: safe in a URL and on a terminal. Never used as a file name.
 Name = Annotated[str, AfterValidator(_name)]
 
+_DATASET_REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[1-9][0-9]{0,8})?")
+
+
+def _dataset_ref(value: str) -> str:
+    if not _DATASET_REF.fullmatch(value) or ".." in value:
+        raise ValueError("a data set is 'name' or 'name@3' (letters, digits, '.', '_' and '-')")
+    return value
+
+
+#: A data set: its newest version, or the one with that number.
+DatasetRef = Annotated[str, AfterValidator(_dataset_ref)]
+
 _MODEL_REF = re.compile(r"(job:[0-9a-f]{4,32})|([A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._-]{0,99})?)")
 
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from shared.specs.base import Count, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
+from shared.specs.base import Count, DatasetRef, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
 from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model
 from shared.specs.training import CheckpointPolicy, Resources, Training
 
 
 class JobBase(Spec):
     name: Label | None = None
-    dataset: Name
+    dataset: DatasetRef
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     resources: Resources = Resources()
     priority: Annotated[int, Field(ge=0, le=9, description="Higher runs first; waiting raises it slowly.")] = 5

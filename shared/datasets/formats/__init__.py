@@ -1,0 +1,86 @@
+"""One module per format, each with `recognises(files)` and `read(files)`. This one tells which format a path has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO, Literal, get_args
+
+from shared.datasets.building import ImageSource
+from shared.datasets.building_text import TextSource
+from shared.datasets.complaints import bad_file, printable
+from shared.datasets.files import Files, open_unpacked
+from shared.datasets.formats import cifar, csv_text, idx, npz, pictures, text
+from shared.errors import InvalidRequest, UnsupportedMedia
+
+Format = Literal["idx", "npz", "cifar10", "images", "csv", "text"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+_READERS: dict[str, Callable[[Files], ImageSource | TextSource]] = {
+    "idx": idx.read, "npz": npz.read, "cifar10": cifar.read, "csv": csv_text.read, "text": text.read
+}  # fmt: skip
+
+#: What a file begins with that is none of our formats, and its name.
+_FOREIGN = {
+    b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pickle", b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR", b"BZh": "bzip2", b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard", b"PAR1": "Parquet", b"%PDF": "PDF", b"SQLite format 3": "SQLite",
+    b"\x7fELF": "a program", b"MZ\x90": "a program",
+}  # fmt: skip
+_TAR_AT, _TAR = 257, b"ustar"
+#: Files whose beginning is looked at before a format is chosen.
+_LOOKED_AT = 20
+_HELP = "send IDX or class folders of images in a zip, .npz, CSV (text,label) or plain text"
+
+
+def read(
+    files: Files, format: str | None = None, *, image_size: tuple[int, int] | None = None
+) -> ImageSource | TextSource:
+    """What the files hold. `format` as the user says it, or None: told by names and content."""
+    if not files.names:
+        raise bad_file(files.label, "holds no files")
+    for name in files.names[:_LOOKED_AT]:
+        _refuse_foreign(files, name)
+    chosen = format or detect(files)
+    if chosen not in FORMATS:
+        raise InvalidRequest.field(("format",), f"{printable(chosen)!r} is unknown; use one of {', '.join(FORMATS)}")
+    return pictures.read(files, image_size) if chosen == "images" else _READERS[chosen](files)
+
+
+def detect(files: Files) -> str:
+    """The format of the files, by names and content; what nothing else recognises is text."""
+    for format, module in (("npz", npz), ("idx", idx), ("cifar10", cifar), ("images", pictures), ("csv", csv_text)):
+        if module.recognises(files):
+            return format
+    return "text"
+
+
+def _refuse_foreign(files: Files, name: str) -> None:
+    with files.open(name) as stream:
+        head = _head(stream)
+    if head.startswith(b"\x93NUMPY") and name == files.label:
+        raise bad_file(
+            name, "is a single array; put images and labels in one .npz: np.savez('set.npz', x=images, y=labels)"
+        )
+    kind = next((kind for magic, kind in _FOREIGN.items() if head.startswith(magic)), None)
+    if kind is None and (head[_TAR_AT:].startswith(_TAR) or _is_packed_tar(files, name, head)):
+        kind = "a tar archive"
+    if kind is None and len(files.names) == 1 and head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")):
+        kind = "a single picture"
+    if kind is not None:
+        raise UnsupportedMedia(f"{printable(name)}: is {kind}; {_HELP}")
+
+
+def _is_packed_tar(files: Files, name: str, head: bytes) -> bool:
+    if name.lower().endswith((".tar", ".tgz", ".tar.gz")):
+        return True
+    if not head.startswith(b"\x1f\x8b") or not name.lower().endswith(".gz"):
+        return False
+    with open_unpacked(files, name) as stream:
+        return _head(stream)[_TAR_AT:].startswith(_TAR)
+
+
+def _head(stream: BinaryIO) -> bytes:
+    return stream.read(512)
+
+
+__all__ = ["FORMATS", "Format", "detect", "read"]

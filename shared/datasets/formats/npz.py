@@ -1,0 +1,133 @@
+"""`.npz`: `x` (images), `y` (labels) and, where there is a test part, `x_test`, `y_test` (`x_train`, `y_train` too).
+
+Every member's header is read and judged before its data; pickled objects are never loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from shared.datasets.building import Images, ImageSource, ImageSplit, Labels
+from shared.datasets.complaints import bad_file, broken_file
+from shared.datasets.files import Files
+from shared.datasets.formats.arrays import MAX_ROWS, image_shape, read_rows, same_length
+
+_ALIASES = {"x_train": "x", "y_train": "y"}
+_MAX_HEADER = 10_000
+#: Most classes a data set may have (as a layer may be wide).
+_MAX_CLASSES = 65_536
+
+Header = tuple[np.dtype[Any], tuple[int, ...]]
+
+
+def recognises(files: Files) -> bool:
+    return bool(files.names) and all(name.endswith(".npy") for name in files.names)
+
+
+def read(files: Files) -> ImageSource:
+    members: dict[str, str] = {}
+    for name in files.names:
+        key = name.removesuffix(".npy")
+        members[_ALIASES.get(key, key)] = name
+    _check_names(files, members)
+    splits, shapes = {}, set()
+    for split, x, y in (("train", "x", "y"), ("test", "x_test", "y_test")):
+        if x in members:
+            shape, splits[split] = _split(files, members[x], members[y])
+            shapes.add(shape)
+    if len(shapes) > 1:
+        raise bad_file(members["x_test"], "has images of another size than x")
+    count = max(int(split.labels.max(initial=0)) for split in splits.values()) + 1
+    return ImageSource([str(n) for n in range(count)], shapes.pop(), splits)
+
+
+def _check_names(files: Files, members: dict[str, str]) -> None:
+    wanted = {"x", "y", "x_test", "y_test"}
+    if unknown := members.keys() - wanted:
+        raise bad_file(members[min(unknown)], "is not known; an .npz holds x, y and, if you like, x_test, y_test")
+    for x, y in (("x", "y"), ("y", "x"), ("x_test", "y_test"), ("y_test", "x_test")):
+        if (x in members or x in ("x", "y")) and y not in members:
+            raise bad_file(files.label, f"has no {y}; an .npz holds x, y and, if you like, x_test, y_test")
+
+
+def _split(files: Files, x: str, y: str) -> tuple[tuple[int, int, int], ImageSplit]:
+    (dtype, dims), (label_dtype, label_dims) = _header_of(files, x), _header_of(files, y)
+    shape = image_shape(dims, x)
+    if len(label_dims) == 2 and label_dims[1] == 1:
+        label_dims = label_dims[:1]
+    if len(label_dims) != 1 or label_dtype.kind not in "iu":
+        raise bad_file(y, f"has {len(label_dims)} dimensions of {label_dtype}; labels are whole numbers, one per image")
+    same_length(x, dims[0], y, label_dims[0])
+    if dtype.kind not in "iuf":
+        raise bad_file(x, f"holds {dtype}; images are uint8 0 … 255 or floats 0 … 1")
+    labels = _labels(files, y, label_dtype, label_dims[0])
+    scale = _scale(files, x, dtype, dims[0], shape)
+    return shape, ImageSplit(labels, partial(_images, files, x, dtype, dims[0], shape, scale))
+
+
+def _labels(files: Files, name: str, dtype: np.dtype[Any], rows: int) -> Labels:
+    chunks = list(_rows(files, name, dtype, rows, ()))
+    if not chunks:
+        return np.empty(0, np.int64)
+    values = np.concatenate(chunks)
+    wrong = (values < 0) | (values >= _MAX_CLASSES)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise bad_file(name, f"row {row} is {values[row]}; labels are 0 … {_MAX_CLASSES - 1}")
+    return values.astype(np.int64)
+
+
+def _scale(files: Files, name: str, dtype: np.dtype[Any], rows: int, shape: tuple[int, ...]) -> float:
+    """What pixels are multiplied by to span 0 … 255. Looks at every pixel unless they are bytes."""
+    if dtype == np.uint8:
+        return 1.0
+    low, high, row = math.inf, -math.inf, 0
+    for chunk in _rows(files, name, dtype, rows, shape):
+        if dtype.kind == "f" and not np.isfinite(chunk).all():
+            at = row + int(np.argmin(np.isfinite(chunk).all(axis=(1, 2, 3))))
+            raise bad_file(name, f"image {at} holds NaN or infinity")
+        low, high, row = min(low, float(chunk.min())), max(high, float(chunk.max())), row + len(chunk)
+    if rows and (low < 0 or high > 255):
+        raise bad_file(name, f"holds pixels from {low:.6g} to {high:.6g}; scale them to 0 … 255 (or floats to 0 … 1)")
+    return 255.0 if dtype.kind == "f" and high <= 1 else 1.0
+
+
+def _images(
+    files: Files, name: str, dtype: np.dtype[Any], rows: int, shape: tuple[int, ...], scale: float
+) -> Iterator[Images]:
+    for chunk in _rows(files, name, dtype, rows, shape):
+        yield chunk if dtype == np.uint8 else np.rint(chunk.astype(np.float64) * scale).astype(np.uint8)
+
+
+def _rows(files: Files, name: str, dtype: np.dtype[Any], rows: int, shape: tuple[int, ...]) -> Iterator[Any]:
+    with files.open(name) as stream:
+        _header(stream, name)
+        yield from read_rows(stream, name, dtype, rows, shape)
+
+
+def _header_of(files: Files, name: str) -> Header:
+    with files.open(name) as stream:
+        return _header(stream, name)
+
+
+def _header(stream: BinaryIO, name: str) -> Header:
+    try:
+        version = np.lib.format.read_magic(stream)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = reader(stream, max_header_size=_MAX_HEADER)
+    except (ValueError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
+        raise broken_file(name, "is no .npy array or is cut off in its header") from error
+    if dtype.hasobject:
+        raise bad_file(
+            name, "holds Python objects; store numbers (objects would have to be unpickled, which runs code)"
+        )
+    if fortran and len(shape) > 1:
+        raise bad_file(name, "is stored column by column; save np.ascontiguousarray(x)")
+    if any(n < 0 or n > MAX_ROWS for n in shape) or math.prod(shape) * max(dtype.itemsize, 1) > 2**62:
+        raise bad_file(name, f"has an absurd shape of {len(shape)} dimensions")
+    return dtype, shape

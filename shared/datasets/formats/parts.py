@@ -1,0 +1,48 @@
+"""Which part of a data set a text or CSV file is: `train.csv`, `wiki.valid.tokens`, `test/1.txt`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from shared.datasets.complaints import bad_file
+from shared.datasets.files import Files
+
+_PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
+          "test": "test", "testing": "test"}  # fmt: skip
+_WORD = re.compile(r"[A-Za-z]+")
+#: Files that explain a set and are no part of it.
+_ABOUT = re.compile(r"(readme|licen[cs]e|copying|changelog|citation)(\.[a-z]+)?", re.IGNORECASE)
+
+
+def by_part(files: Files, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
+    """The files of each part. Without any named part all files are `train`; a mixture is refused."""
+    names = [name for name in files.names if not _ABOUT.fullmatch(PurePosixPath(name).name)] or files.names
+    for name in names:
+        if len(names) > 1 and not _bare(name).endswith(suffixes):
+            raise bad_file(name, f"is none of {', '.join(suffixes)}; take it out or say --format")
+    parts: dict[str, list[str]] = {}
+    unnamed = None
+    for name in names:
+        part = _part_of(name)
+        unnamed = name if part is None else unnamed
+        parts.setdefault(part or "train", []).append(name)
+    if unnamed and any(_part_of(name) for name in names):
+        if len(names) > 1:
+            raise bad_file(
+                unnamed, "is named neither train, valid nor test, but other files are; name it or take it out"
+            )
+    elif "train" not in parts and len(names) > 1:
+        raise bad_file(files.label, f"has {' and '.join(sorted(parts))} files but none named train")
+    # A single file is the whole set, whatever its name.
+    return parts if len(names) > 1 else {"train": names}
+
+
+def _part_of(name: str) -> str | None:
+    path = PurePosixPath(name)
+    words = [*_WORD.findall(path.name.lower()), *reversed([folder.lower() for folder in path.parts[:-1]])]
+    return next((_PARTS[word] for word in words if word in _PARTS), None)
+
+
+def _bare(name: str) -> str:
+    return name.lower().removesuffix(".gz")

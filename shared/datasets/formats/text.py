@@ -1,0 +1,67 @@
+"""Plain text for language models: `.txt` (also `.md`, or one file of any name), or `.tokens` as WikiText has them.
+
+Documents, which batch inference scores one by one: in plain text they end at blank lines; in `.tokens`, whose words are
+already separated by spaces, they begin at headings (` = Title = `). Every file begins a document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+
+from shared.datasets.building_text import Block, TextSource, TextSplit
+from shared.datasets.complaints import bad_file
+from shared.datasets.files import Files, open_unpacked
+from shared.datasets.formats.parts import by_part
+from shared.datasets.formats.utf8 import blocks
+
+_SUFFIXES = (".txt", ".tokens", ".text", ".md")
+_TOKENS = ".tokens"
+
+_BLANK_LINES = rb"\n(?:[ \t\r]*+\n)++"
+_PARAGRAPH = re.compile(_BLANK_LINES)
+_ARTICLE = re.compile(_BLANK_LINES + rb"(?= = [^=\n]+ = ?(?:\n|\Z))")
+#: A line longer than this (bytes) is passed on in parts; a document's end inside it may then be missed.
+_LONGEST_CARRY = 8_000_000
+
+
+def read(files: Files) -> TextSource:
+    parts = by_part(files, _SUFFIXES)
+    tokenised = all(name.lower().removesuffix(".gz").endswith(_TOKENS) for name in files.names)
+    ends = _ARTICLE if tokenised else _PARAGRAPH
+    splits = {part: TextSplit(partial(_blocks, files, names, ends)) for part, names in parts.items()}
+    return TextSource(splits, [], tokenised, sum(files.size(name) for name in files.names))
+
+
+def _blocks(files: Files, names: list[str], ends: re.Pattern[bytes]) -> Iterator[Block]:
+    for name in names:
+        empty = True
+        with open_unpacked(files, name) as stream:
+            for block in _documents(blocks(stream, name), ends):
+                empty = empty and not block.data.strip()
+                yield block
+        if empty:
+            raise bad_file(name, "is empty", 1)
+
+
+def _documents(text: Iterator[bytes], ends: re.Pattern[bytes]) -> Iterator[Block]:
+    """The text with the places where documents end. The last line and the blank ones before it wait for what follows,
+    so that no end falls between two blocks."""
+    carry, begun = b"", False
+    for data in text:
+        carry += data
+        cut = len(carry[: carry.rfind(b"\n") + 1].rstrip())
+        if cut == 0 and len(carry) > _LONGEST_CARRY:
+            cut = len(carry)
+        if cut:
+            yield _block(carry[:cut], ends, begun)
+            carry, begun = carry[cut:], True
+    last = _block(carry, ends, begun)
+    yield Block(last.data, [*(end for end in last.ends if end < len(carry)), len(carry)])
+
+
+def _block(data: bytes, ends: re.Pattern[bytes], begun: bool) -> Block:
+    """Blank lines before the first word end no document."""
+    blank = 0 if begun else len(data) - len(data.lstrip())
+    return Block(data, [match.end() for match in ends.finditer(data) if match.end() > blank])

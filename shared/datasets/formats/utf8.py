@@ -1,0 +1,75 @@
+"""UTF-8, strictly: the first byte that is not is reported with its line."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from shared.datasets.complaints import bad_file
+from shared.errors import InvalidRequest
+
+BLOCK_BYTES = 4_000_000
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def decode_line(raw: bytes, name: str, line: int) -> str:
+    """One line. A byte order mark before the first is dropped."""
+    if line == 1 and raw.startswith(_UTF16):
+        raise _not_utf8(name, "UTF-16", 1)
+    if b"\0" in raw:
+        raise bad_file(name, "holds a NUL byte; is it text?", line)
+    try:
+        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(name, f"byte 0x{raw[error.start]:02x}", line) from error
+
+
+def blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    """The stream in blocks of whole characters, checked, without byte order mark and carriage returns before newlines."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, held, first = 1, b"", True
+    while True:
+        raw = stream.read(BLOCK_BYTES)
+        if first and raw.startswith(_UTF16):
+            raise _not_utf8(name, "UTF-16", 1)
+        _check(raw, decoder, name, line, last=not raw)
+        line += raw.count(b"\n")
+        data = held + (raw.removeprefix(codecs.BOM_UTF8) if first else raw)
+        first = False
+        if not raw:
+            if data:
+                yield data
+            return
+        keep = _incomplete(data)
+        held, data = data[len(data) - keep :], data[: len(data) - keep]
+        yield data.replace(b"\r\n", b"\n")
+
+
+def _check(raw: bytes, decoder: codecs.IncrementalDecoder, name: str, line: int, *, last: bool) -> None:
+    if b"\0" in raw:
+        raise bad_file(name, "holds a NUL byte; is it text?", line + raw.count(b"\n", 0, raw.index(b"\0")))
+    pending = len(decoder.getstate()[0])
+    try:
+        decoder.decode(raw, last)
+    except UnicodeDecodeError as error:
+        at = max(0, error.start - pending)
+        raise _not_utf8(name, f"byte 0x{error.object[error.start]:02x}", line + raw.count(b"\n", 0, at)) from error
+
+
+def _incomplete(data: bytes) -> int:
+    """Bytes at the end that belong with the next block: a carriage return, or a character cut in two."""
+    if data.endswith(b"\r"):
+        return 1
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:  # the first byte of a character of 2, 3 or 4
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if back < needed else 0
+        if byte < 0x80:
+            return 0
+    return 0
+
+
+def _not_utf8(name: str, found: str, line: int) -> InvalidRequest:
+    return bad_file(name, f"is not UTF-8 ({found}); save it as UTF-8, for example: iconv -f latin1 -t utf-8", line)
