@@ -12,6 +12,7 @@ import sys
 import uvicorn
 
 from api.main import create_app
+from shared import process
 from shared.db.engine import make_engine
 from shared.settings import Settings, get_settings
 
@@ -73,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.run("api", main)

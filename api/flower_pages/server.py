@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from types import FrameType
 from typing import Any
 
@@ -15,6 +14,7 @@ from tornado.ioloop import IOLoop
 
 from api.flower_pages import auth, config, tasks
 from api.flower_pages.handlers import HANDLERS
+from shared import process
 from shared.broker import make_celery
 from shared.db.engine import get_engine, read
 from shared.errors import ConfigurationError, Unauthorized
@@ -48,13 +48,13 @@ def is_key(engine: Engine, key: str) -> bool:
 
 def main() -> int:
     settings = get_settings()
-    configure_logging(settings)
+    configure_logging(settings, "flower")
+    app = build(settings, get_engine())
     try:
-        app = build(settings, get_engine())
         port = app.start_http_server()
-    except (ConfigurationError, OSError) as error:
-        print(f"nightshift flower: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        where = f"{settings.flower_host}:{settings.flower_port}"
+        raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from None
     _stop_on_signals(app)
     print(f"Flower: http://{settings.flower_host}:{port} (user {config.USER}, password: an API key)", flush=True)
     app.start()
@@ -70,4 +70,4 @@ def _stop_on_signals(app: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.run("flower", main)

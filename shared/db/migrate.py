@@ -11,7 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+from shared import process
 from shared.db.engine import make_engine, read, write
+from shared.settings import get_settings
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: Key of the advisory lock that lets one migration run at a time on Postgres ("night" in ASCII).
@@ -48,3 +50,14 @@ def _config(conn: Connection) -> Config:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = conn
     return config
+
+
+def main() -> int:
+    settings = get_settings()
+    upgrade(settings.sql_url)
+    print(f"the schema is at {newest_revision()}")
+    return 0
+
+
+if __name__ == "__main__":
+    process.run("migrate", main)
