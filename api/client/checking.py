@@ -15,13 +15,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from rich.table import Table
 from rich.text import Text
 
 from api.client import output
-from shared.errors import NightshiftError
-from shared.settings import Settings
+from shared.errors import ConfigurationError, NightshiftError
+from shared.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "fails"]
 STYLES: dict[Level, str] = {"ok": "green", "note": "yellow", "fails": "bold red"}
@@ -42,14 +42,16 @@ class Finding:
 
 
 def read_settings(data_dir: str | None) -> Settings:
-    return Settings(data_dir=Path(data_dir)) if data_dir else Settings()
+    """Raises ConfigurationError that names each wrong variable, never its value."""
+    return load_settings(**({"data_dir": Path(data_dir)} if data_dir else {}))
 
 
 def run(data_dir: str | None = None) -> list[Finding]:
     try:
         settings = read_settings(data_dir)
-    except ValidationError as error:
-        return list(_wrong_settings(error))
+    except ConfigurationError as error:
+        advice = "`nightshift check --settings` says what each means."
+        return [Finding("settings", "fails", line, advice) for line in str(error).splitlines()]
     found = [Finding("settings", "ok", f"environment {settings.environment}, data in {settings.data_dir.resolve()}")]
     for part, look in PARTS.items():
         found.extend(_guarded(part, look, settings))
@@ -64,14 +66,6 @@ def _guarded(part: str, look: Callable[[Settings], Iterator[Finding]], settings:
         yield Finding(part, "fails", str(error))
     except Exception as error:
         yield Finding(part, "fails", f"{type(error).__name__}: {error}")
-
-
-def _wrong_settings(error: ValidationError) -> Iterator[Finding]:
-    for wrong in error.errors(include_url=False, include_input=False):
-        name = f"NIGHTSHIFT_{'_'.join(map(str, wrong['loc']))}".upper() if wrong["loc"] else "settings together"
-        yield Finding(
-            "settings", "fails", f"{name}: {wrong['msg']}", "`nightshift check --settings` says what each means."
-        )
 
 
 # -- database -------------------------------------------------------------------------------------
@@ -146,9 +140,6 @@ def _without_password(url: str) -> str:
 
 
 def storage(settings: Settings) -> Iterator[Finding]:
-    if settings.storage_url and not settings.storage_url.startswith("file://"):
-        yield Finding("storage", "fails", f"{settings.storage_url} is not a file:// URL", "Set NIGHTSHIFT_STORAGE_URL.")
-        return
     root = settings.storage_root
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     try:
@@ -263,7 +254,7 @@ def settings_list(data_dir: str | None = None) -> list[dict[str, Any]]:
     """Every setting: its variable, value now (secrets hidden), default and meaning."""
     try:
         present: Settings | None = read_settings(data_dir)
-    except ValidationError:
+    except ConfigurationError:
         present = None
     return [
         {
@@ -279,7 +270,10 @@ def settings_list(data_dir: str | None = None) -> list[dict[str, Any]]:
 
 def _shown(value: Any) -> Any:
     if isinstance(value, SecretStr):
-        return _without_password(value.get_secret_value()) if "://" in value.get_secret_value() else str(value)
+        secret = value.get_secret_value()
+        return _without_password(secret) if "://" in secret else str(value)
+    if isinstance(value, str):
+        return _without_password(value) if "://" in value else value
     return str(value) if isinstance(value, Path) else value
 
 

@@ -82,7 +82,7 @@ def add_dataset(
 
 @datasets.command("show")
 def show_dataset(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as_json: AsJson = False
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")], as_json: AsJson = False
 ) -> None:
     """Sizes, classes and versions of a data set."""
     from api.client import output

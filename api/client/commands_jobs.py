@@ -212,7 +212,7 @@ def metrics(
     ctx: typer.Context,
     job_id: JobId,
     name: Annotated[str | None, typer.Option(help="All points of this one, e.g. val_loss.")] = None,
-    max_points: Annotated[int | None, typer.Option(min=2, help="Thin long series out to so many points.")] = None,
+    max_points: Annotated[int | None, typer.Option(min=4, help="Thin long series out to so many points.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """A job's metrics: an overview, or every point of one."""

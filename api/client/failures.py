@@ -18,7 +18,13 @@ class CommandGroup(TyperGroup):
             return super().invoke(ctx)
         except NightshiftError as error:
             report(error)
-            raise typer.Exit(1) from error
+        except BrokenPipeError:  # `nightshift jobs | head`: nobody reads on, which is no error
+            raise
+        except OSError as error:
+            typer.echo(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", err=True)
+        except UnicodeError:
+            typer.echo("error: an argument or a file is not valid UTF-8", err=True)
+        raise typer.Exit(1)
 
 
 def report(error: NightshiftError) -> None:

@@ -71,7 +71,10 @@ class Client:
 
     def submit(self, spec: dict[str, Any], idempotency_key: str | None = None) -> Job:
         """Accepts the job and returns it; with the same key and spec twice, the same job."""
-        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4()), "content-type": "application/json"}
+        key = idempotency_key or str(uuid.uuid4())
+        if not (key.isascii() and key.isprintable()):
+            raise InvalidRequest("The idempotency key may hold printable ASCII characters only.")
+        headers = {"idempotency-key": key, "content-type": "application/json"}
         body = json.dumps(spec).encode()  # NaN and the like go through: the API says which field holds them
         return Job(self, self._transport.json("POST", "jobs", safe=True, content=body, headers=headers))
 

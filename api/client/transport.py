@@ -82,7 +82,7 @@ class Transport:
                 yield response
         except httpx.ConnectError as error:
             raise self._unreachable(error) from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise StreamDropped(str(error) or type(error).__name__) from error
 
     def _send(self, method: str, path: str, safe: bool, request: dict[str, Any]) -> httpx.Response:
@@ -92,7 +92,7 @@ class Transport:
                 response = self._http.request(method, path, **request)
             except httpx.UnsupportedProtocol as error:
                 raise self._unreachable(error) from error
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if last or not (safe or never_sent):
                     raise self._unreachable(error) from error

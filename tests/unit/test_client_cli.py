@@ -372,6 +372,25 @@ def test_global_options_go_before_the_environment(run: Run, fake: FakeApi) -> No
     assert fake.requests[0].headers["authorization"] == "Bearer other"
 
 
+def test_a_folder_that_cannot_be_written_is_said(run: Run, fake: FakeApi, tmp_path: Path) -> None:
+    fake.jobs[ID], fake.files[ID] = job_data(), {"curves.png": b"png"}
+    (tmp_path / "file").write_text("")
+    assert "file" in run("artifacts", ID, "--download", "file", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["jobs", "--tag", "\udcff"],
+        ["datasets", "show", "\udcff"],
+        ["submit", "train", "cnn", "--idempotency-key", "ключ"],
+        ["submit", "train", "cnn", "--idempotency-key", "a\nb"],
+    ],
+)
+def test_arguments_that_cannot_be_sent_are_said(run: Run, fake: FakeApi, args: list[str]) -> None:
+    assert run(*args, code=1).stderr.startswith("error: ")
+
+
 # -- starting -------------------------------------------------------------------------------------
 
 

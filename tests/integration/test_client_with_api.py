@@ -1,0 +1,300 @@
+"""The command line and the SDK against the real API on a real port."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner, Result
+
+from api.client.cli import app
+from api.client.sdk import Client
+from api.client.shapes import Event
+from shared.db.engine import write
+from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.jobs import transitions
+from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.transitions import ArtifactRecord, Lease
+from shared.jobs.transitions.values import LogRow, MetricRow
+from tests.support.factories import claim_job, commit_checkpoint, job_in_state, running_job, submit_job
+from tests.support.served import CuttingProxy, ServedApi, served_api
+
+Run = Callable[..., Result]
+SUBMIT = ["submit", "train", "cnn", "--dataset", "digits", "--epochs", "2"]
+
+
+@pytest.fixture
+def served(sqlite_engine: Engine, tmp_path: Path) -> Iterator[ServedApi]:
+    with served_api(sqlite_engine, tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def client(served: ServedApi) -> Iterator[Client]:
+    with Client(served.url, served.key) as client:
+        yield client
+
+
+@pytest.fixture
+def run(served: ServedApi, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"API_URL": served.url, "API_KEY": served.key, "DATABASE_URL": sqlite_url}.items():
+        monkeypatch.setenv(f"NIGHTSHIFT_{name}", value)
+
+    def invoke(*args: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, args)
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return invoke
+
+
+def record(engine: Engine, lease: Lease, step: int, total: int = 40) -> None:
+    progress = {"step": step, "total_steps": total, "epoch": step // 20, "percent": 100 * step / total}
+    with write(engine) as conn:
+        transitions.record(
+            conn,
+            lease,
+            progress=progress,
+            metrics=[MetricRow("loss", step, step // 20, 1 / (step + 1))],
+            logs=[LogRow("info", f"step {step} — ☾")],
+        )
+
+
+def succeed(engine: Engine, lease: Lease, artifacts: list[ArtifactRecord] | None = None) -> None:
+    with write(engine) as conn:
+        assert transitions.succeed(
+            conn, lease, result={"metrics": {"test_accuracy": 0.98}}, artifacts=artifacts or [], register=None
+        )
+
+
+# -- the life of a job, as a user types it --------------------------------------------------------
+
+
+def test_submit_look_and_cancel(run: Run) -> None:
+    job_id = run(*SUBMIT, "--name", "mine", "--tag", "a=b").stdout.strip()
+    assert len(job_id) == 16
+    assert run("jobs", "--state", "queued", "--tag", "a=b").stdout.splitlines()[1].startswith(f"{job_id}  queued")
+    assert json.loads(run("jobs", "--state", "running", "--json").stdout)["items"] == []
+    assert json.loads(run("show", job_id[:6], "--json").stdout)["spec"]["training"]["epochs"] == 2
+    assert run("cancel", job_id[:6]).stdout == f"{job_id} cancelled\n"
+    assert "error:" in run("cancel", job_id[:6], code=1).stderr
+    assert run("watch", job_id, code=2).stdout.splitlines()[-1].startswith("cancelled")
+
+
+def test_pause_and_resume(run: Run) -> None:
+    job_id = run(*SUBMIT).stdout.strip()
+    assert run("pause", job_id).stdout == f"{job_id} paused\n"
+    assert run("resume", job_id).stdout == f"{job_id} queued\n"
+
+
+def test_a_running_job_is_asked(run: Run, served: ServedApi) -> None:
+    lease = running_job(served.engine)
+    assert run("finish", lease.job_id).stdout == f"{lease.job_id} running (finish requested)\n"
+    assert "running (finish)" in run("jobs").stdout
+
+
+def test_wrong_settings_are_named_with_the_way_out(run: Run) -> None:
+    said = run(*SUBMIT, "--set", "training.batch_sise=3", "--set", "training.seed=1.5", code=1).stderr
+    assert "training.batch_sise: unknown field; did you mean 'batch_size'?" in said
+    assert "training.seed: " in said
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"\\ud800"', '"\\u0000"', "[" * 100 + "]" * 100])
+def test_values_no_field_takes_are_refused_by_name(run: Run, value: str) -> None:
+    said = run(*SUBMIT, "--set", f"training.learning_rate={value}", code=1).stderr
+    assert said.startswith("error: ")
+    assert "training.learning_rate" in said or "nested" in said
+
+
+def test_the_same_key_twice_is_one_job(run: Run) -> None:
+    twice = [run(*SUBMIT, "--idempotency-key", "k").stdout for _ in range(2)]
+    assert twice[0] == twice[1]
+    assert "error:" in run(*SUBMIT, "--idempotency-key", "k", "--name", "other", code=1).stderr
+
+
+def test_every_read_works_on_every_state(run: Run, served: ServedApi) -> None:
+    ids = [job_in_state(served.engine, state) for state in JobState]
+    for job_id in ids:
+        for read in ("show", "logs", "metrics", "artifacts", "attempts", "checkpoints"):
+            run(read, job_id)
+            json.loads(run(read, job_id, "--json").stdout)
+    table = run("jobs").stdout
+    assert all(job_id in table for job_id in ids)
+    for read in ("workers", "datasets", "models", "families"):
+        run(read)
+        json.loads(run(read, "--json").stdout)
+    assert "mnist-3conv" in run("families").stdout
+    assert run("datasets", "show", "digits").stdout.startswith("name")
+
+
+def test_a_job_nobody_has_is_said(run: Run) -> None:
+    assert run("show", "0123456789abcdef", code=1).stderr == "error: There is no job '0123456789abcdef'.\n"
+
+
+def test_watching_until_it_succeeds(run: Run, served: ServedApi) -> None:
+    lease = running_job(served.engine)
+
+    def work() -> None:
+        for step in range(0, 41, 10):
+            record(served.engine, lease, step)
+        succeed(served.engine, lease)
+
+    worker = threading.Timer(0.3, work)
+    worker.start()
+    lines = run("watch", lease.job_id).stdout.splitlines()
+    worker.join()
+    assert lines[-1] == "succeeded  test_accuracy 0.9800"
+    assert any("step 40/40" in line for line in lines)
+
+
+def test_a_failure_is_shown_and_exits_with_one(run: Run, served: ServedApi) -> None:
+    lease = running_job(served.engine)
+    error = {"type": "bad_data", "message": "row 7 is ragged", "retryable": False}
+    with write(served.engine) as conn:
+        transitions.fail(conn, lease, outcome=AttemptOutcome.JOB_ERROR, error=error)
+    assert run("watch", lease.job_id[:8], code=1).stdout.splitlines()[-1] == "failed     bad_data: row 7 is ragged"
+    assert "row 7 is ragged" in run("show", lease.job_id).stdout
+    assert "job_error" in run("attempts", lease.job_id).stdout
+
+
+# -- following across faults ----------------------------------------------------------------------
+
+
+def told(events: list[Event]) -> list[tuple[int, str]]:
+    """What must be the same for everyone; of `progress` only the latest is kept by the server."""
+    return [(event.id, event.type) for event in events if event.type != "progress"]
+
+
+def test_a_stream_that_is_cut_again_and_again_misses_nothing(served: ServedApi, client: Client) -> None:
+    lease = running_job(served.engine)
+    proxy = CuttingProxy(served.port, limit=3_000)
+    with Client(proxy.url, served.key) as behind:
+        heard: list[Event] = []
+        listener = threading.Thread(target=lambda: heard.extend(behind.job(lease.job_id).events()))
+        listener.start()
+        for step in range(120):
+            record(served.engine, lease, step, 120)
+        commit_checkpoint(served.engine, lease, step=119)
+        succeed(served.engine, lease)
+        listener.join(60)
+    proxy.close()
+    assert proxy.cuts > 5
+    assert told(heard) == told(list(client.job(lease.job_id).events()))
+    assert [event.data["step"] for event in heard if event.type == "metric"] == list(range(120))
+    assert sum(event.type == "log" for event in heard) == 120
+
+
+def test_a_restart_of_the_api_is_not_noticed(served: ServedApi, client: Client) -> None:
+    lease = running_job(served.engine)
+    heard: list[Event] = []
+    first = threading.Event()
+
+    def listen() -> None:
+        for event in client.job(lease.job_id).events():
+            heard.append(event)
+            first.set()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert first.wait(30)
+    served.stop()
+    for step in range(5):
+        record(served.engine, lease, step)
+    served.start()
+    succeed(served.engine, lease)
+    listener.join(60)
+    assert [event.data["step"] for event in heard if event.type == "metric"] == list(range(5))
+    assert heard[-1].data["state"] == "succeeded"
+
+
+def test_following_logs(run: Run, served: ServedApi) -> None:
+    lease = running_job(served.engine)
+    worker = threading.Timer(0.2, lambda: (record(served.engine, lease, 1), succeed(served.engine, lease)))
+    worker.start()
+    assert "info    step 1 — ☾" in run("logs", lease.job_id, "--follow").stdout
+    worker.join()
+
+
+# -- the SDK --------------------------------------------------------------------------------------
+
+
+def test_the_sdk_from_submission_to_artifact(served: ServedApi, client: Client) -> None:
+    job = client.submit({"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"})
+    lease = claim_job(served.engine).lease
+    record(served.engine, lease, 10)
+    stored = served.settings.storage_root / "x" / "config.json"
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(b"{}")
+    sha256 = hashlib.sha256(b"{}").hexdigest()
+    succeed(served.engine, lease, [ArtifactRecord("model/config.json", "x/config.json", sha256, 2, "application/json")])
+    assert job.wait(timeout=30).state is JobState.SUCCEEDED
+    assert job.result is not None
+    assert job.result["metrics"] == {"test_accuracy": 0.98}
+    assert job.artifact("model/config.json") == b"{}"
+    assert [(point["name"], point["step"]) for point in job.metrics("loss")] == [("loss", 10)]
+    assert [attempt["outcome"] for attempt in job.attempts()] == ["succeeded"]
+    assert [line["message"] for line in job.logs()] == ["step 10 — ☾"]
+
+
+def test_errors_are_typed(served: ServedApi, client: Client) -> None:
+    with pytest.raises(InvalidRequest) as invalid:
+        client.submit({"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "training": {"epochs": 0}})
+    assert [error.loc for error in invalid.value.errors] == [("training", "epochs")]
+    with pytest.raises(NotFound):
+        client.job("0123456789abcdef")
+    job_id = job_in_state(served.engine, JobState.SUCCEEDED)
+    with pytest.raises(Conflict):
+        client.job(job_id).cancel()
+
+
+def test_pages_reach_the_oldest_job(served: ServedApi, client: Client) -> None:
+    ids = [submit_job(served.engine).job_id for _ in range(120)]
+    assert [job.id for job in client.jobs()] == ids[::-1]
+    assert [job.id for job in client.jobs(limit=110)] == ids[:9:-1]
+
+
+def test_a_stop_asked_for_is_seen_while_watching(served: ServedApi, client: Client) -> None:
+    lease = running_job(served.engine)
+    client.job(lease.job_id).cancel()
+    with write(served.engine) as conn:
+        transitions.stop(conn, lease, outcome=AttemptOutcome.CANCELLED)
+    events = list(client.job(lease.job_id).events())
+    assert any(event.data.get("stop_requested") == StopRequest.CANCEL for event in events)
+    assert events[-1].data["state"] == "cancelled"
+
+
+# -- keys and check -------------------------------------------------------------------------------
+
+
+def test_keys_are_made_used_and_revoked(run: Run, served: ServedApi) -> None:
+    made = json.loads(run("keys", "create", "ci", "--json").stdout)
+    assert run("--key", made["key"], "jobs", "--json").stdout.startswith("{")
+    assert made["id"] in run("keys", "list").stdout
+    assert made["key"] not in run("keys", "list", "--json").stdout
+    run("keys", "revoke", made["id"])
+    assert "given as an argument" in run("--key", made["key"], "jobs", code=1).stderr
+    assert run("keys", "revoke", "0000", code=1).stderr == "error: There is no key '0000'.\n"
+
+
+def test_a_key_of_the_same_owner_sees_the_same_jobs(run: Run, served: ServedApi) -> None:
+    job_id = run(*SUBMIT).stdout.strip()
+    owner = json.loads(run("keys", "list", "--json").stdout)["items"][0]["owner_id"]
+    second = run("keys", "create", "second", "--owner", owner).stdout.strip()
+    assert run("--key", second, "show", job_id).stdout.startswith("id")
+    stranger = run("keys", "create", "stranger").stdout.strip()
+    assert "There is no job" in run("--key", stranger, "show", job_id, code=1).stderr
+
+
+def test_check_finds_all_well(run: Run, served: ServedApi, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_REDIS_URL", redis_url)
+    monkeypatch.setenv("NIGHTSHIFT_STORAGE_URL", f"file://{Path.cwd()}")
+    found = {item["part"]: item["level"] for item in json.loads(run("check", "--json").stdout)["items"]}
+    assert {part: found[part] for part in ("settings", "database", "migrations", "broker", "api")} == dict.fromkeys(
+        ("settings", "database", "migrations", "broker", "api"), "ok"
+    )
