@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from shared.errors import BrokerUnavailable, ConfigurationError
 from shared.settings import Settings, get_settings
@@ -265,3 +266,11 @@ def ping() -> None:
         _redis().ping()
     except (RedisError, OSError) as error:
         raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+
+
+def answers(settings: Settings, node: str, timeout: float) -> bool:
+    """Whether the Celery process called `node` (`beat@host`, `gpu0@host`) answers a ping within `timeout` seconds."""
+    try:
+        return bool(make_celery(settings).control.ping(destination=[node], timeout=timeout))
+    except (OSError, OperationalError):
+        return False

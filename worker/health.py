@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from shared.broker import make_celery
+from shared.broker import answers
 from shared.clock import db_now
 from shared.db.engine import get_engine, read
 from shared.db.schema import workers
@@ -30,16 +30,12 @@ def stale_workers(settings: Settings) -> list[str] | None:
     return [name for name, is_fresh in rows if not is_fresh] if rows else None
 
 
-def beat_answers(settings: Settings) -> bool:
-    answers = make_celery(settings).control.ping(destination=[f"beat@{settings.host_name}"], timeout=PING_SECONDS)
-    return bool(answers)
-
-
 def trouble(argv: Sequence[str]) -> str | None:
     """What is wrong, or None."""
     settings = get_settings()
     if "--beat" in argv:
-        return None if beat_answers(settings) else "beat does not answer a ping"
+        well = answers(settings, f"beat@{settings.host_name}", PING_SECONDS)
+        return None if well else "beat does not answer a ping"
     stale = stale_workers(settings)
     if stale is None:
         return f"no worker of host {settings.host_name} is registered"

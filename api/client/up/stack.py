@@ -27,6 +27,8 @@ START_DEATHS = 3
 #: Seconds parts other than workers have between SIGTERM and SIGKILL.
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
+#: How long one ping of beat may take (seconds); it is repeated.
+PING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Stack:
         self.flower = self._module(
             "flower", "api.flower_pages.server", ready=lambda: ok(f"{self.flower_url}/healthcheck")
         )
-        self.beat = self._module("beat", "worker.beat", ready=lambda: True)
+        self.beat = self._module("beat", "worker.beat", ready=self._beat_answers)
         self.workers = self._workers()
 
     @property
@@ -73,7 +75,7 @@ class Stack:
 
     @property
     def parts(self) -> list[Part]:
-        return [self.redis, self.api, self.beat, self.flower, *self.workers]
+        return [self.redis, *self.workers, self.api, self.flower, self.beat]
 
     # -- what the parts are ---------------------------------------------------------------------------------------
 
@@ -99,6 +101,11 @@ class Stack:
 
     def _module(self, name: str, module: str, *args: str, ready: Callable[[], bool]) -> Part:
         return self._part(name, [sys.executable, "-m", module, *args], ready)
+
+    def _beat_answers(self) -> bool:
+        from shared.broker import answers  # Celery takes a moment to import, which the parts use to start
+
+        return answers(self.settings, f"beat@{self.settings.host_name}", PING_SECONDS)
 
     def _workers(self) -> list[Part]:
         planned = plan_workers(self.options.device, self.options.workers, count_gpus)
