@@ -1,0 +1,230 @@
+"""The worker's side of a forkserver: starts it with a clean environment, asks for runners, hears how they end.
+
+A forkserver that dies takes its runners with it (they are told as killed) and is started again at once, so that the next
+attempt finds a warm one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import Unavailable
+from shared.events import emit
+from worker.forkserver import MAX_MESSAGE
+
+#: What a runner may see of the worker's environment: names, or prefixes that end in `*`. Nothing else passes, so a secret
+#: needs no rule of its own.
+PASSED_ON = (
+    *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "GLIBC_TUNABLES", "VIRTUAL_ENV"),
+    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "MPL*"),
+    *(
+        "CUDA_*",
+        "NVIDIA_*",
+        "NCCL_*",
+        "OMP_*",
+        "GOMP_*",
+        "KMP_*",
+        "MKL_*",
+        "OPENBLAS_*",
+        "ATEN_*",
+        "DNNL_*",
+        "ONEDNN_*",
+    ),
+    *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*"),
+    *("NIGHTSHIFT_TEST_KINDS", "NIGHTSHIFT_FAILPOINT"),
+)
+
+#: How long a start may take before a runner's request fails (seconds). TensorFlow on a busy machine takes 20.
+START_SECONDS = 180.0
+
+
+class ForkserverUnavailable(Unavailable):
+    """No runner can be forked now; the attempt is given back and another one tried later."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a runner's process ended, by wait4. `lost`: the forkserver died first, so nobody knows."""
+
+    code: int | None = None
+    signal: int | None = None
+    peak_memory_bytes: int | None = None
+    lost: bool = False
+
+
+@dataclass
+class RunnerHandle:
+    """A forked runner. `on_exit` is called once, from the client's reading thread."""
+
+    key: str
+    client: ForkserverClient
+    on_exit: Callable[[], None]
+    pid: int | None = None
+    exit: Exit | None = None
+    refused: str | None = None
+    answered: threading.Event = field(default_factory=threading.Event)
+
+    def signal(self, number: int) -> None:
+        """To the runner's whole group; nothing happens when it is gone."""
+        self.client.signal(self.key, number)
+
+
+def scrubbed(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a forkserver: what is allowed through, our own package's folder, and `extra`."""
+    exact = {name for name in PASSED_ON if not name.endswith("*")}
+    prefixes = tuple(name[:-1] for name in PASSED_ON if name.endswith("*"))
+    passed = {name: value for name, value in environ.items() if name in exact or name.startswith(prefixes)}
+    root = str(Path(__file__).resolve().parent.parent)
+    passed["PYTHONPATH"] = os.pathsep.join(filter(None, [root, passed.get("PYTHONPATH", "")]))
+    return {**passed, **extra}
+
+
+class ForkserverClient:
+    def __init__(self, name: str, modules: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name = name
+        self.start_seconds: float | None = None
+        self._modules, self._env = list(modules), dict(env)
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._runners: dict[str, RunnerHandle] = {}
+        self._keys = itertools.count(1)
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Returns at once; `wait_ready` tells when it is warm."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.forkserver", str(theirs.fileno()), *self._modules],
+                env=self._env,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C in the worker's terminal is the worker's to handle
+            )
+        self._control = ours
+        threading.Thread(
+            target=self._listen, args=(ours, self._process), name=f"forkserver-{self.name}", daemon=True
+        ).start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def wait_ready(self, timeout: float) -> bool:
+        return self._ready.wait(timeout)
+
+    def close(self) -> None:
+        """End the forkserver and every runner of it."""
+        self._closed = True
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+        if self._process is not None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def fork(
+        self, sock: socket.socket, out: int, err: int, on_exit: Callable[[], None], memory_limit_bytes: int | None
+    ) -> RunnerHandle:
+        """A runner that serves `sock`; the caller closes its copies of the three descriptors."""
+        if not self._ready.wait(START_SECONDS):
+            raise ForkserverUnavailable(f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s")
+        handle = RunnerHandle(str(next(self._keys)), self, on_exit)
+        with self._lock:
+            self._runners[handle.key] = handle
+        request = {"fork": handle.key, "memory_limit_bytes": memory_limit_bytes}
+        self._send(request, [sock.fileno(), out, err])
+        if not handle.answered.wait(START_SECONDS) or handle.pid is None:
+            self._forget(handle)
+            raise ForkserverUnavailable(handle.refused or f"the {self.name} forkserver died before it could fork")
+        return handle
+
+    def signal(self, key: str, number: int) -> None:
+        with contextlib.suppress(ForkserverUnavailable):  # then the runner is dead too
+            self._send({"signal": key, "number": number})
+
+    def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        control = self._control
+        if control is None:
+            raise ForkserverUnavailable(f"the {self.name} forkserver is not running")
+        try:
+            socket.send_fds(control, [json.dumps(message).encode()], list(descriptors))
+        except OSError as error:
+            raise ForkserverUnavailable(f"the {self.name} forkserver is gone: {error}") from error
+
+    def _forget(self, handle: RunnerHandle) -> None:
+        with self._lock:
+            self._runners.pop(handle.key, None)
+
+    # -- hearing ----------------------------------------------------------------------------------
+
+    def _listen(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while data := control.recv(MAX_MESSAGE):
+                self._hear(json.loads(data))
+        self._mourn(control, process)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            self.start_seconds = message["seconds"]
+            emit("forkserver.ready", framework=self.name, **message)
+            self._ready.set()
+            return
+        key = str(message.get("forked") or message.get("refused") or message.get("exited"))
+        with self._lock:
+            handle = self._runners.pop(key, None) if "exited" in message else self._runners.get(key)
+        if handle is None:
+            return
+        if "exited" in message:
+            _finish(handle, Exit(message["code"], message["signal"], message["peak_memory_bytes"]))
+        else:
+            handle.pid, handle.refused = message.get("pid"), message.get("why")
+            handle.answered.set()
+
+    def _mourn(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        """The forkserver is gone, and with it all its runners: say so, and start a new one unless we meant it."""
+        self._ready.clear()
+        control.close()
+        with self._lock:
+            bereaved, self._runners = list(self._runners.values()), {}
+        for handle in bereaved:
+            _finish(handle, Exit(signal=signal.SIGKILL, lost=True))
+        if self._closed:
+            return
+        process.kill()
+        code = process.wait()
+        emit("forkserver.died", framework=self.name, exit_code=code)
+        # One that dies while it imports would die again at once: a second between starts keeps the machine usable.
+        if self.start_seconds is None:
+            threading.Event().wait(1.0)
+        self.start_seconds = None
+        if not self._closed:
+            self.start()
+
+
+def _finish(handle: RunnerHandle, exit: Exit) -> None:
+    handle.exit = exit
+    handle.answered.set()
+    handle.on_exit()
