@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         50.0, gt=0, description="How long a draining worker waits for its job's checkpoint before it kills it."
     )
+    stall_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="How long a runner may say nothing before it is killed as stalled. Too low: a long evaluation is killed. Too high: an endless loop holds its device as long.",
+    )
     poison_limit: int = Field(3, ge=1, description="Crashes in a row without a new checkpoint after which a job fails.")
     runner_memory_limit_bytes: int | None = Field(
         None, description="Address-space limit of a runner (bytes); empty: none."

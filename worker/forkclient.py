@@ -43,12 +43,13 @@ PASSED_ON = (
         "DNNL_*",
         "ONEDNN_*",
     ),
-    *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*"),
+    *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*", "JE_ARROW_*"),
     *("NIGHTSHIFT_TEST_KINDS", "NIGHTSHIFT_FAILPOINT"),
 )
 
 #: How long a start may take before a runner's request fails (seconds). TensorFlow on a busy machine takes 20.
 START_SECONDS = 180.0
+KILL_SECONDS = 10.0
 
 
 class ForkserverUnavailable(Unavailable):
@@ -76,10 +77,16 @@ class RunnerHandle:
     exit: Exit | None = None
     refused: str | None = None
     answered: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def signal(self, number: int) -> None:
         """To the runner's whole group; nothing happens when it is gone."""
         self.client.signal(self.key, number)
+
+    def kill(self) -> None:
+        """Return when the runner and its family are gone (or KILL_SECONDS later: a process can hang in the kernel)."""
+        self.signal(signal.SIGKILL)
+        self.ended.wait(KILL_SECONDS)
 
 
 def scrubbed(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
@@ -227,4 +234,5 @@ class ForkserverClient:
 def _finish(handle: RunnerHandle, exit: Exit) -> None:
     handle.exit = exit
     handle.answered.set()
+    handle.ended.set()
     handle.on_exit()

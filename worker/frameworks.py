@@ -86,6 +86,8 @@ def forkserver_environment(threads: int | None) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": count,
         # OpenBLAS (numpy, scipy) starts its threads on import, and a process with threads must not fork.
         "OPENBLAS_NUM_THREADS": "1",
+        # So does pyarrow's allocator.
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
         # Sets iterate in the same order in every attempt, so a resumed run cannot differ by it.
         "PYTHONHASHSEED": "0",
         # glibc returns big blocks to the kernel at once and faults them in again each step; keep them (1.2-1.5x).

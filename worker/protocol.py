@@ -18,7 +18,8 @@ MAX_FRAME_BYTES = 4_000_000
 
 
 class _Frame(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # NaN crosses the pipe as NaN, so that the supervisor can say which metric it was.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 # -- supervisor -> runner -------------------------------------------------------------------------

@@ -1,0 +1,370 @@
+"""Between a live runner and SQL: reads its frames and output, hands them on in batches, obeys clocks and stop requests.
+
+An event loop that never waits for anything but events: SQL is the scribe's, processes are the forkserver's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
+from time import monotonic
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection
+
+from shared.jobs import transitions
+from shared.jobs.states import StopRequest
+from shared.jobs.transitions import ArtifactRecord, CheckpointRecord, LogRow, MetricRow, Standing
+from shared.settings import Settings
+from worker.capture import LinePipe, LogBudget
+from worker.forkclient import Exit, RunnerHandle
+from worker.outcomes import Cut, Ended
+from worker.protocol import (
+    MAX_FRAME_BYTES,
+    ArtifactSaved,
+    CheckpointSaved,
+    Failed,
+    Log,
+    Metrics,
+    Progress,
+    Result,
+    Started,
+    Stop,
+    Stopped,
+    decode_from_runner,
+    encode,
+)
+from worker.scribe import Scribe
+
+#: Lines of stderr that go into the error of a runner that died.
+TAIL_LINES = 5
+_CHUNK = 262_144
+#: A later request replaces an earlier one only if it is stronger: nothing takes back a cancel.
+_STRENGTH = (None, StopRequest.DRAIN, StopRequest.PREEMPT, StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
+
+
+class Wake:
+    """Ends a `select` from another thread, or from a signal handler."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def __call__(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake already; closed: it is over
+            os.write(self._write, b"!")
+
+    def fileno(self) -> int:
+        return self._read
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 4096)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+@dataclass
+class Batch:
+    """What the runner said since the last write; written in this order, in one transaction."""
+
+    started: Started | None = None
+    progress: dict[str, Any] | None = None
+    metrics: list[MetricRow] = field(default_factory=list)
+    logs: list[LogRow] = field(default_factory=list)
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.started or self.progress or self.metrics or self.logs or self.checkpoints)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A started runner, as the relay holds it."""
+
+    handle: RunnerHandle
+    sock: socket.socket
+    out: LinePipe
+    err: LinePipe
+
+
+class Relay:
+    def __init__(
+        self,
+        runner: Runner,
+        scribe: Scribe,
+        settings: Settings,
+        wake: Wake,
+        wanted: Callable[[], StopRequest | None],
+        write: Callable[[Connection, Batch], Standing],
+    ) -> None:
+        """`wanted`: what this worker itself asks of the attempt (drain); `write`: puts a batch into SQL."""
+        self._runner, self._scribe, self._settings, self._wake = runner, scribe, settings, wake
+        self._wanted, self._write = wanted, write
+        self._selector = selectors.DefaultSelector()
+        self._buffer = bytearray()
+        self._budget = LogBudget(settings.max_log_bytes)
+        self._flushed_at = 0.0
+        self._heard_at = monotonic()
+        self._frozen = False
+        self._killed = False
+        self._kill_at: float | None = None
+        self._asked: StopRequest | None = None
+        self._cut: Cut | None = None
+        self._detail = ""
+        self._last: Result | Stopped | Failed | None = None
+        self.batch = Batch()
+        self.artifacts: dict[str, ArtifactSaved] = {}
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def run(self) -> Ended:
+        """Until the runner is gone and all it said is read. What is not yet in SQL stays in `batch`."""
+        self._register()
+        while self._runner.handle.exit is None:
+            self._obey()
+            self._flush_if_due()
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+        self._read_the_rest()
+        return self._ended(self._runner.handle.exit)
+
+    def _register(self) -> None:
+        self._runner.sock.setblocking(False)
+        for source, heard in (
+            (self._runner.sock, self._on_frames),
+            (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
+            (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
+            (self._wake, self._wake.clear),
+        ):
+            self._selector.register(source, selectors.EVENT_READ, heard)
+
+    def _patience(self) -> float:
+        """Seconds until a clock must be looked at."""
+        now = monotonic()
+        dues = [self._stalled_at(), self._frozen_at(), self._kill_at, self._scribe.renewal.deadline()]
+        if self.batch and self._scribe.idle:
+            dues.append(self._flush_at())
+        return max(0.0, min((due for due in dues if due is not None and due > now), default=now + 60.0) - now)
+
+    # -- what the runner says -----------------------------------------------------------------------
+
+    def _on_frames(self) -> None:
+        try:
+            data = self._runner.sock.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._selector.unregister(self._runner.sock)
+            return
+        self._buffer += data
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = bytearray(rest)
+        for line in lines:
+            self._on_line(bytes(line))
+        if len(self._buffer) > MAX_FRAME_BYTES:
+            self._buffer.clear()
+            self._end(Cut.PROTOCOL, f"the runner sent a frame longer than {MAX_FRAME_BYTES} bytes")
+
+    def _on_line(self, line: bytes) -> None:
+        if self._cut is Cut.PROTOCOL or self._last is not None:
+            return
+        try:
+            frame = decode_from_runner(line)
+        except ValidationError:
+            self._end(Cut.PROTOCOL, f"the runner sent what is no frame: {line[:200]!r}")
+            return
+        self._heard_at = monotonic()
+        self._take(frame)
+
+    def _take(self, frame: Any) -> None:
+        match frame:
+            case Started():
+                self.batch.started = frame
+            case Progress():
+                self.batch.progress = frame.model_dump(exclude={"type"}, exclude_none=True)
+            case Metrics():
+                self._take_metrics(frame)
+            case CheckpointSaved():
+                self.batch.checkpoints.append(CheckpointRecord(**frame.model_dump(exclude={"type"})))
+            case ArtifactSaved():
+                self.artifacts[frame.path] = frame
+            case Log():
+                self._log(frame.level, frame.message)
+            case Result() | Stopped() | Failed():
+                self._last = frame
+                if isinstance(frame, Failed) and frame.traceback:
+                    self.batch.logs.append(LogRow("error", frame.traceback))
+
+    def _take_metrics(self, frame: Metrics) -> None:
+        for point in frame.points:
+            if not isfinite(point.value):
+                self._end(Cut.NOT_FINITE, f"{point.name} became {point.value} at step {point.step}")
+                return
+            self.batch.metrics.append(MetricRow(point.name, point.step, point.epoch, point.value))
+
+    def _on_output(self, pipe: LinePipe, level: str) -> None:
+        if self._budget.spent():
+            self._budget.drop(*pipe.skip())
+        else:
+            for line in pipe.read():
+                if line.strip():
+                    self._log(level, line)
+        if pipe.ended:
+            self._selector.unregister(pipe)
+
+    def _log(self, level: str, message: str) -> None:
+        if self._budget.admits(message):
+            notice = self._budget.notice()
+            if notice:
+                self.batch.logs.append(LogRow("warning", notice))
+            self.batch.logs.append(LogRow(level, message))
+
+    def _read_the_rest(self) -> None:
+        """The runner and its family are dead, so every pipe ends; a last word may still lie in the socket."""
+        for source, heard in (
+            (self._runner.sock, self._on_frames),
+            (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
+            (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
+        ):
+            with selectors.DefaultSelector() as ready:
+                ready.register(source, selectors.EVENT_READ)
+                while source in self._registered() and ready.select(0):
+                    heard()
+        notice = self._budget.notice()
+        if notice:
+            self.batch.logs.append(LogRow("warning", notice))
+        self._selector.close()
+
+    def _registered(self) -> set[Any]:
+        return {key.fileobj for key in self._selector.get_map().values()}
+
+    # -- what clocks and people want ------------------------------------------------------------------
+
+    def _obey(self) -> None:
+        now = monotonic()
+        renewal, scribe = self._scribe.renewal, self._scribe
+        if scribe.lease_lost or scribe.broken:
+            self._kill()
+            return
+        standing = renewal.standing
+        self._ask(max(standing.stop_requested if standing else None, self._wanted(), key=_STRENGTH.index))
+        deadline = renewal.deadline()
+        if deadline is not None and now >= deadline:
+            self._time_out(now)
+        if now >= self._stalled_at():
+            self._end(Cut.STALLED, f"no word from the runner for {self._settings.stall_seconds:.0f} s")
+        if self._kill_at is not None and now >= self._kill_at:
+            self._end(self._cut or Cut.GRACE, self._detail or "asked to stop, it did not in time")
+        self._freeze_or_thaw(now)
+
+    def _ask(self, request: StopRequest | None) -> None:
+        """Send a Stop once, and again only if it is stronger."""
+        if request is None or _STRENGTH.index(request) <= _STRENGTH.index(self._asked):
+            return
+        self._asked = request
+        self._tell(Stop(reason=request.value))
+        grace = self._grace(request)
+        if grace is not None:
+            due = monotonic() + grace
+            self._kill_at = due if self._kill_at is None else min(self._kill_at, due)
+        else:
+            self._kill_at = None
+
+    def _grace(self, request: StopRequest) -> float | None:
+        """`finish` evaluates and writes artifacts: that takes as long as it takes. The rest write a checkpoint at most."""
+        if request is StopRequest.FINISH:
+            return None
+        return self._settings.stop_grace_seconds if request is StopRequest.CANCEL else self._settings.drain_seconds
+
+    def _time_out(self, now: float) -> None:
+        if self._cut is None and self._last is None:
+            self._cut, self._detail = Cut.TIMEOUT, "the job ran longer than timeout_seconds allows"
+            self._tell(Stop(reason="cancel"))
+            self._kill_at = now + self._settings.stop_grace_seconds
+
+    def _tell(self, frame: Stop) -> None:
+        with contextlib.suppress(OSError):  # it is gone, or so stuck that only the kill will reach it
+            self._runner.sock.send(encode(frame))
+
+    def _end(self, cut: Cut, detail: str) -> None:
+        if self._cut is None:
+            self._cut, self._detail = cut, detail
+        self._kill()
+
+    def _kill(self) -> None:
+        if not self._killed:
+            self._killed = True
+            self._runner.handle.signal(signal.SIGKILL)
+
+    def _freeze_or_thaw(self, now: float) -> None:
+        """A runner must not train on while another worker may already have its job."""
+        overdue = now >= self._frozen_at_raw()
+        if overdue != self._frozen and not self._killed:
+            self._frozen = overdue
+            self._runner.handle.signal(signal.SIGSTOP if overdue else signal.SIGCONT)
+            self._heard_at = now
+
+    def _frozen_at_raw(self) -> float:
+        return self._scribe.renewal.at + self._settings.lease_seconds * 2 / 3
+
+    def _frozen_at(self) -> float | None:
+        return None if self._frozen else self._frozen_at_raw()
+
+    def _stalled_at(self) -> float:
+        return float("inf") if self._frozen or self._killed else self._heard_at + self._settings.stall_seconds
+
+    # -- into SQL -------------------------------------------------------------------------------------
+
+    def _flush_at(self) -> float:
+        if self.batch.checkpoints or self.batch.started:
+            return 0.0
+        return self._flushed_at + self._settings.relay_seconds
+
+    def _flush_if_due(self) -> None:
+        now = monotonic()
+        if self.batch and self._scribe.idle and now >= self._flush_at():
+            batch, self.batch = self.batch, Batch()
+            self._flushed_at = now
+            self._scribe.put(lambda conn: self._write(conn, batch))
+
+    def _ended(self, exit: Exit) -> Ended:
+        return Ended(exit, self._last, self._asked, self._cut, self._detail, tail=self._runner.err.tail())
+
+
+def write_batch(conn: Connection, lease: transitions.Lease, batch: Batch) -> Standing:
+    """Metrics go before the checkpoint they belong to, in its transaction: no checkpoint ever knows more than SQL."""
+    standing = None
+    if batch.started is not None:
+        standing = transitions.begin(
+            conn,
+            lease,
+            device_label=batch.started.device,
+            resumed_from=batch.started.resumed_from,
+            resumed_step=batch.started.resumed_step,
+            quarantined=batch.started.quarantined,
+        )
+    if batch.progress or batch.metrics or batch.logs:
+        standing = transitions.record(conn, lease, progress=batch.progress, metrics=batch.metrics, logs=batch.logs)
+    for checkpoint in batch.checkpoints:
+        standing = transitions.commit_checkpoint(conn, lease, checkpoint)
+    return standing or transitions.renew(conn, lease)
+
+
+def artifact_records(artifacts: dict[str, ArtifactSaved], folder: str) -> list[ArtifactRecord]:
+    """`folder`: the attempt's artifacts, relative to the storage root."""
+    return [
+        ArtifactRecord(a.path, f"{folder}/{a.path}", a.sha256, a.size_bytes, a.media_type) for a in artifacts.values()
+    ]

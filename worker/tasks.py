@@ -1,0 +1,24 @@
+"""The two Celery tasks. Their arguments are advice from anybody who can reach Redis, and are not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+
+from shared.broker import ATTEMPT_TASK, MAINTAIN_TASK
+
+
+def register_attempt(app: Celery, run_one: Callable[[str | None], None]) -> None:
+    """A doorbell rang: `run_one(celery_task_id)` claims the best waiting job, if there still is one, and runs it."""
+
+    @app.task(name=ATTEMPT_TASK, bind=True)  # type: ignore[untyped-decorator]
+    def attempt(self: Any, *args: Any, **kwargs: Any) -> None:
+        run_one(self.request.id)
+
+
+def register_maintain(app: Celery, run: Callable[[], None]) -> None:
+    @app.task(name=MAINTAIN_TASK)  # type: ignore[untyped-decorator]
+    def maintain(*args: Any, **kwargs: Any) -> None:
+        run()
