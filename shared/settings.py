@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         None, ge=1, description="Threads of a CPU runner; part of a run's identity. Empty: the CPU count."
     )
 
+    frameworks: str = Field(
+        "", description="Frameworks this worker serves, e.g. `torch`; empty: those that are installed."
+    )
+    preload: bool = Field(
+        True,
+        description="Import frameworks before the first job. Off: less memory while idle, and each job imports for itself (seconds).",
+    )
+
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: coloured on a terminal, JSON otherwise."
     )

@@ -22,10 +22,10 @@ _TASK_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except self.connection_errors as error:
             # A KeyError counts as a connection error to kombu, but so does a message without properties.
             if isinstance(error, KeyError):
@@ -44,10 +44,10 @@ class Channel(redis.Channel):  # type: ignore[misc]
                 return None
             return callback(message)
 
-        return super().basic_consume(queue, no_ack, guarded, consumer_tag, **kwargs)
+        return super().basic_consume(queue, no_ack, guarded, consumer_tag, **kwargs)  # type: ignore[no-untyped-call]
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     Channel = Channel
 
 

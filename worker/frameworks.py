@@ -38,8 +38,10 @@ _FAMILIES = ("cnn", "gru_lm", "gan")
 _FAMILY_PARTS = ("data", "metrics", "figures")
 
 
-def installed() -> list[str]:
-    return [name for name in FRAMEWORKS if find_spec(name) is not None]
+def served(wanted: str = "") -> list[str]:
+    """Those of `wanted` (comma separated; empty: all) that are installed, torch first."""
+    names = {name.strip() for name in wanted.split(",") if name.strip()} or set(FRAMEWORKS)
+    return [name for name in FRAMEWORKS if name in names and find_spec(name) is not None]
 
 
 def versions() -> dict[str, str]:
@@ -61,8 +63,10 @@ def framework_of(spec: Mapping[str, Any]) -> str:
     return "torch"
 
 
-def preloads(framework: str) -> list[str]:
+def preloads(framework: str, everything: bool = True) -> list[str]:
     """Modules to import before the first fork; those that do not exist here are left out."""
+    if not everything:
+        return ["worker.runner"]
     own = [
         f"worker.families.{family}.{part}" for family in _FAMILIES for part in (*_FAMILY_PARTS, framework + "_learner")
     ]

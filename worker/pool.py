@@ -16,8 +16,14 @@ from celery.concurrency.base import BasePool, apply_target
 
 from shared.events import emit
 
-#: What `terminate_job` calls. One worker process has one supervisor; Celery creates the pool, so it is told here.
-on_terminate: Callable[[], None] = lambda: None  # noqa: E731
+
+def _nothing() -> None:
+    return None
+
+
+#: What `terminate_job` and the pool's stop call. A process has one supervisor; Celery creates the pool, so it is told here.
+on_terminate: Callable[[], None] = _nothing
+on_stop: Callable[[], None] = _nothing
 
 
 class Applied:
@@ -57,7 +63,9 @@ class AttemptPool(BasePool):  # type: ignore[misc]
         except BlockingIOError:
             return
 
-    def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, callback: Any = None, **options: Any) -> Applied:
+    def on_apply(
+        self, target: Any, args: Any = None, kwargs: Any = None, callback: Any = None, **options: Any
+    ) -> Applied:
         accept = options.get("accept_callback")
         return Applied(self._executor.submit(self._apply, target, args, kwargs, callback, accept))
 
@@ -78,7 +86,8 @@ class AttemptPool(BasePool):  # type: ignore[misc]
             on_terminate()
 
     def on_stop(self) -> None:
-        """Warm shutdown: the supervisor is draining; wait until it has given its job back."""
+        """Shutdown, asked for or not: wait until the supervisor has given its job back."""
+        on_stop()
         self._executor.shutdown(cancel_futures=True)
 
     def on_terminate(self) -> None:

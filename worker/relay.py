@@ -113,7 +113,9 @@ class Relay:
         self._wanted, self._write = wanted, write
         self._selector = selectors.DefaultSelector()
         self._buffer = bytearray()
-        self._budget = LogBudget(settings.max_log_bytes)
+        # Apart, so that a flood on stdout does not drown what the job logs.
+        self._log_budget = LogBudget(settings.max_log_bytes // 2)
+        self._print_budget = LogBudget(settings.max_log_bytes // 2)
         self._flushed_at = 0.0
         self._heard_at = monotonic()
         self._frozen = False
@@ -202,7 +204,7 @@ class Relay:
             case ArtifactSaved():
                 self.artifacts[frame.path] = frame
             case Log():
-                self._log(frame.level, frame.message)
+                self._log(frame.level, frame.message, self._log_budget)
             case Result() | Stopped() | Failed():
                 self._last = frame
                 if isinstance(frame, Failed) and frame.traceback:
@@ -216,21 +218,24 @@ class Relay:
             self.batch.metrics.append(MetricRow(point.name, point.step, point.epoch, point.value))
 
     def _on_output(self, pipe: LinePipe, level: str) -> None:
-        if self._budget.spent():
-            self._budget.drop(*pipe.skip())
+        if self._print_budget.spent():
+            self._print_budget.drop(*pipe.skip())
         else:
             for line in pipe.read():
                 if line.strip():
-                    self._log(level, line)
+                    self._log(level, line, self._print_budget)
         if pipe.ended:
             self._selector.unregister(pipe)
 
-    def _log(self, level: str, message: str) -> None:
-        if self._budget.admits(message):
-            notice = self._budget.notice()
-            if notice:
-                self.batch.logs.append(LogRow("warning", notice))
+    def _log(self, level: str, message: str, budget: LogBudget) -> None:
+        if budget.admits(message):
+            self._tell_of_drops(budget)
             self.batch.logs.append(LogRow(level, message))
+
+    def _tell_of_drops(self, budget: LogBudget) -> None:
+        notice = budget.notice()
+        if notice:
+            self.batch.logs.append(LogRow("warning", notice))
 
     def _read_the_rest(self) -> None:
         """The runner and its family are dead, so every pipe ends; a last word may still lie in the socket."""
@@ -243,9 +248,8 @@ class Relay:
                 ready.register(source, selectors.EVENT_READ)
                 while source in self._registered() and ready.select(0):
                     heard()
-        notice = self._budget.notice()
-        if notice:
-            self.batch.logs.append(LogRow("warning", notice))
+        self._tell_of_drops(self._log_budget)
+        self._tell_of_drops(self._print_budget)
         self._selector.close()
 
     def _registered(self) -> set[Any]:

@@ -1,0 +1,237 @@
+"""A real worker, Redis and SQLite: a probe job runs, and every way it can end is typed, and ends no worker."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.jobs.states import StopRequest
+from tests.support import databases, probe
+from tests.support.house import House, Process, eventually, open_house
+from tests.support.redis import running_redis
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    url = databases.sqlite_database(folder, sqlite_template)
+    with (
+        running_redis(folder) as redis,
+        open_house(folder, url, redis.url, stop_grace_seconds=1, heartbeat_seconds=0.2) as house,
+    ):
+        yield house
+
+
+@pytest.fixture(scope="module")
+def worker(house: House) -> Process:
+    """One for all: if a test ends it, the ones after fail."""
+    return house.worker(runner_memory_limit_bytes=1 << 30, max_log_bytes=100_000)
+
+
+def test_a_job_runs_from_end_to_end(house: House, worker: Process) -> None:
+    job_id = house.submit("train", steps=20, checkpoint=5)
+    job = house.finished(job_id)
+    assert job.state == "succeeded"
+    assert job.result == {"artifacts": ["chain.txt"], "metrics": {"steps": 20.0}, "model": None}
+    assert house.steps(job_id) == list(range(1, 21))
+    [artifact] = house.artifacts(job_id)
+    assert (house.folder / "data" / "storage" / artifact.stored_as).read_text() == probe.chain(20)
+    [attempt] = house.attempts(job_id)
+    assert (attempt.outcome, attempt.worker, attempt.exit_code) == ("succeeded", "cpu0@test", 0)
+    assert attempt.peak_memory_bytes > 1_000_000
+    assert attempt.celery_task_id
+    assert job.pinned["dataset"] == "digits@1"
+
+
+def test_superseded_checkpoints_leave_the_list_and_the_disk(house: House, worker: Process) -> None:
+    job_id = house.submit("train", steps=20, checkpoint=5)
+    house.finished(job_id)
+    listed = {row.step: row.state for row in house.checkpoints(job_id)}
+    assert {step for step, state in listed.items() if state == "ready"} == {15, 20}
+    folder = house.folder / "data" / "storage" / "jobs" / job_id / "checkpoints"
+    assert sorted(int(path.name.partition("-")[0]) for path in folder.iterdir()) == [15, 20]
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "error_type", "words"),
+    [
+        ("typed", "job_error", "bad_data", "row 7 is empty"),
+        ("not_finite", "job_error", "non_finite_loss", "step 3"),
+        ("not_a_number", "job_error", "non_finite_loss", "loss became nan at step 2"),
+        ("untyped", "job_error", "unexpected_error", "division by zero"),
+        ("unpicklable", "job_error", "unexpected_error", "Unpicklable"),
+        ("system_exit", "job_error", "unexpected_error", "SystemExit"),
+        ("memory_error", "out_of_memory", "out_of_memory", "MemoryError"),
+        ("allocate", "out_of_memory", "out_of_memory", "MemoryError"),
+        ("exit", "crashed", "crashed", "code 7"),
+        ("segfault", "crashed", "crashed", "SIGSEGV"),
+        ("killed", "crashed", "crashed", "SIGKILL"),
+        ("not_a_frame", "crashed", "protocol_error", "no frame"),
+        ("endless_frame", "crashed", "protocol_error", "frame"),
+    ],
+)
+def test_every_ending_is_typed_and_no_worker_ends(
+    house: House, worker: Process, ending: str, outcome: str, error_type: str, words: str
+) -> None:
+    job_id = house.submit(ending, max_retries=0)
+    eventually(f"an attempt of {ending} ended", lambda: any(house.outcomes(job_id)))
+    first = house.attempts(job_id)[0]
+    assert first.outcome == outcome
+    assert first.error["type"] == error_type
+    assert words in first.error["message"]
+    assert worker.alive()
+    house.ask(job_id, StopRequest.CANCEL) if house.job(job_id).state in ("queued", "running") else None
+    house.finished(job_id)
+
+
+def test_a_poison_job_fails_after_three_crashes_with_evidence(house: House, worker: Process) -> None:
+    job_id = house.submit("segfault", max_retries=100)
+    eventually("the second crash", lambda: house.outcomes(job_id)[:2] == ["crashed", "crashed"])
+    eventually("the back-off has passed", lambda: _hurry(house, job_id))
+    job = house.finished(job_id)
+    assert job.state == "failed"
+    assert house.outcomes(job_id) == ["crashed"] * 3
+    assert "3 attempts in a row" in job.error["message"]
+    assert "SIGSEGV" in job.error["message"]
+    assert all(row.signal == signal.SIGSEGV and row.peak_memory_bytes for row in house.attempts(job_id))
+    assert worker.alive()
+
+
+def _hurry(house: House, job_id: str) -> bool:
+    from tests.support.factories import make_due
+
+    make_due(house.engine, job_id)
+    house.ring(job_id)
+    return True
+
+
+def test_a_crash_says_where(house: House, worker: Process) -> None:
+    job_id = house.submit("segfault")
+    eventually("it crashed", lambda: any(house.outcomes(job_id)))
+    assert any("Segmentation fault" in line for level, line in house.logs(job_id) if level == "stderr")
+    house.ask(job_id, StopRequest.CANCEL)
+
+
+def test_output_and_log_are_kept_with_their_level(house: House, worker: Process) -> None:
+    job_id = house.submit("say")
+    assert house.finished(job_id).state == "succeeded"
+    assert {("stdout", "to stdout"), ("stderr", "to stderr"), ("warning", "to the log")} <= set(house.logs(job_id))
+
+
+def test_a_flood_of_output_is_cut_and_counted(house: House, worker: Process) -> None:
+    job_id = house.submit("flood")
+    assert house.finished(job_id).state == "succeeded"
+    logs = house.logs(job_id)
+    assert ("info", "before the flood") in logs
+    assert sum(len(message) for _, message in logs) <= 200_000
+    assert any("were dropped" in message for _, message in logs)
+
+
+def test_no_grandchild_outlives_its_attempt(house: House, worker: Process) -> None:
+    job_id = house.submit("grandchildren")
+    assert house.finished(job_id).state == "succeeded"
+    _assert_family_is_gone(house, job_id)
+
+
+def _assert_family_is_gone(house: House, job_id: str, fence: int = 1) -> None:
+    folder = house.folder / "data" / "storage" / "jobs" / job_id / "attempts" / str(fence) / "family"
+    pids = [int(path.name) for path in folder.iterdir()]
+    assert len(pids) == 2
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def test_cancel_ends_even_a_runner_that_ignores_everything(house: House, worker: Process) -> None:
+    job_id = house.submit("ignore")
+    family = house.folder / "data" / "storage" / "jobs" / job_id / "attempts" / "1" / "family"
+    eventually("its family is complete", lambda: family.exists() and len(list(family.iterdir())) == 2)
+    house.ask(job_id, StopRequest.CANCEL)
+    assert house.finished(job_id).state == "cancelled"
+    _assert_family_is_gone(house, job_id)
+    [attempt] = house.attempts(job_id)
+    assert (attempt.outcome, attempt.signal) == ("cancelled", signal.SIGKILL)
+
+
+def test_cancel_at_a_step_boundary_keeps_nothing_more(house: House, worker: Process) -> None:
+    job_id = house.submit("train", steps=10, checkpoint=2, hold_at=5)
+    house.at_step(job_id, 5)
+    house.ask(job_id, StopRequest.CANCEL)
+    assert house.finished(job_id).state == "cancelled"
+    [attempt] = house.attempts(job_id)
+    assert (attempt.outcome, attempt.exit_code) == ("cancelled", 0)
+    assert house.artifacts(job_id) == []
+
+
+def test_finish_keeps_the_result(house: House, worker: Process) -> None:
+    job_id = house.submit("train", steps=1000, hold_at=5)
+    house.at_step(job_id, 5)
+    house.ask(job_id, StopRequest.FINISH)
+    job = house.finished(job_id)
+    assert (job.state, job.result["metrics"]) == ("succeeded", {"steps": 5.0})
+
+
+def test_pause_and_resume_continue_where_it_was(house: House, worker: Process) -> None:
+    job_id = house.submit("train", steps=12, hold_at=7)
+    house.at_step(job_id, 7)
+    house.ask(job_id, StopRequest.PAUSE)
+    eventually("it is paused", lambda: house.job(job_id).state == "paused")
+    house.go(job_id)
+    house.resume(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    first, second = house.attempts(job_id)
+    assert (first.outcome, second.outcome, second.resumed_step) == ("paused", "succeeded", 7)
+    assert house.steps(job_id) == list(range(1, 13))
+    [artifact] = house.artifacts(job_id)
+    assert (house.folder / "data" / "storage" / artifact.stored_as).read_text() == probe.chain(12)
+
+
+def test_a_killed_runner_is_resumed_from_its_checkpoint(house: House, worker: Process) -> None:
+    job_id = house.submit("train", steps=20, checkpoint=4, hold_at=10)
+    house.at_step(job_id, 10)
+    eventually("the checkpoint is committed", lambda: house.job(job_id).checkpoint_id)
+    [runner] = house.runner_pids(worker)
+    house.go(job_id)
+    psutil.Process(runner).kill()
+    job = house.finished(job_id)
+    assert job.state == "succeeded"
+    first, second = house.attempts(job_id)[0], house.attempts(job_id)[-1]
+    if first.outcome == "crashed":  # else it had already ended when the signal came
+        assert (first.signal, second.resumed_step) == (signal.SIGKILL, 8)
+        assert second.started_at - first.ended_at < 5, "a lone crash must cost no back-off"
+    assert house.steps(job_id) == list(range(1, 21))
+    [artifact] = house.artifacts(job_id)
+    assert (house.folder / "data" / "storage" / artifact.stored_as).read_text() == probe.chain(20)
+
+
+def test_a_job_that_runs_too_long_times_out(house: House, worker: Process) -> None:
+    job_id = house.submit("sleep", timeout_seconds=1.0)
+    job = house.finished(job_id)
+    assert (job.state, job.error["type"]) == ("failed", "timeout")
+    assert house.outcomes(job_id) == ["timed_out"]
+
+
+def test_a_data_set_that_is_not_there_is_a_clear_failure(house: House, worker: Process) -> None:
+    job_id = house.submit("train", dataset="nowhere", max_retries=0)
+    job = house.finished(job_id)
+    assert (job.state, job.error["type"]) == ("failed", "not_found")
+    assert "nowhere" in job.error["message"]
+
+
+def test_the_worker_answers_pings_and_celerys_terminate_cancels(house: House, worker: Process) -> None:
+    from shared import broker
+    from shared.settings import Settings
+
+    job_id = house.submit("train", steps=1000, hold_at=3)
+    house.at_step(job_id, 3)
+    app = broker.make_celery(Settings(redis_url=house.redis_url))  # type: ignore[arg-type]
+    assert app.control.ping(destination=["cpu0@test"], timeout=10)
+    [attempt] = house.attempts(job_id)
+    app.control.revoke(attempt.celery_task_id, terminate=True)
+    assert house.finished(job_id).state == "cancelled"
+    assert house.outcomes(job_id) == ["cancelled"]
+    again = house.submit("train", steps=3)
+    assert house.finished(again).state == "succeeded", "the worker takes the next job after a terminate"
+    app.close()

@@ -1,0 +1,209 @@
+"""A running Nightshift without its API: a database file, a Redis, worker and beat processes, and eyes to look with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, select
+
+from shared import broker
+from shared.db.engine import make_engine, read, write
+from shared.db.schema import artifacts, attempts, checkpoints, job_events, job_logs, jobs, metrics, workers
+from shared.jobs import transitions
+from shared.jobs.states import JobState, StopRequest
+from shared.settings import Settings
+from tests.support.factories import OWNER, submit_job
+
+ROOT = Path(__file__).parents[2]
+#: The longest any event is waited for (seconds): far more than it takes, because the machine may be busy.
+CAP = 60.0
+
+
+def eventually(what: str, true: Callable[[], Any], cap: float = CAP) -> Any:
+    """The first true value; fails with `what` after the cap."""
+    give_up = time.monotonic() + cap
+    while not (value := true()):
+        assert time.monotonic() < give_up, f"{what}: not within {cap:.0f} s"
+        time.sleep(0.01)
+    return value
+
+
+class Process:
+    """One of our processes, in a session of its own, with its log beside the database."""
+
+    def __init__(self, house: House, name: str, *arguments: str, **settings: object) -> None:
+        env = {**os.environ, **house.environment(**settings)}
+        self.log = house.folder / f"{name}.log"
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def family(self) -> list[psutil.Process]:
+        """Itself and all its descendants."""
+        process = psutil.Process(self.pid)
+        return [process, *process.children(recursive=True)]
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+    def terminate(self, cap: float = CAP) -> int:
+        self.popen.terminate()
+        return self.popen.wait(cap)
+
+
+class House:
+    def __init__(self, folder: Path, database_url: str, redis_url: str, **settings: object) -> None:
+        self.folder, self.database_url, self.redis_url = folder, database_url, redis_url
+        self.settings = settings
+        self.engine: Engine = make_engine(database_url)
+        self.processes: list[Process] = []
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        values = {
+            "database_url": self.database_url,
+            "redis_url": self.redis_url,
+            "data_dir": self.folder / "data",
+            "host_name": "test",
+            "test_kinds": "tests.support.probe",
+            "preload": "false",
+            "frameworks": "torch",
+            "relay_seconds": 0.05,
+            "maintenance_seconds": 0.5,
+            **self.settings,
+            **settings,
+        }
+        return {f"NIGHTSHIFT_{name.upper()}": str(value) for name, value in values.items()}
+
+    # -- processes --------------------------------------------------------------------------------
+
+    def worker(self, index: int = 0, **settings: object) -> Process:
+        name = f"cpu{index}"
+        process = self._start(name, "worker.main", "--device", "cpu", "--index", str(index), **settings)
+        eventually(
+            f"{name} is online (see {process.log})",
+            lambda: self._pid_of(f"{name}@test") == process.pid or not process.alive(),
+        )
+        assert process.alive(), process.log.read_text()[-3000:]
+        return process
+
+    def beat(self, **settings: object) -> Process:
+        return self._start("beat", "worker.beat", **settings)
+
+    def _start(self, name: str, *arguments: str, **settings: object) -> Process:
+        process = Process(self, name, *arguments, **settings)
+        self.processes.append(process)
+        return process
+
+    def _pid_of(self, worker: str) -> int | None:
+        with read(self.engine) as conn:
+            return conn.scalar(select(workers.c.pid).where(workers.c.name == worker, workers.c.state != "offline"))
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.alive():
+                process.kill()
+        self.engine.dispose()
+
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def submit(self, probe: str, ring: bool = True, **fields: Any) -> str:
+        """A probe job; tags by keyword (`steps=`, `checkpoint=`, `hold_at=`), other fields go into the spec."""
+        tags = {key: str(fields.pop(key)) for key in ("steps", "checkpoint", "hold_at") if key in fields}
+        job_id = submit_job(self.engine, tags={"probe": probe, **tags}, **fields).job_id
+        if ring:
+            self.ring(job_id)
+        return job_id
+
+    def ring(self, job_id: str) -> None:
+        app = broker.make_celery(Settings(redis_url=self.redis_url))  # type: ignore[arg-type]
+        app.send_task(broker.ATTEMPT_TASK, args=(job_id,), queue="nightshift.auto")
+        app.close()
+
+    def ask(self, job_id: str, request: StopRequest) -> JobState:
+        with write(self.engine) as conn:
+            return transitions.request_stop(conn, job_id, request, OWNER)
+
+    def resume(self, job_id: str) -> None:
+        with write(self.engine) as conn:
+            transitions.resume(conn, job_id, OWNER)
+        self.ring(job_id)
+
+    def go(self, job_id: str) -> None:
+        """Let a held probe go on."""
+        (self.folder / "data" / "storage" / "jobs" / job_id / "go").touch()
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> Any:
+        with read(self.engine) as conn:
+            return conn.execute(select(jobs).where(jobs.c.id == job_id)).one()
+
+    def rows(self, table: Any, job_id: str) -> list[Any]:
+        with read(self.engine) as conn:
+            return list(conn.execute(select(table).where(table.c.job_id == job_id).order_by(*table.primary_key)))
+
+    def attempts(self, job_id: str) -> list[Any]:
+        return self.rows(attempts, job_id)
+
+    def outcomes(self, job_id: str) -> list[str | None]:
+        return [row.outcome for row in self.attempts(job_id)]
+
+    def logs(self, job_id: str) -> list[tuple[str, str]]:
+        return [(row.level, row.message) for row in self.rows(job_logs, job_id)]
+
+    def checkpoints(self, job_id: str) -> list[Any]:
+        return self.rows(checkpoints, job_id)
+
+    def artifacts(self, job_id: str) -> list[Any]:
+        return self.rows(artifacts, job_id)
+
+    def steps(self, job_id: str) -> list[int]:
+        return [row.step for row in self.rows(metrics, job_id) if row.name == "loss"]
+
+    def events(self, job_id: str) -> list[Any]:
+        return self.rows(job_events, job_id)
+
+    def finished(self, job_id: str) -> Any:
+        return eventually(
+            f"job {job_id} is final: {self.job(job_id)}, attempts {self.attempts(job_id)}",
+            lambda: job if JobState((job := self.job(job_id)).state).is_final else None,
+        )
+
+    def at_step(self, job_id: str, step: int) -> Any:
+        """The job when its progress, in SQL, is at this step or beyond."""
+
+        def there() -> Any:
+            job = self.job(job_id)
+            return job if (job.progress or {}).get("step", 0) >= step else None
+
+        return eventually(f"job {job_id} is at step {step}", there)
+
+    def runner_pids(self, worker: Process) -> list[int]:
+        """The runners below a worker: grandchildren, below its forkserver."""
+        return [runner.pid for child in psutil.Process(worker.pid).children() for runner in child.children()]
+
+
+@contextmanager
+def open_house(folder: Path, database_url: str, redis_url: str, **settings: object) -> Iterator[House]:
+    house = House(folder, database_url, redis_url, **settings)
+    try:
+        yield house
+    finally:
+        house.close()

@@ -1,0 +1,246 @@
+"""The probe: one job for all lifecycle tests, enabled by NIGHTSHIFT_TEST_KINDS. Its tags say what it does.
+
+    probe        `train` (below), or a way to end: see ENDINGS
+    steps        how many steps `train` takes
+    checkpoint   a checkpoint every so many steps
+    hold_at      at this step it waits until the file `go` appears in the job's folder (or it is asked to stop)
+
+`train` computes a chain of hashes, one link per step: only a run that was resumed exactly ends with the right one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shared.errors import BadData, NonFiniteLoss
+from worker.protocol import (
+    ArtifactSaved,
+    Assignment,
+    CheckpointSaved,
+    MetricPoint,
+    Progress,
+    Result,
+    Started,
+    Stopped,
+)
+from worker.training.hooks import Reporter
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | None:
+    tags = assignment.spec.get("tags", {})
+    action = tags.get("probe")
+    if action is None:
+        return None
+    if action == "train":
+        return Training(assignment, reporter, tags).run()
+    reporter.started(Started(pid=os.getpid(), device="probe"))
+    ENDINGS[action](assignment, reporter)
+    return Result(metrics={"done": 1.0})
+
+
+def link(before: str, step: int) -> str:
+    return hashlib.sha256(f"{before}{step}".encode()).hexdigest()
+
+
+def chain(steps: int) -> str:
+    """What an untouched run ends with."""
+    value = ""
+    for step in range(1, steps + 1):
+        value = link(value, step)
+    return value
+
+
+class Training:
+    def __init__(self, assignment: Assignment, reporter: Reporter, tags: dict[str, str]) -> None:
+        self.job, self.work, self.reporter = Path(assignment.job_dir), Path(assignment.work_dir), reporter
+        self.steps = int(tags.get("steps", 10))
+        self.every = int(tags.get("checkpoint", 0))
+        self.hold_at = int(tags.get("hold_at", 0))
+        self.resume = assignment.resume
+        self.value, self.step = "", 0
+
+    def run(self) -> Result | Stopped:
+        resumed = self._load()
+        self.reporter.started(
+            Started(
+                pid=os.getpid(),
+                device="probe",
+                resumed_from=resumed,
+                resumed_step=self.step if resumed else None,
+                total_steps=self.steps,
+            )
+        )
+        while self.step < self.steps:
+            self._one_step()
+            if self.step == self.hold_at:
+                self._hold()
+            reason = self.reporter.stop_requested()
+            if reason == "finish":
+                break
+            if reason:
+                if reason != "cancel":
+                    self._save()
+                return Stopped(reason=reason, step=self.step)
+            if self.every and self.step % self.every == 0:
+                self._save()
+        return self._result()
+
+    def _one_step(self) -> None:
+        self.step += 1
+        self.value = link(self.value, self.step)
+        value = int(self.value[:8], 16) / 2**32
+        self.reporter.metrics([MetricPoint(name="loss", step=self.step, epoch=0, value=value)])
+        self.reporter.progress(Progress(step=self.step, total_steps=self.steps, loss=value, at=time.time()))
+
+    def _hold(self) -> None:
+        while not (self.job / "go").exists() and not self.reporter.stop_requested():
+            time.sleep(0.005)
+
+    def _load(self) -> str | None:
+        if not self.resume:
+            return None
+        state = json.loads((self.job / self.resume[0].path / "state.json").read_text())
+        self.step, self.value = state["step"], state["value"]
+        return self.resume[0].id
+
+    def _save(self) -> None:
+        text = json.dumps({"step": self.step, "value": self.value})
+        sha = hashlib.sha256(text.encode()).hexdigest()
+        folder = self.job / "checkpoints" / f"{self.step}-{sha[:12]}"
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / "state.json").write_text(text)
+        path = str(folder.relative_to(self.job))
+        key = hashlib.sha256(f"{self.job.name}{path}".encode()).hexdigest()[:16]
+        self.reporter.checkpoint(
+            CheckpointSaved(id=key, path=path, step=self.step, epoch=0, sha256=sha, size_bytes=len(text))
+        )
+
+    def _result(self) -> Result:
+        folder = self.work / "artifacts"
+        (folder / "chain.txt").write_text(self.value)
+        sha = hashlib.sha256(self.value.encode()).hexdigest()
+        self.reporter.artifact(
+            ArtifactSaved(path="chain.txt", sha256=sha, size_bytes=len(self.value), media_type="text/plain")
+        )
+        return Result(metrics={"steps": float(self.step)}, step=self.step)
+
+
+# -- ways to end ------------------------------------------------------------------------------------
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("neither to be pickled nor printed")
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("no")
+
+
+def _raise(error: Callable[[], BaseException]) -> Callable[..., None]:
+    def act(*_: Any) -> None:
+        raise error()
+
+    return act
+
+
+def _segfault(*_: Any) -> None:
+    ctypes.string_at(0)
+
+
+def _sleep_for_ever(*_: Any) -> None:
+    while True:
+        time.sleep(60)
+
+
+def _ignore_everything(*_: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _grandchildren()
+    _sleep_for_ever()
+
+
+def _grandchildren(*_: Any) -> None:
+    """One in the group, one that left it and was orphaned. Their pids go into the work folder."""
+    here = Path("family")
+    here.mkdir(exist_ok=True)
+    for leaves in (False, True):
+        if os.fork() == 0:
+            if leaves:
+                os.setsid()
+                if os.fork() != 0:
+                    os._exit(0)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            (here / str(os.getpid())).touch()
+            _sleep_for_ever()
+    while len(list(here.iterdir())) < 2:
+        time.sleep(0.01)
+
+
+def _flood(_: Any, reporter: Reporter) -> None:
+    reporter.log("before the flood")
+    block = ("x" * 99 + "\n") * 10_000
+    for _ in range(50):
+        sys.stdout.write(block)
+    sys.stdout.flush()
+
+
+def _say(_: Any, reporter: Reporter) -> None:
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    reporter.log("to the log", "warning")
+
+
+def _not_a_frame(_: Any, reporter: Any) -> None:
+    reporter._channel._sock.sendall(b"{'this': is no frame}\n")
+    _sleep_for_ever()
+
+
+def _endless_frame(_: Any, reporter: Any) -> None:
+    while True:
+        reporter._channel._sock.sendall(b"x" * 65_536)
+
+
+def _not_a_number(_: Any, reporter: Reporter) -> None:
+    reporter.metrics([MetricPoint(name="loss", step=1, epoch=0, value=1.0)])
+    reporter.metrics([MetricPoint(name="loss", step=2, epoch=0, value=float("nan"))])
+    _sleep_for_ever()
+
+
+ENDINGS: dict[str, Callable[[Any, Any], None]] = {
+    "typed": _raise(lambda: BadData("row 7 is empty")),
+    "not_finite": _raise(lambda: NonFiniteLoss(3, float("inf"))),
+    "untyped": _raise(lambda: ZeroDivisionError("division by zero")),
+    "unpicklable": _raise(Unpicklable),
+    "system_exit": _raise(lambda: SystemExit(3)),
+    "memory_error": _raise(MemoryError),
+    "allocate": lambda *_: _hoard(),
+    "exit": lambda *_: os._exit(7),
+    "segfault": _segfault,
+    "killed": lambda *_: os.kill(os.getpid(), signal.SIGKILL),
+    "sleep": _sleep_for_ever,
+    "ignore": _ignore_everything,
+    "grandchildren": _grandchildren,
+    "flood": _flood,
+    "say": _say,
+    "not_a_frame": _not_a_frame,
+    "endless_frame": _endless_frame,
+    "not_a_number": _not_a_number,
+}
+
+
+def _hoard() -> None:
+    kept = []
+    while True:
+        kept.append(bytearray(64 << 20))

@@ -1,0 +1,93 @@
+"""`python -m worker.beat`: maintenance. A small Celery worker with embedded beat, which pokes itself through Redis.
+
+Celery beat holds no schedule of ours: it only sends `nightshift.maintain` every few seconds, so Flower shows that
+maintenance lives. When no poke arrives (Redis is away) a timer of this process runs the same services; they are
+idempotent, and any number of these processes may run.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from celery import Celery, signals
+
+from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery
+from shared.db.engine import get_engine
+from shared.errors import ConfigurationError
+from shared.observability import configure_logging
+from shared.settings import Settings, get_settings
+from worker import doorbells
+from worker.maintenance import run_all
+from worker.tasks import register_maintain
+
+#: Intervals without a poke after which maintenance runs by itself.
+PATIENCE = 2
+
+
+class Upkeep:
+    """Runs maintenance at a poke, or without one when none came for too long."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._last = 0.0
+        self._leaving = threading.Event()
+
+    def run(self) -> None:
+        self._last = monotonic()
+        run_all(get_engine(), self._settings)
+
+    def start_timer(self) -> None:
+        threading.Thread(target=self._watch, name="upkeep", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._leaving.wait(self._settings.maintenance_seconds):
+            if monotonic() - self._last > PATIENCE * self._settings.maintenance_seconds:
+                self.run()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    settings = get_settings()
+    configure_logging(settings, "beat")
+    try:
+        doorbells.guard()
+        app = make_celery(settings, "worker")
+    except ConfigurationError as error:
+        print(f"nightshift beat: {error}", file=sys.stderr)
+        return 2
+    upkeep = Upkeep(settings)
+    register_maintain(app, upkeep.run)
+    signals.setup_logging.connect(lambda **_: None, weak=False)
+    upkeep.start_timer()
+    worker = make_worker(app, settings)
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def make_worker(app: Celery, settings: Settings) -> Any:
+    app.conf.beat_schedule = {
+        "maintenance": {
+            "task": MAINTAIN_TASK,
+            "schedule": settings.maintenance_seconds,
+            "options": {"queue": MAINTENANCE_QUEUE},
+        }
+    }
+    return app.Worker(
+        hostname=f"beat@{settings.host_name}",
+        pool_cls="threads",
+        concurrency=1,
+        queues=[MAINTENANCE_QUEUE],
+        beat=True,
+        scheduler="celery.beat:Scheduler",  # in memory: there is nothing worth a file
+        task_events=True,
+        without_mingle=True,
+        without_gossip=True,
+        quiet=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

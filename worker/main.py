@@ -1,0 +1,175 @@
+"""`python -m worker.main [--device auto|cpu|gpu] [--index N]`: one Celery worker per GPU, or one for the CPU.
+
+With several devices this process only starts a process per device, passes SIGTERM on and waits: it restarts nothing,
+that is the launcher's or the container runtime's work. SIGTERM and Ctrl-C drain: the present job writes a checkpoint
+and goes back to the queue, nothing is charged, and the process leaves within 60 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, signals
+
+from shared.broker import make_celery, queues_for
+from shared.db.engine import get_engine
+from shared.errors import ConfigurationError
+from shared.events import emit
+from shared.fleet.workers import WorkerInfo
+from shared.observability import configure_logging
+from shared.settings import Settings, get_settings
+from worker import doorbells, frameworks, pool
+from worker.devices import Device, choose
+from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
+from worker.presence import Presence
+from worker.supervisor import Supervisor, Workplace
+from worker.tasks import register_attempt
+
+#: After the time for a drain this worker leaves whatever still hangs (seconds): 50 + 8 keeps the promised 60.
+LAST_RESORT_SECONDS = 8.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="nightshift worker", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--index", type=int, help="only this device of the host, counted from 0")
+    options = parser.parse_args(argv)
+    configure_logging(get_settings(), "worker")
+    try:
+        devices = choose(options.device, options.index)
+        if len(devices) > 1:
+            return run_each(devices)
+        return run(devices[0], get_settings())
+    except ConfigurationError as error:
+        print(f"nightshift worker: {error}", file=sys.stderr)
+        return 2
+
+
+def run_each(devices: Sequence[Device]) -> int:
+    """A process per device: CUDA_VISIBLE_DEVICES is read once per process."""
+    children = [
+        subprocess.Popen([sys.executable, "-m", "worker.main", "--device", device.kind, "--index", str(device.index)])
+        for device in devices
+    ]
+
+    def pass_on(number: int, _frame: object) -> None:
+        for child in children:
+            child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    return max(abs(child.wait()) for child in children)
+
+
+def run(device: Device, settings: Settings) -> int:
+    """This process as the worker of one device, until it is told to leave."""
+    os.environ.update(device.environment())
+    doorbells.guard()
+    forkservers = make_forkservers(device, settings)
+    if not forkservers:
+        wanted = settings.frameworks or "torch or tensorflow"
+        raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
+    place = Workplace(device.worker_name(settings.host_name), device, get_engine(), settings, forkservers)
+    supervisor = Supervisor(place)
+    starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
+    starter.start()
+    try:
+        return serve(place, supervisor)
+    finally:
+        for forkserver in forkservers.values():
+            forkserver.close()
+
+
+def make_forkservers(device: Device, settings: Settings) -> dict[str, ForkserverClient]:
+    env = scrubbed(os.environ, {**frameworks.forkserver_environment(settings.torch_threads), **device.environment()})
+    return {
+        name: ForkserverClient(name, frameworks.preloads(name, settings.preload), env)
+        for name in frameworks.served(settings.frameworks)
+    }
+
+
+def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:
+    """One after the other: two imports at once would make the first one, which the worker waits for, slow."""
+    for forkserver in forkservers:
+        forkserver.start()
+        forkserver.wait_ready(START_SECONDS)
+
+
+def serve(place: Workplace, supervisor: Supervisor) -> int:
+    app = make_celery(place.settings, "worker")
+    register_attempt(app, supervisor.run_one)
+    presence = Presence(
+        place.engine,
+        worker_info(place),
+        place.settings.heartbeat_seconds,
+        lambda: (supervisor.job_id, supervisor.draining),
+    )
+    pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
+    celery_worker = make_worker(app, place)
+    connect(place, supervisor, presence)
+    try:
+        celery_worker.start()
+    finally:
+        presence.stop()
+    return int(celery_worker.exitcode or 0)
+
+
+def make_worker(app: Celery, place: Workplace) -> Any:
+    return app.Worker(
+        hostname=place.name,
+        pool_cls=pool.AttemptPool,
+        concurrency=1,
+        queues=queues_for(place.device.kind),
+        task_events=True,  # for Flower
+        without_mingle=True,  # nothing of ours is revoked through Celery, and it costs a second at start
+        without_gossip=True,
+        quiet=True,
+    )
+
+
+def connect(place: Workplace, supervisor: Supervisor, presence: Presence) -> None:
+    """What happens at Celery's signals. Weak references would let closures be collected."""
+
+    def ready(**_: Any) -> None:
+        # Ctrl-C would make Celery cancel its tasks; here it drains like SIGTERM.
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
+        # Online means: the next job starts at once. The first framework's forkserver is warm by then.
+        next(iter(place.forkservers.values())).wait_ready(START_SECONDS)
+        presence.start()
+        emit("worker.ready", worker=place.name, device=place.device.name)
+
+    def leaving(**_: Any) -> None:
+        supervisor.drain()
+        seconds = place.settings.drain_seconds + LAST_RESORT_SECONDS
+        last_resort = threading.Timer(seconds, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
+
+    signals.worker_ready.connect(ready, weak=False)
+    signals.worker_shutting_down.connect(leaving, weak=False)
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # logging is ours (observability.py)
+
+
+def worker_info(place: Workplace) -> WorkerInfo:
+    return WorkerInfo(
+        name=place.name,
+        host=place.settings.host_name,
+        pid=os.getpid(),
+        device=place.device.kind,
+        device_name=place.device.name,
+        device_uuid=place.device.uuid,
+        memory_bytes=place.device.memory_bytes,
+        frameworks=sorted(place.forkservers),
+        versions=frameworks.versions(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

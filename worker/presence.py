@@ -1,0 +1,54 @@
+"""Tells the fleet table that this worker is here. Nothing depends on it but what people see: jobs hang on leases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import Connection, Engine
+
+from shared.db.engine import write
+from shared.errors import Unavailable
+from shared.events import emit
+from shared.fleet.workers import WorkerInfo, deregister, heartbeat, register
+
+
+class Presence:
+    """A thread that registers, says so again every heartbeat, and deregisters at the end."""
+
+    def __init__(
+        self, engine: Engine, worker: WorkerInfo, seconds: float, doing: Callable[[], tuple[str | None, bool]]
+    ) -> None:
+        """`doing`: (job id, draining) of now."""
+        self._engine, self._worker, self._seconds, self._doing = engine, worker, seconds, doing
+        self._registered = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(self._seconds)
+        self._tell(lambda conn: deregister(conn, self._worker.name, self._worker.pid))
+
+    def _run(self) -> None:
+        while True:
+            self._tell(self._say)
+            if self._stop.wait(self._seconds):
+                return
+
+    def _say(self, conn: Connection) -> None:
+        job_id, draining = self._doing()
+        if not self._registered or not heartbeat(conn, self._worker.name, job_id=job_id, draining=draining):
+            register(conn, self._worker)
+            self._registered = True
+
+    def _tell(self, say: Callable[[Connection], None]) -> None:
+        try:
+            with write(self._engine) as conn:
+                say(conn)
+        except Unavailable as error:
+            emit("worker.unheard", worker=self._worker.name, error=str(error))
