@@ -138,7 +138,7 @@ def _cut(path: Path, bounds: Bounds) -> int:
     with path.open("rb") as file:
         file.seek(aim)
         window = file.read(_CUT_WITHIN)
-    places = [window.find(mark) for mark in (b"\n", b" ")]
+    places = [window.find(mark, 0, size - aim - 1) for mark in (b"\n", b" ")]  # something must follow
     ahead = next((place + 1 for place in places if place >= 0), 0)
     while ahead < len(window) and 0x80 <= window[ahead] < 0xC0:  # not inside a character
         ahead += 1

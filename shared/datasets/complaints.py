@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from shared.errors import FieldError, InvalidRequest, MalformedRequest
 
 #: Longest part of a file's name that is repeated in a message.
@@ -12,7 +10,7 @@ _SHOWN = 200
 
 def printable(name: str) -> str:
     """A user's file name as it may appear in a message: control, format and broken characters escaped."""
-    shown = "".join(c if unicodedata.category(c)[0] not in "C" else f"\\u{ord(c):04x}" for c in name)
+    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in name)
     return shown if len(shown) <= _SHOWN else "…" + shown[-_SHOWN:]
 
 

@@ -100,7 +100,7 @@ class ZipFiles:
         _check_directory(path, self.label)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError, OSError) as error:
             raise broken_file(self.label, f"is cut off or no zip ({error})") from error
         try:
             self._members = _checked_members(self._zip.infolist())
@@ -113,7 +113,7 @@ class ZipFiles:
         member = self._members[name]
         try:
             stream = self._zip.open(member)
-        except (zipfile.BadZipFile, ValueError, struct.error) as error:
+        except (zipfile.BadZipFile, ValueError, struct.error, OSError) as error:
             raise broken_file(name, f"is cut off or damaged ({error})") from error
         except (NotImplementedError, RuntimeError) as error:
             raise bad_file(name, f"cannot be unpacked ({error}); pack it with deflate") from error

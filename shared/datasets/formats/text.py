@@ -28,10 +28,11 @@ _LONGEST_CARRY = 8_000_000
 
 def read(files: Files) -> TextSource:
     parts = by_part(files, _SUFFIXES)
-    tokenised = all(name.lower().removesuffix(".gz").endswith(_TOKENS) for name in files.names)
+    every = [name for names in parts.values() for name in names]
+    tokenised = all(name.lower().removesuffix(".gz").endswith(_TOKENS) for name in every)
     ends = _ARTICLE if tokenised else _PARAGRAPH
     splits = {part: TextSplit(partial(_blocks, files, names, ends)) for part, names in parts.items()}
-    return TextSource(splits, [], tokenised, sum(files.size(name) for name in files.names))
+    return TextSource(splits, [], tokenised, sum(map(files.size, every)))
 
 
 def _blocks(files: Files, names: list[str], ends: re.Pattern[bytes]) -> Iterator[Block]:
