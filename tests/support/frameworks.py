@@ -1,0 +1,49 @@
+"""Learners of both frameworks side by side, as the conformance tests compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from shared.specs.families import FAMILIES
+from shared.specs.training import Training
+from worker import families
+from worker.training.learner import Array, LearnerSetup
+
+FRAMEWORKS = ("torch", "tensorflow")
+
+
+def learner(family: str, framework: str, facts: Mapping[str, Any], model: Mapping[str, Any], **training: Any) -> Any:
+    """A learner of 10 planned steps on the CPU, in float32 where nothing else is said."""
+    spec = FAMILIES[family].model.model_validate({**model, "framework": framework})
+    how = Training.model_validate({"precision": "float32", **training})
+    setup = LearnerSetup(spec, how, total_steps=10, device="cpu", threads=None, facts=facts)
+    return families.load(family, framework)(setup)
+
+
+def gradients(learner: Any, rows: int) -> dict[str, Array]:
+    """The gradient of a first `sgd` step on the first rows, in canonical layout: what its momentum then holds."""
+    learner.train_step(np.arange(rows), 0)
+    arrays = learner.state().arrays
+    found = {
+        name.removeprefix("optimizer/").removesuffix("/momentum_buffer"): array
+        for name, array in arrays.items()
+        if name.endswith("/momentum_buffer")
+    }
+    return {name: canonical(learner, name, array) for name, array in found.items()}
+
+
+def canonical(learner: Any, name: str, array: Array) -> Array:
+    """An optimizer's slot in the layout of its weight's canonical form (it is kept in the framework's own)."""
+    convert = getattr(learner, "_canonical", None)
+    return array if convert is None else convert(name, array)
+
+
+def close(found: Array, wanted: Array, rtol: float = 1e-4) -> bool:
+    """Equal to within `rtol`, judged against the array's own size: single numbers near zero are rounding."""
+    scale = float(np.abs(wanted).max(initial=0.0))
+    return found.shape == wanted.shape and bool(
+        np.all(np.abs(found - wanted) <= rtol * np.abs(wanted) + rtol * 0.1 * scale)
+    )

@@ -1,0 +1,286 @@
+"""The CNN in TensorFlow: one graph per step over variables in TensorFlow's own layout, bfloat16 where it is native."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from shared.specs.cnn import CnnModel
+from shared.specs.training import Training
+from worker.families.cnn.augment import affine, erase_boxes
+from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
+from worker.training import tensorflow_support as support
+from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.masks import dropped
+from worker.training.optim import learning_rate
+
+Tensor = Any
+
+
+def build(setup: LearnerSetup) -> TensorflowCnn:
+    """facts: `classes` (names), optionally `frozen` (prefixes of weights that do not learn)."""
+    support.use_threads(setup.threads)
+    return TensorflowCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
+
+
+class TensorflowCnn:
+    def __init__(
+        self, model: CnnModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.model, self.training, self.total_steps = model, training, total_steps
+        self.device = support.tensorflow_device(device)
+        self.computed = support.computed(self.device, training.precision)
+        self.classes = len(facts["classes"])
+        self.frozen = tuple(facts.get("frozen", ()))
+        with tf.device(self.device):
+            start = initial(model, self.classes, training.seed)
+            self.tensors = {name: self._place(name, array) for name, array in start.items()}
+            self.optimizer = support.Optimizer(training, self._trained())
+            self.guard = support.Guard()
+            self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False)  # loss * n, correct, n
+        self.rate = learning_rate(training, 0, total_steps)
+        self.data: dict[str, Array] = {}
+        pixels, labels = tf.TensorSpec([None, *self._image()], tf.uint8), tf.TensorSpec([None], tf.int64)
+        scalar, masks = (
+            tf.TensorSpec([], tf.float32),
+            [tf.TensorSpec([None, units], tf.bool) for units in self._dropped()],
+        )
+        drawn = {name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._drawn().items()}
+        self._train = tf.function(self._step, input_signature=[pixels, labels, scalar, masks, drawn])
+        self._evaluate = tf.function(self._judge, input_signature=[pixels, labels])
+        self._predict = tf.function(self._probabilities, input_signature=[pixels])
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        self.data = {"x": split["x"], "y": split["y"]}
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        x, y = self.data["x"][rows], self.data["y"][rows]
+        self.rate = learning_rate(self.training, step, self.total_steps)
+        with tf.device(self.device):
+            self._train(x, y, np.float32(self.rate), self._masks(len(rows), step), self._draws(len(rows), step))
+
+    def _step(self, x: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor], drawn: Mapping[str, Tensor]) -> None:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self._trained().values()))
+            running: dict[str, Tensor] = {}
+            logits = self._forward(_augmented(self._pixels(x), drawn), self.computed, running, masks)
+            loss = self._loss(logits, y)
+        gradients = tape.gradient(loss, list(self._trained().values()))
+
+        def update() -> Tensor:
+            self.optimizer.step(gradients, rate)
+            for name, value in running.items():
+                self.tensors[name].assign(value)
+            return tf.constant(True)
+
+        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
+        self._count(loss, logits, y)
+
+    def read_metrics(self) -> dict[str, float]:
+        loss, correct, n = self.totals.numpy().tolist()
+        self.totals.assign(tf.zeros(3, tf.float64))
+        return {"loss": loss / n, "accuracy": correct / n, "learning_rate": self.rate} if n else {}
+
+    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        n = tf.cast(tf.size(y), tf.float64)
+        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
+
+    # -- the network ------------------------------------------------------------------------------
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Bytes to float32 [n, h, w, c]."""
+        return tf.cast(x, tf.float32) * PIXEL_SCALE
+
+    def _forward(
+        self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
+    ) -> Tensor:
+        """Logits, float32. `running` receives batch norm's new statistics (training); None: evaluation."""
+        w, model = self.tensors, self.model
+        x = tf.cast(x, dtype)
+        for i, pooled in enumerate(model.pool):
+            x = tf.nn.conv2d(x, tf.cast(w[f"conv{i}.weight"], dtype), 1, "VALID")
+            x = self._norm(tf.nn.bias_add(x, tf.cast(w[f"conv{i}.bias"], dtype)), i, running)
+            if pooled:  # before relu: the same values (both are monotone), a quarter of the work
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            x = tf.nn.relu(x)
+        x = tf.reshape(x, [-1, int(np.prod(model.feature_map()))])
+        for i in range(len(model.dense)):
+            x = tf.nn.relu(self._linear(x, f"dense{i}", dtype))
+            if masks:
+                x = tf.where(masks[i], tf.zeros([], dtype), x / (1 - model.dropout))
+        return tf.cast(self._linear(x, "output", dtype), tf.float32)
+
+    def _linear(self, x: Tensor, name: str, dtype: Any) -> Tensor:
+        product = tf.matmul(x, tf.cast(self.tensors[f"{name}.weight"], dtype))
+        return tf.nn.bias_add(product, tf.cast(self.tensors[f"{name}.bias"], dtype))
+
+    def _norm(self, x: Tensor, i: int, running: dict[str, Tensor] | None) -> Tensor:
+        if self.model.normalization == "none":
+            return x
+        scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
+        if self.model.normalization == "layer":
+            mean, var = tf.nn.moments(tf.cast(x, tf.float32), [1, 2, 3], keepdims=True)
+            normal = (tf.cast(x, tf.float32) - mean) * tf.math.rsqrt(var + NORM_EPS)
+            return tf.cast(normal * scale + bias, x.dtype)
+        names = (f"norm{i}.running_mean", f"norm{i}.running_var")
+        if running is None or self._is_frozen(f"norm{i}"):
+            mean, var = (self.tensors[name] for name in names)
+            normal, _, _ = tf.compat.v1.nn.fused_batch_norm(x, scale, bias, mean, var, NORM_EPS, is_training=False)
+            return normal
+        normal, *found = tf.compat.v1.nn.fused_batch_norm(x, scale, bias, epsilon=NORM_EPS, is_training=True)
+        for name, value in zip(names, found, strict=True):  # the variance it returns is the unbiased one
+            running[name] = self.tensors[name] * (1 - NORM_MOMENTUM) + value * NORM_MOMENTUM
+        return normal
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.model.output == "sigmoid":
+            wanted = tf.cast(y, tf.float32)
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits[:, 0]))
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+
+    def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
+        chosen = tf.cast(logits[:, 0] > 0, tf.int64) if self.model.output == "sigmoid" else tf.argmax(logits, 1)
+        return tf.reduce_sum(tf.cast(chosen == y, tf.float64))
+
+    # -- what a step draws, in numpy --------------------------------------------------------------
+
+    def _dropped(self) -> list[int]:
+        """Units of the layers with dropout."""
+        return list(self.model.dense) if self.model.dropout else []
+
+    def _masks(self, n: int, step: int) -> list[Array]:
+        seed, share = self.training.seed, self.model.dropout
+        return [dropped(seed, f"dropout{i}", step, (n, units), share) for i, units in enumerate(self._dropped())]
+
+    def _drawn(self) -> dict[str, tuple[list[int], Any]]:
+        """Shape and dtype, per picture, of what augmentation draws."""
+        asked = set(self.training.augment)
+        moved: dict[str, tuple[list[int], Any]] = {"affine": ([2, 3], tf.float32)} if asked - {"erase"} else {}
+        return moved | ({"erase": ([4], tf.int64)} if "erase" in asked else {})
+
+    def _draws(self, n: int, step: int) -> dict[str, Array]:
+        seed, drawn = self.training.seed, {}
+        if (moves := affine(self.training.augment, seed, step, n)) is not None:
+            drawn["affine"] = moves
+        if "erase" in self.training.augment:
+            drawn["erase"] = erase_boxes(seed, step, n, *self.model.image_size)
+        return drawn
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        n, totals = len(split["y"]), np.zeros(2)
+        with tf.device(self.device):
+            for at in range(0, n, batch_size):
+                totals += self._evaluate(*(split[key][at : at + batch_size] for key in ("x", "y"))).numpy()
+        loss, correct = (totals / n).tolist()
+        return {"loss": loss, "accuracy": correct}
+
+    def _judge(self, x: Tensor, y: Tensor) -> Tensor:
+        logits = self._forward(self._pixels(x), self.computed)
+        total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
+        return tf.stack([total, self._correct(logits, y)])
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
+        if len(inputs) == 0:
+            return np.empty((0, self.classes), np.float32)
+        with tf.device(self.device):
+            parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
+        return np.concatenate(parts)
+
+    def _probabilities(self, x: Tensor) -> Tensor:
+        logits = self._forward(self._pixels(x), tf.float32)
+        if outputs(self.model, self.classes) == 1:
+            second = tf.sigmoid(logits)
+            return tf.concat([1 - second, second], 1)
+        return tf.nn.softmax(logits)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> LearnerState:
+        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
+        arrays |= {f"optimizer/{name}": array for name, array in self.optimizer.state().items()}
+        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
+        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
+
+    def load_state(self, state: LearnerState) -> None:
+        self.load_weights(support.below(state.arrays, "weights/"))
+        self.optimizer.load_state(support.below(state.arrays, "optimizer/"))
+        self.totals.assign(np.asarray(state.arrays["totals"]))
+        self.guard.bad.assign(bool(np.asarray(state.arrays["bad"])))
+        self.rate = float(state.facts["rate"])
+
+    def weights(self) -> dict[str, Array]:
+        return {name: self._canonical(name, support.to_numpy(tensor)) for name, tensor in self.tensors.items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        own = {name: self._own(name, array) for name, array in weights.items()}
+        for name, tensor in self.tensors.items():
+            support.fill(tensor, name, own)
+
+    def _trained(self) -> dict[str, Any]:
+        return {name: tensor for name, tensor in self.tensors.items() if tensor.trainable}
+
+    def _is_frozen(self, name: str) -> bool:
+        return bool(self.frozen) and name.startswith(self.frozen)
+
+    def _place(self, name: str, array: Array) -> Any:
+        learns = not (".running_" in name or self._is_frozen(name))
+        return tf.Variable(self._own(name, array), trainable=learns, dtype=tf.float32)
+
+    def _image(self) -> tuple[int, int, int]:
+        return (*self.model.image_size, self.model.image_channels)
+
+    # -- layouts: [out, in, kh, kw] <-> [kh, kw, in, out];  [out, in] <-> [in, out], inputs C, H, W <-> H, W, C -----
+
+    def _own(self, name: str, array: Array) -> Array:
+        """A canonical array in TensorFlow's layout."""
+        if array.ndim == 4:
+            return array.transpose(2, 3, 1, 0)
+        if array.ndim == 2 and name == self._after_flatten() and array.shape[1] == np.prod(self.model.feature_map()):
+            height, width, channels = self.model.feature_map()
+            return array.reshape(-1, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, len(array))
+        return array.T
+
+    def _canonical(self, name: str, array: Array) -> Array:
+        if array.ndim == 4:
+            return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
+        if array.ndim == 2 and name == self._after_flatten():
+            array = array.reshape(*self.model.feature_map(), -1).transpose(3, 2, 0, 1)
+            return np.ascontiguousarray(array.reshape(len(array), -1))
+        return np.ascontiguousarray(array.T)
+
+    def _after_flatten(self) -> str:
+        return "dense0.weight" if self.model.dense else "output.weight"
+
+
+def _augmented(x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
+    """Pictures moved and erased as drawn; bilinear, black outside, as torch's `grid_sample` does it."""
+    height, width = x.shape[1], x.shape[2]
+    if "affine" in drawn:
+        x = tf.raw_ops.ImageProjectiveTransformV3(
+            images=x, transforms=_in_pixels(drawn["affine"], height, width), output_shape=[height, width],
+            fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT",
+        )  # fmt: skip
+    if "erase" in drawn:
+        top, bottom, left, right = tf.unstack(drawn["erase"][:, :, None], axis=1)
+        rows, columns = tf.range(height, dtype=tf.int64), tf.range(width, dtype=tf.int64)
+        inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+        x = tf.where(inside[..., None], 0.0, x)
+    return x
+
+
+def _in_pixels(theta: Tensor, height: int, width: int) -> Tensor:
+    """Matrices [n, 2, 3] between coordinates -1 … 1 (pixels' edges) as [n, 8] between pixel numbers."""
+    (a, b, x), (c, d, y) = (tf.unstack(row, axis=1) for row in tf.unstack(theta, axis=1))
+    left, top = 1 / width - 1, 1 / height - 1
+    shift_x = (a * left + b * top + x + 1) * width / 2 - 0.5
+    shift_y = (c * left + d * top + y + 1) * height / 2 - 0.5
+    none = tf.zeros_like(a)
+    return tf.stack([a, b * width / height, shift_x, c * height / width, d, shift_y, none, none], 1)
