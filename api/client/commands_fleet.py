@@ -127,7 +127,7 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
             f"@{item['champion']}" if item.get("champion") else "",
             f"@{item['latest']}" if item.get("latest") else "",
             item.get("family"),
-            output.metrics_line(item.get("metrics") or {}),
+            "  ".join(output.metric_facts(item.get("metrics") or {})),
         ]
         for item in found
     ]
@@ -157,7 +157,7 @@ def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_js
             version.get("job_id"),
             version.get("dataset"),
             output.age(version.get("created_at")),
-            output.metrics_line(version.get("metrics") or {}),
+            "  ".join(output.metric_facts(version.get("metrics") or {})),
         ]
         for version in answer.get("versions") or []
     ]

@@ -98,7 +98,7 @@ def _outcome(job: Any) -> str:
 
 
 def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Everything about one job: state, progress, result, error, attempts, artifacts, spec."""
+    """Everything about one job: state, progress, result, error, settings, attempts. --json has its whole spec."""
     from api.client import output
 
     job = find_job(ctx, job_id)
@@ -108,8 +108,6 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     if len(found := job.attempts()) > 1:
         print()
         _print_attempts(found)
-    print("\nspec")
-    output.console().print_json(json.dumps(job.data.get("spec")), indent=2, highlight=True)
     return None
 
 
@@ -128,7 +126,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("framework", job.get("framework")),
         ("data set", job.get("dataset")),
         ("priority", job.get("priority")),
-        ("tags", "  ".join(f"{name}={value}" for name, value in (job.get("tags") or {}).items()) or None),
+        ("tags", [f"{name}={value}" for name, value in (job.get("tags") or {}).items()]),
         ("attempt", job.get("attempt") or None),
         ("worker", job.get("worker")),
         ("device", job.get("device")),
@@ -137,12 +135,26 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("started", job.get("started_at")),
         ("finished", job.get("finished_at")),
         ("took", output.between(job["started_at"], job.get("finished_at")) if job.get("started_at") else None),
-        ("progress", "  ".join(f"{name} {value:,}" for name, value in shown.items()) or None),
-        ("metrics", output.metrics_line(result.get("metrics") or {}) or None),
+        ("progress", [f"{name} {value:,}" for name, value in shown.items()]),
+        ("metrics", output.metric_facts(result.get("metrics") or {})),
         ("model", result.get("model") and json.dumps(result["model"]).strip('"')),
-        ("artifacts", "\n".join(map(str, result.get("artifacts") or [])) or None),
+        ("artifacts", [str(path) for path in result.get("artifacts") or []]),
         ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
+        *_settings(job.get("spec") or {}),
     ]
+
+
+def _settings(spec: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The groups of a spec, one fact each; what is null goes without saying."""
+    return [
+        (f"spec {name}", [f"{key} {_plain(value)}" for key, value in group.items() if value is not None])
+        for name, group in spec.items()
+        if isinstance(group, dict) and name != "tags"
+    ]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def watch(
@@ -330,15 +342,17 @@ def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> N
 
 
 def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Why a job is where it is."""
-    from api.client import output
+    """Why a job is where it is: what it waits for, what stopped it."""
+    from api.client import output, reasons
 
-    answer = find_job(ctx, job_id).why()
+    asked = client(ctx)
+    job = asked.job(job_id)
+    told = reasons.explain(job.data, reasons.look_around(asked, job))
     if as_json:
-        return output.print_json(answer)
-    output.print_facts(
-        [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in answer.items()]
-    )
+        return output.print_json({"id": job.id, "state": job.state, "reasons": told})
+    print(f"{job.id} is {job.state}.")
+    for sentence in told:
+        print(f"  {sentence}")
     return None
 
 

@@ -111,13 +111,14 @@ def _cell(value: Any) -> Text:
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
-    """Name and value, one per line; values that are None are left out."""
+    """Name and value, one per line; values that are None or empty are left out. A list of words is filled into lines."""
+    room = console().width - max(len(name) for name, _ in facts) - 2
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts:
-        if value is not None:
-            grid.add_row(name, _cell(value))
+        if value not in (None, "", []):
+            grid.add_row(name, _cell("\n".join(filled(value, room)) if isinstance(value, list) else value))
     show(grid)
 
 
@@ -175,5 +176,16 @@ def between(start: str | None, end: str | None) -> str:
     return duration((until - datetime.fromisoformat(start)).total_seconds())
 
 
-def metrics_line(metrics: dict[str, Any]) -> str:
-    return "  ".join(f"{name} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float))
+def metric_facts(metrics: dict[str, Any]) -> list[str]:
+    return [f"{name} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float)]
+
+
+def filled(facts: Sequence[str], width: int) -> list[str]:
+    """Facts side by side on as few lines as they need; none is broken in two."""
+    lines: list[str] = []
+    for fact in filter(None, facts):
+        if lines and len(lines[-1]) + 2 + len(fact) <= width:
+            lines[-1] += f"  {fact}"
+        else:
+            lines.append(fact)
+    return lines

@@ -250,10 +250,6 @@ class Job:
     def logs(self) -> list[shapes.LogLine]:
         return cast("list[shapes.LogLine]", self._list("logs"))
 
-    def why(self) -> dict[str, Any]:
-        """Why it is where it is: what it waits for, what stopped it."""
-        return cast("dict[str, Any]", self._transport.json("GET", f"jobs/{self.id}/why"))
-
     def artifacts(self) -> list[Artifact]:
         return [Artifact(self, data) for data in self._list("artifacts")]
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from api.client.output import PIPE_WIDTH, duration, metrics_line, number, state_text
+from api.client.output import PIPE_WIDTH, duration, filled, metric_facts, number, state_text
 from api.client.sdk import Job
 from api.client.shapes import Event
 from shared.errors import NightshiftError
@@ -103,12 +104,11 @@ class Watched:
                 facts.append(f"ETA {duration(eta)}")
         return facts
 
-    def closing(self) -> str | None:
-        """One line on how it ended: the error, or the result's metrics."""
+    def closing(self) -> list[str]:
+        """How it ended: the error, or the result's metrics."""
         if self.error:
-            return f"{self.error.get('type')}: {self.error.get('message')}"
-        metrics = (self.result or {}).get("metrics") or {}
-        return metrics_line(metrics) or None
+            return [f"{self.error.get('type')}: {self.error.get('message')}"]
+        return metric_facts((self.result or {}).get("metrics") or {})
 
 
 # -- plain lines (a pipe, a dumb terminal) --------------------------------------------------------
@@ -120,6 +120,7 @@ class PlainScreen:
     def __init__(self, out: Console, several: bool) -> None:
         self._out, self._several = out, several
         self._seen: dict[str, tuple[tuple[str, int, str | None], float]] = {}
+        self._validated: set[str] = set()
 
     def __enter__(self) -> PlainScreen:
         return self
@@ -130,15 +131,19 @@ class PlainScreen:
     def heard(self, watched: Watched, event: Event) -> None:
         standing, (before, fraction) = watched.standing, self._seen.get(watched.id, (None, 0.0))
         now = watched.fraction or 0.0
-        validated = event.type == "metric" and str(event.data.get("name", "")).startswith("val_")
+        if event.type == "metric" and str(event.data.get("name", "")).startswith("val_"):
+            self._validated.add(watched.id)  # several come at once: one line, at the next event
+            return
+        validated = event.type != "metric" and watched.id in self._validated
         far = event.type == "progress" and (now - fraction) * 100 >= PLAIN_EVERY_PERCENT
         if standing != before or validated or far:
+            self._validated.discard(watched.id)
             self._seen[watched.id] = (standing, now if far else fraction)
             self._line(watched, watched.facts())
 
     def closed(self, watched: Watched) -> None:
         if closing := watched.closing():
-            self._line(watched, [closing])
+            self._line(watched, closing)
 
     def remark(self, watched: Watched) -> None:
         self._line(watched, [watched.trouble or ""])
@@ -193,12 +198,12 @@ def block(watched: Watched, width: int) -> RenderableType:
         total=1.0, completed=fraction or 0.0, width=bar_width, pulse=watched.state == "running" and fraction is None
     )
     head.add_row(Text(title, "bold"), state_text(watched.state), bar, Text(percent))
-    below = [Text("  " + "  ".join(watched.facts()), "dim", overflow="fold")] if watched.facts() else []
+    below = [Text(line, "dim") for line in filled(watched.facts(), width - 2)]
     if watched.trouble:
-        below.append(Text(f"  {watched.trouble}", "yellow"))
-    if watched.is_final and (closing := watched.closing()):
-        below.append(Text(f"  {closing}", "red" if watched.error else "green"))
-    return Group(head, *below)
+        below.append(Text(watched.trouble, "yellow"))
+    if watched.is_final:
+        below += [Text(line, "red" if watched.error else "green") for line in filled(watched.closing(), width - 2)]
+    return Group(head, Padding(Group(*below), (0, 0, 0, 2)))
 
 
 # -- watching -------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_the_same_key_twice_is_one_job(run: Run) -> None:
 def test_every_read_works_on_every_state(run: Run, served: ServedApi) -> None:
     ids = [job_in_state(served.engine, state) for state in JobState]
     for job_id in ids:
-        for read in ("show", "logs", "metrics", "artifacts", "attempts", "checkpoints"):
+        for read in ("show", "logs", "metrics", "artifacts", "attempts", "checkpoints", "why"):
             run(read, job_id)
             json.loads(run(read, job_id, "--json").stdout)
     table = run("jobs").stdout

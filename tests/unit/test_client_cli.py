@@ -250,7 +250,7 @@ def test_show_tells_the_whole_story(run: Run, fake: FakeApi) -> None:
     shown = run("show", ID[:4]).stdout
     assert "test_accuracy 0.9876" in shown
     assert "digits@1" in shown
-    assert '"mnist-3conv"' in shown
+    assert "preset mnist-3conv" in shown
     assert json.loads(run("show", ID, "--json").stdout) == fake.jobs[ID]
 
 

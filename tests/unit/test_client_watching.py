@@ -23,12 +23,14 @@ RECORDED: list[tuple[int, str, dict[str, Any]]] = [
     (4, "metric", {"name": "loss", "step": 5, "epoch": 0, "value": 2.25}),
     (5, "progress", {"step": 10, "total_steps": 40, "epoch": 0, "eta_seconds": 61.2, "samples_per_second": 3210.4}),
     (6, "progress", {"step": 11, "total_steps": 40, "epoch": 0, "eta_seconds": 60, "samples_per_second": 3210.4}),
-    (7, "metric", {"name": "val_accuracy", "step": 20, "epoch": 1, "value": 0.91}),
-    (8, "state", {"state": "queued", "attempt": 1}),
-    (9, "state", {"state": "running", "attempt": 2, "stop_requested": "finish"}),
-    (10, "progress", {"step": 40, "total_steps": 40, "epoch": 2, "eta_seconds": 0, "samples_per_second": 3210.4}),
-    (11, "artifact", {"path": "curves.png"}),
-    (12, "state", {"state": "succeeded"}),
+    (7, "metric", {"name": "val_loss", "step": 20, "epoch": 1, "value": 0.25}),
+    (77, "metric", {"name": "val_accuracy", "step": 20, "epoch": 1, "value": 0.91}),
+    (78, "progress", {"step": 12, "total_steps": 40, "epoch": 0, "eta_seconds": 60, "samples_per_second": 3210.4}),
+    (80, "state", {"state": "queued", "attempt": 1}),
+    (90, "state", {"state": "running", "attempt": 2, "stop_requested": "finish"}),
+    (100, "progress", {"step": 40, "total_steps": 40, "epoch": 2, "eta_seconds": 0, "samples_per_second": 3210.4}),
+    (110, "artifact", {"path": "curves.png"}),
+    (120, "state", {"state": "succeeded"}),
 ]
 RESULT = {"metrics": {"test_accuracy": 0.98123, "test_loss": 0.0512}, "artifacts": ["curves.png"]}
 
@@ -57,11 +59,11 @@ def test_a_pipe_gets_a_line_per_change_validation_and_tenth(fake: FakeApi) -> No
         "queued",
         "running",
         "running    step 10/40  epoch 0/5  loss 2.2500  3,210/s  ETA 1:01",
-        "running    step 11/40  epoch 0/5  loss 2.2500  val_accuracy 0.9100  3,210/s  ETA 1:00",
-        "queued     step 11/40  epoch 0/5  loss 2.2500  val_accuracy 0.9100",
-        "running    step 11/40  epoch 0/5  loss 2.2500  val_accuracy 0.9100  attempt 2  finish requested  3,210/s  ETA 1:00",
-        "running    step 40/40  epoch 2/5  loss 2.2500  val_accuracy 0.9100  attempt 2  finish requested  3,210/s  ETA 0:00",
-        "succeeded  step 40/40  epoch 2/5  loss 2.2500  val_accuracy 0.9100",
+        "running    step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  3,210/s  ETA 1:00",
+        "queued     step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100",
+        "running    step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish requested  3,210/s  ETA 1:00",
+        "running    step 40/40  epoch 2/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish requested  3,210/s  ETA 0:00",
+        "succeeded  step 40/40  epoch 2/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100",
         "succeeded  test_accuracy 0.9812  test_loss 0.0512",
     ]
 
