@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path
 from pydantic import StringConstraints
 from sqlalchemy import Connection, Engine
@@ -27,6 +28,8 @@ class Service:
     ring: Callable[[str, str], None]
     #: Raises BrokerUnavailable when the broker does not answer.
     ping: Callable[[], None]
+    #: Threads that read uploads; a registration takes long and must not hold those that answer requests.
+    registering: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
 
 def get_service(request: Request) -> Service:

@@ -14,6 +14,7 @@ import uvicorn
 from api.main import create_app
 from shared import process
 from shared.db.engine import make_engine
+from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 
 #: Seconds that running requests have at shutdown.
@@ -62,6 +63,7 @@ def listen(settings: Settings) -> socket.socket:
 
 def main() -> int:
     settings = get_settings()
+    configure_logging(settings, "api")
     try:
         listening = listen(settings)
     except OSError as error:

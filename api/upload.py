@@ -1,6 +1,6 @@
 """A multipart upload, streamed to disk: counted while it comes in, never held in memory, complete or refused.
 
-On disk it is named by a random id; of what the user called it only a known ending is kept.
+On disk it is named by a random id; what the user called it is kept as text only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,13 +26,14 @@ from shared.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge
 _WRITE_BYTES = 1_000_000
 #: Bytes of one text field, and of everything around the file (boundaries, headers, text fields).
 _MAX_FIELD, _OVERHEAD = 1_000, 20_000
-_ENDING = re.compile(r"(\.[a-z0-9]{1,10})(\.gz)?$")
+_MAX_FILENAME = 200
 
 
 @dataclass
 class Upload:
     file: Path
-    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None
+    fields: dict[str, str]
 
 
 @asynccontextmanager
@@ -76,9 +77,7 @@ async def _receive(request: Request, form: _Form, folder: Path) -> Upload:
             raise MalformedRequest("The upload ended before its announced length.") from None
         await form.flush(target)
     form.finish()
-    named = path.with_name(f"upload{form.ending}")
-    path.rename(named)
-    return Upload(named, form.values)
+    return Upload(path, form.filename, form.values)
 
 
 class _Form:
@@ -87,7 +86,7 @@ class _Form:
     def __init__(self, boundary: bytes, fields: frozenset[str], limit: int) -> None:
         self.values: dict[str, str] = {}
         self.pending = bytearray()
-        self.ending = ""
+        self.filename: str | None = None
         self._fields, self._limit = fields, limit
         self._seen: set[str] = set()
         self._size = self._overhead = 0
@@ -147,8 +146,8 @@ class _Form:
         self._seen.add(self._part)
         self._text.clear()
         if self._part == "file":
-            found = _ENDING.search(options.get(b"filename", b"").decode("utf-8", "replace").lower())
-            self.ending = found[0] if found else ""
+            named = options.get(b"filename", b"").decode("utf-8", "replace")
+            self.filename = re.split(r"[/\\]", named)[-1][-_MAX_FILENAME:] or None
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part == "file":

@@ -60,7 +60,7 @@ class JobWatch:
         self._poll_seconds = poll_seconds
         self._topics: dict[str, Topic] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._limiter: CapacityLimiter | None = None
+        self._limiter = CapacityLimiter(STREAM_THREADS)
         self.closing = False
 
     @asynccontextmanager
@@ -78,8 +78,6 @@ class JobWatch:
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run a blocking read for a stream, on threads that requests do not wait for."""
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(STREAM_THREADS)
         return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def close(self) -> None:

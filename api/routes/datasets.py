@@ -4,17 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api.auth import require_owner
-from api.deps import NameInPath, TheService
+from api.deps import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
+from api.upload import Upload, received
 from shared.datasets import registry
 from shared.datasets.builtins import BUILTIN
+from shared.datasets.formats import FORMATS
 from shared.db.engine import read
+from shared.errors import InvalidRequest
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)])
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "name"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "One file; a folder as a zip."},
+                        "name": {"type": "string", "examples": ["my-digits"]},
+                        "format": {
+                            "type": "string",
+                            "enum": list(FORMATS),
+                            "description": "Told by content without it.",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 @router.get("", response_model=Page[DatasetView], responses=COMMON, summary="List the data sets")
@@ -35,6 +64,33 @@ def show_dataset(name: NameInPath, service: TheService) -> dict[str, Any]:
         if name in BUILTIN and not any(item["name"] == name for item in registry.list_datasets(conn)):
             return {**_unregistered(name), "versions": []}
         return registry.show(conn, name)
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=DatasetDetail,
+    responses=COMMON | problems(400, 413, 415),
+    openapi_extra=_FORM,
+    summary="Register a data set",
+)
+async def register(request: Request, response: Response, service: TheService) -> dict[str, Any]:
+    """Reads the whole file before it answers. A name that is there already gets a new version; content that it already
+    has is its present version. Nothing of a file that is refused is kept."""
+    folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
+    async with received(request, folder, limit, frozenset({"name", "format"})) as upload:
+        if "name" not in upload.fields:
+            raise InvalidRequest.field(("name",), "is required")
+        shown = await to_thread.run_sync(_register, service, upload, limiter=service.registering)
+    response.headers["Location"] = f"/v1/datasets/{shown['name']}"
+    return shown
+
+
+def _register(service: Service, upload: Upload) -> dict[str, Any]:
+    name, chosen = upload.fields["name"], upload.fields.get("format")
+    version = registry.register(service.engine, service.settings, name, upload.file, chosen, filename=upload.filename)
+    with read(service.engine) as conn:
+        return registry.show(conn, f"{version.name}@{version.version}")
 
 
 def _unregistered(name: str) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""Uploading data sets: streamed, counted, complete or refused."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.api import Api, assert_problem
+
+BOUNDARY = "----boundary"
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def npz(rows: int = 40, seed: int = 0) -> bytes:
+    random = np.random.default_rng(seed)
+    packed = io.BytesIO()
+    np.savez(packed, x=random.integers(0, 255, (rows, 8, 8), np.uint8), y=np.arange(rows) % 4)
+    return packed.getvalue()
+
+
+def upload(api: Api, name: str, content: bytes, filename: str = "data.npz", **fields: str) -> Any:
+    return api.post("/v1/datasets", files={"file": (filename, content)}, data={"name": name, **fields})
+
+
+def part(name: str, content: bytes, *parameters: str) -> bytes:
+    disposition = "; ".join([f'form-data; name="{name}"', *parameters])
+    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def left_behind(api: Api) -> list[Path]:
+    return [path for path in (api.settings.storage_root / "uploads").glob("**/*") if path.is_file()]
+
+
+def test_an_uploaded_data_set_can_be_seen_and_trained_on(api: Api) -> None:
+    answer = upload(api, "shapes", npz())
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == "/v1/datasets/shapes"
+    shown = api.get("/v1/datasets/shapes").json()
+    assert shown == answer.json()
+    assert (shown["version"], shown["kind"], len(shown["classes"])) == (1, "image", 4)
+    assert "shapes" in [item["name"] for item in api.get("/v1/datasets").json()["items"]]
+    assert api.submit(dataset="shapes", training={"batch_size": 8}).status_code == 202
+    assert_problem(api.submit(dataset="shapes"), 422, ("training", "batch_size"))
+    assert left_behind(api) == []
+
+
+def test_other_content_is_a_new_version_and_the_same_is_not(api: Api) -> None:
+    versions = [upload(api, "shapes", npz(seed=seed)).json()["version"] for seed in (0, 1, 0)]
+    assert versions == [1, 2, 1]
+    assert [item["version"] for item in api.get("/v1/datasets/shapes").json()["versions"]] == [1, 2]
+
+
+def test_a_text_is_no_data_for_a_cnn(api: Api) -> None:
+    assert upload(api, "poems", b"so much depends upon\n" * 200, "poems.txt").status_code == 201
+    problem = assert_problem(api.submit(dataset="poems"), 422, ("dataset",))
+    assert "text" in problem["errors"][0]["msg"]
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 101, "a\u202eb", "digits"])
+def test_a_bad_name_is_refused(api: Api, name: str) -> None:
+    assert_problem(upload(api, name, npz()), 422, ("name",))
+    assert left_behind(api) == []
+
+
+def test_an_unknown_format_is_answered_with_those_there_are(api: Api) -> None:
+    problem = assert_problem(upload(api, "shapes", npz(), format="parquet"), 422, ("format",))
+    assert "npz" in problem["errors"][0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "loc"),
+    [
+        (part("name", b"x"), ("file",)),
+        (part("file", b"x", 'filename="a.txt"'), ("name",)),
+        (part("name", b"x") + part("name", b"y") + part("file", b"z"), ("name",)),
+        (part("file", b"x") + part("file", b"y"), ("file",)),
+        (part("nmae", b"x"), ("nmae",)),
+        (part("name", b"\xff") + part("file", b"y"), ("name",)),
+        (part("name", b"x" * 1_001) + part("file", b"y"), ("name",)),
+    ],
+)
+def test_a_wrong_form_is_named(api: Api, parts: bytes, loc: tuple[str, ...]) -> None:
+    body = parts + f"--{BOUNDARY}--\r\n".encode()
+    assert_problem(api.post("/v1/datasets", content=body, headers=FORM), 422, loc)
+    assert left_behind(api) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"nothing of the kind", part("file", b"x" * 10_000)[:-500], part("name", b"x")])
+def test_a_truncated_upload_is_400(api: Api, body: bytes) -> None:
+    assert_problem(api.post("/v1/datasets", content=body, headers=FORM), 400)
+    assert left_behind(api) == []
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-tar", "", "multipart/mixed; boundary=x"])
+def test_another_content_type_is_415(api: Api, content_type: str) -> None:
+    assert_problem(api.post("/v1/datasets", content=b"x", headers={"Content-Type": content_type}), 415)
+
+
+def test_a_boundary_is_needed(api: Api) -> None:
+    headers = {"Content-Type": "multipart/form-data"}
+    assert_problem(api.post("/v1/datasets", content=b"x", headers=headers), 400)
+
+
+def test_an_upload_over_the_quota_is_413_whatever_it_announces(api: Api) -> None:
+    object.__setattr__(api.settings, "max_upload_bytes", 1_000_000)
+
+    def endless() -> Iterator[bytes]:
+        yield part("name", b"big")
+        yield f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"\r\n\r\n'.encode()
+        yield from (b"x" * 100_000 for _ in range(1_000))
+
+    assert_problem(api.post("/v1/datasets", content=endless(), headers=FORM), 413)
+    assert_problem(upload(api, "big", b"x" * 1_100_000), 413)
+    assert left_behind(api) == []
+
+
+def test_a_hostile_file_is_refused_and_nothing_is_kept(api: Api) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("../../escape.png", b"x")
+    answer = upload(api, "evil", packed.getvalue(), "evil.zip")
+    assert answer.status_code == 422, answer.text
+    assert_problem(api.get("/v1/datasets/evil"), 404)
+    assert left_behind(api) == []
