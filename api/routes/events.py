@@ -34,6 +34,8 @@ RETRY_MS = 1_000
 #: Events read from SQL at a time.
 PAGE = 500
 _LARGEST_ID = 2**62
+#: Line ends to many readers, though not to the format; inside JSON they may as well be escaped.
+_LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\u0085\u2028\u2029"}
 
 _SHOWN: dict[str, Any] = {
     "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `log`; `data` is JSON with the time `at`.",
@@ -139,4 +141,5 @@ async def _next_page(service: Service, job_id: str, owner: str, seq: int) -> _Pa
 
 def _frame(event: dict[str, Any]) -> bytes:
     data = json.dumps({"at": event["at"], **event["data"]}, ensure_ascii=False, separators=(",", ":"))
+    data = data.translate(_LINE_ENDS)
     return f"id: {event['seq']}\nevent: {event['type']}\ndata: {data}\n\n".encode("utf-8", "replace")
