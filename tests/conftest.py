@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +25,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with databases.postgres_server(tmp_path_factory.mktemp("postgres")) as url:
-        yield url
+def postgres_server() -> Iterator[str]:
+    # Not below pytest's folder: each session that starts closes that to all but root, and Postgres is not root.
+    with tempfile.TemporaryDirectory(prefix="nightshift-postgres-") as folder:
+        with databases.postgres_server(Path(folder)) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")
