@@ -27,9 +27,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     # Not below pytest's folder: each session that starts closes that to all but root, and Postgres is not root.
-    with tempfile.TemporaryDirectory(prefix="nightshift-postgres-") as folder:
-        with databases.postgres_server(Path(folder)) as url:
-            yield url
+    prefix = "nightshift-postgres-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder, databases.postgres_server(Path(folder)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from fastapi import Path as InPath
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from api.auth import Owner
 from api.deps import JobId, Service, TheService, whole_id
 from api.openapi import COMMON, problems
+from api.problems import problem
 from api.schemas import ArtifactView, Page
 from shared.db.engine import read
 from shared.errors import NotFound
@@ -62,13 +66,42 @@ def download(
     headers = {"ETag": f'"{row["sha256"]}"', "X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
     if if_none_match and row["sha256"] in if_none_match:
         return Response(status_code=304, headers=headers)
-    return FileResponse(
+    return _Download(
         _file(service, row["stored_as"]),
         headers=headers,
         media_type=row["media_type"],
         filename=PurePosixPath(row["path"]).name,
         content_disposition_type="inline" if row["media_type"] in _INLINE else "attachment",
     )
+
+
+class _Download(FileResponse):
+    """Says in a problem document what the server library says about a bad range in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused: list[Message] = []
+
+        async def pass_on(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in _RANGE_PROBLEMS:
+                refused.append(message)
+            if not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, pass_on)
+        if refused:
+            status = refused[0]["status"]
+            slug, title, detail = _RANGE_PROBLEMS[status]
+            kept = {
+                name: value for name, value in Headers(raw=refused[0]["headers"]).items() if name == "content-range"
+            }
+            answer = problem(Request(scope), status=status, slug=slug, title=title, detail=detail, headers=kept)
+            await answer(scope, receive, send)
+
+
+_RANGE_PROBLEMS = {
+    400: ("malformed-request", "The range cannot be parsed", "Use a Range like 'bytes=1000-' or 'bytes=0-499'."),
+    416: ("range-not-satisfiable", "The range lies outside the file", "Content-Range says how long the file is."),
+}
 
 
 def _file(service: Service, stored_as: str) -> Path:
