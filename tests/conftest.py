@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +25,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    # Not below pytest's folder: each session that starts closes that to all but root, and Postgres is not root.
-    prefix = "nightshift-postgres-"
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder, databases.postgres_server(Path(folder)) as url:
+    with databases.postgres_server() as url:
         yield url
 
 

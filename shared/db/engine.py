@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.sql.dml import Insert as AnyInsert
 
 from shared.clock import sqlite_clock
-from shared.errors import ConfigurationError, DatabaseUnavailable
+from shared.errors import ConfigurationError, DatabaseUnavailable, InvalidRequest
 from shared.settings import get_settings
 
 #: How long a statement waits for SQLite's write lock (seconds). Too low: bursts of writers fail. Too high: the API hangs
@@ -77,6 +77,7 @@ def _sqlite_engine(url: URL) -> Engine:
     def _begin(conn: Connection) -> None:
         conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITE) else "BEGIN")
 
+    event.listen(engine, "handle_error", _refuse_unstorable)
     return engine
 
 
@@ -87,7 +88,7 @@ def _postgres_engine(url: URL) -> Engine:
         "statement_timeout": STATEMENT_TIMEOUT_MS,
     }
     keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={
             "connect_timeout": 5,
@@ -103,18 +104,28 @@ def _postgres_engine(url: URL) -> Engine:
         isolation_level="READ COMMITTED",
         json_serializer=dump_json,
     )
+    event.listen(engine, "handle_error", _refuse_unstorable)
+    return engine
+
+
+def _refuse_unstorable(context: ExceptionContext) -> None:
+    """What a column cannot hold (NUL, a lone surrogate, an integer of 70 bits) is the caller's mistake, not ours."""
+    if isinstance(context.sqlalchemy_exception, DataError) or isinstance(
+        context.original_exception, OverflowError | UnicodeEncodeError
+    ):
+        raise InvalidRequest("A value is out of range or holds a character that cannot be stored.")
 
 
 @contextmanager
 def read(engine: Engine) -> Iterator[Connection]:
-    """One consistent look; nothing is kept. Raises DatabaseUnavailable."""
+    """One consistent look; nothing is kept. Raises DatabaseUnavailable; InvalidRequest for what no column can hold."""
     with _mapped_errors(), engine.connect() as conn:
         yield conn
 
 
 @contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed on exit, rolled back by an exception. Raises DatabaseUnavailable."""
+    """One transaction: committed on exit, rolled back by an exception. Raises as `read` does."""
     after: list[Callable[[], None]] = []
     with _mapped_errors(), engine.connect() as plain:
         conn = plain.execution_options(**{_WRITE: True, _AFTER_COMMIT: after})

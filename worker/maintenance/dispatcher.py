@@ -23,9 +23,18 @@ BATCH = 200
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
     """{"queued", "failed": settled by their dependencies; "rung": doorbells}."""
-    with write(engine) as conn:
-        counts = transitions.settle_waiting(conn)
-    return counts | {"rung": _ring_missing(engine)}
+    return _settle(engine) | {"rung": _ring_missing(engine)}
+
+
+def _settle(engine: Engine) -> Counts:
+    """Until nothing moves: one that fails fails those that wait for it."""
+    total = {"queued": 0, "failed": 0}
+    while True:
+        with write(engine) as conn:
+            moved = transitions.settle_waiting(conn)
+        if not any(moved.values()):
+            return total
+        total = {name: count + moved[name] for name, count in total.items()}
 
 
 def _ring_missing(engine: Engine) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from shared.clock import db_now
 from shared.db.schema import attempts, jobs, workers
 from shared.jobs.states import JobState
-from shared.jobs.transitions.guard import QUEUED, RUNNING
+from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED
 
 
 def waiting_counts(conn: Connection) -> dict[str, int]:
@@ -52,7 +52,7 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
         .group_by(jobs.c.device)
     )
     expired = conn.scalar(
-        select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, jobs.c.lease_until < db_now())
+        select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())
     )
     return {
         "jobs": states,

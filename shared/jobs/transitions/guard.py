@@ -18,6 +18,9 @@ from shared.jobs.transitions.values import Ending, Lease, Standing
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 RUNNING: ColumnElement[str] = literal_column("'running'")
 
+#: Goes with a state that is not final, so that the index on `finished_at` finds the few jobs that live.
+UNFINISHED = jobs.c.finished_at.is_(None)
+
 #: Column values of a job that nobody holds.
 UNHELD: dict[str, Any] = {"worker": None, "lease_until": None}
 

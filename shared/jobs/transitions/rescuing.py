@@ -13,7 +13,7 @@ from shared.events import emit
 from shared.jobs.retry import after_failure
 from shared.jobs.states import AttemptOutcome, JobState
 from shared.jobs.transitions.endings import TALLY_COLUMNS, end_badly, tally_of
-from shared.jobs.transitions.guard import RUNNING
+from shared.jobs.transitions.guard import RUNNING, UNFINISHED
 from shared.jobs.transitions.values import Ending, Lease
 
 
@@ -21,7 +21,7 @@ def expired(conn: Connection, limit: int = 200) -> list[tuple[str, int]]:
     """(job, fence) of leases that ran out, the longest ago first."""
     rows = conn.execute(
         select(jobs.c.id, jobs.c.fence)
-        .where(jobs.c.state == RUNNING, jobs.c.lease_until < db_now())
+        .where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())
         .order_by(jobs.c.lease_until)
         .limit(limit)
     )

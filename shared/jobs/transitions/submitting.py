@@ -43,11 +43,18 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     add_state_event(conn, job_id, 1, row.created_at, 0, state)
     if after:
         conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
-        settle_waiting(conn, job_id=job_id)
+        state = _settled(settle_waiting(conn, job_id=job_id))
     failpoint("submit.before_commit")
     on_commit(conn, partial(failpoint, "submit.after_commit"))
     on_commit(conn, partial(emit, "job.submitted", job_id=job_id, kind=new.spec.kind, owner_id=new.owner_id))
     return Submitted(job_id, state, True)
+
+
+def _settled(counts: dict[str, int]) -> JobState:
+    """What became of the job, when the ones it waits for had ended before it came."""
+    if counts["queued"]:
+        return JobState.QUEUED
+    return JobState.FAILED if counts["failed"] else JobState.WAITING
 
 
 def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from shared.db.engine import on_commit
 from shared.db.schema import job_dependencies, jobs
 from shared.events import emit
 from shared.jobs.states import FINAL_STATES, AttemptOutcome, JobState
-from shared.jobs.transitions.guard import QUEUED, RUNNING, add_state_event, close_attempt
+from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED, add_state_event, close_attempt
 
 _FAILED_DEPENDENCY = {
     "type": "dependency_failed",
@@ -53,9 +53,11 @@ def _move(conn: Connection, job_id: str | None, target: JobState, condition: Any
     values: dict[str, Any] = {"state": target.value, "event_seq": jobs.c.event_seq + 1}
     if target is JobState.FAILED:
         values |= {"error": _FAILED_DEPENDENCY, "finished_at": db_now()}
-    statement = update(jobs).where(jobs.c.state == "waiting", condition).values(**values)
+    picked = select(jobs.c.id).where(jobs.c.state == "waiting", UNFINISHED, condition).order_by(jobs.c.id)
     if job_id is not None:
-        statement = statement.where(jobs.c.id == job_id)
+        picked = picked.where(jobs.c.id == job_id)
+    mine = picked.with_for_update(skip_locked=True).scalar_subquery()  # two dispatchers never wait for each other
+    statement = update(jobs).where(jobs.c.id.in_(mine), jobs.c.state == "waiting").values(**values)
     rows = conn.execute(statement.returning(jobs.c.id, jobs.c.event_seq, jobs.c.fence, db_now().label("now"))).all()
     for row in rows:
         error = _FAILED_DEPENDENCY if target is JobState.FAILED else None
@@ -73,7 +75,9 @@ def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int =
         and_(jobs.c.state == QUEUED, jobs.c.deadline_at < db_now()),
         and_(jobs.c.state == RUNNING, jobs.c.deadline_at < db_now() - grace_seconds),
     )
-    picked = select(jobs.c.id).where(late).order_by(jobs.c.id).limit(limit).with_for_update(skip_locked=True)
+    picked = (
+        select(jobs.c.id).where(UNFINISHED, late).order_by(jobs.c.id).limit(limit).with_for_update(skip_locked=True)
+    )
     statement = (
         update(jobs)
         .where(jobs.c.id.in_(picked.scalar_subquery()), late)

@@ -85,7 +85,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'queued'"),
     )
     op.create_index("ix_jobs_newest", "jobs", ["owner_id", "created_at", "id"], unique=False)
-    op.create_index("ix_jobs_state", "jobs", ["state"], unique=False)
+    op.create_index("ix_jobs_ended", "jobs", ["finished_at", "state"], unique=False)
 
     op.create_table(
         "model_aliases",

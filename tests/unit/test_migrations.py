@@ -1,0 +1,84 @@
+"""The migrations make exactly the tables that the models describe, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect
+
+from shared.db import migrate, schema
+from shared.db.engine import make_engine, write
+from shared.db.migrate import is_current, upgrade
+from tests.support import databases
+
+
+def test_models_and_migrations_agree(engine: Engine) -> None:
+    with engine.connect() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def test_check_constraints_agree_too(engine: Engine) -> None:
+    """Alembic does not compare them; the lease's is a promise."""
+    for table in schema.metadata.tables.values():
+        declared = sum(type(item).__name__ == "CheckConstraint" for item in table.constraints)
+        assert len(inspect(engine).get_check_constraints(table.name)) == declared, table.name
+
+
+def test_a_migrated_database_is_current(engine: Engine) -> None:
+    assert is_current(engine)
+
+
+def test_a_new_table_of_a_model_is_noticed(sqlite_engine: Engine) -> None:
+    with write(sqlite_engine) as conn:
+        conn.exec_driver_sql("DROP TABLE job_logs")
+    with sqlite_engine.connect() as conn:
+        assert compare_metadata(MigrationContext.configure(conn), schema.metadata)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new folder' / 'empty.db'}"
+        return
+    with databases.postgres_database(request.getfixturevalue("postgres_server"), None) as url:
+        yield url
+
+
+def test_two_migrations_at_once_do_no_harm(empty_url: str) -> None:
+    upgrade(empty_url, "base")  # makes the folder
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            upgrade(empty_url)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    engine = make_engine(empty_url)
+    assert is_current(engine)
+    engine.dispose()
+
+
+def test_down_and_up_again(empty_url: str) -> None:
+    upgrade(empty_url)
+    engine = make_engine(empty_url)
+    with write(engine) as conn:
+        command.downgrade(migrate._config(conn), "base")
+    assert not is_current(engine)
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    upgrade(empty_url)
+    assert is_current(engine)
+    engine.dispose()

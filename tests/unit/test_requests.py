@@ -1,0 +1,108 @@
+"""What users may ask of a job in each state."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.db.engine import read, write
+from shared.errors import Conflict, NotFound
+from shared.jobs import queries, transitions
+from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from tests.support.factories import OWNER, claim_job, commit_checkpoint, job_in_state, running_job, submit_job
+
+CANCEL, FINISH, PAUSE = StopRequest.CANCEL, StopRequest.FINISH, StopRequest.PAUSE
+
+
+def ask(engine: Engine, job_id: str, request: StopRequest, owner_id: str | None = OWNER) -> JobState:
+    with write(engine) as conn:
+        state = transitions.request_stop(conn, job_id, request, owner_id)
+    with read(engine) as conn:
+        assert queries.get_job(conn, job_id, None)["state"] == state
+    return state
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "becomes"),
+    [
+        (JobState.WAITING, CANCEL, JobState.CANCELLED),
+        (JobState.WAITING, FINISH, JobState.CANCELLED),
+        (JobState.WAITING, PAUSE, None),
+        (JobState.QUEUED, CANCEL, JobState.CANCELLED),
+        (JobState.QUEUED, FINISH, JobState.CANCELLED),
+        (JobState.QUEUED, PAUSE, JobState.PAUSED),
+        (JobState.PAUSED, CANCEL, JobState.CANCELLED),
+        (JobState.PAUSED, FINISH, JobState.CANCELLED),
+        (JobState.PAUSED, PAUSE, JobState.PAUSED),
+        *((state, request, None) for state in JobState if state.is_final for request in (CANCEL, FINISH, PAUSE)),
+    ],
+)
+def test_a_job_that_does_not_run_stops_at_once_or_says_no(
+    engine: Engine, state: JobState, request_: StopRequest, becomes: JobState | None
+) -> None:
+    job_id = job_in_state(engine, state)
+    if becomes is None:
+        with pytest.raises(Conflict, match=state.value):
+            ask(engine, job_id, request_)
+    else:
+        assert ask(engine, job_id, request_) is becomes
+
+
+@pytest.mark.parametrize("request_", list(StopRequest))
+def test_a_running_job_is_asked_and_hears_it_at_its_next_write(engine: Engine, request_: StopRequest) -> None:
+    lease = running_job(engine)
+    assert ask(engine, lease.job_id, request_) is JobState.RUNNING
+    assert ask(engine, lease.job_id, request_) is JobState.RUNNING  # twice is harmless
+    with write(engine) as conn:
+        assert transitions.renew(conn, lease).stop_requested is request_
+    with read(engine) as conn:
+        events = queries.events_after(conn, lease.job_id)
+    assert [event["data"]["stop_requested"] for event in events if "stop_requested" in event["data"]] == [request_]
+
+
+def test_a_stronger_request_replaces_a_weaker_one_not_the_other_way(engine: Engine) -> None:
+    lease = running_job(engine)
+    for request in (StopRequest.DRAIN, PAUSE, FINISH, CANCEL):
+        assert ask(engine, lease.job_id, request) is JobState.RUNNING
+    with pytest.raises(Conflict, match="asked to cancel"):
+        ask(engine, lease.job_id, PAUSE)
+    assert ask(engine, lease.job_id, StopRequest.DRAIN, None) is JobState.RUNNING  # the system does not insist
+    with write(engine) as conn:
+        assert transitions.renew(conn, lease).stop_requested is CANCEL
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_finish_of_a_job_with_a_checkpoint_lets_it_run_once_more(engine: Engine, paused: bool) -> None:
+    lease = running_job(engine)
+    commit_checkpoint(engine, lease)
+    with write(engine) as conn:
+        if paused:
+            transitions.stop(conn, lease, outcome=AttemptOutcome.PAUSED)
+        else:
+            transitions.release(conn, lease, outcome=AttemptOutcome.DRAINED)
+    assert ask(engine, lease.job_id, FINISH) is JobState.QUEUED
+    assert claim_job(engine).stop_requested is FINISH
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if state not in (JobState.PAUSED, JobState.RUNNING)])
+def test_only_paused_jobs_resume(engine: Engine, state: JobState) -> None:
+    job_id = job_in_state(engine, state)
+    with pytest.raises(Conflict, match="not paused"), write(engine) as conn:
+        transitions.resume(conn, job_id, OWNER)
+
+
+def test_somebody_elses_job_is_not_found(engine: Engine) -> None:
+    job_id = submit_job(engine).job_id
+    with pytest.raises(NotFound):
+        ask(engine, job_id, CANCEL, "somebody-else")
+    with pytest.raises(NotFound), write(engine) as conn:
+        transitions.resume(conn, job_id, "somebody-else")
+    with pytest.raises(NotFound), read(engine) as conn:
+        queries.get_job(conn, job_id, "somebody-else")
+
+
+def test_a_cancelled_job_is_never_claimed(engine: Engine) -> None:
+    job_id = submit_job(engine).job_id
+    ask(engine, job_id, CANCEL)
+    with write(engine) as conn:
+        assert transitions.claim(conn, transitions.Claimer("w", "cpu", "cpu", frozenset({"torch"})), 30.0) is None
