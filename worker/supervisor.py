@@ -56,6 +56,9 @@ from worker.scribe import RETRY_SECONDS, Scribe
 
 T = TypeVar("T")
 
+#: What a drain still waits for the database after its runner is gone (seconds).
+SETTLE_SECONDS = 5.0
+
 
 class OutOfTime(Exception):
     """The worker must leave and the database still does not answer: the rescuer will find the job."""
@@ -400,7 +403,7 @@ class Attempt:
         if self.scribe.lease_lost:
             raise LeaseLost(self.lease.job_id, self.lease.fence)
         left = self._time_left()
-        if left is not None and left <= 0:
+        if left is not None and left <= -SETTLE_SECONDS:
             raise OutOfTime
 
 

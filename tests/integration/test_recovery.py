@@ -1,0 +1,245 @@
+"""What is lost when a process, a host's worker, or all of Redis goes: nothing but a little time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from shared.broker import ATTEMPT_QUEUES
+from shared.jobs.states import StopRequest
+from tests.support import probe
+from tests.support.house import House, eventually, open_house
+from tests.support.redis import RedisServer, running_redis
+
+#: A lease that is short enough to wait for, with the heartbeat three times as fast at least.
+SHORT_LEASE = {"lease_seconds": 2, "heartbeat_seconds": 0.3}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with running_redis(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def house(tmp_path: Path, sqlite_url: str, server: RedisServer) -> Iterator[House]:
+    with open_house(tmp_path, sqlite_url, server.url, stop_grace_seconds=2, **SHORT_LEASE) as house:
+        yield house
+
+
+def _is_untouched(house: House, job_id: str, steps: int) -> bool:
+    """The job ended as if nothing had happened: the same chain, one metric row per step."""
+    [artifact] = house.artifacts(job_id)
+    text = (house.folder / "data" / "storage" / artifact.stored_as).read_text()
+    return text == probe.chain(steps) and house.steps(job_id) == list(range(1, steps + 1))
+
+
+def _held_job(house: House, **fields: object) -> str:
+    """A job of 20 steps that waits at step 10, with its checkpoint of step 8 committed."""
+    job_id = house.submit("train", steps=20, checkpoint=4, hold_at=10, **fields)
+    house.at_step(job_id, 10)
+    eventually("two checkpoints are committed", lambda: len(house.checkpoints(job_id)) == 2)
+    return job_id
+
+
+def test_killed_worker_is_rescued_by_another(house: House) -> None:
+    house.beat()
+    first = house.worker(0)
+    job_id = _held_job(house)
+    family = first.family()
+    first.kill()
+    eventually("the whole family is gone", lambda: not any(p.is_running() and p.status() != "zombie" for p in family))
+    house.worker(1)
+    house.go(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    assert house.outcomes(job_id) == ["lost", "succeeded"]
+    assert house.attempts(job_id)[1].resumed_step == 8
+    assert _is_untouched(house, job_id, 20)
+
+
+def test_killed_forkserver_costs_one_attempt(house: House) -> None:
+    worker = house.worker()
+    job_id = _held_job(house)
+    [forkserver] = psutil.Process(worker.pid).children()
+    house.go(job_id)
+    forkserver.kill()
+    assert house.finished(job_id).state == "succeeded"
+    assert _is_untouched(house, job_id, 20)
+    assert worker.alive()
+
+
+def test_frozen_worker_writes_nothing_when_it_comes_back(house: House) -> None:
+    house.beat()
+    first = house.worker(0)
+    job_id = _held_job(house)
+    os.kill(first.pid, signal.SIGSTOP)
+    house.worker(1)
+    eventually("the other one has it", lambda: house.job(job_id).fence == 2)
+    os.kill(first.pid, signal.SIGCONT)
+    eventually("the stale runner is gone", lambda: not house.runner_pids(first))
+    house.go(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    assert house.outcomes(job_id) == ["lost", "succeeded"]
+    assert _is_untouched(house, job_id, 20)
+    again = house.submit("train", steps=3)
+    house.submit("train", steps=3)
+    assert house.finished(again).state == "succeeded"
+
+
+def test_flushall_with_ten_jobs_queued(house: House, server: RedisServer) -> None:
+    ids = [house.submit("train", steps=5) for _ in range(10)]
+    redis.Redis.from_url(server.url).flushall()
+    house.beat()
+    house.worker()
+    assert [house.finished(job_id).state for job_id in ids] == ["succeeded"] * 10
+    assert all(house.outcomes(job_id) == ["succeeded"] for job_id in ids)
+
+
+def test_flushall_while_a_job_runs(house: House, server: RedisServer) -> None:
+    house.beat()
+    worker = house.worker()
+    job_id = _held_job(house)
+    redis.Redis.from_url(server.url).flushall()
+    house.go(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    later = house.submit("train", steps=3, ring=False)
+    assert house.finished(later).state == "succeeded"
+    assert worker.alive()
+
+
+def test_redis_that_dies_and_comes_back_empty(house: House, server: RedisServer) -> None:
+    house.beat()
+    worker = house.worker()
+    running = _held_job(house)
+    server.kill()
+    waiting = house.submit("train", steps=3, ring=False)
+    house.go(running)
+    assert house.finished(running).state == "succeeded", "a running job does not notice"
+    server.start()
+    assert house.finished(waiting).state == "succeeded"
+    assert worker.alive()
+
+
+def test_drain_gives_the_job_back_uncharged(house: House) -> None:
+    first = house.worker(0)
+    job_id = _held_job(house)
+    assert first.terminate() == 0
+    job = house.job(job_id)
+    assert (job.state, job.retries, job.lost_streak) == ("queued", 0, 0)
+    assert house.outcomes(job_id) == ["drained"]
+    assert house._pid_of("cpu0@test") is None, "a worker that left on purpose is offline"
+    house.worker(1)
+    house.ring(job_id)
+    house.go(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    assert house.attempts(job_id)[1].resumed_step == 10, "the drain wrote a checkpoint"
+    assert _is_untouched(house, job_id, 20)
+
+
+def test_drain_kills_a_runner_that_does_not_listen(house: House) -> None:
+    worker = house.worker(drain_seconds=1)
+    job_id = house.submit("ignore")
+    eventually("it runs", lambda: house.runner_pids(worker))
+    assert worker.terminate() == 0
+    assert (house.job(job_id).state, house.outcomes(job_id)) == ("queued", ["drained"])
+
+
+def test_silent_runner_is_stalled(house: House) -> None:
+    house.worker(stall_seconds=1)
+    job_id = house.submit("sleep")
+    eventually("it was given up", lambda: any(house.outcomes(job_id)))
+    first = house.attempts(job_id)[0]
+    assert (first.outcome, first.error["type"]) == ("stalled", "stalled")
+    house.ask(job_id, StopRequest.CANCEL)
+
+
+def test_database_that_is_locked_makes_the_job_wait(house: House) -> None:
+    """Longer than two thirds of a lease: the runner is frozen, thawed, and nothing is lost."""
+    import sqlite3
+
+    house.worker()
+    job_id = _held_job(house)
+    [runner] = [psutil.Process(pid) for pid in house.runner_pids(house.processes[-1])]
+    lock = sqlite3.connect(house.database_url.removeprefix("sqlite:///"), isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    house.go(job_id)
+    eventually("the runner is frozen", lambda: not runner.is_running() or runner.status() == psutil.STATUS_STOPPED)
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert house.finished(job_id).state == "succeeded"
+    assert house.outcomes(job_id) == ["succeeded"]
+    assert _is_untouched(house, job_id, 20)
+
+
+def _real_doorbell(server: RedisServer, house: House) -> dict[str, object]:
+    client = redis.Redis.from_url(server.url)
+    house.ring("0" * 16)
+    element = client.rpop(ATTEMPT_QUEUES["auto"])
+    assert isinstance(element, bytes)
+    message: dict[str, object] = json.loads(element)
+    return message
+
+
+def _garbage(real: dict[str, object]) -> list[bytes]:
+    def changed(**headers: object) -> bytes:
+        return json.dumps({**real, "headers": {**real["headers"], **headers}}).encode()  # type: ignore[dict-item]
+
+    without_id = {key: value for key, value in real["headers"].items() if key != "id"}  # type: ignore[attr-defined]
+    return [
+        b"not json",
+        b"\xff\xfe\x00",
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'"text"',
+        b"[" * 100_000,
+        b'{"body": 1, "headers": 2, "properties": 3}',
+        json.dumps({key: value for key, value in real.items() if key != "properties"}).encode(),
+        json.dumps({**real, "headers": without_id}).encode(),
+        json.dumps({**real, "body": "%%% no base64"}).encode(),
+        json.dumps({**real, "content-type": "application/x-python-serialize"}).encode(),
+        changed(task="os.system"),
+        changed(task=["nightshift.attempt"]),
+        changed(id="x" * 100_000),
+        changed(id={"a": 1}),
+        changed(eta="tomorrow"),
+        changed(expires="yesterday"),
+        changed(timelimit="none"),
+        json.dumps({**real, "body": "A" * 10_000_000}).encode(),
+    ]
+
+
+def test_garbage_and_duplicates_in_the_queue(house: House, server: RedisServer) -> None:
+    client = redis.Redis.from_url(server.url)
+    real = _real_doorbell(server, house)
+    worker = house.worker()
+    queue = ATTEMPT_QUEUES["auto"]
+    for element in _garbage(real):
+        client.lpush(queue, element)
+    client.lpush(queue, *[json.dumps(real).encode()] * 200)
+    job_id = house.submit("train", steps=5)
+    assert house.finished(job_id).state == "succeeded"
+    assert house.outcomes(job_id) == ["succeeded"]
+    eventually("everything was taken", lambda: client.llen(queue) == 0)
+    after = house.submit("train", steps=5)
+    assert house.finished(after).state == "succeeded", "nothing stays behind that makes the worker deaf"
+    assert worker.alive()
+    assert client.hlen("unacked") == 0
+
+
+def test_busy_worker_leaves_the_next_job_to_others(house: House) -> None:
+    house.worker(0)
+    held = _held_job(house)
+    second = house.submit("train", steps=5)
+    house.worker(1)
+    assert house.finished(second).worker == "cpu1@test"
+    house.go(held)
+    assert house.finished(held).state == "succeeded"
