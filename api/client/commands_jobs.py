@@ -137,11 +137,18 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("took", output.between(job["started_at"], job.get("finished_at")) if job.get("started_at") else None),
         ("progress", [f"{name} {value:,}" for name, value in shown.items()]),
         ("metrics", output.metric_facts(result.get("metrics") or {})),
-        ("model", result.get("model") and json.dumps(result["model"]).strip('"')),
+        ("model", _model_ref(job["id"], result.get("model"))),
         ("artifacts", [str(path) for path in result.get("artifacts") or []]),
         ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
         *_settings(job.get("spec") or {}),
     ]
+
+
+def _model_ref(job_id: str, model: Any) -> str | None:
+    """What to give as MODEL_REF to use the job's model."""
+    if not model:
+        return None
+    return str(model.get("registered") or f"job:{job_id}") if isinstance(model, dict) else str(model)
 
 
 def _settings(spec: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -350,7 +357,7 @@ def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     told = reasons.explain(job.data, reasons.look_around(asked, job))
     if as_json:
         return output.print_json({"id": job.id, "state": job.state, "reasons": told})
-    print(f"{job.id} is {job.state}.")
+    print(f"{job.id} {job.state}")
     for sentence in told:
         print(f"  {sentence}")
     return None

@@ -26,6 +26,10 @@ EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 2}
 OUTCOME_UNKNOWN = 3
 #: A plain line is printed at least so often (percent of the job).
 PLAIN_EVERY_PERCENT = 10.0
+#: What stays true of progress when an attempt ends; speed and time left do not.
+LASTING = ("step", "total_steps", "epoch")
+#: Metrics that say nothing about the outcome.
+RATES = ("samples_per_second", "learning_rate")
 #: Metrics worth a place on the line, in this order.
 SHOWN = ("loss", "accuracy", "perplexity", "g_loss", "d_loss", "val_loss", "val_accuracy", "val_perplexity")
 
@@ -56,6 +60,8 @@ class Watched:
     def apply(self, event: Event) -> None:
         if event.type == "state":
             self.state = event.data.get("state", self.state)
+            if self.state != JobState.RUNNING or event.data.get("attempt") != self.attempt:
+                self.progress = {name: self.progress[name] for name in LASTING if name in self.progress}
             self.attempt = event.data.get("attempt") or self.attempt
             self.stop_requested = event.data.get("stop_requested")
         elif event.type == "progress":
@@ -108,7 +114,9 @@ class Watched:
         """How it ended: the error, or the result's metrics."""
         if self.error:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
-        return metric_facts((self.result or {}).get("metrics") or {})
+        metrics = (self.result or {}).get("metrics") or {}
+        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *RATES)}
+        return metric_facts(news or metrics)
 
 
 # -- plain lines (a pipe, a dumb terminal) --------------------------------------------------------
