@@ -66,7 +66,7 @@ def add_dataset(
     name: Annotated[str, typer.Argument(help="Its name; an existing one gets a new version.")],
     path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
     format: Annotated[
-        str | None, typer.Option(help="Where the files do not say it: idx, npz, images, csv, text.")
+        str | None, typer.Option(help="Where the files do not say it: idx, npz, cifar10, images, csv, text.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -124,10 +124,10 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
     rows = [
         [
             item["name"],
-            f"@{item['champion']}" if item.get("champion") else "",
-            f"@{item['latest']}" if item.get("latest") else "",
+            f"@{champion['version']}" if (champion := item.get("champion")) else "",
+            f"@{item['latest_version']}",
             item.get("family"),
-            "  ".join(output.metric_facts(item.get("metrics") or {})),
+            "  ".join(output.metric_facts(champion["metrics"])) if champion else "",
         ]
         for item in found
     ]
@@ -150,10 +150,11 @@ def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_js
         output.Column("DATA SET", 4),
     ]
     columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 5)]
+    aliases = answer.get("aliases") or {}
     rows = [
         [
             f"{name}@{version.get('version')}",
-            " ".join(version.get("aliases") or []),
+            " ".join(alias for alias, number in aliases.items() if number == version["version"]),
             version.get("job_id"),
             version.get("dataset"),
             output.age(version.get("created_at")),

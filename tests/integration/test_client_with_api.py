@@ -19,7 +19,7 @@ from shared.db.engine import write
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-from shared.jobs.transitions import ArtifactRecord, Lease
+from shared.jobs.transitions import ArtifactRecord, Lease, ModelVersionRecord
 from shared.jobs.transitions.values import LogRow, MetricRow
 from tests.support.factories import claim_job, commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.served import CuttingProxy, ServedApi, served_api
@@ -161,6 +161,41 @@ def test_a_failure_is_shown_and_exits_with_one(run: Run, served: ServedApi) -> N
     assert run("watch", lease.job_id[:8], code=1).stdout.splitlines()[-1] == "failed     bad_data: row 7 is ragged"
     assert "row 7 is ragged" in run("show", lease.job_id).stdout
     assert "job_error" in run("attempts", lease.job_id).stdout
+
+
+# -- data sets and models -------------------------------------------------------------------------
+
+
+def test_a_folder_becomes_a_data_set_and_its_next_version(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (8, 8), (number, len(name), ord(name[0]))).save(tmp_path / "pets" / name / f"{number}.png")
+    assert run("datasets", "add", "pets", "pets").stdout == "pets@1\n"
+    assert "pets  image  1" in " ".join(run("datasets").stdout.split()).replace(" ", "  ")
+    assert "cats, dogs" in run("datasets", "show", "pets").stdout
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "pets" / "cats" / "more.png")
+    assert run("datasets", "add", "pets", "pets").stdout == "pets@2\n"
+
+
+def test_a_bad_file_is_refused_with_its_reason(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("text,label\nonly one column\n")
+    said = run("datasets", "add", "bad", "bad.csv", code=1).stderr
+    assert said.startswith("error: ")
+    assert "2" in said  # the line
+    assert "bad" not in run("datasets").stdout
+
+
+def test_registered_models_are_listed_by_champion(run: Run, served: ServedApi) -> None:
+    lease = running_job(served.engine)
+    model = ModelVersionRecord(name="digits", family="cnn", framework="torch", metrics={"test_accuracy": 0.98})
+    with write(served.engine) as conn:
+        transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[], register=model)
+    row = run("models").stdout.splitlines()[1].split()
+    assert row == ["digits", "@1", "@1", "cnn", "test_accuracy", "0.9800"]
+    assert "champion" in run("models", "show", "digits").stdout
 
 
 # -- following across faults ----------------------------------------------------------------------

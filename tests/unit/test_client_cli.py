@@ -342,7 +342,12 @@ def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
         {"name": "cpu0@host", "state": "online", "device": "cpu", "device_name": "CPU", "frameworks": ["torch"]}
     ]
     fake.collections["models"] = [
-        {"name": "digits", "latest": 3, "champion": 2, "family": "cnn", "metrics": {"test_accuracy": 0.99}}
+        {
+            "name": "digits",
+            "latest_version": 3,
+            "family": "cnn",
+            "champion": {"version": 2, "job_id": ID, "metrics": {"test_accuracy": 0.99}},
+        }
     ]
     fake.collections["families"] = [{"name": "cnn", "frameworks": ["torch"], "presets": {"mnist-3conv": {}}}]
     assert run("workers").stdout.splitlines()[1].split() == ["cpu0@host", "online", "CPU", "torch"]
