@@ -52,6 +52,7 @@ class Part:
     ready: Callable[[], bool]
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
+    log_begins: int = 0  # where in the log the present process began (bytes)
     started_at: float = 0.0
     start_again_at: float | None = field(default=None)
 
@@ -59,6 +60,7 @@ class Part:
         """Its own session: a Ctrl-C in the terminal reaches the launcher alone, which then stops parts in order."""
         self._set_old_log_aside()
         with self.log.open("ab") as log:
+            self.log_begins = log.tell()
             self.process = subprocess.Popen(
                 list(self.argv),
                 env=dict(self.env),
@@ -108,8 +110,11 @@ class Part:
             self.process.wait()
 
     def last_words(self, lines: int = 12) -> str:
+        """The end of what the present (or last) process wrote."""
         try:
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+            with self.log.open("rb") as log:
+                log.seek(self.log_begins)
+                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
 
