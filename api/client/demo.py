@@ -70,16 +70,19 @@ def run(data_dir: Path) -> int:
     out = Console(highlight=False)
     began = time.monotonic()
     try:
-        with stack(data_dir, out) as (endpoints, client):
+        with stack(data_dir, out) as client:
             jobs: list[Job] = []
             for number, step in enumerate(STEPS, 1):
                 out.print(f"\n[bold]{number}/{len(STEPS)} {escape(step.title)}[/]")
                 jobs.append(_follow(client, step, jobs, out, data_dir))
-            out.print(f"\nFlower was at {endpoints['flower']} (user nightshift, password in {data_dir / 'api_key'}).")
     except (NightshiftError, DemoFailed) as error:
         out.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
-    out.print(f"Everything is stopped; it took {time.monotonic() - began:.0f} s. Keep it running:  make up")
+    out.print(
+        f"\nDone in {time.monotonic() - began:.0f} s; everything is stopped, files stay in {data_dir.resolve()}.",
+        soft_wrap=True,
+    )
+    out.print("To keep it running: make up")
     return 0
 
 
@@ -91,10 +94,8 @@ def _follow(client: Client, step: Step, before: list[Job], out: Console, data_di
     job = client.submit(step.spec(before))
     if watch([job], out) != 0:
         raise DemoFailed(f"{step.title}: job {job.id} ended {job.refresh().state} (logs: {data_dir / 'logs'})")
-    metrics = (job.refresh().result or {}).get("metrics", {})
-    out.print("  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     _show_artifacts(job, out, data_dir / "artifacts" / job.id)
-    wrong = step.check(metrics)
+    wrong = step.check((job.refresh().result or {}).get("metrics", {}))
     if wrong:
         raise DemoFailed(f"{step.title}: {wrong}")
     return job
@@ -108,7 +109,7 @@ def _show_artifacts(job: Job, out: Console, folder: Path) -> None:
 
 
 @contextmanager
-def stack(data_dir: Path, out: Console) -> Iterator[tuple[dict[str, str], Client]]:
+def stack(data_dir: Path, out: Console) -> Iterator[Client]:
     """`nightshift up` on free ports in `data_dir`, as a child; drained at the end."""
     argv = [sys.executable, "-m", "api.client.up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0"]
     began = time.monotonic()
@@ -118,9 +119,11 @@ def stack(data_dir: Path, out: Console) -> Iterator[tuple[dict[str, str], Client
     try:
         with out.status("Starting Redis, the API, a worker, beat and Flower …"):
             endpoints = _ready(child)
-        out.print(f"Started in {time.monotonic() - began:.1f} s: API {endpoints['api']}, Flower {endpoints['flower']}")
+        out.print(f"Started in {time.monotonic() - began:.1f} s.")
+        out.print(f"  API     {endpoints['api']}/docs  [dim](key in {data_dir / 'api_key'})[/]", soft_wrap=True)
+        out.print(f"  Flower  {endpoints['flower']}  [dim](user nightshift, password: the key)[/]", soft_wrap=True)
         with Client(endpoints["api"], data_dir=data_dir) as client:
-            yield endpoints, client
+            yield client
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait()

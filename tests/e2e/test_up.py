@@ -1,0 +1,179 @@
+"""The embedded stack as a user meets it: started, used, killed in its parts, stopped in the middle of a job, started again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import redis
+
+from api.client.sdk import Job
+from tests.support.up import Up, eventually, has_checkpoint, up
+
+pytestmark = pytest.mark.slow
+
+#: Some seconds of training with a checkpoint every few steps: long enough to be killed in the middle.
+SPEC: dict[str, Any] = {
+    "kind": "train",
+    "model": {"family": "cnn", "preset": "mnist-2conv", "dropout": 0.1},
+    "dataset": "digits",
+    "training": {"epochs": 8, "batch_size": 16, "lr_schedule": "cosine", "precision": "float32"},
+    "checkpoint": {"every_steps": 40},
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    with up(tmp_path_factory.mktemp("up") / "a folder") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def untouched(stack: Up) -> tuple[str, list[Any]]:
+    """What SPEC leaves when nothing happens to it."""
+    job = stack.client.submit(SPEC).wait(120)
+    assert job.state == "succeeded", job.error
+    assert len(job.attempts()) == 1
+    return outcome(job)
+
+
+def outcome(job: Job) -> tuple[str, list[Any]]:
+    """The hash of the weights, and every metric row (of speed only that it is there)."""
+    (weights,) = [artifact for artifact in job.artifacts() if artifact.path == "model/model.safetensors"]
+    rows = sorted(
+        (point["name"], point["step"], None if point["name"] == "samples_per_second" else point["value"])
+        for point in job.metrics()
+    )
+    return weights.data["sha256"], rows
+
+
+def submitted(stack: Up) -> Job:
+    """A job in the middle of its work."""
+    job = stack.client.submit(SPEC)
+    eventually(lambda: has_checkpoint(job))
+    return job
+
+
+def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
+    key = (stack.data_dir / "api_key").read_text().strip()
+    assert stat.S_IMODE((stack.data_dir / "api_key").stat().st_mode) == 0o600
+    assert httpx.get(f"{stack.api}/readyz").status_code == 200
+    assert httpx.get(f"{stack.flower}/", auth=("nightshift", key)).status_code == 200
+    assert httpx.get(f"{stack.flower}/").status_code == 401
+    (worker,) = stack.client.workers()
+    assert worker["state"] == "online"
+    endpoints = json.loads((stack.data_dir / "endpoints.json").read_text())
+    assert endpoints == {"api": stack.api, "flower": stack.flower, "data": stack.data, "pid": stack.process.pid}
+
+
+def test_a_second_stack_on_the_same_folder_is_refused(stack: Up) -> None:
+    argv = [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(stack.data_dir), "--port", "0"]
+    second = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert second.stdout == ""
+    assert f"in use by another `nightshift up` (process {stack.process.pid})" in second.stderr
+
+
+def test_a_user_submits_and_follows(stack: Up) -> None:
+    done = stack.cli("submit", "train", "cnn", "--dataset", "digits", "--epochs", "1", "--follow")
+    assert done.returncode == 0, done.stderr
+    assert "succeeded" in done.stdout
+    assert "test_accuracy" in done.stdout
+    wrong = stack.cli("submit", "train", "cnn", "--dataset", "digits", "--epochs", "0")
+    assert wrong.returncode == 1
+    assert "training.epochs" in wrong.stderr
+
+
+def test_a_killed_runner_is_replaced_and_the_result_is_the_same(stack: Up, untouched: tuple[str, list[Any]]) -> None:
+    job = submitted(stack)
+    stack.runner().kill()
+    assert job.wait(120).state == "succeeded", job.error
+    assert [attempt["outcome"] for attempt in sorted(job.attempts(), key=lambda a: a["attempt"])] == [
+        "crashed",
+        "succeeded",
+    ]
+    assert outcome(job) == untouched
+
+
+def test_a_killed_worker_is_replaced_and_the_result_is_the_same(stack: Up, untouched: tuple[str, list[Any]]) -> None:
+    job = submitted(stack)
+    runner, worker = stack.runner(), stack.part("worker.main")
+    worker.kill()
+    eventually(lambda: not runner.is_running())
+    assert job.wait(120).state == "succeeded", job.error
+    assert [attempt["outcome"] for attempt in sorted(job.attempts(), key=lambda a: a["attempt"])] == [
+        "lost",
+        "succeeded",
+    ]
+    assert outcome(job) == untouched
+
+
+@pytest.mark.parametrize("module", ["api.serve", "worker.beat", "api.flower_pages.server"])
+def test_any_other_part_that_is_killed_comes_back(stack: Up, module: str) -> None:
+    before = stack.part(module)
+    before.kill()
+    eventually(lambda: [p for p in stack.everything()[1:] if p != before and module in p.cmdline()])
+    eventually(lambda: healthy(stack))
+
+
+def healthy(stack: Up) -> bool:
+    try:
+        return all(httpx.get(url).status_code == 200 for url in (f"{stack.api}/readyz", f"{stack.flower}/healthcheck"))
+    except httpx.TransportError:
+        return False
+
+
+def test_all_jobs_finish_though_redis_loses_everything(stack: Up) -> None:
+    small = SPEC | {"training": {"max_steps": 2}}
+    jobs = [stack.client.submit(small) for _ in range(10)]
+    with redis.Redis.from_url(redis_url(stack)) as client:
+        client.flushall()
+    assert [job.wait(120).state for job in jobs] == ["succeeded"] * 10
+
+
+def redis_url(stack: Up) -> str:
+    return str(stack.part("api.serve").environ()["NIGHTSHIFT_REDIS_URL"])
+
+
+def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, list[Any]]) -> None:
+    """SIGTERM in the middle of a job, `up` again on the same folder; then kill -9 of the launcher, which takes all along."""
+    job = submitted(stack)
+    processes = stack.everything()
+    assert stack.stop() == 0
+    assert not [process for process in processes if process.is_running()]
+    assert not (stack.data_dir / "endpoints.json").exists()
+    with up(stack.data_dir) as again:
+        same = again.client.job(job.id).wait(120)
+        outcomes = [attempt["outcome"] for attempt in sorted(same.attempts(), key=lambda a: a["attempt"])]
+        assert (same.state, outcomes) == ("succeeded", ["drained", "succeeded"])
+        assert outcome(same) == untouched
+        processes = again.everything()
+        again.process.send_signal(signal.SIGKILL)
+        again.process.communicate()
+        eventually(lambda: not [process for process in processes if alive(process)])
+
+
+def alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+def test_a_taken_port_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        argv = [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(tmp_path / "d")]
+        refused = subprocess.run(
+            [*argv, "--port", str(taken.getsockname()[1])], capture_output=True, text=True, check=False
+        )
+    assert refused.returncode == 1
+    assert "--port 0 picks a free one" in refused.stderr

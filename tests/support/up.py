@@ -1,0 +1,98 @@
+"""`nightshift up` as a user starts it: a child process on free ports, and what tests do to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from api.client.sdk import Client, Job
+
+#: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere.
+FAST = {
+    "NIGHTSHIFT_LEASE_SECONDS": "4",
+    "NIGHTSHIFT_HEARTBEAT_SECONDS": "1",
+    "NIGHTSHIFT_MAINTENANCE_SECONDS": "1",
+    "NIGHTSHIFT_TORCH_THREADS": "1",
+}
+
+
+class Up:
+    """A running stack."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0",
+             "--device", "cpu"],
+            env=environment | FAST, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        ready = re.fullmatch(r"ready: api=(\S+) flower=(\S+) data=(.*)\n", self.process.stdout.readline())
+        if ready is None:
+            raise RuntimeError(f"the stack did not start: {self.process.communicate()[1]}")
+        self.api, self.flower, self.data = ready.groups()
+        self.client = Client(self.api, data_dir=data_dir)
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command as a user in another terminal runs it: it finds the stack by its data folder."""
+        argv = [sys.executable, "-m", "api.client.cli", "--data-dir", str(self.data_dir), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    def part(self, module: str) -> psutil.Process:
+        """The child that runs `python -m module`."""
+        children = psutil.Process(self.process.pid).children()
+        (found,) = [child for child in children if module in child.cmdline()]
+        return found
+
+    def runner(self) -> psutil.Process:
+        """The process of the present attempt: the only child of a forkserver."""
+        forkservers = [p for p in self.part("worker.main").children() if "worker.forkserver" in p.cmdline()]
+        (found,) = [runner for forkserver in forkservers for runner in forkserver.children()]
+        return found
+
+    def everything(self) -> list[psutil.Process]:
+        launcher = psutil.Process(self.process.pid)
+        return [launcher, *launcher.children(recursive=True)]
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=120)
+        return self.process.returncode
+
+
+@contextmanager
+def up(data_dir: Path) -> Iterator[Up]:
+    stack = Up(data_dir)
+    try:
+        yield stack
+    finally:
+        if stack.process.poll() is None:
+            stack.stop()
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """The first true value of `condition`."""
+    give_up_at = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < give_up_at, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+def has_checkpoint(job: Job) -> bool:
+    """Whether the job is running and has something to go on from; fails when it is over already."""
+    assert not job.refresh().is_final, f"the job was over before anything could happen to it: {job.state} {job.error}"
+    return job.state == "running" and bool(job.checkpoints())
