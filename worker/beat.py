@@ -1,7 +1,6 @@
 """`python -m worker.beat`: maintenance. A small Celery worker with embedded beat, which pokes itself through Redis.
 
-Celery beat holds no schedule of ours: it only sends `nightshift.maintain` every few seconds, so Flower shows that
-maintenance lives. When no poke arrives (Redis is away) a timer of this process runs the same services; they are
+Celery beat holds no schedule of ours: it only sends `nightshift.maintain` every few seconds. When no poke arrives (Redis is away) a timer of this process runs the same services; they are
 idempotent, and any number of these processes may run.
 """
 
@@ -14,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from celery import Celery, signals
+from celery.beat import EmbeddedService
 
 from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery
 from shared.db.engine import get_engine
@@ -63,8 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals.setup_logging.connect(lambda **_: None, weak=False)
     upkeep.start_timer()
     worker = make_worker(app, settings)
+    start_poking(app)
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def start_poking(app: Celery) -> None:
+    """Celery's beat as a thread. As the worker's option it would be a process of its own, which outlives a `kill -9`."""
+    EmbeddedService(
+        app,
+        thread=True,
+        scheduler_cls="celery.beat:Scheduler",  # in memory: there is nothing worth a file
+    ).start()
 
 
 def make_worker(app: Celery, settings: Settings) -> Any:
@@ -80,8 +90,6 @@ def make_worker(app: Celery, settings: Settings) -> Any:
         pool_cls="threads",
         concurrency=1,
         queues=[MAINTENANCE_QUEUE],
-        beat=True,
-        scheduler="celery.beat:Scheduler",  # in memory: there is nothing worth a file
         task_events=True,
         without_mingle=True,
         without_gossip=True,

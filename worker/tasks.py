@@ -19,6 +19,7 @@ def register_attempt(app: Celery, run_one: Callable[[str | None], None]) -> None
 
 
 def register_maintain(app: Celery, run: Callable[[], None]) -> None:
-    @app.task(name=MAINTAIN_TASK)  # type: ignore[untyped-decorator]
+    # No events: a poke every few seconds would push the attempts out of Flower's memory within hours.
+    @app.task(name=MAINTAIN_TASK, send_events=False)  # type: ignore[untyped-decorator]
     def maintain(*args: Any, **kwargs: Any) -> None:
         run()

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import redis
 
 from api.client.sdk import Job
-from tests.support.up import Up, eventually, has_checkpoint, up
+from tests.support.up import Up, alive, eventually, has_checkpoint, up
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +108,7 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(stack: Up, untou
     job = submitted(stack)
     runner, worker = stack.runner(), stack.part("worker.main")
     worker.kill()
-    eventually(lambda: not runner.is_running())
+    eventually(lambda: not alive(runner))
     assert job.wait(120).state == "succeeded", job.error
     assert [attempt["outcome"] for attempt in sorted(job.attempts(), key=lambda a: a["attempt"])] == [
         "lost",
@@ -121,9 +120,11 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(stack: Up, untou
 @pytest.mark.parametrize("module", ["api.serve", "worker.beat", "api.flower_pages.server"])
 def test_any_other_part_that_is_killed_comes_back(stack: Up, module: str) -> None:
     before = stack.part(module)
+    family = [before, *before.children(recursive=True)]
     before.kill()
-    eventually(lambda: [p for p in stack.everything()[1:] if p != before and module in p.cmdline()])
+    eventually(lambda: stack.parts(module))
     eventually(lambda: healthy(stack))
+    assert not [process for process in family if alive(process)]
 
 
 def healthy(stack: Up) -> bool:
@@ -150,7 +151,7 @@ def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, l
     job = submitted(stack)
     processes = stack.everything()
     assert stack.stop() == 0
-    assert not [process for process in processes if process.is_running()]
+    eventually(lambda: not [process for process in processes if alive(process)])
     assert not (stack.data_dir / "endpoints.json").exists()
     with up(stack.data_dir) as again:
         same = again.client.job(job.id).wait(120)
@@ -161,10 +162,6 @@ def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, l
         again.process.send_signal(signal.SIGKILL)
         again.process.communicate()
         eventually(lambda: not [process for process in processes if alive(process)])
-
-
-def alive(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 def test_a_taken_port_is_refused_with_the_way_out(tmp_path: Path) -> None:

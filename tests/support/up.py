@@ -51,9 +51,13 @@ class Up:
 
     def part(self, module: str) -> psutil.Process:
         """The child that runs `python -m module`."""
-        children = psutil.Process(self.process.pid).children()
-        (found,) = [child for child in children if module in child.cmdline()]
+        (found,) = self.parts(module)
         return found
+
+    def parts(self, module: str) -> list[psutil.Process]:
+        """Children that run it now: none or one, more only if one was started twice."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if alive(child) and module in child.cmdline()]
 
     def runner(self) -> psutil.Process:
         """The process of the present attempt: the only child of a forkserver."""
@@ -81,6 +85,13 @@ def up(data_dir: Path) -> Iterator[Up]:
     finally:
         if stack.process.poll() is None:
             stack.stop()
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
