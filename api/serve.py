@@ -6,6 +6,7 @@ Last-Event-ID to whoever serves next), exit 0.
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 
@@ -69,6 +70,9 @@ def main() -> int:
     except OSError as error:
         print(f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}", file=sys.stderr)
         return 1
+    # uvicorn raises the signal that ended it once more, on the handlers it found: to leave on request is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     with listening:
         print(f"api listening on {address_of(listening)}", flush=True)
         make_server(settings).run(sockets=[listening])

@@ -41,7 +41,6 @@ _SHOWN: dict[str, Any] = {
     "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `log`; `data` is JSON with the time `at`.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
             "example": 'id: 7\nevent: metric\ndata: {"at": "2027-01-31T02:00:00.000Z", "name": "loss", "step": 10, '
             '"epoch": 0, "value": 0.42}\n\n',
         }

@@ -1,0 +1,94 @@
+"""`python -m api.serve` as a process: the port it prints, and how it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.db.engine import make_engine, write
+from shared.fleet import keys
+from tests.support.factories import OWNER, submit_job
+from tests.support.serving import events
+
+
+@pytest.fixture
+def server(sqlite_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    variables = {
+        "NIGHTSHIFT_DATABASE_URL": sqlite_url,
+        "NIGHTSHIFT_DATA_DIR": str(tmp_path / "data"),
+        "NIGHTSHIFT_REDIS_URL": "redis://127.0.0.1:1/0",
+        "NIGHTSHIFT_API_PORT": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.serve"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+        cwd=Path(__file__).parents[2],
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _address(server: subprocess.Popen[str]) -> str:
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    assert line.startswith("api listening on http://127.0.0.1:"), line
+    return line.split()[-1]
+
+
+def test_it_prints_its_port_serves_and_leaves_on_sigterm(server: subprocess.Popen[str], sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+    with write(engine) as conn:
+        _, key = keys.create(conn, "test", OWNER)
+    job_id = submit_job(engine).job_id
+    url = _address(server)
+    seen: list[dict[str, Any]] = []
+    first = threading.Event()
+
+    def follow() -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", headers=headers, timeout=60) as response:
+            for event in events(response):
+                seen.append(event)
+                first.set()
+
+    following = threading.Thread(target=follow)
+    following.start()
+    assert first.wait(60)
+    ready = httpx.get(f"{url}/readyz").json()
+    assert (ready["status"], ready["parts"]["broker"]) == ("degraded", "does not answer")
+
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(60) == 0  # although a stream was open
+    following.join(60)
+    assert not following.is_alive()
+    assert [event["data"]["state"] for event in seen if "data" in event] == ["queued"]
+    engine.dispose()
+
+
+def test_a_port_that_is_taken_is_said_and_not_a_traceback(server: subprocess.Popen[str], tmp_path: Path) -> None:
+    port = _address(server).rpartition(":")[2]
+    variables = {"NIGHTSHIFT_DATA_DIR": str(tmp_path), "NIGHTSHIFT_API_PORT": port}
+    second = subprocess.run(
+        [sys.executable, "-m", "api.serve"],
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
+    assert "Traceback" not in second.stderr
