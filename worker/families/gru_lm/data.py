@@ -1,0 +1,69 @@
+"""A stored text as a language model wants it: windows over a token stream, never held in memory.
+
+A window is `window` tokens to read and the one after them; the next window begins with that token, so every token but
+the first is predicted once an epoch. `windows` [n, window + 1] is a view of the mapped stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.datasets.tokens import TOKENIZER, OpenTokens, TokenizerSpec, open_tokens, token_stream
+from shared.errors import BadData
+from shared.specs.gru_lm import GruLmModel
+from shared.specs.training import Training
+from worker.training.learner import Array, Splits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSplits(Splits):
+    stream: OpenTokens
+
+
+def load_splits(dataset_dir: Path, model: GruLmModel, training: Training, tokenizer: str | None = None) -> TextSplits:
+    """`tokenizer`: the text of a `tokenizer.json` to keep (fine-tuning); None makes the model's own from the training
+    part. Without a validation part of its own, a text lends the end of its training part. Raises BadData."""
+    spec = TokenizerSpec(model.tokenizer, model.vocabulary_size)
+    stream = open_tokens(token_stream(dataset_dir, tokenizer or spec))
+    train = windows(stream.tokens("train"), model.window)
+    if len(train) < 2:
+        raise BadData(
+            f"the training text has {len(stream.tokens('train'))} tokens, fewer than two windows of {model.window}; "
+            "lower model.window"
+        )
+    held_out = _part(stream, "valid", model.window) if training.validation_split else None
+    if held_out is None and training.validation_split:
+        cut = len(train) - min(max(1, round(len(train) * training.validation_split)), len(train) - 1)
+        train, held_out = train[:cut], {"windows": train[cut:]}
+    facts: dict[str, Any] = {
+        "vocabulary": stream.vocabulary,
+        "preprocessing": {"tokenizer": stream.meta["kind"], "window": model.window},
+    }
+    test = _part(stream, "test", model.window)
+    return TextSplits({"windows": train}, held_out, test, facts, len(train), stream=stream)
+
+
+def windows(tokens: Array, window: int) -> Array:
+    """All whole windows of a stream, as a read-only view [n, window + 1]; what is left at the end is not used."""
+    n = max(0, len(tokens) - 1) // window
+    if n == 0:
+        return np.empty((0, window + 1), tokens.dtype)
+    size = tokens.itemsize
+    return np.lib.stride_tricks.as_strided(tokens, (n, window + 1), (window * size, size), writeable=False)
+
+
+def _part(stream: OpenTokens, split: str, window: int) -> dict[str, Array] | None:
+    """A part to measure on; one shorter than a window is one short window. None where there is nothing to predict."""
+    tokens = stream.tokens(split) if split in stream.splits else np.empty(0, np.uint16)
+    return {"windows": windows(tokens, min(window, len(tokens) - 1))} if len(tokens) > 1 else None
+
+
+def write_extras(root: Path, splits: TextSplits) -> list[Path]:
+    """`model/tokenizer.json`, beside the weights it belongs to."""
+    path = root / "model" / TOKENIZER
+    path.write_bytes((splits.stream.folder / TOKENIZER).read_bytes())
+    return [path]

@@ -1,0 +1,26 @@
+"""What a finished language model leaves to look at: learning curves, and samples to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from worker.families.gru_lm.metrics import TEMPERATURE, TOP_K
+from worker.training.curves import History, draw_curves
+from worker.training.learner import Report
+
+
+def draw(report: Report, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
+    """`curves.png` and `samples.txt`."""
+    return [
+        draw_curves(history, folder / "curves.png", best_step),
+        write_samples(report.document, folder / "samples.txt"),
+    ]
+
+
+def write_samples(document: dict[str, Any], path: Path) -> Path:
+    """Each sample under the beginning it was given, which ends at the mark."""
+    head = f"temperature {TEMPERATURE}, of the {TOP_K} likeliest tokens; given from the test part up to the mark ⟫\n"
+    parts = [f"── {i} {'─' * 72}\n{one['prompt']}⟫{one['text']}\n" for i, one in enumerate(document["samples"], 1)]
+    path.write_text("\n".join([head, *parts]), encoding="utf-8")
+    return path

@@ -1,0 +1,237 @@
+"""The GRU language model in TensorFlow: one graph per step over variables in the canonical layout, products in bfloat16
+where it is native, hand-written recurrence and cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from shared.specs.gru_lm import GruLmModel
+from shared.specs.training import Training
+from worker.families.gru_lm.augment import noised
+from worker.families.gru_lm.measures import measures
+from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
+from worker.families.gru_lm.weights import NORM_EPS, initial
+from worker.training import tensorflow_support as support
+from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.masks import dropped
+from worker.training.optim import learning_rate
+
+Tensor = Any
+#: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
+State = list[Any]
+
+
+def build(setup: LearnerSetup) -> TensorflowGruLm:
+    """facts: `vocabulary` (its size), optionally `frozen` (prefixes of weights)."""
+    support.use_threads(setup.threads)
+    return TensorflowGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
+
+
+class TensorflowGruLm:
+    def __init__(
+        self, model: GruLmModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.model, self.training, self.total_steps = model, training, total_steps
+        self.device = support.tensorflow_device(device)
+        self.computed = support.computed(self.device, training.precision)
+        self.vocabulary = int(facts["vocabulary"])
+        self.frozen = tuple(facts.get("frozen", ()))
+        with tf.device(self.device):
+            start = initial(model, self.vocabulary, training.seed)
+            self.tensors = {name: self._place(name, array) for name, array in start.items()}
+            self.optimizer = support.Optimizer(training, self._trained())
+            self.guard = support.Guard()
+            self.totals = tf.Variable(tf.zeros(2, tf.float64), trainable=False)  # loss * tokens, tokens
+        self.rate = learning_rate(training, 0, total_steps)
+        self.data: Array = np.zeros((0, model.window + 1), np.int32)
+        tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
+        states = [tf.TensorSpec([None, units], tf.float32) for units in model.units]
+        masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropped()]
+        self._train = tf.function(self._step, input_signature=[tokens, tokens, scalar, masks])
+        self._evaluate = tf.function(self._judge, input_signature=[tokens, tokens])
+        self._follow = tf.function(self._likelihoods, input_signature=[tokens, tokens, states])
+        self._read = tf.function(self._next, input_signature=[tokens, states])
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        """`windows` [n, window + 1]: rows are taken on the host (26 KB a step), whatever the device."""
+        self.data = split["windows"]
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        windows = self.data[rows]
+        read, targets = windows[:, :-1], _tokens(windows[:, 1:])
+        if self.training.augment:
+            read = noised(read, self.training.augment, self.training.seed, step)
+        self.rate = learning_rate(self.training, step, self.total_steps)
+        with tf.device(self.device):
+            self._train(_tokens(read), targets, np.float32(self.rate), self._masks(targets.shape, step))
+
+    def _step(self, read: Tensor, targets: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(list(self._trained().values()))
+            hidden, _ = self._hidden(read, None, self.computed, masks)
+            wanted = tf.reshape(targets, [-1])
+            loss = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
+        gradients = tape.gradient(loss, list(self._trained().values()))
+
+        def update() -> Tensor:
+            self.optimizer.step(gradients, rate)
+            return tf.constant(True)
+
+        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
+        n = tf.cast(tf.size(wanted), tf.float64)
+        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, n]))
+
+    def read_metrics(self) -> dict[str, float]:
+        total, n = self.totals.numpy().tolist()
+        self.totals.assign(tf.zeros(2, tf.float64))
+        return {**measures(total / n), "learning_rate": self.rate} if n else {}
+
+    # -- the network ------------------------------------------------------------------------------
+
+    def _hidden(
+        self, tokens: Tensor, state: State | None, computed: Any, masks: list[Tensor] | None = None
+    ) -> tuple[Tensor, State]:
+        """[time, batch, h] after the last layer, float32, and the state to go on from. `masks`: what dropout drops."""
+        w = self.tensors
+        x = tf.gather(w["embedding.weight"], tokens)
+        after: State = []
+        for i, units in enumerate(self.model.units):
+            before = tf.zeros([tf.shape(tokens)[1], units]) if state is None else state[i]
+            parts = [tf.convert_to_tensor(w[f"gru{i}.{part}"]) for part in _GRU_PARTS]
+            x = gru(x, before, *parts, computed=computed)
+            after.append(x[-1])
+            x = self._norm(x, i)
+            if masks:
+                x = tf.where(masks[i], 0.0, x * (1 / (1 - self.model.dropout)))
+        return x, after
+
+    def _norm(self, x: Tensor, i: int) -> Tensor:
+        if self.model.normalization == "none":
+            return x
+        mean, var = tf.nn.moments(x, [-1], keepdims=True)
+        scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
+        return (x - mean) * tf.math.rsqrt(var + NORM_EPS) * scale + bias
+
+    def _output(self) -> tuple[Tensor, Tensor]:
+        return tf.convert_to_tensor(self.tensors["output.weight"]), tf.convert_to_tensor(self.tensors["output.bias"])
+
+    def _dropped(self) -> list[int]:
+        """Units of the layers with dropout."""
+        return list(self.model.units) if self.model.dropout else []
+
+    def _masks(self, shape: tuple[int, ...], step: int) -> list[Array]:
+        seed, share = self.training.seed, self.model.dropout
+        return [dropped(seed, f"dropout{i}", step, (*shape, units), share) for i, units in enumerate(self._dropped())]
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        windows, totals = split["windows"], np.zeros(2)
+        with tf.device(self.device):
+            for start in range(0, len(windows), batch_size):
+                batch = windows[start : start + batch_size]
+                totals += self._evaluate(_tokens(batch[:, :-1]), _tokens(batch[:, 1:])).numpy()
+        total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
+        return {**measures(-total), "accuracy": correct}
+
+    def _judge(self, read: Tensor, targets: Tensor) -> Tensor:
+        likelihoods, hits = self._judged(self._hidden(read, None, self.computed)[0], targets, self.computed)
+        return tf.stack([tf.reduce_sum(tf.cast(likelihoods, tf.float64)), tf.reduce_sum(tf.cast(hits, tf.float64))])
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t], computed in float32."""
+        parts = [self.follow(inputs[at : at + batch_size], None)[0] for at in range(0, len(inputs), batch_size)]
+        return np.concatenate(parts) if parts else np.empty((0, max(0, inputs.shape[1] - 1)), np.float32)
+
+    def follow(self, windows: Array, state: State | None) -> tuple[Array, State]:
+        """Log-likelihoods [n, t] of windows [n, t + 1] that go on from `state`, and the state after them."""
+        with tf.device(self.device):
+            likelihoods, state = self._follow(
+                _tokens(windows[:, :-1]), _tokens(windows[:, 1:]), self._begun(state, len(windows))
+            )
+        return np.ascontiguousarray(likelihoods.numpy().T), state
+
+    def read(self, tokens: Array, state: State | None) -> tuple[Array, State]:
+        """Read tokens [n, t]; logits [n, vocabulary] float32 of the one that comes next, and the state after them."""
+        with tf.device(self.device):
+            logits, state = self._read(_tokens(tokens), self._begun(state, len(tokens)))
+        return support.to_numpy(logits), state
+
+    def _begun(self, state: State | None, n: int) -> State:
+        return [tf.zeros([n, units]) for units in self.model.units] if state is None else state
+
+    def _likelihoods(self, read: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden, state = self._hidden(read, state, tf.float32)
+        return self._judged(hidden, targets, tf.float32)[0], state
+
+    def _next(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden, state = self._hidden(tokens, state, tf.float32)
+        weight, bias = self._output()
+        return tf.matmul(hidden[-1], weight, transpose_b=True) + bias, state
+
+    def _judged(self, hidden: Tensor, targets: Tensor, computed: Any) -> tuple[Tensor, Tensor]:
+        """Log-likelihood (float32) of each target, and whether it was the likeliest token: both [time, batch]."""
+        flat, wanted = tf.cast(_flat(hidden), computed), tf.reshape(targets, [-1])
+        weight, bias = (tf.cast(part, computed) for part in self._output())
+        size, n = max(1, CHUNK_LOGITS // self.vocabulary), tf.shape(flat)[0]
+
+        def chunk(at: Tensor, likelihoods: Any, hits: Any) -> tuple[Any, ...]:
+            logits = tf.cast(tf.matmul(flat[at : at + size], weight, transpose_b=True) + bias, tf.float32)
+            chosen = tf.gather(logits, wanted[at : at + size], batch_dims=1)
+            likelihoods = likelihoods.write(at // size, chosen - tf.reduce_logsumexp(logits, 1))
+            return at + size, likelihoods, hits.write(at // size, chosen >= tf.reduce_max(logits, 1))
+
+        count = (n + size - 1) // size
+        pieces = [
+            tf.TensorArray(kind, count, element_shape=[None], infer_shape=False) for kind in (tf.float32, tf.bool)
+        ]
+        _, likelihoods, hits = tf.while_loop(lambda at, *_: at < n, chunk, (0, *pieces))
+        shape = tf.shape(targets)
+        return tf.reshape(likelihoods.concat(), shape), tf.reshape(hits.concat(), shape)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> LearnerState:
+        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
+        arrays |= {f"optimizer/{name}": array for name, array in self.optimizer.state().items()}
+        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
+        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
+
+    def load_state(self, state: LearnerState) -> None:
+        self.load_weights(support.below(state.arrays, "weights/"))
+        self.optimizer.load_state(support.below(state.arrays, "optimizer/"))
+        self.totals.assign(np.asarray(state.arrays["totals"]))
+        self.guard.bad.assign(bool(np.asarray(state.arrays["bad"])))
+        self.rate = float(state.facts["rate"])
+
+    def weights(self) -> dict[str, Array]:
+        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        for name, tensor in self.tensors.items():
+            support.fill(tensor, name, weights)
+
+    def _trained(self) -> dict[str, Any]:
+        return {name: tensor for name, tensor in self.tensors.items() if tensor.trainable}
+
+    def _place(self, name: str, array: Array) -> Any:
+        learns = not (self.frozen and name.startswith(self.frozen))
+        return tf.Variable(array, trainable=learns, dtype=tf.float32)
+
+
+_GRU_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _tokens(tokens: Array) -> Array:
+    """[batch, time] of any integer type to int64 [time, batch]."""
+    return np.ascontiguousarray(tokens.T, np.int64)
+
+
+def _flat(x: Tensor) -> Tensor:
+    return tf.reshape(x, [-1, x.shape[-1]])

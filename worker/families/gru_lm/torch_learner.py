@@ -1,0 +1,195 @@
+"""The GRU language model in torch: bfloat16 products where they are native, hand-written recurrence and cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shared.specs.gru_lm import GruLmModel
+from shared.specs.training import Training
+from worker.families.gru_lm.augment import noised
+from worker.families.gru_lm.measures import measures
+from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
+from worker.families.gru_lm.weights import NORM_EPS, initial
+from worker.training import torch_support as support
+from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.masks import dropped
+from worker.training.optim import learning_rate
+from worker.training.precision import choose
+from worker.training.sampler import rng_seed
+
+#: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
+State = list[Tensor]
+
+
+def build(setup: LearnerSetup) -> TorchGruLm:
+    """facts: `vocabulary` (its size), optionally `frozen` (prefixes of weights)."""
+    support.use_threads(setup.threads)
+    return TorchGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
+
+
+class TorchGruLm:
+    def __init__(
+        self, model: GruLmModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.model, self.training, self.total_steps = model, training, total_steps
+        self.device = support.torch_device(device)
+        native = support.native_bfloat16(self.device)
+        self.computed = torch.bfloat16 if choose(training.precision, native) == "bfloat16" else torch.float32
+        self.vocabulary = int(facts["vocabulary"])
+        self.frozen = tuple(facts.get("frozen", ()))
+        start = initial(model, self.vocabulary, training.seed)
+        self.tensors = {name: self._place(name, array) for name, array in start.items()}
+        self.optimizer = support.make_optimizer(training, self._trained())
+        self.guard = support.Guard(self.optimizer, self.device)
+        self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss * tokens, tokens
+        self.rate = learning_rate(training, 0, total_steps)
+        self.data: Array = np.zeros((0, model.window + 1), np.int32)
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        """`windows` [n, window + 1]: rows are taken on the host (26 KB a step), whatever the device."""
+        self.data = split["windows"]
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        windows = self.data[rows]
+        read, targets = windows[:, :-1], self._tokens(windows[:, 1:])
+        if self.training.augment:
+            read = noised(read, self.training.augment, self.training.seed, step)
+        hidden, _ = self._hidden(self._tokens(read), None, self.computed, step)
+        loss = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.training.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
+        self.rate = support.set_rate(self.optimizer, learning_rate(self.training, step, self.total_steps))
+        self.guard.step(loss)
+        self.totals += torch.stack([loss.detach().double() * targets.numel(), self._count(targets)])
+
+    def read_metrics(self) -> dict[str, float]:
+        total, n = self.totals.tolist()
+        self.totals.zero_()
+        return {**measures(total / n), "learning_rate": self.rate} if n else {}
+
+    def _count(self, tokens: Tensor) -> Tensor:
+        return torch.full((), tokens.numel(), dtype=torch.float64, device=self.device)
+
+    def _tokens(self, tokens: Array) -> Tensor:
+        """[batch, time] of any integer type to int64 [time, batch] on the device, without waiting for it."""
+        host = torch.from_numpy(np.ascontiguousarray(tokens.T, np.int64))
+        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
+
+    # -- the network ------------------------------------------------------------------------------
+
+    def _hidden(
+        self, tokens: Tensor, state: State | None, dtype: torch.dtype, step: int | None = None
+    ) -> tuple[Tensor, State]:
+        """[time, batch, h] after the last layer, and the state to go on from. `step` keys dropout; None: evaluation."""
+        w = self.tensors
+        x = F.embedding(tokens, w["embedding.weight"]).to(dtype)
+        after: State = []
+        for i, units in enumerate(self.model.units):
+            before = x.new_zeros(tokens.shape[1], units) if state is None else state[i].to(dtype)
+            parts = [w[f"gru{i}.{part}"].to(dtype) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            x = gru(x, before, *parts)
+            after.append(x[-1].detach())
+            x = self._dropout(self._norm(x, i), i, step)
+        return x, after
+
+    def _norm(self, x: Tensor, i: int) -> Tensor:
+        if self.model.normalization == "none":
+            return x
+        scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
+        return F.layer_norm(x.float(), x.shape[-1:], scale, bias, NORM_EPS).to(x.dtype)
+
+    def _dropout(self, x: Tensor, layer: int, step: int | None) -> Tensor:
+        share, purpose = self.model.dropout, f"dropout{layer}"
+        if step is None or not share:
+            return x
+        if x.is_cuda:
+            torch.manual_seed(rng_seed(self.training.seed, purpose, step))
+            return F.dropout(x, share)
+        mask = dropped(self.training.seed, purpose, step, x.shape, share)
+        return x.masked_fill(torch.from_numpy(mask), 0).mul(1 / (1 - share))
+
+    def _output(self) -> tuple[Tensor, Tensor]:
+        return self.tensors["output.weight"], self.tensors["output.bias"]
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        windows, totals = split["windows"], torch.zeros(2, dtype=torch.float64, device=self.device)
+        for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            hidden, _ = self._hidden(self._tokens(batch[:, :-1]), None, self.computed)
+            likelihoods, hits = self._judged(hidden, self._tokens(batch[:, 1:]))
+            totals += torch.stack([likelihoods.double().sum(), hits.double().sum()])
+        total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
+        return {**measures(-total), "accuracy": correct}
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t], computed in float32."""
+        parts = [self.follow(inputs[at : at + batch_size], None)[0] for at in range(0, len(inputs), batch_size)]
+        return np.concatenate(parts) if parts else np.empty((0, max(0, inputs.shape[1] - 1)), np.float32)
+
+    @torch.no_grad()
+    def follow(self, windows: Array, state: State | None) -> tuple[Array, State]:
+        """Log-likelihoods [n, t] of windows [n, t + 1] that go on from `state`, and the state after them."""
+        hidden, state = self._hidden(self._tokens(windows[:, :-1]), state, torch.float32)
+        likelihoods, _ = self._judged(hidden, self._tokens(windows[:, 1:]))
+        return support.to_numpy(likelihoods.t()), state
+
+    @torch.no_grad()
+    def read(self, tokens: Array, state: State | None) -> tuple[Array, State]:
+        """Read tokens [n, t]; logits [n, vocabulary] float32 of the one that comes next, and the state after them."""
+        hidden, state = self._hidden(self._tokens(tokens), state, torch.float32)
+        return support.to_numpy(F.linear(hidden[-1], *self._output())), state
+
+    def _judged(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihood (float32) of each target, and whether it was the likeliest token: both [time, batch]."""
+        flat, wanted = hidden.flatten(0, 1), targets.flatten()
+        weight, bias = (part.to(hidden.dtype) for part in self._output())
+        likelihoods = torch.empty(len(flat), device=self.device)
+        hits = torch.empty(len(flat), dtype=torch.bool, device=self.device)
+        for place in chunks(len(flat), self.vocabulary):
+            logits = F.linear(flat[place], weight, bias).float()
+            chosen = logits.gather(1, wanted[place, None])
+            likelihoods[place] = (chosen - logits.logsumexp(1, keepdim=True))[:, 0]
+            hits[place] = (chosen >= logits.amax(1, keepdim=True))[:, 0]
+        return likelihoods.view_as(targets), hits.view_as(targets)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> LearnerState:
+        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
+        arrays |= {f"optimizer/{name}": array for name, array in support.slots(self.optimizer, self._trained()).items()}
+        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
+        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
+
+    def load_state(self, state: LearnerState) -> None:
+        self.load_weights(support.below(state.arrays, "weights/"))
+        support.load_slots(self.optimizer, self._trained(), support.below(state.arrays, "optimizer/"))
+        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
+        self.guard.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
+        self.rate = float(state.facts["rate"])
+
+    def weights(self) -> dict[str, Array]:
+        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        for name, tensor in self.tensors.items():
+            support.fill(tensor, name, weights)
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in self.tensors.items() if tensor.requires_grad}
+
+    def _place(self, name: str, array: Array) -> Tensor:
+        tensor = torch.from_numpy(array).to(self.device)
+        return tensor.requires_grad_(not (self.frozen and name.startswith(self.frozen)))
