@@ -11,19 +11,18 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import Engine, func, select
-from sqlmodel import SQLModel
 
 from shared.datasets import formats, registry
 from shared.datasets.files import open_files
 from shared.datasets.models import Dataset
-from shared.db.engine import make_engine, read
+from shared.db.engine import read
 from shared.errors import InvalidRequest, MalformedRequest, RequestError, TooLarge, UnsupportedMedia
 from shared.settings import Settings
 from tests.support.dataset_files import (
@@ -287,11 +286,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = make_engine(f"sqlite:///{tmp_path}/test.db")
-    SQLModel.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
+def engine(sqlite_engine: Engine) -> Engine:
+    return sqlite_engine
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -10,6 +10,7 @@ longer side, at most 224. A job scales from there to what its model asks for.
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,19 +80,26 @@ def read(files: Files, image_size: tuple[int, int] | None = None) -> ImageSource
 
 def _entries(files: Files) -> dict[str, list[_Entry]]:
     """The images of each split, by class and name."""
-    base = _common_folder(files.names)
-    below = {name: name[len(base) :].split("/") for name in files.names}
-    split_folders = {parts[0] for parts in below.values() if len(parts) > 2 and parts[0].lower() in _SPLITS}
+    base = len(_common_folder(files.names))
+    split_folders = {found for name in files.names if (found := _split_folder(name[base:]))}
     entries: dict[str, list[_Entry]] = {}
-    for name, parts in below.items():
+    for name in files.names:
+        parts = name[base:].split("/")
         if len(parts) == 1 and _suffix(name) not in _FORMATS:
             continue  # a README beside the class folders
         split = _SPLITS[parts[0].lower()] if parts[0] in split_folders else "train"
         inner = parts[1:] if parts[0] in split_folders else parts
         _check_place(name, parts, inner, bool(split_folders))
-        entries.setdefault(split, []).append(_Entry(name, "/".join(parts), inner[0]))
+        # One string per class and, mostly, per image: a million of them stay small.
+        entries.setdefault(split, []).append(_Entry(name, name[base:], sys.intern(inner[0])))
     _check_labels(entries)
     return {split: sorted(found, key=lambda e: (e.label, e.id)) for split, found in entries.items()}
+
+
+def _split_folder(name: str) -> str | None:
+    """`train` of `train/cats/1.jpg`."""
+    first, _, rest = name.partition("/")
+    return first if "/" in rest and first.lower() in _SPLITS else None
 
 
 def _check_place(name: str, parts: list[str], inner: list[str], has_splits: bool) -> None:
