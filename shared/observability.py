@@ -28,7 +28,10 @@ _ERRORS = frozenset({"job.failed", "maintenance.failed"})
 #: Too many to be worth a line unless somebody looks for them.
 _DETAILS = frozenset({"checkpoint.committed", "doorbell.rung", "maintenance.ran"})
 #: Libraries whose information nobody needs at `info`.
-_CHATTY = ("alembic", "asyncio", "celery.worker.strategy", "httpx", "httpcore", "kombu", "matplotlib", "PIL")
+_CHATTY = (
+    "alembic", "asyncio", "celery.app.trace", "celery.beat", "celery.worker.strategy", "httpx", "httpcore", "kombu",
+    "matplotlib", "PIL", "tornado.access",
+)  # fmt: skip
 
 _unsubscribe: Callable[[], None] | None = None
 
