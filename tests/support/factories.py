@@ -111,5 +111,10 @@ def expire_lease(engine: Engine, job_id: str) -> None:
 
 def make_due(engine: Engine, job_id: str) -> None:
     """As if a back-off had passed."""
+    let_wait(engine, job_id, 1)
+
+
+def let_wait(engine: Engine, job_id: str, seconds: float) -> None:
+    """As if it had been due since then."""
     with write(engine) as conn:
-        conn.execute(update(jobs).where(jobs.c.id == job_id).values(run_at=db_now() - 1))
+        conn.execute(update(jobs).where(jobs.c.id == job_id).values(run_at=db_now() - seconds))

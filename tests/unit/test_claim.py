@@ -20,6 +20,7 @@ from tests.support.factories import (
     commit_checkpoint,
     expire_lease,
     job_in_state,
+    let_wait,
     make_claimer,
     submit_job,
 )
@@ -63,6 +64,12 @@ def test_not_before_its_time(engine: Engine) -> None:
     assert claim(engine) is None
 
 
+def test_a_run_at_long_gone_overtakes_nobody(engine: Engine) -> None:
+    first = submit_job(engine).job_id
+    submit_job(engine, run_at="1970-01-01T00:00:00Z")
+    assert claim(engine) == first
+
+
 def test_first_come_first_served_within_a_priority(engine: Engine) -> None:
     ids = [submit_job(engine).job_id for _ in range(5)]
     assert [claim(engine) for _ in range(5)] == ids
@@ -75,10 +82,10 @@ def test_higher_priority_first(engine: Engine) -> None:
 
 def test_waiting_raises_priority_so_that_nothing_starves(engine: Engine) -> None:
     """A level is worth AGEING_SECONDS of waiting: priority 0 passes a fresh 9 after nine times that."""
-    now = time.time()
-    patient = submit_job(engine, priority=0, run_at=now - 9 * AGEING_SECONDS - 5).job_id
-    impatient = submit_job(engine, priority=0, run_at=now - 9 * AGEING_SECONDS + 60).job_id
-    urgent = submit_job(engine, priority=9, run_at=now).job_id
+    patient, impatient = (submit_job(engine, priority=0).job_id for _ in range(2))
+    urgent = submit_job(engine, priority=9).job_id
+    let_wait(engine, patient, 9 * AGEING_SECONDS + 5)
+    let_wait(engine, impatient, 9 * AGEING_SECONDS - 60)
     assert [claim(engine) for _ in range(3)] == [patient, urgent, impatient]
 
 
