@@ -15,6 +15,7 @@ from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.protocol import Assignment, Result, Started, Stopped
 from worker.training import artifacts
+from worker.training.allocator import keep_freed_memory
 from worker.training.checkpointing import CheckpointWriter, Restored, restore
 from worker.training.hooks import Reporter
 from worker.training.learner import Array, Learner, LearnerSetup, Splits
@@ -38,6 +39,7 @@ def fit(
     facts: Mapping[str, Any] | None = None,
 ) -> Result | Stopped:
     """Train `model` as `job` says, from `start_from` (canonical weights) if given; `facts` are added for the learner."""
+    keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     files.sweep(job_dir, fence=assignment.fence)
     splits = _load_data(assignment, model, job)
@@ -143,6 +145,9 @@ def _conclude(done: _Finished) -> Result:
 
 
 def _headline(metrics: Mapping[str, float], state: RunState) -> dict[str, float]:
-    """The test part's metrics, beside what the curves end with."""
-    last = {name: rows[-1][1] for name, rows in state.history.items() if rows}
-    return {**{name: value for name, value in last.items() if name != "learning_rate"}, **metrics}
+    """The test part's metrics, beside what the curves say of the best model (validation) and of the end (training)."""
+    shown: dict[str, float] = {}
+    for name, rows in state.history.items():
+        at_best = [value for step, value in rows if step == state.best.step] if name.startswith("val_") else []
+        shown[name] = at_best[-1] if at_best else rows[-1][1]
+    return {**{name: value for name, value in shown.items() if name != "learning_rate"}, **metrics}
