@@ -25,7 +25,7 @@ up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --dat
 test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.test  ## measure speed on this machine and print a table
+bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one benchmark (see benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/.test  ## ruff (rules and format) and mypy --strict
