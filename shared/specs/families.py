@@ -55,7 +55,7 @@ FAMILIES: dict[str, Family] = {
         default_preset="gru-2x512",
         training_defaults=gru_lm.TRAINING_DEFAULTS,
         augmentations=frozenset({"word_dropout", "word_replacement"}),
-        watchable=_COMMON_METRICS | {"perplexity", "val_perplexity"},
+        watchable=(_COMMON_METRICS - {"accuracy"}) | {"perplexity", "val_perplexity"},
         dataset_kind="text",
     ),
 }

@@ -113,7 +113,7 @@ def test_the_gru_is_that_of_torch_and_of_keras() -> None:
     wanted = theirs(torch.from_numpy(x), torch.from_numpy(state)[None])[0].detach().numpy()
     ours = torch_gru.gru(*map(torch.from_numpy, (x, state, *weights))).numpy()
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
-    found = tensorflow_gru.gru(x, state, *weights, "float32").numpy()
+    found = tensorflow_gru.gru(x, state, *weights, computed="float32").numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     layer = keras.layers.GRU(units, return_sequences=True, reset_after=True)
     layer.build((3, 7, inputs))

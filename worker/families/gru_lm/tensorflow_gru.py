@@ -18,7 +18,14 @@ Tensor = Any
 
 
 def gru(
-    inputs: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor, computed: Any
+    inputs: Tensor,
+    state: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    *,
+    computed: Any,
 ) -> Tensor:
     """Outputs [time, batch, h] for inputs [time, batch, in] and a first state [batch, h], all float32.
     No gradient flows into `state`."""

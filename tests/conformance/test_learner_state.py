@@ -1,0 +1,150 @@
+"""Every learner, in either framework: its state is all of it. Loaded into another, it goes on bit for bit; without any
+one part it does not; and a step that is not finite leaves the weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.frameworks import FRAMEWORKS, learner
+from worker.training.learner import LearnerState
+
+pytest.importorskip("torch")
+pytest.importorskip("tensorflow")
+
+ROWS, BATCH = 40, 8
+CNN = {"image_size": (14, 15), "filters": [3, 4], "pool": [True, False], "dense": [6], "dropout": 0.3}
+GRU = {"embedding": 5, "units": [6, 7], "window": 9, "dropout": 0.3, "normalization": "layer"}
+_draw = np.random.default_rng(11)
+IMAGES = {"x": _draw.integers(0, 256, (ROWS, 14, 15, 1)).astype(np.uint8), "y": _draw.integers(0, 10, ROWS)}
+TEXT = {"windows": _draw.integers(0, 30, (ROWS, 10)).astype(np.uint16)}
+
+#: family, model, facts, training, data: each uses as much as its family has to remember.
+FAMILIES: dict[str, tuple[Any, ...]] = {
+    "cnn": ("cnn", {**CNN, "normalization": "batch"}, {"classes": list("0123456789")}, ["shift", "erase"], IMAGES),
+    "gru_lm": ("gru_lm", GRU, {"vocabulary": 30}, ["word_dropout", "word_replacement"], TEXT),
+}
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=[(f, w) for f in FAMILIES for w in FRAMEWORKS], ids=lambda p: "-".join(p))
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes learners of one family and framework, each with data; more training settings may be given."""
+    name, framework = request.param
+    family, model, facts, augment, data = FAMILIES[name]
+
+    def made(**training: Any) -> Any:
+        settings = {"optimizer": "adamw", "weight_decay": 0.1, "lr_schedule": "onecycle", "augment": augment}
+        one = learner(family, framework, facts, model, **{**settings, "grad_clip": 1.0, **training})
+        one.set_data(data)
+        return one
+
+    return made
+
+
+def go(learner: Any, first: int, last: int) -> None:
+    for step in range(first, last):
+        learner.train_step(np.random.default_rng(step).permutation(ROWS)[:BATCH], step)
+
+
+def outcome(learner: Any) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Metrics and weights, to the last bit."""
+    return learner.read_metrics(), {name: array.tobytes() for name, array in learner.weights().items()}
+
+
+def state_of(make: Make, **training: Any) -> LearnerState:
+    one = make(**training)
+    go(one, 0, 5)
+    state: LearnerState = one.state()
+    kept = {name: array.copy() for name, array in state.arrays.items()}
+    go(one, 5, 6)
+    for name, array in kept.items():
+        np.testing.assert_array_equal(state.arrays[name], array, err_msg="a later step changed the snapshot")
+    return state
+
+
+def resumed(make: Make, state: LearnerState, **training: Any) -> Any:
+    other = make(**training)
+    go(other, 0, 2)  # whatever it did before is gone
+    return gone_on(other, state)
+
+
+def gone_on(other: Any, state: LearnerState) -> Any:
+    other.load_state(state)
+    go(other, 5, 8)
+    return outcome(other)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"precision": "bfloat16"}, *({"optimizer": name} for name in ("adamw", "sgd", "rmsprop", "adadelta"))],
+    ids=lambda how: next(iter(how.values())),
+)
+def test_a_run_goes_on_bit_for_bit(make: Make, how: dict[str, Any]) -> None:
+    whole = make(**how)
+    go(whole, 0, 8)
+    assert resumed(make, state_of(make, **how), **how) == outcome(whole)
+
+
+def test_every_part_of_the_state_is_needed(make: Make) -> None:
+    state, other = state_of(make), make()
+    wanted = gone_on(other, state)
+    assert gone_on(other, state) == wanted
+    for name, array in state.arrays.items():
+        lost = np.ones_like(array) if array.dtype == np.bool_ else np.zeros_like(array)
+        if np.array_equal(lost, array):
+            continue
+        without: Mapping[str, Any] = {**state.arrays, name: lost}
+        assert gone_on(other, replace(state, arrays=without)) != wanted, name
+
+
+def test_the_state_of_what_was_loaded_is_what_was_saved(make: Make) -> None:
+    state = state_of(make)
+    other = make()
+    other.load_state(state)
+    again = other.state()
+    assert again.facts == state.facts
+    assert again.arrays.keys() == state.arrays.keys()
+    for name, array in state.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], array, err_msg=name)
+
+
+def test_measuring_and_predicting_touch_nothing(make: Make) -> None:
+    one, other = make(), make()
+    go(one, 0, 3)
+    go(other, 0, 3)
+    data = IMAGES if hasattr(one, "classes") else TEXT
+    one.evaluate(data, 7)
+    one.predict(next(iter(data.values())), 16)
+    go(one, 3, 5)
+    go(other, 3, 5)
+    assert outcome(one) == outcome(other)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_alone(make: Make) -> None:
+    one = make(grad_clip=None)
+    go(one, 0, 2)
+    poisoned = one.weights()
+    poisoned["output.bias"][0] = np.nan
+    one.load_weights(poisoned)
+    before = {name: array.tobytes() for name, array in one.weights().items()}
+    go(one, 2, 4)
+    metrics, after = outcome(one)
+    assert not np.isfinite(metrics["loss"])
+    assert after == before
+
+
+def test_frozen_weights_stay_while_others_learn() -> None:
+    for family, model, facts, _, data in FAMILIES.values():
+        frozen = ("conv", "norm") if family == "cnn" else ("embedding", "gru", "norm")
+        for framework in FRAMEWORKS:
+            one = learner(family, framework, {**facts, "frozen": frozen}, model)
+            before = one.weights()
+            one.set_data(data)
+            go(one, 0, 2)
+            for name, array in one.weights().items():
+                assert np.array_equal(array, before[name]) == name.startswith(frozen), (framework, name)
