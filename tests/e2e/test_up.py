@@ -64,10 +64,9 @@ def submitted(stack: Up) -> Job:
 
 
 def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
-    key = (stack.data_dir / "api_key").read_text().strip()
     assert stat.S_IMODE((stack.data_dir / "api_key").stat().st_mode) == 0o600
     assert httpx.get(f"{stack.api}/readyz").status_code == 200
-    assert httpx.get(f"{stack.flower}/", auth=("nightshift", key)).status_code == 200
+    assert httpx.get(f"{stack.flower}/", auth=("nightshift", api_key(stack))).status_code == 200
     assert httpx.get(f"{stack.flower}/").status_code == 401
     (worker,) = stack.client.workers()
     assert worker["state"] == "online"
@@ -132,6 +131,28 @@ def healthy(stack: Up) -> bool:
         return all(httpx.get(url).status_code == 200 for url in (f"{stack.api}/readyz", f"{stack.flower}/healthcheck"))
     except httpx.TransportError:
         return False
+
+
+def test_flowers_terminate_cancels_the_job_and_the_worker_lives(stack: Up) -> None:
+    job = submitted(stack)
+    worker = stack.part("worker.main")
+    with httpx.Client(base_url=stack.flower, auth=("nightshift", api_key(stack)), timeout=10) as flower:
+        task = eventually(lambda: started_task(flower, job))
+        assert flower.post(f"/api/task/revoke/{task}", params={"terminate": "true"}).status_code == 200
+    assert job.wait(60).state == "cancelled"
+    assert stack.client.submit(SPEC | {"training": {"max_steps": 2}}).wait(60).state == "succeeded"
+    assert stack.part("worker.main") == worker
+
+
+def started_task(flower: httpx.Client, job: Job) -> str | None:
+    """The Celery task that Flower's table says is running this job."""
+    query = {"draw": 1, "start": 0, "length": 100, "order[0][column]": 0, "columns[0][data]": "received"}
+    rows = flower.get("/tasks/datatable", params=query).json()["data"]
+    return next((row["uuid"] for row in rows if row["state"] == "STARTED" and f"{job.id[:8]} #1" in row["args"]), None)
+
+
+def api_key(stack: Up) -> str:
+    return (stack.data_dir / "api_key").read_text().strip()
 
 
 def test_all_jobs_finish_though_redis_loses_everything(stack: Up) -> None:
