@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from api import openapi, problems
+from api import docs_page, openapi, problems
 from api.deps import Service
 from api.routes import artifacts, datasets, events, families, health, jobs, models, results, workers
 from api.telemetry import RequestMeter, Telemetry
@@ -29,12 +29,13 @@ def create_app(
     settings = settings or get_settings()
     engine = engine or make_engine(settings.sql_url)
     service = Service(settings, engine, JobWatch(engine), ring, ping)
-    app = FastAPI(title="Nightshift", version=_version(), lifespan=_lifespan, redoc_url=None)
+    app = FastAPI(title="Nightshift", version=_version(), lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.telemetry = Telemetry(engine, settings.lease_seconds)
     app.add_middleware(RequestMeter, telemetry=app.state.telemetry)
     problems.install(app)
     openapi.install(app)
+    docs_page.install(app)
     for module in (jobs, events, results, artifacts, families, datasets, models, workers, health):
         app.include_router(module.router)
     return app
