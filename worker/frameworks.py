@@ -31,7 +31,7 @@ _COMMON = (
 )
 _OWN = {
     # The first optimizer imports torch._dynamo: 1.7 s in every job if it is not done here.
-    "torch": ("torch", "torch._dynamo", "torch.nn.functional", "safetensors.torch"),
+    "torch": ("torch", "torch._dynamo", "torch.profiler._cupti_monitor", "torch.nn.functional", "safetensors.torch"),
     "tensorflow": ("tensorflow", "keras"),
 }
 _FAMILIES = ("cnn", "gru_lm", "gan")

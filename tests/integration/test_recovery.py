@@ -127,6 +127,28 @@ def test_redis_that_dies_and_comes_back_empty(house: House, server: RedisServer)
     assert worker.alive()
 
 
+def test_killed_beat_leaves_nobody_behind(house: House) -> None:
+    beat = house.beat()
+    waiting = [house.submit("train", steps=3, ring=False) for _ in range(2)]
+    house.worker()
+    assert house.finished(waiting[0]).state == "succeeded", "it rings for jobs whose doorbell was lost"
+    assert beat.family()[1:] == []
+    beat.kill()
+    house.beat()
+    assert house.finished(waiting[1]).state == "succeeded"
+
+
+def test_maintenance_goes_on_without_redis(house: House, server: RedisServer) -> None:
+    """Deadlines are kept and leases taken back while nothing can be poked."""
+    house.beat()
+    first = house.worker()
+    job_id = _held_job(house)
+    server.kill()
+    first.kill()
+    eventually("the rescuer took it back", lambda: house.job(job_id).state == "queued")
+    server.start()
+
+
 def test_drain_gives_the_job_back_uncharged(house: House) -> None:
     first = house.worker(0)
     job_id = _held_job(house)
