@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -82,16 +83,50 @@ def add_dataset(
 
 @datasets.command("show")
 def show_dataset(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name.")], as_json: AsJson = False
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    sample: Annotated[
+        str | None, typer.Option(help="Write a look at it to this file: a PNG of images, or the first texts.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Sizes, classes and versions of a data set."""
+    """Sizes, classes and versions of a data set, and with --sample a look at it."""
     from api.client import output
 
     answer = client(ctx).dataset(name)
+    if sample is not None:
+        Path(sample).write_bytes(client(ctx).dataset_sample(name))
+        output.say(f"wrote {sample}")
     if as_json:
         return output.print_json(answer)
-    output.print_facts(_flat(answer))
+    splits = answer.get("splits") or {}
+    counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
+    output.print_facts(_flat({**answer, "splits": counts}))
+    _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
     return None
+
+
+#: Classes of a histogram that are printed, and the length of its longest bar (characters).
+MOST_CLASSES, BAR = 50, 30
+
+
+def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
+    """How many rows of each class every part has; the bar is the training part's."""
+    from api.client import output
+
+    if not classes:
+        return
+    most = max(max(counts.values(), default=0) for counts in classes.values()) or 1
+    names = list(classes["train"])
+    columns = [output.Column("CLASS"), *(output.Column(part.upper(), 1, right=True) for part in classes)]
+    rows = [
+        [name, *(f"{counts[name]:,}" for counts in classes.values()), "█" * round(BAR * classes["train"][name] / most)]
+        for name in names[:MOST_CLASSES]
+    ]
+    print()
+    output.print_table([*columns, output.Column("", 2)], rows, "")
+    if len(names) > MOST_CLASSES:
+        output.say(f"… and {len(names) - MOST_CLASSES:,} more classes; --json has them all")
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:

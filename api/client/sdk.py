@@ -114,6 +114,11 @@ class Client:
     def dataset(self, name: str) -> dict[str, Any]:
         return cast("dict[str, Any]", self._transport.json("GET", f"datasets/{quote(name, safe='')}"))
 
+    def dataset_sample(self, name: str) -> bytes:
+        """A look at a data set: a PNG of images, or the beginning of a text in UTF-8."""
+        with self._transport.stream(f"datasets/{quote(name, safe='')}/sample") as answer:
+            return answer.read()
+
     def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> dict[str, Any]:
         """Registers a file or a folder of this machine as a new version of the data set `name`."""
         data = {"name": name, **({"format": format} if format else {})}

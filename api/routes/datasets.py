@@ -17,11 +17,15 @@ from api.upload import Upload, received
 from shared.datasets import registry
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.formats import FORMATS
+from shared.datasets.models import DatasetVersion
+from shared.datasets.samples import sample_picture, sample_texts
+from shared.datasets.store import open_dataset
 from shared.db.engine import read
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, NotFound
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)])
 
+_BETWEEN_TEXTS = f"\n{'-' * 40}\n"
 _FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -64,6 +68,35 @@ def show_dataset(name: NameInPath, service: TheService) -> dict[str, Any]:
         if name in BUILTIN and not any(item["name"] == name for item in registry.list_datasets(conn)):
             return {**_unregistered(name), "versions": []}
         return registry.show(conn, name)
+
+
+@router.get(
+    "/{name}/sample",
+    response_class=Response,
+    responses=COMMON
+    | problems(404)
+    | {200: {"description": "PNG of images, or plain text.", "content": {"image/png": {}, "text/plain": {}}}},
+    summary="A look at a data set",
+)
+def sample(name: NameInPath, service: TheService) -> Response:
+    """Of images a picture with a row per class, of text its first documents; from the newest version's training part."""
+    folder = registry.dataset_folder(service.settings, _resolve(service, name))
+    if open_dataset(folder).kind == "image":
+        return Response(sample_picture(folder), media_type="image/png")
+    return Response(_BETWEEN_TEXTS.join(sample_texts(folder)), media_type="text/plain; charset=utf-8")
+
+
+def _resolve(service: Service, name: str) -> DatasetVersion:
+    """`digits` is registered by whoever looks at it first; the other built-in sets by the first job."""
+    try:
+        with read(service.engine) as conn:
+            return registry.resolve(conn, name)
+    except NotFound:
+        if name == "digits":
+            return registry.ensure_builtin(service.engine, service.settings, name)
+        if name in BUILTIN:
+            raise NotFound(f"Nobody has used {name!r} yet: the first job that names it registers it.") from None
+        raise
 
 
 @router.post(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.api import Api, assert_problem
 
@@ -54,6 +55,20 @@ def test_other_content_is_a_new_version_and_the_same_is_not(api: Api) -> None:
     versions = [upload(api, "shapes", npz(seed=seed)).json()["version"] for seed in (0, 1, 0)]
     assert versions == [1, 2, 1]
     assert [item["version"] for item in api.get("/v1/datasets/shapes").json()["versions"]] == [1, 2]
+
+
+def test_a_look_at_a_data_set(api: Api) -> None:
+    upload(api, "shapes", npz())
+    picture = api.get("/v1/datasets/shapes/sample")
+    assert picture.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(picture.content)).size == (8 * (56 + 2) + 2, 4 * (56 + 2) + 2)  # 8 of each class train
+    upload(api, "poems", "so much dépends upon\n\na red wheel\n\nbarrow".encode(), "poems.txt")
+    text = api.get("/v1/datasets/poems/sample")
+    assert text.headers["content-type"] == "text/plain; charset=utf-8"
+    assert text.text.startswith("so much dépends upon\n")
+    assert api.get("/v1/datasets/digits/sample").status_code == 200
+    assert "first job" in assert_problem(api.get("/v1/datasets/mnist/sample"), 404)["detail"]
+    assert_problem(api.get("/v1/datasets/none/sample"), 404)
 
 
 def test_a_text_is_no_data_for_a_cnn(api: Api) -> None:

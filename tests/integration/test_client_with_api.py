@@ -175,7 +175,10 @@ def test_a_folder_becomes_a_data_set_and_its_next_version(run: Run, tmp_path: Pa
             Image.new("RGB", (8, 8), (number, len(name), ord(name[0]))).save(tmp_path / "pets" / name / f"{number}.png")
     assert run("datasets", "add", "pets", "pets").stdout == "pets@1\n"
     assert "pets  image  1" in " ".join(run("datasets").stdout.split()).replace(" ", "  ")
-    assert "cats, dogs" in run("datasets", "show", "pets").stdout
+    shown = run("datasets", "show", "pets", "--sample", "look.png").stdout
+    assert "cats, dogs" in shown
+    assert any(line.startswith("cats") and line.endswith("█" * 30) for line in shown.splitlines())
+    assert Image.open(tmp_path / "look.png").format == "PNG"
     Image.new("RGB", (8, 8), "white").save(tmp_path / "pets" / "cats" / "more.png")
     assert run("datasets", "add", "pets", "pets").stdout == "pets@2\n"
 

@@ -27,7 +27,8 @@ def recognises(files: Files) -> bool:
 def read(files: Files) -> ImageSource:
     parts: dict[str, list[str]] = {"train": [], "test": []}
     for name in files.names:
-        if name.lower().endswith(".bin"):
+        # A single file may have any name: then `format` says what it is.
+        if name.lower().endswith(".bin") or len(files.names) == 1:
             parts["test" if "test" in PurePosixPath(name).name.lower() else "train"].append(name)
     if not parts["train"]:
         raise bad_file(files.label, "has no training part: a .bin file without 'test' in its name, as data_batch_1.bin")
