@@ -63,6 +63,21 @@ def refuse_cluster(settings: Settings) -> None:
         )
 
 
+def refuse_cluster_server(settings: Settings) -> None:
+    """The same of the server itself, at the start of whoever consumes. One that does not answer may come later."""
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    url = settings.redis_url.get_secret_value()
+    try:
+        with Redis.from_url(url, socket_timeout=RING_SECONDS, socket_connect_timeout=RING_SECONDS) as server:
+            is_cluster = server.info("cluster").get("cluster_enabled")
+    except (RedisError, OSError):
+        return
+    if is_cluster:
+        raise ConfigurationError("NIGHTSHIFT_REDIS_URL is a Redis Cluster: use one Redis or Valkey server")
+
+
 _DELIVERY: dict[str, Any] = {
     # Early ack: the job's fate hangs on its lease in SQL. Late acks lost 11 of 3,000 messages in 25 kills anyway.
     "task_acks_late": False,

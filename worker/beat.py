@@ -15,7 +15,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.beat import EmbeddedService
 
-from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery
+from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery, refuse_cluster_server
 from shared.db.engine import get_engine
 from shared.errors import ConfigurationError
 from shared.observability import configure_logging
@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = get_settings()
     configure_logging(settings, "beat")
     try:
+        refuse_cluster_server(settings)
         doorbells.guard()
         app = make_celery(settings, "worker")
     except ConfigurationError as error:

@@ -18,7 +18,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from shared.broker import make_celery, queues_for
+from shared.broker import make_celery, queues_for, refuse_cluster_server
 from shared.db.engine import get_engine
 from shared.errors import ConfigurationError
 from shared.events import emit
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     configure_logging(get_settings(), "worker")
     try:
+        refuse_cluster_server(get_settings())
         devices = choose(options.device, options.index)
         if len(devices) > 1:
             return run_each(devices)

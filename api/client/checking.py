@@ -122,7 +122,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
         )
         yield Finding("broker", "fails" if named else "note", f"{shown} does not answer: {error}", advice)
         return
-    if info.get("redis_mode") == "cluster":
+    if info.get("cluster_enabled"):
         yield Finding("broker", "fails", f"{shown} is a cluster", "Use one Redis or Valkey server.")
     elif policy != "noeviction" and int(info.get("maxmemory") or 0):
         yield Finding("broker", "note", f"{shown} drops keys when full ({policy})", "Set maxmemory-policy noeviction.")
