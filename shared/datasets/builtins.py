@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from shared.datasets.building import Images, ImageSource, ImageSplit
 from shared.datasets.building_text import TextSource
 from shared.datasets.files import open_files
 from shared.datasets.formats import cifar
+from shared.datasets.store import staging
 from shared.errors import InvalidRequest
 from shared.settings import Settings
 
@@ -58,9 +58,8 @@ def source(settings: Settings, name: str) -> Iterator[ImageSource]:
         with open_files(published) as files:
             yield named(formats.read(files, _FORMAT[name]), name)
         return
-    settings.storage_root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=settings.storage_root) as folder:
-        target = Path(folder) / f"{name}.npz"
+    with staging(settings.storage_root / "datasets") as folder:
+        target = folder / f"{name}.npz"
         _download(settings, name, target)
         with open_files(target) as files:
             yield named(formats.read(files, "npz"), name)

@@ -136,7 +136,7 @@ def test_a_download_that_fails_says_what_to_do(
         InvalidRequest, match=r"no route to host.*data_batch_1\.bin.*NIGHTSHIFT_DATASETS_DIR.*datasets add cifar10"
     ):
         registry.ensure_builtin(engine, settings, "cifar10")
-    assert not [found for found in settings.storage_root.iterdir() if found.name.startswith(".")]
+    assert list((settings.storage_root / "datasets").iterdir()) == []
 
 
 def test_the_download_is_one_keras_call(tmp_path: Path) -> None:
@@ -215,6 +215,27 @@ def test_a_reader_that_fails_leaves_nothing(settings: Settings) -> None:
     with pytest.raises(InvalidRequest, match="the rest is missing"):
         store_images(root, ImageSource(["a", "b"], (4, 5, 1), {"train": ImageSplit(labels, broken)}))
     assert list(root.iterdir()) == []
+
+
+def test_what_a_killed_builder_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.datasets.store._YOUNG", -1.0)
+    program = (
+        "import pathlib, sys; from shared.datasets.store import staging\n"
+        "with staging(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').touch(); print('building', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as builder:
+        assert builder.stdout is not None
+        assert builder.stdout.readline() == b"building\n"
+        assert sweep(tmp_path) == 0
+        builder.kill()
+        builder.wait()
+    assert len(list(tmp_path.iterdir())) == 2  # the folder and its lock
+    assert sweep(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sweeping_spares_live_builders_and_takes_dead_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
