@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, free_port
 
 
 @pytest.mark.parametrize("module", ["worker.main", "worker.beat"])
 def test_a_redis_cluster_is_refused_at_start(module: str, tmp_path: Path) -> None:
-    server = RedisServer(tmp_path, "--cluster-enabled", "yes")
+    server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     server.start()
     try:
         environment = os.environ | {"NIGHTSHIFT_REDIS_URL": server.url, "NIGHTSHIFT_DATA_DIR": str(tmp_path)}
