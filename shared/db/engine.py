@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, TimeoutError
@@ -127,12 +129,33 @@ def read(engine: Engine) -> Iterator[Connection]:
 def write(engine: Engine) -> Iterator[Connection]:
     """One transaction: committed on exit, rolled back by an exception. Raises as `read` does."""
     after: list[Callable[[], None]] = []
-    with _mapped_errors(), engine.connect() as plain:
+    with _turn(engine), _mapped_errors(), engine.connect() as plain:
         conn = plain.execution_options(**{_WRITE: True, _AFTER_COMMIT: after})
         with conn.begin():
             yield conn
     for call in after:
         call()
+
+
+#: One at a time per process on SQLite, which lets waiting writers sleep up to 100 ms between looks at its lock: a lock of
+#: our own hands the turn on at once. With other processes the file's lock decides.
+_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_turns_guard = threading.Lock()
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    with _turns_guard:
+        turn = _turns.setdefault(engine, threading.Lock())
+    if not turn.acquire(timeout=SQLITE_BUSY_SECONDS):
+        raise DatabaseUnavailable("the database does not answer: another writer of this process holds it")
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def on_commit(conn: Connection, call: Callable[[], None]) -> None:

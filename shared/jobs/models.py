@@ -37,6 +37,13 @@ class Job(SQLModel, table=True):
         Index("ix_jobs_newest", "owner_id", "created_at", "id"),
         # What still lives has no `finished_at`: few rows at the front of the index, whatever the table grows to.
         Index("ix_jobs_ended", "finished_at", "state"),
+        Index(
+            "ix_jobs_deadline",
+            "finished_at",
+            "deadline_at",
+            sqlite_where=text("deadline_at IS NOT NULL"),
+            postgresql_where=text("deadline_at IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True, max_length=32)

@@ -42,7 +42,9 @@ def make_claimer(worker: str = "cpu0@test", device: str = "cpu", **fields: Any) 
 
 def submit_job(engine: Engine, *, owner_id: str = OWNER, **fields: Any) -> Submitted:
     """`fields`: those of NewJob, and the spec's."""
-    new = {name: fields.pop(name) for name in ("body_hash", "idempotency_key", "pinned") if name in fields}
+    new: dict[str, Any] = {
+        name: fields.pop(name) for name in ("body_hash", "idempotency_key", "pinned") if name in fields
+    }
     if isinstance(fields.get("run_at"), float):
         new["run_at"] = fields.pop("run_at")
     with write(engine) as conn:

@@ -76,7 +76,11 @@ def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int =
         and_(jobs.c.state == RUNNING, jobs.c.deadline_at < db_now() - grace_seconds),
     )
     picked = (
-        select(jobs.c.id).where(UNFINISHED, late).order_by(jobs.c.id).limit(limit).with_for_update(skip_locked=True)
+        select(jobs.c.id)
+        .where(UNFINISHED, jobs.c.deadline_at < db_now(), late)
+        .order_by(jobs.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     statement = (
         update(jobs)

@@ -86,6 +86,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_newest", "jobs", ["owner_id", "created_at", "id"], unique=False)
     op.create_index("ix_jobs_ended", "jobs", ["finished_at", "state"], unique=False)
+    op.create_index(
+        "ix_jobs_deadline",
+        "jobs",
+        ["finished_at", "deadline_at"],
+        unique=False,
+        sqlite_where=sa.text("deadline_at IS NOT NULL"),
+        postgresql_where=sa.text("deadline_at IS NOT NULL"),
+    )
 
     op.create_table(
         "model_aliases",
