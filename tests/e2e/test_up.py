@@ -74,6 +74,17 @@ def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
     assert endpoints == {"api": stack.api, "flower": stack.flower, "data": stack.data, "pid": stack.process.pid}
 
 
+@pytest.mark.parametrize("arguments", [[], ["--beat"]])
+def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
+    environment = stack.part("api.serve").environ()
+    argv = [sys.executable, "-m", "worker.health", *arguments]
+    assert subprocess.run(argv, env=environment, check=False).returncode == 0
+    elsewhere = environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"}
+    ill = subprocess.run(argv, env=elsewhere, capture_output=True, text=True, check=False)
+    assert ill.returncode == 1
+    assert "elsewhere" in ill.stderr or "beat does not answer" in ill.stderr
+
+
 def test_a_second_stack_on_the_same_folder_is_refused(stack: Up) -> None:
     argv = [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(stack.data_dir), "--port", "0"]
     second = subprocess.run(argv, capture_output=True, text=True, check=False)
