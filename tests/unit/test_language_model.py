@@ -179,3 +179,10 @@ def test_a_text_too_short_for_its_windows_is_refused(text: Path) -> None:
 def test_samples_show_where_the_model_took_over(tmp_path: Path) -> None:
     path = write_samples({"samples": [{"prompt": "to be", "text": " or not\nto be"}]}, tmp_path / "samples.txt")
     assert "to be⟫ or not\nto be\n" in path.read_text()
+
+
+def test_a_model_starts_from_the_frequencies_of_its_tokens() -> None:
+    from worker.families.gru_lm.weights import output_bias
+
+    found = output_bias(windows(np.array([3, 0, 0, 1, 0, 1, 0, 0, 0], np.uint16), 4), 4)
+    assert found == pytest.approx(np.log(np.array([6 + 1, 2 + 1, 0 + 1, 0 + 1]) / 12))

@@ -15,7 +15,7 @@ from shared.specs.training import Training
 from worker.families.gru_lm.augment import noised
 from worker.families.gru_lm.measures import measures
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
-from worker.families.gru_lm.weights import NORM_EPS, initial
+from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
 from worker.training import torch_support as support
 from worker.training.learner import Array, LearnerSetup, LearnerState
 from worker.training.masks import dropped
@@ -49,13 +49,17 @@ class TorchGruLm:
         self.guard = support.Guard(self.optimizer, self.device)
         self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss * tokens, tokens
         self.rate = learning_rate(training, 0, total_steps)
+        self.fresh = True  # nothing was loaded yet, and no text seen
         self.data: Array = np.zeros((0, model.window + 1), np.int32)
 
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        """`windows` [n, window + 1]: rows are taken on the host (26 KB a step), whatever the device."""
+        """`windows` [n, window + 1]: rows are taken on the host (26 KB a step), whatever the device. A model that was
+        not loaded starts from the frequencies of their tokens."""
         self.data = split["windows"]
+        if self.fresh:
+            self.load_weights({**self.weights(), "output.bias": output_bias(self.data, self.vocabulary)})
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         windows = self.data[rows]
@@ -184,6 +188,7 @@ class TorchGruLm:
         return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
+        self.fresh = False
         for name, tensor in self.tensors.items():
             support.fill(tensor, name, weights)
 

@@ -26,6 +26,9 @@ NORM_EPS = 1e-5
 #: Embeddings start uniform between minus and plus this.
 EMBEDDING_RANGE = 0.1
 
+#: Tokens looked at to know how often each occurs.
+COUNTED_TOKENS = 5_000_000
+
 
 def shapes(model: GruLmModel, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """Every weight's name and shape, in the order of the network."""
@@ -39,9 +42,19 @@ def shapes(model: GruLmModel, vocabulary: int) -> dict[str, tuple[int, ...]]:
 
 
 def initial(model: GruLmModel, vocabulary: int, seed: int) -> dict[str, Array]:
-    """Starting values: Glorot uniform inputs (per gate), orthogonal recurrences (Saxe et al. 2014), biases zero."""
+    """Starting values: Glorot uniform inputs (per gate), orthogonal recurrences (Saxe et al. 2014), biases zero
+    (`output_bias` follows with the data)."""
     draw = generator(seed, "init", 0)
     return {name: _start(draw, name, shape) for name, shape in shapes(model, vocabulary).items()}
+
+
+def output_bias(windows: Array, vocabulary: int) -> Array:
+    """The bias a model starts from once its text is known: the logarithm of how often each token occurs (plus one), so
+    that the first epoch is not spent on learning that. Of a long text, evenly spaced windows are counted."""
+    chosen = windows[:: max(1, windows.size // COUNTED_TOKENS), 1:]
+    counts = np.bincount(np.asarray(chosen).reshape(-1), minlength=vocabulary) + 1.0
+    bias: Array = np.log(counts / counts.sum()).astype(np.float32)
+    return bias
 
 
 def _start(draw: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
