@@ -9,10 +9,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
 from shared import process
 from shared.db.engine import make_engine, read, write
+from shared.errors import ConfigurationError
 from shared.settings import get_settings
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -21,7 +23,10 @@ _LOCK_KEY = 0x6E69676874
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate, in one transaction; safe to run from several processes at once. Makes SQLite's folder."""
+    """Migrate, in one transaction; safe to run from several processes at once. Makes SQLite's folder.
+
+    Raises ConfigurationError for a database that a newer version of this code has migrated.
+    """
     engine = make_engine(url)
     if engine.url.database and engine.dialect.name == "sqlite":
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +35,10 @@ def upgrade(url: str, revision: str = "head") -> None:
             if conn.dialect.name == "postgresql":
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             command.upgrade(_config(conn), revision)
+    except CommandError as error:
+        raise ConfigurationError(
+            f"the database cannot be brought to {revision} ({error}): it was migrated by a newer version; install that"
+        ) from None
     finally:
         engine.dispose()
 

@@ -10,11 +10,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
 from shared.db import migrate, schema
 from shared.db.engine import make_engine, write
 from shared.db.migrate import is_current, upgrade
+from shared.errors import ConfigurationError
 from tests.support import databases
 
 
@@ -82,3 +83,12 @@ def test_down_and_up_again(empty_url: str) -> None:
     upgrade(empty_url)
     assert is_current(engine)
     engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused_with_the_way_out(sqlite_url: str) -> None:
+    engine = make_engine(sqlite_url)
+    with write(engine) as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(ConfigurationError, match="migrated by a newer version"):
+        upgrade(sqlite_url)
