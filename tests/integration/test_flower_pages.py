@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from shared.jobs.transitions import Claimer, NewJob
 from shared.settings import Settings
 from shared.specs.jobs import job_spec_adapter
 from tests.support.redis import free_port
+from tests.support.up import eventually
 
 TASK = "11111111-2222-3333-4444-555555555555"
 SPEC = {
@@ -40,13 +40,6 @@ class Flower:
     engine: Engine
     redis_url: str
     key_id: str
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,7 @@ from api.client.up.devices import plan_workers
 from api.client.up.part import LONGEST_DELAY, Part, ending, restart_delay
 from api.client.up.ports import choose_port
 from shared.errors import ConfigurationError
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at, "waited in vain"
-        time.sleep(0.01)
+from tests.support.up import eventually
 
 
 def part(tmp_path: Path, code: str) -> Part:
