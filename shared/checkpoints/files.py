@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import CorruptCheckpoint
+from shared.failpoints import failpoint
 
 #: Below a job's folder.
 FOLDER = "checkpoints"
@@ -48,11 +49,13 @@ def write(job_dir: Path, *, step: int, fence: int, files: Mapping[str, Content])
         size = sum(_write_file(aside / name, files[name], digest) for name in sorted(files))
         fsync_folder(aside)
         sha256 = digest.hexdigest()
+        failpoint("checkpoint.tmp_written")
         aside.rename(parent / f"{step}-{sha256}")
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     fsync_folder(parent)
+    failpoint("checkpoint.renamed")
     return Written(f"{FOLDER}/{step}-{sha256}", sha256, size)
 
 
@@ -97,6 +100,7 @@ def _write_file(path: Path, content: Content, digest: Any) -> int:
     pieces = [piece for part in content for piece in _pieces(part)]
     size = sum(len(piece) for piece in pieces)
     digest.update(f"{path.name}\0{size}\0".encode())
+    failpoint("checkpoint.writing")
     with path.open("wb") as file:
         for piece in pieces:
             digest.update(piece)

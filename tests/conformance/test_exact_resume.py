@@ -1,0 +1,249 @@
+"""A run that was killed anywhere and went on ends like one that was never touched, for every family and framework."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.training import CASES, Case, Left, Quiet, attempt, build, load_splits, outcome
+from worker.protocol import ResumePoint
+from worker.training.checkpointing import CheckpointWriter, Restored, restore
+from worker.training.learner import LearnerState
+from worker.training.loop import Loop, Plan
+from worker.training.run_state import RunState
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    found = CASES[request.param]
+    pytest.importorskip(found.framework)
+    return found
+
+
+@pytest.fixture
+def data_set(case: Case, tmp_path: Path) -> Path:
+    return case.store(tmp_path / "datasets")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_killed_three_times_ends_as_one_never_touched(case: Case, data_set: Path, tmp_path: Path) -> None:
+    spec = case.spec()
+    steps = Plan(case.job().training, load_splits(case, data_set).length).total_steps
+    seed = random.randrange(10**6)
+    kills = sorted(random.Random(seed).sample(range(30, steps), 3))
+    print(f"seed {seed}: killed after {kills} steps of {steps}")
+    assert attempt(spec, tmp_path / "untouched", data_set) == 0
+    done = 0
+    for at in kills:
+        # Steps are counted within the attempt; it goes on from the last checkpoint, at most 25 steps back or so.
+        assert attempt(spec, tmp_path / "killed", data_set, kill_after=max(1, at - done)) == -9
+        done = max((int(path.name.split("-")[0]) for path in checkpoints(tmp_path / "killed")), default=0)
+        assert done > 0
+    assert attempt(spec, tmp_path / "killed", data_set, threads=2) == 0  # the checkpoint's count of threads wins
+    assert Left.of(tmp_path / "killed") == Left.of(tmp_path / "untouched")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return list((folder / "checkpoints").glob("[0-9]*"))
+
+
+# -- nothing of the saved state may be missing -----------------------------------------------------
+
+
+def short(min_delta: float) -> dict[str, Any]:
+    return {
+        "epochs": 6, "max_steps": 100, "batch_size": 32,
+        "early_stopping": {"metric": "loss", "patience": 50, "min_delta": min_delta},
+    }  # fmt: skip
+
+
+#: With the first every validation improves, so the means of its epoch show in what is best; with the second the first
+#: validation stays the best, so whatever is remembered of it shows at the end.
+IMPROVING, STALE = short(0.0), short(9.0)
+SAVED_AT = 88
+
+
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A row every twelve steps, so that a checkpoint falls between two rows."""
+    monkeypatch.setattr("worker.training.loop.ROWS", 8)
+    return
+
+
+class Run:
+    """A short run in this process, from a state or from nothing."""
+
+    def __init__(self, case: Case, data_set: Path, folder: Path, training: dict[str, Any]) -> None:
+        self.case, self.folder, self.training = case, folder, training
+        self.splits = load_splits(case, data_set, **training)
+
+    def go(self, restored: Restored | None, stops: dict[int, str] | None = None) -> tuple[Any, Quiet]:
+        learner = build(self.case, self.splits, **self.training)
+        if restored is not None:
+            learner.load_state(restored.learner)
+        reporter = Quiet(stops)
+        job = self.case.job(**self.training)
+        state = restored.run if restored else RunState()
+        writer = CheckpointWriter(self.folder, 1, reporter)
+        loop = Loop(learner, self.splits, job.training, job.checkpoint, writer, reporter, state)
+        loop.run()
+        writer.wait()
+        facts = json.loads(json.dumps(state.facts()))
+        facts["history"].pop("samples_per_second")
+        best = {name: array.tobytes() for name, array in (state.best.weights or {}).items()}
+        return ({name: array.tobytes() for name, array in learner.weights().items()}, best, facts), reporter
+
+    def checkpoint(self) -> Restored:
+        _, reporter = self.go(None, {SAVED_AT: "pause"})
+        frame = next(f for f in reporter.frames if getattr(f, "type", "") == "checkpoint" and f.step == SAVED_AT)
+        point = ResumePoint(id=frame.id, path=frame.path, step=frame.step, sha256=frame.sha256)
+        restored, damaged = restore(self.folder, [point])
+        assert restored is not None
+        assert not damaged
+        return restored
+
+
+def without(restored: Restored, item: str, fresh: LearnerState, folder: Path) -> Restored | None:
+    """The checkpoint with one item as a new run has it; None where that is what was saved."""
+    kind, _, name = item.partition(":")
+    again, _ = restore(folder, [restored.point])  # its own copy
+    assert again is not None
+    if kind == "run":
+        new = RunState()
+        target: Any = again.run
+        for part in name.split(".")[:-1]:
+            target, new = getattr(target, part), getattr(new, part)
+        last = name.rpartition(".")[2]
+        if getattr(target, last) == getattr(new, last):
+            return None
+        setattr(target, last, getattr(new, last))
+        return again
+    arrays = dict(again.learner.arrays)
+    old = arrays.pop(name)
+    if name in fresh.arrays:
+        if np.array_equal(old, fresh.arrays[name]):
+            return None
+        arrays[name] = fresh.arrays[name]
+    return replace(again, learner=LearnerState(arrays, again.learner.facts))
+
+
+RUN_ITEMS = [
+    f"run:{name}"
+    for name in (
+        "step", "row_step", "epoch_sums", "epoch_steps", "history", "best.value", "best.step", "best.stale",
+        "best.weights",
+    )
+]  # fmt: skip
+#: Of a run without a non-finite loss: says that there was none, as a new run does.
+SAME_AS_NEW = {"learner:bad"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_rows")
+def test_no_item_of_the_saved_state_may_be_dropped(case: Case, data_set: Path, tmp_path: Path) -> None:
+    improving = Run(case, data_set, tmp_path / "improving", IMPROVING)
+    learned = [f"learner:{name}" for name in improving.checkpoint().learner.arrays]
+    # Building a TensorFlow learner takes a second: there one array of each kind stands for the others.
+    items = RUN_ITEMS + (learned if case.framework == "torch" else one_of_each(learned))
+    missed = unnoticed(improving, items)
+    if missed:
+        missed = unnoticed(Run(case, data_set, tmp_path / "stale", STALE), missed)
+    assert not missed, f"the run went on the same without {missed}"
+
+
+def unnoticed(run: Run, items: list[str]) -> list[str]:
+    """Those of `items` that can be missing from a checkpoint without anything at the end being different."""
+    untouched, _ = run.go(None)
+    restored = run.checkpoint()
+    resumed, _ = run.go(restored)
+    assert resumed == untouched
+    fresh = build(run.case, run.splits, **run.training).state()
+    found = []
+    for item in items:
+        damaged = without(restored, item, fresh, run.folder)
+        if damaged is not None and not differs(run, damaged, untouched):
+            found.append(item)
+        if damaged is None and item not in SAME_AS_NEW:
+            found.append(item)
+    return found
+
+
+def differs(run: Run, damaged: Restored, untouched: Any) -> bool:
+    try:
+        found, _ = run.go(damaged)
+    except Exception:
+        return True
+    return bool(found != untouched)
+
+
+def one_of_each(items: list[str]) -> list[str]:
+    """By kind: the part of the name before the weight's, and the slot after it."""
+    kinds = {(item.split("/")[0], item.split("/")[-1] if item.count("/") > 1 else ""): item for item in items}
+    return list(kinds.values())
+
+
+# -- asked to stop --------------------------------------------------------------------------------
+
+
+def test_a_paused_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    case = CASES["cnn-torch"]
+    data_set, spec = case.store(tmp_path / "datasets"), case.spec(max_steps=90)
+    assert attempt(spec, tmp_path / "untouched", data_set) == 0
+    assert attempt(spec, tmp_path / "job", data_set, stop_after=(38, "pause")) == 0
+    assert outcome(tmp_path / "job") == {"type": "stopped", "reason": "pause", "step": 37}
+    assert attempt(spec, tmp_path / "job", data_set) == 0
+    assert Left.of(tmp_path / "job") == Left.of(tmp_path / "untouched")
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path) -> None:
+    case = CASES["cnn-torch"]
+    data_set, spec, folder = case.store(tmp_path / "datasets"), case.spec(max_steps=60), tmp_path / "job"
+    assert attempt(spec, tmp_path / "untouched", data_set) == 0
+    assert attempt(spec, folder, data_set, kill_after=57) == -9
+    newest = max(checkpoints(folder), key=lambda path: int(path.name.split("-")[0]))
+    with (newest / "state.safetensors").open("r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)
+        file.seek(1000)
+        file.write(bytes([byte[0] ^ 1]))
+    point = [
+        ResumePoint(
+            id=p.name, path=f"checkpoints/{p.name}", step=int(p.name.split("-")[0]), sha256=p.name.split("-")[1]
+        )
+        for p in sorted(checkpoints(folder), key=lambda path: -int(path.name.split("-")[0]))
+    ]
+    restored, damaged = restore(folder, point)
+    assert damaged == [newest.name]
+    assert restored is not None
+    assert restored.run.step == 25
+    assert attempt(spec, folder, data_set) == 0
+    assert Left.of(folder) == Left.of(tmp_path / "untouched")
+
+
+@pytest.mark.slow
+def test_finish_keeps_the_best_model_as_the_result(tmp_path: Path) -> None:
+    case = CASES["cnn-torch"]
+    data_set = case.store(tmp_path / "datasets")
+    assert attempt(case.spec(), tmp_path / "job", data_set, stop_after=(320, "finish")) == 0
+    result = outcome(tmp_path / "job")
+    assert result["type"] == "result"
+    assert result["step"] == 319
+    assert 0.15 < result["metrics"]["test_accuracy"] <= 1
+    assert (tmp_path / "job" / "artifacts" / "model" / "model.safetensors").exists()
+
+
+def test_cancel_leaves_at_once_and_writes_nothing(tmp_path: Path) -> None:
+    case = CASES["cnn-torch"]
+    data_set = case.store(tmp_path / "datasets")
+    assert attempt(case.spec(), tmp_path / "job", data_set, stop_after=(6, "cancel")) == 0
+    assert outcome(tmp_path / "job") == {"type": "stopped", "reason": "cancel", "step": 5}
+    assert not checkpoints(tmp_path / "job")
+    assert not (tmp_path / "job" / "artifacts").exists()

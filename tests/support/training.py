@@ -1,0 +1,218 @@
+"""Small real jobs of every family and framework, run whole in a process of their own, and killed where a test says.
+
+A new learner joins the conformance tests by a row in CASES.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shared.datasets.building import store_images
+from shared.datasets.building_text import Block, TextSource, TextSplit, store_text
+from shared.datasets.builtins import digits
+from shared.specs.jobs import TrainJob, job_spec_adapter
+from worker import families, kinds
+from worker.protocol import Result, Stopped
+from worker.run_job import PrintingReporter, make_assignment
+from worker.training.learner import LearnerSetup, Splits
+from worker.training.loop import Plan
+
+#: One CPU thread: the machine is shared, and the number is part of a run's identity.
+THREADS = 1
+
+
+def store_digits(root: Path) -> Path:
+    return store_images(root, digits()).folder
+
+
+def store_tale(root: Path) -> Path:
+    lines = [f"the {n % 17} cats saw {n % 5} dogs and {n % 3} birds\n" for n in range(600)]
+    parts = {"train": lines[:500], "test": lines[500:]}
+
+    def split(text: list[str]) -> TextSplit:
+        data = "".join(text).encode()
+        return TextSplit(lambda: iter([Block(data, [len(data)])]))
+
+    return store_text(root, TextSource({name: split(text) for name, text in parts.items()})).folder
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a small but complete run of one learner is: everything that has state is switched on."""
+
+    family: str
+    framework: str
+    store: Callable[[Path], Path]
+    model: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+    def spec(self, **training: Any) -> dict[str, Any]:
+        body = {
+            "kind": "train",
+            "dataset": "any",
+            "model": {"family": self.family, "framework": self.framework, **self.model},
+            "training": {**self.training, **training},
+            "checkpoint": {"every_steps": 25, "every_seconds": None, "keep_last": 2},
+        }
+        return job_spec_adapter.validate_json(json.dumps(body)).model_dump(mode="json")
+
+    def job(self, **training: Any) -> TrainJob:
+        return TrainJob.model_validate_json(json.dumps(self.spec(**training)))
+
+
+_CNN = {
+    "image_size": [8, 8], "filters": [4, 6], "pool": [True, False], "kernel_size": 2, "dense": [12], "dropout": 0.2,
+    "normalization": "batch",
+}  # fmt: skip
+_CNN_TRAINING = {
+    "epochs": 2, "batch_size": 4, "learning_rate": 0.002, "lr_schedule": "onecycle", "grad_clip": 5.0,
+    "validation_split": 0.2, "augment": ["shift", "rotate", "erase"],
+    "early_stopping": {"metric": "val_loss", "patience": 5},
+}  # fmt: skip
+_GRU = {"embedding": 8, "units": [10, 10], "dropout": 0.1, "window": 5, "vocabulary_size": 40}
+_GRU_TRAINING = {
+    "epochs": 2, "batch_size": 4, "learning_rate": 0.005, "lr_schedule": "cosine", "warmup_steps": 20, "grad_clip": 1.0,
+    "validation_split": 0.2, "augment": ["word_dropout"], "early_stopping": {"metric": "val_loss", "patience": 5},
+}  # fmt: skip
+
+CASES = {
+    f"{family}-{framework}": Case(family, framework, store, model, training)
+    for family, store, model, training in (
+        ("cnn", store_digits, _CNN, _CNN_TRAINING),
+        ("gru_lm", store_tale, _GRU, _GRU_TRAINING),
+    )
+    for framework in ("torch", "tensorflow")
+}
+
+
+# -- in this process ------------------------------------------------------------------------------
+
+
+def load_splits(case: Case, data_set: Path, **training: Any) -> Splits:
+    job = case.job(**training)
+    splits: Splits = families.part(case.family, "data").load_splits(data_set, job.model, job.training)
+    return splits
+
+
+def build(case: Case, splits: Splits, **training: Any) -> Any:
+    job = case.job(**training)
+    plan = Plan(job.training, splits.length)
+    setup = LearnerSetup(job.model, job.training, plan.total_steps, "cpu", THREADS, splits.facts)
+    return families.load(case.family, case.framework)(setup)
+
+
+# -- in processes of their own --------------------------------------------------------------------
+
+
+class KilledReporter(PrintingReporter):
+    """Kills its process, as `kill -9` does, when the loop has asked for the nth time whether to stop."""
+
+    def __init__(self, folder: Path, kill_after: int | None, stop_after: tuple[int, str] | None) -> None:
+        super().__init__(folder, keep_last=2, keep_best=True)
+        self.asked, self.kill_after, self.stop_after = 0, kill_after, stop_after
+
+    def stop_requested(self) -> str | None:
+        self.asked += 1
+        if self.asked == self.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.stop_after and self.asked >= self.stop_after[0]:
+            return self.stop_after[1]
+        return None
+
+    def _say(self, *lines: str) -> None:
+        pass
+
+
+def _attempt(
+    spec: dict[str, Any],
+    folder: Path,
+    data_set: Path,
+    threads: int,
+    kill_after: int | None,
+    stop_after: tuple[int, str] | None,
+) -> None:
+    assignment = make_assignment(spec, folder, data_set, threads)
+    outcome: Result | Stopped = kinds.run(assignment, KilledReporter(folder, kill_after, stop_after))
+    (folder / "outcome.json").write_text(outcome.model_dump_json())
+
+
+@cache
+def _processes(framework: str) -> Any:
+    """Processes forked from one that has the framework imported: an import each would take most of a test's time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torch._dynamo", "tensorflow", "worker.kinds.train", "sklearn.metrics"])
+    return context
+
+
+def attempt(
+    spec: dict[str, Any],
+    folder: Path,
+    data_set: Path,
+    *,
+    threads: int = THREADS,
+    kill_after: int | None = None,
+    stop_after: tuple[int, str] | None = None,
+) -> int:
+    """One attempt of a job in `folder`, resuming what is there. Returns the exit code, -9 when it was killed."""
+    process = _processes("both").Process(
+        target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after)
+    )
+    process.start()
+    process.join()
+    return int(process.exitcode)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a user sees of a finished run."""
+
+    weights_sha256: str
+    rows: dict[tuple[str, int], float]  # (name, step) -> value
+
+    @classmethod
+    def of(cls, folder: Path) -> Left:
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        points = [json.loads(line) for line in lines]
+        rows = {(point["name"], point["step"]): point["value"] for point in points}
+        assert len(rows) == len(points), "a metric row was left twice"
+        model = folder / "artifacts" / "model" / "model.safetensors"
+        timeless = {key: 0.0 if key[0] == "samples_per_second" else value for key, value in rows.items()}
+        return cls(hashlib.sha256(model.read_bytes()).hexdigest(), timeless)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
+    return found
+
+
+class Quiet:
+    """A reporter that remembers, for loops run in the test's own process."""
+
+    def __init__(self, stops: Mapping[int, str] | None = None) -> None:
+        self.frames: list[Any] = []
+        self.rows: list[tuple[str, int, float]] = []
+        self.asked, self.stops = -1, stops or {}
+
+    def started(self, frame: Any) -> None:
+        self.frames.append(frame)
+
+    progress = checkpoint = artifact = started
+
+    def metrics(self, points: Sequence[Any]) -> None:
+        self.rows += [(point.name, point.step, point.value) for point in points]
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.frames.append((level, message))
+
+    def stop_requested(self) -> str | None:
+        self.asked += 1
+        return self.stops.get(self.asked)
