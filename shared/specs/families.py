@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from shared.specs import cnn, gru_lm
+from shared.specs import cnn, gan, gru_lm
 from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
+from shared.specs.gan import GanModel
 from shared.specs.gru_lm import GruLmModel
+from shared.specs.training import Watched
 
 _COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
 
@@ -23,7 +25,7 @@ _COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
 class Family:
     """One family as the outside sees it."""
 
-    model: type[CnnModel] | type[GruLmModel]
+    model: type[CnnModel] | type[GruLmModel] | type[GanModel]
     presets: Mapping[str, Mapping[str, Any]]
     default_preset: str
     #: Values a preset brings for `training` where the user says nothing.
@@ -32,6 +34,8 @@ class Family:
     #: Metrics early stopping may watch.
     watchable: frozenset[str]
     dataset_kind: str  # image | text
+    #: The metric the best model is chosen by, and early stopping watches where the user names none.
+    watched: Watched = "val_loss"
 
     def training_for(self, preset: object) -> Mapping[str, Any]:
         """The training defaults of a preset; none for a name that is not a preset (parsing refuses it later)."""
@@ -58,6 +62,16 @@ FAMILIES: dict[str, Family] = {
         watchable=(_COMMON_METRICS - {"accuracy"}) | {"perplexity", "val_perplexity"},
         dataset_kind="text",
     ),
+    "gan": Family(
+        model=GanModel,
+        presets=gan.PRESETS,
+        default_preset="dcgan",
+        training_defaults=gan.TRAINING_DEFAULTS,
+        augmentations=frozenset(),
+        watchable=frozenset({"val_frechet_distance"}),
+        dataset_kind="image",
+        watched="val_frechet_distance",
+    ),
 }
 
 DEFAULT_FAMILY = "cnn"
@@ -75,6 +89,6 @@ def _by_family(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 #: What `model` holds: the spec of one family, told apart by `family`.
 Model = Annotated[
-    Annotated[CnnModel | GruLmModel, Field(discriminator="family")],
+    Annotated[CnnModel | GruLmModel | GanModel, Field(discriminator="family")],
     WrapValidator(_by_family),
 ]

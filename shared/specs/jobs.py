@@ -42,6 +42,9 @@ class TrainJob(JobBase):
             return data
         family = FAMILIES.get(str(model.get("family", DEFAULT_FAMILY)))
         defaults = family.training_for(model.get("preset")) if family else {}
+        stopping = training.get("early_stopping")
+        if family and isinstance(stopping, dict):
+            training = {**training, "early_stopping": {"metric": family.watched, **stopping}}
         return {**data, "training": {**defaults, **training}}
 
     @model_validator(mode="after")

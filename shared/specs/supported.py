@@ -10,7 +10,7 @@ from shared.specs.base import Framework
 
 #: kind -> family -> frameworks with a learner (`worker/families/<family>/<framework>_learner.py`).
 SUPPORTED: dict[str, dict[str, frozenset[Framework]]] = {
-    "train": {"cnn": frozenset({"torch"})},
+    "train": {"cnn": frozenset({"torch"}), "gan": frozenset({"torch", "tensorflow"})},
 }
 
 

@@ -11,11 +11,14 @@ from shared.specs.base import Count, Probability, Seconds, Spec
 Augmentation = Literal["shift", "rotate", "flip", "erase", "word_dropout", "word_replacement"]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop", "adadelta"]
 LRSchedule = Literal["constant", "cosine", "onecycle"]
+Watched = Literal[
+    "val_loss", "val_accuracy", "val_perplexity", "val_frechet_distance", "loss", "accuracy", "perplexity"
+]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class EarlyStopping(Spec):
-    metric: Literal["val_loss", "val_accuracy", "val_perplexity", "loss", "accuracy", "perplexity"] = "val_loss"
+    metric: Watched = "val_loss"
     patience: Annotated[int, Field(ge=1, le=10_000, description="Validations without improvement before stopping.")] = 3
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
@@ -28,6 +31,7 @@ class Training(Spec):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     optimizer: Optimizer = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=1_000)] = 0.001
+    beta1: Annotated[float, Field(ge=0, lt=1, description="Decay of adam's first moment; null: 0.9.")] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1_000)] = 0.0
     lr_schedule: LRSchedule = "constant"
     warmup_steps: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0

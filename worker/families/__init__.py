@@ -4,6 +4,8 @@ Each family's package offers
     data.load_splits(dataset_dir, model, training) -> Splits
     metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
     figures.draw(report, history, folder)                           PNG files beside the report
+    epochs.begin(learner, splits, model, training, job_dir, stop) -> AtEpoch     optional: its work after each epoch,
+    epochs.collect(job_dir, folder, last) -> paths                       and what that left, as artifacts
     torch_learner.build(setup) / tensorflow_learner.build(setup) -> Learner
 and nothing outside the package names a family.
 """
@@ -24,6 +26,11 @@ def load(family: str, framework: str) -> Callable[[LearnerSetup], Learner]:
     """The `build` function of a family in a framework. Imports that framework, and only that one."""
     module = part(family, f"{framework}_learner")
     return cast("Callable[[LearnerSetup], Learner]", module.build)
+
+
+def has(family: str, name: str) -> bool:
+    """Whether a family offers an optional module."""
+    return find_spec(f"worker.families.{family}.{name}") is not None
 
 
 def part(family: str, name: str) -> ModuleType:

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.checkpoints import files
 from shared.errors import BadData
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.protocol import Assignment, Result, Started, Stopped
@@ -49,8 +50,15 @@ def fit(
         learner.load_weights(start_from)
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
-    loop = Loop(learner, splits, job.training, job.checkpoint, writer, reporter, state)
-    reporter.started(_started(assignment, learner, restored, damaged, loop.plan.total_steps))
+    reporter.started(_started(assignment, learner, restored, damaged, Plan(job.training, splits.length).total_steps))
+    at_epoch = None
+    if families.has(model.family, "epochs"):
+        begin = families.part(model.family, "epochs").begin
+        at_epoch = begin(learner, splits, model, job.training, job_dir, lambda: bool(reporter.stop_requested()))
+    watched = FAMILIES[model.family].watched
+    loop = Loop(
+        learner, splits, job.training, job.checkpoint, writer, reporter, state, watched=watched, at_epoch=at_epoch
+    )
     try:
         ending = loop.run()
     finally:
@@ -138,6 +146,9 @@ def _conclude(done: _Finished) -> Result:
         paths.append(artifacts.write_json(root / "evaluation.json", report.document))
     with done.loop.progress.phase("figures"):
         paths += families.part(family, "figures").draw(report, state.history, root, state.best.step)
+    if families.has(family, "epochs"):
+        finished = done.loop.plan.finished_epochs(state.step)
+        paths += families.part(family, "epochs").collect(Path(done.assignment.job_dir), root, finished)
     for path in paths:
         artifacts.announce(path, root, done.reporter)
     model = {"family": family, "framework": done.model.framework, "path": "model"}

@@ -24,10 +24,12 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss", ("g_loss", "d_loss")),
     ("accuracy", ("accuracy", "val_accuracy")),
     ("perplexity", ("perplexity", "val_perplexity")),
+    ("Fréchet distance", ("val_frechet_distance",)),
 )
 _LABELS = {
     "loss": "training", "accuracy": "training", "perplexity": "training",
     "val_loss": "validation", "val_accuracy": "validation", "val_perplexity": "validation",
+    "val_frechet_distance": "validation",
     "g_loss": "generator", "d_loss": "discriminator",
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,6 +83,7 @@ class Splits:
     facts: Mapping[str, Any]  # goes into LearnerSetup.facts: classes, image, vocabulary size, …
     length: int  # how many rows are trained on
     rows: npt.NDArray[np.int64] | None = None  # which rows of `train` those are; None: 0 … length - 1
+    folder: Path | None = None  # of the stored data set, for what a family keeps beside it; None: keep nothing
 
 
 @dataclass(frozen=True)

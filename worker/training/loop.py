@@ -7,13 +7,13 @@ as one that was never touched. Progress is for people and goes by time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from shared.errors import NonFiniteLoss
-from shared.specs.training import CheckpointPolicy, EarlyStopping, Training
+from shared.specs.training import CheckpointPolicy, EarlyStopping, Training, Watched
 from worker.protocol import MetricPoint
 from worker.training.checkpointing import CheckpointWriter, Due
 from worker.training.hooks import Reporter
@@ -25,6 +25,9 @@ from worker.training.sampler import Sampler
 #: Metric rows a run leaves per name, about, and the most steps between two of them. Rows are also the points where a
 #: non-finite loss is noticed: fewer rows notice later, more rows wait for the device more often.
 ROWS, MOST_STEPS_PER_ROW = 200, 1000
+
+#: What a family does after each epoch beside validation: epoch -> metrics to leave as rows.
+AtEpoch = Callable[[int], Mapping[str, float]]
 
 Ending = Literal["completed", "finish", "cancel", "pause", "preempt", "drain"]
 
@@ -53,6 +56,10 @@ class Plan:
         """The epoch (from 1) that step number `step` (from 1) belongs to; 0 before the first step."""
         return math.ceil(step / self.steps_per_epoch)
 
+    def finished_epochs(self, step: int) -> int:
+        """Epochs that have ended, and been validated, once `step` steps are done."""
+        return self.epoch(step) if self.ends_epoch(step) else step // self.steps_per_epoch
+
     def ends_epoch(self, step: int) -> bool:
         return step % self.steps_per_epoch == 0 or step == self.total_steps
 
@@ -70,11 +77,16 @@ class Loop:
         writer: CheckpointWriter,
         reporter: Reporter,
         state: RunState,
+        *,
+        watched: Watched = "val_loss",
+        at_epoch: AtEpoch | None = None,
     ) -> None:
+        """`watched`: the metric the best model is chosen by where early stopping names none."""
         self.learner, self.splits, self.training, self.state = learner, splits, training, state
         self.plan = Plan(training, splits.length)
         self.sampler = Sampler(training.seed, splits.length, training.batch_size, splits.rows)
-        self.watched = training.early_stopping or EarlyStopping()
+        self.watched = training.early_stopping or EarlyStopping(metric=watched)
+        self.at_epoch = at_epoch
         self.writer, self.reporter = writer, reporter
         self.policy, self.due = policy, Due(policy, state.step)
         self.saved_step: int | None = state.step or None
@@ -120,14 +132,20 @@ class Loop:
         if self.splits.validation is not None:
             with self.progress.phase("validate"):
                 found = self.learner.evaluate(self.splits.validation, self.training.batch_size)
-            validation = {f"val_{name}": value for name, value in found.items()}
-            self._check_finite(validation)
-            self._emit(validation)
-            values |= validation
+            values |= self._take({f"val_{name}": value for name, value in found.items()})
+        if self.at_epoch is not None:
+            with self.progress.phase("validate"):
+                measured = self.at_epoch(self.plan.epoch(self.state.step))
+            values |= self._take(measured)
         if self.state.judge(self.watched, values):
             self.state.best.weights = self.learner.weights()
         early = self.training.early_stopping
         self.state.stopped_early = early is not None and self.state.best.stale >= early.patience
+
+    def _take(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        self._check_finite(values)
+        self._emit(values)
+        return values
 
     def _check_finite(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():

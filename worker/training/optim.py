@@ -17,6 +17,15 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adadelta": {"rho": 0.95, "eps": 1e-7},
 }
 
+
+def constants(training: Training) -> dict[str, Any]:
+    """The optimizer's constants, with what the user says of them."""
+    how = dict(OPTIMIZERS[training.optimizer])
+    if training.beta1 is not None and "betas" in how:
+        how["betas"] = (training.beta1, how["betas"][1])
+    return how
+
+
 #: One-cycle (Smith & Topin 2018): share of steps going up, and how far below the peak it begins and ends.
 ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 25.0, 1e5
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from shared.errors import UnsupportedJob
 from shared.specs.training import Training
 from worker.training.learner import Array
-from worker.training.optim import OPTIMIZERS
+from worker.training.optim import constants
 from worker.training.precision import choose
 
 Tensor = Any
@@ -112,7 +112,7 @@ class Optimizer:
 
     def __init__(self, training: Training, weights: Mapping[str, Any]) -> None:
         self.name, self.decay = training.optimizer, training.weight_decay
-        self.clip, self.how = training.grad_clip, OPTIMIZERS[training.optimizer]
+        self.clip, self.how = training.grad_clip, constants(training)
         self.weights = dict(weights)
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.slots = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from shared.errors import UnsupportedJob
 from shared.specs.training import Training
 from worker.training.learner import Array
-from worker.training.optim import OPTIMIZERS
+from worker.training.optim import constants
 from worker.training.precision import choose
 
 # -- the machine ----------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def make_optimizer(training: Training, weights: Mapping[str, Tensor]) -> torch.o
         list(weights.values()),
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
-        **OPTIMIZERS[training.optimizer],
+        **constants(training),
     )
 
 

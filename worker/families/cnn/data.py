@@ -32,21 +32,26 @@ def load_splits(dataset_dir: Path, model: CnnModel, training: Training) -> Split
     """Raises BadData where the set cannot feed the model."""
     stored = open_dataset(dataset_dir)
     _check(stored, model)
-    folder = _in_size(stored, (*model.image_size, model.image_channels))
+    return picture_splits(stored, (*model.image_size, model.image_channels), training)
+
+
+def picture_splits(stored: OpenDataset, image: tuple[int, int, int], training: Training) -> Splits:
+    """Training, validation and test pictures in this size, with their labels."""
+    folder = _in_size(stored, image)
     train, test = (
         {"x": _load(folder / f"{s}_x.npy"), "y": _load(stored.folder / f"{s}_y.npy")} for s in ("train", "test")
     )
     facts = {
         "classes": stored.classes,
-        "image": [*model.image_size, model.image_channels],
+        "image": list(image),
         "preprocessing": {"scale": PIXEL_SCALE, "resize": "bilinear"},
     }
     if "valid" in stored.splits and training.validation_split > 0:
         held_out = {"x": _load(folder / "valid_x.npy"), "y": _load(stored.folder / "valid_y.npy")}
-        return Splits(train, held_out, test, facts, len(train["y"]))
+        return Splits(train, held_out, test, facts, len(train["y"]), folder=stored.folder)
     rows, held_out_rows = validation_split(training.seed, len(train["y"]), training.validation_split)
     validation = {name: _rows(array, held_out_rows) for name, array in train.items()} if len(held_out_rows) else None
-    return Splits(train, validation, test, facts, len(rows), rows)
+    return Splits(train, validation, test, facts, len(rows), rows, stored.folder)
 
 
 def _check(stored: OpenDataset, model: CnnModel) -> None:

@@ -52,6 +52,7 @@ class TensorflowCnn:
         self._train = tf.function(self._step, input_signature=[pixels, labels, scalar, masks, drawn])
         self._evaluate = tf.function(self._judge, input_signature=[pixels, labels])
         self._predict = tf.function(self._probabilities, input_signature=[pixels])
+        self._embed = tf.function(self._embedded, input_signature=[pixels])
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -100,6 +101,12 @@ class TensorflowCnn:
         self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
     ) -> Tensor:
         """Logits, float32. `running` receives batch norm's new statistics (training); None: evaluation."""
+        return tf.cast(self._linear(self._features(x, dtype, running, masks), "output", dtype), tf.float32)
+
+    def _features(
+        self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
+    ) -> Tensor:
+        """What the output layer reads: [n, width]."""
         w, model = self.tensors, self.model
         x = tf.cast(x, dtype)
         for i, pooled in enumerate(model.pool):
@@ -113,7 +120,7 @@ class TensorflowCnn:
             x = tf.nn.relu(self._linear(x, f"dense{i}", dtype))
             if masks:
                 x = tf.where(masks[i], tf.zeros([], dtype), x / (1 - model.dropout))
-        return tf.cast(self._linear(x, "output", dtype), tf.float32)
+        return x
 
     def _linear(self, x: Tensor, name: str, dtype: Any) -> Tensor:
         product = tf.matmul(x, tf.cast(self.tensors[f"{name}.weight"], dtype))
@@ -193,6 +200,15 @@ class TensorflowCnn:
         with tf.device(self.device):
             parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts)
+
+    def features(self, inputs: Array, batch_size: int) -> Array:
+        """What the output layer reads, [n, width] float32, computed in float32."""
+        with tf.device(self.device):
+            parts = [self._embed(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
+        return np.concatenate(parts)
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        return self._features(self._pixels(x), tf.float32)
 
     def _probabilities(self, x: Tensor) -> Tensor:
         logits = self._forward(self._pixels(x), tf.float32)

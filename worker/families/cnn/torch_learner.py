@@ -85,6 +85,10 @@ class TorchCnn:
 
     def _forward(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
         """Logits. `running`: batch norm's statistics to update (training); None: evaluation."""
+        return F.linear(self._features(x, running, step), self.tensors["output.weight"], self.tensors["output.bias"])
+
+    def _features(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
+        """What the output layer reads: [n, width]."""
         w, model = self.tensors, self.model
         for i, pooled in enumerate(model.pool):
             x = F.conv2d(x, w[f"conv{i}.weight"], w[f"conv{i}.bias"])
@@ -97,7 +101,7 @@ class TorchCnn:
             x = F.relu(F.linear(x, w[f"dense{i}.weight"], w[f"dense{i}.bias"]))
             if running is not None and model.dropout:
                 x = self._dropout(x, i, step)
-        return F.linear(x, w["output.weight"], w["output.bias"])
+        return x
 
     def _norm(self, x: Tensor, i: int, running: Mapping[str, Tensor] | None) -> Tensor:
         if self.model.normalization == "none":
@@ -165,6 +169,13 @@ class TorchCnn:
             return np.empty((0, self.classes), np.float32)
         parts = [self._probabilities(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts)
+
+    @torch.no_grad()
+    def features(self, inputs: Array, batch_size: int) -> Array:
+        """What the output layer reads, [n, width] float32, computed in float32."""
+        parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
+        found = [self._features(self._pixels(support.to_device(part, self.device)), None) for part in parts]
+        return torch.cat(found).cpu().numpy()
 
     def _probabilities(self, inputs: Array) -> Array:
         logits = self._forward(self._pixels(support.to_device(inputs, self.device)), None)

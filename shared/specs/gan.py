@@ -1,0 +1,114 @@
+"""Generative adversarial networks. A preset is a full model; any field given beside it overrides that field."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from shared.specs.base import Framework, Probability, Spec, Width, field_error
+
+GanNorm = Literal["none", "batch", "layer"]
+Layers = Annotated[list[Width], Field(max_length=16)]
+
+#: Weights both networks may have together: above it a runner cannot hold them, their gradients and two moments.
+MAX_WEIGHTS = 1_000_000_000
+
+
+class GanModel(Spec):
+    """generator:     z -> [dense -> norm -> relu -> dropout] x m -> picture (dense), or
+                      -> dense to small maps -> norm -> relu -> dropout -> [up -> norm -> relu -> dropout] -> up -> picture
+    discriminator: picture -> [conv -> norm -> relu -> dropout] x n -> flatten -> [dense -> norm -> relu -> dropout] x m
+                      -> one logit
+
+    Each `up` (transposed convolution) doubles, each `conv` halves height and width. There are as many `up` as entries of
+    `generator_filters`; the last one makes the picture. The discriminator's first layer is never normalised
+    (Radford et al. 2016). Dropout drops whole maps of convolutions, single numbers of dense layers.
+    """
+
+    family: Literal["gan"] = "gan"
+    framework: Framework = "torch"
+    preset: str = "dcgan"
+    image_size: Annotated[
+        tuple[Annotated[int, Field(ge=4, le=1024)], Annotated[int, Field(ge=4, le=1024)]],
+        Field(description="Height, width (pixels); images are resized to it.", strict=False),
+    ]
+    image_channels: Literal[1, 3]
+    latent: Annotated[Width, Field(description="Numbers of the noise z, drawn from a standard normal distribution.")]
+    generator_dense: Annotated[Layers, Field(description="Units of each dense layer after z.")]
+    generator_filters: Annotated[Layers, Field(description="Maps before each doubling of the size; empty: none.")]
+    generator_normalization: GanNorm
+    generator_dropout: Probability
+    discriminator_filters: Annotated[Layers, Field(description="Filters of each convolution; each halves the size.")]
+    discriminator_dense: Annotated[Layers, Field(description="Units of each dense layer after the convolutions.")]
+    discriminator_normalization: GanNorm
+    discriminator_dropout: Probability
+    leak: Annotated[Probability, Field(description="Slope of the discriminator's relu below zero.")]
+    kernel_size: Annotated[Literal[2, 4, 6, 8], Field(description="Of every convolution; even, for a stride of 2.")]
+    output: Annotated[Literal["sigmoid", "tanh"], Field(description="Pixels lie in 0 … 1, or in -1 … 1.")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        name = data.get("preset", "dcgan")
+        if not isinstance(name, str) or name not in PRESETS:
+            raise field_error("GanModel", ("preset",), f"unknown preset; gan has {', '.join(PRESETS)}", name)
+        return {**PRESETS[name], **data, "preset": name}
+
+    @model_validator(mode="after")
+    def _buildable(self) -> GanModel:
+        for name in ("generator_filters", "discriminator_filters"):
+            if min(self.image_size) >> len(getattr(self, name)) < 1:
+                raise ValueError(f"image_size is too small to be halved once for every entry of {name}")
+        if self.weight_count() > MAX_WEIGHTS:
+            raise ValueError(f"the model would have more than {MAX_WEIGHTS:,} weights; use smaller layers")
+        return self
+
+    def halved(self, times: int) -> tuple[int, int]:
+        """Height and width after so many halvings (rounded down)."""
+        return self.image_size[0] >> times, self.image_size[1] >> times
+
+    def weight_count(self) -> int:
+        """Trainable numbers of both networks, without biases and norms."""
+        pixels, window = math.prod(self.image_size) * self.image_channels, self.kernel_size**2
+        ups, convs = self.generator_filters, self.discriminator_filters
+        project = math.prod(self.halved(len(ups))) * ups[0] if ups else pixels
+        flat = math.prod(self.halved(len(convs))) * convs[-1] if convs else pixels
+        return (
+            _chain([self.latent, *self.generator_dense, project])
+            + (window * _chain([*ups, self.image_channels]) if ups else 0)
+            + window * _chain([self.image_channels, *convs])
+            + _chain([flat, *self.discriminator_dense, 1])
+        )
+
+
+def _chain(widths: list[int]) -> int:
+    return sum(a * b for a, b in pairwise(widths))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "dense": {
+        "image_size": (28, 28), "image_channels": 1, "latent": 100,
+        "generator_dense": [128], "generator_filters": [], "generator_normalization": "none", "generator_dropout": 0.0,
+        "discriminator_filters": [], "discriminator_dense": [128], "discriminator_normalization": "none",
+        "discriminator_dropout": 0.0, "leak": 0.0, "kernel_size": 4, "output": "sigmoid",
+    },
+    "dcgan": {
+        "image_size": (28, 28), "image_channels": 1, "latent": 64,
+        "generator_dense": [], "generator_filters": [128, 64], "generator_normalization": "batch",
+        "generator_dropout": 0.0, "discriminator_filters": [32, 64], "discriminator_dense": [],
+        "discriminator_normalization": "batch", "discriminator_dropout": 0.0, "leak": 0.2, "kernel_size": 4,
+        "output": "tanh",
+    },
+}  # fmt: skip
+
+#: Training defaults a preset brings along where the user says nothing. A first moment that forgets faster (`beta1`)
+#: keeps the two players from overshooting each other (Radford et al. 2016).
+TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
+    "dense": {"optimizer": "adam", "learning_rate": 0.0002, "beta1": 0.5, "batch_size": 64, "epochs": 50},
+    "dcgan": {"optimizer": "adam", "learning_rate": 0.0002, "beta1": 0.5, "batch_size": 64, "epochs": 15},
+}

@@ -1,0 +1,1 @@
+"""Generative adversarial networks: pictures out of noise."""

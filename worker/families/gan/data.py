@@ -1,0 +1,28 @@
+"""A stored image set as a GAN wants it: the pictures as a CNN sees them, in bytes, in the model's size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from shared.datasets.store import open_dataset
+from shared.errors import BadData
+from shared.specs.gan import GanModel
+from shared.specs.training import Training
+from worker.families.cnn.data import picture_splits
+from worker.families.gan.weights import pixel_scale
+from worker.training.learner import Splits
+
+
+def load_splits(dataset_dir: Path, model: GanModel, training: Training) -> Splits:
+    """`x` uint8 [n, height, width, channels]; labels `y` are for the judge alone. Raises BadData for text."""
+    stored = open_dataset(dataset_dir)
+    if stored.kind != "image":
+        raise BadData(f"a gan needs a data set of images, this one holds {stored.kind}")
+    if stored.count("train") < 2:
+        raise BadData("the data set needs at least two training images")
+    splits = picture_splits(stored, (*model.image_size, model.image_channels), training)
+    scale, shift = pixel_scale(model)
+    return replace(
+        splits, facts={**splits.facts, "preprocessing": {"scale": scale, "shift": shift, "resize": "bilinear"}}
+    )

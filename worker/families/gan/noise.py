@@ -1,0 +1,48 @@
+"""What a GAN draws, in numpy: the noise z and dropout's masks, the same for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shared.specs.gan import GanModel
+from worker.training.learner import Array
+from worker.training.masks import dropped
+from worker.training.sampler import generator
+
+#: Rows of z that one key of the generator gives: any range of samples can be had without the ones before.
+BLOCK = 256
+
+
+def step_noise(model: GanModel, seed: int, step: int, n: int) -> Array:
+    """z of one training step: [n, latent] float32."""
+    return generator(seed, "z", step).standard_normal((n, model.latent), np.float32)
+
+
+def sample_noise(model: GanModel, seed: int, start: int, count: int) -> Array:
+    """z of samples `start` … `start + count - 1` of `seed`: [count, latent] float32. A row depends on its number alone."""
+    blocks = range(start // BLOCK, -(-(start + count) // BLOCK))
+    rows = [generator(seed, "samples", b).standard_normal((BLOCK, model.latent), np.float32) for b in blocks]
+    first = start % BLOCK
+    return np.concatenate([np.empty((0, model.latent), np.float32), *rows])[first : first + count]
+
+
+def masked_widths(model: GanModel) -> dict[str, list[int]]:
+    """Numbers (or maps) per picture of the layers with dropout, for each pass of a step through a network."""
+    made = [*model.generator_dense, *model.generator_filters] if model.generator_dropout else []
+    seen = [*model.discriminator_filters, *model.discriminator_dense] if model.discriminator_dropout else []
+    return {"generator": made, "real": seen, "fake": seen, "fooled": seen}
+
+
+def dropout_masks(model: GanModel, seed: int, step: int, n: int) -> dict[str, list[Array]]:
+    """What each layer's numbers are multiplied by, for each pass: 0 where they are dropped."""
+    return {
+        use: _masks(seed, use, step, n, widths, model.generator_dropout if use == "generator" else model.discriminator_dropout)
+        for use, widths in masked_widths(model).items()
+    }  # fmt: skip
+
+
+def _masks(seed: int, use: str, step: int, n: int, widths: Sequence[int], share: float) -> list[Array]:
+    kept = np.float32(1 / (1 - share))
+    return [~dropped(seed, f"dropout {use} {i}", step, (n, width), share) * kept for i, width in enumerate(widths)]

@@ -1,0 +1,325 @@
+"""The GAN in TensorFlow: two networks, two optimizers, one graph per step; bfloat16 where it is native."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from shared.specs.gan import GanModel
+from shared.specs.training import Training
+from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
+from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, to_bytes
+from worker.training import tensorflow_support as support
+from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.optim import learning_rate
+
+Tensor = Any
+#: Batch norm's statistics: a mapping of the present ones, replaced by the new (training); None is evaluation.
+Running = dict[str, Tensor] | None
+#: What each layer's numbers are multiplied by: dropout.
+Drop = Sequence[Tensor]
+
+
+def build(setup: LearnerSetup) -> TensorflowGan:
+    """facts: optionally `frozen` (prefixes of weights that do not learn)."""
+    support.use_threads(setup.threads)
+    return TensorflowGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
+
+
+class TensorflowGan:
+    def __init__(
+        self, model: GanModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.model, self.training, self.total_steps = model, training, total_steps
+        self.device = support.tensorflow_device(device)
+        self.computed = support.computed(self.device, training.precision)
+        self.device_kind = device
+        self.frozen = tuple(facts.get("frozen", ()))
+        self.scale, self.shift = pixel_scale(model)
+        with tf.device(self.device):
+            self.tensors = {name: self._place(name, array) for name, array in initial(model, training.seed).items()}
+            self.optimizers = {part: support.Optimizer(training, self._trained(part)) for part in NETWORKS}
+            self.guard = support.Guard()  # one for both: a loss that is not finite stops either
+            self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False)  # g_loss * n, d_loss * n, n
+        self.rate = learning_rate(training, 0, total_steps)
+        self.data: dict[str, Array] = {}
+        pixels = tf.TensorSpec([None, *model.image_size, model.image_channels], tf.uint8)
+        z, scalar = tf.TensorSpec([None, model.latent], tf.float32), tf.TensorSpec([], tf.float32)
+        drop = {
+            use: [tf.TensorSpec([None, width], tf.float32) for width in widths]
+            for use, widths in masked_widths(model).items()
+        }
+        self._train = tf.function(self._step, input_signature=[pixels, z, scalar, drop])
+        self._evaluate = tf.function(self._judge, input_signature=[pixels, z])
+        self._predict = tf.function(self._probabilities, input_signature=[pixels])
+        self._sample = tf.function(self._pictures, input_signature=[z])
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        self.data = {"x": split["x"]}
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        rows = rows.repeat(2) if len(rows) == 1 else rows  # one picture alone has no variance
+        seed, n = self.training.seed, len(rows)
+        self.rate = learning_rate(self.training, step, self.total_steps)
+        z, drop = step_noise(self.model, seed, step, n), dropout_masks(self.model, seed, step, n)
+        with tf.device(self.device):
+            self._train(self.data["x"][rows], z, np.float32(self.rate), drop)
+
+    def _step(self, x: Tensor, z: Tensor, rate: Tensor, drop: Mapping[str, Drop]) -> None:
+        """The discriminator learns first; the same fakes then teach the generator through what it has become."""
+        running = {name: tf.identity(tensor) for name, tensor in self.tensors.items() if ".running_" in name}
+        made, seen = (list(self._trained(part).values()) for part in NETWORKS)
+        with tf.GradientTape(watch_accessed_variables=False) as maker:
+            maker.watch(made)
+            fakes = self._generate(z, self.computed, running, drop["generator"])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(seen)
+            real = self._discriminate(self._pixels(x), self.computed, running, drop["real"])
+            fake = self._discriminate(fakes, self.computed, running, drop["fake"])
+            d_loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
+        self._learn("discriminator", d_loss, tape.gradient(d_loss, seen), rate)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(fakes)
+            fooled = self._discriminate(fakes, self.computed, dict(running), drop["fooled"])
+            g_loss = tf.reduce_mean(tf.nn.softplus(-fooled))
+        gradients = maker.gradient(fakes, made, output_gradients=tape.gradient(g_loss, fakes))
+        self._learn("generator", g_loss, gradients, rate, running)
+        n = tf.cast(tf.shape(x)[0], tf.float64)
+        self.totals.assign_add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
+
+    def _learn(
+        self, part: str, loss: Tensor, gradients: Sequence[Tensor], rate: Tensor, running: Running = None
+    ) -> None:
+        """One step of one network, and the statistics of batch norm, unless a loss was not finite."""
+
+        def update() -> Tensor:
+            self.optimizers[part].step(gradients, rate)
+            for name, value in (running or {}).items():
+                self.tensors[name].assign(value)
+            return tf.constant(True)
+
+        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
+
+    def read_metrics(self) -> dict[str, float]:
+        g_loss, d_loss, n = self.totals.numpy().tolist()
+        self.totals.assign(tf.zeros(3, tf.float64))
+        return {"g_loss": g_loss / n, "d_loss": d_loss / n, "learning_rate": self.rate} if n else {}
+
+    # -- the networks -----------------------------------------------------------------------------
+
+    def _generate(self, z: Tensor, dtype: Any, running: Running = None, drop: Drop = ()) -> Tensor:
+        """Pictures [n, h, w, c], float32, in the range the discriminator sees."""
+        model, masks = self.model, iter(drop)
+        x = tf.cast(z, dtype)
+        for i in range(len(model.generator_dense)):
+            x = self._linear(x, f"generator.dense{i}")
+            x = self._drop(tf.nn.relu(self._norm(x, f"generator.dense_norm{i}", running)), masks)
+        filters, sizes = model.generator_filters, [model.halved(i) for i in range(len(model.generator_filters) + 1)]
+        if filters:
+            x = tf.reshape(self._linear(x, "generator.project"), [-1, *sizes[-1], filters[0]])
+            x = self._drop(tf.nn.relu(self._norm(x, "generator.norm0", running)), masks)
+            for i in range(1, len(filters)):
+                x = self._up(x, f"generator.up{i}", sizes[len(filters) - i])
+                x = self._drop(tf.nn.relu(self._norm(x, f"generator.norm{i}", running)), masks)
+            x = self._up(x, "generator.output", sizes[0])
+        else:
+            x = tf.reshape(self._linear(x, "generator.output"), [-1, *sizes[0], model.image_channels])
+        x = tf.cast(x, tf.float32)
+        return tf.sigmoid(x) if model.output == "sigmoid" else tf.tanh(x)
+
+    def _discriminate(self, x: Tensor, dtype: Any, running: Running = None, drop: Drop = ()) -> Tensor:
+        """Logits [n], float32: how sure it is that a picture is real."""
+        model, masks = self.model, iter(drop)
+        x = tf.cast(x, dtype)
+        for i in range(len(model.discriminator_filters)):
+            name = f"discriminator.conv{i}"
+            x = tf.nn.conv2d(x, tf.cast(self.tensors[f"{name}.weight"], dtype), 2, self._padding())
+            x = self._norm(self._biased(x, name), f"discriminator.norm{i}", running)
+            x = self._drop(tf.nn.leaky_relu(x, model.leak), masks)
+        x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
+        for i in range(len(model.discriminator_dense)):
+            x = self._norm(self._linear(x, f"discriminator.dense{i}"), f"discriminator.dense_norm{i}", running)
+            x = self._drop(tf.nn.leaky_relu(x, model.leak), masks)
+        return tf.cast(self._linear(x, "discriminator.output")[:, 0], tf.float32)
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return self._biased(tf.matmul(x, tf.cast(self.tensors[f"{name}.weight"], x.dtype)), name)
+
+    def _biased(self, x: Tensor, name: str) -> Tensor:
+        bias = self.tensors.get(f"{name}.bias")
+        return x if bias is None else tf.nn.bias_add(x, tf.cast(bias, x.dtype))
+
+    def _up(self, x: Tensor, name: str, size: tuple[int, int]) -> Tensor:
+        """Twice the height and width, plus one where `size` is odd."""
+        weight = tf.cast(self.tensors[f"{name}.weight"], x.dtype)
+        shape = tf.stack([tf.shape(x)[0], *size, weight.shape[2]])
+        y = tf.nn.conv2d_transpose(x, weight, shape, 2, self._padding())
+        return self._biased(tf.ensure_shape(y, [None, *size, weight.shape[2]]), name)
+
+    def _padding(self) -> list[list[int]]:
+        side = self.model.kernel_size // 2 - 1
+        return [[0, 0], [side, side], [side, side], [0, 0]]
+
+    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        """Whatever norm has weights of this name; none where there are none."""
+        if f"{name}.running_var" in self.tensors:
+            return self._batch_norm(x, name, running)
+        if f"{name}.weight" not in self.tensors:
+            return x
+        y = tf.cast(x, tf.float32)
+        mean, var = tf.nn.moments(y, list(range(1, len(x.shape))), keepdims=True)
+        y = (y - mean) * tf.math.rsqrt(var + NORM_EPS)
+        return tf.cast(y * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"], x.dtype)
+
+    def _batch_norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        """Fused; a dense layer's numbers are maps of one pixel to it."""
+        if len(x.shape) == 2:
+            return self._batch_norm(x[:, None, None, :], name, running)[:, 0, 0, :]
+        scale, bias, fused = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], _fused_batch_norm
+        names = (f"{name}.running_mean", f"{name}.running_var")
+        if running is None or self._is_frozen(name):
+            mean, var = (self.tensors[stat] for stat in names)
+            return fused(x, scale, bias, mean, var, NORM_EPS, is_training=False)[0]
+        y, *found = fused(x, scale, bias, epsilon=NORM_EPS, is_training=True)
+        for stat, value in zip(names, found, strict=True):  # the variance it returns is the unbiased one
+            running[stat] = running[stat] * (1 - NORM_MOMENTUM) + value * NORM_MOMENTUM
+        return y
+
+    def _drop(self, x: Tensor, masks: Iterator[Tensor]) -> Tensor:
+        mask = next(masks, None)
+        if mask is None:
+            return x
+        mask = tf.cast(mask, x.dtype)
+        return x * (mask[:, None, None, :] if len(x.shape) == 4 else mask)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Bytes to float32, both [n, h, w, c]."""
+        return tf.cast(x, tf.float32) * self.scale + self.shift
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        """Both losses, without dropout, on these pictures and as many samples."""
+        n, totals = len(split["x"]), np.zeros(2)
+        with tf.device(self.device):
+            for at in range(0, n, batch_size):
+                x = split["x"][at : at + batch_size]
+                totals += self._evaluate(x, sample_noise(self.model, self.training.seed, at, len(x))).numpy()
+        g_loss, d_loss = (totals / n).tolist()
+        return {"g_loss": g_loss, "d_loss": d_loss}
+
+    def _judge(self, x: Tensor, z: Tensor) -> Tensor:
+        real = self._discriminate(self._pixels(x), self.computed)
+        fake = self._discriminate(self._generate(z, self.computed), self.computed)
+        judged = tf.cast(tf.nn.softplus(-real), tf.float64) + tf.cast(tf.nn.softplus(fake), tf.float64)
+        return tf.stack([tf.reduce_sum(tf.cast(tf.nn.softplus(-fake), tf.float64)), tf.reduce_sum(judged)])
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """How probably each picture is real by the discriminator: [n] float32, computed in float32."""
+        with tf.device(self.device):
+            parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _probabilities(self, x: Tensor) -> Tensor:
+        return tf.sigmoid(self._discriminate(self._pixels(x), tf.float32))
+
+    def generate(self, count: int, seed: int, batch_size: int, start: int = 0) -> Array:
+        """Samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
+        parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
+        for at in range(start, start + count, batch_size):
+            z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))
+            with tf.device(self.device):
+                parts.append(to_bytes(self.model, self._sample(z).numpy()))
+        return np.concatenate(parts)
+
+    def _pictures(self, z: Tensor) -> Tensor:
+        return self._generate(z, tf.float32)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> LearnerState:
+        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
+        for part, optimizer in self.optimizers.items():
+            kept = optimizer.state()
+            arrays[f"count/{part}"] = kept.pop("count")
+            arrays |= {f"optimizer/{name}": array for name, array in kept.items()}
+        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
+        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
+
+    def load_state(self, state: LearnerState) -> None:
+        self.load_weights(support.below(state.arrays, "weights/"))
+        for part, optimizer in self.optimizers.items():
+            kept = support.below(state.arrays, "optimizer/")
+            optimizer.load_state({**kept, "count": state.arrays[f"count/{part}"]})
+        self.totals.assign(np.asarray(state.arrays["totals"]))
+        self.guard.bad.assign(bool(np.asarray(state.arrays["bad"])))
+        self.rate = float(state.facts["rate"])
+
+    def weights(self) -> dict[str, Array]:
+        return {name: self._canonical(name, support.to_numpy(tensor)) for name, tensor in self.tensors.items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        own = {name: self._own(name, array) for name, array in weights.items()}
+        for name, tensor in self.tensors.items():
+            support.fill(tensor, name, own)
+
+    def _trained(self, part: str) -> dict[str, Any]:
+        return {name: t for name, t in self.tensors.items() if t.trainable and name.startswith(part)}
+
+    def _is_frozen(self, name: str) -> bool:
+        return bool(self.frozen) and name.startswith(self.frozen)
+
+    def _place(self, name: str, array: Array) -> Any:
+        learns = not (".running_" in name or self._is_frozen(name))
+        return tf.Variable(self._own(name, array), trainable=learns, dtype=tf.float32)
+
+    # -- layouts: convolutions [a, b, kh, kw] <-> [kh, kw, b, a];  dense [out, in] <-> [in, out] -----------
+    # -- where a dense layer meets maps, canonical order is C, H, W and TensorFlow's H, W, C ----------------
+
+    def _own(self, name: str, array: Array) -> Array:
+        """A canonical array in TensorFlow's layout."""
+        if array.ndim == 4:
+            return array.transpose(2, 3, 1, 0)
+        if (maps := self._maps_after(name)) and array.shape[0] == math.prod(maps):
+            array = array.reshape(*maps, *array.shape[1:])
+            array = np.moveaxis(array, 0, 2).reshape(-1, *array.shape[3:])
+        if array.ndim == 2 and name == self._after_flatten() and array.shape[1] == math.prod(self._flat()):
+            array = np.moveaxis(array.reshape(len(array), *self._flat()), 1, 3).reshape(len(array), -1)
+        return np.ascontiguousarray(array.T)
+
+    def _canonical(self, name: str, array: Array) -> Array:
+        array = array.T if array.ndim < 4 else array.transpose(3, 2, 0, 1)
+        if maps := self._maps_after(name):
+            channels, *size = maps
+            array = np.moveaxis(array.reshape(*size, channels, *array.shape[1:]), 2, 0)
+            array = array.reshape(-1, *array.shape[3:])
+        if array.ndim == 2 and name == self._after_flatten():
+            channels, *size = self._flat()
+            array = np.moveaxis(array.reshape(len(array), *size, channels), 3, 1).reshape(len(array), -1)
+        return np.ascontiguousarray(array)
+
+    def _maps_after(self, name: str) -> tuple[int, int, int] | None:
+        """(channels, height, width) of the maps a dense layer of the generator makes; None where it makes none."""
+        filters = self.model.generator_filters
+        if filters and name.startswith("generator.project."):
+            return filters[0], *self.model.halved(len(filters))
+        if not filters and name.startswith("generator.output."):
+            return self.model.image_channels, *self.model.image_size
+        return None
+
+    def _after_flatten(self) -> str:
+        return "discriminator.dense0.weight" if self.model.discriminator_dense else "discriminator.output.weight"
+
+    def _flat(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the maps the discriminator flattens."""
+        filters = self.model.discriminator_filters
+        return (filters[-1] if filters else self.model.image_channels), *self.model.halved(len(filters))
+
+
+_fused_batch_norm = tf.compat.v1.nn.fused_batch_norm

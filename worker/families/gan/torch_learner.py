@@ -1,0 +1,252 @@
+"""The GAN in torch: two networks, two fused optimizers, one step; channels-last, bfloat16 where it is native."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shared.specs.gan import GanModel
+from shared.specs.training import Training
+from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
+from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, to_bytes
+from worker.training import torch_support as support
+from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.optim import learning_rate
+
+#: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
+RESIDENT_SHARE = 0.5
+
+#: Batch norm's statistics: a mapping receives the new ones (training), an empty one is not kept, None is evaluation.
+Running = Mapping[str, Tensor] | None
+#: What each layer's numbers are multiplied by: dropout.
+Drop = Sequence[Tensor]
+
+
+def build(setup: LearnerSetup) -> TorchGan:
+    """facts: optionally `frozen` (prefixes of weights that do not learn)."""
+    support.use_threads(setup.threads)
+    return TorchGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
+
+
+class TorchGan:
+    def __init__(
+        self, model: GanModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
+    ) -> None:
+        self.model, self.training, self.total_steps = model, training, total_steps
+        self.device = support.torch_device(device)
+        self.autocast = support.autocast(self.device, training.precision)
+        self.device_kind = device
+        self.frozen = tuple(facts.get("frozen", ()))
+        self.scale, self.shift = pixel_scale(model)
+        self.tensors = {name: self._place(name, array) for name, array in initial(model, training.seed).items()}
+        self.optimizers = {part: support.make_optimizer(training, self._trained(part)) for part in NETWORKS}
+        self.guards = {part: support.Guard(optimizer, self.device) for part, optimizer in self.optimizers.items()}
+        self.bad = self.guards["generator"].bad = self.guards["discriminator"].bad  # one loss stops both
+        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)  # g_loss * n, d_loss * n, n
+        self.rate = learning_rate(training, 0, total_steps)
+        self.data: dict[str, Tensor] = {}
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        self.data = support.resident({"x": split["x"]}, self.device, RESIDENT_SHARE)
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        """The discriminator learns first; the same fakes then teach the generator through what it has become."""
+        rows = rows.repeat(2) if len(rows) == 1 else rows  # one picture alone has no variance
+        (x,) = support.select(self.data, torch.from_numpy(rows), self.device)
+        z = self._to_device(step_noise(self.model, self.training.seed, step, len(rows)))
+        drop = self._masks(len(rows), step)
+        self.rate = learning_rate(self.training, step, self.total_steps)
+        running = self._running()
+        with self.autocast():
+            fakes = self._generate(z, running, drop["generator"])
+            real = self._discriminate(self._pixels(x), running, drop["real"])
+            fake = self._discriminate(fakes.detach(), running, drop["fake"])
+        d_loss = F.softplus(-real).mean() + F.softplus(fake).mean()
+        self._learn("discriminator", d_loss)
+        with self.autocast():
+            fooled = self._discriminate(fakes, {}, drop["fooled"])
+        g_loss = F.softplus(-fooled).mean()
+        self._learn("generator", g_loss)
+        self._keep_running(running)
+        self.totals += torch.stack([g_loss.detach().double(), d_loss.detach().double(), self._one()]) * len(rows)
+
+    def _learn(self, part: str, loss: Tensor) -> None:
+        """One step of one network on its own loss; the gradients of the other are not computed."""
+        weights = list(self._trained(part).values())
+        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            weight.grad = gradient
+        if self.training.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(weights, self.training.grad_clip)
+        support.set_rate(self.optimizers[part], self.rate)
+        self.guards[part].step(loss)
+
+    def read_metrics(self) -> dict[str, float]:
+        g_loss, d_loss, n = self.totals.tolist()
+        self.totals.zero_()
+        return {"g_loss": g_loss / n, "d_loss": d_loss / n, "learning_rate": self.rate} if n else {}
+
+    def _one(self) -> Tensor:
+        return torch.ones((), dtype=torch.float64, device=self.device)
+
+    # -- the networks -----------------------------------------------------------------------------
+
+    def _generate(self, z: Tensor, running: Running = None, drop: Drop = ()) -> Tensor:
+        """Pictures [n, c, h, w], float32, in the range the discriminator sees; the memory is channels-last."""
+        model, masks = self.model, iter(drop)
+        x = z
+        for i in range(len(model.generator_dense)):
+            x = self._linear(x, f"generator.dense{i}")
+            x = self._drop(F.relu(self._norm(x, f"generator.dense_norm{i}", running)), masks)
+        filters, sizes = model.generator_filters, [model.halved(i) for i in range(len(model.generator_filters) + 1)]
+        if filters:
+            x = self._linear(x, "generator.project").view(-1, filters[0], *sizes[-1])
+            x = x.contiguous(memory_format=torch.channels_last)
+            x = self._drop(F.relu(self._norm(x, "generator.norm0", running)), masks)
+            for i in range(1, len(filters)):
+                x = self._up(x, f"generator.up{i}", sizes[len(filters) - i])
+                x = self._drop(F.relu(self._norm(x, f"generator.norm{i}", running)), masks)
+            x = self._up(x, "generator.output", sizes[0])
+        else:
+            x = self._linear(x, "generator.output").view(-1, model.image_channels, *sizes[0])
+        return x.float().sigmoid() if model.output == "sigmoid" else x.float().tanh()
+
+    def _discriminate(self, x: Tensor, running: Running = None, drop: Drop = ()) -> Tensor:
+        """Logits [n], float32: how sure it is that a picture is real."""
+        model, masks = self.model, iter(drop)
+        for i in range(len(model.discriminator_filters)):
+            name = f"discriminator.conv{i}"
+            x = F.conv2d(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"), 2, self._padding())
+            x = F.leaky_relu(self._norm(x, f"discriminator.norm{i}", running), model.leak)
+            x = self._drop(x, masks)
+        x = x.flatten(1)
+        for i in range(len(model.discriminator_dense)):
+            x = self._norm(self._linear(x, f"discriminator.dense{i}"), f"discriminator.dense_norm{i}", running)
+            x = self._drop(F.leaky_relu(x, model.leak), masks)
+        return self._linear(x, "discriminator.output")[:, 0].float()
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return F.linear(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"))
+
+    def _up(self, x: Tensor, name: str, size: tuple[int, int]) -> Tensor:
+        """Twice the height and width, plus one where `size` is odd."""
+        more = (size[0] - 2 * x.shape[2], size[1] - 2 * x.shape[3])
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias")
+        return F.conv_transpose2d(x, weight, bias, 2, self._padding(), more)
+
+    def _padding(self) -> int:
+        return self.model.kernel_size // 2 - 1
+
+    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        """Whatever norm has weights of this name; none where there are none."""
+        scale, bias = self.tensors.get(f"{name}.weight"), self.tensors.get(f"{name}.bias")
+        if f"{name}.running_var" not in self.tensors:
+            return x if scale is None else F.group_norm(x, 1, scale, bias, NORM_EPS)
+        learns = running is not None and not self._is_frozen(name)
+        stats = (running if learns else self.tensors) or {}
+        mean, var = stats.get(f"{name}.running_mean"), stats.get(f"{name}.running_var")
+        return F.batch_norm(x, mean, var, scale, bias, learns, NORM_MOMENTUM, NORM_EPS)
+
+    def _drop(self, x: Tensor, masks: Iterator[Tensor]) -> Tensor:
+        mask = next(masks, None)
+        return x if mask is None else x * mask.view(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """Bytes [n, h, w, c] to float32 [n, c, h, w]; the memory stays channels-last."""
+        return x.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
+
+    # -- what a step draws, in numpy --------------------------------------------------------------
+
+    def _masks(self, n: int, step: int) -> dict[str, list[Tensor]]:
+        drawn = dropout_masks(self.model, self.training.seed, step, n)
+        return {use: [self._to_device(mask) for mask in found] for use, found in drawn.items()}
+
+    def _to_device(self, array: Array) -> Tensor:
+        """Without waiting for the device."""
+        host = torch.from_numpy(array)
+        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
+
+    # -- batch norm's statistics: written only once the losses are known to be finite --------------
+
+    def _running(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.tensors.items() if ".running_" in name}
+
+    def _keep_running(self, running: Mapping[str, Tensor]) -> None:
+        for name, tensor in running.items():
+            self.tensors[name].copy_(torch.where(self.bad, self.tensors[name], tensor))
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        """Both losses, without dropout, on these pictures and as many samples."""
+        n, totals = len(split["x"]), torch.zeros(2, dtype=torch.float64, device=self.device)
+        for at in range(0, n, batch_size):
+            x = self._pixels(support.to_device(split["x"][at : at + batch_size], self.device))
+            z = self._to_device(sample_noise(self.model, self.training.seed, at, len(x)))
+            with self.autocast():
+                real, fake = self._discriminate(x), self._discriminate(self._generate(z))
+            judged = F.softplus(-real).double() + F.softplus(fake).double()
+            totals += torch.stack([F.softplus(-fake).double().sum(), judged.sum()])
+        g_loss, d_loss = (totals / n).tolist()
+        return {"g_loss": g_loss, "d_loss": d_loss}
+
+    @torch.no_grad()
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """How probably each picture is real by the discriminator: [n] float32, computed in float32."""
+        parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
+        logits = [self._discriminate(self._pixels(support.to_device(part, self.device))) for part in parts]
+        return torch.cat(logits).sigmoid().cpu().numpy() if logits else np.empty(0, np.float32)
+
+    @torch.no_grad()
+    def generate(self, count: int, seed: int, batch_size: int, start: int = 0) -> Array:
+        """Samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
+        parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
+        for at in range(start, start + count, batch_size):
+            z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))
+            pictures = self._generate(self._to_device(z)).permute(0, 2, 3, 1)
+            parts.append(to_bytes(self.model, pictures.cpu().numpy()))
+        return np.concatenate(parts)
+
+    # -- state ------------------------------------------------------------------------------------
+
+    def state(self) -> LearnerState:
+        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
+        for part, optimizer in self.optimizers.items():
+            kept = support.slots(optimizer, self._trained(part))
+            arrays |= {f"optimizer/{name}": array for name, array in kept.items()}
+        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.bad)}
+        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
+
+    def load_state(self, state: LearnerState) -> None:
+        self.load_weights(support.below(state.arrays, "weights/"))
+        for part, optimizer in self.optimizers.items():
+            support.load_slots(optimizer, self._trained(part), support.below(state.arrays, "optimizer/"))
+        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
+        self.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
+        self.rate = float(state.facts["rate"])
+
+    def weights(self) -> dict[str, Array]:
+        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        for name, tensor in self.tensors.items():
+            support.fill(tensor, name, weights)
+
+    def _trained(self, part: str) -> dict[str, Tensor]:
+        return {name: t for name, t in self.tensors.items() if t.requires_grad and name.startswith(part)}
+
+    def _is_frozen(self, name: str) -> bool:
+        return bool(self.frozen) and name.startswith(self.frozen)
+
+    def _place(self, name: str, array: Array) -> Tensor:
+        tensor = torch.from_numpy(array).to(self.device)
+        if tensor.dim() == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.requires_grad_(not (".running_" in name or self._is_frozen(name)))
