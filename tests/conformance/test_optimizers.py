@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shared.specs.training import Optimizer, Training
+from tests.support.frameworks import THREADS
 
 torch = pytest.importorskip("torch")
 tf = pytest.importorskip("tensorflow")
@@ -40,7 +41,9 @@ def in_torch(training: Training) -> np.ndarray[Any, Any]:
 
 def in_tensorflow(training: Training) -> np.ndarray[Any, Any]:
     from worker.training.tensorflow_support import Optimizer as TensorflowOptimizer
+    from worker.training.tensorflow_support import use_threads
 
+    use_threads(THREADS)
     weight = tf.Variable(start())
     optimizer = TensorflowOptimizer(training, {"w": weight})
     step = tf.function(lambda gradient: optimizer.step([gradient], tf.constant(training.learning_rate)))

@@ -14,12 +14,15 @@ from worker.training.learner import Array, LearnerSetup
 
 FRAMEWORKS = ("torch", "tensorflow")
 
+#: One CPU thread: the machine is shared, and a process runs TensorFlow with one number of threads only.
+THREADS = 1
+
 
 def learner(family: str, framework: str, facts: Mapping[str, Any], model: Mapping[str, Any], **training: Any) -> Any:
     """A learner of 10 planned steps on the CPU, in float32 where nothing else is said."""
     spec = FAMILIES[family].model.model_validate({**model, "framework": framework})
     how = Training.model_validate({"precision": "float32", **training})
-    setup = LearnerSetup(spec, how, total_steps=10, device="cpu", threads=None, facts=facts)
+    setup = LearnerSetup(spec, how, total_steps=10, device="cpu", threads=THREADS, facts=facts)
     return families.load(family, framework)(setup)
 
 
