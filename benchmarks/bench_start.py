@@ -1,6 +1,6 @@
 """Submit → end of the first training step (forward, backward, optimizer step) in a fresh process, on a warm, idle worker.
 
-    python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32]
+    python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32] [--pause 1]
 
 Everything is real: the API over HTTP, SQLite, Redis, a worker with its forkserver, the CNN on `digits`. The clock
 starts before the POST and stops at the time that the runner noted right after its first step (same host, same clock).
@@ -61,6 +61,7 @@ class Bench:
             "dataset": "digits",
             "training": {"epochs": 1000, "batch_size": self.options.batch_size},
         }
+        time.sleep(self.options.pause)
         begun = time.time()
         answer = self.client.post("/v1/jobs", json=body)
         answered = time.time()
@@ -98,6 +99,7 @@ def report(options: argparse.Namespace, runs: list[dict[str, float]]) -> dict[st
         "framework": options.framework,
         "preset": options.preset,
         "batch_size": options.batch_size,
+        "pause_s": options.pause,
         "jobs": len(runs),
         "first_step_ms": {
             "median": round(statistics.median(first), 1),
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--framework", choices=("torch", "tensorflow"), default="torch")
     parser.add_argument("--preset", default="mnist-3conv")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds the worker idles before each job")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -52,6 +53,12 @@ class LinePipe:
         self._tail.extend(line for line in end[-(self._tail.maxlen or 1) :] if line.strip())
         self._rest = b""
         return data.count(b"\n"), len(data)
+
+    def discard(self) -> None:
+        """Forget what came so far."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.descriptor, _CHUNK):
+                continue
 
     def tail(self) -> str:
         return " | ".join(self._tail)

@@ -153,16 +153,23 @@ class ForkserverClient:
     # -- asking -----------------------------------------------------------------------------------
 
     def fork(
-        self, sock: socket.socket, out: int, err: int, on_exit: Callable[[], None], memory_limit_bytes: int | None
+        self,
+        sock: socket.socket,
+        out: int,
+        err: int,
+        on_exit: Callable[[], None],
+        options: Mapping[str, Any] | None = None,
     ) -> RunnerHandle:
-        """A runner that serves `sock`; the caller closes its copies of the three descriptors."""
+        """A runner that serves `sock`; the caller closes its copies of the three descriptors.
+
+        `options`: `memory_limit_bytes`; `warm` (a framework), `device`, `threads` to warm it up.
+        """
         if not self._ready.wait(START_SECONDS):
             raise ForkserverUnavailable(f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s")
         handle = RunnerHandle(str(next(self._keys)), self, on_exit)
         with self._lock:
             self._runners[handle.key] = handle
-        request = {"fork": handle.key, "memory_limit_bytes": memory_limit_bytes}
-        self._send(request, [sock.fileno(), out, err])
+        self._send({**(options or {}), "fork": handle.key}, [sock.fileno(), out, err])
         if not handle.answered.wait(START_SECONDS) or handle.pid is None:
             self._forget(handle)
             raise ForkserverUnavailable(handle.refused or f"the {self.name} forkserver died before it could fork")

@@ -4,7 +4,7 @@ It has imported the frameworks and nothing more: no device, no thread pool, one 
 milliseconds. Its environment was scrubbed before exec, so no runner ever holds a secret. It is the parent and the reaper:
 exit status and peak memory come from wait4, and what a dead runner leaves behind comes back here (subreaper) to be killed.
 
-On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …limits} with three descriptors (runner's socket, stdout,
+On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with three descriptors (runner's socket, stdout,
 stderr) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group, only while it has not been reaped;
 a runner's end → {"exited": key, "code", "signal", "peak_memory_bytes"}. End of file: everything is killed.
 """
@@ -146,7 +146,7 @@ class ForkServer:
 # -- the runner's first moments -------------------------------------------------------------------
 
 
-def _become_runner(parent: int, descriptors: list[int], limits: dict[str, Any]) -> NoReturn:
+def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any]) -> NoReturn:
     """In the child: cut all ties to the forkserver, then run. Never returns into the server's code."""
     try:
         signal.set_wakeup_fd(-1)
@@ -158,10 +158,10 @@ def _become_runner(parent: int, descriptors: list[int], limits: dict[str, Any]) 
         os.dup2(err, 2)
         keep = os.dup2(sock, 3)
         os.closerange(4, 65_536)
-        _limit(limits)
+        _limit(options)
         from worker import runner
 
-        runner.main(socket.socket(fileno=keep))
+        runner.main(socket.socket(fileno=keep), options)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

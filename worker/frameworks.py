@@ -17,6 +17,7 @@ FRAMEWORKS = ("torch", "tensorflow")
 #: Imported by every forkserver: the runner, the kinds' pipelines, and what evaluation and figures need at a job's end.
 _COMMON = (
     "worker.runner",
+    "worker.warmup",
     "worker.run_job",
     "worker.kinds.train",
     "worker.kinds.finetune",

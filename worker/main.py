@@ -29,6 +29,7 @@ from worker import doorbells, frameworks, pool
 from worker.devices import Device, choose
 from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
 from worker.presence import Presence
+from worker.spare import Runners, RunnerSettings
 from worker.supervisor import Supervisor, Workplace
 from worker.tasks import register_attempt
 
@@ -77,13 +78,15 @@ def run(device: Device, settings: Settings) -> int:
     if not forkservers:
         wanted = settings.frameworks or "torch or tensorflow"
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
-    place = Workplace(device.worker_name(settings.host_name), device, get_engine(), settings, forkservers)
+    runners = Runners(forkservers, runner_settings(device, settings), keep_spare=settings.preload)
+    place = Workplace(device.worker_name(settings.host_name), device, get_engine(), settings, runners)
     supervisor = Supervisor(place)
     starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
     starter.start()
     try:
-        return serve(place, supervisor)
+        return serve(place, supervisor, next(iter(forkservers.values())))
     finally:
+        runners.close()
         for forkserver in forkservers.values():
             forkserver.close()
 
@@ -96,6 +99,11 @@ def make_forkservers(device: Device, settings: Settings) -> dict[str, Forkserver
     }
 
 
+def runner_settings(device: Device, settings: Settings) -> RunnerSettings:
+    threads = settings.torch_threads or os.cpu_count()
+    return RunnerSettings(device.kind, threads, settings.runner_memory_limit_bytes)
+
+
 def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:
     """One after the other: two imports at once would make the first one, which the worker waits for, slow."""
     for forkserver in forkservers:
@@ -103,7 +111,8 @@ def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:
         forkserver.wait_ready(START_SECONDS)
 
 
-def serve(place: Workplace, supervisor: Supervisor) -> int:
+def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> int:
+    signals.setup_logging.connect(lambda **_: None, weak=False)  # logging is ours (observability.py)
     app = make_celery(place.settings, "worker")
     register_attempt(app, supervisor.run_one)
     presence = Presence(
@@ -114,7 +123,7 @@ def serve(place: Workplace, supervisor: Supervisor) -> int:
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     celery_worker = make_worker(app, place)
-    connect(place, supervisor, presence)
+    connect(place, supervisor, presence, first)
     try:
         celery_worker.start()
     finally:
@@ -135,14 +144,15 @@ def make_worker(app: Celery, place: Workplace) -> Any:
     )
 
 
-def connect(place: Workplace, supervisor: Supervisor, presence: Presence) -> None:
+def connect(place: Workplace, supervisor: Supervisor, presence: Presence, first: ForkserverClient) -> None:
     """What happens at Celery's signals. Weak references would let closures be collected."""
 
     def ready(**_: Any) -> None:
         # Ctrl-C would make Celery cancel its tasks; here it drains like SIGTERM.
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         # Online means: the next job starts at once. The first framework's forkserver is warm by then.
-        next(iter(place.forkservers.values())).wait_ready(START_SECONDS)
+        first.wait_ready(START_SECONDS)
+        place.runners.idle()
         presence.start()
         emit("worker.ready", worker=place.name, device=place.device.name)
 
@@ -155,7 +165,6 @@ def connect(place: Workplace, supervisor: Supervisor, presence: Presence) -> Non
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(leaving, weak=False)
-    signals.setup_logging.connect(lambda **_: None, weak=False)  # logging is ours (observability.py)
 
 
 def worker_info(place: Workplace) -> WorkerInfo:
@@ -167,7 +176,7 @@ def worker_info(place: Workplace) -> WorkerInfo:
         device_name=place.device.name,
         device_uuid=place.device.uuid,
         memory_bytes=place.device.memory_bytes,
-        frameworks=sorted(place.forkservers),
+        frameworks=sorted(place.runners.frameworks),
         versions=frameworks.versions(),
     )
 

@@ -9,7 +9,6 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
@@ -24,7 +23,7 @@ from shared.jobs.states import StopRequest
 from shared.jobs.transitions import ArtifactRecord, CheckpointRecord, LogRow, MetricRow, Standing
 from shared.settings import Settings
 from worker.capture import LinePipe, LogBudget
-from worker.forkclient import Exit, RunnerHandle
+from worker.forkclient import Exit
 from worker.outcomes import Cut, Ended
 from worker.protocol import (
     MAX_FRAME_BYTES,
@@ -42,9 +41,8 @@ from worker.protocol import (
     encode,
 )
 from worker.scribe import Scribe
+from worker.spare import Runner
 
-#: Lines of stderr that go into the error of a runner that died.
-TAIL_LINES = 5
 _CHUNK = 262_144
 #: A later request replaces an earlier one only if it is stronger: nothing takes back a cancel.
 _STRENGTH = (None, StopRequest.DRAIN, StopRequest.PREEMPT, StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
@@ -86,16 +84,6 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.started or self.progress or self.metrics or self.logs or self.checkpoints)
-
-
-@dataclass(frozen=True)
-class Runner:
-    """A started runner, as the relay holds it."""
-
-    handle: RunnerHandle
-    sock: socket.socket
-    out: LinePipe
-    err: LinePipe
 
 
 class Relay:

@@ -52,8 +52,12 @@ class Channel:
         self._closing = False
         self.stop_reason: str | None = None
 
-    def receive_assignment(self) -> Assignment:
-        frame = decode_to_runner(self._lines.readline())
+    def receive_assignment(self) -> Assignment | None:
+        """Waits for it. None: the supervisor closed the pipe instead."""
+        line = self._lines.readline()
+        if not line:
+            return None
+        frame = decode_to_runner(line)
         if not isinstance(frame, Assignment):
             raise TypeError("the first frame to a runner must be an assignment")
         return frame

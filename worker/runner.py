@@ -10,7 +10,8 @@ import os
 import socket
 import sys
 import traceback
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from shared.errors import JobError, OutOfMemory, RequestError, UnexpectedError
 from worker import kinds
@@ -24,14 +25,28 @@ _OOM_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
 _OOM_WORDS = ("can't allocate memory", "cannot allocate memory", "out of memory", "std::bad_alloc")
 
 
-def main(sock: socket.socket) -> NoReturn:
+def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
     """Serve one assignment and exit: 0 after a last frame was delivered, whatever it says."""
     channel = Channel(sock)
+    if "warm" in options:
+        _warm_up(options)
     assignment = channel.receive_assignment()
+    if assignment is None:  # nobody needs us any more
+        leave(0)
     channel.start()
     reporter = Reporter(channel)
     reporter.end(run(assignment, reporter))
     leave(0)
+
+
+def _warm_up(options: Mapping[str, Any]) -> None:
+    """As a spare, before the job is known. A spare that cannot is a cold runner, and says why if the job fails too."""
+    try:
+        from worker.warmup import warm_up
+
+        warm_up(options["warm"], options["device"], options["threads"])
+    except Exception:
+        return
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,16 +42,16 @@ from shared.jobs.transitions import (
 )
 from shared.models.registry import resolve as resolve_model
 from shared.settings import Settings
-from worker.capture import LinePipe
 from worker.devices import Device
-from worker.forkclient import ForkserverClient, ForkserverUnavailable
+from worker.forkclient import ForkserverUnavailable
 from worker.frameworks import framework_of
 from worker.memory import OomCounter
 from worker.outcomes import Ended, Fail, Leave, Succeed, Verdict, ending_of, error, failed, judge
 from worker.protocol import Assignment, Result, ResumePoint, encode
-from worker.relay import TAIL_LINES, Batch, Relay, Runner, Wake, artifact_records, write_batch
+from worker.relay import Batch, Relay, Wake, artifact_records, write_batch
 from worker.runner import failure
 from worker.scribe import RETRY_SECONDS, Scribe
+from worker.spare import Runner, Runners
 
 T = TypeVar("T")
 
@@ -72,7 +71,7 @@ class Workplace:
     device: Device
     engine: Engine
     settings: Settings
-    forkservers: Mapping[str, ForkserverClient]
+    runners: Runners
 
 
 class Supervisor:
@@ -121,6 +120,7 @@ class Supervisor:
             emit("worker.survived", worker=self._workplace.name, error=repr(unexpected))
         finally:
             self._attempt = None
+            self._workplace.runners.idle()
 
     def _claim(self, celery_task_id: str | None) -> Claimed | None:
         place = self._workplace
@@ -128,7 +128,7 @@ class Supervisor:
             worker=place.name,
             device=place.device.kind,
             device_label=place.device.name,
-            frameworks=frozenset(place.forkservers),
+            frameworks=place.runners.frameworks,
             celery_task_id=celery_task_id,
         )
         with write(place.engine) as conn:
@@ -242,38 +242,18 @@ class Attempt:
     @contextlib.contextmanager
     def started(self, assignment: Assignment) -> Iterator[Runner]:
         """A runner with its assignment. On leaving it is dead, whatever happened."""
-        forkserver = self._forkserver()
-        ours, theirs = socket.socketpair()
-        out_read, out_write = os.pipe()
-        err_read, err_write = os.pipe()
-        runner = None
+        framework = framework_of(self.claimed.spec)
+        if framework not in self.place.runners.frameworks:
+            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.place.runners.frameworks)}")
+        runner = self.place.runners.take(framework, self.wake, fresh_start=not assignment.resume)
         try:
-            try:
-                limit = self.place.settings.runner_memory_limit_bytes
-                handle = forkserver.fork(theirs, out_write, err_write, self.wake, limit)
-            finally:
-                theirs.close()
-                os.close(out_write)
-                os.close(err_write)
-            runner = Runner(handle, ours, LinePipe(out_read), LinePipe(err_read, TAIL_LINES))
-            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=handle.pid)
+            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
             failpoint("runner.spawned")
             with contextlib.suppress(OSError):  # it died already; its exit status will say how
-                ours.sendall(encode(assignment))
+                runner.sock.sendall(encode(assignment))
             yield runner
         finally:
-            if runner is not None and runner.handle.exit is None:
-                runner.handle.kill()
-            ours.close()
-            os.close(out_read)
-            os.close(err_read)
-
-    def _forkserver(self) -> ForkserverClient:
-        framework = framework_of(self.claimed.spec)
-        forkserver = self.place.forkservers.get(framework)
-        if forkserver is None:
-            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.place.forkservers)}")
-        return forkserver
+            runner.close()
 
     # -- relay ------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class Runner:
         self.out_read, out = os.pipe()
         self.err_read, err = os.pipe()
         self.ended = threading.Event()
-        self.handle: RunnerHandle = client.fork(theirs, out, err, self.ended.set, memory)
+        self.handle: RunnerHandle = client.fork(theirs, out, err, self.ended.set, {"memory_limit_bytes": memory})
         theirs.close()
         os.close(out)
         os.close(err)
