@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 
+from api.group_commit import Submissions
 from api.watch import JobWatch
 from shared.jobs import queries
 from shared.settings import Settings
@@ -24,6 +25,7 @@ class Service:
     settings: Settings
     engine: Engine
     watch: JobWatch
+    submissions: Submissions
     #: Rings the doorbell of a device's queue; must neither wait nor raise.
     ring: Callable[[str, str], None]
     #: Raises BrokerUnavailable when the broker does not answer.

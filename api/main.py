@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from api import docs_page, openapi, problems
 from api.deps import Service
+from api.group_commit import Submissions
 from api.routes import artifacts, datasets, events, families, health, jobs, models, results, workers
 from api.telemetry import RequestMeter, Telemetry
 from api.watch import JobWatch
@@ -28,7 +29,7 @@ def create_app(
 ) -> FastAPI:
     settings = settings or get_settings()
     engine = engine or make_engine(settings.sql_url)
-    service = Service(settings, engine, JobWatch(engine), ring, ping)
+    service = Service(settings, engine, JobWatch(engine), Submissions(engine), ring, ping)
     app = FastAPI(title="Nightshift", version=_version(), lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.telemetry = Telemetry(engine, settings.lease_seconds)

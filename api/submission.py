@@ -15,9 +15,8 @@ from api.specs import Spec, check_idempotency_key, hash_of, parse_run_at, parse_
 from shared.datasets import registry
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
-from shared.db.engine import read, write
+from shared.db.engine import read
 from shared.errors import InvalidRequest, NotFound
-from shared.jobs import transitions
 from shared.jobs.states import JobState
 from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
@@ -30,6 +29,7 @@ from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 
 #: Built-in data sets that come with the package: registered by whoever names them first, in milliseconds.
 AT_ONCE = frozenset({"digits"})
+_BUILTIN_KIND = "image"
 
 
 def check_references(service: Service, spec: Spec, owner_id: str) -> None:
@@ -44,11 +44,9 @@ def _check_dataset(service: Service, spec: Spec) -> None:
         version = _version(service, spec.dataset)
     except NotFound as error:
         raise InvalidRequest.field(("dataset",), error.detail) from None
-    if version is None:
-        return
     if isinstance(spec, TrainJob):
-        _check_kind(spec, version.summary)
-    if isinstance(spec, TrainJob | FinetuneJob):
+        _check_kind(spec, version.summary["kind"] if version else _BUILTIN_KIND)
+    if isinstance(spec, TrainJob | FinetuneJob) and version:
         _check_batch(spec, version.summary)
 
 
@@ -58,15 +56,15 @@ def _version(service: Service, name: str) -> DatasetVersion | None:
         with read(service.engine) as conn:
             return registry.resolve(conn, name)
     except NotFound:
-        if name in AT_ONCE:
-            return registry.ensure_builtin(service.engine, service.settings, name)
-        if name in BUILTIN:
+        if name not in BUILTIN:
+            raise
+        if name not in AT_ONCE:
             return None
-        raise
+    return registry.ensure_builtin(service.engine, service.settings, name)
 
 
-def _check_kind(spec: TrainJob, summary: dict[str, Any]) -> None:
-    wanted, kind = FAMILIES[spec.model.family].dataset_kind, summary["kind"]
+def _check_kind(spec: TrainJob, kind: str) -> None:
+    wanted = FAMILIES[spec.model.family].dataset_kind
     if kind != wanted:
         raise InvalidRequest.field(("dataset",), f"holds {kind} data; {spec.model.family} learns from {wanted} data")
 
@@ -101,8 +99,7 @@ def accept(service: Service, owner_id: str, data: Any, key: str | None) -> tuple
     run_at = parse_run_at(spec.run_at)
     check_references(service, spec, owner_id)
     new = NewJob(owner_id=owner_id, spec=spec, body_hash=hash_of(data), idempotency_key=key, run_at=run_at)
-    with write(service.engine) as conn:
-        submitted = transitions.submit(conn, new)
+    submitted = service.submissions.submit(new)
     if submitted.created and submitted.state is JobState.QUEUED:
         service.ring(spec.resources.device, submitted.job_id)
     return spec, submitted

@@ -110,7 +110,7 @@ def test_generated_requests_get_only_documented_answers(api: Api, mode: Generati
 
     def run(operation: Any) -> None:
         @settings(
-            max_examples=20, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
@@ -124,5 +124,5 @@ def test_generated_requests_get_only_documented_answers(api: Api, mode: Generati
 
     for result in schemathesis.openapi.from_asgi("/openapi.json", api.app).get_all_operations():
         run(result.ok())
-    assert sum(asked.values()) > 200
-    assert asked["POST /v1/jobs"] >= 15
+    assert sum(asked.values()) > 150
+    assert asked["POST /v1/jobs"] >= 10

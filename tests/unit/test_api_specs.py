@@ -25,7 +25,7 @@ WRONG: list[tuple[dict[str, Any], Loc, str]] = [
     ({"dataset": "../" + ODD}, ("dataset",), "letters"),
     ({"dataset": ODD + "\n"}, ("dataset",), "letters"),
     ({"dataset": "\u202e" + ODD}, ("dataset",), "letters"),
-    ({"dataset": "a" * 101}, ("dataset",), "100"),
+    ({"dataset": "a" * 101}, ("dataset",), "letters"),
     ({"name": ODD + "\u202e"}, ("name",), "control"),
     ({"name": ODD + "\n"}, ("name",), "control"),
     ({"name": " " + ODD}, ("name",), "white space"),

@@ -1,0 +1,88 @@
+"""Submissions that share a transaction: each has its own outcome, and none is told of a commit that did not happen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine, event, func, select
+
+from api.group_commit import MAX_GROUP, Submissions
+from shared.db.engine import read
+from shared.db.schema import jobs
+from shared.errors import InvalidRequest
+from shared.jobs.transitions import NewJob
+from tests.support.factories import OWNER, make_spec
+
+
+def together(submissions: Submissions, news: list[NewJob]) -> list[Any]:
+    """The outcomes of submitting all at once, in this order, while somebody has the turn."""
+    outcomes: list[Any] = [None] * len(news)
+
+    def submit(number: int) -> None:
+        try:
+            outcomes[number] = submissions.submit(news[number])
+        except Exception as error:
+            outcomes[number] = error
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(len(news))]
+    with submissions._turn:
+        for waiting, thread in enumerate(threads, start=1):
+            thread.start()
+            _until(lambda waiting=waiting: len(submissions._waiting) == waiting or not submissions._one_writer)  # type: ignore[misc]
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    ticking = threading.Event()
+    for _ in range(3_000):
+        if condition():
+            return
+        ticking.wait(0.01)
+    raise AssertionError("it never came to that")
+
+
+def new_job(key: str | None = None, body_hash: str = "a", **fields: Any) -> NewJob:
+    return NewJob(owner_id=OWNER, spec=make_spec(**fields), idempotency_key=key, body_hash=body_hash)
+
+
+def count(engine: Engine) -> int:
+    with read(engine) as conn:
+        return conn.scalar(select(func.count()).select_from(jobs)) or 0
+
+
+def test_each_of_a_group_has_its_own_outcome(engine: Engine) -> None:
+    submissions = Submissions(engine)
+    first = submissions.submit(new_job("key"))
+    news = [new_job(), new_job("key"), new_job("key", "other"), new_job(after=["0" * 16]), new_job(priority=9)]
+    plain, same, other, orphan, last = together(submissions, news)
+    assert (plain.created, last.created) == (True, True)
+    assert (same.job_id, same.created) == (first.job_id, False)
+    assert isinstance(other, InvalidRequest)
+    assert isinstance(orphan, InvalidRequest)
+    assert count(engine) == 3
+
+
+def test_a_group_costs_one_commit(sqlite_engine: Engine) -> None:
+    commits: list[Any] = []
+    event.listen(sqlite_engine, "commit", commits.append)
+    outcomes = together(Submissions(sqlite_engine), [new_job() for _ in range(2 * MAX_GROUP)])
+    assert len({outcome.job_id for outcome in outcomes}) == count(sqlite_engine) == 2 * MAX_GROUP
+    assert len(commits) == 2
+
+
+def test_a_commit_that_fails_is_nobodys_success(sqlite_engine: Engine) -> None:
+    submissions = Submissions(sqlite_engine)
+
+    def refuse(conn: Any) -> None:
+        raise OSError("the disk is gone")
+
+    event.listen(sqlite_engine, "commit", refuse)
+    outcomes = together(submissions, [new_job() for _ in range(3)])
+    event.remove(sqlite_engine, "commit", refuse)
+    assert [type(outcome) for outcome in outcomes] == [OSError] * 3
+    assert count(sqlite_engine) == 0
+    assert submissions.submit(new_job()).created
