@@ -17,42 +17,23 @@ import pytest
 from shared.db.engine import make_engine, write
 from shared.fleet import keys
 from tests.support.factories import OWNER, submit_job
-from tests.support.serving import events
+from tests.support.serving import api_process, events
 
 
 @pytest.fixture
-def server(sqlite_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    variables = {
-        "NIGHTSHIFT_DATABASE_URL": sqlite_url,
-        "NIGHTSHIFT_DATA_DIR": str(tmp_path / "data"),
-        "NIGHTSHIFT_REDIS_URL": "redis://127.0.0.1:1/0",
-        "NIGHTSHIFT_API_PORT": "0",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "api.serve"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | variables,
-        cwd=Path(__file__).parents[2],
-    )
-    yield process
-    process.kill()
-    process.communicate()
+def server(sqlite_url: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with api_process(sqlite_url, tmp_path) as started:
+        yield started
 
 
-def _address(server: subprocess.Popen[str]) -> str:
-    assert server.stdout is not None
-    line = server.stdout.readline()
-    assert line.startswith("api listening on http://127.0.0.1:"), line
-    return line.split()[-1]
-
-
-def test_it_prints_its_port_serves_and_leaves_on_sigterm(server: subprocess.Popen[str], sqlite_url: str) -> None:
+def test_it_prints_its_port_serves_and_leaves_on_sigterm(
+    server: tuple[subprocess.Popen[str], str], sqlite_url: str
+) -> None:
     engine = make_engine(sqlite_url)
     with write(engine) as conn:
         _, key = keys.create(conn, "test", OWNER)
     job_id = submit_job(engine).job_id
-    url = _address(server)
+    process, url = server
     seen: list[dict[str, Any]] = []
     first = threading.Event()
 
@@ -69,16 +50,16 @@ def test_it_prints_its_port_serves_and_leaves_on_sigterm(server: subprocess.Pope
     ready = httpx.get(f"{url}/readyz").json()
     assert (ready["status"], ready["parts"]["broker"]) == ("degraded", "does not answer")
 
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(60) == 0  # although a stream was open
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0  # although a stream was open
     following.join(60)
     assert not following.is_alive()
     assert [event["data"]["state"] for event in seen if "data" in event] == ["queued"]
     engine.dispose()
 
 
-def test_a_port_that_is_taken_is_said_and_not_a_traceback(server: subprocess.Popen[str], tmp_path: Path) -> None:
-    port = _address(server).rpartition(":")[2]
+def test_a_port_that_is_taken_is_said_and_not_a_traceback(server: tuple[Any, str], tmp_path: Path) -> None:
+    port = server[1].rpartition(":")[2]
     variables = {"NIGHTSHIFT_DATA_DIR": str(tmp_path), "NIGHTSHIFT_API_PORT": port}
     second = subprocess.run(
         [sys.executable, "-m", "api.serve"],

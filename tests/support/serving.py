@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,6 +32,32 @@ def served(app: FastAPI) -> Iterator[str]:
             app.state.service.watch.close()
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`python -m api.serve` on a free port and without a broker: (process, URL). Killed at the end if it is left."""
+    settings = {
+        "NIGHTSHIFT_DATABASE_URL": database_url,
+        "NIGHTSHIFT_DATA_DIR": str(folder / "data"),
+        "NIGHTSHIFT_REDIS_URL": "redis://127.0.0.1:1/0",
+        "NIGHTSHIFT_API_PORT": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.serve"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | settings | variables,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("api listening on http://127.0.0.1:"), line
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
