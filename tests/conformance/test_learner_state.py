@@ -18,6 +18,10 @@ pytest.importorskip("tensorflow")
 ROWS, BATCH = 40, 8
 CNN = {"image_size": (14, 15), "filters": [3, 4], "pool": [True, False], "dense": [6], "dropout": 0.3}
 GRU = {"embedding": 5, "units": [6, 7], "window": 9, "dropout": 0.3, "normalization": "layer"}
+GAN = {
+    "image_size": (14, 15), "latent": 5, "generator_dense": [6], "generator_filters": [4, 3], "generator_dropout": 0.2,
+    "discriminator_filters": [3, 4], "discriminator_dense": [5], "discriminator_dropout": 0.2,
+}  # fmt: skip
 _draw = np.random.default_rng(11)
 IMAGES = {"x": _draw.integers(0, 256, (ROWS, 14, 15, 1)).astype(np.uint8), "y": _draw.integers(0, 10, ROWS)}
 TEXT = {"windows": _draw.integers(0, 30, (ROWS, 10)).astype(np.uint16)}
@@ -25,7 +29,13 @@ TEXT = {"windows": _draw.integers(0, 30, (ROWS, 10)).astype(np.uint16)}
 #: family, model, facts, training, data: each uses as much as its family has to remember.
 FAMILIES: dict[str, tuple[Any, ...]] = {
     "cnn": ("cnn", {**CNN, "normalization": "batch"}, {"classes": list("0123456789")}, ["shift", "erase"], IMAGES),
+    "gan": ("gan", GAN, {}, [], IMAGES),
     "gru_lm": ("gru_lm", GRU, {"vocabulary": 30}, ["word_dropout", "word_replacement"], TEXT),
+}
+FEATURES = {
+    "cnn": ("conv", "norm"),
+    "gan": ("discriminator.conv", "discriminator.norm"),
+    "gru_lm": ("embedding", "gru", "norm"),
 }
 Make = Callable[..., Any]
 
@@ -100,7 +110,7 @@ def test_measuring_and_predicting_touch_nothing(make: Make) -> None:
     one, other = make(), make()
     go(one, 0, 3)
     go(other, 0, 3)
-    data = IMAGES if hasattr(one, "classes") else TEXT
+    data = TEXT if hasattr(one, "vocabulary") else IMAGES
     one.evaluate(data, 7)
     one.predict(next(iter(data.values())), 16)
     go(one, 3, 5)
@@ -112,18 +122,19 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone(make: Make) -> None:
     one = make(grad_clip=None)
     go(one, 0, 2)
     poisoned = one.weights()
-    poisoned["output.bias"][0] = np.nan
+    name = "output.bias" if "output.bias" in poisoned else "discriminator.output.bias"
+    poisoned[name][0] = np.nan
     one.load_weights(poisoned)
     before = {name: array.tobytes() for name, array in one.weights().items()}
     go(one, 2, 4)
     metrics, after = outcome(one)
-    assert not np.isfinite(metrics["loss"])
+    assert not np.isfinite(metrics.get("loss", metrics.get("d_loss")))
     assert after == before
 
 
 def test_frozen_weights_stay_while_others_learn() -> None:
     for family, model, facts, _, data in FAMILIES.values():
-        frozen = ("conv", "norm") if family == "cnn" else ("embedding", "gru", "norm")
+        frozen = FEATURES[family]
         for framework in FRAMEWORKS:
             one = learner(family, framework, {**facts, "frozen": frozen}, model)
             before = one.weights()

@@ -24,7 +24,7 @@ from worker import families, kinds
 from worker.protocol import Result, Stopped
 from worker.run_job import PrintingReporter, make_assignment
 from worker.training.learner import LearnerSetup, Splits
-from worker.training.loop import Plan
+from worker.training.loop import AtEpoch, Plan
 
 #: One CPU thread: the machine is shared, and the number is part of a run's identity.
 THREADS = 1
@@ -54,6 +54,7 @@ class Case:
     store: Callable[[Path], Path]
     model: Mapping[str, Any]
     training: Mapping[str, Any]
+    watched: str = "loss"  # what early stopping can watch after every epoch of the shortest run
 
     def spec(self, **training: Any) -> dict[str, Any]:
         body = {
@@ -83,12 +84,21 @@ _GRU_TRAINING = {
     "epochs": 2, "batch_size": 4, "learning_rate": 0.005, "lr_schedule": "cosine", "warmup_steps": 20, "grad_clip": 1.0,
     "validation_split": 0.2, "augment": ["word_dropout"], "early_stopping": {"metric": "val_loss", "patience": 5},
 }  # fmt: skip
+_GAN = {
+    "image_size": [8, 8], "latent": 6, "generator_dense": [7], "generator_filters": [6, 5], "generator_dropout": 0.1,
+    "discriminator_filters": [4, 6], "discriminator_dense": [7], "discriminator_dropout": 0.1,
+}  # fmt: skip
+_GAN_TRAINING = {
+    "epochs": 2, "batch_size": 4, "learning_rate": 0.002, "lr_schedule": "cosine", "warmup_steps": 20, "grad_clip": 5.0,
+    "validation_split": 0.2, "early_stopping": {"metric": "val_frechet_distance", "patience": 5},
+}  # fmt: skip
 
 CASES = {
-    f"{family}-{framework}": Case(family, framework, store, model, training)
-    for family, store, model, training in (
-        ("cnn", store_digits, _CNN, _CNN_TRAINING),
-        ("gru_lm", store_tale, _GRU, _GRU_TRAINING),
+    f"{family}-{framework}": Case(family, framework, store, model, training, watched)
+    for family, store, model, training, watched in (
+        ("cnn", store_digits, _CNN, _CNN_TRAINING, "loss"),
+        ("gru_lm", store_tale, _GRU, _GRU_TRAINING, "loss"),
+        ("gan", store_digits, _GAN, _GAN_TRAINING, "val_frechet_distance"),
     )
     for framework in ("torch", "tensorflow")
 }
@@ -108,6 +118,17 @@ def build(case: Case, splits: Splits, **training: Any) -> Any:
     plan = Plan(job.training, splits.length)
     setup = LearnerSetup(job.model, job.training, plan.total_steps, "cpu", THREADS, splits.facts)
     return families.load(case.family, case.framework)(setup)
+
+
+def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training: Any) -> AtEpoch | None:
+    """What the family does after each epoch, as a job does it."""
+    if not families.has(case.family, "epochs"):
+        return None
+    job = case.job(**training)
+    begun: AtEpoch = families.part(case.family, "epochs").begin(
+        learner, splits, job.model, job.training, folder, lambda: False
+    )
+    return begun
 
 
 # -- in processes of their own --------------------------------------------------------------------
