@@ -30,8 +30,9 @@ from worker.devices import Device, choose
 from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
 from worker.presence import Presence
 from worker.spare import Runners, RunnerSettings
-from worker.supervisor import Supervisor, Workplace
+from worker.supervisor import Supervisor
 from worker.tasks import register_attempt
+from worker.workplace import Workplace
 
 #: After the time for a drain this worker leaves whatever still hangs (seconds): 50 + 8 keeps the promised 60.
 LAST_RESORT_SECONDS = 8.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 #: A longer line is a protocol error: the runner is killed, the attempt ends `crashed`. (bytes)
 MAX_FRAME_BYTES = 4_000_000
@@ -20,6 +20,16 @@ MAX_FRAME_BYTES = 4_000_000
 class _Frame(BaseModel):
     # NaN crosses the pipe as NaN, so that the supervisor can say which metric it was.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path or not path:
+        raise ValueError("must be a path below the folder it is relative to")
+    return path
+
+
+#: The supervisor joins these to its own folders, and removes some: they must not lead out.
+Below = Annotated[str, AfterValidator(_inside)]
 
 
 # -- supervisor -> runner -------------------------------------------------------------------------
@@ -97,7 +107,7 @@ class CheckpointSaved(_Frame):
 
     type: Literal["checkpoint"] = "checkpoint"
     id: str
-    path: str  # relative to `job_dir`
+    path: Below  # relative to `job_dir`
     step: int
     epoch: int
     sha256: str
@@ -109,7 +119,7 @@ class ArtifactSaved(_Frame):
     """A finished file below `work_dir/artifacts/`; its row is written when the job succeeds (or at once if `now`)."""
 
     type: Literal["artifact"] = "artifact"
-    path: str  # the name users see, relative to work_dir/artifacts
+    path: Below  # the name users see, relative to work_dir/artifacts
     sha256: str
     size_bytes: int
     media_type: str

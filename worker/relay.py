@@ -6,11 +6,9 @@ An event loop that never waits for anything but events: SQL is the scribe's, pro
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import isfinite
 from time import monotonic
 from typing import Any
@@ -18,10 +16,10 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from shared.jobs import transitions
 from shared.jobs.states import StopRequest
-from shared.jobs.transitions import ArtifactRecord, CheckpointRecord, LogRow, MetricRow, Standing
+from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, Standing
 from shared.settings import Settings
+from worker.batch import Batch
 from worker.capture import LinePipe, LogBudget
 from worker.forkclient import Exit
 from worker.outcomes import Cut, Ended
@@ -42,48 +40,11 @@ from worker.protocol import (
 )
 from worker.scribe import Scribe
 from worker.spare import Runner
+from worker.wake import Wake
 
 _CHUNK = 262_144
 #: A later request replaces an earlier one only if it is stronger: nothing takes back a cancel.
 _STRENGTH = (None, StopRequest.DRAIN, StopRequest.PREEMPT, StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
-
-
-class Wake:
-    """Ends a `select` from another thread, or from a signal handler."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
-        os.set_blocking(self._write, False)
-
-    def __call__(self) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake already; closed: it is over
-            os.write(self._write, b"!")
-
-    def fileno(self) -> int:
-        return self._read
-
-    def clear(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._read, 4096)
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
-
-
-@dataclass
-class Batch:
-    """What the runner said since the last write; written in this order, in one transaction."""
-
-    started: Started | None = None
-    progress: dict[str, Any] | None = None
-    metrics: list[MetricRow] = field(default_factory=list)
-    logs: list[LogRow] = field(default_factory=list)
-    checkpoints: list[CheckpointRecord] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.started or self.progress or self.metrics or self.logs or self.checkpoints)
 
 
 class Relay:
@@ -334,29 +295,3 @@ class Relay:
 
     def _ended(self, exit: Exit) -> Ended:
         return Ended(exit, self._last, self._asked, self._cut, self._detail, tail=self._runner.err.tail())
-
-
-def write_batch(conn: Connection, lease: transitions.Lease, batch: Batch) -> Standing:
-    """Metrics go before the checkpoint they belong to, in its transaction: no checkpoint ever knows more than SQL."""
-    standing = None
-    if batch.started is not None:
-        standing = transitions.begin(
-            conn,
-            lease,
-            device_label=batch.started.device,
-            resumed_from=batch.started.resumed_from,
-            resumed_step=batch.started.resumed_step,
-            quarantined=batch.started.quarantined,
-        )
-    if batch.progress or batch.metrics or batch.logs:
-        standing = transitions.record(conn, lease, progress=batch.progress, metrics=batch.metrics, logs=batch.logs)
-    for checkpoint in batch.checkpoints:
-        standing = transitions.commit_checkpoint(conn, lease, checkpoint)
-    return standing or transitions.renew(conn, lease)
-
-
-def artifact_records(artifacts: dict[str, ArtifactSaved], folder: str) -> list[ArtifactRecord]:
-    """`folder`: the attempt's artifacts, relative to the storage root."""
-    return [
-        ArtifactRecord(a.path, f"{folder}/{a.path}", a.sha256, a.size_bytes, a.media_type) for a in artifacts.values()
-    ]

@@ -53,7 +53,8 @@ def test_superseded_checkpoints_leave_the_list_and_the_disk(house: House, worker
     listed = {row.step: row.state for row in house.checkpoints(job_id)}
     assert {step for step, state in listed.items() if state == "ready"} == {15, 20}
     folder = house.folder / "data" / "storage" / "jobs" / job_id / "checkpoints"
-    assert sorted(int(path.name.partition("-")[0]) for path in folder.iterdir()) == [15, 20]
+    steps = lambda: sorted(int(path.name.partition("-")[0]) for path in folder.iterdir())  # noqa: E731
+    eventually("their folders are gone", lambda: steps() == [15, 20])
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,8 @@ def test_superseded_checkpoints_leave_the_list_and_the_disk(house: House, worker
         ("segfault", "crashed", "crashed", "SIGSEGV"),
         ("killed", "crashed", "crashed", "SIGKILL"),
         ("not_a_frame", "crashed", "protocol_error", "no frame"),
+        ("way_out", "crashed", "protocol_error", "no frame"),
+        ("unwritable", "job_error", "invalid_request", ""),
         ("endless_frame", "crashed", "protocol_error", "frame"),
     ],
 )
@@ -200,7 +203,8 @@ def test_a_killed_runner_is_resumed_from_its_checkpoint(house: House, worker: Pr
     first, second = house.attempts(job_id)[0], house.attempts(job_id)[-1]
     if first.outcome == "crashed":  # else it had already ended when the signal came
         assert (first.signal, second.resumed_step) == (signal.SIGKILL, 8)
-        assert second.started_at - first.ended_at < 5, "a lone crash must cost no back-off"
+        waits = [event.data["retry_in"] for event in house.events(job_id) if "retry_in" in event.data]
+        assert waits == [0.0], "a lone crash must cost no back-off"
     assert house.steps(job_id) == list(range(1, 21))
     [artifact] = house.artifacts(job_id)
     assert (house.folder / "data" / "storage" / artifact.stored_as).read_text() == probe.chain(20)

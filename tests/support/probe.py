@@ -218,6 +218,16 @@ def _not_a_number(_: Any, reporter: Reporter) -> None:
     _sleep_for_ever()
 
 
+def _way_out(_: Any, reporter: Any) -> None:
+    frame = CheckpointSaved(id="a", path="checkpoints/1-a", step=1, epoch=0, sha256="0" * 64, size_bytes=1)
+    reporter.checkpoint(frame.model_copy(update={"path": "../../../etc"}))
+    _sleep_for_ever()
+
+
+def _unwritable(_: Any, reporter: Reporter) -> None:
+    reporter.metrics([MetricPoint(name="loss", step=2**70, epoch=0, value=1.0)])
+
+
 ENDINGS: dict[str, Callable[[Any, Any], None]] = {
     "typed": _raise(lambda: BadData("row 7 is empty")),
     "not_finite": _raise(lambda: NonFiniteLoss(3, float("inf"))),
@@ -237,6 +247,8 @@ ENDINGS: dict[str, Callable[[Any, Any], None]] = {
     "not_a_frame": _not_a_frame,
     "endless_frame": _endless_frame,
     "not_a_number": _not_a_number,
+    "way_out": _way_out,
+    "unwritable": _unwritable,
 }
 
 

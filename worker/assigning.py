@@ -1,0 +1,62 @@
+"""What a runner needs to know, and the facts that the first attempt fixes for all that follow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from shared.artifacts.layout import attempt_dir, dataset_dir, job_dir
+from shared.datasets.builtins import BUILTIN
+from shared.datasets.registry import ensure_builtin
+from shared.datasets.registry import resolve as resolve_dataset
+from shared.jobs.transitions import Claimed
+from shared.models.registry import resolve as resolve_model
+from worker.patience import Patience
+from worker.protocol import Assignment, ResumePoint
+from worker.workplace import Workplace
+
+
+def facts_to_pin(place: Workplace, claimed: Claimed, patience: Patience) -> dict[str, Any]:
+    """The data set version and the parent model, unless an earlier attempt pinned them. Raises RequestError."""
+    spec, pinned = claimed.spec, claimed.pinned
+    facts: dict[str, Any] = {}
+    if "dataset_sha256" not in pinned:
+        facts |= _dataset_facts(place, str(spec["dataset"]), patience)
+    if spec.get("model_ref") and "parent" not in pinned:
+        facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, patience)
+    return facts
+
+
+def _dataset_facts(place: Workplace, ref: str, patience: Patience) -> dict[str, Any]:
+    if ref in BUILTIN:
+        version = patience.wait(lambda: ensure_builtin(place.engine, place.settings, ref))
+    else:
+        version = patience.read(lambda conn: resolve_dataset(conn, ref))
+    return {"dataset": f"{version.name}@{version.version}", "dataset_sha256": version.sha256}
+
+
+def _parent_facts(ref: str, owner_id: str, patience: Patience) -> dict[str, Any]:
+    model = patience.read(lambda conn: resolve_model(conn, ref, owner_id))
+    parent = {"ref": ref, "folder": model.folder, "name": model.name, "version": model.version}
+    return {"parent": parent, "family": model.family, "parent_framework": model.framework}
+
+
+def assignment_of(place: Workplace, claimed: Claimed, pinned: Mapping[str, Any]) -> Assignment:
+    """Also makes the attempt's folder."""
+    root, lease = place.settings.storage_root, claimed.lease
+    work = attempt_dir(root, lease.job_id, lease.fence)
+    os.makedirs(work / "artifacts", exist_ok=True)
+    parent = pinned.get("parent")
+    return Assignment(
+        job_id=lease.job_id,
+        fence=lease.fence,
+        spec=claimed.spec,
+        job_dir=str(job_dir(root, lease.job_id)),
+        work_dir=str(work),
+        dataset_dir=str(dataset_dir(root, pinned["dataset_sha256"])),
+        parent_model_dir=str(root / parent["folder"]) if parent else None,
+        resume=[ResumePoint(id=c.id, path=c.path, step=c.step, sha256=c.sha256) for c in claimed.checkpoints],
+        device=place.device.kind,
+        threads=place.settings.torch_threads or os.cpu_count(),
+    )

@@ -1,0 +1,213 @@
+"""One attempt as a pipeline: pin the data → assign → start a runner → relay → judge → settle.
+
+A database that does not answer makes an attempt wait; a lease that is lost makes it discard everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from shared import broker
+from shared.artifacts.layout import attempt_dir, job_dir
+from shared.errors import JobError, LeaseLost, RequestError, UnsupportedJob
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.jobs import transitions
+from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.transitions import ArtifactRecord, Claimed, Ending, ModelVersionRecord, Standing
+from worker.assigning import assignment_of, facts_to_pin
+from worker.batch import Batch, Retention, artifact_records, write_batch
+from worker.forkclient import ForkserverUnavailable
+from worker.frameworks import framework_of
+from worker.memory import OomCounter
+from worker.outcomes import Ended, Fail, Leave, Succeed, Verdict, ending_of, failed, judge
+from worker.patience import OutOfTime, Patience
+from worker.protocol import Assignment, Result, encode
+from worker.relay import Relay
+from worker.runner import failure
+from worker.scribe import Scribe
+from worker.spare import Runner
+from worker.wake import Wake
+from worker.workplace import Workplace
+
+#: Between giving a job back because no runner could be forked, and the next try (seconds).
+CANNOT_FORK_SECONDS = 5.0
+
+
+class Attempt:
+    """The pipeline. Its steps are in `_run`, in order; each is a method below."""
+
+    def __init__(
+        self, place: Workplace, claimed: Claimed, claimed_at: float, time_left: Callable[[], float | None]
+    ) -> None:
+        self.place, self.claimed, self.lease = place, claimed, claimed.lease
+        self.wake = Wake()
+        self._time_left = time_left
+        self._terminated = threading.Event()
+        self._pinned = claimed.pinned
+        self._retention = Retention(claimed, job_dir(place.settings.storage_root, self.lease.job_id))
+        self.scribe = Scribe(place.engine, self.lease, place.settings.heartbeat_seconds, claimed_at, self.wake)
+        self._lease_lost = LeaseLost(self.lease.job_id, self.lease.fence)
+        self.patience = Patience(place.engine, self.scribe, self._lease_lost, time_left)
+
+    def run(self) -> None:
+        self.scribe.start()
+        try:
+            self._run()
+        except LeaseLost as lost:
+            emit("attempt.lease_lost", job_id=lost.job_id, attempt=lost.fence)
+        except OutOfTime:
+            emit("attempt.left_to_rescue", job_id=self.lease.job_id, attempt=self.lease.fence)
+        finally:
+            self.scribe.abandon()
+            self.scribe.close(timeout=5)
+            self.wake.close()
+
+    def _run(self) -> None:
+        relay: Relay | None = None
+        try:
+            assignment = self.assign()
+            with self.started(assignment) as runner:
+                relay = self.relay_for(runner)
+                ended = self.relay(relay)
+            verdict, ending = judge(ended), ending_of(ended)
+        except (LeaseLost, OutOfTime):
+            raise
+        except ForkserverUnavailable as unavailable:
+            # Not the job's fault: it goes back uncharged. The pause keeps this worker from taking it again at once.
+            emit("worker.cannot_fork", worker=self.place.name, error=str(unavailable))
+            verdict, ending = Leave(AttemptOutcome.DRAINED), Ending()
+            self._terminated.wait(CANNOT_FORK_SECONDS)
+        except BaseException as unexpected:
+            verdict, ending = _verdict_of(unexpected), Ending()
+        self.settle(verdict, ending, relay)
+
+    # -- assign -----------------------------------------------------------------------------------
+
+    def assign(self) -> Assignment:
+        facts = facts_to_pin(self.place, self.claimed, self.patience)
+        if facts:
+            self.patience.write(lambda conn: transitions.pin(conn, self.lease, facts))
+            self._pinned = {**facts, **self.claimed.pinned}
+        return assignment_of(self.place, self.claimed, self._pinned)
+
+    # -- start ------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def started(self, assignment: Assignment) -> Iterator[Runner]:
+        """A runner with its assignment. On leaving it is dead, whatever happened."""
+        framework = framework_of(self.claimed.spec)
+        if framework not in self.place.runners.frameworks:
+            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.place.runners.frameworks)}")
+        runner = self.place.runners.take(framework, self.wake, fresh_start=not assignment.resume)
+        try:
+            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
+            failpoint("runner.spawned")
+            with contextlib.suppress(OSError):  # it died already; its exit status will say how
+                runner.sock.sendall(encode(assignment))
+            yield runner
+        finally:
+            runner.close()
+
+    # -- relay ------------------------------------------------------------------------------------
+
+    def relay_for(self, runner: Runner) -> Relay:
+        return Relay(runner, self.scribe, self.place.settings, self.wake, self._wanted, self._write_batch)
+
+    def relay(self, relay: Relay) -> Ended:
+        kills = OomCounter()
+        ended = relay.run()
+        if self.scribe.lease_lost:
+            raise self._lease_lost
+        if self.scribe.broken is not None:
+            raise self.scribe.broken
+        return replace(ended, oom_killed=kills.increased())
+
+    def _wanted(self) -> StopRequest | None:
+        """What this worker knows before SQL says it: an operator's Terminate, a drain, a request of before the claim."""
+        if self._terminated.is_set():
+            return StopRequest.CANCEL
+        return self.claimed.stop_requested if self._time_left() is None else StopRequest.DRAIN
+
+    def terminate(self) -> None:
+        self._terminated.set()
+        self.wake()
+
+    def _write_batch(self, conn: Connection, batch: Batch) -> Standing:
+        standing = write_batch(conn, self.lease, batch)
+        return self._retention.retire(conn, batch.checkpoints) or standing
+
+    # -- settle -----------------------------------------------------------------------------------
+
+    def settle(self, verdict: Verdict, ending: Ending, relay: Relay | None) -> None:
+        """The last write of this attempt: what is left to say, and how it ended, in one transaction."""
+        self.patience.close_scribe()
+        batch = relay.batch if relay else Batch()
+        records = artifact_records(relay.artifacts, self._artifacts_folder()) if relay else []
+        state = self._settled(verdict, ending, batch, records)
+        emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)
+        if state is JobState.QUEUED:
+            broker.ring_later(str(self.claimed.spec.get("resources", {}).get("device", "auto")), self.lease.job_id)
+
+    def _settled(self, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]) -> JobState:
+        try:
+            return self.patience.write(lambda conn: self._apply(conn, verdict, ending, batch, records))
+        except (LeaseLost, OutOfTime):
+            raise
+        except Exception as unwritable:  # a number no database takes, say: then at least the ending is written
+            failure_ = _verdict_of(unwritable)
+            return self.patience.write(lambda conn: self._apply(conn, failure_, ending, Batch(), []))
+
+    def _apply(
+        self, conn: Connection, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]
+    ) -> JobState:
+        if batch:
+            self._write_batch(conn, batch)
+        match verdict:
+            case Succeed(result):
+                told = {"metrics": result.metrics, "model": result.model}
+                register = self._model_version(result)
+                if transitions.succeed(
+                    conn, self.lease, result=told, artifacts=records, register=register, ending=ending
+                ):
+                    return JobState.SUCCEEDED
+                return transitions.stop(conn, self.lease, outcome=AttemptOutcome.CANCELLED, ending=ending)
+            case Fail(outcome, told):
+                limit = self.place.settings.poison_limit
+                return transitions.fail(
+                    conn, self.lease, outcome=outcome, error=told, ending=ending, poison_limit=limit
+                )
+            case Leave(AttemptOutcome.CANCELLED | AttemptOutcome.PAUSED as outcome):
+                return transitions.stop(conn, self.lease, outcome=outcome, ending=ending)
+            case Leave(outcome):
+                return transitions.release(conn, self.lease, outcome=outcome, ending=ending)
+
+    def _model_version(self, result: Result) -> ModelVersionRecord | None:
+        name = self.claimed.spec.get("register_as")
+        if not name or result.model is None:
+            return None
+        parent = self._pinned.get("parent")
+        return ModelVersionRecord(
+            name=name,
+            family=str(result.model["family"]),
+            framework=str(result.model["framework"]),
+            dataset=self._pinned.get("dataset"),
+            parent=parent["ref"] if parent else None,
+            metrics=result.metrics,
+        )
+
+    def _artifacts_folder(self) -> str:
+        return str(attempt_dir(Path(), self.lease.job_id, self.lease.fence) / "artifacts")
+
+
+def _verdict_of(unexpected: BaseException) -> Verdict:
+    """Of what went wrong outside the runner: a data set that is not there, a disk that is full, our own mistake."""
+    if not isinstance(unexpected, (JobError, RequestError)):
+        emit("attempt.surprised", error=repr(unexpected))
+    return failed(failure(unexpected))
