@@ -1,0 +1,188 @@
+"""What the loop relies on, for every family and framework; and every preset and override of the CNN in torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.specs.cnn import PRESETS, CnnModel
+from shared.specs.training import Training
+from tests.support.training import CASES, Case, build, load_splits
+from worker import families
+from worker.training.learner import Array, LearnerSetup, Splits
+
+STEPS = 6
+
+
+@pytest.fixture(params=CASES, scope="module")
+def case(request: pytest.FixtureRequest) -> Case:
+    found = CASES[request.param]
+    pytest.importorskip(found.framework)
+    return found
+
+
+@pytest.fixture(scope="module")
+def splits(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    return load_splits(case, case.store(tmp_path_factory.mktemp("datasets")))
+
+
+def trained(case: Case, splits: Splits, steps: int = STEPS, learner: Any = None, first: int = 0) -> Any:
+    learner = learner or build(case, splits)
+    learner.set_data(splits.train)
+    for step in range(first, steps):
+        learner.train_step(np.arange(4) + 4 * step, step)
+    return learner
+
+
+def same(left: dict[str, Array], right: dict[str, Array]) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_equal_seeds_give_equal_learners(case: Case, splits: Splits) -> None:
+    assert same(trained(case, splits).weights(), trained(case, splits).weights())
+    assert not same(build(case, splits).weights(), build(case, splits, seed=1).weights())
+
+
+def test_a_state_goes_on_to_the_bit_and_later_steps_do_not_change_it(case: Case, splits: Splits) -> None:
+    learner = trained(case, splits, 3)
+    state = learner.state()
+    before = {name: array.copy() for name, array in state.arrays.items()}
+    end = trained(case, splits, learner=learner, first=3)
+    assert same(dict(state.arrays), before)
+    other = build(case, splits, seed=0)
+    other.load_state(state)
+    assert same(trained(case, splits, learner=other, first=3).weights(), end.weights())
+    assert other.read_metrics() == end.read_metrics()
+
+
+def test_weights_are_canonical_and_go_round(case: Case, splits: Splits) -> None:
+    weights = trained(case, splits).weights()
+    assert all(array.dtype == np.float32 and array.flags.c_contiguous for array in weights.values())
+    other = build(case, splits, seed=5)
+    other.load_weights(weights)
+    assert same(other.weights(), weights)
+    assert other.evaluate(splits.test, 50) == trained(case, splits).evaluate(splits.test, 50)
+
+
+def test_evaluating_touches_nothing(case: Case, splits: Splits) -> None:
+    learner = trained(case, splits)
+    before = learner.state().arrays
+    found = learner.evaluate(splits.test, 50)
+    assert found["loss"] > 0
+    assert 0 <= found["accuracy"] <= 1
+    assert same(dict(learner.state().arrays), dict(before))
+
+
+def test_metrics_are_means_since_they_were_last_read(case: Case, splits: Splits) -> None:
+    learner = trained(case, splits, 2)
+    found = learner.read_metrics()
+    assert {"loss", "learning_rate"} <= found.keys()
+    one = build(case, splits)
+    losses = []
+    for step in range(2):
+        trained(case, splits, step + 1, one, step)
+        losses.append(one.read_metrics()["loss"])
+    assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_touches_no_weight(case: Case, splits: Splits) -> None:
+    learner = trained(case, splits)
+    learner.read_metrics()
+    signs = np.random.default_rng(0)
+    huge = {
+        name: (np.float32(3e38) * signs.choice([-1, 1], array.shape)).astype(np.float32)
+        if "running" not in name
+        else array
+        for name, array in learner.weights().items()
+    }
+    learner.load_weights(huge)
+    for step in range(STEPS, STEPS + 2):
+        learner.train_step(np.arange(4), step)
+    assert not np.isfinite(learner.read_metrics()["loss"])
+    assert same(learner.weights(), huge)
+
+
+# -- the CNN in torch: every preset and override --------------------------------------------------
+
+
+def small_run(model: dict[str, Any], classes: int = 3, **training: Any) -> Any:
+    """Three steps on random pictures; the probabilities of five of them."""
+    pytest.importorskip("torch")
+    spec = CnnModel.model_validate(model)
+    draw = np.random.default_rng(0)
+    rows = {
+        "x": draw.integers(0, 256, (8, *spec.image_size, spec.image_channels), np.uint8),
+        "y": draw.integers(0, classes, 8),
+    }
+    how = Training.model_validate({"batch_size": 4, **training})
+    facts = {"classes": [str(i) for i in range(classes)]}
+    learner: Any = families.load("cnn", "torch")(LearnerSetup(spec, how, 3, "cpu", 1, facts))
+    before = learner.weights()
+    learner.set_data(rows)
+    for step in range(3):
+        learner.train_step(np.arange(4) + step, step)
+    assert np.isfinite(learner.read_metrics()["loss"])
+    changed = [name for name, array in learner.weights().items() if not np.array_equal(array, before[name])]
+    assert "conv0.weight" in changed
+    assert "output.bias" in changed
+    probabilities = learner.predict(rows["x"][:5], 2)
+    assert probabilities.shape == (5, classes)
+    assert probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert learner.predict(rows["x"][:0], 2).shape == (0, classes)
+    return learner
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains(preset: str) -> None:
+    size = {"image_size": (64, 64)} if preset == "cats-vs-dogs" else {}
+    small_run({"preset": preset, **size}, classes=2 if preset == "cats-vs-dogs" else 10)
+
+
+def test_cats_vs_dogs_trains_in_its_own_size() -> None:
+    learner = small_run({"preset": "cats-vs-dogs"}, classes=2)
+    assert learner.weights()["output.weight"].shape == (1, 128)
+
+
+BASE = {"image_size": (14, 11), "filters": [4, 6], "pool": [True, False], "dense": [8]}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"filters": [3, 4, 5], "pool": [False, True, False]},
+        {"kernel_size": 1}, {"kernel_size": 2}, {"pool": [False, False]}, {"dense": []}, {"dense": [9, 7, 5]},
+        {"dropout": 0.5}, {"normalization": "batch"}, {"normalization": "layer"}, {"image_channels": 3},
+        {"image_size": (9, 20)}, {"output": "sigmoid"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_override_builds_and_trains(override: dict[str, Any]) -> None:
+    small_run({**BASE, **override}, classes=2 if override.get("output") else 3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_optimizer_trains_in_every_precision(optimizer: str, precision: str) -> None:
+    small_run(BASE, optimizer=optimizer, precision=precision, weight_decay=0.01, grad_clip=1.0)
+
+
+@pytest.mark.parametrize("augment", [["shift"], ["rotate"], ["flip"], ["erase"], ["shift", "rotate", "flip", "erase"]])
+def test_every_augmentation_trains(augment: list[str]) -> None:
+    small_run(BASE, augment=augment)
+
+
+def test_frozen_weights_stay(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    spec = CnnModel.model_validate({**BASE, "normalization": "batch"})
+    facts = {"classes": ["a", "b"], "frozen": ["conv", "norm"]}
+    learner: Any = families.load("cnn", "torch")(LearnerSetup(spec, Training(), 3, "cpu", 1, facts))
+    before = learner.weights()
+    learner.set_data({"x": np.full((4, 14, 11, 1), 9, np.uint8), "y": np.array([0, 1, 0, 1])})
+    learner.train_step(np.arange(4), 0)
+    changed = {name for name, array in learner.weights().items() if not np.array_equal(array, before[name])}
+    assert changed
+    assert all(name.startswith(("dense", "output")) for name in changed)
