@@ -1,0 +1,202 @@
+"""The loop with a learner that counts: which rows are left, when it validates, stops, keeps the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import NonFiniteLoss
+from shared.specs.training import CheckpointPolicy, Training
+from tests.support.training import Quiet
+from worker.training.checkpointing import CheckpointWriter
+from worker.training.learner import LearnerState, Splits
+from worker.training.loop import Loop, Plan
+from worker.training.progress import ProgressMeter
+from worker.training.run_state import RunState
+
+
+NEVER = CheckpointPolicy(every_seconds=None)
+
+
+class Counting:
+    """Its only weight is the number of steps; its validation losses are given."""
+
+    def __init__(self, val_losses: Sequence[float] = (), bad_step: int | None = None) -> None:
+        self.steps, self.read_at, self.seen = 0, 0, list[list[int]]()
+        self.val_losses, self.bad_step = list(val_losses), bad_step
+
+    def set_data(self, split: Mapping[str, Any]) -> None: ...
+
+    def train_step(self, rows: Any, step: int) -> None:
+        assert step == self.steps
+        self.steps += 1
+        self.seen.append(rows.tolist())
+
+    def read_metrics(self) -> dict[str, float]:
+        bad = self.bad_step is not None and self.read_at < self.bad_step <= self.steps
+        self.read_at = self.steps
+        return {"loss": float("nan") if bad else 1 / self.steps, "learning_rate": 0.1}
+
+    def evaluate(self, split: Any, batch_size: int) -> dict[str, float]:
+        return {"loss": self.val_losses.pop(0)}
+
+    def weights(self) -> dict[str, Any]:
+        return {"steps": np.float32([self.steps])}
+
+    def state(self) -> LearnerState:
+        return LearnerState(self.weights())
+
+
+def run(
+    folder: Path,
+    learner: Counting,
+    training: Mapping[str, Any],
+    *,
+    length: int = 20,
+    policy: CheckpointPolicy = NEVER,
+    stops: dict[int, str] | None = None,
+) -> tuple[str, RunState, Quiet]:
+    reporter, state = Quiet(stops), RunState()
+    how = Training.model_validate({"batch_size": 4, **training})
+    splits = Splits({}, {} if learner.val_losses else None, None, {}, length)
+    writer = CheckpointWriter(folder, 1, reporter)
+    any_learner: Any = learner
+    ending = Loop(any_learner, splits, how, policy, writer, reporter, state).run()
+    writer.wait()
+    return ending, state, reporter
+
+
+def names(reporter: Quiet, name: str) -> list[int]:
+    return [step for found, step, _ in reporter.rows if found == name]
+
+
+def test_every_row_of_every_epoch_is_trained_on(tmp_path: Path) -> None:
+    learner = Counting()
+    ending, state, _ = run(tmp_path, learner, {"epochs": 2}, length=18)
+    assert ending == "completed"
+    assert state.step == 10
+    for epoch in (learner.seen[:5], learner.seen[5:]):
+        assert sorted(row for batch in epoch for row in batch) == list(range(18))
+
+
+def test_max_steps_ends_a_run_in_the_middle_of_an_epoch_with_a_validation(tmp_path: Path) -> None:
+    _, state, reporter = run(tmp_path, Counting([3, 2]), {"epochs": 9, "max_steps": 7})
+    assert state.step == 7
+    assert names(reporter, "val_loss") == [5, 7]
+    assert names(reporter, "loss") == list(range(1, 8))
+
+
+@given(
+    length=st.integers(2, 100_000), batch=st.integers(1, 512), epochs=st.integers(1, 30), limit=st.integers(1, 10**6)
+)
+def test_rows_follow_from_counts_and_are_neither_few_nor_many(length: int, batch: int, epochs: int, limit: int) -> None:
+    plan = Plan(Training(batch_size=batch, epochs=epochs, max_steps=limit), length)
+    total = plan.total_steps
+    assert plan.leaves_row(total)
+    assert plan.epoch(1) == 1
+    assert plan.epoch(total) <= epochs
+    every = plan.steps_per_row
+    assert min(total, 200) <= total / every + 1
+    assert total / every < 401 or every == 1000
+
+
+def test_early_stopping_waits_for_its_patience_and_keeps_the_best(tmp_path: Path) -> None:
+    early = {"metric": "val_loss", "patience": 2}
+    _, state, _ = run(tmp_path, Counting([5, 3, 4, 4, 1]), {"epochs": 5, "early_stopping": early})
+    assert state.step == 20
+    assert state.stopped_early
+    assert (state.best.value, state.best.step) == (3, 10)
+    assert state.best.weights is not None
+    assert state.best.weights["steps"] == 10
+
+
+def test_small_improvements_do_not_count(tmp_path: Path) -> None:
+    early = {"metric": "val_loss", "patience": 2, "min_delta": 0.5}
+    _, state, _ = run(tmp_path, Counting([5, 4.8, 4.6, 1]), {"epochs": 4, "early_stopping": early})
+    assert (state.step, state.best.step) == (15, 5)
+
+
+def test_without_a_validation_part_the_last_weights_are_the_result(tmp_path: Path) -> None:
+    _, state, reporter = run(tmp_path, Counting(), {"epochs": 2})
+    assert state.best.weights is None
+    assert names(reporter, "val_loss") == []
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match="at step 3"):
+        run(tmp_path, Counting(bad_step=3), {"epochs": 1})
+
+
+def test_a_validation_loss_that_is_not_finite_does_too(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss):
+        run(tmp_path, Counting([float("inf")]), {"epochs": 1})
+
+
+@pytest.mark.parametrize(("reason", "saved"), [("pause", True), ("preempt", True), ("drain", True), ("cancel", False)])
+def test_a_stop_is_heard_at_the_next_step(tmp_path: Path, reason: str, saved: bool) -> None:
+    ending, state, reporter = run(tmp_path, Counting(), {"epochs": 2}, stops={3: reason})
+    assert (ending, state.step) == (reason, 3)
+    steps = [frame.step for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
+    assert steps == ([3] if saved else [])
+
+
+def test_finish_before_the_first_step_waits_for_it(tmp_path: Path) -> None:
+    ending, state, _ = run(tmp_path, Counting(), {"epochs": 2}, stops={0: "finish", 1: "finish"})
+    assert (ending, state.step) == ("finish", 1)
+
+
+def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
+    policy = CheckpointPolicy(every_steps=4, every_seconds=None)
+    _, _, reporter = run(tmp_path, Counting([2, 1, 3]), {"epochs": 3}, policy=policy)
+    frames = [frame for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
+    assert [frame.step for frame in frames] == [4, 8, 12, 15]
+    assert [frame.epoch for frame in frames] == [1, 2, 3, 3]
+    assert not any(frame.is_best for frame in frames)
+
+
+def test_a_checkpoint_at_the_best_step_says_so(tmp_path: Path) -> None:
+    policy = CheckpointPolicy(every_steps=5, every_seconds=None)
+    _, _, reporter = run(tmp_path, Counting([2, 1, 3]), {"epochs": 3}, policy=policy)
+    frames = [frame for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
+    assert [(frame.step, frame.is_best) for frame in frames] == [(5, True), (10, True), (15, False)]
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+def test_progress_is_said_at_the_first_step_and_then_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    reporter = Quiet()
+    any_reporter: Any = reporter
+    meter = ProgressMeter(1000, 32, 0, any_reporter)
+    for step in range(1, 1001):
+        now[0] += 0.01
+        meter.stepped(step, 1)
+    assert reporter.frames[0].step == 1
+    assert reporter.frames[-1].step == 1000
+    assert len(reporter.frames) <= 10 * 5
+    middle = reporter.frames[20]
+    assert middle.samples_per_second == pytest.approx(3200)
+    assert middle.eta_seconds == pytest.approx((1000 - middle.step) / 100)
+    assert middle.percent == pytest.approx(middle.step / 10)
+
+
+def test_validating_does_not_count_as_training_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    any_reporter: Any = Quiet()
+    meter = ProgressMeter(1000, 10, 0, any_reporter)
+    now[0] = 1.0
+    meter.stepped(10, 1)
+    with meter.phase("validate"):
+        now[0] = 101.0
+    now[0] = 102.0
+    meter.stepped(20, 1)
+    assert meter.samples_per_second() == pytest.approx(100)
