@@ -20,7 +20,6 @@ from worker.training.loop import Loop, Plan
 from worker.training.progress import ProgressMeter
 from worker.training.run_state import RunState
 
-
 NEVER = CheckpointPolicy(every_seconds=None)
 
 
