@@ -24,6 +24,7 @@ import numpy as np
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families import load
+from worker.training.allocator import keep_freed_memory
 from worker.training.learner import Array, LearnerSetup
 
 #: Positions whose logits the hand-tuned torch loop holds at once.
@@ -126,6 +127,7 @@ def main() -> None:
     if given.framework is None:
         sys.exit(both(sys.argv[1:]))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    keep_freed_memory()  # as a runner does, for both sides
     model = GruLmModel.model_validate({"framework": given.framework})
     windows = make_windows(model, 1024)
     mine = ours(model, given.batch_size, windows, given.threads)

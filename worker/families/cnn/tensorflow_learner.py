@@ -19,6 +19,10 @@ from worker.training.optim import learning_rate
 
 Tensor = Any
 
+#: Steps that wait to be done in one call, at most, and the pictures they may hold (bytes). Too low: calls cost as much
+#: as small steps. Too high: memory, and progress in jerks.
+WAITING_STEPS, WAITING_BYTES = 16, 2_000_000
+
 
 def build(setup: LearnerSetup) -> TensorflowCnn:
     """facts: `classes` (names), optionally `frozen` (prefixes of weights that do not learn)."""
@@ -43,13 +47,14 @@ class TensorflowCnn:
             self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False)  # loss * n, correct, n
         self.rate = learning_rate(training, 0, total_steps)
         self.data: dict[str, Array] = {}
+        self.waiting: list[Any] = []
+        self.warm = False
         pixels, labels = tf.TensorSpec([None, *self._image()], tf.uint8), tf.TensorSpec([None], tf.int64)
-        scalar, masks = (
-            tf.TensorSpec([], tf.float32),
-            [tf.TensorSpec([None, units], tf.bool) for units in self._dropped()],
-        )
+        masks = [tf.TensorSpec([None, units], tf.bool) for units in self._dropped()]
         drawn = {name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._drawn().items()}
-        self._train = tf.function(self._step, input_signature=[pixels, labels, scalar, masks, drawn])
+        one = (pixels, labels, tf.TensorSpec([], tf.float32), masks, drawn)
+        several = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), one)
+        self._train = tf.function(self._steps, input_signature=several).get_concrete_function()
         self._evaluate = tf.function(self._judge, input_signature=[pixels, labels])
         self._predict = tf.function(self._probabilities, input_signature=[pixels])
         self._embed = tf.function(self._embedded, input_signature=[pixels])
@@ -60,10 +65,30 @@ class TensorflowCnn:
         self.data = {"x": split["x"], "y": split["y"]}
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        x, y = self.data["x"][rows], self.data["y"][rows]
-        self.rate = learning_rate(self.training, step, self.total_steps)
-        with tf.device(self.device):
-            self._train(x, y, np.float32(self.rate), self._masks(len(rows), step), self._draws(len(rows), step))
+        """Steps on small batches wait for a few more, and all are done in one call: the call costs as much as a small
+        step. Whoever asks for anything sees them done."""
+        n, self.rate = len(rows), learning_rate(self.training, step, self.total_steps)
+        drawn = (np.float32(self.rate), self._masks(n, step), self._draws(n, step))
+        batch = (self.data["x"][rows], self.data["y"][rows], *drawn)
+        if self.waiting and len(self.waiting[0][1]) != n:
+            self._settle()
+        self.waiting.append(batch)
+        if not self.warm or len(self.waiting) >= min(WAITING_STEPS, WAITING_BYTES // batch[0].nbytes):
+            self._settle()
+            self.warm = True
+
+    def _settle(self) -> None:
+        """Do the steps that wait."""
+        if self.waiting:
+            with tf.device(self.device):
+                self._train(*tf.nest.map_structure(lambda *parts: tf.constant(np.stack(parts)), *self.waiting))
+            self.waiting.clear()
+
+    def _steps(self, x: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor], drawn: Mapping[str, Tensor]) -> None:
+        """Steps on batches [steps, n, …], one after the other."""
+        for i in tf.range(tf.shape(x)[0]):
+            this = {name: draw[i] for name, draw in drawn.items()}
+            self._step(x[i], y[i], rate[i], [mask[i] for mask in masks], this)
 
     def _step(self, x: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor], drawn: Mapping[str, Tensor]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -83,6 +108,7 @@ class TensorflowCnn:
         self._count(loss, logits, y)
 
     def read_metrics(self) -> dict[str, float]:
+        self._settle()
         loss, correct, n = self.totals.numpy().tolist()
         self.totals.assign(tf.zeros(3, tf.float64))
         return {"loss": loss / n, "accuracy": correct / n, "learning_rate": self.rate} if n else {}
@@ -162,7 +188,8 @@ class TensorflowCnn:
 
     def _masks(self, n: int, step: int) -> list[Array]:
         seed, share = self.training.seed, self.model.dropout
-        return [dropped(seed, f"dropout{i}", step, (n, units), share) for i, units in enumerate(self._dropped())]
+        shapes = [(n, units) for units in self._dropped()]
+        return [dropped(seed, f"dropout{i}", step, shape, share) for i, shape in enumerate(shapes)]
 
     def _drawn(self) -> dict[str, tuple[list[int], Any]]:
         """Shape and dtype, per picture, of what augmentation draws."""
@@ -181,6 +208,7 @@ class TensorflowCnn:
     # -- evaluation -------------------------------------------------------------------------------
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        self._settle()
         n, totals = len(split["y"]), np.zeros(2)
         with tf.device(self.device):
             for at in range(0, n, batch_size):
@@ -197,12 +225,14 @@ class TensorflowCnn:
         """Probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
         if len(inputs) == 0:
             return np.empty((0, self.classes), np.float32)
+        self._settle()
         with tf.device(self.device):
             parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts)
 
     def features(self, inputs: Array, batch_size: int) -> Array:
         """What the output layer reads, [n, width] float32, computed in float32."""
+        self._settle()
         with tf.device(self.device):
             parts = [self._embed(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts)
@@ -233,9 +263,11 @@ class TensorflowCnn:
         self.rate = float(state.facts["rate"])
 
     def weights(self) -> dict[str, Array]:
+        self._settle()
         return {name: self._canonical(name, support.to_numpy(tensor)) for name, tensor in self.tensors.items()}
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
+        self._settle()
         own = {name: self._own(name, array) for name, array in weights.items()}
         for name, tensor in self.tensors.items():
             support.fill(tensor, name, own)
