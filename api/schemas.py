@@ -40,7 +40,7 @@ class Progress(BaseModel):
     eta_seconds: float | None = None
     samples_per_second: float | None = None
     loss: float | None = None
-    phase: str | None = Field(None, description="load, train, validate, checkpoint, evaluate or figures")
+    phase: str | None = Field(None, description="load, train, infer, validate, checkpoint, evaluate or figures")
 
 
 class JobErrorView(BaseModel):
@@ -85,7 +85,7 @@ class Accepted(BaseModel):
     state: JobState
     family: str | None
     framework: str | None
-    dataset: str
+    dataset: str | None
     priority: int
     created: bool
     spec: dict[str, Any]

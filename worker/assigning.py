@@ -21,7 +21,7 @@ def facts_to_pin(place: Workplace, claimed: Claimed, patience: Patience) -> dict
     """The data set version and the parent model, unless an earlier attempt pinned them. Raises RequestError."""
     spec, pinned = claimed.spec, claimed.pinned
     facts: dict[str, Any] = {}
-    if "dataset_sha256" not in pinned:
+    if spec.get("dataset") and "dataset_sha256" not in pinned:
         facts |= _dataset_facts(place, str(spec["dataset"]), patience)
     if spec.get("model_ref") and "parent" not in pinned:
         facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, patience)
@@ -54,7 +54,7 @@ def assignment_of(place: Workplace, claimed: Claimed, pinned: Mapping[str, Any])
         spec=claimed.spec,
         job_dir=str(job_dir(root, lease.job_id)),
         work_dir=str(work),
-        dataset_dir=str(dataset_dir(root, pinned["dataset_sha256"])),
+        dataset_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("dataset_sha256")) else None,
         parent_model_dir=str(root / parent["folder"]) if parent else None,
         resume=[ResumePoint(id=c.id, path=c.path, step=c.step, sha256=c.sha256) for c in claimed.checkpoints],
         device=place.device.kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -64,6 +65,8 @@ class Retention:
     def __init__(self, claimed: Claimed, job_dir: Path) -> None:
         policy = claimed.spec.get("checkpoint") or {}
         self._keep_last, self._keep_best = policy.get("keep_last", 2), policy.get("keep_best", True)
+        if claimed.kind == "batch_infer":  # its checkpoints are parts of one output: all are needed
+            self._keep_last = sys.maxsize
         self._lease, self._job_dir = claimed.lease, job_dir
         self._kept = [Kept(row.id, row.step, row.is_best) for row in claimed.checkpoints]
         self._paths = {row.id: row.path for row in claimed.checkpoints}

@@ -36,7 +36,7 @@ _OWN = {
     "tensorflow": ("tensorflow", "keras"),
 }
 _FAMILIES = ("cnn", "gru_lm", "gan")
-_FAMILY_PARTS = ("data", "metrics", "figures")
+_FAMILY_PARTS = ("data", "metrics", "figures", "rows")
 
 
 def served(wanted: str = "") -> list[str]:

@@ -86,7 +86,7 @@ class Progress(_Frame):
     eta_seconds: float | None = None
     samples_per_second: float | None = None
     loss: float | None = None
-    phase: str = "train"  # load | train | validate | checkpoint | evaluate | figures
+    phase: str = "train"  # load | train | infer | validate | checkpoint | evaluate | figures
     at: float  # runner's wall clock; for benchmarks and the watchdog, never for leases
 
 

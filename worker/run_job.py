@@ -1,8 +1,9 @@
-"""Run one training job by hand, with no queue and no database:
+"""Run one job by hand, with no queue and no database:
 
-    python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--threads N]
+    python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--model FOLDER] [--threads N]
 
-`--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken. DIR gets
+`--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken. `--model`
+is the folder of the model that `model_ref` stands for (another job's `artifacts/model`). DIR gets
 `metrics.jsonl`, `checkpoints/` and `artifacts/`; run again with the same DIR, a killed run goes on from its checkpoint.
 """
 
@@ -122,7 +123,9 @@ def _next_fence(folder: Path) -> int:
     return fence
 
 
-def make_assignment(spec: dict[str, Any], folder: Path, data_set: Path | None, threads: int | None) -> Assignment:
+def make_assignment(
+    spec: dict[str, Any], folder: Path, data_set: Path | None, threads: int | None, model: Path | None = None
+) -> Assignment:
     folder.mkdir(parents=True, exist_ok=True)
     data_set = data_set or store_images(folder / "datasets", digits()).folder
     return Assignment(
@@ -132,6 +135,7 @@ def make_assignment(spec: dict[str, Any], folder: Path, data_set: Path | None, t
         job_dir=str(folder),
         work_dir=str(folder),
         dataset_dir=str(data_set.resolve()),
+        parent_model_dir=str(model.resolve()) if model else None,
         resume=[point for point, _ in _checkpoints(folder)],
         threads=threads,
     )
@@ -142,12 +146,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("spec", type=Path)
     parser.add_argument("dir", type=Path)
     parser.add_argument("--data-set", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(argv)
     job = job_spec_adapter.validate_json(given.spec.read_bytes())
     folder: Path = given.dir.resolve()
-    assignment = make_assignment(job.model_dump(mode="json"), folder, given.data_set, given.threads)
-    reporter = PrintingReporter(folder, job.checkpoint.keep_last, job.checkpoint.keep_best)
+    assignment = make_assignment(job.model_dump(mode="json"), folder, given.data_set, given.threads, given.model)
+    keep_last = sys.maxsize if job.kind == "batch_infer" else job.checkpoint.keep_last
+    reporter = PrintingReporter(folder, keep_last, job.checkpoint.keep_best)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(reporter, "stop_reason", "drain"))
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -17,6 +17,9 @@ from shared.specs.cnn import CnnModel
 from shared.specs.gan import GanModel
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Watched
+
+#: What batch inference can ask of a model.
+Task = Literal["predict", "score", "generate"]
 
 _COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
 
@@ -34,6 +37,8 @@ class Family:
     #: Metrics early stopping may watch.
     watchable: frozenset[str]
     dataset_kind: str  # image | text
+    #: What batch inference does with a model of the family.
+    tasks: tuple[Task, ...]
     #: The metric the best model is chosen by, and early stopping watches where the user names none.
     watched: Watched = "val_loss"
 
@@ -52,6 +57,7 @@ FAMILIES: dict[str, Family] = {
         augmentations=frozenset({"shift", "rotate", "flip", "erase"}),
         watchable=_COMMON_METRICS,
         dataset_kind="image",
+        tasks=("predict",),
     ),
     "gru_lm": Family(
         model=GruLmModel,
@@ -61,6 +67,7 @@ FAMILIES: dict[str, Family] = {
         augmentations=frozenset({"word_dropout", "word_replacement"}),
         watchable=(_COMMON_METRICS - {"accuracy"}) | {"perplexity", "val_perplexity"},
         dataset_kind="text",
+        tasks=("score", "generate"),
     ),
     "gan": Family(
         model=GanModel,
@@ -70,6 +77,7 @@ FAMILIES: dict[str, Family] = {
         augmentations=frozenset(),
         watchable=frozenset({"val_frechet_distance"}),
         dataset_kind="image",
+        tasks=("generate",),
         watched="val_frechet_distance",
     ),
 }

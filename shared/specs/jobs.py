@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
+from shared.errors import FieldError
 from shared.specs.base import Count, DatasetRef, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
-from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model
+from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model, Task
 from shared.specs.training import CheckpointPolicy, Resources, Training
 
 
 class JobBase(Spec):
     name: Label | None = None
-    dataset: DatasetRef
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     resources: Resources = Resources()
     priority: Annotated[int, Field(ge=0, le=9, description="Higher runs first; waiting raises it slowly.")] = 5
@@ -29,6 +29,7 @@ class JobBase(Spec):
 
 class TrainJob(JobBase):
     kind: Literal["train"]
+    dataset: DatasetRef
     model: Model
     training: Training = Training()
     register_as: Name | None = None
@@ -49,22 +50,29 @@ class TrainJob(JobBase):
 
     @model_validator(mode="after")
     def _fits_family(self) -> TrainJob:
-        family = FAMILIES[self.model.family]
-        for place, name in enumerate(self.training.augment):
-            if name not in family.augmentations:
-                known = ", ".join(sorted(family.augmentations))
-                message = f"{self.model.family} has no augmentation {name!r}; it has {known}"
-                raise field_error("TrainJob", ("training", "augment", place), message, name)
-        stopping = self.training.early_stopping
-        if stopping and stopping.metric not in family.watchable:
-            known = ", ".join(sorted(family.watchable))
-            message = f"{self.model.family} does not measure {stopping.metric!r}; it measures {known}"
-            raise field_error("TrainJob", ("training", "early_stopping", "metric"), message, stopping.metric)
+        if objection := check_training(self.model.family, self.training):
+            raise field_error("TrainJob", objection.loc, objection.msg, None)
         return self
+
+
+def check_training(name: str, training: Training) -> FieldError | None:
+    """What in `training` this family cannot do, or None."""
+    family = FAMILIES[name]
+    for place, wanted in enumerate(training.augment):
+        if wanted not in family.augmentations:
+            known = ", ".join(sorted(family.augmentations)) or "none"
+            return FieldError(("training", "augment", place), f"{name} has no augmentation {wanted!r}; it has {known}")
+    stopping = training.early_stopping
+    if stopping and stopping.metric not in family.watchable:
+        known = ", ".join(sorted(family.watchable))
+        message = f"{name} does not measure {stopping.metric!r}; it measures {known}"
+        return FieldError(("training", "early_stopping", "metric"), message)
+    return None
 
 
 class FinetuneJob(JobBase):
     kind: Literal["finetune"]
+    dataset: DatasetRef
     model_ref: ModelRef
     framework: Framework = "torch"
     freeze: Literal["none", "features"] = "none"
@@ -76,7 +84,7 @@ class Inference(Spec):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
     framework: Framework = "torch"
     output: Literal["parquet", "jsonl"] = "parquet"
-    task: Literal["predict", "score", "generate"] = "predict"
+    task: Task = "predict"
     prompts: Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(max_length=10_000)] = []
     max_new_tokens: Width = 100
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -85,15 +93,33 @@ class Inference(Spec):
     count: Count = 64
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
+    @model_validator(mode="after")
+    def _prompted(self) -> Inference:
+        if self.prompts and self.task != "generate":
+            raise field_error(
+                "Inference", ("prompts",), f"{self.task} reads a data set; prompts go with generate", None
+            )
+        return self
+
 
 class BatchInferJob(JobBase):
+    """`generate` reads no data set: it may be left out, and one that is given is not read."""
+
     kind: Literal["batch_infer"]
+    dataset: DatasetRef | None = None
     model_ref: ModelRef
     inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _has_inputs(self) -> BatchInferJob:
+        if self.dataset is None and self.inference.task != "generate":
+            raise field_error("BatchInferJob", ("dataset",), f"is required: {self.inference.task} reads its rows", None)
+        return self
 
 
 class EvaluateJob(JobBase):
     kind: Literal["evaluate"]
+    dataset: DatasetRef
     model_ref: ModelRef
     framework: Framework = "torch"
 

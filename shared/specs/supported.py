@@ -9,8 +9,9 @@ from shared.errors import FieldError
 from shared.specs.base import Framework
 
 #: kind -> family -> frameworks with a learner (`worker/families/<family>/<framework>_learner.py`).
+_BOTH: frozenset[Framework] = frozenset({"torch", "tensorflow"})
 SUPPORTED: dict[str, dict[str, frozenset[Framework]]] = {
-    "train": {"cnn": frozenset({"torch"}), "gan": frozenset({"torch", "tensorflow"})},
+    kind: {"cnn": _BOTH, "gru_lm": _BOTH, "gan": _BOTH} for kind in ("train", "finetune", "batch_infer", "evaluate")
 }
 
 

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -137,8 +138,10 @@ def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training:
 class KilledReporter(PrintingReporter):
     """Kills its process, as `kill -9` does, when the loop has asked for the nth time whether to stop."""
 
-    def __init__(self, folder: Path, kill_after: int | None, stop_after: tuple[int, str] | None) -> None:
-        super().__init__(folder, keep_last=2, keep_best=True)
+    def __init__(
+        self, folder: Path, kill_after: int | None, stop_after: tuple[int, str] | None, keep_last: int = 2
+    ) -> None:
+        super().__init__(folder, keep_last, keep_best=True)
         self.asked, self.kill_after, self.stop_after = 0, kill_after, stop_after
 
     def stop_requested(self) -> str | None:
@@ -160,9 +163,12 @@ def _attempt(
     threads: int,
     kill_after: int | None,
     stop_after: tuple[int, str] | None,
+    model: Path | None,
 ) -> None:
-    assignment = make_assignment(spec, folder, data_set, threads)
-    outcome: Result | Stopped = kinds.run(assignment, KilledReporter(folder, kill_after, stop_after))
+    assignment = make_assignment(spec, folder, data_set, threads, model)
+    keep_last = sys.maxsize if spec["kind"] == "batch_infer" else 2
+    reporter = KilledReporter(folder, kill_after, stop_after, keep_last)
+    outcome: Result | Stopped = kinds.run(assignment, reporter)
     (folder / "outcome.json").write_text(outcome.model_dump_json())
 
 
@@ -182,10 +188,11 @@ def attempt(
     threads: int = THREADS,
     kill_after: int | None = None,
     stop_after: tuple[int, str] | None = None,
+    model: Path | None = None,
 ) -> int:
-    """One attempt of a job in `folder`, resuming what is there. Returns the exit code, -9 when it was killed."""
+    """One attempt of a job in `folder` (from `model`, another's `artifacts/model`), resuming what is there. Returns the exit code, -9 when it was killed."""
     process = _processes("both").Process(
-        target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after)
+        target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model)
     )
     process.start()
     process.join()

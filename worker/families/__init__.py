@@ -2,6 +2,10 @@
 
 Each family's package offers
     data.load_splits(dataset_dir, model, training) -> Splits
+    data.load_test(dataset_dir, model, facts, tokenizer) -> Splits   a set as a trained model is judged on it
+    data.adapted(dataset_dir, model) -> changes                     optional: what fine-tuning on a set changes
+    rows.open_source(learner, parent, inference, dataset_dir) -> Source   batch inference
+    weights.FEATURES                                                prefixes of what `freeze: features` keeps
     metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
     figures.draw(report, history, folder)                           PNG files beside the report
     epochs.begin(learner, splits, model, training, job_dir, stop) -> AtEpoch     optional: its work after each epoch,

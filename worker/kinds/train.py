@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from worker.training import artifacts
 from worker.training.allocator import keep_freed_memory
 from worker.training.checkpointing import CheckpointWriter, Restored, restore
 from worker.training.hooks import Reporter
-from worker.training.learner import Array, Learner, LearnerSetup, Splits
+from worker.training.learner import Learner, LearnerSetup, Splits
 from worker.training.loop import Loop, Plan
 from worker.training.run_state import RunState
 
@@ -36,25 +36,27 @@ def fit(
     job: TrainJob | FinetuneJob,
     model: Any,
     *,
-    start_from: Mapping[str, Array] | None = None,
+    begin: Callable[[Learner], None] | None = None,
     facts: Mapping[str, Any] | None = None,
+    tokenizer: str | None = None,
 ) -> Result | Stopped:
-    """Train `model` as `job` says, from `start_from` (canonical weights) if given; `facts` are added for the learner."""
+    """Train `model` as `job` says. `begin` gives a new run's learner the weights it starts from, `facts` are added for the
+    learner, `tokenizer` is the text of a `tokenizer.json` to keep."""
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     files.sweep(job_dir, fence=assignment.fence)
-    splits = _load_data(assignment, model, job)
+    splits = _load_data(assignment, model, job, tokenizer)
     restored, damaged = restore(job_dir, assignment.resume)
     learner = _build(assignment, job, model, splits, restored, facts or {})
-    if restored is None and start_from is not None:
-        learner.load_weights(start_from)
+    if restored is None and begin is not None:
+        begin(learner)
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
     reporter.started(_started(assignment, learner, restored, damaged, Plan(job.training, splits.length).total_steps))
     at_epoch = None
     if families.has(model.family, "epochs"):
-        begin = families.part(model.family, "epochs").begin
-        at_epoch = begin(learner, splits, model, job.training, job_dir, lambda: bool(reporter.stop_requested()))
+        begin_epochs = families.part(model.family, "epochs").begin
+        at_epoch = begin_epochs(learner, splits, model, job.training, job_dir, lambda: bool(reporter.stop_requested()))
     watched = FAMILIES[model.family].watched
     loop = Loop(
         learner, splits, job.training, job.checkpoint, writer, reporter, state, watched=watched, at_epoch=at_epoch
@@ -68,11 +70,12 @@ def fit(
     return _conclude(_Finished(assignment, reporter, job, model, learner, splits, state, loop))
 
 
-def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob) -> Splits:
+def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
     data = families.part(model.family, "data")
-    splits: Splits = data.load_splits(Path(assignment.dataset_dir), model, job.training)
+    kept = {} if tokenizer is None else {"tokenizer": tokenizer}
+    splits: Splits = data.load_splits(Path(assignment.dataset_dir), model, job.training, **kept)
     if job.training.batch_size > splits.length:
         raise BadData(
             f"training.batch_size {job.training.batch_size} is larger than the {splits.length} rows trained on; "

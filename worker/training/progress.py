@@ -18,7 +18,8 @@ SMOOTHING = 0.3
 class ProgressMeter:
     """Speed counts training alone: time spent validating or waiting for a checkpoint is taken out."""
 
-    def __init__(self, total_steps: int, batch_size: int, step: int, reporter: Reporter) -> None:
+    def __init__(self, total_steps: int, batch_size: int, step: int, reporter: Reporter, phase: str = "train") -> None:
+        self.own_phase = phase
         self.total_steps, self.batch_size, self.reporter = total_steps, batch_size, reporter
         self.step, self.epoch = step, 0
         self.loss: float | None = None
@@ -32,7 +33,7 @@ class ProgressMeter:
         if now - self._sent_at < INTERVAL and step != self.total_steps:
             return
         self._measure(now)
-        self._send(now, "train")
+        self._send(now, self.own_phase)
 
     def samples_per_second(self) -> float:
         """Since the last call; an epoch's last batch counts as a whole one."""
@@ -65,7 +66,7 @@ class ProgressMeter:
                 step=self.step,
                 total_steps=self.total_steps,
                 epoch=self.epoch,
-                percent=round(100 * self.step / self.total_steps, 2),
+                percent=round(100 * self.step / max(1, self.total_steps), 2),
                 eta_seconds=round((self.total_steps - self.step) / speed, 2) if speed else None,
                 samples_per_second=round(speed * self.batch_size, 1) if speed else None,
                 loss=self.loss,

@@ -6,6 +6,8 @@ Arrays are `x` uint8 [n, height, width, channels] and `y` int64 [n]. Small sets 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,30 @@ def load_splits(dataset_dir: Path, model: CnnModel, training: Training) -> Split
     return picture_splits(stored, (*model.image_size, model.image_channels), training)
 
 
+def adapted(dataset_dir: Path, model: CnnModel) -> dict[str, Any]:
+    """What fine-tuning on this set changes in a model: one logit tells two classes apart, not more."""
+    classes = open_dataset(dataset_dir).classes
+    return {"output": "softmax"} if model.output == "sigmoid" and len(classes) != 2 else {}
+
+
+def load_test(dataset_dir: Path, model: CnnModel, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
+    """The test part as a trained model sees it: labels are the model's own, matched by the classes' names. Raises
+    BadData for classes that the model does not know."""
+    stored = open_dataset(dataset_dir)
+    _check_images(stored)
+    known = {name: label for label, name in enumerate(facts["classes"])}
+    unknown = [name for name in stored.classes if name not in known]
+    if unknown:
+        raise BadData(
+            f"the model does not know the classes {', '.join(unknown[:5])} of the data set; it knows "
+            f"{', '.join(list(known)[:5])}{' …' if len(known) > 5 else ''}. Fine-tune it on this data set first"
+        )
+    splits = picture_splits(stored, (*model.image_size, model.image_channels), Training(validation_split=0))
+    own = np.array([known[name] for name in stored.classes], np.int64)
+    test = None if splits.test is None else {**splits.test, "y": own[splits.test["y"]]}
+    return replace(splits, test=test, facts={**splits.facts, "classes": list(known)})
+
+
 def picture_splits(stored: OpenDataset, image: tuple[int, int, int], training: Training) -> Splits:
     """Training, validation and test pictures in this size, with their labels."""
     folder = _in_size(stored, image)
@@ -55,8 +81,7 @@ def picture_splits(stored: OpenDataset, image: tuple[int, int, int], training: T
 
 
 def _check(stored: OpenDataset, model: CnnModel) -> None:
-    if stored.kind != "image":
-        raise BadData(f"a cnn needs a data set of images, this one holds {stored.kind}")
+    _check_images(stored)
     if model.output == "sigmoid" and len(stored.classes) != 2:
         raise BadData(
             f"model.output `sigmoid` tells two classes apart and the data set has {len(stored.classes)}; "
@@ -64,6 +89,11 @@ def _check(stored: OpenDataset, model: CnnModel) -> None:
         )
     if stored.count("train") < 2:
         raise BadData("the data set needs at least two training images")
+
+
+def _check_images(stored: OpenDataset) -> None:
+    if stored.kind != "image":
+        raise BadData(f"a cnn needs a data set of images, this one holds {stored.kind}")
 
 
 class RowView:

@@ -18,7 +18,7 @@ MOST_NAMED = 20
 
 def draw(report: Report, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
     """Write the figures into `folder` and return their paths."""
-    paths = [draw_curves(history, folder / "curves.png", best_step)]
+    paths = [draw_curves(history, folder / "curves.png", best_step)] if history else []
     if report.document:
         paths += [
             draw_confusion(report.document, folder / "confusion_matrix.png"),

@@ -22,6 +22,9 @@ from worker.training.sampler import generator
 NORM_EPS = 1e-5
 NORM_MOMENTUM = 0.1
 
+#: Weights that stay as they are under `freeze: features`: every layer before the dense ones.
+FEATURES = ("conv", "norm")
+
 #: What the network multiplies stored bytes by.
 PIXEL_SCALE = 1 / 255
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from shared.datasets.store import open_dataset
 from shared.errors import BadData
@@ -26,3 +28,8 @@ def load_splits(dataset_dir: Path, model: GanModel, training: Training) -> Split
     return replace(
         splits, facts={**splits.facts, "preprocessing": {"scale": scale, "shift": shift, "resize": "bilinear"}}
     )
+
+
+def load_test(dataset_dir: Path, model: GanModel, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
+    """The set as a trained model is compared with it; the judge learns from its training part."""
+    return load_splits(dataset_dir, model, Training())

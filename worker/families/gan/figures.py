@@ -22,10 +22,8 @@ EPOCHS = "samples"
 
 def draw(report: Report, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
     """Write the figures into `folder` and return their paths."""
-    return [
-        draw_curves(history, folder / "curves.png", best_step),
-        draw_grid(report.arrays["samples"], folder / "samples.png"),
-    ]
+    curves = [draw_curves(history, folder / "curves.png", best_step)] if history else []
+    return [*curves, draw_grid(report.arrays["samples"], folder / "samples.png")]
 
 
 def draw_epoch(samples: Array, job_dir: Path, epoch: int) -> None:

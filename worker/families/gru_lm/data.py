@@ -6,6 +6,7 @@ the first is predicted once an epoch. `windows` [n, window + 1] is a view of the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,19 @@ def load_splits(dataset_dir: Path, model: GruLmModel, training: Training, tokeni
     }
     test = _part(stream, "test", model.window)
     return TextSplits({"windows": train}, held_out, test, facts, len(train), stream=stream)
+
+
+def load_test(dataset_dir: Path, model: GruLmModel, facts: Mapping[str, Any], tokenizer: str | None) -> TextSplits:
+    """The test part in the tokens of a trained model; the training part, however short, lends prompts where there is
+    none."""
+    if tokenizer is None:
+        raise BadData(f"the model has no {TOKENIZER}")
+    stream = open_tokens(token_stream(dataset_dir, tokenizer))
+    train, test = (_part(stream, split, model.window) for split in ("train", "test"))
+    if train is None and test is None:
+        raise BadData("the text has no tokens to predict")
+    given = {"vocabulary": stream.vocabulary}
+    return TextSplits(train or {}, None, test, given, 0, stream=stream)
 
 
 def windows(tokens: Array, window: int) -> Array:

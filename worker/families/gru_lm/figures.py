@@ -11,11 +11,9 @@ from worker.training.learner import Report
 
 
 def draw(report: Report, history: History, folder: Path, best_step: int | None = None) -> list[Path]:
-    """`curves.png` and `samples.txt`."""
-    return [
-        draw_curves(history, folder / "curves.png", best_step),
-        write_samples(report.document, folder / "samples.txt"),
-    ]
+    """`samples.txt`, and `curves.png` of a training."""
+    curves = [draw_curves(history, folder / "curves.png", best_step)] if history else []
+    return [*curves, write_samples(report.document, folder / "samples.txt")]
 
 
 def write_samples(document: dict[str, Any], path: Path) -> Path:

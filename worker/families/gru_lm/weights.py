@@ -23,6 +23,9 @@ from worker.training.sampler import generator
 
 NORM_EPS = 1e-5
 
+#: Weights that stay as they are under `freeze: features`: all but the output layer.
+FEATURES = ("embedding", "gru", "norm")
+
 #: Embeddings start uniform between minus and plus this.
 EMBEDDING_RANGE = 0.1
 

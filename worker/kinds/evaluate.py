@@ -1,0 +1,47 @@
+"""`kind: evaluate`: a trained model judged on a data set's test part, with the numbers and figures of a training."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from shared.errors import BadData
+from shared.specs.jobs import EvaluateJob
+from shared.specs.training import Training
+from worker import families
+from worker.kinds.parent import build, read_parent
+from worker.protocol import Assignment, Result, Started, Stopped
+from worker.training import artifacts
+from worker.training.hooks import Reporter
+from worker.training.learner import Splits
+from worker.training.progress import ProgressMeter
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+    """Raises JobError for what makes the job impossible. A stop is obeyed before the work begins and after it."""
+    job = EvaluateJob.model_validate_json(json.dumps(assignment.spec))
+    parent = read_parent(assignment)
+    if assignment.dataset_dir is None:
+        raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
+    data = families.part(parent.family, "data")
+    splits: Splits = data.load_test(Path(assignment.dataset_dir), parent.model, parent.facts, parent.tokenizer)
+    learner = build(parent, job.framework, assignment, assignment.threads)
+    device = getattr(learner, "device_name", assignment.device)
+    reporter.started(Started(pid=os.getpid(), device=device, total_steps=1))
+    meter = ProgressMeter(1, 1, 0, reporter)
+    if (reason := reporter.stop_requested()) and reason != "finish":
+        return Stopped(reason=reason)
+    model = parent.spec(job.framework)
+    with meter.phase("evaluate"):
+        report = families.part(parent.family, "metrics").report(learner, splits, model, Training())
+    if (reason := reporter.stop_requested()) and reason != "finish":
+        return Stopped(reason=reason)
+    root = artifacts.folder(assignment)
+    paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
+    with meter.phase("figures"):
+        paths += families.part(parent.family, "figures").draw(report, {}, root)
+    for path in paths:
+        artifacts.announce(path, root, reporter)
+    meter.stepped(1, 0)
+    return Result(metrics=report.metrics, step=1)
