@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
-
 from api.deps import Service
 from api.specs import Spec, check_idempotency_key, hash_of, parse_run_at, parse_spec, refuse
 from shared.datasets import registry
@@ -22,7 +20,7 @@ from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
 from shared.specs import supported
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
+from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob, check_inference, check_training
 
 # -- does what it names exist ---------------------------------------------------------------------
 
@@ -32,20 +30,26 @@ AT_ONCE = frozenset({"digits"})
 _BUILTIN_KIND = "image"
 
 
-def check_references(service: Service, spec: Spec, owner_id: str) -> None:
-    _check_dataset(service, spec)
-    if not isinstance(spec, TrainJob):
+def check_references(service: Service, spec: Spec, owner_id: str) -> str:
+    """The family of the job's model. Raises InvalidRequest for the first thing that cannot be."""
+    if isinstance(spec, TrainJob):
+        family: str = spec.model.family
+    else:
         with read(service.engine) as conn:
-            _check_model_ref(conn, spec, owner_id)
+            family = models.resolve(conn, spec.model_ref, owner_id).family
+        _check_family(spec, family)
+    if spec.dataset is not None:
+        _check_dataset(service, spec, spec.dataset, family)
+    return family
 
 
-def _check_dataset(service: Service, spec: Spec) -> None:
+def _check_dataset(service: Service, spec: Spec, name: str, family: str) -> None:
     try:
-        version = _version(service, spec.dataset)
+        version = _version(service, name)
     except NotFound as error:
         raise InvalidRequest.field(("dataset",), error.detail) from None
-    if isinstance(spec, TrainJob):
-        _check_kind(spec, version.summary["kind"] if version else _BUILTIN_KIND)
+    if not (isinstance(spec, BatchInferJob) and spec.inference.task == "generate"):
+        _check_kind(family, version.summary["kind"] if version else _BUILTIN_KIND)
     if isinstance(spec, TrainJob | FinetuneJob) and version:
         _check_batch(spec, version.summary)
 
@@ -63,10 +67,10 @@ def _version(service: Service, name: str) -> DatasetVersion | None:
     return registry.ensure_builtin(service.engine, service.settings, name)
 
 
-def _check_kind(spec: TrainJob, kind: str) -> None:
-    wanted = FAMILIES[spec.model.family].dataset_kind
+def _check_kind(family: str, kind: str) -> None:
+    wanted = FAMILIES[family].dataset_kind
     if kind != wanted:
-        raise InvalidRequest.field(("dataset",), f"holds {kind} data; {spec.model.family} learns from {wanted} data")
+        raise InvalidRequest.field(("dataset",), f"holds {kind} data; {family} learns from {wanted} data")
 
 
 def _check_batch(spec: TrainJob | FinetuneJob, summary: dict[str, Any]) -> None:
@@ -80,13 +84,23 @@ def _check_batch(spec: TrainJob | FinetuneJob, summary: dict[str, Any]) -> None:
         )
 
 
-def _check_model_ref(conn: Connection, spec: FinetuneJob | BatchInferJob | EvaluateJob, owner_id: str) -> None:
-    found = models.resolve(conn, spec.model_ref, owner_id)
+def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) -> None:
+    """What can be asked of a model depends on its family, which only the registry knows."""
     in_inference = isinstance(spec, BatchInferJob)
     framework = spec.inference.framework if isinstance(spec, BatchInferJob) else spec.framework
     place = ("inference", "framework") if in_inference else ("framework",)
     places: dict[str, tuple[str, ...]] = {"family": ("model_ref",), "framework": place}
-    refuse(supported.objection(spec.kind, found.family, framework, places))
+    refuse(supported.objection(spec.kind, family, framework, places))
+    if isinstance(spec, FinetuneJob):
+        refuse(check_training(family, spec.training))
+    if isinstance(spec, BatchInferJob):
+        refuse(check_inference(family, spec.inference))
+
+
+def _with_training_defaults(data: Any, family: str) -> Any:
+    """A fine-tuning trains as its family does by default (a GAN's rate is not a classifier's) where nothing is said."""
+    defaults = FAMILIES[family].training_for(None)
+    return {**data, "training": {**defaults, **data.get("training", {})}}
 
 
 # -- is it written --------------------------------------------------------------------------------
@@ -97,8 +111,13 @@ def accept(service: Service, owner_id: str, data: Any, key: str | None) -> tuple
     check_idempotency_key(key)
     spec = parse_spec(data)
     run_at = parse_run_at(spec.run_at)
-    check_references(service, spec, owner_id)
-    new = NewJob(owner_id=owner_id, spec=spec, body_hash=hash_of(data), idempotency_key=key, run_at=run_at)
+    family = check_references(service, spec, owner_id)
+    if isinstance(spec, FinetuneJob):
+        spec = parse_spec(_with_training_defaults(data, family))
+    pinned = {} if isinstance(spec, TrainJob) else {"family": family}
+    new = NewJob(
+        owner_id=owner_id, spec=spec, body_hash=hash_of(data), idempotency_key=key, run_at=run_at, pinned=pinned
+    )
     submitted = service.submissions.submit(new)
     if submitted.created and submitted.state is JobState.QUEUED:
         service.ring(spec.resources.device, submitted.job_id)

@@ -39,6 +39,8 @@ class Family:
     dataset_kind: str  # image | text
     #: What batch inference does with a model of the family.
     tasks: tuple[Task, ...]
+    #: Whether it generates what follows a prompt.
+    prompted: bool = False
     #: The metric the best model is chosen by, and early stopping watches where the user names none.
     watched: Watched = "val_loss"
 
@@ -68,6 +70,7 @@ FAMILIES: dict[str, Family] = {
         watchable=(_COMMON_METRICS - {"accuracy"}) | {"perplexity", "val_perplexity"},
         dataset_kind="text",
         tasks=("score", "generate"),
+        prompted=True,
     ),
     "gan": Family(
         model=GanModel,

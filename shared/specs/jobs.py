@@ -102,6 +102,21 @@ class Inference(Spec):
         return self
 
 
+def check_inference(name: str, inference: Inference) -> FieldError | None:
+    """What of `inference` a model of this family cannot do, or None."""
+    tasks = FAMILIES[name].tasks
+    if inference.task not in tasks:
+        message = f"{name} cannot {inference.task}; it can {' or '.join(tasks)}"
+        return FieldError(("inference", "task"), message)
+    if inference.task == "generate" and FAMILIES[name].prompted and not inference.prompts:
+        return FieldError(("inference", "prompts"), f'{name} continues prompts: give at least one (it may be "")')
+    if inference.prompts and not FAMILIES[name].prompted:
+        return FieldError(
+            ("inference", "prompts"), f"{name} takes no prompts; `count` and `seed` say what it generates"
+        )
+    return None
+
+
 class BatchInferJob(JobBase):
     """`generate` reads no data set: it may be left out, and one that is given is not read."""
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from shared.checkpoints import files
 from shared.errors import BadData, CorruptCheckpoint
-from shared.specs.families import FAMILIES
-from shared.specs.jobs import BatchInferJob
+from shared.specs.jobs import BatchInferJob, check_inference
 from worker import families
 from worker.kinds import outputs
 from worker.kinds.outputs import Source
@@ -83,9 +82,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
 def _check(job: BatchInferJob, parent: Parent) -> None:
     """Again what the API checked: an alias may have moved to a model of another family since."""
-    tasks = FAMILIES[parent.family].tasks
-    if job.inference.task not in tasks:
-        raise BadData(f"inference.task: {parent.family} does not {job.inference.task}; it can {', '.join(tasks)}")
+    if objection := check_inference(parent.family, job.inference):
+        raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
 
 
 # -- parts ----------------------------------------------------------------------------------------
