@@ -24,6 +24,8 @@ from shared.errors import NightshiftError
 
 #: Below this share of right answers on images it never saw, the demo has failed.
 ACCURACY_WANTED = 0.97
+#: Rows of the built-in set.
+DIGITS = 1797
 #: Artifacts worth opening, with what they show.
 WORTH_A_LOOK = {
     "curves.png": "learning curves",
@@ -49,6 +51,11 @@ def learned(metrics: dict[str, Any]) -> str | None:
     return None if accuracy > ACCURACY_WANTED else f"test accuracy is {accuracy:.4f}, not above {ACCURACY_WANTED}"
 
 
+def predicted(metrics: dict[str, Any]) -> str | None:
+    rows = int(metrics.get("rows", 0))
+    return None if rows == DIGITS else f"{rows} rows were written, not {DIGITS}"
+
+
 STEPS = [
     Step(
         "Train a CNN on 1,797 handwritten digits",
@@ -61,6 +68,30 @@ STEPS = [
             "register_as": "demo-digits",
         },
         learned,
+    ),
+    Step(
+        "Fine-tune it: its convolutions stay, the rest learns from shifted and turned digits",
+        lambda before: {
+            "kind": "finetune",
+            "name": "demo: fine-tuned",
+            "model_ref": "demo-digits",
+            "dataset": "digits",
+            "freeze": "features",
+            "training": {"epochs": 4, "batch_size": 32, "learning_rate": 0.0005, "augment": ["shift", "rotate"]},
+            "register_as": "demo-digits",
+        },
+        learned,
+    ),
+    Step(
+        "Batch inference: a row for each of the 1,797 digits",
+        lambda before: {
+            "kind": "batch_infer",
+            "name": "demo: predictions",
+            "model_ref": f"job:{before[-1].id}",
+            "dataset": "digits",
+            "inference": {"task": "predict", "output": "parquet"},
+        },
+        predicted,
     ),
 ]
 

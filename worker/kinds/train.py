@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.protocol import Assignment, Result, Started, Stopped
-from worker.training import artifacts
+from worker.training import artifacts, tensorboard
 from worker.training.allocator import keep_freed_memory
 from worker.training.checkpointing import CheckpointWriter, Restored, restore
 from worker.training.hooks import Reporter
@@ -149,6 +150,8 @@ def _conclude(done: _Finished) -> Result:
         paths.append(artifacts.write_json(root / "evaluation.json", report.document))
     with done.loop.progress.phase("figures"):
         paths += families.part(family, "figures").draw(report, state.history, root, state.best.step)
+        events = root / tensorboard.FOLDER / f"events.out.tfevents.{done.assignment.job_id}"
+        paths.append(tensorboard.write_events(state.history, events, time.time()))
     if families.has(family, "epochs"):
         finished = done.loop.plan.finished_epochs(state.step)
         paths += families.part(family, "epochs").collect(Path(done.assignment.job_dir), root, finished)
