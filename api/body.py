@@ -60,6 +60,12 @@ def require_json(request: Request) -> None:
         raise UnsupportedMedia("Send the body without Content-Encoding.")
 
 
+async def json_body(request: Request, limit: int) -> Any:
+    """The parsed body. Call it after the key was checked: a caller without one uploads nothing."""
+    require_json(request)
+    return parse_json(await read_body(request, limit))
+
+
 def parse_json(raw: bytes) -> Any:
     """The value a body stands for; raises MalformedRequest (400) or InvalidRequest (422), never anything else."""
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.problems import MEDIA_TYPE
@@ -13,6 +14,8 @@ from api.schemas import Problem
 from api.specs import SPECS
 from shared.specs import supported
 from shared.specs.families import FAMILIES
+from shared.specs.models import AliasMove, Rollback
+from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
 _DESCRIPTION = """
 Takes **training**, **fine-tuning** and **batch-inference** jobs and runs them on workers.
@@ -29,7 +32,11 @@ _TAGS = [
     {"name": "jobs", "description": "Submit, look at and steer jobs."},
     {"name": "results", "description": "What a job leaves: metrics, attempts, checkpoints, artifacts, logs, events."},
     {"name": "data sets", "description": "What jobs learn from."},
-    {"name": "models", "description": "Versions of trained models, made by `register_as`."},
+    {
+        "name": "models",
+        "description": "Versions of trained models, made by `register_as`, and aliases that point at them.",
+    },
+    {"name": "schedules", "description": "Jobs that come by themselves, by cron in a time zone."},
     {"name": "service", "description": "Workers, families and the state of the service."},
 ]
 
@@ -112,7 +119,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "No valid key.",
         404: "There is no such thing, or it belongs to somebody else.",
         405: "The path does not take this method.",
-        409: "The job's state does not allow it.",
+        409: "The present state does not allow it.",
         413: "The body is too large.",
         415: "The body has another content type.",
         416: "The range lies outside the file.",
@@ -139,6 +146,16 @@ def job_body() -> dict[str, Any]:
     }
 
 
+#: Bodies that are parsed by hand, besides the jobs.
+_BODIES: list[type[BaseModel]] = [ScheduleSpec, SchedulePatch, AliasMove, Rollback]
+
+
+def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is parsed by hand."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
 def install(app: FastAPI) -> None:
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
 
@@ -160,7 +177,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def spec_schemas() -> dict[str, Any]:
     """The schemas of the kinds that run, by name. A model's fields are optional in them: its preset fills them in."""
-    running = [(SPECS[kind], "validation") for kind in supported.kinds()]
+    running = [(model, "validation") for model in [*(SPECS[kind] for kind in supported.kinds()), *_BODIES]]
     _, document = models_json_schema(running, ref_template=_REF)  # type: ignore[arg-type]
     definitions: dict[str, Any] = document.get("$defs", {})
     for family in FAMILIES.values():

@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.schedules.models import CatchUp, Overlap, TickOutcome
 
 T = TypeVar("T")
 
@@ -226,6 +227,73 @@ class ModelDetail(BaseModel):
     name: str
     aliases: dict[str, int]
     versions: list[ModelVersionView] = Field(description="Newest first.")
+
+
+class ModelChangeView(BaseModel):
+    change: Literal["set", "rollback", "delete"]
+    alias: str | None = Field(description="null: a version was deleted")
+    from_version: int | None
+    to_version: int | None
+    who: str = Field(description="The owner of the key, `job:<id>` or `system`.")
+    why: str | None
+    at: str
+
+
+class MetricPair(BaseModel):
+    a: Any
+    b: Any
+    difference: float | None = Field(description="b - a, where both are numbers.")
+
+
+class ComparisonView(BaseModel):
+    name: str
+    a: ModelVersionView
+    b: ModelVersionView
+    same_dataset: bool = Field(description="Both were made and measured on the same data set version.")
+    metrics: dict[str, MetricPair]
+
+
+class LastTick(BaseModel):
+    tick: str
+    due_at: str
+    outcome: TickOutcome
+    job_id: str | None
+
+
+class ScheduleView(BaseModel):
+    id: str
+    name: str
+    cron: str
+    timezone: str
+    job: dict[str, Any] = Field(description="The complete spec; name and tags as templates.")
+    enabled: bool
+    catch_up: CatchUp
+    catch_up_limit: int
+    max_lateness_seconds: float | None
+    overlap: Overlap
+    next_at: str | None = Field(description="The next tick; null while paused.")
+    next_at_local: str | None
+    last_tick: LastTick | None
+    created_at: str
+    updated_at: str
+
+
+class PreviewView(BaseModel):
+    utc: str
+    local: str
+    tick: str = Field(description="What {tick} will be.")
+
+
+class TickView(BaseModel):
+    tick: str
+    due_at: str
+    due_at_local: str
+    manual: bool = Field(description="Run by hand.")
+    outcome: TickOutcome
+    job_id: str | None
+    job_state: JobState | None
+    reason: str | None = Field(description="Why there is no job (yet).")
+    decided_at: str
 
 
 class Readiness(BaseModel):

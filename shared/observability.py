@@ -22,9 +22,10 @@ _WARNINGS = frozenset(
         "forkserver.died",
         "job.rescued",
         "lease.lost",
+        "tick.failed",
     }
 )
-_ERRORS = frozenset({"job.failed", "maintenance.failed"})
+_ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})
 #: Too many to be worth a line unless somebody looks for them.
 _DETAILS = frozenset({"checkpoint.committed", "doorbell.rung", "maintenance.ran"})
 #: Libraries whose information nobody needs at `info`.

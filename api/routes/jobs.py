@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from api import submission
 from api.auth import Owner
-from api.body import parse_json, read_body, require_json
+from api.body import json_body
 from api.deps import JobId, Service, Tag, TheService, whole_id
 from api.openapi import COMMON, job_body, problems
 from api.schemas import Accepted, JobView, Page
@@ -24,12 +24,6 @@ from shared.jobs.states import JobState, StopRequest
 from shared.specs.base import FamilyName
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-
-async def _json_body(request: Request, service: Service) -> Any:
-    """Runs after the key was checked: a caller without one uploads nothing."""
-    require_json(request)
-    return parse_json(await read_body(request, service.settings.max_body_bytes))
 
 
 @router.post(
@@ -50,7 +44,7 @@ async def submit(
     ] = None,
 ) -> JSONResponse:
     """The job is durable when this answers 202. `Location` is where it is shown."""
-    data = await _json_body(request, service)
+    data = await json_body(request, service.settings.max_body_bytes)
     spec, submitted = await run_in_threadpool(submission.accept, service, owner, data, idempotency_key)
     return JSONResponse(
         _accepted(spec, submitted), status_code=202, headers={"Location": f"/v1/jobs/{submitted.job_id}"}

@@ -7,7 +7,8 @@ from sqlmodel import SQLModel
 import shared.datasets.models
 import shared.fleet.models
 import shared.jobs.models
-import shared.models.models  # noqa: F401 - the imports register the tables
+import shared.models.models
+import shared.schedules.models  # noqa: F401 - the imports register the tables
 
 metadata = SQLModel.metadata
 
@@ -23,5 +24,8 @@ datasets = metadata.tables["datasets"]
 dataset_versions = metadata.tables["dataset_versions"]
 model_versions = metadata.tables["model_versions"]
 model_aliases = metadata.tables["model_aliases"]
+model_changes = metadata.tables["model_changes"]
+schedules = metadata.tables["schedules"]
+schedule_ticks = metadata.tables["schedule_ticks"]
 workers = metadata.tables["workers"]
 api_keys = metadata.tables["api_keys"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Float
+from sqlalchemy import JSON, Column, Float, Index
 from sqlmodel import Field, SQLModel
 
 
@@ -31,3 +31,20 @@ class ModelAlias(SQLModel, table=True):
     alias: str = Field(primary_key=True, max_length=100)
     version: int
     updated_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class ModelChange(SQLModel, table=True):
+    """The audit: every move of an alias and every deleted version, in order of `id`."""
+
+    __tablename__ = "model_changes"
+    __table_args__ = (Index("ix_model_changes_name", "name", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(max_length=100)
+    change: str = Field(max_length=16)  # set | rollback | delete
+    alias: str | None = Field(default=None, max_length=100)  # null: a version was deleted
+    from_version: int | None = None
+    to_version: int | None = None
+    who: str = Field(max_length=100)  # an owner, `job:<id>` or `system`
+    why: str | None = Field(default=None, max_length=500)
+    at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -1,4 +1,4 @@
-"""The model registry: versions made when a job succeeds, aliases that point at them, references resolved.
+"""The model registry: versions made when a job succeeds, references resolved. `aliases.py` moves the aliases.
 
 A **model_ref** is `name` (= `name@champion`), `name@3`, `name@alias` or `job:<id>`.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy import insert as plain_insert
 
-from shared.clock import db_now, iso
-from shared.db.engine import insert
-from shared.db.schema import artifacts, jobs, model_aliases, model_versions
+from shared.clock import iso
+from shared.db.schema import artifacts, jobs, model_aliases, model_changes, model_versions
 from shared.errors import InvalidRequest, NotFound
+from shared.models import aliases
 
 if TYPE_CHECKING:
     from shared.jobs.transitions.values import ModelVersionRecord
@@ -39,10 +39,8 @@ class ResolvedModel:
 
 def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at: float) -> int:
     """The next version of `record.name`; the first becomes its champion. Inside the transaction of `succeed`."""
-    if conn.dialect.name == "postgresql":  # two jobs of one name may end at once; SQLite has one writer
-        conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"model:{record.name}"})
-    newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == record.name))
-    version = (newest or 0) + 1
+    aliases.lock(conn, record.name)
+    version = _newest_ever(conn, record.name) + 1
     row = {
         "name": record.name,
         "version": version,
@@ -55,22 +53,20 @@ def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at
         "created_at": at,
     }
     conn.execute(plain_insert(model_versions), row)
-    alias = {"name": record.name, "alias": CHAMPION, "version": version, "updated_at": at}
-    conn.execute(insert(conn, model_aliases).values(**alias).on_conflict_do_nothing())
+    if aliases.current(conn, record.name, CHAMPION) is None:
+        aliases.set_alias(conn, record.name, CHAMPION, version, who=f"job:{job_id}", why="the first version")
     return version
 
 
-def set_alias(conn: Connection, name: str, alias: str, version: int) -> None:
-    """Point an alias at a version. Raises NotFound when there is no such version."""
-    found = conn.scalar(
-        select(model_versions.c.version).where(model_versions.c.name == name, model_versions.c.version == version)
+def _newest_ever(conn: Connection, name: str) -> int:
+    """Deleted versions count: a number never means another model later."""
+    newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
+    deleted = conn.scalar(
+        select(func.max(model_changes.c.from_version)).where(
+            model_changes.c.name == name, model_changes.c.change == "delete"
+        )
     )
-    if found is None:
-        raise NotFound.of("model version", f"{name}@{version}")
-    row = {"name": name, "alias": alias, "version": version, "updated_at": db_now()}
-    changed = {"version": version, "updated_at": db_now()}
-    statement = insert(conn, model_aliases).values(**row)
-    conn.execute(statement.on_conflict_do_update(index_elements=["name", "alias"], set_=changed))
+    return max(newest or 0, deleted or 0)
 
 
 def resolve(conn: Connection, model_ref: str, owner_id: str | None = None) -> ResolvedModel:
@@ -129,10 +125,10 @@ def _unknown(conn: Connection, name: str, model_ref: str) -> InvalidRequest:
     if name not in known:
         has = f"there are: {', '.join(known)}" if known else "no model is registered yet (submit with register_as)"
         return InvalidRequest.field(("model_ref",), f"there is no model {name!r}; {has}")
-    aliases = conn.scalars(select(model_aliases.c.alias).where(model_aliases.c.name == name)).all()
+    named = conn.scalars(select(model_aliases.c.alias).where(model_aliases.c.name == name)).all()
     newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
     return InvalidRequest.field(
-        ("model_ref",), f"{model_ref!r}: {name} has versions 1 to {newest} and the aliases {', '.join(aliases)}"
+        ("model_ref",), f"{model_ref!r}: {name} has versions 1 to {newest} and the aliases {', '.join(named)}"
     )
 
 
@@ -148,8 +144,8 @@ def list_models(conn: Connection) -> list[dict[str, Any]]:
             "updated_at": iso(version.created_at),
         }
     champion = (model_versions.c.name == model_aliases.c.name) & (model_versions.c.version == model_aliases.c.version)
-    aliases = select(model_aliases.c.alias, model_versions).join(model_versions, champion)
-    for row in conn.execute(aliases):
+    pointed_at = select(model_aliases.c.alias, model_versions).join(model_versions, champion)
+    for row in conn.execute(pointed_at):
         found[row.name]["aliases"][row.alias] = row.version
         if row.alias == CHAMPION:
             found[row.name]["champion"] = {"version": row.version, "job_id": row.job_id, "metrics": row.metrics}
@@ -163,6 +159,36 @@ def show_model(conn: Connection, name: str) -> dict[str, Any]:
     ).all()
     if not rows:
         raise NotFound.of("model", name)
-    aliases = conn.execute(select(model_aliases.c.alias, model_aliases.c.version).where(model_aliases.c.name == name))
+    named = conn.execute(select(model_aliases.c.alias, model_aliases.c.version).where(model_aliases.c.name == name))
     versions = [{**row._mapping, "created_at": iso(row.created_at)} for row in rows]
-    return {"name": name, "aliases": {row.alias: row.version for row in aliases}, "versions": versions}
+    return {"name": name, "aliases": {row.alias: row.version for row in named}, "versions": versions}
+
+
+def compare(conn: Connection, name: str, first: str, second: str) -> dict[str, Any]:
+    """Two versions (numbers or aliases) with their metrics side by side. Raises NotFound.
+
+    `same_dataset` says whether they were measured on one data set version; only then do differences mean something.
+    """
+    shown = show_model(conn, name)
+    a, b = (_chosen(shown, selector) for selector in (first, second))
+    numbers = {key: (a["metrics"].get(key), b["metrics"].get(key)) for key in [*a["metrics"], *b["metrics"]]}
+    return {
+        "name": name,
+        "a": a,
+        "b": b,
+        "same_dataset": a["dataset"] is not None and a["dataset"] == b["dataset"],
+        "metrics": {key: _side_by_side(*pair) for key, pair in numbers.items()},
+    }
+
+
+def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
+    number = int(selector[:9]) if selector.isascii() and selector.isdigit() else shown["aliases"].get(selector)
+    for version in shown["versions"]:
+        if version["version"] == number:
+            return dict(version)
+    raise NotFound.of("model version", f"{shown['name']}@{selector}")
+
+
+def _side_by_side(a: Any, b: Any) -> dict[str, Any]:
+    both = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    return {"a": a, "b": b, "difference": b - a if both else None}

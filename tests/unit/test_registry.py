@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import transitions
-from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
-from shared.models import registry
-from tests.support.factories import OWNER, running_job, submit_job
+from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord, NewJob
+from shared.models import aliases, registry
+from shared.specs.jobs import job_spec_adapter
+from tests.support.factories import OWNER, claim_job, running_job, submit_job
 
 
 def trained(engine: Engine, name: str | None = None, accuracy: float = 0.9) -> str:
@@ -27,7 +28,7 @@ def trained(engine: Engine, name: str | None = None, accuracy: float = 0.9) -> s
 def test_every_kind_of_reference_leads_to_its_job(engine: Engine) -> None:
     first, second = trained(engine, "digits"), trained(engine, "digits")
     with write(engine) as conn:
-        registry.set_alias(conn, "digits", "candidate", 2)
+        aliases.set_alias(conn, "digits", "candidate", 2)
     expected = {
         "digits": first,
         "digits@champion": first,
@@ -77,7 +78,7 @@ def test_somebody_elses_job_is_no_reference(engine: Engine) -> None:
 def test_an_alias_points_at_versions_that_exist(engine: Engine) -> None:
     trained(engine, "digits")
     with pytest.raises(NotFound), write(engine) as conn:
-        registry.set_alias(conn, "digits", "champion", 2)
+        aliases.set_alias(conn, "digits", "champion", 2)
 
 
 def test_models_are_listed_with_their_champion(engine: Engine) -> None:
@@ -93,3 +94,47 @@ def test_models_are_listed_with_their_champion(engine: Engine) -> None:
     assert listed["digits"]["champion"] == {"version": 1, "job_id": first, "metrics": {"a": 0.9}}
     assert (listed["digits"]["latest_version"], listed["digits"]["aliases"]) == (2, {"champion": 1})
     assert [version["version"] for version in shown["versions"]] == [2, 1]
+
+
+def test_an_alias_comes_back_step_by_step_and_each_is_audited(engine: Engine) -> None:
+    for _ in range(3):
+        trained(engine, "digits")
+    with write(engine) as conn:
+        assert [aliases.set_alias(conn, "digits", "champion", version) for version in (2, 3, 3)] == [1, 2, 3]
+        assert [aliases.rollback(conn, "digits", "champion", who="me", why="drift") for _ in range(2)] == [
+            (3, 2),
+            (2, 1),
+        ]
+        with pytest.raises(Conflict):
+            aliases.rollback(conn, "digits", "champion")
+        aliases.delete_version(conn, "digits", 2)
+        with pytest.raises(Conflict, match="'champion'"):
+            aliases.delete_version(conn, "digits", 1)
+        changes = aliases.history(conn, "digits").items
+    told = [(item["change"], item["from_version"], item["to_version"]) for item in reversed(changes)]
+    assert told == [
+        ("set", None, 1),
+        ("set", 1, 2),
+        ("set", 2, 3),
+        ("rollback", 3, 2),
+        ("rollback", 2, 1),
+        ("delete", 2, None),
+    ]
+    assert (changes[1]["who"], changes[1]["why"]) == ("me", "drift")
+    assert trained(engine, "digits")
+    with read(engine) as conn:
+        assert [version["version"] for version in registry.show_model(conn, "digits")["versions"]] == [4, 3, 1]
+
+
+def test_a_running_job_holds_the_version_it_began_with(engine: Engine) -> None:
+    trained(engine, "digits")
+    trained(engine, "digits")
+    spec = {"kind": "evaluate", "model_ref": "digits", "dataset": "digits"}
+    with write(engine) as conn:
+        transitions.submit(conn, NewJob(OWNER, job_spec_adapter.validate_python(spec)))
+    lease = claim_job(engine).lease
+    with write(engine) as conn:
+        transitions.pin(conn, lease, {"parent": {"ref": "digits", "name": "digits", "version": 1}})
+        aliases.set_alias(conn, "digits", "champion", 2)
+        with pytest.raises(Conflict, match=lease.job_id):
+            aliases.delete_version(conn, "digits", 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from shared.settings import Settings
-from worker.maintenance import dispatcher, pruner, reaper, rescuer
+from worker.maintenance import dispatcher, pruner, reaper, rescuer, scheduler
 from worker.maintenance.service import Counts, Service, run_services
 
 #: In this order: what comes back to the queue is rung for in the same pass.
 SERVICES = (
     Service("rescuer", rescuer.run_once),
     Service("reaper", reaper.run_once),
+    Service("scheduler", scheduler.run_once),
     Service("dispatcher", dispatcher.run_once),
     Service("pruner", pruner.run_once, every_seconds=60.0),
 )

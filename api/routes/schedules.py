@@ -1,0 +1,123 @@
+"""Jobs that come by themselves: schedules, their next times, and what became of each tick."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api import scheduling
+from api.auth import Owner
+from api.body import json_body
+from api.deps import TheService
+from api.openapi import COMMON, body_of, problems
+from api.schemas import JobView, Page, PreviewView, ScheduleView, TickView
+from shared.db.engine import read, write
+from shared.jobs import queries as job_queries
+from shared.schedules import queries, transitions
+from shared.specs.schedules import SchedulePatch, ScheduleSpec
+
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
+
+ScheduleRef = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The schedule's id, or its name.")
+]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ScheduleView,
+    responses=COMMON | problems(400, 409, 413, 415),
+    openapi_extra=body_of(ScheduleSpec),
+    summary="Make a schedule",
+)
+async def create(request: Request, service: TheService, owner: Owner) -> JSONResponse:
+    """Its job is checked as POST /v1/jobs would. Names are unique per owner."""
+    data = await json_body(request, service.settings.max_body_bytes)
+    shown = await run_in_threadpool(scheduling.create, service, owner, data)
+    return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/schedules/{shown['id']}"})
+
+
+@router.get("", response_model=Page[ScheduleView], responses=COMMON, summary="List the schedules")
+def list_schedules(service: TheService, owner: Owner) -> dict[str, Any]:
+    with read(service.engine) as conn:
+        return {"items": queries.list_schedules(conn, owner)}
+
+
+@router.get("/{schedule}", response_model=ScheduleView, responses=COMMON | problems(404), summary="Show a schedule")
+def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, Any]:
+    with read(service.engine) as conn:
+        return queries.schedule_view(queries.get_schedule(conn, queries.find_id(conn, schedule, owner), owner))
+
+
+@router.patch(
+    "/{schedule}",
+    response_model=ScheduleView,
+    responses=COMMON | problems(400, 404, 409, 413, 415),
+    openapi_extra=body_of(SchedulePatch),
+    summary="Change, pause or resume a schedule",
+)
+async def change(schedule: ScheduleRef, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Fields that are left out stay. `enabled: false` pauses; ticks of a pause are not made up for."""
+    data = await json_body(request, service.settings.max_body_bytes)
+    return await run_in_threadpool(scheduling.change, service, owner, schedule, data)
+
+
+@router.delete("/{schedule}", status_code=204, responses=COMMON | problems(404), summary="Delete a schedule")
+def delete(schedule: ScheduleRef, service: TheService, owner: Owner) -> Response:
+    """With its history. Jobs that it has made go on."""
+    with write(service.engine) as conn:
+        transitions.delete_schedule(conn, queries.find_id(conn, schedule, owner), owner)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{schedule}/run",
+    status_code=202,
+    response_model=JobView,
+    responses=COMMON | problems(404, 409),
+    summary="Run its job now",
+)
+def run(schedule: ScheduleRef, service: TheService, owner: Owner) -> JSONResponse:
+    """Also while it is paused, and whatever else of it runs. The next tick comes as before."""
+    with write(service.engine) as conn:
+        job_id = transitions.run_now(conn, queries.find_id(conn, schedule, owner), owner)
+        shown = job_queries.job_view(job_queries.get_job(conn, job_id, owner))
+    service.ring(shown["spec"]["resources"]["device"], job_id)
+    return JSONResponse(shown, status_code=202, headers={"Location": f"/v1/jobs/{job_id}"})
+
+
+@router.get(
+    "/{schedule}/preview",
+    response_model=Page[PreviewView],
+    responses=COMMON | problems(404),
+    summary="The next times",
+)
+def preview(
+    schedule: ScheduleRef, service: TheService, owner: Owner, n: Annotated[int, Query(ge=1, le=1000)] = 10
+) -> dict[str, Any]:
+    with read(service.engine) as conn:
+        return {"items": queries.preview(conn, queries.find_id(conn, schedule, owner), owner, n)}
+
+
+@router.get(
+    "/{schedule}/history",
+    response_model=Page[TickView],
+    responses=COMMON | problems(400, 404),
+    summary="Its ticks and what became of each",
+)
+def history(
+    schedule: ScheduleRef,
+    service: TheService,
+    owner: Owner,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+) -> dict[str, Any]:
+    """Newest first."""
+    with read(service.engine) as conn:
+        page = queries.history(conn, queries.find_id(conn, schedule, owner), owner, cursor, limit)
+    return {"items": page.items, "next_cursor": page.next_cursor}

@@ -1,0 +1,160 @@
+"""Moving aliases and deleting versions: each in one transaction with its line in the audit (who, when, from, to, why)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, select, text
+from sqlalchemy import insert as plain_insert
+
+from shared.clock import db_now, iso
+from shared.db.engine import insert, on_commit
+from shared.db.schema import jobs, model_aliases, model_changes, model_versions
+from shared.errors import Conflict, NotFound
+from shared.events import emit
+from shared.jobs.queries import cursors
+from shared.jobs.queries.cursors import Page
+
+SYSTEM = "system"
+
+
+def lock(conn: Connection, name: str) -> None:
+    """One writer per model name until the transaction ends; SQLite has one writer anyway."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"model:{name}"})
+
+
+def current(conn: Connection, name: str, alias: str) -> int | None:
+    return conn.scalar(
+        select(model_aliases.c.version).where(model_aliases.c.name == name, model_aliases.c.alias == alias)
+    )
+
+
+def set_alias(
+    conn: Connection, name: str, alias: str, version: int, *, who: str = SYSTEM, why: str | None = None
+) -> int | None:
+    """Point an alias at a version; returns the one it pointed at before. Raises NotFound for an unknown version.
+
+    To where it points already is no change and leaves no line.
+    """
+    lock(conn, name)
+    found = conn.scalar(
+        select(model_versions.c.version).where(model_versions.c.name == name, model_versions.c.version == version)
+    )
+    if found is None:
+        raise NotFound.of("model version", f"{name}@{version}")
+    before = current(conn, name, alias)
+    if before != version:
+        _move(conn, name, alias, version)
+        _audit(conn, name, "set", alias=alias, from_version=before, to_version=version, who=who, why=why)
+    return before
+
+
+def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why: str | None = None) -> tuple[int, int]:
+    """Back to where the alias pointed before its last move; once more goes one further back. Returns (from, to).
+
+    Deleted versions are passed over. Raises NotFound (no such alias), Conflict (nothing before).
+    """
+    lock(conn, name)
+    before = current(conn, name, alias)
+    if before is None:
+        raise NotFound.of("alias", f"{name}@{alias}")
+    there = set(conn.scalars(select(model_versions.c.version).where(model_versions.c.name == name)))
+    earlier = [version for version in _trail(conn, name, alias)[:-1] if version in there and version != before]
+    if not earlier:
+        raise Conflict(f"{name}@{alias} points at {before} and at nothing before that which is still there.")
+    _move(conn, name, alias, earlier[-1])
+    _audit(conn, name, "rollback", alias=alias, from_version=before, to_version=earlier[-1], who=who, why=why)
+    return before, earlier[-1]
+
+
+def _trail(conn: Connection, name: str, alias: str) -> list[int]:
+    """The versions that led to the present one: a move adds one, a rollback takes away down to its target."""
+    changes = conn.execute(
+        select(model_changes.c.change, model_changes.c.to_version)
+        .where(model_changes.c.name == name, model_changes.c.alias == alias)
+        .order_by(model_changes.c.id)
+    )
+    trail: list[int] = []
+    for change, version in changes:
+        if change == "rollback":
+            while trail and trail[-1] != version:
+                trail.pop()
+        else:
+            trail.append(version)
+    return trail
+
+
+def delete_version(conn: Connection, name: str, version: int, *, who: str = SYSTEM, why: str | None = None) -> None:
+    """Its number is never given again; the job that made it keeps its files.
+
+    Raises NotFound; Conflict while an alias or a job that is not final holds it.
+    """
+    lock(conn, name)
+    this = and_(model_versions.c.name == name, model_versions.c.version == version)
+    if conn.scalar(select(model_versions.c.version).where(this)) is None:
+        raise NotFound.of("model version", f"{name}@{version}")
+    holders = [*_aliases_of(conn, name, version), *_jobs_with(conn, name, version)]
+    if holders:
+        raise Conflict(f"{name}@{version} is held by {', '.join(holders[:5])}; release it first.")
+    conn.execute(delete(model_versions).where(this))
+    _audit(conn, name, "delete", from_version=version, who=who, why=why)
+
+
+def _aliases_of(conn: Connection, name: str, version: int) -> list[str]:
+    mine = and_(model_aliases.c.name == name, model_aliases.c.version == version)
+    return [f"the alias {alias!r}" for alias in conn.scalars(select(model_aliases.c.alias).where(mine))]
+
+
+def _jobs_with(conn: Connection, name: str, version: int) -> list[str]:
+    """Jobs that read this version and are not final; one that follows an alias is held by the alias until it starts."""
+    living = conn.execute(
+        select(jobs.c.id, jobs.c.spec, jobs.c.pinned).where(jobs.c.finished_at.is_(None), jobs.c.kind != "train")
+    )
+    return [f"job {row.id}" for row in living if _reads(row.spec, row.pinned, name, version)]
+
+
+def _reads(spec: dict[str, Any], pinned: dict[str, Any], name: str, version: int) -> bool:
+    parent = pinned.get("parent") or {}
+    return spec.get("model_ref") == f"{name}@{version}" or (parent.get("name"), parent.get("version")) == (
+        name,
+        version,
+    )
+
+
+def _move(conn: Connection, name: str, alias: str, version: int) -> None:
+    row = {"name": name, "alias": alias, "version": version, "updated_at": db_now()}
+    changed = {"version": version, "updated_at": db_now()}
+    statement = insert(conn, model_aliases).values(**row)
+    conn.execute(statement.on_conflict_do_update(index_elements=["name", "alias"], set_=changed))
+
+
+def _audit(conn: Connection, name: str, change: str, **facts: Any) -> None:
+    conn.execute(plain_insert(model_changes).values(name=name, change=change, at=db_now(), **facts))
+    on_commit(conn, partial(emit, "model.changed", name=name, change=change, **facts))
+
+
+def history(conn: Connection, name: str, cursor: str | None = None, limit: int = 50) -> Page:
+    """The audit, newest first. Raises NotFound for a name that never was; MalformedRequest for a bad cursor."""
+    statement = select(model_changes).where(model_changes.c.name == name).order_by(model_changes.c.id.desc())
+    if cursor is not None:
+        (before,) = cursors.decode("changes", cursor, int)
+        statement = statement.where(model_changes.c.id < before)
+    rows = conn.execute(statement.limit(limit + 1)).mappings().all()
+    if not rows and cursor is None and not _is_known(conn, name):
+        raise NotFound.of("model", name)
+    more = cursors.encode("changes", rows[limit - 1]["id"]) if len(rows) > limit else None
+    return Page([_change_view(row) for row in rows[:limit]], more)
+
+
+def _is_known(conn: Connection, name: str) -> bool:
+    known = select(model_versions.c.name).where(model_versions.c.name == name).limit(1)
+    return conn.scalar(known) is not None
+
+
+_SHOWN_AS_IS = ("change", "alias", "from_version", "to_version", "who", "why")
+
+
+def _change_view(row: Any) -> dict[str, Any]:
+    return {**{column: row[column] for column in _SHOWN_AS_IS}, "at": iso(row["at"])}

@@ -1,0 +1,144 @@
+"""When a schedule is due: five-field cron in an IANA zone, and what a change of the clocks does to it.
+
+`cronsim` reads the expression and knows which days match (`L`, `LW`, `MON#2`, day-of-month *or* day-of-week as in Debian's
+cron); the times of a day are made here, so that one rule holds in every zone:
+
+- A matching local time that the clocks jump over runs **once**, at the first moment after the gap.
+- A matching local time that comes twice runs **once**, the first time.
+- An expression for every hour (`*`, `*/1`, `0-23`) counts real hours instead: it runs in both passes of a repeated hour and
+  has nothing to make up for after a gap.
+
+(`cronsim`'s own rule drops `*/5 2 * * *` on the day of the gap and runs it twice over on the day of the fold.)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import islice
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+from shared.errors import InvalidRequest
+
+#: Longest expression (characters); every sensible one has fewer than 50.
+MAX_LENGTH = 100
+#: How far ahead a next time is looked for (years): the rarest dates, such as a 29 February on a Monday, come by then.
+HORIZON_YEARS = 50
+_DAY = timedelta(days=1)
+_FIELDS = "minute hour day-of-month month day-of-week"
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A checked expression in its zone."""
+
+    text: str
+    zone: ZoneInfo
+    _days: CronSim
+    #: Minutes after midnight, ascending.
+    _minutes: tuple[int, ...]
+    _every_hour: bool
+
+    def after(self, moment: float) -> Iterator[float]:
+        """The ticks later than `moment` (seconds since the epoch), in order, each once; ends at the horizon."""
+        last = moment
+        # A gap before midnight may push a tick of yesterday into today.
+        day = datetime.fromtimestamp(moment, self.zone).date() - _DAY
+        for _ in range(HORIZON_YEARS * 366):
+            if day.month in self._days.months and self._days.match_day(day):
+                for tick in self._ticks_of(day):
+                    if tick > last:
+                        last = tick
+                        yield tick
+            day += _DAY
+
+    def next(self, moment: float) -> float | None:
+        """The first tick later than `moment`; None when there is none within the horizon."""
+        return next(self.after(moment), None)
+
+    def preview(self, moment: float, count: int) -> list[float]:
+        return list(islice(self.after(moment), count))
+
+    def _ticks_of(self, day: date) -> list[float]:
+        midnight = datetime.combine(day, time(), self.zone)
+        tomorrow = datetime.combine(day + _DAY, time(), self.zone).replace(fold=1)
+        offset = midnight.utcoffset()
+        if (
+            offset
+            == midnight.replace(fold=1).utcoffset()
+            == tomorrow.utcoffset()
+            == tomorrow.replace(fold=0).utcoffset()
+        ):
+            start = midnight.timestamp()
+            return [start + 60.0 * minute for minute in self._minutes]
+        walls = [datetime.combine(day, time(minute // 60, minute % 60)) for minute in self._minutes]
+        return sorted({tick for wall in walls for tick in self._moments(wall)})
+
+    def _moments(self, wall: datetime) -> tuple[float, ...]:
+        """The moments of a local time on a day when the clocks change."""
+        earlier, later = (wall.replace(tzinfo=self.zone, fold=fold) for fold in (0, 1))
+        before, after = earlier.utcoffset(), later.utcoffset()
+        assert before is not None
+        assert after is not None
+        if before == after:
+            return (earlier.timestamp(),)
+        if before > after:  # it comes twice
+            return (earlier.timestamp(), later.timestamp()) if self._every_hour else (earlier.timestamp(),)
+        if self._every_hour:
+            return ()
+        return (self._end_of_gap(int(later.timestamp()), int(earlier.timestamp()), before),)
+
+    def _end_of_gap(self, low: int, high: int, before: timedelta) -> float:
+        """The first second in (low, high] that no longer has the offset `before`."""
+        while high - low > 1:
+            middle = (low + high) // 2
+            if datetime.fromtimestamp(middle, self.zone).utcoffset() == before:
+                low = middle
+            else:
+                high = middle
+        return float(high)
+
+
+@lru_cache(maxsize=1024)
+def parse(expression: str, timezone: str) -> Cron:
+    """Raises InvalidRequest at `cron` or `timezone`: another number of fields, a date that never comes, an unknown zone."""
+    zone = _zone(timezone)
+    fields = expression.split()
+    if len(fields) != 5 or len(expression) > MAX_LENGTH:
+        raise _invalid(f"has {len(fields)} fields, must have five: {_FIELDS} (such as '0 2 * * *')")
+    try:
+        days = CronSim(" ".join(fields), datetime(2027, 1, 1))
+    except (CronSimError, AssertionError, ValueError) as error:
+        raise _invalid(f"{str(error) or 'cannot be read'}; the fields are {_FIELDS}") from None
+    minutes = tuple(60 * hour + minute for hour in sorted(days.hours) for minute in sorted(days.minutes))
+    cron = Cron(" ".join(fields), zone, days, minutes, len(days.hours) == 24)
+    if cron.next(datetime(2027, 1, 1, tzinfo=UTC).timestamp()) is None:
+        raise _invalid("is a date that never comes")
+    return cron
+
+
+def _invalid(message: str) -> InvalidRequest:
+    return InvalidRequest.field(("cron",), message)
+
+
+@lru_cache
+def zones() -> frozenset[str]:
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def _zone(name: str) -> ZoneInfo:
+    if name not in zones():
+        nearest = difflib.get_close_matches(name[:100], zones(), n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise InvalidRequest.field(("timezone",), f"is not an IANA time zone such as 'Europe/Berlin'{hint}")
+    return ZoneInfo(name)
+
+
+def local_iso(moment: float, zone: ZoneInfo) -> str:
+    """RFC 3339 with the zone's offset, e.g. 2027-03-28T03:00:00+02:00."""
+    return datetime.fromtimestamp(moment, zone).isoformat(timespec="seconds")

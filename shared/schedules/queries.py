@@ -1,0 +1,141 @@
+"""Reading schedules: nothing here writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select
+
+from shared.clock import db_now, iso
+from shared.db.schema import jobs, schedule_ticks, schedules
+from shared.errors import NotFound
+from shared.jobs.queries import cursors
+from shared.jobs.queries.cursors import Page
+from shared.schedules import cron
+from shared.schedules.models import TickOutcome
+from shared.schedules.template import tick_id
+
+_newest = (
+    select(schedule_ticks.c.schedule_id, func.max(schedule_ticks.c.due_at).label("due_at"))
+    .group_by(schedule_ticks.c.schedule_id)
+    .subquery()
+)
+
+
+def _rows(owner_id: str) -> Select[Any]:
+    """Schedules, each with its newest tick."""
+    last = and_(schedule_ticks.c.schedule_id == _newest.c.schedule_id, schedule_ticks.c.due_at == _newest.c.due_at)
+    return (
+        select(
+            schedules,
+            schedule_ticks.c.due_at.label("last_due_at"),
+            schedule_ticks.c.outcome.label("last_outcome"),
+            schedule_ticks.c.job_id.label("last_job_id"),
+        )
+        .select_from(
+            schedules.outerjoin(_newest, _newest.c.schedule_id == schedules.c.id).outerjoin(schedule_ticks, last)
+        )
+        .where(schedules.c.owner_id == owner_id)
+    )
+
+
+def find_id(conn: Connection, reference: str, owner_id: str) -> str:
+    """By id, else by name. Raises NotFound, also for somebody else's."""
+    named = or_(schedules.c.id == reference, schedules.c.name == reference)
+    statement = select(schedules.c.id).where(schedules.c.owner_id == owner_id, named)
+    found = conn.scalars(statement.order_by(schedules.c.id != reference)).first()
+    if found is None:
+        raise NotFound.of("schedule", reference)
+    return str(found)
+
+
+def get_schedule(conn: Connection, schedule_id: str, owner_id: str) -> RowMapping:
+    """Raises NotFound."""
+    row = conn.execute(_rows(owner_id).where(schedules.c.id == schedule_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound.of("schedule", schedule_id)
+    return row
+
+
+def list_schedules(conn: Connection, owner_id: str) -> list[dict[str, Any]]:
+    return [schedule_view(row) for row in conn.execute(_rows(owner_id).order_by(schedules.c.name)).mappings()]
+
+
+def preview(conn: Connection, schedule_id: str, owner_id: str, count: int) -> list[dict[str, str | None]]:
+    """The next times from now, also of a paused schedule. Raises NotFound."""
+    row = get_schedule(conn, schedule_id, owner_id)
+    checked = cron.parse(row["cron"], row["timezone"])
+    now = conn.execute(select(db_now())).scalar_one()
+    times = checked.preview(now, count)
+    return [{"utc": iso(at), "local": cron.local_iso(at, checked.zone), "tick": tick_id(at)} for at in times]
+
+
+def history(conn: Connection, schedule_id: str, owner_id: str, cursor: str | None = None, limit: int = 50) -> Page:
+    """Ticks, newest first, each with what became of it. Raises NotFound, MalformedRequest for a bad cursor."""
+    zone = cron.parse(*_times(get_schedule(conn, schedule_id, owner_id))).zone
+    statement = (
+        select(schedule_ticks, jobs.c.state.label("job_state"))
+        .select_from(schedule_ticks.outerjoin(jobs, jobs.c.id == schedule_ticks.c.job_id))
+        .where(schedule_ticks.c.schedule_id == schedule_id)
+        .order_by(schedule_ticks.c.due_at.desc())
+        .limit(limit + 1)
+    )
+    if cursor is not None:
+        (before,) = cursors.decode("ticks", cursor, float)
+        statement = statement.where(schedule_ticks.c.due_at < before)
+    rows = conn.execute(statement).mappings().all()
+    shown = rows[:limit]
+    more = cursors.encode("ticks", shown[-1]["due_at"]) if len(rows) > limit and shown else None
+    return Page([_tick_view(row, zone) for row in shown], more)
+
+
+def _times(row: RowMapping) -> tuple[str, str]:
+    return row["cron"], row["timezone"]
+
+
+def due_ids(conn: Connection, limit: int) -> list[str]:
+    """Schedules with a tick that is due, longest waiting first."""
+    statement = select(schedules.c.id).where(schedules.c.next_at <= db_now()).order_by(schedules.c.next_at)
+    return [str(schedule_id) for schedule_id in conn.scalars(statement.limit(limit))]
+
+
+def waiting_ids(conn: Connection) -> list[str]:
+    """Schedules with a tick that waits for the job before it."""
+    statement = select(schedule_ticks.c.schedule_id).where(schedule_ticks.c.outcome == TickOutcome.WAITING.value)
+    return [str(schedule_id) for schedule_id in conn.scalars(statement.distinct())]
+
+
+_SHOWN_AS_IS = (
+    "id", "name", "cron", "timezone", "job", "enabled", "catch_up", "catch_up_limit", "max_lateness_seconds", "overlap",
+)  # fmt: skip
+
+
+def schedule_view(row: RowMapping) -> dict[str, Any]:
+    """A schedule as the API shows it."""
+    zone = cron.parse(*_times(row)).zone
+    last = None
+    if row["last_due_at"] is not None:
+        last = {
+            "tick": tick_id(row["last_due_at"]),
+            "due_at": iso(row["last_due_at"]),
+            "outcome": row["last_outcome"],
+            "job_id": row["last_job_id"],
+        }
+    return {
+        **{column: row[column] for column in _SHOWN_AS_IS},
+        "next_at": iso(row["next_at"]),
+        "next_at_local": cron.local_iso(row["next_at"], zone) if row["next_at"] is not None else None,
+        "last_tick": last,
+        "created_at": iso(row["created_at"]),
+        "updated_at": iso(row["updated_at"]),
+    }
+
+
+def _tick_view(row: RowMapping, zone: Any) -> dict[str, Any]:
+    return {
+        "tick": tick_id(row["due_at"]),
+        "due_at": iso(row["due_at"]),
+        "due_at_local": cron.local_iso(row["due_at"], zone),
+        **{column: row[column] for column in ("manual", "outcome", "job_id", "job_state", "reason")},
+        "decided_at": iso(row["decided_at"]),
+    }

@@ -1,0 +1,280 @@
+"""The only writers of schedules and their ticks. Each takes an open connection of `shared.db.engine.write()`.
+
+    create, change, delete      what a user asks
+    run_now                     a tick by hand
+    take_due, promote           what maintenance does; any number of processes may, at the same time
+
+A tick's row and its job are written in one transaction. The row comes first: (schedule_id, due_at) is its primary key, so
+of two processes one inserts it and the other learns that the tick is taken.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, and_, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from shared.clock import db_now, iso
+from shared.db.engine import insert, on_commit
+from shared.db.schema import jobs, schedule_ticks, schedules
+from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.jobs import transitions as job_transitions
+from shared.jobs.states import StopRequest
+from shared.jobs.transitions import NewJob
+from shared.schedules import cron, template
+from shared.schedules.models import CatchUp, Overlap, TickOutcome
+from shared.schedules.policy import Policy, Verdict, decide
+from shared.specs.jobs import job_spec_adapter
+from shared.specs.schedules import ScheduleSpec
+
+#: How far back ticks are counted after an outage (seconds). Older ones leave no trace.
+LOOK_BACK_SECONDS = 366 * 86_400.0
+#: Missed ticks that get a row each after an outage; the older ones share one.
+MAX_MISSED_ROWS = 1000
+#: Ticks that may wait for the job before them (overlap `queue`). Too low: a long job loses ticks. Too high: a schedule
+#: that is faster than its jobs falls behind without anybody noticing.
+MAX_WAITING = 100
+
+Found = Row[*tuple[Any, ...]]
+
+# -- what a user asks -----------------------------------------------------------------------------
+
+
+def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
+    """`spec.job` has been checked and is complete. Returns the id. Raises InvalidRequest, Conflict (name taken)."""
+    checked = cron.parse(spec.cron, spec.timezone)
+    now = _now(conn)
+    values = spec.model_dump() | {
+        "id": secrets.token_hex(8),
+        "owner_id": owner_id,
+        "cron": checked.text,
+        "next_at": checked.next(now) if spec.enabled else None,
+        "created_at": now,
+        "updated_at": now,
+    }
+    statement = insert(conn, schedules).values(**values).on_conflict_do_nothing(index_elements=["owner_id", "name"])
+    created = conn.execute(statement.returning(schedules.c.id)).scalar_one_or_none()
+    if created is None:
+        raise _name_taken(spec.name)
+    return str(created)
+
+
+def _name_taken(name: str) -> Conflict:
+    return Conflict(f"There is a schedule {name!r} already; change that one, or choose another name.")
+
+
+#: A change of one of these makes the next tick anew, from now on.
+_TIMING = frozenset({"cron", "timezone", "enabled"})
+
+
+def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str, Any]) -> None:
+    """Takes effect at the next tick. After a change of times or a pause, only ticks from now on count.
+
+    Raises NotFound, InvalidRequest, Conflict (name taken).
+    """
+    row = _locked(conn, schedule_id, owner_id)
+    merged = {**row._mapping, **changes}
+    checked = cron.parse(merged["cron"], merged["timezone"])
+    values = {**changes, "cron": checked.text, "updated_at": db_now()}
+    if any(merged[name] != row._mapping[name] for name in _TIMING):
+        values["next_at"] = checked.next(row.now) if merged["enabled"] else None
+    try:
+        conn.execute(update(schedules).where(schedules.c.id == schedule_id).values(**values))
+    except IntegrityError:
+        raise _name_taken(merged["name"]) from None
+
+
+def delete_schedule(conn: Connection, schedule_id: str, owner_id: str) -> None:
+    """With its history; its jobs stay. Raises NotFound."""
+    _locked(conn, schedule_id, owner_id)
+    conn.execute(delete(schedules).where(schedules.c.id == schedule_id))
+
+
+def run_now(conn: Connection, schedule_id: str, owner_id: str) -> str:
+    """A tick by hand, also while paused, whatever else of the schedule runs. Returns the job's id.
+
+    Raises NotFound; InvalidRequest when the job cannot be made any more.
+    """
+    row = _locked(conn, schedule_id, owner_id)
+    due_at = row.now
+    if not _insert_tick(conn, row.id, due_at, manual=True):
+        raise Conflict("Two runs were asked for in the same microsecond; ask again.")
+    outcome, job_id, reason = _make_job(conn, row, due_at)
+    if outcome is TickOutcome.FAILED or job_id is None:
+        raise InvalidRequest(f"The job of schedule {row.name} cannot be made: {reason}")
+    _settle(conn, row.id, due_at, outcome, job_id, reason)
+    return job_id
+
+
+def _locked(conn: Connection, schedule_id: str, owner_id: str) -> Found:
+    statement = select(schedules, db_now().label("now")).where(
+        schedules.c.id == schedule_id, schedules.c.owner_id == owner_id
+    )
+    row = conn.execute(statement.with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound.of("schedule", schedule_id)
+    return row
+
+
+def _now(conn: Connection) -> float:
+    return float(conn.execute(select(db_now())).scalar_one())
+
+
+# -- what maintenance does ------------------------------------------------------------------------
+
+
+def take_due(conn: Connection, schedule_id: str) -> Counter[str]:
+    """Decide every tick of a schedule that is due, and make the jobs. Returns how many got each outcome.
+
+    Empty when none is due or another process is at it.
+    """
+    row = _free(conn, schedule_id, schedules.c.next_at <= db_now())
+    if row is None:
+        return Counter()
+    checked = cron.parse(row.cron, row.timezone)
+    start = max(row.next_at, row.now - LOOK_BACK_SECONDS) - 0.5
+    due = list(takewhile(lambda tick: tick <= row.now, checked.after(start)))
+    policy = Policy(CatchUp(row.catch_up), row.catch_up_limit, row.max_lateness_seconds)
+    verdicts = decide(due, row.now, policy)
+    counts = Counter(
+        {TickOutcome.MISSED.value: _write_missed(conn, row.id, [item for item in verdicts if item.missed])}
+    )
+    for verdict in verdicts:
+        outcome = None if verdict.missed else _run(conn, row, verdict.due_at)
+        if outcome is not None:
+            counts[outcome.value] += 1
+    next_at = checked.next(max([row.now, *due[-1:]]))
+    conn.execute(update(schedules).where(schedules.c.id == row.id).values(next_at=next_at))
+    return counts
+
+
+def promote(conn: Connection, schedule_id: str) -> Counter[str]:
+    """Make the job of the oldest tick that waits, once no job of its schedule lives (overlap `queue`)."""
+    counts: Counter[str] = Counter()
+    row = _free(conn, schedule_id, schedules.c.enabled)
+    if row is None or _living_jobs(conn, row.id):
+        return counts
+    waiting = select(schedule_ticks.c.due_at).where(_waiting_of(row.id)).order_by(schedule_ticks.c.due_at)
+    for due_at in conn.scalars(waiting).all():
+        outcome, job_id, reason = _make_job(conn, row, due_at)
+        _settle(conn, row.id, due_at, outcome, job_id, reason)
+        counts[outcome.value] += 1
+        if outcome is TickOutcome.SUBMITTED:
+            break
+    return counts
+
+
+def _free(conn: Connection, schedule_id: str, condition: Any) -> Found | None:
+    """The schedule, locked, unless another process has it."""
+    statement = select(schedules, db_now().label("now")).where(schedules.c.id == schedule_id, condition)
+    return conn.execute(statement.with_for_update(skip_locked=True)).one_or_none()
+
+
+def _write_missed(conn: Connection, schedule_id: str, missed: Sequence[Verdict]) -> int:
+    if not missed:
+        return 0
+    told, untold = list(missed[-MAX_MISSED_ROWS:]), missed[:-MAX_MISSED_ROWS]
+    if untold:
+        others = f"and {len(untold) - 1} more up to {iso(untold[-1].due_at)}: {untold[0].missed}"
+        told.insert(0, Verdict(untold[0].due_at, others))
+    outcome, now = TickOutcome.MISSED.value, _now(conn)
+    rows = [
+        {
+            "schedule_id": schedule_id,
+            "due_at": item.due_at,
+            "manual": False,
+            "outcome": outcome,
+            "reason": item.missed,
+            "decided_at": now,
+        }
+        for item in told
+    ]
+    conn.execute(insert(conn, schedule_ticks).on_conflict_do_nothing(), rows)
+    return len(missed)
+
+
+def _run(conn: Connection, schedule: Found, due_at: float) -> TickOutcome | None:
+    """One tick that is to run; None: it has been decided before."""
+    if not _insert_tick(conn, schedule.id, due_at, manual=False):
+        return None
+    failpoint("tick.inserted")
+    living = _living_jobs(conn, schedule.id)
+    waiting = _count_waiting(conn, schedule.id) - 1
+    match Overlap(schedule.overlap):
+        case Overlap.SKIP if living:
+            return _settle(conn, schedule.id, due_at, TickOutcome.SKIPPED, None, f"job {living[0]} is not done yet")
+        case Overlap.QUEUE if waiting >= MAX_WAITING:
+            return _settle(conn, schedule.id, due_at, TickOutcome.SKIPPED, None, f"{waiting} ticks wait already")
+        case Overlap.QUEUE if living or waiting:
+            return TickOutcome.WAITING
+        case Overlap.CANCEL_RUNNING:
+            for job_id in living:
+                job_transitions.request_stop(conn, job_id, StopRequest.CANCEL, None)
+    return _settle(conn, schedule.id, due_at, *_make_job(conn, schedule, due_at))
+
+
+# -- a tick's row and its job ---------------------------------------------------------------------
+
+
+def _insert_tick(conn: Connection, schedule_id: str, due_at: float, *, manual: bool) -> bool:
+    """False: there is that tick already. It waits until `_settle` says what became of it."""
+    statement = insert(conn, schedule_ticks).values(
+        schedule_id=schedule_id,
+        due_at=due_at,
+        manual=manual,
+        outcome=TickOutcome.WAITING.value,
+        decided_at=db_now(),
+    )
+    inserted = conn.execute(statement.on_conflict_do_nothing().returning(schedule_ticks.c.due_at))
+    return inserted.one_or_none() is not None
+
+
+def _make_job(conn: Connection, schedule: Found, due_at: float) -> tuple[TickOutcome, str | None, str | None]:
+    """(outcome, job's id, reason). A job that cannot be made fails its tick, not the ticks after it."""
+    checked = cron.parse(schedule.cron, schedule.timezone)
+    try:
+        body = template.render(schedule.job, template.facts_of(due_at, checked.zone))
+        spec = job_spec_adapter.validate_python(body)
+        with conn.begin_nested():
+            submitted = job_transitions.submit(conn, NewJob(owner_id=schedule.owner_id, spec=spec))
+    except (InvalidRequest, ValidationError) as error:
+        return TickOutcome.FAILED, None, str(error)[:500]
+    return TickOutcome.SUBMITTED, submitted.job_id, None
+
+
+def _settle(
+    conn: Connection, schedule_id: str, due_at: float, outcome: TickOutcome, job_id: str | None, reason: str | None
+) -> TickOutcome:
+    """From waiting to what became of it, once."""
+    conn.execute(
+        update(schedule_ticks)
+        .where(_waiting_of(schedule_id), schedule_ticks.c.due_at == due_at)
+        .values(outcome=outcome.value, job_id=job_id, reason=reason, decided_at=db_now())
+    )
+    facts = {"schedule_id": schedule_id, "tick": template.tick_id(due_at), "job_id": job_id, "reason": reason}
+    on_commit(conn, partial(emit, f"tick.{outcome.value}", **facts))
+    return outcome
+
+
+def _waiting_of(schedule_id: str) -> Any:
+    return and_(schedule_ticks.c.schedule_id == schedule_id, schedule_ticks.c.outcome == TickOutcome.WAITING.value)
+
+
+def _count_waiting(conn: Connection, schedule_id: str) -> int:
+    return int(conn.scalar(select(func.count()).where(_waiting_of(schedule_id))) or 0)
+
+
+def _living_jobs(conn: Connection, schedule_id: str) -> list[str]:
+    """Jobs of the schedule that are not final, oldest first."""
+    mine = and_(schedule_ticks.c.job_id == jobs.c.id, schedule_ticks.c.schedule_id == schedule_id)
+    statement = select(jobs.c.id).join(schedule_ticks, mine).where(jobs.c.finished_at.is_(None))
+    return [str(job_id) for job_id in conn.scalars(statement.order_by(jobs.c.created_at))]

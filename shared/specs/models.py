@@ -1,0 +1,21 @@
+"""What may be asked of the model registry: bodies of PUT /v1/models/{name}/aliases/{alias} and POST …/rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.specs.base import Label, Name, Spec
+
+Reason = Annotated[Label | None, Field(description="Kept in the audit.")]
+
+
+class AliasMove(Spec):
+    version: Annotated[int, Field(ge=1, le=999_999_999)]
+    reason: Reason = None
+
+
+class Rollback(Spec):
+    alias: Name = "champion"
+    reason: Reason = None

@@ -1,0 +1,54 @@
+"""What a schedule may be asked for: the bodies of POST and PATCH /v1/schedules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.specs.base import Name, Seconds, Spec
+
+CronText = Annotated[
+    str,
+    Field(min_length=1, max_length=100, description="minute hour day-of-month month day-of-week, e.g. `0 2 * * *`."),
+]
+Zone = Annotated[str, Field(min_length=1, max_length=64, description="An IANA time zone, e.g. Europe/Berlin.")]
+JobTemplate = Annotated[
+    dict[str, Any],
+    Field(description="The body of a POST /v1/jobs. `name` and `tags` may hold {date} and {tick}."),
+]
+Limit = Annotated[int, Field(ge=1, le=1000, description="The most late ticks that `all` makes up for.")]
+Lateness = Annotated[Seconds | None, Field(description="Ticks later than this are missed, whatever the policy.")]
+
+
+class ScheduleSpec(Spec):
+    """A new schedule."""
+
+    name: Name
+    cron: CronText
+    timezone: Zone = "UTC"
+    job: JobTemplate
+    enabled: bool = True
+    catch_up: Literal["none", "latest", "all"] = "latest"
+    catch_up_limit: Limit = 10
+    max_lateness_seconds: Lateness = None
+    overlap: Literal["skip", "queue", "cancel_running"] = "skip"
+
+
+class SchedulePatch(Spec):
+    """What to change; fields that are left out stay."""
+
+    name: Name | None = None
+    cron: CronText | None = None
+    timezone: Zone | None = None
+    job: JobTemplate | None = None
+    enabled: bool | None = None
+    catch_up: Literal["none", "latest", "all"] | None = None
+    catch_up_limit: Limit | None = None
+    max_lateness_seconds: Lateness = None
+    overlap: Literal["skip", "queue", "cancel_running"] | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Those that were given; null means something for `max_lateness_seconds` only."""
+        given = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in given.items() if value is not None or name == "max_lateness_seconds"}
