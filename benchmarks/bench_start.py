@@ -14,7 +14,9 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from importlib.metadata import version
@@ -124,6 +126,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds the worker idles before each job")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         url = databases.sqlite_database(folder, databases.make_sqlite_template(folder))
