@@ -16,7 +16,7 @@ help:  ## this list
 	@echo "Nightshift: train, fine-tune and run models in the background. Targets:"
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.embedded  ## install, start everything, train a CNN, show what it learned, stop (set-up once: minutes)
+demo: $(VENV)/.embedded  ## install, start everything, train a CNN, fine-tune it, use it, stop (set-up once: minutes)
 	$(BIN)/nightshift demo
 
 up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --data-dir D" are passed on

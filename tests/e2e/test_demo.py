@@ -17,7 +17,8 @@ def test_the_demo_trains_shows_where_things_lie_and_leaves_nothing_running(tmp_p
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "Flower" in demo.stdout
     assert "test_accuracy" in demo.stdout
-    for figure in ("curves.png", "confusion_matrix.png", "predictions.png"):
-        (named,) = [line for line in demo.stdout.splitlines() if f"/{figure}" in line]
-        assert Path(named.split("  ")[1]).read_bytes().startswith(b"\x89PNG")
+    for name, magic in (("curves.png", b"\x89PNG"), ("predictions.png", b"\x89PNG"), ("predictions.parquet", b"PAR1")):
+        named = [line.split("  ")[1] for line in demo.stdout.splitlines() if f"/{name}" in line]
+        assert named, f"{name} is not named"
+        assert all(Path(path).read_bytes().startswith(magic) for path in named)
     assert not (tmp_path / "demo" / "endpoints.json").exists()
