@@ -1,4 +1,4 @@
-"""What an installation has: data sets, models, families, workers; and `check`."""
+"""What an installation has: data sets, families, workers; and `check`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from api.client.commands_keys import keys
+from api.client.commands_models import models
+from api.client.commands_schedules import schedules
 from api.client.context import AsJson, client, data_dir
 from api.client.failures import CommandGroup
 
 datasets = typer.Typer(cls=CommandGroup, help="Data sets: list, add, show.", invoke_without_command=True)
-models = typer.Typer(cls=CommandGroup, help="Registered models: list, show.", invoke_without_command=True)
 
 
 def register(app: typer.Typer, panel: str) -> None:
     app.add_typer(datasets, name="datasets", rich_help_panel=panel)
     app.add_typer(models, name="models", rich_help_panel=panel)
+    app.add_typer(schedules, name="schedules", rich_help_panel=panel)
     app.add_typer(keys, name="keys", rich_help_panel=panel)
     app.command(rich_help_panel=panel)(families)
     app.command(rich_help_panel=panel)(workers)
@@ -140,65 +142,6 @@ def _words(value: Any) -> str | None:
     if isinstance(value, list):
         return ", ".join(_words(item) or "" for item in value)
     return None if value is None else f"{value:,}" if type(value) is int else str(value)
-
-
-# -- models ---------------------------------------------------------------------------------------
-
-
-@models.callback()
-def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
-    if ctx.invoked_subcommand:
-        return None
-    from api.client import output
-
-    found = client(ctx).models()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("CHAMPION", 1, right=True), output.Column("LATEST", 2, right=True)]
-    columns += [output.Column("FAMILY", 3), output.Column("METRICS", 4)]
-    rows = [
-        [
-            item["name"],
-            f"@{champion['version']}" if (champion := item.get("champion")) else "",
-            f"@{item['latest_version']}",
-            item.get("family"),
-            "  ".join(output.metric_facts(champion["metrics"])) if champion else "",
-        ]
-        for item in found
-    ]
-    output.print_table(columns, rows, "No models. Submit a job with --register-as NAME.")
-    return None
-
-
-@models.command("show")
-def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
-    """Versions and aliases of a model."""
-    from api.client import output
-
-    answer = client(ctx).model(name)
-    if as_json:
-        return output.print_json(answer)
-    columns = [
-        output.Column("VERSION"),
-        output.Column("ALIASES", 1),
-        output.Column("JOB", 2),
-        output.Column("DATA SET", 4),
-    ]
-    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 5)]
-    aliases = answer.get("aliases") or {}
-    rows = [
-        [
-            f"{name}@{version.get('version')}",
-            " ".join(alias for alias, number in aliases.items() if number == version["version"]),
-            version.get("job_id"),
-            version.get("dataset"),
-            output.age(version.get("created_at")),
-            "  ".join(output.metric_facts(version.get("metrics") or {})),
-        ]
-        for version in answer.get("versions") or []
-    ]
-    output.print_table(columns, rows, f"{name} has no versions.")
-    return None
 
 
 # -- families and workers -------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from urllib.parse import quote
 import httpx
 
 from api.client import locate, shapes, stream, upload
+from api.client.calls import ModelCalls, ScheduleCalls
 from api.client.shapes import Event, JobData
 from api.client.transport import UPLOAD_TIMEOUT, Transport
 from shared.errors import InvalidRequest, NightshiftError, NotFound
@@ -43,7 +44,7 @@ class DamagedDownload(NightshiftError):
     """What arrived does not match the artifact's SHA-256."""
 
 
-class Client:
+class Client(ModelCalls, ScheduleCalls):
     """One connection to the API. `url` and `key` default to what `locate.find` finds; `retries` is per call."""
 
     def __init__(
@@ -127,12 +128,6 @@ class Client:
                 "POST", "datasets", safe=False, data=data, files={"file": (file_name, file)}, timeout=UPLOAD_TIMEOUT
             )
         return cast("dict[str, Any]", answer)
-
-    def models(self) -> list[dict[str, Any]]:
-        return list(self._items("models"))
-
-    def model(self, name: str) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._transport.json("GET", f"models/{quote(name, safe='')}"))
 
     def _items(
         self, path: str, params: dict[str, Any] | None = None, limit: int | None = None

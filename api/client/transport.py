@@ -70,6 +70,9 @@ class Transport:
         """POST without a body; whatever the answer holds is dropped."""
         self._send("POST", path, False, {})
 
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path, True, {})
+
     @contextmanager
     def stream(self, path: str, *, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         """An open answer whose body is read piece by piece. Breaks in the middle raise `StreamDropped`."""

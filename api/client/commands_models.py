@@ -1,0 +1,157 @@
+"""`nightshift models`: registered models, their versions and aliases."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from api.client.context import AsJson, client
+from api.client.failures import CommandGroup
+from shared.errors import InvalidRequest
+
+models = typer.Typer(
+    cls=CommandGroup,
+    help="Registered models: list, show, promote, rollback, compare, history, delete.",
+    invoke_without_command=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
+Version = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="A version, e.g. digits@3.")]
+Alias = Annotated[str, typer.Option(help="The alias to move.")]
+Reason = Annotated[str | None, typer.Option(help="Why; it is kept in the history.")]
+
+
+@models.callback()
+def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
+    if ctx.invoked_subcommand:
+        return None
+    from api.client import output
+
+    found = client(ctx).models()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("NAME"), output.Column("CHAMPION", 1, right=True), output.Column("LATEST", 2, right=True)]
+    columns += [output.Column("FAMILY", 3), output.Column("METRICS", 4)]
+    rows = [
+        [
+            item["name"],
+            f"@{champion['version']}" if (champion := item.get("champion")) else "",
+            f"@{item['latest_version']}",
+            item.get("family"),
+            "  ".join(output.metric_facts(champion["metrics"])) if champion else "",
+        ]
+        for item in found
+    ]
+    output.print_table(columns, rows, "No models. Submit a job with --register-as NAME.")
+    return None
+
+
+@models.command("show")
+def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+    """Versions and aliases of a model."""
+    from api.client import output
+
+    answer = client(ctx).model(name)
+    if as_json:
+        return output.print_json(answer)
+    columns = [
+        output.Column("VERSION"),
+        output.Column("ALIASES", 1),
+        output.Column("JOB", 2),
+        output.Column("DATA SET", 4),
+    ]
+    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 5)]
+    aliases = answer.get("aliases") or {}
+    rows = [
+        [
+            f"{name}@{version.get('version')}",
+            " ".join(alias for alias, number in aliases.items() if number == version["version"]),
+            version.get("job_id"),
+            version.get("dataset"),
+            output.age(version.get("created_at")),
+            "  ".join(output.metric_facts(version.get("metrics") or {})),
+        ]
+        for version in answer.get("versions") or []
+    ]
+    output.print_table(columns, rows, f"{name} has no versions.")
+    return None
+
+
+def _version(text: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(.+)@([0-9]{1,9})", text)
+    if found is None:
+        raise InvalidRequest(f"{text!r} is no version of a model; write it as NAME@3.")
+    return found[1], int(found[2])
+
+
+@models.command("promote")
+def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", reason: Reason = None) -> None:
+    """Point an alias (the champion, unless told otherwise) at a version, e.g. `models promote digits@3`."""
+    name, number = _version(version)
+    shown = client(ctx).promote(name, number, alias, reason)
+    print(f"{name}@{alias} -> {shown['aliases'][alias]}")
+
+
+@models.command("rollback")
+def rollback(ctx: typer.Context, name: Name, alias: Alias = "champion", reason: Reason = None) -> None:
+    """Point an alias back at where it was before; once more goes one further back."""
+    shown = client(ctx).rollback(name, alias, reason)
+    print(f"{name}@{alias} -> {shown['aliases'][alias]}")
+
+
+@models.command("compare")
+def compare(
+    ctx: typer.Context,
+    name: Name,
+    a: Annotated[str, typer.Argument(help="A version's number, or an alias.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """The metrics of two versions side by side, e.g. `models compare digits champion 4`."""
+    from api.client import output
+
+    found = client(ctx).compare(name, a, b)
+    if as_json:
+        return output.print_json(found)
+    titles = [f"{name}@{found[side]['version']}" for side in ("a", "b")]
+    columns = [output.Column("METRIC"), *(output.Column(title, right=True) for title in titles)]
+    rows = [
+        [metric, *(_number(pair[part]) for part in ("a", "b", "difference"))]
+        for metric, pair in found["metrics"].items()
+    ]
+    output.print_table([*columns, output.Column("DIFFERENCE", 1, right=True)], rows, "Neither has metrics.")
+    if not found["same_dataset"]:
+        sets = " and ".join(str(found[side]["dataset"]) for side in ("a", "b"))
+        output.say(f"Measured on different data ({sets}): the differences say little.")
+    return None
+
+
+def _number(value: Any) -> str:
+    from api.client import output
+
+    return output.number(value) if isinstance(value, int | float) else "" if value is None else str(value)
+
+
+@models.command("history")
+def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Who moved which alias when, from where to where, and why."""
+    from api.client import output
+
+    found = client(ctx).model_history(name)
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("AT"), output.Column("CHANGE"), output.Column("ALIAS"), output.Column("FROM", right=True)]
+    columns += [output.Column("TO", right=True), output.Column("WHO", 1), output.Column("WHY", 2)]
+    names = ("at", "change", "alias", "from_version", "to_version", "who", "why")
+    output.print_table(columns, [[item[key] for key in names] for item in found], "No changes.")
+    return None
+
+
+@models.command("delete")
+def delete(ctx: typer.Context, version: Version) -> None:
+    """Delete a version that no alias and no unfinished job holds."""
+    name, number = _version(version)
+    client(ctx).delete_version(name, number)
+    print(f"{version} deleted")
