@@ -127,7 +127,7 @@ def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training:
         return None
     job = case.job(**training)
     begun: AtEpoch = families.part(case.family, "epochs").begin(
-        learner, splits, job.model, job.training, folder, lambda: False
+        learner, splits, job.model, job.training, folder, lambda: False, print
     )
     return begun
 

@@ -8,7 +8,7 @@ Each family's package offers
     weights.FEATURES                                                prefixes of what `freeze: features` keeps
     metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
     figures.draw(report, history, folder)                           PNG files beside the report
-    epochs.begin(learner, splits, model, training, job_dir, stop) -> AtEpoch     optional: its work after each epoch,
+    epochs.begin(learner, splits, model, training, job_dir, stop, say) -> AtEpoch     optional: its work after each epoch,
     epochs.collect(job_dir, folder, last) -> paths                       and what that left, as artifacts
     torch_learner.build(setup) / tensorflow_learner.build(setup) -> Learner
 and nothing outside the package names a family.

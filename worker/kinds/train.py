@@ -21,7 +21,7 @@ from worker.training.allocator import keep_freed_memory
 from worker.training.checkpointing import CheckpointWriter, Restored, restore
 from worker.training.hooks import Reporter
 from worker.training.learner import Learner, LearnerSetup, Splits
-from worker.training.loop import Loop, Plan
+from worker.training.loop import AtEpoch, Loop, Plan
 from worker.training.run_state import RunState
 
 
@@ -54,10 +54,7 @@ def fit(
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
     reporter.started(_started(assignment, learner, restored, damaged, Plan(job.training, splits.length).total_steps))
-    at_epoch = None
-    if families.has(model.family, "epochs"):
-        begin_epochs = families.part(model.family, "epochs").begin
-        at_epoch = begin_epochs(learner, splits, model, job.training, job_dir, lambda: bool(reporter.stop_requested()))
+    at_epoch = _at_epoch(learner, splits, model, job, job_dir, reporter)
     watched = FAMILIES[model.family].watched
     loop = Loop(
         learner, splits, job.training, job.checkpoint, writer, reporter, state, watched=watched, at_epoch=at_epoch
@@ -105,6 +102,22 @@ def _build(
     if restored:
         learner.load_state(restored.learner)
     return learner
+
+
+def _at_epoch(
+    learner: Learner, splits: Splits, model: Any, job: TrainJob | FinetuneJob, job_dir: Path, reporter: Reporter
+) -> AtEpoch | None:
+    """What the family does after each epoch, where it does anything."""
+    if not families.has(model.family, "epochs"):
+        return None
+
+    def stop() -> bool:
+        return reporter.stop_requested() is not None
+
+    begun: AtEpoch = families.part(model.family, "epochs").begin(
+        learner, splits, model, job.training, job_dir, stop, reporter.log
+    )
+    return begun
 
 
 def _started(

@@ -6,14 +6,13 @@ neither player's loss says how good the pictures are. Without a validation part 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from shared.specs.gan import GanModel
 from shared.specs.training import Training
 from worker.families.gan.figures import collect_epochs as collect
 from worker.families.gan.figures import draw_epoch
-from worker.families.gan.judge import Judge, call_judge
+from worker.families.gan.judge import Judge, Say, Stop, call_judge
 from worker.families.gan.metrics import BATCH_SIZE, GRID, GanLearner, spread, validation_distance
 from worker.training.learner import Array, Splits
 from worker.training.loop import AtEpoch
@@ -21,15 +20,13 @@ from worker.training.loop import AtEpoch
 #: Pictures, real and generated, compared after each epoch, at most.
 COMPARED = 2000
 
-Stop = Callable[[], bool]
-
 
 def begin(
-    learner: GanLearner, splits: Splits, model: GanModel, training: Training, job_dir: Path, stop: Stop
+    learner: GanLearner, splits: Splits, model: GanModel, training: Training, job_dir: Path, stop: Stop, say: Say
 ) -> AtEpoch:
     """The judge is called before the first step, where a stop is heard; if one came, again after the epoch."""
     epochs = _Epochs(learner, splits, model, training, job_dir)
-    epochs.prepare(stop)
+    epochs.prepare(stop, say)
     return epochs
 
 
@@ -43,10 +40,10 @@ class _Epochs:
         self.judge: Judge | None = None
         self.real: Array | None = None
 
-    def prepare(self, stop: Stop = lambda: False) -> None:
+    def prepare(self, stop: Stop = lambda: False, say: Say = lambda message: None) -> None:
         if self.splits.validation is None:
             return
-        self.judge = call_judge(self.splits, self.model.framework, self.learner.device_kind, stop)
+        self.judge = call_judge(self.splits, self.model.framework, self.learner.device_kind, stop, say)
         if self.judge is not None:
             self.real = self.judge.features(spread(self.splits.validation["x"], COMPARED))
 

@@ -23,8 +23,8 @@ from worker.training.sampler import Sampler
 
 #: Part of the folder's name: another recipe is another judge.
 RECIPE = 1
-#: Steps and passes over the training part, whichever is less; 1,000 steps bring MNIST to about 0.99.
-MOST_STEPS, MOST_EPOCHS = 1000, 12
+#: Steps and passes over the training part, whichever is less; 600 steps bring MNIST to about 0.99.
+MOST_STEPS, MOST_EPOCHS = 600, 12
 BATCH_SIZE = 128
 #: Pictures looked at a time.
 LOOK = 500
@@ -32,6 +32,7 @@ LOOK = 500
 FEATURES, SMALLEST = 64, 6
 
 Stop = Callable[[], bool]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Judge:
         return found
 
 
-def call_judge(splits: Splits, framework: str, device: str, stop: Stop = lambda: False) -> Judge | None:
+def call_judge(
+    splits: Splits, framework: str, device: str, stop: Stop = lambda: False, say: Say = lambda message: None
+) -> Judge | None:
     """The kept judge of this data, or a new one. None when told to stop meanwhile."""
     model = judge_model(splits.facts["image"], framework)
     folder = None
@@ -53,6 +56,7 @@ def call_judge(splits: Splits, framework: str, device: str, stop: Stop = lambda:
         folder = splits.folder / "judge{}-{}x{}x{}".format(RECIPE, *splits.facts["image"])
         if (folder / "judge.json").exists():
             return _read(folder, model, splits, device)
+    say("training the judge of this data set, once: a small classifier that samples are measured by")
     judge = _train(model, splits, device, stop)
     if judge is None or folder is None:
         return judge

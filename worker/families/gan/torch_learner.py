@@ -13,7 +13,7 @@ from torch import Tensor
 from shared.specs.gan import GanModel
 from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
-from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, to_bytes
+from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
 from worker.training import torch_support as support
 from worker.training.learner import Array, LearnerSetup, LearnerState
 from worker.training.optim import learning_rate
@@ -39,7 +39,7 @@ class TorchGan:
     ) -> None:
         self.model, self.training, self.total_steps = model, training, total_steps
         self.device = support.torch_device(device)
-        self.autocast = support.autocast(self.device, training.precision)
+        self.autocast = support.autocast(self.device, precision(model, training))
         self.device_kind = device
         self.frozen = tuple(facts.get("frozen", ()))
         self.scale, self.shift = pixel_scale(model)
@@ -123,16 +123,22 @@ class TorchGan:
         for i in range(len(model.discriminator_filters)):
             name = f"discriminator.conv{i}"
             x = F.conv2d(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"), 2, self._padding())
+            x = x.contiguous(memory_format=torch.channels_last)  # of a single channel, it comes out channels-first
             x = F.leaky_relu(self._norm(x, f"discriminator.norm{i}", running), model.leak)
             x = self._drop(x, masks)
-        x = x.flatten(1)
         for i in range(len(model.discriminator_dense)):
             x = self._norm(self._linear(x, f"discriminator.dense{i}"), f"discriminator.dense_norm{i}", running)
             x = self._drop(F.leaky_relu(x, model.leak), masks)
         return self._linear(x, "discriminator.output")[:, 0].float()
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"))
+        """Maps are read in the order of their memory, H, W, C: flattening them to the weights' C, H, W would copy them,
+        and leave every gradient above in a layout that convolutions are slow with."""
+        weight = self.tensors[f"{name}.weight"]
+        if x.dim() == 4:
+            weight = weight.view(-1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
+            x = x.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x, weight, self.tensors.get(f"{name}.bias"))
 
     def _up(self, x: Tensor, name: str, size: tuple[int, int]) -> Tensor:
         """Twice the height and width, plus one where `size` is odd."""

@@ -21,6 +21,7 @@ from itertools import pairwise
 import numpy as np
 
 from shared.specs.gan import GanModel
+from shared.specs.training import Training
 from worker.training.learner import Array
 from worker.training.sampler import generator
 
@@ -95,6 +96,12 @@ def _start(draw: np.random.Generator, name: str, shape: Shape) -> Array:
     window = math.prod(shape[2:])
     limit = math.sqrt(6 / ((shape[0] + shape[1]) * window))
     return draw.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def precision(model: GanModel, training: Training) -> str:
+    """`auto` leaves dense networks in float32: converting their weights costs more than bfloat16 saves."""
+    convolves = model.generator_filters or model.discriminator_filters
+    return "float32" if training.precision == "auto" and not convolves else training.precision
 
 
 # -- pixels ---------------------------------------------------------------------------------------

@@ -1,0 +1,240 @@
+"""Our GAN against a straightforward hand-written loop of the same networks, interleaved: samples a second, and their ratio.
+
+    python -m benchmarks.bench_gan [--framework torch|tensorflow] [--preset dcgan] [--threads 2] [--rounds 5] [--batch-size 64]
+
+Rivals, as the frameworks' own DCGAN tutorials write them: torch, `nn.Sequential` networks, `backward` on either loss,
+`optim.Adam`; TensorFlow, Keras layers, two tapes in one `tf.function`, Keras's Adam. Both are given the pictures as
+float32 arrays in memory, in float32 and, where that is faster, in bfloat16 autocast / mixed precision. Bias: random
+pixels, nothing read from disk, no validation. One framework per process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from shared.specs.gan import PRESETS, GanModel
+from shared.specs.training import Training
+from worker.families import load
+from worker.training.learner import Array, LearnerSetup
+
+FRAMEWORKS = ("torch", "tensorflow")
+ROWS = 8192
+RATE, BETA1 = 0.0002, 0.5
+Step = Callable[[], None]
+
+
+def make_pictures(model: GanModel) -> Array:
+    shape = (ROWS, *model.image_size, model.image_channels)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def ours(model: GanModel, batch_size: int, pictures: Array, threads: int) -> Step:
+    training = Training(batch_size=batch_size, learning_rate=RATE, beta1=BETA1)
+    learner = load("gan", model.framework)(LearnerSetup(model, training, 10_000, "cpu", threads))
+    learner.set_data({"x": pictures})
+    draw, steps = np.random.default_rng(0), count()
+    return lambda: learner.train_step(draw.integers(0, ROWS, batch_size), next(steps))
+
+
+# -- by hand: torch -------------------------------------------------------------------------------
+
+
+def torch_by_hand(model: GanModel, batch_size: int, pictures: Array, bfloat16: bool) -> Step:
+    import torch
+    from torch import nn
+
+    generator, discriminator = _torch_generator(model), _torch_discriminator(model)
+    of_g = torch.optim.Adam(generator.parameters(), RATE, betas=(BETA1, 0.999))
+    of_d = torch.optim.Adam(discriminator.parameters(), RATE, betas=(BETA1, 0.999))
+    judge = nn.BCEWithLogitsLoss()
+    data = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
+    ones, zeros = torch.ones(batch_size, 1), torch.zeros(batch_size, 1)
+
+    def step() -> None:
+        real = data[torch.randint(0, ROWS, (batch_size,))]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            fake = generator(torch.randn(batch_size, model.latent))
+            d_loss = judge(discriminator(real), ones) + judge(discriminator(fake.detach()), zeros)
+        of_d.zero_grad()
+        d_loss.backward()
+        of_d.step()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            g_loss = judge(discriminator(fake), ones)
+        of_g.zero_grad()
+        g_loss.backward()
+        of_g.step()
+
+    return step
+
+
+def _torch_generator(model: GanModel) -> Any:
+    from torch import nn
+
+    width, filters, size = model.latent, model.generator_filters, model.halved(len(model.generator_filters))
+    layers: list[nn.Module] = []
+    for units in model.generator_dense:
+        layers += [nn.Linear(width, units), nn.ReLU()]
+        width = units
+    last: nn.Module = nn.Tanh() if model.output == "tanh" else nn.Sigmoid()
+    image = (model.image_channels, *model.image_size)
+    if not filters:
+        return nn.Sequential(*layers, nn.Linear(width, int(np.prod(image))), last, nn.Unflatten(1, image))
+    layers += [nn.Linear(width, filters[0] * size[0] * size[1], bias=False), nn.Unflatten(1, (filters[0], *size))]
+    for before, after in zip(filters, [*filters[1:], None], strict=True):
+        layers += [nn.BatchNorm2d(before), nn.ReLU()]
+        kernel, channels = model.kernel_size, after or model.image_channels
+        layers.append(nn.ConvTranspose2d(before, channels, kernel, 2, kernel // 2 - 1, bias=after is None))
+    return nn.Sequential(*layers, last)
+
+
+def _torch_discriminator(model: GanModel) -> Any:
+    from torch import nn
+
+    layers: list[nn.Module] = []
+    channels, kernel, normed = (
+        int(model.image_channels),
+        model.kernel_size,
+        model.discriminator_normalization == "batch",
+    )
+    for i, maps in enumerate(model.discriminator_filters):
+        norm = [nn.BatchNorm2d(maps)] if normed and i else []
+        conv = nn.Conv2d(channels, maps, kernel, 2, kernel // 2 - 1, bias=not norm)
+        layers += [conv, *norm, nn.LeakyReLU(model.leak)]
+        channels = maps
+    layers.append(nn.Flatten())
+    width = channels * int(np.prod(model.halved(len(model.discriminator_filters))))
+    for units in model.discriminator_dense:
+        layers += [nn.Linear(width, units), nn.LeakyReLU(model.leak)]
+        width = units
+    return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+# -- by hand: TensorFlow --------------------------------------------------------------------------
+
+
+def tensorflow_by_hand(model: GanModel, batch_size: int, pictures: Array, bfloat16: bool) -> Step:
+    import keras
+    import tensorflow as tf
+
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
+    tf.random.set_seed(1)  # determinism, which our learner switches on for the process, asks for one
+    generator, discriminator = _keras_generator(model), _keras_discriminator(model)
+    of_g, of_d = (keras.optimizers.Adam(RATE, beta_1=BETA1) for _ in range(2))
+    judge = keras.losses.BinaryCrossentropy(from_logits=True)
+    data = pictures.astype(np.float32) / 127.5 - 1
+    draw = np.random.default_rng(0)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def train(real: Any) -> None:
+        with tf.GradientTape() as of_generator, tf.GradientTape() as of_discriminator:
+            fake = generator(tf.random.normal([batch_size, model.latent]), training=True)
+            says_real, says_fake = discriminator(real, training=True), discriminator(fake, training=True)
+            g_loss = judge(tf.ones_like(says_fake), says_fake)
+            d_loss = judge(tf.ones_like(says_real), says_real) + judge(tf.zeros_like(says_fake), says_fake)
+        made, seen = generator.trainable_variables, discriminator.trainable_variables
+        of_g.apply_gradients(zip(of_generator.gradient(g_loss, made), made, strict=True))
+        of_d.apply_gradients(zip(of_discriminator.gradient(d_loss, seen), seen, strict=True))
+
+    return lambda: train(data[draw.integers(0, ROWS, batch_size)])
+
+
+def _keras_generator(model: GanModel) -> Any:
+    from keras import Input, Sequential, layers
+
+    filters, size = model.generator_filters, model.halved(len(model.generator_filters))
+    image = (*model.image_size, model.image_channels)
+    parts: list[Any] = [Input([model.latent]), *(layers.Dense(units, "relu") for units in model.generator_dense)]
+    if not filters:
+        return Sequential([*parts, layers.Dense(int(np.prod(image)), model.output), layers.Reshape(image)])
+    parts += [layers.Dense(filters[0] * size[0] * size[1], use_bias=False), layers.Reshape((*size, filters[0]))]
+    for after in filters[1:]:
+        parts += [layers.BatchNormalization(), layers.ReLU()]
+        parts.append(layers.Conv2DTranspose(after, model.kernel_size, 2, "same", use_bias=False))
+    parts += [layers.BatchNormalization(), layers.ReLU()]
+    last = layers.Conv2DTranspose(model.image_channels, model.kernel_size, 2, "same", activation=model.output)
+    return Sequential([*parts, last])
+
+
+def _keras_discriminator(model: GanModel) -> Any:
+    from keras import Input, Sequential, layers
+
+    parts: list[Any] = [Input((*model.image_size, model.image_channels))]
+    for i, maps in enumerate(model.discriminator_filters):
+        norm = [layers.BatchNormalization()] if model.discriminator_normalization == "batch" and i else []
+        parts += [layers.Conv2D(maps, model.kernel_size, 2, "same", use_bias=not norm), *norm]
+        parts.append(layers.LeakyReLU(model.leak))
+    parts.append(layers.Flatten())
+    for units in model.discriminator_dense:
+        parts += [layers.Dense(units), layers.LeakyReLU(model.leak)]
+    return Sequential([*parts, layers.Dense(1)])
+
+
+# -- measuring ------------------------------------------------------------------------------------
+
+
+def seconds(step: Step, steps: int) -> float:
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return (time.perf_counter() - began) / steps
+
+
+def measure(given: argparse.Namespace, preset: str, bfloat16: bool) -> str:
+    model = GanModel.model_validate({"preset": preset, "framework": given.framework})
+    pictures = make_pictures(model)
+    by_hand = torch_by_hand if given.framework == "torch" else tensorflow_by_hand
+    own, rival = (
+        ours(model, given.batch_size, pictures, given.threads),
+        by_hand(model, given.batch_size, pictures, bfloat16),
+    )
+    for step in (own, rival):
+        seconds(step, 3)
+    rounds = [(seconds(rival, given.steps), seconds(own, given.steps)) for _ in range(given.rounds)]
+    theirs, mine = (given.batch_size / statistics.median(column) for column in zip(*rounds, strict=True))
+    ratios = sorted(rival / own for rival, own in rounds)
+    kind = "bfloat16" if bfloat16 else "float32"
+    return (
+        f"{preset:8} rival in {kind:8} {theirs:8.0f}   ours {mine:8.0f}   ours/rival {statistics.median(ratios):.2f}"
+        f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+def both(arguments: Sequence[str]) -> int:
+    """Each framework in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.bench_gan", *arguments, "--framework"]
+    return sum(subprocess.run([*command, framework], check=False).returncode != 0 for framework in FRAMEWORKS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--framework", choices=FRAMEWORKS, help="both, one after the other, where none is named")
+    parser.add_argument("--preset", choices=list(PRESETS), nargs="+", default=list(PRESETS))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--batch-size", type=int, default=64)
+    given = parser.parse_args()
+    if given.framework is None:
+        sys.exit(both(sys.argv[1:]))
+    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(given.threads)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    print(
+        f"gan, {given.framework}, batch {given.batch_size}, {given.threads} threads; samples/s, {given.rounds} rounds"
+    )
+    for preset in given.preset:
+        for bfloat16 in (False, True):
+            print(measure(given, preset, bfloat16), flush=True)
+
+
+if __name__ == "__main__":
+    main()
