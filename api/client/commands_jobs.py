@@ -91,7 +91,15 @@ def _outcome(job: Any) -> str:
     if job.get("error"):
         return str(job["error"].get("type"))
     metrics = (job.get("result") or {}).get("metrics") or {}
-    for name in ("test_accuracy", "test_perplexity", "val_accuracy", "val_perplexity", "val_loss", "loss"):
+    for name in (
+        "test_accuracy",
+        "test_perplexity",
+        "frechet_distance",
+        "val_accuracy",
+        "val_perplexity",
+        "val_loss",
+        "loss",
+    ):
         if name in metrics:
             return f"{name} {number(metrics[name])}"
     return ""
