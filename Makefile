@@ -23,7 +23,7 @@ up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --dat
 	$(BIN)/nightshift up $(ARGS)
 
 test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one benchmark (see benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
