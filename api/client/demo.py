@@ -104,7 +104,7 @@ def run(data_dir: Path) -> int:
         with stack(data_dir, out) as client:
             jobs: list[Job] = []
             for number, step in enumerate(STEPS, 1):
-                out.print(f"\n[bold]{number}/{len(STEPS)} {escape(step.title)}[/]")
+                out.print(f"\n[bold]{number}/{len(STEPS)} {escape(step.title)}[/]", soft_wrap=True)
                 jobs.append(_follow(client, step, jobs, out, data_dir))
     except (NightshiftError, DemoFailed) as error:
         out.print(f"[red]The demo failed:[/] {escape(str(error))}")
