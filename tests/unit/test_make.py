@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -41,7 +42,8 @@ def test_an_installation_is_not_done_twice(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin" / "python").touch()
     (tmp_path / ".venv" / ".embedded").touch()
     assert make("-n", "demo", folder=tmp_path).stdout == ".venv/bin/nightshift demo\n"
-    (tmp_path / "constraints.txt").touch()
+    later = (tmp_path / ".venv" / ".embedded").stat().st_mtime + 1
+    os.utime(tmp_path / "constraints.txt", (later, later))
     assert "pip" in make("-n", "demo", folder=tmp_path).stdout
 
 
