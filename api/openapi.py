@@ -101,6 +101,21 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "summary": "Predict every row of a data set",
         "value": {"kind": "batch_infer", "model_ref": "digits", "dataset": "digits", "inference": {"output": "jsonl"}},
     },
+    "batch_infer, generate": {
+        "summary": "Let a registered language model continue two beginnings",
+        "value": {
+            "kind": "batch_infer",
+            "model_ref": "shakespeare",
+            "inference": {
+                "task": "generate",
+                "prompts": ["ROMEO:", "First Citizen:"],
+                "max_new_tokens": 200,
+                "temperature": 0.8,
+                "top_k": 40,
+                "seed": 1,
+            },
+        },
+    },
     "evaluate": {
         "summary": "Measure a model on a data set",
         "value": {"kind": "evaluate", "model_ref": "digits@champion", "dataset": "digits"},

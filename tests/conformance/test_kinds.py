@@ -1,0 +1,199 @@
+"""Fine-tuning, evaluation and batch inference hold for every family in both frameworks, whoever trained the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.datasets.building_text import Block, TextSource, TextSplit, store_text
+from shared.datasets.store import open_dataset
+from tests.support import kinds
+from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, table, trained
+from tests.support.training import CASES, Left, attempt, outcome
+from worker import families
+
+pytest.importorskip("torch")
+pytest.importorskip("tensorflow")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TASKS: dict[str, list[dict[str, Any]]] = {
+    "cnn": [{"task": "predict"}],
+    "gru_lm": [{"task": "score"}, {"task": "generate", "prompts": ["the 3 cats", "", "saw"] * 40, "max_new_tokens": 4}],
+    "gan": [{"task": "generate", "count": 130}],
+}
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
+    """Each model is trained once, by who asks first."""
+    root, made = tmp_path_factory.mktemp("parents"), {}
+
+    def parent(name: str) -> Trained:
+        if name not in made:
+            made[name] = trained(name, root)
+        return made[name]
+
+    return parent
+
+
+Parents = Callable[[str], Trained]
+NAMES = [name for name in CASES if CASES[name].family in TASKS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_other_framework_finetunes_it_and_frozen_weights_keep_every_bit(
+    name: str, parents: Parents, tmp_path: Path
+) -> None:
+    parent = parents(name)
+    framework = OTHER[parent.case.framework]
+    assert attempt(finetune(framework, "features"), tmp_path, parent.data_set, model=parent.model) == 0
+    before, after = parent.weights, kinds.weights(tmp_path)
+    features = families.part(parent.case.family, "weights").FEATURES
+    frozen = [key for key in before if key.startswith(features)]
+    learned = [key for key in before if key not in frozen and ".running_" not in key]
+    assert frozen
+    for key in frozen:
+        assert after[key].tobytes() == before[key].tobytes(), key
+    assert all(not np.array_equal(after[key], before[key]) for key in learned if key.endswith("weight"))
+    config = json.loads(artifact(tmp_path, "model/config.json").read_text())
+    assert config["framework"] == framework
+    assert list((tmp_path / "artifacts" / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("name", ["cnn-tensorflow", "gru_lm-torch", "gan-tensorflow"])
+def test_both_frameworks_infer_the_same_from_one_model(name: str, parents: Parents, tmp_path: Path) -> None:
+    parent = parents(name)
+    for number, task in enumerate(TASKS[parent.case.family]):
+        folders = [tmp_path / f"{framework}{number}" for framework in OTHER]
+        for folder, framework in zip(folders, OTHER, strict=True):
+            assert attempt(infer(framework, batch_size=100, **task), folder, parent.data_set, model=parent.model) == 0
+        one, other = map(table, folders)
+        assert one.schema == other.schema
+        for column in one.column_names:
+            if column == "probabilities":
+                np.testing.assert_allclose(
+                    np.stack(one[column].to_numpy()), np.stack(other[column].to_numpy()), atol=1e-4
+                )
+            elif column in ("probability", "log_likelihood", "perplexity"):
+                np.testing.assert_allclose(one[column].to_numpy(), other[column].to_numpy(), rtol=1e-4)
+            elif column != "png":
+                assert one[column].to_pylist() == other[column].to_pylist()
+
+
+@pytest.mark.parametrize("name", ["cnn-torch", "gru_lm-tensorflow"])
+def test_a_killed_finetuning_ends_as_one_never_touched(name: str, parents: Parents, tmp_path: Path) -> None:
+    parent = parents(name)
+    spec = finetune(OTHER[parent.case.framework])
+    assert attempt(spec, tmp_path / "untouched", parent.data_set, model=parent.model) == 0
+    assert attempt(spec, tmp_path / "killed", parent.data_set, model=parent.model, kill_after=25) == -9
+    assert attempt(spec, tmp_path / "killed", parent.data_set, model=parent.model) == 0
+    assert Left.of(tmp_path / "killed") == Left.of(tmp_path / "untouched")
+
+
+@pytest.mark.parametrize("output", ["parquet", "jsonl"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("torch")])
+def test_a_killed_inference_leaves_the_bytes_of_one_never_touched(
+    name: str, output: str, parents: Parents, tmp_path: Path
+) -> None:
+    parent = parents(name)
+    for number, task in enumerate(TASKS[parent.case.family]):
+        spec = infer("torch", output=output, batch_size=25, **task)
+        untouched, killed = tmp_path / f"untouched{number}", tmp_path / f"killed{number}"
+        assert attempt(spec, untouched, parent.data_set, model=parent.model) == 0
+        # It asks once before each chunk: killed before the third.
+        assert attempt(spec, killed, parent.data_set, model=parent.model, kill_after=3) == -9
+        parts = sorted((killed / "checkpoints").iterdir())
+        assert len(parts) == 2
+        rows = parts[0] / "rows"
+        rows.write_bytes(rows.read_bytes()[:-1] + b"!")  # and one part is damaged
+        assert attempt(spec, killed, parent.data_set, model=parent.model, threads=2) == 0
+        name = f"predictions.{output}"
+        assert artifact(killed, name).read_bytes() == artifact(untouched, name).read_bytes()
+        assert outcome(killed)["metrics"] == outcome(untouched)["metrics"]
+
+
+def test_every_row_once_in_input_order_with_its_id(parents: Parents, tmp_path: Path) -> None:
+    parent = parents("cnn-torch")
+    assert attempt(infer("torch", batch_size=100), tmp_path, parent.data_set, model=parent.model) == 0
+    stored, found = open_dataset(parent.data_set), table(tmp_path)
+    wanted = [f"{split}/{row}" for split in ("train", "test") for row in range(stored.count(split))]
+    assert found["id"].to_pylist() == wanted
+    probabilities = np.stack(found["probabilities"].to_numpy())
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert found["label_index"].to_pylist() == probabilities.argmax(axis=1).tolist()
+    assert found["label"].to_pylist() == [stored.classes[i] for i in found["label_index"].to_pylist()]
+    assert found["probability"].to_pylist() == probabilities.max(axis=1).tolist()
+
+
+def test_documents_without_tokens_are_errors_with_their_reason(parents: Parents, tmp_path: Path) -> None:
+    parent = parents("gru_lm-torch")
+    data_set = store_documents(tmp_path / "data", [b"the cats", b"", b"   ", b"\xff saw", b"2 dogs\n"])
+    spec = infer("torch", task="score", output="jsonl", batch_size=2)
+    assert attempt(spec, tmp_path / "job", data_set, model=parent.model) == 0
+    scored = lines(artifact(tmp_path / "job", "predictions.jsonl"))
+    failed = lines(artifact(tmp_path / "job", "errors.jsonl"))
+    assert [row["id"] for row in scored] == ["train/0", "train/4", "test/0"]
+    assert [(row["id"], row["reason"]) for row in failed] == [
+        ("train/1", "the document is empty"),
+        ("train/2", "the document is empty"),
+        ("train/3", "the document is not UTF-8 at byte 0"),
+    ]
+    assert outcome(tmp_path / "job")["metrics"] == {"rows": 3.0, "errors": 3.0}
+
+
+def store_documents(root: Path, documents: list[bytes]) -> Path:
+    def split(texts: list[bytes]) -> TextSplit:
+        return TextSplit(lambda: iter([Block(b"".join(texts), np.cumsum([len(text) for text in texts]).tolist())]))
+
+    return store_text(root, TextSource({"train": split(documents), "test": split([b"the birds"])})).folder
+
+
+@pytest.mark.parametrize(("reason", "ends"), [("pause", "stopped"), ("finish", "result")])
+def test_a_stop_is_obeyed_between_chunks(reason: str, ends: str, parents: Parents, tmp_path: Path) -> None:
+    parent = parents("cnn-torch")
+    spec = infer("torch", batch_size=100)
+    assert attempt(spec, tmp_path, parent.data_set, model=parent.model, stop_after=(3, reason)) == 0
+    assert (outcome(tmp_path)["type"], outcome(tmp_path)["step"]) == (ends, 200)
+    if reason == "finish":
+        assert table(tmp_path)["id"].to_pylist() == [f"train/{row}" for row in range(200)]
+
+
+def test_another_number_of_classes_gets_a_new_head_and_keeps_the_rest(parents: Parents, tmp_path: Path) -> None:
+    parent = parents("cnn-tensorflow")
+    three = kinds.subset(open_dataset(parent.data_set), [7, 1, 4], tmp_path / "datasets")
+    assert attempt(finetune("torch", "features"), tmp_path / "job", three, model=parent.model) == 0
+    before, after = parent.weights, kinds.weights(tmp_path / "job")
+    assert after["output.weight"].shape == (3, before["output.weight"].shape[1])
+    assert after["conv0.weight"].tobytes() == before["conv0.weight"].tobytes()
+    moved = np.abs(after["dense0.weight"] - before["dense0.weight"]).max()
+    assert 0 < moved < 0.2  # it went on from the parent's, not from new values
+    assert json.loads(artifact(tmp_path / "job", "model/config.json").read_text())["classes"] == ["7", "1", "4"]
+
+
+def test_evaluation_matches_classes_by_name(parents: Parents, tmp_path: Path) -> None:
+    parent = parents("cnn-torch")
+    stored = open_dataset(parent.data_set)
+    turned = kinds.subset(stored, list(range(9, -1, -1)), tmp_path / "datasets")
+    for folder, data_set, framework in (("as it was", parent.data_set, "torch"), ("turned", turned, "tensorflow")):
+        spec = kinds.spec("evaluate", framework=framework)
+        assert attempt(spec, tmp_path / folder, data_set, model=parent.model) == 0
+    one, other = (outcome(tmp_path / folder)["metrics"] for folder in ("as it was", "turned"))
+    assert other == pytest.approx(one, rel=1e-4)
+    assert one["test_accuracy"] == outcome(parent.folder)["metrics"]["test_accuracy"]
+    left = {path.name for path in (tmp_path / "turned" / "artifacts").iterdir()}
+    assert left == {"evaluation.json", "confusion_matrix.png", "roc.png", "predictions.png"}
+
+
+def test_a_language_model_keeps_its_tokenizer(parents: Parents, tmp_path: Path) -> None:
+    parent = parents("gru_lm-torch")
+    text = b"".join(b"the parrots saw %d cats and no elephants\n" % (n % 4) for n in range(200))
+    data_set = store_documents(tmp_path / "datasets", [text])
+    assert attempt(finetune("tensorflow", batch_size=4), tmp_path / "job", data_set, model=parent.model) == 0
+    kept = artifact(tmp_path / "job", "model/tokenizer.json").read_bytes()
+    assert kept == (parent.model / "tokenizer.json").read_bytes()
+    assert kinds.weights(tmp_path / "job")["embedding.weight"].shape == parent.weights["embedding.weight"].shape

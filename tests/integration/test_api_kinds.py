@@ -1,0 +1,123 @@
+"""What fine-tuning, inference and evaluation may ask of a model: every wrong combination is refused by field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.openapi import EXAMPLES
+from shared.datasets.registry import register
+from shared.db.engine import write
+from shared.jobs import transitions
+from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
+from tests.support.api import Api, assert_problem
+from tests.support.factories import running_job
+
+#: Models that the examples of /docs name.
+IN_EXAMPLES = {"digits": "cnn", "shakespeare": "gru_lm"}
+
+
+@pytest.fixture
+def models(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """A registered model of each family, named like it, those of the examples, and a text to go with the digits."""
+    for name, family in {"cnn": "cnn", "gru_lm": "gru_lm", "gan": "gan", **IN_EXAMPLES}.items():
+        lease = running_job(api.engine, model={"family": family})
+        weights = ArtifactRecord(
+            "model/model.safetensors",
+            f"jobs/{lease.job_id}/model/model.safetensors",
+            "0" * 64,
+            1,
+            "application/octet-stream",
+        )
+        version = ModelVersionRecord(name=name, family=family, framework="torch")
+        with write(api.engine) as conn:
+            transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[weights], register=version)
+    text = tmp_path_factory.mktemp("text") / "tale.txt"
+    text.write_text("the cats saw 2 dogs\n" * 50)
+    register(api.engine, api.settings, "tale", text)
+    return api
+
+
+def job(kind: str, model: str, **fields: Any) -> dict[str, Any]:
+    return {"kind": kind, "model_ref": model, "dataset": "tale" if model == "gru_lm" else "digits", **fields}
+
+
+def infer(model: str, **inference: Any) -> dict[str, Any]:
+    return job("batch_infer", model, inference=inference)
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+@pytest.mark.parametrize("family", ["cnn", "gru_lm", "gan"])
+def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: str, framework: str) -> None:
+    inference = {
+        "cnn": {"task": "predict"}, "gru_lm": {"task": "generate", "prompts": [""]}, "gan": {"task": "generate"},
+    }[family]  # fmt: skip
+    for body in (
+        job("finetune", family, framework=framework, freeze="features"),
+        job("evaluate", family, framework=framework),
+        infer(family, framework=framework, **inference),
+    ):
+        answer = models.post("/v1/jobs", json=body)
+        assert answer.status_code == 202, answer.text
+        shown = models.get(answer.headers["location"]).json()
+        assert (shown["family"], shown["framework"]) == (family, framework)
+
+
+@pytest.mark.parametrize(
+    ("body", "loc", "says"),
+    [
+        (infer("cnn", task="score"), ("inference", "task"), "it can predict"),
+        (infer("cnn", task="generate"), ("inference", "task"), "it can predict"),
+        (infer("gru_lm"), ("inference", "task"), "it can score or generate"),
+        (infer("gan", task="predict"), ("inference", "task"), "it can generate"),
+        (infer("gru_lm", task="generate"), ("inference", "prompts"), "at least one"),
+        (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "`count`"),
+        (infer("cnn", prompts=["a"]), ("inference", "prompts"), "generate"),
+        ({"kind": "batch_infer", "model_ref": "cnn"}, ("dataset",), "is required"),
+        ({"kind": "evaluate", "model_ref": "cnn"}, ("dataset",), "is required"),
+        ({"kind": "finetune", "model_ref": "cnn"}, ("dataset",), "is required"),
+        (job("evaluate", "cnn", dataset="tale"), ("dataset",), "image data"),
+        (job("finetune", "gru_lm", dataset="digits"), ("dataset",), "text data"),
+        (job("batch_infer", "gru_lm", dataset="digits", inference={"task": "score"}), ("dataset",), "text data"),
+        (job("finetune", "gru_lm", training={"augment": ["flip"]}), ("training", "augment", 0), "word_dropout"),
+        (job("finetune", "gan", training={"augment": ["flip"]}), ("training", "augment", 0), "none"),
+        (
+            job("finetune", "cnn", training={"early_stopping": {"metric": "val_perplexity"}}),
+            ("training", "early_stopping", "metric"),
+            "val_accuracy",
+        ),
+        (job("finetune", "cnn", freeze="head"), ("freeze",), "features"),
+        (job("finetune", "cnn", training={"batch_size": 5000}), ("training", "batch_size"), "at most"),
+        (job("finetune", "cnn@7"), ("model_ref",), "versions 1 to 1"),
+        (job("evaluate", "nobody"), ("model_ref",), "there are: cnn"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_with_what_it_can(
+    models: Api, body: dict[str, Any], loc: tuple[str | int, ...], says: str
+) -> None:
+    answer = models.post("/v1/jobs", json=body)
+    assert_problem(answer, 422, loc)
+    assert says in answer.json()["errors"][0]["msg"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_of_the_page_is_accepted(models: Api, name: str) -> None:
+    answer = models.post("/v1/jobs", json=EXAMPLES[name]["value"])
+    assert answer.status_code == 202, answer.text
+
+
+def test_generating_needs_no_data_set(models: Api) -> None:
+    body = {"kind": "batch_infer", "model_ref": "gan", "inference": {"task": "generate", "count": 3}}
+    answer = models.post("/v1/jobs", json=body)
+    assert answer.status_code == 202
+    assert models.get(answer.headers["location"]).json()["dataset"] is None
+
+
+def test_finetuning_trains_as_the_family_does_where_nothing_is_said(models: Api) -> None:
+    spec = models.post("/v1/jobs", json=job("finetune", "gan", training={"epochs": 2})).json()["spec"]
+    assert (spec["training"]["learning_rate"], spec["training"]["beta1"], spec["training"]["epochs"]) == (
+        0.0002,
+        0.5,
+        2,
+    )
