@@ -101,17 +101,19 @@ def test_a_killed_inference_leaves_the_bytes_of_one_never_touched(
     name: str, output: str, parents: Parents, tmp_path: Path
 ) -> None:
     parent = parents(name)
+    documents = [b"the %d cats saw %d dogs\n" % (n % 7, n % 3) * (1 + n % 4) for n in range(120)]
     for number, task in enumerate(TASKS[parent.case.family]):
+        data_set = store_documents(tmp_path, documents) if task["task"] == "score" else parent.data_set
         spec = infer("torch", output=output, batch_size=25, **task)
         untouched, killed = tmp_path / f"untouched{number}", tmp_path / f"killed{number}"
-        assert attempt(spec, untouched, parent.data_set, model=parent.model) == 0
+        assert attempt(spec, untouched, data_set, model=parent.model) == 0
         # It asks once before each chunk: killed before the third.
-        assert attempt(spec, killed, parent.data_set, model=parent.model, kill_after=3) == -9
+        assert attempt(spec, killed, data_set, model=parent.model, kill_after=3) == -9
         parts = sorted((killed / "checkpoints").iterdir())
         assert len(parts) == 2
         rows = parts[0] / "rows"
         rows.write_bytes(rows.read_bytes()[:-1] + b"!")  # and one part is damaged
-        assert attempt(spec, killed, parent.data_set, model=parent.model, threads=2) == 0
+        assert attempt(spec, killed, data_set, model=parent.model, threads=2) == 0
         name = f"predictions.{output}"
         assert artifact(killed, name).read_bytes() == artifact(untouched, name).read_bytes()
         assert outcome(killed)["metrics"] == outcome(untouched)["metrics"]

@@ -17,6 +17,7 @@ def test_the_demo_trains_shows_where_things_lie_and_leaves_nothing_running(tmp_p
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "Flower" in demo.stdout
     assert "test_accuracy" in demo.stdout
+    assert all(f"{step}/3 " in demo.stdout for step in (1, 2, 3))
     for name, magic in (("curves.png", b"\x89PNG"), ("predictions.png", b"\x89PNG"), ("predictions.parquet", b"PAR1")):
         named = [line.split("  ")[1] for line in demo.stdout.splitlines() if f"/{name}" in line]
         assert named, f"{name} is not named"

@@ -14,6 +14,11 @@ from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
 from tests.support.api import Api, assert_problem
 from tests.support.factories import running_job
 
+TASKS: dict[str, dict[str, Any]] = {
+    "cnn": {"task": "predict"},
+    "gru_lm": {"task": "generate", "prompts": [""]},
+    "gan": {"task": "generate"},
+}
 #: Models that the examples of /docs name.
 IN_EXAMPLES = {"digits": "cnn", "shakespeare": "gru_lm"}
 
@@ -50,13 +55,10 @@ def infer(model: str, **inference: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
 @pytest.mark.parametrize("family", ["cnn", "gru_lm", "gan"])
 def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: str, framework: str) -> None:
-    inference = {
-        "cnn": {"task": "predict"}, "gru_lm": {"task": "generate", "prompts": [""]}, "gan": {"task": "generate"},
-    }[family]  # fmt: skip
     for body in (
         job("finetune", family, framework=framework, freeze="features"),
         job("evaluate", family, framework=framework),
-        infer(family, framework=framework, **inference),
+        infer(family, framework=framework, **TASKS[family]),
     ):
         answer = models.post("/v1/jobs", json=body)
         assert answer.status_code == 202, answer.text
