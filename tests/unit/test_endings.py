@@ -48,6 +48,15 @@ def ask(engine: Engine, job_id: str, request: StopRequest) -> JobState:
         return transitions.request_stop(conn, job_id, request, OWNER)
 
 
+def test_a_first_death_keeps_the_jobs_place_in_the_queue(engine: Engine) -> None:
+    """Training goes on at once after a kill, also where other jobs wait."""
+    killed = running_job(engine)
+    submit_job(engine, priority=9)
+    with write(engine) as conn:
+        assert transitions.fail(conn, killed, outcome=AttemptOutcome.CRASHED, error=CRASH) is JobState.QUEUED
+    assert claim_job(engine).lease == Lease(killed.job_id, 2, killed.worker, killed.seconds)
+
+
 # -- succeed --------------------------------------------------------------------------------------
 
 

@@ -120,7 +120,9 @@ def end_badly(
     if state.is_final:
         values |= {"finished_at": db_now(), "error": final_error if state is JobState.FAILED else None}
     else:
-        values |= UNHELD | {"stop_requested": _kept_request(), "run_at": db_now() + decision.delay}
+        # Without a delay it keeps its place: a job that was killed goes on before those that came after it.
+        run_at = db_now() + decision.delay if decision.delay else jobs.c.run_at
+        values |= UNHELD | {"stop_requested": _kept_request(), "run_at": run_at}
     row = conn.execute(update(jobs).where(held(lease)).values(**values).returning(*_RETURNED)).one_or_none()
     if row is None:
         raise LeaseLost(lease.job_id, lease.fence)
