@@ -138,7 +138,7 @@ def test_families_say_what_can_be_asked_for(api: Api) -> None:
     cnn = families["cnn"]
     assert "train" in cnn["kinds"]
     assert "torch" in cnn["frameworks"]
-    assert cnn["presets"]["mnist-1conv-linear"]["training"] == {"batch_size": 128}
+    assert cnn["presets"]["mnist-1conv-linear"]["training"] == {"batch_size": 128, "lr_schedule": "cosine"}
     assert cnn["model_schema"]["properties"]["filters"]["type"] == "array"
     for name in cnn["presets"]:
         assert api.submit(model={"family": "cnn", "preset": name}).status_code == 202

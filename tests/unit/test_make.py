@@ -15,7 +15,13 @@ CI = (ROOT / ".ci" / "run").read_text()
 
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    """As from a shell, also where these tests run below `make test`, which hands its own flags on."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_help_is_what_make_says_by_itself_and_it_names_every_target() -> None:
