@@ -99,8 +99,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "dcgan": {
         "image_size": (28, 28), "image_channels": 1, "latent": 64,
-        "generator_dense": [], "generator_filters": [128, 64], "generator_normalization": "batch",
-        "generator_dropout": 0.0, "discriminator_filters": [32, 64], "discriminator_dense": [],
+        "generator_dense": [512], "generator_filters": [128, 64], "generator_normalization": "batch",
+        "generator_dropout": 0.0, "discriminator_filters": [32, 64], "discriminator_dense": [256],
         "discriminator_normalization": "batch", "discriminator_dropout": 0.0, "leak": 0.2, "kernel_size": 4,
         "output": "tanh",
     },
@@ -110,5 +110,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 #: keeps the two players from overshooting each other (Radford et al. 2016).
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "dense": {"optimizer": "adam", "learning_rate": 0.0002, "beta1": 0.5, "batch_size": 64, "epochs": 50},
-    "dcgan": {"optimizer": "adam", "learning_rate": 0.0002, "beta1": 0.5, "batch_size": 64, "epochs": 15},
-}
+    "dcgan": {
+        "optimizer": "adam", "learning_rate": 0.0005, "lr_schedule": "cosine", "beta1": 0.5, "batch_size": 64,
+        "epochs": 10,
+    },
+}  # fmt: skip

@@ -17,7 +17,7 @@ pytest.importorskip("tensorflow")
 ROWS = 12
 CONVOLUTIONS: dict[str, Any] = {
     "preset": "dcgan", "image_size": (13, 18), "image_channels": 3, "latent": 6,
-    "generator_filters": [7, 5], "discriminator_filters": [4, 6],
+    "generator_dense": [], "generator_filters": [7, 5], "discriminator_filters": [4, 6], "discriminator_dense": [],
 }  # fmt: skip
 #: Both presets as they are, then every layer, norm and switch in small, on pictures of odd sizes.
 MODELS: dict[str, dict[str, Any]] = {

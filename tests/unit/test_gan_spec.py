@@ -34,7 +34,7 @@ def test_the_dense_preset_is_the_published_pair() -> None:
 
 def test_gans_come_with_a_slower_rate_and_a_shorter_memory() -> None:
     training = train({}).training
-    assert (training.optimizer, training.learning_rate, training.beta1) == ("adam", 0.0002, 0.5)
+    assert (training.optimizer, training.learning_rate, training.beta1) == ("adam", 0.0005, 0.5)
     assert train({}, beta1=0.9, learning_rate=0.001).training.beta1 == 0.9
 
 
