@@ -83,7 +83,7 @@ def _torch_generator(model: GanModel) -> Any:
     width, filters, size = model.latent, model.generator_filters, model.halved(len(model.generator_filters))
     layers: list[nn.Module] = []
     for units in model.generator_dense:
-        layers += [nn.Linear(width, units), nn.ReLU()]
+        layers += [*_torch_dense(width, units, model.generator_normalization), nn.ReLU()]
         width = units
     last: nn.Module = nn.Tanh() if model.output == "tanh" else nn.Sigmoid()
     image = (model.image_channels, *model.image_size)
@@ -114,9 +114,16 @@ def _torch_discriminator(model: GanModel) -> Any:
     layers.append(nn.Flatten())
     width = channels * int(np.prod(model.halved(len(model.discriminator_filters))))
     for units in model.discriminator_dense:
-        layers += [nn.Linear(width, units), nn.LeakyReLU(model.leak)]
+        how = model.discriminator_normalization if model.discriminator_filters else "none"
+        layers += [*_torch_dense(width, units, how), nn.LeakyReLU(model.leak)]
         width = units
     return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+def _torch_dense(width: int, units: int, norm: str) -> list[Any]:
+    from torch import nn
+
+    return [nn.Linear(width, units, bias=norm != "batch"), *([nn.BatchNorm1d(units)] if norm == "batch" else [])]
 
 
 # -- by hand: TensorFlow --------------------------------------------------------------------------
@@ -153,7 +160,9 @@ def _keras_generator(model: GanModel) -> Any:
 
     filters, size = model.generator_filters, model.halved(len(model.generator_filters))
     image = (*model.image_size, model.image_channels)
-    parts: list[Any] = [Input([model.latent]), *(layers.Dense(units, "relu") for units in model.generator_dense)]
+    parts: list[Any] = [Input([model.latent])]
+    for units in model.generator_dense:
+        parts += [*_keras_dense(units, model.generator_normalization), layers.ReLU()]
     if not filters:
         return Sequential([*parts, layers.Dense(int(np.prod(image)), model.output), layers.Reshape(image)])
     parts += [layers.Dense(filters[0] * size[0] * size[1], use_bias=False), layers.Reshape((*size, filters[0]))]
@@ -175,8 +184,15 @@ def _keras_discriminator(model: GanModel) -> Any:
         parts.append(layers.LeakyReLU(model.leak))
     parts.append(layers.Flatten())
     for units in model.discriminator_dense:
-        parts += [layers.Dense(units), layers.LeakyReLU(model.leak)]
+        how = model.discriminator_normalization if model.discriminator_filters else "none"
+        parts += [*_keras_dense(units, how), layers.LeakyReLU(model.leak)]
     return Sequential([*parts, layers.Dense(1)])
+
+
+def _keras_dense(units: int, norm: str) -> list[Any]:
+    from keras import layers
+
+    return [layers.Dense(units, use_bias=norm != "batch"), *([layers.BatchNormalization()] if norm == "batch" else [])]
 
 
 # -- measuring ------------------------------------------------------------------------------------
