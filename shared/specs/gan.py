@@ -109,7 +109,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 #: Training defaults a preset brings along where the user says nothing. A first moment that forgets faster (`beta1`)
 #: keeps the two players from overshooting each other (Radford et al. 2016).
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "dense": {"optimizer": "adam", "learning_rate": 0.0002, "beta1": 0.5, "batch_size": 64, "epochs": 50},
+    "dense": {
+        "optimizer": "adam", "learning_rate": 0.0002, "lr_schedule": "cosine", "beta1": 0.5, "batch_size": 64,
+        "epochs": 20,
+    },
     "dcgan": {
         "optimizer": "adam", "learning_rate": 0.0005, "lr_schedule": "cosine", "beta1": 0.5, "batch_size": 64,
         "epochs": 10,
