@@ -136,8 +136,12 @@ class Attempt:
         return self.claimed.stop_requested if self._time_left() is None else StopRequest.DRAIN
 
     def terminate(self) -> None:
-        self._terminated.set()
-        self.wake()
+        """Durable as soon as the database answers, so that a worker that dies now does not forget it; the runner hears of
+        it at once."""
+        if not self._terminated.is_set():
+            self._terminated.set()
+            self.scribe.urge(lambda conn: transitions.request_cancel(conn, self.lease))
+            self.wake()
 
     def _write_batch(self, conn: Connection, batch: Batch) -> Standing:
         standing = write_batch(conn, self.lease, batch)

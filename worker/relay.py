@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
+from shared.failpoints import failpoint
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, Standing
 from shared.settings import Settings
@@ -228,6 +229,7 @@ class Relay:
         if request is None or _STRENGTH.index(request) <= _STRENGTH.index(self._asked):
             return
         self._asked = request
+        failpoint(f"{request.value}.seen")
         self._tell(Stop(reason=request.value))
         grace = self._grace(request)
         if grace is not None:

@@ -8,6 +8,7 @@ again; only a lost lease ends it early.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -50,6 +51,7 @@ class Scribe:
         self._wake = wake
         self._changed = threading.Condition()
         self._pending: Write | None = None
+        self._urgent: deque[Write] = deque()
         self._closing = False
         self.renewal = Renewal(None, claimed_at)
         self.lease_lost = False
@@ -69,6 +71,12 @@ class Scribe:
             self._pending = write_
             self._changed.notify_all()
 
+    def urge(self, write_: Write) -> None:
+        """At any time: before whatever is pending."""
+        with self._changed:
+            self._urgent.append(write_)
+            self._changed.notify_all()
+
     def close(self, timeout: float | None = None) -> bool:
         """Finish the write at hand and stop. False: it has not gone through within `timeout`."""
         with self._changed:
@@ -81,6 +89,7 @@ class Scribe:
         """Stop without the write at hand; for a lease that is lost or a worker that has no more time."""
         with self._changed:
             self._pending = None
+            self._urgent.clear()
             self._closing = True
             self._changed.notify_all()
 
@@ -93,10 +102,14 @@ class Scribe:
         """The pending write, or a renewal when a heartbeat is due; None when closed with nothing pending."""
         due = self.renewal.at + self._heartbeat
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._closing, max(0.0, due - monotonic()))
-            if self._pending is None and self._closing:
+            self._changed.wait_for(lambda: self._waiting or self._closing, max(0.0, due - monotonic()))
+            if self._waiting is None and self._closing:
                 return None
-            return self._pending or self._renew
+            return self._waiting or self._renew
+
+    @property
+    def _waiting(self) -> Write | None:
+        return self._urgent[0] if self._urgent else self._pending
 
     def _renew(self, conn: Connection) -> Standing:
         return transitions.renew(conn, self._lease)
@@ -110,7 +123,7 @@ class Scribe:
         except DatabaseUnavailable as error:
             emit("attempt.waits_for_database", job_id=self._lease.job_id, error=str(error))
             with self._changed:
-                self._changed.wait_for(lambda: self._closing and self._pending is None, RETRY_SECONDS)
+                self._changed.wait_for(lambda: self._closing and self._waiting is None, RETRY_SECONDS)
             return True
         except LeaseLost:
             self.lease_lost = True
@@ -121,5 +134,7 @@ class Scribe:
         with self._changed:
             if self._pending is job:
                 self._pending = None
+            elif self._urgent and self._urgent[0] is job:
+                self._urgent.popleft()
         self._wake()
         return not (self.lease_lost or self.broken)

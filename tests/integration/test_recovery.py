@@ -165,6 +165,24 @@ def test_drain_gives_the_job_back_uncharged(house: House) -> None:
     assert _is_untouched(house, job_id, 20)
 
 
+def test_terminate_outlives_the_worker_that_heard_it(house: House) -> None:
+    from shared import broker
+    from shared.settings import Settings
+
+    worker = house.worker(stop_grace_seconds=60)
+    job_id = house.submit("ignore")
+    family = house.folder / "data" / "storage" / "jobs" / job_id / "attempts" / "1" / "family"
+    eventually("its runner ignores everything", lambda: family.exists() and len(list(family.iterdir())) == 2)
+    app = broker.make_celery(Settings(redis_url=house.redis_url))  # type: ignore[arg-type]
+    app.control.revoke(house.attempts(job_id)[0].celery_task_id, terminate=True)
+    app.close()
+    eventually("the request is in SQL", lambda: house.job(job_id).stop_requested == "cancel")
+    worker.kill()
+    house.beat()
+    assert house.finished(job_id).state == "cancelled"
+    assert house.outcomes(job_id) == ["lost"]
+
+
 def test_drain_kills_a_runner_that_does_not_listen(house: House) -> None:
     worker = house.worker(drain_seconds=1)
     job_id = house.submit("ignore")

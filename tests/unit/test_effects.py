@@ -38,6 +38,7 @@ def lost_and_claimed_again(engine: Engine) -> tuple[Lease, Lease]:
 #: Every way an attempt can write.
 WRITES: dict[str, Callable[[Connection, Lease], object]] = {
     "renew": transitions.renew,
+    "request_cancel": transitions.request_cancel,
     "pin": lambda conn, lease: transitions.pin(conn, lease, {"x": 1}),
     "begin": lambda conn, lease: transitions.begin(
         conn, lease, device_label="cpu", resumed_from=None, resumed_step=None, quarantined=[]

@@ -9,7 +9,15 @@ from shared.db.engine import read, write
 from shared.errors import Conflict, NotFound
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-from tests.support.factories import OWNER, claim_job, commit_checkpoint, job_in_state, running_job, submit_job
+from tests.support.factories import (
+    OWNER,
+    claim_job,
+    commit_checkpoint,
+    expire_lease,
+    job_in_state,
+    running_job,
+    submit_job,
+)
 
 CANCEL, FINISH, PAUSE = StopRequest.CANCEL, StopRequest.FINISH, StopRequest.PAUSE
 
@@ -106,3 +114,15 @@ def test_a_cancelled_job_is_never_claimed(engine: Engine) -> None:
     ask(engine, job_id, CANCEL)
     with write(engine) as conn:
         assert transitions.claim(conn, transitions.Claimer("w", "cpu", "cpu", frozenset({"torch"})), 30.0) is None
+
+
+def test_an_attempt_that_an_operator_ended_is_cancelled_even_if_its_worker_dies(engine: Engine) -> None:
+    lease = running_job(engine)
+    ask(engine, lease.job_id, FINISH)
+    with write(engine) as conn:
+        assert transitions.request_cancel(conn, lease).stop_requested is CANCEL
+        assert not transitions.succeed(conn, lease, result={}, artifacts=[])
+    expire_lease(engine, lease.job_id)
+    with write(engine) as conn:
+        state = transitions.rescue(conn, job_id=lease.job_id, seen_fence=lease.fence, poison_limit=3)
+    assert state is JobState.CANCELLED

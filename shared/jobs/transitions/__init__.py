@@ -5,14 +5,14 @@ lock plus its event row in the same transaction, and tells the loser of a race t
 attempt, `Conflict` for a user, None for maintenance.
 
     submitting   submit                          waiting    settle_waiting, expire_deadlines
-    leasing      claim, renew, pin, begin        requests   request_stop, resume
+    leasing      claim, renew, pin, begin        requests   request_stop, request_cancel, resume
     effects      record, commit_checkpoint, …    endings    succeed, fail, stop, release, expired, rescue
 """
 
 from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record
 from shared.jobs.transitions.endings import fail, release, stop, succeed
 from shared.jobs.transitions.leasing import begin, claim, pin, renew
-from shared.jobs.transitions.requests import request_stop, resume
+from shared.jobs.transitions.requests import request_cancel, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
 from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (
@@ -58,6 +58,7 @@ __all__ = [
     "record",
     "release",
     "renew",
+    "request_cancel",
     "request_stop",
     "rescue",
     "resume",

@@ -1,4 +1,4 @@
-"""What a user (or the scheduler of devices) asks of a job: request_stop, resume."""
+"""What a user (or the scheduler of devices) asks of a job: request_stop, request_cancel, resume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from shared.db.schema import jobs
 from shared.errors import Conflict, NotFound
 from shared.events import emit
 from shared.jobs.states import JobState, StopRequest
-from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, as_request
+from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, advance, as_request
+from shared.jobs.transitions.values import Lease, Standing
 
 #: A request replaces a weaker one and is refused (or, from the system, dropped) by a stronger one.
 _STRENGTH = {
@@ -73,10 +74,22 @@ def _ask(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest, *, 
         .values(stop_requested=request.value, event_seq=jobs.c.event_seq + 1)
         .returning(jobs.c.event_seq, db_now().label("now"))
     ).one()
-    data = {"state": "running", "attempt": row.fence, "stop_requested": request.value}
-    add_event(conn, row.id, asked.event_seq, asked.now, "stop_requested", row.fence, data)
-    on_commit(conn, partial(emit, "job.stop_requested", job_id=row.id, request=request.value))
+    _tell_of_request(conn, row.id, row.fence, asked.event_seq, asked.now, request)
     return JobState.RUNNING
+
+
+def request_cancel(conn: Connection, lease: Lease) -> Standing:
+    """An operator ended this very attempt (Flower's Terminate): its job is asked to cancel, under the attempt's fence.
+    Raises LeaseLost."""
+    standing, seq = advance(conn, lease, numbers=1, stop_requested=StopRequest.CANCEL.value)
+    _tell_of_request(conn, lease.job_id, lease.fence, seq, standing.now, StopRequest.CANCEL)
+    return standing
+
+
+def _tell_of_request(conn: Connection, job_id: str, fence: int, seq: int, at: float, request: StopRequest) -> None:
+    data = {"state": "running", "attempt": fence, "stop_requested": request.value}
+    add_event(conn, job_id, seq, at, "stop_requested", fence, data)
+    on_commit(conn, partial(emit, "job.stop_requested", job_id=job_id, request=request.value))
 
 
 def resume(conn: Connection, job_id: str, owner_id: str | None) -> JobState:
