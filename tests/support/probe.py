@@ -4,6 +4,8 @@
     steps        how many steps `train` takes
     checkpoint   a checkpoint every so many steps
     hold_at      at this step it waits until the file `go` appears in the job's folder (or it is asked to stop)
+    pace         seconds that each step takes at least
+    failpoint    armed in the runner of the first attempt (see `shared.failpoints`)
 
 `train` computes a chain of hashes, one link per step: only a run that was resumed exactly ends with the right one.
 """
@@ -18,11 +20,14 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shared.errors import BadData, NonFiniteLoss
+from shared import failpoints
+from shared.checkpoints import files
+from shared.errors import BadData, CorruptCheckpoint, NonFiniteLoss
 from worker.protocol import (
     ArtifactSaved,
     Assignment,
@@ -41,6 +46,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | None:
     action = tags.get("probe")
     if action is None:
         return None
+    if "failpoint" in tags and assignment.fence == 1:
+        failpoints.arm(tags["failpoint"])
     if action == "train":
         return Training(assignment, reporter, tags).run()
     reporter.started(Started(pid=os.getpid(), device="probe"))
@@ -60,14 +67,31 @@ def chain(steps: int) -> str:
     return value
 
 
+def loss(value: str) -> float:
+    """The metric that a link of the chain leaves."""
+    return int(value[:8], 16) / 2**32
+
+
+def losses(steps: int) -> dict[int, float]:
+    """step -> loss of an untouched run."""
+    value, found = "", {}
+    for step in range(1, steps + 1):
+        value = link(value, step)
+        found[step] = loss(value)
+    return found
+
+
 class Training:
     def __init__(self, assignment: Assignment, reporter: Reporter, tags: dict[str, str]) -> None:
         self.job, self.work, self.reporter = Path(assignment.job_dir), Path(assignment.work_dir), reporter
         self.steps = int(tags.get("steps", 10))
         self.every = int(tags.get("checkpoint", 0))
         self.hold_at = int(tags.get("hold_at", 0))
-        self.resume = assignment.resume
+        self.pace = float(tags.get("pace", 0))
+        self.fence, self.resume = assignment.fence, assignment.resume
+        self.registers = bool(assignment.spec.get("register_as"))
         self.value, self.step = "", 0
+        self.damaged: list[str] = []
 
     def run(self) -> Result | Stopped:
         resumed = self._load()
@@ -77,6 +101,7 @@ class Training:
                 device="probe",
                 resumed_from=resumed,
                 resumed_step=self.step if resumed else None,
+                quarantined=self.damaged,
                 total_steps=self.steps,
             )
         )
@@ -98,7 +123,9 @@ class Training:
     def _one_step(self) -> None:
         self.step += 1
         self.value = link(self.value, self.step)
-        value = int(self.value[:8], 16) / 2**32
+        value = loss(self.value)
+        if self.pace:
+            time.sleep(self.pace)
         self.reporter.metrics([MetricPoint(name="loss", step=self.step, epoch=0, value=value)])
         self.reporter.progress(Progress(step=self.step, total_steps=self.steps, loss=value, at=time.time()))
 
@@ -107,23 +134,34 @@ class Training:
             time.sleep(0.005)
 
     def _load(self) -> str | None:
-        if not self.resume:
-            return None
-        state = json.loads((self.job / self.resume[0].path / "state.json").read_text())
-        self.step, self.value = state["step"], state["value"]
-        return self.resume[0].id
+        files.sweep(self.job, fence=self.fence)
+        for point in self.resume:
+            try:
+                files.verify(self.job / point.path, point.sha256)
+            except CorruptCheckpoint:
+                self.damaged.append(point.id)
+                continue
+            state = json.loads((self.job / point.path / "state.json").read_text())
+            self.step, self.value = state["step"], state["value"]
+            return point.id
+        return None
 
     def _save(self) -> None:
-        text = json.dumps({"step": self.step, "value": self.value})
-        sha = hashlib.sha256(text.encode()).hexdigest()
-        folder = self.job / "checkpoints" / f"{self.step}-{sha[:12]}"
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            (folder / "state.json").write_text(text)
-        path = str(folder.relative_to(self.job))
-        key = hashlib.sha256(f"{self.job.name}{path}".encode()).hexdigest()[:16]
+        state = json.dumps({"step": self.step, "value": self.value, "fence": self.fence}).encode()
+        try:
+            written = files.write(self.job, step=self.step, fence=self.fence, files={"state.json": [state]})
+        except OSError as error:
+            self.reporter.log(f"the checkpoint of step {self.step} could not be written: {error}", "error")
+            return
         self.reporter.checkpoint(
-            CheckpointSaved(id=key, path=path, step=self.step, epoch=0, sha256=sha, size_bytes=len(text))
+            CheckpointSaved(
+                id=uuid.uuid4().hex,
+                path=written.path,
+                step=self.step,
+                epoch=0,
+                sha256=written.sha256,
+                size_bytes=written.size_bytes,
+            )
         )
 
     def _result(self) -> Result:
@@ -133,7 +171,8 @@ class Training:
         self.reporter.artifact(
             ArtifactSaved(path="chain.txt", sha256=sha, size_bytes=len(self.value), media_type="text/plain")
         )
-        return Result(metrics={"steps": float(self.step)}, step=self.step)
+        model = {"family": "cnn", "framework": "torch", "path": "model"} if self.registers else None
+        return Result(metrics={"steps": float(self.step)}, model=model, step=self.step)
 
 
 # -- ways to end ------------------------------------------------------------------------------------

@@ -1,0 +1,262 @@
+"""What must be true of the database and the files after any faults, once every job has come to rest.
+
+A function of what lies there, not of what was done: `violations` reads all rows and files and names each broken promise.
+What a probe job must leave behind is known beforehand (`tests.support.probe`), so its rows are compared one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, select
+
+from shared.artifacts.layout import job_dir
+from shared.checkpoints import files
+from shared.db import schema
+from shared.db.engine import read
+from shared.errors import CorruptCheckpoint
+from shared.jobs.states import JobState
+from tests.support import probe
+
+#: How long the processes of a job may outlive its end (seconds): G9.
+GONE_WITHIN = 30.0
+
+_BY_JOB = ("attempts", "job_events", "job_logs", "metrics", "checkpoints", "artifacts")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything there is, read once."""
+
+    root: Path
+    accepted: frozenset[str]
+    jobs: dict[str, Any]
+    of: dict[str, dict[str, list[Any]]] = field(repr=False)  # table -> job -> rows
+    ticks: list[Any] = field(repr=False)
+    models: list[Any] = field(repr=False)
+
+    def rows(self, table: str, job_id: str) -> list[Any]:
+        return self.of[table].get(job_id, [])
+
+
+def assert_sound(engine: Engine, root: Path, accepted: Iterable[str]) -> None:
+    """`accepted`: every id that a submission was answered with."""
+    found = violations(engine, root, accepted)
+    assert not found, "\n".join(found)
+
+
+def violations(engine: Engine, root: Path, accepted: Iterable[str]) -> list[str]:
+    facts = look(engine, root, accepted)
+    return [f"{rule.__name__}: {broken}" for rule in RULES for broken in rule(facts)]
+
+
+def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
+    with read(engine) as conn:
+        rows = {
+            name: list(conn.execute(select(table)))
+            for name, table in schema.metadata.tables.items()
+            if name in (*_BY_JOB, "jobs", "schedule_ticks", "model_versions")
+        }
+    of: dict[str, dict[str, list[Any]]] = {name: defaultdict(list) for name in _BY_JOB}
+    for name in _BY_JOB:
+        for row in rows[name]:
+            of[name][row.job_id].append(row)
+    jobs = {row.id: row for row in rows["jobs"]}
+    return Facts(root, frozenset(accepted), jobs, of, rows["schedule_ticks"], rows["model_versions"])
+
+
+# -- the rules: each yields what breaks it ----------------------------------------------------------
+
+
+def every_accepted_job_is_final(facts: Facts) -> Iterator[str]:
+    for job_id in sorted(facts.accepted - facts.jobs.keys()):
+        yield f"{job_id} was accepted and is not there"
+    for job in facts.jobs.values():
+        if not JobState(job.state).is_final or job.finished_at is None or job.lease_until is not None:
+            yield f"{job.id} is {job.state}, finished_at {job.finished_at}, lease_until {job.lease_until}"
+
+
+def at_most_one_attempt_succeeded(facts: Facts) -> Iterator[str]:
+    """The last one, and it exactly if the job did; every attempt has its number and its end."""
+    for job in facts.jobs.values():
+        attempts = sorted(facts.rows("attempts", job.id), key=lambda row: row.fence)
+        if [row.fence for row in attempts] != list(range(1, job.fence + 1)):
+            yield f"{job.id} has attempts {[row.fence for row in attempts]}, its fence is {job.fence}"
+        won = [row.fence for row in attempts if row.outcome == "succeeded"]
+        if won != ([job.fence] if job.state == "succeeded" else []):
+            yield f"{job.id} is {job.state}; attempts {won} of {job.fence} succeeded"
+        if unfinished := [row.fence for row in attempts if row.outcome is None and job.state != "running"]:
+            yield f"{job.id} is {job.state}; attempts {unfinished} have no outcome"
+
+
+def commits_are_in_fence_order(facts: Facts) -> Iterator[str]:
+    """Sequence numbers are drawn under the row lock, so their order is the order of commits."""
+    for job in facts.jobs.values():
+        commits = sorted(_commits(facts, job.id))
+        for (before, fence, what), (after, later, other) in pairwise(commits):
+            if before == after:
+                yield f"{job.id}: {what} and {other} have the same number {after}"
+            if later < fence:
+                yield f"{job.id}: {other} of attempt {later} came after {what} of attempt {fence}"
+        yield from _after_the_end(facts, job.id, commits)
+
+
+def _commits(facts: Facts, job_id: str) -> Iterator[tuple[int, int, str]]:
+    for row in facts.rows("job_events", job_id):
+        yield row.seq, row.fence, f"event {row.type}"
+    for row in facts.rows("job_logs", job_id):
+        yield row.seq, row.fence, "a log line"
+    for row in facts.rows("metrics", job_id):
+        yield row.seq, row.fence, f"metric {row.name} at {row.step}"
+
+
+_OF_AN_ATTEMPT = ("event checkpoint", "event artifact", "event attempt", "a log line", "metric ")
+
+
+def _after_the_end(facts: Facts, job_id: str, commits: list[tuple[int, int, str]]) -> Iterator[str]:
+    """Nothing of an attempt may follow the event that says how it ended."""
+    ended = {
+        row.fence: row.seq
+        for row in facts.rows("job_events", job_id)
+        if row.type == "state" and row.fence and row.data["state"] != "running"
+    }
+    for seq, fence, what in commits:
+        if what.startswith(_OF_AN_ATTEMPT) and seq > ended.get(fence, seq):
+            yield f"{job_id}: {what} of attempt {fence} came after its end"
+
+
+def metrics_are_those_of_an_untouched_run(facts: Facts) -> Iterator[str]:
+    for job in facts.jobs.values():
+        steps = sorted(row.step for row in facts.rows("metrics", job.id) if row.name == "loss")
+        if steps != list(range(1, len(steps) + 1)):
+            yield f"{job.id} has rows of steps {_short(steps)}"
+        wanted = _untouched(job)
+        found = {row.step: row.value for row in facts.rows("metrics", job.id) if row.name == "loss"}
+        if wanted is not None and any(wanted.get(step) != value for step, value in found.items()):
+            yield f"{job.id} has other values than an untouched run"
+        if (
+            wanted is not None
+            and job.state == "succeeded"
+            and job.stop_requested is None
+            and found.keys() != wanted.keys()
+        ):
+            yield f"{job.id} succeeded with {len(found)} rows of {len(wanted)}"
+
+
+def _untouched(job: Any) -> dict[int, float] | None:
+    tags = job.spec.get("tags", {})
+    return probe.losses(int(tags.get("steps", 10))) if tags.get("probe") == "train" else None
+
+
+def the_result_is_that_of_an_untouched_run(facts: Facts) -> Iterator[str]:
+    for job in facts.jobs.values():
+        tags = job.spec.get("tags", {})
+        if tags.get("probe") != "train" or job.state != "succeeded" or job.stop_requested is not None:
+            continue
+        found = [row.sha256 for row in facts.rows("artifacts", job.id) if row.path == "chain.txt"]
+        if found != [hashlib.sha256(probe.chain(int(tags.get("steps", 10))).encode()).hexdigest()]:
+            yield f"{job.id} left {found}"
+
+
+def listed_files_are_complete(facts: Facts) -> Iterator[str]:
+    for job_id in facts.jobs:
+        for row in facts.rows("checkpoints", job_id):
+            if row.state == "ready":
+                try:
+                    files.verify(job_dir(facts.root, job_id) / row.path, row.sha256)
+                except CorruptCheckpoint as corrupt:
+                    yield f"{job_id}: {corrupt}"
+        for row in facts.rows("artifacts", job_id):
+            path = facts.root / row.stored_as
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
+                yield f"{job_id}: artifact {row.path} is not what is listed"
+
+
+def nothing_half_written_is_listed(facts: Facts) -> Iterator[str]:
+    for job in facts.jobs.values():
+        rows = facts.rows("checkpoints", job.id)
+        if wrong := [row.path for row in rows if ".tmp-" in row.path]:
+            yield f"{job.id} lists {wrong}"
+        if job.checkpoint_id and not any(row.id == job.checkpoint_id and row.state == "ready" for row in rows):
+            yield f"{job.id} would go on from {job.checkpoint_id}, which is not ready"
+
+
+def every_attempt_went_on_from_the_newest_good_checkpoint(facts: Facts) -> Iterator[str]:
+    """So a death costs one checkpoint interval at most."""
+    for job_id in facts.jobs:
+        good = [row for row in facts.rows("checkpoints", job_id) if row.state != "quarantined"]
+        begun = {row.fence for row in facts.rows("job_events", job_id) if row.type == "attempt"}
+        for attempt in facts.rows("attempts", job_id):
+            newest = max((row.step for row in good if row.fence < attempt.fence), default=0)
+            if attempt.fence in begun and (attempt.resumed_step or 0) < newest:
+                yield f"{job_id}: attempt {attempt.fence} began at {attempt.resumed_step}, there was one of {newest}"
+
+
+def every_tick_has_one_job(facts: Facts) -> Iterator[str]:
+    made = [tick.job_id for tick in facts.ticks if tick.job_id is not None]
+    if len(made) != len(set(made)):
+        yield "two ticks made the same job"
+    if missing := set(made) - facts.jobs.keys():
+        yield f"ticks made jobs that are not there: {sorted(missing)}"
+    ticks = [(tick.schedule_id, tick.due_at) for tick in facts.ticks]
+    if len(ticks) != len(set(ticks)):
+        yield "a tick was taken twice"
+
+
+def every_job_has_one_model_version(facts: Facts) -> Iterator[str]:
+    by_job, by_name = defaultdict(list), defaultdict(list)
+    for row in facts.models:
+        by_job[row.job_id].append(row.version)
+        by_name[row.name].append(row.version)
+    for job in facts.jobs.values():
+        wanted = int(job.state == "succeeded" and bool(job.spec.get("register_as")))
+        if len(by_job[job.id]) != wanted:
+            yield f"{job.id} is {job.state} and has {len(by_job[job.id])} versions"
+    for name, versions in by_name.items():
+        if sorted(versions) != list(range(1, len(versions) + 1)):
+            yield f"{name} has versions {sorted(versions)}"
+
+
+def nobody_works_for_a_final_job(facts: Facts) -> Iterator[str]:
+    """A runner's working directory is its attempt's folder."""
+    folder = facts.root / "jobs"
+    give_up = time.monotonic() + GONE_WITHIN
+    while working := list(_working_below(folder)):
+        if time.monotonic() > give_up:
+            yield f"still at work: {working}"
+            return
+        time.sleep(0.05)
+
+
+def _working_below(folder: Path) -> Iterator[tuple[int, str]]:
+    for process in psutil.process_iter(["pid", "cwd", "status"]):
+        cwd = process.info["cwd"]
+        if cwd and Path(cwd).is_relative_to(folder) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            yield process.info["pid"], cwd
+
+
+RULES: tuple[Callable[[Facts], Iterator[str]], ...] = (
+    every_accepted_job_is_final,
+    at_most_one_attempt_succeeded,
+    commits_are_in_fence_order,
+    metrics_are_those_of_an_untouched_run,
+    the_result_is_that_of_an_untouched_run,
+    listed_files_are_complete,
+    nothing_half_written_is_listed,
+    every_attempt_went_on_from_the_newest_good_checkpoint,
+    every_tick_has_one_job,
+    every_job_has_one_model_version,
+    nobody_works_for_a_final_job,
+)
+
+
+def _short(steps: list[int]) -> str:
+    return f"{steps[:20]}…" if len(steps) > 20 else str(steps)

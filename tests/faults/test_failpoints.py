@@ -1,0 +1,130 @@
+"""An attempt is killed, frozen or failed at every failpoint, on both databases; somebody else brings the job to its end.
+
+Whatever happens, the job ends like one that was never touched (`oracle`): at most one success, no gap, no double row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.faults.oracle import assert_sound
+from tests.support import databases
+from tests.support.lone import World, open_world
+
+#: Passed by the worker; `@n` is the nth time since it was armed.
+OF_THE_WORKER = [
+    "claim.after_commit@1",
+    "runner.spawned@1",
+    "effect.before_commit@1",
+    "effect.before_commit@2",
+    "checkpoint.before_commit@1",
+    "checkpoint.before_commit@2",
+    "checkpoint.row_committed@1",
+    "checkpoint.row_committed@2",
+    "succeed.before_commit@1",
+    "succeed.after_commit@1",
+]
+#: Passed by the runner.
+OF_THE_RUNNER = [
+    "checkpoint.writing@1",
+    "checkpoint.writing@2",
+    "checkpoint.tmp_written@1",
+    "checkpoint.tmp_written@2",
+    "checkpoint.renamed@1",
+    "checkpoint.renamed@2",
+]
+#: Where a transaction is open: frozen there, the worker keeps its lock, so nobody can take the job meanwhile.
+INSIDE = ("effect.before_commit", "checkpoint.before_commit", "succeed.before_commit")
+JOB: dict[str, Any] = {"steps": 12, "checkpoint": 4, "pace": 0.005, "register_as": "chain"}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    if request.param == "sqlite":
+        url = databases.sqlite_database(folder, request.getfixturevalue("sqlite_template"))
+        with open_world(folder, url) as world:
+            yield world
+        return
+    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("postgres_template")
+    with databases.postgres_database(server, template) as url, open_world(folder, url) as world:
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def _sound(world: World) -> Iterator[None]:
+    """The oracle after each fault, over all jobs so far."""
+    yield
+    assert_sound(world.engine, world.root, world.accepted)
+
+
+def armed(point: str, action: str) -> str:
+    name, _, nth = point.partition("@")
+    return f"{name}:{action}@{nth}"
+
+
+@pytest.mark.parametrize("point", OF_THE_WORKER)
+def test_worker_killed(world: World, point: str) -> None:
+    victim = world.victim
+    victim.arm(armed(point, "kill"))
+    job_id = world.submit(**JOB)
+    victim.run()
+    assert not victim.alive()
+    assert world.finish(job_id).state == "succeeded"
+    assert world.outcomes(job_id) == (["succeeded"] if point == "succeed.after_commit@1" else ["lost", "succeeded"])
+
+
+@pytest.mark.parametrize("action", ["raise", "enospc"])
+@pytest.mark.parametrize("point", OF_THE_WORKER)
+def test_worker_fails(world: World, point: str, action: str) -> None:
+    """An error that nobody foresaw, in the middle of the worker's own work: it costs an attempt at most."""
+    victim = world.victim
+    victim.arm(armed(point, action))
+    job_id = world.submit(**JOB)
+    victim.run()
+    assert victim.alive(), "no error ends a worker"
+    victim.arm("")
+    assert world.finish(job_id).state == "succeeded"
+    assert len(world.outcomes(job_id)) <= 2
+
+
+@pytest.mark.parametrize("point", [point for point in OF_THE_WORKER if not point.startswith(INSIDE)])
+def test_worker_frozen_until_another_has_finished(world: World, point: str) -> None:
+    """It thinks that it still holds the lease, and goes on in the middle of what it was about."""
+    victim = world.victim
+    victim.arm(armed(point, "stop:20"))
+    job_id = world.submit(**JOB)
+    victim.start()
+    world.frozen(victim)
+    assert world.finish(job_id).state == "succeeded"
+    victim.thaw()
+    victim.wait()
+    assert world.job(job_id).state == "succeeded"
+    assert world.outcomes(job_id)[-1] == "succeeded"
+
+
+@pytest.mark.parametrize("point", [point for point in OF_THE_WORKER if point.startswith(INSIDE)])
+def test_worker_frozen_inside_a_transaction(world: World, point: str) -> None:
+    """It holds its row (or SQLite's file) locked: the rescuer passes by, and the attempt goes on when it is thawed."""
+    victim = world.victim
+    victim.arm(armed(point, "stop:0.3"))
+    job_id = world.submit(**JOB)
+    victim.run()
+    assert world.finish(job_id).state == "succeeded"
+
+
+@pytest.mark.parametrize("action", ["kill", "raise", "enospc", "stop:0.2"])
+@pytest.mark.parametrize("point", OF_THE_RUNNER)
+def test_runner_fails(world: World, point: str, action: str) -> None:
+    """At every step of writing a checkpoint: nothing partial is ever listed, and the one before is gone on from."""
+    job_id = world.submit(failpoint=armed(point, action), **JOB)
+    world.victim.run()
+    assert world.victim.alive()
+    assert world.finish(job_id).state == "succeeded"
+    expected = {"kill": "crashed", "raise": "job_error", "enospc": "succeeded", "stop:0.2": "succeeded"}[action]
+    outcomes = world.outcomes(job_id)
+    assert outcomes[0] in (expected, "job_error"), "a disk that is full after the rename is an error like others"
+    assert outcomes[-1] == "succeeded"
