@@ -117,6 +117,23 @@ class AttemptView(BaseModel):
     resumed_step: int | None
 
 
+class ReasonView(BaseModel):
+    code: str = Field(examples=["jobs_ahead"], description="Which reason it is; docs/why.md lists them.")
+    sentence: str
+    fields: dict[str, Any] = Field(description="The facts of the sentence, by code.")
+
+
+class WhyView(BaseModel):
+    """Why a job is where it is: what it waits for, what it is doing, how it ended."""
+
+    id: str
+    state: JobState
+    sentence: str = Field(examples=["It is queued: the only worker that can run it is busy (cpu0@a with 3f…)."])
+    reasons: list[ReasonView] = Field(
+        description="Those of the present first, the decisive one at their head; then the tries that did not count."
+    )
+
+
 class CheckpointView(BaseModel):
     id: str
     attempt: int

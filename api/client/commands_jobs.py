@@ -357,17 +357,17 @@ def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> N
 
 
 def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Why a job is where it is: what it waits for, what stopped it."""
-    from api.client import output, reasons
+    """Why a job is where it is: what it waits for, what it is doing, how it ended."""
+    from api.client import output
 
-    asked = client(ctx)
-    job = asked.job(job_id)
-    told = reasons.explain(job.data, reasons.look_around(asked, job))
+    told = find_job(ctx, job_id).why()
     if as_json:
-        return output.print_json({"id": job.id, "state": job.state, "reasons": told})
-    print(f"{job.id} {job.state}")
-    for sentence in told:
-        print(f"  {sentence}")
+        return output.print_json(told)
+    print(f"{told['id']} {told['state']}")
+    print(f"  {_printable(told['sentence'])}")
+    for reason in told["reasons"]:
+        if reason["code"] == "attempt_ended":
+            print(f"  {_printable(reason['sentence'])}")
     return None
 
 

@@ -185,6 +185,10 @@ class Job:
         self.data = self._transport.json("GET", f"jobs/{self.id}")
         return self
 
+    def why(self) -> shapes.WhyData:
+        """Why the job waits, what it is doing, or how it ended: `sentence`, and `reasons` with code and fields."""
+        return cast("shapes.WhyData", self._transport.json("GET", f"jobs/{self.id}/why"))
+
     # -- requests ---------------------------------------------------------------------------------
 
     def cancel(self) -> Job:

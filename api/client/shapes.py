@@ -64,6 +64,19 @@ class AttemptData(TypedDict, total=False):
     resumed_step: int | None
 
 
+class Reason(TypedDict):
+    code: str
+    sentence: str
+    fields: dict[str, Any]
+
+
+class WhyData(TypedDict):
+    id: str
+    state: str
+    sentence: str
+    reasons: list[Reason]
+
+
 class CheckpointData(TypedDict, total=False):
     id: str
     step: int

@@ -15,12 +15,13 @@ from api.auth import Owner
 from api.body import json_body
 from api.deps import JobId, Service, Tag, TheService, whole_id
 from api.openapi import COMMON, job_body, problems
-from api.schemas import Accepted, JobView, Page
+from api.schemas import Accepted, JobView, Page, WhyView
 from api.specs import Spec
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.queries import JobFilters
 from shared.jobs.states import JobState, StopRequest
+from shared.jobs.why import explain
 from shared.specs.base import FamilyName
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -93,6 +94,16 @@ def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
 
 def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
     return queries.job_view(queries.get_job(conn, job_id, owner))
+
+
+@router.get("/{job_id}/why", response_model=WhyView, responses=COMMON | problems(404, 409), summary="Why it is so")
+def why(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Why the job waits, what it is doing, or how it ended: reasons for programs and one sentence for people."""
+    with read(service.engine) as conn:
+        job = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
+        found = explain(job, queries.surroundings(conn, job, service.settings.lease_seconds))
+    reasons = [{"code": r.code, "sentence": r.sentence, "fields": r.fields} for r in found.reasons]
+    return {"id": job["id"], "state": job["state"], "sentence": found.sentence, "reasons": reasons}
 
 
 # -- steering -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 jobs      get_job, find_id, list_jobs, job_view, job_by_task        parts    attempts, checkpoints, artifacts, logs
 stream    events_after                                              curves   metrics
-counts    waiting_counts, due_ids, stats
+counts    waiting_counts, due_ids, stats                            surroundings
 """
 
 from shared.jobs.queries.counts import due_ids, stats, waiting_counts
@@ -11,6 +11,7 @@ from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
 from shared.jobs.queries.parts import artifact, artifacts, attempts, checkpoints, logs
 from shared.jobs.queries.stream import events_after
+from shared.jobs.queries.surroundings import surroundings
 
 __all__ = [
     "JobFilters",
@@ -29,5 +30,6 @@ __all__ = [
     "logs",
     "metrics",
     "stats",
+    "surroundings",
     "waiting_counts",
 ]
