@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api.client import completion
 from api.client.commands_keys import keys
 from api.client.commands_models import models
 from api.client.commands_schedules import schedules
@@ -86,7 +87,7 @@ def add_dataset(
 @datasets.command("show")
 def show_dataset(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name.")],
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.datasets)],
     sample: Annotated[
         str | None, typer.Option(help="Write a look at it to this file: a PNG of images, or the first texts.")
     ] = None,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.client.context import AsJson, JobId, client
-from api.client.context import job as find_job
+from api.client import completion, hints
+from api.client.commands_metrics import metrics
+from api.client.context import AsJson, JobId, JobIds, client, find_job, find_jobs
 
 if TYPE_CHECKING:
     from api.client.sdk import Job
@@ -26,10 +27,15 @@ def register(app: typer.Typer, panel: str) -> None:
 def jobs(
     ctx: typer.Context,
     state: Annotated[
-        str | None, typer.Option(help="waiting, queued, running, paused, succeeded, failed, cancelled.")
+        str | None,
+        typer.Option(
+            help="waiting, queued, running, paused, succeeded, failed, cancelled.", autocompletion=completion.states
+        ),
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="train, finetune, batch_infer or evaluate.")] = None,
-    family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="train, finetune, batch_infer or evaluate.", autocompletion=completion.kinds)
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.", autocompletion=completion.families)] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE")] = None,
     limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 is all.")] = 20,
     as_json: AsJson = False,
@@ -174,15 +180,19 @@ def _plain(value: Any) -> str:
 
 def watch(
     ctx: typer.Context,
-    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more jobs.")],
+    job_ids: JobIds,
+    logs: Annotated[
+        int | None, typer.Option(min=0, help="Log lines shown of each job (default 3); on a pipe, all of them or none.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow jobs live until they end. Exit code: 0 succeeded, 1 failed, 2 cancelled (the highest of several)."""
-    asked = client(ctx)
-    follow_jobs([asked.job(job_id) for job_id in dict.fromkeys(job_ids)], as_json=as_json)
+    found = find_jobs(ctx, job_ids)
+    hints.no_worker(client(ctx), found)
+    follow_jobs(found, as_json=as_json, logs=logs)
 
 
-def follow_jobs(jobs: Sequence[Job], *, as_json: bool) -> None:
+def follow_jobs(jobs: Sequence[Job], *, as_json: bool, logs: int | None = None) -> None:
     """Watches to the end and exits with the outcome's code; Ctrl-C leaves the jobs running."""
     from api.client import output, watching
 
@@ -191,7 +201,7 @@ def follow_jobs(jobs: Sequence[Job], *, as_json: bool) -> None:
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
     try:
-        code = watching.watch(jobs, output.console(), print_event if as_json else None)
+        code = watching.watch(jobs, output.console(), print_event if as_json else None, logs=logs)
     except KeyboardInterrupt:
         ids = " ".join(job.id for job in jobs)
         output.say(f"The work goes on. `nightshift watch {ids}` to look again, `nightshift cancel {ids}` to stop it.")
@@ -213,67 +223,14 @@ def logs(
         for event in job.events():
             if event.type == "log":
                 line = {"seq": event.id, "at": event.at, **event.data}
-                print(json.dumps(line, ensure_ascii=False) if as_json else _log_line(line), flush=True)
+                print(json.dumps(line, ensure_ascii=False) if as_json else output.log_line(event.at, line), flush=True)
         return None
     found = job.logs()
     if as_json:
         return output.print_items(found)
     for entry in found:
-        print(_log_line(entry))
+        print(output.log_line(entry.get("at"), entry))
     return None
-
-
-def _log_line(entry: Any) -> str:
-    at = str(entry.get("at") or "")[11:23]
-    return f"{at} {entry.get('level', ''):<7} {_printable(str(entry.get('message', '')))}"
-
-
-def _printable(text: str) -> str:
-    """Without what would steer the terminal: a job's output is not ours to trust."""
-    return "".join(
-        char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\n")
-    )
-
-
-def metrics(
-    ctx: typer.Context,
-    job_id: JobId,
-    name: Annotated[str | None, typer.Option(help="All points of this one, e.g. val_loss.")] = None,
-    max_points: Annotated[int | None, typer.Option(min=4, help="Thin long series out to so many points.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """A job's metrics: an overview, or every point of one."""
-    from api.client import output
-
-    found = find_job(ctx, job_id).metrics(name, max_points=max_points)
-    if as_json:
-        return output.print_items(found)
-    if name:
-        points = [[point["step"], point["epoch"], output.number(point["value"]), point["at"]] for point in found]
-        columns = [output.Column(title, right=True) for title in ("STEP", "EPOCH", "VALUE")]
-        output.print_table([*columns, output.Column("AT", 1)], points, f"No metric {name} so far.")
-        return None
-    series: dict[str, list[float]] = {}
-    for point in found:
-        series.setdefault(point["name"], []).append(point["value"])
-    columns = [output.Column("METRIC")]
-    columns += [output.Column(t, r, right=True) for t, r in (("LAST", 0), ("MIN", 1), ("MAX", 1), ("POINTS", 2))]
-    rows = [
-        [title, *map(output.number, (values[-1], min(values), max(values))), len(values), spark(values)]
-        for title, values in series.items()
-    ]
-    output.print_table([*columns, output.Column("COURSE", 3)], rows, "No metrics so far.")
-    return None
-
-
-def spark(values: Sequence[float], width: int = 40) -> str:
-    """The course of a series in one line of blocks."""
-    blocks = "▁▂▃▄▅▆▇█"
-    picked = (
-        [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)] if len(values) > width else values
-    )
-    low, high = min(picked), max(picked)
-    return "".join(blocks[round((value - low) / (high - low) * 7) if high > low else 0] for value in picked)
 
 
 def artifacts(
@@ -364,10 +321,10 @@ def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     if as_json:
         return output.print_json(told)
     print(f"{told['id']} {told['state']}")
-    print(f"  {_printable(told['sentence'])}")
+    print(f"  {output.printable(told['sentence'])}")
     for reason in told["reasons"]:
         if reason["code"] == "attempt_ended":
-            print(f"  {_printable(reason['sentence'])}")
+            print(f"  {output.printable(reason['sentence'])}")
     return None
 
 
@@ -382,13 +339,12 @@ VERBS = {
 def _asking(verb: str) -> Any:
     def command(
         ctx: typer.Context,
-        job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more jobs.")],
+        job_ids: JobIds,
         as_json: AsJson = False,
     ) -> None:
         from api.client import output
 
-        asked = client(ctx)
-        done = [getattr(asked.job(job_id), verb)() for job_id in job_ids]
+        done = [getattr(find_job(ctx, job_id), verb)() for job_id in job_ids]
         if as_json:
             return output.print_items([job.data for job in done])
         for job in done:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api.client import completion
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
 from shared.errors import InvalidRequest
@@ -17,8 +18,11 @@ models = typer.Typer(
     invoke_without_command=True,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
-Version = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="A version, e.g. digits@3.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=completion.models)]
+Version = Annotated[
+    str,
+    typer.Argument(metavar="NAME@VERSION", help="A version, e.g. digits@3.", autocompletion=completion.versions),
+]
 Alias = Annotated[str, typer.Option(help="The alias to move.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it is kept in the history.")]
 
@@ -49,7 +53,7 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @models.command("show")
-def show_model(ctx: typer.Context, name: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Versions and aliases of a model."""
     from api.client import output
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.client import bodies
+from api.client import bodies, completion
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
 from shared.errors import InvalidRequest
@@ -17,7 +17,9 @@ schedules = typer.Typer(
     invoke_without_command=True,
 )
 
-Schedule = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Its name or id.")]
+Schedule = Annotated[
+    str, typer.Argument(metavar="SCHEDULE", help="Its name or id.", autocompletion=completion.schedules)
+]
 Cron = Annotated[str | None, typer.Option(help='minute hour day-of-month month day-of-week, e.g. "0 2 * * *".')]
 Zone = Annotated[str | None, typer.Option("--tz", help="IANA time zone, e.g. Europe/Berlin; UTC if not given.")]
 File = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.client import bodies
+from api.client import bodies, completion, hints
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
 from shared.errors import InvalidRequest
@@ -20,8 +20,13 @@ submit = typer.Typer(
     invoke_without_command=True,
 )
 
-ModelRef = Annotated[str, typer.Argument(metavar="MODEL_REF", help="name, name@3, name@alias or job:<id>.")]
-Framework = Annotated[str | None, typer.Option(help="torch or tensorflow.")]
+ModelRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL_REF", help="name, name@3, name@alias or job:<id>.", autocompletion=completion.model_refs
+    ),
+]
+Framework = Annotated[str | None, typer.Option(help="torch or tensorflow.", autocompletion=completion.frameworks)]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training part.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per step.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", "--lr")]
@@ -47,16 +52,20 @@ PLACES = {
 
 
 def _common(
-    dataset: Annotated[str | None, typer.Option(help="Name of the data set, e.g. digits or mnist@2.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Name of the data set, e.g. digits or mnist@2.", autocompletion=completion.datasets),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.", autocompletion=completion.devices)] = None,
     run_at: Annotated[str | None, typer.Option(help="Not before this time, e.g. 2030-01-01T02:00:00Z.")] = None,
     max_retries: Annotated[int | None, typer.Option(help="Retries after errors that may pass.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which it fails.")] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeatable.")] = None,
     after: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.", autocompletion=completion.job_ids),
     ] = None,
     set_: Sets = None,
     idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
@@ -96,6 +105,7 @@ def _fill(ctx: typer.Context, body: dict[str, Any], given: dict[str, Any]) -> No
 
 def _send(ctx: typer.Context, body: dict[str, Any], key: str | None, *, follow: bool, as_json: bool) -> None:
     job = client(ctx).submit(body, key)
+    hints.no_worker(client(ctx), [job])
     if follow:
         from api.client.commands_jobs import follow_jobs
 
@@ -135,9 +145,16 @@ def from_file(
 @_with_common
 def train(
     family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="cnn, gru_lm or gan; `nightshift families` lists their presets.")
+        str,
+        typer.Argument(
+            metavar="FAMILY",
+            help="cnn, gru_lm or gan; `nightshift families` lists their presets.",
+            autocompletion=completion.families,
+        ),
     ],
-    preset: Annotated[str | None, typer.Option(help="One of the family's presets.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="One of the family's presets.", autocompletion=completion.presets)
+    ] = None,
     framework: Framework = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,

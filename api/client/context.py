@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from api.client import completion
+from shared.errors import NotFound
 
 if TYPE_CHECKING:
     from api.client.sdk import Client, Job
@@ -21,7 +25,17 @@ class Options:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or the beginning of it while that is unique.")]
+JobId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="A job's id, or the beginning of it while that is unique.",
+        autocompletion=completion.job_ids,
+    ),
+]
+JobIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="One or more jobs.", autocompletion=completion.job_ids)
+]
 
 
 def client(ctx: typer.Context) -> Client:
@@ -34,8 +48,24 @@ def client(ctx: typer.Context) -> Client:
     return made
 
 
-def job(ctx: typer.Context, job_id: str) -> Job:
-    return client(ctx).job(job_id)
+def find_job(ctx: typer.Context, job_id: str) -> Job:
+    """Raises `NotFound` that names the nearest one there is."""
+    return find_jobs(ctx, [job_id])[0]
+
+
+def find_jobs(ctx: typer.Context, job_ids: Sequence[str]) -> list[Job]:
+    """The jobs of these ids, each once."""
+    asked = client(ctx)
+    return [_find(asked, job_id) for job_id in dict.fromkeys(job_ids)]
+
+
+def _find(asked: Client, job_id: str) -> Job:
+    try:
+        return asked.job(job_id)
+    except NotFound as error:
+        from api.client import hints
+
+        raise NotFound(f"{error}{hints.nearest_job(asked, job_id)}") from error
 
 
 def data_dir(ctx: typer.Context) -> str | None:

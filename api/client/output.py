@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -174,6 +174,18 @@ def between(start: str | None, end: str | None) -> str:
         return ""
     until = datetime.fromisoformat(end) if end else datetime.now(UTC)
     return duration((until - datetime.fromisoformat(start)).total_seconds())
+
+
+def log_line(at: str | None, entry: Mapping[str, Any]) -> str:
+    """`02:00:01.250 info    message`"""
+    return f"{(at or '')[11:23]} {entry.get('level', ''):<7} {printable(str(entry.get('message', '')))}"
+
+
+def printable(text: str) -> str:
+    """Without what would steer the terminal: a job's output is not ours to trust."""
+    return "".join(
+        char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\n")
+    )
 
 
 def metric_facts(metrics: dict[str, Any]) -> list[str]:

@@ -32,7 +32,7 @@ import httpx
 from api.client import locate, shapes, stream, upload
 from api.client.calls import ModelCalls, ScheduleCalls
 from api.client.shapes import Event, JobData
-from api.client.transport import UPLOAD_TIMEOUT, Transport
+from api.client.transport import ANSWER_TIMEOUT, UPLOAD_TIMEOUT, Transport
 from shared.errors import InvalidRequest, NightshiftError, NotFound
 from shared.jobs.states import JobState
 
@@ -54,10 +54,11 @@ class Client(ModelCalls, ScheduleCalls):
         *,
         data_dir: str | Path | None = None,
         retries: int = 4,
+        timeout: float = ANSWER_TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.endpoint = locate.find(url, key, data_dir)
-        self._transport = Transport(self.endpoint, retries=retries, transport=transport)
+        self._transport = Transport(self.endpoint, retries=retries, timeout=timeout, transport=transport)
 
     def __enter__(self) -> Client:
         return self
@@ -210,13 +211,17 @@ class Job:
 
     # -- following --------------------------------------------------------------------------------
 
-    def events(self, after: int | None = None, *, patience: float = 300.0) -> Iterator[Event]:
+    def events(
+        self, after: int | None = None, *, patience: float = 300.0, on_drop: stream.OnDrop | None = None
+    ) -> Iterator[Event]:
         """What happens to the job, from the beginning or after an event's id, until it is final.
 
         A dropped connection is taken up where it broke; nothing comes twice and nothing is missed. Raises
         `Unavailable` when the API cannot be reached for `patience` seconds.
         """
-        return stream.follow(self._event_stream, lambda: self.refresh().is_final, after=after, patience=patience)
+        return stream.follow(
+            self._event_stream, lambda: self.refresh().is_final, after=after, patience=patience, on_drop=on_drop
+        )
 
     @contextmanager
     def _event_stream(self, after: int | None) -> Iterator[Iterable[bytes]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from asyncio import sleep as asyncio_sleep
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 from api.client.shapes import Event
@@ -18,24 +19,30 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 #: Opens the stream after an event number.
 Connect = Callable[[int | None], AbstractContextManager[Iterable[bytes]]]
+ConnectAsync = Callable[[int | None], AbstractAsyncContextManager[AsyncIterable[bytes]]]
+#: Told of each connection that broke or could not be made, before the next is tried.
+OnDrop = Callable[[Exception], None]
 
 
 class StreamDropped(Exception):
     """The connection broke or fell silent; everything after the last event is still on the server."""
 
 
-def lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Lines ended by LF or CR LF only: a log message may hold U+2028, which `str.splitlines` takes for an end."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line.removesuffix(b"\r").decode("utf-8", "replace") for line in whole)
+class Parser:
+    """Bytes in, events out; sans I/O. Lines end by LF or CR LF only: a log message may hold U+2028, which
+    `str.splitlines` takes for an end. A block without its closing blank line was cut off: it will be sent again."""
 
+    def __init__(self) -> None:
+        self._rest = b""
+        self._fields: dict[str, str] = {}
 
-def parse(chunks: Iterable[bytes]) -> Iterator[Event]:
-    """Events of one stream. A block without its closing blank line was cut off and is dropped: it will be sent again."""
-    fields: dict[str, str] = {}
-    for line in lines(chunks):
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
+        for line in whole:
+            yield from self._line(line.removesuffix(b"\r").decode("utf-8", "replace"))
+
+    def _line(self, line: str) -> Iterator[Event]:
+        fields = self._fields
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -43,12 +50,56 @@ def parse(chunks: Iterable[bytes]) -> Iterator[Event]:
         else:
             if "id" in fields and "data" in fields:
                 yield _event(fields)
-            fields = {}
+            self._fields = {}
+
+
+def parse(chunks: Iterable[bytes]) -> Iterator[Event]:
+    """Events of one stream."""
+    parser = Parser()
+    for chunk in chunks:
+        yield from parser.feed(chunk)
 
 
 def _event(fields: dict[str, str]) -> Event:
     data: dict[str, Any] = json.loads(fields["data"])
     return Event(int(fields["id"]), fields.get("event", "message"), data.pop("at", None), data)
+
+
+class Place:
+    """Where the reader of a job's events stands, over any number of connections; sans I/O.
+
+    `after` is the last event seen. `over`: the final state was among them. `idle`: the present connection brought nothing
+    new, so that only the job itself can say whether there is more to come.
+    """
+
+    def __init__(self, after: int | None, patience: float, clock: Callable[[], float]) -> None:
+        self.after, self.over, self.idle = after, False, True
+        self._patience, self._clock = patience, clock
+        self._failing_since, self._pause = math.inf, FIRST_PAUSE
+
+    def connected(self) -> None:
+        self._failing_since, self.idle = math.inf, True
+
+    def take(self, event: Event) -> bool:
+        """Note an event; False for one that came before."""
+        self._pause = FIRST_PAUSE
+        if self.after is not None and event.id <= self.after:
+            return False
+        self.after, self.idle = event.id, False
+        if event.type == "state" and "state" in event.data:
+            self.over = event.data["state"] in FINAL_STATES
+        return True
+
+    def dropped(self, error: Exception) -> None:
+        """Raises Unavailable when there was no connection for longer than the patience lasts."""
+        now = self._clock()
+        self._failing_since = min(self._failing_since, now)
+        if now - self._failing_since > self._patience:
+            raise Unavailable(f"the event stream cannot be read: {error}") from error
+
+    def next_pause(self) -> float:
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        return pause
 
 
 def follow(
@@ -57,34 +108,55 @@ def follow(
     *,
     after: int | None = None,
     patience: float = 300.0,
+    on_drop: OnDrop | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Event]:
     """Every event after `after`, once and in order, until the job is final and its stream has been read to the end.
 
-    Reconnects where it stopped when the connection drops; raises `Unavailable` when `patience` seconds have passed
-    without a connection. `is_final` asks the server; it is called only when a stream ends without saying so.
+    Reconnects where it stopped when the connection drops (and tells `on_drop` why); raises `Unavailable` when `patience`
+    seconds have passed without a connection. `is_final` asks the server; it is called only when a stream ends without
+    saying so.
     """
-    over, pause, failing_since = False, FIRST_PAUSE, math.inf
+    place = Place(after, patience, clock)
     while True:
-        asked_after = after
         try:
-            with connect(after) as chunks:
-                failing_since = math.inf
-                for event in parse(chunks):
-                    pause = FIRST_PAUSE
-                    if after is not None and event.id <= after:
-                        continue
-                    after = event.id
-                    if event.type == "state" and "state" in event.data:
-                        over = event.data["state"] in FINAL_STATES
-                    yield event
-            if over or (after == asked_after and is_final()):
+            with connect(place.after) as chunks:
+                place.connected()
+                yield from filter(place.take, parse(chunks))
+            if place.over or (place.idle and is_final()):
                 return
         except (StreamDropped, Unavailable) as error:
-            now = clock()
-            failing_since = min(failing_since, now)
-            if now - failing_since > patience:
-                raise Unavailable(f"the event stream cannot be read: {error}") from error
-        sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+            place.dropped(error)
+            if on_drop:
+                on_drop(error)
+        sleep(place.next_pause())
+
+
+async def follow_async(
+    connect: ConnectAsync,
+    is_final: Callable[[], Awaitable[bool]],
+    *,
+    after: int | None = None,
+    patience: float = 300.0,
+    on_drop: OnDrop | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio_sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[Event]:
+    """`follow` for asyncio."""
+    place = Place(after, patience, clock)
+    while True:
+        try:
+            async with connect(place.after) as chunks:
+                place.connected()
+                parser = Parser()
+                async for chunk in chunks:
+                    for event in filter(place.take, parser.feed(chunk)):
+                        yield event
+            if place.over or (place.idle and await is_final()):
+                return
+        except (StreamDropped, Unavailable) as error:
+            place.dropped(error)
+            if on_drop:
+                on_drop(error)
+        await sleep(place.next_pause())

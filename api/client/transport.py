@@ -42,7 +42,14 @@ _BY_STATUS: dict[int, type[RequestError]] = {kind.status: kind for kind in Reque
 
 
 class Transport:
-    def __init__(self, endpoint: Endpoint, *, retries: int = 4, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        retries: int = 4,
+        timeout: float = ANSWER_TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.endpoint, self.retries = endpoint, retries
         headers = {"user-agent": "nightshift-client"}
         if endpoint.key:
@@ -50,7 +57,7 @@ class Transport:
         try:
             self._http = httpx.Client(
                 base_url=f"{endpoint.url}/v1/", headers=headers, transport=transport, follow_redirects=False,
-                timeout=httpx.Timeout(ANSWER_TIMEOUT, connect=CONNECT_TIMEOUT),
+                timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
             )  # fmt: skip
         except httpx.InvalidURL as error:
             raise ApiUnreachable(f"{endpoint.url!r} ({endpoint.url_from}) is not a URL: {error}") from error
@@ -81,6 +88,8 @@ class Transport:
             with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.is_error:
                     response.read()
+                if response.status_code in PASSING:
+                    raise StreamDropped(f"answered {response.status_code} {response.reason_phrase}")
                 self._raise(response)
                 yield response
         except httpx.ConnectError as error:
@@ -119,7 +128,7 @@ class Transport:
         if kind is None:
             raise ServerError(response.status_code, detail)
         if kind is Unauthorized:
-            detail = f"{detail} {self.endpoint.key_from}"
+            detail = f"{detail} {self.endpoint.key_from} {_HOW_TO_GET_ONE}"
         raise kind(detail, _field_errors(problem))
 
     def _unreachable(self, error: Exception) -> ApiUnreachable:
@@ -133,6 +142,12 @@ class Transport:
             f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase} without a problem document; "
             "is it a Nightshift API? Its log says more."
         )
+
+
+_HOW_TO_GET_ONE = (
+    "Where the stack runs, `nightshift keys create NAME` makes a key; give it as NIGHTSHIFT_API_KEY, or point "
+    "NIGHTSHIFT_DATA_DIR to the stack's data folder."
+)
 
 
 def _bearer(endpoint: Endpoint) -> str:

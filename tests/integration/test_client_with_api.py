@@ -134,7 +134,8 @@ def test_every_read_works_on_every_state(run: Run, served: ServedApi) -> None:
 
 
 def test_a_job_nobody_has_is_said(run: Run) -> None:
-    assert run("show", "0123456789abcdef", code=1).stderr == "error: There is no job '0123456789abcdef'.\n"
+    said = run("show", "0123456789abcdef", code=1).stderr
+    assert said == "error: There is no job '0123456789abcdef'. `nightshift jobs` lists them.\n"
 
 
 def test_watching_until_it_succeeds(run: Run, served: ServedApi) -> None:

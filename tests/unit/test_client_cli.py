@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import subprocess
 import sys
@@ -285,6 +286,38 @@ def test_metrics_in_overview_and_one_by_one(run: Run, fake: FakeApi) -> None:
     ]  # fmt: skip
 
 
+def two_curves(fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data(name="one"), OTHER_ID: job_data(OTHER_ID, name="two")}
+    fake.collections["jobs/metrics"] = [
+        {"name": "loss", "step": step, "epoch": 0, "value": 100 / step, "at": "2027-01-31T02:00:00.000Z"}
+        for step in range(1, 101)
+    ]
+    fake.page_size = 500
+
+
+def test_curves_of_several_jobs_are_drawn_in_one_frame(run: Run, fake: FakeApi) -> None:
+    two_curves(fake)
+    lines = run("metrics", ID, OTHER_ID, "--plot").stdout.splitlines()
+    assert lines[0] == "loss"
+    assert lines[1].startswith("  100.0000 ┤")
+    assert lines[14].startswith("    1.0000 ┤")
+    assert lines[16].split() == ["1", "step", "100"]
+    assert [line.split() for line in lines[17:]] == [
+        ["●", ID[:8], "one", "last", "1.0000"], ["×", OTHER_ID[:8], "two", "last", "1.0000"],
+    ]  # fmt: skip
+    assert "log scale" in run("metrics", ID, "--plot", "--log", "--name", "loss").stdout
+
+
+def test_metrics_of_several_jobs_are_told_apart(run: Run, fake: FakeApi) -> None:
+    two_curves(fake)
+    assert [line.split()[:2] for line in run("metrics", ID, OTHER_ID).stdout.splitlines()[1:]] == [
+        ["loss", ID], ["loss", OTHER_ID],
+    ]  # fmt: skip
+    items = json.loads(run("metrics", ID, OTHER_ID, "--json").stdout)["items"]
+    assert {item["job"] for item in items} == {ID, OTHER_ID}
+    assert all("job" not in item for item in json.loads(run("metrics", ID, "--json").stdout)["items"])
+
+
 def test_artifacts_are_listed_and_downloaded(run: Run, fake: FakeApi, tmp_path: Path) -> None:
     fake.jobs[ID], fake.files[ID] = job_data(), {"curves.png": b"png", "model/config.json": b"{}"}
     assert "model/config.json" in run("artifacts", ID).stdout
@@ -369,6 +402,76 @@ def test_a_refused_key_says_where_it_was_looked_for(run: Run, fake: FakeApi, mon
     said = run("jobs", code=1).stderr
     assert "NIGHTSHIFT_API_KEY is not set" in said
     assert "nightshift-data/api_key does not exist" in said
+
+
+def test_a_mistyped_id_names_the_nearest(run: Run, fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data(), OTHER_ID: job_data(OTHER_ID)}
+    assert f"Did you mean {ID}?" in run("show", "a1b2c4", code=1).stderr
+    assert "`nightshift jobs` lists them" in run("show", "0000000000", code=1).stderr
+
+
+def test_a_refused_key_says_how_to_get_one(run: Run, fake: FakeApi) -> None:
+    fake.failures = [problem(401, "This key is unknown.")]
+    assert "nightshift keys create" in run("jobs", code=1).stderr
+
+
+def test_colours_go_when_they_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from api.client import output
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def printed() -> str:
+        monkeypatch.setattr(sys, "stdout", screen := Terminal())
+        output.print_table([output.Column("STATE")], [[output.state_text("failed")]], "")
+        return screen.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[31m" in printed()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in printed()
+
+
+# -- completion -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def complete(fake: FakeApi) -> Callable[..., list[str]]:
+    """What a shell is offered for the last word."""
+
+    def offered(*words: str) -> list[str]:
+        line = " ".join(["nightshift", *words])
+        environment = {"_NIGHTSHIFT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+        result = CliRunner().invoke(app, prog_name="nightshift", env=environment)
+        return result.stdout.split()
+
+    return offered
+
+
+def test_the_shell_completes_what_the_api_has(fake: FakeApi, complete: Callable[..., list[str]]) -> None:
+    fake.jobs = {ID: job_data(), OTHER_ID: job_data(OTHER_ID)}
+    fake.collections = {
+        "models": [{"name": "digits", "latest_version": 2, "family": "cnn"}],
+        "datasets": [{"name": "digits", "kind": "image"}, {"name": "poems", "kind": "text"}],
+        "schedules": [{"name": "nightly", "cron": "0 2 * * *"}],
+        "families": [{"name": "gan", "presets": {"dense": {}, "dcgan": {}}}],
+    }
+    assert complete("show", "") == [ID, OTHER_ID]
+    assert complete("cancel", ID, "ff") == [OTHER_ID]
+    assert complete("models", "promote", "digits@") == ["digits@2", "digits@1"]
+    assert complete("submit", "finetune", "d") == ["digits"]
+    assert complete("submit", "train", "gan", "--dataset", "po") == ["poems"]
+    assert complete("submit", "train", "gan", "--preset", "dc") == ["dcgan"]
+    assert complete("schedules", "run", "n") == ["nightly"]
+    assert complete("jobs", "--state", "qu") == ["queued"]
+
+
+def test_completion_without_an_api_offers_nothing_and_says_nothing(
+    fake: FakeApi, complete: Callable[..., list[str]]
+) -> None:
+    fake.failures = [httpx.ConnectError("refused")]
+    assert complete("show", "a") == []
 
 
 def test_global_options_go_before_the_environment(run: Run, fake: FakeApi) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from api.client.screens import block
 from api.client.sdk import Client, Job
 from api.client.shapes import Event
-from api.client.watching import OUTCOME_UNKNOWN, Watched, block, watch
+from api.client.watched import CURVE_POINTS, Watched
+from api.client.watching import OUTCOME_UNKNOWN, watch
 from shared.errors import Unavailable
 from tests.support.fake_api import ID, OTHER_ID, FakeApi, job_data
 
@@ -78,7 +80,7 @@ def test_several_jobs_are_told_apart_and_the_worst_outcome_counts(fake: FakeApi)
 
 
 def test_losing_the_api_is_an_outcome_of_its_own(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(self: Job) -> Iterator[Event]:
+    def lost(self: Job, **options: Any) -> Iterator[Event]:
         yield Event(1, "state", None, {"state": "running"})
         raise Unavailable("gone for 300 s.")
 
@@ -87,7 +89,7 @@ def test_losing_the_api_is_an_outcome_of_its_own(fake: FakeApi, monkeypatch: pyt
 
 
 def test_a_defect_in_listening_does_not_hang_the_watcher(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Job, "events", lambda self: 1 / 0)
+    monkeypatch.setattr(Job, "events", lambda self, **options: 1 / 0)
     assert "ZeroDivisionError" in watched_lines(fake, OUTCOME_UNKNOWN)[-1]
 
 
@@ -118,3 +120,69 @@ def test_a_dumb_terminal_gets_plain_lines(fake: FakeApi) -> None:
     out = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None, _environ={"TERM": "dumb"})
     watch(jobs(fake), out)
     assert "\x1b" not in out.file.getvalue()  # type: ignore[attr-defined]
+
+
+# -- curves, logs, lost connections ----------------------------------------------------------------
+
+TALKING: list[tuple[int, str, dict[str, Any]]] = [
+    (1, "state", {"state": "running", "attempt": 1}),
+    *((10 + n, "metric", {"name": "loss", "step": n, "epoch": 0, "value": 1 / (n + 1)}) for n in range(50)),
+    *((100 + n, "log", {"level": "info", "message": f"line {n}\x1b[2J"}) for n in range(9)),
+]
+
+
+def drawn(watched: Watched, width: int = 100, logs: int = 3) -> list[str]:
+    out = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    out.print(block(watched, width, logs))
+    return [line.rstrip() for line in out.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_block_shows_the_curve_and_the_last_log_lines(fake: FakeApi) -> None:
+    watched = Watched.of(jobs(fake)[0])
+    for seq, kind, data in TALKING:
+        watched.apply(Event(seq, kind, "2027-01-31T02:00:00.000Z", data))
+    lines = drawn(watched)
+    assert any("loss █" in line and line.endswith("▁") for line in lines)
+    assert [line.split()[-2:] for line in lines if "│" in line] == [
+        ["line", f"{n}\N{REPLACEMENT CHARACTER}[2J"] for n in (6, 7, 8)
+    ]
+    assert not any("│" in line for line in drawn(watched, logs=0))
+
+
+def test_a_long_curve_is_thinned_evenly() -> None:
+    watched = Watched("a1b2")
+    for step in range(10 * CURVE_POINTS):
+        watched.apply(Event(step, "metric", None, {"name": "loss", "step": step, "epoch": 0, "value": float(step)}))
+    curve = watched.curves["loss"]
+    assert len(curve) <= CURVE_POINTS
+    assert curve == sorted(curve)
+    assert (curve[0], curve[-1]) == (0.0, 10.0 * CURVE_POINTS - 1)
+
+
+def test_the_log_goes_to_a_pipe_when_asked_for(fake: FakeApi) -> None:
+    fake.events[ID] = [*TALKING, (200, "state", {"state": "succeeded"})]
+    quiet, talking = (Console(file=io.StringIO(), width=10_000) for _ in range(2))
+    watch(jobs(fake), quiet)
+    watch(jobs(fake), talking, logs=3)
+    assert "line" not in quiet.file.getvalue()  # type: ignore[attr-defined]
+    assert talking.file.getvalue().count("log        ") == 9  # type: ignore[attr-defined]
+
+
+def test_a_lost_connection_is_said_once_and_forgotten_when_it_is_back(
+    fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Job, *, on_drop: Any) -> Iterator[Event]:
+        yield Event(1, "state", None, {"state": "running"})
+        on_drop(OSError("reset"))
+        on_drop(OSError("refused"))
+        yield Event(2, "progress", None, {"step": 20, "total_steps": 40})
+        yield Event(3, "state", None, {"state": "succeeded"})
+
+    monkeypatch.setattr(Job, "events", broken)
+    lines = watched_lines(fake)
+    assert lines[:3] == [
+        "running",
+        "running    The connection is lost; trying again. The job goes on meanwhile.",
+        "running    step 20/40",
+    ]
+    assert lines[-1].startswith("succeeded")

@@ -1,0 +1,49 @@
+"""The next step, where a person would otherwise have to guess it. Remarks go to stderr and never fail a command."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import NightshiftError
+
+if TYPE_CHECKING:
+    from api.client.sdk import Client, Job
+
+#: Jobs among which one that was mistyped is looked for.
+RECENT = 200
+WAITING = ("queued", "waiting")
+
+
+def nearest_job(client: Client, wrong: str) -> str:
+    """` Did you mean …?`, or where ids are listed."""
+    ids = [job.id for job in client.jobs(limit=RECENT)]
+    return _nearest(wrong, ids, {job_id[: len(wrong)]: job_id for job_id in ids}) or " `nightshift jobs` lists them."
+
+
+def nearest_name(wrong: str, names: Iterable[str]) -> str:
+    known = list(names)
+    return _nearest(wrong, known, {}) or (f" There are: {', '.join(known[:10])}." if known else " There are none yet.")
+
+
+def _nearest(wrong: str, names: Sequence[str], beginnings: dict[str, str]) -> str:
+    """A name, or one whose beginning is nearly what was typed."""
+    candidates = {**{name: name for name in names}, **beginnings}
+    near = difflib.get_close_matches(wrong, candidates, n=1, cutoff=0.6)
+    return f" Did you mean {candidates[near[0]]}?" if near else ""
+
+
+def no_worker(client: Client, jobs: Sequence[Job]) -> None:
+    """Says that nothing will run while no worker is online. Only for a person: a program reads the workers itself."""
+    if not sys.stderr.isatty() or not any(job.state in WAITING for job in jobs):
+        return
+    from api.client.output import say
+
+    try:
+        workers: list[Any] = client.workers()
+    except NightshiftError:
+        return
+    if not any(worker.get("state") == "online" for worker in workers):
+        say("No worker is online: it waits until one is. Start one with `nightshift up` or `nightshift worker`.")
