@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from shared.settings import Settings
 
 #: The user name that goes with an API key in Flower's password box.
 USER = "nightshift"
-#: What the table of tasks shows; tasks.py fills the first three with what SQL knows of the attempt.
+#: What the table of tasks shows; truth.py fills the first three with what SQL knows of the attempt.
 COLUMNS = "args,kwargs,result,state,received,runtime,worker,uuid"
 LABELS = {"args": "Job", "kwargs": "Work", "result": "Progress", "uuid": "Task"}
 
@@ -32,12 +32,11 @@ def refuse_unsafe(environ: Mapping[str, str]) -> None:
         )
 
 
-def apply(settings: Settings, format_task: Callable[[Any], Any]) -> Any:
+def apply(settings: Settings) -> Any:
     """Set Flower's options (one global object) and return them."""
     options = default_options
     options.address = settings.flower_host
     options.port = settings.flower_port
-    options.format_task = format_task
     options.tasks_columns = COLUMNS
     TASK_COLUMNS.update(LABELS)
     # Any value makes Flower treat itself as protected; who may enter is decided in auth.py. This one opens nothing.

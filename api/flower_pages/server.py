@@ -12,8 +12,9 @@ from flower.urls import settings as flower_settings
 from sqlalchemy import Engine
 from tornado.ioloop import IOLoop
 
-from api.flower_pages import auth, config, tasks
+from api.flower_pages import auth, config
 from api.flower_pages.handlers import HANDLERS
+from api.flower_pages.truth import TrueEvents
 from shared import process
 from shared.broker import make_celery
 from shared.db.engine import get_engine, read
@@ -27,10 +28,12 @@ def build(settings: Settings, engine: Engine) -> Flower:
     """The application, protected and with our pages, not yet listening."""
     config.refuse_unsafe(os.environ)
     auth.protect(auth.KeyCheck(lambda key: is_key(engine, key)))
-    options = config.apply(settings, tasks.formatter(tasks.Descriptions(engine)))
+    options = config.apply(settings)
+    capp = make_celery(settings, role="worker")
     app = Flower(
-        capp=make_celery(settings, role="worker"),
+        capp=capp,
         options=options,
+        events=TrueEvents(capp, IOLoop.current(), engine, settings.lease_seconds, options.max_tasks),
         **flower_settings | {"cookie_secret": config.cookie_secret(settings.data_dir)},
     )
     app.add_handlers(r".*", HANDLERS)

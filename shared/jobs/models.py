@@ -108,7 +108,7 @@ class Attempt(SQLModel, table=True):
     """One claim of a job: `(job_id, fence)`. `outcome` is null while it runs."""
 
     __tablename__ = "attempts"
-    __table_args__ = (Index("ix_attempts_task", "celery_task_id"),)
+    __table_args__ = (Index("ix_attempts_task", "celery_task_id"), Index("ix_attempts_started", "started_at"))
 
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
     fence: int = Field(primary_key=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from api.flower_pages import config
+from api.flower_pages.attempts import Description, describe
 from api.flower_pages.auth import KNOWN_SECONDS, KeyCheck, password_of
-from api.flower_pages.tasks import Description, describe, without_job
 from shared.errors import ConfigurationError
 
 
@@ -82,6 +82,7 @@ def test_an_attempt_is_described_by_its_job_work_and_progress() -> None:
 
 def test_an_attempt_shows_its_own_standing_only() -> None:
     assert describe(ROW | {"outcome": "lost", "fence": 1}).standing == "lost"
+    assert describe(ROW | {"outcome": "cancelled"}).standing == "cancelled · 42 % · loss 0.3123"
     assert describe(ROW | {"fence": 1}).standing == ""
     assert describe(ROW | {"progress": None}).standing == ""
 
@@ -89,17 +90,3 @@ def test_an_attempt_shows_its_own_standing_only() -> None:
 def test_a_job_by_model_ref_without_a_name() -> None:
     row = ROW | {"name": None, "kind": "batch_infer", "family": None, "framework": None, "spec": {"model_ref": "m@3"}}
     assert describe(row) == Description("1a2b3c4d #2", "batch_infer m@3 on digits", "42 % · loss 0.3123")
-
-
-@pytest.mark.parametrize(
-    ("name", "state", "args", "job"),
-    [
-        ("nightshift.attempt", "SUCCESS", "1a2b", "no job was waiting"),
-        ("nightshift.attempt", "STARTED", "1a2b", ""),
-        ("nightshift.maintain", "SUCCESS", "()", "maintenance"),
-        ("forged", "RECEIVED", "(1,)", "(1,)"),
-        ("", "PENDING", None, ""),
-    ],
-)
-def test_a_task_without_an_attempt(name: str, state: str, args: str | None, job: str) -> None:
-    assert without_job(name, state, args).job == job

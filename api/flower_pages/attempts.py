@@ -1,0 +1,127 @@
+"""What a Celery task is in our words: the attempt it carries, from SQL, found by the attempt's Celery task id.
+
+A doorbell carries a job id only as advice: which job a task really took, how far it is and how it ended is known to the
+attempt's row alone. Celery itself calls every task that returned a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import states
+from sqlalchemy import Engine, select
+
+from shared.db.engine import read
+from shared.db.schema import attempts, jobs
+from shared.jobs.states import AttemptOutcome
+
+#: Attempts that come back into Flower's list of tasks after a restart, and that one look may bring.
+RECENT = 1_000
+#: Commits come in another order than their times; this far back a look searches again (seconds).
+OVERLAP_SECONDS = 30.0
+#: Task ids per query: SQLite takes 999 parameters everywhere.
+IDS = 500
+
+_COLUMNS = (
+    jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.framework, jobs.c.dataset, jobs.c.spec, jobs.c.progress,
+    jobs.c.fence.label("latest"), attempts.c.fence, attempts.c.outcome, attempts.c.error, attempts.c.worker,
+    attempts.c.celery_task_id, attempts.c.started_at, attempts.c.ended_at,
+)  # fmt: skip
+
+#: Endings that somebody asked for. Failures are all others but `succeeded`.
+_ASKED = {AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED, AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What goes into Flower's columns `args`, `kwargs` and `result` (renamed in config.py)."""
+
+    job: str
+    work: str = ""
+    standing: str = ""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One row, as the tasks page tells it."""
+
+    task_id: str
+    worker: str
+    started_at: float
+    ended_at: float | None
+    state: str  # Celery's word
+    error: str | None
+    description: Description
+
+
+def celery_state(outcome: str | None) -> str:
+    """Celery's word for how an attempt stands: FAILURE for what went wrong, REVOKED for what was asked to leave."""
+    if outcome is None:
+        return str(states.STARTED)
+    if outcome == AttemptOutcome.SUCCEEDED:
+        return str(states.SUCCESS)
+    return str(states.REVOKED if outcome in _ASKED else states.FAILURE)
+
+
+def by_task(engine: Engine, task_ids: Sequence[str]) -> list[Attempt]:
+    """The attempts behind these tasks, oldest first. Some tasks have none: they found no job to claim."""
+    query = select(*_COLUMNS).join_from(attempts, jobs, attempts.c.job_id == jobs.c.id)
+    found: list[Attempt] = []
+    with read(engine) as conn:
+        for start in range(0, len(task_ids), IDS):
+            some = attempts.c.celery_task_id.in_(task_ids[start : start + IDS])
+            rows = conn.execute(query.where(some)).mappings()
+            found += [_attempt(dict(row)) for row in rows]
+    return sorted(found, key=lambda attempt: attempt.started_at)
+
+
+def started_since(engine: Engine, mark: float) -> list[tuple[str, float]]:
+    """(task id, started at) of the newest RECENT attempts since `mark`, oldest first."""
+    query = (
+        select(attempts.c.celery_task_id, attempts.c.started_at)
+        .where(attempts.c.started_at > mark, attempts.c.celery_task_id.is_not(None))
+        .order_by(attempts.c.started_at.desc())
+        .limit(RECENT)
+    )
+    with read(engine) as conn:
+        rows: Sequence[Any] = conn.execute(query).all()
+    return [(task_id, started_at) for task_id, started_at in reversed(rows)]
+
+
+def _attempt(row: dict[str, Any]) -> Attempt:
+    error = row["error"]
+    return Attempt(
+        task_id=row["celery_task_id"],
+        worker=row["worker"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        state=celery_state(row["outcome"]),
+        error=f"{error['type']}: {error['message']}" if error else row["outcome"],
+        description=describe(row),
+    )
+
+
+def describe(row: dict[str, Any]) -> Description:
+    """`digits nightly · 1a2b3c4d #2`, `train cnn/mnist-3conv (torch) on digits`, `lost · 42 % · loss 0.31`."""
+    title = " · ".join(filter(None, [row["name"], f"{row['id'][:8]} #{row['fence']}"]))
+    standing = " · ".join(filter(None, [row["outcome"], _progress(row)]))
+    return Description(title, _work(row), standing)
+
+
+def _work(row: dict[str, Any]) -> str:
+    spec = row["spec"] or {}
+    preset = (spec.get("model") or {}).get("preset")
+    model = "/".join(filter(None, [row["family"], preset])) or spec.get("model_ref")
+    framework, dataset = row["framework"], row["dataset"]
+    words = [row["kind"], model, framework and f"({framework})", dataset and f"on {dataset}"]
+    return " ".join(word for word in words if word)
+
+
+def _progress(row: dict[str, Any]) -> str:
+    """Progress belongs to the newest attempt."""
+    progress = (row["progress"] or {}) if row["fence"] == row["latest"] else {}
+    percent, loss = progress.get("percent"), progress.get("loss")
+    shown = [percent is not None and f"{percent:.0f} %", loss is not None and f"loss {loss:.4g}"]
+    return " · ".join(part for part in shown if part)

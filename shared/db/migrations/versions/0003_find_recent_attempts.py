@@ -1,0 +1,18 @@
+"""Find recent attempts: Flower's list of tasks is made complete from them."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_attempts_started", "attempts", ["started_at"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_attempts_started", "attempts")
