@@ -44,6 +44,15 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535, description="Port of the API; 0 picks a free one.")
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 picks a free one.")
+    flower_url_prefix: str = Field(
+        "",
+        pattern=r"^/?[A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)*/?$",
+        description="Path under which a proxy shows Flower, e.g. `flower`.",
+    )
+    flower_read_only: bool = Field(False, description="Flower shows everything and changes nothing.")
+    flower_shows: Literal["own", "everyone"] = Field(
+        "own", description="Whose jobs our pages in Flower show: those of the key's owner, or everyone's."
+    )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest JSON body (bytes); larger is 413.")
     max_upload_bytes: int = Field(
         2_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413."

@@ -17,29 +17,33 @@ from flower.views import BaseHandler
 
 from api.flower_pages.config import USER
 from shared.errors import DatabaseUnavailable
+from shared.fleet.keys import Principal
 
 #: How long a good key is remembered (seconds): a page makes a dozen requests. Too high: a revoked key works as long.
 KNOWN_SECONDS = 5.0
 
-Verify = Callable[[str], bool]
+#: Whose key it is; None: nobody's.
+Verify = Callable[[str], Principal | None]
 
 
 class KeyCheck:
-    """Password -> whether it is a key that counts, remembered for a moment (good ones only, as hashes)."""
+    """Password -> whose key it is, remembered for a moment (good ones only, as hashes)."""
 
     def __init__(self, verify: Verify, now: Callable[[], float] = time.monotonic) -> None:
         self._verify, self._now = verify, now
-        self._known: dict[bytes, float] = {}
+        self._known: dict[bytes, tuple[float, Principal]] = {}
 
-    def __call__(self, key: str) -> bool:
+    def __call__(self, key: str) -> Principal | None:
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-        if self._known.get(digest, -1.0) >= self._now():
-            return True
-        if not self._verify(key):
+        known = self._known.get(digest)
+        if known and known[0] >= self._now():
+            return known[1]
+        principal = self._verify(key)
+        if principal is None:
             self._known.pop(digest, None)
-            return False
-        self._known[digest] = self._now() + KNOWN_SECONDS
-        return True
+        else:
+            self._known[digest] = (self._now() + KNOWN_SECONDS, principal)
+        return principal
 
 
 def password_of(header: str) -> str | None:
@@ -55,12 +59,16 @@ def password_of(header: str) -> str | None:
 
 
 def protect(check: KeyCheck) -> None:
-    """Put our check in the place of Flower's. Every page of Flower, and ours, asks `get_current_user`."""
+    """Put our check in the place of Flower's. Every page of Flower, and ours, asks `get_current_user`.
+
+    Our own pages find whose key it was in `handler.principal`.
+    """
 
     def get_current_user(handler: Any) -> str:
         password = password_of(handler.request.headers.get("Authorization", ""))
         try:
-            if password and check(password):
+            if password and (principal := check(password)):
+                handler.principal = principal
                 return USER
         except DatabaseUnavailable:
             raise tornado.web.HTTPError(503, "the database does not answer, so no key can be checked") from None

@@ -37,6 +37,8 @@ def apply(settings: Settings) -> Any:
     options = default_options
     options.address = settings.flower_host
     options.port = settings.flower_port
+    options.url_prefix = settings.flower_url_prefix.strip("/")
+    options.read_only = settings.flower_read_only
     options.tasks_columns = COLUMNS
     TASK_COLUMNS.update(LABELS)
     # Any value makes Flower treat itself as protected; who may enter is decided in auth.py. This one opens nothing.

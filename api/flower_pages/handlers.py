@@ -7,6 +7,11 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
+from api.flower_pages import jobs_page
+from api.flower_pages.page import Assets
+from api.flower_pages.site import ROOT
+from api.flower_pages.templating import STATIC
+
 
 class Metrics(FlowerMetrics):  # type: ignore[misc]
     """Flower shows its Prometheus metrics (worker and task names) to anybody; ours wants a key."""
@@ -16,7 +21,18 @@ class Metrics(FlowerMetrics):  # type: ignore[misc]
         await super().get()
 
 
-#: Rules as in `tornado.web.Application`. Handlers inherit from `flower.views.BaseHandler` and are `@authenticated`.
+class Home(tornado.web.RequestHandler):
+    """Flower's first page is its workers, which stay at `/workers`; what people come for are the jobs."""
+
+    def get(self) -> None:
+        self.redirect(self.settings["nightshift"].url("/jobs"))
+
+
+#: Rules as in `tornado.web.Application`, below the URL prefix. Handlers of ours inherit from page.py, which asks for a key.
 HANDLERS: list[Any] = [
+    (r"/", Home),
     (r"/metrics", Metrics),
+    (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
+    (rf"{ROOT}/jobs", jobs_page.JobsPage),
+    (rf"{ROOT}/jobs/data", jobs_page.JobsData),
 ]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
+import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 from flower.app import Flower
 from flower.urls import settings as flower_settings
+from flower.views.monitor import Healthcheck
 from sqlalchemy import Engine
 from tornado.ioloop import IOLoop
 
 from api.flower_pages import auth, config
 from api.flower_pages.handlers import HANDLERS
+from api.flower_pages.site import Site, make_site
+from api.flower_pages.templating import make_loader
 from api.flower_pages.truth import TrueEvents
 from shared import process
 from shared.broker import make_celery
@@ -21,36 +27,53 @@ from shared.db.engine import get_engine, read
 from shared.errors import ConfigurationError, Unauthorized
 from shared.fleet import keys
 from shared.observability import configure_logging
-from shared.settings import Settings, get_settings
+from shared.settings import Settings, load_settings
 
 
 def build(settings: Settings, engine: Engine) -> Flower:
     """The application, protected and with our pages, not yet listening."""
     config.refuse_unsafe(os.environ)
-    auth.protect(auth.KeyCheck(lambda key: is_key(engine, key)))
+    auth.protect(auth.KeyCheck(lambda key: whose_key(engine, key)))
     options = config.apply(settings)
+    site = make_site(settings, engine)
     capp = make_celery(settings, role="worker")
     app = Flower(
         capp=capp,
         options=options,
         events=TrueEvents(capp, IOLoop.current(), engine, settings.lease_seconds, options.max_tasks),
-        **flower_settings | {"cookie_secret": config.cookie_secret(settings.data_dir)},
+        **application_settings(site),
     )
-    app.add_handlers(r".*", HANDLERS)
+    app.add_handlers(r".*", [(site.prefix + path, *rest) for path, *rest in HANDLERS])
+    if site.prefix:  # whoever looks after the process need not know where a proxy shows it
+        app.add_handlers(r".*", [(r"/healthcheck", Healthcheck)])
     return app
 
 
-def is_key(engine: Engine, key: str) -> bool:
+def application_settings(site: Site) -> dict[str, Any]:
+    """Flower's Tornado settings, under the prefix, with our templates."""
+    ours = {
+        "cookie_secret": config.cookie_secret(site.settings.data_dir),
+        "static_url_prefix": f"{site.prefix}/static/",
+        "login_url": f"{site.prefix}/login",
+        "xsrf_cookie_kwargs": {"samesite": "Strict"},
+        "compress_response": True,
+        "template_loader": make_loader(flower_settings["template_path"]),
+        "ui_methods": {"ns_tabs": lambda handler: site.tabs(), "ns_asset": lambda handler, name: site.asset(name)},
+        "nightshift": site,
+    }
+    return {**flower_settings, **ours}
+
+
+def whose_key(engine: Engine, key: str) -> keys.Principal | None:
     with read(engine) as conn:
         try:
-            keys.verify(conn, key)
+            return keys.verify(conn, key)
         except Unauthorized:
-            return False
-    return True
+            return None
 
 
 def main() -> int:
-    settings = get_settings()
+    settings = load_settings(**_options(sys.argv[1:]))
     configure_logging(settings, "flower")
     app = build(settings, get_engine())
     try:
@@ -59,9 +82,21 @@ def main() -> int:
         where = f"{settings.flower_host}:{settings.flower_port}"
         raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from None
     _stop_on_signals(app)
-    print(f"Flower: http://{settings.flower_host}:{port} (user {config.USER}, password: an API key)", flush=True)
+    prefix = app.settings["nightshift"].prefix
+    print(
+        f"Flower: http://{settings.flower_host}:{port}{prefix} (user {config.USER}, password: an API key)", flush=True
+    )
     app.start()
     return 0
+
+
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    """What the command line sets instead of the environment."""
+    parser = argparse.ArgumentParser(prog="nightshift flower", description="Flower, with our pages in it.")
+    parser.add_argument("--url-prefix", help="path under which a proxy shows it")
+    parser.add_argument("--read-only", action="store_true", default=None, help="show everything, change nothing")
+    given = vars(parser.parse_args(arguments))
+    return {f"flower_{name}": value for name, value in given.items() if value is not None}
 
 
 def _stop_on_signals(app: Any) -> None:

@@ -35,6 +35,9 @@ class Job(SQLModel, table=True):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_jobs_newest", "owner_id", "created_at", "id"),
+        # For people who look at the table of jobs: how many are in each state, and everyone's, newest first.
+        Index("ix_jobs_states", "owner_id", "state", "created_at"),
+        Index("ix_jobs_created", "created_at", "id"),
         # What still lives has no `finished_at`: few rows at the front of the index, whatever the table grows to.
         Index("ix_jobs_ended", "finished_at", "state"),
         Index(

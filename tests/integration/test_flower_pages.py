@@ -83,7 +83,7 @@ def claim(engine: Engine) -> transitions.Lease:
 
 
 def test_a_key_opens_flower_and_a_revoked_one_does_not(flower: Flower) -> None:
-    pages = ["/", "/tasks", "/api/workers", "/metrics", "/api/tasks"]
+    pages = ["/workers", "/tasks", "/api/workers", "/metrics", "/api/tasks"]
     assert [flower.client.get(page).status_code for page in pages] == [200] * len(pages)
     for auth in (None, ("nightshift", "wrong"), ("other", "wrong"), ("nightshift", "\x00clé")):
         with httpx.Client(base_url=flower.client.base_url, auth=auth) as stranger:
@@ -91,7 +91,7 @@ def test_a_key_opens_flower_and_a_revoked_one_does_not(flower: Flower) -> None:
             assert stranger.post(f"/api/task/revoke/{TASK}", params={"terminate": "true"}).status_code == 401
     with write(flower.engine) as conn:
         keys.revoke(conn, flower.key_id)
-    eventually(lambda: flower.client.get("/").status_code == 401)
+    eventually(lambda: flower.client.get("/workers").status_code == 401)
 
 
 def test_a_task_shows_the_job_its_work_and_its_progress(flower: Flower) -> None:

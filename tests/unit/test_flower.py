@@ -10,6 +10,7 @@ from api.flower_pages import config
 from api.flower_pages.attempts import Description, describe
 from api.flower_pages.auth import KNOWN_SECONDS, KeyCheck, password_of
 from shared.errors import ConfigurationError
+from shared.fleet.keys import Principal
 
 
 def basic(text: str | bytes) -> str:
@@ -38,12 +39,13 @@ def test_a_good_key_is_remembered_for_a_moment_and_a_bad_one_never() -> None:
     asked: list[str] = []
     good, time = {"good"}, [0.0]
 
-    def verify(key: str) -> bool:
+    def verify(key: str) -> Principal | None:
         asked.append(key)
-        return key in good
+        return Principal("id", "owner", key) if key in good else None
 
     check = KeyCheck(verify, now=lambda: time[0])
-    assert [check("good"), check("good"), check("bad"), check("bad")] == [True, True, False, False]
+    owner = Principal("id", "owner", "good")
+    assert [check("good"), check("good"), check("bad"), check("bad")] == [owner, owner, None, None]
     assert asked == ["good", "bad", "bad"]
     good.clear()
     time[0] = KNOWN_SECONDS + 1

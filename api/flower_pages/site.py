@@ -1,0 +1,61 @@
+"""What our pages share: settings, database, the prefix they lie under, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Engine
+
+from api.deps import Service
+from api.group_commit import Submissions
+from api.watch import JobWatch
+from shared import broker
+from shared.settings import Settings
+
+#: Our pages lie below it, beside Flower's own.
+ROOT = "/nightshift"
+
+
+@dataclass(frozen=True)
+class Tab:
+    """An entry of the navigation bar, before Flower's own."""
+
+    name: str
+    label: str
+    path: str
+
+
+TABS = (Tab("jobs", "Jobs", "/jobs"),)
+
+
+@dataclass(frozen=True)
+class Site:
+    settings: Settings
+    engine: Engine
+    #: What the API's own functions (submit, steer) ask for.
+    service: Service
+
+    @property
+    def prefix(self) -> str:
+        """`/flower` under `--url-prefix flower`, else empty."""
+        stripped = self.settings.flower_url_prefix.strip("/")
+        return f"/{stripped}" if stripped else ""
+
+    @property
+    def read_only(self) -> bool:
+        return self.settings.flower_read_only
+
+    def url(self, path: str) -> str:
+        """Of one of our pages: `/jobs` -> `/flower/nightshift/jobs`."""
+        return f"{self.prefix}{ROOT}{path}"
+
+    def tabs(self) -> list[Tab]:
+        return [replace(tab, path=self.url(tab.path)) for tab in TABS]
+
+    def asset(self, name: str) -> str:
+        return self.url(f"/static/{name}")
+
+
+def make_site(settings: Settings, engine: Engine) -> Site:
+    service = Service(settings, engine, JobWatch(engine), Submissions(engine), ring=broker.ring_later, ping=broker.ping)
+    return Site(settings, engine, service)

@@ -1,0 +1,111 @@
+"""A database as it looks after months: thousands of jobs in every state, written straight into SQL."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from sqlalchemy import Engine, insert, select
+
+from shared.clock import db_now
+from shared.db.engine import read, write
+from shared.db.schema import attempts, job_events, job_logs, jobs, metrics
+from shared.specs.jobs import job_spec_adapter
+
+_BODIES: list[dict[str, Any]] = [
+    {"model": {"family": "cnn", "preset": "mnist-3conv"}, "dataset": "mnist"},
+    {"model": {"family": "cnn", "preset": "mnist-1conv", "framework": "tensorflow"}, "dataset": "digits"},
+    {"model": {"family": "gru_lm", "preset": "gru-2x512"}, "dataset": "shakespeare"},
+    {"model": {"family": "gan", "preset": "dcgan"}, "dataset": "fashion_mnist"},
+]
+_NAMES = ("digits nightly", "baseline", "wider kernel", "lr sweep", None, "fashion")
+#: State -> how many of a hundred jobs. `running` is left to real workers.
+_STATES = {"succeeded": 78, "failed": 9, "cancelled": 6, "queued": 4, "paused": 3}
+_DAY = 86_400.0
+
+
+def fill(engine: Engine, owner_id: str, count: int, points: int = 40, seed: int = 0) -> list[str]:
+    """`count` jobs of the last 90 days, finished ones with curves of `points` steps; the ids, oldest first."""
+    chance = random.Random(seed)
+    with read(engine) as conn:
+        now = conn.scalars(select(db_now())).one()
+    rows = [_job(chance, owner_id, now - 90 * _DAY * (1 - number / count)) for number in range(count)]
+    for start in range(0, count, 1000):
+        _write(engine, chance, rows[start : start + 1000], points)
+    return [row["id"] for row in rows]
+
+
+def _job(chance: random.Random, owner_id: str, created: float) -> dict[str, Any]:
+    spec: Any = job_spec_adapter.validate_python(
+        {"kind": "train", "name": chance.choice(_NAMES), **chance.choice(_BODIES)}
+    )
+    state = chance.choices(list(_STATES), list(_STATES.values()))[0]
+    begun = state not in ("queued", "paused")
+    started = created + chance.expovariate(1 / 20) if begun else None
+    finished = started + chance.uniform(20, 3000) if started else None
+    model = spec.model
+    return {
+        "id": f"{chance.getrandbits(64):016x}", "owner_id": owner_id, "kind": "train", "name": spec.name,
+        "family": model.family, "framework": model.framework, "dataset": spec.dataset, "device": "auto",
+        "tags": {"team": chance.choice(["vision", "text"])}, "spec": spec.model_dump(mode="json"), "pinned": {},
+        "state": state, "fence": int(begun), "priority": chance.randint(0, 9), "run_at": created, "lost_streak": 0,
+        "retries": 0, "max_retries": 2, "after": [], "progress_seq": 0, "event_seq": 10_000, "created_at": created,
+        "started_at": started, "finished_at": finished,
+        "progress": {"percent": 100.0 if state == "succeeded" else 40.0, "step": 400, "total_steps": 1000}
+        if begun else None,
+        "error": {"type": "bad_data", "message": "made to fail", "retryable": False} if state == "failed" else None,
+        "result": {"metrics": {"test_accuracy": chance.uniform(0.9, 0.99)}} if state == "succeeded" else None,
+    }  # fmt: skip
+
+
+def _write(engine: Engine, chance: random.Random, rows: list[dict[str, Any]], points: int) -> None:
+    begun = [row for row in rows if row["started_at"]]
+    curves = [point for row in begun for point in curve(chance, row, "loss", points)]
+    with write(engine) as conn:
+        conn.execute(insert(jobs), rows)
+        conn.execute(insert(attempts), [_attempt(row) for row in begun])
+        if curves:
+            conn.execute(insert(metrics), curves)
+
+
+def _attempt(row: dict[str, Any]) -> dict[str, Any]:
+    outcome = {"succeeded": "succeeded", "failed": "job_error", "cancelled": "cancelled"}[row["state"]]
+    return {
+        "job_id": row["id"], "fence": 1, "worker": "gpu0@rack1", "device": "cpu", "started_at": row["started_at"],
+        "ended_at": row["finished_at"], "outcome": outcome, "error": row["error"],
+    }  # fmt: skip
+
+
+def curve(chance: random.Random, row: dict[str, Any], name: str, points: int, seq: int = 10) -> list[dict[str, Any]]:
+    """A falling curve with noise, as rows of the metrics table."""
+    start, end = row["started_at"], row["finished_at"] or row["started_at"] + 600
+    return [
+        {
+            "job_id": row["id"], "name": name, "step": step * 10, "epoch": step * 5 // points, "fence": 1,
+            "value": 2.3 * math.exp(-3 * step / points) + 0.05 + chance.gauss(0, 0.03),
+            "at": start + (end - start) * step / points, "seq": seq + step,
+        }
+        for step in range(points)
+    ]  # fmt: skip
+
+
+def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] = ("loss", "accuracy")) -> str:
+    """One finished job with `points` metric points in all, a thousand log lines and a hundred events."""
+    chance = random.Random(1)
+    with read(engine) as conn:
+        row = _job(chance, owner_id, conn.scalars(select(db_now())).one() - 7200)
+    row |= {"name": "long", "state": "succeeded", "fence": 1, "error": None, "event_seq": points + 2000}
+    row |= {"started_at": row["created_at"] + 5, "finished_at": row["created_at"] + 7000}
+    each = points // len(names)
+    with write(engine) as conn:
+        conn.execute(insert(jobs), [row])
+        conn.execute(insert(attempts), [_attempt(row)])
+        for number, name in enumerate(names):
+            conn.execute(insert(metrics), curve(chance, row, name, each, 2000 + number * each))
+        common = {"job_id": row["id"], "at": row["started_at"], "fence": 1}
+        logs = [{**common, "seq": 200 + n, "level": "info", "message": f"line {n}"} for n in range(1000)]
+        conn.execute(insert(job_logs), logs)
+        events = [{**common, "seq": n, "type": "state", "data": {"state": "running"}} for n in range(1, 101)]
+        conn.execute(insert(job_events), events)
+    return str(row["id"])

@@ -1,0 +1,20 @@
+"""Index what the table of jobs counts and sorts."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_jobs_states", "jobs", ["owner_id", "state", "created_at"], unique=False)
+    op.create_index("ix_jobs_created", "jobs", ["created_at", "id"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_jobs_created", "jobs")
+    op.drop_index("ix_jobs_states", "jobs")

@@ -1,0 +1,142 @@
+"""The table of jobs as a person looks at it: filtered, searched, sorted, a page at a time, with how many there are.
+
+Pages are numbered (people go to "the last"), which costs a count; at ten thousand jobs that is milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, String, and_, cast, func, or_, select
+
+from shared.clock import db_now, iso
+from shared.db.schema import api_keys, attempts, jobs
+from shared.jobs.queries.sparks import sparks
+from shared.jobs.states import JobState
+
+#: What a table may be sorted by.
+SORTS: dict[str, Any] = {
+    "created": jobs.c.created_at,
+    "name": func.lower(func.coalesce(jobs.c.name, jobs.c.id)),
+    "state": jobs.c.state,
+    "kind": jobs.c.kind,
+    "model": func.coalesce(jobs.c.family, ""),
+    "dataset": func.coalesce(jobs.c.dataset, ""),
+    "priority": jobs.c.priority,
+    "duration": func.coalesce(jobs.c.finished_at, db_now()) - jobs.c.started_at,
+}
+#: Columns that a word of a search may be in.
+_SEARCHED = (jobs.c.name, jobs.c.dataset, jobs.c.family, jobs.c.framework, jobs.c.kind, jobs.c.worker)
+#: Words looked at; more are ignored.
+_MAX_WORDS = 8
+
+
+@dataclass(frozen=True)
+class TableQuery:
+    """What to show; empty means all."""
+
+    states: tuple[str, ...] = ()
+    kind: str | None = None
+    family: str | None = None
+    framework: str | None = None
+    dataset: str | None = None
+    search: str | None = None
+    sort: str = "created"
+    descending: bool = True
+    page: int = 1
+    limit: int = 25
+
+
+def jobs_table(conn: Connection, owner_id: str | None, query: TableQuery) -> dict[str, Any]:
+    """{items, total, page, pages, counts: {state: n}}. `counts` are of everything else that was asked for, so that each
+    state says how many there would be; a page past the end gives the last."""
+    conditions = _conditions(owner_id, query)
+    counts = dict.fromkeys((state.value for state in JobState), 0)
+    counted = conn.execute(select(jobs.c.state, func.count()).where(*conditions).group_by(jobs.c.state))
+    counts |= {row[0]: row[1] for row in counted}
+    total = sum(counts[state] for state in query.states) if query.states else sum(counts.values())
+    pages = max(1, -(-total // query.limit))
+    page = min(query.page, pages)
+    if query.states:
+        conditions.append(jobs.c.state.in_(query.states))
+    items = _rows(conn, conditions, query, (page - 1) * query.limit) if total else []
+    return {"items": items, "total": total, "page": page, "pages": pages, "counts": counts}
+
+
+def datasets_used(conn: Connection, owner_id: str | None) -> list[str]:
+    """Names that a filter can offer."""
+    statement = select(jobs.c.dataset).where(jobs.c.dataset.is_not(None)).distinct().order_by(jobs.c.dataset)
+    if owner_id is not None:
+        statement = statement.where(jobs.c.owner_id == owner_id)
+    return list(conn.scalars(statement.limit(200)))
+
+
+def _conditions(owner_id: str | None, query: TableQuery) -> list[Any]:
+    same = {
+        jobs.c.owner_id: owner_id, jobs.c.kind: query.kind, jobs.c.family: query.family,
+        jobs.c.framework: query.framework, jobs.c.dataset: query.dataset,
+    }  # fmt: skip
+    conditions: list[Any] = [column == value for column, value in same.items() if value is not None]
+    return conditions + [_mentions(word) for word in (query.search or "").split()[:_MAX_WORDS]]
+
+
+def _mentions(word: str) -> Any:
+    tags = cast(jobs.c.tags, String).icontains(word, autoescape=True)
+    begins = jobs.c.id.startswith(word.lower(), autoescape=True)
+    return or_(begins, tags, *(column.icontains(word, autoescape=True) for column in _SEARCHED))
+
+
+def _rows(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[dict[str, Any]]:
+    # Ids first: what is sorted stays narrow, and only the page's rows are read whole.
+    key = SORTS[query.sort]
+    order = (key.desc().nulls_last(), jobs.c.id.desc()) if query.descending else (key.nulls_last(), jobs.c.id)
+    ids = list(conn.scalars(select(jobs.c.id).where(*conditions).order_by(*order).limit(query.limit).offset(offset)))
+    present = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
+    rows = conn.execute(
+        select(jobs, attempts.c.device.label("attempt_device"))
+        .select_from(jobs.outerjoin(attempts, present))
+        .where(jobs.c.id.in_(ids))
+    )
+    found = {row["id"]: dict(row) for row in rows.mappings()}
+    curves = sparks(conn, ids)
+    names = owner_names(conn, {row["owner_id"] for row in found.values()})
+    return [_view(found[job_id], curves.get(job_id), names) for job_id in ids if job_id in found]
+
+
+def owner_names(conn: Connection, owners: set[str]) -> dict[str, str]:
+    """Owner -> the name of its first key, which is how people know it."""
+    keys = select(api_keys.c.owner_id, api_keys.c.name).where(api_keys.c.owner_id.in_(owners))
+    rows = conn.execute(keys.order_by(api_keys.c.created_at.desc(), api_keys.c.id))
+    return {row.owner_id: row.name for row in rows}
+
+
+_SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "stop_requested", "worker")
+_PROGRESS = ("step", "total_steps", "epoch", "percent", "eta_seconds")
+#: The one figure a finished job is known by, the first that its result has.
+_HEADLINES = ("test_accuracy", "test_perplexity", "accuracy", "val_accuracy", "test_loss", "loss", "g_loss")
+
+
+def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str, str]) -> dict[str, Any]:
+    progress, spec = row["progress"] or {}, row["spec"] or {}
+    return {
+        **{column: row[column] for column in _SHOWN_AS_IS},
+        "attempt": row["fence"],
+        "model": (spec.get("model") or {}).get("preset") or spec.get("model_ref"),
+        "device": row["attempt_device"] or row["device"],
+        "progress": {name: progress.get(name) for name in _PROGRESS} if progress else None,
+        **{name: iso(row[name]) for name in ("created_at", "run_at", "started_at", "finished_at")},
+        "error": row["error"],
+        "who": names.get(row["owner_id"], row["owner_id"]),
+        "headline": _headline(row["result"] or {}, curve),
+        "spark": curve,
+    }
+
+
+def _headline(result: dict[str, Any], curve: dict[str, Any] | None) -> dict[str, Any] | None:
+    measured = result.get("metrics") or {}
+    for name in _HEADLINES:
+        if isinstance(measured.get(name), int | float):
+            return {"name": name, "value": measured[name]}
+    return {"name": curve["name"], "value": curve["points"][-1][1]} if curve else None
