@@ -163,6 +163,22 @@ class LogView(BaseModel):
     message: str
 
 
+class HostUsageView(BaseModel):
+    memory_bytes: int | None
+    memory_used_bytes: int | None
+    cpu_percent: float | None = Field(description="Of all cores, since the heartbeat before.")
+
+
+class UsageView(BaseModel):
+    """As of the last heartbeat; null: cannot be known."""
+
+    memory_bytes: int | None = Field(description="Of the GPU, or of the host where it works on the CPU.")
+    memory_used_bytes: int | None
+    busy_percent: float | None
+    temperature_celsius: float | None
+    host: HostUsageView
+
+
 class WorkerView(BaseModel):
     name: str
     host: str
@@ -173,6 +189,7 @@ class WorkerView(BaseModel):
     frameworks: list[str]
     versions: dict[str, Any]
     job_id: str | None
+    usage: UsageView | None = Field(description="How busy its device is; null while it is offline.")
     started_at: str
     heartbeat_at: str
 

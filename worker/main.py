@@ -32,6 +32,7 @@ from worker.presence import Presence
 from worker.spare import Runners, RunnerSettings
 from worker.supervisor import Supervisor
 from worker.tasks import register_attempt
+from worker.usage import Meter
 from worker.workplace import Workplace
 
 #: After the time for a drain this worker leaves whatever still hangs (seconds): 50 + 8 keeps the promised 60.
@@ -121,6 +122,7 @@ def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> 
         worker_info(place),
         place.settings.heartbeat_seconds,
         lambda: (supervisor.job_id, supervisor.draining),
+        Meter(place.device).read,
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     celery_worker = make_worker(app, place)

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import Connection, Engine
 
 from shared.db.engine import write
 from shared.errors import Unavailable
 from shared.events import emit
-from shared.fleet.workers import WorkerInfo, deregister, heartbeat, register
+from shared.fleet.workers import Usage, WorkerInfo, deregister, heartbeat, register
 
 
 class Presence:
     """A thread that registers, says so again every heartbeat, and deregisters at the end."""
 
     def __init__(
-        self, engine: Engine, worker: WorkerInfo, seconds: float, doing: Callable[[], tuple[str | None, bool]]
+        self,
+        engine: Engine,
+        worker: WorkerInfo,
+        seconds: float,
+        doing: Callable[[], tuple[str | None, bool]],
+        usage: Callable[[], Usage],
     ) -> None:
-        """`doing`: (job id, draining) of now."""
-        self._engine, self._worker, self._seconds, self._doing = engine, worker, seconds, doing
+        """`doing`: (job id, draining) of now; `usage`: how busy the device is."""
+        self._engine, self._worker, self._seconds = engine, worker, seconds
+        self._doing, self._usage = doing, usage
         self._registered = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -36,15 +43,22 @@ class Presence:
 
     def _run(self) -> None:
         while True:
-            self._tell(self._say)
+            usage = self._usage()  # before the transaction: a slow driver must not hold a lock
+            self._tell(partial(self._say, usage))
             if self._stop.wait(self._seconds):
                 return
 
-    def _say(self, conn: Connection) -> None:
-        job_id, draining = self._doing()
-        if not self._registered or not heartbeat(conn, self._worker.name, job_id=job_id, draining=draining):
+    def _say(self, usage: Usage, conn: Connection) -> None:
+        if not self._registered:
             register(conn, self._worker)
             self._registered = True
+        if not self._heartbeat(conn, usage):  # somebody removed the row
+            register(conn, self._worker)
+            self._heartbeat(conn, usage)
+
+    def _heartbeat(self, conn: Connection, usage: Usage) -> bool:
+        job_id, draining = self._doing()
+        return heartbeat(conn, self._worker.name, job_id=job_id, draining=draining, usage=usage)
 
     def _tell(self, say: Callable[[Connection], None]) -> None:
         try:

@@ -24,6 +24,8 @@ class Worker(SQLModel, table=True):
     versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     state: str = Field(default="online", max_length=16)  # online | draining | offline
     job_id: str | None = Field(default=None, max_length=32)
+    #: What the last heartbeat said of its device and host (shared.fleet.workers.Usage).
+    usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     started_at: float = Field(sa_column=Column(Float(53), nullable=False))
     heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
 

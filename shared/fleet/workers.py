@@ -27,9 +27,27 @@ class WorkerInfo:
     versions: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class HostUsage:
+    memory_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    cpu_percent: float | None = None  # of all cores, since the heartbeat before
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How busy a worker's device is: its GPU, or the host where it works on the CPU. None: cannot be known."""
+
+    memory_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    busy_percent: float | None = None
+    temperature_celsius: float | None = None
+    host: HostUsage = field(default_factory=HostUsage)
+
+
 def register(conn: Connection, worker: WorkerInfo) -> None:
     """Say that a worker has started. One of the same name before it (it died, or moved) is replaced."""
-    fresh = {"state": "online", "job_id": None, "started_at": db_now(), "heartbeat_at": db_now()}
+    fresh = {"state": "online", "job_id": None, "usage": None, "started_at": db_now(), "heartbeat_at": db_now()}
     row = {**asdict(worker), **fresh}
     changed = {column: value for column, value in row.items() if column != "name"}
     statement = insert(conn, workers).values(**row)
@@ -37,13 +55,17 @@ def register(conn: Connection, worker: WorkerInfo) -> None:
     on_commit(conn, lambda: emit("worker.registered", worker=worker.name, device=worker.device_name))
 
 
-def heartbeat(conn: Connection, name: str, *, job_id: str | None = None, draining: bool = False) -> bool:
+def heartbeat(
+    conn: Connection, name: str, *, job_id: str | None = None, draining: bool = False, usage: Usage | None = None
+) -> bool:
     """False: the row is gone; register again."""
-    state = "draining" if draining else "online"
-    changed = conn.execute(
-        update(workers).where(workers.c.name == name).values(heartbeat_at=db_now(), job_id=job_id, state=state)
-    )
-    return changed.rowcount == 1
+    said = {
+        "heartbeat_at": db_now(),
+        "state": "draining" if draining else "online",
+        "job_id": job_id,
+        "usage": asdict(usage) if usage else None,
+    }
+    return conn.execute(update(workers).where(workers.c.name == name).values(**said)).rowcount == 1
 
 
 def deregister(conn: Connection, name: str, pid: int | None = None) -> None:
@@ -75,5 +97,5 @@ def list_workers(conn: Connection, lease_seconds: float) -> list[dict[str, Any]]
 def _view(row: dict[str, Any], lease_seconds: float) -> dict[str, Any]:
     heard_within = row.pop("now") - row["heartbeat_at"] <= lease_seconds
     if not heard_within or row["state"] == "offline":
-        row |= {"state": "offline", "job_id": None}
+        row |= {"state": "offline", "job_id": None, "usage": None}
     return row | {"started_at": iso(row["started_at"]), "heartbeat_at": iso(row["heartbeat_at"])}

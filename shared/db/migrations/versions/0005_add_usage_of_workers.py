@@ -1,0 +1,19 @@
+"""Add what a worker's heartbeat says of its device and host."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("workers", sa.Column("usage", sa.JSON(), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("workers", "usage")
