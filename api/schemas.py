@@ -70,7 +70,9 @@ class JobView(BaseModel):
     worker: str | None
     device: str | None = Field(description="What the present attempt runs on; before there is one, what was asked for.")
     error: JobErrorView | None
-    result: dict[str, Any] | None = Field(description="`metrics`, `model` and `artifacts` of a job that succeeded.")
+    result: dict[str, Any] | None = Field(
+        description="`metrics`, `model` and `artifacts` of a job that succeeded; with `promote`, `promoted` and `promotion`."
+    )
     retries: int = Field(description="Retryable failures so far, of `max_retries`.")
     after: list[str]
     tags: dict[str, str]

@@ -20,7 +20,15 @@ from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
 from shared.specs import supported
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob, check_inference, check_training
+from shared.specs.jobs import (
+    BatchInferJob,
+    EvaluateJob,
+    FinetuneJob,
+    TrainJob,
+    check_inference,
+    check_promotion,
+    check_training,
+)
 
 # -- does what it names exist ---------------------------------------------------------------------
 
@@ -41,6 +49,25 @@ def check_references(service: Service, spec: Spec, owner_id: str) -> str:
     if spec.dataset is not None:
         _check_dataset(service, spec, spec.dataset, family)
     return family
+
+
+def freeze_evaluation(service: Service, spec: Spec, family: str) -> Spec:
+    """The spec with the version of `promote.evaluate_on` in it: every candidate is judged on the same rows, whatever is
+    appended later. Raises InvalidRequest where there is no such version, or it holds what the family does not read."""
+    if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None:
+        return spec
+    place, ref = ("promote", "evaluate_on"), spec.promote.evaluate_on
+    try:
+        version = _version(service, ref)
+    except NotFound as error:
+        raise InvalidRequest.field(place, error.detail) from None
+    if version is None:
+        raise InvalidRequest.field(place, f"{ref!r} has no version yet: the first job that names it makes one")
+    wanted = FAMILIES[family].dataset_kind
+    if version.summary["kind"] != wanted:
+        raise InvalidRequest.field(place, f"holds {version.summary['kind']} data; {family} is judged on {wanted} data")
+    frozen = spec.promote.model_copy(update={"evaluate_on": f"{version.name}@{version.version}"})
+    return spec.model_copy(update={"promote": frozen})
 
 
 def _check_dataset(service: Service, spec: Spec, name: str, family: str) -> None:
@@ -93,6 +120,7 @@ def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) 
     refuse(supported.objection(spec.kind, family, framework, places))
     if isinstance(spec, FinetuneJob):
         refuse(check_training(family, spec.training))
+        refuse(check_promotion(family, spec.promote))
     if isinstance(spec, BatchInferJob):
         refuse(check_inference(family, spec.inference))
 
@@ -114,6 +142,7 @@ def accept(service: Service, owner_id: str, data: Any, key: str | None) -> tuple
     family = check_references(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
         spec = parse_spec(_with_training_defaults(data, family))
+    spec = freeze_evaluation(service, spec, family)
     pinned = {} if isinstance(spec, TrainJob) else {"family": family}
     new = NewJob(
         owner_id=owner_id, spec=spec, body_hash=hash_of(data), idempotency_key=key, run_at=run_at, pinned=pinned

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection
 
 from shared.artifacts.layout import attempt_dir, dataset_dir, job_dir
 from shared.datasets.builtins import BUILTIN
+from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
+from shared.errors import RequestError
 from shared.jobs.transitions import Claimed
+from shared.models import aliases
 from shared.models.registry import resolve as resolve_model
 from worker.patience import Patience
-from worker.protocol import Assignment, ResumePoint
+from worker.protocol import Assignment, Champion, ResumePoint
 from worker.workplace import Workplace
 
 
@@ -23,23 +29,42 @@ def facts_to_pin(place: Workplace, claimed: Claimed, patience: Patience) -> dict
     facts: dict[str, Any] = {}
     if spec.get("dataset") and "dataset_sha256" not in pinned:
         facts |= _dataset_facts(place, str(spec["dataset"]), patience)
+    if (promote := spec.get("promote")) and "evaluate_sha256" not in pinned:
+        judged_on = _version_of(place, str(promote["evaluate_on"]), patience)
+        facts |= {"evaluate_on": f"{judged_on.name}@{judged_on.version}", "evaluate_sha256": judged_on.sha256}
     if spec.get("model_ref") and "parent" not in pinned:
         facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, patience)
     return facts
 
 
 def _dataset_facts(place: Workplace, ref: str, patience: Patience) -> dict[str, Any]:
-    if ref in BUILTIN:
-        version = patience.wait(lambda: ensure_builtin(place.engine, place.settings, ref))
-    else:
-        version = patience.read(lambda conn: resolve_dataset(conn, ref))
+    version = _version_of(place, ref, patience)
     return {"dataset": f"{version.name}@{version.version}", "dataset_sha256": version.sha256}
+
+
+def _version_of(place: Workplace, ref: str, patience: Patience) -> DatasetVersion:
+    if ref in BUILTIN:
+        return patience.wait(lambda: ensure_builtin(place.engine, place.settings, ref))
+    return patience.read(lambda conn: resolve_dataset(conn, ref))
 
 
 def _parent_facts(ref: str, owner_id: str, patience: Patience) -> dict[str, Any]:
     model = patience.read(lambda conn: resolve_model(conn, ref, owner_id))
     parent = {"ref": ref, "folder": model.folder, "name": model.name, "version": model.version}
     return {"parent": parent, "family": model.family, "parent_framework": model.framework}
+
+
+def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champion:
+    """The version that `promote.alias` points at, and where its model lies."""
+    name, alias = spec["register_as"], spec["promote"]["alias"]
+    version = aliases.current(conn, name, alias)
+    if version is None:
+        return Champion()
+    try:
+        folder = root / resolve_model(conn, f"{name}@{version}").folder
+    except RequestError:
+        return Champion(version=version)
+    return Champion(version=version, model_dir=str(folder))
 
 
 def assignment_of(place: Workplace, claimed: Claimed, pinned: Mapping[str, Any]) -> Assignment:
@@ -56,6 +81,7 @@ def assignment_of(place: Workplace, claimed: Claimed, pinned: Mapping[str, Any])
         work_dir=str(work),
         dataset_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("dataset_sha256")) else None,
         parent_model_dir=str(root / parent["folder"]) if parent else None,
+        evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
         resume=[ResumePoint(id=c.id, path=c.path, step=c.step, sha256=c.sha256) for c in claimed.checkpoints],
         device=place.device.kind,
         threads=place.settings.torch_threads or os.cpu_count(),

@@ -20,15 +20,22 @@ from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-from shared.jobs.transitions import ArtifactRecord, Claimed, Ending, ModelVersionRecord, Standing
-from worker.assigning import assignment_of, facts_to_pin
+from shared.jobs.transitions import (
+    ArtifactRecord,
+    Claimed,
+    Ending,
+    ModelVersionRecord,
+    PromotionRecord,
+    Standing,
+)
+from worker.assigning import assignment_of, champion_now, facts_to_pin
 from worker.batch import Batch, Retention, artifact_records, write_batch
 from worker.forkclient import ForkserverUnavailable
 from worker.frameworks import framework_of
 from worker.memory import OomCounter
 from worker.outcomes import Ended, Fail, Leave, Succeed, Verdict, ending_of, failed, judge
 from worker.patience import OutOfTime, Patience
-from worker.protocol import Assignment, Result, encode
+from worker.protocol import Assignment, Champion, Result, encode
 from worker.relay import Relay
 from worker.runner import failure
 from worker.scribe import Scribe
@@ -118,7 +125,9 @@ class Attempt:
     # -- relay ------------------------------------------------------------------------------------
 
     def relay_for(self, runner: Runner) -> Relay:
-        return Relay(runner, self.scribe, self.place.settings, self.wake, self._wanted, self._write_batch)
+        return Relay(
+            runner, self.scribe, self.place.settings, self.wake, self._wanted, self._write_batch, self._champion
+        )
 
     def relay(self, relay: Relay) -> Ended:
         kills = OomCounter()
@@ -146,6 +155,9 @@ class Attempt:
     def _write_batch(self, conn: Connection, batch: Batch) -> Standing:
         standing = write_batch(conn, self.lease, batch)
         return self._retention.retire(conn, batch.checkpoints) or standing
+
+    def _champion(self, conn: Connection) -> Champion:
+        return champion_now(conn, self.claimed.spec, self.place.settings.storage_root)
 
     # -- settle -----------------------------------------------------------------------------------
 
@@ -204,6 +216,23 @@ class Attempt:
             dataset=self._pinned.get("dataset"),
             parent=parent["ref"] if parent else None,
             metrics=result.metrics,
+            promotion=self._promotion(result),
+        )
+
+    def _promotion(self, result: Result) -> PromotionRecord | None:
+        asked, found = self.claimed.spec.get("promote"), result.comparison
+        if not asked or found is None:
+            return None
+        return PromotionRecord(
+            alias=asked["alias"],
+            metric=asked["metric"],
+            evaluated_on=str(self._pinned.get("evaluate_on")),
+            better=found.better,
+            reason=found.reason,
+            previous=found.version,
+            candidate=found.candidate,
+            champion=found.champion,
+            lower_bound=found.lower_bound,
         )
 
     def _artifacts_folder(self) -> str:

@@ -1,7 +1,8 @@
 """What supervisor and runner say to each other: JSON frames, one per line, over a socket pair.
 
-    supervisor -> runner      Assignment (once, first), Stop (at most a few)
-    runner -> supervisor      Started, Progress, Metrics, CheckpointSaved, ArtifactSaved, Log, Result, Failed
+    supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion)
+    runner -> supervisor      Started, Progress, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
+                              Result, Stopped, Failed
 
 The runner speaks no SQL: paths in frames are relative to the folders named in the Assignment. Exactly one of Result,
 Stopped or Failed is the last frame of a runner that ends by itself; a pipe that ends without one means it died.
@@ -51,6 +52,7 @@ class Assignment(_Frame):
     work_dir: str  # absolute; this attempt's own: artifacts/ and scratch
     dataset_dir: str | None = None  # absolute; the pinned version's folder
     parent_model_dir: str | None = None  # absolute; the folder of model_ref's model.safetensors + config.json
+    evaluate_dir: str | None = None  # absolute; the folder of promote.evaluate_on
     #: Good checkpoints by SQL, newest first: the runner uses the first that matches its hash.
     resume: list[ResumePoint] = []
     device: Literal["cpu", "gpu"] = "cpu"
@@ -60,6 +62,14 @@ class Assignment(_Frame):
 class Stop(_Frame):
     type: Literal["stop"] = "stop"
     reason: Literal["cancel", "finish", "pause", "preempt", "drain"]
+
+
+class Champion(_Frame):
+    """The version that `promote.alias` points at now; without a number there is none."""
+
+    type: Literal["champion"] = "champion"
+    version: int | None = None
+    model_dir: str | None = None  # absolute; None: its files are gone
 
 
 # -- runner -> supervisor -------------------------------------------------------------------------
@@ -131,6 +141,23 @@ class Log(_Frame):
     message: str
 
 
+class AskChampion(_Frame):
+    """The training is done: which version is it to be compared with?"""
+
+    type: Literal["ask_champion"] = "ask_champion"
+
+
+class Comparison(_Frame):
+    """The new model against the champion, on the frozen evaluation set."""
+
+    version: int | None  # of the champion; None: there was none
+    candidate: float | None  # None: it could not be judged
+    champion: float | None
+    lower_bound: float | None = None  # of the improvement, at promote.confidence
+    better: bool
+    reason: str
+
+
 class Result(_Frame):
     """The job is done (also after `finish`): metrics to show, and whether there is a model to register."""
 
@@ -139,6 +166,7 @@ class Result(_Frame):
     model: dict[str, Any] | None = None  # {"family", "framework", "path": "model", ...}
     step: int = 0
     peak_device_memory_bytes: int | None = None
+    comparison: Comparison | None = None  # of a job with `promote`
 
 
 class Stopped(_Frame):
@@ -158,10 +186,10 @@ class Failed(_Frame):
 
 
 FromRunner = Annotated[
-    Started | Progress | Metrics | CheckpointSaved | ArtifactSaved | Log | Result | Stopped | Failed,
+    Started | Progress | Metrics | CheckpointSaved | ArtifactSaved | Log | AskChampion | Result | Stopped | Failed,
     Field(discriminator="type"),
 ]
-ToRunner = Annotated[Assignment | Stop, Field(discriminator="type")]
+ToRunner = Annotated[Assignment | Stop | Champion, Field(discriminator="type")]
 
 _from_runner: TypeAdapter[Any] = TypeAdapter(FromRunner)
 _to_runner: TypeAdapter[Any] = TypeAdapter(ToRunner)

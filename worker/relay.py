@@ -9,6 +9,7 @@ import contextlib
 import selectors
 import signal
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from time import monotonic
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
+from shared.db.engine import on_commit
 from shared.failpoints import failpoint
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, Standing
@@ -27,6 +29,8 @@ from worker.outcomes import Cut, Ended
 from worker.protocol import (
     MAX_FRAME_BYTES,
     ArtifactSaved,
+    AskChampion,
+    Champion,
     CheckpointSaved,
     Failed,
     Log,
@@ -57,10 +61,14 @@ class Relay:
         wake: Wake,
         wanted: Callable[[], StopRequest | None],
         write: Callable[[Connection, Batch], Standing],
+        champion: Callable[[Connection], Champion],
     ) -> None:
-        """`wanted`: what this worker itself asks of the attempt (drain); `write`: puts a batch into SQL."""
+        """`wanted`: what this worker itself asks of the attempt (drain); `write`: puts a batch into SQL; `champion`: reads
+        there whom a new model is compared with."""
         self._runner, self._scribe, self._settings, self._wake = runner, scribe, settings, wake
-        self._wanted, self._write = wanted, write
+        self._wanted, self._write, self._champion = wanted, write, champion
+        self._asked_champion = False
+        self._champion_found: Champion | None = None
         self._selector = selectors.DefaultSelector()
         self._buffer = bytearray()
         # Apart, so that a flood on stdout does not drown what the job logs.
@@ -85,6 +93,7 @@ class Relay:
         self._register()
         while self._runner.handle.exit is None:
             self._obey()
+            self._answer_if_asked()
             self._flush_if_due()
             for key, _ in self._selector.select(self._patience()):
                 key.data()
@@ -155,6 +164,8 @@ class Relay:
                 self.artifacts[frame.path] = frame
             case Log():
                 self._log(frame.level, frame.message, self._log_budget)
+            case AskChampion():
+                self._asked_champion = True
             case Result() | Stopped() | Failed():
                 self._last = frame
                 if isinstance(frame, Failed) and frame.traceback:
@@ -250,7 +261,7 @@ class Relay:
             self._tell(Stop(reason="cancel"))
             self._kill_at = now + self._settings.stop_grace_seconds
 
-    def _tell(self, frame: Stop) -> None:
+    def _tell(self, frame: Stop | Champion) -> None:
         with contextlib.suppress(OSError):  # it is gone, or so stuck that only the kill will reach it
             self._runner.sock.send(encode(frame))
 
@@ -294,6 +305,20 @@ class Relay:
             batch, self.batch = self.batch, Batch()
             self._flushed_at = now
             self._scribe.put(lambda conn: self._write(conn, batch))
+
+    def _answer_if_asked(self) -> None:
+        """Whom the new model is compared with: read by the scribe, told when that is done (its wake-up ends our wait)."""
+        if self._champion_found is not None:
+            found, self._champion_found = self._champion_found, None
+            self._tell(found)
+        if self._asked_champion and self._scribe.idle:
+            self._asked_champion = False
+            self._scribe.put(self._find_champion)
+
+    def _find_champion(self, conn: Connection) -> Standing:
+        standing = self._write(conn, Batch())
+        on_commit(conn, partial(setattr, self, "_champion_found", self._champion(conn)))
+        return standing
 
     def _ended(self, exit: Exit) -> Ended:
         return Ended(exit, self._last, self._asked, self._cut, self._detail, tail=self._runner.err.tail())

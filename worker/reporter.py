@@ -7,6 +7,7 @@ for so long that the backlog is full do frames that must not be lost wait; progr
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import threading
 from collections import deque
@@ -15,7 +16,9 @@ from typing import Any
 
 from worker.protocol import (
     ArtifactSaved,
+    AskChampion,
     Assignment,
+    Champion,
     CheckpointSaved,
     Failed,
     Log,
@@ -40,7 +43,8 @@ _STRENGTH = {"drain": 0, "preempt": 1, "pause": 2, "finish": 3, "cancel": 4}
 
 
 class Channel:
-    """A socket to the supervisor: frames out through a backlog and a thread, Stop frames in through another."""
+    """A socket to the supervisor: frames out through a backlog and a thread, Stop and Champion frames in through
+    another."""
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None] = lambda: os._exit(ORPHANED)) -> None:
         self._sock = sock
@@ -51,6 +55,7 @@ class Channel:
         self._changed = threading.Condition()
         self._closing = False
         self.stop_reason: str | None = None
+        self.champions: queue.SimpleQueue[Champion] = queue.SimpleQueue()
 
     def receive_assignment(self) -> Assignment | None:
         """Waits for it. None: the supervisor closed the pipe instead."""
@@ -109,6 +114,8 @@ class Channel:
                 frame = decode_to_runner(line)
                 if isinstance(frame, Stop):
                     self._hear(frame.reason)
+                elif isinstance(frame, Champion):
+                    self.champions.put(frame)
         except (OSError, ValueError):
             pass
         if not self._closing:
@@ -142,6 +149,10 @@ class Reporter:
 
     def log(self, message: str, level: str = "info") -> None:
         self._channel.send(Log(level=level, message=message), droppable=True)
+
+    def champion(self) -> Champion:
+        self._channel.send(AskChampion())
+        return self._channel.champions.get()
 
     def stop_requested(self) -> str | None:
         return self._channel.stop_reason

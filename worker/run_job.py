@@ -1,9 +1,10 @@
 """Run one job by hand, with no queue and no database:
 
-    python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--model FOLDER] [--threads N]
+    python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--model FOLDER] [--champion FOLDER] [--threads N]
 
 `--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken. `--model`
-is the folder of the model that `model_ref` stands for (another job's `artifacts/model`). DIR gets
+is the folder of the model that `model_ref` stands for (another job's `artifacts/model`), `--champion` that of the model
+that a job with `promote` is compared with, on the test part of the same data set. DIR gets
 `metrics.jsonl`, `checkpoints/` and `artifacts/`; run again with the same DIR, a killed run goes on from its checkpoint.
 """
 
@@ -28,6 +29,7 @@ from worker import kinds
 from worker.protocol import (
     ArtifactSaved,
     Assignment,
+    Champion,
     CheckpointSaved,
     MetricPoint,
     Progress,
@@ -44,6 +46,7 @@ class PrintingReporter:
         self.folder, self.keep_last, self.keep_best = folder, keep_last, keep_best
         self.kept = {point.path: Kept(point.path, point.step, is_best) for point, is_best in _checkpoints(folder)}
         self.stop_reason: str | None = None
+        self.champion_dir: Path | None = None
         self._lock = threading.Lock()
 
     def started(self, frame: Started) -> None:
@@ -74,6 +77,11 @@ class PrintingReporter:
 
     def log(self, message: str, level: str = "info") -> None:
         self._say(f"{level}: {message}")
+
+    def champion(self) -> Champion:
+        if self.champion_dir is None:
+            return Champion()
+        return Champion(version=1, model_dir=str(self.champion_dir.resolve()))
 
     def stop_requested(self) -> str | None:
         return self.stop_reason
@@ -136,6 +144,7 @@ def make_assignment(
         work_dir=str(folder),
         dataset_dir=str(data_set.resolve()),
         parent_model_dir=str(model.resolve()) if model else None,
+        evaluate_dir=str(data_set.resolve()),
         resume=[point for point, _ in _checkpoints(folder)],
         threads=threads,
     )
@@ -147,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("dir", type=Path)
     parser.add_argument("--data-set", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--champion", type=Path)
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(argv)
     job = job_spec_adapter.validate_json(given.spec.read_bytes())
@@ -154,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     assignment = make_assignment(job.model_dump(mode="json"), folder, given.data_set, given.threads, given.model)
     keep_last = sys.maxsize if job.kind == "batch_infer" else job.checkpoint.keep_last
     reporter = PrintingReporter(folder, keep_last, job.checkpoint.keep_best)
+    reporter.champion_dir = given.champion
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(reporter, "stop_reason", "drain"))
     try:

@@ -152,10 +152,21 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("progress", [f"{name} {value:,}" for name, value in shown.items()]),
         ("metrics", output.metric_facts(result.get("metrics") or {})),
         ("model", _model_ref(job["id"], result.get("model"))),
+        ("promoted", promoted_text(result)),
         ("artifacts", [str(path) for path in result.get("artifacts") or []]),
         ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
         *_settings(job.get("spec") or {}),
     ]
+
+
+def promoted_text(result: dict[str, Any]) -> str | None:
+    """Whether a job with `promote` moved its alias, and why."""
+    if "promotion" not in result:
+        return None
+    told = result["promotion"]
+    where = f"{told['name']}@{told['alias']}"
+    done = f"yes, {where} -> {told['version']}" if told["promoted"] else f"no, {where} stays at {told['previous']}"
+    return f"{done}: {told['reason']}"
 
 
 def _model_ref(job_id: str, model: Any) -> str | None:

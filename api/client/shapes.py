@@ -109,6 +109,6 @@ class Event:
     """Something that happened to a job. `id` counts up within the job; a stream resumes after any of them."""
 
     id: int
-    type: str  # state | progress | metric | checkpoint | artifact | log
+    type: str  # state | progress | metric | checkpoint | artifact | promotion | log
     at: str | None
     data: dict[str, Any]

@@ -128,4 +128,8 @@ class Watched:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
         metrics = (self.result or {}).get("metrics") or {}
         news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *RATES)}
-        return metric_facts(news or metrics)
+        promotion = (self.result or {}).get("promotion")
+        told = (
+            [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []
+        )
+        return metric_facts(news or metrics) + told

@@ -131,7 +131,7 @@ class Attempt(SQLModel, table=True):
 
 
 class JobEvent(SQLModel, table=True):
-    """What happened to a job, in order: `state`, `checkpoint`, `artifact`, `stop_requested`, `attempt`."""
+    """What happened to a job, in order: `state`, `checkpoint`, `artifact`, `promotion`, `stop_requested`, `attempt`."""
 
     __tablename__ = "job_events"
 

@@ -38,7 +38,8 @@ class ResolvedModel:
 
 
 def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at: float) -> int:
-    """The next version of `record.name`; the first becomes its champion. Inside the transaction of `succeed`."""
+    """The next version of `record.name`; the first becomes its champion, unless a promotion decides that. Inside the
+    transaction of `succeed`."""
     aliases.lock(conn, record.name)
     version = _newest_ever(conn, record.name) + 1
     row = {
@@ -53,9 +54,13 @@ def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at
         "created_at": at,
     }
     conn.execute(plain_insert(model_versions), row)
-    if aliases.current(conn, record.name, CHAMPION) is None:
+    if not _decided_by_promotion(record) and aliases.current(conn, record.name, CHAMPION) is None:
         aliases.set_alias(conn, record.name, CHAMPION, version, who=f"job:{job_id}", why="the first version")
     return version
+
+
+def _decided_by_promotion(record: ModelVersionRecord) -> bool:
+    return record.promotion is not None and record.promotion.alias == CHAMPION
 
 
 def _newest_ever(conn: Connection, name: str) -> int:

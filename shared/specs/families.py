@@ -6,7 +6,7 @@ Adding a family is one spec module, one entry here and one folder in `worker/fam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
@@ -16,6 +16,7 @@ from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
 from shared.specs.gan import GanModel
 from shared.specs.gru_lm import GruLmModel
+from shared.specs.promotion import Sense
 from shared.specs.training import Watched
 
 #: What batch inference can ask of a model.
@@ -43,6 +44,10 @@ class Family:
     prompted: bool = False
     #: The metric the best model is chosen by, and early stopping watches where the user names none.
     watched: Watched = "val_loss"
+    #: Metrics of the test part that a promotion may be decided by, and which is better.
+    judged_by: Mapping[str, Sense] = field(default_factory=dict)
+    #: Whether they are made of one score per example, which can be resampled.
+    resampled: bool = True
 
     def training_for(self, preset: object) -> Mapping[str, Any]:
         """The training defaults of a preset; none for a name that is not a preset (parsing refuses it later)."""
@@ -60,6 +65,14 @@ FAMILIES: dict[str, Family] = {
         watchable=_COMMON_METRICS,
         dataset_kind="image",
         tasks=("predict",),
+        judged_by={
+            "test_accuracy": "max",
+            "test_loss": "min",
+            "f1_macro": "max",
+            "precision_macro": "max",
+            "recall_macro": "max",
+            "auc_macro_ovr": "max",
+        },
     ),
     "gru_lm": Family(
         model=GruLmModel,
@@ -71,6 +84,7 @@ FAMILIES: dict[str, Family] = {
         dataset_kind="text",
         tasks=("score", "generate"),
         prompted=True,
+        judged_by={"test_perplexity": "min", "test_loss": "min"},
     ),
     "gan": Family(
         model=GanModel,
@@ -82,6 +96,8 @@ FAMILIES: dict[str, Family] = {
         dataset_kind="image",
         tasks=("generate",),
         watched="val_frechet_distance",
+        judged_by={"frechet_distance": "min", "precision": "max", "recall": "max"},
+        resampled=False,
     ),
 }
 

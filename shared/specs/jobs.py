@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, model_validator
 from shared.errors import FieldError
 from shared.specs.base import Count, DatasetRef, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
 from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model, Task
+from shared.specs.promotion import Promotion
 from shared.specs.training import CheckpointPolicy, Resources, Training
 
 
@@ -33,6 +34,7 @@ class TrainJob(JobBase):
     model: Model
     training: Training = Training()
     register_as: Name | None = None
+    promote: Promotion | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -50,9 +52,36 @@ class TrainJob(JobBase):
 
     @model_validator(mode="after")
     def _fits_family(self) -> TrainJob:
-        if objection := check_training(self.model.family, self.training):
+        objection = check_training(self.model.family, self.training) or check_promotion(self.model.family, self.promote)
+        if objection:
             raise field_error("TrainJob", objection.loc, objection.msg, None)
         return self
+
+    @model_validator(mode="after")
+    def _registers(self) -> TrainJob:
+        _check_registered(self.promote, self.register_as)
+        return self
+
+
+def _check_registered(promote: Promotion | None, register_as: str | None) -> None:
+    if promote and register_as is None:
+        raise field_error("Job", ("register_as",), "is required: promote moves an alias of the model it names", None)
+
+
+def check_promotion(name: str, promote: Promotion | None) -> FieldError | None:
+    """What in `promote` makes no sense for this family, or None."""
+    if promote is None:
+        return None
+    family = FAMILIES[name]
+    sense = family.judged_by.get(promote.metric)
+    if sense is None:
+        known = ", ".join(family.judged_by)
+        return FieldError(("promote", "metric"), f"{name} is not judged by {promote.metric!r}; it is by {known}")
+    if promote.mode not in (None, sense):
+        return FieldError(("promote", "mode"), f"of {promote.metric} the better one is the {sense}; leave mode out")
+    if promote.confidence is not None and not family.resampled:
+        return FieldError(("promote", "confidence"), f"{name} has no scores per example to resample; leave it out")
+    return None
 
 
 def check_training(name: str, training: Training) -> FieldError | None:
@@ -78,6 +107,12 @@ class FinetuneJob(JobBase):
     freeze: Literal["none", "features"] = "none"
     training: Training = Training()
     register_as: Name | None = None
+    promote: Promotion | None = None
+
+    @model_validator(mode="after")
+    def _registers(self) -> FinetuneJob:
+        _check_registered(self.promote, self.register_as)
+        return self
 
 
 class Inference(Spec):

@@ -22,7 +22,7 @@ from shared.datasets.building_text import Block, TextSource, TextSplit, store_te
 from shared.datasets.builtins import digits
 from shared.specs.jobs import TrainJob, job_spec_adapter
 from worker import families, kinds
-from worker.protocol import Result, Stopped
+from worker.protocol import Champion, Result, Stopped
 from worker.run_job import PrintingReporter, make_assignment
 from worker.training.learner import LearnerSetup, Splits
 from worker.training.loop import AtEpoch, Plan
@@ -164,10 +164,12 @@ def _attempt(
     kill_after: int | None,
     stop_after: tuple[int, str] | None,
     model: Path | None,
+    champion: Path | None,
 ) -> None:
     assignment = make_assignment(spec, folder, data_set, threads, model)
     keep_last = sys.maxsize if spec["kind"] == "batch_infer" else 2
     reporter = KilledReporter(folder, kill_after, stop_after, keep_last)
+    reporter.champion_dir = champion
     outcome: Result | Stopped = kinds.run(assignment, reporter)
     (folder / "outcome.json").write_text(outcome.model_dump_json())
 
@@ -189,10 +191,12 @@ def attempt(
     kill_after: int | None = None,
     stop_after: tuple[int, str] | None = None,
     model: Path | None = None,
+    champion: Path | None = None,
 ) -> int:
-    """One attempt of a job in `folder` (from `model`, another's `artifacts/model`), resuming what is there. Returns the exit code, -9 when it was killed."""
+    """One attempt of a job in `folder` (from `model`, another's `artifacts/model`, compared with `champion`), resuming what
+    is there. Returns the exit code, -9 when it was killed."""
     process = _processes("both").Process(
-        target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model)
+        target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model, champion)
     )
     process.start()
     process.join()
@@ -237,6 +241,9 @@ class Quiet:
 
     def metrics(self, points: Sequence[Any]) -> None:
         self.rows += [(point.name, point.step, point.value) for point in points]
+
+    def champion(self) -> Champion:
+        return Champion()
 
     def log(self, message: str, level: str = "info") -> None:
         self.frames.append((level, message))

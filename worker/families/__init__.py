@@ -7,6 +7,7 @@ Each family's package offers
     rows.open_source(learner, parent, inference, dataset_dir) -> Source   batch inference
     weights.FEATURES                                                prefixes of what `freeze: features` keeps
     metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
+    examples.examples(learner, splits, model) -> Examples           how a model did on each row, for promotions
     figures.draw(report, history, folder)                           PNG files beside the report
     epochs.begin(learner, splits, model, training, job_dir, stop, say) -> AtEpoch     optional: its work after each epoch,
     epochs.collect(job_dir, folder, last) -> paths                       and what that left, as artifacts

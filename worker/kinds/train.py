@@ -15,6 +15,7 @@ from shared.errors import BadData
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
+from worker.kinds import gate
 from worker.protocol import Assignment, Result, Started, Stopped
 from worker.training import artifacts, tensorboard
 from worker.training.allocator import keep_freed_memory
@@ -170,8 +171,10 @@ def _conclude(done: _Finished) -> Result:
         paths += families.part(family, "epochs").collect(Path(done.assignment.job_dir), root, finished)
     for path in paths:
         artifacts.announce(path, root, done.reporter)
+    with done.loop.progress.phase("evaluate"):
+        comparison = gate.compare(done.assignment, done.reporter, done.job, done.learner, root / "model")
     model = {"family": family, "framework": done.model.framework, "path": "model"}
-    return Result(metrics=_headline(report.metrics, state), model=model, step=state.step)
+    return Result(metrics=_headline(report.metrics, state), model=model, step=state.step, comparison=comparison)
 
 
 def _headline(metrics: Mapping[str, float], state: RunState) -> dict[str, float]:

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.protocol import ArtifactSaved, CheckpointSaved, MetricPoint, Progress, Started
+from worker.protocol import ArtifactSaved, Champion, CheckpointSaved, MetricPoint, Progress, Started
 
 
 class Reporter(Protocol):
-    """May be called from more than one thread. Every call returns at once or soon; none raises for a slow reader."""
+    """May be called from more than one thread. Every call but `champion` returns at once or soon; none raises for a slow
+    reader."""
 
     def started(self, frame: Started) -> None: ...
 
@@ -23,6 +24,10 @@ class Reporter(Protocol):
     def artifact(self, frame: ArtifactSaved) -> None: ...
 
     def log(self, message: str, level: str = "info") -> None: ...
+
+    def champion(self) -> Champion:
+        """The version that the job's `promote.alias` points at now. Waits for the answer."""
+        ...
 
     def stop_requested(self) -> str | None:
         """The reason of the strongest Stop heard so far, or None. Cheap: asked at each step."""

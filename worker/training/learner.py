@@ -86,6 +86,24 @@ class Splits:
     folder: Path | None = None  # of the stored data set, for what a family keeps beside it; None: keep nothing
 
 
+class Examples(Protocol):
+    """How a trained model did on each row of a test part, so that two models can be compared row by row."""
+
+    rows: int
+
+    def incomparable(self, other: Any) -> str | None:
+        """Why scores of the two would mean different things, or None. `other`: of the same family and data."""
+        ...
+
+    def score(self, metric: str) -> float:
+        """A metric of the family's `judged_by` over all rows."""
+        ...
+
+    def resampled(self, metric: str, counts: Array) -> Array:
+        """The metric [r] where row i is there `counts[:, i]` times; counts [r, rows]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Report:
     """What a family says of a finished model: numbers to show, and a document that becomes `evaluation.json`.

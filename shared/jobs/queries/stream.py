@@ -19,7 +19,7 @@ _SHOWN_AS = {"stop_requested": "state", "attempt": "state"}
 
 def events_after(conn: Connection, job_id: str, seq: int = 0, limit: int = 500) -> list[dict[str, Any]]:
     """At most `limit` events beyond `seq`: [{seq, type, at, data}], type in state, progress, metric, checkpoint,
-    artifact, log. Fewer than `limit` means there is nothing more yet."""
+    artifact, promotion, log. Fewer than `limit` means there is nothing more yet."""
     merged = [
         *_events(conn, job_id, seq, limit),
         *_metrics(conn, job_id, seq, limit),

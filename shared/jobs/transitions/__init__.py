@@ -27,6 +27,7 @@ from shared.jobs.transitions.values import (
     MetricRow,
     ModelVersionRecord,
     NewJob,
+    PromotionRecord,
     Standing,
     Submitted,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "MetricRow",
     "ModelVersionRecord",
     "NewJob",
+    "PromotionRecord",
     "Standing",
     "Submitted",
     "begin",

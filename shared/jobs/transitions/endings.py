@@ -17,8 +17,9 @@ from shared.failpoints import failpoint
 from shared.jobs.retry import Backoff, Decision, Tally, after_failure
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.jobs.transitions.effects import write_artifacts
-from shared.jobs.transitions.guard import UNHELD, add_state_event, already, as_request, close_attempt, held
+from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, already, as_request, close_attempt, held
 from shared.jobs.transitions.values import ArtifactRecord, Ending, Lease, ModelVersionRecord
+from shared.models import promotions
 from shared.models.registry import create_version
 
 _RETURNED = (jobs.c.event_seq, jobs.c.state, db_now().label("now"))
@@ -38,6 +39,7 @@ def succeed(
     False: cancel was requested and nothing is written; stop the attempt instead. Raises LeaseLost.
     """
     result = {"artifacts": [record.path for record in artifacts], **result}
+    promotion = register.promotion if register else None
     not_cancelled = or_(jobs.c.stop_requested.is_(None), jobs.c.stop_requested != StopRequest.CANCEL.value)
     statement = (
         update(jobs)
@@ -48,24 +50,37 @@ def succeed(
             result=result,
             error=None,
             finished_at=db_now(),
-            event_seq=jobs.c.event_seq + len(artifacts) + 1,
+            event_seq=jobs.c.event_seq + len(artifacts) + (2 if promotion else 1),
         )
         .returning(*_RETURNED)
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
         return _not_succeeded(conn, lease)
+    first = row.event_seq - len(artifacts) - (1 if promotion else 0)
     if register is not None:
-        version = create_version(conn, lease.job_id, register, row.now)
-        result = {**result, "model": {**(result.get("model") or {}), "registered": f"{register.name}@{version}"}}
+        result = _registered(conn, lease, register, result, row.event_seq - 1, row.now)
         conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(result=result))
-    write_artifacts(conn, lease, artifacts, row.event_seq - len(artifacts), row.now)
+    write_artifacts(conn, lease, artifacts, first, row.now)
     close_attempt(conn, lease.job_id, lease.fence, AttemptOutcome.SUCCEEDED, ending=ending)
     add_state_event(conn, lease.job_id, row.event_seq, row.now, lease.fence, JobState.SUCCEEDED, result=result)
     failpoint("succeed.before_commit")
     on_commit(conn, partial(failpoint, "succeed.after_commit"))
     on_commit(conn, partial(emit, "job.succeeded", job_id=lease.job_id, attempt=lease.fence))
     return True
+
+
+def _registered(
+    conn: Connection, lease: Lease, register: ModelVersionRecord, result: dict[str, Any], seq: int, at: float
+) -> dict[str, Any]:
+    """The result with what became of its model; `seq` is the number of the promotion's event, if there is one."""
+    version = create_version(conn, lease.job_id, register, at)
+    result = {**result, "model": {**(result.get("model") or {}), "registered": f"{register.name}@{version}"}}
+    if register.promotion is None:
+        return result
+    told = promotions.settle(conn, lease.job_id, register.name, version, register.promotion)
+    add_event(conn, lease.job_id, seq, at, "promotion", lease.fence, told)
+    return {**result, "promoted": told["promoted"], "promotion": told}
 
 
 def _not_succeeded(conn: Connection, lease: Lease) -> bool:

@@ -138,3 +138,19 @@ class ModelVersionRecord:
     dataset: str | None = None
     parent: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    promotion: PromotionRecord | None = None
+
+
+@dataclass(frozen=True)
+class PromotionRecord:
+    """How a new model did against the version that held `alias` then; `succeed` moves the alias, or says why not."""
+
+    alias: str
+    metric: str
+    evaluated_on: str  # data set with its version
+    better: bool
+    reason: str
+    previous: int | None  # the version it was compared with; None: there was none
+    candidate: float | None
+    champion: float | None
+    lower_bound: float | None = None
