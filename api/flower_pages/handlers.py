@@ -7,7 +7,7 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import jobs_page
+from api.flower_pages import devices_page, jobs_page
 from api.flower_pages.page import Assets
 from api.flower_pages.site import ROOT
 from api.flower_pages.templating import STATIC
@@ -35,4 +35,6 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
     (rf"{ROOT}/jobs", jobs_page.JobsPage),
     (rf"{ROOT}/jobs/data", jobs_page.JobsData),
+    (rf"{ROOT}/devices", devices_page.DevicesPage),
+    (rf"{ROOT}/devices/data", devices_page.DevicesData),
 ]

@@ -25,7 +25,7 @@ class Tab:
     path: str
 
 
-TABS = (Tab("jobs", "Jobs", "/jobs"),)
+TABS = (Tab("jobs", "Jobs", "/jobs"), Tab("devices", "Devices", "/devices"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+// Each device of the fleet: what runs there, how busy it is, whether its worker is heard of.
+
+import { byId, fill, h, pageData } from "./dom.js";
+import { KIND, bytes, duration, metricName } from "./format.js";
+import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
+import { ago, getJson, live, url } from "./site.js";
+
+/** How many readings of a device are kept for its curve: at two seconds each, ten minutes. */
+const KEPT = 300;
+const readings = new Map();
+
+function remember(device) {
+  const points = readings.get(device.name) || [];
+  const busy = device.usage?.busy_percent;
+  const last = points[points.length - 1];
+  if (typeof busy === "number" && last?.at !== device.heartbeat_at) points.push({ at: device.heartbeat_at, busy });
+  readings.set(device.name, points.slice(-KEPT));
+}
+
+const title = (job) => job.name || [KIND[job.kind] || job.kind, job.dataset].filter(Boolean).join(" ");
+const link = (job) => (job.id ? h("a", { class: "ns-name", href: url(`/jobs/${job.id}`), "data-key": `job-${job.id}` }, title(job)) : h("span", {}, "somebody else's job"));
+const about = (job) => [job.id && h("code", {}, job.id.slice(0, 8)), [job.family, job.framework].filter(Boolean).join(" "), job.attempt > 1 && `attempt ${job.attempt}`].filter(Boolean).flatMap((part, index) => (index ? [" · ", part] : [part]));
+
+function work(device) {
+  const { job, last } = device;
+  if (job) {
+    return [
+      h("div", { class: "ns-device-job" }, link(job), stateBadge(job.state, job.stop_requested)),
+      h("span", { class: "ns-sub" }, about(job), ` · for ${duration((Date.now() - Date.parse(job.started_at)) / 1000)}`),
+      progressBar(job),
+    ];
+  }
+  if (!last) return h("p", { class: "ns-muted ns-idle" }, device.state === "offline" ? "Nothing runs here." : "Idle: it waits for a job.");
+  return [
+    h("div", { class: "ns-device-job" }, h("span", { class: "ns-muted" }, device.state === "offline" ? "Was here last:" : "Idle. Last:"), link(last), stateBadge(last.outcome)),
+    h("span", { class: "ns-sub" }, about(last), last.id ? " · " : null, "ended ", ago(last.ended_at)),
+  ];
+}
+
+/** A bar with what it means beside it; without a figure it says so. */
+function meter(label, percent, text, high = Infinity) {
+  const known = typeof percent === "number";
+  return h("div", { class: "ns-meter" },
+    h("span", { class: "ns-meter-label" }, label),
+    h("div", { class: `ns-meter-bar${known && percent >= high ? " ns-meter-high" : ""}`, role: "meter", "aria-label": label, "aria-valuenow": known ? Math.round(percent) : null, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuetext": text },
+      h("div", { style: { width: `${known ? Math.min(100, percent) : 0}%` } })),
+    h("span", { class: "ns-meter-text" }, text));
+}
+
+const share = (used, all) => (typeof used === "number" && all ? (100 * used) / all : null);
+const amount = (used, all) => (typeof used === "number" ? `${bytes(used)} of ${bytes(all)}` : all ? `${bytes(all)}, use unknown` : "unknown");
+const percent = (value) => (typeof value === "number" ? `${Math.round(value)} %` : "unknown");
+
+function meters(device) {
+  const { usage } = device;
+  if (!usage) return null;
+  const heat = typeof usage.temperature_celsius === "number" ? ` · ${Math.round(usage.temperature_celsius)} °C` : "";
+  const points = readings.get(device.name) || [];
+  return h("div", { class: "ns-meters" },
+    meter(device.device === "gpu" ? "GPU" : "Cores", usage.busy_percent, percent(usage.busy_percent) + heat),
+    meter("Memory", share(usage.memory_used_bytes, usage.memory_bytes), amount(usage.memory_used_bytes, usage.memory_bytes ?? device.memory_bytes), 90),
+    points.length > 2 ? h("div", { class: "ns-device-curve" }, sparkline(points.map(({ busy }, index) => [index, busy]), { width: 220, height: 34, label: "busy, per cent, since this page was opened:" })) : null);
+}
+
+const versions = (device) => Object.entries(device.versions || {}).map(([name, version]) => `${metricName(name)} ${version}`).join(" · ");
+
+function card(device) {
+  return h("article", { class: `ns-card ns-device ns-device-${device.state}`, "data-row": device.name, "aria-label": device.name },
+    h("div", { class: "ns-card-head" },
+      h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
+      h("span", { class: `ns-badge ns-${device.state}` }, device.state)),
+    h("div", { class: "ns-card-body" }, work(device), meters(device),
+      h("p", { class: "ns-sub ns-device-foot" }, "Heartbeat ", ago(device.heartbeat_at), " · since ", ago(device.started_at),
+        h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · ")))));
+}
+
+function host(name, devices) {
+  const usage = devices.find((device) => device.usage)?.usage.host;
+  const said = usage ? `processor ${percent(usage.cpu_percent)} · memory ${amount(usage.memory_used_bytes, usage.memory_bytes)}` : "not heard of";
+  return h("section", { class: "ns-host", "aria-label": `Host ${name}` },
+    h("div", { class: "ns-host-head" }, h("h2", {}, name), h("span", { class: "ns-muted" }, said)),
+    h("div", { class: "ns-devices" }, devices.map(card)));
+}
+
+function summary(devices) {
+  const count = (state) => devices.filter((device) => device.state === state).length;
+  const busy = devices.filter((device) => device.job && device.state !== "offline").length;
+  const parts = [`${count("online")} online`, count("draining") && `${count("draining")} draining`, count("offline") && `${count("offline")} offline`, `${busy} at work`];
+  return parts.filter(Boolean).join(" · ");
+}
+
+function draw({ devices }) {
+  devices.forEach(remember);
+  byId("devices-summary").textContent = devices.length ? summary(devices) : "";
+  const hosts = [...new Set(devices.map((device) => device.host))];
+  const here = (name) => devices.filter((device) => device.host === name);
+  // Hosts that are there come first; each keeps its devices together.
+  const order = hosts.sort((a, b) => here(b).some((d) => d.state !== "offline") - here(a).some((d) => d.state !== "offline") || a.localeCompare(b));
+  fill(byId("devices"), devices.length ? order.map((name) => host(name, here(name))) : empty("No worker has come yet", "Start one on any host that reaches Redis and the database:", h("code", {}, "nightshift worker")));
+}
+
+draw(pageData());
+live(async (signal) => draw(await getJson("/devices/data", signal)));

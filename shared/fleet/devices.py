@@ -1,0 +1,71 @@
+"""Each device as a person looks at it: its worker, how busy it is, what runs there and what ran last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, select
+
+from shared.clock import iso
+from shared.db.schema import attempts, jobs
+from shared.fleet.workers import list_workers
+
+#: Attempts looked through for the last one of each device; one that has idled for longer shows none.
+RECENT = 500
+
+_OF_JOB = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.dataset, jobs.c.family, jobs.c.framework, jobs.c.owner_id)
+
+
+def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> list[dict[str, Any]]:
+    """`list_workers`, each with `job` (the one whose lease its worker holds) and `last` (the attempt it ended last).
+
+    Of somebody else's job only the state and progress are told; `owner_id` None sees all.
+    """
+    running = {row["worker"]: row for row in conn.execute(_running()).mappings()}
+    last: dict[str, Any] = {}
+    for row in conn.execute(_ended()).mappings():
+        last.setdefault(row["worker"], row)
+    return [
+        worker
+        | {
+            "job": _present(running[name], owner_id) if (name := worker["name"]) in running else None,
+            "last": _past(last[name], owner_id) if name in last else None,
+        }
+        for worker in list_workers(conn, lease_seconds)
+    ]
+
+
+def _running() -> Select[Any]:
+    present = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
+    said = (jobs.c.worker, jobs.c.state, jobs.c.progress, jobs.c.stop_requested, jobs.c.fence, attempts.c.started_at)
+    # Living jobs are few rows at the front of an index.
+    living = (jobs.c.finished_at.is_(None), jobs.c.state == "running")
+    return select(*_OF_JOB, *said).join_from(jobs, attempts, present).where(*living)
+
+
+def _ended() -> Select[Any]:
+    newest = (
+        select(attempts).order_by(attempts.c.started_at.desc()).limit(RECENT).subquery()  # by its index
+    )
+    said = (newest.c.worker, newest.c.outcome, newest.c.ended_at, newest.c.started_at)
+    return (
+        select(*_OF_JOB, *said)
+        .join_from(newest, jobs, newest.c.job_id == jobs.c.id)
+        .where(newest.c.outcome.is_not(None))
+        .order_by(newest.c.ended_at.desc())
+    )
+
+
+def _present(row: Any, owner_id: str | None) -> dict[str, Any]:
+    said = {name: row[name] for name in ("state", "progress", "stop_requested")}
+    return _named(row, owner_id) | said | {"attempt": row["fence"], "started_at": iso(row["started_at"])}
+
+
+def _past(row: Any, owner_id: str | None) -> dict[str, Any]:
+    times = {name: iso(row[name]) for name in ("started_at", "ended_at")}
+    return _named(row, owner_id) | times | {"outcome": row["outcome"]}
+
+
+def _named(row: Any, owner_id: str | None) -> dict[str, Any]:
+    mine = owner_id in (None, row["owner_id"])
+    return {name: row[name] if mine else None for name in ("id", "name", "kind", "dataset", "family", "framework")}
