@@ -116,7 +116,8 @@ class Relay:
         dues = [self._stalled_at(), self._frozen_at(), self._kill_at, self._scribe.renewal.deadline()]
         if self.batch and self._scribe.idle:
             dues.append(self._flush_at())
-        return max(0.0, min((due for due in dues if due is not None and due > now), default=now + 60.0) - now)
+        soonest = min((due for due in dues if due is not None and due > now), default=now + 60.0)
+        return max(0.0, min(soonest - now, 60.0))
 
     # -- what the runner says -----------------------------------------------------------------------
 

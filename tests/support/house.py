@@ -1,4 +1,4 @@
-"""A running Nightshift without its API: a database file, a Redis, worker and beat processes, and eyes to look with."""
+"""A running Nightshift: a database, a Redis, API, worker and beat processes, and eyes to look with."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from sqlalchemy import Engine, select
 
 from shared import broker
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import artifacts, attempts, checkpoints, job_events, job_logs, jobs, metrics, workers
+from shared.fleet import keys
 from shared.jobs import transitions
 from shared.jobs.states import JobState, StopRequest
 from shared.settings import Settings
 from tests.support.factories import OWNER, submit_job
+from tests.support.redis import free_port
 
 ROOT = Path(__file__).parents[2]
 #: The longest any event is waited for (seconds): far more than it takes, because the machine may be busy.
@@ -106,6 +110,37 @@ class House:
     def beat(self, **settings: object) -> Process:
         return self._start("beat", "worker.beat", **settings)
 
+    def api(self, **settings: object) -> Process:
+        """On the same port each time, so that a killed one may come back."""
+        process = self._start("api", "api.serve", api_port=self._api_port, **settings)
+        eventually(f"the API answers (see {process.log})", lambda: self._answers() or not process.alive())
+        assert process.alive(), process.log.read_text()[-3000:]
+        return process
+
+    @cached_property
+    def _api_port(self) -> int:
+        return free_port()
+
+    @cached_property
+    def _api_key(self) -> str:
+        with write(self.engine) as conn:
+            return keys.create(conn, "test", OWNER)[1]
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._api_port}/healthz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def post_job(self, idempotency_key: str | None = None, timeout: float = 60.0, **tags: object) -> httpx.Response:
+        """Submit a probe job through the API. Raises httpx.TransportError when the API is gone."""
+        body = {"kind": "train", "model": {"family": "cnn", "preset": "mnist-1conv-linear"}, "dataset": "digits"}
+        headers = {"Authorization": f"Bearer {self._api_key}"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        spec = {**body, "tags": {"probe": "train", **{name: str(value) for name, value in tags.items()}}}
+        return httpx.post(f"http://127.0.0.1:{self._api_port}/v1/jobs", json=spec, headers=headers, timeout=timeout)
+
     def _start(self, name: str, *arguments: str, **settings: object) -> Process:
         process = Process(self, name, *arguments, **settings)
         self.processes.append(process)
@@ -120,6 +155,10 @@ class House:
             if process.alive():
                 process.kill()
         self.engine.dispose()
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "data" / "storage"
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -154,6 +193,10 @@ class House:
     def job(self, job_id: str) -> Any:
         with read(self.engine) as conn:
             return conn.execute(select(jobs).where(jobs.c.id == job_id)).one()
+
+    def all_ids(self) -> list[str]:
+        with read(self.engine) as conn:
+            return list(conn.scalars(select(jobs.c.id)))
 
     def rows(self, table: Any, job_id: str) -> list[Any]:
         with read(self.engine) as conn:

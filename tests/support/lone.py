@@ -90,9 +90,12 @@ class LoneWorker:
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    def close(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
         self._process.join(CAP)
+
+    def close(self) -> None:
+        self.kill()
         self._pipe.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -68,6 +69,15 @@ class RedisServer:
                     break
                 time.sleep(0.02)
         raise RuntimeError(f"redis did not start: {(self.folder / 'redis.log').read_text()[-2000:]}")
+
+    def freeze(self) -> None:
+        """It accepts connections (the kernel does) and answers nothing."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         if self.process is not None:

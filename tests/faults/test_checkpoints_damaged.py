@@ -1,0 +1,83 @@
+"""What lies on the disk is not what was written: the checkpoint before is used, and the damaged one is never tried again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from shared.artifacts.layout import job_dir
+from shared.db.engine import read
+from shared.db.schema import attempts, checkpoints
+from tests.faults.oracle import assert_sound
+from tests.support import databases
+from tests.support.house import eventually
+from tests.support.lone import World, open_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    with open_world(folder, databases.sqlite_database(folder, sqlite_template)) as world:
+        yield world
+
+
+def truncated(folder: Path) -> None:
+    file = folder / "state.json"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def emptied(folder: Path) -> None:
+    (folder / "state.json").write_bytes(b"")
+
+
+def one_bit_flipped(folder: Path) -> None:
+    data = bytearray((folder / "state.json").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "state.json").write_bytes(data)
+
+
+def missing(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def _ready(world: World, job_id: str) -> list[Any]:
+    """Newest first."""
+    mine = select(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.state == "ready")
+    with read(world.engine) as conn:
+        return list(conn.execute(mine.order_by(checkpoints.c.step.desc())))
+
+
+def _states(world: World, ids: list[str]) -> list[str]:
+    with read(world.engine) as conn:
+        found = {row.id: row.state for row in conn.execute(select(checkpoints.c.id, checkpoints.c.state))}
+    return [found[key] for key in ids]
+
+
+def _resumed(world: World, job_id: str, fence: int) -> int | None:
+    with read(world.engine) as conn:
+        mine = select(attempts.c.resumed_step).where(attempts.c.job_id == job_id, attempts.c.fence == fence)
+        return conn.scalar(mine)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_flipped, missing])
+def test_the_newest_checkpoint_damaged(world: World, damage: Callable[[Path], None], count: int) -> None:
+    """`count` of the two that are kept; with both gone the job begins again."""
+    victim = world.victim
+    job_id = world.submit(steps=12, checkpoint=4, hold_at=10)
+    victim.start()
+    found = eventually("both are listed", lambda: len(rows := _ready(world, job_id)) == 2 and rows)
+    assert [row.step for row in found] == [8, 4]
+    victim.kill()
+    (job_dir(world.root, job_id) / "go").touch()
+    for row in found[:count]:
+        damage(job_dir(world.root, job_id) / row.path)
+    assert world.finish(job_id).state == "succeeded"
+    assert _states(world, [row.id for row in found[:count]]) == ["quarantined"] * count
+    assert _resumed(world, job_id, 2) == (4 if count == 1 else None)
+    assert_sound(world.engine, world.root, world.accepted)

@@ -1,0 +1,84 @@
+"""The database crashes or is held by somebody else: 503 and never a false 2xx; running jobs wait and go on; no worker ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+from sqlalchemy import create_engine, make_url, text
+
+from tests.faults.oracle import assert_sound
+from tests.support.databases import own_postgres
+from tests.support.house import House, eventually, open_house
+from tests.support.redis import running_redis
+
+SETTINGS = {"lease_seconds": 4, "heartbeat_seconds": 0.3}
+
+
+@contextmanager
+def full_house(folder: Path, url: str) -> Iterator[House]:
+    with running_redis(folder) as redis, open_house(folder, url, redis.url, **SETTINGS) as house:
+        house.api()
+        house.beat()
+        house.worker()
+        yield house
+
+
+def try_to_post(house: House) -> httpx.Response | None:
+    """None: the API hung up, which promises nothing either."""
+    try:
+        return house.post_job(steps=2)
+    except httpx.TransportError:
+        return None
+
+
+def test_postgres_crashes_and_throws_everybody_out(tmp_path: Path) -> None:
+    with own_postgres() as postgres, full_house(tmp_path, postgres.url) as house:
+        running = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
+        house.at_step(running, 10)
+        accepted = [running]
+        for crash in (postgres.crash, lambda: _throw_everybody_out(postgres.url)):
+            crash()
+            answer = try_to_post(house)
+            assert answer is None or answer.status_code in (202, 503)
+            postgres.start()
+            accepted += [answer.json()["id"]] if answer is not None and answer.status_code == 202 else []
+            eventually("it is accepted again", lambda: (a := try_to_post(house)) and a.status_code == 202)
+        house.go(running)
+        house.engine.dispose()
+        for job_id in house.all_ids():
+            assert house.finished(job_id).state == "succeeded"
+        assert house.outcomes(running) == ["succeeded"]
+        assert all(process.alive() for process in house.processes)
+        assert_sound(house.engine, house.root, accepted)
+
+
+def _throw_everybody_out(url: str) -> None:
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    with engine.connect() as conn:
+        conn.execute(text(f"{everybody} AND datname = current_database()"))
+    engine.dispose()
+
+
+def test_sqlite_held_by_another_writer_for_longer_than_a_lease(tmp_path: Path, sqlite_url: str) -> None:
+    """Nobody can rescue meanwhile either, so the attempt finds its lease as it was: nothing is even run twice."""
+    with full_house(tmp_path, sqlite_url) as house:
+        running = house.post_job(steps=100, checkpoint=20, pace=0.05).json()["id"]
+        house.at_step(running, 10)
+        [runner] = [psutil.Process(pid) for pid in house.runner_pids(house.processes[-1])]
+        holder = sqlite3.connect(house.database_url.removeprefix("sqlite:///"), isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        eventually("the runner was frozen", lambda: runner.status() == psutil.STATUS_STOPPED)
+        assert try_to_post(house).status_code == 503  # type: ignore[union-attr]
+        holder.execute("ROLLBACK")
+        holder.close()
+        after = eventually("it is accepted again", lambda: (a := try_to_post(house)) and a.status_code == 202 and a)
+        ids = [running, after.json()["id"]]
+        assert [house.finished(job_id).state for job_id in ids] == ["succeeded"] * 2
+        assert all(process.alive() for process in house.processes)
+        assert_sound(house.engine, house.root, ids)
