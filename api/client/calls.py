@@ -1,102 +1,181 @@
-"""The SDK's calls about schedules and models; `sdk.Client` is made of them."""
+"""What each call asks and answers, once for both clients: `sdk.Client` and `sdk_async.AsyncClient` only send.
+
+A call is a generator that yields requests (`Ask`), is sent their parsed answers, and returns the result. Whoever runs it
+decides whether sending blocks or is awaited; the call itself does neither.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+import re
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
-from api.client.transport import Transport
+from api.client import shapes
+from shared.errors import InvalidRequest
 
-if TYPE_CHECKING:
-    from api.client.sdk import Job
-
+T = TypeVar("T")
 Data = dict[str, Any]
 
+#: A whole job id, or the beginning of one.
+JOB_ID = re.compile(r"[0-9a-f]{4,16}")
+#: Items of a page when only so many are wanted.
+PAGE = 100
+IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
-def _body(data: Data) -> Data:
+
+@dataclass(frozen=True)
+class Ask:
+    """One request. `safe`: sending it twice does what sending it once does. `options` go to httpx."""
+
+    method: str
+    path: str
+    safe: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+Steps = Generator[Ask, Any, T]
+
+
+class Dumpable(Protocol):
+    """A pydantic model, such as those of `shared.specs.jobs`."""
+
+    def model_dump_json(self, *, exclude_unset: bool) -> str: ...
+
+
+Spec = Mapping[str, Any] | Dumpable
+
+
+def get(path: str, params: Data | None = None) -> Ask:
+    return Ask("GET", path, True, {"params": params} if params else {})
+
+
+def send(method: str, path: str, body: Spec, *, safe: bool | None = None, headers: Data | None = None) -> Ask:
     """NaN and the like go through: the API says which field holds them."""
-    return {"content": json.dumps(data).encode(), "headers": {"content-type": "application/json"}}
+    content = json.dumps(body) if isinstance(body, Mapping) else body.model_dump_json(exclude_unset=True)
+    options = {"content": content.encode(), "headers": {"content-type": "application/json", **(headers or {})}}
+    return Ask(method, path, method in IDEMPOTENT if safe is None else safe, options)
 
 
-class _Calls:
-    _transport: Transport
+class Pages:
+    """A collection, page after page, `limit` items of it at most (None: all)."""
 
-    def _items(self, path: str, params: Data | None = None, limit: int | None = None) -> Iterator[Data]:
-        raise NotImplementedError
+    def __init__(self, path: str, params: Data | None = None, limit: int | None = None) -> None:
+        self._path, self._left = path, limit
+        self._query = {name: value for name, value in (params or {}).items() if value is not None}
+        self._more = True
 
+    def next(self) -> Ask | None:
+        """The request for the next page; None after the last."""
+        if not self._more or (self._left is not None and self._left <= 0):
+            return None
+        if self._left is not None:
+            self._query["limit"] = min(self._left, PAGE)
+        return get(self._path, dict(self._query))
 
-class ModelCalls(_Calls):
-    def models(self) -> list[Data]:
-        return list(self._items("models"))
-
-    def model(self, name: str) -> Data:
-        return cast("Data", self._transport.json("GET", _model(name)))
-
-    def promote(self, name: str, version: int, alias: str = "champion", reason: str | None = None) -> Data:
-        """Points an alias at a version, atomically; the model as it is then."""
-        body = _body({"version": version, "reason": reason})
-        return cast("Data", self._transport.json("PUT", f"{_model(name)}/aliases/{quote(alias, safe='')}", **body))
-
-    def rollback(self, name: str, alias: str = "champion", reason: str | None = None) -> Data:
-        """Points an alias back at where it was; raises `Conflict` when there is nothing before."""
-        body = _body({"alias": alias, "reason": reason})
-        return cast("Data", self._transport.json("POST", f"{_model(name)}/rollback", safe=False, **body))
-
-    def delete_version(self, name: str, version: int) -> None:
-        """Raises `Conflict` while an alias or a job that is not final holds it."""
-        self._transport.delete(f"{_model(name)}/versions/{version}")
-
-    def model_history(self, name: str, limit: int | None = None) -> list[Data]:
-        """The audit of a model's aliases, newest first."""
-        return list(self._items(f"{_model(name)}/history", None, limit))
-
-    def compare(self, name: str, a: str | int, b: str | int) -> Data:
-        """Two versions (numbers or aliases) with their metrics side by side."""
-        params = {"a": str(a), "b": str(b)}
-        return cast("Data", self._transport.json("GET", f"{_model(name)}/compare", params=params))
+    def take(self, page: Any) -> list[Data]:
+        """The page's items."""
+        items: list[Data] = page["items"] if self._left is None else page["items"][: self._left]
+        self._left = None if self._left is None else self._left - len(items)
+        self._more, self._query["cursor"] = bool(page.get("next_cursor")), page.get("next_cursor")
+        return items
 
 
-class ScheduleCalls(_Calls):
-    """A schedule is named by its id or its name."""
-
-    def schedules(self) -> list[Data]:
-        return list(self._items("schedules"))
-
-    def schedule(self, schedule: str) -> Data:
-        return cast("Data", self._transport.json("GET", _schedule(schedule)))
-
-    def add_schedule(self, spec: Data) -> Data:
-        """`{"name": …, "cron": "0 2 * * *", "timezone": "Europe/Berlin", "job": {…}}`; raises `Conflict`: name taken."""
-        return cast("Data", self._transport.json("POST", "schedules", safe=False, **_body(spec)))
-
-    def change_schedule(self, schedule: str, **changes: Any) -> Data:
-        """Fields that are not given stay; `enabled=False` pauses."""
-        return cast("Data", self._transport.json("PATCH", _schedule(schedule), safe=True, **_body(changes)))
-
-    def delete_schedule(self, schedule: str) -> None:
-        self._transport.delete(_schedule(schedule))
-
-    def run_schedule(self, schedule: str) -> Job:
-        """Its job, now."""
-        from api.client.sdk import Client, Job
-
-        answer = self._transport.json("POST", f"{_schedule(schedule)}/run", safe=False)
-        return Job(cast("Client", self), answer)
-
-    def preview_schedule(self, schedule: str, n: int = 10) -> list[Data]:
-        """The next times: `{utc, local, tick}`."""
-        return list(self._items(f"{_schedule(schedule)}/preview", {"n": n}))
-
-    def schedule_history(self, schedule: str, limit: int | None = None) -> list[Data]:
-        """Ticks, newest first, each with its `outcome`, `job_id` and `reason`."""
-        return list(self._items(f"{_schedule(schedule)}/history", None, limit))
+def collect(path: str, params: Data | None = None, limit: int | None = None) -> Steps[list[Any]]:
+    pages, found = Pages(path, params, limit), []
+    while (ask := pages.next()) is not None:
+        found += pages.take((yield ask))
+    return found
 
 
-def _model(name: str) -> str:
-    return f"models/{quote(name, safe='')}"
+# -- jobs -----------------------------------------------------------------------------------------
 
 
-def _schedule(schedule: str) -> str:
-    return f"schedules/{quote(schedule, safe='')}"
+def submit(spec: Spec, idempotency_key: str | None = None) -> Steps[shapes.JobData]:
+    key = idempotency_key or str(uuid.uuid4())
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidRequest("The idempotency key may hold printable ASCII characters only.")
+    return cast("shapes.JobData", (yield send("POST", "jobs", spec, safe=True, headers={"idempotency-key": key})))
+
+
+def job(job_id: str) -> Steps[shapes.JobData]:
+    if not JOB_ID.fullmatch(job_id):
+        raise InvalidRequest(f"{job_id!r} is no job id: it has 16 hexadecimal digits, or at least the first 4 of them.")
+    return cast("shapes.JobData", (yield get(f"jobs/{job_id}")))
+
+
+def jobs(
+    *,
+    state: str | None = None,
+    kind: str | None = None,
+    family: str | None = None,
+    tag: str | None = None,
+    limit: int | None = None,
+) -> Pages:
+    return Pages("jobs", {"state": state, "kind": kind, "family": family, "tag": tag}, limit)
+
+
+def steer(job_id: str, verb: str) -> Steps[shapes.JobData]:
+    """Asks for cancel, finish, pause or resume; the job as it is then."""
+    yield Ask("POST", f"jobs/{job_id}/{verb}", False)
+    return cast("shapes.JobData", (yield get(f"jobs/{job_id}")))
+
+
+def why(job_id: str) -> Steps[shapes.WhyData]:
+    """Why the job waits, what it is doing, or how it ended: `sentence`, and `reasons` with code and fields."""
+    return cast("shapes.WhyData", (yield get(f"jobs/{job_id}/why")))
+
+
+def metrics(
+    job_id: str, name: str | None = None, *, after_step: int | None = None, max_points: int | None = None
+) -> Steps[shapes.MetricTable]:
+    """Its points, by name and step: a list of rows that `pandas.DataFrame` takes as they are (or `to_pandas()`)."""
+    params = {"name": name, "after_step": after_step, "max_points": max_points}
+    return shapes.MetricTable((yield from collect(f"jobs/{job_id}/metrics", params)))
+
+
+def attempts(job_id: str) -> Steps[list[shapes.AttemptData]]:
+    """Newest first, with how each ended."""
+    return (yield from collect(f"jobs/{job_id}/attempts"))
+
+
+def checkpoints(job_id: str) -> Steps[list[shapes.CheckpointData]]:
+    """Newest first."""
+    return (yield from collect(f"jobs/{job_id}/checkpoints"))
+
+
+def logs(job_id: str, tail: int | None = None) -> Steps[list[shapes.LogLine]]:
+    """What it logged and printed, oldest first; `tail` is the number of lines from the end."""
+    found: list[shapes.LogLine] = yield from collect(f"jobs/{job_id}/logs")
+    return found if tail is None else found[max(0, len(found) - tail) :]
+
+
+def artifacts(job_id: str) -> Steps[list[shapes.ArtifactData]]:
+    return (yield from collect(f"jobs/{job_id}/artifacts"))
+
+
+# -- what is there --------------------------------------------------------------------------------
+
+
+def workers() -> Steps[list[Data]]:
+    return (yield from collect("workers"))
+
+
+def families() -> Steps[list[Data]]:
+    """Each family's presets, and the JSON schema of its settings."""
+    return (yield from collect("families"))
+
+
+def datasets() -> Steps[list[Data]]:
+    return (yield from collect("datasets"))
+
+
+def dataset(name: str) -> Steps[Data]:
+    return cast("Data", (yield get(dataset_path(name))))
+
+
+def dataset_path(name: str) -> str:
+    return f"datasets/{quote(name, safe='')}"

@@ -50,6 +50,25 @@ class MetricPoint(TypedDict):
     at: str
 
 
+class MetricTable(list[MetricPoint]):
+    """Points as rows, by name and step: what `pandas.DataFrame` and `polars.DataFrame` take as it is."""
+
+    def series(self) -> dict[str, list[tuple[int, float]]]:
+        """The curves: (step, value) by name."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for point in self:
+            found.setdefault(point["name"], []).append((point["step"], point["value"]))
+        return found
+
+    def to_pandas(self) -> Any:
+        """A `pandas.DataFrame` with columns name, step, epoch, value, at (a time). Needs pandas, which the SDK does not."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(self), columns=["name", "step", "epoch", "value", "at"])
+        frame["at"] = pd.to_datetime(frame["at"])
+        return frame
+
+
 class AttemptData(TypedDict, total=False):
     attempt: int
     worker: str

@@ -17,6 +17,9 @@ from shared.jobs.states import FINAL_STATES
 #: Seconds to the first reconnection; doubles up to the second number.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
+#: The server breaks a silence at least so often (seconds).
+KEEPALIVE_SECONDS = 15.0
+
 #: Opens the stream after an event number.
 Connect = Callable[[int | None], AbstractContextManager[Iterable[bytes]]]
 ConnectAsync = Callable[[int | None], AbstractAsyncContextManager[AsyncIterable[bytes]]]
@@ -26,6 +29,37 @@ OnDrop = Callable[[Exception], None]
 
 class StreamDropped(Exception):
     """The connection broke or fell silent; everything after the last event is still on the server."""
+
+
+def headers(after: int | None) -> dict[str, str]:
+    """Of a request for the events after a number."""
+    resumed = {} if after is None else {"last-event-id": str(after)}
+    return {"accept": "text/event-stream", **resumed}
+
+
+class Deadline:
+    """A time after which a follower gives up: `check` and `cut` raise TimeoutError(`message`)."""
+
+    def __init__(self, seconds: float | None, message: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._message, self._clock = message, clock
+        self._at = math.inf if seconds is None else clock() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._at - self._clock())
+
+    def check(self) -> None:
+        if self.left <= 0:
+            raise TimeoutError(self._message)
+
+    def cut(self, chunks: Iterable[bytes], silence: float) -> Iterator[bytes]:
+        """The chunks of a connection that may be silent for so many seconds. When that would outlast the deadline, it is
+        dropped: the next connection is made with the time that is left."""
+        for chunk in chunks:
+            self.check()
+            yield chunk
+            if self.left < min(silence - 1.0, KEEPALIVE_SECONDS):
+                raise StreamDropped("the deadline is near")
 
 
 class Parser:

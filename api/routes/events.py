@@ -8,11 +8,12 @@ EventSource to stop coming back.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -34,6 +35,7 @@ RETRY_MS = 1_000
 #: Events read from SQL at a time.
 PAGE = 500
 _LARGEST_ID = 2**62
+EventType = Literal["state", "progress", "metric", "checkpoint", "artifact", "promotion", "log"]
 #: Line ends to many readers, though not to the format; inside JSON they may as well be escaped.
 _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\u0085\u2028\u2029"}
 
@@ -72,13 +74,15 @@ async def events(
     service: TheService,
     owner: Owner,
     last_event_id: Annotated[str | None, Header(description="Resume after this event.")] = None,
+    types: Annotated[list[EventType] | None, Query(alias="type", description="Only these types; repeatable.")] = None,
 ) -> Response:
     after = _parse_id(last_event_id)
-    whole, page = await run_in_threadpool(_first_page, service, job_id, owner, after)
+    wanted = frozenset(types) if types else None
+    whole, page = await run_in_threadpool(_first_page, service, job_id, owner, after, wanted)
     if page.state.is_final and not page.events and after >= page.last_seq:
         return Response(status_code=204)
     return StreamingResponse(
-        _frames(service, whole, owner, after, page),
+        _frames(service, whole, owner, after, page, wanted),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -92,48 +96,59 @@ def _parse_id(text: str | None) -> int:
     return int(text)
 
 
-def _first_page(service: Service, job_id: str, owner: str, after: int) -> tuple[str, _Page]:
+def _first_page(
+    service: Service, job_id: str, owner: str, after: int, types: frozenset[str] | None
+) -> tuple[str, _Page]:
     """Before the answer begins, so that somebody else's job is a 404 and not a broken stream."""
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
-    return whole, _read_page(service, whole, owner, after)
+    return whole, _read_page(service, whole, owner, after, types)
 
 
-def _read_page(service: Service, job_id: str, owner: str, after: int) -> _Page:
+def _read_page(service: Service, job_id: str, owner: str, after: int, types: frozenset[str] | None) -> _Page:
     with read(service.engine) as conn:
         # The state first: whatever was written before it became final is then certain to be in the events read next.
         job = queries.get_job(conn, job_id, owner)
-        read_now = queries.events_after(conn, job_id, after, PAGE)
+        read_now = queries.events_after(conn, job_id, after, PAGE, types)
     # The events lie in several tables, read one after the other. One that was committed in between may stand beyond
     # one that was missed; so nothing beyond the number read first counts yet.
     events = [event for event in read_now if event["seq"] <= job["event_seq"]]
     return _Page(events, len(read_now) < PAGE, JobState(job["state"]), job["event_seq"])
 
 
-async def _frames(service: Service, job_id: str, owner: str, seq: int, page: _Page | None) -> AsyncIterator[bytes]:
+async def _frames(
+    service: Service, job_id: str, owner: str, seq: int, page: _Page | None, types: frozenset[str] | None
+) -> AsyncIterator[bytes]:
     yield f"retry: {RETRY_MS}\n\n".encode()
+    spoke = time.monotonic()
     async with service.watch.follow(job_id) as topic:
         while not service.watch.closing:
             if page is not None:
                 for event in page.events:
                     yield _frame(event)
-                    seq = event["seq"]
+                    seq, spoke = event["seq"], time.monotonic()
                 if page.state.is_final and page.is_last:
                     return
+                if page.is_last:  # what lies before this number and was not wanted is read no more
+                    seq = max(seq, page.last_seq)
+                if time.monotonic() - spoke > KEEPALIVE_SECONDS:  # there was news, but none that is wanted
+                    yield b": keep-alive\n\n"
+                    spoke = time.monotonic()
             if page is None or page.is_last:
                 while not (news := await topic.beyond(seq, KEEPALIVE_SECONDS)) and not service.watch.closing:
                     yield b": keep-alive\n\n"
+                    spoke = time.monotonic()
                 if not news:
                     return
-            page = await _next_page(service, job_id, owner, seq)
+            page = await _next_page(service, job_id, owner, seq, types)
             if page is None:
                 yield b": the database does not answer\n\n"
 
 
-async def _next_page(service: Service, job_id: str, owner: str, seq: int) -> _Page | None:
+async def _next_page(service: Service, job_id: str, owner: str, seq: int, types: frozenset[str] | None) -> _Page | None:
     """None while the database does not answer: the stream stays open and goes on when it is back."""
     try:
-        return await service.watch.in_thread(lambda: _read_page(service, job_id, owner, seq))
+        return await service.watch.in_thread(lambda: _read_page(service, job_id, owner, seq, types))
     except (Unavailable, SQLAlchemyError):
         return None
 

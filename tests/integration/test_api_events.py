@@ -148,6 +148,45 @@ def test_a_silent_stream_is_kept_alive_by_comments(api: Api, monkeypatch: pytest
         assert [event for event, _ in zip(events(response), range(3), strict=False)][-1] == {"comment": "keep-alive"}
 
 
+def test_only_some_types_are_told_when_asked_for(api: Api) -> None:
+    lease = running_job(api.engine)
+    report(api.engine, lease, 1)
+    succeed(api.engine, lease)
+    url = f"/v1/jobs/{lease.job_id}/events"
+    whole = replay(api, lease.job_id)
+    for wanted in ({"state"}, {"metric", "log"}, {"artifact"}):
+        told = list(events(api.get(url, params={"type": sorted(wanted)})))
+        assert told == [event for event in whole if event["event"] in wanted]
+        assert told
+    assert api.get(url, params={"type": "gossip"}).status_code == 422
+
+
+def test_a_stream_of_states_is_kept_alive_among_unwanted_news(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is not wanted is not read again and again."""
+    monkeypatch.setattr(route, "KEEPALIVE_SECONDS", 0.1)
+    lease = running_job(api.engine)
+    headers, read_from = {"Authorization": f"Bearer {api.key}"}, []
+    read_page = route._read_page
+
+    def noted(service: Any, job_id: str, owner: str, after: int, types: Any) -> Any:
+        read_from.append(after)
+        return read_page(service, job_id, owner, after, types)
+
+    monkeypatch.setattr(route, "_read_page", noted)
+    with (
+        served(api.app) as url,
+        httpx.stream("GET", f"{url}/v1/jobs/{lease.job_id}/events?type=state", headers=headers, timeout=30) as answer,
+    ):
+        told = events(answer)
+        next(event for event in told if event.get("data", {}).get("state") == "running")
+        for step in (1, 2):
+            report(api.engine, lease, step)
+            assert next(told) == {"comment": "keep-alive"}
+        succeed(api.engine, lease)
+        assert [event["event"] for event in told if "event" in event] == ["state"]
+    assert len(read_from) == len(set(read_from))
+
+
 def test_many_streams_leave_the_api_free_to_answer(api: Api) -> None:
     """More streams than there are threads to serve requests; all hear of the end."""
     job_id = submit_job(api.engine).job_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from api.client.cli import app
 from api.client.sdk import Client
+from api.client.sdk_async import AsyncClient
 from api.client.shapes import Event
 from shared.db.engine import write
 from shared.errors import Conflict, InvalidRequest, NotFound
@@ -250,6 +252,39 @@ def test_a_restart_of_the_api_is_not_noticed(served: ServedApi, client: Client) 
     listener.join(60)
     assert [event.data["step"] for event in heard if event.type == "metric"] == list(range(5))
     assert heard[-1].data["state"] == "succeeded"
+
+
+def test_waiting_outlives_a_restart_of_the_api(served: ServedApi, client: Client) -> None:
+    lease = running_job(served.engine)
+    ended: list[JobState] = []
+    waiter = threading.Thread(target=lambda: ended.append(client.job(lease.job_id).wait(timeout=60).state))
+    waiter.start()
+    record(served.engine, lease, 1)
+    served.stop()
+    succeed(served.engine, lease)
+    served.start()
+    waiter.join(60)
+    assert ended == [JobState.SUCCEEDED]
+
+
+def test_waiting_gives_up_when_it_is_time(served: ServedApi, client: Client) -> None:
+    job = client.job(running_job(served.engine).job_id)
+    with pytest.raises(TimeoutError, match="not final after 0.3 seconds"):
+        job.wait(timeout=0.3)
+
+
+def test_jobs_are_awaited_together(served: ServedApi) -> None:
+    leases = [running_job(served.engine) for _ in range(3)]
+
+    async def story() -> list[JobState]:
+        async with AsyncClient(served.url, served.key) as client:
+            jobs = [await client.job(lease.job_id) for lease in leases]
+            waits = [asyncio.create_task(job.wait(timeout=60)) for job in jobs]
+            for lease in leases:
+                await asyncio.to_thread(succeed, served.engine, lease)
+            return [job.state for job in await asyncio.gather(*waits)]
+
+    assert asyncio.run(story()) == [JobState.SUCCEEDED] * 3
 
 
 def test_following_logs(run: Run, served: ServedApi) -> None:

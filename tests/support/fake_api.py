@@ -97,14 +97,14 @@ class FakeApi:
             return httpx.Response(200, json=self.jobs[ids[0]])
         if rest == ["events"]:
             after = int(request.headers.get("last-event-id", 0))
-            return httpx.Response(200, content=self._stream(ids[0], after))
+            return httpx.Response(200, content=b"".join(self._stream(ids[0], after, request.url.params.get("type"))))
         if rest[0] == "artifacts":
             return self._artifacts(request, ids[0], "/".join(rest[1:]))
         return self._page(request, self.collections.get(f"jobs/{rest[0]}", []))
 
-    def _stream(self, job_id: str, after: int) -> Iterator[bytes]:
+    def _stream(self, job_id: str, after: int, only: str | None) -> Iterator[bytes]:
         for seq, kind, data in self.events.get(job_id, []):
-            if seq > after:
+            if seq > after and only in (None, kind):
                 yield f"id: {seq}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
 
     def _artifacts(self, request: httpx.Request, job_id: str, path: str) -> httpx.Response:

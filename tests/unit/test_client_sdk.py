@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sys
+import types
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
 from api.client import transport, upload
-from api.client.sdk import Client, DamagedDownload
-from api.client.transport import ApiUnreachable, ServerError
+from api.client.policy import ApiUnreachable, ServerError
+from api.client.sdk import Client, DamagedDownload, Job, JobCancelled, JobFailed
+from api.client.shapes import MetricPoint, MetricTable
+from api.client.stream import Deadline, StreamDropped
 from shared.errors import (
     Conflict,
     FieldError,
@@ -154,10 +160,89 @@ def test_what_cannot_be_an_id_is_not_asked_for(fake: FakeApi, client: Client, jo
 
 def test_waiting_ends_with_the_final_state(fake: FakeApi, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.jobs = {ID: job_data(state="running"), OTHER_ID: job_data(OTHER_ID, state="running")}
-    monkeypatch.setattr("api.client.sdk.time.sleep", lambda seconds: fake.jobs[ID].update(state="failed"))
-    assert client.job(ID).wait().state == "failed"
-    with pytest.raises(TimeoutError, match="still running"):
+    monkeypatch.setattr("api.client.sdk.time.sleep", lambda seconds: fake.jobs[ID].update(state="succeeded"))
+    assert client.job(ID).wait().state == "succeeded"
+    with pytest.raises(TimeoutError, match="not final after 0 seconds"):
         client.job(OTHER_ID).wait(timeout=0)
+
+
+def test_waiting_hears_of_states_only(fake: FakeApi, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.jobs[ID] = job_data(state="running")
+    job = client.job(ID)
+    fake.events[ID] = [(1, "metric", {"name": "loss"}), (2, "state", {"state": "succeeded"})]
+    refresh = Job.refresh
+
+    def then_succeed(self: Job) -> Job:
+        refreshed = refresh(self)
+        fake.jobs[ID]["state"] = "succeeded"
+        return refreshed
+
+    monkeypatch.setattr(Job, "refresh", then_succeed)
+    job.wait()
+    assert [dict(request.url.params) for request in fake.requests if request.url.path.endswith("events")] == [
+        {"type": "state"}
+    ]
+
+
+def test_waiting_for_a_job_that_does_not_succeed_raises_what_happened(fake: FakeApi, client: Client) -> None:
+    error = {"type": "bad_data", "message": "row 7 is ragged", "retryable": False}
+    fake.jobs = {ID: job_data(state="failed", error=error), OTHER_ID: job_data(OTHER_ID, state="cancelled")}
+    with pytest.raises(JobFailed, match="row 7 is ragged") as failed:
+        client.job(ID).wait()
+    assert (failed.value.type, failed.value.retryable, failed.value.job_id) == ("bad_data", False, ID)
+    with pytest.raises(JobCancelled, match="was cancelled"):
+        client.job(OTHER_ID).wait()
+    assert client.job(ID).wait(check=False).state == "failed"
+
+
+def test_a_deadline_is_kept_while_the_stream_is_silent(fake: FakeApi, client: Client) -> None:
+    now = iter([0.0, 1.0, 1.0, 8.0, 8.0, 12.0, 12.0])
+    deadline = Deadline(10.0, "too late", clock=lambda: next(now))
+    chunks = deadline.cut(iter([b"a", b"b", b"c"]), silence=45.0)
+    assert next(chunks) == b"a"
+    with pytest.raises(StreamDropped, match="deadline is near"):  # 9 s are left, a silence may last longer
+        next(chunks)
+    assert deadline.left == 2.0
+    assert deadline.left == 2.0
+    with pytest.raises(TimeoutError, match="too late"):
+        deadline.check()
+
+
+# -- metrics --------------------------------------------------------------------------------------
+
+
+def test_metrics_are_a_table(fake: FakeApi, client: Client) -> None:
+    fake.jobs[ID] = job_data()
+    rows = [
+        {"name": "loss", "step": step, "epoch": 0, "value": 1 / step, "at": "2027-01-31T02:00:00.000Z"}
+        for step in (1, 2)
+    ]
+    fake.collections["jobs/metrics"] = rows
+    table = client.job(ID).metrics()
+    assert table == rows
+    assert table.series() == {"loss": [(1, 1.0), (2, 0.5)]}
+
+
+def test_metrics_become_a_data_frame_where_pandas_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Frame(dict):  # type: ignore[type-arg]
+        def __init__(self, rows: list[dict[str, object]], columns: list[str]) -> None:
+            super().__init__({name: [row[name] for row in rows] for name in columns})
+
+    pandas = types.SimpleNamespace(
+        DataFrame=Frame, to_datetime=lambda column: [datetime.fromisoformat(at) for at in column]
+    )
+    monkeypatch.setitem(sys.modules, "pandas", pandas)
+    point: MetricPoint = {"name": "loss", "step": 1, "epoch": 0, "value": 0.5, "at": "2027-01-31T02:00:00.000Z"}
+    frame = MetricTable([point]).to_pandas()
+    assert list(frame) == ["name", "step", "epoch", "value", "at"]
+    assert frame["at"] == [datetime(2027, 1, 31, 2, tzinfo=UTC)]
+
+
+def test_logs_from_the_end(fake: FakeApi, client: Client) -> None:
+    fake.jobs[ID] = job_data()
+    fake.collections["jobs/logs"] = [{"seq": n, "message": str(n)} for n in range(5)]
+    assert [line["seq"] for line in client.job(ID).logs(tail=2)] == [3, 4]
+    assert client.job(ID).logs(tail=0) == []
 
 
 # -- artifacts ------------------------------------------------------------------------------------
@@ -168,6 +253,8 @@ def test_artifacts_are_downloaded_below_the_folder(fake: FakeApi, client: Client
     fake.files[ID] = {"model/config.json": b"{}", "curves.png": b"png", "odd name#1?.txt": b"odd"}
     job = client.job(ID)
     assert job.artifact("curves.png") == b"png"
+    assert job.artifact("curves.png", to=tmp_path / "mine" / "c.png").read_bytes() == b"png"
+    shutil.rmtree(tmp_path / "mine")
     written = job.download(tmp_path)
     assert sorted(path.relative_to(tmp_path).as_posix() for path in written) == sorted(fake.files[ID])
     assert (tmp_path / "model" / "config.json").read_bytes() == b"{}"

@@ -6,6 +6,7 @@ a smaller new one later. Progress is kept as the latest only, under the number i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -17,15 +18,19 @@ from shared.db.schema import job_events, job_logs, jobs, metrics
 _SHOWN_AS = {"stop_requested": "state", "attempt": "state"}
 
 
-def events_after(conn: Connection, job_id: str, seq: int = 0, limit: int = 500) -> list[dict[str, Any]]:
+def events_after(
+    conn: Connection, job_id: str, seq: int = 0, limit: int = 500, types: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """At most `limit` events beyond `seq`: [{seq, type, at, data}], type in state, progress, metric, checkpoint,
-    artifact, promotion, log. Fewer than `limit` means there is nothing more yet."""
-    merged = [
-        *_events(conn, job_id, seq, limit),
-        *_metrics(conn, job_id, seq, limit),
-        *_logs(conn, job_id, seq, limit),
-        *_progress(conn, job_id, seq),
-    ]
+    artifact, promotion, log; only those in `types` where that is given. Fewer than `limit` means there is nothing more
+    yet."""
+    merged = _events(conn, job_id, seq, limit, types)
+    if types is None or "metric" in types:
+        merged += _metrics(conn, job_id, seq, limit)
+    if types is None or "log" in types:
+        merged += _logs(conn, job_id, seq, limit)
+    if types is None or "progress" in types:
+        merged += _progress(conn, job_id, seq)
     return sorted(merged, key=lambda event: event["seq"])[:limit]
 
 
@@ -33,11 +38,14 @@ def _event(seq: int, kind: str, at: float, data: dict[str, Any]) -> dict[str, An
     return {"seq": seq, "type": kind, "at": iso(at), "data": data}
 
 
-def _events(conn: Connection, job_id: str, seq: int, limit: int) -> list[dict[str, Any]]:
+def _events(conn: Connection, job_id: str, seq: int, limit: int, types: Collection[str] | None) -> list[dict[str, Any]]:
     table = job_events
+    conditions = [table.c.job_id == job_id, table.c.seq > seq]
+    if types is not None:
+        conditions.append(table.c.type.in_([*types, *(row for row, shown in _SHOWN_AS.items() if shown in types)]))
     rows = conn.execute(
         select(table.c.seq, table.c.type, table.c.at, table.c.data)
-        .where(table.c.job_id == job_id, table.c.seq > seq)
+        .where(*conditions)
         .order_by(table.c.seq)
         .limit(limit)
     )

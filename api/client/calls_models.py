@@ -1,0 +1,90 @@
+"""The calls about registered models and about schedules; see `calls`."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import quote
+
+from api.client.calls import Ask, Data, Steps, collect, get, send
+from api.client.shapes import JobData
+
+
+def models() -> Steps[list[Data]]:
+    return (yield from collect("models"))
+
+
+def model(name: str) -> Steps[Data]:
+    return cast("Data", (yield get(_model(name))))
+
+
+def promote(name: str, version: int, alias: str = "champion", reason: str | None = None) -> Steps[Data]:
+    """Points an alias at a version, atomically; the model as it is then."""
+    body = {"version": version, "reason": reason}
+    return cast("Data", (yield send("PUT", f"{_model(name)}/aliases/{quote(alias, safe='')}", body)))
+
+
+def rollback(name: str, alias: str = "champion", reason: str | None = None) -> Steps[Data]:
+    """Points an alias back at where it was; raises `Conflict` when there is nothing before."""
+    return cast("Data", (yield send("POST", f"{_model(name)}/rollback", {"alias": alias, "reason": reason})))
+
+
+def delete_version(name: str, version: int) -> Steps[None]:
+    """Raises `Conflict` while an alias or a job that is not final holds it."""
+    yield Ask("DELETE", f"{_model(name)}/versions/{version}", True)
+
+
+def model_history(name: str, limit: int | None = None) -> Steps[list[Data]]:
+    """The audit of a model's aliases, newest first."""
+    return (yield from collect(f"{_model(name)}/history", None, limit))
+
+
+def compare(name: str, a: str | int, b: str | int) -> Steps[Data]:
+    """Two versions (numbers or aliases) with their metrics side by side."""
+    return cast("Data", (yield get(f"{_model(name)}/compare", {"a": str(a), "b": str(b)})))
+
+
+# -- schedules: named by id or by name ------------------------------------------------------------
+
+
+def schedules() -> Steps[list[Data]]:
+    return (yield from collect("schedules"))
+
+
+def schedule(schedule: str) -> Steps[Data]:
+    return cast("Data", (yield get(_schedule(schedule))))
+
+
+def add_schedule(spec: Data) -> Steps[Data]:
+    """`{"name": …, "cron": "0 2 * * *", "timezone": "Europe/Berlin", "job": {…}}`; raises `Conflict`: name taken."""
+    return cast("Data", (yield send("POST", "schedules", spec)))
+
+
+def change_schedule(schedule: str, **changes: Any) -> Steps[Data]:
+    """Fields that are not given stay; `enabled=False` pauses."""
+    return cast("Data", (yield send("PATCH", _schedule(schedule), changes, safe=True)))
+
+
+def delete_schedule(schedule: str) -> Steps[None]:
+    yield Ask("DELETE", _schedule(schedule), True)
+
+
+def run_schedule(schedule: str) -> Steps[JobData]:
+    return cast("JobData", (yield Ask("POST", f"{_schedule(schedule)}/run", False)))
+
+
+def preview_schedule(schedule: str, n: int = 10) -> Steps[list[Data]]:
+    """The next times: `{utc, local, tick}`."""
+    return (yield from collect(f"{_schedule(schedule)}/preview", {"n": n}))
+
+
+def schedule_history(schedule: str, limit: int | None = None) -> Steps[list[Data]]:
+    """Ticks, newest first, each with its `outcome`, `job_id` and `reason`."""
+    return (yield from collect(f"{_schedule(schedule)}/history", None, limit))
+
+
+def _model(name: str) -> str:
+    return f"models/{quote(name, safe='')}"
+
+
+def _schedule(schedule: str) -> str:
+    return f"schedules/{quote(schedule, safe='')}"
