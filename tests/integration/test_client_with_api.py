@@ -269,7 +269,7 @@ def test_waiting_outlives_a_restart_of_the_api(served: ServedApi, client: Client
 
 def test_waiting_gives_up_when_it_is_time(served: ServedApi, client: Client) -> None:
     job = client.job(running_job(served.engine).job_id)
-    with pytest.raises(TimeoutError, match="not final after 0.3 seconds"):
+    with pytest.raises(TimeoutError, match="not final after"):
         job.wait(timeout=0.3)
 
 
