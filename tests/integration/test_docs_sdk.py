@@ -76,6 +76,6 @@ def test_the_pages_examples_run(
         names: dict[str, object] = {}
         for number, block in enumerate(BLOCKS):
             exec(compile(block, f"docs/sdk.md, block {number + 1}", "exec"), names)
-        names["nightshift"].close()  # type: ignore[attr-defined]
+        names["client"].close()  # type: ignore[attr-defined]
     assert "[0.98, 0.98]" in capsys.readouterr().out
     assert (tmp_path / "out" / "curves.png").read_bytes() == b"png"
