@@ -41,7 +41,9 @@ class Progress(BaseModel):
     eta_seconds: float | None = None
     samples_per_second: float | None = None
     loss: float | None = None
-    phase: str | None = Field(None, description="load, train, infer, validate, checkpoint, evaluate or figures")
+    phase: str | None = Field(
+        None, description="load, first_step, train, infer, validate, checkpoint, evaluate, figures or write"
+    )
 
 
 class JobErrorView(BaseModel):
@@ -102,6 +104,15 @@ class MetricView(BaseModel):
     at: str
 
 
+class EvidenceView(BaseModel):
+    """What a runner did and said last, kept when its attempt ends."""
+
+    phase: str | None = Field(None, description="load, first_step, train, infer, validate, checkpoint, evaluate, …")
+    step: int | None = None
+    last_frames: list[dict[str, Any]] = Field([], description="Its last messages, oldest first, `seconds_before_end`.")
+    log_tail: list[str] = Field([], description="Its last lines of log and output, each after its level.")
+
+
 class AttemptView(BaseModel):
     attempt: int
     worker: str
@@ -115,6 +126,7 @@ class AttemptView(BaseModel):
     signal: int | None
     peak_memory_bytes: int | None
     peak_device_memory_bytes: int | None
+    evidence: EvidenceView | None = Field(description="Null while it runs, and for one whose worker was lost.")
     resumed_from: str | None = Field(description="The checkpoint it went on from.")
     resumed_step: int | None
 

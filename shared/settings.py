@@ -95,7 +95,17 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         1800.0,
         gt=0,
-        description="How long a runner may say nothing before it is killed as stalled. Too low: a long evaluation is killed. Too high: an endless loop holds its device as long.",
+        description="How long a runner may say nothing while it loads, takes its first step, validates, evaluates or writes, before it is killed as stalled. Too low: a long evaluation is killed. Too high: one that hangs there holds its device as long.",
+    )
+    stall_factor: float = Field(
+        20.0,
+        gt=1,
+        description="In its loop of steps a runner is stalled after so many times the slowest of its last steps. Too low: a hiccup of the storage kills it. Too high: a wedged loop holds its device as long.",
+    )
+    stall_floor_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="But never sooner than this, or than `stall_seconds` where that is less. Too low: short steps on a busy machine are taken for a stall. Too high: a wedged loop holds its device as long.",
     )
     poison_limit: int = Field(3, ge=1, description="Crashes in a row without a new checkpoint after which a job fails.")
     runner_memory_limit_bytes: int | None = Field(

@@ -164,8 +164,8 @@ class Attempt:
     def settle(self, verdict: Verdict, ending: Ending, relay: Relay | None) -> None:
         """The last write of this attempt: what is left to say, and how it ended, in one transaction."""
         self.patience.close_scribe()
-        batch = relay.batch if relay else Batch()
-        records = artifact_records(relay.artifacts, self._artifacts_folder()) if relay else []
+        batch = relay.heard.batch if relay else Batch()
+        records = artifact_records(relay.heard.artifacts, self._artifacts_folder()) if relay else []
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)
         if state is JobState.QUEUED:

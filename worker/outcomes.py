@@ -18,7 +18,7 @@ class Cut(StrEnum):
     """Why the supervisor ended a runner by itself."""
 
     TIMEOUT = "timeout"  # the job's deadline
-    STALLED = "stalled"  # no frame for stall_seconds
+    STALLED = "stalled"  # no sign of life for longer than the watchdog allows
     PROTOCOL = "protocol_error"  # it sent what is no frame
     NOT_FINITE = "non_finite_loss"  # it sent a metric that is no number
     GRACE = "grace"  # asked to stop, it did not in time
@@ -35,6 +35,8 @@ class Ended:
     detail: str = ""  # of the cut
     oom_killed: bool = False  # the kernel killed for memory meanwhile (cgroup counter)
     tail: str = ""  # last lines of its stderr
+    peak_device_memory_bytes: int | None = None
+    evidence: dict[str, Any] | None = None  # what it did and said last
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def judge(ended: Ended) -> Verdict:
 
 def ending_of(ended: Ended) -> Ending:
     """The evidence kept with the attempt."""
-    device_memory = ended.last.peak_device_memory_bytes if isinstance(ended.last, Result) else None
-    return Ending(ended.exit.code, ended.exit.signal, ended.exit.peak_memory_bytes, device_memory)
+    exit = ended.exit
+    return Ending(exit.code, exit.signal, exit.peak_memory_bytes, ended.peak_device_memory_bytes, ended.evidence)
 
 
 def error(kind: str, message: str, *, retryable: bool) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What supervisor and runner say to each other: JSON frames, one per line, over a socket pair.
 
     supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion)
-    runner -> supervisor      Started, Progress, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
+    runner -> supervisor      Started, Progress, Phase, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
                               Result, Stopped, Failed
 
 The runner speaks no SQL: paths in frames are relative to the folders named in the Assignment. Exactly one of Result,
@@ -96,8 +96,19 @@ class Progress(_Frame):
     eta_seconds: float | None = None
     samples_per_second: float | None = None
     loss: float | None = None
-    phase: str = "train"  # load | train | infer | validate | checkpoint | evaluate | figures
-    at: float  # runner's wall clock; for benchmarks and the watchdog, never for leases
+    phase: str = "train"  # see Phase
+    at: float  # runner's wall clock; for benchmarks, never for leases
+    peak_device_memory_bytes: int | None = None
+
+
+class Phase(_Frame):
+    """What it does from here on; never dropped, for the watchdog goes by it. The loops of steps are `train` and
+    `infer`; before Started it is `load`, from there to the first step `first_step`."""
+
+    type: Literal["phase"] = "phase"
+    phase: Annotated[
+        str, Field(max_length=32)
+    ]  # load first_step train infer validate checkpoint evaluate figures write
 
 
 class MetricPoint(_Frame):
@@ -175,6 +186,7 @@ class Stopped(_Frame):
     type: Literal["stopped"] = "stopped"
     reason: str
     step: int = 0
+    peak_device_memory_bytes: int | None = None
 
 
 class Failed(_Frame):
@@ -183,10 +195,21 @@ class Failed(_Frame):
     message: str
     retryable: bool
     traceback: str | None = None
+    peak_device_memory_bytes: int | None = None
 
 
 FromRunner = Annotated[
-    Started | Progress | Metrics | CheckpointSaved | ArtifactSaved | Log | AskChampion | Result | Stopped | Failed,
+    Started
+    | Progress
+    | Phase
+    | Metrics
+    | CheckpointSaved
+    | ArtifactSaved
+    | Log
+    | AskChampion
+    | Result
+    | Stopped
+    | Failed,
     Field(discriminator="type"),
 ]
 ToRunner = Annotated[Assignment | Stop | Champion, Field(discriminator="type")]

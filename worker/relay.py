@@ -10,44 +10,30 @@ import selectors
 import signal
 from collections.abc import Callable
 from functools import partial
-from math import isfinite
 from time import monotonic
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from shared.db.engine import on_commit
 from shared.failpoints import failpoint
 from shared.jobs.states import StopRequest
-from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, Standing
+from shared.jobs.transitions import Standing
 from shared.settings import Settings
 from worker.batch import Batch
-from worker.capture import LinePipe, LogBudget
+from worker.capture import LinePipe
 from worker.forkclient import Exit
+from worker.heard import Heard
 from worker.outcomes import Cut, Ended
-from worker.protocol import (
-    MAX_FRAME_BYTES,
-    ArtifactSaved,
-    AskChampion,
-    Champion,
-    CheckpointSaved,
-    Failed,
-    Log,
-    Metrics,
-    Progress,
-    Result,
-    Started,
-    Stop,
-    Stopped,
-    decode_from_runner,
-    encode,
-)
+from worker.protocol import MAX_FRAME_BYTES, Champion, Stop, encode
 from worker.scribe import Scribe
 from worker.spare import Runner
 from worker.wake import Wake
+from worker.watchdog import LOOK_SECONDS
 
 _CHUNK = 262_144
+#: From SIGABRT to SIGKILL of a runner that is stuck (seconds): time to print where.
+LAST_WORDS_SECONDS = 1.0
 #: A later request replaces an earlier one only if it is stronger: nothing takes back a cancel.
 _STRENGTH = (None, StopRequest.DRAIN, StopRequest.PREEMPT, StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
 
@@ -67,29 +53,22 @@ class Relay:
         there whom a new model is compared with."""
         self._runner, self._scribe, self._settings, self._wake = runner, scribe, settings, wake
         self._wanted, self._write, self._champion = wanted, write, champion
-        self._asked_champion = False
         self._champion_found: Champion | None = None
         self._selector = selectors.DefaultSelector()
         self._buffer = bytearray()
-        # Apart, so that a flood on stdout does not drown what the job logs.
-        self._log_budget = LogBudget(settings.max_log_bytes // 2)
-        self._print_budget = LogBudget(settings.max_log_bytes // 2)
+        self.heard = Heard(settings)
         self._flushed_at = 0.0
-        self._heard_at = monotonic()
         self._frozen = False
         self._killed = False
         self._kill_at: float | None = None
         self._asked: StopRequest | None = None
         self._cut: Cut | None = None
         self._detail = ""
-        self._last: Result | Stopped | Failed | None = None
-        self.batch = Batch()
-        self.artifacts: dict[str, ArtifactSaved] = {}
 
     # -- the loop ---------------------------------------------------------------------------------
 
     def run(self) -> Ended:
-        """Until the runner is gone and all it said is read. What is not yet in SQL stays in `batch`."""
+        """Until the runner is gone and all it said is read. What is not yet in SQL stays in `heard.batch`."""
         self._register()
         while self._runner.handle.exit is None:
             self._obey()
@@ -113,11 +92,11 @@ class Relay:
     def _patience(self) -> float:
         """Seconds until a clock must be looked at."""
         now = monotonic()
-        dues = [self._stalled_at(), self._frozen_at(), self._kill_at, self._scribe.renewal.deadline()]
-        if self.batch and self._scribe.idle:
+        dues = [self._frozen_at(), self._kill_at, self._scribe.renewal.deadline()]
+        if self.heard.batch and self._scribe.idle:
             dues.append(self._flush_at())
-        soonest = min((due for due in dues if due is not None and due > now), default=now + 60.0)
-        return max(0.0, min(soonest - now, 60.0))
+        soonest = min((due for due in dues if due is not None and due > now), default=now + LOOK_SECONDS)
+        return max(0.0, min(soonest, now + LOOK_SECONDS, max(now, self._stalled_at())) - now)
 
     # -- what the runner says -----------------------------------------------------------------------
 
@@ -141,63 +120,19 @@ class Relay:
             self._end(Cut.PROTOCOL, f"the runner sent a frame longer than {MAX_FRAME_BYTES} bytes")
 
     def _on_line(self, line: bytes) -> None:
-        if self._cut is Cut.PROTOCOL or self._last is not None:
-            return
-        try:
-            frame = decode_from_runner(line)
-        except ValidationError:
-            self._end(Cut.PROTOCOL, f"the runner sent what is no frame: {line[:200]!r}")
-            return
-        self._heard_at = monotonic()
-        self._take(frame)
-
-    def _take(self, frame: Any) -> None:
-        match frame:
-            case Started():
-                self.batch.started = frame
-            case Progress():
-                self.batch.progress = frame.model_dump(exclude={"type"}, exclude_none=True)
-            case Metrics():
-                self._take_metrics(frame)
-            case CheckpointSaved():
-                self.batch.checkpoints.append(CheckpointRecord(**frame.model_dump(exclude={"type"})))
-            case ArtifactSaved():
-                self.artifacts[frame.path] = frame
-            case Log():
-                self._log(frame.level, frame.message, self._log_budget)
-            case AskChampion():
-                self._asked_champion = True
-            case Result() | Stopped() | Failed():
-                self._last = frame
-                if isinstance(frame, Failed) and frame.traceback:
-                    self.batch.logs.append(LogRow("error", frame.traceback))
-
-    def _take_metrics(self, frame: Metrics) -> None:
-        for point in frame.points:
-            if not isfinite(point.value):
-                self._end(Cut.NOT_FINITE, f"{point.name} became {point.value} at step {point.step}")
-                return
-            self.batch.metrics.append(MetricRow(point.name, point.step, point.epoch, point.value))
+        if self._cut is not Cut.PROTOCOL and (objection := self.heard.line(line)) is not None:
+            self._end(*objection)
 
     def _on_output(self, pipe: LinePipe, level: str) -> None:
-        if self._print_budget.spent():
-            self._print_budget.drop(*pipe.skip())
+        budget = self.heard.print_budget
+        if budget.spent():
+            budget.drop(*pipe.skip())
         else:
             for line in pipe.read():
                 if line.strip():
-                    self._log(level, line, self._print_budget)
+                    self.heard.log(level, line, budget)
         if pipe.ended:
             self._selector.unregister(pipe)
-
-    def _log(self, level: str, message: str, budget: LogBudget) -> None:
-        if budget.admits(message):
-            self._tell_of_drops(budget)
-            self.batch.logs.append(LogRow(level, message))
-
-    def _tell_of_drops(self, budget: LogBudget) -> None:
-        notice = budget.notice()
-        if notice:
-            self.batch.logs.append(LogRow("warning", notice))
 
     def _read_the_rest(self) -> None:
         """The runner and its family are dead, so every pipe ends; a last word may still lie in the socket."""
@@ -210,8 +145,8 @@ class Relay:
                 ready.register(source, selectors.EVENT_READ)
                 while source in self._registered() and ready.select(0):
                     heard()
-        self._tell_of_drops(self._log_budget)
-        self._tell_of_drops(self._print_budget)
+        self.heard.tell_of_drops(self.heard.log_budget)
+        self.heard.tell_of_drops(self.heard.print_budget)
         self._selector.close()
 
     def _registered(self) -> set[Any]:
@@ -230,8 +165,9 @@ class Relay:
         deadline = renewal.deadline()
         if deadline is not None and now >= deadline:
             self._time_out(now)
+        self.heard.watchdog.looked(now)
         if now >= self._stalled_at():
-            self._end(Cut.STALLED, f"no word from the runner for {self._settings.stall_seconds:.0f} s")
+            self._stall(now)
         if self._kill_at is not None and now >= self._kill_at:
             self._end(self._cut or Cut.GRACE, self._detail or "asked to stop, it did not in time")
         self._freeze_or_thaw(now)
@@ -257,7 +193,7 @@ class Relay:
         return self._settings.stop_grace_seconds if request is StopRequest.CANCEL else self._settings.drain_seconds
 
     def _time_out(self, now: float) -> None:
-        if self._cut is None and self._last is None:
+        if self._cut is None and self.heard.last is None:
             self._cut, self._detail = Cut.TIMEOUT, "the job ran longer than timeout_seconds allows"
             self._tell(Stop(reason="cancel"))
             self._kill_at = now + self._settings.stop_grace_seconds
@@ -282,7 +218,7 @@ class Relay:
         if overdue != self._frozen and not self._killed:
             self._frozen = overdue
             self._runner.handle.signal(signal.SIGSTOP if overdue else signal.SIGCONT)
-            self._heard_at = now
+            self.heard.watchdog.excuse(now)
 
     def _frozen_at_raw(self) -> float:
         return self._scribe.renewal.at + self._settings.lease_seconds * 2 / 3
@@ -291,19 +227,27 @@ class Relay:
         return None if self._frozen else self._frozen_at_raw()
 
     def _stalled_at(self) -> float:
-        return float("inf") if self._frozen or self._killed else self._heard_at + self._settings.stall_seconds
+        watched = not (self._frozen or self._killed or self._cut is Cut.STALLED)
+        return self.heard.watchdog.stalled_at() if watched else float("inf")
+
+    def _stall(self, now: float) -> None:
+        """SIGABRT makes it say on stderr where it hangs; it is killed a moment later, whatever it makes of that."""
+        if self._cut is None:
+            self._cut, self._detail = Cut.STALLED, self.heard.watchdog.diagnosis(now)
+        self._runner.handle.signal(signal.SIGABRT)
+        self._kill_at = now + LAST_WORDS_SECONDS
 
     # -- into SQL -------------------------------------------------------------------------------------
 
     def _flush_at(self) -> float:
-        if self.batch.checkpoints or self.batch.started:
+        if self.heard.batch.checkpoints or self.heard.batch.started:
             return 0.0
         return self._flushed_at + self._settings.relay_seconds
 
     def _flush_if_due(self) -> None:
         now = monotonic()
-        if self.batch and self._scribe.idle and now >= self._flush_at():
-            batch, self.batch = self.batch, Batch()
+        if self.heard.batch and self._scribe.idle and now >= self._flush_at():
+            batch, self.heard.batch = self.heard.batch, Batch()
             self._flushed_at = now
             self._scribe.put(lambda conn: self._write(conn, batch))
 
@@ -312,8 +256,8 @@ class Relay:
         if self._champion_found is not None:
             found, self._champion_found = self._champion_found, None
             self._tell(found)
-        if self._asked_champion and self._scribe.idle:
-            self._asked_champion = False
+        if self.heard.champion_asked and self._scribe.idle:
+            self.heard.champion_asked = False
             self._scribe.put(self._find_champion)
 
     def _find_champion(self, conn: Connection) -> Standing:
@@ -322,4 +266,14 @@ class Relay:
         return standing
 
     def _ended(self, exit: Exit) -> Ended:
-        return Ended(exit, self._last, self._asked, self._cut, self._detail, tail=self._runner.err.tail())
+        heard = self.heard
+        return Ended(
+            exit,
+            heard.last,
+            self._asked,
+            self._cut,
+            self._detail,
+            tail=self._runner.err.tail(),
+            peak_device_memory_bytes=heard.peak_device_memory_bytes,
+            evidence=heard.evidence(),
+        )

@@ -24,6 +24,7 @@ from worker.protocol import (
     Log,
     MetricPoint,
     Metrics,
+    Phase,
     Progress,
     Result,
     Started,
@@ -137,6 +138,9 @@ class Reporter:
 
     def progress(self, frame: Progress) -> None:
         self._channel.send(frame, droppable=True)
+
+    def phase(self, name: str) -> None:
+        self._channel.send(Phase(phase=name))
 
     def metrics(self, points: Sequence[MetricPoint]) -> None:
         self._channel.send(Metrics(points=list(points)))

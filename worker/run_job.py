@@ -61,6 +61,9 @@ class PrintingReporter:
         parts += [f"{frame.eta_seconds:.0f} s left"] if frame.eta_seconds is not None else []
         self._say(" · ".join(parts))
 
+    def phase(self, name: str) -> None:
+        return None
+
     def metrics(self, points: Sequence[MetricPoint]) -> None:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.writelines(point.model_dump_json() + "\n" for point in points)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from shared.errors import JobError, OutOfMemory, RequestError, UnexpectedError
 from worker import kinds
+from worker.device_memory import peak_bytes
 from worker.protocol import Assignment, Failed, Result, Stopped
 from worker.reporter import Channel, Reporter
 
@@ -35,7 +36,8 @@ def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
         leave(0)
     channel.start()
     reporter = Reporter(channel)
-    reporter.end(run(assignment, reporter))
+    ended = run(assignment, reporter)
+    reporter.end(ended.model_copy(update={"peak_device_memory_bytes": peak_bytes()}))
     leave(0)
 
 

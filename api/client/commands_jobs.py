@@ -122,7 +122,29 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     if len(found := job.attempts()) > 1:
         print()
         _print_attempts(found)
+    if found and (facts := _evidence(found[0])):
+        print(f"\nevidence of attempt {found[0]['attempt']}")
+        output.print_facts(facts)
     return None
+
+
+def _evidence(attempt: Any) -> list[tuple[str, Any]]:
+    """Of an attempt that did not end well: how it died, what it held, did and said last."""
+    from api.client import output
+
+    if attempt.get("outcome") in (None, "succeeded"):
+        return []
+    kept = attempt.get("evidence") or {}
+    where = [f"{name} {kept[name]}" for name in ("phase", "step") if kept.get(name) is not None]
+    return [
+        ("outcome", attempt["outcome"]),
+        ("exit code", attempt.get("exit_code")),
+        ("signal", attempt.get("signal")),
+        ("peak memory", output.size(attempt.get("peak_memory_bytes"))),
+        ("peak device memory", output.size(attempt.get("peak_device_memory_bytes"))),
+        ("was at", where),
+        ("last lines", "\n".join(output.printable(line) for line in kept.get("log_tail", [])[-5:])),
+    ]
 
 
 def _facts(job: Any) -> list[tuple[str, Any]]:

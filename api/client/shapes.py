@@ -80,6 +80,8 @@ class AttemptData(TypedDict, total=False):
     exit_code: int | None
     signal: int | None
     peak_memory_bytes: int | None
+    peak_device_memory_bytes: int | None
+    evidence: dict[str, Any] | None
     resumed_step: int | None
 
 

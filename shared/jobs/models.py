@@ -126,6 +126,8 @@ class Attempt(SQLModel, table=True):
     signal: int | None = None
     peak_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     peak_device_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    #: What its runner did and said last: phase, step, last_frames, log_tail. Null for one that was lost.
+    evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     resumed_from: str | None = Field(default=None, max_length=32)  # checkpoint id
     resumed_step: int | None = Field(default=None, sa_column=Column(BigInteger))
 

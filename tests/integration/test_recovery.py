@@ -200,6 +200,25 @@ def test_silent_runner_is_stalled(house: House) -> None:
     house.ask(job_id, StopRequest.CANCEL)
 
 
+@pytest.mark.parametrize(("how", "number"), [("spin", signal.SIGABRT), ("stop", signal.SIGKILL)])
+def test_wedged_step_loop_is_killed_and_goes_on_from_its_checkpoint(house: House, how: str, number: int) -> None:
+    """By its own measure: `stall_seconds` is far away."""
+    house.worker(stall_factor=2, stall_floor_seconds=3)
+    job_id = house.submit("train", steps=20, checkpoint=4, hold_at=10, wedge=how)
+    house.at_step(job_id, 10)
+    house.go(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    first, second = house.attempts(job_id)
+    assert (first.outcome, first.error["type"], first.signal) == ("stalled", "stalled", number)
+    assert "no step after step 10" in first.error["message"]
+    assert (first.evidence["phase"], first.evidence["step"]) == ("train", 10)
+    assert first.evidence["last_frames"][-1]["type"] == "progress"
+    if how == "spin":
+        assert any("_hold" in line for line in first.evidence["log_tail"]), "it says where it hung"
+    assert (second.outcome, second.resumed_step) == ("succeeded", 8)
+    assert _is_untouched(house, job_id, 20)
+
+
 def test_database_that_is_locked_makes_the_job_wait(house: House) -> None:
     """Longer than two thirds of a lease: the runner is frozen, thawed, and nothing is lost."""
     import sqlite3

@@ -4,6 +4,7 @@
     steps        how many steps `train` takes
     checkpoint   a checkpoint every so many steps
     hold_at      at this step it waits until the file `go` appears in the job's folder (or it is asked to stop)
+    wedge        instead of waiting there, the first attempt hangs: `spin` (an endless loop) or `stop` (SIGSTOP)
     pace         seconds that each step takes at least
     failpoint    armed in the runner of the first attempt (see `shared.failpoints`)
 
@@ -87,6 +88,7 @@ class Training:
         self.steps = int(tags.get("steps", 10))
         self.every = int(tags.get("checkpoint", 0))
         self.hold_at = int(tags.get("hold_at", 0))
+        self.wedge = tags.get("wedge") if assignment.fence == 1 else None
         self.pace = float(tags.get("pace", 0))
         self.fence, self.resume = assignment.fence, assignment.resume
         self.registers = bool(assignment.spec.get("register_as"))
@@ -130,8 +132,17 @@ class Training:
         self.reporter.progress(Progress(step=self.step, total_steps=self.steps, loss=value, at=time.time()))
 
     def _hold(self) -> None:
+        if self.wedge == "stop":
+            channel = getattr(self.reporter, "_channel")  # noqa: B009
+            while channel._backlog_bytes:  # what it said before must be on its way
+                time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        while self.wedge == "spin":
+            continue
+        self.reporter.phase("validate")  # which may take its time
         while not (self.job / "go").exists() and not self.reporter.stop_requested():
             time.sleep(0.005)
+        self.reporter.phase("train")
 
     def _load(self) -> str | None:
         files.sweep(self.job, fence=self.fence)

@@ -233,11 +233,15 @@ class Quiet:
         self.frames: list[Any] = []
         self.rows: list[tuple[str, int, float]] = []
         self.asked, self.stops = -1, stops or {}
+        self.phases: list[str] = []
 
     def started(self, frame: Any) -> None:
         self.frames.append(frame)
 
     progress = checkpoint = artifact = started
+
+    def phase(self, name: str) -> None:
+        self.phases.append(name)
 
     def metrics(self, points: Sequence[Any]) -> None:
         self.rows += [(point.name, point.step, point.value) for point in points]

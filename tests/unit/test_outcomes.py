@@ -77,9 +77,9 @@ def test_a_crash_tells_all_that_is_known() -> None:
 
 
 def test_the_evidence_is_kept() -> None:
-    ending = ending_of(Ended(CLEAN, RESULT))
+    ending = ending_of(Ended(CLEAN, RESULT, peak_device_memory_bytes=5, evidence={"step": 3}))
     assert (ending.exit_code, ending.signal, ending.peak_memory_bytes) == (0, None, 10_000_000)
-    assert ending.peak_device_memory_bytes == 5
+    assert (ending.peak_device_memory_bytes, ending.evidence) == (5, {"step": 3})
 
 
 def test_every_cut_and_every_request_has_a_verdict() -> None:

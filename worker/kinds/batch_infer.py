@@ -131,12 +131,17 @@ class Work:
         """Compute what is missing, in order; returns the reason when told to stop. A `finish` waits for a first chunk."""
         total = self.source.total
         meter = ProgressMeter(total, 1, self.done, self.reporter, phase="infer")
+        sizes: set[int] = set()
         for start, stop in chunks(total, self.job.inference.batch_size):
             if start in self.parts:
                 continue
             if (reason := self.reporter.stop_requested()) and (reason != "finish" or 0 in self.parts):
                 return reason
+            if stop - start not in sizes:  # the first of its size may be compiled for
+                sizes.add(stop - start)
+                meter.enter("first_step")
             self.parts[start] = self._compute(start, stop)
+            meter.enter("infer")
             meter.stepped(self.done, 0)
         return None
 
@@ -178,6 +183,7 @@ def chunks(total: int, batch_size: int) -> Iterable[tuple[int, int]]:
 
 
 def _conclude(assignment: Assignment, reporter: Reporter, job: BatchInferJob, source: Source, work: Work) -> Result:
+    reporter.phase("write")
     root, parts = artifacts.folder(assignment), work.whole()
     output = job.inference.output
     folders = [work.job_dir / part.point.path for part in parts]

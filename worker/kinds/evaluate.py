@@ -29,7 +29,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     learner = build(parent, job.framework, assignment, assignment.threads)
     device = getattr(learner, "device_name", assignment.device)
     reporter.started(Started(pid=os.getpid(), device=device, total_steps=1))
-    meter = ProgressMeter(1, 1, 0, reporter)
+    meter = ProgressMeter(1, 1, 0, reporter, phase="write")
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
     model = parent.spec(job.framework)

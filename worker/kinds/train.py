@@ -63,7 +63,8 @@ def fit(
     try:
         ending = loop.run()
     finally:
-        writer.wait()
+        with loop.progress.phase("checkpoint"):
+            writer.wait()
     if ending not in ("completed", "finish"):
         return Stopped(reason=ending, step=state.step)
     return _conclude(_Finished(assignment, reporter, job, model, learner, splits, state, loop))
@@ -152,6 +153,7 @@ class _Finished:
 def _conclude(done: _Finished) -> Result:
     """The best model becomes the result: judged on the test part, written, drawn."""
     family, state, root = done.model.family, done.state, artifacts.folder(done.assignment)
+    done.loop.progress.enter("write")
     if state.best.weights is not None:
         done.learner.load_weights(state.best.weights)
     with done.loop.progress.phase("evaluate"):

@@ -90,6 +90,7 @@ class Loop:
         self.writer, self.reporter = writer, reporter
         self.policy, self.due = policy, Due(policy, state.step)
         self.saved_step: int | None = state.step or None
+        self.sizes: set[int] = set()
         self.progress = ProgressMeter(self.plan.total_steps, training.batch_size, state.step, reporter)
 
     def run(self) -> Ending:
@@ -116,7 +117,14 @@ class Loop:
 
     def _step(self) -> None:
         step = self.state.step
-        self.learner.train_step(self.sampler.batch(step), step)
+        rows = self.sampler.batch(step)
+        if len(rows) in self.sizes:
+            self.learner.train_step(rows, step)
+        else:  # a first batch of its size may be compiled for: the watchdog must not take that for a stall
+            self.sizes.add(len(rows))
+            self.progress.enter("first_step")
+            self.learner.train_step(rows, step)
+            self.progress.enter("train")
         self.state.step += 1
         self.progress.stepped(self.state.step, self.plan.epoch(self.state.step))
 
@@ -170,7 +178,8 @@ class Loop:
                 return "finish"
             case "pause" | "preempt" | "drain":
                 self._save()
-                self.writer.wait()
+                with self.progress.phase("checkpoint"):
+                    self.writer.wait()
                 return reason
         raise ValueError(f"unknown stop reason {reason!r}")
 

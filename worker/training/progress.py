@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from worker.device_memory import peak_bytes
 from worker.protocol import Progress
 from worker.training.hooks import Reporter
 
@@ -24,6 +25,7 @@ class ProgressMeter:
         self.step, self.epoch = step, 0
         self.loss: float | None = None
         self._speed: float | None = None  # steps per second
+        self._phase = phase
         self._sent_at = float("-inf")
         self._mark = self._row_mark = (step, time.perf_counter())
 
@@ -43,13 +45,20 @@ class ProgressMeter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Work that is not training: said once, and left out of the speed."""
-        began = time.perf_counter()
+        """Work that is not training: said, and left out of the speed."""
+        began, before = time.perf_counter(), self._phase
+        self.enter(name)
         if began - self._sent_at >= INTERVAL / 5:
             self._send(began, name)
         yield
         taken = time.perf_counter() - began
         self._mark, self._row_mark = _later(self._mark, taken), _later(self._row_mark, taken)
+        self.enter(before)
+
+    def enter(self, name: str) -> None:
+        """What happens from here on; the watchdog is told each time, for its patience depends on it."""
+        self._phase = name
+        self.reporter.phase(name)
 
     def _measure(self, now: float) -> None:
         step, at = self._mark
@@ -72,6 +81,7 @@ class ProgressMeter:
                 loss=self.loss,
                 phase=phase,
                 at=time.time(),
+                peak_device_memory_bytes=peak_bytes(),
             )
         )
 

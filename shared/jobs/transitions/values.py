@@ -92,6 +92,8 @@ class Ending:
     signal: int | None = None
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
+    #: phase, step, last_frames, log_tail (`worker.heard`).
+    evidence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,19 @@
+"""Add the evidence of attempts: what their runners did and said last."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("attempts", sa.Column("evidence", sa.JSON(), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("attempts", "evidence")
