@@ -12,7 +12,19 @@ from sqlalchemy import Engine
 from api import docs_page, openapi, problems
 from api.deps import Service
 from api.group_commit import Submissions
-from api.routes import artifacts, datasets, events, families, health, jobs, models, results, schedules, workers
+from api.routes import (
+    artifacts,
+    datasets,
+    events,
+    families,
+    health,
+    jobs,
+    models,
+    results,
+    schedules,
+    webhooks,
+    workers,
+)
 from api.telemetry import RequestMeter, Telemetry
 from api.watch import JobWatch
 from shared import broker
@@ -37,7 +49,7 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     docs_page.install(app)
-    for module in (jobs, events, results, artifacts, families, datasets, models, schedules, workers, health):
+    for module in (jobs, events, results, artifacts, families, datasets, models, schedules, webhooks, workers, health):
         app.include_router(module.router)
     return app
 

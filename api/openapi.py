@@ -16,6 +16,7 @@ from shared.specs import supported
 from shared.specs.families import FAMILIES
 from shared.specs.models import AliasMove, Rollback
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
+from shared.specs.webhooks import WebhookPatch, WebhookSpec
 
 _DESCRIPTION = """
 Takes **training**, **fine-tuning** and **batch-inference** jobs and runs them on workers.
@@ -37,6 +38,7 @@ _TAGS = [
         "description": "Versions of trained models, made by `register_as`, and aliases that point at them.",
     },
     {"name": "schedules", "description": "Jobs that come by themselves, by cron in a time zone."},
+    {"name": "webhooks", "description": "Who is told what happens, signed and at least once."},
     {"name": "service", "description": "Workers, families and the state of the service."},
 ]
 
@@ -162,7 +164,7 @@ def job_body() -> dict[str, Any]:
 
 
 #: Bodies that are parsed by hand, besides the jobs.
-_BODIES: list[type[BaseModel]] = [ScheduleSpec, SchedulePatch, AliasMove, Rollback]
+_BODIES: list[type[BaseModel]] = [ScheduleSpec, SchedulePatch, AliasMove, Rollback, WebhookSpec, WebhookPatch]
 
 
 def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

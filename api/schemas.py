@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
+from shared.webhooks.models import BodyFormat, DeliveryState, EventType
 
 T = TypeVar("T")
 
@@ -342,6 +343,43 @@ class TickView(BaseModel):
     job_state: JobState | None
     reason: str | None = Field(description="Why there is no job (yet).")
     decided_at: str
+
+
+class WebhookView(BaseModel):
+    id: str
+    name: str
+    url: str
+    events: list[EventType]
+    tags: dict[str, str]
+    match: str | None
+    format: BodyFormat
+    enabled: bool
+    disabled_reason: str | None = Field(description="Why it was disabled, when nobody paused it.")
+    old_secret_until: str | None = Field(description="Until then the secret before the last change signs, too.")
+    created_at: str
+    updated_at: str
+
+
+class NewWebhookView(WebhookView):
+    secret: str = Field(description="What signs; it is not shown again.")
+
+
+class DeliveryView(BaseModel):
+    id: str
+    event_id: str = Field(description="The header `webhook-id`, the same at every attempt.")
+    event_type: str
+    state: DeliveryState
+    attempts: int
+    status: int | None = Field(description="HTTP status of the last answer.")
+    error: str | None = Field(description="What was wrong with the last attempt.")
+    milliseconds: float | None
+    created_at: str
+    next_at: str | None = Field(description="The next attempt; null when it is settled.")
+    settled_at: str | None
+
+
+class DeliveryDetail(DeliveryView):
+    body: str = Field(description="The very text that is sent.")
 
 
 class Readiness(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db.engine import read
 from shared.jobs import queries
+from shared.webhooks import subscriptions
 
 #: Upper edges of the latency histogram (seconds); a submit takes about 5 ms.
 _EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -79,6 +80,7 @@ class QueueCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         with read(self._engine) as conn:
             stats: Any = queries.stats(conn, self._lease_seconds)
+            sent = subscriptions.counts(conn)
         yield _by("nightshift_jobs", "Jobs by state.", "state", stats["jobs"])
         yield _by("nightshift_attempts_ended", "Attempts by outcome.", "outcome", stats["attempts"])
         yield _by("nightshift_workers", "Workers heard of within a lease, by state.", "state", stats["workers"])
@@ -89,11 +91,12 @@ class QueueCollector(Collector):
             "device",
             stats["oldest_due"],
         )
+        yield _by("nightshift_webhook_deliveries", "Deliveries of the last 30 days, by state.", "state", sent)
         text = "Running jobs whose lease ran out and that nobody has taken back yet."
         yield GaugeMetricFamily("nightshift_leases_expired", text, stats["expired_leases"])
 
 
-def _by(name: str, text: str, label: str, values: dict[str, float]) -> GaugeMetricFamily:
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=[label])
     for value, count in sorted(values.items()):
         family.add_metric([value], count)

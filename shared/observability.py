@@ -23,6 +23,7 @@ _WARNINGS = frozenset(
         "job.rescued",
         "lease.lost",
         "tick.failed",
+        "webhook.dead",
     }
 )
 _ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})

@@ -126,6 +126,23 @@ class Settings(BaseSettings):
         description="Import frameworks before the first job. Off: less memory while idle, and each job imports for itself (seconds).",
     )
 
+    webhooks_allow_private: bool = Field(
+        False,
+        description="Let webhooks point at private and loopback addresses, and speak plain http. On: whoever has an API key can make this host send requests inside its network.",
+    )
+    webhooks_timeout_seconds: float = Field(
+        10.0,
+        ge=0.1,
+        le=30.0,
+        description="How long one attempt at delivering may take in all. Too low: a slow receiver gets everything twice. Too high: it holds a sender as long.",
+    )
+    webhooks_max_attempts: int = Field(
+        10,
+        ge=1,
+        le=50,
+        description="Attempts at delivering until it is given up; ten take about 15 hours.",
+    )
+
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: coloured on a terminal, JSON otherwise."
     )

@@ -11,6 +11,7 @@ from api.client import completion
 from api.client.commands_keys import keys
 from api.client.commands_models import models
 from api.client.commands_schedules import schedules
+from api.client.commands_webhooks import webhooks
 from api.client.context import AsJson, client, data_dir
 from api.client.failures import CommandGroup
 
@@ -21,6 +22,7 @@ def register(app: typer.Typer, panel: str) -> None:
     app.add_typer(datasets, name="datasets", rich_help_panel=panel)
     app.add_typer(models, name="models", rich_help_panel=panel)
     app.add_typer(schedules, name="schedules", rich_help_panel=panel)
+    app.add_typer(webhooks, name="webhooks", rich_help_panel=panel)
     app.add_typer(keys, name="keys", rich_help_panel=panel)
     app.command(rich_help_panel=panel)(families)
     app.command(rich_help_panel=panel)(workers)

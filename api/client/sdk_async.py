@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
-from api.client import calls, calls_models, locate, shapes, stream, upload
+from api.client import calls, calls_models, calls_webhooks, locate, shapes, stream, upload
 from api.client.calls import Data, Spec, Steps
 from api.client.facts import ArtifactFacts, Checked, JobFacts, below, named, written
 from api.client.policy import ANSWER_TIMEOUT, UPLOAD_TIMEOUT
@@ -117,6 +117,12 @@ class AsyncClient:
             options = {"data": fields, "files": {"file": file}, "timeout": UPLOAD_TIMEOUT}
             answer: Data = await self._transport.ask(calls.Ask("POST", "datasets", False, options))
         return answer
+
+    webhooks, webhook = _sent(calls_webhooks.webhooks), _sent(calls_webhooks.webhook)
+    add_webhook, change_webhook = _sent(calls_webhooks.add_webhook), _sent(calls_webhooks.change_webhook)
+    remove_webhook, rotate_webhook = _sent(calls_webhooks.remove_webhook), _sent(calls_webhooks.rotate_webhook)
+    test_webhook, redeliver = _sent(calls_webhooks.test_webhook), _sent(calls_webhooks.redeliver)
+    deliveries, delivery = _sent(calls_webhooks.deliveries), _sent(calls_webhooks.delivery)
 
     models, model = _sent(calls_models.models), _sent(calls_models.model)
     promote, rollback = _sent(calls_models.promote), _sent(calls_models.rollback)

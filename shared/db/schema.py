@@ -8,7 +8,8 @@ import shared.datasets.models
 import shared.fleet.models
 import shared.jobs.models
 import shared.models.models
-import shared.schedules.models  # noqa: F401 - the imports register the tables
+import shared.schedules.models
+import shared.webhooks.models  # noqa: F401 - the imports register the tables
 
 metadata = SQLModel.metadata
 
@@ -27,5 +28,7 @@ model_aliases = metadata.tables["model_aliases"]
 model_changes = metadata.tables["model_changes"]
 schedules = metadata.tables["schedules"]
 schedule_ticks = metadata.tables["schedule_ticks"]
+webhooks = metadata.tables["webhooks"]
+webhook_deliveries = metadata.tables["webhook_deliveries"]
 workers = metadata.tables["workers"]
 api_keys = metadata.tables["api_keys"]

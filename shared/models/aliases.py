@@ -15,6 +15,7 @@ from shared.errors import Conflict, NotFound
 from shared.events import emit
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
+from shared.webhooks import outbox
 
 SYSTEM = "system"
 
@@ -131,7 +132,9 @@ def _move(conn: Connection, name: str, alias: str, version: int) -> None:
 
 
 def _audit(conn: Connection, name: str, change: str, **facts: Any) -> None:
-    conn.execute(plain_insert(model_changes).values(name=name, change=change, at=db_now(), **facts))
+    line = plain_insert(model_changes).values(name=name, change=change, at=db_now(), **facts)
+    at = conn.execute(line.returning(model_changes.c.at)).scalar_one()
+    outbox.add_model_change(conn, name, change, at, facts)
     on_commit(conn, partial(emit, "model.changed", name=name, change=change, **facts))
 
 

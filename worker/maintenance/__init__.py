@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from shared.settings import Settings
-from worker.maintenance import dispatcher, pruner, reaper, rescuer, scheduler
+from worker.maintenance import courier, dispatcher, pruner, reaper, rescuer, scheduler
 from worker.maintenance.service import Counts, Service, run_services
 
 #: In this order: what comes back to the queue is rung for in the same pass.
@@ -14,6 +14,7 @@ SERVICES = (
     Service("reaper", reaper.run_once),
     Service("scheduler", scheduler.run_once),
     Service("dispatcher", dispatcher.run_once),
+    Service("courier", courier.run_once),
     Service("pruner", pruner.run_once, every_seconds=60.0),
 )
 

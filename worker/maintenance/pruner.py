@@ -3,6 +3,7 @@
 - folders of deleted checkpoints, then their rows (the supervisor removes them itself; this is for when it died before)
 - of final jobs: folders of attempts with no listed artifact, half-written checkpoints, checkpoints without a row
 - workers that have not been heard of are marked offline
+- deliveries to webhooks that were settled a month ago
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from shared.db.schema import artifacts, attempts, checkpoints, jobs
 from shared.fleet import workers
 from shared.jobs.states import FINAL_STATES, AttemptOutcome
 from shared.settings import Settings
+from shared.webhooks import deliveries
 from worker.maintenance.service import Counts
 
 #: Jobs or checkpoints per pass.
@@ -29,7 +31,7 @@ _seen: dict[str, tuple[float, str]] = {}
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"checkpoints", "attempts", "leftovers": folders removed, "offline": workers marked}."""
+    """{"checkpoints", "attempts", "leftovers": folders removed, "offline": workers marked, "deliveries": rows removed}."""
     counts = {"checkpoints": _deleted_checkpoints(engine, settings.storage_root), "attempts": 0, "leftovers": 0}
     with read(engine) as conn:
         done = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
@@ -39,6 +41,7 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
         _seen[str(engine.url)] = (finished_at, job_id)
     with write(engine) as conn:
         counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
+        counts["deliveries"] = deliveries.prune(conn)
     return counts
 
 

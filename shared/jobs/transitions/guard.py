@@ -13,6 +13,7 @@ from shared.db.schema import attempts, job_events, jobs
 from shared.errors import LeaseLost
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.jobs.transitions.values import Ending, Lease, Standing
+from shared.webhooks import outbox
 
 #: Written as literals so that SQLite may use the partial index.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
@@ -60,10 +61,12 @@ def as_request(text: str | None) -> StopRequest | None:
 
 
 def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fence: int, data: dict[str, Any]) -> None:
+    """The event's row, and what webhooks are to be told of it."""
     conn.execute(
         plain_insert(job_events),
         {"job_id": job_id, "seq": seq, "type": kind, "at": at, "fence": fence, "data": data},
     )
+    outbox.add_job_event(conn, job_id, seq, at, kind, data)
 
 
 def add_state_event(

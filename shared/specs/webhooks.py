@@ -1,0 +1,67 @@
+"""What a webhook may be asked for: the bodies of POST and PATCH /v1/webhooks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from shared.specs.base import Label, Name, Spec
+from shared.webhooks.models import EventType
+
+#: Unless others are chosen: how jobs end, and what gates decide.
+DEFAULT_EVENTS = [
+    EventType.JOB_SUCCEEDED.value,
+    EventType.JOB_FAILED.value,
+    EventType.JOB_CANCELLED.value,
+    EventType.MODEL_PROMOTED.value,
+    EventType.MODEL_PROMOTION_REFUSED.value,
+    EventType.MODEL_ROLLED_BACK.value,
+]
+
+
+def _event(value: str) -> str:
+    if value not in set(EventType):
+        raise ValueError(f"there is no event {value!r}; there are: {', '.join(EventType)}")
+    return value
+
+
+Events = Annotated[
+    list[Annotated[str, AfterValidator(_event)]],
+    Field(min_length=1, max_length=50, description=f"Any of {', '.join(f'`{name.value}`' for name in EventType)}."),
+]
+Url = Annotated[str, Field(min_length=1, max_length=2000, description="https://, to a public address.")]
+Tags = Annotated[dict[Label, Label], Field(max_length=50, description="Tags that a job must have, all of them.")]
+Match = Annotated[
+    Label | None, Field(description="A pattern for the name of the job or the model, e.g. `digits*`; null: any.")
+]
+Format = Literal["event", "slack"]
+
+
+class WebhookSpec(Spec):
+    """A new webhook."""
+
+    name: Name
+    url: Url
+    events: Events = DEFAULT_EVENTS
+    tags: Tags = {}
+    match: Match = None
+    format: Format = "event"
+    enabled: bool = True
+
+
+class WebhookPatch(Spec):
+    """What to change; fields that are left out stay."""
+
+    name: Name | None = None
+    url: Url | None = None
+    events: Events | None = None
+    tags: Tags | None = None
+    match: Match = None
+    format: Format | None = None
+    enabled: bool | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Those that were given; null means something for `match` only."""
+        given = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in given.items() if value is not None or name == "match"}

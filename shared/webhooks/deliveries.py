@@ -1,0 +1,201 @@
+"""The only writers of deliveries once they are in the outbox: claim, settle, send_again, prune.
+
+At least once: a claim is a lease, and a sender that dies between sending and settling leaves a delivery that is due again.
+The receiver sees the same `webhook-id` and can drop the repetition. `attempts` is the fence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from shared.clock import db_now
+from shared.db.schema import webhook_deliveries, webhooks
+from shared.errors import Conflict, NotFound
+from shared.jobs.retry import Backoff
+from shared.webhooks.models import DeliveryState
+
+#: How long a claim lasts (seconds): longer than any attempt at sending. Too low: two senders send the same. Too high:
+#: what a dead sender held waits as long.
+LEASE_SECONDS = 60.0
+#: Of one webhook, deliveries that are sent at the same time. Too low: a fast receiver waits. Too high: a slow one takes
+#: every sender from the others.
+PER_WEBHOOK = 2
+#: Between attempts: 10 s, 30 s, 90 s, … up to 6 hours. Ten attempts take about 15 hours.
+BACKOFF = Backoff(first=10.0, factor=3.0, most=6 * 3600.0, jitter=0.25)
+#: Deliveries given up one after the other until a webhook is disabled: its receiver is gone.
+DISABLE_AFTER = 5
+#: How long settled deliveries are kept (seconds).
+KEEP_SECONDS = 30 * 86_400.0
+
+_PENDING = DeliveryState.PENDING.value
+#: Written as a literal so that SQLite may use the partial index.
+_PENDING_LITERAL: ColumnElement[str] = literal_column("'pending'")
+_IN_FLIGHT = webhook_deliveries.alias("in_flight")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A delivery that is this process's to send, and nobody else's until the lease runs out."""
+
+    id: str
+    webhook_id: str
+    fence: int
+    attempt: int
+    event_id: str
+    url: str
+    body: str
+    secrets: tuple[str, ...]
+    timestamp: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of an attempt at sending. `error` None: it arrived."""
+
+    status: int | None
+    error: str | None
+    milliseconds: float
+    #: The receiver said 410: it never wants anything again.
+    gone: bool = False
+
+
+def _due() -> Select[Any]:
+    """Deliveries to send now, of webhooks that are enabled and not busy; the longest due first."""
+    free = or_(webhook_deliveries.c.lease_until.is_(None), webhook_deliveries.c.lease_until < db_now())
+    busy = (
+        select(func.count())
+        .select_from(_IN_FLIGHT)
+        .where(_IN_FLIGHT.c.webhook_id == webhooks.c.id, _IN_FLIGHT.c.state == _PENDING_LITERAL)
+        .where(_IN_FLIGHT.c.lease_until >= db_now())
+        .scalar_subquery()
+    )
+    return (
+        select(webhook_deliveries.c.id, webhooks)
+        .join(webhooks, webhooks.c.id == webhook_deliveries.c.webhook_id)
+        .where(webhook_deliveries.c.state == _PENDING_LITERAL, webhook_deliveries.c.next_at <= db_now(), free)
+        .where(webhooks.c.enabled, busy < PER_WEBHOOK)
+        .order_by(webhook_deliveries.c.next_at)
+    )
+
+
+def count_due(conn: Connection, most: int) -> int:
+    return len(conn.execute(_due().limit(most)).all())
+
+
+def claim(conn: Connection) -> Claim | None:
+    """The delivery that has been due longest, of a webhook that is enabled and not busy."""
+    picked = _due().limit(1).with_for_update(skip_locked=True, of=webhook_deliveries)
+    found = conn.execute(picked).one_or_none()
+    if found is None:
+        return None
+    claimed = conn.execute(
+        update(webhook_deliveries)
+        .where(webhook_deliveries.c.id == found[0])
+        .values(attempts=webhook_deliveries.c.attempts + 1, lease_until=db_now() + LEASE_SECONDS)
+        .returning(webhook_deliveries, db_now().label("now"))
+    ).one()
+    return _claim_of(claimed, found)
+
+
+def _claim_of(row: Row[*tuple[Any, ...]], webhook: Row[*tuple[Any, ...]]) -> Claim:
+    secrets = [webhook.secret]
+    if webhook.old_secret is not None and webhook.old_secret_until > row.now:
+        secrets.append(webhook.old_secret)
+    attempt = row.attempts - row.attempts_before
+    return Claim(
+        row.id, row.webhook_id, row.attempts, attempt, row.event_id, webhook.url, row.body, tuple(secrets), int(row.now)
+    )
+
+
+def settle(conn: Connection, claimed: Claim, answer: Answer, max_attempts: int) -> DeliveryState | None:
+    """What became of it: delivered, pending until the next attempt, or dead. None: another sender has it by now."""
+    state = _state_after(claimed, answer, max_attempts)
+    values: dict[str, Any] = {
+        "state": state.value,
+        "status": answer.status,
+        "error": answer.error,
+        "milliseconds": answer.milliseconds,
+        "lease_until": None,
+    }
+    if state is DeliveryState.PENDING:
+        values["next_at"] = db_now() + BACKOFF.delay(claimed.attempt)
+    else:
+        values["settled_at"] = db_now()
+    mine = and_(
+        webhook_deliveries.c.id == claimed.id,
+        webhook_deliveries.c.attempts == claimed.fence,
+        webhook_deliveries.c.state == _PENDING,
+    )
+    if not conn.execute(update(webhook_deliveries).where(mine).values(**values)).rowcount:
+        return None
+    if state is not DeliveryState.PENDING:
+        _remember(conn, claimed, answer, state)
+    return state
+
+
+def _state_after(claimed: Claim, answer: Answer, max_attempts: int) -> DeliveryState:
+    if answer.error is None:
+        return DeliveryState.DELIVERED
+    return DeliveryState.DEAD if answer.gone or claimed.attempt >= max_attempts else DeliveryState.PENDING
+
+
+def _remember(conn: Connection, claimed: Claim, answer: Answer, state: DeliveryState) -> None:
+    """A webhook whose deliveries die one after the other is disabled, so that the outbox does not grow for ever."""
+    this = webhooks.c.id == claimed.webhook_id
+    if state is DeliveryState.DELIVERED:
+        conn.execute(update(webhooks).where(this, webhooks.c.dead_streak > 0).values(dead_streak=0))
+        return
+    streak = webhooks.c.dead_streak + 1
+    why = "the receiver answered 410 Gone" if answer.gone else f"{DISABLE_AFTER} deliveries in a row were given up"
+    ends = webhooks.c.enabled if answer.gone else and_(webhooks.c.enabled, streak >= DISABLE_AFTER)
+    reason = f"{why}; the last: {answer.error}"[:500]
+    values = {
+        "dead_streak": streak,
+        "enabled": case((ends, False), else_=webhooks.c.enabled),
+        "disabled_reason": case((ends, reason), else_=webhooks.c.disabled_reason),
+    }
+    conn.execute(update(webhooks).where(this).values(**values))
+
+
+def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
+    """A settled delivery is due now, with as many attempts as a new one. Raises NotFound, Conflict (not settled yet)."""
+    this = and_(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id)
+    row = conn.execute(select(webhook_deliveries.c.state).where(this).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound.of("delivery", delivery_id)
+    if row.state == _PENDING:
+        raise Conflict(f"Delivery {delivery_id} is to be sent anyway; it is not settled yet.")
+    values = {
+        "state": _PENDING,
+        "next_at": db_now(),
+        "settled_at": None,
+        "attempts_before": webhook_deliveries.c.attempts,
+    }
+    conn.execute(update(webhook_deliveries).where(this).values(**values))
+
+
+def prune(conn: Connection, limit: int = 1000) -> int:
+    """Settled deliveries that are older than `KEEP_SECONDS`."""
+    settled = [state.value for state in DeliveryState if state is not DeliveryState.PENDING]
+    old = (
+        select(webhook_deliveries.c.id)
+        .where(webhook_deliveries.c.state.in_(settled), webhook_deliveries.c.created_at < db_now() - KEEP_SECONDS)
+        .limit(limit)
+    )
+    return conn.execute(delete(webhook_deliveries).where(webhook_deliveries.c.id.in_(old))).rowcount

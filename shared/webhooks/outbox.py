@@ -1,0 +1,137 @@
+"""The outbox: events become deliveries in the very transaction that makes them true.
+
+Called where event rows are written and nowhere else: `shared.jobs.transitions.guard.add_event` for jobs, the audit of
+`shared.models.aliases` for models. Nothing is sent here. If the transaction is rolled back, so is the delivery; once it is
+committed, maintenance sends it, whoever dies.
+
+An event of a job goes to its owner's webhooks; one of a model, which belongs to the installation, to everybody's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import insert as plain_insert
+
+from shared.db.schema import jobs, webhook_deliveries, webhooks
+from shared.webhooks import payload
+from shared.webhooks.models import TEST, EventType
+
+#: Of a job's events those that webhooks are told, by type and state. Submitting is not among them: whoever did it knows.
+_STATES = {
+    "running": EventType.JOB_STARTED,
+    "paused": EventType.JOB_PAUSED,
+    "succeeded": EventType.JOB_SUCCEEDED,
+    "failed": EventType.JOB_FAILED,
+    "cancelled": EventType.JOB_CANCELLED,
+}
+_CHANGES = {
+    "set": EventType.MODEL_ALIAS_MOVED,
+    "rollback": EventType.MODEL_ROLLED_BACK,
+    "delete": EventType.MODEL_VERSION_DELETED,
+}
+_JOB_COLUMNS = ("id", "kind", "name", "family", "framework", "dataset", "tags")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened. `id` goes with every attempt at delivering it, so that a receiver can tell a repetition."""
+
+    id: str
+    type: str
+    at: float
+    data: dict[str, Any]
+    #: What a webhook's pattern is compared with.
+    names: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def add_job_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, data: dict[str, Any]) -> None:
+    """Deliveries of one event of a job, if any of its owner's webhooks wants it. One look-up if there is none."""
+    event_type = _type_of(kind, data)
+    if event_type is None:
+        return
+    statement = (
+        select(webhooks, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
+        .join(jobs, and_(jobs.c.id == job_id, jobs.c.owner_id == webhooks.c.owner_id))
+        .where(webhooks.c.enabled)
+    )
+    wanted = [row for row in conn.execute(statement) if event_type in row.events]
+    if wanted:
+        job = {name: getattr(wanted[0], f"job_{name}") for name in _JOB_COLUMNS}
+        _deliver(conn, wanted, _job_event(event_type, job, seq, at, data))
+
+
+def _type_of(kind: str, data: dict[str, Any]) -> EventType | None:
+    if kind == "promotion":
+        return EventType.MODEL_PROMOTED if data.get("promoted") else EventType.MODEL_PROMOTION_REFUSED
+    if kind != "state":
+        return None
+    if data.get("state") == "queued":
+        return EventType.JOB_RETRIED if data.get("error") else None
+    return _STATES.get(str(data.get("state")))
+
+
+def _job_event(event_type: str, job: dict[str, Any], seq: int, at: float, data: dict[str, Any]) -> Event:
+    state = {name: data[name] for name in ("state", "attempt") if name in data}
+    facts = {name: value for name, value in data.items() if name not in state}
+    if "result" in facts:  # its files can be listed over the API
+        facts["result"] = {name: value for name, value in facts["result"].items() if name != "artifacts"}
+    if "promoted" in facts:
+        facts = {"model": facts.pop("name"), **facts}
+    names = tuple(name for name in (job["name"], facts.get("model")) if isinstance(name, str))
+    return Event(f"evt_{job['id']}_{seq}", event_type, at, {"job": {**job, **state}, **facts}, names, job["tags"])
+
+
+def add_model_change(conn: Connection, name: str, change: str, at: float, facts: dict[str, Any]) -> None:
+    """Deliveries of one line of the audit of models."""
+    event_type = _CHANGES[change]
+    wanted = [row for row in conn.execute(select(webhooks).where(webhooks.c.enabled)) if event_type in row.events]
+    data = {"model": name, **{key: fact for key, fact in facts.items() if fact is not None}}
+    _deliver(conn, wanted, Event(_any_id(), event_type, at, data, (name,)))
+
+
+def add_test(conn: Connection, webhook: Row[*tuple[Any, ...]], at: float) -> str:
+    """A delivery that somebody asked for, to see whether it arrives. Returns its id."""
+    event = Event(_any_id(), TEST, at, {"webhook": {"id": webhook.id, "name": webhook.name}})
+    return _insert(conn, [webhook], event)[0]
+
+
+def _any_id() -> str:
+    return f"evt_{secrets.token_hex(12)}"
+
+
+def _deliver(conn: Connection, candidates: Iterable[Row[*tuple[Any, ...]]], event: Event) -> None:
+    _insert(conn, [webhook for webhook in candidates if _fits(webhook, event)], event)
+
+
+def _fits(webhook: Row[*tuple[Any, ...]], event: Event) -> bool:
+    if webhook.match is not None and not any(fnmatchcase(name, webhook.match) for name in event.names):
+        return False
+    return all(event.tags.get(key) == value for key, value in webhook.tags.items())
+
+
+def _insert(conn: Connection, wanted: list[Row[*tuple[Any, ...]]], event: Event) -> list[str]:
+    rows = [
+        {
+            "id": secrets.token_hex(8),
+            "webhook_id": webhook.id,
+            "event_id": event.id,
+            "event_type": event.type,
+            "body": payload.body(webhook.format, event.id, event.type, event.at, event.data),
+            "state": "pending",
+            "attempts": 0,
+            "attempts_before": 0,
+            "next_at": event.at,
+            "created_at": event.at,
+        }
+        for webhook in wanted
+    ]
+    if rows:
+        conn.execute(plain_insert(webhook_deliveries), rows)
+    return [str(row["id"]) for row in rows]

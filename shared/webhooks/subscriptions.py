@@ -1,0 +1,183 @@
+"""The only writers of webhooks, and the reading of them. Each takes an open connection of `shared.db.engine`.
+
+create, change, remove, rotate      what a user asks
+test                                a delivery by hand
+find, list_webhooks, history        looking; a secret is never among it
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import Connection, Row, RowMapping, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from shared.clock import db_now, iso
+from shared.db.engine import insert
+from shared.db.schema import webhook_deliveries, webhooks
+from shared.errors import Conflict, NotFound
+from shared.jobs.queries import cursors
+from shared.jobs.queries.cursors import Page
+from shared.specs.webhooks import WebhookSpec
+from shared.webhooks import outbox, signature, targets
+from shared.webhooks.models import DeliveryState
+
+#: How long a secret that was changed still signs (seconds).
+OVERLAP_SECONDS = 86_400.0
+
+Found = Row[*tuple[Any, ...]]
+
+
+def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private: bool) -> tuple[str, str]:
+    """(id, secret); the secret cannot be had again. Raises InvalidRequest (url), Conflict (name taken)."""
+    now = _now(conn)
+    values = spec.model_dump() | {
+        "id": secrets.token_hex(8),
+        "owner_id": owner_id,
+        "url": targets.check_url(spec.url, allow_private=allow_private),
+        "events": sorted(set(spec.events)),
+        "secret": signature.make_secret(),
+        "dead_streak": 0,
+        "created_at": now,
+        "updated_at": now,
+    }
+    statement = insert(conn, webhooks).values(**values).on_conflict_do_nothing(index_elements=["owner_id", "name"])
+    if conn.execute(statement.returning(webhooks.c.id)).scalar_one_or_none() is None:
+        raise _name_taken(spec.name)
+    return values["id"], values["secret"]
+
+
+def _name_taken(name: str) -> Conflict:
+    return Conflict(f"There is a webhook {name!r} already; change that one, or choose another name.")
+
+
+def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, Any], *, allow_private: bool) -> None:
+    """Raises NotFound, InvalidRequest (url), Conflict (name taken). Enabling forgets what disabled it."""
+    _locked(conn, webhook_id, owner_id)
+    values: dict[str, Any] = {**changes, "updated_at": db_now()}
+    if "url" in changes:
+        values["url"] = targets.check_url(changes["url"], allow_private=allow_private)
+    if "events" in changes:
+        values["events"] = sorted(set(changes["events"]))
+    if "enabled" in changes:
+        values |= {"disabled_reason": None, "dead_streak": 0}
+    try:
+        conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+    except IntegrityError:
+        raise _name_taken(changes["name"]) from None
+
+
+def remove(conn: Connection, webhook_id: str, owner_id: str) -> None:
+    """With its deliveries, sent or not. Raises NotFound."""
+    _locked(conn, webhook_id, owner_id)
+    conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+
+
+def rotate(conn: Connection, webhook_id: str, owner_id: str) -> str:
+    """A new secret; the one before signs beside it for `OVERLAP_SECONDS`. Raises NotFound."""
+    row = _locked(conn, webhook_id, owner_id)
+    secret = signature.make_secret()
+    until = db_now() + OVERLAP_SECONDS
+    values = {"secret": secret, "old_secret": row.secret, "old_secret_until": until, "updated_at": db_now()}
+    conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+    return secret
+
+
+def send_test(conn: Connection, webhook_id: str, owner_id: str) -> str:
+    """Put a test into the outbox. Returns the delivery's id. Raises NotFound, Conflict (it is paused)."""
+    row = _locked(conn, webhook_id, owner_id)
+    if not row.enabled:
+        raise Conflict(f"Webhook {row.name} is paused, so that nothing is sent to it; resume it first.")
+    return outbox.add_test(conn, row, _now(conn))
+
+
+def _locked(conn: Connection, webhook_id: str, owner_id: str) -> Found:
+    mine = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.owner_id == owner_id)
+    row = conn.execute(mine.with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound.of("webhook", webhook_id)
+    return row
+
+
+def _now(conn: Connection) -> float:
+    return float(conn.execute(select(db_now())).scalar_one())
+
+
+# -- looking --------------------------------------------------------------------------------------
+
+
+def find_id(conn: Connection, reference: str, owner_id: str) -> str:
+    """By id, else by name. Raises NotFound, also for somebody else's."""
+    named = or_(webhooks.c.id == reference, webhooks.c.name == reference)
+    statement = select(webhooks.c.id).where(webhooks.c.owner_id == owner_id, named)
+    found = conn.scalars(statement.order_by(webhooks.c.id != reference)).first()
+    if found is None:
+        raise NotFound.of("webhook", reference)
+    return str(found)
+
+
+def show(conn: Connection, webhook_id: str) -> dict[str, Any]:
+    return _view(conn.execute(select(webhooks).where(webhooks.c.id == webhook_id)).mappings().one())
+
+
+def list_webhooks(conn: Connection, owner_id: str) -> list[dict[str, Any]]:
+    statement = select(webhooks).where(webhooks.c.owner_id == owner_id).order_by(webhooks.c.name)
+    return [_view(row) for row in conn.execute(statement).mappings()]
+
+
+def history(
+    conn: Connection, webhook_id: str, state: DeliveryState | None = None, cursor: str | None = None, limit: int = 50
+) -> Page:
+    """Deliveries, newest first. Raises MalformedRequest for a bad cursor."""
+    order = (webhook_deliveries.c.created_at.desc(), webhook_deliveries.c.id.desc())
+    statement = select(webhook_deliveries).where(webhook_deliveries.c.webhook_id == webhook_id).order_by(*order)
+    if state is not None:
+        statement = statement.where(webhook_deliveries.c.state == state.value)
+    if cursor is not None:
+        at, last = cursors.decode("hooks", cursor, float, str)
+        older = webhook_deliveries.c.created_at < at
+        same = (webhook_deliveries.c.created_at == at) & (webhook_deliveries.c.id < last)
+        statement = statement.where(or_(older, same))
+    rows = conn.execute(statement.limit(limit + 1)).mappings().all()
+    shown = rows[:limit]
+    more = cursors.encode("hooks", shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None
+    return Page([_delivery_view(row) for row in shown], more)
+
+
+def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, Any]:
+    """Raises NotFound."""
+    this = select(webhook_deliveries).where(
+        webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id
+    )
+    row = conn.execute(this).mappings().one_or_none()
+    if row is None:
+        raise NotFound.of("delivery", delivery_id)
+    return {**_delivery_view(row), "body": row["body"]}
+
+
+def counts(conn: Connection) -> dict[str, int]:
+    """Deliveries by state, of everybody."""
+    statement = select(webhook_deliveries.c.state, func.count()).group_by(webhook_deliveries.c.state)
+    return dict.fromkeys((state.value for state in DeliveryState), 0) | {
+        row[0]: row[1] for row in conn.execute(statement)
+    }
+
+
+_SHOWN_AS_IS = ("id", "name", "url", "events", "tags", "match", "format", "enabled", "disabled_reason")
+_DELIVERY_AS_IS = ("id", "event_id", "event_type", "state", "attempts", "status", "error", "milliseconds")
+
+
+def _view(row: RowMapping) -> dict[str, Any]:
+    times = {name: iso(row[name]) for name in ("old_secret_until", "created_at", "updated_at")}
+    return {**{column: row[column] for column in _SHOWN_AS_IS}, **times}
+
+
+def _delivery_view(row: RowMapping) -> dict[str, Any]:
+    pending = row["state"] == DeliveryState.PENDING.value
+    return {
+        **{column: row[column] for column in _DELIVERY_AS_IS},
+        "created_at": iso(row["created_at"]),
+        "next_at": iso(row["next_at"]) if pending else None,
+        "settled_at": iso(row["settled_at"]),
+    }
