@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from api.grafana import dashboard
+from api.telemetry import Telemetry
 from shared import broker
 from shared.db.engine import make_engine, write
 from shared.fleet import workers
+from shared.fleet.workers import HostUsage, Usage
 from shared.jobs import transitions
-from shared.jobs.states import AttemptOutcome
+from shared.jobs.states import AttemptOutcome, JobState
 from shared.jobs.transitions import Ending, LogRow, MetricRow, ModelVersionRecord
 from shared.specs.families import FAMILIES
 from tests.support.api import TRAIN, Api, assert_problem, running_api
-from tests.support.factories import ERROR, commit_checkpoint, running_job, submit_job
+from tests.support.factories import ERROR, commit_checkpoint, job_in_state, running_job, submit_job
 
 # -- readiness and outages ------------------------------------------------------------------------
 
@@ -105,15 +110,87 @@ def scrape(api: Api) -> dict[str, float]:
 
 def test_the_queue_is_measured_by_device(api: Api) -> None:
     submit_job(api.engine, resources={"device": "gpu"})
-    submit_job(api.engine, resources={"device": "gpu"})
+    submit_job(api.engine, resources={"device": "gpu"}, priority=9)
     submit_job(api.engine, run_at=4e9)
     running_job(api.engine, resources={"device": "cpu"})
     seen = scrape(api)
-    assert seen['nightshift_queue_depth{device="gpu"}'] == 2
-    assert seen['nightshift_queue_depth{device="auto"}'] == 0  # not due before 2096
-    assert seen['nightshift_queue_oldest_seconds{device="gpu"}'] >= 0
+    assert seen['nightshift_queue_depth{device="gpu",priority="5"}'] == 1
+    assert seen['nightshift_queue_depth{device="gpu",priority="9"}'] == 1
+    assert seen['nightshift_queue_depth{device="auto",priority="5"}'] == 0  # not due before 2096
+    assert seen['nightshift_queue_oldest_seconds{device="gpu",priority="5"}'] > 0
+    assert seen['nightshift_queue_oldest_seconds{device="gpu",priority="4"}'] == 0
     assert seen['nightshift_jobs{state="queued"}'] == 3
     assert seen['nightshift_jobs{state="running"}'] == 1
+
+
+def test_jobs_and_attempts_are_counted_by_how_they_ended(api: Api) -> None:
+    for state in (JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.FAILED):
+        job_in_state(api.engine, state)
+    seen = scrape(api)
+    assert seen['nightshift_jobs_submitted_total{kind="train"}'] == 3
+    assert seen['nightshift_job_seconds_count{kind="train",outcome="succeeded"}'] == 2
+    assert seen['nightshift_job_seconds_bucket{kind="train",le="60.0",outcome="succeeded"}'] == 2
+    assert seen['nightshift_attempts_ended_total{outcome="succeeded"}'] == 2
+    assert seen['nightshift_attempts_ended_total{outcome="job_error"}'] == 1
+    assert seen['nightshift_attempts_ended_total{outcome="lost"}'] == 0
+
+
+def test_every_api_process_gives_the_same_answer_about_jobs(api: Api) -> None:
+    """So that one of several may be believed: nothing about jobs is counted in a process."""
+    job_in_state(api.engine, JobState.SUCCEEDED)
+    other = Telemetry(api.engine, 30.0).text().decode()
+    ours = api.get("/metrics").text
+    about_jobs = [
+        line for line in ours.splitlines() if re.match(r"nightshift_(jobs|job_seconds|attempts|queue_depth)", line)
+    ]
+    assert len(about_jobs) > 50
+    assert set(about_jobs) <= set(other.splitlines())
+
+
+def test_devices_are_measured_from_heartbeats(api: Api) -> None:
+    usage = Usage(16_000, 4_000, 75.0, 61.0, HostUsage(64_000, 8_000, 12.5))
+    with write(api.engine) as conn:
+        for name, device in (("gpu0@host", "gpu"), ("cpu0@host", "cpu"), ("gone@host", "cpu")):
+            workers.register(conn, workers.WorkerInfo(name, "host", 1, device, "a device"))
+        workers.heartbeat(conn, "gpu0@host", job_id=None, usage=usage)
+        workers.deregister(conn, "gone@host")
+    seen = scrape(api)
+    gpu = '{device="gpu",device_name="a device",host="host",worker="gpu0@host"}'
+    assert seen[f"nightshift_device_memory_bytes{gpu}"] == 16_000
+    assert seen[f"nightshift_device_memory_used_bytes{gpu}"] == 4_000
+    assert seen[f"nightshift_device_busy_ratio{gpu}"] == 0.75
+    assert seen[f"nightshift_device_temperature_celsius{gpu}"] == 61
+    assert seen[f"nightshift_worker_working{gpu}"] == 0
+    assert not any("gone@host" in name for name in seen)
+    assert not any("temperature" in name and "cpu0" in name for name in seen)
+
+
+DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana" / "nightshift.json"
+
+
+def test_every_panel_of_the_dashboard_asks_for_series_that_exist(api: Api) -> None:
+    job_in_state(api.engine, JobState.SUCCEEDED)
+    with write(api.engine) as conn:
+        workers.register(conn, workers.WorkerInfo("gpu0@host", "host", 1, "gpu", "a device"))
+        workers.heartbeat(conn, "gpu0@host", usage=Usage(16_000, 4_000, 75.0, 61.0))
+    api.get("/v1/jobs")
+    labels: dict[str, set[str]] = {}
+    for series in scrape(api):
+        name, _, rest = series.partition("{")
+        labels.setdefault(name, set()).update(re.findall(r'(\w+)="', rest))
+    panels = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+    queries = [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+    assert len(queries) >= 12
+    for title, query in queries:
+        asked = re.findall(r"nightshift_\w+", query)
+        assert asked, title
+        assert set(asked) <= set(labels), f"{title}: there is no {set(asked) - set(labels)}"
+        grouped = {label.strip() for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(",")}
+        assert grouped - {"instance"} <= set().union(*(labels[name] for name in asked)), f"{title}: {grouped}"
+
+
+def test_the_dashboard_is_what_its_description_makes() -> None:
+    assert json.loads(DASHBOARD.read_text()) == dashboard(), "run: python -m api.grafana > docs/grafana/nightshift.json"
 
 
 def test_requests_are_counted_by_route_and_not_by_path(api: Api) -> None:

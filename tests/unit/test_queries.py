@@ -290,10 +290,10 @@ def test_counts_for_dispatcher_and_prometheus(engine: Engine) -> None:
     expire_lease(engine, lost.job_id)
     with read(engine) as conn:
         stats = queries.stats(conn)
-        assert queries.waiting_counts(conn) == stats["due"] == {"auto": 0, "cpu": 1, "gpu": 1}
+        assert queries.waiting_counts(conn) == {"auto": 0, "cpu": 1, "gpu": 1}
         (cpu,) = queries.due_ids(conn, "cpu", 10)
         assert queries.get_job(conn, cpu, OWNER)["device"] == "cpu"
-    assert stats["jobs"] == {
+    assert stats.jobs == {
         "waiting": 0,
         "queued": 3,
         "running": 1,
@@ -302,7 +302,21 @@ def test_counts_for_dispatcher_and_prometheus(engine: Engine) -> None:
         "failed": 1,
         "cancelled": 1,
     }
-    assert stats["attempts"] == {"job_error": 1}
-    assert stats["expired_leases"] == 1
-    assert stats["oldest_due"]["cpu"] > 0
-    assert stats["oldest_due"]["auto"] == 0
+    assert {outcome: count for outcome, count in stats.attempts.items() if count} == {"job_error": 1}
+    assert stats.expired_leases == 1
+    assert sorted((one.device, one.priority, one.count) for one in stats.due) == [("cpu", 5, 1), ("gpu", 5, 1)]
+    assert all(one.oldest_seconds > 0 for one in stats.due)
+    assert stats.submitted["train"] == sum(stats.jobs.values())
+
+
+def test_durations_are_counted_into_buckets(engine: Engine) -> None:
+    for seconds in (0.5, 4.0, 4.5, 100.0, 1e6):
+        job_id = job_in_state(engine, JobState.SUCCEEDED)
+        with write(engine) as conn:
+            conn.execute(update(jobs).where(jobs.c.id == job_id).values(finished_at=jobs.c.started_at + seconds))
+    job_in_state(engine, JobState.RUNNING)
+    with read(engine) as conn:
+        (found,) = queries.durations(conn)
+    assert (found.kind, found.state) == ("train", "succeeded")
+    assert found.at_most == (1, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5)
+    assert found.seconds == pytest.approx(1_000_109.0)

@@ -2,25 +2,31 @@
 
 jobs      get_job, find_id, list_jobs, job_view, job_by_task        parts    attempts, checkpoints, artifacts, logs
 stream    events_after                                              curves   metrics
-counts    waiting_counts, due_ids, stats                            surroundings
+counts    waiting_counts, due_ids, stats                            durations    surroundings
 """
 
-from shared.jobs.queries.counts import due_ids, stats, waiting_counts
+from shared.jobs.queries.counts import Due, Stats, due_ids, stats, waiting_counts
 from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
+from shared.jobs.queries.durations import EDGES, Durations, durations
 from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
 from shared.jobs.queries.parts import artifact, artifacts, attempts, checkpoints, logs
 from shared.jobs.queries.stream import events_after
 from shared.jobs.queries.surroundings import surroundings
 
 __all__ = [
+    "EDGES",
+    "Due",
+    "Durations",
     "JobFilters",
     "Page",
+    "Stats",
     "artifact",
     "artifacts",
     "attempts",
     "checkpoints",
     "due_ids",
+    "durations",
     "events_after",
     "find_id",
     "get_job",

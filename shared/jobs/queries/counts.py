@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from shared.clock import db_now
 from shared.db.schema import attempts, jobs, workers
-from shared.jobs.states import JobState
+from shared.jobs.states import AttemptOutcome, JobState
 from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED
+
+#: Kinds that are shown even while there is no job of them.
+KINDS = ("train", "finetune", "batch_infer", "evaluate")
+
+
+@dataclass(frozen=True)
+class Due:
+    """Jobs that wait for a worker: how many, and for how long the oldest has (seconds)."""
+
+    device: str
+    priority: int
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    jobs: dict[str, int]  # by state
+    submitted: dict[str, int]  # by kind
+    attempts: dict[str, int]  # ended, by outcome
+    workers: dict[str, int]  # heard of within a lease, by state
+    due: list[Due]
+    expired_leases: int
 
 
 def waiting_counts(conn: Connection) -> dict[str, int]:
@@ -34,34 +58,37 @@ def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
     return list(rows)
 
 
-def stats(conn: Connection, lease_seconds: float = 30.0) -> dict[str, Any]:
-    """{jobs: {state: n}, attempts: {outcome: n}, workers: {state: n}, due: {device: n},
-    oldest_due: {device: seconds}, expired_leases: n}."""
-    states = dict.fromkeys((state.value for state in JobState), 0)
-    states |= _pairs(conn.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)))
-    outcomes = conn.execute(
-        select(attempts.c.outcome, func.count()).where(attempts.c.outcome.is_not(None)).group_by(attempts.c.outcome)
+def queue(conn: Connection) -> list[Due]:
+    """Due queued jobs, by the device they ask for and their priority; those of which there are any."""
+    rows = conn.execute(
+        select(jobs.c.device, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
+        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
+        .group_by(jobs.c.device, jobs.c.priority)
+    )
+    return [Due(*row) for row in rows]
+
+
+def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
+    """What is true of all jobs, attempts and workers at this moment."""
+    states, kinds = dict.fromkeys((state.value for state in JobState), 0), dict.fromkeys(KINDS, 0)
+    rows = conn.execute(select(jobs.c.state, jobs.c.kind, func.count()).group_by(jobs.c.state, jobs.c.kind))
+    for state, kind, count in rows:
+        states[state] += count
+        kinds[kind] = kinds.get(kind, 0) + count
+    outcomes = dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0)
+    outcomes |= _pairs(
+        conn.execute(
+            select(attempts.c.outcome, func.count()).where(attempts.c.outcome.is_not(None)).group_by(attempts.c.outcome)
+        )
     )
     heard = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(
         select(workers.c.state, func.count()).where(workers.c.state != "offline", heard).group_by(workers.c.state)
     )
-    oldest = conn.execute(
-        select(jobs.c.device, db_now() - func.min(jobs.c.run_at))
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
-        .group_by(jobs.c.device)
-    )
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())
     )
-    return {
-        "jobs": states,
-        "attempts": _pairs(outcomes),
-        "workers": {"online": 0, "draining": 0} | _pairs(online),
-        "due": waiting_counts(conn),
-        "oldest_due": {"auto": 0.0, "cpu": 0.0, "gpu": 0.0} | _pairs(oldest),
-        "expired_leases": expired or 0,
-    }
+    return Stats(states, kinds, outcomes, {"online": 0, "draining": 0} | _pairs(online), queue(conn), expired or 0)
 
 
 def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
