@@ -7,7 +7,7 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import devices_page, jobs_page
+from api.flower_pages import devices_page, jobs_page, models_page
 from api.flower_pages.page import Assets
 from api.flower_pages.site import ROOT
 from api.flower_pages.templating import STATIC
@@ -28,6 +28,9 @@ class Home(tornado.web.RequestHandler):
         self.redirect(self.settings["nightshift"].url("/jobs"))
 
 
+#: Of a model or schedule in an address.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
 #: Rules as in `tornado.web.Application`, below the URL prefix. Handlers of ours inherit from page.py, which asks for a key.
 HANDLERS: list[Any] = [
     (r"/", Home),
@@ -35,6 +38,13 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
     (rf"{ROOT}/jobs", jobs_page.JobsPage),
     (rf"{ROOT}/jobs/data", jobs_page.JobsData),
+    (rf"{ROOT}/models", models_page.ModelsPage),
+    (rf"{ROOT}/models/-/data", models_page.ModelsData),
+    (rf"{ROOT}/models/({NAME})", models_page.ModelPage),
+    (rf"{ROOT}/models/({NAME})/data", models_page.ModelData),
+    (rf"{ROOT}/models/({NAME})/history", models_page.ModelHistory),
+    (rf"{ROOT}/models/({NAME})/aliases", models_page.MoveAlias),
+    (rf"{ROOT}/models/({NAME})/rollback", models_page.RollBack),
     (rf"{ROOT}/devices", devices_page.DevicesPage),
     (rf"{ROOT}/devices/data", devices_page.DevicesData),
 ]

@@ -118,7 +118,8 @@ class Handler(BaseHandler):  # type: ignore[misc]
 def said(error: BaseException | None) -> str:
     """What to tell about an error; never more than was meant for users."""
     if isinstance(error, RequestError):
-        return error.detail
+        wrong = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in error.errors)
+        return wrong or error.detail
     if isinstance(error, Unavailable):
         return "The database does not answer. Nothing is lost; this page tries again by itself."
     if isinstance(error, tornado.web.HTTPError) and error.log_message:

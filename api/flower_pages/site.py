@@ -25,7 +25,7 @@ class Tab:
     path: str
 
 
-TABS = (Tab("jobs", "Jobs", "/jobs"), Tab("devices", "Devices", "/devices"))
+TABS = (Tab("jobs", "Jobs", "/jobs"), Tab("models", "Models", "/models"), Tab("devices", "Devices", "/devices"))
 
 
 @dataclass(frozen=True)

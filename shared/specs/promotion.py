@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from shared.specs.base import DatasetRef, Name, Spec
+from shared.specs.base import DatasetRef, Spec
+from shared.specs.models import Alias
 
 #: Which of two scores is the better one.
 Sense = Literal["max", "min"]
@@ -17,16 +18,10 @@ JudgedBy = Literal[
 ]  # fmt: skip
 
 
-def _no_number(alias: str) -> str:
-    if alias.isdigit():
-        raise ValueError("must not be a number: those name versions")
-    return alias
-
-
 class Promotion(Spec):
     """The new version takes `alias` over if it beats the one that holds it then, both measured on `evaluate_on`."""
 
-    alias: Annotated[Name, AfterValidator(_no_number)] = "champion"
+    alias: Alias = "champion"
     metric: Annotated[JudgedBy, Field(description="As results name it.")]
     mode: Annotated[Sense | None, Field(description="Which is better; null: as the metric has it.")] = None
     min_improvement: Annotated[float, Field(ge=0, le=1e9, description="The least it must be better by.")] = 0.0

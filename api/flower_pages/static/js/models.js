@@ -1,0 +1,40 @@
+// The list of models: which version each name means now, and how its versions have done.
+
+import { byId, fill, h, pageData } from "./dom.js";
+import { measure, metricName } from "./format.js";
+import { empty, sparkline } from "./parts.js";
+import { ago, getJson, live, url } from "./site.js";
+import { drawTable } from "./table.js";
+
+const champion = ({ champion: now }) => (now ? `version ${now.version}` : h("span", { class: "ns-muted" }, "none"));
+
+function figure(model) {
+  const value = model.champion?.metrics[model.metric];
+  return h("div", { class: "ns-metric" },
+    model.points.length > 1 ? sparkline(model.points, { label: `${metricName(model.metric)} by version:` }) : null,
+    h("div", {}, typeof value === "number" ? measure(model.metric, value) : "–", h("span", { class: "ns-sub" }, model.metric ? metricName(model.metric) : null)));
+}
+
+const others = (model) => Object.entries(model.aliases).filter(([alias]) => alias !== "champion");
+
+const COLUMNS = [
+  { label: "Model", class: "ns-wide", cell: (model) => [h("a", { class: "ns-name", href: url(`/models/${model.name}`), "data-key": model.name }, model.name), h("span", { class: "ns-sub" }, `${model.family} · ${model.framework}`)] },
+  { label: "Champion", class: "ns-nowrap", cell: champion },
+  { label: "Metric", class: "ns-metric-column", cell: figure },
+  { label: "Other aliases", cell: (model) => (others(model).length ? others(model).map(([alias, version]) => h("span", { class: "ns-badge" }, `${alias} → ${version}`)) : h("span", { class: "ns-muted" }, "–")) },
+  { label: "Versions", class: "ns-number", cell: (model) => model.versions.toLocaleString("en-US") },
+  { label: "Newest", class: "ns-nowrap", cell: (model) => [ago(model.updated_at), h("span", { class: "ns-sub" }, `version ${model.latest_version}`)] },
+];
+
+let drawn = "";
+function draw({ models }) {
+  const text = JSON.stringify(models);
+  if (text === drawn) return;
+  drawn = text;
+  byId("models-card").hidden = !models.length;
+  drawTable(byId("models-table"), COLUMNS, models, { key: (model) => model.name });
+  fill(byId("models-empty"), models.length ? null : empty("No model yet", "A job that is told a name registers what it has trained:", h("code", {}, "nightshift submit train cnn --dataset digits --set register_as=digits")));
+}
+
+draw(pageData());
+live(async (signal) => draw(await getJson("/models/-/data", signal)), 5);

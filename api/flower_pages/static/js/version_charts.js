@@ -1,0 +1,77 @@
+// How the versions of a model have done: a small chart for each of their metrics.
+
+import { fill, h } from "./dom.js";
+import { measure, metricName, number } from "./format.js";
+
+const HEIGHT = 150;
+/** Charts that are drawn before the rest is asked for. */
+const FIRST = 6;
+let charts = [];
+let all = false;
+
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() || "#888";
+
+function series(model, name) {
+  const measured = model.versions.filter((version) => typeof version.metrics[name] === "number").reverse();
+  const pointed = new Set(model.aliases.filter(({ alias }) => alias === "champion").map(({ version }) => version));
+  return [
+    measured.map(({ version }) => version),
+    measured.map(({ metrics }) => metrics[name]),
+    measured.map(({ version, metrics }) => (pointed.has(version) ? metrics[name] : null)),
+  ];
+}
+
+function options(name, width) {
+  const [line, muted, grid, star] = [color("--ns-running"), color("--flower-text-muted"), color("--bs-border-color"), color("--ns-succeeded")];
+  const value = (_, at) => (at === null || at === undefined ? "–" : measure(name, at));
+  const axis = { stroke: muted, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, size: 4 }, font: "11px system-ui, sans-serif" };
+  return {
+    width,
+    height: HEIGHT,
+    scales: { x: { time: false } },
+    cursor: { drag: { x: false, y: false }, points: { size: 7 } },
+    legend: { live: true },
+    series: [
+      { label: "version", value: (_, at) => at ?? "–" },
+      { label: metricName(name), stroke: line, width: 2, points: { show: true, size: 5, fill: line }, value },
+      { label: "champion", stroke: star, width: 0, paths: () => null, points: { show: true, size: 11, width: 2, stroke: star, fill: "transparent" }, value },
+    ],
+    axes: [
+      { ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], space: 34 },
+      { ...axis, size: 54, values: (_, splits) => splits.map((at) => number(at, 3)) },
+    ],
+  };
+}
+
+function figure(model, name) {
+  const data = series(model, name);
+  const last = data[1][data[1].length - 1];
+  const holder = h("div", { class: "ns-version-plot" });
+  const text = `${metricName(name)} of ${data[0].length} versions, the newest ${measure(name, last)}`;
+  const sense = { max: "higher is better", min: "lower is better" }[model.senses[name]];
+  return { name, data, holder, card: h("figure", { class: "ns-version-chart", role: "img", "aria-label": text }, h("figcaption", {}, metricName(name), sense ? h("span", { class: "ns-muted" }, ` · ${sense}`) : null), holder) };
+}
+
+/** Draw into `box`; again for new data, a new width or another theme. */
+export function drawCharts(box, model) {
+  charts.forEach((chart) => chart.destroy());
+  const names = Object.keys(model.senses);
+  const figures = (all ? names : names.slice(0, FIRST)).map((name) => figure(model, name));
+  const more = names.length > FIRST ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "more-charts", onclick: () => { all = !all; drawCharts(box, model); } }, all ? "Fewer" : `All ${names.length} metrics`) : null;
+  fill(box, h("div", { class: "ns-version-charts" }, figures.map(({ card }) => card)), more && h("div", { class: "ns-more" }, more));
+  charts = figures.map(({ name, data, holder }) => {
+    const chart = new uPlot(options(name, holder.clientWidth || 300), data, holder);
+    chart.setLegend({ idx: data[0].length - 1 });
+    return chart;
+  });
+}
+
+let redraw = null;
+export function redrawOnChange(box, model) {
+  redraw?.disconnect();
+  let [width, waiting] = [box.clientWidth, null];
+  const again = () => { clearTimeout(waiting); waiting = setTimeout(() => drawCharts(box, model()), 100); };
+  new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; again(); } }).observe(box);
+  redraw = new MutationObserver(again);
+  redraw.observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
+}
