@@ -47,7 +47,7 @@ def _job(chance: random.Random, owner_id: str, created: float) -> dict[str, Any]
     model = spec.model
     return {
         "id": f"{chance.getrandbits(64):016x}", "owner_id": owner_id, "kind": "train", "name": spec.name,
-        "family": model.family, "framework": model.framework, "dataset": spec.dataset, "device": "auto",
+        "family": model.family, "framework": model.framework, "dataset": spec.dataset, "device": "auto", "worker": "gpu0@rack1" if begun else None,
         "tags": {"team": chance.choice(["vision", "text"])}, "spec": spec.model_dump(mode="json"), "pinned": {},
         "state": state, "fence": int(begun), "priority": chance.randint(0, 9), "run_at": created, "lost_streak": 0,
         "retries": 0, "max_retries": 2, "after": [], "progress_seq": 0, "event_seq": 10_000, "created_at": created,
@@ -91,7 +91,7 @@ def curve(chance: random.Random, row: dict[str, Any], name: str, points: int, se
 
 
 def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] = ("loss", "accuracy")) -> str:
-    """One finished job with `points` metric points in all, a thousand log lines and a hundred events."""
+    """One finished job with `points` metric points in all, and a thousand log lines."""
     chance = random.Random(1)
     with read(engine) as conn:
         row = _job(chance, owner_id, conn.scalars(select(db_now())).one() - 7200)
@@ -106,6 +106,7 @@ def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] 
         common = {"job_id": row["id"], "at": row["started_at"], "fence": 1}
         logs = [{**common, "seq": 200 + n, "level": "info", "message": f"line {n}"} for n in range(1000)]
         conn.execute(insert(job_logs), logs)
-        events = [{**common, "seq": n, "type": "state", "data": {"state": "running"}} for n in range(1, 101)]
+        states = ("queued", "running", "succeeded")
+        events = [{**common, "seq": n, "type": "state", "data": {"state": state}} for n, state in enumerate(states)]
         conn.execute(insert(job_events), events)
     return str(row["id"])

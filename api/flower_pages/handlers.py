@@ -7,8 +7,8 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import devices_page, jobs_page, models_page
-from api.flower_pages.page import Assets
+from api.flower_pages import devices_page, job_page, jobs_page, models_page
+from api.flower_pages.page import Assets, Missing
 from api.flower_pages.site import ROOT
 from api.flower_pages.templating import STATIC
 
@@ -28,6 +28,8 @@ class Home(tornado.web.RequestHandler):
         self.redirect(self.settings["nightshift"].url("/jobs"))
 
 
+#: A job's id in an address.
+JOB = r"([0-9a-f]{16})"
 #: Of a model or schedule in an address.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -38,6 +40,14 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
     (rf"{ROOT}/jobs", jobs_page.JobsPage),
     (rf"{ROOT}/jobs/data", jobs_page.JobsData),
+    (rf"{ROOT}/jobs/{JOB}", job_page.JobPage),
+    (rf"{ROOT}/jobs/{JOB}/live", job_page.JobLive),
+    (rf"{ROOT}/jobs/{JOB}/curves", job_page.JobCurves),
+    (rf"{ROOT}/jobs/{JOB}/log", job_page.JobLog),
+    (rf"{ROOT}/jobs/{JOB}/files/(.+)", job_page.JobFile),
+    (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume|again)", job_page.JobAction),
+    (rf"{ROOT}/compare", job_page.ComparePage),
+    (rf"{ROOT}/compare/data", job_page.CompareData),
     (rf"{ROOT}/models", models_page.ModelsPage),
     (rf"{ROOT}/models/-/data", models_page.ModelsData),
     (rf"{ROOT}/models/({NAME})", models_page.ModelPage),
@@ -47,4 +57,5 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/models/({NAME})/rollback", models_page.RollBack),
     (rf"{ROOT}/devices", devices_page.DevicesPage),
     (rf"{ROOT}/devices/data", devices_page.DevicesData),
+    (rf"{ROOT}/.*", Missing),
 ]

@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from api.flower_pages.site import Site
 from shared.db.engine import dump_json, read
-from shared.errors import InvalidRequest, MalformedRequest, RequestError, Unavailable
+from shared.errors import InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
 from shared.fleet.keys import Principal
 
 T = TypeVar("T")
@@ -136,6 +136,11 @@ class Page(Handler):
         # Nothing in it may end or reopen the script element it stands in.
         inlined = dump_json(data).replace("<", "\\u003c")
         self.render(template, tab=self.tab, title=title, config=self.config(), data=inlined, **values)
+
+
+class Missing(Page):
+    def get(self) -> None:
+        raise NotFound("There is no such page.")
 
 
 class Data(Handler):

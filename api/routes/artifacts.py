@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
@@ -13,18 +13,15 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api.auth import Owner
-from api.deps import JobId, Service, TheService, whole_id
+from api.deps import JobId, TheService, whole_id
 from api.openapi import COMMON, problems
 from api.problems import problem
 from api.schemas import ArtifactView, Page
+from shared.artifacts.serving import INLINE, stored_file
 from shared.db.engine import read
-from shared.errors import NotFound
 from shared.jobs import queries
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
-
-#: Shown by a browser as they are; everything else is offered for saving.
-_INLINE = frozenset({"image/png", "image/jpeg", "application/json", "text/plain"})
 
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
@@ -67,11 +64,11 @@ def download(
     if if_none_match and row["sha256"] in if_none_match:
         return Response(status_code=304, headers=headers)
     return _Download(
-        _file(service, row["stored_as"]),
+        stored_file(service.settings.storage_root, row["stored_as"]),
         headers=headers,
         media_type=row["media_type"],
         filename=PurePosixPath(row["path"]).name,
-        content_disposition_type="inline" if row["media_type"] in _INLINE else "attachment",
+        content_disposition_type="inline" if row["media_type"] in INLINE else "attachment",
     )
 
 
@@ -102,11 +99,3 @@ _RANGE_PROBLEMS = {
     400: ("malformed-request", "The range cannot be parsed", "Use a Range like 'bytes=1000-' or 'bytes=0-499'."),
     416: ("range-not-satisfiable", "The range lies outside the file", "Content-Range says how long the file is."),
 }
-
-
-def _file(service: Service, stored_as: str) -> Path:
-    root = service.settings.storage_root.resolve()
-    file = (root / stored_as).resolve()
-    if not (file.is_relative_to(root) and file.is_file()):
-        raise NotFound("The file of this artifact is no longer in the storage.")
-    return file

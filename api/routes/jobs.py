@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
-from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from api import submission
+from api import steering, submission
 from api.auth import Owner
 from api.body import json_body
-from api.deps import JobId, Service, Tag, TheService, whole_id
+from api.deps import JobId, Tag, TheService, whole_id
 from api.openapi import COMMON, job_body, problems
 from api.schemas import Accepted, JobView, Page, WhyView
 from api.specs import Spec
-from shared.db.engine import read, write
+from shared.db.engine import read
 from shared.jobs import queries, transitions
 from shared.jobs.queries import JobFilters
 from shared.jobs.states import JobState, StopRequest
@@ -89,11 +88,7 @@ def list_jobs(
 @router.get("/{job_id}", response_model=JobView, responses=COMMON | problems(404, 409), summary="Show a job")
 def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return _shown(conn, whole_id(conn, job_id, owner), owner)
-
-
-def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
-    return queries.job_view(queries.get_job(conn, job_id, owner))
+        return queries.job_view(queries.get_job(conn, whole_id(conn, job_id, owner), owner))
 
 
 @router.get("/{job_id}/why", response_model=WhyView, responses=COMMON | problems(404, 409), summary="Why it is so")
@@ -118,42 +113,21 @@ _STEERED: dict[str, Any] = {
 @router.post("/{job_id}/cancel", **_STEERED, summary="Cancel")
 def cancel(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A waiting job is cancelled at once, a running one at its next step; nothing of it is kept after that."""
-    return _ask(service, job_id, owner, StopRequest.CANCEL)
+    return steering.ask(service, job_id, owner, StopRequest.CANCEL)
 
 
 @router.post("/{job_id}/finish", **_STEERED, summary="Stop now and keep the best model")
 def finish(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Ends training at the next step and goes on with its evaluation, as if all epochs were done."""
-    return _ask(service, job_id, owner, StopRequest.FINISH)
+    return steering.ask(service, job_id, owner, StopRequest.FINISH)
 
 
 @router.post("/{job_id}/pause", **_STEERED, summary="Pause")
 def pause(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A running job writes a checkpoint and gives its device back."""
-    return _ask(service, job_id, owner, StopRequest.PAUSE)
+    return steering.ask(service, job_id, owner, StopRequest.PAUSE)
 
 
 @router.post("/{job_id}/resume", **_STEERED, summary="Resume a paused job")
 def resume(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    with write(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        transitions.resume(conn, whole, owner)
-        shown = _shown(conn, whole, owner)
-    _ring(service, shown)
-    return shown
-
-
-def _ask(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
-    """Durable when this returns; how the job stands now is in the answer."""
-    with write(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        transitions.request_stop(conn, whole, request, owner)
-        shown = _shown(conn, whole, owner)
-    _ring(service, shown)
-    return shown
-
-
-def _ring(service: Service, shown: dict[str, Any]) -> None:
-    """`finish` and `resume` may put a job back into the queue."""
-    if shown["state"] == JobState.QUEUED:
-        service.ring(shown["spec"]["resources"]["device"], shown["id"])
+    return steering.resume(service, job_id, owner)

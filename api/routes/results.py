@@ -15,6 +15,7 @@ from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page
 from shared.db.engine import read
 from shared.errors import MalformedRequest
 from shared.jobs import queries
+from shared.jobs.queries import cursors
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 
@@ -23,7 +24,12 @@ _RESPONSES = COMMON | problems(404, 409)
 _LARGEST = 2**53
 
 
-@router.get("/metrics", response_model=Page[MetricView], responses=_RESPONSES, summary="The points of a job's curves")
+@router.get(
+    "/metrics",
+    response_model=Page[MetricView],
+    responses=_RESPONSES | problems(400),
+    summary="The points of a job's curves",
+)
 def list_metrics(
     job_id: JobId,
     service: TheService,
@@ -34,11 +40,28 @@ def list_metrics(
         int | None,
         Query(ge=4, le=100_000, description="Thin each longer curve to about so many points; its spikes stay."),
     ] = None,
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Points of a page, where `max_points` is not given.")] = (
+        10_000
+    ),
+    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
 ) -> dict[str, Any]:
     """By name and step. One point per name and step, whatever happened in between."""
-    return _of_job(
-        service, job_id, owner, lambda conn, whole: queries.metrics(conn, whole, name, after_step, max_points)
+    if max_points is not None:
+        return _of_job(
+            service, job_id, owner, lambda conn, whole: queries.metrics(conn, whole, name, after_step, max_points)
+        )
+    after = cursors.decode("metrics", cursor, str, int) if cursor is not None else None
+    page = _of_job(
+        service,
+        job_id,
+        owner,
+        lambda conn, whole: queries.metrics(conn, whole, name, after_step, limit=limit + 1, after=after),
     )
+    if len(page["items"]) > limit:
+        page["items"].pop()
+        last = page["items"][-1]
+        page["next_cursor"] = cursors.encode("metrics", last["name"], last["step"])
+    return page
 
 
 @router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="A job's attempts")

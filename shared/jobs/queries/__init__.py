@@ -1,8 +1,9 @@
 """Reading jobs: nothing here writes. Functions take an open connection; those that a user reaches take the owner too.
 
-jobs      get_job, find_id, list_jobs, job_view, job_by_task        parts    attempts, checkpoints, artifacts, logs
-stream    events_after                                              curves   metrics
-counts    waiting_counts, due_ids, stats                            durations    surroundings
+jobs      get_job, find_id, list_jobs, job_view, job_by_task        parts    attempts, checkpoints, artifacts, logs, …
+stream    events_after                                              curves   metrics, curves
+table     jobs_table (for people)                                   sparks   sparks
+counts    waiting_counts, due_ids, stats                            durations, surroundings
 """
 
 from shared.jobs.queries.counts import Due, Stats, due_ids, stats, waiting_counts
@@ -10,7 +11,7 @@ from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.durations import EDGES, Durations, durations
 from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
-from shared.jobs.queries.parts import artifact, artifacts, attempts, checkpoints, logs
+from shared.jobs.queries.parts import artifact, artifacts, attempts, checkpoints, log_tail, logs, state_events
 from shared.jobs.queries.stream import events_after
 from shared.jobs.queries.surroundings import surroundings
 
@@ -33,8 +34,10 @@ __all__ = [
     "job_by_task",
     "job_view",
     "list_jobs",
+    "log_tail",
     "logs",
     "metrics",
+    "state_events",
     "stats",
     "surroundings",
     "waiting_counts",

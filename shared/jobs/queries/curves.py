@@ -1,13 +1,16 @@
-"""metrics: the points of a job's curves, thinned without losing a spike."""
+"""metrics, curves: the points of a job's curves, thinned without losing a spike."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Subquery, func, or_, select
+from sqlalchemy import CTE, BigInteger, Connection, Row, func, literal, select, tuple_, union
 
 from shared.clock import iso
 from shared.db.schema import metrics as table
+
+_POINT = (table.c.name, table.c.step, table.c.epoch, table.c.value, table.c.at)
 
 
 def metrics(
@@ -17,8 +20,9 @@ def metrics(
     after_step: int | None = None,
     max_points: int | None = None,
     limit: int | None = None,
+    after: tuple[Any, ...] | None = None,
 ) -> list[dict[str, Any]]:
-    """Points {name, step, epoch, value, at} by name and step.
+    """Points {name, step, epoch, value, at} by name and step; `after` is the (name, step) at which a page before ended.
 
     `max_points` (at least 4) is per name: a longer curve keeps its first and last point, and the lowest and highest of
     each of equally long stretches in between.
@@ -28,51 +32,79 @@ def metrics(
         conditions.append(table.c.name == name)
     if after_step is not None:
         conditions.append(table.c.step > after_step)
+    if after is not None:
+        conditions.append(tuple_(table.c.name, table.c.step) > after)
     if max_points is None:
-        statement = select(*_POINT).where(*conditions).order_by(table.c.name, table.c.step)
+        rows: Sequence[Row[Any]] = conn.execute(_points(*conditions).limit(limit)).all()
     else:
-        kept = _ranked(conditions, max(4, max_points))
-        statement = (
-            select(*(kept.c[column.name] for column in _POINT))
-            .where(_worth_keeping(kept, max(4, max_points)))
-            .order_by(kept.c.name, kept.c.step)
-        )
-    rows = conn.execute(statement.limit(limit) if limit is not None else statement)
+        rows = _thinned(conn, conditions, max(4, max_points))[:limit]
     return [{**row._mapping, "at": iso(row.at)} for row in rows]
 
 
-_POINT = (table.c.name, table.c.step, table.c.epoch, table.c.value, table.c.at)
+def curves(conn: Connection, job_id: str, max_points: int) -> dict[str, dict[str, list[Any]]]:
+    """Every curve as columns, for charts: name -> {step, epoch, value, at}, thinned as `metrics` does; `at` in seconds."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for name, *point in map(tuple, _thinned(conn, [table.c.job_id == job_id], max(4, max_points))):
+        columns = found.setdefault(name, {"step": [], "epoch": [], "value": [], "at": []})
+        for column, value in zip(columns.values(), point, strict=True):
+            column.append(value)
+    return found
 
 
-def _ranked(conditions: list[Any], max_points: int) -> Subquery:
-    by_step: dict[str, Any] = {"partition_by": table.c.name, "order_by": table.c.step}
-    stretches = (
+def _points(*conditions: Any) -> Any:
+    return select(*_POINT).where(*conditions).order_by(table.c.name, table.c.step)
+
+
+def _thinned(conn: Connection, conditions: list[Any], max_points: int) -> list[Row[Any]]:
+    rows: list[Row[Any]] = []
+    for name in _names(conn, conditions):
+        of_curve = [*conditions, table.c.name == name]
+        first_ones = select(table.c.step).where(*of_curve).limit(max_points + 1).subquery()
+        is_short = (conn.scalar(select(func.count()).select_from(first_ones)) or 0) <= max_points
+        rows += conn.execute(_points(*of_curve) if is_short else _long(conn, of_curve, (max_points - 2) // 2))
+    return rows
+
+
+def _names(conn: Connection, conditions: list[Any]) -> list[str]:
+    """Hopping from name to name in the index, whatever number of points lies between."""
+    names: list[str] = []
+    while True:
+        beyond = [table.c.name > names[-1]] if names else []
+        name = conn.scalar(select(func.min(table.c.name)).where(*conditions, *beyond))
+        if name is None:
+            return names
+        names.append(name)
+
+
+def _long(conn: Connection, of_curve: list[Any], stretches: int) -> Any:
+    """One statement that goes through the curve twice, sorting nothing: for the extremes of each stretch, and for the
+    first step that has them."""
+    first = conn.scalars(select(func.min(table.c.step)).where(*of_curve)).one()
+    last = conn.scalars(select(func.max(table.c.step)).where(*of_curve)).one()
+    width = -(-(last - first + 1) // stretches)
+    number = (table.c.step - first) // width
+    extremes = (
         select(
-            *_POINT,
-            func.count().over(partition_by=table.c.name).label("points"),
-            func.row_number().over(**by_step).label("number"),
-            func.ntile((max_points - 2) // 2).over(**by_step).label("stretch"),
+            (first + number * width).label("start"),
+            func.min(table.c.value).label("low"),
+            func.max(table.c.value).label("high"),
         )
-        .where(*conditions)
-        .subquery()
+        .where(*of_curve)
+        .group_by(number)
+        .cte("extremes")
     )
-    within = [stretches.c.name, stretches.c.stretch]
-    return select(
-        stretches,
-        func.row_number()
-        .over(partition_by=within, order_by=[stretches.c.value, stretches.c.step])
-        .label("from_lowest"),
-        func.row_number()
-        .over(partition_by=within, order_by=[stretches.c.value.desc(), stretches.c.step])
-        .label("from_highest"),
-    ).subquery()
+    steps = [_step_of(of_curve, extremes, extreme, width) for extreme in ("low", "high")]
+    ends = [select(literal(step, BigInteger).label("step")) for step in (first, last)]
+    return _points(*of_curve, table.c.step.in_(union(*steps, *ends)))
 
 
-def _worth_keeping(kept: Subquery, max_points: int) -> Any:
-    return or_(
-        kept.c.points <= max_points,
-        kept.c.number == 1,
-        kept.c.number == kept.c.points,
-        kept.c.from_lowest == 1,
-        kept.c.from_highest == 1,
+def _step_of(of_curve: list[Any], extremes: CTE, extreme: str, width: int) -> Any:
+    inside = (table.c.step >= extremes.c.start, table.c.step < extremes.c.start + width)
+    step = (
+        select(table.c.step)
+        .where(*of_curve, *inside, table.c.value == extremes.c[extreme])
+        .order_by(table.c.step)
+        .limit(1)
+        .correlate(extremes)
     )
+    return select(step.scalar_subquery().label("step")).select_from(extremes)

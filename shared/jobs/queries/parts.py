@@ -1,4 +1,4 @@
-"""What belongs to one job: attempts, checkpoints, artifacts, logs. The caller has checked the owner (`get_job`)."""
+"""What belongs to one job: attempts, checkpoints, artifacts, logs, state events. The caller has checked the owner (`get_job`)."""
 
 from __future__ import annotations
 
@@ -51,6 +51,26 @@ def logs(conn: Connection, job_id: str, after_seq: int = 0, limit: int = 1000) -
         select(table).where(table.c.job_id == job_id, table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
     )
     return [_view(row) for row in rows]
+
+
+def log_tail(conn: Connection, job_id: str, limit: int, before_seq: int | None = None) -> list[dict[str, Any]]:
+    """The last lines (of those before `before_seq`), in order."""
+    table = schema.job_logs
+    conditions = [table.c.job_id == job_id] + ([table.c.seq < before_seq] if before_seq is not None else [])
+    rows = conn.execute(select(table).where(*conditions).order_by(table.c.seq.desc()).limit(limit)).all()
+    return [_view(row) for row in reversed(rows)]
+
+
+def state_events(conn: Connection, job_id: str, limit: int = 500) -> list[dict[str, Any]]:
+    """When its state changed, and to what: [{seq, at, attempt, data}], oldest first; of very many the latest."""
+    table = schema.job_events
+    rows = conn.execute(
+        select(table.c.job_id, table.c.seq, table.c.at, table.c.fence, table.c.data)
+        .where(table.c.job_id == job_id, table.c.type == "state")
+        .order_by(table.c.seq.desc())
+        .limit(limit)
+    ).all()
+    return [_view(row) for row in reversed(rows)]
 
 
 _TIMES = ("at", "created_at", "started_at", "ended_at")

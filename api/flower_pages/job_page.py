@@ -1,0 +1,162 @@
+"""The page of one job: how it stands, its curves, log, files, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from api import steering, submission
+from api.flower_pages.overview import overview
+from api.flower_pages.page import Action, Data, Handler, Page
+from shared.artifacts.serving import INLINE, stored_file
+from shared.errors import InvalidRequest
+from shared.jobs import queries
+from shared.jobs.queries.curves import curves
+from shared.jobs.states import StopRequest
+
+#: Points of a curve that is some 600 pixels wide.
+MAX_POINTS = 600
+#: Lines of the log that come with the page; earlier ones are asked for.
+LOG_LINES = 400
+#: Events of one answer; a page that was asleep asks again at once.
+MAX_EVENTS = 2_000
+#: Jobs laid over each other.
+MAX_COMPARED = 12
+#: Bytes read from a file at a time.
+_CHUNK = 256 * 1024
+
+
+class JobPage(Page):
+    tab = "jobs"
+
+    async def get(self, job_id: str) -> None:
+        lease = self.site.settings.lease_seconds
+
+        def look(conn: Any) -> dict[str, Any]:
+            # The overview first: whatever comes after its number comes again with the live events.
+            shown = overview(conn, job_id, self.owner, lease)
+            return shown | {"log": queries.log_tail(conn, job_id, LOG_LINES)}
+
+        shown = await self.query(look)
+        job = shown["job"]
+        self.show("ns_job.html", job["name"] or f"{job['kind']} {job_id[:8]}", shown, job=job)
+
+
+class JobLive(Data):
+    """What happened after `?after=`, and how the job stands if anything did."""
+
+    async def get(self, job_id: str) -> None:
+        after = self.number_argument("after", 0, 0, 2**53)
+        lease = self.site.settings.lease_seconds
+
+        def look(conn: Any) -> dict[str, Any]:
+            seq = queries.get_job(conn, job_id, self.owner)["event_seq"]
+            if seq <= after:
+                return {"events": [], "more": False}
+            shown = overview(conn, job_id, self.owner, lease)
+            events = queries.events_after(conn, job_id, after, MAX_EVENTS)
+            return {"overview": shown, "events": events, "more": len(events) == MAX_EVENTS}
+
+        self.answer(await self.query(look))
+
+
+class JobCurves(Data):
+    async def get(self, job_id: str) -> None:
+        points = self.number_argument("max_points", MAX_POINTS, 4, 5_000)
+
+        def look(conn: Any) -> dict[str, Any]:
+            row = queries.get_job(conn, job_id, self.owner)
+            return {"seq": row["event_seq"], "curves": curves(conn, job_id, points)}
+
+        self.answer(await self.query(look))
+
+
+class JobLog(Data):
+    """Earlier lines than `?before=`."""
+
+    async def get(self, job_id: str) -> None:
+        before = self.number_argument("before", 2**53, 0, 2**53)
+        limit = self.number_argument("limit", LOG_LINES, 1, 5_000)
+
+        def look(conn: Any) -> list[dict[str, Any]]:
+            queries.get_job(conn, job_id, self.owner)
+            return queries.log_tail(conn, job_id, limit, before)
+
+        self.answer({"lines": await self.query(look)})
+
+
+class JobFile(Handler):
+    """An artifact. The file opened is the one its row names; the path in the address is only compared with rows."""
+
+    async def get(self, job_id: str, path: str) -> None:
+        def look(conn: Any) -> dict[str, Any]:
+            queries.get_job(conn, job_id, self.owner)
+            return queries.artifact(conn, job_id, path)
+
+        row = await self.query(look)
+        file = stored_file(self.site.settings.storage_root, row["stored_as"])
+        name = PurePosixPath(row["path"]).name
+        how = "inline" if row["media_type"] in INLINE and self.text_argument("save") is None else "attachment"
+        self.set_header("Content-Type", row["media_type"])
+        self.set_header("Content-Disposition", f"{how}; filename*=UTF-8''{quote(name)}")
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
+        self.set_header("Cache-Control", "private, no-cache")
+        self.set_header("Etag", f'"{row["sha256"]}"')
+        if self.check_etag_header():
+            self.set_status(304)
+            return
+        with file.open("rb") as content:
+            while chunk := await self.off_loop(lambda: content.read(_CHUNK)):
+                self.write(chunk)
+                await self.flush()
+
+
+class JobAction(Action):
+    async def post(self, job_id: str, action: str) -> None:
+        row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
+        service, owner = self.site.service, str(row["owner_id"])
+        works: dict[str, Callable[[], dict[str, Any]]] = {
+            "cancel": lambda: steering.ask(service, job_id, owner, StopRequest.CANCEL),
+            "finish": lambda: steering.ask(service, job_id, owner, StopRequest.FINISH),
+            "pause": lambda: steering.ask(service, job_id, owner, StopRequest.PAUSE),
+            "resume": lambda: steering.resume(service, job_id, owner),
+            "again": lambda: self._again(row["spec"], self.principal.owner_id),
+        }
+        self.answer(await self.off_loop(works[action]))
+
+    def _again(self, spec: dict[str, Any], owner: str) -> dict[str, Any]:
+        """A new job with the same spec, at once and waiting for nothing; it belongs to whoever asks."""
+        _, submitted = submission.accept(self.site.service, owner, {**spec, "run_at": None, "after": []}, None)
+        return {"id": submitted.job_id}
+
+
+# -- several jobs ---------------------------------------------------------------------------------
+
+
+class ComparePage(Page):
+    tab = "jobs"
+
+    async def get(self) -> None:
+        found = await self.query(lambda conn: compared(conn, ids_argument(self), self.owner))
+        self.show("ns_compare.html", "Compare jobs", found)
+
+
+class CompareData(Data):
+    async def get(self) -> None:
+        self.answer(await self.query(lambda conn: compared(conn, ids_argument(self), self.owner)))
+
+
+def ids_argument(handler: Handler) -> list[str]:
+    ids = list(dict.fromkeys(filter(None, (handler.text_argument("ids", 400) or "").split(","))))
+    if len(ids) > MAX_COMPARED:
+        raise InvalidRequest.field(("ids",), f"at most {MAX_COMPARED} jobs can be compared at once")
+    return ids
+
+
+def compared(conn: Any, ids: list[str], owner: str | None) -> dict[str, Any]:
+    """{jobs: [job + curves]}, in the order asked for. Raises NotFound."""
+    points = max(100, MAX_POINTS * 2 // max(1, len(ids)))
+    jobs = [queries.job_view(queries.get_job(conn, job_id, owner)) for job_id in ids]
+    return {"jobs": [job | {"curves": curves(conn, job["id"], points)} for job in jobs], "most": MAX_COMPARED}

@@ -1,0 +1,146 @@
+// The page of one job. `overview` is drawn again when something happened; curves and log grow.
+
+import { Charts, colour, drawTools } from "./charts.js";
+import { addPoint, grouped, summary } from "./curves.js";
+import { byId, fill, h, pageData } from "./dom.js";
+import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
+import { attemptsTable, artifactsTable, checkpointsTable, pictures, specList, timelineBar } from "./job_parts.js";
+import { Log } from "./log.js";
+import { empty, progressBar, stateBadge } from "./parts.js";
+import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
+
+const LOG_LINES = 400;
+const first = pageData();
+const id = first.job.id;
+const charts = new Charts(byId("curves"));
+const log = new Log(byId("log"), byId("log-tools"), id, first.log, LOG_LINES);
+let shown = first;
+let curves = {};
+let seq = first.seq;
+
+const isFinal = () => ["succeeded", "failed", "cancelled"].includes(shown.job.state);
+
+const ACTIONS = {
+  pause: { label: "Pause", title: "Write a checkpoint and give the device back" },
+  resume: { label: "Resume", style: "primary", title: "Go on from the last checkpoint" },
+  finish: { label: "Finish now", title: "Stop training and keep the best model", ask: { question: "Finish this job now?", detail: "Training ends at the next step; the best model so far is evaluated and kept. It cannot be taken up again." } },
+  cancel: { label: "Cancel", style: "outline-danger", title: "Stop and keep nothing more", ask: { question: "Cancel this job?", detail: "It stops at its next step and no result is kept. This cannot be undone." } },
+  again: { label: "Run again", style: "primary", title: "Submit a new job with the same spec" },
+};
+
+function actionButtons() {
+  const compare = h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/compare?ids=${id}`), "data-key": "compare" }, "Compare");
+  if (config.readOnly) return [compare, h("span", { class: "ns-badge", title: "NIGHTSHIFT_FLOWER_READ_ONLY" }, "read-only")];
+  return [compare, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: (answer) => done(name, answer) }))];
+}
+
+async function done(name, answer) {
+  if (name === "again") {
+    location.href = url(`/jobs/${answer.id}`);
+    return;
+  }
+  toast({ pause: "It will pause at its next step.", resume: "Back in the queue.", finish: "It will finish at its next step.", cancel: "Cancelled; a running job stops at its next step." }[name]);
+  await updates.now();
+}
+
+function facts() {
+  const { job } = shown;
+  const end = job.finished_at || shown.now;
+  const fact = (label, ...value) => h("div", { class: "ns-fact" }, h("dt", {}, label), h("dd", {}, value));
+  const spec = job.spec || {};
+  return h("dl", { class: "ns-facts" },
+    job.progress || job.state === "succeeded" ? fact("Progress", progressBar(job)) : null,
+    fact("Kind", KIND[job.kind] || job.kind),
+    fact("Model", spec.model?.preset || spec.model_ref || job.family || "–", h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · "))),
+    fact("Data set", job.dataset || "–"),
+    fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
+    fact(job.state === "running" ? "Running for" : "Took", job.started_at ? duration(seconds(job.started_at, end)) : "–", job.progress?.samples_per_second ? h("span", { class: "ns-sub" }, `${number(Math.round(job.progress.samples_per_second))} samples/s`) : null),
+    fact("Submitted", ago(job.created_at), h("span", { class: "ns-sub" }, `by ${shown.who}, priority ${job.priority}`)),
+    Object.keys(job.tags || {}).length ? fact("Tags", Object.entries(job.tags).map(([key, value]) => h("span", { class: "ns-tag" }, `${key}=${value}`))) : null);
+}
+
+function why() {
+  const { job } = shown;
+  const tone = job.state === "failed" ? "failed" : job.state === "succeeded" ? "succeeded" : job.state;
+  return h("div", { class: `ns-why-box ns-${tone}` }, shown.why.sentence);
+}
+
+function results() {
+  const measured = Object.entries(shown.job.result?.metrics || {}).filter(([, value]) => typeof value === "number");
+  if (!measured.length) return null;
+  return h("dl", { class: "ns-results" }, measured.map(([name, value]) => h("div", { class: "ns-result" }, h("dt", {}, metricName(name)), h("dd", {}, measure(name, value)))));
+}
+
+function drawOverview() {
+  fill(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested));
+  fill(byId("job-actions"), actionButtons());
+  fill(byId("job-why"), why());
+  fill(byId("job-facts"), facts(), results());
+  fill(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
+  fill(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
+  fill(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
+  byId("pictures-card").hidden = !shown.artifacts.some((file) => file.media_type.startsWith("image/"));
+  pictures(byId("pictures"), shown.artifacts, id);
+}
+
+function drawCurves() {
+  const names = Object.keys(curves);
+  if (!names.length) {
+    fill(byId("curves-summary"), empty("No metrics yet", isFinal() ? "This job recorded none." : "Curves appear here with the first steps."));
+    return;
+  }
+  const from = Date.parse(shown.job.started_at || shown.job.created_at) / 1000;
+  charts.draw(grouped(names).map(({ title, names: members }) => ({
+    title,
+    lines: members.map((name, place) => ({ label: metricName(name), name, colour: colour(place), curve: curves[name], from })),
+  })));
+  fill(byId("curves-summary"), summaryTable(names.sort()));
+}
+
+function summaryTable(names) {
+  const rows = names.map((name) => {
+    const { last, step, low, lowStep, high, highStep } = summary(curves[name]);
+    const cell = (value, at) => h("td", { class: "ns-number" }, measure(name, value), h("span", { class: "ns-sub" }, `step ${number(at)}`));
+    return h("tr", {}, h("th", { scope: "row" }, metricName(name)), cell(last, step), cell(low, lowStep), cell(high, highStep));
+  });
+  return h("details", { class: "ns-details", open: byId("curves-summary").querySelector("details")?.open }, h("summary", {}, "Values as a table"),
+    h("div", { class: "ns-scroll", tabindex: 0 }, h("table", { class: "ns-table" },
+      h("thead", {}, h("tr", {}, ["Metric", "Latest", "Lowest", "Highest"].map((label, place) => h("th", { scope: "col", class: place ? "ns-number" : null }, label)))),
+      h("tbody", {}, rows))));
+}
+
+async function loadCurves() {
+  const answer = await getJson(`/jobs/${id}/curves`);
+  curves = answer.curves;
+  drawCurves();
+}
+
+function take(events) {
+  const points = events.filter((event) => event.type === "metric");
+  for (const { at, data } of points) addPoint(curves, { ...data, at: Date.parse(at) / 1000 });
+  log.add(events.filter((event) => event.type === "log").map(({ seq: number_, at, data }) => ({ seq: number_, at, ...data })));
+  if (points.length) drawCurves();
+}
+
+async function update(signal) {
+  let answer;
+  do {
+    answer = await getJson(`/jobs/${id}/live?after=${seq}`, signal);
+    if (answer.overview) shown = answer.overview;
+    if (answer.events.length) seq = Math.max(seq, answer.events.at(-1).seq);
+    take(answer.events);
+  } while (answer.more);
+  if (answer.overview) drawOverview();
+  // Grown far beyond what a chart can show: have it thinned again.
+  if (Object.values(curves).some((curve) => curve.step.length > 3000)) await loadCurves();
+  if (isFinal() && !answer.events.length) updates.stop("Ended");
+}
+
+drawOverview();
+fill(byId("spec"), specList(first.job.spec));
+fill(byId("spec-tools"), h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => navigator.clipboard.writeText(JSON.stringify(first.job.spec, null, 2)).then(() => toast("The spec is in the clipboard."), () => toast("The browser does not let it be copied.", "danger")) }, "Copy JSON"));
+drawTools(byId("curves-tools"), drawCurves);
+const updates = live(update, 1.5);
+loadCurves().catch((error) => toast(error.message, "danger"));
+if (isFinal()) updates.stop("Ended");
+

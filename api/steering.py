@@ -1,0 +1,41 @@
+"""What people ask of a job that is there, over HTTP or from a page: durable when a function here returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.deps import Service, whole_id
+from shared.db.engine import write
+from shared.jobs import queries, transitions
+from shared.jobs.states import JobState, StopRequest
+
+
+def ask(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
+    """The job as it stands after the request. Raises NotFound; Conflict when its state does not allow it."""
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.request_stop(conn, whole, request, owner)
+        shown = _shown(conn, whole, owner)
+    return _rung(service, shown)
+
+
+def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
+    """Raises NotFound; Conflict for a job that is not paused."""
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.resume(conn, whole, owner)
+        shown = _shown(conn, whole, owner)
+    return _rung(service, shown)
+
+
+def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
+    return queries.job_view(queries.get_job(conn, job_id, owner))
+
+
+def _rung(service: Service, shown: dict[str, Any]) -> dict[str, Any]:
+    """`finish` and `resume` may put a job back into the queue."""
+    if shown["state"] == JobState.QUEUED:
+        service.ring(shown["spec"]["resources"]["device"], shown["id"])
+    return shown
