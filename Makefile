@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 or newer and make. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench lint format clean
+.PHONY: help demo up test chaos bench lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,9 @@ up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --dat
 test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
+	$(BIN)/python -m tests.faults.chaos $(ARGS)
+
 bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one benchmark (see benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -38,7 +41,7 @@ format: $(VENV)/.test  ## put the code into its standard form
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environment, caches and the demo's data
-	rm -rf $(VENV) demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis nightshift.egg-info
+	rm -rf $(VENV) demo-data chaos-data .pytest_cache .mypy_cache .ruff_cache .hypothesis nightshift.egg-info
 
 # -- set-up: each stamp is a finished installation; it is redone when what it was made from changes ---------------------
 

@@ -58,6 +58,17 @@ def violations(engine: Engine, root: Path, accepted: Iterable[str]) -> list[str]
     return [f"{rule.__name__}: {broken}" for rule in RULES for broken in rule(facts)]
 
 
+def evidence(engine: Engine, root: Path, found: Iterable[str]) -> str:
+    """All rows of the jobs that are named in `found`, for whoever looks for the cause."""
+    facts, told = look(engine, root, ()), "\n".join(found)
+    lines = [told]
+    for job_id, job in facts.jobs.items():
+        if job_id in told:
+            rows = [row for table in _BY_JOB for row in facts.rows(table, job_id)]
+            lines += ["", str(job._mapping), *(str(row._mapping) for row in rows)]
+    return "\n".join(lines)
+
+
 def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
     with read(engine) as conn:
         rows = {
@@ -217,7 +228,8 @@ def every_job_has_one_model_version(facts: Facts) -> Iterator[str]:
         by_job[row.job_id].append(row.version)
         by_name[row.name].append(row.version)
     for job in facts.jobs.values():
-        wanted = int(job.state == "succeeded" and bool(job.spec.get("register_as")))
+        made = job.state == "succeeded" and (job.result or {}).get("model") is not None
+        wanted = int(made and bool(job.spec.get("register_as")))
         if len(by_job[job.id]) != wanted:
             yield f"{job.id} is {job.state} and has {len(by_job[job.id])} versions"
     for name, versions in by_name.items():

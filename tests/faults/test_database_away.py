@@ -9,10 +9,9 @@ from pathlib import Path
 
 import httpx
 import psutil
-from sqlalchemy import create_engine, make_url, text
 
 from tests.faults.oracle import assert_sound
-from tests.support.databases import own_postgres
+from tests.support.databases import own_postgres, throw_everybody_out
 from tests.support.house import House, eventually, open_house
 from tests.support.redis import running_redis
 
@@ -41,7 +40,7 @@ def test_postgres_crashes_and_throws_everybody_out(tmp_path: Path) -> None:
         running = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
         house.at_step(running, 10)
         accepted = [running]
-        for crash in (postgres.crash, lambda: _throw_everybody_out(postgres.url)):
+        for crash in (postgres.crash, lambda: throw_everybody_out(postgres.url)):
             crash()
             answer = try_to_post(house)
             assert answer is None or answer.status_code in (202, 503)
@@ -55,14 +54,6 @@ def test_postgres_crashes_and_throws_everybody_out(tmp_path: Path) -> None:
         assert house.outcomes(running) == ["succeeded"]
         assert all(process.alive() for process in house.processes)
         assert_sound(house.engine, house.root, accepted)
-
-
-def _throw_everybody_out(url: str) -> None:
-    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    with engine.connect() as conn:
-        conn.execute(text(f"{everybody} AND datname = current_database()"))
-    engine.dispose()
 
 
 def test_sqlite_held_by_another_writer_for_longer_than_a_lease(tmp_path: Path, sqlite_url: str) -> None:

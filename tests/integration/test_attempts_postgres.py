@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from tests.support import probe
+from tests.support.databases import throw_everybody_out
 from tests.support.house import House, eventually, open_house
 from tests.support.redis import running_redis
 
@@ -22,18 +22,6 @@ def house(tmp_path: Path, postgres_url: str) -> Iterator[House]:
         yield house
 
 
-def _throw_everybody_out(url: str) -> None:
-    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as conn:
-        conn.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-    engine.dispose()
-
-
 @pytest.mark.slow
 def test_a_job_survives_terminated_connections(house: House) -> None:
     worker = house.worker()
@@ -42,7 +30,7 @@ def test_a_job_survives_terminated_connections(house: House) -> None:
     eventually("two checkpoints are committed", lambda: len(house.checkpoints(job_id)) == 2)
     house.engine.dispose()
     for _ in range(3):
-        _throw_everybody_out(house.database_url)
+        throw_everybody_out(house.database_url)
     house.go(job_id)
     assert house.finished(job_id).state == "succeeded"
     assert house.outcomes(job_id) == ["succeeded"]

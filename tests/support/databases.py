@@ -72,6 +72,12 @@ class OwnPostgres:
         self.server.ensure_postgres_running()
 
 
+def throw_everybody_out(url: str) -> None:
+    """End every other session of this database, as an administrator may."""
+    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    _execute(url, f"{everybody} AND datname = current_database()")
+
+
 @contextmanager
 def own_postgres() -> Iterator[OwnPostgres]:
     try:

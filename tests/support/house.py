@@ -44,6 +44,7 @@ class Process:
     """One of our processes, in a session of its own, with its log beside the database."""
 
     def __init__(self, house: House, name: str, *arguments: str, **settings: object) -> None:
+        self.name, self._again = name, (house, name, arguments, settings)
         env = {**os.environ, **house.environment(**settings)}
         self.log = house.folder / f"{name}.log"
         with self.log.open("ab") as log:
@@ -57,6 +58,11 @@ class Process:
 
     def alive(self) -> bool:
         return self.popen.poll() is None
+
+    def again(self) -> Process:
+        """Start another like it, as whoever restarts dead processes would; returns at once."""
+        house, name, arguments, settings = self._again
+        return house.start(name, *arguments, **settings)
 
     def family(self) -> list[psutil.Process]:
         """Itself and all its descendants."""
@@ -99,7 +105,7 @@ class House:
 
     def worker(self, index: int = 0, **settings: object) -> Process:
         name = f"cpu{index}"
-        process = self._start(name, "worker.main", "--device", "cpu", "--index", str(index), **settings)
+        process = self.start(name, "worker.main", "--device", "cpu", "--index", str(index), **settings)
         eventually(
             f"{name} is online (see {process.log})",
             lambda: self._pid_of(f"{name}@test") == process.pid or not process.alive(),
@@ -108,11 +114,11 @@ class House:
         return process
 
     def beat(self, **settings: object) -> Process:
-        return self._start("beat", "worker.beat", **settings)
+        return self.start("beat", "worker.beat", **settings)
 
     def api(self, **settings: object) -> Process:
         """On the same port each time, so that a killed one may come back."""
-        process = self._start("api", "api.serve", api_port=self._api_port, **settings)
+        process = self.start("api", "api.serve", api_port=self._api_port, **settings)
         eventually(f"the API answers (see {process.log})", lambda: self._answers() or not process.alive())
         assert process.alive(), process.log.read_text()[-3000:]
         return process
@@ -132,16 +138,28 @@ class House:
         except httpx.TransportError:
             return False
 
-    def post_job(self, idempotency_key: str | None = None, timeout: float = 60.0, **tags: object) -> httpx.Response:
-        """Submit a probe job through the API. Raises httpx.TransportError when the API is gone."""
+    def post_job(
+        self,
+        idempotency_key: str | None = None,
+        timeout: float = 60.0,
+        spec: dict[str, Any] | None = None,
+        **tags: object,
+    ) -> httpx.Response:
+        """Submit a probe job through the API (tags by keyword, `spec`: other fields). Raises httpx.TransportError when the
+        API is gone."""
         body = {"kind": "train", "model": {"family": "cnn", "preset": "mnist-1conv-linear"}, "dataset": "digits"}
-        headers = {"Authorization": f"Bearer {self._api_key}"}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
-        spec = {**body, "tags": {"probe": "train", **{name: str(value) for name, value in tags.items()}}}
-        return httpx.post(f"http://127.0.0.1:{self._api_port}/v1/jobs", json=spec, headers=headers, timeout=timeout)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        told = {"probe": "train", **{name: str(value) for name, value in tags.items()}}
+        return self.post("/v1/jobs", timeout, json={**body, **(spec or {}), "tags": told}, headers=headers)
 
-    def _start(self, name: str, *arguments: str, **settings: object) -> Process:
+    def post(
+        self, path: str, timeout: float = 60.0, headers: dict[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
+        """Raises httpx.TransportError when the API is gone."""
+        url, key = f"http://127.0.0.1:{self._api_port}{path}", {"Authorization": f"Bearer {self._api_key}"}
+        return httpx.post(url, headers={**key, **(headers or {})}, timeout=timeout, **more)
+
+    def start(self, name: str, *arguments: str, **settings: object) -> Process:
         process = Process(self, name, *arguments, **settings)
         self.processes.append(process)
         return process
@@ -171,7 +189,7 @@ class House:
         return job_id
 
     def ring(self, job_id: str) -> None:
-        app = broker.make_celery(Settings(redis_url=self.redis_url))  # type: ignore[arg-type]
+        app = broker.make_celery(Settings(redis_url=self.redis_url))
         app.send_task(broker.ATTEMPT_TASK, args=(job_id,), queue="nightshift.auto")
         app.close()
 

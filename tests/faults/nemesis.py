@@ -1,0 +1,385 @@
+"""The nemesis: random faults against a running house of real processes, and the oracle at the end.
+
+    python -m tests.faults.nemesis [--seed S] [--faults N] [--database sqlite|postgres] [--minutes M] [--json FILE]
+
+API, two workers, two maintenance processes, Redis and the database work on probe jobs of about a second, while each of
+them is killed, frozen, drained, flooded or made to forget. The seed is printed and chooses everything but the machine's
+own timing. Exit code: the number of violations (at most 100).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import redis
+
+from shared.broker import ATTEMPT_QUEUES
+from shared.errors import DatabaseUnavailable
+from tests.faults.feeder import Feeder
+from tests.faults.oracle import evidence, violations
+from tests.faults.tally import Injected, Round, measure
+from tests.support import databases
+from tests.support.databases import OwnPostgres, own_postgres, throw_everybody_out
+from tests.support.house import House, Process, open_house
+from tests.support.redis import RedisServer, running_redis
+
+LEASE = 3.0
+SETTINGS = {
+    "lease_seconds": LEASE,
+    "heartbeat_seconds": 0.5,
+    "maintenance_seconds": 0.5,
+    "relay_seconds": 0.02,
+    "stop_grace_seconds": 2,
+}
+#: Between two faults (seconds).
+PAUSE = (0.1, 0.7)
+#: From the last fault until everything must be final (seconds).
+CALM = 180.0
+
+
+class Nemesis:
+    def __init__(self, house: House, server: RedisServer, postgres: OwnPostgres | None, seed: int) -> None:
+        self.house, self.server, self.postgres = house, server, postgres
+        self.chance = random.Random(seed)
+        self.injected: list[Injected] = []
+        self.kills = 0
+        self.deserters: list[str] = []
+        self._busy: set[str] = set()  # what is being made good again
+        self._repairs: list[threading.Thread] = []
+        house.api()
+        self.parts: dict[str, Process] = {"api": house.processes[-1]}
+        self.parts["beat0"] = house.start("beat0", "worker.beat")
+        self.parts["beat1"] = house.start("beat1", "worker.beat", host_name="other")
+        for index in range(2):
+            self.parts[f"cpu{index}"] = house.worker(index)
+
+    # -- the course of events -------------------------------------------------------------------------
+
+    def run(self, faults: int, minutes: float) -> None:
+        give_up = time.monotonic() + 60 * minutes
+        names, weights = zip(*self._menu().items(), strict=True)
+        while len(self.injected) < faults and time.monotonic() < give_up:
+            time.sleep(self.chance.uniform(*PAUSE))
+            self._count_deserters()
+            kind = self.chance.choices(names, weights)[0]
+            with suppress(psutil.NoSuchProcess, DatabaseUnavailable):
+                getattr(self, kind)()
+
+    def calm(self) -> None:
+        """Make everything good again."""
+        for repair in self._repairs:
+            repair.join()
+        self._count_deserters()
+        for name in self.parts:
+            self._revive(name)
+
+    def _menu(self) -> dict[str, int]:
+        """fault -> weight."""
+        menu = {
+            "runner_killed": 40, "runner_frozen": 2, "worker_killed": 6, "worker_frozen": 3, "worker_drained": 2,
+            "forkserver_killed": 3, "maintenance_killed": 3, "maintenance_frozen": 1, "api_killed": 3,
+            "redis_flushed": 2, "redis_killed": 1, "redis_frozen": 1, "redis_full": 1, "queue_flooded": 1,
+        }  # fmt: skip
+        return menu | ({"sqlite_held": 1} if self.postgres is None else {"postgres_crashed": 1, "sessions_ended": 2})
+
+    def _count_deserters(self) -> None:
+        """A process that nobody ended must live; one that ended by itself is a violation."""
+        for name, process in self.parts.items():
+            if name not in self._busy and not process.alive():
+                self.deserters.append(f"{name} ended by itself with {process.popen.returncode} (see {process.log})")
+                self._revive(name)
+
+    def _revive(self, name: str) -> None:
+        if not self.parts[name].alive():
+            self.parts[name] = self.parts[name].again()
+
+    def _note(self, kind: str, lasts: float = 0.0, hit: tuple[str, int, int] | None = None) -> None:
+        now = time.time()
+        job_id, fence, step = hit or (None, None, 0)
+        self.injected.append(Injected(kind, now, now + lasts, job_id, fence, step))
+
+    def _later(self, name: str, seconds: float, repair: Callable[[], object]) -> None:
+        """Nothing else is done to `name` meanwhile."""
+
+        def act() -> None:
+            time.sleep(seconds)
+            try:
+                repair()
+            finally:
+                self._busy.discard(name)
+
+        self._busy.add(name)
+        thread = threading.Thread(target=act, daemon=True)
+        self._repairs.append(thread)
+        thread.start()
+
+    def _pick(self, prefix: str) -> str | None:
+        free = [name for name, part in self.parts.items() if name.startswith(prefix) and name not in self._busy]
+        return self.chance.choice([name for name in free if self.parts[name].alive()] or [""]) or None
+
+    # -- who is hit -----------------------------------------------------------------------------------
+
+    def _runners(self, worker: str) -> list[psutil.Process]:
+        return [psutil.Process(pid) for pid in self.house.runner_pids(self.parts[worker])]
+
+    def _hit(self, worker: str) -> tuple[str, int, int] | None:
+        """(job, fence, its step) of the attempt at work there: its runner works in its folder."""
+        for runner in self._runners(worker):
+            folder = Path(runner.cwd())
+            if folder.parent.name == "attempts":
+                job_id = folder.parents[1].name
+                return job_id, int(folder.name), (self.house.job(job_id).progress or {}).get("step", 0)
+        return None
+
+    def _at_work(self) -> tuple[str | None, tuple[str, int, int] | None]:
+        """A worker with a runner, if there is one within a moment."""
+        give_up = time.monotonic() + LEASE
+        while time.monotonic() < give_up:
+            name = self._pick("cpu")
+            with suppress(psutil.NoSuchProcess):
+                if name is not None and (hit := self._hit(name)) is not None:
+                    return name, hit
+            time.sleep(0.05)
+        return None, None
+
+    # -- faults: processes ----------------------------------------------------------------------------
+
+    def runner_killed(self) -> None:
+        name, hit = self._at_work()
+        if name is None or hit is None:
+            return
+        for runner in self._runners(name):
+            runner.kill()
+        self.kills += 1
+        self._note("runner_killed", hit=hit)
+
+    def runner_frozen(self) -> None:
+        name, hit = self._at_work()
+        if name is None or hit is None:
+            return
+        [runner, *_] = self._runners(name)
+        runner.suspend()
+        lasts = self.chance.uniform(0.2, LEASE)
+        self._note("runner_frozen", lasts)
+        self._later(f"runner of {name}", lasts, lambda: _thaw(runner))
+
+    def worker_killed(self) -> None:
+        self._kill("cpu", "worker_killed", self.chance.uniform(0.0, 1.0))
+
+    def maintenance_killed(self) -> None:
+        self._kill("beat", "maintenance_killed", self.chance.uniform(0.0, 1.0))
+
+    def api_killed(self) -> None:
+        self._kill("api", "api_killed", 0.0)
+
+    def _kill(self, prefix: str, kind: str, away: float) -> None:
+        name = self._pick(prefix)
+        if name is None:
+            return
+        hit = self._hit(name) if prefix == "cpu" else None
+        self._busy.add(name)
+        self.parts[name].kill()
+        self.kills += 1
+        self._note(kind, away, hit)
+        self._later(name, away, lambda: self._revive(name))
+
+    def forkserver_killed(self) -> None:
+        name = self._pick("cpu")
+        if name is None:
+            return
+        hit = self._hit(name)
+        for forkserver in psutil.Process(self.parts[name].pid).children():
+            forkserver.kill()
+        self.kills += 1
+        self._note("forkserver_killed", hit=hit)
+
+    def worker_frozen(self) -> None:
+        name = self._pick("cpu")
+        if name is not None:
+            self._freeze(name, "worker_frozen", self.chance.uniform(0.1, 3 * LEASE), self._hit(name))
+
+    def maintenance_frozen(self) -> None:
+        name = self._pick("beat")
+        if name is not None:
+            self._freeze(name, "maintenance_frozen", self.chance.uniform(0.1, 2 * LEASE), None)
+
+    def _freeze(self, name: str, kind: str, lasts: float, hit: tuple[str, int, int] | None) -> None:
+        process = psutil.Process(self.parts[name].pid)
+        process.suspend()
+        self._note(kind, lasts, hit if lasts > LEASE else None)
+        self._later(name, lasts, lambda: _thaw(process))
+
+    def worker_drained(self) -> None:
+        name = self._pick("cpu")
+        if name is None:
+            return
+        hit = self._hit(name)
+        self._busy.add(name)
+        self._note("worker_drained", hit=hit)
+
+        def leave() -> None:
+            code = self.parts[name].terminate()
+            if code != 0 and (hit is not None or code != -signal.SIGTERM):  # it may not have come to its handlers yet
+                self.deserters.append(f"{name} drained with {code}")
+            self._revive(name)
+
+        self._later(name, 0.0, leave)
+
+    # -- faults: Redis --------------------------------------------------------------------------------
+
+    def redis_flushed(self) -> None:
+        with suppress(redis.RedisError):
+            self._redis().flushall()
+            self._note("redis_flushed")
+
+    def redis_killed(self) -> None:
+        if "redis" not in self._busy:
+            lasts = self.chance.uniform(0.1, 3.0)
+            self.server.kill()
+            self.kills += 1
+            self._note("redis_killed", lasts)
+            self._later("redis", lasts, self.server.start)
+
+    def redis_frozen(self) -> None:
+        if "redis" not in self._busy:
+            lasts = self.chance.uniform(0.5, 5.0)
+            self.server.freeze()
+            self._note("redis_frozen", lasts)
+            self._later("redis", lasts, self.server.thaw)
+
+    def redis_full(self) -> None:
+        if "redis" not in self._busy:
+            lasts = self.chance.uniform(0.5, 3.0)
+            self._redis().config_set("maxmemory", 1)
+            self._note("redis_full", lasts)
+            self._later("redis", lasts, lambda: self._redis().config_set("maxmemory", 0))
+
+    def queue_flooded(self) -> None:
+        with suppress(redis.RedisError):
+            self._redis().lpush(ATTEMPT_QUEUES["auto"], *[b"not json", b"{}", b"[]", b"\xff"] * 50)
+            self._note("queue_flooded")
+
+    def _redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.server.url, socket_timeout=5)
+
+    # -- faults: the database -------------------------------------------------------------------------
+
+    def sqlite_held(self) -> None:
+        if "database" in self._busy:
+            return
+        path = self.house.database_url.removeprefix("sqlite:///")
+        holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            holder.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            holder.close()
+            return
+        lasts = self.chance.uniform(0.2, 2 * LEASE)
+        self._note("sqlite_held", lasts)
+        self._later("database", lasts, holder.close)
+
+    def postgres_crashed(self) -> None:
+        if self.postgres is not None and "database" not in self._busy:
+            self.postgres.crash()
+            self._note("postgres_crashed", 1.0)
+            self._later("database", self.chance.uniform(0.0, 2.0), self.postgres.start)
+
+    def sessions_ended(self) -> None:
+        if self.postgres is not None and "database" not in self._busy:
+            throw_everybody_out(self.postgres.url)
+            self._note("sessions_ended")
+
+
+def _thaw(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.resume()
+
+
+# -- one run ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def house_on(database: str, folder: Path) -> Iterator[tuple[House, RedisServer, OwnPostgres | None]]:
+    with ExitStack() as stack:
+        server = stack.enter_context(running_redis(folder))
+        postgres = stack.enter_context(own_postgres()) if database == "postgres" else None
+        if postgres is None:
+            template = databases.make_sqlite_template(folder)
+            url = databases.sqlite_database(folder, template)
+        else:
+            url = postgres.url
+        yield stack.enter_context(open_house(folder, url, server.url, **SETTINGS)), server, postgres
+
+
+def run(seed: int, faults: int, database: str, minutes: float, folder: Path) -> Round:
+    round_ = Round(seed, database)
+    begun = time.monotonic()
+    with house_on(database, folder) as (house, server, postgres):
+        nemesis = Nemesis(house, server, postgres, seed)
+        feeder = Feeder(house, seed)
+        nemesis.run(faults, minutes)
+        feeder.stop()
+        nemesis.calm()
+        try:
+            feeder.everything_ends(CALM)
+        except AssertionError as late:
+            round_.violations.append(str(late))
+        round_.violations += [*violations(house.engine, house.root, feeder.accepted), *feeder.wrong, *nemesis.deserters]
+        round_.violations += blamed(house)
+        if round_.violations:
+            (folder / "evidence.txt").write_text(evidence(house.engine, house.root, round_.violations))
+        measure(round_, house.engine, nemesis.injected)
+    round_.kills, round_.accepted, round_.refused = nemesis.kills, len(feeder.accepted), feeder.refused
+    round_.slowest_submission = round(feeder.slowest, 3)
+    round_.minutes = round((time.monotonic() - begun) / 60, 2)
+    return round_
+
+
+def blamed(house: House) -> Iterator[str]:
+    """A fault of the house that was taken for the job's own error. (`max_retries` is 0, so it also failed the job.)"""
+    for job_id in house.all_ids():
+        probe = house.job(job_id).spec["tags"]["probe"]
+        for attempt in house.attempts(job_id):
+            if probe == "train" and attempt.outcome in ("job_error", "stalled", "timed_out", "out_of_memory"):
+                yield f"{job_id}: attempt {attempt.fence} ended as {attempt.outcome}: {attempt.error}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.nemesis", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=60.0, help="stop injecting after so long")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    given = parser.parse_args(argv)
+    print(f"seed {given.seed}, {given.database}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-nemesis-"))
+    round_ = run(given.seed, given.faults, given.database, given.minutes, folder)
+    print(f"{sum(round_.faults.values())} faults {round_.faults}, {round_.kills} kills, {round_.minutes} minutes")
+    print(f"{round_.accepted} jobs accepted, states {round_.states}, attempts {round_.outcomes}")
+    print(f"{round_.transactions} effect transactions, {round_.lost_steps} of {round_.steps} steps done again")
+    for violation in round_.violations:
+        print("VIOLATION", violation)
+    if given.json:
+        round_.save(given.json)
+    if not round_.violations:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"everything is kept in {folder}")
+    return min(len(round_.violations), 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

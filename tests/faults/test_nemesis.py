@@ -1,0 +1,24 @@
+"""The nemesis, briefly: `python -m tests.faults.nemesis` runs as long as you like, `make chaos` for 45 minutes."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults import nemesis
+
+FAULTS = 15
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_random_faults_break_no_promise(tmp_path: Path) -> None:
+    seed = int(os.environ.get("NIGHTSHIFT_TEST_SEED", random.randrange(10**6)))
+    print(f"seed {seed}: python -m tests.faults.nemesis --seed {seed} --faults {FAULTS}")
+    round_ = nemesis.run(seed, FAULTS, "sqlite", 5.0, tmp_path)
+    assert round_.violations == []
+    assert sum(round_.faults.values()) >= FAULTS
+    assert round_.kills > 0
