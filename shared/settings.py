@@ -108,6 +108,22 @@ class Settings(BaseSettings):
         description="But never sooner than this, or than `stall_seconds` where that is less. Too low: short steps on a busy machine are taken for a stall. Too high: a wedged loop holds its device as long.",
     )
     poison_limit: int = Field(3, ge=1, description="Crashes in a row without a new checkpoint after which a job fails.")
+    preempt_priority_gap: int = Field(
+        2,
+        ge=1,
+        le=10,
+        description="An urgent job (`preempt` in its spec) may push out a running one whose priority is lower by so much. Too low: trifles push out long runs. 10: nobody pushes out anybody.",
+    )
+    preempt_patience_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="How long an urgent job waits for a free worker before another job must make room. Too low: a job is pushed out though a worker was just getting free. Too high: urgent jobs wait.",
+    )
+    preempt_quiet_seconds: float = Field(
+        600.0,
+        ge=0,
+        description="How long a job that was pushed out before may run on in peace after each new start, times the number of times. Too low: a stream of urgent jobs keeps it from getting on. Too high: urgent jobs find nobody to push out.",
+    )
     runner_memory_limit_bytes: int | None = Field(
         None, description="Address-space limit of a runner (bytes); empty: none."
     )

@@ -45,6 +45,7 @@ PLACES = {
     "name": "name",
     "priority": "priority",
     "device": "resources.device",
+    "preempt": "preempt",
     "run_at": "run_at",
     "max_retries": "max_retries",
     "timeout": "timeout_seconds",
@@ -58,6 +59,9 @@ def _common(
     ] = None,
     name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
+    preempt: Annotated[
+        bool | None, typer.Option("--preempt", help="Urgent: a running job of lower priority makes room for it.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.", autocompletion=completion.devices)] = None,
     run_at: Annotated[str | None, typer.Option(help="Not before this time, e.g. 2030-01-01T02:00:00Z.")] = None,
     max_retries: Annotated[int | None, typer.Option(help="Retries after errors that may pass.")] = None,

@@ -38,6 +38,21 @@ class Job(SQLModel, table=True):
         # For people who look at the table of jobs: how many are in each state, and everyone's, newest first.
         Index("ix_jobs_states", "owner_id", "state", "created_at"),
         Index("ix_jobs_created", "created_at", "id"),
+        Index(
+            "ix_jobs_urgent",
+            "rank",
+            "id",
+            sqlite_where=text("state = 'queued' AND preempts = 1"),
+            postgresql_where=text("state = 'queued' AND preempts"),
+        ),
+        # An urgent job has one victim at a time.
+        Index(
+            "ix_jobs_makes_room",
+            "makes_room_for",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
         # What still lives has no `finished_at`: few rows at the front of the index, whatever the table grows to.
         Index("ix_jobs_ended", "finished_at", "state"),
         Index(
@@ -80,6 +95,10 @@ class Job(SQLModel, table=True):
     deadline_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     timeout_seconds: float | None = Field(default=None, sa_column=Column(Float(53)))
     stop_requested: str | None = Field(default=None, max_length=16)
+    #: It may push out a running job of lower priority (`preempt` of its spec).
+    preempts: bool = False
+    #: The urgent job for which it was asked to stop; of a running job the present one, else the last.
+    makes_room_for: str | None = Field(default=None, max_length=32)
     lost_streak: int = 0  # crashes in a row without a new checkpoint
     retries: int = 0  # retryable failures charged so far
     max_retries: int = 2

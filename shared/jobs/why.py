@@ -4,7 +4,8 @@ Each reason has a code for programs, fields, and a clause for people. The reason
 one at their head, and make up the sentence; `attempt_ended`, the tries that did not count, follow, newest first.
 
 waiting    dependency
-queued     run_at, back_off, no_worker, no_suitable_worker, workers_busy, worker_free, jobs_ahead, stop_requested
+queued     run_at, back_off, no_worker, no_suitable_worker, workers_busy, worker_free, room_is_made, jobs_ahead,
+           stop_requested
 running    doing, starting, silent, stop_requested
 paused     paused
 final      succeeded, failed, cancelled, dependency
@@ -12,14 +13,13 @@ final      succeeded, failed, cancelled, dependency
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.clock import iso, spelled
+from shared.jobs.matching import Row, fits
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-
-Row = Mapping[Any, Any]
 
 #: Tries that are told of; a job that was drained every night has many.
 MAX_TRIES = 10
@@ -36,6 +36,7 @@ class Surroundings:
     ahead: int = 0  # due jobs that its workers would take first
     awaited: Sequence[tuple[str, str | None]] = ()  # (id, state) of the jobs it comes after; None: gone
     has_begun: bool = False  # the present attempt has told its progress
+    victim: str | None = None  # the job that was asked to make room for it
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ def _queued(job: Row, around: Surroundings) -> Iterator[Reason]:
     fitting = [worker for worker in around.workers if fits(job, worker)]
     if fitting:
         yield _taken(fitting)
+        if around.victim:
+            clause = f"job {around.victim} was asked to make room for it and does so after a checkpoint"
+            yield Reason("room_is_made", clause, {"job_id": around.victim})
         if around.ahead:
             jobs_are = "1 queued job is" if around.ahead == 1 else f"{around.ahead} queued jobs are"
             yield Reason("jobs_ahead", f"{jobs_are} ahead of it, by priority and waiting time", {"count": around.ahead})
@@ -121,12 +125,6 @@ _CHARGED = {
         AttemptOutcome.LOST,
     )
 }
-
-
-def fits(job: Row, worker: Row) -> bool:
-    """The claim's own conditions (`transitions.leasing`), seen from the job."""
-    device, framework = job["device"], job["framework"]
-    return device in ("auto", worker["device"]) and (framework is None or framework in worker["frameworks"])
 
 
 def _wanted(job: Row) -> dict[str, Any]:
@@ -184,7 +182,9 @@ def _running(job: Row, around: Surroundings) -> Iterator[Reason]:
     else:
         clause = f"{_on(job)} is starting, last heartbeat {spelled(heard)} ago"
         yield Reason("starting", clause, _where(job, heard) | {"phase": "load"})
-    if job["stop_requested"]:
+    if job["stop_requested"] == StopRequest.PREEMPT and job["makes_room_for"]:
+        yield _requested(job, f"was asked to make room for job {job['makes_room_for']}, and goes on later by itself")
+    elif job["stop_requested"]:
         yield _requested(job, f"was asked to {job['stop_requested']} and does so at the end of its step")
 
 
@@ -206,7 +206,10 @@ def _where(job: Row, heard: float) -> dict[str, Any]:
 
 
 def _requested(job: Row, clause: str) -> Reason:
-    return Reason("stop_requested", f"it {clause}", {"request": job["stop_requested"]})
+    fields = {"request": job["stop_requested"]}
+    if job["stop_requested"] == StopRequest.PREEMPT:
+        fields["makes_room_for"] = job["makes_room_for"]
+    return Reason("stop_requested", f"it {clause}", fields)
 
 
 # -- final ----------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ class JobBase(Spec):
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     resources: Resources = Resources()
     priority: Annotated[int, Field(ge=0, le=9, description="Higher runs first; waiting raises it slowly.")] = 5
+    preempt: Annotated[
+        bool, Field(description="Urgent: where no worker is free, a running job of lower priority makes room for it.")
+    ] = False
     run_at: Annotated[str, Field(max_length=40, description="RFC 3339 time before which it does not start.")] | None = (
         None
     )

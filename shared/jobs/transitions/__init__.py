@@ -6,12 +6,14 @@ attempt, `Conflict` for a user, None for maintenance.
 
     submitting   submit                          waiting    settle_waiting, expire_deadlines
     leasing      claim, renew, pin, begin        requests   request_stop, request_cancel, resume
+    preempting   urgent_ids, make_room
     effects      record, commit_checkpoint, …    endings    succeed, fail, stop, release, expired, rescue
 """
 
 from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record
 from shared.jobs.transitions.endings import fail, release, stop, succeed
 from shared.jobs.transitions.leasing import begin, claim, pin, renew
+from shared.jobs.transitions.preempting import make_room, urgent_ids
 from shared.jobs.transitions.requests import request_cancel, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
 from shared.jobs.transitions.submitting import submit
@@ -56,6 +58,7 @@ __all__ = [
     "expire_deadlines",
     "expired",
     "fail",
+    "make_room",
     "pin",
     "record",
     "release",
@@ -68,4 +71,5 @@ __all__ = [
     "stop",
     "submit",
     "succeed",
+    "urgent_ids",
 ]

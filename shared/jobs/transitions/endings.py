@@ -14,6 +14,7 @@ from shared.db.schema import jobs
 from shared.errors import LeaseLost
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.jobs.models import AGEING_SECONDS
 from shared.jobs.retry import Backoff, Decision, Tally, after_failure
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.jobs.transitions.effects import write_artifacts
@@ -22,6 +23,7 @@ from shared.jobs.transitions.values import ArtifactRecord, Ending, Lease, ModelV
 from shared.models import promotions
 from shared.models.registry import create_version
 
+_urgent = jobs.alias("urgent")
 _RETURNED = (jobs.c.event_seq, jobs.c.state, db_now().label("now"))
 
 
@@ -178,16 +180,25 @@ def stop(conn: Connection, lease: Lease, *, outcome: AttemptOutcome, ending: End
 def release(conn: Connection, lease: Lease, *, outcome: AttemptOutcome, ending: Ending | None = None) -> JobState:
     """Give the job back after a checkpoint (outcome DRAINED | PREEMPTED): nothing is charged. Raises LeaseLost.
 
-    A drained job keeps its place in the queue; a preempted one goes behind the job that it made room for.
+    A drained job keeps its place in the queue; a preempted one too, but behind the job that it made room for, and its
+    `timeout_seconds` begin anew: the time it waits now is not its own.
     """
     if outcome not in (AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED):
         raise ValueError(f"release is for drained and preempted attempts, not {outcome}")
-    run_at = jobs.c.run_at if outcome is AttemptOutcome.DRAINED else db_now()
-    return _leave(conn, lease, outcome, "queued", ending, run_at=run_at)
+    if outcome is AttemptOutcome.DRAINED:
+        return _leave(conn, lease, outcome, "queued", ending, run_at=jobs.c.run_at)
+    return _leave(conn, lease, outcome, "queued", ending, run_at=_behind_the_urgent_one(), deadline_at=None)
+
+
+def _behind_the_urgent_one() -> Any:
+    """The `run_at` whose rank comes just after that of the job in `makes_room_for`; later ones keep theirs."""
+    rank = select(_urgent.c.rank).where(_urgent.c.id == jobs.c.makes_room_for).correlate(jobs).scalar_subquery()
+    behind = rank + AGEING_SECONDS * jobs.c.priority + 0.001
+    return case((behind > jobs.c.run_at, behind), (rank.is_not(None), jobs.c.run_at), else_=db_now())
 
 
 def _leave(
-    conn: Connection, lease: Lease, outcome: AttemptOutcome, target: str, ending: Ending | None, *, run_at: Any
+    conn: Connection, lease: Lease, outcome: AttemptOutcome, target: str, ending: Ending | None, **also: Any
 ) -> JobState:
     """One UPDATE whose target state gives way to a stronger request: cancel over all, pause over going back."""
     cancelled = jobs.c.stop_requested == StopRequest.CANCEL.value
@@ -203,8 +214,8 @@ def _leave(
         "worker": case((ends, jobs.c.worker), else_=None),
         "finished_at": case((ends, db_now()), else_=None),
         "stop_requested": case((ends, jobs.c.stop_requested), else_=_kept_request()),
-        "run_at": run_at,
         "event_seq": jobs.c.event_seq + 1,
+        **also,
     }
     row = conn.execute(update(jobs).where(held(lease)).values(**values).returning(*_RETURNED)).one_or_none()
     if row is None:

@@ -31,6 +31,7 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
             state="running",
             fence=jobs.c.fence + 1,
             worker=claimer.worker,
+            makes_room_for=None,
             lease_until=db_now() + lease_seconds,
             started_at=func.coalesce(jobs.c.started_at, db_now()),
             deadline_at=func.coalesce(jobs.c.deadline_at, db_now() + jobs.c.timeout_seconds),

@@ -82,6 +82,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "lost_streak": 0,
         "retries": 0,
         "max_retries": spec.max_retries,
+        "preempts": spec.preempt,
         "after": spec.after,
         "progress_seq": 0,
         "event_seq": 1,

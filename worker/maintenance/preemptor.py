@@ -1,0 +1,23 @@
+"""preemptor: asks a running job to make room for an urgent one that no free worker takes."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from shared.db.engine import read, write
+from shared.jobs import transitions
+from shared.jobs.preemption import Rules
+from shared.settings import Settings
+from worker.maintenance.service import Counts
+
+
+def run_once(engine: Engine, settings: Settings) -> Counts:
+    """{"preempted": running jobs asked}. At most one per urgent job, the next only when that one has left."""
+    rules = Rules(settings.preempt_priority_gap, settings.preempt_patience_seconds, settings.preempt_quiet_seconds)
+    with read(engine) as conn:
+        urgent = transitions.urgent_ids(conn, rules)
+    asked = 0
+    for job_id in urgent:
+        with write(engine) as conn:
+            asked += transitions.make_room(conn, job_id, rules, settings.lease_seconds) is not None
+    return {"preempted": asked}
