@@ -1,0 +1,18 @@
+"""A file or folder as a stored version of a data set, without a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.datasets import formats
+from shared.datasets.building import ImageSource, store_images
+from shared.datasets.building_text import store_text
+from shared.datasets.files import open_files
+
+
+def store(path: Path, root: Path) -> Path:
+    """The version's folder below `root`; content that lies there already is found again."""
+    with open_files(path) as files:
+        source = formats.read(files)
+        stored = store_images(root, source) if isinstance(source, ImageSource) else store_text(root, source)
+    return stored.folder
