@@ -6,7 +6,7 @@ something else by the same names (epsilon, weight decay, momentum).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,12 @@ def tensorflow_device(device: str) -> str:
         if not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, True)
     return "/gpu:0"
+
+
+def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
+    """`tf.function` that takes Python as it stands. AutoGraph would rewrite every function first: seconds before the
+    first step, and a file in the temporary folder for each that nobody removes."""
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 @cache

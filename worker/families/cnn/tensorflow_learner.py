@@ -54,10 +54,10 @@ class TensorflowCnn:
         drawn = {name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._drawn().items()}
         one = (pixels, labels, tf.TensorSpec([], tf.float32), masks, drawn)
         several = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), one)
-        self._train = tf.function(self._steps, input_signature=several).get_concrete_function()
-        self._evaluate = tf.function(self._judge, input_signature=[pixels, labels])
-        self._predict = tf.function(self._probabilities, input_signature=[pixels])
-        self._embed = tf.function(self._embedded, input_signature=[pixels])
+        self._train = support.compiled(self._steps, several).get_concrete_function()
+        self._evaluate = support.compiled(self._judge, [pixels, labels])
+        self._predict = support.compiled(self._probabilities, [pixels])
+        self._embed = support.compiled(self._embedded, [pixels])
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -86,9 +86,13 @@ class TensorflowCnn:
 
     def _steps(self, x: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor], drawn: Mapping[str, Tensor]) -> None:
         """Steps on batches [steps, n, …], one after the other."""
-        for i in tf.range(tf.shape(x)[0]):
+
+        def one(i: Tensor) -> list[Tensor]:
             this = {name: draw[i] for name, draw in drawn.items()}
             self._step(x[i], y[i], rate[i], [mask[i] for mask in masks], this)
+            return [i + 1]
+
+        tf.while_loop(lambda i: i < tf.shape(x)[0], one, [0])
 
     def _step(self, x: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor], drawn: Mapping[str, Tensor]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

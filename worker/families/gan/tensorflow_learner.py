@@ -53,10 +53,10 @@ class TensorflowGan:
             use: [tf.TensorSpec([None, width], tf.float32) for width in widths]
             for use, widths in masked_widths(model).items()
         }
-        self._train = tf.function(self._step, input_signature=[pixels, z, scalar, drop])
-        self._evaluate = tf.function(self._judge, input_signature=[pixels, z])
-        self._predict = tf.function(self._probabilities, input_signature=[pixels])
-        self._sample = tf.function(self._pictures, input_signature=[z])
+        self._train = support.compiled(self._step, [pixels, z, scalar, drop])
+        self._evaluate = support.compiled(self._judge, [pixels, z])
+        self._predict = support.compiled(self._probabilities, [pixels])
+        self._sample = support.compiled(self._pictures, [z])
 
     # -- the step ---------------------------------------------------------------------------------
 

@@ -52,10 +52,10 @@ class TensorflowGruLm:
         tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
         states = [tf.TensorSpec([None, units], tf.float32) for units in model.units]
         masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropped()]
-        self._train = tf.function(self._step, input_signature=[tokens, tokens, scalar, masks])
-        self._evaluate = tf.function(self._judge, input_signature=[tokens, tokens])
-        self._follow = tf.function(self._likelihoods, input_signature=[tokens, tokens, states])
-        self._read = tf.function(self._next, input_signature=[tokens, states])
+        self._train = support.compiled(self._step, [tokens, tokens, scalar, masks])
+        self._evaluate = support.compiled(self._judge, [tokens, tokens])
+        self._follow = support.compiled(self._likelihoods, [tokens, tokens, states])
+        self._read = support.compiled(self._next, [tokens, states])
 
     # -- the step ---------------------------------------------------------------------------------
 
