@@ -67,11 +67,21 @@ class Study:
             print(f"{size:>10}  {way:<12}  {self.measure} {statistics.median(values):.4g}  ({spread})", flush=True)
 
 
-def run(folder: Path, spec: dict[str, Any], data_set: Path, model: Path | None = None) -> dict[str, Any]:
+def run(
+    folder: Path, spec: dict[str, Any], data_set: Path, model: Path | None = None, threads: int = 1
+) -> dict[str, Any]:
     """One job by hand; what it ended with."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "worker.run_job", str(folder / "spec.json"), str(folder), "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "worker.run_job",
+        str(folder / "spec.json"),
+        str(folder),
+        "--threads",
+        str(threads),
+    ]
     command += ["--data-set", str(data_set), *(["--model", str(model)] if model else [])]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     if ended.returncode:
