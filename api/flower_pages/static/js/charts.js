@@ -15,7 +15,7 @@ const compact = (value) => {
   const size = Math.abs(value);
   if (size >= 1e6) return `${number(value / 1e6, 3)}M`;
   if (size >= 1e4) return `${number(value / 1e3, 3)}k`;
-  return size && size < 1e-3 ? value.toExponential(0) : number(value, 3);
+  return size && size < 1e-3 ? value.toExponential(1).replace(".0e", "e") : number(value, 3);
 };
 
 /** What the tools above the charts choose; kept for the next page that is opened. */

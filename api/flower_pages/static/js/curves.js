@@ -34,7 +34,7 @@ export const positive = (values) => values.map((value) => (value > 0 ? value : n
 export function grouped(names) {
   const groups = new Map();
   for (const name of [...names].sort()) {
-    const title = /^(g|d|val)_loss$/.test(name) ? "loss" : name.replace(/^val_/, "");
+    const title = /^(val_)?([gd]_)?loss$/.test(name) ? "loss" : name.replace(/^val_/, "");
     groups.set(title, [...(groups.get(title) || []), name]);
   }
   const place = (title) => {

@@ -30,8 +30,10 @@ export function timelineBar(stretches, now) {
 /** Why an attempt ended, with what was found of it. */
 function evidence(attempt) {
   const lines = [];
+  const kept = attempt.outcome && attempt.outcome !== "succeeded" ? attempt.evidence || {} : {};
   if (attempt.error) lines.push(h("div", { class: "ns-error" }, h("strong", {}, String(attempt.error.type || "error").replaceAll("_", " ")), attempt.error.message ? `: ${attempt.error.message}` : null));
   const found = [
+    kept.phase ? `was at ${[kept.phase, kept.step !== null && kept.step !== undefined ? `step ${number(kept.step)}` : null].filter(Boolean).join(", ")}` : null,
     attempt.resumed_step !== null && attempt.resumed_step !== undefined ? `resumed from step ${number(attempt.resumed_step)}` : null,
     attempt.signal ? `signal ${attempt.signal}${SIGNALS[attempt.signal] ? ` (${SIGNALS[attempt.signal]})` : ""}` : null,
     attempt.exit_code ? `exit code ${attempt.exit_code}` : null,
@@ -39,6 +41,7 @@ function evidence(attempt) {
     attempt.peak_device_memory_bytes ? `on the device ${bytes(attempt.peak_device_memory_bytes)}` : null,
   ].filter(Boolean);
   if (found.length) lines.push(h("div", { class: "ns-muted" }, found.join(" · ")));
+  if (kept.log_tail?.length) lines.push(h("details", { class: "ns-last-lines" }, h("summary", {}, "Last lines"), h("pre", { class: "ns-json", tabindex: 0 }, kept.log_tail.join("\n"))));
   return lines;
 }
 
@@ -70,14 +73,35 @@ export function artifactsTable(artifacts, id, isFinal) {
     h("td", { class: "ns-number" }, h("a", { class: "btn btn-sm btn-outline-secondary", href: `${fileUrl(id, file.path)}?save=1`, download: true, "aria-label": `Save ${file.path}` }, "Save")))));
 }
 
-/** Pictures, each loaded again only when its content changed (samples of a GAN do, every epoch). */
+/**
+ * Pictures, each drawn again only when its content changed. Those that differ by a number only (`samples/epoch-003.png`)
+ * share a place with a slider, the newest first.
+ */
 export function pictures(box, artifacts, id) {
-  const wanted = artifacts.filter((file) => /^image\/(png|jpeg)$/.test(file.media_type));
-  const there = new Map([...box.children].map((child) => [child.dataset.sha, child]));
-  const elements = wanted.map((file) => there.get(file.sha256) || h("figure", { class: "ns-picture", "data-sha": file.sha256 },
-    h("a", { href: fileUrl(id, file.path), target: "_blank", rel: "noopener" }, h("img", { src: `${fileUrl(id, file.path)}?v=${file.sha256.slice(0, 12)}`, alt: file.path, loading: "lazy" })),
-    h("figcaption", {}, file.path)));
+  const groups = new Map();
+  for (const file of artifacts.filter(({ media_type: type }) => /^image\/(png|jpeg)$/.test(type))) {
+    const place = file.path.replace(/\d+/g, "#");
+    groups.set(place, [...(groups.get(place) || []), file]);
+  }
+  const there = new Map([...box.children].map((child) => [child.dataset.key, child]));
+  const elements = [...groups].map(([place, files]) => {
+    const key = `${place} ${files.map((file) => file.sha256.slice(0, 12)).join(" ")}`;
+    return there.get(key) || picture(key, files, id);
+  });
   if (elements.some((element, place) => box.children[place] !== element) || box.children.length !== elements.length) box.replaceChildren(...elements);
+}
+
+function picture(key, files, id) {
+  const [link, image, caption] = [h("a", { target: "_blank", rel: "noopener" }), h("img", { loading: "lazy" }), h("figcaption", {})];
+  const show = (file) => {
+    image.alt = caption.textContent = file.path;
+    link.href = fileUrl(id, file.path);
+    image.src = `${link.href}?v=${file.sha256.slice(0, 12)}`;
+  };
+  link.append(image);
+  show(files.at(-1));
+  const slider = files.length > 1 ? h("input", { type: "range", class: "form-range", min: 0, max: files.length - 1, value: files.length - 1, "aria-label": "Which of these pictures", oninput: (event) => show(files[event.target.value]) }) : null;
+  return h("figure", { class: "ns-picture", "data-key": key }, link, slider, caption);
 }
 
 /** A nested value as [path, leaf] pairs; null is left out. */
