@@ -237,6 +237,7 @@ class DatasetView(BaseModel):
 class DatasetVersionView(BaseModel):
     version: int
     sha256: str
+    rows: dict[str, int] = Field(description="Images or documents of each part.")
     created_at: str
 
 
@@ -320,6 +321,7 @@ class ScheduleView(BaseModel):
     catch_up_limit: int
     max_lateness_seconds: float | None
     overlap: Overlap
+    skip_if_unchanged: bool
     next_at: str | None = Field(description="The next tick; null while paused.")
     next_at_local: str | None
     last_tick: LastTick | None

@@ -9,13 +9,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from shared import broker
 from shared.artifacts.layout import attempt_dir, job_dir
-from shared.errors import JobError, LeaseLost, RequestError, UnsupportedJob
+from shared.errors import JobError, LeaseLost, NotFound, RequestError, UnsupportedJob
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs import transitions
@@ -98,10 +99,11 @@ class Attempt:
     # -- assign -----------------------------------------------------------------------------------
 
     def assign(self) -> Assignment:
-        facts = facts_to_pin(self.place, self.claimed, self.patience)
-        if facts:
-            self.patience.write(lambda conn: transitions.pin(conn, self.lease, facts))
-            self._pinned = {**facts, **self.claimed.pinned}
+        while facts := facts_to_pin(self.place, self.claimed, self.patience):
+            with contextlib.suppress(NotFound):  # deleted between the look and the pin: what does it mean now?
+                self.patience.write(partial(transitions.pin, lease=self.lease, facts=facts))
+                self._pinned = {**facts, **self.claimed.pinned}
+                break
         return assignment_of(self.place, self.claimed, self._pinned)
 
     # -- start ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from api.client import shapes
+from api.client.policy import UPLOAD_TIMEOUT
 from shared.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -175,6 +176,25 @@ def datasets() -> Steps[list[Data]]:
 
 def dataset(name: str) -> Steps[Data]:
     return cast("Data", (yield get(dataset_path(name))))
+
+
+def delete_dataset_version(name: str, version: int) -> Steps[None]:
+    """Raises `Conflict` while an unfinished job or a schedule needs it."""
+    yield Ask("DELETE", f"{dataset_path(name)}/versions/{version}", True)
+
+
+def add_dataset(file: Any, name: str, format: str | None = None) -> Ask:
+    """`file`: (name, stream)."""
+    return _upload("datasets", file, name=name, format=format)
+
+
+def append_to_dataset(file: Any, name: str, format: str | None = None) -> Ask:
+    return _upload(f"{dataset_path(name)}/append", file, format=format)
+
+
+def _upload(path: str, file: Any, **fields: str | None) -> Ask:
+    given = {name: value for name, value in fields.items() if value is not None}
+    return Ask("POST", path, False, {"data": given, "files": {"file": file}, "timeout": UPLOAD_TIMEOUT})
 
 
 def dataset_path(name: str) -> str:

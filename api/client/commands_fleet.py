@@ -9,13 +9,15 @@ import typer
 
 from api.client import completion
 from api.client.commands_keys import keys
-from api.client.commands_models import models
+from api.client.commands_models import models, split_version
 from api.client.commands_schedules import schedules
 from api.client.commands_webhooks import webhooks
 from api.client.context import AsJson, client, data_dir
 from api.client.failures import CommandGroup
 
-datasets = typer.Typer(cls=CommandGroup, help="Data sets: list, add, show.", invoke_without_command=True)
+datasets = typer.Typer(
+    cls=CommandGroup, help="Data sets: list, add, append, show, delete.", invoke_without_command=True
+)
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -84,6 +86,34 @@ def add_dataset(
         return output.print_json(answer)
     print(f"{answer.get('name', name)}@{answer.get('version')}")
     return None
+
+
+@datasets.command("append")
+def append_to_dataset(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The data set that gets a new version.")],
+    path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
+    format: Annotated[str | None, typer.Option(help="Where the files do not say it; see `add`.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A new version: the rows of the newest, then new ones. They are training data, unless files say otherwise."""
+    from api.client import output
+
+    answer = client(ctx).append_to_dataset(name, path, format)
+    if as_json:
+        return output.print_json(answer)
+    print(f"{answer['name']}@{answer['version']}")
+    return None
+
+
+@datasets.command("delete")
+def delete_dataset_version(
+    ctx: typer.Context, version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="E.g. pets@3.")]
+) -> None:
+    """Delete a version that no unfinished job and no schedule needs."""
+    name, number = split_version(version, "data set")
+    client(ctx).delete_dataset_version(name, number)
+    print(f"{version} deleted")
 
 
 @datasets.command("show")

@@ -83,17 +83,18 @@ def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     return None
 
 
-def _version(text: str) -> tuple[str, int]:
+def split_version(text: str, noun: str = "model") -> tuple[str, int]:
+    """`digits@3` to its parts. Raises InvalidRequest."""
     found = re.fullmatch(r"(.+)@([0-9]{1,9})", text)
     if found is None:
-        raise InvalidRequest(f"{text!r} is no version of a model; write it as NAME@3.")
+        raise InvalidRequest(f"{text!r} is no version of a {noun}; write it as NAME@3.")
     return found[1], int(found[2])
 
 
 @models.command("promote")
 def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", reason: Reason = None) -> None:
     """Point an alias (the champion, unless told otherwise) at a version, e.g. `models promote digits@3`."""
-    name, number = _version(version)
+    name, number = split_version(version)
     shown = client(ctx).promote(name, number, alias, reason)
     print(f"{name}@{alias} -> {shown['aliases'][alias]}")
 
@@ -156,6 +157,6 @@ def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
 @models.command("delete")
 def delete(ctx: typer.Context, version: Version) -> None:
     """Delete a version that no alias and no unfinished job holds."""
-    name, number = _version(version)
+    name, number = split_version(version)
     client(ctx).delete_version(name, number)
     print(f"{version} deleted")

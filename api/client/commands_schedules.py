@@ -33,6 +33,13 @@ CatchUp = Annotated[str | None, typer.Option(help="Missed ticks: none, latest or
 CatchUpLimit = Annotated[int | None, typer.Option(help="The most that `all` makes up for.")]
 MaxLateness = Annotated[float | None, typer.Option(help="Ticks later than this are missed (seconds).")]
 Overlap = Annotated[str | None, typer.Option(help="While its last job is not done: skip, queue or cancel_running.")]
+Unchanged = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-if-unchanged/--always",
+        help="Make no job while data, settings and parent are those of the last success.",
+    ),
+]
 Limit = Annotated[int, typer.Option("-n", "--limit", help="The most that are shown.")]
 
 
@@ -79,11 +86,15 @@ def add(
     catch_up_limit: CatchUpLimit = None,
     max_lateness: MaxLateness = None,
     overlap: Overlap = None,
+    skip_if_unchanged: Unchanged = None,
     paused: Annotated[bool, typer.Option("--paused", help="Make it, and wait for `resume`.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a job by the clock, e.g. `schedules add nightly --cron "0 2 * * *" --tz Europe/Berlin -f job.json`."""
-    body = {"name": name, **_given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap)}
+    body = {
+        "name": name,
+        **_given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged),
+    }
     if "job" not in body:
         raise InvalidRequest("Which job? Give it with -f job.json (or -f -), or with --set.")
     _tell(client(ctx).add_schedule({**body, **({"enabled": False} if paused else {})}), as_json)
@@ -101,12 +112,13 @@ def change(
     catch_up_limit: CatchUpLimit = None,
     max_lateness: MaxLateness = None,
     overlap: Overlap = None,
+    skip_if_unchanged: Unchanged = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given; the rest stays. --set without -f changes fields of its present job."""
     asked = client(ctx)
     job = dict(asked.schedule(schedule)["job"]) if set_ and not file else None
-    body = _given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, job)
+    body = _given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged, job)
     _tell(asked.change_schedule(schedule, **body), as_json)
 
 
@@ -119,6 +131,7 @@ def _given(
     catch_up_limit: int | None,
     max_lateness: float | None,
     overlap: str | None,
+    skip_if_unchanged: bool | None,
     job: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     body: dict[str, Any] = {}
@@ -131,6 +144,7 @@ def _given(
             "catch_up_limit": catch_up_limit,
             "max_lateness_seconds": max_lateness,
             "overlap": overlap,
+            "skip_if_unchanged": skip_if_unchanged,
         },
     )
     if file or sets:

@@ -31,7 +31,7 @@ from api.client.facts import ArtifactFacts, Checked, JobFacts, below, named, wri
 from api.client.facts import DamagedDownload as DamagedDownload
 from api.client.facts import JobCancelled as JobCancelled
 from api.client.facts import JobFailed as JobFailed
-from api.client.policy import ANSWER_TIMEOUT, UPLOAD_TIMEOUT
+from api.client.policy import ANSWER_TIMEOUT
 from api.client.shapes import Event
 from api.client.transport import STREAM_SILENCE, Transport
 
@@ -121,11 +121,17 @@ class Client:
 
     def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
         """Registers a file or a folder of this machine as a new version of the data set `name`."""
-        fields = {"name": name, **({"format": format} if format else {})}
         with upload.opened(Path(path)) as file:
-            options = {"data": fields, "files": {"file": file}, "timeout": UPLOAD_TIMEOUT}
-            answer: Data = self._transport.ask(calls.Ask("POST", "datasets", False, options))
+            answer: Data = self._transport.ask(calls.add_dataset(file, name, format))
         return answer
+
+    def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
+        """Makes a new version: the rows of the newest, then those of a file or a folder of this machine."""
+        with upload.opened(Path(path)) as file:
+            answer: Data = self._transport.ask(calls.append_to_dataset(file, name, format))
+        return answer
+
+    delete_dataset_version = _sent(calls.delete_dataset_version)
 
     webhooks, webhook = _sent(calls_webhooks.webhooks), _sent(calls_webhooks.webhook)
     add_webhook, change_webhook = _sent(calls_webhooks.add_webhook), _sent(calls_webhooks.change_webhook)

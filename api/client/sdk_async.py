@@ -22,7 +22,7 @@ import httpx
 from api.client import calls, calls_models, calls_webhooks, locate, shapes, stream, upload
 from api.client.calls import Data, Spec, Steps
 from api.client.facts import ArtifactFacts, Checked, JobFacts, below, named, written
-from api.client.policy import ANSWER_TIMEOUT, UPLOAD_TIMEOUT
+from api.client.policy import ANSWER_TIMEOUT
 from api.client.shapes import Event
 from api.client.transport import AsyncTransport
 
@@ -112,11 +112,17 @@ class AsyncClient:
 
     async def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
         """Registers a file or a folder of this machine as a new version of the data set `name`."""
-        fields = {"name": name, **({"format": format} if format else {})}
         with upload.opened(Path(path)) as file:
-            options = {"data": fields, "files": {"file": file}, "timeout": UPLOAD_TIMEOUT}
-            answer: Data = await self._transport.ask(calls.Ask("POST", "datasets", False, options))
+            answer: Data = await self._transport.ask(calls.add_dataset(file, name, format))
         return answer
+
+    async def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
+        """Makes a new version: the rows of the newest, then those of a file or a folder of this machine."""
+        with upload.opened(Path(path)) as file:
+            answer: Data = await self._transport.ask(calls.append_to_dataset(file, name, format))
+        return answer
+
+    delete_dataset_version = _sent(calls.delete_dataset_version)
 
     webhooks, webhook = _sent(calls_webhooks.webhooks), _sent(calls_webhooks.webhook)
     add_webhook, change_webhook = _sent(calls_webhooks.add_webhook), _sent(calls_webhooks.change_webhook)

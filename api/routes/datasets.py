@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,47 +14,44 @@ from api.deps import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
 from api.upload import Upload, received
-from shared.datasets import registry
+from shared.datasets import holding, registry, views
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
 from shared.datasets.samples import sample_picture, sample_texts
 from shared.datasets.store import open_dataset
-from shared.db.engine import read
+from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)])
 
+RefInPath = Annotated[
+    str,
+    Path(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[1-9][0-9]{0,8})?$",
+        description="The name, or with a version: `pets@3`.",
+    ),
+]
+Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
+
 _BETWEEN_TEXTS = f"\n{'-' * 40}\n"
-_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "name"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "One file; a folder as a zip."},
-                        "name": {"type": "string", "examples": ["my-digits"]},
-                        "format": {
-                            "type": "string",
-                            "enum": list(FORMATS),
-                            "description": "Told by content without it.",
-                        },
-                    },
-                }
-            }
-        },
-    }
+_FILE = {
+    "file": {"type": "string", "format": "binary", "description": "One file; a folder as a zip."},
+    "format": {"type": "string", "enum": list(FORMATS), "description": "Told by content without it."},
 }
+_NAME = {"name": {"type": "string", "examples": ["my-digits"]}}
+
+
+def _form(fields: dict[str, Any], *required: str) -> dict[str, Any]:
+    schema = {"type": "object", "required": list(required), "properties": fields}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 @router.get("", response_model=Page[DatasetView], responses=COMMON, summary="List the data sets")
 def list_datasets(service: TheService) -> dict[str, Any]:
     """With the built-in ones that nobody has used yet; their facts are null."""
     with read(service.engine) as conn:
-        items = registry.list_datasets(conn)
+        items = views.list_datasets(conn)
     known = {item["name"] for item in items}
     waiting = [_unregistered(name) for name in BUILTIN if name not in known]
     return {"items": sorted(items + waiting, key=lambda item: str(item["name"]))}
@@ -63,11 +60,12 @@ def list_datasets(service: TheService) -> dict[str, Any]:
 @router.get(
     "/{name}", response_model=DatasetDetail, responses=COMMON | problems(404), summary="One data set, all versions"
 )
-def show_dataset(name: NameInPath, service: TheService) -> dict[str, Any]:
+def show_dataset(name: RefInPath, service: TheService) -> dict[str, Any]:
+    """`digits` is its newest version, `digits@3` that one."""
     with read(service.engine) as conn:
-        if name in BUILTIN and not any(item["name"] == name for item in registry.list_datasets(conn)):
+        if name in BUILTIN and not any(item["name"] == name for item in views.list_datasets(conn)):
             return {**_unregistered(name), "versions": []}
-        return registry.show(conn, name)
+        return views.show(conn, name)
 
 
 @router.get(
@@ -78,8 +76,9 @@ def show_dataset(name: NameInPath, service: TheService) -> dict[str, Any]:
     | {200: {"description": "PNG of images, or plain text.", "content": {"image/png": {}, "text/plain": {}}}},
     summary="A look at a data set",
 )
-def sample(name: NameInPath, service: TheService) -> Response:
-    """Of images a picture with a row per class, of text its first documents; from the newest version's training part."""
+def sample(name: RefInPath, service: TheService) -> Response:
+    """Of images a picture with a row per class, of text its first documents; from the training part of the newest (or the
+    named) version."""
     folder = registry.dataset_folder(service.settings, _resolve(service, name))
     if open_dataset(folder).kind == "image":
         return Response(sample_picture(folder), media_type="image/png")
@@ -104,7 +103,7 @@ def _resolve(service: Service, name: str) -> DatasetVersion:
     status_code=201,
     response_model=DatasetDetail,
     responses=COMMON | problems(400, 413, 415),
-    openapi_extra=_FORM,
+    openapi_extra=_form({**_FILE, **_NAME}, "file", "name"),
     summary="Register a data set",
 )
 async def register(request: Request, response: Response, service: TheService) -> dict[str, Any]:
@@ -123,7 +122,42 @@ def _register(service: Service, upload: Upload) -> dict[str, Any]:
     name, chosen = upload.fields["name"], upload.fields.get("format")
     version = registry.register(service.engine, service.settings, name, upload.file, chosen, filename=upload.filename)
     with read(service.engine) as conn:
-        return registry.show(conn, f"{version.name}@{version.version}")
+        return views.show(conn, f"{version.name}@{version.version}")
+
+
+@router.post(
+    "/{name}/append",
+    status_code=201,
+    response_model=DatasetDetail,
+    responses=COMMON | problems(400, 404, 413, 415),
+    openapi_extra=_form(_FILE, "file"),
+    summary="Append to a data set",
+)
+async def append(name: NameInPath, request: Request, response: Response, service: TheService) -> dict[str, Any]:
+    """Makes a new version: the rows of the newest one and then the file's. Without parts of its own the file is training
+    data, and the test part stays as it was. Jobs that read an older version go on with it."""
+    folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
+    async with received(request, folder, limit, frozenset({"format"})) as upload:
+        shown = await to_thread.run_sync(_append, service, name, upload, limiter=service.registering)
+    response.headers["Location"] = f"/v1/datasets/{name}@{shown['version']}"
+    return shown
+
+
+def _append(service: Service, name: str, upload: Upload) -> dict[str, Any]:
+    chosen = upload.fields.get("format")
+    version = registry.append(service.engine, service.settings, name, upload.file, chosen, filename=upload.filename)
+    with read(service.engine) as conn:
+        return views.show(conn, f"{version.name}@{version.version}")
+
+
+@router.delete(
+    "/{name}/versions/{version}", status_code=204, responses=COMMON | problems(404, 409), summary="Delete a version"
+)
+def delete_version(name: NameInPath, version: Version, service: TheService) -> Response:
+    """Refused while an unfinished job or a schedule needs it. Its number is not given again."""
+    with write(service.engine) as conn:
+        holding.delete_version(conn, name, version)
+    return Response(status_code=204)
 
 
 def _unregistered(name: str) -> dict[str, Any]:

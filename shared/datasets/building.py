@@ -143,10 +143,10 @@ def _write_split(folder: Path, source: ImageSource, name: str, split: ImageSplit
         np.save(folder / f"{part}_y.npy", split.labels[chosen])
         if split.ids is not None:
             np.save(
-                folder / f"{part}_ids.npy", _as_bytes([i for i, keep in zip(split.ids, chosen, strict=True) if keep])
+                folder / f"{part}_ids.npy", as_bytes([i for i, keep in zip(split.ids, chosen, strict=True) if keep])
             )
     return {part: split.labels[chosen] for part, chosen in parts.items()}
 
 
-def _as_bytes(ids: Sequence[str]) -> npt.NDArray[np.bytes_]:
+def as_bytes(ids: Sequence[str]) -> npt.NDArray[np.bytes_]:
     return np.array([i.encode("utf-8", "backslashreplace") for i in ids], np.bytes_)

@@ -69,7 +69,7 @@ def store_text(datasets_root: Path, source: TextSource, limits: Limits = NO_LIMI
             "classes": source.classes,
             "tokenised": source.tokenised,
             "split": how,
-            "splits": {name: _describe(folder, name, source.classes) for name in names},
+            "splits": {name: describe(folder, name, source.classes) for name in names},
         }
         return publish(folder, meta)
 
@@ -91,7 +91,8 @@ def _write(folder: Path, name: str, split: TextSplit, limits: Limits) -> None:
         np.save(folder / f"{name}_y.npy", split.labels)
 
 
-def _describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
+def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
+    """What `meta.json` says of a part."""
     bounds = _load(folder / f"{name}_docs.npy")
     facts: dict[str, Any] = {"count": len(bounds) - 1, "bytes": int(bounds[-1])}
     if classes:

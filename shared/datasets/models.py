@@ -16,6 +16,8 @@ class Dataset(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=100)
     kind: str = Field(max_length=16)  # image | text
     builtin: bool = False
+    #: The highest number ever given: that of a deleted version never means another one.
+    last_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 

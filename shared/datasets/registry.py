@@ -1,4 +1,4 @@
-"""Data sets by name: register, resolve, list, show. The rows are in SQL, the bytes in `shared.datasets.store`.
+"""Data sets by name: register, append, resolve. The rows are in SQL, the bytes in `shared.datasets.store`.
 
 Order of a registration: the version is complete on disk, then one transaction writes its rows. A crash in between
 leaves a folder without a row; registering again finds the folder and writes the row.
@@ -7,23 +7,25 @@ leaves a folder without a row; registering again finds the folder and writes the
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
+from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.artifacts.layout import dataset_dir
-from shared.clock import db_now, iso
-from shared.datasets import builtins, formats
+from shared.clock import db_now
+from shared.datasets import builtins, formats, garbage
+from shared.datasets.appending import store_appended
 from shared.datasets.building import ImageSource, Limits, store_images
 from shared.datasets.building_text import TextSource, store_text
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.complaints import printable
 from shared.datasets.files import open_files
 from shared.datasets.models import Dataset, DatasetVersion
-from shared.datasets.store import META, Stored, sweep
+from shared.datasets.store import META, OpenDataset, Stored, open_dataset, sweep
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound, TooLarge
 from shared.settings import Settings
@@ -78,6 +80,31 @@ def register(
         return enter(engine, name, _store(settings, found), builtin=name in BUILTIN)
 
 
+def append(
+    engine: Engine, settings: Settings, name: str, path: Path, format: str | None = None, *, filename: str | None = None
+) -> DatasetVersion:
+    """A new version: the rows of the newest one, then those of `path` (see `appending`). Jobs that read the newest go on
+    reading it. When another version comes meanwhile, this one is made anew on top of it: no row is lost.
+
+    Raises NotFound, and as `register` does.
+    """
+    _check_name(name)
+    sweep(_root(settings))
+    for _ in range(_TRIES):
+        with read(engine) as conn:
+            base = resolve(conn, name)
+        stored = open_dataset(dataset_folder(settings, base))
+        with open_files(path, filename) as files:
+            size = stored.image[:2] if stored.kind == "image" else None
+            found = formats.read(files, format, image_size=size)
+            if name in builtins.CLASSES:
+                found = builtins.named(found, name)
+            more = _store_more(settings, stored, found)
+        with suppress(_Outrun):
+            return enter(engine, name, more, after=base.version)
+    raise _too_many(name)
+
+
 def _check_name(name: str) -> None:
     try:
         _name.validate_python(name)
@@ -89,10 +116,21 @@ def _check_name(name: str) -> None:
 
 def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
     limits = Limits(settings.max_dataset_bytes)
-    try:
+    with _room():
         if isinstance(source, ImageSource):
             return store_images(_root(settings), source, limits)
         return store_text(_root(settings), source, limits)
+
+
+def _store_more(settings: Settings, base: OpenDataset, source: ImageSource | TextSource) -> Stored:
+    with _room():
+        return store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TooLarge("The disk is full; nothing was registered.") from error
@@ -103,37 +141,53 @@ def _root(settings: Settings) -> Path:
     return settings.storage_root / "datasets"
 
 
-def enter(engine: Engine, name: str, stored: Stored, *, builtin: bool = False) -> DatasetVersion:
-    """Write the rows of a version that is on disk. Content the name already has returns its present version."""
+def enter(
+    engine: Engine, name: str, stored: Stored, *, builtin: bool = False, after: int | None = None
+) -> DatasetVersion:
+    """Write the rows of a version that is on disk, which comes after the version `after`, if that is given. Content the
+    name already has returns its present version."""
     for _ in range(_TRIES):
         try:
             with write(engine) as conn:
-                return _enter(conn, name, stored, builtin)
+                return _enter(conn, name, stored, builtin, after)
         except IntegrityError:
             continue  # another process entered a version of this name meanwhile; look again
-    raise InvalidRequest.field(("name",), f"too many registrations of {name!r} at the same time; try again")
+    raise _too_many(name)
 
 
-def _enter(conn: Connection, name: str, stored: Stored, builtin: bool) -> DatasetVersion:
-    kind = conn.scalar(select(_datasets.c.kind).where(_datasets.c.name == name))
-    if kind is None:
+class _Outrun(Exception):
+    """Another version came first."""
+
+
+def _too_many(name: str) -> InvalidRequest:
+    return InvalidRequest.field(("name",), f"too many registrations of {name!r} at the same time; try again")
+
+
+def _enter(conn: Connection, name: str, stored: Stored, builtin: bool, after: int | None) -> DatasetVersion:
+    garbage.keep(conn, stored)
+    dataset = conn.execute(select(_datasets).where(_datasets.c.name == name).with_for_update()).first()
+    if dataset is None:
         row = {"name": name, "kind": stored.meta["kind"], "builtin": builtin, "created_at": db_now()}
         conn.execute(insert(_datasets).values(row))
-    elif kind != stored.meta["kind"]:
+    elif dataset.kind != stored.meta["kind"]:
         raise InvalidRequest.field(
-            ("name",), f"{name!r} holds {kind} data, this is {stored.meta['kind']}; choose another name"
+            ("name",), f"{name!r} holds {dataset.kind} data, this is {stored.meta['kind']}; choose another name"
         )
+    newest = _newest(conn, name)
+    if after is not None and (newest is None or newest.version != after):
+        raise _Outrun
     same = conn.execute(
         select(_versions).where(_versions.c.name == name, _versions.c.sha256 == stored.sha256)
     ).mappings().first()  # fmt: skip
     if same:
-        return _version(same)
-    last = conn.scalar(select(func.max(_versions.c.version)).where(_versions.c.name == name)) or 0
+        return version_of(same)
+    number = max(newest.version if newest else 0, dataset.last_version if dataset else 0) + 1
     values = {
-        "name": name, "version": last + 1, "sha256": stored.sha256, "size_bytes": stored.meta["size_bytes"],
+        "name": name, "version": number, "sha256": stored.sha256, "size_bytes": stored.meta["size_bytes"],
         "summary": stored.meta, "created_at": db_now(),
     }  # fmt: skip
-    return _version(conn.execute(insert(_versions).values(values).returning(_versions)).mappings().one())
+    conn.execute(update(_datasets).where(_datasets.c.name == name).values(last_version=number))
+    return version_of(conn.execute(insert(_versions).values(values).returning(_versions)).mappings().one())
 
 
 def resolve(conn: Connection, ref: str) -> DatasetVersion:
@@ -144,7 +198,7 @@ def resolve(conn: Connection, ref: str) -> DatasetVersion:
     elif number.isascii() and number.isdigit() and len(number) < 10:
         chosen = select(_versions).where(_versions.c.name == name, _versions.c.version == int(number))
         row = conn.execute(chosen).mappings().first()
-        found = _version(row) if row else None
+        found = version_of(row) if row else None
     else:
         raise NotFound(f"There is no data set {ref!r}: a version is a number, as in {name}@1.")
     return found or _not_found(conn, ref, name)
@@ -158,51 +212,14 @@ def _not_found(conn: Connection, ref: str, name: str) -> DatasetVersion:
     raise NotFound(f"There is no data set {ref!r}; there are {', '.join(sorted(names)[:50])}.")
 
 
-def list_datasets(conn: Connection) -> list[dict[str, Any]]:
-    """One line per name, newest version each, by name."""
-    newest = (
-        select(_versions.c.name, func.max(_versions.c.version).label("version")).group_by(_versions.c.name).subquery()
-    )
-    rows = conn.execute(
-        select(_versions, _datasets.c.builtin)
-        .join(newest, (newest.c.name == _versions.c.name) & (newest.c.version == _versions.c.version))
-        .join(_datasets, _datasets.c.name == _versions.c.name)
-        .order_by(_versions.c.name)
-    )
-    return [_view(_version(row), bool(row["builtin"])) for row in rows.mappings()]
-
-
-def show(conn: Connection, ref: str) -> dict[str, Any]:
-    """What `GET /datasets/{name}` shows: the newest (or the named) version, and the numbers of all versions."""
-    version = resolve(conn, ref)
-    builtin = conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == version.name))
-    every = conn.execute(select(_versions).where(_versions.c.name == version.name).order_by(_versions.c.version))
-    return {
-        **_view(version, bool(builtin)),
-        "versions": [
-            {"version": v["version"], "sha256": v["sha256"], "created_at": iso(v["created_at"])}
-            for v in every.mappings()
-        ],
-    }
-
-
-def _view(version: DatasetVersion, builtin: bool) -> dict[str, Any]:
-    meta = version.summary
-    return {
-        "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
-        "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
-        "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
-        "created_at": iso(version.created_at),
-    }  # fmt: skip
-
-
 def _newest(conn: Connection, name: str) -> DatasetVersion | None:
     chosen = select(_versions).where(_versions.c.name == name).order_by(_versions.c.version.desc()).limit(1)
     row = conn.execute(chosen).mappings().first()
-    return _version(row) if row else None
+    return version_of(row) if row else None
 
 
-def _version(row: RowMapping) -> DatasetVersion:
+def version_of(row: RowMapping) -> DatasetVersion:
+    """From a row of the table."""
     return DatasetVersion(**{column.name: row[column.name] for column in _versions.columns})
 
 

@@ -181,7 +181,9 @@ def publish(folder: Path, meta: dict[str, Any]) -> Stored:
     (folder / META).write_text(json.dumps(meta, sort_keys=True, ensure_ascii=False))
     sha256 = _seal(folder)
     target = folder.parent / sha256
-    if not (target / META).exists():
+    if (target / META).exists():
+        os.utime(target)  # young again: what is not named yet is not removed (see `garbage`)
+    else:
         rename_into_place(folder, target)
     return Stored(sha256, target, meta)
 

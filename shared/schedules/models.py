@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Column, Float, Index, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, Column, Float, Index, UniqueConstraint, false
 from sqlmodel import Field, SQLModel
 
 
@@ -37,7 +37,7 @@ class TickOutcome(StrEnum):
     SUBMITTED = "submitted"
     #: For the job before it (overlap `queue`); the scheduler moves it to SUBMITTED.
     WAITING = "waiting"
-    #: A job of the schedule was not final (overlap `skip`).
+    #: A job of the schedule was not final (overlap `skip`), or nothing has changed (`skip_if_unchanged`).
     SKIPPED = "skipped"
     #: Too late for the catch-up policy.
     MISSED = "missed"
@@ -65,6 +65,8 @@ class Schedule(SQLModel, table=True):
     catch_up_limit: int
     max_lateness_seconds: float | None = Field(default=None, sa_column=Column(Float(53)))
     overlap: str = Field(max_length=16)
+    #: A tick makes no job while data, settings and parent model are those of the last one that succeeded.
+    skip_if_unchanged: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     #: The earliest tick that nobody has decided yet; null while paused.
     next_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -107,6 +107,7 @@ def waiting_ids(conn: Connection) -> list[str]:
 
 _SHOWN_AS_IS = (
     "id", "name", "cron", "timezone", "job", "enabled", "catch_up", "catch_up_limit", "max_lateness_seconds", "overlap",
+    "skip_if_unchanged",
 )  # fmt: skip
 
 

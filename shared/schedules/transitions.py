@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared.clock import db_now, iso
+from shared.datasets import holding
 from shared.db.engine import insert, on_commit
 from shared.db.schema import jobs, schedule_ticks, schedules
 from shared.errors import Conflict, InvalidRequest, NotFound
@@ -33,6 +34,7 @@ from shared.jobs.transitions import NewJob
 from shared.schedules import cron, template
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
 from shared.schedules.policy import Policy, Verdict, decide
+from shared.schedules.unchanged import unchanged
 from shared.specs.jobs import job_spec_adapter
 from shared.specs.schedules import ScheduleSpec
 
@@ -52,6 +54,7 @@ Found = Row[*tuple[Any, ...]]
 def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
     """`spec.job` has been checked and is complete. Returns the id. Raises InvalidRequest, Conflict (name taken)."""
     checked = cron.parse(spec.cron, spec.timezone)
+    holding.hold_named(conn, spec.job)
     now = _now(conn)
     values = spec.model_dump() | {
         "id": secrets.token_hex(8),
@@ -84,6 +87,7 @@ def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str,
     row = _locked(conn, schedule_id, owner_id)
     merged = {**row._mapping, **changes}
     checked = cron.parse(merged["cron"], merged["timezone"])
+    holding.hold_named(conn, changes.get("job") or {})
     values = {**changes, "cron": checked.text, "updated_at": db_now()}
     if any(merged[name] != row._mapping[name] for name in _TIMING):
         values["next_at"] = checked.next(row.now) if merged["enabled"] else None
@@ -108,7 +112,7 @@ def run_now(conn: Connection, schedule_id: str, owner_id: str) -> str:
     due_at = row.now
     if not _insert_tick(conn, row.id, due_at, manual=True):
         raise Conflict("Two runs were asked for in the same microsecond; ask again.")
-    outcome, job_id, reason = _make_job(conn, row, due_at)
+    outcome, job_id, reason = _make_job(conn, row, due_at, changed_only=False)
     if outcome is TickOutcome.FAILED or job_id is None:
         raise InvalidRequest(f"The job of schedule {row.name} cannot be made: {reason}")
     _settle(conn, row.id, due_at, outcome, job_id, reason)
@@ -165,7 +169,7 @@ def promote(conn: Connection, schedule_id: str) -> Counter[str]:
         return counts
     waiting = select(schedule_ticks.c.due_at).where(_waiting_of(row.id)).order_by(schedule_ticks.c.due_at)
     for due_at in conn.scalars(waiting).all():
-        outcome, job_id, reason = _make_job(conn, row, due_at)
+        outcome, job_id, reason = _make_job(conn, row, due_at, changed_only=row.skip_if_unchanged)
         _settle(conn, row.id, due_at, outcome, job_id, reason)
         counts[outcome.value] += 1
         if outcome is TickOutcome.SUBMITTED:
@@ -219,7 +223,9 @@ def _run(conn: Connection, schedule: Found, due_at: float) -> TickOutcome | None
         case Overlap.CANCEL_RUNNING:
             for job_id in living:
                 job_transitions.request_stop(conn, job_id, StopRequest.CANCEL, None)
-    return _settle(conn, schedule.id, due_at, *_make_job(conn, schedule, due_at))
+    return _settle(
+        conn, schedule.id, due_at, *_make_job(conn, schedule, due_at, changed_only=schedule.skip_if_unchanged)
+    )
 
 
 # -- a tick's row and its job ---------------------------------------------------------------------
@@ -238,12 +244,16 @@ def _insert_tick(conn: Connection, schedule_id: str, due_at: float, *, manual: b
     return inserted.one_or_none() is not None
 
 
-def _make_job(conn: Connection, schedule: Found, due_at: float) -> tuple[TickOutcome, str | None, str | None]:
+def _make_job(
+    conn: Connection, schedule: Found, due_at: float, *, changed_only: bool
+) -> tuple[TickOutcome, str | None, str | None]:
     """(outcome, job's id, reason). A job that cannot be made fails its tick, not the ticks after it."""
     checked = cron.parse(schedule.cron, schedule.timezone)
     try:
         body = template.render(schedule.job, template.facts_of(due_at, checked.zone))
         spec = job_spec_adapter.validate_python(body)
+        if changed_only and (reason := unchanged(conn, schedule.id, schedule.owner_id, spec.model_dump(mode="json"))):
+            return TickOutcome.SKIPPED, None, reason
         with conn.begin_nested():
             submitted = job_transitions.submit(conn, NewJob(owner_id=schedule.owner_id, spec=spec))
     except (InvalidRequest, ValidationError) as error:

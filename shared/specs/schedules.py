@@ -20,6 +20,11 @@ JobTemplate = Annotated[
 Limit = Annotated[int, Field(ge=1, le=1000, description="The most late ticks that `all` makes up for.")]
 Lateness = Annotated[Seconds | None, Field(description="Ticks later than this are missed, whatever the policy.")]
 
+Unchanged = Annotated[
+    bool,
+    Field(description="Make no job while settings, data set versions and parent are those of the last that succeeded."),
+]
+
 
 class ScheduleSpec(Spec):
     """A new schedule."""
@@ -33,6 +38,7 @@ class ScheduleSpec(Spec):
     catch_up_limit: Limit = 10
     max_lateness_seconds: Lateness = None
     overlap: Literal["skip", "queue", "cancel_running"] = "skip"
+    skip_if_unchanged: Unchanged = False
 
 
 class SchedulePatch(Spec):
@@ -47,6 +53,7 @@ class SchedulePatch(Spec):
     catch_up_limit: Limit | None = None
     max_lateness_seconds: Lateness = None
     overlap: Literal["skip", "queue", "cancel_running"] | None = None
+    skip_if_unchanged: Unchanged | None = None
 
     def changes(self) -> dict[str, Any]:
         """Those that were given; null means something for `max_lateness_seconds` only."""

@@ -143,3 +143,63 @@ def test_a_hostile_file_is_refused_and_nothing_is_kept(api: Api) -> None:
     assert answer.status_code == 422, answer.text
     assert_problem(api.get("/v1/datasets/evil"), 404)
     assert left_behind(api) == []
+
+
+def append(api: Api, name: str, content: bytes, **fields: str) -> Any:
+    return api.post(f"/v1/datasets/{name}/append", files={"file": ("more.npz", content)}, data=fields)
+
+
+def test_appending_makes_a_version_and_every_version_can_be_looked_at(api: Api) -> None:
+    upload(api, "shapes", npz(40))
+    answer = append(api, "shapes", npz(20, seed=1))
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == "/v1/datasets/shapes@2"
+    rows = [item["rows"] for item in answer.json()["versions"]]
+    assert rows == [{"train": 32, "test": 8}, {"train": 52, "test": 8}]
+    old, new = (api.get(f"/v1/datasets/shapes@{n}").json() for n in (1, 2))
+    assert (old["version"], old["splits"]["train"]["count"]) == (1, 32)
+    assert new == answer.json() == api.get("/v1/datasets/shapes").json()
+    assert api.get("/v1/datasets/shapes@1/sample").headers["content-type"] == "image/png"
+    assert_problem(api.get("/v1/datasets/shapes@3"), 404)
+    assert api.get("/v1/datasets/shapes@0").status_code == 422
+    assert left_behind(api) == []
+
+
+def test_what_cannot_be_appended_is_refused(api: Api) -> None:
+    upload(api, "shapes", npz(40))
+    assert_problem(append(api, "nothing", npz(20)), 404)
+    assert_problem(append(api, "digits", npz(20)), 422, ("name",))
+    assert_problem(append(api, "shapes", npz(20), split="test"), 422, ("split",))
+    assert_problem(append(api, "shapes", b"one\n\ntwo\n"), 422, ("file",))
+    assert api.get("/v1/datasets/shapes").json()["version"] == 1
+
+
+def test_a_version_is_deleted_when_nobody_needs_it(api: Api) -> None:
+    upload(api, "shapes", npz(40))
+    append(api, "shapes", npz(20, seed=1))
+    promote = {"metric": "test_accuracy", "evaluate_on": "shapes@1"}
+    job = api.submit(dataset="shapes", register_as="m", promote=promote, training={"batch_size": 8}).json()
+    problem = assert_problem(api.send("DELETE", "/v1/datasets/shapes/versions/1"), 409)
+    assert job["id"] in problem["detail"]
+    assert api.send("DELETE", "/v1/datasets/shapes/versions/2").status_code == 204
+    assert_problem(api.send("DELETE", "/v1/datasets/shapes/versions/2"), 404)
+    api.post(f"/v1/jobs/{job['id']}/cancel")
+    assert api.send("DELETE", "/v1/datasets/shapes/versions/1").status_code == 204
+    assert_problem(api.get("/v1/datasets/shapes"), 404)
+
+
+def test_an_evaluation_set_is_frozen_when_the_job_is_accepted(api: Api) -> None:
+    upload(api, "shapes", npz(40))
+    promote = {"metric": "test_accuracy", "evaluate_on": "shapes"}
+    fields = {"dataset": "shapes", "register_as": "m", "promote": promote, "training": {"batch_size": 8}}
+    assert api.submit(**fields).json()["spec"]["promote"]["evaluate_on"] == "shapes@1"
+    append(api, "shapes", npz(20, seed=1))
+    schedule = {"name": "nightly", "cron": "0 2 * * *", "job": api.submit(**fields).json()["spec"]}
+    made = api.post("/v1/schedules", json=schedule).json()
+    assert made["job"]["promote"]["evaluate_on"] == "shapes@2"
+    assert made["skip_if_unchanged"] is False
+    gone = {**promote, "evaluate_on": "shapes@7"}
+    assert_problem(api.submit(**{**fields, "promote": gone}), 422, ("promote", "evaluate_on"))
+    api.post("/v1/datasets", files={"file": ("t.txt", b"one two\n\nthree four\n" * 50)}, data={"name": "tale"})
+    wrong = {**promote, "evaluate_on": "tale"}
+    assert_problem(api.submit(**{**fields, "promote": wrong}), 422, ("promote", "evaluate_on"))

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from shared.datasets import formats, registry
+from shared.datasets import formats, registry, views
 from shared.datasets.building import ImageSource, ImageSplit, store_images, stratified_test_rows
 from shared.datasets.building_text import store_text
 from shared.datasets.builtins import named
@@ -83,8 +83,8 @@ def test_same_content_is_one_version_and_new_content_the_next(engine: Engine, se
     with read(engine) as conn:
         assert registry.resolve(conn, "shapes").sha256 == second.sha256
         assert registry.resolve(conn, "shapes@1").sha256 == first.sha256
-        assert [v["version"] for v in registry.show(conn, "shapes")["versions"]] == [1, 2]
-        assert [(d["name"], d["version"]) for d in registry.list_datasets(conn)] == [("shapes", 2)]
+        assert [v["version"] for v in views.show(conn, "shapes")["versions"]] == [1, 2]
+        assert [(d["name"], d["version"]) for d in views.list_datasets(conn)] == [("shapes", 2)]
 
 
 def test_two_names_may_share_content(engine: Engine, settings: Settings) -> None:
@@ -122,7 +122,7 @@ def test_built_in_sets_come_from_the_published_files(engine: Engine, tmp_path: P
     version = registry.ensure_builtin(engine, settings, "fashion_mnist")
     assert version.summary["classes"][9] == "Ankle boot"
     with read(engine) as conn:
-        assert registry.show(conn, "fashion_mnist")["builtin"]
+        assert views.show(conn, "fashion_mnist")["builtin"]
     registered = registry.register(engine, settings, "fashion_mnist", folder)
     assert (registered.version, registered.sha256) == (1, version.sha256)
 

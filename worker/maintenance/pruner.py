@@ -2,6 +2,7 @@
 
 - folders of deleted checkpoints, then their rows (the supervisor removes them itself; this is for when it died before)
 - of final jobs: folders of attempts with no listed artifact, half-written checkpoints, checkpoints without a row
+- folders of data sets that no version names
 - workers that have not been heard of are marked offline
 - deliveries to webhooks that were settled a month ago
 """
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Engine, and_, delete, or_, select
 
 from shared.artifacts.layout import attempt_dir, job_dir
 from shared.clock import db_now
+from shared.datasets import garbage
 from shared.db.engine import read, write
 from shared.db.schema import artifacts, attempts, checkpoints, jobs
 from shared.fleet import workers
@@ -31,7 +33,8 @@ _seen: dict[str, tuple[float, str]] = {}
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"checkpoints", "attempts", "leftovers": folders removed, "offline": workers marked, "deliveries": rows removed}."""
+    """{"checkpoints", "attempts", "leftovers", "datasets": folders removed, "offline": workers marked, "deliveries": rows
+    removed}."""
     counts = {"checkpoints": _deleted_checkpoints(engine, settings.storage_root), "attempts": 0, "leftovers": 0}
     with read(engine) as conn:
         done = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
@@ -39,6 +42,7 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
         counts["attempts"] += _attempts(engine, settings.storage_root, job_id)
         counts["leftovers"] += _leftovers(engine, settings.storage_root, job_id)
         _seen[str(engine.url)] = (finished_at, job_id)
+    counts["datasets"] = garbage.remove_unnamed(engine, settings.storage_root / "datasets")
     with write(engine) as conn:
         counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
         counts["deliveries"] = deliveries.prune(conn)

@@ -9,8 +9,10 @@ from sqlalchemy import Connection, Row, ScalarSelect, case, delete, func, or_, s
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import db_now
+from shared.datasets import holding
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, jobs, metrics
+from shared.errors import NotFound
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.states import JobState
@@ -135,8 +137,14 @@ def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) ->
 
 
 def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> Standing:
-    """Fix facts for all attempts to come, e.g. the data set version. What is pinned stays. Raises LeaseLost."""
+    """Fix facts for all attempts to come, e.g. the data set version. What is pinned stays.
+
+    Raises LeaseLost; NotFound for a data set version that was deleted meanwhile: nothing is pinned, look again.
+    """
     standing, _ = advance(conn, lease)
+    for key in ("dataset", "evaluate_on"):
+        if key in facts and not holding.hold(conn, facts[key]):
+            raise NotFound.of("data set version", facts[key])
     pinned = conn.scalars(select(jobs.c.pinned).where(jobs.c.id == lease.job_id)).one()
     values: dict[str, Any] = {"pinned": {**facts, **pinned}}
     if "family" in facts:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, case, select
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import db_now
+from shared.datasets import holding
 from shared.db.engine import insert, on_commit
 from shared.db.schema import job_dependencies, jobs
 from shared.errors import InvalidRequest
@@ -25,11 +26,12 @@ from shared.jobs.transitions.waiting import settle_waiting
 def submit(conn: Connection, new: NewJob) -> Submitted:
     """Accept a job, or find the one that the same idempotency key and body made before.
 
-    Raises InvalidRequest when the key came with another body, or a dependency does not exist.
+    Raises InvalidRequest when the key came with another body, a dependency does not exist, or a data set version is gone.
     """
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
     state = JobState.WAITING if after else JobState.QUEUED
+    holding.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
     job_id = secrets.token_hex(8)
     statement = (
         insert(conn, jobs)

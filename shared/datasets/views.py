@@ -1,0 +1,57 @@
+"""Data sets as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from shared.clock import iso
+from shared.datasets.models import Dataset, DatasetVersion
+from shared.datasets.registry import resolve, version_of
+
+_datasets = Dataset.__table__  # type: ignore[attr-defined]
+_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
+
+
+def list_datasets(conn: Connection) -> list[dict[str, Any]]:
+    """One line per name, newest version each, by name."""
+    newest = (
+        select(_versions.c.name, func.max(_versions.c.version).label("version")).group_by(_versions.c.name).subquery()
+    )
+    rows = conn.execute(
+        select(_versions, _datasets.c.builtin)
+        .join(newest, (newest.c.name == _versions.c.name) & (newest.c.version == _versions.c.version))
+        .join(_datasets, _datasets.c.name == _versions.c.name)
+        .order_by(_versions.c.name)
+    )
+    return [_view(version_of(row), bool(row["builtin"])) for row in rows.mappings()]
+
+
+def show(conn: Connection, ref: str) -> dict[str, Any]:
+    """What `GET /datasets/{name}` shows: the newest (or the named) version, and the numbers of all versions."""
+    version = resolve(conn, ref)
+    builtin = conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == version.name))
+    every = conn.execute(select(_versions).where(_versions.c.name == version.name).order_by(_versions.c.version))
+    return {
+        **_view(version, bool(builtin)),
+        "versions": [
+            {
+                "version": v["version"],
+                "sha256": v["sha256"],
+                "rows": {part: facts["count"] for part, facts in v["summary"]["splits"].items()},
+                "created_at": iso(v["created_at"]),
+            }
+            for v in every.mappings()
+        ],
+    }
+
+
+def _view(version: DatasetVersion, builtin: bool) -> dict[str, Any]:
+    meta = version.summary
+    return {
+        "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
+        "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
+        "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
+        "created_at": iso(version.created_at),
+    }  # fmt: skip
