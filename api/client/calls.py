@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from api.client import shapes
-from api.client.policy import UPLOAD_TIMEOUT
 from shared.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -23,6 +22,8 @@ Data = dict[str, Any]
 
 #: A whole job id, or the beginning of one.
 JOB_ID = re.compile(r"[0-9a-f]{4,16}")
+#: What the server may take to read an upload (seconds).
+UPLOAD_TIMEOUT = 3600.0
 #: Items of a page when only so many are wanted.
 PAGE = 100
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})

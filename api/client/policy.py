@@ -15,8 +15,8 @@ from api.client.locate import Endpoint
 from api.client.stream import StreamDropped
 from shared.errors import FieldError, NightshiftError, RequestError, Unauthorized, Unavailable
 
-#: Seconds: to connect, and for an answer. Uploads wait longer, since the server reads the whole set before it answers.
-CONNECT_TIMEOUT, ANSWER_TIMEOUT, UPLOAD_TIMEOUT = 5.0, 30.0, 3600.0
+#: Seconds: to connect, and for an answer. Uploads wait longer (`calls.UPLOAD_TIMEOUT`).
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 5.0, 30.0
 #: Seconds before the first retry; doubles, with jitter, so that many clients do not come back together.
 FIRST_PAUSE = 0.1
 
