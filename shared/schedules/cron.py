@@ -14,7 +14,8 @@ cron); the times of a day are made here, so that one rule holds in every zone:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -22,6 +23,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
+from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
 from shared.errors import InvalidRequest
 
@@ -112,14 +114,67 @@ def parse(expression: str, timezone: str) -> Cron:
     if len(fields) != 5 or len(expression) > MAX_LENGTH:
         raise _invalid(f"has {len(fields)} fields, must have five: {_FIELDS} (such as '0 2 * * *')")
     try:
-        days = CronSim(" ".join(fields), datetime(2027, 1, 1))
+        days = _read(fields)
     except (CronSimError, AssertionError, ValueError) as error:
-        raise _invalid(f"{str(error) or 'cannot be read'}; the fields are {_FIELDS}") from None
+        raise _invalid(_complaint(str(error), fields)) from None
     minutes = tuple(60 * hour + minute for hour in sorted(days.hours) for minute in sorted(days.minutes))
     cron = Cron(" ".join(fields), zone, days, minutes, len(days.hours) == 24)
     if cron.next(datetime(2027, 1, 1, tzinfo=UTC).timestamp()) is None:
         raise _invalid("is a date that never comes")
     return cron
+
+
+def _read(fields: Sequence[str]) -> CronSim:
+    """Raises what cronsim raises."""
+    return CronSim(" ".join(_ONE_VALUE.sub(_without_step, field) for field in fields), datetime(2027, 1, 1))
+
+
+_ONE_VALUE = re.compile(r"\b(\w+)-(\w+)/0*[1-9]\d*\b")
+_NAMES = {
+    name: number
+    for first, names in ((0, SYMBOLIC_DAYS), (1, SYMBOLIC_MONTHS))
+    for number, name in enumerate(names, first)
+}
+
+
+def _without_step(found: re.Match[str]) -> str:
+    """`5-5/7` is 5 and nothing else; cronsim would read it as `5/7`, which goes on to the end of the field."""
+    low, high = map(_number, found.groups())
+    return found[1] if low is not None and low == high else found[0]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else _NAMES.get(text.upper())
+
+
+_ALLOWED = {
+    "minute": "0-59",
+    "hour": "0-23",
+    "day-of-month": "1-31, L or LW",
+    "month": "1-12 or JAN-DEC",
+    "day-of-week": "0-7, SUN-SAT, MON#2 or 5L",
+}
+
+
+def _complaint(told: str, fields: Sequence[str]) -> str:
+    """What is wrong and the way out; cronsim tells the field ("Bad hour") and no more."""
+    name = told.removeprefix("Bad ")
+    if name not in _ALLOWED:
+        return f"cannot be read; the fields are {_FIELDS}"
+    text = fields[list(_ALLOWED).index(name)]
+    if name == "day-of-month" and _is_readable([*fields[:3], "*", fields[4]]):
+        return f"is a date that never comes: day-of-month {text!r} in month {fields[3]!r}"
+    if any((_number(low) or 0) > (_number(high) or 0) for low, high in re.findall(r"\b(\w+)-(\w+)\b", text)):
+        return f"{name} {text!r}: a range goes upwards; write it as two, as 22-23,0-2 for 22-2"
+    return f"{name} {text!r} cannot be read: give {_ALLOWED[name]}, a list (1,15), a range (1-5) or a step (*/2)"
+
+
+def _is_readable(fields: Sequence[str]) -> bool:
+    try:
+        _read(fields)
+    except (CronSimError, AssertionError, ValueError):
+        return False
+    return True
 
 
 def _invalid(message: str) -> InvalidRequest:

@@ -209,6 +209,30 @@ def test_a_zone_with_a_typing_mistake_gets_a_hint() -> None:
         cron.parse("0 2 * * *", "Europe/Berlni")
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("0 22-2 * * *", "hour '22-2': a range goes upwards"),
+        ("0 0 * * FRI-MON", "day-of-week 'FRI-MON': a range goes upwards"),
+        ("0 0 31 2 *", "never comes: day-of-month '31' in month '2'"),
+        ("0 0 15W * *", "day-of-month '15W' cannot be read: give 1-31, L or LW"),
+        ("60 * * * *", "minute '60' cannot be read: give 0-59"),
+    ],
+)
+def test_what_is_refused_is_told_with_the_way_out(expression: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        cron.parse(expression, "UTC")
+    assert message in caught.value.errors[0].msg
+
+
+@pytest.mark.parametrize("month", ["5-5/7", "MAY-5/07", "5-MAY/2"])
+def test_a_range_of_one_value_is_one_value_whatever_its_step(month: str) -> None:
+    assert cron.parse(f"0 0 1 {month} *", "UTC").preview(at("2027-01-01T00:00Z"), 2) == [
+        at("2027-05-01T00:00Z"),
+        at("2028-05-01T00:00Z"),
+    ]
+
+
 def test_rare_dates_and_extensions() -> None:
     assert locals_of("0 0 29 2 *", "UTC", "2027-01-01T00:00Z", 1) == ["2028-02-29T00:00:00+00:00"]
     assert locals_of("0 0 L * *", "UTC", "2027-02-01T00:00Z", 1) == ["2027-02-28T00:00:00+00:00"]
