@@ -19,6 +19,7 @@ NightshiftError
     ├── NonFiniteLoss
     ├── BadData
     ├── OutOfMemory
+    │   └── DeviceOutOfMemory
     ├── UnsupportedJob
     └── UnexpectedError         anything else a runner raised
 """
@@ -157,6 +158,12 @@ class BadData(JobError):
 class OutOfMemory(JobError):
     type = "out_of_memory"
     retryable = True
+
+
+class DeviceOutOfMemory(OutOfMemory):
+    """The GPU's memory, not the host's: a smaller batch or precision helps, more RAM does not."""
+
+    type = "device_out_of_memory"
 
 
 class UnsupportedJob(JobError):

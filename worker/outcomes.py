@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.errors import NonFiniteLoss, OutOfMemory
+from shared.errors import DeviceOutOfMemory, NonFiniteLoss, OutOfMemory
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import Ending
 from worker.forkclient import Exit
@@ -109,7 +109,7 @@ def _cut(cut: Cut, detail: str) -> Fail:
 
 def failed(frame: Failed) -> Fail:
     """Of an error that was caught and typed, in the runner or on the way to it."""
-    by_memory = frame.error_type == OutOfMemory.type
+    by_memory = frame.error_type in (OutOfMemory.type, DeviceOutOfMemory.type)
     outcome = AttemptOutcome.OUT_OF_MEMORY if by_memory else AttemptOutcome.JOB_ERROR
     return Fail(outcome, error(frame.error_type, frame.message, retryable=frame.retryable))
 

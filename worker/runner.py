@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from shared.errors import JobError, OutOfMemory, RequestError, UnexpectedError
+from shared.errors import DeviceOutOfMemory, JobError, OutOfMemory, RequestError, UnexpectedError
 from worker import kinds
 from worker.device_memory import peak_bytes
 from worker.protocol import Assignment, Failed, Result, Stopped
@@ -21,9 +21,12 @@ from worker.reporter import Channel, Reporter
 
 #: A traceback longer than this is cut in the middle (characters).
 MAX_TRACEBACK = 20_000
-#: How frameworks name running out of memory, on the host or on the device.
+#: How frameworks name running out of memory: torch's class is the device's alone, TensorFlow's is either's.
 _OOM_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
-_OOM_WORDS = ("can't allocate memory", "cannot allocate memory", "out of memory", "std::bad_alloc")
+_OOM_WORDS = ("can't allocate memory", "cannot allocate memory", "out of memory", "out_of_memory", "std::bad_alloc")
+_DEVICE_WORDS = ("cuda", "cublas", "cudnn", "gpu", "device memory")
+#: What libraries on the device say when they find no memory there.
+_DEVICE_OOM_WORDS = ("cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cuda_error_out_of_memory")
 
 
 def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
@@ -72,15 +75,22 @@ def _classify(error: BaseException) -> tuple[str, bool]:
         return error.type, error.retryable
     if isinstance(error, RequestError):
         return error.slug.replace("-", "_"), False
-    if _is_out_of_memory(error):
-        return OutOfMemory.type, OutOfMemory.retryable
+    if (memory := _out_of_memory(error)) is not None:
+        return memory.type, memory.retryable
     return UnexpectedError.type, UnexpectedError.retryable
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ in _OOM_CLASSES:
-        return True
-    return isinstance(error, (RuntimeError, OSError)) and any(word in _text(error).lower() for word in _OOM_WORDS)
+def _out_of_memory(error: BaseException) -> type[OutOfMemory] | None:
+    """Which memory ran out, if any did."""
+    text = _text(error).lower()
+    named = isinstance(error, MemoryError) or type(error).__name__ in _OOM_CLASSES
+    told = isinstance(error, (RuntimeError, OSError)) and any(word in text for word in _OOM_WORDS)
+    if any(word in text for word in _DEVICE_OOM_WORDS):
+        return DeviceOutOfMemory
+    if not (named or told):
+        return None
+    on_device = type(error).__name__ == "OutOfMemoryError" or any(word in text for word in _DEVICE_WORDS)
+    return DeviceOutOfMemory if on_device and not isinstance(error, MemoryError) else OutOfMemory
 
 
 def _text(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from shared.db.engine import write
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-from shared.jobs.transitions import ArtifactRecord, Lease, ModelVersionRecord
+from shared.jobs.transitions import ArtifactRecord, Ending, Lease, ModelVersionRecord
 from shared.jobs.transitions.values import LogRow, MetricRow
 from tests.support.factories import claim_job, commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.served import CuttingProxy, ServedApi, served_api
@@ -133,6 +133,19 @@ def test_every_read_works_on_every_state(run: Run, served: ServedApi) -> None:
         json.loads(run(read, "--json").stdout)
     assert "mnist-3conv" in run("families").stdout
     assert run("datasets", "show", "digits").stdout.startswith("name")
+
+
+def test_show_has_the_evidence_of_a_crash(run: Run, served: ServedApi) -> None:
+    lease = running_job(served.engine)
+    evidence = {"phase": "train", "step": 7, "last_frames": [], "log_tail": ["stderr: Segmentation fault"]}
+    error = {"type": "crashed", "message": "killed", "retryable": True}
+    with write(served.engine) as conn:
+        ending = Ending(None, 11, 5_000_000, 7_000_000, evidence)
+        transitions.fail(conn, lease, outcome=AttemptOutcome.CRASHED, error=error, ending=ending)
+    shown = run("show", lease.job_id).stdout
+    for words in ("evidence of attempt 1", "crashed", "phase train", "step 7", "stderr: Segmentation fault"):
+        assert words in shown
+    assert json.loads(run("attempts", lease.job_id, "--json").stdout)["items"][0]["evidence"] == evidence
 
 
 def test_a_job_nobody_has_is_said(run: Run) -> None:

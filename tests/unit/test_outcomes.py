@@ -16,6 +16,7 @@ from worker.protocol import Failed, Result, Stopped
 RESULT = Result(metrics={"x": 1.0}, peak_device_memory_bytes=5)
 FAILED = Failed(error_type="bad_data", message="row 7", retryable=False)
 OOM = Failed(error_type="out_of_memory", message="no", retryable=True)
+GPU_OOM = OOM.model_copy(update={"error_type": "device_out_of_memory"})
 CLEAN, KILLED = Exit(code=0, peak_memory_bytes=10_000_000), Exit(signal=signal.SIGKILL, peak_memory_bytes=10_000_000)
 
 
@@ -47,6 +48,7 @@ def test_results_and_requests(ended: Ended, verdict: object) -> None:
         (Ended(CLEAN, FAILED), Out.JOB_ERROR, "bad_data", False),
         (Ended(CLEAN, FAILED, asked=Ask.PAUSE), Out.JOB_ERROR, "bad_data", False),
         (Ended(CLEAN, OOM), Out.OUT_OF_MEMORY, "out_of_memory", True),
+        (Ended(CLEAN, GPU_OOM), Out.OUT_OF_MEMORY, "device_out_of_memory", True),
         (Ended(KILLED), Out.CRASHED, "crashed", True),
         (Ended(KILLED, oom_killed=True), Out.OUT_OF_MEMORY, "out_of_memory", True),
         (Ended(Exit(signal=6), tail="terminate: std::bad_alloc"), Out.OUT_OF_MEMORY, "out_of_memory", True),

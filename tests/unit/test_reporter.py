@@ -97,6 +97,12 @@ class Sulky(Exception):
         raise RuntimeError("not to be pickled")
 
 
+def _named(name: str, text: str) -> Exception:
+    """As a framework that is not here names it."""
+    found: Exception = type(name, (Exception,), {})(text)
+    return found
+
+
 def _raised(error: BaseException) -> BaseException:
     try:
         raise error
@@ -111,7 +117,12 @@ def _raised(error: BaseException) -> BaseException:
         (NotFound.of("model", "x"), "not_found", False),
         (MemoryError(), "out_of_memory", True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB"), "out_of_memory", True),
-        (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), "out_of_memory", True),
+        (_named("ResourceExhaustedError", "OOM when allocating"), "out_of_memory", True),
+        (_named("OutOfMemoryError", "CUDA out of memory. Tried to allocate 20 GiB"), "device_out_of_memory", True),
+        (_named("ResourceExhaustedError", "OOM when allocating on …/device:GPU:0"), "device_out_of_memory", True),
+        (_named("InternalError", "CUBLAS_STATUS_ALLOC_FAILED when calling"), "device_out_of_memory", True),
+        (RuntimeError("CUDA error: out of memory"), "device_out_of_memory", True),
+        (RuntimeError("CUDA error: device-side assert triggered"), "unexpected_error", True),
         (ZeroDivisionError("division by zero"), "unexpected_error", True),
         (Sulky(), "unexpected_error", True),
         (SystemExit(3), "unexpected_error", True),

@@ -13,7 +13,7 @@ from shared.db.schema import jobs
 from shared.errors import LeaseLost
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-from tests.support.factories import ERROR, OWNER, claim_job, running_job, submit_job
+from tests.support.factories import ERROR, OWNER, claim_job, make_claimer, running_job, submit_job
 
 
 def state_of(engine: Engine, job_id: str) -> str:
@@ -24,6 +24,11 @@ def state_of(engine: Engine, job_id: str) -> str:
 def settle(engine: Engine) -> dict[str, int]:
     with write(engine) as conn:
         return transitions.settle_waiting(conn)
+
+
+def claim_nothing(engine: Engine) -> bool:
+    with write(engine) as conn:
+        return transitions.claim(conn, make_claimer(), 30.0) is None
 
 
 def test_it_waits_for_all_and_then_runs(engine: Engine) -> None:
@@ -55,6 +60,25 @@ def test_it_fails_when_one_did_not_succeed(engine: Engine, how: str) -> None:
         "dependency_failed",
         [good.job_id, bad.job_id],
     )
+    assert (
+        f"job {bad.job_id}, which it waits for, {'failed' if how == 'fail' else 'was cancelled'}"
+        in (job["error"]["message"])
+    )
+    assert claim_nothing(engine)
+
+
+def test_what_waits_for_it_fails_with_it(engine: Engine) -> None:
+    """Down a chain, one link per call; a job that is paused keeps those waiting."""
+    root = submit_job(engine).job_id
+    chain = [submit_job(engine, after=[root]).job_id]
+    chain.append(submit_job(engine, after=[chain[-1]]).job_id)
+    for request, expected in ((StopRequest.PAUSE, 0), (StopRequest.CANCEL, 2)):
+        with write(engine) as conn:
+            transitions.request_stop(conn, root, request, OWNER)
+        assert sum(settle(engine)["failed"] for _ in range(3)) == expected
+    assert [state_of(engine, job_id) for job_id in chain] == ["failed", "failed"]
+    late = submit_job(engine, after=[root])
+    assert late.state is JobState.FAILED, "it had ended before: said at once"
 
 
 def test_two_dispatchers_at_once_settle_once(engine: Engine) -> None:

@@ -14,16 +14,12 @@ from shared.events import emit
 from shared.jobs.states import FINAL_STATES, AttemptOutcome, JobState
 from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED, add_state_event, close_attempt
 
-_FAILED_DEPENDENCY = {
-    "type": "dependency_failed",
-    "message": "a job it waits for did not succeed (see `after`); mend that one and submit both again",
-    "retryable": False,
-}
 _TIMED_OUT = {
     "type": "timed_out",
     "message": "timeout_seconds have passed since its first start; raise timeout_seconds or make the job smaller",
     "retryable": False,
 }
+_DEPENDENCY_FAILED = {"type": "dependency_failed", "message": "a job it waits for did not succeed", "retryable": False}
 _parent = jobs.alias("parent")
 
 
@@ -52,7 +48,7 @@ def _has_parent(*any_of: Any) -> Any:
 def _move(conn: Connection, job_id: str | None, target: JobState, condition: Any) -> int:
     values: dict[str, Any] = {"state": target.value, "event_seq": jobs.c.event_seq + 1}
     if target is JobState.FAILED:
-        values |= {"error": _FAILED_DEPENDENCY, "finished_at": db_now()}
+        values |= {"error": _DEPENDENCY_FAILED, "finished_at": db_now()}
     picked = select(jobs.c.id).where(jobs.c.state == "waiting", UNFINISHED, condition).order_by(jobs.c.id)
     if job_id is not None:
         picked = picked.where(jobs.c.id == job_id)
@@ -60,10 +56,28 @@ def _move(conn: Connection, job_id: str | None, target: JobState, condition: Any
     statement = update(jobs).where(jobs.c.id.in_(mine), jobs.c.state == "waiting").values(**values)
     rows = conn.execute(statement.returning(jobs.c.id, jobs.c.event_seq, jobs.c.fence, db_now().label("now"))).all()
     for row in rows:
-        error = _FAILED_DEPENDENCY if target is JobState.FAILED else None
+        error = _blame(conn, row.id) if target is JobState.FAILED else None
         add_state_event(conn, row.id, row.event_seq, row.now, row.fence, target, error=error)
         on_commit(conn, partial(emit, f"job.{target.value}", job_id=row.id))
     return len(rows)
+
+
+def _blame(conn: Connection, job_id: str) -> dict[str, Any]:
+    """Say in the job's error which of those it waits for did not succeed, and how."""
+    parents = job_dependencies.outerjoin(_parent, _parent.c.id == job_dependencies.c.depends_on)
+    culprit = conn.execute(
+        select(job_dependencies.c.depends_on, _parent.c.state)
+        .select_from(parents)
+        .where(job_dependencies.c.job_id == job_id, or_(_parent.c.id.is_(None), _parent.c.state.in_(_DEAD)))
+        .order_by(_parent.c.finished_at, job_dependencies.c.depends_on)
+    ).first()
+    if culprit is None:
+        return _DEPENDENCY_FAILED
+    what = {"failed": "failed", "cancelled": "was cancelled"}.get(culprit.state, "is gone")
+    message = f"job {culprit.depends_on}, which it waits for, {what}; mend that one and submit both again"
+    error = {**_DEPENDENCY_FAILED, "message": message}
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(error=error))
+    return error
 
 
 def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int = 200) -> list[str]:
