@@ -7,7 +7,7 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import devices_page, job_page, jobs_page, models_page
+from api.flower_pages import devices_page, job_page, jobs_page, models_page, schedules_page
 from api.flower_pages.page import Assets, Missing
 from api.flower_pages.site import ROOT
 from api.flower_pages.templating import STATIC
@@ -55,6 +55,13 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/models/({NAME})/history", models_page.ModelHistory),
     (rf"{ROOT}/models/({NAME})/aliases", models_page.MoveAlias),
     (rf"{ROOT}/models/({NAME})/rollback", models_page.RollBack),
+    (rf"{ROOT}/schedules", schedules_page.SchedulesPage),
+    (rf"{ROOT}/schedules/-/data", schedules_page.SchedulesData),
+    (rf"{ROOT}/schedules/({NAME})", schedules_page.SchedulePage),
+    (rf"{ROOT}/schedules/({NAME})/data", schedules_page.ScheduleData),
+    (rf"{ROOT}/schedules/({NAME})/history", schedules_page.ScheduleHistory),
+    (rf"{ROOT}/schedules/({NAME})/run", schedules_page.RunNow),
+    (rf"{ROOT}/schedules/({NAME})/(pause|resume)", schedules_page.PauseOrResume),
     (rf"{ROOT}/devices", devices_page.DevicesPage),
     (rf"{ROOT}/devices/data", devices_page.DevicesData),
     (rf"{ROOT}/.*", Missing),

@@ -25,7 +25,12 @@ class Tab:
     path: str
 
 
-TABS = (Tab("jobs", "Jobs", "/jobs"), Tab("models", "Models", "/models"), Tab("devices", "Devices", "/devices"))
+TABS = (
+    Tab("jobs", "Jobs", "/jobs"),
+    Tab("models", "Models", "/models"),
+    Tab("schedules", "Schedules", "/schedules"),
+    Tab("devices", "Devices", "/devices"),
+)
 
 
 @dataclass(frozen=True)

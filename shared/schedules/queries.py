@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select
+from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, true
 
 from shared.clock import db_now, iso
 from shared.db.schema import jobs, schedule_ticks, schedules
@@ -22,8 +22,8 @@ _newest = (
 )
 
 
-def _rows(owner_id: str) -> Select[Any]:
-    """Schedules, each with its newest tick."""
+def _rows(owner_id: str | None) -> Select[Any]:
+    """Schedules, each with its newest tick; `owner_id` None: everybody's."""
     last = and_(schedule_ticks.c.schedule_id == _newest.c.schedule_id, schedule_ticks.c.due_at == _newest.c.due_at)
     return (
         select(
@@ -35,21 +35,25 @@ def _rows(owner_id: str) -> Select[Any]:
         .select_from(
             schedules.outerjoin(_newest, _newest.c.schedule_id == schedules.c.id).outerjoin(schedule_ticks, last)
         )
-        .where(schedules.c.owner_id == owner_id)
+        .where(owned_by(owner_id))
     )
 
 
-def find_id(conn: Connection, reference: str, owner_id: str) -> str:
+def owned_by(owner_id: str | None) -> Any:
+    return schedules.c.owner_id == owner_id if owner_id is not None else true()
+
+
+def find_id(conn: Connection, reference: str, owner_id: str | None) -> str:
     """By id, else by name. Raises NotFound, also for somebody else's."""
     named = or_(schedules.c.id == reference, schedules.c.name == reference)
-    statement = select(schedules.c.id).where(schedules.c.owner_id == owner_id, named)
+    statement = select(schedules.c.id).where(owned_by(owner_id), named)
     found = conn.scalars(statement.order_by(schedules.c.id != reference)).first()
     if found is None:
         raise NotFound.of("schedule", reference)
     return str(found)
 
 
-def get_schedule(conn: Connection, schedule_id: str, owner_id: str) -> RowMapping:
+def get_schedule(conn: Connection, schedule_id: str, owner_id: str | None) -> RowMapping:
     """Raises NotFound."""
     row = conn.execute(_rows(owner_id).where(schedules.c.id == schedule_id)).mappings().one_or_none()
     if row is None:
@@ -57,11 +61,11 @@ def get_schedule(conn: Connection, schedule_id: str, owner_id: str) -> RowMappin
     return row
 
 
-def list_schedules(conn: Connection, owner_id: str) -> list[dict[str, Any]]:
+def list_schedules(conn: Connection, owner_id: str | None) -> list[dict[str, Any]]:
     return [schedule_view(row) for row in conn.execute(_rows(owner_id).order_by(schedules.c.name)).mappings()]
 
 
-def preview(conn: Connection, schedule_id: str, owner_id: str, count: int) -> list[dict[str, str | None]]:
+def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int) -> list[dict[str, str | None]]:
     """The next times from now, also of a paused schedule. Raises NotFound."""
     row = get_schedule(conn, schedule_id, owner_id)
     checked = cron.parse(row["cron"], row["timezone"])
@@ -70,7 +74,32 @@ def preview(conn: Connection, schedule_id: str, owner_id: str, count: int) -> li
     return [{"utc": iso(at), "local": cron.local_iso(at, checked.zone), "tick": tick_id(at)} for at in times]
 
 
-def history(conn: Connection, schedule_id: str, owner_id: str, cursor: str | None = None, limit: int = 50) -> Page:
+def recent(conn: Connection, owner_id: str | None, count: int) -> dict[str, list[dict[str, Any]]]:
+    """schedule id -> its newest ticks, oldest first, each with what became of it and of its job."""
+    newest = func.row_number().over(partition_by=schedule_ticks.c.schedule_id, order_by=schedule_ticks.c.due_at.desc())
+    columns = ("schedule_id", "due_at", "manual", "outcome", "job_id")
+    ranked = (
+        select(*(schedule_ticks.c[name] for name in columns), newest.label("place"))
+        .join(schedules, schedules.c.id == schedule_ticks.c.schedule_id)
+        .where(owned_by(owner_id))
+        .subquery()
+    )
+    rows = conn.execute(
+        select(ranked, jobs.c.state.label("job_state"))
+        .select_from(ranked.outerjoin(jobs, jobs.c.id == ranked.c.job_id))
+        .where(ranked.c.place <= count)
+        .order_by(ranked.c.due_at)
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.mappings():
+        told = {name: row[name] for name in ("manual", "outcome", "job_id", "job_state")}
+        found.setdefault(row["schedule_id"], []).append(told | {"due_at": iso(row["due_at"])})
+    return found
+
+
+def history(
+    conn: Connection, schedule_id: str, owner_id: str | None, cursor: str | None = None, limit: int = 50
+) -> Page:
     """Ticks, newest first, each with what became of it. Raises NotFound, MalformedRequest for a bad cursor."""
     zone = cron.parse(*_times(get_schedule(conn, schedule_id, owner_id))).zone
     statement = (
