@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.measures import Measures
+from shared.events import about
 
 #: Upper edges of the latency histogram (seconds); a submit takes about 5 ms.
 _EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -43,6 +45,15 @@ class Telemetry:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+_JOB_PATH = re.compile(r"/v1/jobs/([0-9a-f]{4,16})(?:/|$)")
+
+
+def _named_in(path: str) -> dict[str, str]:
+    """What a request is about, for its log lines."""
+    named = _JOB_PATH.match(path)
+    return {"job_id": named[1]} if named else {}
+
+
 class RequestMeter:
     """ASGI middleware. Labels are route templates, never paths: a scanner must not make a million series."""
 
@@ -61,4 +72,6 @@ class RequestMeter:
                 self._telemetry.observe(method, route, message["status"], time.perf_counter() - began)
             await send(message)
 
-        return await self._app(scope, receive, metered)
+        with about(**_named_in(scope["path"])):
+            await self._app(scope, receive, metered)
+        return None

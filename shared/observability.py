@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
-from shared.events import subscribe
+from shared.events import present, subscribe
 from shared.settings import Settings
 
 #: Events that an operator should see; all others are `info`.
@@ -39,10 +41,11 @@ _unsubscribe: Callable[[], None] | None = None
 
 
 def configure_logging(settings: Settings, process: str | None = None) -> None:
-    """Once per process; a second call replaces the first. `process` (api, worker, beat, flower) marks each line."""
+    """Once per process; a second call replaces the first. `process` (api, worker, beat, flower) marks each line, and so
+    does what the work is `about`."""
     global _unsubscribe
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        partial(_stamp, process),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
@@ -54,10 +57,11 @@ def configure_logging(settings: Settings, process: str | None = None) -> None:
     )
     _install_handler(settings, shared)
     logger = structlog.stdlib.get_logger("nightshift")
-    bound = logger.bind(process=process) if process else logger
     if _unsubscribe is not None:
         _unsubscribe()
-    _unsubscribe = subscribe(lambda event, fields: _write(bound, event, fields))
+    _unsubscribe = subscribe(lambda event, fields: _write(logger, event, fields))
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_died
 
 
 def _install_handler(settings: Settings, shared: list[Processor]) -> None:
@@ -81,6 +85,21 @@ def _install_handler(settings: Settings, shared: list[Processor]) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _stamp(process: str | None, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Which process speaks, and what about; what the line says itself comes first."""
+    facts = {"process": process, **present()} if process else present()
+    for name, value in facts.items():
+        line.setdefault(name, value)
+    return line
+
+
+def _thread_died(died: threading.ExceptHookArgs) -> None:
+    """A thread's last words go where all others go."""
+    name = died.thread.name if died.thread else "?"
+    told = died.exc_value if died.exc_value is not None else died.exc_type()
+    logging.getLogger("nightshift").error("the thread %s died", name, exc_info=told)
 
 
 def level_of(event: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from time import monotonic
 
@@ -56,7 +57,7 @@ class Scribe:
         self.renewal = Renewal(None, claimed_at)
         self.lease_lost = False
         self.broken: BaseException | None = None  # a write that can never succeed
-        self._thread = threading.Thread(target=self._run, name="scribe", daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="scribe", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

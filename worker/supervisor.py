@@ -9,7 +9,7 @@ from time import monotonic
 
 from shared.db.engine import write
 from shared.errors import DatabaseUnavailable
-from shared.events import emit
+from shared.events import about, emit
 from shared.jobs import transitions
 from shared.jobs.transitions import Claimed, Claimer
 from worker.attempt import Attempt
@@ -54,8 +54,9 @@ class Supervisor:
             claimed = self._claim(celery_task_id)
             if claimed is None:
                 return
-            self._attempt = Attempt(self._workplace, claimed, claimed_at, self._time_left)
-            self._attempt.run()
+            with about(job_id=claimed.lease.job_id, attempt=claimed.lease.fence):
+                self._attempt = Attempt(self._workplace, claimed, claimed_at, self._time_left)
+                self._attempt.run()
         except DatabaseUnavailable as unavailable:
             emit("worker.cannot_claim", worker=self._workplace.name, error=str(unavailable))
         except BaseException as unexpected:  # MemoryError and SystemExit too: this thread must serve the next one

@@ -181,6 +181,24 @@ def redis_url(stack: Up) -> str:
     return str(stack.part("api.serve").environ()["NIGHTSHIFT_REDIS_URL"])
 
 
+#: What parts say to whoever started them, not to the log.
+SPOKEN = ("api listening on ", "Flower: http", "worker: Warm shutdown")
+
+
+@pytest.mark.parametrize("process", ["api", "worker", "beat", "flower"])
+def test_every_log_line_is_json_that_says_what_it_is_about(stack: Up, process: str) -> None:
+    (log,) = (stack.data_dir / "logs").glob(f"{process}*.log")
+    lines = [line for line in log.read_text().splitlines() if line and not line.startswith(SPOKEN)]
+    assert not [line for line in lines if not line.startswith("{")]
+    told = [json.loads(line) for line in lines]
+    assert {line["process"] for line in told} <= {process}
+    assert all({"event", "level", "at"} <= set(line) for line in told)
+    if process == "worker":
+        about_attempts = [line for line in told if line["event"].startswith(("attempt.", "runner.", "job."))]
+        assert len(about_attempts) > 5
+        assert all(line["job_id"] and line["attempt"] for line in about_attempts)
+
+
 def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, list[Any]]) -> None:
     """SIGTERM in the middle of a job, `up` again on the same folder; then kill -9 of the launcher, which takes all along."""
     job = submitted(stack)
