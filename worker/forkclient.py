@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,10 @@ def scrubbed(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, 
     return {**passed, **extra}
 
 
+#: Lines kept for the event of a forkserver's death, and characters kept of a line.
+LAST_WORDS, LONGEST_LINE = 20, 2_000
+
+
 class ForkserverClient:
     def __init__(self, name: str, modules: Sequence[str], env: Mapping[str, str]) -> None:
         self.name = name
@@ -111,6 +116,7 @@ class ForkserverClient:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
+        self._said: deque[str] = deque(maxlen=LAST_WORDS)
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -123,12 +129,25 @@ class ForkserverClient:
                 env=self._env,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the worker's terminal is the worker's to handle
             )
         self._control = ours
         threading.Thread(
+            target=self._overhear, args=(self._process,), name=f"forkserver-{self.name}-output", daemon=True
+        ).start()
+        threading.Thread(
             target=self._listen, args=(ours, self._process), name=f"forkserver-{self.name}", daemon=True
         ).start()
+
+    def _overhear(self, process: subprocess.Popen[bytes]) -> None:
+        """What frameworks print while they are imported, as events: a log of JSON lines has no place for a banner."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            text = line.decode("utf-8", "replace").rstrip()
+            self._said.append(text)
+            emit("forkserver.said", framework=self.name, line=text[:LONGEST_LINE])
 
     @property
     def pid(self) -> int | None:
@@ -229,7 +248,7 @@ class ForkserverClient:
             return
         process.kill()
         code = process.wait()
-        emit("forkserver.died", framework=self.name, exit_code=code)
+        emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._said))
         # One that dies while it imports would die again at once: a second between starts keeps the machine usable.
         if self.start_seconds is None:
             threading.Event().wait(1.0)
