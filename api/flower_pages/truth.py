@@ -59,11 +59,9 @@ def ending(attempt: Attempt) -> Event:
     return fields | {"exception": attempt.error} if attempt.state == states.FAILURE else fields
 
 
-def corrected(event: Event, attempt: Attempt | None) -> Event | None:
+def corrected(event: Event, attempt: Attempt) -> Event | None:
     """What to tell Flower instead of Celery's word that a task has ended. None: it has not, for all that SQL knows; an
     attempt that was not settled is taken back when its lease runs out."""
-    if attempt is None:
-        return event | {"args": "no job was waiting", "result": ""}
     if attempt.state == states.STARTED:
         return None
     return event | ending(attempt) | {name: event[name] for name in ("local_received", "clock")}
@@ -96,6 +94,11 @@ class TrueState(EventsState):  # type: ignore[misc]
         task = self.tasks.data.get(task_id)
         return task is not None and bool(task.ready)
 
+    def forget(self, task_id: str) -> None:
+        """A doorbell that led to no attempt: a list full of those would hide what people look for."""
+        if self.tasks.pop(task_id, None) is not None:
+            self.search_engine.remove(task_id)
+
     def describe(self, task: Any, attempt: Attempt) -> None:
         about = attempt.description
         if (task.args, task.kwargs, task.result) != (about.job, about.work, about.standing):
@@ -127,25 +130,28 @@ class TrueEvents(Events):  # type: ignore[misc]
 
     def on_event(self, event: Event) -> None:
         if event["type"] == "task-received" and event.get("name") == ATTEMPT_TASK:
-            event = late(event) if event["uuid"] in self.state.tasks.data else doorbell(event)
+            super().on_event(late(event) if event["uuid"] in self.state.tasks.data else doorbell(event))
         elif event["type"] in ENDINGS and self._is_doorbell(event["uuid"]):
-            checked = self._checked(event)
-            if checked is None:
-                return
-            event = checked
-        super().on_event(event)
+            self._on_ending(event)
+        else:
+            super().on_event(event)
 
     def _is_doorbell(self, task_id: str) -> bool:
         task = self.state.tasks.data.get(task_id)
         return task is None or task.name in (None, ATTEMPT_TASK)
 
-    def _checked(self, event: Event) -> Event | None:
+    def _on_ending(self, event: Event) -> None:
         try:
             found = by_task(self._engine, [event["uuid"]])
         except DatabaseUnavailable:
             self._unchecked.add(event["uuid"])
-            return event
-        return corrected(event, found[0] if found else None)
+            super().on_event(event)
+            return
+        checked = corrected(event, found[0]) if found else event
+        if checked is not None:
+            super().on_event(checked)
+        if not found:
+            self.io_loop.add_callback(self.state.forget, event["uuid"])
 
     # -- what SQL says ----------------------------------------------------------------------------
 
@@ -166,7 +172,7 @@ class TrueEvents(Events):  # type: ignore[misc]
         found: list[Attempt] = await self.io_loop.run_in_executor(None, self._look, unfinished)
         for attempt in found:
             self._agree(attempt, first)
-        self._end_silent(set(unfinished) - {attempt.task_id for attempt in found})
+        self._forget_silent(set(unfinished) - {attempt.task_id for attempt in found})
 
     def _look(self, unfinished: Iterable[str]) -> list[Attempt]:
         """The attempts that Flower may be wrong about."""
@@ -192,16 +198,10 @@ class TrueEvents(Events):  # type: ignore[misc]
             say(ending(attempt))
         self.state.describe(task, attempt)
 
-    def _end_silent(self, silent: set[str]) -> None:
+    def _forget_silent(self, silent: set[str]) -> None:
         """A doorbell that was taken from the queue and never claimed anything: its worker died. No job is lost by it."""
         now = time.monotonic()
-        self._silent = {task_id: self._silent.get(task_id, now) for task_id in silent}
+        self._silent = {task_id: self._silent.get(task_id, now) for task_id in silent if self._is_doorbell(task_id)}
         for task_id, since in self._silent.items():
-            task = self.state.tasks.data.get(task_id)
-            if now - since > self._lease_seconds and task is not None and task.worker is not None and not task.ready:
-                self.state.event(_void(task))
-
-
-def _void(task: Any) -> Event:
-    fields = {"type": "task-revoked", "uuid": task.uuid, "hostname": task.worker.hostname, "result": "worker gone"}
-    return fields | {"timestamp": time.time(), "local_received": None, "clock": 0}
+            if now - since > self._lease_seconds:
+                self.state.forget(task_id)

@@ -110,11 +110,14 @@ def test_an_end_that_sql_does_not_know_is_not_believed(sqlite_engine: Engine, he
     assert heard.task("t1").exception.startswith("lost: worker cpu0@test did not renew its lease")
 
 
-def test_a_doorbell_that_found_nothing_says_so(heard: Heard) -> None:
+def test_a_doorbell_that_found_nothing_leaves_the_list(heard: Heard) -> None:
     heard.begin("t1")
     assert heard.task("t1").kwargs == "doorbell (job 1a2b)"
     heard.say("task-succeeded", "t1", result="None", runtime=0.1)
-    assert (heard.state("t1"), heard.task("t1").args) == ("SUCCESS", "no job was waiting")
+    assert heard.task("t1") is None
+    page = heard.events.state.search_engine.search(heard.events.state.tasks, "doorbell")
+    assert (page.task_ids, page.total_count) == ([], 0)
+    assert heard.events.state.counter["cpu0@test"]["task-succeeded"] == 1, "it is counted all the same"
 
 
 def test_progress_is_seen_and_found_by_a_search(sqlite_engine: Engine, heard: Heard) -> None:
@@ -171,12 +174,18 @@ def test_a_doorbell_whose_worker_died_does_not_stay_started(heard: Heard, monkey
     assert heard.state("t1") == "STARTED"
     now[0] += 1
     heard.compare()
-    assert heard.state("t1") == "REVOKED"
+    assert heard.state("t1") is None
 
 
-def test_other_tasks_are_left_alone(sqlite_engine: Engine, heard: Heard) -> None:
+def test_other_tasks_are_left_alone(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(truth.time, "monotonic", lambda: now[0])
     heard.say("task-received", "t1", name="other.task", args="(1,)", kwargs="{}")
     heard.say("task-started", "t1")
+    heard.compare()
+    now[0] += 10 * LEASE_SECONDS
+    heard.compare()
+    assert heard.state("t1") == "STARTED"
     heard.say("task-succeeded", "t1", result="2", runtime=0.1)
     assert (heard.state("t1"), heard.task("t1").args, heard.task("t1").result) == ("SUCCESS", "(1,)", "2")
 
