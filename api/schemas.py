@@ -43,7 +43,7 @@ class Progress(BaseModel):
     samples_per_second: float | None = None
     loss: float | None = None
     phase: str | None = Field(
-        None, description="load, first_step, train, infer, validate, checkpoint, evaluate, figures or write"
+        None, description="device, load, first_step, train, infer, validate, checkpoint, evaluate, figures or write"
     )
 
 

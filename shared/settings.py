@@ -108,6 +108,15 @@ class Settings(BaseSettings):
         description="But never sooner than this, or than `stall_seconds` where that is less. Too low: short steps on a busy machine are taken for a stall. Too high: a wedged loop holds its device as long.",
     )
     poison_limit: int = Field(3, ge=1, description="Crashes in a row without a new checkpoint after which a job fails.")
+    lock_dir: Path | None = Field(
+        None,
+        description="Folder of the locks that keep a device to one runner; empty: `<data_dir>/locks`. Stacks that share a host's GPUs need one folder for all.",
+    )
+    slot_wait_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="How long an attempt waits for a device that a process of an earlier one still holds, before its job goes back to the queue uncharged. Too low: a slow exit sends jobs around. Too high: a job waits for one device while others are free.",
+    )
     preempt_priority_gap: int = Field(
         2,
         ge=1,

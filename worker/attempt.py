@@ -25,6 +25,7 @@ from shared.jobs.transitions import (
     ArtifactRecord,
     Claimed,
     Ending,
+    LogRow,
     ModelVersionRecord,
     PromotionRecord,
     Standing,
@@ -40,6 +41,7 @@ from worker.protocol import Assignment, Champion, Result, encode
 from worker.relay import Relay
 from worker.runner import failure
 from worker.scribe import Scribe
+from worker.slot import SlotBusy
 from worker.spare import Runner
 from worker.wake import Wake
 from worker.workplace import Workplace
@@ -87,7 +89,7 @@ class Attempt:
             verdict, ending = judge(ended), ending_of(ended)
         except (LeaseLost, OutOfTime):
             raise
-        except ForkserverUnavailable as unavailable:
+        except (ForkserverUnavailable, SlotBusy) as unavailable:
             # Not the job's fault: it goes back uncharged. The pause keeps this worker from taking it again at once.
             emit("worker.cannot_fork", worker=self.place.name, error=str(unavailable))
             verdict, ending = Leave(AttemptOutcome.DRAINED), Ending()
@@ -114,7 +116,7 @@ class Attempt:
         framework = framework_of(self.claimed.spec)
         if framework not in self.place.runners.frameworks:
             raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.place.runners.frameworks)}")
-        runner = self.place.runners.take(framework, self.wake, fresh_start=not assignment.resume)
+        runner = self.place.runners.take(framework, self.wake, not assignment.resume, self._lock)
         try:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
             failpoint("runner.spawned")
@@ -123,6 +125,26 @@ class Attempt:
             yield runner
         finally:
             runner.close()
+
+    def _lock(self) -> int | None:
+        """The device's lock, for the runner to hold. Raises SlotBusy."""
+        slot = self.place.runners.slot
+        if slot is None:
+            return None
+        return slot.wait(self.place.settings.slot_wait_seconds, self._is_wanted, self._tell_of_wait)
+
+    def _is_wanted(self) -> bool:
+        """Nobody has asked it to leave. Raises LeaseLost, OutOfTime."""
+        self.patience.check()
+        standing = self.scribe.renewal.standing
+        asked = {self._wanted(), standing.stop_requested if standing else None}
+        return asked <= {None, StopRequest.FINISH}
+
+    def _tell_of_wait(self, busy: SlotBusy) -> None:
+        emit("slot.busy", worker=self.place.name, job_id=self.lease.job_id, pids=busy.pids)
+        progress = {"step": max((c.step for c in self.claimed.checkpoints), default=0), "phase": "device"}
+        logs = [LogRow("warning", f"the attempt waits: {busy}")]
+        self.patience.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=logs))
 
     # -- relay ------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from typing import Any
 from shared.errors import Unavailable
 from shared.events import emit
 from worker.forkserver import MAX_MESSAGE
+from worker.orphans import FAMILY, end_family, family_name
 
 #: What a runner may see of the worker's environment: names, or prefixes that end in `*`. Nothing else passes, so a secret
 #: needs no rule of its own.
@@ -51,6 +52,8 @@ PASSED_ON = (
 #: How long a start may take before a runner's request fails (seconds). TensorFlow on a busy machine takes 20.
 START_SECONDS = 180.0
 KILL_SECONDS = 10.0
+
+_FORKSERVERS = itertools.count(1)
 
 
 class ForkserverUnavailable(Unavailable):
@@ -113,6 +116,7 @@ class ForkserverClient:
         self._ready = threading.Event()
         self._runners: dict[str, RunnerHandle] = {}
         self._keys = itertools.count(1)
+        self._family: str | None = None
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -123,10 +127,11 @@ class ForkserverClient:
     def start(self) -> None:
         """Returns at once; `wait_ready` tells when it is warm."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._family = family_name(next(_FORKSERVERS))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.forkserver", str(theirs.fileno()), *self._modules],
-                env=self._env,
+                env={**self._env, FAMILY: self._family},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -178,8 +183,9 @@ class ForkserverClient:
         err: int,
         on_exit: Callable[[], None],
         options: Mapping[str, Any] | None = None,
+        lock: int | None = None,
     ) -> RunnerHandle:
-        """A runner that serves `sock`; the caller closes its copies of the three descriptors.
+        """A runner that serves `sock` and holds `lock`; the caller closes its copies of the descriptors.
 
         `options`: `memory_limit_bytes`; `warm` (a framework), `device`, `threads` to warm it up.
         """
@@ -188,7 +194,9 @@ class ForkserverClient:
         handle = RunnerHandle(str(next(self._keys)), self, on_exit)
         with self._lock:
             self._runners[handle.key] = handle
-        self._send({**(options or {}), "fork": handle.key}, [sock.fileno(), out, err])
+        self._send(
+            {**(options or {}), "fork": handle.key}, [sock.fileno(), out, err, *([] if lock is None else [lock])]
+        )
         if not handle.answered.wait(START_SECONDS) or handle.pid is None:
             self._forget(handle)
             raise ForkserverUnavailable(handle.refused or f"the {self.name} forkserver died before it could fork")
@@ -248,6 +256,8 @@ class ForkserverClient:
             return
         process.kill()
         code = process.wait()
+        if self._family is not None:
+            end_family(self._family)  # its runners died with it; what they had forked did not
         emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._said))
         # One that dies while it imports would die again at once: a second between starts keeps the machine usable.
         if self.start_seconds is None:

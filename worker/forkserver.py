@@ -4,8 +4,8 @@ It has imported the frameworks and nothing more: no device, no thread pool, one 
 milliseconds. Its environment was scrubbed before exec, so no runner ever holds a secret. It is the parent and the reaper:
 exit status and peak memory come from wait4, and what a dead runner leaves behind comes back here (subreaper) to be killed.
 
-On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with three descriptors (runner's socket, stdout,
-stderr) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group, only while it has not been reaped;
+On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr,
+and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group, only while it has not been reaped;
 a runner's end → {"exited": key, "code", "signal", "peak_memory_bytes"}. End of file: everything is killed.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import fcntl
 import gc
 import importlib
 import json
@@ -67,7 +68,7 @@ class ForkServer:
     # -- what the worker asks ---------------------------------------------------------------------
 
     def _on_message(self) -> None:
-        data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 3)
+        data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 4)
         if not data:
             raise EOFError
         message = json.loads(data)
@@ -153,11 +154,13 @@ def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any])
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         _die_with(parent)
-        sock, out, err = descriptors
+        sock, out, err, *lock = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in descriptors)
         os.dup2(out, 1)
         os.dup2(err, 2)
         keep = os.dup2(sock, 3)
-        os.closerange(4, 65_536)
+        for held in lock:  # never closed: it, and all that it forks, holds the device as long as one of them lives
+            os.dup2(held, 4)
+        os.closerange(4 + len(lock), 65_536)
         _limit(options)
         from worker import runner
 

@@ -28,7 +28,9 @@ from shared.settings import Settings, get_settings
 from worker import doorbells, frameworks, pool
 from worker.devices import Device, choose
 from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
+from worker.orphans import SLOT, end_leftovers
 from worker.presence import Presence
+from worker.slot import Slot
 from worker.spare import Runners, RunnerSettings
 from worker.supervisor import Supervisor
 from worker.tasks import register_attempt
@@ -76,13 +78,15 @@ def run(device: Device, settings: Settings) -> int:
     """This process as the worker of one device, until it is told to leave."""
     os.environ.update(device.environment())
     doorbells.guard()
-    forkservers = make_forkservers(device, settings)
+    slot = Slot.of(device, settings)
+    forkservers = make_forkservers(device, settings, slot)
     if not forkservers:
         wanted = settings.frameworks or "torch or tensorflow"
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
-    runners = Runners(forkservers, runner_settings(device, settings), keep_spare=settings.preload)
+    runners = Runners(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
     place = Workplace(device.worker_name(settings.host_name), device, get_engine(), settings, runners)
     supervisor = Supervisor(place)
+    end_leftovers(str(slot.path))
     starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
     starter.start()
     try:
@@ -93,17 +97,18 @@ def run(device: Device, settings: Settings) -> int:
             forkserver.close()
 
 
-def make_forkservers(device: Device, settings: Settings) -> dict[str, ForkserverClient]:
-    env = scrubbed(os.environ, {**frameworks.forkserver_environment(settings.torch_threads), **device.environment()})
+def make_forkservers(device: Device, settings: Settings, slot: Slot) -> dict[str, ForkserverClient]:
+    ours = {**frameworks.forkserver_environment(settings.torch_threads), **device.environment(), SLOT: str(slot.path)}
+    env = scrubbed(os.environ, ours)
     return {
         name: ForkserverClient(name, frameworks.preloads(name, settings.preload), env)
         for name in frameworks.served(settings.frameworks)
     }
 
 
-def runner_settings(device: Device, settings: Settings) -> RunnerSettings:
+def runner_settings(device: Device, settings: Settings, slot: Slot) -> RunnerSettings:
     threads = settings.torch_threads or os.cpu_count()
-    return RunnerSettings(device.kind, threads, settings.runner_memory_limit_bytes)
+    return RunnerSettings(device.kind, threads, settings.runner_memory_limit_bytes, slot)
 
 
 def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from shared.errors import Unavailable
 from worker.capture import LinePipe
 from worker.forkclient import ForkserverClient, RunnerHandle
+from worker.slot import Slot
 
 #: Idle time before one is made (seconds): between jobs that follow one another it would only be in the way.
 IDLE_SECONDS = 0.2
@@ -47,12 +48,18 @@ class RunnerSettings:
     device: str
     threads: int | None
     memory_limit_bytes: int | None
+    slot: Slot | None = None  # the lock of the device, which every runner holds
 
 
 def fork_runner(
-    framework: str, forkserver: ForkserverClient, settings: RunnerSettings, on_exit: Callable[[], None], warm: bool
+    framework: str,
+    forkserver: ForkserverClient,
+    settings: RunnerSettings,
+    on_exit: Callable[[], None],
+    warm: bool,
+    lock: int | None,
 ) -> Runner:
-    """A new runner that waits for its assignment. Raises ForkserverUnavailable."""
+    """A new runner that waits for its assignment and holds `lock`, which is closed here. Raises ForkserverUnavailable."""
     ours, theirs = socket.socketpair()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
@@ -60,7 +67,7 @@ def fork_runner(
     if warm:
         request |= {"warm": framework, "device": settings.device, "threads": settings.threads}  # type: ignore[dict-item]
     try:
-        handle = forkserver.fork(theirs, out_write, err_write, on_exit, request)
+        handle = forkserver.fork(theirs, out_write, err_write, on_exit, request, lock)
     except BaseException:
         for descriptor in (ours.detach(), out_read, err_read):
             os.close(descriptor)
@@ -69,6 +76,8 @@ def fork_runner(
         theirs.close()
         os.close(out_write)
         os.close(err_write)
+        if lock is not None:
+            os.close(lock)
     return Runner(framework, handle, ours, LinePipe(out_read), LinePipe(err_read, TAIL_LINES))
 
 
@@ -89,8 +98,15 @@ class Runners:
     def frameworks(self) -> frozenset[str]:
         return frozenset(self._forkservers)
 
-    def take(self, framework: str, on_exit: Callable[[], None], fresh_start: bool) -> Runner:
-        """A runner for one attempt: the spare if it suits, else a new one. Raises ForkserverUnavailable."""
+    @property
+    def slot(self) -> Slot | None:
+        return self._settings.slot
+
+    def take(
+        self, framework: str, on_exit: Callable[[], None], fresh_start: bool, lock: Callable[[], int | None]
+    ) -> Runner:
+        """A runner for one attempt: the spare, which holds the device already, if it suits; else a new one, for which
+        `lock` gets the device. Raises ForkserverUnavailable, and what `lock` raises."""
         with self._lock:
             self._busy = True
             self._framework = framework
@@ -104,7 +120,7 @@ class Runners:
                 spare.err.discard()
                 return spare
             spare.close()
-        return fork_runner(framework, self._forkservers[framework], self._settings, on_exit, warm=False)
+        return fork_runner(framework, self._forkservers[framework], self._settings, on_exit, False, lock())
 
     def idle(self) -> None:
         """The attempt is over: make a spare soon."""
@@ -127,8 +143,9 @@ class Runners:
             if self._busy or self._spare is not None:
                 return
             try:
+                lock = self._settings.slot.take() if self._settings.slot else None
                 self._spare = fork_runner(
-                    self._framework, self._forkservers[self._framework], self._settings, _nothing, warm=True
+                    self._framework, self._forkservers[self._framework], self._settings, _nothing, True, lock
                 )
             except Unavailable:
                 return  # the next attempt asks for one itself and is told why

@@ -158,6 +158,7 @@ def _paused(job: Row, around: Surroundings) -> Iterator[Reason]:
 
 #: Phases of a run (`worker.protocol.Progress.phase`) as people say them.
 _PHASES = {
+    "device": "waiting for its device, which a process of an earlier attempt still holds,",
     "load": "loading its data and weights",
     "first_step": "preparing its first step",
     "train": "training",
