@@ -189,6 +189,8 @@ class Attempt:
         """The last write of this attempt: what is left to say, and how it ended, in one transaction."""
         self.patience.close_scribe()
         batch = relay.heard.batch if relay else Batch()
+        if self.scribe.broken is not None:
+            batch = batch.words()
         records = artifact_records(relay.heard.artifacts, self._artifacts_folder()) if relay else []
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)

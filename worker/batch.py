@@ -32,6 +32,10 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.started or self.progress or self.metrics or self.logs or self.checkpoints)
 
+    def words(self) -> Batch:
+        """What may still be said when an earlier batch could not be written: a checkpoint would leave its rows out."""
+        return Batch(logs=self.logs)
+
 
 def write_batch(conn: Connection, lease: Lease, batch: Batch) -> Standing:
     """Metrics go before the checkpoint they belong to, in its transaction: no checkpoint ever knows more than SQL."""

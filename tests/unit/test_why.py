@@ -219,6 +219,7 @@ def test_lengths_of_time_are_spelled(seconds: float, said: str) -> None:
 
 def test_every_code_is_documented() -> None:
     root = Path(__file__).parents[2]
-    codes = set(re.findall(r'Reason\(\s*"(\w+)"', (root / "shared/jobs/why.py").read_text()))
+    code = "".join(path.read_text() for path in (root / "shared/jobs/why").glob("*.py"))
+    codes = set(re.findall(r'Reason\(\s*"(\w+)"', code))
     listed = set(re.findall(r"^\| `(\w+)`", (root / "docs/why.md").read_text(), re.M))
     assert codes == listed
