@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
 from shared.schedules import cron
+from tests.support.clocks import brute_force, minutes
 
 
 def at(text: str) -> float:
@@ -96,42 +95,6 @@ EXPRESSIONS = st.tuples(
 ).map(" ".join)
 
 
-def numbers(field: str, values: range) -> set[int]:
-    found: set[int] = set()
-    for part in field.split(","):
-        low, high, step = re.fullmatch(r"(\*|\d+)(?:-(\d+))?(?:/(\d+))?", part).groups()  # type: ignore[union-attr]
-        first, last = (values.start, values.stop - 1) if low == "*" else (int(low), int(high or low))
-        found |= set(range(first, last + 1, int(step or 1)))
-    return found
-
-
-def brute_force(expression: str, zone: ZoneInfo, start: datetime, days: int) -> list[float]:
-    """Every real minute is looked at in turn; local times that never come are put at the end of their gap."""
-    minute, hour, day, month, weekday = expression.split()
-    minutes, hours = numbers(minute, range(60)), numbers(hour, range(24))
-    dates, months = numbers(day, range(1, 32)), numbers(month, range(1, 13))
-    weekdays = numbers(weekday, range(7))
-    both = day.startswith("*") or weekday.startswith("*")
-    every_hour = len(hours) == 24
-
-    def matches(wall: datetime) -> bool:
-        on_date, on_weekday = wall.day in dates, wall.isoweekday() % 7 in weekdays
-        right_day = (on_date and on_weekday) if both else (on_date or on_weekday)
-        return wall.minute in minutes and wall.hour in hours and wall.month in months and right_day
-
-    ticks, before = [], start.astimezone(zone).replace(tzinfo=None) - timedelta(minutes=1)
-    for number in range(days * 1440):
-        moment = start + timedelta(minutes=number)
-        local = moment.astimezone(zone)
-        wall = local.replace(tzinfo=None, fold=0)
-        jumped_over = [before + timedelta(minutes=n) for n in range(1, int((wall - before).total_seconds() // 60))]
-        again = local.fold == 1 and local.replace(fold=0).utcoffset() != local.utcoffset()
-        if (matches(wall) and (every_hour or not again)) or (not every_hour and any(map(matches, jumped_over))):
-            ticks.append(moment.timestamp())
-        before = wall
-    return ticks
-
-
 @settings(max_examples=40, deadline=None)
 @given(EXPRESSIONS, st.sampled_from(sorted(cron.zones())), st.integers(0, 361))
 @example("*/7 2 * * *", "Europe/Berlin", 85)
@@ -149,7 +112,7 @@ def test_ticks_are_those_of_a_brute_force_reading(expression: str, zone: str, fi
         if tick >= end:
             break
         found.append(tick)
-    assert found == brute_force(expression, checked.zone, start, 3)
+    assert found == brute_force(expression, minutes(checked.zone, start, 3))
 
 
 @settings(max_examples=60, deadline=None)
