@@ -1,0 +1,59 @@
+"""A real browser: the Chromium that the system has (Debian: `apt-get install chromium`), driven by playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+#: Longest wait for something on a page (milliseconds): the machine may be busy.
+CAP = 30_000
+
+
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        if os.environ.get("CI"):
+            raise RuntimeError("no Chromium here: apt-get install chromium")
+        pytest.skip("no Chromium here: apt-get install chromium")
+    return found
+
+
+@contextmanager
+def running_browser() -> Iterator[Any]:
+    path = chromium()
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=CAP)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A browser's window that knows the key, and remembers everything that went wrong on its pages."""
+
+    def __init__(self, browser: Any, url: str, key: str, width: int = 1440, height: int = 900) -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height},
+            http_credentials={"username": "nightshift", "password": key},
+            base_url=url,
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(CAP)
+        self.wrong: list[str] = []
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.on("dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.wrong.append(message.text)
+
+    def close(self) -> None:
+        self.context.close()
