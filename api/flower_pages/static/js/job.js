@@ -2,7 +2,7 @@
 
 import { Charts, colour, drawTools } from "./charts.js";
 import { addPoint, grouped, summary } from "./curves.js";
-import { byId, fill, h, pageData } from "./dom.js";
+import { byId, fill, h, pageData, patch } from "./dom.js";
 import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
 import { attemptsTable, artifactsTable, checkpointsTable, pictures, specList, timelineBar } from "./job_parts.js";
 import { Log } from "./log.js";
@@ -73,13 +73,13 @@ function results() {
 }
 
 function drawOverview() {
-  fill(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested));
-  fill(byId("job-actions"), actionButtons());
-  fill(byId("job-why"), why());
-  fill(byId("job-facts"), facts(), results());
-  fill(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
-  fill(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
-  fill(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
+  patch(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested));
+  patch(byId("job-actions"), actionButtons());
+  patch(byId("job-why"), why());
+  patch(byId("job-facts"), facts(), results());
+  patch(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
+  patch(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
+  patch(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
   byId("pictures-card").hidden = !shown.artifacts.some((file) => file.media_type.startsWith("image/"));
   pictures(byId("pictures"), shown.artifacts, id);
 }

@@ -1,6 +1,6 @@
 // The table of jobs: what is shown is in the address, so it can be sent to somebody and survives Back.
 
-import { byId, fill, h, pageData } from "./dom.js";
+import { byId, fill, h, pageData, patch } from "./dom.js";
 import { KIND, duration, measure, metricName, seconds } from "./format.js";
 import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
 import { ago, getJson, live, url } from "./site.js";
@@ -82,7 +82,7 @@ function drawStates(counts) {
   const chip = (name, label, count) =>
     h("button", { type: "button", class: "ns-chip", "aria-pressed": now === name, "data-key": `state-${name}`, onclick: () => change({ state: name }) },
       name ? h("span", { class: `ns-dot ns-${name}`, "aria-hidden": "true" }) : null, label, h("span", { class: "ns-count" }, count.toLocaleString("en-US")));
-  fill(byId("jobs-states"), chip("", "All", all), Object.entries(counts).map(([state, count]) => chip(state, state, count)));
+  patch(byId("jobs-states"), chip("", "All", all), Object.entries(counts).map(([state, count]) => chip(state, state, count)));
 }
 
 function drawEmpty(total) {

@@ -1,14 +1,20 @@
 // Tables that are drawn again with every answer: columns {key, label, sort?, class?, cell(row)}.
 
-import { fill, h } from "./dom.js";
+import { h, patch } from "./dom.js";
 
-/** `sort` is "-created" or "name"; `onSort` gets the next one. Rows are kept in place by `key(row)`. */
+/** `sort` is "-created" or "name"; `onSort` gets the next one. A row stays the element that its `key(row)` had before. */
 export function drawTable(table, columns, rows, { key, sort = "", onSort = null, rowClass = null } = {}) {
-  fill(table,
-    h("thead", {}, h("tr", {}, columns.map((column) => headCell(column, sort, onSort)))),
-    h("tbody", {}, rows.map((row) =>
-      h("tr", { "data-row": key(row), class: rowClass?.(row) },
-        columns.map((column) => h("td", { class: column.class, "data-label": column.label || null }, column.cell(row)))))));
+  if (!table.tHead) table.replaceChildren(h("thead", {}, h("tr", {})), h("tbody", {}));
+  const body = table.tBodies[0];
+  patch(table.tHead.rows[0], columns.map((column) => headCell(column, sort, onSort)));
+  const before = new Map([...body.rows].map((row) => [row.dataset.row, row]));
+  const drawn = rows.map((row) => {
+    const element = before.get(String(key(row))) || h("tr", { "data-row": key(row) });
+    element.className = rowClass?.(row) || "";
+    patch(element, columns.map((column) => h("td", { class: column.class, "data-label": column.label || null }, column.cell(row))));
+    return element;
+  });
+  if (drawn.length !== body.rows.length || drawn.some((row, place) => body.rows[place] !== row)) body.replaceChildren(...drawn);
 }
 
 function headCell(column, sort, onSort) {
@@ -23,8 +29,8 @@ function headCell(column, sort, onSort) {
 /** Links to the pages of a long table. */
 export function drawPages(nav, page, pages, total, noun, onPage) {
   const button = (label, target, text) =>
-    h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", "aria-label": label, "data-key": label, disabled: target < 1 || target > pages || target === page, onclick: () => onPage(target) }, text);
-  fill(nav,
+    h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", "aria-label": label, "data-key": `${label} ${target}`, disabled: target < 1 || target > pages || target === page, onclick: () => onPage(target) }, text);
+  patch(nav,
     h("span", { class: "ns-muted" }, `${total.toLocaleString("en-US")} ${noun}${total === 1 ? "" : "s"}`),
     pages > 1 ? h("span", { class: "ns-pages-buttons" },
       button("First page", 1, "«"), button("Previous page", page - 1, "‹"),
