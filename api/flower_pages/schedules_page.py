@@ -14,16 +14,21 @@ from shared.schedules import queries, transitions
 
 #: Ticks in the strip of a row, next times and ticks on the page of one schedule.
 STRIP, NEXT, TICKS = 14, 6, 25
+#: What the list says of a job.
+_WORK = ("kind", "model", "model_ref", "dataset")
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
     owner = handler.owner
 
     def look(conn: Connection) -> list[dict[str, Any]]:
-        ticks = queries.recent(conn, owner, STRIP)
         who = _owners(conn, owner)
-        found = queries.list_schedules(conn, owner)
-        return [item | {"ticks": ticks.get(item["id"], []), "who": who[item["id"]]} for item in found]
+        return [
+            item
+            | {"job": {name: item["job"].get(name) for name in _WORK}}
+            | {"ticks": queries.recent(conn, item["id"], STRIP), "who": who[item["id"]]}
+            for item in queries.list_schedules(conn, owner)
+        ]
 
     return {"schedules": await handler.query(look)}
 

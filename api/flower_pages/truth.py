@@ -80,15 +80,34 @@ def late(event: Event) -> Event:
 class TrueState(EventsState):  # type: ignore[misc]
     """Flower's memory, with a way to tell it what is already past."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        #: Looking through ten thousand tasks every second would cost more than keeping count.
+        self._open: set[str] = set()
+        super().__init__(*args, **options)
+
+    def event(self, event: Event) -> None:
+        super().event(event)
+        self._note(event.get("uuid"))
+
     def recall(self, event: Event) -> None:
         """As `event`, but not counted in Flower's Prometheus metrics: it happened before this process began."""
         evicted = self._eviction_candidate(event["uuid"])
         super(EventsState, self).event(event)
         self.counter[event["hostname"]][event["type"]] += 1
         self._index_task(self.tasks.data[event["uuid"]], evicted)
+        self._note(event["uuid"])
+
+    def _note(self, task_id: str | None) -> None:
+        if task_id is None:
+            return
+        if self.is_final(task_id):
+            self._open.discard(task_id)
+        else:
+            self._open.add(task_id)
 
     def unfinished(self) -> list[str]:
-        return [task_id for task_id, task in list(self.tasks.data.items()) if not task.ready]
+        self._open.intersection_update(self.tasks.data.keys())
+        return list(self._open)
 
     def is_final(self, task_id: str) -> bool:
         task = self.tasks.data.get(task_id)

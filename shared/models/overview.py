@@ -67,7 +67,7 @@ def detail(conn: Connection, name: str, owner_id: str | None) -> dict[str, Any]:
     """Everything about a model, versions newest first. A job is named to who may see it. Raises NotFound."""
     shown = registry.show_model(conn, name)
     versions = shown["versions"]
-    made_by = _jobs(conn, [version["job_id"] for version in versions])
+    made_by = _jobs(conn, [version["job_id"] for version in versions], jobs.c.result["promotion"].label("promotion"))
     names = _names(version["metrics"] for version in versions)
     family = versions[0]["family"]
     return {
@@ -86,8 +86,7 @@ def _aliases(conn: Connection, name: str) -> list[dict[str, Any]]:
 
 def _version(version: Mapping[str, Any], job: Any, owner_id: str | None) -> dict[str, Any]:
     mine = job is not None and owner_id in (None, job["owner_id"])
-    result = (job["result"] or {}) if job else {}
-    promotion = result.get("promotion")
+    promotion = job["promotion"] if job else None
     return {
         **{
             key: version[key]
@@ -99,8 +98,9 @@ def _version(version: Mapping[str, Any], job: Any, owner_id: str | None) -> dict
     }
 
 
-def _jobs(conn: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    columns = (jobs.c.id, jobs.c.name, jobs.c.owner_id, jobs.c.spec, jobs.c.result)
+def _jobs(conn: Connection, ids: Sequence[str], also: Any) -> dict[str, dict[str, Any]]:
+    """Each job's name, owner and one more column; specs and results are large where there are a thousand."""
+    columns = (jobs.c.id, jobs.c.name, jobs.c.owner_id, also)
     found: list[Any] = []
     for start in range(0, len(ids), 500):
         chunk = select(*columns).where(jobs.c.id.in_(ids[start : start + 500]))
@@ -119,7 +119,7 @@ def side_by_side(conn: Connection, name: str, numbers: Sequence[int], owner_id: 
     if missing:
         raise NotFound.of("model version", f"{name}@{missing[0]}")
     chosen = [shown[number] for number in numbers]
-    made_by = _jobs(conn, [version["job_id"] for version in chosen])
+    made_by = _jobs(conn, [version["job_id"] for version in chosen], jobs.c.spec)
     mine = [made_by.get(version["job_id"]) for version in chosen]
     specs = [job["spec"] if job and owner_id in (None, job["owner_id"]) else None for job in mine]
     better = senses(chosen[0]["family"], _names(version["metrics"] for version in chosen))

@@ -74,27 +74,18 @@ def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int
     return [{"utc": iso(at), "local": cron.local_iso(at, checked.zone), "tick": tick_id(at)} for at in times]
 
 
-def recent(conn: Connection, owner_id: str | None, count: int) -> dict[str, list[dict[str, Any]]]:
-    """schedule id -> its newest ticks, oldest first, each with what became of it and of its job."""
-    newest = func.row_number().over(partition_by=schedule_ticks.c.schedule_id, order_by=schedule_ticks.c.due_at.desc())
-    columns = ("schedule_id", "due_at", "manual", "outcome", "job_id")
-    ranked = (
-        select(*(schedule_ticks.c[name] for name in columns), newest.label("place"))
-        .join(schedules, schedules.c.id == schedule_ticks.c.schedule_id)
-        .where(owned_by(owner_id))
-        .subquery()
+def recent(conn: Connection, schedule_id: str, count: int) -> list[dict[str, Any]]:
+    """Its newest ticks, oldest first, each with what became of it and of its job."""
+    shown = ("due_at", "manual", "outcome", "job_id")
+    statement = (
+        select(*(schedule_ticks.c[name] for name in shown), jobs.c.state.label("job_state"))
+        .select_from(schedule_ticks.outerjoin(jobs, jobs.c.id == schedule_ticks.c.job_id))
+        .where(schedule_ticks.c.schedule_id == schedule_id)
+        .order_by(schedule_ticks.c.due_at.desc())
+        .limit(count)
     )
-    rows = conn.execute(
-        select(ranked, jobs.c.state.label("job_state"))
-        .select_from(ranked.outerjoin(jobs, jobs.c.id == ranked.c.job_id))
-        .where(ranked.c.place <= count)
-        .order_by(ranked.c.due_at)
-    )
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows.mappings():
-        told = {name: row[name] for name in ("manual", "outcome", "job_id", "job_state")}
-        found.setdefault(row["schedule_id"], []).append(told | {"due_at": iso(row["due_at"])})
-    return found
+    rows = conn.execute(statement).mappings().all()
+    return [{**row, "due_at": iso(row["due_at"])} for row in reversed(rows)]
 
 
 def history(

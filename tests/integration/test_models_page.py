@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from shared.db.engine import read, write
+from shared.db.schema import jobs
 from shared.errors import NotFound
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
@@ -127,3 +128,20 @@ def test_a_long_history_comes_in_pages(digits: FlowerApp) -> None:
     first = digits.data("/models/digits/data")["history"]
     rest = digits.data("/models/digits/history", cursor=first["next"])
     assert (len(first["items"]), len(rest["items"]), rest["next"]) == (20, 11, None)
+
+
+def test_what_a_promotion_decided_is_told_with_its_version(engine: Engine) -> None:
+    """On both databases: it lies inside the job's result."""
+    trained(engine, "me", 0.9)
+    second = trained(engine, "me", 0.8)
+    verdict = {"promoted": False, "alias": "champion", "reason": "worse by 0.1", "metric": "test_accuracy"}
+    with write(engine) as conn:
+        conn.execute(update(jobs).where(jobs.c.id == second).values(result={"metrics": {}, "promotion": verdict}))
+    with read(engine) as conn:
+        versions = overview.detail(conn, "digits", "me")["versions"]
+        compared = overview.side_by_side(conn, "digits", [1, 2], "me")
+        (model,) = overview.overview(conn)
+    told = {"promoted": False, "alias": "champion", "reason": "worse by 0.1"}
+    assert [version["promotion"] for version in versions] == [told, None]
+    assert [row["best"] for row in compared["metrics"] if row["name"] == "test_accuracy"] == [[0]]
+    assert model["points"] == [(1, 0.9), (2, 0.8)]
