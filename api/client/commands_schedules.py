@@ -119,6 +119,10 @@ def change(
     asked = client(ctx)
     job = dict(asked.schedule(schedule)["job"]) if set_ and not file else None
     body = _given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged, job)
+    if not body:
+        raise InvalidRequest(
+            "Change what? Give an option, such as --cron or --set; `schedules change --help` lists them."
+        )
     _tell(asked.change_schedule(schedule, **body), as_json)
 
 

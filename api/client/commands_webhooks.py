@@ -10,6 +10,7 @@ import typer
 from api.client import bodies
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
+from shared.errors import InvalidRequest
 
 webhooks = typer.Typer(
     cls=CommandGroup,
@@ -99,6 +100,8 @@ def change(
     changes = {**({"tags": {}, "match": None} if anything else {}), **_given(events, tags, match, format)}
     if url is not None:
         changes["url"] = url
+    if not changes:
+        raise InvalidRequest("Change what? Give an option, such as --event; `webhooks change --help` lists them.")
     _show(client(ctx).change_webhook(webhook, **changes), as_json)
 
 

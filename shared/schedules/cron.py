@@ -112,7 +112,8 @@ def parse(expression: str, timezone: str) -> Cron:
     zone = _zone(timezone)
     fields = expression.split()
     if len(fields) != 5 or len(expression) > MAX_LENGTH:
-        raise _invalid(f"has {len(fields)} fields, must have five: {_FIELDS} (such as '0 2 * * *')")
+        counted = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+        raise _invalid(f"has {counted}, must have five: {_FIELDS} (such as '0 2 * * *')")
     try:
         days = _read(fields)
     except (CronSimError, AssertionError, ValueError) as error:

@@ -12,6 +12,7 @@ from shared.webhooks.models import TEST, BodyFormat, EventType
 MAX_BYTES = 64_000
 #: What a chat line shows of a result, at most.
 _METRICS_SHOWN = 4
+_OF_TRAINING = ("loss", "accuracy", "perplexity", "val_", "samples_per_second", "learning_rate")
 
 
 def body(shape: str, event_id: str, event_type: str, at: float, data: dict[str, Any]) -> str:
@@ -59,7 +60,10 @@ def _outcome(data: dict[str, Any]) -> str | None:
     if data.get("error"):
         return str(data["error"].get("message") or data["error"].get("type"))
     result = data.get("result") or {}
-    shown = [f"{name} {value:.4g}" for name, value in (result.get("metrics") or {}).items() if _is_number(value)]
+    measured = {name: value for name, value in (result.get("metrics") or {}).items() if _is_number(value)}
+    # Those of the test part say what the model is worth; the others how its training went.
+    tested = {name: value for name, value in measured.items() if not name.startswith(_OF_TRAINING)}
+    shown = [f"{name} {value:.4g}" for name, value in (tested or measured).items()]
     registered = (result.get("model") or {}).get("registered")
     return ", ".join([*shown[:_METRICS_SHOWN], *([f"registered as {registered}"] if registered else [])]) or None
 

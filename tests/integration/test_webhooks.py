@@ -76,7 +76,7 @@ def bring_forward(engine: Engine) -> None:
 def succeed(engine: Engine, **fields: Any) -> str:
     lease = running_job(engine, **fields)
     with write(engine) as conn:
-        transitions.succeed(conn, lease, result={"metrics": {"test_accuracy": 0.98}}, artifacts=[])
+        transitions.succeed(conn, lease, result={"metrics": {"loss": 0.1, "test_accuracy": 0.98}}, artifacts=[])
     return lease.job_id
 
 
@@ -94,7 +94,7 @@ def test_a_life_is_told_in_order_and_submitting_is_not(engine: Engine) -> None:
     assert (job["id"], job["name"], job["tags"], job["state"]) == (
         job_id, "digits nightly", {"team": "vision"}, "succeeded",
     )  # fmt: skip
-    assert body["data"]["result"] == {"metrics": {"test_accuracy": 0.98}}
+    assert body["data"]["result"] == {"metrics": {"loss": 0.1, "test_accuracy": 0.98}}
 
 
 def test_other_ends_and_retries_are_told(engine: Engine) -> None:

@@ -45,7 +45,8 @@ def test_sets_only_settings_that_exist_and_is_in_production(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_a_service_are_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in SERVICES[name]["environment"].items():
-        monkeypatch.setenv(variable, re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "a-chosen-password", value))
+        with_defaults = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value)
+        monkeypatch.setenv(variable, re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "a-chosen-password", with_defaults))
     assert Settings(_env_file=None).environment == "production"  # type: ignore[call-arg]
 
 
