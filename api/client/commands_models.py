@@ -109,27 +109,35 @@ def rollback(ctx: typer.Context, name: Name, alias: Alias = "champion", reason: 
 @models.command("compare")
 def compare(
     ctx: typer.Context,
-    name: Name,
-    a: Annotated[str, typer.Argument(help="A version's number, or an alias.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
+    refs: Annotated[list[str], typer.Argument(metavar="NAME@A NAME@B", help="Versions or aliases; or NAME A B.")],
+    on: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Measure both on its test part now, by an evaluate job each.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The metrics of two versions side by side, e.g. `models compare digits champion 4`."""
-    from api.client import output
+    """The metrics of two versions side by side, e.g. `models compare digits@champion digits@4 --on digits@1`."""
+    from api.client import comparing, output
 
-    found = client(ctx).compare(name, a, b)
+    first, second = comparing.pair(refs)
+    if on is not None:
+        found = comparing.measured(client(ctx), first, second, on)
+    else:
+        found = comparing.registered(client(ctx), first, second)
     if as_json:
         return output.print_json(found)
-    titles = [f"{name}@{found[side]['version']}" for side in ("a", "b")]
-    columns = [output.Column("METRIC"), *(output.Column(title, right=True) for title in titles)]
+    columns = [output.Column("METRIC"), *(output.Column(ref, right=True) for ref in found["titles"])]
     rows = [
         [metric, *(_number(pair[part]) for part in ("a", "b", "difference"))]
         for metric, pair in found["metrics"].items()
     ]
     output.print_table([*columns, output.Column("DIFFERENCE", 1, right=True)], rows, "Neither has metrics.")
-    if not found["same_dataset"]:
+    if found.get("on"):
+        output.say(f"Measured on the test part of {found['on']} by the jobs {' and '.join(found['jobs'])}.")
+    elif not found["same_dataset"]:
         sets = " and ".join(str(found[side]["dataset"]) for side in ("a", "b"))
-        output.say(f"Measured on different data ({sets}): the differences say little.")
+        output.say(
+            f"Measured on different data ({sets}): the differences say little. --on DATASET measures both on one."
+        )
     return None
 
 

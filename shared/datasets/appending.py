@@ -7,7 +7,7 @@ byte for byte, unless the new data bring one of their own, and what is measured 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -78,36 +78,37 @@ def _describe(folder: Path, kind: str, split: str, classes: Sequence[str]) -> di
     return {"count": len(labels), "classes": histogram(labels, classes)}
 
 
-def _slices(array: Array) -> Iterator[Array]:
-    for start in range(0, len(array), _ROWS):
-        yield array[start : start + _ROWS]
-
-
-def _write(path: Path, dtype: Any, row_shape: tuple[int, ...], parts: Iterator[Array]) -> int:
+def _write(path: Path, dtype: Any, row_shape: tuple[int, ...], old: Path | None, new: Iterable[Array]) -> int:
+    """The rows of a file that is there, then new ones; how many there are."""
     writer = NpyWriter(path, dtype, row_shape)
-    for part in parts:
+    if old is not None:
+        writer.append_file(old)
+    for part in new:
         writer.append(part)
     writer.close()
     return writer.rows
+
+
+def _there(base: OpenDataset, split: str, name: str) -> Path | None:
+    return base.folder / name if split in base.splits else None
 
 
 # -- images ---------------------------------------------------------------------------------------
 
 
 def _extend_images(base: OpenDataset, split: str, new: ImageSplit, number: Labels, folder: Path) -> None:
-    there = split in base.splits
-    old = _slices(base.x(split)) if there else iter(())
-    rows = _write(folder / f"{split}_x.npy", np.uint8, base.image, chain(old, new.chunks()))
-    before = base.count(split) if there else 0
+    before = base.count(split) if split in base.splits else 0
+    name = f"{split}_x.npy"
+    rows = _write(folder / name, np.uint8, base.image, _there(base, split, name), new.chunks())
     if rows != before + len(new.labels):
         raise ValueError(f"{split}: {len(new.labels)} labels but {rows - before} images")  # a reader's bug
     _extend_labels(base, split, new.labels, number, folder)
-    _extend_ids(base.ids(split) if there else None, before, new, folder / f"{split}_ids.npy")
+    _extend_ids(base.ids(split) if before else None, before, new, folder / f"{split}_ids.npy")
 
 
 def _extend_labels(base: OpenDataset, split: str, labels: Labels, number: Labels, folder: Path) -> None:
-    old = _slices(base.y(split)) if split in base.splits else iter(())
-    _write(folder / f"{split}_y.npy", np.int64, (), chain(old, [number[labels]]))
+    name = f"{split}_y.npy"
+    _write(folder / name, np.int64, (), _there(base, split, name), [number[labels]])
 
 
 def _extend_ids(old: Array | None, before: int, new: ImageSplit, path: Path) -> None:
@@ -117,27 +118,27 @@ def _extend_ids(old: Array | None, before: int, new: ImageSplit, path: Path) -> 
     kept = np.arange(before).astype("S") if old is None else old
     added = np.arange(before, before + len(new.labels)).astype("S") if new.ids is None else as_bytes(new.ids)
     width = f"S{max(kept.dtype.itemsize, added.dtype.itemsize, 1)}"
-    _write(path, width, (), (part.astype(width) for ids in (kept, added) for part in _slices(ids)))
+    starts = range(0, len(kept), _ROWS)
+    _write(path, width, (), None, chain((kept[at : at + _ROWS].astype(width) for at in starts), [added.astype(width)]))
 
 
 # -- text -----------------------------------------------------------------------------------------
 
 
 def _extend_text(base: OpenDataset, split: str, new: TextSplit, number: Labels, folder: Path) -> None:
-    there = split in base.splits
-    bounds = NpyWriter(folder / f"{split}_docs.npy", np.int64)
-    old = base.document_bounds(split) if there else np.zeros(1, np.int64)
-    for part in _slices(old):
-        bounds.append(part)
-    written = int(old[-1])
+    name = f"{split}_docs.npy"
+    bounds, old = NpyWriter(folder / name, np.int64), _there(base, split, name)
+    if old is not None:
+        bounds.append_file(old)
+    else:
+        bounds.append(np.zeros(1, np.int64))
     with (folder / f"{split}.txt").open("wb") as file:
-        if there:
+        if old is not None:
             with base.text_path(split).open("rb") as text:
                 shutil.copyfileobj(text, file, _BYTES)
         for block in new.blocks():
+            bounds.append(np.asarray(block.ends, np.int64) + file.tell())
             file.write(block.data)
-            bounds.append(np.asarray(block.ends, np.int64) + written)
-            written += len(block.data)
     bounds.close()
     if new.labels is not None:
         _extend_labels(base, split, new.labels, number, folder)

@@ -39,6 +39,9 @@ SPLITS = ("train", "valid", "test")
 #: A lock file this young (seconds) may be between its creation and its locking; too low: a live folder is swept.
 _YOUNG = 60.0
 
+#: Bytes copied at a time.
+_COPIED = 4_000_000
+
 Array = npt.NDArray[Any]
 
 
@@ -138,6 +141,18 @@ class NpyWriter:
             raise ValueError(f"rows of {self._row_shape} expected, got {rows.shape[1:]}")
         self._file.write(np.ascontiguousarray(rows, self._dtype).data)
         self.rows += len(rows)
+
+    def append_file(self, path: Path) -> None:
+        """The rows of another `.npy` file, copied as they lie there: nothing is mapped or held."""
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            if shape[1:] != self._row_shape or dtype != self._dtype or (fortran and len(shape) > 1):
+                raise ValueError(
+                    f"rows of {self._row_shape} {self._dtype} expected, {path.name} has {shape[1:]} {dtype}"
+                )
+            shutil.copyfileobj(file, self._file, _COPIED)
+        self.rows += shape[0]
 
     def close(self) -> None:
         self._file.seek(0)

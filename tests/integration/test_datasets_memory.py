@@ -89,3 +89,34 @@ def test_pictures(tmp_path: Path) -> None:
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(picture((224, 224), (number % 256, 0, 0), "PNG"))
     assert growth_mb(tmp_path) < ALLOWED_MB
+
+
+APPEND = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from shared.datasets.appending import store_appended
+from shared.datasets.building import ImageSource, ImageSplit, store_images
+from shared.datasets.store import open_dataset
+
+def source(megabytes):
+    chunks = lambda: (np.full((100, 100, 100, 1), n, np.uint8) for n in range(megabytes))
+    return ImageSource(["a", "b"], (100, 100, 1), {"train": ImageSplit(np.arange(100 * megabytes) % 2, chunks)})
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+root = Path(sys.argv[1])
+small, big = (open_dataset(store_images(root, source(n)).folder) for n in (2, int(sys.argv[2])))
+store_appended(root, small, source(1))
+print(peak())
+store_appended(root, big, source(1))
+print(peak())
+"""
+
+
+def test_appending_to_a_big_set_holds_none_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", APPEND, str(tmp_path), str(DATA_MB)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    small, big = map(float, done.stdout.split())
+    assert big - small < ALLOWED_MB
