@@ -169,7 +169,10 @@ class Nemesis:
         name, hit = self._at_work()
         if name is None or hit is None:
             return
-        [runner, *_] = self._runners(name)
+        runners = self._runners(name)
+        if not runners:
+            return
+        runner = runners[0]
         runner.suspend()
         lasts = self.chance.uniform(0.2, LEASE)
         self._note("runner_frozen", lasts)

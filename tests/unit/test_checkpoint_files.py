@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,26 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, point: str) -> None:
         write(tmp_path)
     assert names(tmp_path) == []
     assert write(tmp_path).path.startswith("checkpoints/5-")
+
+
+def test_every_byte_is_on_the_disk_before_the_name_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut leaves a checkpoint that is complete, or none: the order is what promises it."""
+    done: list[str] = []
+    synced, rename = os.fsync, Path.rename
+
+    def fsync(descriptor: int) -> None:
+        synced(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        done.append(f"sync {'aside' if path.name.startswith('.tmp-') else path.name}")
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"rename {sorted(file.name for file in path.iterdir())}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    write(tmp_path)
+    assert done == ["sync a.json", "sync b.bin", "sync aside", "rename ['a.json', 'b.bin']", "sync checkpoints"]
 
 
 def test_what_earlier_attempts_left_half_written_is_swept(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, Engine, select
 
+from shared.clock import sqlite_clock
 from shared.db.engine import read, write
 from shared.db.schema import checkpoints, jobs
 from shared.errors import LeaseLost
@@ -113,6 +114,16 @@ def test_every_effect_renews_the_lease_and_tells_what_is_asked(engine: Engine, n
     assert standing.stop_requested is StopRequest.PAUSE
     assert standing.lease_until == pytest.approx(standing.now + lease.seconds, abs=1)
     assert standing.deadline_at == pytest.approx(standing.now + 500, abs=10)
+
+
+def test_leases_go_by_the_databases_clock(sqlite_engine: Engine) -> None:
+    """Where the worker's own clock is an hour slow, its lease would have run out before it began."""
+    sqlite_clock.offset = 3600
+    lease = running_job(sqlite_engine)
+    with write(sqlite_engine) as conn:
+        transitions.record(conn, lease, metrics=[MetricRow("loss", 1, 0, 1.0)])
+    with read(sqlite_engine) as conn:
+        assert transitions.expired(conn) == []
 
 
 def test_one_row_per_name_and_step_the_latest_wins(engine: Engine) -> None:
