@@ -38,7 +38,7 @@ def one(name: str, file: str, old: str, new: str, tests: str) -> Mutant:
 
 JOBS = "shared/jobs/transitions"
 EFFECTS, ENDINGS, CLAIM = "tests/unit/test_effects.py", "tests/unit/test_endings.py", "tests/unit/test_claim.py"
-FAILPOINTS, DAMAGED = "tests/faults/test_failpoints.py -k sqlite", "tests/faults/test_checkpoints_damaged.py"
+FAILPOINTS, DAMAGED = "tests/faults/test_failpoints.py", "tests/faults/test_checkpoints_damaged.py"
 FILES = "tests/unit/test_checkpoint_files.py"
 
 MUTANTS = [
@@ -54,7 +54,7 @@ MUTANTS = [
         f"{JOBS}/guard.py",
         "return and_(jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.state == RUNNING)",
         "return and_(jobs.c.id == lease.job_id, jobs.c.finished_at.is_(None) | jobs.c.finished_at.is_not(None))",
-        f"{FAILPOINTS} -k frozen_until",
+        f"{FAILPOINTS} -k 'sqlite and frozen_until'",
     ),
     one(
         "no self-freeze",
@@ -96,7 +96,7 @@ MUTANTS = [
             ("api/group_commit.py", "                future.set_exception(error)", "                future.done() or future.set_exception(error)"),
             ("api/group_commit.py", "                future.set_result(outcome)", "                future.done() or future.set_result(outcome)"),
         ),
-        "tests/integration/test_api_group_commit.py -k sqlite",
+        "tests/integration/test_api_group_commit.py",
     ),
     one(
         "the worker's clock for leases",
@@ -184,7 +184,7 @@ MUTANTS = [
         "worker/batch.py",
         "        on_commit(conn, partial(self._retired, kept, paths, gone))\n",
         "        self._retired(kept, paths, gone)\n",
-        f"{FAILPOINTS} -k before_commit",
+        f"{FAILPOINTS} -k 'sqlite and before_commit'",
     ),
     one(
         "a checkpoint is listed apart from its metrics",
@@ -193,7 +193,7 @@ MUTANTS = [
         "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, checkpoint)\n"
         "        conn.commit() if not batch.metrics else conn.exec_driver_sql(\n"
         "            f\"DELETE FROM metrics WHERE job_id = '{lease.job_id}' AND step = {checkpoint.step}\"\n        )\n",
-        f"{FAILPOINTS} -k worker_killed",
+        f"{FAILPOINTS} -k 'sqlite and worker_killed'",
     ),
     one(
         "a renewed lease is rescued",
@@ -207,7 +207,7 @@ MUTANTS = [
         "worker/supervisor.py",
         "        except BaseException as unexpected:",
         "        except ZeroDivisionError as unexpected:",
-        f"{FAILPOINTS} -k 'worker_fails and claim'",
+        f"{FAILPOINTS} -k 'sqlite and worker_fails and claim'",
     ),
 ]  # fmt: skip
 

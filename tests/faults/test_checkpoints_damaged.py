@@ -64,20 +64,36 @@ def _resumed(world: World, job_id: str, fence: int) -> int | None:
         return conn.scalar(mine)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_flipped, missing])
-def test_the_newest_checkpoint_damaged(world: World, damage: Callable[[Path], None], count: int) -> None:
-    """`count` of the two that are kept; with both gone the job begins again."""
+def _killed_at_ten(world: World, **tags: Any) -> tuple[str, list[Any]]:
+    """A job whose worker is dead, and its checkpoints, of steps 8 and 4."""
     victim = world.victim
-    job_id = world.submit(steps=12, checkpoint=4, hold_at=10)
+    job_id = world.submit(steps=12, checkpoint=4, hold_at=10, **tags)
     victim.start()
     found = eventually("both are listed", lambda: len(rows := _ready(world, job_id)) == 2 and rows)
     assert [row.step for row in found] == [8, 4]
     victim.kill()
     (job_dir(world.root, job_id) / "go").touch()
+    return job_id, found
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_flipped, missing])
+def test_the_newest_checkpoint_damaged(world: World, damage: Callable[[Path], None], count: int) -> None:
+    """`count` of the two that are kept; with both gone the job begins again."""
+    job_id, found = _killed_at_ten(world)
     for row in found[:count]:
         damage(job_dir(world.root, job_id) / row.path)
     assert world.finish(job_id).state == "succeeded"
     assert _states(world, [row.id for row in found[:count]]) == ["quarantined"] * count
     assert _resumed(world, job_id, 2) == (4 if count == 1 else None)
+    assert_sound(world.engine, world.root, world.accepted)
+
+
+def test_a_checkpoint_that_kills_whoever_loads_it(world: World) -> None:
+    """Its bytes are what was written, so no hash tells. After the second time the one before is gone on from."""
+    job_id, found = _killed_at_ten(world, unloadable=8)
+    assert world.finish(job_id).state == "succeeded"
+    assert world.outcomes(job_id) == ["lost", "crashed", "crashed", "succeeded"]
+    assert _states(world, [found[0].id]) == ["quarantined"]
+    assert _resumed(world, job_id, 4) == 4
     assert_sound(world.engine, world.root, world.accepted)

@@ -156,7 +156,7 @@ class World:
 
     def submit(self, probe: str = "train", **fields: Any) -> str:
         """Tags by keyword (`steps=`, `checkpoint=`, `failpoint=`), other fields go into the spec."""
-        names = ("steps", "checkpoint", "hold_at", "pace", "failpoint")
+        names = ("steps", "checkpoint", "hold_at", "pace", "unloadable", "failpoint")
         tags = {key: str(fields.pop(key)) for key in names if key in fields}
         job_id = submit_job(self.engine, tags={"probe": probe, **tags}, **fields).job_id
         self.accepted.append(job_id)

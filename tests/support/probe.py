@@ -6,6 +6,7 @@
     hold_at      at this step it waits until the file `go` appears in the job's folder (or it is asked to stop)
     wedge        instead of waiting there, the first attempt hangs: `spin` (an endless loop) or `stop` (SIGSTOP)
     pace         seconds that each step takes at least
+    unloadable   a checkpoint of this step kills whoever loads it
     failpoint    armed in the runner of the first attempt (see `shared.failpoints`)
 
 `train` computes a chain of hashes, one link per step: only a run that was resumed exactly ends with the right one.
@@ -89,6 +90,7 @@ class Training:
         self.every = int(tags.get("checkpoint", 0))
         self.hold_at = int(tags.get("hold_at", 0))
         self.wedge = tags.get("wedge") if assignment.fence == 1 else None
+        self.unloadable = int(tags.get("unloadable", 0))
         self.pace = float(tags.get("pace", 0))
         self.fence, self.resume = assignment.fence, assignment.resume
         self.registers = bool(assignment.spec.get("register_as"))
@@ -153,6 +155,8 @@ class Training:
                 self.damaged.append(point.id)
                 continue
             state = json.loads((self.job / point.path / "state.json").read_text())
+            if state["step"] == self.unloadable:
+                os.kill(os.getpid(), signal.SIGSEGV)
             self.step, self.value = state["step"], state["value"]
             return point.id
         return None

@@ -3,6 +3,7 @@ when the answer to its COMMIT was lost."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from shared.jobs.retry import Backoff, Decision, Tally, after_failure
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.jobs.transitions.effects import write_artifacts
 from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, already, as_request, close_attempt, held
+from shared.jobs.transitions.suspects import set_aside
 from shared.jobs.transitions.values import ArtifactRecord, Ending, Lease, ModelVersionRecord
 from shared.models import promotions
 from shared.models.registry import create_version
@@ -101,16 +103,18 @@ def fail(
     backoff: Backoff | None = None,
     poison_limit: int = 3,
 ) -> JobState:
-    """End an attempt that did not succeed; `retry.after_failure` decides what becomes of the job.
+    """End an attempt that did not succeed; `retry.after_failure` decides what becomes of the job. The second in a row
+    that could not load its checkpoint blames that, and the job's streak of deaths begins anew.
 
     `error` is {type, message, retryable}. Returns the new state. Raises LeaseLost.
     """
     row = conn.execute(select(*TALLY_COLUMNS).where(held(lease)).with_for_update()).one_or_none()
     if row is None:
         return already(conn, lease, outcome)
-    decision = after_failure(
-        outcome, bool(error.get("retryable")), tally_of(row), poison_limit=poison_limit, backoff=backoff
-    )
+    tally = tally_of(row)
+    if set_aside(conn, lease, outcome):
+        tally = replace(tally, lost_streak=0)
+    decision = after_failure(outcome, bool(error.get("retryable")), tally, poison_limit=poison_limit, backoff=backoff)
     return end_badly(conn, lease, outcome, error, ending or Ending(), decision)
 
 
