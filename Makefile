@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 or newer and make. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos bench lint format clean
+.PHONY: help demo up test chaos bench docs lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,9 @@ chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARG
 bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one benchmark (see benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(VENV)/.test  ## the documentation site in build/site; warnings, and links that lead nowhere, are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 lint: $(VENV)/.test  ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,5 +60,5 @@ $(VENV)/.embedded: $(BIN)/python $(PARTS)
 
 $(VENV)/.test: $(VENV)/.embedded
 	@echo "Installing what the tests need into $(VENV) (once; a few minutes) …"
-	$(INSTALL) -e '.[embedded,tensorflow,test,lint]'
+	$(INSTALL) -e '.[embedded,tensorflow,test,lint,docs]'
 	@touch $@
