@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, bindparam, select
 from sqlalchemy import insert as plain_insert
 
 from shared.db.schema import jobs, webhook_deliveries, webhooks
@@ -36,6 +36,12 @@ _CHANGES = {
     "delete": EventType.MODEL_VERSION_DELETED,
 }
 _JOB_COLUMNS = ("id", "kind", "name", "family", "framework", "dataset", "tags")
+#: The webhooks that may hear of a job, with what they are told of it. Built once: it is asked at every change of a state.
+_OF_JOB = (
+    select(webhooks, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
+    .join(jobs, and_(jobs.c.id == bindparam("job_id"), jobs.c.owner_id == webhooks.c.owner_id))
+    .where(webhooks.c.enabled)
+)
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,7 @@ def add_job_event(conn: Connection, job_id: str, seq: int, at: float, kind: str,
     event_type = _type_of(kind, data)
     if event_type is None:
         return
-    statement = (
-        select(webhooks, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
-        .join(jobs, and_(jobs.c.id == job_id, jobs.c.owner_id == webhooks.c.owner_id))
-        .where(webhooks.c.enabled)
-    )
-    wanted = [row for row in conn.execute(statement) if event_type in row.events]
+    wanted = [row for row in conn.execute(_OF_JOB, {"job_id": job_id}) if event_type in row.events]
     if wanted:
         job = {name: getattr(wanted[0], f"job_{name}") for name in _JOB_COLUMNS}
         _deliver(conn, wanted, _job_event(event_type, job, seq, at, data))

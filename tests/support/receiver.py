@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ class Received:
 class Receiver:
     """`answer` gets the number of the request (from 1) and the handler, and writes the answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
         self.answer: Callable[[int, Any], None] = lambda number, handler: reply(handler, 200)
         self.closing = threading.Event()
@@ -43,6 +44,8 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}/hook"
 
@@ -72,8 +75,8 @@ def reply(handler: Any, status: int, body: bytes = b"", **headers: str) -> None:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    receiver = Receiver(tls)
     receiver.start()
     try:
         yield receiver

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from shared.errors import InvalidRequest
 from shared.webhooks import targets
@@ -245,3 +248,19 @@ def test_what_is_not_http_and_what_is_not_tls() -> None:
 def test_gone_is_told_apart() -> None:
     answer = answer_of(lambda number, handler: reply(handler, 410, b"moved away"))
     assert (answer.gone, answer.error) == (True, "HTTP 410: moved away")
+
+
+def test_the_certificate_must_be_the_names_though_the_connection_goes_to_an_address(
+    names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("hooks.example").configure_cert(context)
+    names |= {"hooks.example": ["127.0.0.1"], "other.example": ["127.0.0.1"]}
+    with receiving(context) as receiver:
+        assert "certificate" in post(f"https://hooks.example:{receiver.port}/").error  # of nobody we know
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        assert post(f"https://hooks.example:{receiver.port}/").error is None
+        assert "certificate is not valid for 'other.example'" in post(f"https://other.example:{receiver.port}/").error
+        assert len(receiver.received) == 1
