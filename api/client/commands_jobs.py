@@ -122,9 +122,10 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     if len(found := job.attempts()) > 1:
         print()
         _print_attempts(found)
-    if found and (facts := _evidence(found[0])):
-        print(f"\nevidence of attempt {found[0]['attempt']}")
-        output.print_facts(facts)
+    bad = [attempt for attempt in found if attempt.get("outcome") not in (None, "succeeded")]
+    if bad and job.state != "succeeded":
+        print(f"\nevidence of attempt {bad[0]['attempt']}")
+        output.print_facts(_evidence(bad[0]))
     return None
 
 
@@ -132,8 +133,6 @@ def _evidence(attempt: Any) -> list[tuple[str, Any]]:
     """Of an attempt that did not end well: how it died, what it held, did and said last."""
     from api.client import output
 
-    if attempt.get("outcome") in (None, "succeeded"):
-        return []
     kept = attempt.get("evidence") or {}
     where = [f"{name} {kept[name]}" for name in ("phase", "step") if kept.get(name) is not None]
     return [
