@@ -183,6 +183,18 @@ def test_terminate_outlives_the_worker_that_heard_it(house: House) -> None:
     assert house.outcomes(job_id) == ["lost"]
 
 
+def test_worker_killed_when_it_begins_to_drain(house: House) -> None:
+    house.beat()
+    first = house.worker(0, failpoint="drain.seen:kill")
+    job_id = _held_job(house)
+    assert first.terminate() == -signal.SIGKILL
+    house.worker(1)
+    house.go(job_id)
+    assert house.finished(job_id).state == "succeeded"
+    assert (house.outcomes(job_id), house.attempts(job_id)[1].resumed_step) == (["lost", "succeeded"], 8)
+    assert _is_untouched(house, job_id, 20)
+
+
 def test_drain_kills_a_runner_that_does_not_listen(house: House) -> None:
     worker = house.worker(drain_seconds=1)
     job_id = house.submit("ignore")
