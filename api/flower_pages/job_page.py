@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -68,9 +69,25 @@ class JobCurves(Data):
 
         def look(conn: Any) -> dict[str, Any]:
             row = queries.get_job(conn, job_id, self.owner)
-            return {"seq": row["event_seq"], "curves": curves(conn, job_id, points)}
+            return {"seq": row["event_seq"], "curves": kept_curves(conn, row, points)}
 
         self.answer(await self.query(look))
+
+
+#: Curves of (job, last event, points). Of a job that has ended, they are looked through once for everybody.
+_kept: OrderedDict[tuple[str, int, int], dict[str, Any]] = OrderedDict()
+#: Curves kept: some 100 kB each.
+_MAX_KEPT = 64
+
+
+def kept_curves(conn: Any, row: Any, points: int) -> dict[str, Any]:
+    key = (str(row["id"]), int(row["event_seq"]), points)
+    found = _kept.get(key)
+    if found is None:
+        found = _kept[key] = curves(conn, row["id"], points)
+        while len(_kept) > _MAX_KEPT:
+            _kept.popitem(last=False)
+    return found
 
 
 class JobLog(Data):
@@ -158,5 +175,6 @@ def ids_argument(handler: Handler) -> list[str]:
 def compared(conn: Any, ids: list[str], owner: str | None) -> dict[str, Any]:
     """{jobs: [job + curves]}, in the order asked for. Raises NotFound."""
     points = max(100, MAX_POINTS * 2 // max(1, len(ids)))
-    jobs = [queries.job_view(queries.get_job(conn, job_id, owner)) for job_id in ids]
-    return {"jobs": [job | {"curves": curves(conn, job["id"], points)} for job in jobs], "most": MAX_COMPARED}
+    rows = [queries.get_job(conn, job_id, owner) for job_id in ids]
+    jobs = [queries.job_view(row) | {"curves": kept_curves(conn, row, points)} for row in rows]
+    return {"jobs": jobs, "most": MAX_COMPARED}

@@ -66,8 +66,8 @@ function why() {
 }
 
 function results() {
-  const place = (name) => (name.startsWith("val_") ? 1 : /^(loss|accuracy|g_loss|d_loss|perplexity|learning_rate|samples_per_second)$/.test(name) ? 2 : 0);
-  const measured = Object.entries(shown.job.result?.metrics || {}).filter(([, value]) => typeof value === "number").sort(([a], [b]) => place(a) - place(b));
+  const place = (name) => (name.startsWith("val_") ? 1 : /^(loss|accuracy|g_loss|d_loss|perplexity)$/.test(name) ? 2 : 0);
+  const measured = Object.entries(shown.job.result?.metrics || {}).filter(([name, value]) => typeof value === "number" && !/learning_rate|per_second/.test(name)).sort(([a], [b]) => place(a) - place(b));
   if (!measured.length) return null;
   return h("dl", { class: "ns-results" }, measured.map(([name, value]) => h("div", { class: "ns-result" }, h("dt", {}, metricName(name)), h("dd", {}, measure(name, value)))));
 }

@@ -120,7 +120,7 @@ export function specList(spec) {
     const section = path.length > 1 ? path[0] : "job";
     sections.set(section, [...(sections.get(section) || []), [path.slice(path.length > 1 ? 1 : 0).join("."), value]]);
   }
-  const rows = ([title, entries]) => [h("h3", {}, title), h("dl", { class: "ns-spec" }, entries.map(([name, value]) => [h("dt", {}, name), h("dd", {}, leaf(value))]))];
+  const rows = ([title, entries]) => [h("h3", {}, title), h("dl", { class: "ns-values" }, entries.map(([name, value]) => [h("dt", {}, name), h("dd", {}, leaf(value))]))];
   return h("div", {}, h("div", { class: "ns-card-body ns-sections" }, [...sections].map(rows)),
     h("details", { class: "ns-details" }, h("summary", {}, "As JSON"), h("pre", { class: "ns-json", tabindex: 0 }, JSON.stringify(spec, null, 2))));
 }
