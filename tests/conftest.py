@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from shared.clock import sqlite_clock
@@ -16,6 +17,11 @@ from tests.support.api import Api, running_api
 from tests.support.redis import RedisServer, running_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# CI tries the same examples each time, so that what fails there fails here; at a desk each run tries others.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.client import bodies
+from api.client import bodies, completion
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
 from shared.errors import InvalidRequest
@@ -18,9 +18,15 @@ webhooks = typer.Typer(
     invoke_without_command=True,
 )
 
-Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its name or id.")]
+Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its name or id.", autocompletion=completion.webhooks)]
 Events = Annotated[
-    list[str] | None, typer.Option("--event", metavar="EVENT", help="E.g. job.failed or model.promoted. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--event",
+        metavar="EVENT",
+        help="E.g. job.failed or model.promoted. Repeatable.",
+        autocompletion=completion.events,
+    ),
 ]
 Tags = Annotated[
     list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only jobs with this tag. Repeatable.")

@@ -79,6 +79,11 @@ def _schedules(client: Client) -> Iterable[tuple[str, str]]:
         yield item["name"], str(item.get("cron") or "")
 
 
+def _webhooks(client: Client) -> Iterable[tuple[str, str]]:
+    for item in client.webhooks():
+        yield item["name"], str(item.get("url") or "")
+
+
 def _presets(client: Client) -> Iterable[tuple[str, str]]:
     for family in client.families():
         for preset in family.get("presets") or []:
@@ -92,6 +97,11 @@ job_ids, models, versions, model_refs = (
     _from_api(_model_refs),
 )
 datasets, schedules, presets = _from_api(_datasets), _from_api(_schedules), _from_api(_presets)
+webhooks = _from_api(_webhooks)
+events = _fixed(
+    "job.started", "job.paused", "job.retried", "job.succeeded", "job.failed", "job.cancelled", "model.promoted",
+    "model.promotion_refused", "model.alias_moved", "model.rolled_back", "model.version_deleted",
+)  # fmt: skip
 states = _fixed("waiting", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 kinds = _fixed("train", "finetune", "batch_infer", "evaluate")
 families = _fixed("cnn", "gru_lm", "gan")

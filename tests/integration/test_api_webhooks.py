@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from api.client import completion
+from api.client.sdk import Client
 from shared.settings import Settings
+from shared.webhooks.models import EventType
 from tests.integration.test_client_schedules import Run, read, run
 from tests.support.api import Api, assert_problem, running_api
 from tests.support.receiver import receiving, reply
@@ -159,3 +162,10 @@ def test_the_command_line(run: Run, served: ServedApi, sending: None) -> None:
         "there is no event 'job.exploded'" in run("webhooks", "change", "ops", "--event", "job.exploded", code=1).stderr
     )
     assert run("webhooks", "remove", "ops").stdout == "ops removed\n"
+
+
+def test_the_shell_offers_names_and_every_event(run: Run, served: ServedApi) -> None:
+    run("webhooks", "add", "ops", "http://127.0.0.1:1/", "--format", "slack")
+    with Client(served.url, served.key) as client:
+        assert list(completion._webhooks(client)) == [("ops", "http://127.0.0.1:1/")]
+    assert completion.events("") == [event.value for event in EventType]
