@@ -13,7 +13,7 @@ import sys
 import uvicorn
 
 from api.main import create_app
-from shared import process
+from shared import process, tracing
 from shared.db.engine import make_engine
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
@@ -65,6 +65,7 @@ def listen(settings: Settings) -> socket.socket:
 def main() -> int:
     settings = get_settings()
     configure_logging(settings, "api")
+    tracing.setup("api")
     try:
         listening = listen(settings)
     except OSError as error:

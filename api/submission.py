@@ -6,10 +6,12 @@ dispatcher rings again).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from api.deps import Service
 from api.specs import Spec, check_idempotency_key, hash_of, parse_run_at, parse_spec, refuse
+from shared import tracing
 from shared.datasets import registry
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
@@ -36,6 +38,8 @@ from shared.specs.jobs import (
 #: Built-in data sets that come with the package: registered by whoever names them first, in milliseconds.
 AT_ONCE = frozenset({"digits"})
 _BUILTIN_KIND = "image"
+#: Characters of a kind that a trace shows; the API has not checked it yet.
+MAX_TRACED = 20
 
 
 def check_references(service: Service, spec: Spec, owner_id: str) -> str:
@@ -134,8 +138,19 @@ def _with_training_defaults(data: Any, family: str) -> Any:
 # -- is it written --------------------------------------------------------------------------------
 
 
-def accept(service: Service, owner_id: str, data: Any, key: str | None) -> tuple[Spec, Submitted]:
-    """Check and write a job; when this returns it is durable, and its doorbell is on its way."""
+def accept(
+    service: Service, owner_id: str, data: Any, key: str | None, headers: Mapping[str, str] | None = None
+) -> tuple[Spec, Submitted]:
+    """Check and write a job; when this returns it is durable, and its doorbell is on its way. `headers` may carry the
+    caller's trace."""
+    kind = data.get("kind") if isinstance(data, dict) else None
+    with tracing.submitting(headers or {}, str(kind)[:MAX_TRACED]) as traced:
+        return _accept(service, owner_id, data, key, traced)
+
+
+def _accept(
+    service: Service, owner_id: str, data: Any, key: str | None, traced: dict[str, Any]
+) -> tuple[Spec, Submitted]:
     check_idempotency_key(key)
     spec = parse_spec(data)
     run_at = parse_run_at(spec.run_at)
@@ -143,7 +158,7 @@ def accept(service: Service, owner_id: str, data: Any, key: str | None) -> tuple
     if isinstance(spec, FinetuneJob):
         spec = parse_spec(_with_training_defaults(data, family))
     spec = freeze_evaluation(service, spec, family)
-    pinned = {} if isinstance(spec, TrainJob) else {"family": family}
+    pinned = traced if isinstance(spec, TrainJob) else {**traced, "family": family}
     new = NewJob(
         owner_id=owner_id, spec=spec, body_hash=hash_of(data), idempotency_key=key, run_at=run_at, pinned=pinned
     )

@@ -25,12 +25,15 @@ _WARNINGS = frozenset(
         "job.rescued",
         "lease.lost",
         "tick.failed",
+        "tracing.unavailable",
         "webhook.dead",
     }
 )
 _ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})
 #: Too many to be worth a line unless somebody looks for them.
-_DETAILS = frozenset({"checkpoint.committed", "doorbell.rung", "forkserver.said", "maintenance.ran"})
+_DETAILS = frozenset(
+    {"checkpoint.committed", "doorbell.rung", "attempt.settling", "forkserver.said", "maintenance.ran"}
+)
 #: Libraries whose information nobody needs at `info`.
 _CHATTY = (
     "alembic", "asyncio", "celery.app.trace", "celery.beat", "celery.worker.strategy", "httpx", "httpcore", "kombu",

@@ -187,6 +187,7 @@ class Attempt:
 
     def settle(self, verdict: Verdict, ending: Ending, relay: Relay | None) -> None:
         """The last write of this attempt: what is left to say, and how it ended, in one transaction."""
+        emit("attempt.settling", job_id=self.lease.job_id, attempt=self.lease.fence)
         self.patience.close_scribe()
         batch = relay.heard.batch if relay else Batch()
         if self.scribe.broken is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from shared import tracing
 from shared.broker import make_celery, queues_for, refuse_cluster_server
 from shared.db.engine import get_engine
 from shared.errors import ConfigurationError
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--index", type=int, help="only this device of the host, counted from 0")
     options = parser.parse_args(argv)
     configure_logging(get_settings(), "worker")
+    tracing.setup("worker")
     try:
         refuse_cluster_server(get_settings())
         devices = choose(options.device, options.index)

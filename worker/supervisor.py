@@ -5,8 +5,10 @@ Runs in the Celery task's thread. Nothing a job does ends the worker: whatever i
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from time import monotonic
 
+from shared import tracing
 from shared.db.engine import write
 from shared.errors import DatabaseUnavailable
 from shared.events import about, emit
@@ -54,7 +56,7 @@ class Supervisor:
             claimed = self._claim(celery_task_id)
             if claimed is None:
                 return
-            with about(job_id=claimed.lease.job_id, attempt=claimed.lease.fence):
+            with about(job_id=claimed.lease.job_id, attempt=claimed.lease.fence), self._traced(claimed):
                 self._attempt = Attempt(self._workplace, claimed, claimed_at, self._time_left)
                 self._attempt.run()
         except DatabaseUnavailable as unavailable:
@@ -64,6 +66,15 @@ class Supervisor:
         finally:
             self._attempt = None
             self._workplace.runners.idle()
+
+    def _traced(self, claimed: Claimed) -> AbstractContextManager[None]:
+        place = self._workplace
+        facts = {
+            "nightshift.worker": place.name,
+            "nightshift.device": place.device.name,
+            "nightshift.kind": claimed.kind,
+        }
+        return tracing.attempt(claimed.lease.job_id, claimed.lease.fence, claimed.pinned, facts)
 
     def _claim(self, celery_task_id: str | None) -> Claimed | None:
         place = self._workplace

@@ -45,7 +45,7 @@ async def submit(
 ) -> JSONResponse:
     """The job is durable when this answers 202. `Location` is where it is shown."""
     data = await json_body(request, service.settings.max_body_bytes)
-    spec, submitted = await run_in_threadpool(submission.accept, service, owner, data, idempotency_key)
+    spec, submitted = await run_in_threadpool(submission.accept, service, owner, data, idempotency_key, request.headers)
     return JSONResponse(
         _accepted(spec, submitted), status_code=202, headers={"Location": f"/v1/jobs/{submitted.job_id}"}
     )

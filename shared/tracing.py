@@ -1,0 +1,120 @@
+"""OpenTelemetry traces from submission to result, where the extra is installed: `pip install 'nightshift[otel]'`.
+
+    submit (API) → queued → attempt ── runner start, train, checkpoint …, settle (worker)
+
+The context travels with the job (`pinned["trace"]`), so attempts on any host, days later, belong to the trace of the request
+that asked for them. Spans of an attempt are made from the events it emits anyway. Without the package, or without an
+exporter named by the usual OTEL_* variables, nothing of this costs anything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from shared.events import emit, subscribe
+
+with suppress(ImportError):  # without the extra nothing below `use` is reached
+    from opentelemetry import context, propagate, trace
+
+#: Of `job.pinned`: the carrier of the context and when it was submitted (nanoseconds).
+KEY = "trace"
+_EXPORTERS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+_provider: Any = None
+
+
+def setup(process: str) -> None:
+    """Once per process: send spans where OTEL_EXPORTER_OTLP_ENDPOINT says, if it says so and the extra is installed."""
+    if not any(os.environ.get(name) for name in _EXPORTERS):
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        emit("tracing.unavailable", do="pip install 'nightshift[otel]'")
+        return
+    provider = TracerProvider(resource=Resource.create({"service.name": f"nightshift-{process}"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    use(provider)
+
+
+def use(provider: Any) -> None:
+    """Make spans with this tracer provider; None: make none."""
+    global _provider
+    _provider = provider
+
+
+def _tracer() -> Any:
+    return _provider.get_tracer("nightshift")
+
+
+@contextmanager
+def submitting(headers: Mapping[str, str], kind: str) -> Iterator[dict[str, Any]]:
+    """The `submit` span, below the caller's context; yields what to pin to the job."""
+    if _provider is None:
+        yield {}
+        return
+    with _tracer().start_as_current_span(
+        "submit", context=propagate.extract(headers), kind=trace.SpanKind.SERVER, attributes={"nightshift.kind": kind}
+    ):
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        yield {KEY: {**carrier, "at": time.time_ns()}}
+
+
+@contextmanager
+def attempt(job_id: str, fence: int, pinned: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[None]:
+    """The `attempt` span and its parts, from the events of the block."""
+    if _provider is None:
+        yield
+        return
+    recorder = _Attempt(job_id, fence, pinned.get(KEY) or {}, facts)
+    unsubscribe = subscribe(recorder.hear)
+    try:
+        yield
+    finally:
+        unsubscribe()
+        recorder.end()
+
+
+class _Attempt:
+    """Turns events into spans. Each part begins where the one before it ended."""
+
+    #: Event -> the part that it begins.
+    _BEGINS = {"attempt.began": "train", "attempt.settling": "settle", "attempt.settled": ""}
+
+    def __init__(self, job_id: str, fence: int, carrier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        self._job_id, self._present, self._mark = job_id, "runner start", time.time_ns()
+        above = propagate.extract({name: str(value) for name, value in carrier.items()}, context=context.Context())
+        if fence == 1 and "at" in carrier:
+            _tracer().start_span("queued", context=above, start_time=int(carrier["at"])).end(self._mark)
+        attributes = {"nightshift.job_id": job_id, "nightshift.attempt": fence, **facts}
+        self._span = _tracer().start_span("attempt", context=above, start_time=self._mark, attributes=attributes)
+        self._inside = trace.set_span_in_context(self._span, context.Context())
+
+    def hear(self, event: str, fields: Mapping[str, Any]) -> None:
+        if fields.get("job_id") != self._job_id:
+            return
+        now = time.time_ns()
+        if event == "checkpoint.committed":
+            self._part("checkpoint", now, now, {"nightshift.step": fields.get("step", 0)})
+        elif event in self._BEGINS:
+            self._part(self._present, self._mark, now, {})
+            self._present, self._mark = self._BEGINS[event], now
+        elif event == "attempt.lease_lost":
+            self._span.set_status(trace.Status(trace.StatusCode.ERROR, "the lease was lost"))
+        if event == "attempt.settled":
+            self._span.set_attribute("nightshift.state", str(fields.get("state")))
+
+    def end(self) -> None:
+        self._span.end()
+
+    def _part(self, name: str, start: int, end: int, attributes: Mapping[str, Any]) -> None:
+        _tracer().start_span(name, context=self._inside, start_time=start, attributes=dict(attributes)).end(end)
