@@ -1,6 +1,6 @@
 // Each device of the fleet: what runs there, how busy it is, whether its worker is heard of.
 
-import { byId, fill, h, pageData } from "./dom.js";
+import { byId, fill, h, pageData, patch } from "./dom.js";
 import { KIND, bytes, duration, metricName } from "./format.js";
 import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
 import { ago, getJson, live, url } from "./site.js";
@@ -8,6 +8,8 @@ import { ago, getJson, live, url } from "./site.js";
 /** How many readings of a device are kept for its curve: at two seconds each, ten minutes. */
 const KEPT = 300;
 const readings = new Map();
+/** The hosts and devices there are cards for: those stay, and only what they say changes. */
+let drawn = null;
 
 function remember(device) {
   const points = readings.get(device.name) || [];
@@ -64,22 +66,26 @@ function meters(device) {
 
 const versions = (device) => Object.entries(device.versions || {}).map(([name, version]) => `${metricName(name)} ${version}`).join(" · ");
 
-function card(device) {
-  return h("article", { class: `ns-card ns-device ns-device-${device.state}`, "data-row": device.name, "aria-label": device.name },
-    h("div", { class: "ns-card-head" },
-      h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
-      h("span", { class: `ns-badge ns-${device.state}` }, device.state)),
-    h("div", { class: "ns-card-body" }, work(device), meters(device),
-      h("p", { class: "ns-sub ns-device-foot" }, "Heartbeat ", ago(device.heartbeat_at), " · since ", ago(device.started_at),
-        h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · ")))));
+const emptyCard = ({ name }) => h("article", { "data-device": name, "aria-label": name }, h("div", { class: "ns-card-head" }), h("div", { class: "ns-card-body" }));
+
+function drawCard(device) {
+  const card = document.querySelector(`[data-device="${CSS.escape(device.name)}"]`);
+  card.className = `ns-card ns-device ns-device-${device.state}`;
+  patch(card.firstChild,
+    h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
+    h("span", { class: `ns-badge ns-${device.state}` }, device.state));
+  patch(card.lastChild, work(device), meters(device),
+    h("p", { class: "ns-sub ns-device-foot" }, "Heartbeat ", ago(device.heartbeat_at), " · since ", ago(device.started_at),
+      h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · "))));
 }
 
-function host(name, devices) {
+const emptyHost = (name, devices) => h("section", { class: "ns-host", "data-host": name, "aria-label": `Host ${name}` }, h("div", { class: "ns-host-head" }), h("div", { class: "ns-devices" }, devices.map(emptyCard)));
+
+function drawHost(name, devices) {
   const usage = devices.find((device) => device.usage)?.usage.host;
   const said = usage ? `processor ${percent(usage.cpu_percent)} · memory ${amount(usage.memory_used_bytes, usage.memory_bytes)}` : "not heard of";
-  return h("section", { class: "ns-host", "aria-label": `Host ${name}` },
-    h("div", { class: "ns-host-head" }, h("h2", {}, name), h("span", { class: "ns-muted" }, said)),
-    h("div", { class: "ns-devices" }, devices.map(card)));
+  patch(document.querySelector(`[data-host="${CSS.escape(name)}"]`).firstChild, h("h2", {}, name), h("span", { class: "ns-muted" }, said));
+  devices.forEach(drawCard);
 }
 
 function summary(devices) {
@@ -96,7 +102,10 @@ function draw({ devices }) {
   const here = (name) => devices.filter((device) => device.host === name);
   // Hosts that are there come first; each keeps its devices together.
   const order = hosts.sort((a, b) => here(b).some((d) => d.state !== "offline") - here(a).some((d) => d.state !== "offline") || a.localeCompare(b));
-  fill(byId("devices"), devices.length ? order.map((name) => host(name, here(name))) : empty("No worker has come yet", "Start one on any host that reaches Redis and the database:", h("code", {}, "nightshift worker")));
+  const layout = JSON.stringify(order.map((name) => [name, here(name).map((device) => device.name)]));
+  if (layout !== drawn) fill(byId("devices"), devices.length ? order.map((name) => emptyHost(name, here(name))) : empty("No worker has come yet", "Start one on any host that reaches Redis and the database:", h("code", {}, "nightshift worker")));
+  drawn = layout;
+  order.forEach((name) => drawHost(name, here(name)));
 }
 
 draw(pageData());

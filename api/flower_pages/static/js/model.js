@@ -62,15 +62,17 @@ function drawAliases() {
   fill(byId("model-aliases"), model.aliases.length ? model.aliases.map(card) : h("p", { class: "ns-muted" }, "No alias points at any version."));
 }
 
+/** False: that is one too many. */
 function choose(version, on) {
   const now = chosen();
   on ? now.add(version) : now.delete(version);
-  if (now.size > MOST) return toast(`At most ${MOST} versions fit side by side.`, "danger"), drawVersions();
+  if (now.size > MOST) return toast(`At most ${MOST} versions fit side by side.`, "danger"), false;
   const next = new URLSearchParams(location.search);
   now.size ? next.set("compare", [...now].sort((a, b) => a - b).join(",")) : next.delete("compare");
   history.replaceState(null, "", `${location.pathname}${next.size ? `?${next}` : ""}`);
   drawVersions();
   updates.now();
+  return true;
 }
 
 function verdict({ promotion }) {
@@ -83,7 +85,7 @@ const aliasesOf = (version) => model.aliases.filter((item) => item.version === v
 function columns() {
   const judged = Object.keys(model.senses).filter((name) => name === model.metric || name === "test_loss").sort((a) => (a === model.metric ? -1 : 1));
   return [
-    { label: "", head: h("span", { class: "visually-hidden" }, "Choose to compare"), class: "ns-check", cell: ({ version }) => h("input", { type: "checkbox", class: "form-check-input", "data-key": `choose-${version}`, checked: chosen().has(version), "aria-label": `Compare version ${version}`, onchange: (event) => choose(version, event.target.checked) }) },
+    { label: "", head: h("span", { class: "visually-hidden" }, "Choose to compare"), class: "ns-check", cell: ({ version }) => h("input", { type: "checkbox", class: "form-check-input", "data-key": `choose-${version}`, checked: chosen().has(version), "aria-label": `Compare version ${version}`, onchange: ({ target }) => { if (!choose(version, target.checked)) target.checked = !target.checked; } }) },
     { label: "Version", class: "ns-nowrap", cell: ({ version }) => [h("strong", {}, version), " ", aliasesOf(version)] },
     ...judged.map((name) => ({ label: metricName(name), class: "ns-number", cell: ({ metrics }) => (typeof metrics[name] === "number" ? measure(name, metrics[name]) : "–") })),
     { label: "Data set", cell: ({ dataset, parent }) => [dataset || "–", parent ? h("span", { class: "ns-sub" }, `from ${parent}`) : null] },
