@@ -79,6 +79,9 @@ class JobView(BaseModel):
     retries: int = Field(description="Retryable failures so far, of `max_retries`.")
     after: list[str]
     tags: dict[str, str]
+    pinned: dict[str, str] = Field(
+        description="`dataset`, `evaluate_on` and `model` with the versions they had when the job first started."
+    )
     spec: dict[str, Any] = Field(description="The complete spec, presets filled in.")
 
 

@@ -245,3 +245,16 @@ def test_what_is_pinned_stays(engine: Engine) -> None:
         transitions.pin(conn, lease, {"dataset": "digits@2", "threads": 1})
     with read(engine) as conn:
         assert queries.get_job(conn, lease.job_id, OWNER)["pinned"] == {"dataset": "digits@1", "threads": 1}
+
+
+def test_what_names_meant_is_shown(engine: Engine) -> None:
+    lease = running_job(engine, pinned={"dataset": "digits@1", "family": "cnn"})
+    for parent, shown in (
+        ({"name": "m", "version": 2, "ref": "m"}, "m@2"),
+        ({"name": None, "ref": "job:abcd"}, "job:abcd"),
+    ):
+        with write(engine) as conn:
+            transitions.pin(conn, lease, {"parent": parent})
+            found = queries.job_view(queries.get_job(conn, lease.job_id, OWNER))["pinned"]
+            conn.execute(jobs.update().values(pinned={"dataset": "digits@1"}))
+        assert found == {"dataset": "digits@1", "model": shown}

@@ -142,10 +142,10 @@ def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> Standing:
     Raises LeaseLost; NotFound for a data set version that was deleted meanwhile: nothing is pinned, look again.
     """
     standing, _ = advance(conn, lease)
-    for key in ("dataset", "evaluate_on"):
-        if key in facts and not holding.hold(conn, facts[key]):
-            raise NotFound.of("data set version", facts[key])
     pinned = conn.scalars(select(jobs.c.pinned).where(jobs.c.id == lease.job_id)).one()
+    for key in ("dataset", "evaluate_on"):
+        if key in facts.keys() - pinned.keys() and not holding.hold(conn, facts[key]):
+            raise NotFound.of("data set version", facts[key])
     values: dict[str, Any] = {"pinned": {**facts, **pinned}}
     if "family" in facts:
         values["family"] = func.coalesce(jobs.c.family, facts["family"])
