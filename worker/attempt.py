@@ -190,8 +190,9 @@ class Attempt:
         emit("attempt.settling", job_id=self.lease.job_id, attempt=self.lease.fence)
         self.patience.close_scribe()
         batch = relay.heard.batch if relay else Batch()
-        if self.scribe.broken is not None:
+        if (broken := self.scribe.broken) is not None:  # also while the scribe closed: what it had to write is lost
             batch = batch.words()
+            verdict = _verdict_of(broken) if isinstance(verdict, Succeed) else verdict
         records = artifact_records(relay.heard.artifacts, self._artifacts_folder()) if relay else []
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)

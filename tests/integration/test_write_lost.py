@@ -1,0 +1,79 @@
+"""A write of an attempt fails for good when its runner is done already: the job must not succeed with a gap in its curves."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+import worker.attempt
+from shared.db.engine import read
+from shared.db.schema import attempts, jobs, metrics
+from shared.settings import Settings
+from tests.support.factories import make_due, submit_job
+from tests.support.house import CAP
+from worker.batch import write_batch
+from worker.devices import cpu
+from worker.forkclient import ForkserverClient, scrubbed
+from worker.spare import Runners, RunnerSettings
+from worker.supervisor import Supervisor
+from worker.workplace import Workplace
+
+
+@pytest.fixture
+def supervisor(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    """A worker without Celery, in this process."""
+    monkeypatch.setenv("NIGHTSHIFT_TEST_KINDS", "tests.support.probe")
+    root = str(Path(__file__).parents[2])
+    forkserver = ForkserverClient("torch", ["worker.runner"], scrubbed(os.environ, {"PYTHONPATH": root}))
+    forkserver.start()
+    runners = Runners({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
+    settings = Settings(data_dir=tmp_path / "data", relay_seconds=0.01)
+    yield Supervisor(Workplace("cpu0@test", cpu(), sqlite_engine, settings, runners))
+    forkserver.close()
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The first checkpoint is written after the runner has ended, and fails then. Set when that has happened."""
+    relayed, broken = threading.Event(), threading.Event()
+    relay = worker.attempt.Attempt.relay
+
+    def relay_and_say(self: Any, *arguments: Any) -> Any:
+        try:
+            return relay(self, *arguments)
+        finally:
+            relayed.set()
+
+    def write_late(conn: Any, lease: Any, batch: Any) -> Any:
+        if batch.checkpoints and not broken.is_set():
+            assert relayed.wait(CAP)
+            broken.set()
+            raise RuntimeError("nobody foresaw this")
+        return write_batch(conn, lease, batch)
+
+    monkeypatch.setattr(worker.attempt.Attempt, "relay", relay_and_say)
+    monkeypatch.setattr(worker.attempt, "write_batch", write_late)
+    return broken
+
+
+def test_a_job_whose_rows_were_lost_does_not_succeed_without_them(
+    sqlite_engine: Engine, supervisor: Supervisor, broken: threading.Event
+) -> None:
+    job_id = submit_job(sqlite_engine, tags={"probe": "train", "steps": "12", "checkpoint": "4"}).job_id
+    supervisor.run_one(None)
+    assert broken.is_set()
+    make_due(sqlite_engine, job_id)
+    supervisor.run_one(None)
+    with read(sqlite_engine) as conn:
+        assert conn.scalar(select(jobs.c.state).where(jobs.c.id == job_id)) == "succeeded"
+        ended = conn.execute(select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.fence)).all()
+        steps = list(conn.scalars(select(metrics.c.step).where(metrics.c.job_id == job_id).order_by(metrics.c.step)))
+    assert [attempt.outcome for attempt in ended] == ["job_error", "succeeded"]
+    assert "nobody foresaw this" in ended[0].error["message"]
+    assert steps == list(range(1, 13))
