@@ -32,9 +32,10 @@ def set_aside(conn: Connection, lease: Lease, outcome: AttemptOutcome) -> bool:
         .order_by(checkpoints.c.step.desc(), checkpoints.c.created_at.desc())
         .limit(2)
     )
-    newest, *before = conn.execute(ready).all() or [None]
-    if newest is None or newest.fence >= pair[0]:
+    found = conn.execute(ready).all()
+    if not found or found[0].fence >= pair[0]:
         return False
+    newest, before = found[0], found[1:]
     conn.execute(update(checkpoints).where(checkpoints.c.id == newest.id).values(state="quarantined"))
     instead = before[0].id if before else None
     conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(checkpoint_id=instead))
