@@ -30,24 +30,12 @@ def sparks(conn: Connection, job_ids: Sequence[str]) -> dict[str, dict[str, Any]
 
 
 def _samples(job_ids: Sequence[str]) -> Any:
-    ends, parts = _ends(_main_curves(job_ids)), _parts()
-    start = ends.c.first + (ends.c.last - ends.c.first) * parts.c.number // (POINTS - 1)
-    at_or_after = (
-        select(func.min(metrics.c.step))
-        .where(_of_curve(ends), metrics.c.step >= start)
-        .correlate(ends, parts)
-        .scalar_subquery()
-    )
-    return (
-        select(metrics.c.job_id, metrics.c.name, metrics.c.step, metrics.c.value)
-        .select_from(
-            ends.join(parts, literal(True)).join(metrics, and_(_of_curve(ends), metrics.c.step == at_or_after))
-        )
-        .order_by(metrics.c.job_id, metrics.c.step)
-    )
+    chosen = _chosen(_ends(_main_curves(job_ids)), _parts())
+    value = select(metrics.c.value).where(_of_curve(chosen), metrics.c.step == chosen.c.step).correlate(chosen)
+    return select(chosen, value.scalar_subquery()).order_by(chosen.c.job_id, chosen.c.step)
 
 
-# Materialized, because each is asked for again by every part of what follows it.
+# Materialized, because each is asked for again by every row of what follows it.
 
 
 def _main_curves(job_ids: Sequence[str]) -> CTE:
@@ -64,6 +52,14 @@ def _ends(curves: CTE) -> CTE:
     )
     ends = select(curves.c.job_id, curves.c.name, first.label("first"), last.label("last"))
     return ends.where(curves.c.name.is_not(None)).cte("ends").prefix_with("MATERIALIZED")
+
+
+def _chosen(ends: CTE, parts: CTE) -> CTE:
+    """The first step of each part. Subqueries, not joins: a planner may turn a join around and read whole curves."""
+    start = ends.c.first + (ends.c.last - ends.c.first) * parts.c.number // (POINTS - 1)
+    step = select(func.min(metrics.c.step)).where(_of_curve(ends), metrics.c.step >= start).correlate(ends, parts)
+    chosen = select(ends.c.job_id, ends.c.name, step.scalar_subquery().label("step"))
+    return chosen.select_from(ends.join(parts, literal(True))).cte("chosen").prefix_with("MATERIALIZED")
 
 
 def _parts() -> CTE:
