@@ -55,6 +55,8 @@ class Job(SQLModel, table=True):
         ),
         # What still lives has no `finished_at`: few rows at the front of the index, whatever the table grows to.
         Index("ix_jobs_ended", "finished_at", "state"),
+        # All that Prometheus counts, at every scrape, without reading a row.
+        Index("ix_jobs_durations", "kind", "state", "started_at", "finished_at"),
         Index(
             "ix_jobs_deadline",
             "finished_at",
@@ -130,7 +132,11 @@ class Attempt(SQLModel, table=True):
     """One claim of a job: `(job_id, fence)`. `outcome` is null while it runs."""
 
     __tablename__ = "attempts"
-    __table_args__ = (Index("ix_attempts_task", "celery_task_id"), Index("ix_attempts_started", "started_at"))
+    __table_args__ = (
+        Index("ix_attempts_task", "celery_task_id"),
+        Index("ix_attempts_started", "started_at"),
+        Index("ix_attempts_outcome", "outcome"),
+    )
 
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
     fence: int = Field(primary_key=True)
