@@ -21,20 +21,20 @@ function series(model, name) {
   ];
 }
 
-function options(name, width) {
+function options(name, width, say) {
   const [line, muted, grid, star] = [color("--ns-running"), color("--flower-text-muted"), color("--bs-border-color"), color("--ns-succeeded")];
-  const value = (_, at) => (at === null || at === undefined ? "–" : measure(name, at));
   const axis = { stroke: muted, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, size: 4 }, font: "11px system-ui, sans-serif" };
   return {
     width,
     height: HEIGHT,
     scales: { x: { time: false } },
     cursor: { drag: { x: false, y: false }, points: { size: 7 } },
-    legend: { live: true },
+    legend: { show: false },
+    hooks: { setCursor: [(chart) => say(chart.cursor.idx)] },
     series: [
-      { label: "version", value: (_, at) => at ?? "–" },
-      { label: metricName(name), stroke: line, width: 2, points: { show: true, size: 5, fill: line }, value },
-      { label: "champion", stroke: star, width: 0, paths: () => null, points: { show: true, size: 11, width: 2, stroke: star, fill: "transparent" }, value },
+      {},
+      { stroke: line, width: 2, points: { show: true, size: 5, fill: line } },
+      { stroke: star, width: 0, paths: () => null, points: { show: true, size: 11, width: 2, stroke: star, fill: "transparent" } },
     ],
     axes: [
       { ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000], space: 34 },
@@ -45,11 +45,15 @@ function options(name, width) {
 
 function figure(model, name) {
   const data = series(model, name);
-  const last = data[1][data[1].length - 1];
+  const last = data[0].length - 1;
   const holder = h("div", { class: "ns-version-plot" });
-  const text = `${metricName(name)} of ${data[0].length} versions, the newest ${measure(name, last)}`;
+  const value = h("span", { class: "ns-version-value" });
+  /** The version under the pointer, else the newest. */
+  const say = (place) => { const at = place ?? last; value.textContent = `version ${data[0][at]}: ${measure(name, data[1][at])}`; };
+  say(last);
+  const text = `${metricName(name)} of ${data[0].length} versions, the newest ${measure(name, data[1][last])}`;
   const sense = { max: "higher is better", min: "lower is better" }[model.senses[name]];
-  return { name, data, holder, card: h("figure", { class: "ns-version-chart", role: "img", "aria-label": text }, h("figcaption", {}, metricName(name), sense ? h("span", { class: "ns-muted" }, ` · ${sense}`) : null), holder) };
+  return { name, data, holder, say, card: h("figure", { class: "ns-version-chart", role: "img", "aria-label": text }, h("figcaption", {}, h("span", { class: "ns-version-name" }, metricName(name), sense ? h("span", { class: "ns-muted" }, ` · ${sense}`) : null), value), holder) };
 }
 
 /** Draw into `box`; again for new data, a new width or another theme. */
@@ -59,11 +63,7 @@ export function drawCharts(box, model) {
   const figures = (all ? names : names.slice(0, FIRST)).map((name) => figure(model, name));
   const more = names.length > FIRST ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "more-charts", onclick: () => { all = !all; drawCharts(box, model); } }, all ? "Fewer" : `All ${names.length} metrics`) : null;
   fill(box, h("div", { class: "ns-version-charts" }, figures.map(({ card }) => card)), more && h("div", { class: "ns-more" }, more));
-  charts = figures.map(({ name, data, holder }) => {
-    const chart = new uPlot(options(name, holder.clientWidth || 300), data, holder);
-    chart.setLegend({ idx: data[0].length - 1 });
-    return chart;
-  });
+  charts = figures.map(({ name, data, holder, say }) => new uPlot(options(name, holder.clientWidth || 300, say), data, holder));
 }
 
 let redraw = null;
