@@ -130,7 +130,7 @@ class AttemptView(BaseModel):
     signal: int | None
     peak_memory_bytes: int | None
     peak_device_memory_bytes: int | None
-    evidence: EvidenceView | None = Field(description="Null while it runs, and for one whose worker was lost.")
+    evidence: EvidenceView | None = Field(description="Null while it runs; of a lost one what had reached SQL.")
     resumed_from: str | None = Field(description="The checkpoint it went on from.")
     resumed_step: int | None
 

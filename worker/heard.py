@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow
 from shared.jobs.transitions.effects import storable
+from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
 from worker.batch import Batch
 from worker.capture import LogBudget
@@ -32,8 +33,8 @@ from worker.protocol import (
 )
 from worker.watchdog import STEPPING, Limits, Watchdog
 
-#: Evidence kept of an attempt: its last frames and its last lines, each cut to so many characters.
-LAST_FRAMES, LAST_LINES, LONGEST = 8, 20, 300
+#: Frames kept as evidence of an attempt.
+LAST_FRAMES = 8
 
 Objection = tuple[Cut, str]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
-from worker.heard import LAST_FRAMES, LAST_LINES, LONGEST, Heard
+from worker.heard import LAST_FRAMES, Heard
 from worker.outcomes import Cut
 from worker.protocol import Failed, Log, MetricPoint, Metrics, Phase, Progress, Result, Started, encode
 

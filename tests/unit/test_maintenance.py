@@ -17,7 +17,7 @@ from shared.errors import BrokerUnavailable
 from shared.events import subscribe
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
-from shared.jobs.transitions import ArtifactRecord, Lease
+from shared.jobs.transitions import ArtifactRecord, Lease, LogRow
 from shared.settings import Settings
 from tests.support.factories import (
     ERROR,
@@ -54,6 +54,22 @@ def test_the_rescuer_brings_back_what_was_lost_and_only_that(engine: Engine, hou
     assert rescuer.run_once(engine, house) == {"rescued": 1, "failed": 0, "stopped": 1}
     assert [state_of(engine, lease.job_id) for lease in (kept, lost, unwanted)] == ["running", "queued", "cancelled"]
     assert rescuer.run_once(engine, house) == {"rescued": 0, "failed": 0, "stopped": 0}
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_a_lost_attempt_keeps_what_had_reached_sql(engine: Engine, house: Settings, began: bool) -> None:
+    lease = running_job(engine)
+    logs = [LogRow("stdout", f"line {number}") for number in range(30)]
+    with write(engine) as conn:
+        transitions.record(conn, lease, progress={"step": 7, "phase": "validate"}, logs=logs)
+        if began:
+            transitions.begin(conn, lease, device_label="cpu", resumed_from=None, resumed_step=None, quarantined=[])
+    expire_lease(engine, lease.job_id)
+    rescuer.run_once(engine, house)
+    with read(engine) as conn:
+        evidence = queries.attempts(conn, lease.job_id)[0]["evidence"]
+    assert (evidence["phase"], evidence["step"]) == (("validate", 7) if began else (None, None))
+    assert evidence["log_tail"] == [f"stdout: line {number}" for number in range(10, 30)]
 
 
 def test_the_rescuer_ends_a_poison_job(engine: Engine, house: Settings) -> None:

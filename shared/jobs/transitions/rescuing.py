@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from shared.clock import db_now
 from shared.db.engine import on_commit
-from shared.db.schema import jobs
+from shared.db.schema import job_events, job_logs, jobs
 from shared.events import emit
 from shared.jobs.retry import after_failure
 from shared.jobs.states import AttemptOutcome, JobState
 from shared.jobs.transitions.endings import TALLY_COLUMNS, end_badly, tally_of
 from shared.jobs.transitions.guard import RUNNING, UNFINISHED
-from shared.jobs.transitions.values import Ending, Lease
+from shared.jobs.transitions.values import LAST_LINES, LONGEST, Ending, Lease
 
 
 def expired(conn: Connection, limit: int = 200) -> list[tuple[str, int]]:
@@ -45,4 +46,20 @@ def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int)
     }
     lease = Lease(job_id, seen_fence, row.worker)
     on_commit(conn, partial(emit, "job.rescued", job_id=job_id, attempt=seen_fence, worker=row.worker))
-    return end_badly(conn, lease, AttemptOutcome.LOST, error, Ending(), decision)
+    return end_badly(conn, lease, AttemptOutcome.LOST, error, Ending(evidence=_last_known(conn, lease)), decision)
+
+
+def _last_known(conn: Connection, lease: Lease) -> dict[str, Any]:
+    """Nobody saw its runner end: the evidence is what had reached SQL."""
+    mine = (job_events.c.job_id == lease.job_id, job_events.c.fence == lease.fence, job_events.c.type == "attempt")
+    began = conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None
+    progress = conn.scalar(select(jobs.c.progress).where(jobs.c.id == lease.job_id)) if began else None
+    lines = conn.execute(
+        select(job_logs.c.level, job_logs.c.message)
+        .where(job_logs.c.job_id == lease.job_id, job_logs.c.fence == lease.fence)
+        .order_by(job_logs.c.seq.desc())
+        .limit(LAST_LINES)
+    ).all()
+    known = {name: (progress or {}).get(name) for name in ("phase", "step")}
+    tail = [f"{line.level}: {line.message[:LONGEST]}" for line in reversed(lines)]
+    return {**known, "last_frames": [], "log_tail": tail}

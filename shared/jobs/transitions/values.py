@@ -84,6 +84,10 @@ class Standing:
     now: float
 
 
+#: Evidence kept of an attempt: its last lines, each cut to so many characters.
+LAST_LINES, LONGEST = 20, 300
+
+
 @dataclass(frozen=True)
 class Ending:
     """Evidence of how a runner ended."""
