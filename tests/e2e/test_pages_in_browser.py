@@ -161,3 +161,28 @@ def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_pa
         expect(visitor.page.locator("#log")).to_contain_text("step 39")
         visitor.close()
         assert visitor.wrong == []
+
+
+CURVES = """async () => {
+  const { addPoint, grouped, smooth, spread } = await import("/nightshift/static/js/curves.js");
+  const curves = {};
+  for (const [step, value] of [[1, 1], [3, 3], [2, 2], [3, 9]]) addPoint(curves, { name: "loss", step, epoch: 0, value, at: 0 });
+  return {
+    steps: curves.loss.step,
+    values: curves.loss.value,
+    smooth: smooth([2, null, 2], 0.9),
+    spread: spread([10, 10, 10, 10, 11, 11, 90]),
+    groups: grouped(["val_loss", "learning_rate", "accuracy", "g_loss", "loss"]).map(({ title, names }) => [title, names]),
+  };
+}"""
+
+
+def test_points_that_come_twice_late_or_together_are_put_in_their_place(visitor: Visitor) -> None:
+    visitor.page.goto("/nightshift/jobs")
+    found = visitor.page.evaluate(CURVES)
+    assert (found["steps"], found["values"]) == ([1, 2, 3], [1, 2, 9]), "a later attempt measured step 3 again"
+    assert found["smooth"] == pytest.approx([2, None, 2]), "an average of equal values is that value, from the first on"
+    assert found["spread"] == [9.25, 9.5, 9.75, 10, 10.5, 11, 90]
+    assert found["groups"] == [
+        ["loss", ["g_loss", "loss", "val_loss"]], ["accuracy", ["accuracy"]], ["learning_rate", ["learning_rate"]],
+    ]  # fmt: skip

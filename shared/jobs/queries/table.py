@@ -115,7 +115,16 @@ def owner_names(conn: Connection, owners: set[str]) -> dict[str, str]:
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "stop_requested", "worker")
 _PROGRESS = ("step", "total_steps", "epoch", "percent", "eta_seconds")
 #: The one figure a finished job is known by, the first that its result has.
-_HEADLINES = ("test_accuracy", "test_perplexity", "accuracy", "val_accuracy", "test_loss", "loss", "g_loss")
+_HEADLINES = (
+    "test_accuracy",
+    "test_perplexity",
+    "frechet_distance",
+    "accuracy",
+    "val_accuracy",
+    "test_loss",
+    "loss",
+    "g_loss",
+)
 
 
 def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str, str]) -> dict[str, Any]:

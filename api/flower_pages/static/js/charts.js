@@ -1,7 +1,7 @@
 // Line charts on uPlot: several curves with x values of their own, smoothing, logarithmic scale, zoom by dragging.
 
 import { fill, h } from "./dom.js";
-import { positive, smooth } from "./curves.js";
+import { positive, smooth, spread } from "./curves.js";
 import { duration, measure, metricName, number } from "./format.js";
 
 /* global uPlot */
@@ -84,7 +84,7 @@ export class Chart {
   }
 
   prepared({ curve, from }) {
-    const x = options.x === "time" ? curve.at.map((at) => at - from) : curve.step;
+    const x = options.x === "time" ? spread(curve.at).map((at) => Math.max(0, at - from)) : curve.step;
     const [raw, smoothed] = [curve.value, smooth(curve.value, options.smoothing)].map((values) => (options.log ? positive(values) : values));
     return options.x === "time" ? ascending([x, raw, smoothed]) : [x, raw, smoothed];
   }

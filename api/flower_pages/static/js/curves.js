@@ -27,6 +27,19 @@ export function smooth(values, weight) {
   });
 }
 
+/** Points that were written together carry one time: they are laid out over the seconds (at most 5) before it. */
+export function spread(times) {
+  const spaced = [...times];
+  for (let start = 0; start < times.length;) {
+    let end = start;
+    while (end < times.length && times[end] === times[start]) end += 1;
+    const before = Math.max(times[start] - 5, start > 0 ? Math.min(times[start], times[start - 1]) : times[start] - 1);
+    for (let place = start; place < end; place += 1) spaced[place] = before + ((times[start] - before) * (place - start + 1)) / (end - start);
+    start = end;
+  }
+  return spaced;
+}
+
 /** What has no logarithm is not drawn on a logarithmic scale. */
 export const positive = (values) => values.map((value) => (value > 0 ? value : null));
 
