@@ -6,6 +6,7 @@ The receiver sees the same `webhook-id` and can drop the repetition. `attempts` 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,8 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    func,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -46,7 +47,6 @@ KEEP_SECONDS = 30 * 86_400.0
 _PENDING = DeliveryState.PENDING.value
 #: Written as a literal so that SQLite may use the partial index.
 _PENDING_LITERAL: ColumnElement[str] = literal_column("'pending'")
-_IN_FLIGHT = webhook_deliveries.alias("in_flight")
 
 
 @dataclass(frozen=True)
@@ -75,42 +75,44 @@ class Answer:
     gone: bool = False
 
 
-def _due() -> Select[Any]:
-    """Deliveries to send now, of webhooks that are enabled and not busy; the longest due first."""
+def _due(conn: Connection) -> Select[Any]:
+    """Deliveries to send now, of webhooks that are enabled and not busy; the longest due first.
+
+    Asked without a join: SQLite would sort all that is due, each time.
+    """
     free = or_(webhook_deliveries.c.lease_until.is_(None), webhook_deliveries.c.lease_until < db_now())
-    busy = (
-        select(func.count())
-        .select_from(_IN_FLIGHT)
-        .where(_IN_FLIGHT.c.webhook_id == webhooks.c.id, _IN_FLIGHT.c.state == _PENDING_LITERAL)
-        .where(_IN_FLIGHT.c.lease_until >= db_now())
-        .scalar_subquery()
-    )
     return (
-        select(webhook_deliveries.c.id, webhooks)
-        .join(webhooks, webhooks.c.id == webhook_deliveries.c.webhook_id)
+        select(webhook_deliveries.c.id, webhook_deliveries.c.webhook_id)
         .where(webhook_deliveries.c.state == _PENDING_LITERAL, webhook_deliveries.c.next_at <= db_now(), free)
-        .where(webhooks.c.enabled, busy < PER_WEBHOOK)
+        .where(webhook_deliveries.c.webhook_id.not_in(_resting(conn)))
         .order_by(webhook_deliveries.c.next_at)
     )
 
 
+def _resting(conn: Connection) -> list[str]:
+    """Webhooks that get nothing now: paused ones, and those that are sent enough already."""
+    leased = and_(webhook_deliveries.c.lease_until >= db_now(), webhook_deliveries.c.lease_until.is_not(None))
+    in_flight = Counter(conn.scalars(select(webhook_deliveries.c.webhook_id).where(leased)))
+    paused = conn.scalars(select(webhooks.c.id).where(not_(webhooks.c.enabled)))
+    return [*paused, *(webhook_id for webhook_id, count in in_flight.items() if count >= PER_WEBHOOK)]
+
+
 def count_due(conn: Connection, most: int) -> int:
-    return len(conn.execute(_due().limit(most)).all())
+    return len(conn.execute(_due(conn).limit(most)).all())
 
 
 def claim(conn: Connection) -> Claim | None:
     """The delivery that has been due longest, of a webhook that is enabled and not busy."""
-    picked = _due().limit(1).with_for_update(skip_locked=True, of=webhook_deliveries)
-    found = conn.execute(picked).one_or_none()
+    found = conn.execute(_due(conn).limit(1).with_for_update(skip_locked=True)).one_or_none()
     if found is None:
         return None
     claimed = conn.execute(
         update(webhook_deliveries)
-        .where(webhook_deliveries.c.id == found[0])
+        .where(webhook_deliveries.c.id == found.id)
         .values(attempts=webhook_deliveries.c.attempts + 1, lease_until=db_now() + LEASE_SECONDS)
         .returning(webhook_deliveries, db_now().label("now"))
     ).one()
-    return _claim_of(claimed, found)
+    return _claim_of(claimed, conn.execute(select(webhooks).where(webhooks.c.id == found.webhook_id)).one())
 
 
 def _claim_of(row: Row[*tuple[Any, ...]], webhook: Row[*tuple[Any, ...]]) -> Claim:

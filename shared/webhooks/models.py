@@ -91,8 +91,14 @@ class WebhookDelivery(SQLModel, table=True):
             sqlite_where=text("state = 'pending'"),
             postgresql_where=text("state = 'pending'"),
         ),
+        Index(
+            "ix_webhook_deliveries_leased",
+            "lease_until",
+            sqlite_where=text("lease_until IS NOT NULL"),
+            postgresql_where=text("lease_until IS NOT NULL"),
+        ),
         Index("ix_webhook_deliveries_newest", "webhook_id", "created_at", "id"),
-        Index("ix_webhook_deliveries_old", "state", "created_at"),
+        Index("ix_webhook_deliveries_old", "created_at", "state"),
     )
 
     id: str = Field(primary_key=True, max_length=32)

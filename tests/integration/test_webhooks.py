@@ -21,7 +21,7 @@ from sqlalchemy import Engine, select, update
 from shared import failpoints
 from shared.clock import db_now
 from shared.db.engine import make_engine, read, write
-from shared.db.schema import webhook_deliveries, webhooks
+from shared.db.schema import job_events, webhook_deliveries, webhooks
 from shared.failpoints import FailpointError
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
@@ -110,6 +110,24 @@ def test_other_ends_and_retries_are_told(engine: Engine) -> None:
         with write(engine) as conn:
             transitions.request_stop(conn, job_id, request, OWNER)
     assert types(engine)[4:] == ["job.paused", "job.cancelled"]
+
+
+TOLD = {"running", "paused", "succeeded", "failed", "cancelled"}
+
+
+def test_every_event_that_is_told_has_one_delivery_and_no_other_has(engine: Engine) -> None:
+    subscribe(engine, "http://127.0.0.1:1/", events=[name.value for name in EventType if name.startswith("job.")])
+    for state in JobState:
+        job_in_state(engine, state)
+    with read(engine) as conn:
+        events = conn.execute(select(job_events).where(job_events.c.type == "state")).all()
+    told = {f"evt_{event.job_id}_{event.seq}" for event in events if _is_told(event.data)}
+    assert len(told) > 5
+    assert sorted(row.event_id for row in outbox(engine)) == sorted(told)
+
+
+def _is_told(data: dict[str, Any]) -> bool:
+    return data["state"] in TOLD or (data["state"] == "queued" and "error" in data)
 
 
 def test_models_are_told_to_everybody(engine: Engine) -> None:

@@ -1,0 +1,30 @@
+"""Index the deliveries that are being sent, and let the index of old ones not be taken for that of pending ones."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_webhook_deliveries_leased",
+        "webhook_deliveries",
+        ["lease_until"],
+        unique=False,
+        sqlite_where=sa.text("lease_until IS NOT NULL"),
+        postgresql_where=sa.text("lease_until IS NOT NULL"),
+    )
+    op.drop_index("ix_webhook_deliveries_old", "webhook_deliveries")
+    op.create_index("ix_webhook_deliveries_old", "webhook_deliveries", ["created_at", "state"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_webhook_deliveries_old", "webhook_deliveries")
+    op.create_index("ix_webhook_deliveries_old", "webhook_deliveries", ["state", "created_at"], unique=False)
+    op.drop_index("ix_webhook_deliveries_leased", "webhook_deliveries")
