@@ -6,6 +6,7 @@ attempt's row alone. Celery itself calls every task that returned a success.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ _COLUMNS = (
     attempts.c.celery_task_id, attempts.c.started_at, attempts.c.ended_at,
 )  # fmt: skip
 
+#: What can be an attempt's; anybody who reaches Redis can send events with anything else.
+_TASK_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 #: Endings that somebody asked for. Failures are all others but `succeeded`.
 _ASKED = {AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED, AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED}
 
@@ -66,7 +69,8 @@ def celery_state(outcome: str | None) -> str:
 
 
 def by_task(engine: Engine, task_ids: Sequence[str]) -> list[Attempt]:
-    """The attempts behind these tasks, oldest first. Some tasks have none: they found no job to claim."""
+    """The attempts behind these tasks, oldest first. Some tasks have none: they found no job to claim, or are forged."""
+    task_ids = [task_id for task_id in task_ids if _TASK_ID.fullmatch(task_id)]
     query = select(*_COLUMNS).join_from(attempts, jobs, attempts.c.job_id == jobs.c.id)
     found: list[Attempt] = []
     with read(engine) as conn:

@@ -148,7 +148,9 @@ class TrueEvents(Events):  # type: ignore[misc]
     # -- what Celery says -------------------------------------------------------------------------
 
     def on_event(self, event: Event) -> None:
-        if event["type"] == "task-received" and event.get("name") == ATTEMPT_TASK:
+        if not isinstance(event.get("uuid"), str):  # of a worker, or forged
+            super().on_event(event)
+        elif event["type"] == "task-received" and event.get("name") == ATTEMPT_TASK:
             super().on_event(late(event) if event["uuid"] in self.state.tasks.data else doorbell(event))
         elif event["type"] in ENDINGS and self._is_doorbell(event["uuid"]):
             self._on_ending(event)

@@ -190,6 +190,17 @@ def test_other_tasks_are_left_alone(heard: Heard, monkeypatch: pytest.MonkeyPatc
     assert (heard.state("t1"), heard.task("t1").args, heard.task("t1").result) == ("SUCCESS", "(1,)", "2")
 
 
+def test_forged_events_do_not_stop_the_comparison(sqlite_engine: Engine, heard: Heard) -> None:
+    for forged in ("\x00", "x" * 10_000, "\ud800", "t1; DROP TABLE jobs"):
+        heard.begin(forged)
+        heard.say("task-succeeded", forged, result="None", runtime=0.1)
+        heard.begin(forged)
+    heard.say("worker-heartbeat", "", freq=2.0)
+    settle(sqlite_engine, claimed(sqlite_engine, "t1"), JobState.SUCCEEDED)
+    heard.compare()
+    assert heard.state("t1") == "SUCCESS"
+
+
 def test_every_outcome_has_a_word_of_celery() -> None:
     words = {outcome.value: celery_state(outcome) for outcome in AttemptOutcome}
     assert words == {
