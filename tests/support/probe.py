@@ -34,6 +34,7 @@ from worker.protocol import (
     ArtifactSaved,
     Assignment,
     CheckpointSaved,
+    Comparison,
     MetricPoint,
     Progress,
     Result,
@@ -94,6 +95,7 @@ class Training:
         self.pace = float(tags.get("pace", 0))
         self.fence, self.resume = assignment.fence, assignment.resume
         self.registers = bool(assignment.spec.get("register_as"))
+        self.promotes = bool(assignment.spec.get("promote"))
         self.value, self.step = "", 0
         self.damaged: list[str] = []
 
@@ -187,7 +189,14 @@ class Training:
             ArtifactSaved(path="chain.txt", sha256=sha, size_bytes=len(self.value), media_type="text/plain")
         )
         model = {"family": "cnn", "framework": "torch", "path": "model"} if self.registers else None
-        return Result(metrics={"steps": float(self.step)}, model=model, step=self.step)
+        return Result(metrics={"steps": float(self.step)}, model=model, step=self.step, comparison=self._compared())
+
+    def _compared(self) -> Comparison | None:
+        """With `promote`, it is better than whoever is champion."""
+        if not self.promotes:
+            return None
+        version = self.reporter.champion().version
+        return Comparison(version=version, candidate=0.9, champion=version and 0.8, better=True, reason="a probe")
 
 
 # -- ways to end ------------------------------------------------------------------------------------
