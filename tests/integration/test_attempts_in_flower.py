@@ -79,6 +79,7 @@ def kill(worker: Process) -> None:
     worker.popen.wait()
 
 
+@pytest.mark.slow
 def test_flower_says_what_became_of_each_attempt(house: House) -> None:
     with flower(house) as client:
         worker = house.worker(max_log_bytes=100_000)
