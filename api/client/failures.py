@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from shared.errors import NightshiftError, RequestError
+from shared.errors import NightshiftError, NotFound, RequestError
 
 
 class CommandGroup(TyperGroup):
@@ -17,7 +17,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except NightshiftError as error:
-            report(error)
+            report(error, _next_step(ctx, error))
         except BrokenPipeError:  # `nightshift jobs | head`: nobody reads on, which is no error
             raise
         except OSError as error:
@@ -27,7 +27,17 @@ class CommandGroup(TyperGroup):
         raise typer.Exit(1)
 
 
-def report(error: NightshiftError) -> None:
+def _next_step(ctx: Any, error: NightshiftError) -> str:
+    """For a name that the API does not know: the nearest it does."""
+    if not isinstance(error, NotFound):
+        return ""
+    from api.client import hints
+    from api.client.context import client
+
+    return hints.nearest_name(client(ctx), str(error))
+
+
+def report(error: NightshiftError, next_step: str = "") -> None:
     """`error: detail`, then one line per wrong field."""
     if isinstance(error, RequestError) and error.errors:
         fields = [(".".join(map(str, field.loc)) or "(the whole)", field.msg) for field in error.errors]
@@ -35,4 +45,4 @@ def report(error: NightshiftError) -> None:
         for where, message in fields:
             typer.echo(f"  {where}: {message}", err=True)
     else:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error}{next_step}", err=True)

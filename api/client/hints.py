@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import NightshiftError
@@ -23,8 +24,26 @@ def nearest_job(client: Client, wrong: str) -> str:
     return _nearest(wrong, ids, {job_id[: len(wrong)]: job_id for job_id in ids}) or " `nightshift jobs` lists them."
 
 
-def nearest_name(wrong: str, names: Iterable[str]) -> str:
-    known = list(names)
+#: What the API says of a name it does not know, and how to list those it does.
+_UNKNOWN = re.compile(r"There is no (model|data set|schedule|webhook)(?: version)? '([^'@]+)")
+_LISTS: dict[str, Callable[[Client], list[Any]]] = {
+    "model": lambda client: client.models(),
+    "data set": lambda client: client.datasets(),
+    "schedule": lambda client: client.schedules(),
+    "webhook": lambda client: client.webhooks(),
+}
+
+
+def nearest_name(client: Client, told: str) -> str:
+    """What to add to an error about a name: the nearest there is, or all. Empty for other errors."""
+    unknown = _UNKNOWN.match(told)
+    if unknown is None:
+        return ""
+    noun, wrong = unknown.groups()
+    try:
+        known = [str(item["name"]) for item in _LISTS[noun](client)]
+    except (NightshiftError, KeyError):
+        return ""
     return _nearest(wrong, known, {}) or (f" There are: {', '.join(known[:10])}." if known else " There are none yet.")
 
 

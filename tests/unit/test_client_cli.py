@@ -410,6 +410,18 @@ def test_a_mistyped_id_names_the_nearest(run: Run, fake: FakeApi) -> None:
     assert "`nightshift jobs` lists them" in run("show", "0000000000", code=1).stderr
 
 
+def test_a_mistyped_name_names_the_nearest(run: Run, fake: FakeApi) -> None:
+    fake.collections["models"] = [{"name": "digits", "latest_version": 1}, {"name": "writer", "latest_version": 1}]
+    fake.failures = [problem(404, "There is no model 'digts'.")]
+    assert "There is no model 'digts'. Did you mean digits?" in run("models", "show", "digts", code=1).stderr
+    fake.failures = [problem(404, "There is no model 'zebra'.")]
+    assert "There are: digits, writer." in run("models", "show", "zebra", code=1).stderr
+    fake.failures = [problem(404, "There is no model version 'digts@3'.")]
+    assert "Did you mean digits?" in run("models", "show", "digts", code=1).stderr
+    fake.failures = [problem(404, "There is no schedule 'nightly'.")]
+    assert "There are none yet." in run("schedules", "show", "nightly", code=1).stderr
+
+
 def test_a_refused_key_says_how_to_get_one(run: Run, fake: FakeApi) -> None:
     fake.failures = [problem(401, "This key is unknown.")]
     assert "nightshift keys create" in run("jobs", code=1).stderr
