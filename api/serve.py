@@ -58,6 +58,7 @@ def listen(settings: Settings) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((settings.api_host, settings.api_port))
+    listening.listen(_BACKLOG)  # who comes before the server has started waits, and is not refused
     listening.set_inheritable(True)
     return listening
 

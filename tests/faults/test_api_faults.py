@@ -31,18 +31,18 @@ def _ids(engine: Engine) -> list[str]:
 
 @pytest.mark.parametrize(("point", "written"), [("submit.before_commit", 0), ("submit.after_commit", 1)])
 def test_killed_at_a_submit_point_and_sent_again_it_is_one_job(
-    sqlite_url: str, tmp_path: Path, point: str, written: int
+    database_url: str, tmp_path: Path, point: str, written: int
 ) -> None:
-    engine = make_engine(sqlite_url)
+    engine = make_engine(database_url)
     with write(engine) as conn:
         _, key = keys.create(conn, "test", OWNER)
-    with api_process(sqlite_url, tmp_path, NIGHTSHIFT_FAILPOINT=f"{point}:kill") as (process, url):
+    with api_process(database_url, tmp_path, NIGHTSHIFT_FAILPOINT=f"{point}:kill") as (process, url):
         with pytest.raises(httpx.TransportError):
             _submit(url, key, "nightly")
         assert process.wait(60) == -9
     assert len(_ids(engine)) == written
 
-    with api_process(sqlite_url, tmp_path) as (_, url):
+    with api_process(database_url, tmp_path) as (_, url):
         again = [_submit(url, key, "nightly") for _ in range(2)]
     assert [answer.status_code for answer in again] == [202, 202]
     assert [answer.json()["created"] for answer in again] == [written == 0, False]

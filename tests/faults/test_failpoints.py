@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from shared import failpoints
+from shared.failpoints import FailpointError
 from tests.faults.oracle import assert_sound
 from tests.support import databases
 from tests.support.lone import World, open_world
@@ -128,3 +130,20 @@ def test_runner_fails(world: World, point: str, action: str) -> None:
     outcomes = world.outcomes(job_id)
     assert outcomes[0] in (expected, "job_error"), "a disk that is full after the rename is an error like others"
     assert outcomes[-1] == "succeeded"
+
+
+@pytest.mark.parametrize("action", ["raise", "enospc"])
+def test_rescuer_fails_with_the_job_in_its_hand(world: World, action: str) -> None:
+    victim = world.victim
+    victim.arm("claim.after_commit:kill")
+    job_id = world.submit(**JOB)
+    victim.run()
+    failpoints.arm(f"rescue.selected:{action}")
+    try:
+        with pytest.raises((FailpointError, OSError)):
+            world.rescue(job_id)
+    finally:
+        failpoints.arm("")
+    assert world.job(job_id).state == "running", "nothing was written by halves"
+    assert world.finish(job_id).state == "succeeded"
+    assert world.outcomes(job_id) == ["lost", "succeeded"]
