@@ -69,7 +69,7 @@ def submitted(stack: Up) -> Job:
 def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
     assert stat.S_IMODE((stack.data_dir / "api_key").stat().st_mode) == 0o600
     assert httpx.get(f"{stack.api}/readyz").status_code == 200
-    assert httpx.get(f"{stack.flower}/", auth=("nightshift", api_key(stack))).status_code == 200
+    assert httpx.get(f"{stack.flower}/", auth=("nightshift", api_key(stack)), follow_redirects=True).status_code == 200
     assert httpx.get(f"{stack.flower}/").status_code == 401
     (worker,) = stack.client.workers()
     assert worker["state"] == "online"
@@ -153,7 +153,7 @@ def test_flowers_terminate_cancels_the_job_and_the_worker_lives(stack: Up) -> No
     with httpx.Client(base_url=stack.flower, auth=("nightshift", api_key(stack)), timeout=10) as flower:
         task = eventually(lambda: started_task(flower, job))
         assert flower.post(f"/api/task/revoke/{task}", params={"terminate": "true"}).status_code == 200
-    assert job.wait(PATIENCE).state == "cancelled"
+    assert job.wait(PATIENCE, check=False).state == "cancelled"
     assert stack.client.submit(SPEC | {"training": {"max_steps": 2}}).wait(PATIENCE).state == "succeeded"
     assert stack.part("worker.main") == worker
 
