@@ -74,13 +74,15 @@ class Nemesis:
             time.sleep(self.chance.uniform(*PAUSE))
             self._count_deserters()
             kind = self.chance.choices(names, weights)[0]
-            with suppress(psutil.NoSuchProcess, DatabaseUnavailable):
+            with suppress(psutil.Error, DatabaseUnavailable, redis.RedisError):
                 getattr(self, kind)()
 
     def calm(self) -> None:
         """Make everything good again."""
         for repair in self._repairs:
             repair.join()
+        if self.postgres is not None:
+            self.postgres.start()
         self._count_deserters()
         for name in self.parts:
             self._revive(name)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,12 @@ class OwnPostgres:
         pgexec("pg_ctl", command, bin_path=self.server.bin_path, user=self.server.system_user)
 
     def start(self) -> None:
-        self.server.ensure_postgres_running()
+        """Nothing happens when it runs. Recovery on a busy machine may outlast the patience of `pg_ctl`."""
+        for _ in range(5):
+            with suppress(subprocess.SubprocessError):
+                self.server.ensure_postgres_running()
+                return
+        raise RuntimeError(f"PostgreSQL does not start: see {self.server.log}")
 
 
 def throw_everybody_out(url: str) -> None:
