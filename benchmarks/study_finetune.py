@@ -5,7 +5,7 @@
 
 images: `mnist-3conv` learns MNIST for an epoch; then 50, 150 or 500 of the built-in digits (another hand, another scanner,
 8x8 scaled up), judged on their own test part. text: MODEL_FOLDER holds a language model (the `model/` of a job's
-artifacts); TEXT's first 50, 200 or 800 kB are learned and its last tenth judged. From scratch means the same vocabulary, or
+artifacts); TEXT's first 20, 100 or 400 kB are learned and its last tenth judged. From scratch means the same vocabulary, or
 perplexities could not be compared: the job is the same fine-tuning, of a model with random weights in place of the learned.
 Every run is a job run by hand (`worker.run_job`), best weights by validation, threads 1.
 """
@@ -34,7 +34,7 @@ from shared.specs.gru_lm import GruLmModel
 from worker.families.gru_lm.weights import initial
 
 IMAGE_COUNTS = (50, 150, 500)
-TEXT_BYTES = (50_000, 200_000, 800_000)
+TEXT_BYTES = (20_000, 100_000, 400_000)
 IMAGES = {"epochs": 30, "batch_size": 16, "validation_split": 0.2}
 TEXTS = {"epochs": 5, "batch_size": 16, "validation_split": 0.1}
 PRETRAINED = {"kind": "train", "dataset": "mnist", "training": {"epochs": 1, "batch_size": 64}}
