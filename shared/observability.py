@@ -32,7 +32,14 @@ _WARNINGS = frozenset(
 _ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})
 #: Too many to be worth a line unless somebody looks for them.
 _DETAILS = frozenset(
-    {"checkpoint.committed", "doorbell.rung", "attempt.settling", "forkserver.said", "maintenance.ran"}
+    {
+        "checkpoint.committed",
+        "doorbell.rung",
+        "runner.started",
+        "attempt.settling",
+        "forkserver.said",
+        "maintenance.ran",
+    }
 )
 #: Libraries whose information nobody needs at `info`.
 _CHATTY = (

@@ -88,7 +88,7 @@ class _Attempt:
     """Turns events into spans. Each part begins where the one before it ended."""
 
     #: Event -> the part that it begins.
-    _BEGINS = {"attempt.began": "train", "attempt.settling": "settle", "attempt.settled": ""}
+    _BEGINS = {"runner.started": "train", "attempt.settling": "settle", "attempt.settled": ""}
 
     def __init__(self, job_id: str, fence: int, carrier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self._job_id, self._present, self._mark = job_id, "runner start", time.time_ns()

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from shared.events import emit, present
 from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
@@ -74,6 +75,7 @@ class Heard:
     def _take(self, frame: Any, now: float) -> Objection | None:
         match frame:
             case Started():
+                emit("runner.started", step=frame.resumed_step or 0, **present())
                 self.batch.started = frame
                 self._progress = {"step": frame.resumed_step or 0, "total_steps": frame.total_steps}
                 self._enter("first_step", now)

@@ -8,7 +8,7 @@ import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
 from api.flower_pages import devices_page, job_page, jobs_page, models_page, schedules_page
-from api.flower_pages.page import Assets, Missing
+from api.flower_pages.page import Assets, Handler, Missing
 from api.flower_pages.site import ROOT
 from api.flower_pages.templating import STATIC
 
@@ -21,11 +21,11 @@ class Metrics(FlowerMetrics):  # type: ignore[misc]
         await super().get()
 
 
-class Home(tornado.web.RequestHandler):
+class Home(Handler):
     """Flower's first page is its workers, which stay at `/workers`; what people come for are the jobs."""
 
     def get(self) -> None:
-        self.redirect(self.settings["nightshift"].url("/jobs"))
+        self.redirect(self.site.url("/jobs"))
 
 
 #: A job's id in an address.

@@ -199,12 +199,19 @@ def one_of_each(items: list[str]) -> list[str]:
 # -- asked to stop --------------------------------------------------------------------------------
 
 
+def stopped(folder: Path) -> tuple[str, int]:
+    """Why and at which step an attempt said that it stopped."""
+    found = outcome(folder)
+    assert found["type"] == "stopped"
+    return found["reason"], found["step"]
+
+
 def test_a_paused_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     case = CASES["cnn-torch"]
     data_set, spec = case.store(tmp_path / "datasets"), case.spec(max_steps=90)
     assert attempt(spec, tmp_path / "untouched", data_set) == 0
     assert attempt(spec, tmp_path / "job", data_set, stop_after=(38, "pause")) == 0
-    assert outcome(tmp_path / "job") == {"type": "stopped", "reason": "pause", "step": 37}
+    assert stopped(tmp_path / "job") == ("pause", 37)
     assert attempt(spec, tmp_path / "job", data_set) == 0
     assert Left.of(tmp_path / "job") == Left.of(tmp_path / "untouched")
 
@@ -250,6 +257,6 @@ def test_cancel_leaves_at_once_and_writes_nothing(tmp_path: Path) -> None:
     case = CASES["cnn-torch"]
     data_set = case.store(tmp_path / "datasets")
     assert attempt(case.spec(), tmp_path / "job", data_set, stop_after=(6, "cancel")) == 0
-    assert outcome(tmp_path / "job") == {"type": "stopped", "reason": "cancel", "step": 5}
+    assert stopped(tmp_path / "job") == ("cancel", 5)
     assert not checkpoints(tmp_path / "job")
     assert not (tmp_path / "job" / "artifacts").exists()
