@@ -95,16 +95,17 @@ def our_step(model: CnnModel, batch_size: int, data: Data, threads: int) -> Step
     return lambda: learner.train_step(draw.integers(0, len(data["y"]), batch_size), next(steps))
 
 
-def our_loop(model: CnnModel, batch_size: int, data: Data, threads: int, steps: int) -> float:
-    """Samples a second of a whole loop of so many steps."""
+def our_loop(model: CnnModel, batch_size: int, data: Data, threads: int, steps: int, reporter: Any = None) -> float:
+    """Samples a second of a whole loop of so many steps, told to `reporter` (None: to nobody)."""
     training = Training(batch_size=batch_size, epochs=100_000, max_steps=steps)
     splits = Splits(data, None, None, {}, len(data["y"]))
     learner = make_learner(model, training, threads, steps)
-    silent: Any = Silent()
-    silent.__dict__["stop_requested"] = lambda: None
+    if reporter is None:
+        reporter = Silent()
+        reporter.__dict__["stop_requested"] = lambda: None
     with tempfile.TemporaryDirectory() as folder:
-        writer = CheckpointWriter(Path(folder), 1, silent)
-        loop = Loop(learner, splits, training, CheckpointPolicy(), writer, silent, RunState())
+        writer = CheckpointWriter(Path(folder), 1, reporter)
+        loop = Loop(learner, splits, training, CheckpointPolicy(), writer, reporter, RunState())
         began = time.perf_counter()
         loop.run()
         taken = time.perf_counter() - began
