@@ -42,7 +42,7 @@ class Bench:
     def __init__(self, house: House, options: argparse.Namespace) -> None:
         self.house, self.options = house, options
         port = free_port()
-        house._start("api", "api.serve", api_port=port)
+        house.start("api", "api.serve", api_port=port)
         house.worker()
         with write(house.engine) as conn:
             key = keys.create(conn, "bench", OWNER)[1]
