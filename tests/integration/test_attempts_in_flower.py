@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from shared.db.engine import write
@@ -73,9 +74,10 @@ def states(client: httpx.Client, job_id: str) -> list[str]:
 
 
 def kill(worker: Process) -> None:
-    """The whole worker at once, as a host that loses its power."""
-    for process in reversed(worker.family()):
-        process.kill()
+    """The whole worker, as a host that loses its power: itself first, that it cannot tell what became of the others."""
+    for process in worker.family():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     worker.popen.wait()
 
 
