@@ -89,6 +89,13 @@ def test_a_search_is_for_words_anywhere(engine: Engine) -> None:
     assert found["vision daily"] == found["\\"] == found["'; --"] == []
 
 
+def test_two_digits_are_no_beginning_of_an_id(engine: Engine) -> None:
+    job_id = submit_job(engine, name="x").job_id
+    with read(engine) as conn:
+        found = [jobs_table(conn, OWNER, TableQuery(search=job_id[:letters]))["total"] for letters in (2, 4, 32)]
+    assert found == [0, 1, 1]
+
+
 def test_curves_as_columns(engine: Engine) -> None:
     job_id = record(engine, "loss", range(2000))
     with read(engine) as conn:

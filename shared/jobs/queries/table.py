@@ -31,6 +31,8 @@ SORTS: dict[str, Any] = {
 _SEARCHED = (jobs.c.name, jobs.c.dataset, jobs.c.family, jobs.c.framework, jobs.c.kind, jobs.c.worker)
 #: Words looked at; more are ignored.
 _MAX_WORDS = 8
+#: A shorter word is no beginning of an id: two digits of a name would begin every 256th.
+_LEAST_OF_AN_ID = 4
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,11 @@ def _conditions(owner_id: str | None, query: TableQuery) -> list[Any]:
 
 
 def _mentions(word: str) -> Any:
-    tags = cast(jobs.c.tags, String).icontains(word, autoescape=True)
-    begins = jobs.c.id.startswith(word.lower(), autoescape=True)
-    return or_(begins, tags, *(column.icontains(word, autoescape=True) for column in _SEARCHED))
+    found = [column.icontains(word, autoescape=True) for column in _SEARCHED]
+    found.append(cast(jobs.c.tags, String).icontains(word, autoescape=True))
+    if len(word) >= _LEAST_OF_AN_ID:
+        found.append(jobs.c.id.startswith(word.lower(), autoescape=True))
+    return or_(*found)
 
 
 def _rows(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[dict[str, Any]]:
