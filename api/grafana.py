@@ -29,7 +29,10 @@ class Panel:
 
 def _quantile(share: float, series: str, by: str) -> str:
     """Of a histogram that every API process reports alike."""
-    return f"histogram_quantile({share}, sum by (le, {by}) (max by (le, kind, outcome) (increase({series}[$__range]))))"
+    found = (
+        f"histogram_quantile({share}, sum by (le, {by}) (max by (le, kind, outcome) (increase({series}[$__range]))))"
+    )
+    return f"{found} >= 0"  # without the NaN of a kind of which none ended
 
 
 ROWS: dict[str, Sequence[Panel]] = {
@@ -68,12 +71,17 @@ ROWS: dict[str, Sequence[Panel]] = {
         Panel("Working", "1 while a worker has a job.", "max by (worker) (nightshift_worker_working)", "{{worker}}",
               kind="bargauge"),
     ),
-    "API": (
+    "API and surroundings": (
         Panel("Requests per second", "By status.",
               "sum by (status) (rate(nightshift_http_requests_total[5m]))", "{{status}}"),
         Panel("Slow requests", "One of a hundred took longer than this.",
-              "histogram_quantile(0.99, sum by (le, route) (rate(nightshift_http_request_seconds_bucket[5m])))",
+              "histogram_quantile(0.99, sum by (le, route) (rate(nightshift_http_request_seconds_bucket[5m]))) >= 0",
               "{{route}}", "s"),
+        Panel("Disk in use", "Of the file systems that the API's data and storage folders lie on.",
+              "1 - min by (folder, instance) (nightshift_disk_free_bytes / nightshift_disk_bytes)",
+              "{{folder}} at {{instance}}", "percentunit"),
+        Panel("Webhooks", "Deliveries of the last 30 days. Dead ones were given up.",
+              "max by (state) (nightshift_webhook_deliveries)", "{{state}}", kind="stat"),
     ),
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -44,7 +45,7 @@ def create_app(
     service = Service(settings, engine, JobWatch(engine), Submissions(engine), ring, ping)
     app = FastAPI(title="Nightshift", version=_version(), lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    app.state.telemetry = Telemetry(engine, settings.lease_seconds)
+    app.state.telemetry = Telemetry(engine, settings.lease_seconds, _folders(settings))
     app.add_middleware(RequestMeter, telemetry=app.state.telemetry)
     problems.install(app)
     openapi.install(app)
@@ -58,6 +59,12 @@ def create_app(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.service.watch.close()
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    """What must not fill up, on this host."""
+    folders = {"data": settings.data_dir}
+    return folders | ({"storage": settings.storage_root} if settings.storage_url.startswith("file://") else {})
 
 
 def _version() -> str:

@@ -6,7 +6,9 @@ Every API process gives the same answer, for it is the database's. Whoever scrap
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,6 +18,7 @@ from sqlalchemy import Engine
 from shared.db.engine import read
 from shared.fleet.workers import list_workers
 from shared.jobs import queries
+from shared.jobs.states import FINAL_STATES
 from shared.webhooks import subscriptions
 
 DEVICES, PRIORITIES = ("auto", "cpu", "gpu"), range(10)
@@ -39,8 +42,10 @@ _USAGE: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...]
 
 
 class Measures(Collector):
-    def __init__(self, engine: Engine, lease_seconds: float) -> None:
-        self._engine, self._lease_seconds = engine, lease_seconds
+    """`folders`: where data and storage lie on this host, by the name they are told under."""
+
+    def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
+        self._engine, self._lease_seconds, self._folders = engine, lease_seconds, folders
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not read the database."""
@@ -63,6 +68,7 @@ class Measures(Collector):
         text = "Deliveries of the last 30 days, by state."
         yield _gauge("nightshift_webhook_deliveries", text, "state", sent)
         yield from _devices([worker for worker in workers if worker["state"] != "offline"])
+        yield from _disks(self._folders)
 
 
 def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
@@ -99,14 +105,17 @@ def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
 
 
 def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
+    """A series for every kind and ending, also where none ended: `increase()` does not see the first of a new series."""
     family = HistogramMetricFamily(
         "nightshift_job_seconds",
         "From a job's first claim to its end, by kind and how it ended.",
         labels=["kind", "outcome"],
     )
     edges = [*(str(edge) for edge in queries.EDGES), "+Inf"]
-    for one in durations:
-        family.add_metric([one.kind, one.state], list(zip(edges, one.at_most, strict=True)), one.seconds)
+    none = {(kind, state.value): ((0,) * len(edges), 0.0) for kind in queries.KINDS for state in FINAL_STATES}
+    ended = {(one.kind, one.state): (one.at_most, one.seconds) for one in durations}
+    for labels, (at_most, seconds) in sorted((none | ended).items()):
+        family.add_metric(labels, list(zip(edges, at_most, strict=True)), seconds)
     return family
 
 
@@ -126,3 +135,17 @@ def _devices(workers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
 
 def _labels(worker: Mapping[str, Any]) -> list[str]:
     return [worker["name"], worker["host"], worker["device"], worker["device_name"]]
+
+
+def _disks(folders: Mapping[str, Path]) -> Iterator[Metric]:
+    """Of each folder the file system it lies on; one that is not there (yet) has no series."""
+    size = GaugeMetricFamily("nightshift_disk_bytes", "Size of the file system below a folder.", labels=["folder"])
+    free = GaugeMetricFamily("nightshift_disk_free_bytes", "What may still be written to it.", labels=["folder"])
+    for name, folder in folders.items():
+        try:
+            usage = shutil.disk_usage(folder)
+        except OSError:
+            continue
+        size.add_metric([name], usage.total)
+        free.add_metric([name], usage.free)
+    yield from (size, free)

@@ -160,7 +160,7 @@ def metrics() -> str:
         url = f"sqlite:///{folder}/empty.db"
         upgrade(url)
         engine = make_engine(url)
-        telemetry = Telemetry(engine, 30.0)
+        telemetry = Telemetry(engine, 30.0, {})
         telemetry.observe("GET", "/v1/jobs", 200, 0.001)
         rows = [
             (f"`{family.name}`", family.type, family.documentation, ", ".join(_labels(family)))
@@ -170,7 +170,7 @@ def metrics() -> str:
     text = (
         "# Metrics\n\n## Prometheus\n\n`GET /metrics` wants an API key. Figures of jobs, attempts, workers and devices come from SQL and are the same in "
         "every API process: take one (`max by`), not the sum. `nightshift_http_*` are each process's own and add up. Counters end in `_total`, "
-        "histograms in `_bucket`, `_sum` and `_count`. `docs/grafana/nightshift.json` is a dashboard for Grafana.\n\n"
+        "histograms in `_bucket`, `_sum` and `_count`. A dashboard and alerts: [Watch an installation](../howto/monitoring.md).\n\n"
     )
     text += _table(("series", "kind", "meaning", "labels"), rows)
     text += "\n## Of a model\n\nWhat early stopping may watch, and what a promotion may be decided by:\n\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
@@ -21,9 +23,9 @@ _EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 class Telemetry:
     """One registry per app, so that two apps in a process do not count together."""
 
-    def __init__(self, engine: Engine, lease_seconds: float) -> None:
+    def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(Measures(engine, lease_seconds))
+        self.registry.register(Measures(engine, lease_seconds, folders))
         labels = ("method", "route", "status")
         self._requests = Counter("nightshift_http_requests", "HTTP requests answered.", labels, registry=self.registry)
         self._seconds = Histogram(
