@@ -12,7 +12,7 @@ from shared.specs.jobs import job_spec_adapter
 from tests.support.kinds import OTHER, Trained, trained
 from tests.support.training import attempt, outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PLAIN = {"augment": [], "early_stopping": None}
 

@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
+    with running_flower_app(sqlite_engine, tmp_path, lease_seconds=600) as app:  # a silent device is online so long
         fill(app)
         yield app
 

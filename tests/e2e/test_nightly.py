@@ -11,7 +11,7 @@ from tests.support.nightly import NAME, nightly
 from tests.support.redis import running_redis
 
 pytest.importorskip("torch")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_five_nights(tmp_path: Path, sqlite_url: str) -> None:

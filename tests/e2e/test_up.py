@@ -59,9 +59,9 @@ def outcome(job: Job) -> tuple[str, list[Any]]:
     return weights.data["sha256"], rows
 
 
-def submitted(stack: Up) -> Job:
+def submitted(stack: Up, **training: Any) -> Job:
     """A job in the middle of its work."""
-    job = stack.client.submit(SPEC)
+    job = stack.client.submit(SPEC | {"training": SPEC["training"] | training})
     eventually(lambda: has_checkpoint(job))
     return job
 
@@ -148,7 +148,7 @@ def healthy(stack: Up) -> bool:
 
 
 def test_flowers_terminate_cancels_the_job_and_the_worker_lives(stack: Up) -> None:
-    job = submitted(stack)
+    job = submitted(stack, epochs=500)  # it runs as long as Flower takes to say so
     worker = stack.part("worker.main")
     with httpx.Client(base_url=stack.flower, auth=("nightshift", api_key(stack)), timeout=10) as flower:
         task = eventually(lambda: started_task(flower, job))

@@ -46,7 +46,7 @@ SETTINGS = {
 #: Between two faults (seconds).
 PAUSE = (0.1, 0.7)
 #: From the last fault until everything must be final (seconds).
-CALM = 180.0
+CALM = 300.0
 
 
 class Nemesis:

@@ -17,7 +17,7 @@ from tests.support.redis import running_redis
 def house(tmp_path: Path, postgres_url: str) -> Iterator[House]:
     with (
         running_redis(tmp_path) as redis,
-        open_house(tmp_path, postgres_url, redis.url, lease_seconds=5, heartbeat_seconds=0.3) as house,
+        open_house(tmp_path, postgres_url, redis.url, lease_seconds=30, heartbeat_seconds=0.3) as house,
     ):
         yield house
 

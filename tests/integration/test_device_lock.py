@@ -22,7 +22,7 @@ from worker.slot import Slot
 def house(tmp_path: Path, sqlite_url: str) -> Iterator[House]:
     with (
         running_redis(tmp_path) as redis,
-        open_house(tmp_path, sqlite_url, redis.url, lease_seconds=2, heartbeat_seconds=0.3) as house,
+        open_house(tmp_path, sqlite_url, redis.url, lease_seconds=3, heartbeat_seconds=0.3) as house,
     ):
         yield house
 
@@ -73,7 +73,7 @@ def test_no_runner_starts_while_somebody_else_holds_the_device(house: House) -> 
     job_id = house.submit("train", steps=3)
     eventually("it waits", lambda: any("still held" in message for _, message in house.logs(job_id)))
     with read(house.engine) as conn:
-        found = explain(job := queries.get_job(conn, job_id, None), queries.surroundings(conn, job, 2.0))
+        found = explain(job := queries.get_job(conn, job_id, None), queries.surroundings(conn, job, 3.0))
     assert job["state"] == "running"
     assert "waiting for its device" in found.sentence
     assert house.runner_pids(worker) == []

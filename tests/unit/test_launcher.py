@@ -17,6 +17,7 @@ from api.client.up.devices import plan_workers
 from api.client.up.part import LONGEST_DELAY, Part, ending, restart_delay
 from api.client.up.ports import choose_port
 from shared.errors import ConfigurationError
+from tests.support.redis import free_port
 from tests.support.up import eventually
 
 
@@ -104,9 +105,9 @@ def test_a_large_log_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_taken_port_is_refused_with_the_way_out() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=rf"port {port} .*--flower-port 0 picks a free one"):
             choose_port(port, "--flower-port")
     assert choose_port(port, "--flower-port") == port

@@ -113,7 +113,7 @@ def test_a_cursor_comes_back_as_it_went(position: tuple[float, str]) -> None:
     assert cursors.decode("jobs", cursors.encode("jobs", *position), float, str) == position
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(cursor=st.text(max_size=100))
 def test_what_is_no_cursor_is_malformed(cursor: str) -> None:
     with pytest.raises(MalformedRequest):

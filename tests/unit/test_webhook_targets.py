@@ -15,6 +15,7 @@ import trustme
 from shared.errors import InvalidRequest
 from shared.webhooks import targets
 from tests.support.receiver import receiving, reply
+from tests.support.redis import free_port
 from worker.maintenance import sending
 
 PRIVATE = [
@@ -152,7 +153,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     return book
 
 
-def post(url: str, *, seconds: float = 5.0, allow_private: bool = True) -> Any:
+def post(url: str, *, seconds: float = 60.0, allow_private: bool = True) -> Any:
     return sending.post(url, {"x-test": "1"}, b"{}", seconds=seconds, allow_private=allow_private)
 
 
@@ -183,9 +184,7 @@ def test_the_second_address_is_tried(names: dict[str, list[str]]) -> None:
 def test_what_cannot_be_reached(names: dict[str, list[str]]) -> None:
     assert "cannot be resolved" in post("http://nowhere.example/").error
     names["closed.example"] = ["127.0.0.1"]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert "refused" in post(f"http://closed.example:{port}/").error
+    assert "refused" in post(f"http://closed.example:{free_port()}/").error
 
 
 def test_redirects_are_answers() -> None:
@@ -196,7 +195,7 @@ def test_redirects_are_answers() -> None:
         assert inside.received == []
 
 
-def answer_of(answer: Any, seconds: float = 5.0) -> Any:
+def answer_of(answer: Any, seconds: float = 60.0) -> Any:
     with receiving() as receiver:
         receiver.answer = answer
         return post(receiver.url, seconds=seconds)
