@@ -112,7 +112,7 @@ def fail(
     if row is None:
         return already(conn, lease, outcome)
     tally = tally_of(row)
-    if set_aside(conn, lease, outcome):
+    if set_aside(conn, lease, outcome, error, ending or Ending()):
         tally = replace(tally, lost_streak=0)
     decision = after_failure(outcome, bool(error.get("retryable")), tally, poison_limit=poison_limit, backoff=backoff)
     return end_badly(conn, lease, outcome, error, ending or Ending(), decision)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -10,7 +12,7 @@ from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, job_events, jobs
 from shared.events import emit
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.transitions.values import Lease
+from shared.jobs.transitions.values import Ending, Lease
 
 #: Endings that loading a checkpoint may have caused; a lost worker or a stop has other reasons.
 SUSPICIOUS = frozenset(
@@ -18,13 +20,26 @@ SUSPICIOUS = frozenset(
 )
 
 
-def set_aside(conn: Connection, lease: Lease, outcome: AttemptOutcome) -> bool:
+def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:
+    """Whether loading may have caused this ending. A SIGKILL that neither we nor the kernel for want of memory sent (those
+    are other outcomes, or carry our reason) came from outside, as did the end of a whole forkserver: no process dies of
+    its own deeds like that, so such deaths count in the job's budget of crashes and against no checkpoint."""
+    if outcome not in SUSPICIOUS:
+        return False
+    unexplained = outcome is AttemptOutcome.CRASHED and (error or {}).get("type") == AttemptOutcome.CRASHED.value
+    from_outside = ending.exit_code is None and ending.signal in (None, signal.SIGKILL)
+    return not (unexplained and from_outside)
+
+
+def set_aside(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: dict[str, Any], ending: Ending) -> bool:
     """Quarantine the newest checkpoint if this attempt, and the one before it, ended so before either had loaded it.
 
     The next attempt goes on from the one before (or from the beginning). There are only so many, so this ends.
     """
     pair = (lease.fence - 1, lease.fence)
-    if outcome not in SUSPICIOUS or _began(conn, lease.job_id, pair) or not _failed(conn, lease.job_id, pair[0]):
+    if not is_suspicious(outcome, error, ending) or _began(conn, lease.job_id, pair):
+        return False
+    if not _was_suspicious(conn, lease.job_id, pair[0]):
         return False
     ready = (
         select(checkpoints.c.id, checkpoints.c.fence)
@@ -49,6 +64,9 @@ def _began(conn: Connection, job_id: str, fences: tuple[int, ...]) -> bool:
     return conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None
 
 
-def _failed(conn: Connection, job_id: str, fence: int) -> bool:
-    found = conn.scalar(select(attempts.c.outcome).where(attempts.c.job_id == job_id, attempts.c.fence == fence))
-    return found in {outcome.value for outcome in SUSPICIOUS}
+def _was_suspicious(conn: Connection, job_id: str, fence: int) -> bool:
+    columns = (attempts.c.outcome, attempts.c.error, attempts.c.exit_code, attempts.c.signal)
+    found = conn.execute(select(*columns).where(attempts.c.job_id == job_id, attempts.c.fence == fence)).one_or_none()
+    if found is None or found.outcome is None:
+        return False
+    return is_suspicious(AttemptOutcome(found.outcome), found.error, Ending(found.exit_code, found.signal))
