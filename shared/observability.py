@@ -35,6 +35,7 @@ _DETAILS = frozenset(
     {
         "checkpoint.committed",
         "doorbell.rung",
+        "runner.entered",
         "runner.started",
         "attempt.settling",
         "forkserver.said",

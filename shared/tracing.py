@@ -1,6 +1,7 @@
 """OpenTelemetry traces from submission to result, where the extra is installed: `pip install 'nightshift[otel]'`.
 
-    submit (API) → queued → attempt ── runner start, train, checkpoint …, settle (worker)
+    submit (API) → queued → attempt ── runner start, train, checkpoint …, evaluate, settle (worker)
+                          → attempt, lost (told by the rescuer: its own process cannot any more)
 
 The context travels with the job (`pinned["trace"]`), so attempts on any host, days later, belong to the trace of the request
 that asked for them. Spans of an attempt are made from the events it emits anyway. Without the package, or without an
@@ -23,7 +24,13 @@ with suppress(ImportError):  # without the extra nothing below `use` is reached
 #: Of `job.pinned`: the carrier of the context and when it was submitted (nanoseconds).
 KEY = "trace"
 _EXPORTERS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-
+_TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+#: How long one sending may take in all (seconds) unless those say otherwise. Too low: a slow collector misses spans. Too
+#: high: a collector that hangs holds up a process that leaves, which has 60 s to drain.
+SEND_SECONDS = 3.0
+#: How long spans are gathered (seconds) unless OTEL_BSP_SCHEDULE_DELAY says otherwise. Too low: a request per span. Too high:
+#: a process that is killed takes as much of a trace along.
+BATCH_SECONDS = 1.0
 
 _provider: Any = None
 
@@ -41,7 +48,9 @@ def setup(process: str) -> None:
         emit("tracing.unavailable", do="pip install 'nightshift[otel]'")
         return
     provider = TracerProvider(resource=Resource.create({"service.name": f"nightshift-{process}"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    timeout = None if any(os.environ.get(name) for name in _TIMEOUTS) else SEND_SECONDS
+    delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else BATCH_SECONDS * 1000
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout), schedule_delay_millis=delay))
     use(provider)
 
 
@@ -49,6 +58,11 @@ def use(provider: Any) -> None:
     """Make spans with this tracer provider; None: make none."""
     global _provider
     _provider = provider
+
+
+def wanted() -> bool:
+    """Whether anybody listens."""
+    return _provider is not None
 
 
 def _tracer() -> Any:
@@ -84,15 +98,38 @@ def attempt(job_id: str, fence: int, pinned: Mapping[str, Any], facts: Mapping[s
         recorder.end()
 
 
+def lost(
+    job_id: str, fence: int, pinned: Mapping[str, Any], start: float, end: float, facts: Mapping[str, Any]
+) -> None:
+    """The `attempt` span of one that nobody else can tell of; times as the database has them (seconds)."""
+    if _provider is None:
+        return
+    span = _tracer().start_span(
+        "attempt",
+        context=_above(pinned.get(KEY) or {}),
+        start_time=int(start * 1e9),
+        attributes={"nightshift.job_id": job_id, "nightshift.attempt": fence, "nightshift.outcome": "lost", **facts},
+    )
+    span.set_status(trace.Status(trace.StatusCode.ERROR, "its worker did not renew the lease"))
+    span.end(int(end * 1e9))
+
+
+def _above(carrier: Mapping[str, Any]) -> Any:
+    """The context that a job carries."""
+    return propagate.extract({name: str(value) for name, value in carrier.items()}, context=context.Context())
+
+
 class _Attempt:
     """Turns events into spans. Each part begins where the one before it ended."""
 
     #: Event -> the part that it begins.
     _BEGINS = {"runner.started": "train", "attempt.settling": "settle", "attempt.settled": ""}
+    #: Phases of a runner that come once and may take long; those of every epoch would be thousands.
+    _PHASES = frozenset({"evaluate", "figures", "write"})
 
     def __init__(self, job_id: str, fence: int, carrier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self._job_id, self._present, self._mark = job_id, "runner start", time.time_ns()
-        above = propagate.extract({name: str(value) for name, value in carrier.items()}, context=context.Context())
+        above = _above(carrier)
         if fence == 1 and "at" in carrier:
             _tracer().start_span("queued", context=above, start_time=int(carrier["at"])).end(self._mark)
         attributes = {"nightshift.job_id": job_id, "nightshift.attempt": fence, **facts}
@@ -106,8 +143,9 @@ class _Attempt:
         if event == "checkpoint.committed":
             self._part("checkpoint", now, now, {"nightshift.step": fields.get("step", 0)})
         elif event in self._BEGINS:
-            self._part(self._present, self._mark, now, {})
-            self._present, self._mark = self._BEGINS[event], now
+            self._begin(self._BEGINS[event], now)
+        elif event == "runner.entered" and fields["phase"] in self._PHASES - {self._present}:
+            self._begin(fields["phase"], now)
         elif event == "attempt.lease_lost":
             self._span.set_status(trace.Status(trace.StatusCode.ERROR, "the lease was lost"))
         if event == "attempt.settled":
@@ -115,6 +153,10 @@ class _Attempt:
 
     def end(self) -> None:
         self._span.end()
+
+    def _begin(self, name: str, now: int) -> None:
+        self._part(self._present, self._mark, now, {})
+        self._present, self._mark = name, now
 
     def _part(self, name: str, start: int, end: int, attributes: Mapping[str, Any]) -> None:
         _tracer().start_span(name, context=self._inside, start_time=start, attributes=dict(attributes)).end(end)

@@ -15,6 +15,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.beat import EmbeddedService
 
+from shared import tracing
 from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery, refuse_cluster_server
 from shared.db.engine import get_engine
 from shared.errors import ConfigurationError
@@ -52,6 +53,7 @@ class Upkeep:
 def main(argv: Sequence[str] | None = None) -> int:
     settings = get_settings()
     configure_logging(settings, "beat")
+    tracing.setup("beat")
     try:
         refuse_cluster_server(settings)
         doorbells.guard()

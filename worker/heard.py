@@ -80,6 +80,7 @@ class Heard:
                 self._progress = {"step": frame.resumed_step or 0, "total_steps": frame.total_steps}
                 self._enter("first_step", now)
             case Phase():
+                emit("runner.entered", phase=frame.phase, **present())
                 self._enter(frame.phase, now)
             case Progress():
                 self._take_progress(frame, now)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
+from shared import tracing
 from shared.db.engine import read, write
+from shared.db.schema import attempts, jobs
 from shared.failpoints import failpoint
 from shared.jobs import transitions
 from shared.jobs.states import JobState
@@ -26,7 +28,21 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
             state = transitions.rescue(conn, job_id=job_id, seen_fence=fence, poison_limit=settings.poison_limit)
         if state is not None:
             counts[_counted_as(state)] += 1
+            _trace(engine, job_id, fence)
     return counts
+
+
+def _trace(engine: Engine, job_id: str, fence: int) -> None:
+    if not tracing.wanted():
+        return
+    with read(engine) as conn:
+        row = conn.execute(
+            select(jobs.c.pinned, attempts.c.worker, attempts.c.started_at, attempts.c.ended_at)
+            .join(attempts, attempts.c.job_id == jobs.c.id)
+            .where(jobs.c.id == job_id, attempts.c.fence == fence)
+        ).one()
+    facts = {"nightshift.worker": row.worker}
+    tracing.lost(job_id, fence, row.pinned or {}, row.started_at, row.ended_at, facts)
 
 
 def _counted_as(state: JobState) -> str:
