@@ -57,6 +57,8 @@ NameInPath = Annotated[
 
 #: Text to compare with: no control characters, which databases refuse (NUL) and nobody means.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=401, pattern=r"^[^\x00-\x1f\x7f]+$")]
+#: What people type to find jobs.
+Search = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 _WHOLE = 16
 

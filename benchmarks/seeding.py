@@ -6,11 +6,12 @@ import math
 import random
 from typing import Any
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
 from shared.clock import db_now
 from shared.db.engine import read, write
-from shared.db.schema import attempts, job_events, job_logs, jobs, metrics
+from shared.db.schema import attempts, curve_summaries, job_events, job_logs, jobs, metrics
+from shared.jobs.transitions.effects import summary
 from shared.specs.jobs import job_spec_adapter
 
 _BODIES: list[dict[str, Any]] = [
@@ -20,6 +21,7 @@ _BODIES: list[dict[str, Any]] = [
     {"model": {"family": "gan", "preset": "dcgan"}, "dataset": "fashion_mnist"},
 ]
 _NAMES = ("digits nightly", "baseline", "wider kernel", "lr sweep", None, "fashion")
+_RATES = (0.0003, 0.001, 0.003, 0.01)
 #: State -> how many of a hundred jobs. `running` is left to real workers.
 _STATES = {"succeeded": 78, "failed": 9, "cancelled": 6, "queued": 4, "paused": 3}
 _DAY = 86_400.0
@@ -37,8 +39,13 @@ def fill(engine: Engine, owner_id: str, count: int, points: int = 40, seed: int 
 
 
 def _job(chance: random.Random, owner_id: str, created: float) -> dict[str, Any]:
+    training = {
+        "learning_rate": chance.choice(_RATES),
+        "batch_size": chance.choice((32, 64, 128)),
+        "seed": chance.randrange(5),
+    }
     spec: Any = job_spec_adapter.validate_python(
-        {"kind": "train", "name": chance.choice(_NAMES), **chance.choice(_BODIES)}
+        {"kind": "train", "name": chance.choice(_NAMES), "training": training, **chance.choice(_BODIES)}
     )
     state = chance.choices(list(_STATES), list(_STATES.values()))[0]
     begun = state not in ("queued", "paused")
@@ -55,18 +62,23 @@ def _job(chance: random.Random, owner_id: str, created: float) -> dict[str, Any]
         "progress": {"percent": 100.0 if state == "succeeded" else 40.0, "step": 400, "total_steps": 1000}
         if begun else None,
         "error": {"type": "bad_data", "message": "made to fail", "retryable": False} if state == "failed" else None,
-        "result": {"metrics": {"test_accuracy": chance.uniform(0.9, 0.99)}} if state == "succeeded" else None,
+        "result": {"metrics": {"test_accuracy": chance.uniform(0.9, 0.99), "test_loss": chance.uniform(0.03, 0.3)}} if state == "succeeded" else None,
     }  # fmt: skip
 
 
 def _write(engine: Engine, chance: random.Random, rows: list[dict[str, Any]], points: int) -> None:
     begun = [row for row in rows if row["started_at"]]
-    curves = [point for row in begun for point in curve(chance, row, "loss", points)]
+    curves = [curve(chance, row, "loss", points) for row in begun] if points else []
     with write(engine) as conn:
         conn.execute(insert(jobs), rows)
         conn.execute(insert(attempts), [_attempt(row) for row in begun])
         if curves:
-            conn.execute(insert(metrics), curves)
+            _insert_curves(conn, curves)
+
+
+def _insert_curves(conn: Connection, curves: list[list[dict[str, Any]]]) -> None:
+    conn.execute(insert(metrics), [point for points in curves for point in points])
+    conn.execute(insert(curve_summaries), [summary(points) for points in curves])
 
 
 def _attempt(row: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +114,7 @@ def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] 
         conn.execute(insert(jobs), [row])
         conn.execute(insert(attempts), [_attempt(row)])
         for number, name in enumerate(names):
-            conn.execute(insert(metrics), curve(chance, row, name, each, 2000 + number * each))
+            _insert_curves(conn, [curve(chance, row, name, each, 2000 + number * each)])
         common = {"job_id": row["id"], "at": row["started_at"], "fence": 1}
         logs = [{**common, "seq": 200 + n, "level": "info", "message": f"line {n}"} for n in range(1000)]
         conn.execute(insert(job_logs), logs)

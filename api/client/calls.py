@@ -115,9 +115,10 @@ def jobs(
     kind: str | None = None,
     family: str | None = None,
     tag: str | None = None,
+    search: str | None = None,
     limit: int | None = None,
 ) -> Pages:
-    return Pages("jobs", {"state": state, "kind": kind, "family": family, "tag": tag}, limit)
+    return Pages("jobs", {"state": state, "kind": kind, "family": family, "tag": tag, "q": search}, limit)
 
 
 def steer(job_id: str, verb: str) -> Steps[shapes.JobData]:

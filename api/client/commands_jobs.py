@@ -37,13 +37,19 @@ def jobs(
     ] = None,
     family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.", autocompletion=completion.families)] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE")] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search", "-q", help="Words and conditions: 'nightly test_accuracy > 0.95 lr < 0.01 -state:failed'."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 is all.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     from api.client import output
 
-    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, limit=limit or None)
+    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit or None)
     rows = [job.data for job in found]
     if as_json:
         return output.print_items(rows)

@@ -102,10 +102,12 @@ class Client:
         kind: str | None = None,
         family: str | None = None,
         tag: str | None = None,
+        search: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Newest first, fetched page by page; `limit` is the most that come (None: all)."""
-        pages = calls.jobs(state=state, kind=kind, family=family, tag=tag, limit=limit)
+        """Newest first, fetched page by page; `limit` is the most that come (None: all). `search` is words and conditions,
+        as in `"nightly test_accuracy > 0.95 lr < 0.01"`."""
+        pages = calls.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
         while (ask := pages.next()) is not None:
             yield from (Job(self, data) for data in pages.take(self._transport.ask(ask)))
 

@@ -92,10 +92,12 @@ class AsyncClient:
         kind: str | None = None,
         family: str | None = None,
         tag: str | None = None,
+        search: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
-        """Newest first, fetched page by page; `limit` is the most that come (None: all)."""
-        pages = calls.jobs(state=state, kind=kind, family=family, tag=tag, limit=limit)
+        """Newest first, fetched page by page; `limit` is the most that come (None: all). `search` is words and conditions,
+        as in `"nightly test_accuracy > 0.95 lr < 0.01"`."""
+        pages = calls.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
         while (ask := pages.next()) is not None:
             for data in pages.take(await self._transport.ask(ask)):
                 yield AsyncJob(self, data)

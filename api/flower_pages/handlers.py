@@ -40,6 +40,7 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
     (rf"{ROOT}/jobs", jobs_page.JobsPage),
     (rf"{ROOT}/jobs/data", jobs_page.JobsData),
+    (rf"{ROOT}/jobs/columns", jobs_page.JobsColumns),
     (rf"{ROOT}/jobs/{JOB}", job_page.JobPage),
     (rf"{ROOT}/jobs/{JOB}/live", job_page.JobLive),
     (rf"{ROOT}/jobs/{JOB}/curves", job_page.JobCurves),

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from api import steering, submission
 from api.auth import Owner
 from api.body import json_body
-from api.deps import JobId, Tag, TheService, whole_id
+from api.deps import JobId, Search, Tag, TheService, whole_id
 from api.openapi import COMMON, job_body, problems
 from api.schemas import Accepted, JobView, Page, WhyView
 from api.specs import Spec
@@ -76,10 +76,16 @@ def list_jobs(
     kind: Annotated[Literal["train", "finetune", "batch_infer", "evaluate"] | None, Query()] = None,
     family: Annotated[FamilyName | None, Query()] = None,
     tag: Annotated[Tag | None, Query(description="`key=value`, or `key` for any value.")] = None,
+    q: Annotated[
+        Search | None,
+        Query(
+            description="Words and conditions: `nightly test_accuracy > 0.95 lr < 0.01 tag:team=vision -state:failed`."
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
 ) -> dict[str, Any]:
-    filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag)
+    filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag, q)
     with read(service.engine) as conn:
         page = queries.list_jobs(conn, owner, filters, cursor, limit)
     return {"items": page.items, "next_cursor": page.next_cursor}

@@ -1,4 +1,5 @@
-"""The tables that are the truth about jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, Checkpoint, Artifact.
+"""The tables that are the truth about jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, CurveSummary, Checkpoint,
+Artifact.
 
 Times are seconds since the Unix epoch (UTC) as double precision, always read from the database's clock
 (`shared.clock.db_now`), so that leases compare on one clock whatever the hosts' clocks say.
@@ -197,6 +198,20 @@ class Metric(SQLModel, table=True):
     at: float = Field(sa_column=Column(Float(53), nullable=False))
     fence: int
     seq: int
+
+
+class CurveSummary(SQLModel, table=True):
+    """What a curve has come to, so that a table of many jobs need not look through their points. Written with them."""
+
+    __tablename__ = "curve_summaries"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    name: str = Field(primary_key=True, max_length=64)
+    step: int = Field(sa_column=Column(BigInteger, nullable=False))  # of the last point
+    last: float = Field(sa_column=Column(Float(53), nullable=False))
+    #: Of all that was ever recorded, also of a point that a later attempt measured again.
+    lowest: float = Field(sa_column=Column(Float(53), nullable=False))
+    highest: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class Checkpoint(SQLModel, table=True):

@@ -10,15 +10,13 @@ from sqlalchemy import Connection, select
 from shared.clock import iso
 from shared.db.schema import jobs, model_aliases, model_versions
 from shared.errors import NotFound
+from shared.jobs.queries.columns import sense as sense_of
 from shared.jobs.queries.table import owner_names
 from shared.models import registry
 from shared.specs.families import FAMILIES
 
 #: Versions that make the curve of a row in the list.
 CURVE = 40
-#: What may be better about a figure that no family is judged by.
-_FALLING = ("loss", "perplexity", "distance", "error")
-_RISING = ("accuracy", "precision", "recall", "f1", "auc")
 
 
 def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
@@ -27,15 +25,9 @@ def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
     In the order of what tells most: what the family is judged by, then what has a better side, then the rest.
     """
     judged = FAMILIES[family].judged_by if family in FAMILIES else {}
-    found = {name: judged.get(name) or _sense(name) for name in names}
+    found = {name: judged.get(name) or sense_of(name) for name in names}
     order = [*judged, *(name for name, sense in found.items() if sense), *names]
     return {name: found[name] for name in dict.fromkeys(order) if name in found}
-
-
-def _sense(name: str) -> str | None:
-    if any(word in name for word in _FALLING):
-        return "min"
-    return "max" if any(word in name for word in _RISING) else None
 
 
 def headline(family: str, names: Sequence[str]) -> str | None:

@@ -122,7 +122,7 @@ def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visito
     page = visitor.page
     page.goto("/nightshift/jobs")
     for name in ("one", "two"):
-        page.get_by_role("checkbox", name=f"Compare {name}").press("Space")
+        page.get_by_role("checkbox", name=f"Choose {name}").press("Space")
     page.get_by_role("button", name="Compare 2").click()
     expect(page.locator(".ns-chosen")).to_have_count(2)
     expect(page.locator(".ns-chart")).to_have_count(2)

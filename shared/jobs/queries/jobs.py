@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, exists, func, or_, select
+from sqlalchemy import Connection, RowMapping, Select, and_, or_, select
 
 from shared.clock import iso
 from shared.db.schema import attempts, jobs
 from shared.errors import Conflict, NotFound
-from shared.jobs.queries import cursors
+from shared.jobs.queries import cursors, search
 from shared.jobs.queries.cursors import Page
 
 _present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
@@ -57,6 +57,8 @@ class JobFilters:
     family: str | None = None
     #: `key=value`, or `key` for any value.
     tag: str | None = None
+    #: In the language of `queries.search`.
+    search: str | None = None
 
 
 def list_jobs(
@@ -90,20 +92,8 @@ def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:
     if filters.family is not None:
         conditions.append(jobs.c.family == filters.family)
     if filters.tag is not None:
-        conditions.append(_tagged(conn, filters.tag))
-    return conditions
-
-
-def _tagged(conn: Connection, tag: str) -> Any:
-    key, has_value, value = tag.partition("=")
-    if conn.dialect.name == "sqlite":
-        entries = func.json_each(jobs.c.tags).table_valued("key", "value", name="tag")
-    else:
-        entries = func.json_each_text(jobs.c.tags).table_valued("key", "value", name="tag")
-    condition = entries.c.key == key
-    if has_value:
-        condition = and_(condition, entries.c.value == value)
-    return exists(select(1).select_from(entries).where(condition).correlate(jobs))
+        conditions.append(search.tagged(filters.tag, conn.dialect.name))
+    return conditions + search.conditions(filters.search or "", conn.dialect.name)
 
 
 def job_by_task(conn: Connection, celery_task_id: str) -> RowMapping | None:

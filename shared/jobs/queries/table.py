@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, String, and_, cast, func, or_, select
+from sqlalchemy import Connection, and_, func, select
 
 from shared.clock import db_now, iso
 from shared.db.schema import api_keys, attempts, jobs
+from shared.jobs.queries import search
+from shared.jobs.queries.columns import ColumnKey, parse_key, shown_values, summaries_of, value_of
 from shared.jobs.queries.sparks import sparks
 from shared.jobs.states import JobState
 
-#: What a table may be sorted by.
+#: What a table may be sorted by, beside every column of `queries.columns`.
 SORTS: dict[str, Any] = {
     "created": jobs.c.created_at,
     "name": func.lower(func.coalesce(jobs.c.name, jobs.c.id)),
@@ -27,12 +29,6 @@ SORTS: dict[str, Any] = {
     "priority": jobs.c.priority,
     "duration": func.coalesce(jobs.c.finished_at, db_now()) - jobs.c.started_at,
 }
-#: Columns that a word of a search may be in.
-_SEARCHED = (jobs.c.name, jobs.c.dataset, jobs.c.family, jobs.c.framework, jobs.c.kind, jobs.c.worker)
-#: Words looked at; more are ignored.
-_MAX_WORDS = 8
-#: A shorter word is no beginning of an id: two digits of a name would begin every 256th.
-_LEAST_OF_AN_ID = 4
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,13 @@ class TableQuery:
     family: str | None = None
     framework: str | None = None
     dataset: str | None = None
+    #: In the language of `queries.search`.
     search: str | None = None
+    #: One of SORTS, or a column of `queries.columns`.
     sort: str = "created"
     descending: bool = True
+    #: Shown beside what every row has.
+    columns: tuple[ColumnKey, ...] = ()
     page: int = 1
     limit: int = 25
 
@@ -54,7 +54,7 @@ class TableQuery:
 def jobs_table(conn: Connection, owner_id: str | None, query: TableQuery) -> dict[str, Any]:
     """{items, total, page, pages, counts: {state: n}}. `counts` are of everything else that was asked for, so that each
     state says how many there would be; a page past the end gives the last."""
-    conditions = _conditions(owner_id, query)
+    conditions = _conditions(conn, owner_id, query)
     counts = dict.fromkeys((state.value for state in JobState), 0)
     counted = conn.execute(select(jobs.c.state, func.count()).where(*conditions).group_by(jobs.c.state))
     counts |= {row[0]: row[1] for row in counted}
@@ -75,38 +75,45 @@ def datasets_used(conn: Connection, owner_id: str | None) -> list[str]:
     return list(conn.scalars(statement.limit(200)))
 
 
-def _conditions(owner_id: str | None, query: TableQuery) -> list[Any]:
+def _conditions(conn: Connection, owner_id: str | None, query: TableQuery) -> list[Any]:
     same = {
         jobs.c.owner_id: owner_id, jobs.c.kind: query.kind, jobs.c.family: query.family,
         jobs.c.framework: query.framework, jobs.c.dataset: query.dataset,
     }  # fmt: skip
     conditions: list[Any] = [column == value for column, value in same.items() if value is not None]
-    return conditions + [_mentions(word) for word in (query.search or "").split()[:_MAX_WORDS]]
-
-
-def _mentions(word: str) -> Any:
-    found = [column.icontains(word, autoescape=True) for column in _SEARCHED]
-    found.append(cast(jobs.c.tags, String).icontains(word, autoescape=True))
-    if len(word) >= _LEAST_OF_AN_ID:
-        found.append(jobs.c.id.startswith(word.lower(), autoescape=True))
-    return or_(*found)
+    return conditions + search.conditions(query.search or "", conn.dialect.name)
 
 
 def _rows(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[dict[str, Any]]:
     # Ids first: what is sorted stays narrow, and only the page's rows are read whole.
-    key = SORTS[query.sort]
-    order = (key.desc().nulls_last(), jobs.c.id.desc()) if query.descending else (key.nulls_last(), jobs.c.id)
+    order = _order(conn, query)
     ids = list(conn.scalars(select(jobs.c.id).where(*conditions).order_by(*order).limit(query.limit).offset(offset)))
     present = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
-    rows = conn.execute(
+    whole = conn.execute(
         select(jobs, attempts.c.device.label("attempt_device"))
         .select_from(jobs.outerjoin(attempts, present))
         .where(jobs.c.id.in_(ids))
     )
-    found = {row["id"]: dict(row) for row in rows.mappings()}
+    found = {row["id"]: dict(row) for row in whole.mappings()}
     curves = sparks(conn, ids)
     names = owner_names(conn, {row["owner_id"] for row in found.values()})
-    return [_view(found[job_id], curves.get(job_id), names) for job_id in ids if job_id in found]
+    rows = [found[job_id] for job_id in ids if job_id in found]
+    values = shown_values(rows, query.columns, _summaries(conn, ids, query.columns))
+    views = [_view(row, curves.get(row["id"]), names) for row in rows]
+    return [view | {"values": more} for view, more in zip(views, values, strict=True)]
+
+
+def _order(conn: Connection, query: TableQuery) -> list[Any]:
+    last = jobs.c.id.desc() if query.descending else jobs.c.id
+    if query.sort in SORTS:
+        key = SORTS[query.sort]
+        return [(key.desc() if query.descending else key).nulls_last(), last]
+    return [*value_of(parse_key(query.sort), conn.dialect.name).order(query.descending), last]
+
+
+def _summaries(conn: Connection, ids: list[str], columns: tuple[ColumnKey, ...]) -> dict[tuple[str, str], Any]:
+    statement = summaries_of(ids, columns)
+    return {} if statement is None else {(row.job_id, row.name): row for row in conn.execute(statement)}
 
 
 def owner_names(conn: Connection, owners: set[str]) -> dict[str, str]:
@@ -141,6 +148,7 @@ def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str,
         "progress": {name: progress.get(name) for name in _PROGRESS} if progress else None,
         **{name: iso(row[name]) for name in ("created_at", "run_at", "started_at", "finished_at")},
         "error": row["error"],
+        "tags": row["tags"],
         "who": names.get(row["owner_id"], row["owner_id"]),
         "headline": _headline(row["result"] or {}, curve),
         "spark": curve,

@@ -7,11 +7,11 @@ import math
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, case, update
 from sqlalchemy import insert as plain_insert
 
 from shared.db.engine import insert, on_commit
-from shared.db.schema import artifacts, checkpoints, job_events, job_logs, jobs, metrics
+from shared.db.schema import artifacts, checkpoints, curve_summaries, job_events, job_logs, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.transitions.guard import add_event, advance
@@ -92,6 +92,33 @@ def _upsert_metrics(conn: Connection, rows: list[dict[str, Any]]) -> None:
         ),
         rows,
     )
+    _summarize(conn, rows)
+
+
+def _summarize(conn: Connection, rows: list[dict[str, Any]]) -> None:
+    """Keep what each curve has come to; one row per name, whatever the number of points."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        curves.setdefault(row["name"], []).append(row)
+    statement = insert(conn, curve_summaries)
+    old, new = curve_summaries.c, statement.excluded
+    changing = {
+        "step": case((new.step >= old.step, new.step), else_=old.step),
+        "last": case((new.step >= old.step, new.last), else_=old.last),
+        "lowest": case((new.lowest < old.lowest, new.lowest), else_=old.lowest),
+        "highest": case((new.highest > old.highest, new.highest), else_=old.highest),
+    }
+    conn.execute(
+        statement.on_conflict_do_update(index_elements=["job_id", "name"], set_=changing),
+        [summary(points) for points in curves.values()],
+    )
+
+
+def summary(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of `curve_summaries` for points of one curve."""
+    last, values = max(points, key=lambda point: point["step"]), [point["value"] for point in points]
+    ends = {"step": last["step"], "last": last["value"], "lowest": min(values), "highest": max(values)}
+    return {"job_id": last["job_id"], "name": last["name"], **ends}
 
 
 def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointRecord) -> Standing:

@@ -18,11 +18,11 @@ export function drawTable(table, columns, rows, { key, sort = "", onSort = null,
 }
 
 function headCell(column, sort, onSort) {
-  if (!column.sort) return h("th", { class: column.class, scope: "col" }, column.head ?? column.label);
+  if (!column.sort) return h("th", { class: column.class, title: column.title, scope: "col" }, column.head ?? column.label);
   const [up, down] = [sort === column.sort, sort === `-${column.sort}`];
   const arrow = up ? " ↑" : down ? " ↓" : "";
   const press = () => onSort(down ? column.sort : up ? `-${column.sort}` : column.first || column.sort);
-  return h("th", { class: column.class, scope: "col", "aria-sort": up ? "ascending" : down ? "descending" : "none" },
+  return h("th", { class: column.class, title: column.title, scope: "col", "aria-sort": up ? "ascending" : down ? "descending" : "none" },
     h("button", { type: "button", class: "ns-sort", "data-key": `sort-${column.sort}`, onclick: press }, column.label, h("span", { "aria-hidden": "true" }, arrow)));
 }
 

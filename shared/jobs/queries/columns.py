@@ -1,0 +1,216 @@
+"""What a table of jobs may show, sort and search by: fields of a job, its results and curves, its settings, its tags.
+
+    state, dataset, duration, …          a field                    test_accuracy, metric.loss   a result, else a curve's last value
+    training.learning_rate, lr           a setting of the spec      best.loss, min.x, max.x      the best, lowest, highest of a curve
+    tag.team                             a tag
+
+A bare name is a field, else a setting, else a metric; `metric.` says a metric where a setting has the same name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Float, Select, String, Text, and_, case, cast, func, literal, null, select, type_coerce
+
+from shared.clock import db_now
+from shared.db.schema import curve_summaries, jobs
+from shared.errors import InvalidRequest
+
+Sort = Literal["text", "number", "time", "seconds", "any"]
+
+#: Names of settings that are not their path in a spec.
+SHORT = {
+    "lr": "training.learning_rate", "batch": "training.batch_size", "framework": "framework", "preset": "model.preset",
+    **{name: f"training.{name}" for name in (
+        "epochs", "max_steps", "batch_size", "optimizer", "learning_rate", "beta1", "weight_decay", "lr_schedule",
+        "warmup_steps", "grad_clip", "seed", "precision", "validation_split", "augment",
+    )},
+    "early_stopping": "training.early_stopping.metric", "register_as": "register_as", "model_ref": "model_ref",
+    "freeze": "freeze", "max_retries": "max_retries", "timeout_seconds": "timeout_seconds",
+}  # fmt: skip
+#: First parts of a path in a spec.
+GROUPS = ("training", "model", "checkpoint", "resources", "inference", "promote")
+#: Of fields: the expression, and what kind of value it is.
+FIELDS: dict[str, tuple[Any, Sort]] = {
+    "id": (jobs.c.id, "text"),
+    "name": (jobs.c.name, "text"),
+    "state": (jobs.c.state, "text"),
+    "kind": (jobs.c.kind, "text"),
+    "family": (jobs.c.family, "text"),
+    "framework": (jobs.c.framework, "text"),
+    "dataset": (jobs.c.dataset, "text"),
+    "device": (jobs.c.device, "text"),
+    "worker": (jobs.c.worker, "text"),
+    "priority": (jobs.c.priority, "number"),
+    "attempt": (jobs.c.fence, "number"),
+    "retries": (jobs.c.retries, "number"),
+    "created": (jobs.c.created_at, "time"),
+    "started": (jobs.c.started_at, "time"),
+    "finished": (jobs.c.finished_at, "time"),
+    "age": (db_now() - jobs.c.created_at, "seconds"),
+    "duration": (func.coalesce(jobs.c.finished_at, db_now()) - jobs.c.started_at, "seconds"),
+    "waited": (func.coalesce(jobs.c.started_at, jobs.c.finished_at, db_now()) - jobs.c.created_at, "seconds"),
+}
+#: What may be better about a figure that no family is judged by.
+_FALLING = ("loss", "perplexity", "distance", "error")
+_RISING = ("accuracy", "precision", "recall", "f1", "auc")
+#: Fields inside a JSON column.
+_INSIDE: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "progress": (jobs.c.progress, ("percent",)),
+    "error": (jobs.c.error, ("type",)),
+}
+_KEY = re.compile(r"[A-Za-z_][\w.\-/@ ]{0,120}")
+
+
+def sense(name: str) -> Literal["min", "max"] | None:
+    """Which is better of a metric, as its name says; None: neither."""
+    if any(word in name for word in _FALLING):
+        return "min"
+    return "max" if any(word in name for word in _RISING) else None
+
+
+@dataclass(frozen=True)
+class ColumnKey:
+    """A column as it is asked for, told apart: `what` with its `name` (or path)."""
+
+    key: str
+    what: Literal["field", "setting", "tag", "metric", "lowest", "highest"]
+    name: str
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return tuple(self.name.split("."))
+
+
+def parse_key(key: str) -> ColumnKey:
+    """Raises InvalidRequest."""
+    if not _KEY.fullmatch(key) or '"' in key:
+        raise InvalidRequest.field(("column",), f"{key[:40]!r} is no column; columns are named as in {EXAMPLES}")
+    prefix, dot, rest = key.partition(".")
+    if key in FIELDS or key in _INSIDE:
+        return ColumnKey(key, "field", key)
+    if dot and rest:
+        if prefix == "tag":
+            return ColumnKey(key, "tag", rest)
+        if prefix == "metric":
+            return ColumnKey(key, "metric", rest)
+        if prefix in ("best", "min", "max"):
+            better = sense(rest) if prefix == "best" else prefix
+            return ColumnKey(key, "highest" if better == "max" else "lowest", rest)
+        if prefix in GROUPS:
+            return ColumnKey(key, "setting", key)
+    if key in SHORT:
+        return ColumnKey(key, "setting", SHORT[key])
+    return ColumnKey(key, "metric", key)
+
+
+EXAMPLES = "state, test_accuracy, best.loss, training.learning_rate (or lr), tag.team"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A column in SQL: the number where it is one (NULL where it is not), and the text."""
+
+    kind: Sort
+    number: Any
+    text: Any
+
+    def order(self, descending: bool) -> list[Any]:
+        """Numbers before words, what has none last either way."""
+        keys = [key for key in (self.number, self.text) if key is not None]
+        return [(key.desc() if descending else key).nulls_last() for key in keys]
+
+
+def value_of(key: ColumnKey, dialect: str) -> Value:
+    match key.what:
+        case "field" if key.name in _INSIDE:
+            column, path = _INSIDE[key.name]
+            return _of_json(column, path, dialect)
+        case "field":
+            expression, kind = FIELDS[key.name]
+            is_text = kind == "text"
+            return Value(kind, None if is_text else expression, func.lower(expression) if is_text else None)
+        case "setting":
+            return _of_json(jobs.c.spec, key.path, dialect)
+        case "tag":
+            return _of_json(jobs.c.tags, (key.name,), dialect)
+        case "metric":
+            result = _of_json(jobs.c.result, ("metrics", key.name), dialect).number
+            return Value("number", func.coalesce(result, _summary(key.name, curve_summaries.c.last)), None)
+        case _:
+            return Value("number", _summary(key.name, curve_summaries.c[key.what]), None)
+
+
+def _summary(name: str, column: Any) -> Any:
+    of_job = and_(curve_summaries.c.job_id == jobs.c.id, curve_summaries.c.name == name)
+    return select(column).where(of_job).correlate(jobs).scalar_subquery()
+
+
+def _of_json(column: Any, path: Sequence[str], dialect: str) -> Value:
+    if dialect == "sqlite":
+        place = literal("$" + "".join(f'."{part}"' for part in path))
+        kind, found = func.json_type(column, place), func.json_extract(column, place)
+        is_number = kind.in_(("integer", "real"))
+        number = case((is_number, cast(found, Float)), else_=null())
+        text = case((is_number, null()), (kind.in_(("true", "false")), kind), else_=func.lower(cast(found, String)))
+        return Value("any", number, text)
+    kind = func.json_typeof(func.json_extract_path(column, *path))
+    words = type_coerce(func.json_extract_path_text(column, *path), Text)
+    number = case((kind == "number", cast(words, Float(53))), else_=null())
+    return Value("any", number, case((kind == "number", null()), else_=func.lower(words)))
+
+
+# -- what a page of the table shows ---------------------------------------------------------------
+
+
+def shown_values(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[ColumnKey], summaries: Mapping[tuple[str, str], Any]
+) -> list[dict[str, Any]]:
+    """Of each row key -> value, for keys that are no field; `summaries` is what `summaries_of` gave."""
+    return [
+        {key.key: _shown(row, key, summaries.get((row["id"], key.name))) for key in keys if key.what != "field"}
+        for row in rows
+    ]
+
+
+def summaries_of(job_ids: Sequence[str], keys: Sequence[ColumnKey]) -> Select[Any] | None:
+    """Rows (job_id, name, last, lowest, highest) of the curves that `keys` name; None when they name none."""
+    names = sorted({key.name for key in keys if key.what in ("metric", "lowest", "highest")})
+    if not names or not job_ids:
+        return None
+    columns = [curve_summaries.c[name] for name in ("job_id", "name", "last", "lowest", "highest")]
+    return select(*columns).where(curve_summaries.c.job_id.in_(job_ids), curve_summaries.c.name.in_(names))
+
+
+def _shown(row: Mapping[str, Any], key: ColumnKey, summary: Any) -> Any:
+    match key.what:
+        case "setting":
+            return _inside(row["spec"], key.path)
+        case "tag":
+            return (row["tags"] or {}).get(key.name)
+        case "metric":
+            value = _inside(row["result"], ("metrics", key.name))
+            return value if isinstance(value, int | float) else summary and summary.last
+        case _:
+            return summary and getattr(summary, key.what)
+
+
+def _inside(value: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def leaves(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of a spec by their path."""
+    found: dict[str, Any] = {}
+    for name, value in spec.items():
+        if isinstance(value, dict) and value:
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found

@@ -1,0 +1,106 @@
+"""The table of jobs in a real browser: columns of choice, searches by value, several jobs at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.db.engine import write
+from shared.jobs import transitions
+from shared.jobs.transitions import MetricRow
+from tests.support.browser import Visitor, running_browser
+from tests.support.factories import running_job
+from tests.support.flower_app import FlowerApp, running_flower_app
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
+    with running_flower_app(sqlite_engine, tmp_path) as app:
+        yield app
+
+
+@pytest.fixture
+def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
+    visitor = Visitor(browser, flower.url, flower.key)
+    yield visitor
+    visitor.close()
+    assert visitor.wrong == []
+
+
+def expect(what: Any) -> Any:
+    from playwright.sync_api import expect
+
+    return expect(what)
+
+
+def ended(flower: FlowerApp, name: str, accuracy: float, rate: float, **fields: Any) -> str:
+    """A job that succeeded so well with this learning rate."""
+    training = {"learning_rate": rate, "epochs": 1}
+    lease = running_job(flower.engine, owner_id=flower.owner, name=name, training=training, **fields)
+    with write(flower.engine) as conn:
+        points = [MetricRow("loss", step, 0, 1 / (step + 1) + rate) for step in range(10)]
+        transitions.record(conn, lease, metrics=points)
+        transitions.succeed(conn, lease, result={"metrics": {"test_accuracy": accuracy}}, artifacts=[])
+    return lease.job_id
+
+
+def sweep(flower: FlowerApp) -> list[str]:
+    return [ended(flower, f"trial {number}", 0.9 + number / 50, 10.0**-number) for number in range(4)]
+
+
+def names(page: Any) -> Any:
+    return page.locator("#jobs-table .ns-name")
+
+
+def test_any_value_is_a_column_and_sorts_and_is_remembered(flower: FlowerApp, visitor: Visitor) -> None:
+    sweep(flower)
+    page = visitor.page
+    page.goto("/nightshift/jobs")
+    page.get_by_role("button", name="Columns").press("Enter")
+    find = page.get_by_role("searchbox", name="Find a column")
+    expect(find).to_be_focused()
+    find.fill("learning")
+    page.get_by_role("checkbox", name="learning rate").press("Space")
+    find.fill("accuracy")
+    page.get_by_role("checkbox", name="test accuracy").press("Space")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile("columns=[a-z,]*training.learning_rate,test_accuracy"))
+    page.get_by_role("button", name="test accuracy").press("Enter")
+    expect(names(page)).to_have_text(["trial 3", "trial 2", "trial 1", "trial 0"])
+    page.get_by_role("button", name="learning rate").press("Enter")
+    expect(page.locator("#jobs-table tbody tr").first).to_contain_text("96.00 %")
+    page.goto("/nightshift/jobs")
+    expect(page.get_by_role("button", name="learning rate")).to_be_visible()
+
+
+def test_a_search_by_values_and_what_is_wrong_with_it(flower: FlowerApp, visitor: Visitor) -> None:
+    sweep(flower)
+    page = visitor.page
+    page.goto("/nightshift/jobs")
+    search = page.get_by_role("searchbox", name="Search")
+    search.fill("test_accuracy > 93% lr < 0.01")
+    expect(names(page)).to_have_text(["trial 3"])
+    search.fill("state:broken")
+    expect(page.locator("#jobs-problem")).to_contain_text("there is no state 'broken'")
+    expect(names(page)).to_have_text(["trial 3"])
+    page.goto("/nightshift/jobs?q=datset:x")
+    expect(page.locator("#jobs-problem")).to_contain_text("did you mean dataset?")
+    search.fill("")
+    expect(names(page)).to_have_count(4)
+    page.get_by_role("button", name="What can be searched").press("Enter")
+    page.get_by_role("button", name="best.loss < 0.1").press("Enter")
+    expect(page).to_have_url(re.compile("q=best.loss"))
+    expect(names(page)).to_have_count(0)
