@@ -97,7 +97,9 @@ def test_search_filter_sort_and_pages(flower: FlowerApp) -> None:
     assert flower.data("/jobs/data", q=first["id"][:7])["items"] == [first]
 
 
-@pytest.mark.parametrize("query", ["state=gone", "sort=1;2", "columns=a%22b", "page=0", "limit=1000000", "page=-1", "q=%00"])
+@pytest.mark.parametrize(
+    "query", ["state=gone", "sort=1;2", "columns=a%22b", "page=0", "limit=1000000", "page=-1", "q=%00"]
+)
 def test_a_strange_question_is_refused(flower: FlowerApp, query: str) -> None:
     answer = flower.client.get(f"/nightshift/jobs/data?{query}")
     assert answer.status_code == 422
