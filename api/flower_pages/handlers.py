@@ -7,8 +7,9 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import devices_page, job_page, jobs_page, models_page, schedules_page
+from api.flower_pages import datasets_page, devices_page, job_page, jobs_page, models_page, schedules_page
 from api.flower_pages.page import Assets, Handler, Missing
+from api.flower_pages.receiving import AddVersion
 from api.flower_pages.site import ROOT
 from api.flower_pages.templating import STATIC
 
@@ -32,6 +33,8 @@ class Home(Handler):
 JOB = r"([0-9a-f]{16})"
 #: Of a model or schedule in an address.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+#: Of a data set, or of one of its versions.
+REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 
 #: Rules as in `tornado.web.Application`, below the URL prefix. Handlers of ours inherit from page.py, which asks for a key.
 HANDLERS: list[Any] = [
@@ -56,6 +59,13 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/models/({NAME})/history", models_page.ModelHistory),
     (rf"{ROOT}/models/({NAME})/aliases", models_page.MoveAlias),
     (rf"{ROOT}/models/({NAME})/rollback", models_page.RollBack),
+    (rf"{ROOT}/datasets", datasets_page.DatasetsPage),
+    (rf"{ROOT}/datasets/-/data", datasets_page.DatasetsData),
+    (rf"{ROOT}/datasets/-/add", AddVersion),
+    (rf"{ROOT}/datasets/({REF})", datasets_page.DatasetPage),
+    (rf"{ROOT}/datasets/({REF})/data", datasets_page.DatasetData),
+    (rf"{ROOT}/datasets/({REF})/sample", datasets_page.DatasetSample),
+    (rf"{ROOT}/datasets/({NAME})/versions/([1-9][0-9]{{0,8}})/delete", datasets_page.DeleteVersion),
     (rf"{ROOT}/schedules", schedules_page.SchedulesPage),
     (rf"{ROOT}/schedules/-/data", schedules_page.SchedulesData),
     (rf"{ROOT}/schedules/({NAME})", schedules_page.SchedulePage),

@@ -28,6 +28,7 @@ class Tab:
 TABS = (
     Tab("jobs", "Jobs", "/jobs"),
     Tab("models", "Models", "/models"),
+    Tab("datasets", "Data sets", "/datasets"),
     Tab("schedules", "Schedules", "/schedules"),
     Tab("devices", "Devices", "/devices"),
 )

@@ -14,12 +14,10 @@ from api.deps import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
 from api.upload import Upload, received
-from shared.datasets import holding, registry, views
+from shared.datasets import holding, registry, samples, views
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
-from shared.datasets.samples import sample_picture, sample_texts
-from shared.datasets.store import open_dataset
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound
 
@@ -34,7 +32,6 @@ RefInPath = Annotated[
 ]
 Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
 
-_BETWEEN_TEXTS = f"\n{'-' * 40}\n"
 _FILE = {
     "file": {"type": "string", "format": "binary", "description": "One file; a folder as a zip."},
     "format": {"type": "string", "enum": list(FORMATS), "description": "Told by content without it."},
@@ -80,9 +77,8 @@ def sample(name: RefInPath, service: TheService) -> Response:
     """Of images a picture with a row per class, of text its first documents; from the training part of the newest (or the
     named) version."""
     folder = registry.dataset_folder(service.settings, _resolve(service, name))
-    if open_dataset(folder).kind == "image":
-        return Response(sample_picture(folder), media_type="image/png")
-    return Response(_BETWEEN_TEXTS.join(sample_texts(folder)), media_type="text/plain; charset=utf-8")
+    content, media_type = samples.sample(folder)
+    return Response(content, media_type=media_type)
 
 
 def _resolve(service: Service, name: str) -> DatasetVersion:

@@ -7,7 +7,7 @@ SQLite, which has one writer, as on PostgreSQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,20 +59,34 @@ def delete_version(conn: Connection, name: str, version: int) -> None:
         raise NotFound.of("data set version", ref)
     if name == "digits":
         raise Conflict("'digits' comes with Nightshift and is not deleted.")
-    count = conn.scalar(select(func.count()).where(_versions.c.name == name)) or 0
-    means_it = {ref, name} if count == 1 else {ref}
-    holders = [*_jobs_with(conn, ref, means_it), *_schedules_with(conn, means_it)]
-    if holders:
-        more = f" and {len(holders) - 5} more" if len(holders) > 5 else ""
-        raise Conflict(f"{ref} is needed by {', '.join(holders[:5])}{more}.")
+    needed = holders(conn, name, [version])[version]
+    if needed:
+        more = f" and {len(needed) - 5} more" if len(needed) > 5 else ""
+        raise Conflict(f"{ref} is needed by {', '.join(needed[:5])}{more}.")
     conn.execute(delete(_versions).where(_this(ref)))
     on_commit(conn, partial(emit, "dataset.deleted", name=name, version=version))
 
 
-def _jobs_with(conn: Connection, ref: str, means_it: set[str]) -> list[str]:
-    """Unfinished jobs that read it or will. One that names no version takes the newest when it starts, so it needs the
-    last that is left only."""
-    living = conn.execute(select(_jobs.c.id, _jobs.c.spec, _jobs.c.pinned).where(_jobs.c.finished_at.is_(None)))
+def holders(conn: Connection, name: str, numbers: Sequence[int]) -> dict[int, list[str]]:
+    """version -> who needs it: `job <id>`, `the schedule 'nightly'`.
+
+    Unfinished jobs that read it or will: one that names no version takes the newest when it starts, so it needs the last
+    that is left only. Schedules that name it, in the same sense.
+    """
+    if not numbers:
+        return {}
+    count = conn.scalar(select(func.count()).where(_versions.c.name == name)) or 0
+    living = conn.execute(select(_jobs.c.id, _jobs.c.spec, _jobs.c.pinned).where(_jobs.c.finished_at.is_(None))).all()
+    planned = conn.execute(select(_schedules.c.name, _schedules.c.job).order_by(_schedules.c.name)).all()
+    found = {}
+    for number in numbers:
+        ref = f"{name}@{number}"
+        means_it = {ref, name} if count == 1 else {ref}
+        found[number] = [*_jobs_with(living, ref, means_it), *_schedules_with(planned, means_it)]
+    return found
+
+
+def _jobs_with(living: Sequence[Any], ref: str, means_it: set[str]) -> list[str]:
     return [f"job {row.id}" for row in living if any(_means(row, place, means_it, ref) for place in PINNED_AS)]
 
 
@@ -85,6 +99,5 @@ def _means(row: Any, place: tuple[str, ...], means_it: set[str], ref: str) -> bo
     return pinned == ref if pinned else dict(named_in(row.spec)).get(place) in means_it
 
 
-def _schedules_with(conn: Connection, means_it: set[str]) -> list[str]:
-    found = conn.execute(select(_schedules.c.name, _schedules.c.job).order_by(_schedules.c.name))
-    return [f"the schedule {row.name!r}" for row in found if means_it & {ref for _, ref in named_in(row.job)}]
+def _schedules_with(planned: Sequence[Any], means_it: set[str]) -> list[str]:
+    return [f"the schedule {row.name!r}" for row in planned if means_it & {ref for _, ref in named_in(row.job)}]

@@ -69,7 +69,7 @@ def register(
     upload; `image_size` (height, width) overrides the size that images in files are stored at.
     Raises InvalidRequest, MalformedRequest, TooLarge or UnsupportedMedia, naming file and line; then nothing is kept.
     """
-    _check_name(name)
+    check_name(name)
     if not path.exists():
         raise InvalidRequest.field(("file",), f"{printable(str(path))} does not exist")
     sweep(_root(settings))
@@ -88,7 +88,7 @@ def append(
 
     Raises NotFound, and as `register` does.
     """
-    _check_name(name)
+    check_name(name)
     sweep(_root(settings))
     for _ in range(_TRIES):
         with read(engine) as conn:
@@ -105,7 +105,8 @@ def append(
     raise _too_many(name)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises InvalidRequest for a name that no upload may have."""
     try:
         _name.validate_python(name)
     except ValidationError as error:

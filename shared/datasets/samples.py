@@ -20,6 +20,17 @@ _GAP = 2
 _WHITE = 255
 
 
+#: What stands between two texts of a sample.
+BETWEEN_TEXTS = f"\n{'-' * 40}\n"
+
+
+def sample(folder: Path) -> tuple[bytes, str]:
+    """A look at the training part, and its media type: a PNG of images, plain text of documents."""
+    if open_dataset(folder).kind == "image":
+        return sample_picture(folder), "image/png"
+    return BETWEEN_TEXTS.join(sample_texts(folder)).encode(), "text/plain; charset=utf-8"
+
+
 def sample_picture(folder: Path, split: str = "train") -> bytes:
     """A PNG: one row per class, `COLUMNS` images each, spread evenly over the split. Raises ValueError for text."""
     data = open_dataset(folder)

@@ -1,0 +1,76 @@
+"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. They belong to
+the installation, so every key sees and changes them; only the jobs that used them belong to somebody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.flower_pages.page import Action, Data, Handler, Page
+from shared.datasets import holding, overview, registry, samples
+from shared.datasets.formats import FORMATS
+from shared.db.engine import write
+
+
+async def listed(handler: Handler) -> dict[str, Any]:
+    return {"datasets": await handler.query(overview.overview), **upload_facts(handler)}
+
+
+def upload_facts(handler: Handler) -> dict[str, Any]:
+    """What the dialog that adds a file has to know."""
+    return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
+
+
+class DatasetsPage(Page):
+    tab = "datasets"
+
+    async def get(self) -> None:
+        self.show("ns_datasets.html", "Data sets", await listed(self))
+
+
+class DatasetsData(Data):
+    async def get(self) -> None:
+        self.answer(await listed(self))
+
+
+async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
+    before = handler.number_argument("before", 0, 0, 10**9) or None
+    shown = await handler.query(lambda conn: overview.detail(conn, ref, handler.owner, before))
+    return shown | upload_facts(handler)
+
+
+class DatasetPage(Page):
+    tab = "datasets"
+
+    async def get(self, ref: str) -> None:
+        self.show("ns_dataset.html", ref, await dataset(self, ref))
+
+
+class DatasetData(Data):
+    async def get(self, ref: str) -> None:
+        self.answer(await dataset(self, ref))
+
+
+class DatasetSample(Data):
+    """A picture of images, or the beginning of a text. A version never changes, so a browser asks for it once."""
+
+    async def get(self, ref: str) -> None:
+        version = await self.query(lambda conn: registry.resolve(conn, ref))
+        self.set_header("Etag", f'"{version.sha256}"')
+        if self.check_etag_header():
+            self.set_status(304)
+            return
+        folder = registry.dataset_folder(self.site.settings, version)
+        content, media_type = await self.off_loop(lambda: samples.sample(folder))
+        self.set_header("Content-Type", media_type)
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
+        self.finish(content)
+
+
+class DeleteVersion(Action):
+    async def post(self, name: str, version: str) -> None:
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                holding.delete_version(conn, name, int(version))
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name}@{version} is deleted."})

@@ -1,0 +1,157 @@
+"""Data sets as a person looks at them: what each version changed, who used it, and who holds it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select
+
+from shared.clock import iso
+from shared.datasets import holding, views
+from shared.datasets.builtins import BUILTIN
+from shared.db.schema import dataset_versions, jobs, model_versions
+from shared.errors import NotFound
+
+#: Versions, jobs and models of one data set that are told of at once.
+VERSIONS, JOBS, MODELS = 50, 12, 12
+
+
+def overview(conn: Connection) -> list[dict[str, Any]]:
+    """`views.list_datasets`, each with the number of jobs that name it; built-in ones that nobody registered have only their
+    name."""
+    used = _jobs_by_name(conn)
+    found = {item["name"]: {**item, "registered": True} for item in views.list_datasets(conn)}
+    for name in BUILTIN:
+        found.setdefault(name, {"name": name, "builtin": True, "registered": False})
+    return [found[name] | {"jobs": used.get(name, 0)} for name in sorted(found)]
+
+
+def _jobs_by_name(conn: Connection) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    rows = conn.execute(
+        select(jobs.c.dataset, func.count()).where(jobs.c.dataset.is_not(None)).group_by(jobs.c.dataset)
+    )
+    for ref, count in rows:
+        counted[ref.partition("@")[0]] += count
+    return counted
+
+
+def detail(conn: Connection, ref: str, owner_id: str | None, before: int | None = None) -> dict[str, Any]:
+    """Everything about `name` or `name@3`; of its versions the newest (of those before `before`). A job is named to who may
+    see it. Raises NotFound."""
+    name = ref.partition("@")[0]
+    try:
+        shown = views.show(conn, ref)
+    except NotFound:
+        if ref not in BUILTIN:
+            raise
+        return {"name": ref, "builtin": True, "registered": False, "versions": [], **_uses(conn, ref, owner_id)}
+    return {
+        **shown,
+        "registered": True,
+        "newest": shown["versions"][-1]["version"],
+        "versions": versions(conn, name, before),
+        **_uses(conn, name, owner_id),
+    }
+
+
+def versions(conn: Connection, name: str, before: int | None = None) -> list[dict[str, Any]]:
+    """Newest first: size, rows, what came since the one before, jobs and models made from it, who holds it."""
+    table = dataset_versions.c
+    within = (table.name == name) if before is None else (table.name == name) & (table.version < before)
+    rows = conn.execute(
+        select(dataset_versions).where(within).order_by(table.version.desc()).limit(VERSIONS + 1)
+    ).mappings().all()  # fmt: skip
+    used = _by_version(conn, name, jobs.c.pinned["dataset"].as_string(), _names(jobs.c.dataset, name))
+    made = _by_version(conn, name, model_versions.c.dataset, _names(model_versions.c.dataset, name))
+    held = holding.holders(conn, name, [row["version"] for row in rows[:VERSIONS]])
+    return [
+        {
+            **{key: row[key] for key in ("version", "sha256", "size_bytes")},
+            "created_at": iso(row["created_at"]),
+            "rows": _counts(row["summary"]),
+            "change": change(rows[place + 1]["summary"], row["summary"]) if place + 1 < len(rows) else None,
+            "jobs": used[row["version"]],
+            "models": made[row["version"]],
+            "held_by": held[row["version"]],
+        }
+        for place, row in enumerate(rows[:VERSIONS])
+    ]
+
+
+def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
+    return {part: facts["count"] for part, facts in summary["splits"].items()}
+
+
+def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """{rows: {part: difference}, classes: [new ones], gone: [those that are not there any more]}; no part without one."""
+    before, after = _counts(old), _counts(new)
+    rows = {part: after.get(part, 0) - before.get(part, 0) for part in [*after, *(before.keys() - after.keys())]}
+    return {
+        "rows": {part: difference for part, difference in rows.items() if difference},
+        "classes": [name for name in new["classes"] if name not in old["classes"]],
+        "gone": [name for name in old["classes"] if name not in new["classes"]],
+    }
+
+
+def _names(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """`pets` or `pets@3` stands there."""
+    return or_(column == name, column.startswith(f"{name}@", autoescape=True))
+
+
+def _by_version(conn: Connection, name: str, ref: ColumnElement[Any], within: ColumnElement[bool]) -> Counter[int]:
+    """version -> how many rows name it."""
+    counted: Counter[int] = Counter()
+    for found, count in conn.execute(select(ref, func.count()).where(within).group_by(ref)):
+        if number := version_in(name, found):
+            counted[number] += count
+    return counted
+
+
+def version_in(name: str, ref: str | None) -> int | None:
+    """`pets@3` -> 3; None where it names no version of `pets`."""
+    before, _, number = (ref or "").partition("@")
+    return int(number) if before == name and number.isascii() and number.isdigit() else None
+
+
+def _uses(conn: Connection, name: str, owner_id: str | None) -> dict[str, Any]:
+    every = conn.scalar(select(func.count()).where(_names(jobs.c.dataset, name))) or 0
+    return {"used": {"jobs": every}, "jobs": _jobs(conn, name, owner_id), "models": _models(conn, name)}
+
+
+def _jobs(conn: Connection, name: str, owner_id: str | None) -> list[dict[str, Any]]:
+    """The newest ones of this owner, with the version each reads (null until it starts)."""
+    columns = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.state, jobs.c.created_at)
+    pinned = jobs.c.pinned["dataset"].as_string().label("pinned")
+    mine = [_names(jobs.c.dataset, name)] + ([] if owner_id is None else [jobs.c.owner_id == owner_id])
+    newest = select(*columns, pinned).where(*mine).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(JOBS)
+    return [
+        {
+            **{key: row[key] for key in ("id", "name", "kind", "family", "state")},
+            "version": version_in(name, row["pinned"]),
+            "created_at": iso(row["created_at"]),
+        }
+        for row in conn.execute(newest).mappings()
+    ]
+
+
+def _models(conn: Connection, name: str) -> Sequence[dict[str, Any]]:
+    table = model_versions.c
+    newest = (
+        select(table.name, table.version, table.family, table.dataset, table.created_at)
+        .where(_names(table.dataset, name))
+        .order_by(table.created_at.desc())
+        .limit(MODELS)
+    )
+    return [
+        {
+            "name": row.name,
+            "version": row.version,
+            "family": row.family,
+            "dataset_version": version_in(name, row.dataset),
+            "created_at": iso(row.created_at),
+        }
+        for row in conn.execute(newest)
+    ]

@@ -1,0 +1,92 @@
+"""Data sets, the history of devices and the registry's buttons in a real browser, without a script's error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.browser import Visitor, running_browser
+from tests.support.dataset_files import labelled_images, npz
+from tests.support.factories import submit_job
+from tests.support.flower_app import FlowerApp, running_flower_app
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
+    with running_flower_app(sqlite_engine, tmp_path) as app:
+        yield app
+
+
+@pytest.fixture
+def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
+    visitor = Visitor(browser, flower.url, flower.key)
+    yield visitor
+    visitor.close()
+    assert visitor.wrong == []
+
+
+def expect(what: Any) -> Any:
+    from playwright.sync_api import expect
+
+    return expect(what)
+
+
+def fits(visitor: Visitor, path: str) -> None:
+    """On a phone, in both themes."""
+    visitor.page.set_viewport_size({"width": 390, "height": 844})
+    visitor.page.goto(f"/nightshift/{path}")
+    expect(visitor.page.locator("#ns-live")).to_contain_text("Live")
+    for theme in ("dark", "light"):
+        visitor.page.emulate_media(color_scheme=theme)
+        expect(visitor.page.locator("html")).to_have_attribute("data-bs-theme", theme)
+    width = visitor.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, f"{path} is {width} pixels wide"
+
+
+def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
+    flower: FlowerApp, visitor: Visitor, tmp_path: Path
+) -> None:
+    x, y = labelled_images()
+    file = str(npz(tmp_path / "mine.npz", x=x, y=y))
+    page = visitor.page
+    page.goto("/nightshift/datasets")
+    expect(page.locator("#datasets-table")).to_contain_text("not registered yet")
+    page.get_by_role("button", name="Add a data set").press("Enter")
+    page.get_by_label("Name").fill("mine")
+    page.get_by_label("File").set_input_files(file)
+    page.get_by_role("button", name="Add", exact=True).press("Enter")
+    page.wait_for_url("**/datasets/mine")
+    expect(page.locator("#dataset-classes dt")).to_have_count(4)
+    expect(page.locator("#dataset-sample img")).to_have_js_property("complete", True)
+    assert page.locator("#dataset-sample img").evaluate("image => image.naturalWidth") > 100
+
+    page.get_by_role("button", name="Add a version").press("Enter")
+    page.get_by_label("File").set_input_files(file)
+    page.get_by_role("dialog").get_by_role("button", name="Add version").press("Enter")
+    versions = page.locator("#dataset-versions tbody tr")
+    expect(versions).to_have_count(2)
+    expect(versions.first).to_contain_text("+ 40 training")
+
+    job_id = submit_job(flower.engine, owner_id=flower.owner, dataset="mine@1", name="reads it").job_id
+    expect(page.locator("#dataset-jobs")).to_contain_text("reads it")
+    page.get_by_role("button", name="Delete version 1").press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text(f"job {job_id}")
+    visitor.wrong = [line for line in visitor.wrong if "409" not in line]  # what the browser says of a refusal
+    page.get_by_role("button", name="Delete version 2").press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
+    expect(versions).to_have_count(1)
+    fits(visitor, "datasets/mine")
+    fits(visitor, "datasets")
