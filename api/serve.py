@@ -17,6 +17,7 @@ from shared import process, tracing
 from shared.db.engine import make_engine
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
+from shared.speech import complain, say
 
 #: Seconds that running requests have at shutdown.
 GRACE_SECONDS = 10
@@ -70,13 +71,13 @@ def main() -> int:
     try:
         listening = listen(settings)
     except OSError as error:
-        print(f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}", file=sys.stderr)
+        complain(f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}")
         return 1
     # uvicorn raises the signal that ended it once more, on the handlers it found: to leave on request is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with listening:
-        print(f"api listening on {address_of(listening)}", flush=True)
+        say(f"api listening on {address_of(listening)}")
         make_server(settings).run(sockets=[listening])
     return 0
 

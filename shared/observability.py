@@ -14,6 +14,7 @@ from structlog.typing import Processor
 
 from shared.events import present, subscribe
 from shared.settings import Settings
+from shared.speech import speak_as
 
 #: Events that an operator should see; all others are `info`.
 _WARNINGS = frozenset(
@@ -67,6 +68,7 @@ def configure_logging(settings: Settings, process: str | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     _install_handler(settings, shared)
+    speak_as(process, not is_for_people(settings))
     logger = structlog.stdlib.get_logger("nightshift")
     if _unsubscribe is not None:
         _unsubscribe()
@@ -75,9 +77,14 @@ def configure_logging(settings: Settings, process: str | None = None) -> None:
     threading.excepthook = _thread_died
 
 
+def is_for_people(settings: Settings) -> bool:
+    """Or for machines, one JSON object per line."""
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+
+
 def _install_handler(settings: Settings, shared: list[Processor]) -> None:
     """One handler on the root logger, for our lines and for those of libraries."""
-    as_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    as_console = is_for_people(settings)
     renderer: Processor = (
         structlog.dev.ConsoleRenderer() if as_console else structlog.processors.JSONRenderer(default=str)
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from shared.errors import ConfigurationError, Unavailable
+from shared.speech import complain
 
 
 def run(name: str, main: Callable[[], int]) -> NoReturn:
@@ -14,5 +15,5 @@ def run(name: str, main: Callable[[], int]) -> NoReturn:
     try:
         sys.exit(main())
     except (ConfigurationError, Unavailable) as error:
-        print(f"nightshift {name}: {error}", file=sys.stderr)
+        complain(f"nightshift {name}: {error}")
         sys.exit(1)

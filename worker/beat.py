@@ -6,24 +6,23 @@ idempotent, and any number of these processes may run.
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery
 from celery.beat import EmbeddedService
 
-from shared import tracing
+from shared import process, tracing
 from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery, refuse_cluster_server
 from shared.db.engine import get_engine
 from shared.errors import ConfigurationError
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
+from shared.speech import complain
 from worker import doorbells
 from worker.maintenance import run_all
-from worker.tasks import register_maintain
+from worker.tasks import hush_celery, register_maintain
 
 #: Intervals without a poke after which maintenance runs by itself.
 PATIENCE = 2
@@ -50,7 +49,7 @@ class Upkeep:
                 self.run()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     settings = get_settings()
     configure_logging(settings, "beat")
     tracing.setup("beat")
@@ -59,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         doorbells.guard()
         app = make_celery(settings, "worker")
     except ConfigurationError as error:
-        print(f"nightshift beat: {error}", file=sys.stderr)
+        complain(f"nightshift beat: {error}")
         return 2
     upkeep = Upkeep(settings)
     register_maintain(app, upkeep.run)
-    signals.setup_logging.connect(lambda **_: None, weak=False)
+    hush_celery()
     upkeep.start_timer()
     worker = make_worker(app, settings)
     start_poking(app)
@@ -101,4 +100,4 @@ def make_worker(app: Celery, settings: Settings) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    process.run("beat", main)

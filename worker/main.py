@@ -18,7 +18,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from shared import tracing
+from shared import process, tracing
 from shared.broker import make_celery, queues_for, refuse_cluster_server
 from shared.db.engine import get_engine
 from shared.errors import ConfigurationError
@@ -26,6 +26,7 @@ from shared.events import emit
 from shared.fleet.workers import WorkerInfo
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
+from shared.speech import complain
 from worker import doorbells, frameworks, pool
 from worker.devices import Device, choose
 from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
@@ -34,7 +35,7 @@ from worker.presence import Presence
 from worker.slot import Slot
 from worker.spare import Runners, RunnerSettings
 from worker.supervisor import Supervisor
-from worker.tasks import register_attempt
+from worker.tasks import hush_celery, register_attempt
 from worker.usage import Meter
 from worker.workplace import Workplace
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_each(devices)
         return run(devices[0], get_settings())
     except ConfigurationError as error:
-        print(f"nightshift worker: {error}", file=sys.stderr)
+        complain(f"nightshift worker: {error}")
         return 2
 
 
@@ -121,7 +122,7 @@ def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:
 
 
 def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> int:
-    signals.setup_logging.connect(lambda **_: None, weak=False)  # logging is ours (observability.py)
+    hush_celery()
     app = make_celery(place.settings, "worker")
     register_attempt(app, supervisor.run_one)
     presence = Presence(
@@ -192,4 +193,4 @@ def worker_info(place: Workplace) -> WorkerInfo:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process.run("worker", main)

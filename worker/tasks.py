@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
+from celery.apps import worker as celery_worker
 
 from shared.broker import ATTEMPT_TASK, MAINTAIN_TASK
+from shared.speech import say
+
+
+def hush_celery() -> None:
+    """Logging is ours (observability.py), and so are the words that Celery would print past it."""
+    signals.setup_logging.connect(_nothing, weak=False)
+    celery_worker.safe_say = lambda text, *_: say(text)
+
+
+def _nothing(**_: Any) -> None: ...
 
 
 def register_attempt(app: Celery, run_one: Callable[[str | None], None]) -> None:

@@ -28,6 +28,7 @@ from shared.errors import ConfigurationError, Unauthorized
 from shared.fleet import keys
 from shared.observability import configure_logging
 from shared.settings import Settings, load_settings
+from shared.speech import say
 
 
 def build(settings: Settings, engine: Engine) -> Flower:
@@ -83,9 +84,7 @@ def main() -> int:
         raise ConfigurationError(f"cannot listen on {where}: {error.strerror}") from None
     _stop_on_signals(app)
     prefix = app.settings["nightshift"].prefix
-    print(
-        f"Flower: http://{settings.flower_host}:{port}{prefix} (user {config.USER}, password: an API key)", flush=True
-    )
+    say(f"Flower: http://{settings.flower_host}:{port}{prefix} (user {config.USER}, password: an API key)")
     app.start()
     return 0
 

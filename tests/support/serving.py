@@ -42,6 +42,7 @@ def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[t
         "NIGHTSHIFT_DATA_DIR": str(folder / "data"),
         "NIGHTSHIFT_REDIS_URL": "redis://127.0.0.1:1/0",
         "NIGHTSHIFT_API_PORT": "0",
+        "NIGHTSHIFT_LOG_FORMAT": "json",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "api.serve"],
@@ -52,9 +53,9 @@ def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[t
     )
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("api listening on http://127.0.0.1:"), line
-        yield process, line.split()[-1]
+        line = json.loads(process.stdout.readline())
+        assert line["event"].startswith("api listening on http://127.0.0.1:"), line
+        yield process, line["event"].split()[-1]
     finally:
         process.kill()
         process.communicate()

@@ -29,13 +29,14 @@ FAST = {
 class Up:
     """A running stack."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
+        self.words = ""  # on stderr, once it has stopped
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0",
              "--device", "cpu"],
-            env=environment | FAST, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment | FAST | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         ready = re.fullmatch(r"ready: api=(\S+) flower=(\S+) data=(.*)\n", self.process.stdout.readline())
@@ -73,13 +74,14 @@ class Up:
         """SIGTERM; its exit code."""
         self.client.close()
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=120)
+        self.words = self.process.communicate(timeout=120)[1]
         return self.process.returncode
 
 
 @contextmanager
-def up(data_dir: Path) -> Iterator[Up]:
-    stack = Up(data_dir)
+def up(data_dir: Path, **settings: str) -> Iterator[Up]:
+    """`settings` by the names of their variables."""
+    stack = Up(data_dir, **settings)
     try:
         yield stack
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,19 @@ def beginning(word: str) -> list[tuple[str, str]]:
     return [(name, line) for name, text in TEXTS.items() for line in code(text) if re.match(rf"{word}(\s|$)", line)]
 
 
+@cache
+def commands() -> Any:
+    return typer.main.get_command(app)
+
+
+@cache
+def routes() -> list[str]:
+    return list(create_app().openapi()["paths"])
+
+
 def resolve(words: list[str]) -> tuple[Any, list[str]]:
     """The command that words name, and what is left of them; fails when there is none."""
-    command: Any = typer.main.get_command(app)
+    command: Any = commands()
     while getattr(command, "commands", None) and words and not words[0].startswith("-"):
         assert words[0] in command.commands, f"there is no command {words[0]!r}"
         command, words = command.commands[words[0]], words[1:]
@@ -98,7 +109,7 @@ def test_every_decision_is_listed() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_routes_exist(name: str) -> None:
-    patterns = [re.sub(r"\{[^}]+\}", "[^/]+", path) for path in create_app().openapi()["paths"]]
+    patterns = [re.sub(r"\{[^}]+\}", "[^/]+", path) for path in routes()]
     named = re.findall(
         r"(?:127\.0\.0\.1:8000|GET |POST |PUT |`)(/(?:v1/[\w/{}-]+|healthz|readyz|metrics))", TEXTS[name]
     )

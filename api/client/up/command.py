@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import signal
-import sys
 from types import FrameType
 
 from api.client.up import folder
 from api.client.up.stack import Options, Stack
 from shared.errors import ConfigurationError, NightshiftError
+from shared.speech import complain, speak_as
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(message: str) -> None:
     """Everything but the `ready:` line goes to stderr, so that scripts can read that line."""
-    print(message, file=sys.stderr, flush=True)
+    complain(message, "info")
 
 
 def up(options: Options) -> int:
     """Exit code: 0 after a stop that was asked for, 1 when the stack cannot run."""
+    speak_as("up")
     try:
         with folder.held(options.data_dir.resolve()):
             return _run(Stack(options, say))
     except NightshiftError as error:
-        say(f"nightshift up: {error}")
+        complain(f"nightshift up: {error}")
         return 1
 
 

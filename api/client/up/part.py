@@ -6,10 +6,12 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 #: Seconds before a part that died is started again: the first restart is quick, a crash loop slows down.
 FIRST_DELAY = 0.5
@@ -18,6 +20,8 @@ LONGEST_DELAY = 30.0
 HEALTHY_AFTER = 60.0
 #: A log larger than this (bytes) is set aside as `.1` when its part starts.
 MAX_LOG_BYTES = 10_000_000
+#: How long the last lines of a part that ended may take to reach its log (seconds); they are in a pipe already.
+LAST_WORDS_SECONDS = 2.0
 
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: the child must not import between fork and exec.
@@ -50,11 +54,14 @@ class Part:
     env: Mapping[str, str]
     log: Path
     ready: Callable[[], bool]
+    #: Makes a line of our log out of one of its own (without the newline); None: it writes them itself.
+    render: Callable[[str], str] | None = None
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     log_begins: int = 0  # where in the log the present process began (bytes)
     started_at: float = 0.0
     start_again_at: float | None = field(default=None)
+    copier: threading.Thread | None = field(default=None)
 
     def start(self) -> None:
         """Its own session: a Ctrl-C in the terminal reaches the launcher alone, which then stops parts in order."""
@@ -65,12 +72,26 @@ class Part:
                 list(self.argv),
                 env=dict(self.env),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.PIPE if self.render else log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=die_with(os.getpid()),
             )
         self.started_at, self.start_again_at = time.monotonic(), None
+        if self.render:
+            self.copier = threading.Thread(target=self._copy, args=(self.process.stdout, self.render), daemon=True)
+            self.copier.start()
+
+    def _copy(self, said: IO[bytes], render: Callable[[str], str]) -> None:
+        """Until it has nothing more to say."""
+        with said, self.log.open("a", buffering=1) as log:
+            for line in said:
+                log.write(render(line.decode(errors="replace").rstrip("\n")) + "\n")
+
+    def _heard_out(self) -> None:
+        """What it said last is in the log."""
+        if self.copier is not None:
+            self.copier.join(LAST_WORDS_SECONDS)
 
     def _set_old_log_aside(self) -> None:
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
@@ -88,6 +109,7 @@ class Part:
         """How it ended, once per death; schedules the restart."""
         if self.start_again_at is not None or self.process is None or self.process.poll() is None:
             return None
+        self._heard_out()
         now = time.monotonic()
         self.deaths = 1 if now - self.started_at > HEALTHY_AFTER else self.deaths + 1
         self.start_again_at = now + restart_delay(self.deaths)
@@ -108,6 +130,7 @@ class Part:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        self._heard_out()
 
     def last_words(self, lines: int = 12) -> str:
         """The end of what the present (or last) process wrote."""

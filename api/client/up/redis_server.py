@@ -6,6 +6,7 @@ It holds doorbells only. Whatever it loses is rung again from SQL, so a damaged 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from api.client.up.ports import LOOPBACK
 from shared.errors import ConfigurationError
+from shared.speech import as_line
 
 _CONFIG = """\
 bind {host}
@@ -55,6 +57,18 @@ def prepare(folder: Path, port: int) -> tuple[list[str], str]:
 
 def quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+#: `22856:M 22 Nov 2026 20:45:57.138 # Valkey is now ready to exit, bye bye...`
+_LINE = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ (?P<level>[.*#-]) (?P<text>.*)")
+_LEVELS = {".": "debug", "-": "debug", "*": "info", "#": "warning"}
+
+
+def as_json(line: str) -> str:
+    """One of its log lines in the shape of ours."""
+    found = _LINE.fullmatch(line)
+    level, text = (_LEVELS[found["level"]], found["text"]) if found else ("info", line)
+    return as_line("redis", text, level)
 
 
 def forget(folder: Path) -> None:

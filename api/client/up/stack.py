@@ -58,6 +58,7 @@ class Stack:
         self.settings = self._settings()
         self.database = Database(self.settings)
         self.redis = self._part("redis", redis_argv, lambda: redis_server.answers(self.redis_port, self.password))
+        self.redis.render = redis_server.as_json if self.settings.log_format != "console" else None
         self.api = self._module("api", "api.serve", ready=lambda: ok(f"{self.api_url}/readyz"))
         self.flower = self._module(
             "flower", "api.flower_pages.server", ready=lambda: ok(f"{self.flower_url}/healthcheck")
