@@ -53,6 +53,18 @@ class JobErrorView(BaseModel):
     retryable: bool
 
 
+class ChangeView(BaseModel):
+    path: str = Field(examples=["training.learning_rate"])
+    before: Any
+    after: Any
+
+
+class CopiedFromView(BaseModel):
+    id: str
+    name: str | None
+    changes: list[ChangeView] = Field(description="In which settings it differs from that job.")
+
+
 class JobView(BaseModel):
     id: str
     kind: str
@@ -79,6 +91,7 @@ class JobView(BaseModel):
     retries: int = Field(description="Retryable failures so far, of `max_retries`.")
     after: list[str]
     tags: dict[str, str]
+    copied_from: CopiedFromView | None = Field(description="The job that it runs again.")
     pinned: dict[str, str] = Field(
         description="`dataset`, `evaluate_on` and `model` with the versions they had when the job first started."
     )

@@ -6,7 +6,7 @@ dispatcher rings again).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from api.deps import Service
@@ -31,6 +31,9 @@ from shared.specs.jobs import (
     check_promotion,
     check_training,
 )
+
+#: A complete spec -> `copied_from`.
+Like = Callable[[dict[str, Any]], dict[str, Any]]
 
 # -- does what it names exist ---------------------------------------------------------------------
 
@@ -139,17 +142,23 @@ def _with_training_defaults(data: Any, family: str) -> Any:
 
 
 def accept(
-    service: Service, owner_id: str, data: Any, key: str | None, headers: Mapping[str, str] | None = None
+    service: Service,
+    owner_id: str,
+    data: Any,
+    key: str | None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    like: Like | None = None,
 ) -> tuple[Spec, Submitted]:
     """Check and write a job; when this returns it is durable, and its doorbell is on its way. `headers` may carry the
-    caller's trace."""
+    caller's trace; `like` makes of the complete spec what the job remembers of the one it was copied from."""
     kind = data.get("kind") if isinstance(data, dict) else None
     with tracing.submitting(headers or {}, str(kind)[:MAX_TRACED]) as traced:
-        return _accept(service, owner_id, data, key, traced)
+        return _accept(service, owner_id, data, key, traced, like)
 
 
 def _accept(
-    service: Service, owner_id: str, data: Any, key: str | None, traced: dict[str, Any]
+    service: Service, owner_id: str, data: Any, key: str | None, traced: dict[str, Any], like: Like | None
 ) -> tuple[Spec, Submitted]:
     check_idempotency_key(key)
     spec = parse_spec(data)
@@ -160,7 +169,13 @@ def _accept(
     spec = freeze_evaluation(service, spec, family)
     pinned = traced if isinstance(spec, TrainJob) else {**traced, "family": family}
     new = NewJob(
-        owner_id=owner_id, spec=spec, body_hash=hash_of(data), idempotency_key=key, run_at=run_at, pinned=pinned
+        owner_id=owner_id,
+        spec=spec,
+        body_hash=hash_of(data),
+        idempotency_key=key,
+        run_at=run_at,
+        pinned=pinned,
+        copied_from=like(spec.model_dump(mode="json")) if like else None,
     )
     submitted = service.submissions.submit(new)
     if submitted.created and submitted.state is JobState.QUEUED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,18 @@ def put_options(body: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 def assign(body: dict[str, Any], assignments: Iterable[str]) -> None:
-    """Applies `path=value` texts in order; a value is JSON where it parses as JSON, else a string."""
+    """Applies `path=value` texts in order."""
+    for path, value in assigned(assignments):
+        put(body, path, value)
+
+
+def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Path and value of each `path=value` text; a value is JSON where it parses as JSON, else a string."""
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
             raise InvalidRequest(f"--set {text!r}: write it as path=value, such as training.batch_size=64")
-        put(body, path, _value(value))
+        yield path, _value(value)
 
 
 def _value(text: str) -> Any:

@@ -103,6 +103,15 @@ def submit(spec: Spec, idempotency_key: str | None = None) -> Steps[shapes.JobDa
     return cast("shapes.JobData", (yield send("POST", "jobs", spec, safe=True, headers={"idempotency-key": key})))
 
 
+def rerun(
+    job_id: str, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None
+) -> Steps[shapes.JobData]:
+    """A new job like this one, with `set`: values by dotted path, such as `{"training.epochs": 10}`."""
+    headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+    asked = send("POST", f"jobs/{job_id}/rerun", {"set": dict(set or {})}, safe=True, headers=headers)
+    return cast("shapes.JobData", (yield asked))
+
+
 def job(job_id: str) -> Steps[shapes.JobData]:
     if not JOB_ID.fullmatch(job_id):
         raise InvalidRequest(f"{job_id!r} is no job id: it has 16 hexadecimal digits, or at least the first 4 of them.")

@@ -160,6 +160,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
     return [
         ("id", job["id"]),
         ("name", job.get("name")),
+        ("like", like_text(job.get("copied_from"))),
         ("state", output.state_text(job["state"])),
         ("stop requested", job.get("stop_requested")),
         ("kind", job.get("kind")),
@@ -186,6 +187,15 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
         *_settings(job.get("spec") or {}),
     ]
+
+
+def like_text(origin: Any) -> str | None:
+    """The job that it runs again, and what differs."""
+    if not origin:
+        return None
+    changes = [f"{one['path']} {_plain(one['before'])} -> {_plain(one['after'])}" for one in origin["changes"]]
+    name = f" ({origin['name']})" if origin.get("name") else ""
+    return f"{origin['id']}{name}" + (f", with {', '.join(changes)}" if changes else ", unchanged")
 
 
 def promoted_text(result: dict[str, Any]) -> str | None:

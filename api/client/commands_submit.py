@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from api.client import bodies, completion, hints
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
 from shared.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from api.client.sdk import Job
 
 submit = typer.Typer(
     cls=CommandGroup,
@@ -108,7 +111,11 @@ def _fill(ctx: typer.Context, body: dict[str, Any], given: dict[str, Any]) -> No
 
 
 def _send(ctx: typer.Context, body: dict[str, Any], key: str | None, *, follow: bool, as_json: bool) -> None:
-    job = client(ctx).submit(body, key)
+    tell_of(ctx, client(ctx).submit(body, key), follow=follow, as_json=as_json)
+
+
+def tell_of(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> None:
+    """Of a job just submitted: its id, or what becomes of it."""
     hints.no_worker(client(ctx), [job])
     if follow:
         from api.client.commands_jobs import follow_jobs

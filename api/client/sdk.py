@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -181,6 +181,10 @@ class Job(JobFacts):
 
     def resume(self) -> Job:
         return self._steer("resume")
+
+    def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Job:
+        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
+        return Job(self._client, self._transport.run(calls.rerun(self.id, set, idempotency_key)))
 
     def _steer(self, verb: str) -> Job:
         self.data = self._transport.run(calls.steer(self.id, verb))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
@@ -172,6 +172,10 @@ class AsyncJob(JobFacts):
 
     async def resume(self) -> AsyncJob:
         return await self._steer("resume")
+
+    async def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> AsyncJob:
+        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
+        return AsyncJob(self._client, await self._transport.run(calls.rerun(self.id, set, idempotency_key)))
 
     async def _steer(self, verb: str) -> AsyncJob:
         self.data = await self._transport.run(calls.steer(self.id, verb))

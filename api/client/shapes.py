@@ -39,6 +39,7 @@ class JobData(TypedDict, total=False):
     error: dict[str, Any] | None
     result: dict[str, Any] | None
     tags: dict[str, str]
+    copied_from: dict[str, Any] | None
     pinned: dict[str, str]
     spec: dict[str, Any]
 

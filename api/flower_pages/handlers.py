@@ -7,7 +7,7 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import datasets_page, devices_page, job_page, jobs_page, models_page, schedules_page
+from api.flower_pages import datasets_page, devices_page, job_page, jobs_page, models_page, schedules_page, submit_page
 from api.flower_pages.page import Assets, Handler, Missing
 from api.flower_pages.receiving import AddVersion
 from api.flower_pages.site import ROOT
@@ -44,12 +44,14 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/jobs", jobs_page.JobsPage),
     (rf"{ROOT}/jobs/data", jobs_page.JobsData),
     (rf"{ROOT}/jobs/columns", jobs_page.JobsColumns),
+    (rf"{ROOT}/jobs/new", submit_page.NewJob),
+    (rf"{ROOT}/jobs/submit", submit_page.Submit),
     (rf"{ROOT}/jobs/{JOB}", job_page.JobPage),
     (rf"{ROOT}/jobs/{JOB}/live", job_page.JobLive),
     (rf"{ROOT}/jobs/{JOB}/curves", job_page.JobCurves),
     (rf"{ROOT}/jobs/{JOB}/log", job_page.JobLog),
     (rf"{ROOT}/jobs/{JOB}/files/(.+)", job_page.JobFile),
-    (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume|again)", job_page.JobAction),
+    (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume)", job_page.JobAction),
     (rf"{ROOT}/compare", job_page.ComparePage),
     (rf"{ROOT}/compare/data", job_page.CompareData),
     (rf"{ROOT}/models", models_page.ModelsPage),

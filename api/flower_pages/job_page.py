@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from api import steering, submission
+from api import steering
 from api.flower_pages.overview import overview
 from api.flower_pages.page import Action, Data, Handler, Page
 from shared.artifacts.serving import INLINE, stored_file
@@ -139,14 +139,8 @@ class JobAction(Action):
             "finish": lambda: steering.ask(service, job_id, owner, StopRequest.FINISH),
             "pause": lambda: steering.ask(service, job_id, owner, StopRequest.PAUSE),
             "resume": lambda: steering.resume(service, job_id, owner),
-            "again": lambda: self._again(row["spec"], self.principal.owner_id),
         }
         self.answer(await self.off_loop(works[action]))
-
-    def _again(self, spec: dict[str, Any], owner: str) -> dict[str, Any]:
-        """A new job with the same spec, at once and waiting for nothing; it belongs to whoever asks."""
-        _, submitted = submission.accept(self.site.service, owner, {**spec, "run_at": None, "after": []}, None)
-        return {"id": submitted.job_id}
 
 
 # -- several jobs ---------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def actions(row: Mapping[Any, Any]) -> list[str]:
     """What its state allows to be asked of a job (as `transitions.request_stop` decides)."""
     state, asked = JobState(row["state"]), row["stop_requested"]
     if state.is_final:
-        return ["again"]
+        return []
     if state is JobState.RUNNING:
         weaker = {"cancel": [], "finish": ["cancel"], "pause": ["finish", "cancel"]}
         return weaker.get(asked or "", ["pause", "finish", "cancel"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import tornado.web
@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from api.flower_pages.site import Site
 from shared.db.engine import dump_json, read
-from shared.errors import InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
+from shared.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
 from shared.fleet.keys import Principal
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ class Handler(BaseHandler):  # type: ignore[misc]
     """Asks for a key before anything else. Answers `shared.errors` with their own status."""
 
     principal: Principal
+    #: The fields that were wrong, when an error is answered.
+    wrong: Sequence[FieldError] = ()
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -92,6 +94,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
             status_code = error.status
         elif isinstance(error, Unavailable):
             status_code = 503
+        self.wrong = error.errors if isinstance(error, RequestError) else ()
         self.set_status(status_code)
         if status_code == 401:
             super().write_error(status_code, **kwargs)
@@ -144,7 +147,7 @@ class Missing(Page):
 
 
 class Data(Handler):
-    """Answers JSON, errors too: `{"error": …}`. Asked again every few seconds: unchanged, it costs a 304."""
+    """Answers JSON, errors too: `{"error": …, "errors": [{loc, msg}]}`. Asked again every few seconds: unchanged, it costs a 304."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -155,7 +158,7 @@ class Data(Handler):
         self.finish(dump_json(value))
 
     def show_error(self, status_code: int, message: str) -> None:
-        self.answer({"error": message})
+        self.answer({"error": message, "errors": [{"loc": item.loc, "msg": item.msg} for item in self.wrong]})
 
 
 class Action(Data):

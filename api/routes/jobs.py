@@ -9,11 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from api import steering, submission
+from api import reruns, steering, submission
 from api.auth import Owner
 from api.body import json_body
 from api.deps import JobId, Search, Tag, TheService, whole_id
-from api.openapi import COMMON, job_body, problems
+from api.openapi import COMMON, body_of, job_body, problems
 from api.schemas import Accepted, JobView, Page, WhyView
 from api.specs import Spec
 from shared.db.engine import read
@@ -22,8 +22,15 @@ from shared.jobs.queries import JobFilters
 from shared.jobs.states import JobState, StopRequest
 from shared.jobs.why import explain
 from shared.specs.base import FamilyName
+from shared.specs.edits import Rerun
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="The same key and body: the same job, however often it is sent. Other body: 422."),
+]
 
 
 @router.post(
@@ -38,14 +45,39 @@ async def submit(
     request: Request,
     service: TheService,
     owner: Owner,
-    idempotency_key: Annotated[
-        str | None,
-        Header(description="The same key and body: the same job, however often it is sent. Other body: 422."),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """The job is durable when this answers 202. `Location` is where it is shown."""
     data = await json_body(request, service.settings.max_body_bytes)
     spec, submitted = await run_in_threadpool(submission.accept, service, owner, data, idempotency_key, request.headers)
+    return _created(spec, submitted)
+
+
+@router.post(
+    "/{job_id}/rerun",
+    status_code=202,
+    response_model=Accepted,
+    responses=COMMON | problems(400, 404, 409, 413, 415),
+    openapi_extra=body_of(Rerun),
+    summary="Run a job again, with changes",
+)
+async def rerun(
+    job_id: JobId, request: Request, service: TheService, owner: Owner, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
+    """A new job with the spec of this one, in any state of it; `{}` changes nothing. It runs at once (`run_at` and
+    `after` are not copied), on the newest version of the data set that the spec names, and says in `copied_from` what
+    differs. Another `model.preset` takes the model's other fields along."""
+    data = await json_body(request, service.settings.max_body_bytes)
+
+    def work() -> JSONResponse:
+        with read(service.engine) as conn:
+            origin = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
+        return _created(*reruns.rerun(service, owner, origin, data, idempotency_key, request.headers))
+
+    return await run_in_threadpool(work)
+
+
+def _created(spec: Spec, submitted: transitions.Submitted) -> JSONResponse:
     return JSONResponse(
         _accepted(spec, submitted), status_code=202, headers={"Location": f"/v1/jobs/{submitted.job_id}"}
     )

@@ -107,6 +107,8 @@ class Job(SQLModel, table=True):
     max_retries: int = 2
     checkpoint_id: str | None = Field(default=None, max_length=32)
     after: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    #: The job it was made like: id, name, and the changes to its spec.
+    copied_from: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
     progress: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     progress_seq: int = 0

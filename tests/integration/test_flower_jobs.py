@@ -235,15 +235,31 @@ def test_buttons_do_what_they_say(flower: FlowerApp) -> None:
     refused = flower.post(f"{path}/pause")
     assert refused.status_code == 409
     assert "cancelled" in refused.json()["error"]
-    assert served(flower, path)["actions"] == ["again"]
+    assert served(flower, path)["actions"] == []
 
 
-def test_run_again_is_a_new_job_with_the_same_spec(flower: FlowerApp) -> None:
+def test_run_again_is_a_new_job_with_the_same_spec_but_for_what_was_changed(flower: FlowerApp) -> None:
     old = submit_job(flower.engine, owner_id=flower.owner, name="again", tags={"a": "b"}).job_id
-    new = flower.post(f"/jobs/{old}/again").json()["id"]
-    assert new != old
-    assert job(flower, new)["spec"] == job(flower, old)["spec"]
+    given = served(flower, f"/jobs/new?like={old}")
+    spec = given["origin"]["spec"] | {"priority": 7}
+    sent = [flower.post("/jobs/submit", {"spec": spec, "like": old, "token": given["token"]}) for _ in range(2)]
+    new, same = (answer.json()["id"] for answer in sent)
+    assert (new != old, same) == (True, new)
+    assert job(flower, new)["spec"] == job(flower, old)["spec"] | {"priority": 7}
+    assert job(flower, new)["copied_from"]["changes"] == [{"path": "priority", "before": 5, "after": 7}]
     assert job(flower, new)["state"] == "queued"
+
+
+def test_a_job_by_hand_is_refused_at_its_fields(flower: FlowerApp) -> None:
+    fields = {field["path"]: field for field in served(flower, "/jobs/new")["forms"]["train"]}
+    assert (fields["training.epochs"]["minimum"], fields["training.epochs"]["often"]) == (1, True)
+    assert fields["training.lr_schedule"]["enum"] == ["constant", "cosine", "onecycle"]
+    spec = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "training": {"epochs": 0, "seed": "x"}}
+    refused = flower.post("/jobs/submit", {"spec": spec})
+    assert refused.status_code == 422
+    assert [error["loc"] for error in refused.json()["errors"]] == [["training", "epochs"], ["training", "seed"]]
+    for body in ({"spec": []}, {}, {"spec": spec, "like": 5}, {"spec": [], "like": "0123456789abcdef"}):
+        assert flower.post("/jobs/submit", body).status_code in (404, 422)
 
 
 def test_a_post_without_the_pages_token_is_refused(flower: FlowerApp) -> None:
@@ -260,8 +276,11 @@ def test_read_only_shows_all_and_changes_nothing(sqlite_engine: Engine, tmp_path
         job_id = running(flower).job_id
         page = flower.client.get(f"/nightshift/jobs/{job_id}").text
         assert "&quot;readOnly&quot;: true" in page
-        for action in ("cancel", "finish", "pause", "resume", "again"):
+        for action in ("cancel", "finish", "pause", "resume"):
             assert flower.post(f"/jobs/{job_id}/{action}").status_code == 403
+        assert flower.post("/jobs/submit").status_code == 403
+        assert flower.client.get("/nightshift/jobs/new").status_code == 403
+        assert "jobs/new" not in flower.client.get("/nightshift/jobs").text
         assert flower.data("/jobs/data")["total"] == 1
         assert job(flower, job_id)["stop_requested"] is None
 

@@ -67,6 +67,8 @@ class FakeApi:
     def _post(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
         if parts == ["jobs"]:
             return httpx.Response(202, json=self.jobs.setdefault(ID, job_data(spec=json.loads(request.content))))
+        if parts[0] == "jobs" and parts[2] == "rerun":
+            return httpx.Response(202, json=job_data(OTHER_ID))
         if parts[0] == "jobs":
             self.jobs[parts[1]]["stop_requested"] = parts[2]
             return httpx.Response(202, json=self.jobs[parts[1]])

@@ -55,6 +55,20 @@ def test_submit_prints_the_id_and_nothing_else_on_stdout(run: Run, fake: FakeApi
     ]
 
 
+def test_rerun_sends_what_differs_and_prints_the_new_id(run: Run, fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data()}
+    told = run("rerun", ID[:6], "--set", "training.epochs=10", "--set", "model.preset=mnist-2conv", "--name", "longer")
+    assert told.stdout == f"{OTHER_ID}\n"
+    assert fake.bodies() == [{"set": {"name": "longer", "training.epochs": 10, "model.preset": "mnist-2conv"}}]
+    assert "twice" in run("rerun", ID, "--set", "name=a", "--set", "name=b", code=1).stderr
+
+
+def test_show_says_which_job_it_runs_again(run: Run, fake: FakeApi) -> None:
+    changes = [{"path": "training.learning_rate", "before": 0.001, "after": 0.003}]
+    fake.jobs = {ID: job_data(copied_from={"id": OTHER_ID, "name": "first", "changes": changes})}
+    assert f"{OTHER_ID} (first), with training.learning_rate 0.001 -> 0.003" in run("show", ID).stdout
+
+
 def test_every_option_of_train_has_its_place(run: Run, fake: FakeApi) -> None:
     run(
         *[

@@ -86,6 +86,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "max_retries": spec.max_retries,
         "preempts": spec.preempt,
         "after": spec.after,
+        "copied_from": new.copied_from,
         "progress_seq": 0,
         "event_seq": 1,
         "created_at": db_now(),

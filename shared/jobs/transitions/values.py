@@ -21,6 +21,8 @@ class NewJob:
     run_at: float | None = None
     #: Facts fixed at submission. `family` is shown for kinds whose spec does not name one.
     pinned: dict[str, Any] = field(default_factory=dict)
+    #: The job it was made like: id, name, changes.
+    copied_from: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

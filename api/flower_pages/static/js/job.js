@@ -4,7 +4,7 @@ import { Charts, colour, drawTools } from "./charts.js";
 import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
 import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
-import { attemptsTable, artifactsTable, checkpointsTable, pictures, specList, timelineBar } from "./job_parts.js";
+import { attemptsTable, artifactsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
 import { Log } from "./log.js";
 import { empty, progressBar, stateBadge } from "./parts.js";
 import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
@@ -25,22 +25,26 @@ const ACTIONS = {
   resume: { label: "Resume", style: "primary", title: "Go on from the last checkpoint" },
   finish: { label: "Finish now", title: "Stop training and keep the best model", ask: { question: "Finish this job now?", detail: "Training ends at the next step; the best model so far is evaluated and kept. It cannot be taken up again." } },
   cancel: { label: "Cancel", style: "outline-danger", title: "Stop and keep nothing more", ask: { question: "Cancel this job?", detail: "It stops at its next step and no result is kept. This cannot be undone." } },
-  again: { label: "Run again", style: "primary", title: "Submit a new job with the same spec" },
 };
 
 function actionButtons() {
   const compare = h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/compare?ids=${id}`), "data-key": "compare" }, "Compare");
   if (config.readOnly) return [compare, h("span", { class: "ns-badge", title: "NIGHTSHIFT_FLOWER_READ_ONLY" }, "read-only")];
-  return [compare, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: (answer) => done(name, answer) }))];
+  const again = h("a", { class: `btn btn-sm btn-${isFinal() ? "primary" : "outline-secondary"}`, href: url(`/jobs/new?like=${id}`), title: "Change its spec, or nothing, and submit a new job", "data-key": "again" }, "Run again");
+  return [compare, again, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: () => done(name) }))];
 }
 
-async function done(name, answer) {
-  if (name === "again") {
-    location.href = url(`/jobs/${answer.id}`);
-    return;
-  }
+async function done(name) {
   toast({ pause: "It will pause at its next step.", resume: "Back in the queue.", finish: "It will finish at its next step.", cancel: "Cancelled; a running job stops at its next step." }[name]);
   await updates.now();
+}
+
+/** Of a job that runs another one again: which, and what differs. */
+function like() {
+  const origin = shown.job.copied_from;
+  if (!origin) return null;
+  const said = origin.changes.map(({ path, before, after }, place) => [place ? ", " : null, h("span", { class: "ns-change-of", title: path }, `${path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ")} ${before === null ? "none" : leaf(before)} → ${after === null ? "none" : leaf(after)}`)]);
+  return h("p", { class: "ns-like" }, "Like ", h("a", { href: url(`/jobs/${origin.id}`) }, origin.name || origin.id.slice(0, 8)), said.length ? ", with: " : ", unchanged", said);
 }
 
 function facts() {
@@ -75,7 +79,7 @@ function results() {
 function drawOverview() {
   patch(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested));
   patch(byId("job-actions"), actionButtons());
-  patch(byId("job-why"), why());
+  patch(byId("job-why"), like(), why());
   patch(byId("job-facts"), facts(), results());
   patch(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
   patch(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));

@@ -14,6 +14,7 @@ async function answer(response) {
   if (!response.ok) {
     const error = new Error(value?.error || `The server answered ${response.status}.`);
     error.status = response.status;
+    error.errors = value?.errors || [];
     throw error;
   }
   return value;

@@ -1,0 +1,165 @@
+// A job by hand: a form and its JSON, kept in step; errors of the server at their field; then the new job's page.
+
+import { byId, fill, h, pageData } from "./dom.js";
+import { KIND } from "./format.js";
+import { flat, leaf } from "./job_parts.js";
+import { at, field, put } from "./spec_form.js";
+import { post, url } from "./site.js";
+
+const { origin, forms, families, datasets, models, token } = pageData();
+const text = byId("spec-text");
+let spec = origin ? origin.spec : fresh(new URLSearchParams(location.search).get("kind") || "train", {});
+let errors = new Map();
+let notJson = null;
+let sent = { body: "", tries: 0 };
+
+/** A spec of another kind: what both kinds have is kept. */
+function fresh(kind, before) {
+  const known = new Set(forms[kind].map(({ path }) => path.split(".")[0]));
+  const kept = Object.fromEntries(Object.entries(before).filter(([name]) => name === "dataset" || (name !== "model" && name !== "framework" && known.has(name))));
+  if (kind === "train") return { kind, model: { family: families[0].name, preset: families[0].default_preset }, dataset: "digits", ...kept };
+  const named = before.model_ref ?? models[0]?.name;
+  return { kind, ...(named ? { model_ref: named } : {}), ...(kind === "batch_infer" ? {} : { dataset: "digits" }), ...kept };
+}
+
+const family = () => families.find(({ name }) => name === (spec.model?.family || families[0].name));
+const preset = () => family()?.presets[spec.model?.preset || family().default_preset];
+
+/** The value that counts where the field is empty. */
+const usual = ({ path, default: known }) => (spec.kind === "train" && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined) ?? known;
+
+function change(path, value) {
+  spec = put(spec, path, value);
+  errors.delete(path);
+  const place = byId(`field-${path}`);
+  if (place) {
+    place.removeAttribute("aria-invalid");
+    place.classList.remove("is-invalid");
+    byId(`field-${path}-error`).textContent = "";
+  }
+  drawChanges();
+}
+
+/** Another family or preset: the layers that the old one brought go with it. */
+function choose(model, keepTraining = true) {
+  const { training, ...rest } = spec;
+  spec = { ...rest, model: { framework: spec.model?.framework, ...model }, ...(keepTraining && training ? { training } : {}) };
+  if (!spec.model.framework) delete spec.model.framework;
+  errors = new Map();
+  drawForm();
+  drawChanges();
+}
+
+const shown = (facts) => field(facts, at(spec, facts.path), usual(facts), (value) => change(facts.path, value), errors.get(facts.path));
+
+function choices() {
+  const choice = (path, title, options, set) => field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
+  const named = families.map(({ name }) => name);
+  const of = spec.kind === "train" ? family() : families.find(({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family);
+  const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind).map(({ name }) => name);
+  return [
+    origin ? null : choice("kind", "Kind", Object.keys(forms), (kind) => { spec = fresh(kind, spec); errors = new Map(); drawForm(); }),
+    spec.kind === "train" ? [
+      choice("model.family", "Model", named, (name) => choose({ family: name, preset: families.find((one) => one.name === name).default_preset }, false)),
+      choice("model.preset", "Preset", Object.keys(family()?.presets || {}), (name) => choose({ family: spec.model.family, preset: name })),
+    ] : shown({ path: "model_ref", type: "string", title: "Model", list: "known-models", hint: "name, name@3, name@alias or job:<id>" }),
+    shown({ path: "dataset", type: "string", title: "Data set", list: "known-datasets", hint: origin?.dataset && origin.dataset !== spec.dataset ? `it ran on ${origin.dataset}; ${spec.dataset} is the newest` : undefined }),
+    h("datalist", { id: "known-datasets" }, fitting.map((name) => h("option", { value: name }))),
+    h("datalist", { id: "known-models" }, models.map(({ name }) => h("option", { value: name }))),
+  ];
+}
+
+function drawForm() {
+  const fields = forms[spec.kind] || [];
+  const rest = fields.filter(({ often }) => !often);
+  const sections = [...new Set(rest.map(({ path }) => (path.includes(".") ? path.split(".")[0] : "job")))];
+  const open = byId("spec-form").querySelector("details")?.open || rest.some(({ path }) => errors.has(path));
+  fill(byId("spec-form"),
+    h("div", { class: "ns-fields" }, choices(), fields.filter(({ often }) => often).map(shown)),
+    h("details", { class: "ns-more", open }, h("summary", {}, "More settings"),
+      sections.map((section) => [h("h3", {}, section), h("div", { class: "ns-fields" }, rest.filter(({ path }) => (path.includes(".") ? path.split(".")[0] : "job") === section).map(shown))]),
+      h("p", { class: "ns-muted" }, "Lists (layers, augmentation), early stopping and promotion can be changed as JSON.")));
+}
+
+// -- what differs, and what is wrong ----------------------------------------------------------------
+
+function drawChanges() {
+  if (!origin) return;
+  const [before, after] = [origin.spec, spec].map((one) => new Map(flat(one).map(([path, value]) => [path.join("."), JSON.stringify(value)])));
+  const paths = [...new Set([...after.keys(), ...before.keys()])].filter((path) => before.get(path) !== after.get(path));
+  const said = (map, path) => (map.has(path) ? leaf(JSON.parse(map.get(path))) : "default");
+  fill(byId("submit-changes"), paths.length
+    ? [h("strong", {}, "Changed: "), paths.map((path, place) => [place ? ", " : null, h("span", {}, `${path} ${said(before, path)} → ${said(after, path)}`)])]
+    : h("span", { class: "ns-muted" }, "Nothing is changed so far: it would run the same again."));
+}
+
+function drawErrors(general = null) {
+  const elsewhere = [...errors].filter(([path]) => byId("spec-form").hidden || !byId(`field-${path}`));
+  const lines = [general, notJson, ...elsewhere.map(([path, message]) => [h("strong", {}, path || "spec"), ` ${message}`])].filter(Boolean);
+  fill(byId("submit-errors"), lines.length ? h("ul", { class: "ns-errors" }, lines.map((line) => h("li", {}, line))) : null);
+}
+
+function refused(error) {
+  errors = new Map((error.errors || []).map(({ loc, msg }) => [loc.join("."), msg]));
+  drawForm();
+  drawErrors(errors.size ? null : error.message);
+  const first = [...errors.keys()].map((path) => byId(`field-${path}`)).find(Boolean);
+  (byId("spec-form").hidden ? text : first)?.focus();
+}
+
+// -- form or JSON -----------------------------------------------------------------------------------
+
+function view(name) {
+  if (name === "form" && notJson) return text.focus();
+  for (const one of ["form", "json"]) {
+    const chosen = one === name;
+    byId(`tab-${one}`).setAttribute("aria-selected", String(chosen));
+    byId(`tab-${one}`).tabIndex = chosen ? 0 : -1;
+    byId(`spec-${one}`).hidden = !chosen;
+  }
+  if (name === "json") text.value = JSON.stringify(spec, null, 2);
+  else drawForm();
+  byId(`tab-${name}`).focus();
+  drawErrors();
+}
+
+text.addEventListener("input", () => {
+  notJson = null;
+  try {
+    const value = JSON.parse(text.value);
+    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("it must be an object");
+    spec = value;
+  } catch (error) {
+    notJson = `This is not JSON: ${error.message}`;
+  }
+  errors = new Map();
+  drawErrors();
+  if (!notJson) drawChanges();
+});
+
+for (const name of ["form", "json"]) {
+  byId(`tab-${name}`).addEventListener("click", () => view(name));
+  byId(`tab-${name}`).addEventListener("keydown", (event) => {
+    if (["ArrowLeft", "ArrowRight"].includes(event.key)) view(name === "form" ? "json" : "form");
+  });
+}
+
+byId("submit").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (notJson) return text.focus();
+  const body = JSON.stringify(spec);
+  if (body !== sent.body) sent = { body, tries: sent.tries + 1 };
+  const button = byId("submit-button");
+  button.disabled = true;
+  try {
+    const { id } = await post("/jobs/submit", { spec, like: origin?.id ?? null, token: `${token}-${sent.tries}` });
+    location.href = url(`/jobs/${id}`);
+  } catch (error) {
+    button.disabled = false;
+    refused(error);
+  }
+});
+
+drawForm();
+drawChanges();
+(origin ? byId("field-name") : byId("field-kind"))?.focus();

@@ -1,0 +1,83 @@
+"""A new job by hand: from nothing, or like one that was there. What it may hold is the API's to say."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import tornado.web
+
+from api import reruns, submission
+from api.body import parse_json
+from api.flower_pages.page import Action, Page
+from api.form import family_views, forms
+from shared.datasets.builtins import BUILTIN
+from shared.datasets.views import list_datasets
+from shared.db.engine import read
+from shared.errors import InvalidRequest, MalformedRequest
+from shared.jobs import queries
+from shared.models.registry import list_models
+
+
+class NewJob(Page):
+    """`?like=ID` begins with that job's spec."""
+
+    tab = "jobs"
+
+    async def get(self) -> None:
+        if self.site.read_only:
+            raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
+        like = self.text_argument("like", 16)
+        found = await self.query(lambda conn: self._look(conn, like))
+        origin = found["origin"]
+        title = f"Run {origin['name'] or origin['id'][:8]} again" if origin else "New job"
+        self.show("ns_submit.html", title, found, origin=origin)
+
+    def _look(self, conn: Any, like: str | None) -> dict[str, Any]:
+        origin = _origin(queries.get_job(conn, like, self.owner)) if like else None
+        known = {row["name"]: row["kind"] for row in list_datasets(conn)}
+        return {
+            "origin": origin,
+            "forms": forms(),
+            "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views()],
+            "datasets": [
+                {"name": name, "kind": kind} for name, kind in {**dict.fromkeys(BUILTIN, "image"), **known}.items()
+            ],
+            "models": [{"name": row["name"], "family": row["family"]} for row in list_models(conn)],
+            # Sent with the job, so that a submission that is sent twice makes one.
+            "token": secrets.token_hex(12),
+        }
+
+
+_OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset", "presets")
+
+
+def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
+    spec = {**row["spec"], "run_at": None, "after": []}
+    return {"id": row["id"], "name": row["name"], "spec": spec, "dataset": row["pinned"].get("dataset")}
+
+
+class Submit(Action):
+    """{spec, like?, token?} -> {id}. The job belongs to whoever asks."""
+
+    async def post(self) -> None:
+        asked = parse_json(self.request.body)
+        if not isinstance(asked, dict):
+            raise MalformedRequest("The body must be a JSON object.")
+        like, token = asked.get("like"), asked.get("token")
+        if not all(value is None or isinstance(value, str) for value in (like, token)):
+            raise InvalidRequest.field(("like",), "must be the id of a job")
+        self.answer({"id": await self.off_loop(lambda: self._submit(asked.get("spec"), like, token))})
+
+    def _submit(self, spec: Any, like: str | None, token: str | None) -> str:
+        service, owner = self.site.service, self.principal.owner_id
+        if like is None:
+            _, submitted = submission.accept(service, owner, spec, token)
+            return submitted.job_id
+        with read(self.site.engine) as conn:
+            origin = queries.get_job(conn, like, self.owner)
+        if not isinstance(spec, dict):
+            raise InvalidRequest("The spec must be a JSON object.")
+        _, submitted = reruns.rerun(service, owner, origin, {"spec": spec}, token)
+        return submitted.job_id

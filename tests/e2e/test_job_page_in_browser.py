@@ -1,0 +1,107 @@
+"""The page of one job in a real browser: run it again with changes, a new job, what people write on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.db.engine import read
+from shared.jobs import queries
+from tests.support.browser import Visitor, running_browser
+from tests.support.factories import submit_job
+from tests.support.flower_app import FlowerApp, running_flower_app
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
+    with running_flower_app(sqlite_engine, tmp_path) as app:
+        yield app
+
+
+@pytest.fixture
+def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
+    visitor = Visitor(browser, flower.url, flower.key)
+    yield visitor
+    visitor.close()
+    refusals = [text for text in visitor.wrong if "422" not in text]  # the browser's own line about a refused request
+    assert refusals == []
+
+
+def expect(what: Any) -> Any:
+    from playwright.sync_api import expect
+
+    return expect(what)
+
+
+def job(flower: FlowerApp, page: Any) -> dict[str, Any]:
+    """The job whose page is open."""
+    with read(flower.engine) as conn:
+        return queries.job_view(queries.get_job(conn, page.url.rpartition("/")[2], None))
+
+
+def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(flower: FlowerApp, visitor: Visitor) -> None:
+    old = submit_job(flower.engine, owner_id=flower.owner, name="first", tags={"team": "vision"}).job_id
+    page = visitor.page
+    page.goto(f"/nightshift/jobs/{old}")
+    page.get_by_role("link", name="Run again").press("Enter")
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    page.get_by_label("Learning rate").fill("0")
+    page.get_by_label("Epochs").press("Enter")
+    expect(page.locator("[id='field-training.learning_rate-error']")).to_contain_text("greater than 0")
+    expect(page.get_by_label("Learning rate")).to_be_focused()
+    page.get_by_label("Learning rate").fill("0.003")
+    expect(page.locator("#submit-changes")).to_contain_text("training.learning_rate 0.001 → 0.003")
+    page.get_by_role("tab", name="Form").press("ArrowRight")
+    text = page.get_by_label("The spec as JSON")
+    assert '"learning_rate": 0.003' in text.input_value()
+    text.fill(text.input_value().replace('"seed": 0', '"seed": 7'))
+    page.get_by_role("tab", name="JSON").press("ArrowLeft")
+    expect(page.get_by_label("Seed")).to_have_value("7")
+    page.get_by_role("button", name="Submit").press("Enter")
+    expect(page.locator(".ns-like")).to_contain_text("Like first, with: learning rate 0.001 → 0.003, seed 0 → 7")
+    shown = job(flower, page)
+    assert (shown["tags"], shown["copied_from"]["id"]) == ({"team": "vision"}, old)
+
+
+def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto("/nightshift/jobs")
+    page.get_by_role("link", name="New job").click()
+    page.get_by_label("Model", exact=True).select_option("gan")
+    page.get_by_label("Preset").select_option("dense")
+    page.get_by_label("Epochs").fill("two")
+    page.get_by_label("Tags").fill("team=vision, night=1")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("[id='field-training.epochs-error']")).to_contain_text("integer")
+    page.get_by_label("Epochs").fill("2")
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
+    spec = job(flower, page)["spec"]
+    assert (spec["model"]["preset"], spec["training"]["epochs"]) == ("dense", 2)
+    assert spec["tags"] == {"team": "vision", "night": "1"}
+
+
+def test_a_new_job_fits_a_phone(flower: FlowerApp, browser: Any) -> None:
+    visitor = Visitor(browser, flower.url, flower.key, width=390, height=844)
+    page = visitor.page
+    page.goto("/nightshift/jobs/new")
+    page.get_by_text("More settings").click()
+    for view in ("Form", "JSON"):
+        page.get_by_role("tab", name=view).click()
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, f"{view} is {width} pixels wide"
+    visitor.close()
+    assert visitor.wrong == []

@@ -1,0 +1,107 @@
+"""Run a job again, edited: the new job's spec, what it remembers of the old one, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.jobs.states import JobState
+from tests.support.api import Api
+from tests.support.factories import job_in_state
+
+PRESET = {"model": {"family": "cnn", "preset": "mnist-1conv-linear"}}
+
+
+def rerun(api: Api, job_id: str, body: dict[str, Any], **headers: str) -> Any:
+    return api.post(f"/v1/jobs/{job_id}/rerun", json=body, headers=headers)
+
+
+def origin(api: Api, **fields: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = api.submit(**PRESET | fields).json()
+    return answer
+
+
+def shown(api: Api, answer: Any) -> dict[str, Any]:
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = api.get(answer.headers["Location"]).json()
+    return found
+
+
+def test_a_job_runs_again_with_what_was_changed(api: Api) -> None:
+    old = origin(api, name="first", training={"epochs": 2}, tags={"team": "vision"}, run_at="2099-01-01T00:00:00Z")
+    new = shown(api, rerun(api, old["id"][:8], {"set": {"training.learning_rate": 0.003, "name": "second"}}))
+    expected = {**old["spec"], "name": "second", "run_at": None}
+    expected["training"] = {**old["spec"]["training"], "learning_rate": 0.003}
+    assert new["spec"] == expected
+    assert new["copied_from"] == {
+        "id": old["id"],
+        "name": "first",
+        "changes": [
+            {"path": "name", "before": "first", "after": "second"},
+            {"path": "training.learning_rate", "before": 0.001, "after": 0.003},
+        ],
+    }
+    assert new["state"] == "queued"
+    assert api.get(f"/v1/jobs/{old['id']}").json()["copied_from"] is None
+
+
+def test_nothing_changed_is_the_same_again_also_of_a_job_that_ended(api: Api) -> None:
+    job_id = job_in_state(api.engine, JobState.FAILED)
+    new = shown(api, rerun(api, job_id, {}))
+    assert new["copied_from"] == {"id": job_id, "name": None, "changes": []}
+    assert new["spec"] == api.get(f"/v1/jobs/{job_id}").json()["spec"]
+
+
+def test_another_preset_brings_its_own_layers(api: Api) -> None:
+    new = shown(api, rerun(api, origin(api)["id"], {"set": {"model.preset": "mnist-2conv"}}))
+    assert (new["spec"]["model"]["filters"], new["spec"]["model"]["dense"]) == ([32, 64], [128])
+
+
+def test_a_whole_spec_may_come_instead(api: Api) -> None:
+    old = origin(api)
+    spec = {**old["spec"], "training": {"epochs": 3, "early_stopping": {"metric": "val_loss", "patience": 2}}}
+    new = shown(api, rerun(api, old["id"], {"spec": spec, "set": {"training.early_stopping.patience": 4}}))
+    assert new["spec"]["training"]["early_stopping"]["patience"] == 4
+    assert {change["path"] for change in new["copied_from"]["changes"]} >= {
+        "training.epochs",
+        "training.early_stopping.patience",
+    }
+
+
+def test_sent_twice_with_one_key_it_is_one_job(api: Api) -> None:
+    old = origin(api)
+    first, second = (rerun(api, old["id"], {}, **{"Idempotency-Key": "again-1"}).json() for _ in range(2))
+    assert (first["id"], second["created"]) == (second["id"], False)
+
+
+@pytest.mark.parametrize(
+    ("sets", "loc"),
+    [
+        ({"training.epochs": 0}, ["training", "epochs"]),
+        ({"training.epoch": 3}, ["training", "epoch"]),
+        ({"name.first": "x"}, ["name"]),
+        ({"kind": "cook"}, ["kind"]),
+        ({"dataset": "nowhere"}, ["dataset"]),
+    ],
+)
+def test_what_is_no_spec_is_refused_at_its_field(api: Api, sets: dict[str, Any], loc: list[str]) -> None:
+    answer = rerun(api, origin(api, name="a name")["id"], {"set": sets})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == loc
+
+
+@pytest.mark.parametrize("body", [{"set": 1}, {"set": {"": 1}}, {"set": {"a..b": 1}}, {"sets": {}}, {"spec": []}, []])
+def test_a_body_that_is_no_change_is_refused(api: Api, body: Any) -> None:
+    assert rerun(api, origin(api)["id"], body).status_code == 422
+
+
+def test_somebody_elses_job_is_none(api: Api) -> None:
+    old = origin(api)
+    assert api.post(f"/v1/jobs/{old['id']}/rerun", json={}, key=api.new_key("somebody else")).status_code == 404
+
+
+def test_a_long_value_is_remembered_short(api: Api) -> None:
+    tags = {f"tag {number}": "x" * 200 for number in range(3)}
+    changes = shown(api, rerun(api, origin(api)["id"], {"set": {"tags": tags}}))["copied_from"]["changes"]
+    assert [len(change["after"]) for change in changes] == [200] * 3
