@@ -13,7 +13,7 @@ from api.problems import MEDIA_TYPE
 from api.schemas import Problem
 from api.specs import SPECS
 from shared.specs import supported
-from shared.specs.edits import Rerun
+from shared.specs.edits import JobPatch, Rerun
 from shared.specs.families import FAMILIES
 from shared.specs.models import AliasMove, Rollback
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
@@ -165,7 +165,16 @@ def job_body() -> dict[str, Any]:
 
 
 #: Bodies that are parsed by hand, besides the jobs.
-_BODIES: list[type[BaseModel]] = [Rerun, ScheduleSpec, SchedulePatch, AliasMove, Rollback, WebhookSpec, WebhookPatch]
+_BODIES: list[type[BaseModel]] = [
+    JobPatch,
+    Rerun,
+    ScheduleSpec,
+    SchedulePatch,
+    AliasMove,
+    Rollback,
+    WebhookSpec,
+    WebhookPatch,
+]
 
 
 def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

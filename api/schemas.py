@@ -91,6 +91,7 @@ class JobView(BaseModel):
     retries: int = Field(description="Retryable failures so far, of `max_retries`.")
     after: list[str]
     tags: dict[str, str]
+    notes: str | None
     copied_from: CopiedFromView | None = Field(description="The job that it runs again.")
     pinned: dict[str, str] = Field(
         description="`dataset`, `evaluate_on` and `model` with the versions they had when the job first started."

@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from api.deps import Service, whole_id
+from api.scheduling import parse
 from shared.db.engine import write
 from shared.jobs import queries, transitions
 from shared.jobs.states import JobState, StopRequest
+from shared.specs.edits import JobPatch
 
 
 def ask(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
@@ -28,6 +30,15 @@ def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
         transitions.resume(conn, whole, owner)
         shown = _shown(conn, whole, owner)
     return _rung(service, shown)
+
+
+def edit(service: Service, job_id: str, owner: str, by: str, data: Any) -> dict[str, Any]:
+    """`data` is a `JobPatch`. Raises NotFound; InvalidRequest; Conflict when its state does not allow it."""
+    changes = parse(data, JobPatch).changes()
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.edit(conn, whole, changes, owner, by)
+        return _shown(conn, whole, owner)
 
 
 def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:

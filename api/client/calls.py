@@ -112,6 +112,11 @@ def rerun(
     return cast("shapes.JobData", (yield asked))
 
 
+def edit(job_id: str, **changes: Any) -> Steps[shapes.JobData]:
+    """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
+    return cast("shapes.JobData", (yield send("PATCH", f"jobs/{job_id}", changes, safe=True)))
+
+
 def job(job_id: str) -> Steps[shapes.JobData]:
     if not JOB_ID.fullmatch(job_id):
         raise InvalidRequest(f"{job_id!r} is no job id: it has 16 hexadecimal digits, or at least the first 4 of them.")

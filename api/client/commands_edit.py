@@ -1,8 +1,9 @@
-"""Jobs that are there, changed: `rerun` makes a new one like them."""
+"""Jobs that are there, changed: `edit` what people wrote on them, `rerun` makes a new one like them."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -13,19 +14,48 @@ from shared.errors import InvalidRequest
 
 
 def register(app: typer.Typer, panel: str) -> None:
-    app.command(rich_help_panel=panel)(rerun)
+    for command in (edit, rerun):
+        app.command(rich_help_panel=panel)(command)
+
+
+def edit(
+    ctx: typer.Context,
+    job_id: JobId,
+    name: Annotated[str | None, typer.Option(help='A label for people; "" takes it away.')] = None,
+    notes: Annotated[
+        str | None, typer.Option(help='What there is to say about it; - reads stdin, "" takes them away.')
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a tag. Repeatable.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Remove a tag. Repeatable.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first. Only while it waits.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a job's name, notes, tags or, while it waits, priority; never what it computes."""
+    from api.client import output
+
+    changes: dict[str, Any] = {} if priority is None else {"priority": priority}
+    for field, text in (("name", name), ("notes", sys.stdin.read().strip() if notes == "-" else notes)):
+        if text is not None:
+            changes[field] = text or None
+    tags: dict[str, str | None] = dict.fromkeys(untag or []) | bodies.tags(tag or [])
+    if tags:
+        changes["tags"] = tags
+    if not changes:
+        raise InvalidRequest("Nothing to change: give --name, --notes, --tag, --untag or --priority.")
+    job = find_job(ctx, job_id).edit(**changes)
+    return output.print_json(job.data) if as_json else typer.echo(job.id)
 
 
 def rerun(
     ctx: typer.Context,
     job_id: JobId,
     set_: Sets = None,
-    name: str | None = typer.Option(None, help="A label for people."),
+    name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
-    idempotency_key: str | None = typer.Option(None, help="Submitting twice with one key makes one job."),
+    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:

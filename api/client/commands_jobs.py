@@ -171,6 +171,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("began from", pinned.get("model")),
         ("priority", job.get("priority")),
         ("tags", [f"{name}={value}" for name, value in (job.get("tags") or {}).items()]),
+        ("notes", "\n".join(output.printable(line) for line in (job.get("notes") or "").splitlines())),
         ("attempt", job.get("attempt") or None),
         ("worker", job.get("worker")),
         ("device", job.get("device")),

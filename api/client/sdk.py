@@ -182,6 +182,11 @@ class Job(JobFacts):
     def resume(self) -> Job:
         return self._steer("resume")
 
+    def edit(self, **changes: Any) -> Job:
+        """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
+        self.data = self._transport.run(calls.edit(self.id, **changes))
+        return self
+
     def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Job:
         """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
         return Job(self._client, self._transport.run(calls.rerun(self.id, set, idempotency_key)))

@@ -173,6 +173,11 @@ class AsyncJob(JobFacts):
     async def resume(self) -> AsyncJob:
         return await self._steer("resume")
 
+    async def edit(self, **changes: Any) -> AsyncJob:
+        """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
+        self.data = await self._transport.run(calls.edit(self.id, **changes))
+        return self
+
     async def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> AsyncJob:
         """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
         return AsyncJob(self._client, await self._transport.run(calls.rerun(self.id, set, idempotency_key)))

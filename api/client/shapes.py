@@ -39,6 +39,7 @@ class JobData(TypedDict, total=False):
     error: dict[str, Any] | None
     result: dict[str, Any] | None
     tags: dict[str, str]
+    notes: str | None
     copied_from: dict[str, Any] | None
     pinned: dict[str, str]
     spec: dict[str, Any]
@@ -132,6 +133,6 @@ class Event:
     """Something that happened to a job. `id` counts up within the job; a stream resumes after any of them."""
 
     id: int
-    type: str  # state | progress | metric | checkpoint | artifact | promotion | log
+    type: str  # state | progress | metric | checkpoint | artifact | promotion | edited | log
     at: str | None
     data: dict[str, Any]

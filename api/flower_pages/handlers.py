@@ -51,6 +51,7 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/jobs/{JOB}/curves", job_page.JobCurves),
     (rf"{ROOT}/jobs/{JOB}/log", job_page.JobLog),
     (rf"{ROOT}/jobs/{JOB}/files/(.+)", job_page.JobFile),
+    (rf"{ROOT}/jobs/{JOB}/edit", job_page.JobEdit),
     (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume)", job_page.JobAction),
     (rf"{ROOT}/compare", job_page.ComparePage),
     (rf"{ROOT}/compare/data", job_page.CompareData),

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from api import steering
+from api.body import parse_json
 from api.flower_pages.overview import overview
 from api.flower_pages.page import Action, Data, Handler, Page
 from shared.artifacts.serving import INLINE, stored_file
@@ -141,6 +142,15 @@ class JobAction(Action):
             "resume": lambda: steering.resume(service, job_id, owner),
         }
         self.answer(await self.off_loop(works[action]))
+
+
+class JobEdit(Action):
+    """Name, notes, tags, priority (`JobPatch`)."""
+
+    async def post(self, job_id: str) -> None:
+        row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
+        service, owner, by, asked = self.site.service, str(row["owner_id"]), self.principal.owner_id, self.request.body
+        self.answer(await self.off_loop(lambda: steering.edit(service, job_id, owner, by, parse_json(asked))))
 
 
 # -- several jobs ---------------------------------------------------------------------------------

@@ -35,12 +35,12 @@ RETRY_MS = 1_000
 #: Events read from SQL at a time.
 PAGE = 500
 _LARGEST_ID = 2**62
-EventType = Literal["state", "progress", "metric", "checkpoint", "artifact", "promotion", "log"]
+EventType = Literal["state", "progress", "metric", "checkpoint", "artifact", "promotion", "edited", "log"]
 #: Line ends to many readers, though not to the format; inside JSON they may as well be escaped.
 _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\u0085\u2028\u2029"}
 
 _SHOWN: dict[str, Any] = {
-    "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `promotion`, `log`; `data` is JSON with the time `at`.",
+    "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `promotion`, `edited`, `log`; `data` is JSON with the time `at`.",
     "content": {
         "text/event-stream": {
             "example": 'id: 7\nevent: metric\ndata: {"at": "2027-01-31T02:00:00.000Z", "name": "loss", "step": 10, '

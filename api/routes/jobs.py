@@ -22,7 +22,7 @@ from shared.jobs.queries import JobFilters
 from shared.jobs.states import JobState, StopRequest
 from shared.jobs.why import explain
 from shared.specs.base import FamilyName
-from shared.specs.edits import Rerun
+from shared.specs.edits import JobPatch, Rerun
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -127,6 +127,20 @@ def list_jobs(
 def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
         return queries.job_view(queries.get_job(conn, whole_id(conn, job_id, owner), owner))
+
+
+@router.patch(
+    "/{job_id}",
+    response_model=JobView,
+    responses=COMMON | problems(400, 404, 409, 413, 415),
+    openapi_extra=body_of(JobPatch),
+    summary="Change name, notes, tags or priority",
+)
+async def edit(job_id: JobId, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Of a job in any state; the priority only while it waits. What it computes stays: `spec` is what was submitted.
+    Each change leaves an event `edited`, with what was there before."""
+    data = await json_body(request, service.settings.max_body_bytes)
+    return await run_in_threadpool(steering.edit, service, job_id, owner, owner, data)
 
 
 @router.get("/{job_id}/why", response_model=WhyView, responses=COMMON | problems(404, 409), summary="Why it is so")

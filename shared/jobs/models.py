@@ -107,6 +107,8 @@ class Job(SQLModel, table=True):
     max_retries: int = 2
     checkpoint_id: str | None = Field(default=None, max_length=32)
     after: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    #: What people wrote about it; like `name`, `tags` and `priority` it may be edited, which never changes the spec.
+    notes: str | None = Field(default=None, sa_column=Column(Text))
     #: The job it was made like: id, name, and the changes to its spec.
     copied_from: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
@@ -161,7 +163,8 @@ class Attempt(SQLModel, table=True):
 
 
 class JobEvent(SQLModel, table=True):
-    """What happened to a job, in order: `state`, `checkpoint`, `artifact`, `promotion`, `stop_requested`, `attempt`."""
+    """What happened to a job, in order: `state`, `checkpoint`, `artifact`, `promotion`, `stop_requested`, `attempt`,
+    `edited`."""
 
     __tablename__ = "job_events"
 

@@ -25,7 +25,7 @@ def field_error(model: str, loc: tuple[str | int, ...], message: str, value: obj
     return ValidationError.from_exception_data(model, [detail])
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
     for char in value:
         if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
             raise ValueError(f"must not contain control, format or unassigned characters (found U+{ord(char):04X})")
@@ -39,7 +39,7 @@ def _trimmed(value: str) -> str:
 
 
 #: Text a person reads: one line, printable, at most 200 characters.
-Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_trimmed)]
+Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable), AfterValidator(_trimmed)]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -105,3 +105,25 @@ def test_a_new_job_fits_a_phone(flower: FlowerApp, browser: Any) -> None:
         assert width <= 390, f"{view} is {width} pixels wide"
     visitor.close()
     assert visitor.wrong == []
+
+
+def test_name_notes_tags_and_priority_are_edited(flower: FlowerApp, visitor: Visitor) -> None:
+    job_id = submit_job(flower.engine, owner_id=flower.owner, name="before", tags={"old": "1"}).job_id
+    page = visitor.page
+    page.goto(f"/nightshift/jobs/{job_id}")
+    page.get_by_role("button", name="Edit").press("Enter")
+    dialog = page.get_by_role("dialog", name="Edit")
+    expect(dialog.get_by_label("Name")).to_be_focused()
+    dialog.get_by_label("Name").fill("after")
+    dialog.get_by_label("Tags").fill("night=2")
+    dialog.get_by_label("Priority").fill("12")
+    dialog.get_by_label("Notes").fill("<b>not bold</b>\nsecond line")
+    dialog.get_by_role("button", name="Save").press("Enter")
+    expect(dialog).to_contain_text("less than or equal to 9")
+    dialog.get_by_label("Priority").fill("8")
+    dialog.get_by_label("Priority").press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(page.locator("h1")).to_have_text("after")
+    expect(page.locator("#job-notes")).to_have_text("<b>not bold</b>\nsecond line", use_inner_text=True)
+    expect(page.locator("#job-facts")).to_contain_text("priority 8")
+    assert job(flower, page)["tags"] == {"night": "2"}

@@ -1,4 +1,4 @@
-"""Run a job again, edited: the new job's spec, what it remembers of the old one, and what is refused."""
+"""Jobs that are there, changed: run again with another spec, or edited in what is not computation."""
 
 from __future__ import annotations
 
@@ -105,3 +105,47 @@ def test_a_long_value_is_remembered_short(api: Api) -> None:
     tags = {f"tag {number}": "x" * 200 for number in range(3)}
     changes = shown(api, rerun(api, origin(api)["id"], {"set": {"tags": tags}}))["copied_from"]["changes"]
     assert [len(change["after"]) for change in changes] == [200] * 3
+
+
+# -- edit -----------------------------------------------------------------------------------------
+
+
+def test_what_is_not_computation_is_edited(api: Api) -> None:
+    job_id = origin(api, name="before")["id"]
+    changes = {"name": None, "notes": "first line\r\nsecond", "tags": {"keep": "yes"}, "priority": 8}
+    answer = api.send("PATCH", f"/v1/jobs/{job_id}", json=changes)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert [shown[field] for field in changes] == [None, "first line\nsecond", {"keep": "yes"}, 8]
+    assert (shown["spec"]["name"], shown["spec"]["priority"]) == ("before", 5)
+    assert [job["id"] for job in api.get("/v1/jobs", params={"tag": "keep=yes"}).json()["items"]] == [job_id]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"priority": 10}, "priority"),
+        ({"notes": "bell \x07"}, "notes"),
+        ({"notes": "x" * 20_001}, "notes"),
+        ({"name": ""}, "name"),
+        ({"tags": {f"tag {number}": "x" for number in range(51)}}, "tags"),
+        ({"training": {"epochs": 9}}, "training"),
+        ({"tags": None}, "tags"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_refused_at_its_field(api: Api, changes: dict[str, Any], field: str) -> None:
+    answer = api.send("PATCH", f"/v1/jobs/{origin(api)['id']}", json=changes)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"][0] == field
+
+
+def test_tags_that_become_too_many_are_refused(api: Api) -> None:
+    job_id = origin(api, tags={f"old {number}": "x" for number in range(30)})["id"]
+    answer = api.send("PATCH", f"/v1/jobs/{job_id}", json={"tags": {f"new {number}": "x" for number in range(30)}})
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["tags"])
+
+
+def test_editing_somebody_elses_job_or_a_finished_ones_priority_is_refused(api: Api) -> None:
+    job_id = job_in_state(api.engine, JobState.SUCCEEDED)
+    assert api.send("PATCH", f"/v1/jobs/{job_id}", json={"priority": 1}).status_code == 409
+    assert api.send("PATCH", f"/v1/jobs/{job_id}", json={"name": "x"}, key=api.new_key("other")).status_code == 404

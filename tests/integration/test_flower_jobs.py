@@ -278,6 +278,7 @@ def test_read_only_shows_all_and_changes_nothing(sqlite_engine: Engine, tmp_path
         assert "&quot;readOnly&quot;: true" in page
         for action in ("cancel", "finish", "pause", "resume"):
             assert flower.post(f"/jobs/{job_id}/{action}").status_code == 403
+        assert flower.post(f"/jobs/{job_id}/edit", {"name": "x"}).status_code == 403
         assert flower.post("/jobs/submit").status_code == 403
         assert flower.client.get("/nightshift/jobs/new").status_code == 403
         assert "jobs/new" not in flower.client.get("/nightshift/jobs").text

@@ -58,6 +58,8 @@ class FakeApi:
                 raise failure
             return failure
         parts = request.url.path.removeprefix("/v1/").split("/")
+        if request.method == "PATCH":
+            return httpx.Response(200, json=self.jobs[parts[1]])
         if request.method == "POST":
             return self._post(request, parts)
         if parts[0] != "jobs" or len(parts) == 1:

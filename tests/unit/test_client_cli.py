@@ -63,6 +63,28 @@ def test_rerun_sends_what_differs_and_prints_the_new_id(run: Run, fake: FakeApi)
     assert "twice" in run("rerun", ID, "--set", "name=a", "--set", "name=b", code=1).stderr
 
 
+def test_edit_sends_what_is_given_and_only_that(run: Run, fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data()}
+    run(
+        "edit",
+        ID,
+        "--name",
+        "",
+        "--notes",
+        "-",
+        "--tag",
+        "a=b",
+        "--untag",
+        "old",
+        "--priority",
+        "7",
+        input="two\nlines\n",
+    )
+    assert fake.requests[-1].method == "PATCH"
+    assert fake.bodies() == [{"name": None, "notes": "two\nlines", "tags": {"old": None, "a": "b"}, "priority": 7}]
+    assert "Nothing to change" in run("edit", ID, code=1).stderr
+
+
 def test_show_says_which_job_it_runs_again(run: Run, fake: FakeApi) -> None:
     changes = [{"path": "training.learning_rate", "before": 0.001, "after": 0.003}]
     fake.jobs = {ID: job_data(copied_from={"id": OTHER_ID, "name": "first", "changes": changes})}

@@ -126,3 +126,62 @@ def test_an_attempt_that_an_operator_ended_is_cancelled_even_if_its_worker_dies(
     with write(engine) as conn:
         state = transitions.rescue(conn, job_id=lease.job_id, seen_fence=lease.fence, poison_limit=3)
     assert state is JobState.CANCELLED
+
+
+# -- what is not computation ----------------------------------------------------------------------
+
+
+def edit(engine: Engine, job_id: str, **changes: object) -> list[str]:
+    with write(engine) as conn:
+        return transitions.edit(conn, job_id, changes, OWNER, "somebody")
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_name_notes_and_tags_of_any_job_are_edited_and_its_spec_stays(engine: Engine, state: JobState) -> None:
+    job_id = job_in_state(engine, state, name="before", tags={"team": "vision", "old": "1"})
+    new = edit(engine, job_id, name="after", notes="two\nlines", tags={"old": None, "night": "2"})
+    with read(engine) as conn:
+        row = queries.get_job(conn, job_id, None)
+        (event,) = queries.events_after(conn, job_id, types=["edited"])
+    assert (new, row["state"]) == (["name", "notes", "tags"], state)
+    assert (row["name"], row["notes"], row["tags"]) == ("after", "two\nlines", {"team": "vision", "night": "2"})
+    assert (row["spec"]["name"], row["spec"]["tags"]) == ("before", {"team": "vision", "old": "1"})
+    assert event["data"]["by"] == "somebody"
+    assert event["data"]["changes"]["name"] == {"before": "before", "after": "after"}
+
+
+def test_a_waiting_job_that_is_given_a_priority_overtakes_the_others(engine: Engine) -> None:
+    first, second = (submit_job(engine).job_id for _ in range(2))
+    edit(engine, second, priority=8)
+    assert [claim_job(engine).lease.job_id for _ in range(2)] == [second, first]
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
+def test_a_job_that_waits_no_more_keeps_its_priority(engine: Engine, state: JobState) -> None:
+    job_id = job_in_state(engine, state)
+    with pytest.raises(Conflict, match="while a job waits"):
+        edit(engine, job_id, priority=1, name="not written either")
+    with read(engine) as conn:
+        assert queries.get_job(conn, job_id, None)["name"] is None
+
+
+def test_an_edit_that_changes_nothing_leaves_no_event(engine: Engine) -> None:
+    job_id = job_in_state(engine, JobState.QUEUED, name="same")
+    assert edit(engine, job_id, name="same", tags={"none": None}, priority=5) == []
+    with read(engine) as conn:
+        assert queries.events_after(conn, job_id, types=["edited"]) == []
+
+
+def test_an_attempt_goes_on_after_an_edit(engine: Engine) -> None:
+    lease = running_job(engine)
+    edit(engine, lease.job_id, notes="look at this one")
+    with write(engine) as conn:
+        assert transitions.succeed(conn, lease, result={}, artifacts=[])
+    with read(engine) as conn:
+        assert queries.get_job(conn, lease.job_id, None)["notes"] == "look at this one"
+
+
+def test_somebody_elses_job_is_not_edited(engine: Engine) -> None:
+    job_id = job_in_state(engine, JobState.QUEUED)
+    with write(engine) as conn, pytest.raises(NotFound):
+        transitions.edit(conn, job_id, {"name": "mine"}, "owner-2", "owner-2")

@@ -134,6 +134,7 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
         "retries": row["retries"],
         "after": row["after"],
         "tags": row["tags"],
+        "notes": row["notes"],
         "copied_from": row["copied_from"],
         "pinned": _pinned_view(row["pinned"]),
         "spec": row["spec"],

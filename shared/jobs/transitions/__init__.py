@@ -5,7 +5,7 @@ lock plus its event row in the same transaction, and tells the loser of a race t
 attempt, `Conflict` for a user, None for maintenance.
 
     submitting   submit                          waiting    settle_waiting, expire_deadlines
-    leasing      claim, renew, pin, begin        requests   request_stop, request_cancel, resume
+    leasing      claim, renew, pin, begin        requests   request_stop, request_cancel, resume, edit
     preempting   urgent_ids, make_room
     effects      record, commit_checkpoint, …    endings    succeed, fail, stop, release, expired, rescue
 """
@@ -14,7 +14,7 @@ from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint,
 from shared.jobs.transitions.endings import fail, release, stop, succeed
 from shared.jobs.transitions.leasing import begin, claim, pin, renew
 from shared.jobs.transitions.preempting import make_room, urgent_ids
-from shared.jobs.transitions.requests import request_cancel, request_stop, resume
+from shared.jobs.transitions.requests import edit, request_cancel, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
 from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (
@@ -55,6 +55,7 @@ __all__ = [
     "commit_artifacts",
     "commit_checkpoint",
     "delete_checkpoints",
+    "edit",
     "expire_deadlines",
     "expired",
     "fail",

@@ -1,7 +1,8 @@
-"""What a user (or the scheduler of devices) asks of a job: request_stop, request_cancel, resume."""
+"""What a user (or the scheduler of devices) asks of a job: request_stop, request_cancel, resume, edit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Row, select, update
 from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import jobs
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.events import emit
 from shared.jobs.states import JobState, StopRequest
 from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, advance, as_request
@@ -100,8 +101,48 @@ def resume(conn: Connection, job_id: str, owner_id: str | None) -> JobState:
     return _move(conn, row, JobState.QUEUED, stop_requested=None, run_at=db_now(), deadline_at=None, lost_streak=0)
 
 
-def _locked(conn: Connection, job_id: str, owner_id: str | None) -> Row[*tuple[Any, ...]]:
-    columns = (jobs.c.id, jobs.c.state, jobs.c.fence, jobs.c.stop_requested, jobs.c.checkpoint_id)
+def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: str | None, by: str) -> list[str]:
+    """Another name, notes, tags (set, or removed where None) or priority; its spec, and so what it computes, stays.
+
+    Returns the fields that are new; they leave one event, with what they were. Raises NotFound, InvalidRequest, and
+    Conflict for the priority of a job that waits no more.
+    """
+    row = _locked(conn, job_id, owner_id, jobs.c.name, jobs.c.notes, jobs.c.tags, jobs.c.priority)
+    wanted = dict(changes)
+    if "tags" in wanted:
+        wanted["tags"] = _merged(row.tags, wanted["tags"])
+    new = {field: value for field, value in wanted.items() if getattr(row, field) != value}
+    if not new:
+        return []
+    if "priority" in new and JobState(row.state) not in _NOT_YET_RUNNING:
+        raise Conflict(f"Job {job_id} is {row.state}; a priority can be changed while a job waits.")
+    written = conn.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
+        .values(**new, event_seq=jobs.c.event_seq + 1)
+        .returning(jobs.c.event_seq, db_now().label("now"))
+    ).one()
+    told = {field: {"before": getattr(row, field), "after": value} for field, value in new.items()}
+    add_event(conn, job_id, written.event_seq, written.now, "edited", row.fence, {"by": by, "changes": told})
+    on_commit(conn, partial(emit, "job.edited", job_id=job_id, fields=sorted(new)))
+    return list(new)
+
+
+#: States whose job has a place in the queue, now or later.
+_NOT_YET_RUNNING = frozenset({JobState.WAITING, JobState.QUEUED, JobState.PAUSED})
+#: Tags a job may have.
+_MAX_TAGS = 50
+
+
+def _merged(before: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {key: value for key, value in {**before, **changes}.items() if value is not None}
+    if len(merged) > _MAX_TAGS:
+        raise InvalidRequest.field(("tags",), f"a job has at most {_MAX_TAGS} tags; this would make {len(merged)}")
+    return merged
+
+
+def _locked(conn: Connection, job_id: str, owner_id: str | None, *more: Any) -> Row[*tuple[Any, ...]]:
+    columns = (jobs.c.id, jobs.c.state, jobs.c.fence, jobs.c.stop_requested, jobs.c.checkpoint_id, *more)
     statement = select(*columns).where(jobs.c.id == job_id).with_for_update()
     if owner_id is not None:
         statement = statement.where(jobs.c.owner_id == owner_id)

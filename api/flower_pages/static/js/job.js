@@ -5,6 +5,7 @@ import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
 import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
 import { attemptsTable, artifactsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
+import { editJob } from "./edit.js";
 import { Log } from "./log.js";
 import { empty, progressBar, stateBadge } from "./parts.js";
 import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
@@ -31,7 +32,8 @@ function actionButtons() {
   const compare = h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/compare?ids=${id}`), "data-key": "compare" }, "Compare");
   if (config.readOnly) return [compare, h("span", { class: "ns-badge", title: "NIGHTSHIFT_FLOWER_READ_ONLY" }, "read-only")];
   const again = h("a", { class: `btn btn-sm btn-${isFinal() ? "primary" : "outline-secondary"}`, href: url(`/jobs/new?like=${id}`), title: "Change its spec, or nothing, and submit a new job", "data-key": "again" }, "Run again");
-  return [compare, again, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: () => done(name) }))];
+  const edit = h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", title: "Name, notes, tags, priority", "data-key": "edit", onclick: () => editJob(shown.job, updates.now) }, "Edit");
+  return [compare, edit, again, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: () => done(name) }))];
 }
 
 async function done(name) {
@@ -81,6 +83,9 @@ function drawOverview() {
   patch(byId("job-actions"), actionButtons());
   patch(byId("job-why"), like(), why());
   patch(byId("job-facts"), facts(), results());
+  byId("job-notes").hidden = !shown.job.notes;
+  byId("job-notes").textContent = shown.job.notes || "";
+  document.querySelector("h1").textContent = shown.job.name || `${shown.job.kind} ${id.slice(0, 8)}`;
   patch(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
   patch(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
   patch(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
