@@ -18,6 +18,7 @@ from api.routes import (
     datasets,
     events,
     families,
+    filing,
     health,
     jobs,
     models,
@@ -50,7 +51,9 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     docs_page.install(app)
-    for module in (jobs, events, results, artifacts, families, datasets, models, schedules, webhooks, workers, health):
+    for module in (jobs, filing, events, results, artifacts, families, datasets, models, schedules, webhooks):
+        app.include_router(module.router)
+    for module in (workers, health):
         app.include_router(module.router)
     return app
 

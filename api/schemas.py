@@ -81,6 +81,7 @@ class JobView(BaseModel):
     run_at: str | None
     started_at: str | None
     finished_at: str | None
+    archived_at: str | None = Field(description="Lists leave it out since then, unless asked for archived jobs.")
     deadline_at: str | None = Field(description="When `timeout_seconds` are over.")
     worker: str | None
     device: str | None = Field(description="What the present attempt runs on; before there is one, what was asked for.")

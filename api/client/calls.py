@@ -136,9 +136,14 @@ def jobs(
 
 
 def steer(job_id: str, verb: str) -> Steps[shapes.JobData]:
-    """Asks for cancel, finish, pause or resume; the job as it is then."""
+    """Asks for cancel, finish, pause, resume, archive or unarchive; the job as it is then."""
     yield Ask("POST", f"jobs/{job_id}/{verb}", False)
     return cast("shapes.JobData", (yield get(f"jobs/{job_id}")))
+
+
+def delete(job_id: str) -> Steps[None]:
+    """For good; raises Conflict while something needs it."""
+    yield Ask("DELETE", f"jobs/{job_id}", False)
 
 
 def why(job_id: str) -> Steps[shapes.WhyData]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.client import commands_edit, commands_fleet, commands_jobs, commands_ops
+from api.client import commands_edit, commands_filing, commands_fleet, commands_jobs, commands_ops
 from api.client.commands_submit import submit
 from api.client.context import Options
 from api.client.failures import CommandGroup
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.add_typer(submit, name="submit", rich_help_panel="Jobs")
 commands_jobs.register(app, panel="Jobs")
 commands_edit.register(app, panel="Jobs")
+commands_filing.register(app, panel="Jobs")
 commands_fleet.register(app, panel="What is there")
 commands_ops.register(app)
 for command in app.registered_commands:

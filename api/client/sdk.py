@@ -191,6 +191,17 @@ class Job(JobFacts):
         """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
         return Job(self._client, self._transport.run(calls.rerun(self.id, set, idempotency_key)))
 
+    def archive(self) -> Job:
+        """Put it out of sight when it has ended; nothing is lost."""
+        return self._steer("archive")
+
+    def unarchive(self) -> Job:
+        return self._steer("unarchive")
+
+    def delete(self) -> None:
+        """For good, with its files. Raises `Conflict` while it has not ended or something needs it."""
+        self._transport.run(calls.delete(self.id))
+
     def _steer(self, verb: str) -> Job:
         self.data = self._transport.run(calls.steer(self.id, verb))
         return self

@@ -182,6 +182,17 @@ class AsyncJob(JobFacts):
         """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
         return AsyncJob(self._client, await self._transport.run(calls.rerun(self.id, set, idempotency_key)))
 
+    async def archive(self) -> AsyncJob:
+        """Put it out of sight when it has ended; nothing is lost."""
+        return await self._steer("archive")
+
+    async def unarchive(self) -> AsyncJob:
+        return await self._steer("unarchive")
+
+    async def delete(self) -> None:
+        """For good, with its files. Raises `Conflict` while it has not ended or something needs it."""
+        await self._transport.run(calls.delete(self.id))
+
     async def _steer(self, verb: str) -> AsyncJob:
         self.data = await self._transport.run(calls.steer(self.id, verb))
         return self

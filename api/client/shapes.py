@@ -34,6 +34,7 @@ class JobData(TypedDict, total=False):
     run_at: str | None
     started_at: str | None
     finished_at: str | None
+    archived_at: str | None
     worker: str | None
     device: str | None
     error: dict[str, Any] | None

@@ -7,7 +7,16 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.flower_pages import datasets_page, devices_page, job_page, jobs_page, models_page, schedules_page, submit_page
+from api.flower_pages import (
+    datasets_page,
+    devices_page,
+    filing_page,
+    job_page,
+    jobs_page,
+    models_page,
+    schedules_page,
+    submit_page,
+)
 from api.flower_pages.page import Assets, Handler, Missing
 from api.flower_pages.receiving import AddVersion
 from api.flower_pages.site import ROOT
@@ -53,6 +62,7 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/jobs/{JOB}/files/(.+)", job_page.JobFile),
     (rf"{ROOT}/jobs/{JOB}/edit", job_page.JobEdit),
     (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume)", job_page.JobAction),
+    (rf"{ROOT}/jobs/{JOB}/(archive|unarchive|delete)", filing_page.FileJob),
     (rf"{ROOT}/compare", job_page.ComparePage),
     (rf"{ROOT}/compare/data", job_page.CompareData),
     (rf"{ROOT}/models", models_page.ModelsPage),

@@ -14,6 +14,7 @@ import shared.webhooks.models  # noqa: F401 - the imports register the tables
 metadata = SQLModel.metadata
 
 jobs = metadata.tables["jobs"]
+deleted_jobs = metadata.tables["deleted_jobs"]
 job_dependencies = metadata.tables["job_dependencies"]
 attempts = metadata.tables["attempts"]
 job_events = metadata.tables["job_events"]

@@ -35,10 +35,10 @@ class Job(SQLModel, table=True):
             sqlite_where=text("state = 'queued'"),
             postgresql_where=text("state = 'queued'"),
         ),
-        Index("ix_jobs_newest", "owner_id", "created_at", "id"),
+        Index("ix_jobs_newest", "owner_id", "created_at", "id", "archived_at"),
         # For people who look at the table of jobs: how many are in each state, and everyone's, newest first.
-        Index("ix_jobs_states", "owner_id", "state", "created_at"),
-        Index("ix_jobs_created", "created_at", "id"),
+        Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at"),
+        Index("ix_jobs_created", "created_at", "id", "archived_at"),
         Index(
             "ix_jobs_urgent",
             "rank",
@@ -121,6 +121,33 @@ class Job(SQLModel, table=True):
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
     started_at: float | None = Field(default=None, sa_column=Column(Float(53)))  # first claim
     finished_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    #: Out of sight since then, and nothing else.
+    archived_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+
+
+class DeletedJob(SQLModel, table=True):
+    """What is left of a job that was deleted for good: its id and key, and whether its files still have to go."""
+
+    __tablename__ = "deleted_jobs"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "idempotency_key"),
+        Index(
+            "ix_deleted_jobs_files",
+            "finished_at",
+            sqlite_where=text("has_files = 1"),
+            postgresql_where=text("has_files"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=32)
+    owner_id: str = Field(max_length=64)
+    #: A submission that is sent once more must not make a second job.
+    idempotency_key: str | None = Field(default=None, max_length=255)
+    body_hash: str | None = Field(default=None, max_length=64)
+    #: The pruner has not yet removed its folder.
+    has_files: bool = True
+    finished_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    deleted_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class JobDependency(SQLModel, table=True):

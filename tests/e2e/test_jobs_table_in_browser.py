@@ -14,7 +14,7 @@ from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import MetricRow
 from tests.support.browser import Visitor, running_browser
-from tests.support.factories import running_job
+from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 pytestmark = pytest.mark.slow
@@ -104,3 +104,47 @@ def test_a_search_by_values_and_what_is_wrong_with_it(flower: FlowerApp, visitor
     page.get_by_role("button", name="best.loss < 0.1").press("Enter")
     expect(page).to_have_url(re.compile("q=best.loss"))
     expect(names(page)).to_have_count(0)
+
+
+def test_several_jobs_are_put_away_at_once(flower: FlowerApp, visitor: Visitor) -> None:
+    ids = sweep(flower)
+    submit_job(flower.engine, owner_id=flower.owner, name="needs the first", after=ids[:1])
+    page = visitor.page
+    page.goto("/nightshift/jobs?sort=name")
+    tick = page.get_by_role("checkbox", name=re.compile("^Choose trial"))
+    tick.first.click()
+    tick.last.click(modifiers=["Shift"])
+    bulk = page.locator("#jobs-bulk")
+    expect(bulk).to_contain_text("4 chosen")
+    bulk.get_by_role("button", name="Tag").click()
+    page.get_by_label("Tag", exact=True).fill("paper")
+    page.get_by_label("Value").fill("yes")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast-container")).to_contain_text("4 jobs tagged")
+    bulk.get_by_role("button", name="Archive").press("Enter")
+    expect(names(page)).to_have_text(["needs the first"])
+    page.get_by_role("button", name="Undo").click()
+    expect(names(page)).to_have_count(5)
+    page.get_by_role("checkbox", name="Choose all on this page").press("Space")
+    expect(bulk).to_contain_text("5 chosen")
+    bulk.get_by_role("button", name="Delete 4").click()
+    page.keyboard.press("Escape")
+    expect(names(page)).to_have_count(5)
+    bulk.get_by_role("button", name="Delete 4").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("which comes after it and has not ended")
+    expect(names(page)).to_have_text(["needs the first", "trial 0"])
+    expect(bulk).to_contain_text("2 chosen")
+    visitor.wrong.remove(next(told for told in visitor.wrong if "409" in told))
+
+
+def test_read_only_offers_to_compare_only(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
+    with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True) as flower:
+        sweep(flower)
+        visitor = Visitor(browser, flower.url, flower.key)
+        visitor.page.goto("/nightshift/jobs")
+        visitor.page.get_by_role("checkbox", name="Choose all on this page").click()
+        expect(visitor.page.get_by_role("button", name="Compare 4")).to_be_enabled()
+        expect(visitor.page.locator("#jobs-bulk button")).to_have_text(["Choose none"])
+        visitor.close()
+        assert visitor.wrong == []

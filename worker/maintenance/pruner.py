@@ -2,6 +2,7 @@
 
 - folders of deleted checkpoints, then their rows (the supervisor removes them itself; this is for when it died before)
 - of final jobs: folders of attempts with no listed artifact, half-written checkpoints, checkpoints without a row
+- folders of deleted jobs
 - folders of data sets that no version names
 - workers that have not been heard of are marked offline
 - deliveries to webhooks that were settled a month ago
@@ -19,8 +20,10 @@ from shared.clock import db_now
 from shared.datasets import garbage
 from shared.db.engine import read, write
 from shared.db.schema import artifacts, attempts, checkpoints, jobs
+from shared.failpoints import failpoint
 from shared.fleet import workers
 from shared.jobs.states import FINAL_STATES, AttemptOutcome
+from shared.jobs.transitions import filing
 from shared.settings import Settings
 from shared.webhooks import deliveries
 from worker.maintenance.service import Counts
@@ -33,7 +36,7 @@ _seen: dict[str, tuple[float, str]] = {}
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"checkpoints", "attempts", "leftovers", "datasets": folders removed, "offline": workers marked, "deliveries": rows
+    """{"checkpoints", "attempts", "leftovers", "deleted", "datasets": folders removed, "offline": workers marked, "deliveries": rows
     removed}."""
     counts = {"checkpoints": _deleted_checkpoints(engine, settings.storage_root), "attempts": 0, "leftovers": 0}
     with read(engine) as conn:
@@ -42,6 +45,7 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
         counts["attempts"] += _attempts(engine, settings.storage_root, job_id)
         counts["leftovers"] += _leftovers(engine, settings.storage_root, job_id)
         _seen[str(engine.url)] = (finished_at, job_id)
+    counts["deleted"] = _deleted_jobs(engine, settings)
     counts["datasets"] = garbage.remove_unnamed(engine, settings.storage_root / "datasets")
     with write(engine) as conn:
         counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
@@ -67,7 +71,7 @@ def _deleted_checkpoints(engine: Engine, root: Path) -> int:
 
 def _final_jobs(conn: Connection, settings: Settings, after: tuple[float, str]) -> list[tuple[str, float]]:
     """Jobs that ended long enough ago for a frozen runner of theirs to have been killed."""
-    quiet = 2 * settings.lease_seconds + settings.stop_grace_seconds
+    quiet = _quiet_seconds(settings)
     later = or_(jobs.c.finished_at > after[0], and_(jobs.c.finished_at == after[0], jobs.c.id > after[1]))
     rows = conn.execute(
         select(jobs.c.id, jobs.c.finished_at)
@@ -104,6 +108,24 @@ def _leftovers(engine: Engine, root: Path, job_id: str) -> int:
         paths = conn.scalars(select(checkpoints.c.path).where(checkpoints.c.job_id == job_id))
         listed = {folder / path for path in paths}
     return sum(_remove(root, child) for child in found if child not in listed)
+
+
+def _deleted_jobs(engine: Engine, settings: Settings) -> int:
+    """Remove all folders of jobs whose rows are gone. The mark goes last: whoever dies before it does it again."""
+    with read(engine) as conn:
+        gone = filing.with_files(conn, _quiet_seconds(settings), BATCH)
+    for job_id in gone:
+        shutil.rmtree(job_dir(settings.storage_root, job_id), ignore_errors=True)
+    failpoint("delete.files_removed")
+    done = [job_id for job_id in gone if not job_dir(settings.storage_root, job_id).exists()]
+    if done:
+        with write(engine) as conn:
+            filing.without_files(conn, done)
+    return len(done)
+
+
+def _quiet_seconds(settings: Settings) -> float:
+    return 2 * settings.lease_seconds + settings.stop_grace_seconds
 
 
 def _children(folder: Path) -> list[Path]:

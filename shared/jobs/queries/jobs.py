@@ -127,6 +127,7 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
         "progress": {**dict.fromkeys(_PROGRESS), **progress} if progress is not None else None,
         "stop_requested": row["stop_requested"],
         **{name: iso(row[name]) for name in ("created_at", "run_at", "started_at", "finished_at", "deadline_at")},
+        "archived_at": iso(row["archived_at"]),
         "worker": row["worker"],
         "device": row.get("attempt_device") or row["device"],
         "error": row["error"],

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String, and_, cast, exists, false, func, not_, or_, select
+from sqlalchemy import String, and_, cast, exists, false, func, not_, or_, select, true
 
 from shared.db.schema import api_keys, jobs
 from shared.errors import InvalidRequest
@@ -43,11 +43,14 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|[smhdw])")
 
 
 def conditions(text: str, dialect: str) -> list[Any]:
-    """What a job must be. Raises InvalidRequest that says what to write instead."""
+    """What a job must be; not archived, unless the text says `is:`. Raises InvalidRequest that says what to write instead."""
     terms = list(_TERM.finditer(text))
     if len(terms) > MAX_TERMS:
         raise _wrong(f"at most {MAX_TERMS} words and conditions")
-    return [_condition(term, dialect) for term in terms]
+    found = [_condition(term, dialect) for term in terms]
+    if not any(term["key"] == "is" and term["value"] in _WITH_ARCHIVED for term in terms):
+        found.append(jobs.c.archived_at.is_(None))
+    return found
 
 
 def _condition(term: re.Match[str], dialect: str) -> Any:
@@ -189,7 +192,11 @@ def _is(value: str, dialect: str) -> Any:
 _KINDS: dict[str, Any] = {
     "final": jobs.c.state.in_(sorted(FINAL_STATES)),
     "live": jobs.c.state.not_in(sorted(FINAL_STATES)),
+    "archived": jobs.c.archived_at.is_not(None),
+    "any": true(),
 }
+#: Those that show archived jobs.
+_WITH_ARCHIVED = ("archived", "any")
 _SPECIAL: dict[str, Callable[[str, str], Any]] = {
     "state": _state, "who": _who, "owner": _who, "tag": tagged, "model": _model, "id": _id, "job": _id, "is": _is,
 }  # fmt: skip

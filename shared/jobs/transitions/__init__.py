@@ -8,10 +8,12 @@ attempt, `Conflict` for a user, None for maintenance.
     leasing      claim, renew, pin, begin        requests   request_stop, request_cancel, resume, edit
     preempting   urgent_ids, make_room
     effects      record, commit_checkpoint, …    endings    succeed, fail, stop, release, expired, rescue
+    filing       archive, unarchive, delete_job
 """
 
 from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record
 from shared.jobs.transitions.endings import fail, release, stop, succeed
+from shared.jobs.transitions.filing import archive, delete_job, unarchive
 from shared.jobs.transitions.leasing import begin, claim, pin, renew
 from shared.jobs.transitions.preempting import make_room, urgent_ids
 from shared.jobs.transitions.requests import edit, request_cancel, request_stop, resume
@@ -50,11 +52,13 @@ __all__ = [
     "PromotionRecord",
     "Standing",
     "Submitted",
+    "archive",
     "begin",
     "claim",
     "commit_artifacts",
     "commit_checkpoint",
     "delete_checkpoints",
+    "delete_job",
     "edit",
     "expire_deadlines",
     "expired",
@@ -72,5 +76,6 @@ __all__ = [
     "stop",
     "submit",
     "succeed",
+    "unarchive",
     "urgent_ids",
 ]

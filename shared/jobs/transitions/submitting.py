@@ -18,6 +18,7 @@ from shared.errors import InvalidRequest
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.states import JobState
+from shared.jobs.transitions.filing import refuse_deleted
 from shared.jobs.transitions.guard import add_state_event
 from shared.jobs.transitions.values import AnyJob, NewJob, Submitted
 from shared.jobs.transitions.waiting import settle_waiting
@@ -26,12 +27,13 @@ from shared.jobs.transitions.waiting import settle_waiting
 def submit(conn: Connection, new: NewJob) -> Submitted:
     """Accept a job, or find the one that the same idempotency key and body made before.
 
-    Raises InvalidRequest when the key came with another body, a dependency does not exist, or a data set version is gone.
+    Raises Conflict when that one was deleted; InvalidRequest when the key came with another body, a dependency does not exist, or a data set version is gone.
     """
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
     state = JobState.WAITING if after else JobState.QUEUED
     holding.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
+    refuse_deleted(conn, new.owner_id, new.idempotency_key, new.body_hash)
     job_id = secrets.token_hex(8)
     statement = (
         insert(conn, jobs)

@@ -11,6 +11,7 @@ import { getJson, live, url } from "./site.js";
 import { drawPages, drawTable } from "./table.js";
 
 const FILTERS = ["q", "state", "kind", "family", "framework", "dataset"];
+const ARCHIVED = "is:archived";
 const form = byId("jobs-filters");
 const table = byId("jobs-table");
 const selection = new Selection(() => draw(shown));
@@ -41,7 +42,11 @@ function drawStates(counts) {
   const chip = (name, label, count) =>
     h("button", { type: "button", class: "ns-chip", "aria-pressed": now === name, "data-key": `state-${name}`, onclick: () => change({ state: name }) },
       name ? h("span", { class: `ns-dot ns-${name}`, "aria-hidden": "true" }) : null, label, h("span", { class: "ns-count" }, count.toLocaleString("en-US")));
-  patch(byId("jobs-states"), chip("", "All", all), Object.entries(counts).map(([state, count]) => chip(state, state, count)));
+  const words = (query().get("q") || "").split(/\s+/).filter((word) => word && word !== ARCHIVED);
+  const archived = (query().get("q") || "").includes(ARCHIVED);
+  const search = (q) => { form.elements.q.value = q.join(" "); change({ q: q.join(" ") }); };
+  patch(byId("jobs-states"), chip("", "All", all), Object.entries(counts).map(([state, count]) => chip(state, state, count)),
+    h("button", { type: "button", class: "ns-chip", "aria-pressed": archived, "data-key": `archived-${words.join(" ")}`, onclick: () => search(archived ? words : [...words, ARCHIVED]) }, "Archived"));
 }
 
 function drawEmpty(total) {

@@ -43,7 +43,7 @@ function drawNext() {
 const COLUMNS = [
   { label: "Tick", class: "ns-nowrap", cell: (tick) => [wallClock(tick.due_at_local), h("span", { class: "ns-sub" }, tick.manual ? "run by hand · " : null, ago(tick.due_at))] },
   { label: "What became of it", cell: (tick) => stateBadge(tick.outcome) },
-  { label: "Job", cell: (tick) => (tick.job_id ? [h("a", { class: "ns-name", href: url(`/jobs/${tick.job_id}`), "data-key": `job-${tick.job_id}` }, tick.job_id.slice(0, 8)), " ", tick.job_state ? stateBadge(tick.job_state) : null] : h("span", { class: "ns-muted" }, "–")) },
+  { label: "Job", cell: (tick) => (tick.job_id && !tick.job_state ? h("span", { class: "ns-muted" }, `${tick.job_id.slice(0, 8)} deleted`) : tick.job_id ? [h("a", { class: "ns-name", href: url(`/jobs/${tick.job_id}`), "data-key": `job-${tick.job_id}` }, tick.job_id.slice(0, 8)), " ", stateBadge(tick.job_state)] : h("span", { class: "ns-muted" }, "–")) },
   { label: "Why", class: "ns-wide", cell: (tick) => tick.reason || h("span", { class: "ns-muted" }, "–") },
 ];
 

@@ -24,7 +24,7 @@ export function strip(ticks) {
   const mark = (tick) => {
     const label = `${exact(tick.due_at)}: ${WHAT[tick.outcome]}${tick.job_state ? `, ${tick.job_state}` : ""}${tick.manual ? " (run by hand)" : ""}`;
     const attributes = { class: `ns-tick ns-${tickState(tick)}`, title: label, "aria-label": label };
-    return tick.job_id ? h("a", { ...attributes, href: url(`/jobs/${tick.job_id}`), "data-key": `tick-${tick.job_id}` }) : h("span", { ...attributes, role: "img" });
+    return tick.job_state ? h("a", { ...attributes, href: url(`/jobs/${tick.job_id}`), "data-key": `tick-${tick.job_id}` }) : h("span", { ...attributes, role: "img" });
   };
   return ticks.length ? h("div", { class: "ns-strip" }, ticks.map(mark)) : h("span", { class: "ns-muted" }, "none yet");
 }
