@@ -26,7 +26,10 @@ PROCESSES = {
     "worker": ("worker.main", "One worker per GPU of this host, or one for its CPU."),
     "beat": ("worker.beat", "Maintenance: rings lost doorbells, takes jobs back from dead workers. One is enough."),
     "flower": ("api.flower_pages.server", "Flower: workers and attempts in a browser."),
-    "migrate": ("shared.db.migrate", "Bring the database's schema up to date."),
+    "migrate": (
+        "shared.db.migrate",
+        "Bring the database's schema up to date; with --from, fill it from another database.",
+    ),
 }
 
 

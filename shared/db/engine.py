@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.sql.dml import Insert as AnyInsert
 
 from shared.clock import sqlite_clock
@@ -41,8 +42,13 @@ _AFTER_COMMIT = "nightshift_after_commit"
 
 
 def make_engine(url: str) -> Engine:
-    """Raises ConfigurationError for databases other than SQLite and PostgreSQL."""
-    parsed = make_url(url)
+    """Raises ConfigurationError for databases other than SQLite and PostgreSQL, and for what is no URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # whose text might show a password
+        raise ConfigurationError(
+            "NIGHTSHIFT_DATABASE_URL is no database URL: use sqlite:////absolute/path.db or postgresql://user:password@host/name"
+        ) from None
     match parsed.get_backend_name():
         case "sqlite":
             return _sqlite_engine(parsed)
@@ -89,6 +95,8 @@ def _postgres_engine(url: URL) -> Engine:
         "lock_timeout": LOCK_TIMEOUT_MS,
         "statement_timeout": STATEMENT_TIMEOUT_MS,
     }
+    if find_spec("psycopg") is None:
+        raise ConfigurationError("PostgreSQL's driver is not installed here: pip install 'nightshift[postgres]'")
     keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),

@@ -1,7 +1,8 @@
-"""Bring a database's schema up to date (Alembic; the migrations lie beside this file)."""
+"""Bring a database's schema up to date (Alembic; the migrations lie beside this file), or fill it from another."""
 
 from __future__ import annotations
 
+import argparse
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from shared import process
 from shared.db.engine import make_engine, read, write
 from shared.errors import ConfigurationError
-from shared.settings import get_settings
+from shared.settings import Settings, get_settings
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 #: Key of the advisory lock that lets one migration run at a time on Postgres ("night" in ASCII).
@@ -61,11 +62,41 @@ def _config(conn: Connection) -> Config:
     return config
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="nightshift migrate", description="Bring the schema of NIGHTSHIFT_DATABASE_URL up to date."
+    )
+    made.add_argument(
+        "--from", dest="source", metavar="URL", help="copy everything from this database: a URL, or a data folder"
+    )
+    made.add_argument("--replace", action="store_true", help="with --from: delete what the target holds")
+    made.add_argument("--while-running", action="store_true", help="with --from: copy although workers are alive")
+    return made
+
+
 def main() -> int:
+    given = parser().parse_args()
     settings = get_settings()
-    upgrade(settings.sql_url)
+    if given.source is None:
+        upgrade(settings.sql_url)
+    else:
+        _fill(settings, given)
     print(f"the schema is at {newest_revision()}")
     return 0
+
+
+def _fill(settings: Settings, given: argparse.Namespace) -> None:
+    from shared.db import moving  # which needs this module
+
+    tables = moving.move(
+        moving.url_of(given.source),
+        settings.sql_url,
+        lease_seconds=settings.lease_seconds,
+        replace=given.replace,
+        while_running=given.while_running,
+    )
+    for table in tables:
+        print(f"{table.rows:>12,}  {table.table}")
 
 
 if __name__ == "__main__":

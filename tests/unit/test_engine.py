@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_postgres_frees_the_locks_of_frozen_clients(postgres_url: str) -> None:
 def test_only_the_two_databases_are_taken() -> None:
     with pytest.raises(ConfigurationError, match="sqlite"):
         make_engine("mysql://somewhere/else")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["nonsense", "postgresql:user:geheim@host", "postgresql://user:geheim@host:port/name"]
+)
+def test_what_is_no_url_is_said_without_showing_it(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="no database URL") as refused:
+        make_engine(wrong)
+    assert "geheim" not in str(refused.value)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r"nightshift\[postgres\]"):
+        make_engine("postgresql://user@host/name")
 
 
 def test_the_database_tells_the_time_within_a_transaction(engine: Engine) -> None:
