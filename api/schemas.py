@@ -200,6 +200,12 @@ class HostUsageView(BaseModel):
     memory_bytes: int | None
     memory_used_bytes: int | None
     cpu_percent: float | None = Field(description="Of all cores, since the heartbeat before.")
+    cores: int | None = None
+
+
+class RunnerUsageView(BaseModel):
+    memory_bytes: int
+    cpu_percent: float | None = Field(description="100 is one core; since the heartbeat before.")
 
 
 class UsageView(BaseModel):
@@ -210,6 +216,7 @@ class UsageView(BaseModel):
     busy_percent: float | None
     temperature_celsius: float | None
     host: HostUsageView
+    runner: RunnerUsageView | None = Field(None, description="What the worker's runners use of the host.")
 
 
 class WorkerView(BaseModel):

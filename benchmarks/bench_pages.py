@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks import seeding
+from shared.datasets import registry
 from shared.db.engine import make_engine
 from shared.db.migrate import upgrade
 from tests.support.flower_app import FlowerApp, running_flower_app
@@ -39,6 +40,9 @@ def main() -> None:
 def measure(flower: FlowerApp, jobs: int, points: int) -> None:
     ids = seeding.fill(flower.engine, flower.owner, jobs)
     long = seeding.long_job(flower.engine, flower.owner, points)
+    seeding.busy_week(flower.engine, ids)
+    seeding.versions(flower.engine, ids)
+    registry.ensure_builtin(flower.engine, flower.settings, "digits")
     print(f"{jobs:,} jobs, one of them with {points:,} metric points, on {flower.engine.dialect.name}")
     print(f"{'':44}{'first':>9}{'median':>9}{'slowest':>9}{'CPU':>9}   (ms)")
     for name, path in {
@@ -57,6 +61,14 @@ def measure(flower: FlowerApp, jobs: int, points: int) -> None:
         "Job page, curves of all points": f"/jobs/{long}/curves",
         "Job page, nothing new (asked every 1.5 s)": f"/jobs/{long}/live?after=1000000000",
         "Compare, ten jobs": f"/compare?ids={','.join(ids[-10:])}",
+        "Devices page": "/devices",
+        "Devices, its data (asked every 2 s)": "/devices/data",
+        "Devices, the last hour and the queue": "/devices/history?window=hour",
+        "Devices, a week": "/devices/history?window=week",
+        "Data sets page": "/datasets",
+        "Data set page": "/datasets/digits",
+        "Models page": "/models",
+        "Model page, a thousand versions": "/models/nightly",
     }.items():
         print(row(flower, name, f"/nightshift{path}"), flush=True)
 

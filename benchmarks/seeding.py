@@ -10,7 +10,16 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from shared.clock import db_now
 from shared.db.engine import read, write
-from shared.db.schema import attempts, curve_summaries, job_events, job_logs, jobs, metrics
+from shared.db.schema import (
+    attempts,
+    curve_summaries,
+    job_events,
+    job_logs,
+    jobs,
+    metrics,
+    model_aliases,
+    model_versions,
+)
 from shared.jobs.transitions.effects import summary
 from shared.specs.jobs import job_spec_adapter
 
@@ -122,3 +131,43 @@ def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] 
         events = [{**common, "seq": n, "type": "state", "data": {"state": state}} for n, state in enumerate(states)]
         conn.execute(insert(job_events), events)
     return str(row["id"])
+
+
+def busy_week(engine: Engine, ids: list[str], devices: int = 10, count: int = 10_000) -> None:
+    """`count` attempts of the last week on so many devices, of jobs that have ended."""
+    chance = random.Random(2)
+    with write(engine) as conn:
+        now = conn.scalars(select(db_now())).one()
+        ended = jobs.c.finished_at.is_not(None)
+        of = list(conn.scalars(select(jobs.c.id).where(ended, jobs.c.id.in_(ids[:5000])).limit(1000)))
+        each = 7 * _DAY / (count // devices)
+        for device in range(devices):
+            rows = []
+            for number in range(count // devices):
+                start = now - 7 * _DAY + number * each
+                outcome = chance.choices(["succeeded", "job_error", "preempted"], [90, 7, 3])[0]
+                rows.append({
+                    "job_id": of[number % len(of)], "fence": 2 + device + devices * (number // len(of)), "worker": f"gpu{device}@rack2",
+                    "device": "gpu", "started_at": start, "ended_at": start + each * chance.uniform(0.3, 0.95), "outcome": outcome,
+                })  # fmt: skip
+            conn.execute(insert(attempts), rows)
+
+
+def versions(engine: Engine, ids: list[str], name: str = "nightly", count: int = 1000) -> None:
+    """A model in a thousand versions, each with a dozen metrics, a champion among them."""
+    chance = random.Random(3)
+    measured = ("test_accuracy", "test_loss", "precision_macro", "recall_macro", "f1_macro", "auc_macro_ovr",
+                "accuracy", "loss", "val_accuracy", "val_loss", "samples_per_second", "learning_rate")  # fmt: skip
+    with write(engine) as conn:
+        now = conn.scalars(select(db_now())).one()
+        rows = [
+            {
+                "name": name, "version": number, "job_id": ids[number % len(ids)], "family": "cnn", "framework": "torch",
+                "dataset": "digits@1", "metrics": {key: chance.random() for key in measured},
+                "created_at": now - (count - number) * _DAY,
+            }
+            for number in range(1, count + 1)
+        ]  # fmt: skip
+        conn.execute(insert(model_versions), rows)
+        champion = {"name": name, "alias": "champion", "version": count - 3, "updated_at": now}
+        conn.execute(insert(model_aliases), [champion])

@@ -88,5 +88,6 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/schedules/({NAME})/(pause|resume)", schedules_page.PauseOrResume),
     (rf"{ROOT}/devices", devices_page.DevicesPage),
     (rf"{ROOT}/devices/data", devices_page.DevicesData),
+    (rf"{ROOT}/devices/history", devices_page.DevicesHistory),
     (rf"{ROOT}/.*", Missing),
 ]

@@ -32,6 +32,15 @@ class HostUsage:
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
     cpu_percent: float | None = None  # of all cores, since the heartbeat before
+    cores: int | None = None
+
+
+@dataclass(frozen=True)
+class RunnerUsage:
+    """What the runners of one worker use of their host; nothing while none is there."""
+
+    memory_bytes: int = 0
+    cpu_percent: float | None = None  # 100: one core, since the heartbeat before
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Usage:
     busy_percent: float | None = None
     temperature_celsius: float | None = None
     host: HostUsage = field(default_factory=HostUsage)
+    runner: RunnerUsage | None = None
 
 
 def register(conn: Connection, worker: WorkerInfo) -> None:

@@ -168,6 +168,8 @@ class Attempt(SQLModel, table=True):
         Index("ix_attempts_task", "celery_task_id"),
         Index("ix_attempts_started", "started_at"),
         Index("ix_attempts_outcome", "outcome"),
+        # What ran at some moment of the last hours: what has not ended comes first in it.
+        Index("ix_attempts_ended", "ended_at"),
     )
 
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from tests.integration.test_devices_page import ran, register
 from tests.support.browser import Visitor, running_browser
 from tests.support.dataset_files import labelled_images, npz
 from tests.support.factories import submit_job
@@ -90,3 +91,26 @@ def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
     expect(versions).to_have_count(1)
     fits(visitor, "datasets/mine")
     fits(visitor, "datasets")
+
+
+def test_the_past_of_a_device_is_read_by_keyboard_and_the_queue_says_why(flower: FlowerApp, visitor: Visitor) -> None:
+    register(flower.engine, "cpu0@a")
+    job_id = submit_job(flower.engine, owner_id=flower.owner, name="long ago").job_id
+    ran(flower.engine, job_id, 1, "cpu0@a", (1800, 900), "crashed")
+    ran(flower.engine, job_id, 2, "cpu0@a", (800, 700), "succeeded")
+    page = visitor.page
+    page.goto("/nightshift/devices")
+    expect(page.locator("#queue-table")).to_contain_text("It is queued")
+    bars = page.locator(".ns-lane-bars a")
+    expect(bars).to_have_count(2)
+    bars.last.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#history-told")).to_contain_text("long ago")
+    expect(page.locator("#history-told")).to_contain_text("crashed")
+    page.get_by_role("button", name="7 days").press("Enter")
+    expect(page.get_by_role("button", name="7 days")).to_have_attribute("aria-pressed", "true")
+    expect(bars).to_have_count(1)
+    expect(bars).to_have_attribute("href", f"/nightshift/jobs/{job_id}")
+    page.get_by_role("button", name="GPU").press("Enter")
+    expect(page.get_by_role("button", name="GPU")).to_have_attribute("aria-pressed", "true")
+    fits(visitor, "devices")

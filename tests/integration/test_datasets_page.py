@@ -13,7 +13,6 @@ from sqlalchemy import Engine, update
 from shared.datasets import registry
 from shared.db.engine import write
 from shared.db.schema import jobs
-from shared.settings import Settings
 from tests.integration.test_models_page import trained
 from tests.support.dataset_files import class_folders, labelled_images, npz
 from tests.support.factories import submit_job
@@ -26,14 +25,9 @@ def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
         yield app
 
 
-def settings_of(flower: FlowerApp, folder: Path) -> Settings:
-    url = flower.engine.url.render_as_string(hide_password=False)
-    return Settings(database_url=url, data_dir=folder, redis_url="redis://127.0.0.1:1/0")
-
-
 def pets(flower: FlowerApp, folder: Path) -> None:
     """`pets` in two versions: ten pictures, then six more, all of them training data."""
-    settings = settings_of(flower, folder)
+    settings = flower.settings
     registry.register(flower.engine, settings, "pets", class_folders(folder / "first", 5))
     registry.append(flower.engine, settings, "pets", class_folders(folder / "more", 3))
 

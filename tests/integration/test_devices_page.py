@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from shared.db.engine import write
+from shared.clock import db_now
+from shared.db.engine import read, write
+from shared.db.schema import attempts
 from shared.fleet import workers
 from shared.fleet.workers import HostUsage, Usage, WorkerInfo
-from shared.jobs import transitions
+from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome
+from shared.jobs.why import explain
 from tests.support.factories import claim_job, make_claimer, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -21,7 +24,8 @@ GB = 1_000_000_000
 
 @pytest.fixture
 def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
+    # A long lease: however slow the machine, a worker that was heard of once is online.
+    with running_flower_app(sqlite_engine, tmp_path, lease_seconds=600) as app:
         yield app
 
 
@@ -73,3 +77,72 @@ def test_everyone_sees_all_where_it_is_set_so(sqlite_engine: Engine, tmp_path: P
 def test_a_stranger_sees_nothing(flower: FlowerApp) -> None:
     for path in ("/nightshift/devices", "/nightshift/devices/data"):
         assert flower.client.get(path, auth=("nightshift", "wrong")).status_code == 401
+
+
+def ran(engine: Engine, job_id: str, fence: int, worker: str, ago: tuple[float, float | None], outcome: str) -> None:
+    """An attempt of the past: it began and ended so many seconds ago."""
+    with write(engine) as conn:
+        now = conn.scalars(select(db_now())).one()
+        end = None if ago[1] is None else now - ago[1]
+        times = {"started_at": now - ago[0], "ended_at": end}
+        row = {"job_id": job_id, "fence": fence, "worker": worker, "device": "cpu", "outcome": outcome}
+        conn.execute(attempts.insert().values(**row, **times))
+
+
+def test_the_history_has_what_ran_in_the_window_and_how_busy_that_made_a_device(flower: FlowerApp) -> None:
+    register(flower.engine, "cpu0@a")
+    register(flower.engine, "cpu1@a")
+    mine = submit_job(flower.engine, owner_id=flower.owner, name="mine").job_id
+    theirs = submit_job(flower.engine, owner_id="somebody else", name="secret").job_id
+    ran(flower.engine, mine, 1, "cpu0@a", (5400, 1800), "succeeded")  # half of it before the window
+    ran(flower.engine, theirs, 1, "cpu0@a", (900, 450), "job_error")
+    ran(flower.engine, mine, 2, "gone@b", (90_000, 80_000), "succeeded")
+    history = flower.data("/devices/history", window="hour")["history"]
+    assert list(history["devices"]) == ["cpu0@a", "cpu1@a"], "what ran longer ago is another window's"
+    lane = history["devices"]["cpu0@a"]
+    assert lane["busy_share"] == pytest.approx((1800 + 450) / 3600, abs=0.05)
+    first, second = lane["spans"]
+    assert (first[2:], history["jobs"][mine]["name"]) == (["succeeded", 1, mine], "mine")
+    assert (second[2:], theirs in history["jobs"]) == (["job_error", 1, None], False)
+    assert history["devices"]["cpu1@a"]["spans"] == []
+    assert "gone@b" in flower.data("/devices/history", window="week")["history"]["devices"]
+    assert flower.client.get("/nightshift/devices/history?window=year").status_code == 422
+
+
+def test_a_thousand_short_attempts_are_drawn_as_a_few_bars(flower: FlowerApp) -> None:
+    job_id = submit_job(flower.engine, owner_id=flower.owner).job_id
+    for number in range(60):
+        ran(flower.engine, job_id, number + 1, "cpu0@a", (3000 - number, 2999.5 - number), "succeeded")
+    ran(flower.engine, job_id, 100, "cpu0@a", (2000, 1999.9), "crashed")
+    lane = flower.data("/devices/history", window="week")["history"]["devices"]["cpu0@a"]
+    assert (lane["attempts"], sum(span[3] for span in lane["spans"])) == (61, 61)
+    assert len(lane["spans"]) <= 3
+    assert "crashed" in {span[2] for span in lane["spans"]}, "a bad end is seen"
+
+
+def test_the_queue_is_in_the_order_of_the_claim_and_says_why_each_waits(flower: FlowerApp) -> None:
+    register(flower.engine, "cpu0@a")
+    low = submit_job(flower.engine, owner_id=flower.owner, name="low", priority=1).job_id
+    theirs = submit_job(flower.engine, owner_id="somebody else", name="secret", priority=9).job_id
+    submit_job(flower.engine, owner_id=flower.owner, name="gpu", priority=5, resources={"device": "gpu"})
+    submit_job(flower.engine, owner_id=flower.owner, name="tomorrow", run_at=4e9)
+    queue = flower.data("/devices/history")["queue"]
+    assert [(job["name"], job["priority"]) for job in queue["due"]] == [(None, 9), ("gpu", 5), ("low", 1)]
+    assert [job["name"] for job in queue["later"]] == ["tomorrow"]
+    assert (queue["counts"]["due"], queue["counts"]["later"], queue["devices"]["gpu"]["count"]) == (3, 1, 1)
+    hidden, gpu, last = queue["due"]
+    assert (hidden["id"], hidden["why"]) == (None, None)
+    assert "device gpu" in gpu["why"]
+    assert theirs not in flower.client.get("/nightshift/devices").text
+    with read(flower.engine) as conn:
+        row = queries.get_job(conn, low, None)
+        assert last["why"] == explain(row, queries.surroundings(conn, row, 600.0)).sentence, "as `nightshift why` says"
+
+
+def test_how_long_jobs_waited_before_they_began(flower: FlowerApp) -> None:
+    register(flower.engine, "cpu0@a")
+    submit_job(flower.engine, owner_id=flower.owner)
+    claim_job(flower.engine, make_claimer("cpu0@a"))
+    waited = flower.data("/devices/history")["history"]["wait"]
+    assert waited["jobs"] == 1
+    assert 0 <= waited["mean_seconds"] <= waited["longest_seconds"] < 300

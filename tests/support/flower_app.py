@@ -27,6 +27,7 @@ class FlowerApp:
     key: str
     owner: str
     client: httpx.Client
+    settings: Settings
 
     def data(self, path: str, **query: Any) -> Any:
         """What a page's script asks for."""
@@ -51,12 +52,13 @@ def running_flower_app(engine: Engine, data_dir: Path, **settings: Any) -> Itera
         "data_dir": data_dir,
         "flower_port": 0,
     }
-    serving = _Serving(Settings(**values | settings), engine)
+    chosen = Settings(**values | settings)
+    serving = _Serving(chosen, engine)
     serving.start()
     try:
         url = f"http://127.0.0.1:{serving.ready()}"
         with httpx.Client(base_url=url, auth=("nightshift", key), timeout=30) as client:
-            yield FlowerApp(engine, url, key, principal.owner_id, client)
+            yield FlowerApp(engine, url, key, principal.owner_id, client, chosen)
     finally:
         serving.stop()
 

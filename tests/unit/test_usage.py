@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +52,7 @@ def test_a_cpu_worker_tells_of_its_host(proc: Path) -> None:
     ticks(proc, busy=175, idle=125)
     usage = meter.read()
     assert (usage.memory_bytes, usage.memory_used_bytes, usage.busy_percent) == (1_024_000, 409_600, 75.0)
-    assert usage.host == HostUsage(1_024_000, 409_600, 75.0)
+    assert usage.host == HostUsage(1_024_000, 409_600, 75.0, os.cpu_count())
     ticks(proc, busy=175, idle=225)
     assert meter.read().busy_percent == 0.0, "since the reading before"
 
@@ -76,7 +77,7 @@ def test_a_driver_that_fails_costs_the_figures_only(proc: Path, monkeypatch: pyt
 
 
 def test_a_host_without_proc_is_not_an_error(tmp_path: Path) -> None:
-    assert Meter(CPU, tmp_path).read() == Usage()
+    assert Meter(CPU, tmp_path).read() == Usage(host=HostUsage(cores=os.cpu_count()))
 
 
 def test_the_host_of_this_test_can_be_read() -> None:
@@ -97,3 +98,29 @@ def test_the_last_heartbeat_is_listed_while_the_worker_is_there(engine: Engine) 
         workers.deregister(conn, "gpu0@here")
     with read(engine) as conn:
         assert workers.list_workers(conn, 30.0)[0]["usage"] is None
+
+
+def test_a_worker_tells_what_its_runners_and_all_they_started_use(proc: Path) -> None:
+    meter = Meter(CPU, proc)
+    assert meter.read().runner is None, "this kernel does not list children"
+    family(proc, os.getpid(), [10], ticks=0)  # the worker, its forkserver, a runner, what that started
+    family(proc, 10, [11], ticks=50_000)
+    family(proc, 11, [12], ticks=100)
+    family(proc, 12, [], ticks=0)
+    first = meter.read().runner
+    assert first is not None
+    assert (first.memory_bytes, first.cpu_percent) == (2 * 30 * os.sysconf("SC_PAGE_SIZE"), None)
+    family(proc, 12, [], ticks=100_000)
+    busy = meter.read().runner
+    assert busy is not None
+    assert busy.cpu_percent is not None
+    assert busy.cpu_percent > 100
+
+
+def family(proc: Path, pid: int, children: list[int], ticks: int) -> None:
+    thread = proc / str(pid) / "task" / str(pid)
+    thread.mkdir(parents=True, exist_ok=True)
+    (thread / "children").write_text("".join(f"{child} " for child in children))
+    (proc / str(pid) / "statm").write_text("100 30 10 1 0 5 0")
+    words = ["S", *["0"] * 10, str(ticks), "0", *["0"] * 6, "777"]
+    (proc / str(pid) / "stat").write_text(f"{pid} (a) b) {' '.join(words)}")

@@ -1,8 +1,10 @@
 // Each device of the fleet: what runs there, how busy it is, whether its worker is heard of.
 
 import { byId, fill, h, pageData, patch } from "./dom.js";
-import { KIND, bytes, duration, metricName } from "./format.js";
+import { KIND, bytes, duration, metricName, number } from "./format.js";
+import { WINDOWS, drawLanes } from "./lanes.js";
 import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
+import { drawQueue } from "./queue.js";
 import { ago, getJson, live, url } from "./site.js";
 
 /** How many readings of a device are kept for its curve: at two seconds each, ten minutes. */
@@ -10,10 +12,19 @@ const KEPT = 300;
 const readings = new Map();
 /** The hosts and devices there are cards for: those stay, and only what they say changes. */
 let drawn = null;
+/** The past and the queue change slowly and cost more: asked for so often (milliseconds). */
+const PAST_EVERY = { hour: 8000, day: 20000, week: 60000 };
+let [window_, pastAt] = ["hour", 0];
+
+/** How busy its runners are, in per cent of the host, or the GPU. Without that, the host. */
+function busyPercent({ device, usage }) {
+  if (!usage) return null;
+  return device === "gpu" || typeof usage.runner?.cpu_percent !== "number" || !usage.host.cores ? usage.busy_percent : usage.runner.cpu_percent / usage.host.cores;
+}
 
 function remember(device) {
   const points = readings.get(device.name) || [];
-  const busy = device.usage?.busy_percent;
+  const busy = busyPercent(device);
   const last = points[points.length - 1];
   if (typeof busy === "number" && last?.at !== device.heartbeat_at) points.push({ at: device.heartbeat_at, busy });
   readings.set(device.name, points.slice(-KEPT));
@@ -53,15 +64,34 @@ const share = (used, all) => (typeof used === "number" && all ? (100 * used) / a
 const amount = (used, all) => (typeof used === "number" ? `${bytes(used)} of ${bytes(all)}` : all ? `${bytes(all)}, use unknown` : "unknown");
 const percent = (value) => (typeof value === "number" ? `${Math.round(value)} %` : "unknown");
 
+/** A GPU's own figures; of a CPU, which its workers share, what this worker's runner uses. The host's are told once, above. */
 function meters(device) {
   const { usage } = device;
   if (!usage) return null;
-  const heat = typeof usage.temperature_celsius === "number" ? ` · ${Math.round(usage.temperature_celsius)} °C` : "";
   const points = readings.get(device.name) || [];
   return h("div", { class: "ns-meters" },
-    meter(device.device === "gpu" ? "GPU" : "Cores", usage.busy_percent, percent(usage.busy_percent) + heat),
-    meter("Memory", share(usage.memory_used_bytes, usage.memory_bytes), amount(usage.memory_used_bytes, usage.memory_bytes ?? device.memory_bytes), 90),
+    device.device === "gpu" ? gpuMeters(device) : runnerMeters(device),
     points.length > 2 ? h("div", { class: "ns-device-curve" }, sparkline(points.map(({ busy }, index) => [index, busy]), { width: 220, height: 34, label: "busy, per cent, since this page was opened:" })) : null);
+}
+
+function gpuMeters({ usage, memory_bytes: all }) {
+  const heat = typeof usage.temperature_celsius === "number" ? ` · ${Math.round(usage.temperature_celsius)} °C` : "";
+  return [
+    meter("GPU", usage.busy_percent, percent(usage.busy_percent) + heat),
+    meter("Memory", share(usage.memory_used_bytes, usage.memory_bytes), amount(usage.memory_used_bytes, usage.memory_bytes ?? all), 90),
+    usage.runner ? h("span", { class: "ns-sub" }, `On the host: ${runnerCores(usage.runner) || "– cores"}, ${bytes(usage.runner.memory_bytes)}`) : null,
+  ];
+}
+
+const runnerCores = ({ cpu_percent: used }) => (typeof used === "number" ? `${number(used / 100, 2)} cores` : null);
+
+function runnerMeters(device) {
+  const { runner, host } = device.usage;
+  if (!runner) return meter("Cores", device.usage.busy_percent, percent(device.usage.busy_percent));
+  return [
+    meter("Cores", busyPercent(device), runnerCores(runner) ? `${runnerCores(runner)}${host.cores ? ` of ${host.cores}` : ""}` : "unknown"),
+    meter("Memory", share(runner.memory_bytes, host.memory_bytes), bytes(runner.memory_bytes), 90),
+  ];
 }
 
 const versions = (device) => Object.entries(device.versions || {}).map(([name, version]) => `${metricName(name)} ${version}`).join(" · ");
@@ -83,7 +113,7 @@ const emptyHost = (name, devices) => h("section", { class: "ns-host", "data-host
 
 function drawHost(name, devices) {
   const usage = devices.find((device) => device.usage)?.usage.host;
-  const said = usage ? `processor ${percent(usage.cpu_percent)} · memory ${amount(usage.memory_used_bytes, usage.memory_bytes)}` : "not heard of";
+  const said = usage ? `processor ${percent(usage.cpu_percent)}${usage.cores ? ` of ${usage.cores} cores` : ""} · memory ${amount(usage.memory_used_bytes, usage.memory_bytes)}` : "not heard of";
   patch(document.querySelector(`[data-host="${CSS.escape(name)}"]`).firstChild, h("h2", {}, name), h("span", { class: "ns-muted" }, said));
   devices.forEach(drawCard);
 }
@@ -108,5 +138,19 @@ function draw({ devices }) {
   order.forEach((name) => drawHost(name, here(name)));
 }
 
-draw(pageData());
-live(async (signal) => draw(await getJson("/devices/data", signal)));
+function drawPast({ history, queue }) {
+  pastAt = Date.now();
+  const { jobs, mean_seconds: mean, longest_seconds: longest } = history.wait;
+  drawQueue({ said: byId("queue-said"), tools: byId("queue-tools"), table: byId("queue-table"), more: byId("queue-more") }, queue);
+  drawLanes(byId("history-lanes"), byId("history-told"), history);
+  byId("history-said").textContent = jobs ? `${number(jobs)} ${jobs === 1 ? "job" : "jobs"} began, after ${duration(Math.max(0, mean))} on average and ${duration(Math.max(0, longest))} at most` : "No job began in this time.";
+  fill(byId("history-tools"), Object.entries(WINDOWS).map(([name, label]) => h("button", { type: "button", class: "ns-chip", "aria-pressed": String(name === window_), "data-key": `window-${name}`, onclick: () => { window_ = name; pastAt = 0; updates.now(); } }, label)));
+}
+
+const first = pageData();
+draw(first);
+drawPast(first);
+const updates = live(async (signal) => {
+  draw(await getJson("/devices/data", signal));
+  if (Date.now() - pastAt > PAST_EVERY[window_]) drawPast(await getJson(`/devices/history?window=${window_}`, signal));
+});

@@ -1,0 +1,18 @@
+"""Index the ends of attempts: what ran at some moment of the last hours."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_attempts_ended", "attempts", ["ended_at"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_attempts_ended", "attempts")
