@@ -25,6 +25,9 @@ def _torch(torch: Any) -> int | None:
 
 
 def _tensorflow(tensorflow: Any) -> int | None:
+    # The question itself would begin its runtime: with as many threads as there are cores, and on every GPU.
+    if sys.modules["tensorflow.python.eager.context"].context()._context_handle is None:
+        return None
     if not tensorflow.config.list_logical_devices("GPU"):
         return None
     return int(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"])

@@ -63,7 +63,8 @@ class Runner:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkserverClient]:
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a worker that has secrets, and a kind of job whose spec is its source."""
     folder = tmp_path_factory.mktemp("kinds")
     (folder / "source_kind.py").write_text(
         "from worker.protocol import Result\n"
@@ -73,7 +74,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkserverClien
         "    return Result(metrics=scope.get('metrics', {}))\n"
     )
     environ = {**os.environ, "NIGHTSHIFT_TEST_KINDS": "source_kind", "NIGHTSHIFT_REDIS_URL": "redis://:secret@h"}
-    environ["PYTHONPATH"] = str(folder)
+    return {**environ, "PYTHONPATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def client(environ: dict[str, str]) -> Iterator[ForkserverClient]:
     client = ForkserverClient("test", ["worker.runner"], scrubbed(environ, {"OMP_NUM_THREADS": "1"}))
     client.start()
     assert client.wait_ready(CAP)
@@ -251,16 +256,33 @@ def test_only_what_is_listed_passes_the_scrubbing() -> None:
     assert set(env) == {"PATH", "LC_ALL", "PYTHONPATH", "A"}
 
 
+#: How many threads asking starts.
+THREADS_AFTER_ASKING = """
+import os
+from worker.device_memory import peak_bytes
+before = len(os.listdir("/proc/self/task"))
+assert peak_bytes() is None
+reporter.log(f"threads {len(os.listdir('/proc/self/task')) - before}")
+"""
+
+
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
-def test_importing_a_framework_starts_no_thread(framework: str) -> None:
+def test_importing_a_framework_starts_no_thread_nor_does_asking_for_its_memory(
+    framework: str, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A runner's number of threads is its job's, so its framework must not begin before the job says so."""
     pytest.importorskip(framework)
     from worker.frameworks import forkserver_environment, preloads
 
-    client = ForkserverClient(framework, preloads(framework), scrubbed(os.environ, forkserver_environment(2)))
+    client = ForkserverClient(framework, preloads(framework), scrubbed(environ, forkserver_environment(2)))
     client.start()
     try:
         assert client.wait_ready(forkclient.START_SECONDS)
         assert psutil.Process(client.pid).num_threads() == 1
+        runner = Runner(client, tmp_path, THREADS_AFTER_ASKING)
+        assert b'"threads 0"' in runner.line()
+        runner.end()
+        runner.close()
     finally:
         with contextlib.suppress(Exception):
             client.close()
