@@ -156,6 +156,20 @@ class KilledReporter(PrintingReporter):
         pass
 
 
+#: Rows of a whole run: some steps lie between two of them, so that checkpoints do too.
+ROWS = 40
+
+
+def _without_ceremony() -> None:
+    """Figures are laid out and named but not painted, and rows are few: both would take longer than the steps."""
+    from matplotlib.figure import Figure
+
+    from worker.training import loop
+
+    loop.ROWS = ROWS
+    Figure.savefig = lambda self, path, **_: Path(path).touch()  # type: ignore[method-assign]
+
+
 def _attempt(
     spec: dict[str, Any],
     folder: Path,
@@ -166,6 +180,7 @@ def _attempt(
     model: Path | None,
     champion: Path | None,
 ) -> None:
+    _without_ceremony()
     assignment = make_assignment(spec, folder, data_set, threads, model)
     keep_last = sys.maxsize if spec["kind"] == "batch_infer" else 2
     reporter = KilledReporter(folder, kill_after, stop_after, keep_last)
@@ -174,11 +189,14 @@ def _attempt(
     (folder / "outcome.json").write_text(outcome.model_dump_json())
 
 
+PRELOADED = ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"]
+
+
 @cache
 def _processes(framework: str) -> Any:
     """Processes forked from one that has the framework imported: an import each would take most of a test's time."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch._dynamo", "tensorflow", "worker.kinds.train", "sklearn.metrics"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 
