@@ -15,9 +15,11 @@ import uvicorn
 from api.main import create_app
 from shared import process, tracing
 from shared.db.engine import make_engine
+from shared.errors import ConfigurationError
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 from shared.speech import complain, say
+from shared.storage import refuse_unusable
 
 #: Seconds that running requests have at shutdown.
 GRACE_SECONDS = 10
@@ -69,7 +71,11 @@ def main() -> int:
     configure_logging(settings, "api")
     tracing.setup("api")
     try:
+        refuse_unusable(settings)
         listening = listen(settings)
+    except ConfigurationError as error:
+        complain(f"nightshift api: {error}")
+        return 2
     except OSError as error:
         complain(f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}")
         return 1

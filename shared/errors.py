@@ -11,10 +11,12 @@ NightshiftError
 │   └── UnsupportedMedia 415
 ├── Unavailable          503    a part we need does not answer
 │   ├── DatabaseUnavailable
-│   └── BrokerUnavailable
+│   ├── BrokerUnavailable
+│   └── StorageUnavailable      the object store
 ├── LeaseLost                   this attempt no longer owns the job: kill the runner, discard, take the next
 ├── ConfigurationError          the settings cannot work; says which and what to do
 ├── CorruptCheckpoint           a checkpoint does not match its hash
+├── NotStored                   what SQL names is not in the object store, or is not what was put there
 └── JobError                    how an attempt can end in a typed error (crosses the pipe as `error` frame)
     ├── NonFiniteLoss
     ├── BadData
@@ -110,6 +112,10 @@ class BrokerUnavailable(Unavailable):
     pass
 
 
+class StorageUnavailable(Unavailable):
+    pass
+
+
 # -- inside ---------------------------------------------------------------------------------------
 
 
@@ -129,6 +135,12 @@ class CorruptCheckpoint(NightshiftError):
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"checkpoint {path} is damaged ({why}); the one before it is used")
         self.path = path
+
+
+class NotStored(NightshiftError):
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"{key} in the storage {why}")
+        self.key = key
 
 
 # -- how an attempt can fail ----------------------------------------------------------------------

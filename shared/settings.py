@@ -7,6 +7,7 @@ too high do.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,6 +19,9 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+
+#: A folder, or a bucket (names as S3 allows them) and perhaps a place in it.
+_STORAGE_URL = re.compile(r"file:///.*|s3://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?")
 
 
 class Settings(BaseSettings):
@@ -33,7 +37,20 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey; cluster mode is refused."
     )
-    storage_url: str = Field("", description="Where artifacts go; empty: `file://<data_dir>/storage`.")
+    storage_url: str = Field(
+        "",
+        description="Where data sets, checkpoints and artifacts go: `file:///folder` or `s3://bucket/prefix`; empty: `file://<data_dir>/storage`.",
+    )
+    storage_endpoint_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/@]+(/[^\s@]*)?)?$",
+        description="Address of an S3-like store that is not Amazon's (MinIO, Ceph, R2); empty: AWS, or what AWS_ENDPOINT_URL says. Credentials are the usual AWS_* variables.",
+    )
+    storage_cache_bytes: int = Field(
+        100_000_000_000,
+        ge=10_000_000,
+        description="With `s3://`: what this host keeps of the store in its data folder (bytes). Too low: data sets are brought again and again. Too high: the disk fills up.",
+    )
     datasets_dir: Path | None = Field(
         None, description="Folder with published data set files: mnist/, fashion-mnist/, cifar10/."
     )
@@ -179,8 +196,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Settings:
         if self.heartbeat_seconds * 3 > self.lease_seconds:
             raise ValueError("NIGHTSHIFT_HEARTBEAT_SECONDS must be at most a third of NIGHTSHIFT_LEASE_SECONDS")
-        if self.storage_url and not self.storage_url.startswith("file:///"):
-            raise ValueError("NIGHTSHIFT_STORAGE_URL must be file:// and an absolute path")
+        if self.storage_url and not _STORAGE_URL.fullmatch(self.storage_url):
+            raise ValueError("NIGHTSHIFT_STORAGE_URL must be file:// and an absolute path, or s3://bucket/prefix")
         return self
 
     @model_validator(mode="after")
@@ -198,9 +215,11 @@ class Settings(BaseSettings):
 
     @property
     def storage_root(self) -> Path:
-        """Local folder of the artifact store (`file://` only; other schemes are refused at start)."""
+        """Where this host reads and writes data sets, checkpoints and artifacts: the storage itself, or its cache."""
         if not self.storage_url:
             return self.data_dir.resolve() / "storage"
+        if self.storage_url.startswith("s3://"):
+            return self.data_dir.resolve() / "storage-cache"
         return Path(self.storage_url.removeprefix("file://"))
 
 

@@ -14,6 +14,7 @@ from shared.clock import sqlite_clock
 from shared.db.engine import make_engine
 from tests.support import databases
 from tests.support.api import Api, running_api
+from tests.support.objects import ObjectStore, object_store
 from tests.support.redis import RedisServer, running_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -96,6 +97,13 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def objects() -> Iterator[ObjectStore]:
+    """An S3 endpoint. Who stops it starts it again."""
+    with object_store() as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from shared import broker
 from shared.artifacts.layout import attempt_dir, job_dir
-from shared.errors import JobError, LeaseLost, NotFound, RequestError, UnsupportedJob
+from shared.errors import JobError, LeaseLost, NotFound, RequestError, StorageUnavailable, UnsupportedJob
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs import transitions
@@ -30,12 +32,17 @@ from shared.jobs.transitions import (
     PromotionRecord,
     Standing,
 )
+from shared.storage import storage_of
+from shared.storage.carrier import FIRST_WAIT
 from worker.assigning import assignment_of, champion_now, facts_to_pin
 from worker.batch import Batch, Retention, artifact_records, write_batch
+from worker.delivery import Delivery
 from worker.forkclient import ForkserverUnavailable
 from worker.frameworks import framework_of
+from worker.heard import Heard
+from worker.luggage import Luggage
 from worker.memory import OomCounter
-from worker.outcomes import Ended, Fail, Leave, Succeed, Verdict, ending_of, failed, judge
+from worker.outcomes import Cut, Ended, Fail, Leave, Succeed, Verdict, ending_of, error, failed, judge
 from worker.patience import OutOfTime, Patience
 from worker.protocol import Assignment, Champion, Result, encode
 from worker.relay import Relay
@@ -48,6 +55,11 @@ from worker.workplace import Workplace
 
 #: Between giving a job back because no runner could be forked, and the next try (seconds).
 CANNOT_FORK_SECONDS = 5.0
+#: Between tries at a storage that does not answer, at most (seconds): a stop request is heard as late.
+MOST_PATIENT_SECONDS = 5.0
+
+
+T = TypeVar("T")
 
 
 class Attempt:
@@ -63,8 +75,12 @@ class Attempt:
         self._pinned = claimed.pinned
         self._retention = Retention(claimed, job_dir(place.settings.storage_root, self.lease.job_id))
         self.scribe = Scribe(place.engine, self.lease, place.settings.heartbeat_seconds, claimed_at, self.wake)
+        self._storage = storage_of(place.settings)
+        self._carrier = self._storage.carrier(self.wake)
+        self._told_of_storage = False
         self._lease_lost = LeaseLost(self.lease.job_id, self.lease.fence)
         self.patience = Patience(place.engine, self.scribe, self._lease_lost, time_left)
+        self._luggage = Luggage(self._storage, claimed, self.patience, self._going)
 
     def run(self) -> None:
         self.scribe.start()
@@ -77,19 +93,21 @@ class Attempt:
         finally:
             self.scribe.abandon()
             self.scribe.close(timeout=5)
+            self._carrier.close()
+            self._luggage.close()
             self.wake.close()
 
     def _run(self) -> None:
         relay: Relay | None = None
         try:
-            assignment = self.assign()
+            assignment = self.packed(self.assign)
             with self.started(assignment) as runner:
                 relay = self.relay_for(runner)
                 ended = self.relay(relay)
-            verdict, ending = judge(ended), ending_of(ended)
+            verdict, ending = self.delivered(judge(ended), relay), ending_of(ended)
         except (LeaseLost, OutOfTime):
             raise
-        except (ForkserverUnavailable, SlotBusy) as unavailable:
+        except (ForkserverUnavailable, SlotBusy, StorageUnavailable) as unavailable:
             # Not the job's fault: it goes back uncharged. The pause keeps this worker from taking it again at once.
             emit("worker.cannot_fork", worker=self.place.name, error=str(unavailable))
             verdict, ending = Leave(AttemptOutcome.DRAINED), Ending()
@@ -106,7 +124,21 @@ class Attempt:
                 self.patience.write(partial(transitions.pin, lease=self.lease, facts=facts))
                 self._pinned = {**facts, **self.claimed.pinned}
                 break
+        self._luggage.bring(self._pinned)
         return assignment_of(self.place, self.claimed, self._pinned)
+
+    def packed(self, assign: Callable[[], T]) -> T:
+        """As long as the storage does not answer: again, for as long as a busy device would be waited for. Raises
+        StorageUnavailable."""
+        give_up, pause = monotonic() + self.place.settings.slot_wait_seconds, FIRST_WAIT
+        while True:
+            try:
+                return assign()
+            except StorageUnavailable as trouble:
+                self._tell_of_storage(trouble)
+                if monotonic() > give_up or not self._is_wanted() or self._terminated.wait(pause):
+                    raise
+                pause = min(MOST_PATIENT_SECONDS, 2 * pause)
 
     # -- start ------------------------------------------------------------------------------------
 
@@ -146,11 +178,34 @@ class Attempt:
         logs = [LogRow("warning", f"the attempt waits: {busy}")]
         self.patience.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=logs))
 
+    def _going(self) -> None:
+        """Between pieces of what is brought."""
+        if not self._is_wanted():
+            raise StorageUnavailable("the attempt was asked to leave while its data was brought")
+
+    def _tell_of_storage(self, trouble: StorageUnavailable) -> None:
+        """Once per attempt."""
+        emit("storage.unavailable", job_id=self.lease.job_id, error=str(trouble))
+        if not self._told_of_storage:
+            self._told_of_storage = True
+            logs = [LogRow("warning", f"the attempt waits for the storage: {trouble}")]
+            self.patience.write(lambda conn: transitions.record(conn, self.lease, logs=logs))
+
     # -- relay ------------------------------------------------------------------------------------
 
     def relay_for(self, runner: Runner) -> Relay:
+        settings = self.place.settings
+        heard = Heard(settings, carrier=self._carrier, job_id=self.lease.job_id)
         return Relay(
-            runner, self.scribe, self.place.settings, self.wake, self._wanted, self._write_batch, self._champion
+            runner,
+            self.scribe,
+            settings,
+            self.wake,
+            self._wanted,
+            self._write_batch,
+            self._champion,
+            self._bring_champion,
+            heard,
         )
 
     def relay(self, relay: Relay) -> Ended:
@@ -182,6 +237,37 @@ class Attempt:
 
     def _champion(self, conn: Connection) -> Champion:
         return champion_now(conn, self.claimed.spec, self.place.settings.storage_root)
+
+    def _bring_champion(self, champion: Champion, found: Callable[[Champion], None]) -> None:
+        def bring() -> None:
+            try:
+                found(self.packed(lambda: self._luggage.bring_champion(champion)))
+            except (LeaseLost, OutOfTime, StorageUnavailable):
+                found(champion.model_copy(update={"model_dir": None}))
+
+        self._storage.apart(bring)
+
+    # -- deliver ----------------------------------------------------------------------------------
+
+    def delivered(self, verdict: Verdict, relay: Relay) -> Verdict:
+        """What it leaves is in the storage."""
+        found = artifact_records(relay.heard.artifacts, self._artifacts_folder())
+        files = {a.stored_as: a.sha256 for a in found} if isinstance(verdict, Succeed) else {}
+        return Delivery(self._storage, relay.heard, self._instead_of_waiting, self._tell_of_storage).complete(
+            verdict, files
+        )
+
+    def _instead_of_waiting(self) -> Verdict | None:
+        """What becomes of a success that cannot be stored in time. Raises LeaseLost, OutOfTime."""
+        self.patience.check()
+        standing, deadline = self.scribe.renewal.standing, self.scribe.renewal.deadline()
+        if StopRequest.CANCEL in (self._wanted(), standing.stop_requested if standing else None):
+            return Leave(AttemptOutcome.CANCELLED)
+        if deadline is not None and monotonic() >= deadline:
+            told = "the job ran longer than timeout_seconds allows: the storage did not take its result"
+            return Fail(AttemptOutcome.TIMED_OUT, error(Cut.TIMEOUT.value, told, retryable=False))
+        time_left = self._time_left()
+        return Leave(AttemptOutcome.DRAINED) if time_left is not None and time_left <= 0 else None
 
     # -- settle -----------------------------------------------------------------------------------
 

@@ -63,13 +63,18 @@ def artifact_records(artifacts: dict[str, ArtifactSaved], folder: str) -> list[A
     ]
 
 
+def needs_all_checkpoints(kind: str) -> bool:
+    """Those of a batch inference are parts of one output; of the others the newest is enough."""
+    return kind == "batch_infer"
+
+
 class Retention:
     """The checkpoints of a job that are listed and on disk, and which of them may go when a new one came."""
 
     def __init__(self, claimed: Claimed, job_dir: Path) -> None:
         policy = claimed.spec.get("checkpoint") or {}
         self._keep_last, self._keep_best = policy.get("keep_last", 2), policy.get("keep_best", True)
-        if claimed.kind == "batch_infer":  # its checkpoints are parts of one output: all are needed
+        if needs_all_checkpoints(claimed.kind):
             self._keep_last = sys.maxsize
         self._lease, self._job_dir = claimed.lease, job_dir
         self._kept = [Kept(row.id, row.step, row.is_best) for row in claimed.checkpoints]

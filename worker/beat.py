@@ -20,6 +20,7 @@ from shared.errors import ConfigurationError
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 from shared.speech import complain
+from shared.storage import refuse_unusable
 from worker import doorbells
 from worker.maintenance import run_all
 from worker.tasks import hush_celery, register_maintain
@@ -55,6 +56,7 @@ def main() -> int:
     tracing.setup("beat")
     try:
         refuse_cluster_server(settings)
+        refuse_unusable(settings)
         doorbells.guard()
         app = make_celery(settings, "worker")
     except ConfigurationError as error:

@@ -15,6 +15,7 @@ from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
+from shared.storage.carrier import AtOnce, Carrier, Parcel
 from worker.batch import Batch
 from worker.capture import LogBudget
 from worker.outcomes import Cut
@@ -41,8 +42,16 @@ Objection = tuple[Cut, str]
 
 
 class Heard:
-    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = monotonic,
+        carrier: Carrier | None = None,
+        job_id: str = "",
+    ) -> None:
+        """`carrier` takes the job's checkpoints to the storage."""
         self._clock = clock
+        self.carrier, self._job_id = carrier or AtOnce(), job_id
         # Apart, so that a flood on stdout does not drown what the job logs.
         self.log_budget = LogBudget(settings.max_log_bytes // 2)
         self.print_budget = LogBudget(settings.max_log_bytes // 2)
@@ -87,7 +96,7 @@ class Heard:
             case Metrics():
                 return self._take_metrics(frame)
             case CheckpointSaved():
-                self.batch.checkpoints.append(CheckpointRecord(**frame.model_dump(exclude={"type"})))
+                self._take_checkpoint(CheckpointRecord(**frame.model_dump(exclude={"type"})))
             case ArtifactSaved():
                 self.artifacts[frame.path] = frame
             case Log():
@@ -122,6 +131,20 @@ class Heard:
         self._device_memory(frame.peak_device_memory_bytes)
         if isinstance(frame, Failed) and frame.traceback:
             self.batch.logs.append(LogRow("error", frame.traceback))
+
+    # -- on the way to the storage ------------------------------------------------------------------
+
+    def _take_checkpoint(self, record: CheckpointRecord) -> None:
+        self.carrier.send(Parcel(f"jobs/{self._job_id}/{record.path}", record.sha256, record))
+        self.collect()
+
+    def collect(self) -> None:
+        """Checkpoints that the storage has may have their rows. One that it can never have is as if it had not been
+        written."""
+        self.batch.checkpoints += [parcel.row for parcel in self.carrier.arrived()]
+        for parcel, why in self.carrier.refused():
+            text = f"the checkpoint of step {parcel.row.step} could not be stored: {why}"
+            self.batch.logs.append(LogRow("error", text))
 
     def _device_memory(self, found: int | None) -> None:
         if found is not None:

@@ -27,6 +27,7 @@ from shared.fleet.workers import WorkerInfo
 from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 from shared.speech import complain
+from shared.storage import refuse_unusable
 from worker import doorbells, frameworks, pool
 from worker.devices import Device, choose
 from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tracing.setup("worker")
     try:
         refuse_cluster_server(get_settings())
+        refuse_unusable(get_settings())
         devices = choose(options.device, options.index)
         if len(devices) > 1:
             return run_each(devices)

@@ -48,15 +48,18 @@ class Relay:
         wanted: Callable[[], StopRequest | None],
         write: Callable[[Connection, Batch], Standing],
         champion: Callable[[Connection], Champion],
+        bring: Callable[[Champion, Callable[[Champion], None]], None],
+        heard: Heard,
     ) -> None:
         """`wanted`: what this worker itself asks of the attempt (drain); `write`: puts a batch into SQL; `champion`: reads
-        there whom a new model is compared with."""
+        there whom a new model is compared with, `bring` hands it on once its model is on this host."""
         self._runner, self._scribe, self._settings, self._wake = runner, scribe, settings, wake
+        self.heard, self._bring = heard, bring
         self._wanted, self._write, self._champion = wanted, write, champion
+        self._champion_named: Champion | None = None
         self._champion_found: Champion | None = None
         self._selector = selectors.DefaultSelector()
         self._buffer = bytearray()
-        self.heard = Heard(settings)
         self._flushed_at = 0.0
         self._frozen = False
         self._killed = False
@@ -73,6 +76,7 @@ class Relay:
         while self._runner.handle.exit is None:
             self._obey()
             self._answer_if_asked()
+            self.heard.collect()
             self._flush_if_due()
             for key, _ in self._selector.select(self._patience()):
                 key.data()
@@ -252,7 +256,10 @@ class Relay:
             self._scribe.put(lambda conn: self._write(conn, batch))
 
     def _answer_if_asked(self) -> None:
-        """Whom the new model is compared with: read by the scribe, told when that is done (its wake-up ends our wait)."""
+        """Whom the new model is compared with: read by the scribe, brought, and then told (a wake-up ends each wait)."""
+        if self._champion_named is not None:
+            named, self._champion_named = self._champion_named, None
+            self._bring(named, self._found)
         if self._champion_found is not None:
             found, self._champion_found = self._champion_found, None
             self._tell(found)
@@ -262,8 +269,12 @@ class Relay:
 
     def _find_champion(self, conn: Connection) -> Standing:
         standing = self._write(conn, Batch())
-        on_commit(conn, partial(setattr, self, "_champion_found", self._champion(conn)))
+        on_commit(conn, partial(setattr, self, "_champion_named", self._champion(conn)))
         return standing
+
+    def _found(self, champion: Champion) -> None:
+        self._champion_found = champion
+        self._wake()
 
     def _ended(self, exit: Exit) -> Ended:
         heard = self.heard

@@ -8,6 +8,7 @@ from typing import Any
 from api.flower_pages.page import Action, Data, Handler, Page
 from shared.datasets import holding, overview, registry, samples
 from shared.datasets.formats import FORMATS
+from shared.datasets.models import DatasetVersion
 from shared.db.engine import write
 
 
@@ -59,11 +60,14 @@ class DatasetSample(Data):
         if self.check_etag_header():
             self.set_status(304)
             return
-        folder = registry.dataset_folder(self.site.settings, version)
-        content, media_type = await self.off_loop(lambda: samples.sample(folder))
+        content, media_type = await self.off_loop(lambda: self._sample(version))
         self.set_header("Content-Type", media_type)
         self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
         self.finish(content)
+
+    def _sample(self, version: DatasetVersion) -> tuple[bytes, str]:
+        with registry.hold_dataset(self.site.settings, version) as folder:
+            return samples.sample(folder)
 
 
 class DeleteVersion(Action):

@@ -12,11 +12,12 @@ from api import steering
 from api.body import parse_json
 from api.flower_pages.overview import overview
 from api.flower_pages.page import Action, Data, Handler, Page
-from shared.artifacts.serving import INLINE, stored_file
+from shared.artifacts.serving import INLINE
 from shared.errors import InvalidRequest
 from shared.jobs import queries
 from shared.jobs.queries.curves import curves
 from shared.jobs.states import StopRequest
+from shared.storage import storage_of
 
 #: Points of a curve that is some 600 pixels wide.
 MAX_POINTS = 600
@@ -114,7 +115,7 @@ class JobFile(Handler):
             return queries.artifact(conn, job_id, path)
 
         row = await self.query(look)
-        file = stored_file(self.site.settings.storage_root, row["stored_as"])
+        file = await self.off_loop(lambda: storage_of(self.site.settings).reader(row["stored_as"]))
         name = PurePosixPath(row["path"]).name
         how = "inline" if row["media_type"] in INLINE and self.text_argument("save") is None else "attachment"
         self.set_header("Content-Type", row["media_type"])
@@ -125,7 +126,7 @@ class JobFile(Handler):
         if self.check_etag_header():
             self.set_status(304)
             return
-        with file.open("rb") as content:
+        with await self.off_loop(file.open) as content:
             while chunk := await self.off_loop(lambda: content.read(_CHUNK)):
                 self.write(chunk)
                 await self.flush()

@@ -76,8 +76,8 @@ def show_dataset(name: RefInPath, service: TheService) -> dict[str, Any]:
 def sample(name: RefInPath, service: TheService) -> Response:
     """Of images a picture with a row per class, of text its first documents; from the training part of the newest (or the
     named) version."""
-    folder = registry.dataset_folder(service.settings, _resolve(service, name))
-    content, media_type = samples.sample(folder)
+    with registry.hold_dataset(service.settings, _resolve(service, name)) as folder:
+        content, media_type = samples.sample(folder)
     return Response(content, media_type=media_type)
 
 

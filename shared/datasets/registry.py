@@ -25,11 +25,13 @@ from shared.datasets.builtins import BUILTIN
 from shared.datasets.complaints import printable
 from shared.datasets.files import open_files
 from shared.datasets.models import Dataset, DatasetVersion
-from shared.datasets.store import META, OpenDataset, Stored, open_dataset, sweep
+from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound, TooLarge
+from shared.errors import InvalidRequest, NotFound, NotStored, TooLarge
 from shared.settings import Settings
 from shared.specs.base import Name
+from shared.storage import storage_of
+from shared.storage.cache import Held
 
 _datasets = Dataset.__table__  # type: ignore[attr-defined]
 _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -47,7 +49,7 @@ def ensure_builtin(engine: Engine, settings: Settings, name: str) -> DatasetVers
         raise NotFound(f"There is no built-in data set {name!r}; there are {', '.join(BUILTIN)}.")
     with read(engine) as conn:
         known = _newest(conn, name)
-    if known and (dataset_folder(settings, known) / META).exists():
+    if known and storage_of(settings).has_dataset(known.sha256):
         return known
     with builtins.source(settings, name) as source:
         return enter(engine, name, _store(settings, source), builtin=True)
@@ -93,8 +95,8 @@ def append(
     for _ in range(_TRIES):
         with read(engine) as conn:
             base = resolve(conn, name)
-        stored = open_dataset(dataset_folder(settings, base))
-        with open_files(path, filename) as files:
+        with hold_dataset(settings, base) as folder, open_files(path, filename) as files:
+            stored = open_dataset(folder)
             size = stored.image[:2] if stored.kind == "image" else None
             found = formats.read(files, format, image_size=size)
             if name in builtins.CLASSES:
@@ -119,13 +121,16 @@ def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
     limits = Limits(settings.max_dataset_bytes)
     with _room():
         if isinstance(source, ImageSource):
-            return store_images(_root(settings), source, limits)
-        return store_text(_root(settings), source, limits)
+            stored = store_images(_root(settings), source, limits)
+        else:
+            stored = store_text(_root(settings), source, limits)
+        return storage_of(settings).keep_dataset(stored)
 
 
 def _store_more(settings: Settings, base: OpenDataset, source: ImageSource | TextSource) -> Stored:
     with _room():
-        return store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
+        more = store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
+        return storage_of(settings).keep_dataset(more)
 
 
 @contextmanager
@@ -225,5 +230,14 @@ def version_of(row: RowMapping) -> DatasetVersion:
 
 
 def dataset_folder(settings: Settings, version: DatasetVersion) -> Path:
-    """Where a version's files lie: what `open_dataset` takes."""
+    """Where a version's files lie on this host, if they are here (see `hold_dataset`): what `open_dataset` takes."""
     return dataset_dir(settings.storage_root, version.sha256)
+
+
+def hold_dataset(settings: Settings, version: DatasetVersion) -> Held:
+    """The same folder, brought from the storage where that is needed, and here as long as it is held. Raises NotFound,
+    StorageUnavailable."""
+    try:
+        return storage_of(settings).hold_dataset(version.sha256)
+    except NotStored as error:
+        raise NotFound(f"The files of {version.name}@{version.version} are gone: {error}.") from error

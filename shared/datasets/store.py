@@ -172,6 +172,10 @@ class Stored:
     folder: Path
     meta: dict[str, Any]
 
+    def is_there(self) -> bool:
+        """Still: garbage collection may have taken away what nobody had named yet."""
+        return (self.folder / META).exists()
+
 
 @contextmanager
 def staging(datasets_root: Path) -> Iterator[Path]:
@@ -253,11 +257,17 @@ def _lock_path(folder: Path) -> Path:
 
 
 def _seal(folder: Path) -> str:
-    """fsync every file and hash the folder: SHA-256 over the sorted lines `<sha256 of file>  <name>`."""
+    """fsync every file and hash the folder."""
+    return hash_of(folder, sync=True)
+
+
+def hash_of(folder: Path, *, sync: bool = False) -> str:
+    """SHA-256 over the sorted lines `<sha256 of file>  <name>`: what a version's folder is called."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
             digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n".encode())
     return digest.hexdigest()
 

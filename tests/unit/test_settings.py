@@ -75,7 +75,7 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ("wrong", "said"),
     [
         ({"lease_seconds": 10, "heartbeat_seconds": 5}, "NIGHTSHIFT_HEARTBEAT_SECONDS"),
-        ({"storage_url": "s3://bucket"}, "NIGHTSHIFT_STORAGE_URL"),
+        ({"storage_url": "s3://Not A Bucket"}, "NIGHTSHIFT_STORAGE_URL"),
         ({"storage_url": "file://relative"}, "NIGHTSHIFT_STORAGE_URL"),
     ],
 )

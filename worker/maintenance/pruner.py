@@ -10,12 +10,8 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 from sqlalchemy import Connection, Engine, and_, delete, or_, select
 
-from shared.artifacts.layout import attempt_dir, job_dir
 from shared.clock import db_now
 from shared.datasets import garbage
 from shared.db.engine import read, write
@@ -25,6 +21,7 @@ from shared.fleet import workers
 from shared.jobs.states import FINAL_STATES, AttemptOutcome
 from shared.jobs.transitions import filing
 from shared.settings import Settings
+from shared.storage import Storage, storage_of
 from shared.webhooks import deliveries
 from worker.maintenance.service import Counts
 
@@ -38,22 +35,23 @@ _seen: dict[str, tuple[float, str]] = {}
 def run_once(engine: Engine, settings: Settings) -> Counts:
     """{"checkpoints", "attempts", "leftovers", "deleted", "datasets": folders removed, "offline": workers marked, "deliveries": rows
     removed}."""
-    counts = {"checkpoints": _deleted_checkpoints(engine, settings.storage_root), "attempts": 0, "leftovers": 0}
+    storage = storage_of(settings)
+    counts = {"checkpoints": _deleted_checkpoints(engine, storage), "attempts": 0, "leftovers": 0}
     with read(engine) as conn:
         done = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
     for job_id, finished_at in done:
-        counts["attempts"] += _attempts(engine, settings.storage_root, job_id)
-        counts["leftovers"] += _leftovers(engine, settings.storage_root, job_id)
+        counts["attempts"] += _attempts(engine, storage, job_id)
+        counts["leftovers"] += _leftovers(engine, storage, job_id)
         _seen[str(engine.url)] = (finished_at, job_id)
     counts["deleted"] = _deleted_jobs(engine, settings)
-    counts["datasets"] = garbage.remove_unnamed(engine, settings.storage_root / "datasets")
+    counts["datasets"] = garbage.clear(engine, storage.shelf())
     with write(engine) as conn:
         counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
         counts["deliveries"] = deliveries.prune(conn)
     return counts
 
 
-def _deleted_checkpoints(engine: Engine, root: Path) -> int:
+def _deleted_checkpoints(engine: Engine, storage: Storage) -> int:
     with read(engine) as conn:
         rows = conn.execute(
             select(checkpoints.c.id, checkpoints.c.job_id, checkpoints.c.path)
@@ -61,7 +59,7 @@ def _deleted_checkpoints(engine: Engine, root: Path) -> int:
             .limit(BATCH)
         ).all()
     for row in rows:
-        _remove(root, job_dir(root, row.job_id) / row.path)
+        storage.remove(f"jobs/{row.job_id}/{row.path}")
     if rows:
         with write(engine) as conn:
             gone = [row.id for row in rows]
@@ -82,10 +80,11 @@ def _final_jobs(conn: Connection, settings: Settings, after: tuple[float, str]) 
     return [(row.id, row.finished_at) for row in rows]
 
 
-def _attempts(engine: Engine, root: Path, job_id: str) -> int:
+def _attempts(engine: Engine, storage: Storage, job_id: str) -> int:
     """Remove the folders of attempts that did not win; files that an earlier attempt listed stay."""
-    folders = _children(job_dir(root, job_id) / "attempts")
-    if not folders:
+    folder = f"jobs/{job_id}/attempts"
+    found = storage.children(folder)
+    if not found:
         return 0
     with read(engine) as conn:
         listed = conn.scalars(select(artifacts.c.fence).where(artifacts.c.job_id == job_id))
@@ -94,30 +93,27 @@ def _attempts(engine: Engine, root: Path, job_id: str) -> int:
                 attempts.c.job_id == job_id, attempts.c.outcome == AttemptOutcome.SUCCEEDED.value
             )
         )
-        kept = {attempt_dir(root, job_id, fence) for fence in (*listed, *won)}
-    return sum(_remove(root, folder) for folder in folders if folder not in kept)
+        kept = {str(fence) for fence in (*listed, *won)}
+    return sum(storage.remove(f"{folder}/{name}") for name in found if name not in kept)
 
 
-def _leftovers(engine: Engine, root: Path, job_id: str) -> int:
+def _leftovers(engine: Engine, storage: Storage, job_id: str) -> int:
     """Remove checkpoint folders that have no row: half-written ones, and those whose row never came."""
-    folder = job_dir(root, job_id)
-    found = _children(folder / "checkpoints")
+    folder = f"jobs/{job_id}"
+    found = [f"checkpoints/{name}" for name in storage.children(f"{folder}/checkpoints")]
     if not found:
         return 0
     with read(engine) as conn:
-        paths = conn.scalars(select(checkpoints.c.path).where(checkpoints.c.job_id == job_id))
-        listed = {folder / path for path in paths}
-    return sum(_remove(root, child) for child in found if child not in listed)
+        listed = set(conn.scalars(select(checkpoints.c.path).where(checkpoints.c.job_id == job_id)))
+    return sum(storage.remove(f"{folder}/{path}") for path in found if path not in listed)
 
 
 def _deleted_jobs(engine: Engine, settings: Settings) -> int:
     """Remove all folders of jobs whose rows are gone. The mark goes last: whoever dies before it does it again."""
     with read(engine) as conn:
         gone = filing.with_files(conn, _quiet_seconds(settings), BATCH)
-    for job_id in gone:
-        shutil.rmtree(job_dir(settings.storage_root, job_id), ignore_errors=True)
+    done = [job_id for job_id in gone if storage_of(settings).remove_job(job_id)]
     failpoint("delete.files_removed")
-    done = [job_id for job_id in gone if not job_dir(settings.storage_root, job_id).exists()]
     if done:
         with write(engine) as conn:
             filing.without_files(conn, done)
@@ -126,19 +122,3 @@ def _deleted_jobs(engine: Engine, settings: Settings) -> int:
 
 def _quiet_seconds(settings: Settings) -> float:
     return 2 * settings.lease_seconds + settings.stop_grace_seconds
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []
-
-
-def _remove(root: Path, folder: Path) -> bool:
-    """Whether something was removed. Only ever inside a job's own folder."""
-    jobs_dir, inside = (root / "jobs").resolve(), folder.resolve()
-    if not inside.is_relative_to(jobs_dir) or len(inside.relative_to(jobs_dir).parts) < 3 or not inside.exists():
-        return False
-    shutil.rmtree(folder, ignore_errors=True)
-    return True
