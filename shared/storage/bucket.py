@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -218,37 +218,40 @@ class Bucket:
     def _where(self) -> str:
         return self._endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
 
-    @cached_property
+    @property
     def _fs(self) -> Any:
-        try:
-            from s3fs import S3FileSystem
-        except ImportError as error:
-            raise ConfigurationError(
-                "NIGHTSHIFT_STORAGE_URL is s3://, which needs packages that are not here: pip install 'nightshift[s3]'"
-            ) from error
-        config: dict[str, Any] = {
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "retries": {"max_attempts": _TRIES, "mode": "standard"},
-            # Our MD5 of each piece, which every store knows; the newer checksums are unknown to some.
-            "request_checksum_calculation": "when_required",
-            "response_checksum_validation": "when_required",
-            "max_pool_connections": 4 * _AT_ONCE,
-        }
-        client: dict[str, Any] = {}
-        if region := os.environ.get("AWS_REGION"):
-            client["region_name"] = region
-        if self._endpoint:
-            config["s3"] = {"addressing_style": "path"}
-        filesystem = S3FileSystem(
-            endpoint_url=self._endpoint or None,
-            client_kwargs=client,
-            config_kwargs=config,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-        )
-        filesystem.retries = _TRIES
-        return filesystem
+        return _filesystem(self._endpoint, os.environ.get("AWS_REGION"))
+
+
+@cache
+def _filesystem(endpoint: str, region: str | None) -> Any:
+    """One per process: it costs half a second, and keeps connections open."""
+    try:
+        from s3fs import S3FileSystem
+    except ImportError as error:
+        raise ConfigurationError(
+            "NIGHTSHIFT_STORAGE_URL is s3://, which needs packages that are not here: pip install 'nightshift[s3]'"
+        ) from error
+    config: dict[str, Any] = {
+        "connect_timeout": _CONNECT_SECONDS,
+        "read_timeout": _READ_SECONDS,
+        "retries": {"max_attempts": _TRIES, "mode": "standard"},
+        # Our MD5 of each piece, which every store knows; the newer checksums are unknown to some.
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+        "max_pool_connections": 4 * _AT_ONCE,
+    }
+    if endpoint:
+        config["s3"] = {"addressing_style": "path"}
+    filesystem = S3FileSystem(
+        endpoint_url=endpoint or None,
+        client_kwargs={"region_name": region} if region else {},
+        config_kwargs=config,
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    filesystem.retries = _TRIES
+    return filesystem
 
 
 class StorageRefused(StorageUnavailable):

@@ -1,0 +1,294 @@
+"""What the storage promises, of a folder and of a bucket alike; and what only a bucket can do wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from api.client import checking
+from shared.checkpoints import files
+from shared.datasets import garbage, registry
+from shared.datasets.building import store_images
+from shared.datasets.builtins import digits
+from shared.datasets.store import hash_of, open_dataset
+from shared.db.engine import write
+from shared.errors import ConfigurationError, NotFound, NotStored, StorageUnavailable
+from shared.settings import Settings
+from shared.storage import Storage, refuse_unusable, storage_of
+from shared.storage.bucket import Bucket
+from shared.storage.carrier import Parcel
+from shared.storage.objects import ObjectStorage
+from tests.support.house import eventually
+from tests.support.objects import ABucket, ObjectStore
+
+JOB = "0123456789abcdef"
+
+
+@pytest.fixture
+def bucket(objects: ObjectStore) -> ABucket:
+    return objects.bucket()
+
+
+@pytest.fixture(params=["file", "s3"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Settings]:
+    """Settings of a host by its name: hosts share one storage and, of a bucket, nothing else."""
+    if request.param == "file":
+        return lambda name: Settings(data_dir=tmp_path / name, storage_url=f"file://{tmp_path}/shared")
+    bucket: ABucket = request.getfixturevalue("objects").bucket()
+    return lambda name: bucket.settings(tmp_path / name)
+
+
+def host_of(bucket: ABucket, folder: Path, **more: int) -> ObjectStorage:
+    storage = storage_of(bucket.settings(folder, **more))
+    assert isinstance(storage, ObjectStorage)
+    return storage
+
+
+def carried(storage: Storage, content: bytes = b"x" * 1000, step: int = 5) -> Parcel:
+    """A checkpoint that the storage has taken."""
+    written = files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]})
+    arrived = threading.Event()
+    carrier = storage.carrier(arrived.set)
+    carrier.send(Parcel(f"jobs/{JOB}/{written.path}", written.sha256, written))
+    parcels = eventually("it has arrived", carrier.arrived)
+    carrier.close()
+    assert [parcel.row for parcel in parcels] == [written]
+    return parcels[0]
+
+
+def held(storage: Storage, parcel: Parcel) -> Path:
+    with storage.hold(parcel.key, partial(files.verify, sha256=parcel.sha256)) as folder:
+        files.verify(folder, parcel.sha256)
+        return folder
+
+
+# -- of a folder and of a bucket ------------------------------------------------------------------
+
+
+def test_a_data_set_of_one_host_is_read_on_another(host: Callable[[str], Settings], sqlite_engine: Engine) -> None:
+    version = registry.ensure_builtin(sqlite_engine, host("a"), "digits")
+    assert registry.ensure_builtin(sqlite_engine, host("b"), "digits") == version
+    with registry.hold_dataset(host("b"), version) as folder:
+        assert hash_of(folder) == version.sha256
+        assert open_dataset(folder).count("train") == 1438
+
+
+def test_an_appended_version_is_made_where_the_first_was_not(
+    host: Callable[[str], Settings], sqlite_engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "one.csv").write_text("text,label\n" + "".join(f"word {n},{'ab'[n % 2]}\n" for n in range(40)))
+    first = registry.register(sqlite_engine, host("a"), "words", tmp_path / "one.csv")
+    (tmp_path / "two.csv").write_text("text,label\n" + "".join(f"other {n},{'ab'[n % 2]}\n" for n in range(10)))
+    second = registry.append(sqlite_engine, host("b"), "words", tmp_path / "two.csv")
+    with registry.hold_dataset(host("c"), second) as folder:
+        train = open_dataset(folder).count("train")
+    with registry.hold_dataset(host("c"), first) as folder:
+        assert train == open_dataset(folder).count("train") + 10
+
+
+def test_a_checkpoint_of_one_host_is_held_on_another(host: Callable[[str], Settings]) -> None:
+    parcel = carried(storage_of(host("a")))
+    folder = held(storage_of(host("b")), parcel)
+    assert (folder / "a").read_bytes() == b"x" * 1000
+    assert storage_of(host("b")).children(f"jobs/{JOB}/checkpoints") == [parcel.row.path.rpartition("/")[2]]
+
+
+def test_what_is_removed_is_gone(host: Callable[[str], Settings]) -> None:
+    storage = storage_of(host("a"))
+    parcel = carried(storage)
+    assert storage.remove(parcel.key)
+    assert storage.children(f"jobs/{JOB}/checkpoints") == []
+    assert not storage.remove(parcel.key)
+    assert not (storage.root / parcel.key).exists()
+    carried(storage)
+    assert storage.remove_job(JOB)
+    assert storage.children(f"jobs/{JOB}") == []
+
+
+@pytest.mark.parametrize("key", ["datasets/x/y/z", "jobs/a", "jobs/a/b", "jobs/../../x/y", "", "jobs"])
+def test_only_what_lies_in_a_jobs_folder_is_removed(host: Callable[[str], Settings], key: str) -> None:
+    assert not storage_of(host("a")).remove(key)
+
+
+def test_an_artifact_is_read_from_anywhere_in_it(host: Callable[[str], Settings]) -> None:
+    storage, key, content = storage_of(host("a")), f"jobs/{JOB}/attempts/1/artifacts/model/weights", os.urandom(5000)
+    (storage.root / key).parent.mkdir(parents=True)
+    (storage.root / key).write_bytes(content)
+    storage.keep_files({key: hashlib.sha256(content).hexdigest()})
+    reader = storage_of(host("b")).reader(key)
+    assert reader.size == 5000
+    with reader.open() as file:
+        assert file.read() == content
+        file.seek(4990)
+        assert file.read(100) == content[4990:]
+    with pytest.raises(NotFound):
+        storage.reader(f"{key}-not")
+
+
+def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_engine: Engine) -> None:
+    kept = registry.ensure_builtin(sqlite_engine, host("a"), "digits")
+    storage = storage_of(host("a"))
+    source = digits()
+    other = storage.keep_dataset(store_images(storage.root / "datasets", type(source)(source.classes[::-1], source.image, source.splits)))  # fmt: skip
+    assert other.is_there()
+    assert garbage.clear(sqlite_engine, storage.shelf(), 3600) == 0
+    assert garbage.clear(sqlite_engine, storage.shelf(), -1) == 1
+    assert not other.is_there()
+    assert storage_of(host("b")).has_dataset(kept.sha256)
+    with write(sqlite_engine) as conn, pytest.raises(Exception, match="register it again"):
+        garbage.keep(conn, other)
+
+
+# -- of a bucket ----------------------------------------------------------------------------------
+
+
+def test_a_large_file_goes_in_pieces(bucket: ABucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, back = tmp_path / "large", tmp_path / "back"
+    monkeypatch.setattr("shared.storage.bucket.PIECE", 5 << 20)  # the least that S3 takes
+    path.write_bytes(os.urandom((10 << 20) + 7))
+    store = Bucket(bucket.url, bucket.store.endpoint)
+    sha256 = store.put(path, "some/large")
+    store.get(store.look("some/large"), back)
+    assert hashlib.sha256(back.read_bytes()).hexdigest() == sha256
+
+
+@pytest.mark.parametrize("harm", ["flip", "delete"])
+def test_what_is_damaged_or_missing_in_the_bucket_is_never_handed_out(
+    bucket: ABucket, tmp_path: Path, harm: str
+) -> None:
+    parcel = carried(host_of(bucket, tmp_path / "a"))
+    getattr(bucket, harm)(f"{parcel.key}/a")
+    with pytest.raises(NotStored):
+        held(host_of(bucket, tmp_path / "b"), parcel)
+    assert held(host_of(bucket, tmp_path / "a"), parcel), "a host that has it needs no bucket"
+
+
+def test_a_copy_that_is_damaged_here_is_brought_again(bucket: ABucket, tmp_path: Path) -> None:
+    storage = host_of(bucket, tmp_path / "a")
+    parcel = carried(storage)
+    (storage.root / parcel.key / "a").write_bytes(b"y" * 1000)
+    assert (held(storage, parcel) / "a").read_bytes() == b"x" * 1000
+
+
+def test_a_damaged_data_set_is_not_used(bucket: ABucket, tmp_path: Path, sqlite_engine: Engine) -> None:
+    version = registry.ensure_builtin(sqlite_engine, bucket.settings(tmp_path / "a"), "digits")
+    bucket.flip(f"datasets/{version.sha256}/train_x.npy")
+    with pytest.raises(NotFound, match="are gone"):
+        registry.hold_dataset(bucket.settings(tmp_path / "b"), version)
+
+
+def test_a_checkpoint_that_changed_before_it_was_carried_is_refused(bucket: ABucket, tmp_path: Path) -> None:
+    storage = host_of(bucket, tmp_path / "a")
+    written = files.write(storage.root / "jobs" / JOB, step=1, fence=1, files={"a": [b"x"]})
+    (storage.root / "jobs" / JOB / written.path / "a").write_bytes(b"y")
+    carrier = storage.carrier(lambda: None)
+    carrier.send(Parcel(f"jobs/{JOB}/{written.path}", written.sha256, None))
+    [(_, why)] = eventually("it is refused", carrier.refused)
+    assert "hash" in why
+    assert bucket.keys() == []
+    carrier.close()
+
+
+def test_room_is_made_by_what_was_used_longest_ago_and_is_free(bucket: ABucket, tmp_path: Path) -> None:
+    storage = host_of(bucket, tmp_path / "a", storage_cache_bytes=10_000_000)
+    first, second, third = (carried(storage, os.urandom(4_000_000), step) for step in (1, 2, 3))
+    here = lambda: [(storage.root / parcel.key).exists() for parcel in (first, second, third)]  # noqa: E731
+    assert here() == [False, True, True]
+    with storage.hold(second.key, partial(files.verify, sha256=second.sha256)):
+        assert held(storage, first).exists(), "it is brought again"
+        assert here() == [True, True, False]
+        written = files.write(storage.root / "jobs" / JOB, step=9, fence=1, files={"a": [os.urandom(9_000_000)]})
+        storage.cache.trim()
+        assert (storage.root / "jobs" / JOB / written.path).exists(), "what the bucket does not have stays"
+    assert held(storage, third).exists()
+    assert here() == [True, False, True]
+
+
+def test_what_an_attempt_left_over_goes_when_it_is_over(bucket: ABucket, tmp_path: Path) -> None:
+    storage = host_of(bucket, tmp_path / "a")
+    work = storage.at_work(JOB)
+    parcel = carried(storage)
+    scratch = storage.root / "jobs" / JOB / "attempts" / "1" / "scratch"
+    scratch.mkdir(parents=True)
+    other = storage.at_work(JOB)
+    work.close()
+    assert scratch.exists(), "another attempt of this host is at work"
+    other.close()
+    assert not scratch.exists()
+    assert (storage.root / parcel.key).exists()
+
+
+def test_a_store_that_comes_back_gets_what_waited(objects: ObjectStore, bucket: ABucket, tmp_path: Path) -> None:
+    storage = host_of(bucket, tmp_path / "a")
+    storage.prove()
+    written = [
+        files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [b"x"]}) for step in (1, 2)
+    ]  # fmt: skip
+    carrier = storage.carrier(lambda: None)
+    objects.stop()
+    try:
+        for one in written:
+            carrier.send(Parcel(f"jobs/{JOB}/{one.path}", one.sha256, one.path))
+        eventually("it was tried", lambda: carrier.trouble)
+        assert carrier.arrived() == []
+        with pytest.raises(StorageUnavailable):
+            storage.reader("jobs/x")
+    finally:
+        objects.start()
+    arrived: list[Parcel] = []
+    eventually("both arrived", lambda: arrived.extend(carrier.arrived()) or len(arrived) == 2)
+    assert [parcel.row for parcel in arrived] == [one.path for one in written]
+    carrier.close()
+
+
+# -- can it work ----------------------------------------------------------------------------------
+
+
+def _said(settings: Settings) -> tuple[str, str]:
+    [finding] = checking._guarded("storage", checking.storage, settings)
+    return finding.level, finding.detail
+
+
+def test_check_tries_everything_and_leaves_nothing(bucket: ABucket, tmp_path: Path) -> None:
+    level, detail = _said(bucket.settings(tmp_path))
+    assert (level, bucket.url in detail) == ("ok", True)
+    assert bucket.keys() == []
+
+
+def test_a_bucket_that_is_not_there_is_named_with_the_way_out(bucket: ABucket, tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path, storage_url="s3://there-is-none", storage_endpoint_url=bucket.store.endpoint
+    )  # fmt: skip
+    level, detail = _said(settings)
+    assert level == "fails"
+    assert "'there-is-none'" in detail
+    assert "aws s3 mb" in detail
+    with pytest.raises(ConfigurationError, match="there-is-none"):
+        refuse_unusable(settings)
+    with pytest.raises(StorageUnavailable):
+        storage_of(settings).children("jobs")  # never taken for a store that lost its files
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:2")
+    assert _said(settings) == (
+        "fails",
+        "NIGHTSHIFT_STORAGE_URL is s3://, which needs packages that are not here: pip install 'nightshift[s3]'",
+    )
+
+
+def test_a_process_starts_while_the_store_is_only_away(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:1")
+    refuse_unusable(settings)
+    level, detail = _said(settings)
+    assert level == "fails"
+    assert "does not answer" in detail
