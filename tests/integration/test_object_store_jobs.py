@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from shared.db.engine import read
-from shared.db.schema import artifacts, attempts, checkpoints
+from shared.db.engine import read, write
+from shared.db.schema import artifacts, attempts, checkpoints, job_logs
+from shared.jobs import transitions
+from shared.jobs.states import StopRequest
 from tests.support import probe
-from tests.support.factories import make_due
+from tests.support.factories import OWNER, make_due
 from tests.support.house import eventually
 from tests.support.lone import LoneWorker, World
 from tests.support.objects import ABucket, ObjectStore
@@ -39,6 +41,9 @@ class Hosts(World):
         """Checkpoints to go on from, newest first."""
         found = [row for row in self.rows(checkpoints, job_id) if row.state == "ready"]
         return sorted(found, key=lambda row: -row.step)
+
+    def logs(self, job_id: str) -> list[str]:
+        return [row.message for row in self.rows(job_logs, job_id)]
 
     def go_on_elsewhere(self, job_id: str) -> None:
         """The healer takes over a job that is held, and lets it go on."""
@@ -81,12 +86,83 @@ def test_a_job_runs_and_what_sql_names_is_in_the_bucket(hosts: Hosts) -> None:
 
 
 def test_a_killed_run_goes_on_at_another_host(hosts: Hosts) -> None:
-    job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
-    hosts.victim.start()
-    eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
-    hosts.victim.kill()
+    job_id = _stopped_at_8(hosts)
     hosts.go_on_elsewhere(job_id)
     assert hosts.job(job_id).state == "succeeded"
     assert hosts.outcomes(job_id) == ["lost", "succeeded"]
     assert hosts.rows(attempts, job_id)[1].resumed_step == 8
     assert _untouched(hosts, job_id, 20)
+
+
+def _stopped_at_8(hosts: Hosts) -> str:
+    """A job with checkpoints of steps 4 and 8 whose host is gone for good."""
+    job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
+    hosts.victim.start()
+    eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
+    hosts.victim.kill()
+    return job_id
+
+
+@pytest.mark.parametrize("harm", ["flip", "delete"])
+def test_of_a_damaged_or_missing_checkpoint_the_one_before_is_used(hosts: Hosts, harm: str) -> None:
+    job_id = _stopped_at_8(hosts)
+    newest = hosts.ready(job_id)[0]
+    getattr(hosts.bucket, harm)(f"jobs/{job_id}/{newest.path}/state.json")
+    hosts.go_on_elsewhere(job_id)
+    assert hosts.job(job_id).state == "succeeded"
+    assert hosts.rows(attempts, job_id)[1].resumed_step == 4
+    assert [row.state for row in hosts.rows(checkpoints, job_id) if row.id == newest.id] == ["quarantined"]
+    assert _untouched(hosts, job_id, 20)
+
+
+def test_a_job_that_ends_waits_for_a_store_that_is_away(hosts: Hosts, objects: ObjectStore) -> None:
+    job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
+    hosts.healer.start()
+    eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
+    objects.stop()
+    try:
+        (hosts.cache("healer") / "jobs" / job_id / "go").touch()
+        eventually("it says that it waits", lambda: any("waits for the storage" in line for line in hosts.logs(job_id)))
+        assert hosts.job(job_id).state == "running"
+        assert [row.step for row in hosts.ready(job_id)] == [8, 4], "no row of what the store does not have"
+    finally:
+        objects.start()
+    hosts.healer.wait()
+    assert hosts.job(job_id).state == "succeeded"
+    assert hosts.outcomes(job_id) == ["succeeded"]
+    assert _untouched(hosts, job_id, 20)
+
+
+def test_a_cancel_does_not_wait_for_the_store(hosts: Hosts, objects: ObjectStore) -> None:
+    job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
+    hosts.healer.start()
+    eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
+    objects.stop()
+    try:
+        (hosts.cache("healer") / "jobs" / job_id / "go").touch()
+        eventually("it says that it waits", lambda: any("waits for the storage" in line for line in hosts.logs(job_id)))
+        with write(hosts.engine) as conn:
+            transitions.request_stop(conn, job_id, StopRequest.CANCEL, OWNER)
+        hosts.healer.wait()
+    finally:
+        objects.start()
+    assert hosts.job(job_id).state == "cancelled"
+    assert hosts.rows(artifacts, job_id) == []
+
+
+def test_a_job_that_begins_while_the_store_is_away_is_not_charged(
+    tmp_path: Path, sqlite_url: str, objects: ObjectStore
+) -> None:
+    hosts = Hosts(tmp_path, sqlite_url, objects.bucket(), slot_wait_seconds=0.5)
+    try:
+        job_id = hosts.submit(steps=3)
+        objects.stop()
+        try:
+            hosts.healer.run()
+        finally:
+            objects.start()
+        assert hosts.job(job_id).state == "queued"
+        assert (hosts.job(job_id).retries, hosts.job(job_id).lost_streak) == (0, 0)
+        assert hosts.finish(job_id).state == "succeeded"
+    finally:
+        hosts.close()
