@@ -13,9 +13,10 @@ from shared.specs.training import Training
 from worker.families.cnn.augment import affine, erase_boxes
 from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
 from worker.training import tensorflow_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.learner import Array, LearnerSetup
 from worker.training.masks import dropped
 from worker.training.optim import learning_rate
+from worker.training.tensorflow_base import TensorflowLearner
 
 Tensor = Any
 
@@ -30,22 +31,16 @@ def build(setup: LearnerSetup) -> TensorflowCnn:
     return TensorflowCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
-class TensorflowCnn:
+class TensorflowCnn(TensorflowLearner):
+    model: CnnModel
+
     def __init__(
         self, model: CnnModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
     ) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.tensorflow_device(device)
+        super().__init__(model, training, total_steps, device, facts)
         self.computed = support.computed(self.device, training.precision)
         self.classes = len(facts["classes"])
-        self.frozen = tuple(facts.get("frozen", ()))
-        with tf.device(self.device):
-            start = initial(model, self.classes, training.seed)
-            self.tensors = {name: self._place(name, array) for name, array in start.items()}
-            self.optimizer = support.Optimizer(training, self._trained())
-            self.guard = support.Guard()
-            self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False)  # loss * n, correct, n
-        self.rate = learning_rate(training, 0, total_steps)
+        self._begin(initial(model, self.classes, training.seed), totals=3)  # loss * n, correct, n
         self.data: dict[str, Array] = {}
         self.waiting: list[Any] = []
         self.warm = False
@@ -103,7 +98,7 @@ class TensorflowCnn:
         gradients = tape.gradient(loss, list(self._trained().values()))
 
         def update() -> Tensor:
-            self.optimizer.step(gradients, rate)
+            self.optimizers[""].step(gradients, rate)
             for name, value in running.items():
                 self.tensors[name].assign(value)
             return tf.constant(True)
@@ -253,38 +248,13 @@ class TensorflowCnn:
 
     # -- state ------------------------------------------------------------------------------------
 
-    def state(self) -> LearnerState:
-        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
-        arrays |= {f"optimizer/{name}": array for name, array in self.optimizer.state().items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.below(state.arrays, "weights/"))
-        self.optimizer.load_state(support.below(state.arrays, "optimizer/"))
-        self.totals.assign(np.asarray(state.arrays["totals"]))
-        self.guard.bad.assign(bool(np.asarray(state.arrays["bad"])))
-        self.rate = float(state.facts["rate"])
-
     def weights(self) -> dict[str, Array]:
         self._settle()
-        return {name: self._canonical(name, support.to_numpy(tensor)) for name, tensor in self.tensors.items()}
+        return super().weights()
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
         self._settle()
-        own = {name: self._own(name, array) for name, array in weights.items()}
-        for name, tensor in self.tensors.items():
-            support.fill(tensor, name, own)
-
-    def _trained(self) -> dict[str, Any]:
-        return {name: tensor for name, tensor in self.tensors.items() if tensor.trainable}
-
-    def _is_frozen(self, name: str) -> bool:
-        return bool(self.frozen) and name.startswith(self.frozen)
-
-    def _place(self, name: str, array: Array) -> Any:
-        learns = not (".running_" in name or self._is_frozen(name))
-        return tf.Variable(self._own(name, array), trainable=learns, dtype=tf.float32)
+        super().load_weights(weights)
 
     def _image(self) -> tuple[int, int, int]:
         return (*self.model.image_size, self.model.image_channels)

@@ -15,9 +15,9 @@ from shared.specs.training import Training
 from worker.families.cnn.augment import affine, erase_boxes
 from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
 from worker.training import torch_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
-from worker.training.optim import learning_rate
+from worker.training.learner import Array, LearnerSetup
 from worker.training.sampler import rng_seed
+from worker.training.torch_base import TorchLearner
 
 #: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
 RESIDENT_SHARE = 0.5
@@ -29,21 +29,16 @@ def build(setup: LearnerSetup) -> TorchCnn:
     return TorchCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
-class TorchCnn:
+class TorchCnn(TorchLearner):
+    model: CnnModel
+
     def __init__(
         self, model: CnnModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
     ) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.torch_device(device)
+        super().__init__(model, training, total_steps, device, facts)
         self.autocast = support.autocast(self.device, training.precision)
         self.classes = len(facts["classes"])
-        self.frozen = tuple(facts.get("frozen", ()))
-        start = initial(model, self.classes, training.seed)
-        self.tensors = {name: self._place(name, array) for name, array in start.items()}
-        self.optimizer = support.make_optimizer(training, self._trained())
-        self.guard = support.Guard(self.optimizer, self.device)
-        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss * n, correct, n
-        self.rate = learning_rate(training, 0, total_steps)
+        self._begin(initial(model, self.classes, training.seed), totals=3)  # loss * n, correct, n
         self.data: dict[str, Tensor] = {}
 
     # -- the step ---------------------------------------------------------------------------------
@@ -57,12 +52,7 @@ class TorchCnn:
         with self.autocast():
             logits = self._forward(self._augmented(self._pixels(x), step), running, step)
         loss = self._loss(logits, y)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.training.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
-        self.rate = support.set_rate(self.optimizer, learning_rate(self.training, step, self.total_steps))
-        self.guard.step(loss)
+        self._descend(loss, step)
         self._keep_running(running)
         self._count(loss.detach(), logits.detach(), y)
 
@@ -147,7 +137,7 @@ class TorchCnn:
 
     def _keep_running(self, running: Mapping[str, Tensor]) -> None:
         for name, tensor in running.items():
-            self.tensors[name].copy_(torch.where(self.guard.bad, self.tensors[name], tensor))
+            self.tensors[name].copy_(torch.where(self.bad, self.tensors[name], tensor))
 
     # -- evaluation -------------------------------------------------------------------------------
 
@@ -183,37 +173,3 @@ class TorchCnn:
             second = logits.sigmoid()
             return torch.cat([1 - second, second], 1).cpu().numpy()
         return logits.softmax(1).cpu().numpy()
-
-    # -- state ------------------------------------------------------------------------------------
-
-    def state(self) -> LearnerState:
-        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
-        arrays |= {f"optimizer/{name}": array for name, array in support.slots(self.optimizer, self._trained()).items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.below(state.arrays, "weights/"))
-        support.load_slots(self.optimizer, self._trained(), support.below(state.arrays, "optimizer/"))
-        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
-        self.guard.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
-        self.rate = float(state.facts["rate"])
-
-    def weights(self) -> dict[str, Array]:
-        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
-
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        for name, tensor in self.tensors.items():
-            support.fill(tensor, name, weights)
-
-    def _trained(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in self.tensors.items() if tensor.requires_grad}
-
-    def _is_frozen(self, name: str) -> bool:
-        return bool(self.frozen) and name.startswith(self.frozen)
-
-    def _place(self, name: str, array: Array) -> Tensor:
-        tensor = torch.from_numpy(array).to(self.device)
-        if tensor.dim() == 4:
-            tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return tensor.requires_grad_(not (".running_" in name or self._is_frozen(name)))

@@ -14,8 +14,9 @@ from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
 from worker.training import tensorflow_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.learner import Array, LearnerSetup
 from worker.training.optim import learning_rate
+from worker.training.tensorflow_base import TensorflowLearner
 
 Tensor = Any
 #: Batch norm's statistics: a mapping of the present ones, replaced by the new (training); None is evaluation.
@@ -30,22 +31,17 @@ def build(setup: LearnerSetup) -> TensorflowGan:
     return TensorflowGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
-class TensorflowGan:
+class TensorflowGan(TensorflowLearner):
+    model: GanModel
+
     def __init__(
         self, model: GanModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
     ) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.tensorflow_device(device)
+        super().__init__(model, training, total_steps, device, facts)
         self.computed = support.computed(self.device, precision(model, training))
         self.device_kind = device
-        self.frozen = tuple(facts.get("frozen", ()))
         self.scale, self.shift = pixel_scale(model)
-        with tf.device(self.device):
-            self.tensors = {name: self._place(name, array) for name, array in initial(model, training.seed).items()}
-            self.optimizers = {part: support.Optimizer(training, self._trained(part)) for part in NETWORKS}
-            self.guard = support.Guard()  # one for both: a loss that is not finite stops either
-            self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False)  # g_loss * n, d_loss * n, n
-        self.rate = learning_rate(training, 0, total_steps)
+        self._begin(initial(model, training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
         self.data: dict[str, Array] = {}
         pixels = tf.TensorSpec([None, *model.image_size, model.image_channels], tf.uint8)
         z, scalar = tf.TensorSpec([None, model.latent], tf.float32), tf.TensorSpec([], tf.float32)
@@ -250,44 +246,6 @@ class TensorflowGan:
 
     def _pictures(self, z: Tensor) -> Tensor:
         return self._generate(z, tf.float32)
-
-    # -- state ------------------------------------------------------------------------------------
-
-    def state(self) -> LearnerState:
-        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
-        for part, optimizer in self.optimizers.items():
-            kept = optimizer.state()
-            arrays[f"count/{part}"] = kept.pop("count")
-            arrays |= {f"optimizer/{name}": array for name, array in kept.items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.below(state.arrays, "weights/"))
-        for part, optimizer in self.optimizers.items():
-            kept = support.below(state.arrays, "optimizer/")
-            optimizer.load_state({**kept, "count": state.arrays[f"count/{part}"]})
-        self.totals.assign(np.asarray(state.arrays["totals"]))
-        self.guard.bad.assign(bool(np.asarray(state.arrays["bad"])))
-        self.rate = float(state.facts["rate"])
-
-    def weights(self) -> dict[str, Array]:
-        return {name: self._canonical(name, support.to_numpy(tensor)) for name, tensor in self.tensors.items()}
-
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        own = {name: self._own(name, array) for name, array in weights.items()}
-        for name, tensor in self.tensors.items():
-            support.fill(tensor, name, own)
-
-    def _trained(self, part: str) -> dict[str, Any]:
-        return {name: t for name, t in self.tensors.items() if t.trainable and name.startswith(part)}
-
-    def _is_frozen(self, name: str) -> bool:
-        return bool(self.frozen) and name.startswith(self.frozen)
-
-    def _place(self, name: str, array: Array) -> Any:
-        learns = not (".running_" in name or self._is_frozen(name))
-        return tf.Variable(self._own(name, array), trainable=learns, dtype=tf.float32)
 
     # -- layouts: convolutions [a, b, kh, kw] <-> [kh, kw, b, a];  dense [out, in] <-> [in, out] -----------
     # -- where a dense layer meets maps, canonical order is C, H, W and TensorFlow's H, W, C ----------------

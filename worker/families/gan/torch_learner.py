@@ -15,8 +15,9 @@ from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
 from worker.training import torch_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.learner import Array, LearnerSetup
 from worker.training.optim import learning_rate
+from worker.training.torch_base import TorchLearner
 
 #: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
 RESIDENT_SHARE = 0.5
@@ -33,22 +34,17 @@ def build(setup: LearnerSetup) -> TorchGan:
     return TorchGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
-class TorchGan:
+class TorchGan(TorchLearner):
+    model: GanModel
+
     def __init__(
         self, model: GanModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
     ) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.torch_device(device)
+        super().__init__(model, training, total_steps, device, facts)
         self.autocast = support.autocast(self.device, precision(model, training))
         self.device_kind = device
-        self.frozen = tuple(facts.get("frozen", ()))
         self.scale, self.shift = pixel_scale(model)
-        self.tensors = {name: self._place(name, array) for name, array in initial(model, training.seed).items()}
-        self.optimizers = {part: support.make_optimizer(training, self._trained(part)) for part in NETWORKS}
-        self.guards = {part: support.Guard(optimizer, self.device) for part, optimizer in self.optimizers.items()}
-        self.bad = self.guards["generator"].bad = self.guards["discriminator"].bad  # one loss stops both
-        self.totals = torch.zeros(3, dtype=torch.float64, device=self.device)  # g_loss * n, d_loss * n, n
-        self.rate = learning_rate(training, 0, total_steps)
+        self._begin(initial(model, training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
         self.data: dict[str, Tensor] = {}
 
     # -- the step ---------------------------------------------------------------------------------
@@ -219,40 +215,3 @@ class TorchGan:
             pictures = self._generate(self._to_device(z)).permute(0, 2, 3, 1)
             parts.append(to_bytes(self.model, pictures.cpu().numpy()))
         return np.concatenate(parts)
-
-    # -- state ------------------------------------------------------------------------------------
-
-    def state(self) -> LearnerState:
-        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
-        for part, optimizer in self.optimizers.items():
-            kept = support.slots(optimizer, self._trained(part))
-            arrays |= {f"optimizer/{name}": array for name, array in kept.items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.below(state.arrays, "weights/"))
-        for part, optimizer in self.optimizers.items():
-            support.load_slots(optimizer, self._trained(part), support.below(state.arrays, "optimizer/"))
-        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
-        self.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
-        self.rate = float(state.facts["rate"])
-
-    def weights(self) -> dict[str, Array]:
-        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
-
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        for name, tensor in self.tensors.items():
-            support.fill(tensor, name, weights)
-
-    def _trained(self, part: str) -> dict[str, Tensor]:
-        return {name: t for name, t in self.tensors.items() if t.requires_grad and name.startswith(part)}
-
-    def _is_frozen(self, name: str) -> bool:
-        return bool(self.frozen) and name.startswith(self.frozen)
-
-    def _place(self, name: str, array: Array) -> Tensor:
-        tensor = torch.from_numpy(array).to(self.device)
-        if tensor.dim() == 4:
-            tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return tensor.requires_grad_(not (".running_" in name or self._is_frozen(name)))

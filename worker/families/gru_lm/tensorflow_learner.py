@@ -16,9 +16,10 @@ from worker.families.gru_lm.measures import measures
 from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
 from worker.training import tensorflow_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.learner import Array, LearnerSetup
 from worker.training.masks import dropped
 from worker.training.optim import learning_rate
+from worker.training.tensorflow_base import TensorflowLearner
 
 Tensor = Any
 #: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
@@ -31,22 +32,16 @@ def build(setup: LearnerSetup) -> TensorflowGruLm:
     return TensorflowGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
-class TensorflowGruLm:
+class TensorflowGruLm(TensorflowLearner):
+    model: GruLmModel
+
     def __init__(
         self, model: GruLmModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
     ) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.tensorflow_device(device)
+        super().__init__(model, training, total_steps, device, facts)
         self.computed = support.computed(self.device, training.precision)
         self.vocabulary = int(facts["vocabulary"])
-        self.frozen = tuple(facts.get("frozen", ()))
-        with tf.device(self.device):
-            start = initial(model, self.vocabulary, training.seed)
-            self.tensors = {name: self._place(name, array) for name, array in start.items()}
-            self.optimizer = support.Optimizer(training, self._trained())
-            self.guard = support.Guard()
-            self.totals = tf.Variable(tf.zeros(2, tf.float64), trainable=False)  # loss * tokens, tokens
-        self.rate = learning_rate(training, 0, total_steps)
+        self._begin(initial(model, self.vocabulary, training.seed), totals=2)  # loss * tokens, tokens
         self.fresh = True  # nothing was loaded yet, and no text seen
         self.data: Array = np.zeros((0, model.window + 1), np.int32)
         tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
@@ -84,7 +79,7 @@ class TensorflowGruLm:
         gradients = tape.gradient(loss, list(self._trained().values()))
 
         def update() -> Tensor:
-            self.optimizer.step(gradients, rate)
+            self.optimizers[""].step(gradients, rate)
             return tf.constant(True)
 
         tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
@@ -201,33 +196,9 @@ class TensorflowGruLm:
 
     # -- state ------------------------------------------------------------------------------------
 
-    def state(self) -> LearnerState:
-        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
-        arrays |= {f"optimizer/{name}": array for name, array in self.optimizer.state().items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.below(state.arrays, "weights/"))
-        self.optimizer.load_state(support.below(state.arrays, "optimizer/"))
-        self.totals.assign(np.asarray(state.arrays["totals"]))
-        self.guard.bad.assign(bool(np.asarray(state.arrays["bad"])))
-        self.rate = float(state.facts["rate"])
-
-    def weights(self) -> dict[str, Array]:
-        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
-
     def load_weights(self, weights: Mapping[str, Array]) -> None:
         self.fresh = False
-        for name, tensor in self.tensors.items():
-            support.fill(tensor, name, weights)
-
-    def _trained(self) -> dict[str, Any]:
-        return {name: tensor for name, tensor in self.tensors.items() if tensor.trainable}
-
-    def _place(self, name: str, array: Array) -> Any:
-        learns = not (self.frozen and name.startswith(self.frozen))
-        return tf.Variable(array, trainable=learns, dtype=tf.float32)
+        super().load_weights(weights)
 
 
 _GRU_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

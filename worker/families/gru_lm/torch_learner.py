@@ -17,11 +17,11 @@ from worker.families.gru_lm.measures import measures
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
 from worker.training import torch_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.learner import Array, LearnerSetup
 from worker.training.masks import dropped
-from worker.training.optim import learning_rate
 from worker.training.precision import choose
 from worker.training.sampler import rng_seed
+from worker.training.torch_base import TorchLearner
 
 #: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
 State = list[Tensor]
@@ -33,22 +33,17 @@ def build(setup: LearnerSetup) -> TorchGruLm:
     return TorchGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
-class TorchGruLm:
+class TorchGruLm(TorchLearner):
+    model: GruLmModel
+
     def __init__(
         self, model: GruLmModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
     ) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.torch_device(device)
+        super().__init__(model, training, total_steps, device, facts)
         native = support.native_bfloat16(self.device)
         self.computed = torch.bfloat16 if choose(training.precision, native) == "bfloat16" else torch.float32
         self.vocabulary = int(facts["vocabulary"])
-        self.frozen = tuple(facts.get("frozen", ()))
-        start = initial(model, self.vocabulary, training.seed)
-        self.tensors = {name: self._place(name, array) for name, array in start.items()}
-        self.optimizer = support.make_optimizer(training, self._trained())
-        self.guard = support.Guard(self.optimizer, self.device)
-        self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss * tokens, tokens
-        self.rate = learning_rate(training, 0, total_steps)
+        self._begin(initial(model, self.vocabulary, training.seed), totals=2)  # loss * tokens, tokens
         self.fresh = True  # nothing was loaded yet, and no text seen
         self.data: Array = np.zeros((0, model.window + 1), np.int32)
 
@@ -68,12 +63,7 @@ class TorchGruLm:
             read = noised(read, self.training.augment, self.training.seed, step)
         hidden, _ = self._hidden(self._tokens(read), None, self.computed, step)
         loss = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.training.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
-        self.rate = support.set_rate(self.optimizer, learning_rate(self.training, step, self.total_steps))
-        self.guard.step(loss)
+        self._descend(loss, step)
         self.totals += torch.stack([loss.detach().double() * targets.numel(), self._count(targets)])
 
     def read_metrics(self) -> dict[str, float]:
@@ -169,32 +159,6 @@ class TorchGruLm:
             hits[place] = (chosen >= logits.amax(1, keepdim=True))[:, 0]
         return likelihoods.view_as(targets), hits.view_as(targets)
 
-    # -- state ------------------------------------------------------------------------------------
-
-    def state(self) -> LearnerState:
-        arrays = {f"weights/{name}": array for name, array in self.weights().items()}
-        arrays |= {f"optimizer/{name}": array for name, array in support.slots(self.optimizer, self._trained()).items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.guard.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.facts()})
-
-    def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.below(state.arrays, "weights/"))
-        support.load_slots(self.optimizer, self._trained(), support.below(state.arrays, "optimizer/"))
-        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
-        self.guard.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
-        self.rate = float(state.facts["rate"])
-
-    def weights(self) -> dict[str, Array]:
-        return {name: support.to_numpy(tensor) for name, tensor in self.tensors.items()}
-
     def load_weights(self, weights: Mapping[str, Array]) -> None:
         self.fresh = False
-        for name, tensor in self.tensors.items():
-            support.fill(tensor, name, weights)
-
-    def _trained(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in self.tensors.items() if tensor.requires_grad}
-
-    def _place(self, name: str, array: Array) -> Tensor:
-        tensor = torch.from_numpy(array).to(self.device)
-        return tensor.requires_grad_(not (self.frozen and name.startswith(self.frozen)))
+        super().load_weights(weights)
