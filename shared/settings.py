@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest JSON body (bytes); larger is 413.")
     max_upload_bytes: int = Field(
-        2_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413."
+        20_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413."
     )
     max_dataset_bytes: int = Field(
         500_000_000_000,

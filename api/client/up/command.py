@@ -33,6 +33,9 @@ def _run(stack: Stack) -> int:
     """The parts never outlive this function, whatever ends it."""
     _stop_on_signals(stack)
     try:
+        say(
+            f"starting Redis, {len(stack.workers)} worker(s), the API, Flower and beat (logs: {stack.data_dir / 'logs'})"
+        )
         stack.start()
         print(f"ready: api={stack.api_url} flower={stack.flower_url} data={stack.data_dir}", flush=True)
         stack.watch()
