@@ -26,6 +26,7 @@ test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" a
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
+	$(BIN)/python -m pytest -m long -s tests/faults
 	$(BIN)/python -m tests.faults.chaos $(ARGS)
 
 bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one benchmark (see benchmarks/)

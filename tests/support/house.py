@@ -181,8 +181,12 @@ class House:
     # -- jobs -------------------------------------------------------------------------------------
 
     def submit(self, probe: str, ring: bool = True, **fields: Any) -> str:
-        """A probe job; tags by keyword (`steps=`, `checkpoint=`, `hold_at=`, `wedge=`), other fields go into the spec."""
-        tags = {key: str(fields.pop(key)) for key in ("steps", "checkpoint", "hold_at", "wedge") if key in fields}
+        """A probe job; tags by keyword (`steps=`, `checkpoint=`, `hold_at=`, `wedge=`, `megabytes=`), other fields go into the spec."""
+        tags = {
+            key: str(fields.pop(key))
+            for key in ("steps", "checkpoint", "hold_at", "wedge", "megabytes")
+            if key in fields
+        }
         job_id = submit_job(self.engine, tags={"probe": probe, **tags}, **fields).job_id
         if ring:
             self.ring(job_id)

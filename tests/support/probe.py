@@ -6,6 +6,7 @@
     hold_at      at this step it waits until the file `go` appears in the job's folder (or it is asked to stop)
     wedge        instead of waiting there, the first attempt hangs: `spin` (an endless loop) or `stop` (SIGSTOP)
     pace         seconds that each step takes at least
+    megabytes    how much `flood` says on stdout and stderr
     unloadable   a checkpoint of this step kills whoever loads it
     failpoint    armed in the runner of the first attempt (see `shared.failpoints`)
 
@@ -251,11 +252,11 @@ def _grandchildren(*_: Any) -> None:
         time.sleep(0.01)
 
 
-def _flood(_: Any, reporter: Reporter) -> None:
+def _flood(assignment: Assignment, reporter: Reporter) -> None:
     reporter.log("before the flood")
     block = ("x" * 99 + "\n") * 10_000
-    for _ in range(50):
-        sys.stdout.write(block)
+    for number in range(int(assignment.spec["tags"].get("megabytes", 50))):
+        (sys.stderr if number % 2 else sys.stdout).write(block)
     sys.stdout.flush()
 
 
