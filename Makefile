@@ -23,7 +23,7 @@ up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --dat
 	$(BIN)/nightshift up $(ARGS)
 
 test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
 	$(BIN)/python -m pytest -m long -s tests/faults
