@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pytest
@@ -60,7 +61,7 @@ def posted(house: House, seconds: float, every: float) -> list[tuple[int, float,
 def test_redis_frozen_for_a_minute(house: House, server: RedisServer) -> None:
     running = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
     house.at_step(running, 10)
-    usual = max(took for _, took, _ in posted(house, 3, 0.3))
+    usual = [took for _, took, _ in posted(house, 10, 0.3)]
     server.freeze()
     try:
         house.go(running)
@@ -78,10 +79,11 @@ def test_redis_frozen_for_a_minute(house: House, server: RedisServer) -> None:
     assert house.outcomes(running) == ["succeeded"]
     assert all(process.alive() for process in house.processes)
     assert_sound(house.engine, house.root, [*jobs, after])
-    slowest = max(took for _, took, _ in answers)
+    taken = [took for _, took, _ in answers]
     print(
-        f"\nRedis frozen for {REDIS_AWAY} s: {len(answers)} of {len(answers)} submissions accepted, the slowest after"
-        f" {1000 * slowest:.0f} ms (before: {1000 * usual:.0f} ms); all done {caught_up:.1f} s after it was back"
+        f"\nRedis frozen for {REDIS_AWAY} s: {len(answers)} of {len(answers)} submissions accepted after"
+        f" {1000 * median(taken):.0f} ms, the slowest after {1000 * max(taken):.0f} ms (before: {1000 * median(usual):.0f} and"
+        f" {1000 * max(usual):.0f} ms); all done {caught_up:.1f} s after it was back"
     )
 
 
