@@ -6,6 +6,7 @@ Last-Event-ID to whoever serves next), exit 0.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import socket
 import sys
@@ -67,6 +68,9 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def main() -> int:
+    argparse.ArgumentParser(
+        prog="nightshift api", description="The HTTP API; settings say where it listens."
+    ).parse_args()
     settings = get_settings()
     configure_logging(settings, "api")
     tracing.setup("api")

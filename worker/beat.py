@@ -6,6 +6,7 @@ idempotent, and any number of these processes may run.
 
 from __future__ import annotations
 
+import argparse
 import threading
 from time import monotonic
 from typing import Any
@@ -51,6 +52,7 @@ class Upkeep:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="nightshift beat", description="Maintenance; any number may run.").parse_args()
     settings = get_settings()
     configure_logging(settings, "beat")
     tracing.setup("beat")

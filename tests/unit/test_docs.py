@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
+from api import reference
 from api.client.cli import app
+from api.client.commands_ops import PROCESSES
 from api.client.settings_page import page
 from api.main import create_app
 from shared.settings import Settings
+from shared.specs.jobs import job_spec_adapter
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
@@ -32,13 +39,36 @@ def code(text: str) -> list[str]:
     return [line.strip() for line in [*lines, *inline]]
 
 
+#: What may stand before a command: a prompt, settings for it alone, a container to run it in, `key=$(`.
+BEFORE = re.compile(r"(?:\$ |sudo |[A-Z_]+=\S+ |docker compose exec \S+ |\S+ \|\| )+")
+
+
 def beginning(word: str) -> list[tuple[str, str]]:
-    return [(name, line) for name, text in TEXTS.items() for line in code(text) if re.match(rf"{word}(\s|$)", line)]
+    lines = [(name, BEFORE.sub("", line, count=1)) for name, text in TEXTS.items() for line in code(text)]
+    return [(name, line) for name, line in lines if re.match(rf"{word}(\s|$)", line)]
 
 
 @cache
 def commands() -> Any:
     return typer.main.get_command(app)
+
+
+@cache
+def process_flags(name: str) -> set[str]:
+    """Of the commands that become another process: what that says about itself."""
+    argv = [sys.executable, "-m", PROCESSES[name][0], "--help"]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60).stdout
+    return set(re.findall(r"(?<!\S)--?\w[\w-]*", shown))
+
+
+def flags(command: Any) -> set[str]:
+    if command.context_settings.get("ignore_unknown_options"):
+        return process_flags(command.name)
+    return {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def all_flags(command: Any) -> set[str]:
+    return flags(command).union(*(all_flags(child) for child in getattr(command, "commands", {}).values()))
 
 
 @cache
@@ -61,9 +91,8 @@ def test_commands_and_their_options_exist(name: str, line: str) -> None:
         words = shlex.split(alternative.replace("…", ""), comments=True)
         if words[0] == "nightshift":
             command, left = resolve(words[1:])
-            known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-            if not command.context_settings.get("ignore_unknown_options"):
-                assert {word.split("=")[0] for word in left if word.startswith("-")} <= known | {"--help"}
+            left = left[: left.index(">")] if ">" in left else left
+            assert {word.split("=")[0] for word in left if word.startswith("-")} <= flags(command) | {"--help"}
 
 
 @pytest.mark.parametrize(("name", "line"), beginning("make"))
@@ -115,3 +144,35 @@ def test_routes_exist(name: str) -> None:
     )
     for route in named:
         assert any(re.fullmatch(pattern, route) for pattern in patterns), f"there is no route {route}"
+
+
+@pytest.mark.parametrize("name", sorted(set(TEXTS) - {"CHANGELOG.md", "CONTRIBUTING.md"}))
+def test_options_named_alone_exist(name: str) -> None:
+    named = {flag for line in code(TEXTS[name]) if (flag := line.split("=")[0].split(" ")[0]).startswith("--")}
+    assert named <= all_flags(commands()), named - all_flags(commands())
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = rf"^```{language}\n(.*?)^```"
+    return [(name, block) for name, text in TEXTS.items() for block in re.findall(found, text, re.M | re.S)]
+
+
+@pytest.mark.parametrize(("name", "block"), blocks("json"))
+def test_jobs_shown_are_jobs(name: str, block: str) -> None:
+    if block.startswith('{"kind"'):
+        job_spec_adapter.validate_python(json.loads(block))
+
+
+def test_series_named_exist() -> None:
+    known = set(re.findall(r"`(nightshift_\w+)`", reference.metrics()))
+    known |= {f"{name}{end}" for name in known for end in ("_total", "_bucket", "_sum", "_count")}
+    for name, text in TEXTS.items():
+        if name != "CHANGELOG.md":
+            named = {line.split("{")[0] for line in code(text) if re.match(r"nightshift_\w*[a-z]\b", line)}
+            assert named <= known, f"{name}: {named - known}"
+
+
+def test_every_alert_is_explained() -> None:
+    alerts = yaml.safe_load((ROOT / "docs" / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+    explained = set(re.findall(r"`(Nightshift\w+)`", TEXTS["docs/howto/monitoring.md"]))
+    assert explained == {rule["alert"] for rule in alerts}
