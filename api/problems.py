@@ -18,7 +18,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.errors import DatabaseUnavailable, FieldError, InvalidRequest, RequestError, Unauthorized, Unavailable
+from shared.errors import (
+    DatabaseUnavailable,
+    FieldError,
+    InvalidRequest,
+    RequestError,
+    StorageUnavailable,
+    Unauthorized,
+    Unavailable,
+)
+from shared.events import emit
 
 MEDIA_TYPE = "application/problem+json"
 #: Seconds after which a client may try again when a part does not answer.
@@ -96,6 +105,9 @@ def _parameters(request: Request, error: Exception) -> Response:
 def _unavailable(request: Request, error: Exception) -> Response:
     if isinstance(error, DatabaseUnavailable | sql.SQLAlchemyError):
         detail = "The database does not answer; nothing was changed. Try again."
+    elif isinstance(error, StorageUnavailable):
+        emit("storage.unavailable", error=str(error))
+        detail = "The storage does not answer; nothing was changed. Try again."
     else:
         detail = str(error)
     return problem(

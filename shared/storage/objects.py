@@ -66,6 +66,8 @@ class ObjectStorage(Storage):
 
     def reader(self, key: str) -> Reader:
         try:
+            if ".." in key.split("/"):
+                raise FileNotFoundError(key)
             return ObjectReader(self.bucket, self.bucket.look(key))
         except FileNotFoundError:
             raise NotFound("The file of this artifact is no longer in the storage.") from None

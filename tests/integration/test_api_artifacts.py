@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord
-from tests.support.api import Api, assert_problem
+from shared.storage import storage_of
+from tests.support.api import Api, assert_problem, running_api
 from tests.support.factories import running_job
 
 FILES = {
@@ -18,6 +22,14 @@ FILES = {
     "evaluation.json": (b'{"accuracy": 0.98}', "application/json"),
     "curves.png": (b"\x89PNG\r\n", "image/png"),
 }
+
+
+@pytest.fixture(params=["file", "s3"])
+def api(request: pytest.FixtureRequest, sqlite_engine: Engine, tmp_path: Path) -> Iterator[Api]:
+    """With its storage in a folder, and in a bucket."""
+    values = request.getfixturevalue("objects").bucket().values() if request.param == "s3" else {}
+    with running_api(sqlite_engine, tmp_path, **values) as api:
+        yield api
 
 
 @pytest.fixture
@@ -35,7 +47,9 @@ def _store(api: Api, job_id: str, path: str, content: bytes, media_type: str) ->
     file = api.settings.storage_root / stored_as
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
-    return ArtifactRecord(path, stored_as, hashlib.sha256(content).hexdigest(), len(content), media_type)
+    record = ArtifactRecord(path, stored_as, hashlib.sha256(content).hexdigest(), len(content), media_type)
+    storage_of(api.settings).keep_files({stored_as: record.sha256})
+    return record
 
 
 def test_artifacts_are_listed_with_their_hashes_and_not_where_they_lie(api: Api, job_id: str) -> None:
