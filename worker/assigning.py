@@ -79,6 +79,7 @@ def assignment_of(place: Workplace, claimed: Claimed, pinned: Mapping[str, Any])
         spec=claimed.spec,
         job_dir=str(job_dir(root, lease.job_id)),
         work_dir=str(work),
+        dataset=pinned.get("dataset"),
         dataset_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("dataset_sha256")) else None,
         parent_model_dir=str(root / parent["folder"]) if parent else None,
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,

@@ -50,6 +50,7 @@ class Assignment(_Frame):
     spec: dict[str, Any]  # a complete job spec (shared.specs.jobs)
     job_dir: str  # absolute; checkpoints/ lies in it, other attempts' files too
     work_dir: str  # absolute; this attempt's own: artifacts/ and scratch
+    dataset: str | None = None  # the pinned version as `name@3`, to be told
     dataset_dir: str | None = None  # absolute; the pinned version's folder
     parent_model_dir: str | None = None  # absolute; the folder of model_ref's model.safetensors + config.json
     evaluate_dir: str | None = None  # absolute; the folder of promote.evaluate_on

@@ -27,6 +27,7 @@ def metrics(
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves, those of several jobs in one frame.")] = False,
     log: Annotated[bool, typer.Option("--log", help="With --plot: a logarithmic vertical axis.")] = False,
     max_points: Annotated[int | None, typer.Option(min=4, help="Thin long series out to so many points.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Every point as a line of CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """The metrics of jobs: an overview, every point of one, or with --plot a drawing."""
@@ -37,11 +38,23 @@ def metrics(
     several = len(set(job_ids)) > 1
     if as_json:
         return output.print_items([{**point, "job": job.id} if several else point for job, point in found])
+    if as_csv:
+        return _print_csv(found, several)
     if not found:
         return output.say(f"No metric {name} so far." if name else "No metrics so far.")
     if plot:
         return _draw(found, [name] if name else DRAWN, log)
     return _print_points(found, several) if name else _print_overview(found, several)
+
+
+def _print_csv(found: Found, several: bool) -> None:
+    import csv
+    import sys
+
+    columns = [*(["job"] if several else []), "name", "step", "epoch", "value", "at"]
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**point, "job": job.id} for job, point in found)
 
 
 def _print_points(found: Found, several: bool) -> None:

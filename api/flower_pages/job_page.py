@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from api import steering
+from api import exports, steering
 from api.body import parse_json
 from api.flower_pages.overview import overview
 from api.flower_pages.page import Action, Data, Handler, Page
@@ -104,6 +104,23 @@ class JobLog(Data):
             return queries.log_tail(conn, job_id, limit, before)
 
         self.answer({"lines": await self.query(look)})
+
+
+class JobExport(Handler):
+    """All of its points, or all of its log, as a file."""
+
+    async def get(self, job_id: str, name: str) -> None:
+        await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
+        written, media_type = _EXPORTS[name]
+        self.set_header("Content-Type", f"{media_type}; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{job_id}-{name}"')
+        pieces = written(self.site.engine, job_id)
+        while piece := await self.off_loop(lambda: next(pieces, b"")):
+            self.write(piece)
+            await self.flush()
+
+
+_EXPORTS = {"metrics.csv": (exports.metrics_csv, "text/csv"), "log.txt": (exports.log_text, "text/plain")}
 
 
 class JobFile(Handler):

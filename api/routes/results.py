@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
+from starlette.responses import StreamingResponse
 
+from api import exports
 from api.auth import Owner
 from api.deps import JobId, Service, TheService, whole_id
 from api.openapi import COMMON, problems
@@ -62,6 +64,50 @@ def list_metrics(
         last = page["items"][-1]
         page["next_cursor"] = cursors.encode("metrics", last["name"], last["step"])
     return page
+
+
+_CSV: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A header `name,step,epoch,value,at`, then a line per point.",
+        "content": {"text/csv": {"schema": {"type": "string"}}},
+    }
+}
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A line per line of the log: time, attempt, level, message.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/metrics.csv", response_class=StreamingResponse, responses=_CSV | _RESPONSES, summary="All of its points as CSV"
+)
+def metrics_as_csv(job_id: JobId, service: TheService, owner: Owner) -> StreamingResponse:
+    """By name and step."""
+    whole = _owned(service, job_id, owner)
+    return _file(exports.metrics_csv(service.engine, whole), "text/csv", f"{whole}-metrics.csv")
+
+
+@router.get(
+    "/log.txt", response_class=StreamingResponse, responses=_TEXT | _RESPONSES, summary="All of its log as a text"
+)
+def log_as_text(job_id: JobId, service: TheService, owner: Owner) -> StreamingResponse:
+    """Oldest first."""
+    whole = _owned(service, job_id, owner)
+    return _file(exports.log_text(service.engine, whole), "text/plain", f"{whole}-log.txt")
+
+
+def _owned(service: Service, job_id: str, owner: str) -> str:
+    with read(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        queries.get_job(conn, whole, owner)
+    return whole
+
+
+def _file(content: Iterator[bytes], media_type: str, name: str) -> StreamingResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(content, media_type=media_type, headers=headers)
 
 
 @router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="A job's attempts")

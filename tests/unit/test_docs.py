@@ -140,7 +140,7 @@ def test_every_decision_is_listed() -> None:
 def test_routes_exist(name: str) -> None:
     patterns = [re.sub(r"\{[^}]+\}", "[^/]+", path) for path in routes()]
     named = re.findall(
-        r"(?:127\.0\.0\.1:8000|GET |POST |PUT |`)(/(?:v1/[\w/{}-]+|healthz|readyz|metrics))", TEXTS[name]
+        r"(?:127\.0\.0\.1:8000|GET |POST |PUT |`)(/(?:v1/[\w/{}-]+(?:\.\w+)?|healthz|readyz|metrics))", TEXTS[name]
     )
     for route in named:
         assert any(re.fullmatch(pattern, route) for pattern in patterns), f"there is no route {route}"

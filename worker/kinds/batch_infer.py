@@ -23,8 +23,9 @@ from worker.kinds import outputs
 from worker.kinds.outputs import Source
 from worker.kinds.parent import Parent, build, read_parent
 from worker.protocol import Assignment, CheckpointSaved, Result, ResumePoint, Started, Stopped
-from worker.training import artifacts
+from worker.training import artifacts, diary
 from worker.training.allocator import keep_freed_memory
+from worker.training.diary import Pace
 from worker.training.hooks import Reporter
 from worker.training.progress import ProgressMeter
 
@@ -73,6 +74,11 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
             total_steps=source.total,
         )
     )
+    reporter.log(diary.surroundings(learner, job.inference.framework, assignment, threads))
+    told = f"{len(chunks(source.total, job.inference.batch_size)):,} chunks" + (
+        f", {len(parts)} done before" if parts else ""
+    )
+    reporter.log(f"{job.inference.task}s {source.total:,} rows in {told}")
     work = Work(job, source, parts, job_dir, assignment.fence, threads, reporter)
     reason = work.run()
     if reason is not None and reason != "finish":
@@ -132,6 +138,7 @@ class Work:
         total = self.source.total
         meter = ProgressMeter(total, 1, self.done, self.reporter, phase="infer")
         sizes: set[int] = set()
+        pace = Pace()
         for start, stop in chunks(total, self.job.inference.batch_size):
             if start in self.parts:
                 continue
@@ -143,6 +150,8 @@ class Work:
             self.parts[start] = self._compute(start, stop)
             meter.enter("infer")
             meter.stepped(self.done, 0)
+            if pace.due() or self.done == total:
+                self.reporter.log(f"{self.done:,} of {total:,} rows done")
         return None
 
     def _compute(self, start: int, stop: int) -> Part:
@@ -172,7 +181,7 @@ class Work:
         return found
 
 
-def chunks(total: int, batch_size: int) -> Iterable[tuple[int, int]]:
+def chunks(total: int, batch_size: int) -> list[tuple[int, int]]:
     """Whole batches each, but for the last."""
     batches = min(MOST_BATCHES, -(-total // (batch_size * CHUNKS)))
     size = max(1, batches) * batch_size

@@ -12,7 +12,7 @@ from shared.specs.training import Training
 from worker import families
 from worker.kinds.parent import build, read_parent
 from worker.protocol import Assignment, Result, Started, Stopped
-from worker.training import artifacts
+from worker.training import artifacts, diary
 from worker.training.hooks import Reporter
 from worker.training.learner import Splits
 from worker.training.progress import ProgressMeter
@@ -29,6 +29,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     learner = build(parent, job.framework, assignment, assignment.threads)
     device = getattr(learner, "device_name", assignment.device)
     reporter.started(Started(pid=os.getpid(), device=device, total_steps=1))
+    reporter.log(diary.surroundings(learner, job.framework, assignment, assignment.threads))
+    reporter.log(diary.model(parent.model, parent.facts))
     meter = ProgressMeter(1, 1, 0, reporter, phase="write")
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
@@ -37,6 +39,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
         report = families.part(parent.family, "metrics").report(learner, splits, model, Training())
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
+    reporter.log(f"on the test part: {diary.measures(report.metrics)}")
     root = artifacts.folder(assignment)
     paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
     with meter.phase("figures"):

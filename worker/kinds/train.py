@@ -17,7 +17,7 @@ from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.kinds import gate
 from worker.protocol import Assignment, Result, Started, Stopped
-from worker.training import artifacts, tensorboard
+from worker.training import artifacts, diary, tensorboard
 from worker.training.allocator import keep_freed_memory
 from worker.training.checkpointing import CheckpointWriter, Restored, restore
 from worker.training.hooks import Reporter
@@ -55,6 +55,7 @@ def fit(
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
     reporter.started(_started(assignment, learner, restored, damaged, Plan(job.training, splits.length).total_steps))
+    _tell(assignment, reporter, job, model, learner, splits, restored, damaged)
     at_epoch = _at_epoch(learner, splits, model, job, job_dir, reporter)
     watched = FAMILIES[model.family].watched
     loop = Loop(
@@ -68,6 +69,30 @@ def fit(
     if ending not in ("completed", "finish"):
         return Stopped(reason=ending, step=state.step)
     return _conclude(_Finished(assignment, reporter, job, model, learner, splits, state, loop))
+
+
+def _tell(
+    assignment: Assignment,
+    reporter: Reporter,
+    job: TrainJob | FinetuneJob,
+    model: Any,
+    learner: Learner,
+    splits: Splits,
+    restored: Restored | None,
+    damaged: list[str],
+) -> None:
+    """What people look for at the head of a log."""
+    threads = (restored.threads if restored else None) or assignment.threads
+    plan = Plan(job.training, splits.length)
+    reporter.log(diary.surroundings(learner, model.framework, assignment, threads))
+    reporter.log(diary.data(assignment, splits))
+    reporter.log(diary.model(model, splits.facts))
+    reporter.log(diary.plan(job.training, plan.steps_per_epoch, plan.total_steps))
+    for checkpoint in damaged:
+        reporter.log(f"checkpoint {checkpoint} does not match its hash and is set aside", "warning")
+    if restored:
+        step = restored.run.step
+        reporter.log(f"goes on from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
 
 
 def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
@@ -158,6 +183,8 @@ def _conclude(done: _Finished) -> Result:
         done.learner.load_weights(state.best.weights)
     with done.loop.progress.phase("evaluate"):
         report = families.part(family, "metrics").report(done.learner, done.splits, done.model, done.job.training)
+    of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
+    done.reporter.log(f"{of} on the test part: {diary.measures(report.metrics)}")
     paths = artifacts.write_model(root, done.learner.weights(), done.model, done.splits.facts)
     extras = getattr(families.part(family, "data"), "write_extras", None)
     if extras is not None:

@@ -21,6 +21,7 @@ from shared.checkpoints import files
 from shared.errors import CorruptCheckpoint
 from shared.specs.training import CheckpointPolicy
 from worker.protocol import CheckpointSaved, ResumePoint
+from worker.training.diary import Pace
 from worker.training.hooks import Reporter
 from worker.training.learner import Array, LearnerState
 from worker.training.run_state import RunState, Snapshot
@@ -38,6 +39,7 @@ class CheckpointWriter:
     def __init__(self, job_dir: Path, fence: int, reporter: Reporter) -> None:
         self._job_dir, self._fence, self._reporter = job_dir, fence, reporter
         self._thread: threading.Thread | None = None
+        self._pace = Pace()
 
     def save(self, snapshot: Snapshot) -> None:
         """Begin writing. A disk that is full costs this checkpoint, not the run: it is logged."""
@@ -55,6 +57,7 @@ class CheckpointWriter:
         return self._thread is not None and self._thread.is_alive()
 
     def _write(self, snapshot: Snapshot) -> None:
+        began = time.monotonic()
         try:
             content = encode(snapshot, self._fence)
             written = files.write(self._job_dir, step=snapshot.step, fence=self._fence, files=content)
@@ -72,6 +75,9 @@ class CheckpointWriter:
                 is_best=snapshot.is_best,
             )
         )
+        if self._pace.due():
+            size, taken = written.size_bytes / 1e6, time.monotonic() - began
+            self._reporter.log(f"checkpoint of step {snapshot.step:,} written: {size:.1f} MB in {taken:.1f} s")
 
 
 def encode(snapshot: Snapshot, fence: int) -> dict[str, files.Content]:

@@ -16,6 +16,7 @@ from shared.errors import NonFiniteLoss
 from shared.specs.training import CheckpointPolicy, EarlyStopping, Training, Watched
 from worker.protocol import MetricPoint
 from worker.training.checkpointing import CheckpointWriter, Due
+from worker.training.diary import Diary
 from worker.training.hooks import Reporter
 from worker.training.learner import Learner, Splits
 from worker.training.progress import ProgressMeter
@@ -91,6 +92,7 @@ class Loop:
         self.policy, self.due = policy, Due(policy, state.step)
         self.saved_step: int | None = state.step or None
         self.sizes: set[int] = set()
+        self.diary = Diary(reporter, training.epochs)
         self.progress = ProgressMeter(self.plan.total_steps, training.batch_size, state.step, reporter)
 
     def run(self) -> Ending:
@@ -133,7 +135,9 @@ class Loop:
         self._check_finite(means)
         self.progress.loss = means.get("loss", means.get("g_loss"))
         self.state.add_row(means)
-        self._emit(means | {"samples_per_second": self.progress.samples_per_second()})
+        speed = self.progress.samples_per_second()
+        self._emit(means | {"samples_per_second": speed})
+        self.diary.step(self.state.step, self.plan.total_steps, self.plan.epoch(self.state.step), means, speed)
 
     def _validate(self) -> None:
         values = self.state.end_epoch()
@@ -145,10 +149,21 @@ class Loop:
             with self.progress.phase("validate"):
                 measured = self.at_epoch(self.plan.epoch(self.state.step))
             values |= self._take(measured)
-        if self.state.judge(self.watched, values):
+        is_best = self.state.judge(self.watched, values)
+        if is_best:
             self.state.best.weights = self.learner.weights()
         early = self.training.early_stopping
         self.state.stopped_early = early is not None and self.state.best.stale >= early.patience
+        self.diary.epoch(self.plan.epoch(self.state.step), values, best=is_best, last=self.is_done)
+        if self.state.stopped_early:
+            self._tell_of_early_end()
+
+    def _tell_of_early_end(self) -> None:
+        best = self.state.best
+        self.diary.say(
+            f"stopped early: {self.watched.metric} has not improved for {best.stale} validation{'s' * (best.stale != 1)}; "
+            f"the best was {best.value:.4g} at step {best.step:,}"
+        )
 
     def _take(self, values: Mapping[str, float]) -> Mapping[str, float]:
         self._check_finite(values)
@@ -171,6 +186,7 @@ class Loop:
 
     def _stop(self, reason: str) -> Ending:
         """Cancel keeps nothing more; finish goes on to the end of the job; the others leave a checkpoint to resume."""
+        self.diary.say(f"{reason} was asked for: leaves at step {self.state.step:,}")
         match reason:
             case "cancel":
                 return "cancel"

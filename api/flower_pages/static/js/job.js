@@ -150,6 +150,9 @@ drawOverview();
 fill(byId("spec"), specList(first.job.spec));
 fill(byId("spec-tools"), h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => navigator.clipboard.writeText(JSON.stringify(first.job.spec, null, 2)).then(() => toast("The spec is in the clipboard."), () => toast("The browser does not let it be copied.", "danger")) }, "Copy JSON"));
 drawTools(byId("curves-tools"), drawCurves);
+for (const [place, file, what] of [["curves-tools", "metrics.csv", "all points as CSV"], ["log-tools", "log.txt", "the whole log"]]) {
+  byId(place).append(h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/jobs/${id}/${file}`), download: true, title: `Download ${what}`, "aria-label": `Download ${what}` }, "Save"));
+}
 const updates = live(update, 1.5);
 loadCurves().catch((error) => toast(error.message, "danger"));
 if (isFinal()) updates.stop("Ended");
