@@ -145,9 +145,21 @@ class AttemptView(BaseModel):
     signal: int | None
     peak_memory_bytes: int | None
     peak_device_memory_bytes: int | None
+    environment: dict[str, Any] | None = Field(
+        description="What it ran on: host, worker, versions, cpu, gpu, driver, threads, commit, command, as far as known."
+    )
     evidence: EvidenceView | None = Field(description="Null while it runs; of a lost one what had reached SQL.")
     resumed_from: str | None = Field(description="The checkpoint it went on from.")
     resumed_step: int | None
+
+
+class SystemView(BaseModel):
+    attempt: int
+    at: str
+    cpu_percent: float | None = Field(description="Of one core: 200 is two of them.")
+    memory_bytes: int | None = Field(description="Resident memory of the runner.")
+    gpu_percent: float | None
+    gpu_memory_bytes: int | None = Field(description="Of the whole device, which is the runner's alone.")
 
 
 class ReasonView(BaseModel):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -34,6 +34,7 @@ from shared.jobs.transitions import (
 )
 from shared.storage import storage_of
 from shared.storage.carrier import FIRST_WAIT
+from worker import environment
 from worker.assigning import assignment_of, champion_now, facts_to_pin
 from worker.batch import Batch, Retention, artifact_records, write_batch
 from worker.delivery import Delivery
@@ -47,6 +48,7 @@ from worker.patience import OutOfTime, Patience
 from worker.protocol import Assignment, Champion, Result, encode
 from worker.relay import Relay
 from worker.runner import failure
+from worker.sampling import Sampler
 from worker.scribe import Scribe
 from worker.slot import SlotBusy
 from worker.spare import Runner
@@ -73,6 +75,7 @@ class Attempt:
         self._time_left = time_left
         self._terminated = threading.Event()
         self._pinned = claimed.pinned
+        self._environment: dict[str, Any] | None = None
         self._retention = Retention(claimed, job_dir(place.settings.storage_root, self.lease.job_id))
         self.scribe = Scribe(place.engine, self.lease, place.settings.heartbeat_seconds, claimed_at, self.wake)
         self._storage = storage_of(place.settings)
@@ -101,8 +104,8 @@ class Attempt:
         relay: Relay | None = None
         try:
             assignment = self.packed(self.assign)
-            with self.started(assignment) as runner:
-                relay = self.relay_for(runner)
+            with self.started(assignment) as runner, Sampler(runner.handle.pid, self.place.device) as sampler:
+                relay = self.relay_for(runner, sampler)
                 ended = self.relay(relay)
             verdict, ending = self.delivered(judge(ended), relay), ending_of(ended)
         except (LeaseLost, OutOfTime):
@@ -193,7 +196,8 @@ class Attempt:
 
     # -- relay ------------------------------------------------------------------------------------
 
-    def relay_for(self, runner: Runner) -> Relay:
+    def relay_for(self, runner: Runner, sampler: Sampler) -> Relay:
+        self._environment = environment.of(self.place, self.claimed.spec)  # while the runner loads
         settings = self.place.settings
         heard = Heard(settings, carrier=self._carrier, job_id=self.lease.job_id)
         return Relay(
@@ -206,6 +210,7 @@ class Attempt:
             self._champion,
             self._bring_champion,
             heard,
+            sampler.take,
         )
 
     def relay(self, relay: Relay) -> Ended:
@@ -232,6 +237,8 @@ class Attempt:
             self.wake()
 
     def _write_batch(self, conn: Connection, batch: Batch) -> Standing:
+        if batch.started is not None:
+            batch.environment = self._environment
         standing = write_batch(conn, self.lease, batch)
         return self._retention.retire(conn, batch.checkpoints) or standing
 

@@ -15,7 +15,16 @@ from sqlalchemy import Connection
 from shared.checkpoints.retention import Kept, superseded
 from shared.db.engine import on_commit
 from shared.jobs import transitions
-from shared.jobs.transitions import ArtifactRecord, CheckpointRecord, Claimed, Lease, LogRow, MetricRow, Standing
+from shared.jobs.transitions import (
+    ArtifactRecord,
+    CheckpointRecord,
+    Claimed,
+    Lease,
+    LogRow,
+    MetricRow,
+    SampleRow,
+    Standing,
+)
 from worker.protocol import ArtifactSaved, Started
 
 
@@ -27,10 +36,17 @@ class Batch:
     progress: dict[str, Any] | None = None
     metrics: list[MetricRow] = field(default_factory=list)
     logs: list[LogRow] = field(default_factory=list)
+    samples: list[SampleRow] = field(default_factory=list)
     checkpoints: list[CheckpointRecord] = field(default_factory=list)
+    #: Of the attempt, written as it starts.
+    environment: dict[str, Any] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.started or self.progress or self.metrics or self.logs or self.checkpoints)
+        return bool(self.started or self.recorded or self.checkpoints)
+
+    @property
+    def recorded(self) -> bool:
+        return bool(self.progress or self.metrics or self.logs or self.samples)
 
     def words(self) -> Batch:
         """What may still be said when an earlier batch could not be written: a checkpoint would leave its rows out."""
@@ -48,9 +64,12 @@ def write_batch(conn: Connection, lease: Lease, batch: Batch) -> Standing:
             resumed_from=batch.started.resumed_from,
             resumed_step=batch.started.resumed_step,
             quarantined=batch.started.quarantined,
+            environment=batch.environment,
         )
-    if batch.progress or batch.metrics or batch.logs:
-        standing = transitions.record(conn, lease, progress=batch.progress, metrics=batch.metrics, logs=batch.logs)
+    if batch.recorded:
+        standing = transitions.record(
+            conn, lease, progress=batch.progress, metrics=batch.metrics, logs=batch.logs, samples=batch.samples
+        )
     for checkpoint in batch.checkpoints:
         standing = transitions.commit_checkpoint(conn, lease, checkpoint)
     return standing or transitions.renew(conn, lease)

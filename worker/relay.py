@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from shared.db.engine import on_commit
 from shared.failpoints import failpoint
 from shared.jobs.states import StopRequest
-from shared.jobs.transitions import Standing
+from shared.jobs.transitions import SampleRow, Standing
 from shared.settings import Settings
 from worker.batch import Batch
 from worker.capture import LinePipe
@@ -50,12 +50,14 @@ class Relay:
         champion: Callable[[Connection], Champion],
         bring: Callable[[Champion, Callable[[Champion], None]], None],
         heard: Heard,
+        samples: Callable[[], list[SampleRow]],
     ) -> None:
         """`wanted`: what this worker itself asks of the attempt (drain); `write`: puts a batch into SQL; `champion`: reads
-        there whom a new model is compared with, `bring` hands it on once its model is on this host."""
+        there whom a new model is compared with, `bring` hands it on once its model is on this host; `samples`: what the
+        runner used since it was asked last."""
         self._runner, self._scribe, self._settings, self._wake = runner, scribe, settings, wake
         self.heard, self._bring = heard, bring
-        self._wanted, self._write, self._champion = wanted, write, champion
+        self._wanted, self._write, self._champion, self._samples = wanted, write, champion, samples
         self._champion_named: Champion | None = None
         self._champion_found: Champion | None = None
         self._selector = selectors.DefaultSelector()
@@ -252,6 +254,7 @@ class Relay:
         now = monotonic()
         if self.heard.batch and self._scribe.idle and now >= self._flush_at():
             batch, self.heard.batch = self.heard.batch, Batch()
+            batch.samples = self._samples()
             self._flushed_at = now
             self._scribe.put(lambda conn: self._write(conn, batch))
 

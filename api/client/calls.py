@@ -159,6 +159,11 @@ def metrics(
     return shapes.MetricTable((yield from collect(f"jobs/{job_id}/metrics", params)))
 
 
+def system(job_id: str) -> Steps[list[shapes.SystemData]]:
+    """What its runners used, sampled every few seconds, oldest first."""
+    return (yield from collect(f"jobs/{job_id}/system"))
+
+
 def attempts(job_id: str) -> Steps[list[shapes.AttemptData]]:
     """Newest first, with how each ended."""
     return (yield from collect(f"jobs/{job_id}/attempts"))

@@ -27,6 +27,9 @@ def metrics(
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves, those of several jobs in one frame.")] = False,
     log: Annotated[bool, typer.Option("--log", help="With --plot: a logarithmic vertical axis.")] = False,
     max_points: Annotated[int | None, typer.Option(min=4, help="Thin long series out to so many points.")] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="What its runners used: CPU, memory, GPU. Steps are seconds.")
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Every point as a line of CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +37,8 @@ def metrics(
     from api.client import output
 
     wanted = DRAWN_POINTS if plot and max_points is None else max_points
-    found: Found = [(job, point) for job in find_jobs(ctx, job_ids) for point in job.metrics(name, max_points=wanted)]
+    points = _system if system else lambda job: job.metrics(name, max_points=wanted)
+    found: Found = [(job, point) for job in find_jobs(ctx, job_ids) for point in points(job)]
     several = len(set(job_ids)) > 1
     if as_json:
         return output.print_items([{**point, "job": job.id} if several else point for job, point in found])
@@ -45,6 +49,23 @@ def metrics(
     if plot:
         return _draw(found, [name] if name else DRAWN, log)
     return _print_points(found, several) if name else _print_overview(found, several)
+
+
+def _system(job: Job) -> list[Any]:
+    """The samples as points: `system/cpu_percent` and so on, by seconds since the first."""
+    from datetime import datetime
+
+    samples = job.system()
+    began = datetime.fromisoformat(samples[0]["at"]) if samples else None
+    return [
+        {
+            "name": f"system/{name}", "step": round((datetime.fromisoformat(sample["at"]) - began).total_seconds()),
+            "epoch": sample["attempt"], "value": sample[name], "at": sample["at"],
+        }
+        for name in ("cpu_percent", "memory_bytes", "gpu_percent", "gpu_memory_bytes")
+        for sample in samples
+        if sample[name] is not None and began is not None
+    ]  # fmt: skip
 
 
 def _print_csv(found: Found, several: bool) -> None:

@@ -268,6 +268,7 @@ class Job(JobFacts):
 
     why, metrics, logs = _of_job(calls.why), _of_job(calls.metrics), _of_job(calls.logs)
     attempts, checkpoints = _of_job(calls.attempts), _of_job(calls.checkpoints)
+    system = _of_job(calls.system)
 
     def artifacts(self) -> list[Artifact]:
         return [Artifact(self, data) for data in self._transport.run(calls.artifacts(self.id))]

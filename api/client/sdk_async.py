@@ -241,6 +241,7 @@ class AsyncJob(JobFacts):
 
     why, metrics, logs = _of_job(calls.why), _of_job(calls.metrics), _of_job(calls.logs)
     attempts, checkpoints = _of_job(calls.attempts), _of_job(calls.checkpoints)
+    system = _of_job(calls.system)
 
     async def artifacts(self) -> list[AsyncArtifact]:
         return [AsyncArtifact(self, data) for data in await self._transport.run(calls.artifacts(self.id))]

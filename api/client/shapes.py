@@ -73,6 +73,15 @@ class MetricTable(list[MetricPoint]):
         return frame
 
 
+class SystemData(TypedDict):
+    attempt: int
+    at: str
+    cpu_percent: float | None
+    memory_bytes: int | None
+    gpu_percent: float | None
+    gpu_memory_bytes: int | None
+
+
 class AttemptData(TypedDict, total=False):
     attempt: int
     worker: str
@@ -86,6 +95,7 @@ class AttemptData(TypedDict, total=False):
     peak_memory_bytes: int | None
     peak_device_memory_bytes: int | None
     evidence: dict[str, Any] | None
+    environment: dict[str, Any] | None
     resumed_step: int | None
 
 

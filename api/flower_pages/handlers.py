@@ -58,6 +58,7 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/jobs/{JOB}", job_page.JobPage),
     (rf"{ROOT}/jobs/{JOB}/live", job_page.JobLive),
     (rf"{ROOT}/jobs/{JOB}/curves", job_page.JobCurves),
+    (rf"{ROOT}/jobs/{JOB}/system", job_page.JobSystem),
     (rf"{ROOT}/jobs/{JOB}/log", job_page.JobLog),
     (rf"{ROOT}/jobs/{JOB}/(metrics\.csv|log\.txt)", job_page.JobExport),
     (rf"{ROOT}/jobs/{JOB}/files/(.+)", job_page.JobFile),

@@ -92,6 +92,17 @@ def kept_curves(conn: Any, row: Any, points: int) -> dict[str, Any]:
     return found
 
 
+class JobSystem(Data):
+    """What its runners used, as curves by attempt."""
+
+    async def get(self, job_id: str) -> None:
+        def look(conn: Any) -> list[dict[str, Any]]:
+            queries.get_job(conn, job_id, self.owner)
+            return queries.system_samples(conn, job_id)
+
+        self.answer({"samples": await self.query(look)})
+
+
 class JobLog(Data):
     """Earlier lines than `?before=`."""
 

@@ -13,7 +13,7 @@ from api import exports
 from api.auth import Owner
 from api.deps import JobId, Service, TheService, whole_id
 from api.openapi import COMMON, problems
-from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page
+from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page, SystemView
 from shared.db.engine import read
 from shared.errors import MalformedRequest
 from shared.jobs import queries
@@ -108,6 +108,12 @@ def _owned(service: Service, job_id: str, owner: str) -> str:
 def _file(content: Iterator[bytes], media_type: str, name: str) -> StreamingResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(content, media_type=media_type, headers=headers)
+
+
+@router.get("/system", response_model=Page[SystemView], responses=_RESPONSES, summary="What its runners used")
+def list_system(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Samples every few seconds, rarer the longer it runs; oldest first. They are no metrics: another run leaves others."""
+    return _of_job(service, job_id, owner, queries.system_samples)
 
 
 @router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="A job's attempts")

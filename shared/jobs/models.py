@@ -187,6 +187,8 @@ class Attempt(SQLModel, table=True):
     peak_device_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     #: What its runner did and said last: phase, step, last_frames, log_tail. Null for one that was lost.
     evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    #: What it ran on: host, versions, processor, GPU, driver, threads, commit, command.
+    environment: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     resumed_from: str | None = Field(default=None, max_length=32)  # checkpoint id
     resumed_step: int | None = Field(default=None, sa_column=Column(BigInteger))
 
@@ -246,6 +248,20 @@ class CurveSummary(SQLModel, table=True):
     #: Of all that was ever recorded, also of a point that a later attempt measured again.
     lowest: float = Field(sa_column=Column(Float(53), nullable=False))
     highest: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class SystemSample(SQLModel, table=True):
+    """What the runner of an attempt used at a moment. Apart from the metrics, whose rows follow from the job alone."""
+
+    __tablename__ = "system_samples"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    fence: int = Field(primary_key=True)
+    at: float = Field(sa_column=Column(Float(53), primary_key=True))
+    cpu_percent: float | None = Field(default=None, sa_column=Column(Float(53)))  # of one core: 200 is two cores
+    memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))  # resident
+    gpu_percent: float | None = Field(default=None, sa_column=Column(Float(53)))
+    gpu_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class Checkpoint(SQLModel, table=True):

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.db.engine import read
-from shared.jobs import queries
+from shared.db.engine import read, write
+from shared.jobs import queries, transitions
+from shared.jobs.transitions import LogRow, SampleRow
 from tests.support.browser import Visitor, running_browser
-from tests.support.factories import submit_job
+from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 pytestmark = pytest.mark.slow
@@ -127,3 +128,26 @@ def test_name_notes_tags_and_priority_are_edited(flower: FlowerApp, visitor: Vis
     expect(page.locator("#job-notes")).to_have_text("<b>not bold</b>\nsecond line", use_inner_text=True)
     expect(page.locator("#job-facts")).to_contain_text("priority 8")
     assert job(flower, page)["tags"] == {"night": "2"}
+
+
+def test_what_a_runner_used_and_ran_on_is_shown(flower: FlowerApp, visitor: Visitor) -> None:
+    lease = running_job(flower.engine, owner_id=flower.owner)
+    ran_on = {"host": "here", "commit": "0123456789abcdef", "libraries": {"numpy": "2.4.0"}}
+    with write(flower.engine) as conn:
+        facts: dict[str, Any] = {"device_label": "cpu", "resumed_from": None, "resumed_step": None, "quarantined": []}
+        transitions.begin(conn, lease, **facts, environment=ran_on)
+        used = [SampleRow(age, 150.0, 700_000_000) for age in (20.0, 10.0, 0.0)]
+        transitions.record(conn, lease, samples=used, logs=[LogRow("info", "epoch 1/2: loss 0.5")])
+    page = visitor.page
+    page.goto(f"/nightshift/jobs/{lease.job_id}")
+    expect(page.locator("#environment")).to_contain_text("0123456789ab")
+    expect(page.locator("#environment")).to_contain_text("numpy2.4.0", use_inner_text=False)
+    expect(page.locator("#system-charts .ns-chart")).to_have_count(0)
+    page.locator("#system summary").press("Enter")
+    charts = page.locator("#system-charts .ns-chart")
+    expect(charts).to_have_count(2)
+    expect(charts.first).to_have_attribute("aria-label", re.compile("150 %"))
+    expect(charts.last).to_have_attribute("aria-label", re.compile("700 MB"))
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download the whole log").press("Enter")
+    assert "epoch 1/2: loss 0.5" in saved.value.path().read_text()

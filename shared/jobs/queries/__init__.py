@@ -11,7 +11,16 @@ from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.durations import EDGES, Durations, durations
 from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
-from shared.jobs.queries.parts import artifact, artifacts, attempts, checkpoints, log_tail, logs, state_events
+from shared.jobs.queries.parts import (
+    artifact,
+    artifacts,
+    attempts,
+    checkpoints,
+    log_tail,
+    logs,
+    state_events,
+    system_samples,
+)
 from shared.jobs.queries.stream import events_after
 from shared.jobs.queries.surroundings import surroundings
 
@@ -41,5 +50,6 @@ __all__ = [
     "state_events",
     "stats",
     "surroundings",
+    "system_samples",
     "waiting_counts",
 ]

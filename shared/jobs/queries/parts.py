@@ -18,6 +18,13 @@ def attempts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     return [_view(row) for row in rows]
 
 
+def system_samples(conn: Connection, job_id: str) -> list[dict[str, Any]]:
+    """What its runners used, oldest first: some thousand rows however long it ran."""
+    table = schema.system_samples
+    rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.fence, table.c.at))
+    return [_view(row) for row in rows]
+
+
 def checkpoints(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     """Newest first, quarantined ones too; deleted ones are not shown."""
     table = schema.checkpoints

@@ -32,6 +32,7 @@ from shared.jobs.transitions.values import (
     ModelVersionRecord,
     NewJob,
     PromotionRecord,
+    SampleRow,
     Standing,
     Submitted,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "ModelVersionRecord",
     "NewJob",
     "PromotionRecord",
+    "SampleRow",
     "Standing",
     "Submitted",
     "archive",

@@ -4,6 +4,7 @@ its fence: a stale attempt writes nothing."""
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,28 @@ from sqlalchemy import Connection, case, update
 from sqlalchemy import insert as plain_insert
 
 from shared.db.engine import insert, on_commit
-from shared.db.schema import artifacts, checkpoints, curve_summaries, job_events, job_logs, jobs, metrics
+from shared.db.schema import (
+    artifacts,
+    checkpoints,
+    curve_summaries,
+    job_events,
+    job_logs,
+    jobs,
+    metrics,
+    system_samples,
+)
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.transitions.guard import add_event, advance
-from shared.jobs.transitions.values import ArtifactRecord, CheckpointRecord, Lease, LogRow, MetricRow, Standing
+from shared.jobs.transitions.values import (
+    ArtifactRecord,
+    CheckpointRecord,
+    Lease,
+    LogRow,
+    MetricRow,
+    SampleRow,
+    Standing,
+)
 
 #: Longest line kept of a log (characters); the rest is cut.
 MAX_LOG_LINE = 10_000
@@ -28,6 +46,7 @@ def record(
     progress: dict[str, Any] | None = None,
     metrics: list[MetricRow] | None = None,
     logs: list[LogRow] | None = None,
+    samples: list[SampleRow] | None = None,
 ) -> Standing:
     """Write a batch of what a runner said. Raises LeaseLost; ValueError for a metric that is not finite."""
     points, lines = metrics or [], logs or []
@@ -40,8 +59,18 @@ def record(
         conn.execute(plain_insert(job_logs), _log_rows(lease, lines, seq, standing.now))
     if points:
         _upsert_metrics(conn, _metric_rows(lease, points, seq + len(lines), standing.now))
+    if samples:
+        _insert_samples(conn, lease, samples, standing.now)
     failpoint("effect.before_commit")
     return standing
+
+
+def _insert_samples(conn: Connection, lease: Lease, samples: list[SampleRow], now: float) -> None:
+    rows = []
+    for sample in samples:
+        values = asdict(sample)
+        rows.append({"job_id": lease.job_id, "fence": lease.fence, "at": now - values.pop("age"), **values})
+    conn.execute(insert(conn, system_samples).on_conflict_do_nothing(), rows)
 
 
 def _log_rows(lease: Lease, lines: list[LogRow], seq: int, at: float) -> list[dict[str, Any]]:

@@ -161,6 +161,7 @@ def begin(
     resumed_from: str | None,
     resumed_step: int | None,
     quarantined: list[str],
+    environment: dict[str, Any] | None = None,
 ) -> Standing:
     """The runner has loaded its state: say from where, and take back what an earlier attempt wrote beyond it.
 
@@ -174,7 +175,9 @@ def begin(
     standing, seq = advance(conn, lease, numbers=1, **values)
     mine = (attempts.c.job_id == lease.job_id, attempts.c.fence == lease.fence)
     conn.execute(
-        update(attempts).where(*mine).values(device=device_label, resumed_from=resumed_from, resumed_step=resumed_step)
+        update(attempts)
+        .where(*mine)
+        .values(device=device_label, resumed_from=resumed_from, resumed_step=resumed_step, environment=environment)
     )
     if lease.fence > 1:
         _take_back(conn, lease.job_id, resumed_step, quarantined)

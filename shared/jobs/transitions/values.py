@@ -117,6 +117,17 @@ class LogRow:
 
 
 @dataclass(frozen=True)
+class SampleRow:
+    """What a runner used, `age` seconds before it is written. None: cannot be known."""
+
+    age: float
+    cpu_percent: float | None = None  # of one core
+    memory_bytes: int | None = None
+    gpu_percent: float | None = None
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class CheckpointRecord:
     id: str
     step: int

@@ -50,7 +50,9 @@ export function drawTools(box, change) {
 
 /** One chart. `update(title, lines)` with lines [{label, colour, curve, name, from}]; `from` is the zero of its time. */
 export class Chart {
-  constructor() {
+  /** `x`: step or time, whatever the tools choose. */
+  constructor(x = null) {
+    this.fixed = x;
     this.plot = h("div", { class: "ns-plot" });
     this.title = h("h3", {});
     this.element = h("figure", { class: "ns-chart" }, this.title, this.plot);
@@ -58,6 +60,10 @@ export class Chart {
     this.shape = "";
     this.zoomed = false;
     new ResizeObserver(() => this.chart?.setSize(this.size())).observe(this.plot);
+  }
+
+  get across() {
+    return this.fixed || options.x;
   }
 
   size() {
@@ -84,23 +90,23 @@ export class Chart {
   }
 
   prepared({ curve, from }) {
-    const x = options.x === "time" ? spread(curve.at).map((at) => Math.max(0, at - from)) : curve.step;
+    const x = this.across === "time" ? spread(curve.at).map((at) => Math.max(0, at - from)) : curve.step;
     const [raw, smoothed] = [curve.value, smooth(curve.value, options.smoothing)].map((values) => (options.log ? positive(values) : values));
-    return options.x === "time" ? ascending([x, raw, smoothed]) : [x, raw, smoothed];
+    return this.across === "time" ? ascending([x, raw, smoothed]) : [x, raw, smoothed];
   }
 
   settings(lines, log) {
     const axis = { stroke: () => css("--flower-text-muted"), grid: { stroke: () => css("--bs-border-color"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    const across = options.x === "time" ? (value) => duration(value) : (value) => `step ${number(value)}`;
+    const across = this.across === "time" ? (value) => duration(value) : (value) => `step ${number(value)}`;
     return {
       ...this.size(),
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
       axes: [
-        { ...axis, values: (_, splits) => splits.map(options.x === "time" ? (value) => duration(value) : compact), space: 70, size: 28 },
+        { ...axis, values: (_, splits) => splits.map(this.across === "time" ? (value) => duration(value) : compact), space: 70, size: 28 },
         { ...axis, values: (_, splits) => splits.map(compact), size: 52 },
       ],
-      series: [{ label: options.x, value: (_, value) => (value === null || value === undefined ? "latest" : across(value)) }, ...lines.flatMap((line) => series(line))],
-      cursor: { sync: { key: "ns" }, drag: { x: true, y: false }, points: { size: 7 } },
+      series: [{ label: this.across, value: (_, value) => (value === null || value === undefined ? "latest" : across(value)) }, ...lines.flatMap((line) => series(line))],
+      cursor: { sync: { key: this.fixed || "ns" }, drag: { x: true, y: false }, points: { size: 7 } },
       legend: { live: true },
       hooks: {
         setSelect: [(chart) => { if (chart.select.width > 0) this.zoomed = true; }],
@@ -130,8 +136,8 @@ function ascending([x, ...columns]) {
 
 /** Charts by title, made as metrics appear: draw([{title, lines}]). */
 export class Charts {
-  constructor(box) {
-    this.box = box;
+  constructor(box, x = null) {
+    [this.box, this.x] = [box, x];
     this.charts = new Map();
     new MutationObserver(() => this.charts.forEach(({ chart }) => chart?.redraw())).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
   }
@@ -139,7 +145,7 @@ export class Charts {
   draw(groups) {
     for (const { title, lines } of groups) {
       if (!this.charts.has(title)) {
-        this.charts.set(title, new Chart());
+        this.charts.set(title, new Chart(this.x));
         this.place(groups);
       }
       this.charts.get(title).update(title, lines);

@@ -11,7 +11,9 @@ export function number(value, digits = 4) {
 }
 
 /** Measures between 0 and 1 read best as per cent; everything else as a number. */
-export const measure = (name, value) =>
+export const measure = (name, value) => (/_bytes$/.test(name) ? bytes(value) : /_percent$/.test(name) ? `${number(value, 3)} %` : portion(name, value));
+
+const portion = (name, value) =>
   /accuracy|precision|recall|f1|auc/.test(name) && value >= 0 && value <= 1 ? `${(value * 100).toFixed(2)} %` : number(value);
 
 export const metricName = (name) => name.replaceAll("_", " ");

@@ -9,6 +9,7 @@ import { editJob } from "./edit.js";
 import { Log } from "./log.js";
 import { empty, progressBar, stateBadge } from "./parts.js";
 import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
+import { drawEnvironment, followSystem } from "./system.js";
 
 const LOG_LINES = 400;
 const first = pageData();
@@ -87,6 +88,7 @@ function drawOverview() {
   byId("job-notes").textContent = shown.job.notes || "";
   document.querySelector("h1").textContent = shown.job.name || `${shown.job.kind} ${id.slice(0, 8)}`;
   patch(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
+  drawEnvironment(shown.attempts);
   patch(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
   patch(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
   byId("pictures-card").hidden = !shown.artifacts.some((file) => file.media_type.startsWith("image/"));
@@ -153,6 +155,7 @@ drawTools(byId("curves-tools"), drawCurves);
 for (const [place, file, what] of [["curves-tools", "metrics.csv", "all points as CSV"], ["log-tools", "log.txt", "the whole log"]]) {
   byId(place).append(h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/jobs/${id}/${file}`), download: true, title: `Download ${what}`, "aria-label": `Download ${what}` }, "Save"));
 }
+followSystem(id, () => Date.parse(shown.job.started_at || shown.job.created_at) / 1000, isFinal);
 const updates = live(update, 1.5);
 loadCurves().catch((error) => toast(error.message, "danger"));
 if (isFinal()) updates.stop("Ended");
