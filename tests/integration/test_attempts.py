@@ -45,6 +45,7 @@ def test_a_job_runs_from_end_to_end(house: House, worker: Process) -> None:
     assert attempt.peak_memory_bytes > 1_000_000
     assert attempt.celery_task_id
     assert job.pinned["dataset"] == "digits@1"
+    assert (attempt.environment["worker"], attempt.environment["framework"]) == ("cpu0@test", "torch")
 
 
 def test_superseded_checkpoints_leave_the_list_and_the_disk(house: House, worker: Process) -> None:
