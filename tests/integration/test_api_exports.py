@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 from api import exports
 from shared.db.engine import write
 from shared.jobs import transitions
-from shared.jobs.transitions import LogRow, MetricRow
+from shared.jobs.transitions import LogRow, MetricRow, SampleRow
 from tests.support.api import Api
 from tests.support.factories import running_job
 from tests.support.flower_app import running_flower_app
@@ -52,6 +53,22 @@ def test_the_whole_log_comes_as_a_text(api: Api, monkeypatch: pytest.MonkeyPatch
 def test_somebody_elses_are_none(api: Api, file: str) -> None:
     job_id = told(api.engine)
     assert api.get(f"/v1/jobs/{job_id}/{file}", key=api.new_key("somebody else")).status_code == 404
+
+
+def test_what_its_runner_used_and_ran_on_is_told(api: Api) -> None:
+    lease = running_job(api.engine)
+    facts: dict[str, Any] = {"device_label": "cpu", "resumed_from": None, "resumed_step": None, "quarantined": []}
+    with write(api.engine) as conn:
+        transitions.begin(conn, lease, **facts, environment={"host": "here", "libraries": {"numpy": "2.4"}})
+        transitions.record(conn, lease, samples=[SampleRow(2.0, 180.5, 1_000), SampleRow(1.0, None, None, 50.0, 2_000)])
+    items = api.get(f"/v1/jobs/{lease.job_id}/system").json()["items"]
+    assert [(item["attempt"], item["cpu_percent"], item["gpu_memory_bytes"]) for item in items] == [
+        (1, 180.5, None),
+        (1, None, 2_000),
+    ]
+    (attempt,) = api.get(f"/v1/jobs/{lease.job_id}/attempts").json()["items"]
+    assert attempt["environment"]["libraries"] == {"numpy": "2.4"}
+    assert api.get(f"/v1/jobs/{lease.job_id}/metrics").json()["items"] == []
 
 
 def test_a_page_offers_both(sqlite_engine: Engine, tmp_path: Path) -> None:

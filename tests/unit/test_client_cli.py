@@ -63,6 +63,20 @@ def test_rerun_sends_what_differs_and_prints_the_new_id(run: Run, fake: FakeApi)
     assert "twice" in run("rerun", ID, "--set", "name=a", "--set", "name=b", code=1).stderr
 
 
+def test_what_a_runner_used_is_listed_by_seconds(run: Run, fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data()}
+    fake.collections["jobs/system"] = [
+        {"attempt": 1, "at": f"2027-01-31T02:00:{10 * n:02}.000Z", "cpu_percent": 50.0 * n, "memory_bytes": 7, "gpu_percent": None, "gpu_memory_bytes": None}
+        for n in range(3)
+    ]  # fmt: skip
+    told = run("metrics", ID, "--system", "--csv").stdout.splitlines()
+    assert told[0] == "name,step,epoch,value,at"
+    assert [line.rsplit(",", 1)[0] for line in told[1:4]] == [
+        f"system/cpu_percent,{10 * n},1,{50.0 * n}" for n in range(3)
+    ]
+    assert len(told) == 7
+
+
 def test_edit_sends_what_is_given_and_only_that(run: Run, fake: FakeApi) -> None:
     fake.jobs = {ID: job_data()}
     run(

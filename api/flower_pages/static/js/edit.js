@@ -18,7 +18,7 @@ export function editJob(job, done) {
   const form = h("form", { method: "dialog" },
     h("h2", { id: "ns-edit" }, "Edit"),
     h("p", {}, "What it computes stays as it was submitted."),
-    input("name", "string"), input("tags", "text", { hint: "team=vision, owner=me" }),
+    input("name", "string"), input("tags", "text", { hint: "name=value, with commas between" }),
     WAITING.includes(job.state) ? input("priority", "integer", { hint: "0 to 9; higher runs first" }) : null,
     h("div", { class: "ns-field", "data-path": "notes" }, h("label", { for: "field-notes" }, "Notes"), notes, h("span", { class: "ns-error", id: "field-notes-error" })),
     h("div", { class: "ns-error", role: "alert" }),
