@@ -179,7 +179,10 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("run at", job.get("run_at") if job.get("run_at") != job.get("created_at") else None),
         ("started", job.get("started_at")),
         ("finished", job.get("finished_at")),
-        ("took", output.between(job["started_at"], job.get("finished_at")) if job.get("started_at") else None),
+        (
+            "took" if job.get("finished_at") else "so far",
+            output.between(job["started_at"], job.get("finished_at")) if job.get("started_at") else None,
+        ),
         ("progress", [f"{name} {value:,}" for name, value in shown.items()]),
         ("metrics", output.metric_facts(result.get("metrics") or {})),
         ("model", _model_ref(job["id"], result.get("model"))),

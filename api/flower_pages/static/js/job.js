@@ -61,7 +61,7 @@ function facts() {
     fact("Model", spec.model?.preset || spec.model_ref || job.family || "–", h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · "))),
     fact("Data set", job.dataset || "–"),
     fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
-    fact(job.state === "running" ? "Running for" : "Took", job.started_at ? duration(seconds(job.started_at, end)) : "–", job.progress?.samples_per_second ? h("span", { class: "ns-sub" }, `${number(Math.round(job.progress.samples_per_second))} samples/s`) : null),
+    fact(job.finished_at ? "Took" : job.state === "running" ? "Running for" : "Since its start", job.started_at ? duration(seconds(job.started_at, end)) : "–", job.progress?.samples_per_second ? h("span", { class: "ns-sub" }, `${number(Math.round(job.progress.samples_per_second))} samples/s`) : null),
     fact("Submitted", ago(job.created_at), h("span", { class: "ns-sub" }, `by ${shown.who}, priority ${job.priority}`)),
     Object.keys(job.tags || {}).length ? fact("Tags", Object.entries(job.tags).map(([key, value]) => h("span", { class: "ns-tag" }, `${key}=${value}`))) : null);
 }

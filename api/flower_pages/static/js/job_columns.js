@@ -27,7 +27,8 @@ function curveCell(job) {
 }
 
 function ageCell(job) {
-  const what = !job.started_at ? "submitted" : job.state === "running" ? `running ${took(job)}` : `took ${took(job)}`;
+  const begun = job.finished_at ? `took ${took(job)}` : job.state === "running" ? `running ${took(job)}` : `begun ${ago(job.started_at)}`;
+  const what = job.started_at ? begun : "submitted";
   return [ago(job.created_at), h("span", { class: "ns-sub" }, what)];
 }
 
