@@ -8,6 +8,7 @@ import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
 from api.flower_pages import (
+    compare_page,
     datasets_page,
     devices_page,
     filing_page,
@@ -65,8 +66,8 @@ HANDLERS: list[Any] = [
     (rf"{ROOT}/jobs/{JOB}/edit", job_page.JobEdit),
     (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume)", job_page.JobAction),
     (rf"{ROOT}/jobs/{JOB}/(archive|unarchive|delete)", filing_page.FileJob),
-    (rf"{ROOT}/compare", job_page.ComparePage),
-    (rf"{ROOT}/compare/data", job_page.CompareData),
+    (rf"{ROOT}/compare", compare_page.ComparePage),
+    (rf"{ROOT}/compare/data", compare_page.CompareData),
     (rf"{ROOT}/models", models_page.ModelsPage),
     (rf"{ROOT}/models/-/data", models_page.ModelsData),
     (rf"{ROOT}/models/({NAME})", models_page.ModelPage),

@@ -13,7 +13,6 @@ from api.body import parse_json
 from api.flower_pages.overview import overview
 from api.flower_pages.page import Action, Data, Handler, Page
 from shared.artifacts.serving import INLINE
-from shared.errors import InvalidRequest
 from shared.jobs import queries
 from shared.jobs.queries.curves import curves
 from shared.jobs.states import StopRequest
@@ -25,8 +24,6 @@ MAX_POINTS = 600
 LOG_LINES = 400
 #: Events of one answer; a page that was asleep asks again at once.
 MAX_EVENTS = 2_000
-#: Jobs laid over each other.
-MAX_COMPARED = 12
 #: Bytes read from a file at a time.
 _CHUNK = 256 * 1024
 
@@ -180,34 +177,3 @@ class JobEdit(Action):
         row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
         service, owner, by, asked = self.site.service, str(row["owner_id"]), self.principal.owner_id, self.request.body
         self.answer(await self.off_loop(lambda: steering.edit(service, job_id, owner, by, parse_json(asked))))
-
-
-# -- several jobs ---------------------------------------------------------------------------------
-
-
-class ComparePage(Page):
-    tab = "jobs"
-
-    async def get(self) -> None:
-        found = await self.query(lambda conn: compared(conn, ids_argument(self), self.owner))
-        self.show("ns_compare.html", "Compare jobs", found)
-
-
-class CompareData(Data):
-    async def get(self) -> None:
-        self.answer(await self.query(lambda conn: compared(conn, ids_argument(self), self.owner)))
-
-
-def ids_argument(handler: Handler) -> list[str]:
-    ids = list(dict.fromkeys(filter(None, (handler.text_argument("ids", 400) or "").split(","))))
-    if len(ids) > MAX_COMPARED:
-        raise InvalidRequest.field(("ids",), f"at most {MAX_COMPARED} jobs can be compared at once")
-    return ids
-
-
-def compared(conn: Any, ids: list[str], owner: str | None) -> dict[str, Any]:
-    """{jobs: [job + curves]}, in the order asked for. Raises NotFound."""
-    points = max(100, MAX_POINTS * 2 // max(1, len(ids)))
-    rows = [queries.get_job(conn, job_id, owner) for job_id in ids]
-    jobs = [queries.job_view(row) | {"curves": kept_curves(conn, row, points)} for row in rows]
-    return {"jobs": jobs, "most": MAX_COMPARED}

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
 from shared.db.engine import write
+from shared.db.schema import artifacts
 from shared.jobs import transitions
 from shared.jobs.transitions import MetricRow
+from shared.settings import Settings
 from tests.support.browser import Visitor, running_browser
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
@@ -148,3 +150,52 @@ def test_read_only_offers_to_compare_only(browser: Any, sqlite_engine: Engine, t
         expect(visitor.page.locator("#jobs-bulk button")).to_have_text(["Choose none"])
         visitor.close()
         assert visitor.wrong == []
+
+
+def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: Visitor, tmp_path: Path) -> None:
+    ids = sweep(flower)
+    picture(flower, Settings(data_dir=tmp_path).storage_root, ids[1])
+    page = visitor.page
+    page.goto("/nightshift/jobs?q=trial&sort=name")
+    page.get_by_role("button", name="Compare all").click()
+    expect(page.locator(".ns-chosen")).to_have_count(4)
+    expect(page.locator(".ns-chart")).to_have_count(1)
+    table = page.locator("#compare-table")
+    expect(table.locator(".ns-best").first).to_have_text("96.00 % best")
+    expect(
+        table.get_by_role("row", name=re.compile("^training.learning_rate")).locator(".ns-differs-cell")
+    ).to_have_count(4)
+    page.get_by_role("button", name="A row per job").click()
+    page.get_by_role("button", name="test accuracy").first.click()
+    expect(table.locator("tbody tr .ns-name")).to_have_text(["trial 3", "trial 2", "trial 1", "trial 0"])
+    expect(page.locator("#scatter .ns-mark")).to_have_count(4)
+    page.get_by_label("Across", exact=True).select_option("loss")
+    page.get_by_label("Up", exact=True).select_option("test_accuracy")
+    expect(page.locator("#scatter svg")).to_have_attribute("aria-label", "test accuracy against loss, 4 jobs")
+    page.locator("#scatter .ns-mark").first.focus()
+    expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 0 · .*: loss 1.1, test accuracy 90.00 %"))
+    expect(page.locator("#parallel-told")).to_have_text(re.compile("trial 0 · .*learning_rate 1, "))
+    page.locator("#parallel .ns-mark").last.hover(force=True)
+    page.get_by_role("button", name="Axes").press("Enter")
+    page.get_by_role("checkbox", name="took").press("Space")
+    page.keyboard.press("Escape")
+    expect(page).to_have_url(re.compile("axes=training.learning_rate,duration,"))
+    expect(page.locator("#pictures img")).to_have_attribute("alt", "confusion_matrix.png of trial 1")
+    page.get_by_role("button", name=re.compile("^Remove trial 0")).click()
+    expect(page.locator("#parallel .ns-mark")).to_have_count(3)
+    expect(page).to_have_url(re.compile("layout=rows.*ids="))
+
+
+def picture(flower: FlowerApp, folder: Path, job_id: str) -> None:
+    """The smallest PNG there is, as an artifact of the job."""
+    png = bytes.fromhex(
+        "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001"
+        "a5f645400000000049454e44ae426082"
+    )
+    stored = f"jobs/{job_id}/attempts/1/artifacts/confusion_matrix.png"
+    file = folder / stored
+    file.parent.mkdir(parents=True)
+    file.write_bytes(png)
+    row = {"path": "confusion_matrix.png", "stored_as": stored, "sha256": "0" * 64, "size_bytes": len(png)}
+    with write(flower.engine) as conn:
+        conn.execute(insert(artifacts).values(job_id=job_id, fence=1, media_type="image/png", created_at=0.0, **row))

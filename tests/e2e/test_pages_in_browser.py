@@ -130,7 +130,7 @@ def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visito
     page.locator(".ns-picker-list button").first.click()
     expect(page.locator(".ns-chosen")).to_have_count(3)
     expect(page.locator(".ns-chart").first).to_have_attribute("aria-label", re.compile("three"))
-    expect(page.locator("#compare-table")).to_contain_text("name")
+    expect(page.locator("#compare-table")).to_contain_text("val loss")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -215,8 +215,6 @@ def test_several_jobs_are_laid_over_each_other(flower: FlowerApp) -> None:
     ids = ",".join(lease.job_id for lease in leases)
     shown = flower.data("/compare/data", ids=ids)["jobs"]
     assert [(one["name"], one["curves"]["loss"]["step"]) for one in shown] == [("one", [1]), ("two", [1])]
-    many = ",".join(f"{number:016x}" for number in range(13))
-    assert flower.client.get(f"/nightshift/compare/data?ids={many}").status_code == 422
 
 
 # -- what people may do ---------------------------------------------------------------------------
@@ -306,3 +304,34 @@ def test_everything_lies_under_the_prefix(sqlite_engine: Engine, tmp_path: Path)
 def test_flowers_own_pages_have_our_tabs(flower: FlowerApp) -> None:
     for path in ("/workers", "/tasks"):
         assert 'href="/nightshift/jobs"' in flower.client.get(path).text
+
+
+def test_all_that_a_search_finds_are_compared(flower: FlowerApp) -> None:
+    leases = []
+    for number in range(3):
+        leases.append(running(flower, name=f"trial {number}", training={"learning_rate": 10.0**-number}))
+        with write(flower.engine) as conn:
+            points = [MetricRow("loss", step, 0, value) for step, value in enumerate((0.5, 0.1, 0.3 + number))]
+            transitions.record(conn, leases[-1], metrics=points)
+    submit_job(flower.engine, owner_id=flower.owner, name="another")
+    found = flower.data("/compare/data", all=1, q="trial lr<1", sort="-loss")
+    assert ([job["name"] for job in found["jobs"]], found["matching"]) == (["trial 2", "trial 1"], 2)
+    first = found["jobs"][0]
+    assert (first["results"], first["best"]) == ({"loss": 2.3}, {"loss": 0.1})
+    assert (first["settings"]["training.learning_rate"], first["settings"]["model.preset"]) == (
+        0.01,
+        "mnist-1conv-linear",
+    )
+    assert found["senses"] == {"loss": "min"}
+    assert first["curves"]["loss"]["value"] == [0.5, 0.1, 2.3]
+    some = ",".join(["0" * 16, leases[0].job_id, "f" * 16])
+    assert [job["name"] for job in flower.data("/compare/data", ids=some)["jobs"]] == ["trial 0"], "others are left out"
+
+
+def test_curves_of_twelve_and_values_of_a_hundred(flower: FlowerApp) -> None:
+    ids = [submit_job(flower.engine, owner_id=flower.owner).job_id for _ in range(14)]
+    jobs = flower.data("/compare/data", ids=",".join(ids))["jobs"]
+    assert [job["id"] for job in jobs] == ids
+    assert ["curves" in job for job in jobs] == [True] * 12 + [False] * 2
+    many = flower.client.get("/nightshift/compare/data", params={"ids": ",".join(f"{n:016x}" for n in range(101))})
+    assert (many.status_code, "at most 100" in many.json()["error"]) == (422, True)

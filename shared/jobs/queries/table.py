@@ -67,6 +67,15 @@ def jobs_table(conn: Connection, owner_id: str | None, query: TableQuery) -> dic
     return {"items": items, "total": total, "page": page, "pages": pages, "counts": counts}
 
 
+def matching(conn: Connection, owner_id: str | None, query: TableQuery) -> tuple[list[str], int]:
+    """The ids of a page, and how many there are on all pages."""
+    conditions = _conditions(conn, owner_id, query)
+    if query.states:
+        conditions.append(jobs.c.state.in_(query.states))
+    total = conn.scalar(select(func.count()).select_from(jobs).where(*conditions)) or 0
+    return _ids(conn, conditions, query, (query.page - 1) * query.limit), total
+
+
 def datasets_used(conn: Connection, owner_id: str | None) -> list[str]:
     """Names that a filter can offer."""
     statement = select(jobs.c.dataset).where(jobs.c.dataset.is_not(None)).distinct().order_by(jobs.c.dataset)
@@ -84,10 +93,14 @@ def _conditions(conn: Connection, owner_id: str | None, query: TableQuery) -> li
     return conditions + search.conditions(query.search or "", conn.dialect.name)
 
 
+def _ids(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[str]:
+    """Ids first: what is sorted stays narrow, and only a page's rows are read whole."""
+    statement = select(jobs.c.id).where(*conditions).order_by(*_order(conn, query))
+    return list(conn.scalars(statement.limit(query.limit).offset(offset)))
+
+
 def _rows(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[dict[str, Any]]:
-    # Ids first: what is sorted stays narrow, and only the page's rows are read whole.
-    order = _order(conn, query)
-    ids = list(conn.scalars(select(jobs.c.id).where(*conditions).order_by(*order).limit(query.limit).offset(offset)))
+    ids = _ids(conn, conditions, query, offset)
     present = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
     whole = conn.execute(
         select(jobs, attempts.c.device.label("attempt_device"))

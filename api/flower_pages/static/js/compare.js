@@ -1,26 +1,48 @@
-// Several jobs over each other: curves by metric, then what differs between them. Which ones is in the address.
+// Several jobs together: curves, table, charts, pictures. Which jobs, and what is chosen, is in the address.
 
 import { Charts, colour, drawTools } from "./charts.js";
+import { axesOf, chosenAxes, drawParallel, drawScatter } from "./compare_charts.js";
+import { drawPictures } from "./compare_pictures.js";
+import { drawCompareTable } from "./compare_table.js";
+import { columnsOf, isFinal, short, title } from "./compare_values.js";
 import { grouped } from "./curves.js";
 import { byId, fill, h, pageData } from "./dom.js";
-import { KIND, duration, measure, metricName, seconds } from "./format.js";
-import { flat, leaf } from "./job_parts.js";
+import { menu } from "./menu.js";
 import { empty, stateBadge } from "./parts.js";
 import { getJson, live, toast, url } from "./site.js";
 
-let { jobs, most } = pageData();
-let onlyDifferent = true;
+let found = pageData();
+let { jobs } = found;
 const charts = new Charts(byId("curves"));
 const results = h("ul", { class: "ns-picker-list", hidden: true });
 const search = h("input", { type: "search", class: "form-control form-control-sm", placeholder: "Add a job: name or id", "aria-label": "Add a job", autocomplete: "off", oninput: () => find() });
 const adder = h("div", { class: "ns-picker" }, search, results);
+/** With so many the names above the page fold together. */
+const FOLDED = 12;
 
-const title = (job) => job.name || `${KIND[job.kind] || job.kind} ${job.dataset || ""}`.trim();
-const short = (job) => `${title(job)} · ${job.id.slice(0, 4)}`;
-const isFinal = (job) => ["succeeded", "failed", "cancelled"].includes(job.state);
+const query = () => new URLSearchParams(location.search);
+const view = () => Object.fromEntries(query());
+/** Colours tell up to twelve jobs apart; beyond that all look alike, and pointing at one tells which. */
+const mark = (place) => (jobs.length <= found.curves ? colour(place) : "var(--ns-running)");
 
+function setAddress(next) {
+  history.replaceState(null, "", `${location.pathname}${next.size ? `?${next.toString().replaceAll("%2C", ",")}` : ""}`);
+}
+
+/** What is shown of these jobs: nothing is asked for again. */
+function change(changes) {
+  const next = query();
+  for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
+  setAddress(next);
+  draw();
+}
+
+/** Other jobs: from now on they are named one by one. */
 function choose(ids) {
-  history.replaceState(null, "", `${location.pathname}${ids.length ? `?ids=${ids.join(",")}` : ""}`);
+  const kept = ["x", "y", "axes", "by", "layout", "every", "picture"];
+  const next = new URLSearchParams([...query()].filter(([name]) => kept.includes(name)));
+  if (ids.length) next.set("ids", ids.join(","));
+  setAddress(next);
   updates.now();
 }
 
@@ -31,73 +53,98 @@ async function find() {
   results.hidden = !words;
   if (!words) return;
   try {
-    const { items } = await getJson(`/jobs/data?limit=8&q=${encodeURIComponent(words)}`);
+    const { items, problem } = await getJson(`/jobs/data?limit=8&q=${encodeURIComponent(words)}`);
     if (mine !== asked) return;
     const there = new Set(jobs.map((job) => job.id));
     const rows = items.filter((job) => !there.has(job.id)).map((job) => h("li", {},
-      h("button", { type: "button", onclick: () => { search.value = ""; results.hidden = true; choose([...jobs.map((one) => one.id), job.id].slice(-most)); } },
+      h("button", { type: "button", onclick: () => { search.value = ""; results.hidden = true; choose([...jobs.map((one) => one.id), job.id].slice(-found.most)); } },
         stateBadge(job.state), ` ${title(job)} `, h("code", {}, job.id.slice(0, 8)), h("span", { class: "ns-sub" }, [job.model, job.dataset, job.framework].filter(Boolean).join(" · ")))));
-    fill(results, rows.length ? rows : h("li", { class: "ns-muted" }, "No other job matches."));
+    fill(results, rows.length ? rows : h("li", { class: "ns-muted" }, problem || "No other job matches."));
   } catch (error) {
     toast(error.message, "danger");
   }
 }
 
+function chip(job, place) {
+  return h("span", { class: "ns-chosen", "data-job": job.id, style: { borderLeftColor: mark(place) } },
+    h("a", { href: url(`/jobs/${job.id}`) }, title(job)), h("code", {}, job.id.slice(0, 8)), stateBadge(job.state),
+    h("button", { type: "button", class: "btn-close", "aria-label": `Remove ${short(job)}`, onclick: () => choose(jobs.filter((one) => one !== job).map((one) => one.id)) }));
+}
+
 function drawChosen() {
-  fill(byId("compared"), jobs.map((job, place) =>
-    h("span", { class: "ns-chosen", style: { borderLeftColor: colour(place) } },
-      h("a", { href: url(`/jobs/${job.id}`) }, title(job)), h("code", {}, job.id.slice(0, 8)), stateBadge(job.state),
-      h("button", { type: "button", class: "btn-close", "aria-label": `Remove ${short(job)}`, onclick: () => choose(jobs.filter((one) => one !== job).map((one) => one.id)) }))));
-  if (jobs.length < most) byId("compared").append(adder);
+  const chips = jobs.map(chip);
+  const open = byId("compared").querySelector("details")?.open;
+  fill(byId("compared"), jobs.length <= FOLDED ? chips : h("details", { open }, h("summary", {}, `${jobs.length} jobs`, found.matching > jobs.length ? ` of ${found.matching.toLocaleString("en-US")} that match` : null), h("div", { class: "ns-compared" }, chips)));
+  if (jobs.length < found.most) byId("compared").append(adder);
 }
 
 function drawCurves() {
-  const names = new Set(jobs.flatMap((job) => Object.keys(job.curves)));
+  const drawn = jobs.filter((job) => job.curves);
+  const names = new Set(drawn.flatMap((job) => Object.keys(job.curves)));
   const order = grouped(names).flatMap((group) => group.names);
   charts.draw(order.map((name) => ({
     title: name,
-    lines: jobs.flatMap((job, place) => (job.curves[name] ? [{
+    lines: drawn.flatMap((job, place) => (job.curves[name] ? [{
       label: short(job), name, colour: colour(place), curve: job.curves[name], from: Date.parse(job.started_at || job.created_at) / 1000,
     }] : [])),
   })));
   charts.place(order.map((name) => ({ title: name })));
+  byId("curves-note").hidden = drawn.length === jobs.length;
+  byId("curves-note").textContent = `Curves of the first ${drawn.length} of ${jobs.length} jobs.`;
 }
 
-function rows() {
-  const end = (job) => job.finished_at || new Date().toISOString();
-  const figures = [...new Set(jobs.flatMap((job) => Object.keys(job.result?.metrics || {})))].sort();
-  const parameters = jobs.map((job) => new Map(flat(job.spec).map(([path, value]) => [path.join("."), leaf(value)])));
-  const keys = [...new Set(parameters.flatMap((found) => [...found.keys()]))];
-  return [
-    ["state", jobs.map((job) => stateBadge(job.state)), jobs.map((job) => job.state)],
-    ["took", jobs.map((job) => (job.started_at ? duration(seconds(job.started_at, end(job))) : "–")), null],
-    ...figures.map((name) => { const cells = jobs.map((job) => (typeof job.result?.metrics?.[name] === "number" ? measure(name, job.result.metrics[name]) : "–")); return [metricName(name), cells, null]; }),
-    ...keys.map((key) => { const cells = parameters.map((found) => found.get(key) ?? "–"); return [key, cells, cells]; }),
-  ];
-}
-
-function drawTable() {
-  const differs = (values) => !values || new Set(values).size > 1;
-  const shown = rows().filter(([, , values]) => !onlyDifferent || jobs.length < 2 || differs(values));
-  fill(byId("compare-table"),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), jobs.map((job, place) => h("th", { scope: "col" }, h("span", { class: "ns-dot", style: { color: colour(place) } }), ` ${short(job)}`)))),
-    h("tbody", {}, shown.map(([name, cells, values]) => h("tr", { class: !onlyDifferent && values && jobs.length > 1 && differs(values) ? "ns-differs" : null }, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell))))));
-  fill(byId("table-tools"), h("label", { class: "ns-tool" }, h("input", { type: "checkbox", class: "form-check-input", checked: onlyDifferent, onchange: (event) => { onlyDifferent = event.target.checked; drawTable(); } }), "Only what differs"));
-}
+const axesMenu = menu("Axes", (box) => {
+  const columns = columnsOf(jobs, found.senses);
+  const keys = () => chosenAxes(columns, view()).map((column) => column.key);
+  const toggle = (key, on) => change({ axes: (on ? [...keys().filter((one) => !axesOf(columns).figures.some(({ key: figure }) => figure === one)), key, ...keys().filter((one) => axesOf(columns).figures.some(({ key: figure }) => figure === one))] : keys().filter((one) => one !== key)).join(",") });
+  const now = keys();
+  fill(box, h("div", { class: "ns-menu-list" }, axesOf(columns).usable.filter((column) => column.differs).map((column) =>
+    h("label", { title: column.key }, h("input", { type: "checkbox", class: "form-check-input", checked: now.includes(column.key), onchange: (event) => toggle(column.key, event.target.checked) }), ` ${column.label}`))));
+}, { wide: true });
+byId("parallel-tools").append(axesMenu.element);
 
 function draw() {
   drawChosen();
-  byId("curves-card").hidden = byId("table-card").hidden = !jobs.length;
+  for (const card of document.querySelectorAll(".ns-page > .ns-card")) card.hidden = !jobs.length;
   fill(byId("compare-empty"), jobs.length ? null : empty("Nothing to compare yet", "Tick jobs in the table of jobs and press Compare, or add them here by name or id."));
   if (!jobs.length) return;
+  const columns = columnsOf(jobs, found.senses);
+  const chosen = { change, mark, colour: mark };
   drawCurves();
-  drawTable();
+  drawCompareTable(byId("compare-table"), byId("table-tools"), jobs, columns, view(), chosen);
+  byId("scatter-card").hidden = byId("parallel-card").hidden = jobs.length < 2;
+  drawScatter(byId("scatter"), byId("scatter-tools"), jobs, columns, view(), chosen);
+  drawParallel(byId("parallel"), jobs, columns, view());
+  drawPictures(byId("pictures-card"), byId("pictures"), byId("pictures-tools"), jobs, view(), chosen);
 }
 
+/** Pointing at a job anywhere shows it everywhere, and says what it is. */
+let pointed = null;
+function point(event) {
+  const id = event.target.closest?.("[data-job]")?.dataset.job || null;
+  const reached = event.type === "focusin";
+  if (id === pointed) return;
+  pointed = id;
+  for (const element of document.querySelectorAll(".ns-pointed")) element.classList.remove("ns-pointed");
+  if (id) for (const element of document.querySelectorAll(`[data-job="${CSS.escape(id)}"]`)) element.classList.add("ns-pointed");
+  for (const name of ["scatter", "parallel"]) {
+    const shown = id && byId(name).querySelector(`.ns-mark[data-job="${CSS.escape(id)}"]`);
+    byId(`${name}-told`).textContent = shown ? shown.getAttribute("aria-label") : "Point at a job, or reach it with Tab, to see which it is.";
+    if (shown && !reached && shown !== shown.parentNode.lastElementChild) shown.parentNode.append(shown);  // above the others
+  }
+}
+for (const name of ["pointerover", "focusin"]) byId("ns-page").addEventListener(name, point);
+
+let width = 0;
+new ResizeObserver(([{ contentRect }]) => { if (width && Math.abs(contentRect.width - width) > 1) draw(); width = contentRect.width; }).observe(byId("ns-page"));
+for (const name of ["scatter", "parallel"]) byId(`${name}-told`).textContent = "Point at a job, or reach it with Tab, to see which it is.";
 drawTools(byId("curves-tools"), drawCurves);
 draw();
 const updates = live(async (signal) => {
-  const before = location.search;
-  ({ jobs, most } = await getJson(`/compare/data${before}`, signal));
+  const text = JSON.stringify(found);
+  const answer = await getJson(`/compare/data${location.search}`, signal);
+  if (JSON.stringify(answer) === text) return;
+  found = answer;
+  ({ jobs } = found);
   draw();
 }, jobs.every(isFinal) ? 60 : 3);

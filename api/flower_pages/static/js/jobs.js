@@ -11,6 +11,7 @@ import { getJson, live, url } from "./site.js";
 import { drawPages, drawTable } from "./table.js";
 
 const FILTERS = ["q", "state", "kind", "family", "framework", "dataset"];
+const MOST_COMPARED = 100;
 const ARCHIVED = "is:archived";
 const form = byId("jobs-filters");
 const table = byId("jobs-table");
@@ -85,15 +86,15 @@ function draw(answer) {
 
 function drawCompare(total) {
   const button = byId("jobs-compare");
-  button.disabled = selection.size < 2;
-  button.textContent = selection.size ? `Compare ${selection.size}` : "Compare";
-  button.title = selection.size < 2 ? "Tick two or more jobs to overlay their curves" : "";
+  button.disabled = selection.size ? selection.size < 2 || selection.size > MOST_COMPARED : total < 2;
+  button.textContent = selection.size ? `Compare ${selection.size}` : "Compare all";
+  button.title = selection.size ? `Up to ${MOST_COMPARED} jobs` : `The first ${Math.min(total, MOST_COMPARED)} that match; tick some to compare those`;
 }
 
 function compare() {
   if (selection.size) return `/compare?ids=${selection.ids.join(",")}`;
-  const all = new URLSearchParams(FILTERS.concat("sort").map((name) => [name, query().get(name)]).filter(([, value]) => value));
-  return `/compare?${new URLSearchParams({ search: all.toString() })}`;
+  const asked = FILTERS.concat("sort").map((name) => [name, query().get(name)]).filter(([, value]) => value);
+  return `/compare?${new URLSearchParams([["all", "1"], ...asked])}`;
 }
 
 function fromAddress() {
