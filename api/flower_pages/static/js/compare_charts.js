@@ -7,7 +7,7 @@ import { url } from "./site.js";
 /** As wide as there is room, in pixels of its own, so that words are as large as elsewhere; narrower it scrolls. */
 const widthOf = (box) => Math.max(560, box.clientWidth);
 const line = (x1, y1, x2, y2, name = "ns-axis") => svg("line", { class: name, x1, y1, x2, y2 });
-const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words.length > 22 ? `${words.slice(0, 21)}…` : words);
+const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words.length > 44 ? `${words.slice(0, 43)}…` : words);
 
 /** A group that stands for one job: a link, named by what `told` says. */
 function mark(job, told, ...shapes) {
@@ -79,7 +79,7 @@ export function drawParallel(box, jobs, columns, view) {
     lines,
     axes.map((axis, number) => [
       line(atX(number), top, atX(number), height - bottom),
-      text(atX(number), 18, axis.label.replace(/^.*\./, ""), { "text-anchor": "middle", class: "ns-axis-name" }),
+      text(atX(number), 18, axis.label.replace(/^.*\./, "").slice(0, 18), { "text-anchor": "middle", class: "ns-axis-name" }),
       scales[number].ticks.filter((_, place, all) => all.length <= 8 || place % Math.ceil(all.length / 8) === 0).map((tick) => text(atX(number) + 6, atY(tick.at) + 4, tick.label, { class: "ns-tick" })),
     ])));
 }

@@ -86,7 +86,7 @@ export function scaleOf({ values, numeric, text }, { log = false, pad = 0 } = {}
 function round([low, high]) {
   const rough = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
   const found = [];
   for (let number_ = Math.ceil(low / step - 1e-9); number_ * step <= high + step * 1e-9; number_ += 1) found.push(Number((number_ * step).toPrecision(12)));
   return found;
