@@ -15,7 +15,7 @@ from api.specs import SPECS
 from shared.specs import supported
 from shared.specs.edits import JobPatch, Rerun
 from shared.specs.families import FAMILIES
-from shared.specs.models import AliasMove, Rollback
+from shared.specs.models import AliasMove, ModelPatch, NewVersion, Rollback, VersionPatch
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 from shared.specs.webhooks import WebhookPatch, WebhookSpec
 
@@ -172,6 +172,9 @@ _BODIES: list[type[BaseModel]] = [
     SchedulePatch,
     AliasMove,
     Rollback,
+    ModelPatch,
+    NewVersion,
+    VersionPatch,
     WebhookSpec,
     WebhookPatch,
 ]

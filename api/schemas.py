@@ -307,18 +307,21 @@ class ModelVersionView(BaseModel):
     dataset: str | None
     parent: str | None = Field(description="The model it was fine-tuned from.")
     metrics: dict[str, Any]
+    description: str | None = None
+    tags: dict[str, str] = {}
     created_at: str
 
 
 class ModelDetail(BaseModel):
     name: str
+    description: str | None = None
     aliases: dict[str, int]
     versions: list[ModelVersionView] = Field(description="Newest first.")
 
 
 class ModelChangeView(BaseModel):
-    change: Literal["set", "rollback", "delete"]
-    alias: str | None = Field(description="null: a version was deleted")
+    change: Literal["set", "rollback", "delete", "register", "describe"]
+    alias: str | None = Field(description="null: no alias moved")
     from_version: int | None
     to_version: int | None
     who: str = Field(description="The owner of the key, `job:<id>` or `system`.")

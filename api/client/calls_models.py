@@ -43,6 +43,30 @@ def compare(name: str, a: str | int, b: str | int) -> Steps[Data]:
     return cast("Data", (yield get(f"{_model(name)}/compare", {"a": str(a), "b": str(b)})))
 
 
+def register_model(
+    name: str, job_id: str, *, description: str | None = None, tags: dict[str, str] | None = None
+) -> Steps[Data]:
+    """A version from the model that a finished job left; raises `Conflict` when it is one of this name already."""
+    body = {"job": job_id, "description": description, "tags": tags or {}}
+    return cast("Data", (yield send("POST", f"{_model(name)}/versions", body, safe=False)))
+
+
+def describe_model(name: str, description: str | None) -> Steps[Data]:
+    """None takes the description away."""
+    return cast("Data", (yield send("PATCH", _model(name), {"description": description}, safe=True)))
+
+
+def change_version(name: str, version: int, **changes: Any) -> Steps[Data]:
+    """`description`, and `tags` (set, or removed where None); what is not given stays."""
+    return cast("Data", (yield send("PATCH", f"{_model(name)}/versions/{version}", changes, safe=True)))
+
+
+def files_path(ref: str) -> str:
+    """Of the zip with a version's files: `digits` is its champion, `digits@3` that version, `digits@alias` another."""
+    name, _, selector = ref.partition("@")
+    return f"{_model(name)}/versions/{quote(selector or 'champion', safe='')}/files"
+
+
 # -- schedules: named by id or by name ------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from shared.errors import InvalidRequest
 
 models = typer.Typer(
     cls=CommandGroup,
-    help="Registered models: list, show, promote, rollback, compare, history, delete.",
+    help="Registered models: list, show, register, describe, download, promote, rollback, compare, history, delete.",
     invoke_without_command=True,
 )
 
@@ -60,6 +60,8 @@ def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     answer = client(ctx).model(name)
     if as_json:
         return output.print_json(answer)
+    if answer.get("description"):
+        print(f"{answer['description']}\n")
     columns = [
         output.Column("VERSION"),
         output.Column("ALIASES", 1),
@@ -89,6 +91,73 @@ def split_version(text: str, noun: str = "model") -> tuple[str, int]:
     if found is None:
         raise InvalidRequest(f"{text!r} is no version of a {noun}; write it as NAME@3.")
     return found[1], int(found[2])
+
+
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Repeatable.")]
+
+
+@models.command("register")
+def register(
+    ctx: typer.Context,
+    name: Name,
+    job: Annotated[str, typer.Argument(help="A job that has succeeded and left a model.")],
+    description: Annotated[str | None, typer.Option(help="What is special about it.")] = None,
+    tag: Tags = None,
+) -> None:
+    """Make a finished job's model the next version of NAME, as `--register-as` would have done."""
+    shown = client(ctx).register_model(name, job, description=description, tags=_tags(tag))
+    print(f"{name}@{shown['version']}")
+
+
+@models.command("describe")
+def describe(
+    ctx: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", autocompletion=completion.versions)],
+    text: Annotated[str | None, typer.Argument(help="The description; '' takes it away. None: it stays.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Of a version; without =VALUE it goes.")
+    ] = None,
+) -> None:
+    """Say what a model, or one of its versions, is for; e.g. `models describe digits@3 "more augmentation" --tag checked=yes`."""
+    if text is None and not tag:
+        raise InvalidRequest("Say what to change: a text, or --tag NAME=VALUE.")
+    if "@" not in ref:
+        if tag:
+            raise InvalidRequest(f"Tags belong to a version: write {ref}@3.")
+        client(ctx).describe_model(ref, text)
+    else:
+        name, number = split_version(ref)
+        changes: dict[str, Any] = {} if text is None else {"description": text}
+        if tag:
+            changes["tags"] = {
+                key: value if equals else None for key, equals, value in (one.partition("=") for one in tag)
+            }
+        client(ctx).change_version(name, number, **changes)
+    print(f"{ref} described")
+
+
+def _tags(given: list[str] | None) -> dict[str, str]:
+    """Raises InvalidRequest."""
+    parts = [one.partition("=") for one in given or []]
+    wrong = next((key for key, equals, value in parts if not (key and value)), None)
+    if wrong is not None:
+        raise InvalidRequest(f"{wrong!r} is no tag; write it as NAME=VALUE.")
+    return {key: value for key, _, value in parts}
+
+
+@models.command("download")
+def download(
+    ctx: typer.Context,
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[@VERSION]", help="Without a version the champion.", autocompletion=completion.versions
+        ),
+    ],
+    to: Annotated[str | None, typer.Option(help="The file to write; NAME-VERSION.zip otherwise.")] = None,
+) -> None:
+    """The files of a version (weights, config, tokenizer) as a zip."""
+    print(client(ctx).download_model(ref, to or f"{ref.replace('@', '-')}.zip"))
 
 
 @models.command("promote")

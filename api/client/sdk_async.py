@@ -135,7 +135,16 @@ class AsyncClient:
     models, model = _sent(calls_models.models), _sent(calls_models.model)
     promote, rollback = _sent(calls_models.promote), _sent(calls_models.rollback)
     delete_version, compare = _sent(calls_models.delete_version), _sent(calls_models.compare)
-    model_history = _sent(calls_models.model_history)
+    model_history, register_model = _sent(calls_models.model_history), _sent(calls_models.register_model)
+    describe_model, change_version = _sent(calls_models.describe_model), _sent(calls_models.change_version)
+
+    async def download_model(self, ref: str, to: str | Path) -> Path:
+        """The files of a version (`digits`, `digits@3`, `digits@alias`) as one zip, streamed to the file `to`."""
+        async with self._transport.stream(calls_models.files_path(ref)) as answer:
+            with written(Path(to)) as file:
+                async for chunk in answer.aiter_bytes():
+                    file.write(chunk)
+        return Path(to)
 
     schedules, schedule = _sent(calls_models.schedules), _sent(calls_models.schedule)
     add_schedule, change_schedule = _sent(calls_models.add_schedule), _sent(calls_models.change_schedule)

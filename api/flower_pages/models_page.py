@@ -11,9 +11,11 @@ from api.flower_pages.page import Action, Data, Handler, Page
 from api.scheduling import parse
 from shared.db.engine import write
 from shared.errors import InvalidRequest
+from shared.jobs import queries
 from shared.jobs.queries.table import owner_names
-from shared.models import aliases, overview
-from shared.specs.models import AliasMoveTo, Rollback
+from shared.models import aliases, editing, overview, package
+from shared.specs.models import AliasMoveTo, ModelPatch, NewVersion, Rollback, VersionPatch
+from shared.storage import storage_of
 
 #: Versions that fit side by side.
 MOST_COMPARED = 8
@@ -35,11 +37,11 @@ async def model(handler: Handler, name: str) -> dict[str, Any]:
     """The model, the versions that the address compares, and the newest lines of its audit."""
     numbers = compared(handler)
     owner = handler.owner
+    before = handler.number_argument("before", 0, 0, 10**9) or None
 
     def look(conn: Connection) -> dict[str, Any]:
-        shown = overview.detail(conn, name, owner)
-        there = {version["version"] for version in shown["versions"]}
-        chosen = [number for number in numbers if number in there]
+        shown = overview.detail(conn, name, owner, before)
+        chosen = overview.existing(conn, name, numbers)
         shown["comparison"] = overview.side_by_side(conn, name, chosen, owner) if len(chosen) > 1 else None
         return shown | {"history": changes(conn, name, None)}
 
@@ -105,3 +107,59 @@ class RollBack(Action):
 
         before, now = await self.off_loop(work)
         self.answer({"message": f"{name}@{wanted.alias} points at version {now} again, not at {before}."})
+
+
+class Describe(Action):
+    async def post(self, name: str) -> None:
+        patch, who = parse(self.body(), ModelPatch), self.principal.owner_id
+
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                editing.describe(conn, name, patch.description, who=who)
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name} is described." if patch.description else f"{name} has no description now."})
+
+
+class ChangeVersion(Action):
+    async def post(self, name: str, version: str) -> None:
+        changes, who = parse(self.body(), VersionPatch).changes(), self.principal.owner_id
+
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                editing.change_version(conn, name, int(version), changes, who=who)
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name}@{version} is changed."})
+
+
+class RegisterJob(Action):
+    """A version of this name, which may be new, from a job that this key may see."""
+
+    async def post(self, name: str) -> None:
+        new, who, owner = parse(self.body(), NewVersion), self.principal.owner_id, self.owner
+
+        def work() -> int:
+            said = {"description": new.description or None, "tags": new.tags}
+            with write(self.site.engine) as conn:
+                job_id = queries.find_id(conn, new.job, owner)
+                return editing.register_job(conn, name, job_id, owner, who=who, **said)
+
+        version = await self.off_loop(work)
+        self.answer({"message": f"Job {new.job[:8]} is {name}@{version} now.", "version": version})
+
+
+class VersionFiles(Handler):
+    """The files of a version as one zip, read and sent piece by piece."""
+
+    async def get(self, name: str, selector: str) -> None:
+        version, rows = await self.query(lambda conn: package.files_of(conn, name, selector))
+        storage = storage_of(self.site.settings)
+        files = await self.off_loop(lambda: [(row["path"], storage.reader(row["stored_as"]).open) for row in rows])
+        self.set_header("Content-Type", "application/zip")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}-{version}.zip"')
+        self.set_header("Cache-Control", "private, no-cache")
+        pieces = package.zipped(f"{name}-{version}", files)
+        while (piece := await self.off_loop(lambda: next(pieces, None))) is not None:
+            self.write(piece)
+            await self.flush()

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from api.auth import Owner, require_owner
 from api.body import json_body, parse_json, read_body, require_json
-from api.deps import NameInPath, Service, TheService
+from api.deps import NameInPath, Service, TheService, whole_id
 from api.openapi import COMMON, body_of, problems
 from api.scheduling import parse
-from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelView, Page
+from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelVersionView, ModelView, Page
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest
-from shared.models import aliases, registry
-from shared.specs.models import AliasMove, Rollback
+from shared.models import aliases, editing, package, registry
+from shared.specs.models import AliasMove, ModelPatch, NewVersion, Rollback, VersionPatch
+from shared.storage import storage_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(require_owner)])
 
@@ -38,6 +39,98 @@ def list_models(service: TheService) -> dict[str, Any]:
 def show_model(name: NameInPath, service: TheService) -> dict[str, Any]:
     with read(service.engine) as conn:
         return registry.show_model(conn, name)
+
+
+@router.patch(
+    "/{name}",
+    response_model=ModelDetail,
+    responses=COMMON | problems(400, 404, 413, 415),
+    openapi_extra=body_of(ModelPatch),
+    summary="Describe a model",
+)
+async def describe(name: NameInPath, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
+    """The change is audited."""
+    patch = parse(await json_body(request, service.settings.max_body_bytes), ModelPatch)
+    return await run_in_threadpool(_describe, service, owner, name, patch)
+
+
+def _describe(service: Service, owner: str, name: str, patch: ModelPatch) -> dict[str, Any]:
+    with write(service.engine) as conn:
+        editing.describe(conn, name, patch.description, who=owner)
+        return registry.show_model(conn, name)
+
+
+@router.post(
+    "/{name}/versions",
+    status_code=201,
+    response_model=ModelVersionView,
+    responses=COMMON | problems(400, 404, 409, 413, 415),
+    openapi_extra=body_of(NewVersion),
+    summary="Register a job's model",
+)
+async def register(
+    name: NameInPath, request: Request, response: Response, service: TheService, owner: Owner
+) -> dict[str, Any]:
+    """Of a job that has succeeded, as `register_as` would have done; the first version of a name becomes its champion."""
+    new = parse(await json_body(request, service.settings.max_body_bytes), NewVersion)
+    shown = await run_in_threadpool(_register, service, owner, name, new)
+    response.headers["Location"] = f"/v1/models/{name}"
+    return shown
+
+
+def _register(service: Service, owner: str, name: str, new: NewVersion) -> dict[str, Any]:
+    said = {"description": new.description or None, "tags": new.tags}
+    with write(service.engine) as conn:
+        job_id = whole_id(conn, new.job, owner)
+        version = editing.register_job(conn, name, job_id, owner, who=owner, **said)
+        return registry.show_version(conn, name, version)
+
+
+@router.patch(
+    "/{name}/versions/{version}",
+    response_model=ModelVersionView,
+    responses=COMMON | problems(400, 404, 413, 415),
+    openapi_extra=body_of(VersionPatch),
+    summary="Describe or tag a version",
+)
+async def change_version(
+    name: NameInPath, version: Version, request: Request, service: TheService, owner: Owner
+) -> dict[str, Any]:
+    """The change is audited."""
+    patch = parse(await json_body(request, service.settings.max_body_bytes), VersionPatch)
+    return await run_in_threadpool(_change_version, service, owner, name, version, patch)
+
+
+def _change_version(service: Service, owner: str, name: str, version: int, patch: VersionPatch) -> dict[str, Any]:
+    with write(service.engine) as conn:
+        editing.change_version(conn, name, version, patch.changes(), who=owner)
+        return registry.show_version(conn, name, version)
+
+
+@router.get(
+    "/{name}/versions/{selector}/files",
+    response_class=StreamingResponse,
+    responses=COMMON | problems(404) | {200: {"description": "A zip.", "content": {"application/zip": {}}}},
+    summary="Download a version",
+)
+def download(
+    name: NameInPath,
+    selector: Annotated[
+        str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="A version's number, or an alias.")
+    ],
+    service: TheService,
+) -> Response:
+    """Its files (`model.safetensors`, `config.json`, …) as one zip."""
+    with read(service.engine) as conn:
+        version, rows = package.files_of(conn, name, selector)
+    storage = storage_of(service.settings)
+    files = [(row["path"], storage.reader(row["stored_as"]).open) for row in rows]
+    pieces = package.zipped(f"{name}-{version}", files)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}-{version}.zip"',
+        "Cache-Control": "private, no-cache",
+    }
+    return StreamingResponse(pieces, media_type="application/zip", headers=headers)
 
 
 @router.put(

@@ -48,7 +48,7 @@ def set_alias(
     before = current(conn, name, alias)
     if before != version:
         _move(conn, name, alias, version)
-        _audit(conn, name, "set", alias=alias, from_version=before, to_version=version, who=who, why=why)
+        audit(conn, name, "set", alias=alias, from_version=before, to_version=version, who=who, why=why)
     return before
 
 
@@ -66,7 +66,7 @@ def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why:
     if not earlier:
         raise Conflict(f"{name}@{alias} points at {before} and at nothing before that which is still there.")
     _move(conn, name, alias, earlier[-1])
-    _audit(conn, name, "rollback", alias=alias, from_version=before, to_version=earlier[-1], who=who, why=why)
+    audit(conn, name, "rollback", alias=alias, from_version=before, to_version=earlier[-1], who=who, why=why)
     return before, earlier[-1]
 
 
@@ -100,7 +100,7 @@ def delete_version(conn: Connection, name: str, version: int, *, who: str = SYST
     if holders:
         raise Conflict(f"{name}@{version} is held by {', '.join(holders[:5])}; release it first.")
     conn.execute(delete(model_versions).where(this))
-    _audit(conn, name, "delete", from_version=version, who=who, why=why)
+    audit(conn, name, "delete", from_version=version, who=who, why=why)
 
 
 def _aliases_of(conn: Connection, name: str, version: int) -> list[str]:
@@ -131,7 +131,8 @@ def _move(conn: Connection, name: str, alias: str, version: int) -> None:
     conn.execute(statement.on_conflict_do_update(index_elements=["name", "alias"], set_=changed))
 
 
-def _audit(conn: Connection, name: str, change: str, **facts: Any) -> None:
+def audit(conn: Connection, name: str, change: str, **facts: Any) -> None:
+    """A line of it, and who subscribed to such changes is told."""
     line = plain_insert(model_changes).values(name=name, change=change, at=db_now(), **facts)
     at = conn.execute(line.returning(model_changes.c.at)).scalar_one()
     outbox.add_model_change(conn, name, change, at, facts)

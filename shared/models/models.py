@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Float, Index
+from sqlalchemy import JSON, Column, Float, Index, Text
 from sqlmodel import Field, SQLModel
 
 
@@ -19,7 +19,20 @@ class ModelVersion(SQLModel, table=True):
     dataset: str | None = Field(default=None, max_length=200)  # name@version
     parent: str | None = Field(default=None, max_length=200)  # model_ref it was fine-tuned from
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    #: What people say of it; both may change at any time.
+    description: str | None = Field(default=None, sa_column=Column(Text))
+    tags: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class ModelDescription(SQLModel, table=True):
+    """What people say of a model as a whole; no row for one that nobody described."""
+
+    __tablename__ = "model_descriptions"
+
+    name: str = Field(primary_key=True, max_length=100)
+    description: str = Field(sa_column=Column(Text, nullable=False))
+    updated_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ModelAlias(SQLModel, table=True):
@@ -34,15 +47,15 @@ class ModelAlias(SQLModel, table=True):
 
 
 class ModelChange(SQLModel, table=True):
-    """The audit: every move of an alias and every deleted version, in order of `id`."""
+    """The audit: every move of an alias, every version that was registered later, described or deleted, in order of `id`."""
 
     __tablename__ = "model_changes"
     __table_args__ = (Index("ix_model_changes_name", "name", "id"),)
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(max_length=100)
-    change: str = Field(max_length=16)  # set | rollback | delete
-    alias: str | None = Field(default=None, max_length=100)  # null: a version was deleted
+    change: str = Field(max_length=16)  # set | rollback | delete | register | describe
+    alias: str | None = Field(default=None, max_length=100)  # null: no alias moved
     from_version: int | None = None
     to_version: int | None = None
     who: str = Field(max_length=100)  # an owner, `job:<id>` or `system`

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from shared.clock import iso
-from shared.db.schema import jobs, model_aliases, model_versions
+from shared.db.schema import jobs, model_aliases, model_versions, schedule_ticks, schedules
 from shared.errors import NotFound
 from shared.jobs.queries.columns import sense as sense_of
 from shared.jobs.queries.table import owner_names
@@ -17,6 +17,8 @@ from shared.specs.families import FAMILIES
 
 #: Versions that make the curve of a row in the list.
 CURVE = 40
+#: Versions of a model that are told of at once, and points of a curve over all of them.
+VERSIONS, POINTS = 25, 200
 
 
 def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
@@ -55,20 +57,83 @@ def _summary(model: Mapping[str, Any], versions: list[Any]) -> dict[str, Any]:
     return {"versions": len(versions), "metric": name, "points": points}
 
 
-def detail(conn: Connection, name: str, owner_id: str | None) -> dict[str, Any]:
-    """Everything about a model, versions newest first. A job is named to who may see it. Raises NotFound."""
-    shown = registry.show_model(conn, name)
-    versions = shown["versions"]
-    made_by = _jobs(conn, [version["job_id"] for version in versions], jobs.c.result["promotion"].label("promotion"))
-    names = _names(version["metrics"] for version in versions)
-    family = versions[0]["family"]
+def detail(conn: Connection, name: str, owner_id: str | None, before: int | None = None) -> dict[str, Any]:
+    """Everything about a model; of its versions the newest (of those before `before`), of its curves what a chart can show.
+    A job is named to who may see it. Raises NotFound."""
+    table = model_versions.c
+    measured = conn.execute(
+        select(table.version, table.metrics).where(table.name == name).order_by(table.version)
+    ).all()
+    if not measured:
+        raise NotFound.of("model", name)
+    shown = versions(conn, name, owner_id, before)
+    named = _aliases(conn, name)
+    names = _names(metrics for _, metrics in measured)
+    family = (
+        conn.execute(select(table.family).where(table.name == name).order_by(table.version.desc())).scalars().first()
+        or ""
+    )
+    marked = {item["version"] for item in named}
     return {
         "name": name,
-        "aliases": _aliases(conn, name),
+        "description": registry.description(conn, name),
+        "aliases": named,
         "metric": headline(family, names),
         "senses": senses(family, names),
-        "versions": [_version(version, made_by.get(version["job_id"]), owner_id) for version in versions],
+        "total": len(measured),
+        "charts": {key: curve(measured, key, marked) for key in senses(family, names)},
+        "versions": shown,
+        "promotions": any(version["promotion"] for version in shown),
+        "next": shown[-1]["version"] if shown and shown[-1]["version"] != measured[0][0] else None,
     }
+
+
+def versions(conn: Connection, name: str, owner_id: str | None, before: int | None) -> list[dict[str, Any]]:
+    """Newest first, `VERSIONS` of them."""
+    table = model_versions.c
+    within = [table.name == name] + ([] if before is None else [table.version < before])
+    rows = (
+        conn.execute(select(model_versions).where(*within).order_by(table.version.desc()).limit(VERSIONS))
+        .mappings()
+        .all()
+    )
+    made_by = _jobs(conn, [row["job_id"] for row in rows], jobs.c.result["promotion"].label("promotion"))
+    planned = _schedules(conn, [row["job_id"] for row in rows], owner_id)
+    return [
+        _version({**row, "created_at": iso(row["created_at"])}, made_by.get(row["job_id"]), owner_id)
+        | {"schedule": planned.get(row["job_id"])}
+        for row in rows
+    ]
+
+
+def curve(measured: Sequence[Any], name: str, marked: Collection[int]) -> dict[str, list[Any]]:
+    """{version: […], value: […]} of one metric, oldest first: of each stretch of versions the lowest and the highest, and all
+    that an alias points at, so that nothing that stands out is lost."""
+    points = [(version, metrics[name]) for version, metrics in measured if _is_number(metrics.get(name))]
+    kept = set(points if len(points) <= POINTS else [points[0], points[-1]])
+    if len(points) > POINTS:
+        length = 2 * len(points) / POINTS
+        stretches = [points[int(start * length) : int((start + 1) * length)] for start in range(POINTS // 2)]
+        kept.update(pick(part, key=lambda point: point[1]) for part in stretches if part for pick in (min, max))
+        kept.update(point for point in points if point[0] in marked)
+    ordered = sorted(kept)
+    return {"version": [version for version, _ in ordered], "value": [value for _, value in ordered]}
+
+
+def _schedules(conn: Connection, ids: Sequence[str], owner_id: str | None) -> dict[str, dict[str, Any]]:
+    """Job -> the schedule whose tick made it."""
+    mine = [] if owner_id is None else [schedules.c.owner_id == owner_id]
+    joined = schedule_ticks.join(schedules, schedules.c.id == schedule_ticks.c.schedule_id)
+    found = select(schedule_ticks.c.job_id, schedules.c.id, schedules.c.name).select_from(joined)
+    rows = conn.execute(found.where(schedule_ticks.c.job_id.in_(ids), *mine))
+    return {row.job_id: {"id": row.id, "name": row.name} for row in rows}
+
+
+def existing(conn: Connection, name: str, numbers: Sequence[int]) -> list[int]:
+    """Those of the versions that are there, in the order given."""
+    table = model_versions.c
+    there = set(conn.scalars(select(table.version).where(table.name == name, table.version.in_(numbers))))
+    return [number for number in numbers if number in there]
 
 
 def _aliases(conn: Connection, name: str) -> list[dict[str, Any]]:
@@ -82,7 +147,17 @@ def _version(version: Mapping[str, Any], job: Any, owner_id: str | None) -> dict
     return {
         **{
             key: version[key]
-            for key in ("version", "family", "framework", "dataset", "parent", "metrics", "created_at")
+            for key in (
+                "version",
+                "family",
+                "framework",
+                "dataset",
+                "parent",
+                "metrics",
+                "description",
+                "tags",
+                "created_at",
+            )
         },
         "job": {"id": job["id"], "name": job["name"]} if mine else None,
         "who": job["who"] if job else None,
@@ -106,11 +181,7 @@ def side_by_side(conn: Connection, name: str, numbers: Sequence[int], owner_id: 
 
     Raises NotFound. Settings of somebody else's job are not told.
     """
-    shown = {version["version"]: version for version in registry.show_model(conn, name)["versions"]}
-    missing = [number for number in numbers if number not in shown]
-    if missing:
-        raise NotFound.of("model version", f"{name}@{missing[0]}")
-    chosen = [shown[number] for number in numbers]
+    chosen = [registry.show_version(conn, name, number) for number in numbers]
     made_by = _jobs(conn, [version["job_id"] for version in chosen], jobs.c.spec)
     mine = [made_by.get(version["job_id"]) for version in chosen]
     specs = [job["spec"] if job and owner_id in (None, job["owner_id"]) else None for job in mine]

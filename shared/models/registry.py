@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import iso
-from shared.db.schema import artifacts, jobs, model_aliases, model_changes, model_versions
+from shared.db.schema import artifacts, jobs, model_aliases, model_changes, model_descriptions, model_versions
 from shared.errors import InvalidRequest, NotFound
 from shared.models import aliases
 
@@ -53,7 +53,7 @@ def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at
         "metrics": record.metrics,
         "created_at": at,
     }
-    conn.execute(plain_insert(model_versions), row)
+    conn.execute(plain_insert(model_versions), row | {"description": record.description, "tags": record.tags})
     if not _decided_by_promotion(record) and aliases.current(conn, record.name, CHAMPION) is None:
         aliases.set_alias(conn, record.name, CHAMPION, version, who=f"job:{job_id}", why="the first version")
     return version
@@ -166,7 +166,25 @@ def show_model(conn: Connection, name: str) -> dict[str, Any]:
         raise NotFound.of("model", name)
     named = conn.execute(select(model_aliases.c.alias, model_aliases.c.version).where(model_aliases.c.name == name))
     versions = [{**row._mapping, "created_at": iso(row.created_at)} for row in rows]
-    return {"name": name, "aliases": {row.alias: row.version for row in named}, "versions": versions}
+    return {
+        "name": name,
+        "description": description(conn, name),
+        "aliases": {row.alias: row.version for row in named},
+        "versions": versions,
+    }
+
+
+def show_version(conn: Connection, name: str, version: int) -> dict[str, Any]:
+    """Raises NotFound."""
+    this = (model_versions.c.name == name, model_versions.c.version == version)
+    row = conn.execute(select(model_versions).where(*this)).one_or_none()
+    if row is None:
+        raise NotFound.of("model version", f"{name}@{version}")
+    return {**row._mapping, "created_at": iso(row.created_at)}
+
+
+def description(conn: Connection, name: str) -> str | None:
+    return conn.scalar(select(model_descriptions.c.description).where(model_descriptions.c.name == name))
 
 
 def compare(conn: Connection, name: str, first: str, second: str) -> dict[str, Any]:

@@ -91,7 +91,9 @@ def _job_event(event_type: str, job: dict[str, Any], seq: int, at: float, data: 
 
 def add_model_change(conn: Connection, name: str, change: str, at: float, facts: dict[str, Any]) -> None:
     """Deliveries of one line of the audit of models."""
-    event_type = _CHANGES[change]
+    event_type = _CHANGES.get(change)
+    if event_type is None:
+        return
     wanted = [row for row in conn.execute(select(webhooks).where(webhooks.c.enabled)) if event_type in row.events]
     data = {"model": name, **{key: fact for key, fact in facts.items() if fact is not None}}
     _deliver(conn, wanted, Event(_any_id(), event_type, at, data, (name,)))

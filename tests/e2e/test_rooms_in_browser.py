@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.integration.test_devices_page import ran, register
+from tests.integration.test_models_page import untold
 from tests.support.browser import Visitor, running_browser
 from tests.support.dataset_files import labelled_images, npz
 from tests.support.factories import submit_job
@@ -114,3 +115,30 @@ def test_the_past_of_a_device_is_read_by_keyboard_and_the_queue_says_why(flower:
     page.get_by_role("button", name="GPU").press("Enter")
     expect(page.get_by_role("button", name="GPU")).to_have_attribute("aria-pressed", "true")
     fits(visitor, "devices")
+
+
+def test_a_job_is_registered_described_and_downloaded_from_the_models_pages(
+    flower: FlowerApp, visitor: Visitor, tmp_path: Path
+) -> None:
+    job_id = untold(flower.engine, flower.owner, tmp_path)
+    page = visitor.page
+    page.goto("/nightshift/models")
+    page.get_by_role("button", name="Register a job").press("Enter")
+    page.get_by_label("Model", exact=True).fill("mine")
+    page.get_by_role("textbox", name="Job").fill(job_id[:10])
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/models/mine")
+    page.get_by_role("button", name="Describe").press("Enter")
+    page.get_by_role("textbox", name="Description").fill("<b>two</b>\nlines")
+    page.get_by_role("dialog").get_by_role("button", name="Save").press("Enter")
+    expect(page.locator("#model-description")).to_contain_text("<b>two</b>")
+    page.get_by_role("button", name="Edit version 1").press("Enter")
+    page.get_by_role("textbox", name="Tags").fill("team=vision, checked")
+    page.get_by_role("dialog").get_by_role("button", name="Save").press("Enter")
+    expect(page.locator("#model-versions")).to_contain_text("checked=yes")
+    expect(page.locator("#model-history")).to_contain_text("version 1 described")
+    expect(page.locator("#model-use")).to_contain_text("nightshift submit finetune mine")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Files of version 1").click()
+    assert download.value.suggested_filename == "mine-1.zip"
+    fits(visitor, "models/mine")

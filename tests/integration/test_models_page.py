@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from shared.db.engine import read, write
-from shared.db.schema import jobs
+from shared.db.schema import jobs, model_versions
 from shared.errors import NotFound
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
@@ -145,3 +147,91 @@ def test_what_a_promotion_decided_is_told_with_its_version(engine: Engine) -> No
     assert [version["promotion"] for version in versions] == [told, None]
     assert [row["best"] for row in compared["metrics"] if row["name"] == "test_accuracy"] == [[0]]
     assert model["points"] == [(1, 0.9), (2, 0.8)]
+
+
+def untold(engine: Engine, owner: str, folder: Path) -> str:
+    """A job that left a model, and registered it nowhere."""
+    submit_job(engine, owner_id=owner, pinned={"dataset": "digits@1", "parent": {"ref": "digits@1"}}, priority=9)
+    lease = claim_job(engine).lease
+    stored = f"jobs/{lease.job_id}/attempts/1/artifacts/model"
+    (folder / "storage" / stored).mkdir(parents=True)
+    records = []
+    for name in ("config.json", "model.safetensors"):
+        (folder / "storage" / stored / name).write_bytes(name.encode() * 1000)
+        size = 1000 * len(name)
+        records.append(ArtifactRecord(f"model/{name}", f"{stored}/{name}", "a" * 64, size, "application/x"))
+    with write(engine) as conn:
+        transitions.succeed(conn, lease, result={"metrics": {"test_accuracy": 0.97}}, artifacts=records)
+    return lease.job_id
+
+
+def test_a_finished_job_becomes_a_version_afterwards_and_its_files_are_downloaded(
+    digits: FlowerApp, tmp_path: Path
+) -> None:
+    job_id = untold(digits.engine, digits.owner, tmp_path)
+    answer = digits.post("/models/digits/register", {"job": job_id[:12], "description": "by hand"})
+    assert (answer.status_code, answer.json()["version"]) == (200, 4)
+    newest = digits.data("/models/digits/data")["versions"][0]
+    told = {key: newest[key] for key in ("version", "dataset", "parent", "description", "metrics")}
+    assert told == {
+        "version": 4, "dataset": "digits@1", "parent": "digits@1", "description": "by hand",
+        "metrics": {"test_accuracy": 0.97},
+    }  # fmt: skip
+    assert newest["job"]["id"] == job_id
+    again = digits.post("/models/digits/register", {"job": job_id})
+    assert (again.status_code, "digits@4 already" in again.json()["error"]) == (409, True)
+    assert digits.post("/models/first/register", {"job": job_id}).json()["version"] == 1, "under another name too"
+    assert digits.data("/models/first/data")["aliases"][0]["alias"] == "champion"
+
+    files = digits.client.get("/nightshift/models/digits/versions/4/files")
+    assert files.headers["Content-Disposition"] == 'attachment; filename="digits-4.zip"'
+    with zipfile.ZipFile(io.BytesIO(files.content)) as archive:
+        assert archive.namelist() == ["digits-4/config.json", "digits-4/model.safetensors"]
+        assert archive.testzip() is None
+        assert archive.read("digits-4/config.json") == b"config.json" * 1000
+    assert digits.client.get("/nightshift/models/first/versions/champion/files").status_code == 200
+    assert digits.client.get("/nightshift/models/digits/versions/9/files").status_code == 404
+
+
+def test_only_a_job_of_ones_own_that_left_a_model_can_be_registered(digits: FlowerApp, tmp_path: Path) -> None:
+    theirs = untold(digits.engine, "somebody else", tmp_path)
+    waiting = submit_job(digits.engine, owner_id=digits.owner).job_id
+    assert digits.post("/models/digits/register", {"job": theirs}).status_code == 404
+    refused = digits.post("/models/digits/register", {"job": waiting})
+    assert (refused.status_code, "queued" in refused.json()["error"]) == (422, True)
+    assert digits.data("/models/digits/data")["total"] == 3
+
+
+def test_a_model_and_a_version_are_described_and_that_is_in_the_history(digits: FlowerApp) -> None:
+    assert digits.post("/models/digits/describe", {"description": "Reads\nnumbers."}).status_code == 200
+    body = {"description": "the best", "tags": {"team": "vision", "old": "yes"}}
+    assert digits.post("/models/digits/versions/2/describe", body).status_code == 200
+    digits.post("/models/digits/versions/2/describe", {"tags": {"old": None}})
+    model = digits.data("/models/digits/data")
+    second = model["versions"][1]
+    assert (model["description"], second["description"]) == ("Reads\nnumbers.", "the best")
+    assert second["tags"] == {"team": "vision"}
+    found = [(line["change"], line["to_version"], line["why"]) for line in model["history"]["items"][:3]]
+    assert found[1:] == [("describe", 2, "the best; tags: team=vision, old=yes"), ("describe", None, "Reads numbers.")]
+    assert digits.post("/models/digits/versions/9/describe", body).status_code == 404
+    assert digits.post("/models/nothing/describe", {"description": "x"}).status_code == 404
+    digits.post("/models/digits/describe", {"description": ""})
+    assert digits.data("/models/digits/data")["description"] is None
+
+
+def test_of_a_thousand_versions_the_newest_come_and_curves_keep_what_stands_out(digits: FlowerApp) -> None:
+    row = {"name": "long", "job_id": "f" * 16, "family": "cnn", "framework": "torch", "tags": {}, "created_at": 1.0}
+    measured = dict.fromkeys(range(1, 1001), 0.9) | {500: 0.1, 501: 0.99}
+    rows = [row | {"version": number, "metrics": {"test_accuracy": value}} for number, value in measured.items()]
+    with write(digits.engine) as conn:
+        conn.execute(model_versions.insert(), rows)
+        aliases.set_alias(conn, "long", "champion", 333)
+    model = digits.data("/models/long/data")
+    numbers = [version["version"] for version in model["versions"]]
+    assert (model["total"], numbers[0], len(numbers), model["next"]) == (1000, 1000, 25, 976)
+    assert digits.data("/models/long/data", before=26)["next"] is None
+    curve = model["charts"]["test_accuracy"]
+    assert len(curve["version"]) <= 210
+    assert {1, 333, 500, 501, 1000} <= set(curve["version"])
+    compared = digits.data("/models/long/data", compare="3,500")["comparison"]
+    assert compared["versions"] == [3, 500], "also of versions that are on no page"

@@ -158,6 +158,8 @@ class ModelVersionRecord:
     parent: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     promotion: PromotionRecord | None = None
+    description: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

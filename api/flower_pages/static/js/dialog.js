@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 /**
- * ask("Roll back?", "what it means", [{name, label, value?, options?, max?, required?}], "Roll back")
+ * ask("Roll back?", "what it means", [{name, label, value?, options?, lines?, max?, required?, pattern?, hint?}], "Roll back")
  * resolves to {name: value}, or to null after Escape or "Go back". `options` [[value, label]] make a choice of a field.
  */
 export function ask(title, detail, fields, action) {
@@ -29,13 +29,15 @@ export function ask(title, detail, fields, action) {
     });
     document.body.append(dialog);
     dialog.showModal();
-    form.querySelector("input, select")?.focus();
+    form.querySelector("input, select, textarea")?.focus();
   });
 }
 
-function field({ name, label, value = "", options = null, max = 200, required = false, hint = null }) {
+function field({ name, label, value = "", options = null, max = 200, required = false, hint = null, lines = 0, pattern = null }) {
   const input = options
     ? h("select", { class: "form-select", name, id: `ask-${name}` }, options.map(([option, text]) => h("option", { value: option, selected: option === value }, text)))
-    : h("input", { class: "form-control", name, id: `ask-${name}`, value, maxlength: max, required, autocomplete: "off" });
+    : lines
+      ? h("textarea", { class: "form-control", name, id: `ask-${name}`, rows: lines, maxlength: max, required }, value)
+      : h("input", { class: "form-control", name, id: `ask-${name}`, value, maxlength: max, required, pattern, autocomplete: "off" });
   return h("div", { class: "ns-field" }, h("label", { for: `ask-${name}` }, label), input, hint && h("span", { class: "ns-sub" }, hint));
 }

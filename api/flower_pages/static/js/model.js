@@ -4,30 +4,33 @@ import { drawComparison } from "./comparison.js";
 import { ask } from "./dialog.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { measure, metricName } from "./format.js";
+import { drawUse } from "./model_use.js";
 import { ago, config, getJson, live, post, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
 import { drawCharts, redrawOnChange } from "./version_charts.js";
 
-/** Versions in the table before the rest is asked for, and how many fit side by side. */
-const FIRST = 25;
+/** How many versions fit side by side. */
 const MOST = 8;
 let model = pageData();
 let older = [];
-let everything = false;
+/** Versions that were asked for beyond the newest, and the one before which there are more. */
+let [past, before] = [[], null];
 const drawn = {};
 const here = (rest) => `/models/${model.name}${rest}`;
 const chosen = () => new Set((new URLSearchParams(location.search).get("compare") || "").split(",").filter(Boolean).map(Number));
 
-// -- moving aliases ---------------------------------------------------------------------------------
+// -- asking for changes ---------------------------------------------------------------------------------
 
-async function act(path, body) {
+async function send(path, body) {
   try {
-    toast((await post(here(path), { ...body, reason: body.reason || null })).message);
+    toast((await post(here(path), body)).message);
   } catch (error) {
     toast(error.message, "danger");
   }
   updates.now();
 }
+
+const act = (path, body) => send(path, { ...body, reason: body.reason || null });
 
 async function promote(version) {
   const now = model.aliases.find(({ alias }) => alias === "champion")?.version;
@@ -42,6 +45,41 @@ async function promote(version) {
 async function rollBack({ alias, version }) {
   const values = await ask(`Roll ${alias} back?`, `It points at version ${version}; it will point at the version before that again.`, [{ name: "reason", label: "Why (kept in the history)" }], "Roll back");
   if (values) await act("/rollback", { alias, ...values });
+}
+
+// -- what people say of it ---------------------------------------------------------------------------
+
+const DESCRIPTION = { name: "description", label: "Description", lines: 6, max: 20000 };
+
+async function describe() {
+  const values = await ask(`Describe ${model.name}`, "What it is for, what it was made from, what to beware of. Everybody who sees the model sees it.", [{ ...DESCRIPTION, value: model.description || "" }], "Save");
+  if (values) await send("/describe", values);
+}
+
+/** "team=vision, checked" -> {team: "vision", checked: "yes"}. */
+const tagsOf = (text) => Object.fromEntries(text.split(",").map((one) => one.trim()).filter(Boolean).map((one) => one.split(/=(.*)/s).slice(0, 2).map((part) => part.trim())).map(([key, value]) => [key, value || "yes"]));
+
+async function describeVersion(version) {
+  const tags = Object.entries(version.tags).map(([key, value]) => `${key}=${value}`).join(", ");
+  const values = await ask(`Describe ${model.name}@${version.version}`, "What is special about this version.", [{ ...DESCRIPTION, value: version.description || "" }, { name: "tags", label: "Tags", value: tags, max: 1000, hint: "name=value, with commas between" }], "Save");
+  if (!values) return;
+  const wanted = tagsOf(values.tags);
+  const gone = Object.fromEntries(Object.keys(version.tags).filter((key) => !(key in wanted)).map((key) => [key, null]));
+  await send(`/versions/${version.version}/describe`, { description: values.description, tags: { ...gone, ...wanted } });
+  past = [];
+}
+
+async function register() {
+  const values = await ask(`Register a job as ${model.name}`, "A job that has succeeded and left a model becomes the next version.", [{ name: "job", label: "Job", required: true, max: 16, pattern: "[0-9a-f]{4,16}", hint: "Its id, or the beginning of it" }, { ...DESCRIPTION, lines: 3 }], "Register");
+  if (values) await send("/register", values);
+}
+
+function drawHead() {
+  fill(byId("model-actions"), config.readOnly ? null : [
+    h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "register", onclick: register, title: `Or: nightshift models register ${model.name} JOB` }, "Register a job"),
+    h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "describe", onclick: describe }, model.description ? "Edit description" : "Describe"),
+  ]);
+  fill(byId("model-description"), model.description ? h("p", { class: "ns-said" }, model.description) : null);
 }
 
 // -- what is shown ----------------------------------------------------------------------------------
@@ -82,28 +120,62 @@ function verdict({ promotion }) {
 
 const aliasesOf = (version) => model.aliases.filter((item) => item.version === version).map(({ alias }) => h("span", { class: "ns-badge ns-champion" }, alias));
 
+/** `digits@2` is a version of a model, `job:<id>` a job; anything else is told as it is. */
+function origin(parent) {
+  if (parent.startsWith("job:")) return h("a", { href: url(`/jobs/${parent.slice(4)}`) }, `job ${parent.slice(4, 12)}`);
+  return h("a", { href: url(`/models/${parent.split("@")[0]}`) }, parent);
+}
+
+const versionCell = (one) => [
+  h("span", { class: "ns-nowrap" }, h("strong", {}, one.version), " ", aliasesOf(one.version)),
+  one.description ? h("span", { class: "ns-sub ns-said" }, one.description) : null,
+  Object.keys(one.tags).length ? h("div", {}, Object.entries(one.tags).map(([key, value]) => h("span", { class: "ns-tag" }, `${key}=${value}`))) : null,
+];
+
+function versionButtons(one) {
+  const button = (label, key, press) => h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": `${key}-${one.version}`, "data-said": JSON.stringify([one.description, one.tags]), "aria-label": `${label} version ${one.version}`, onclick: press }, label);
+  return h("div", { class: "ns-buttons ns-schedule-buttons" },
+    config.readOnly ? null : [button("Promote", "promote", () => promote(one.version)), button("Edit", "edit", () => describeVersion(one))],
+    h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/models/${model.name}/versions/${one.version}/files`), download: "", "aria-label": `Files of version ${one.version}`, title: "model.safetensors, config.json, … as a zip" }, "Files"));
+}
+
+const rows = () => [...model.versions, ...past.filter(({ version }) => !model.versions.some((one) => one.version === version))];
+
 function columns() {
   const judged = Object.keys(model.senses).filter((name) => name === model.metric || name === "test_loss").sort((a) => (a === model.metric ? -1 : 1));
   return [
     { label: "", head: h("span", { class: "visually-hidden" }, "Choose to compare"), class: "ns-check", cell: ({ version }) => h("input", { type: "checkbox", class: "form-check-input", "data-key": `choose-${version}`, checked: chosen().has(version), "aria-label": `Compare version ${version}`, onchange: ({ target }) => { if (!choose(version, target.checked)) target.checked = !target.checked; } }) },
-    { label: "Version", class: "ns-nowrap", cell: ({ version }) => [h("strong", {}, version), " ", aliasesOf(version)] },
+    { label: "Version", cell: versionCell },
     ...judged.map((name) => ({ label: metricName(name), class: "ns-number", cell: ({ metrics }) => (typeof metrics[name] === "number" ? measure(name, metrics[name]) : "–") })),
-    { label: "Data set", cell: ({ dataset, parent }) => [dataset || "–", parent ? h("span", { class: "ns-sub" }, `from ${parent}`) : null] },
-    { label: "Made by", class: "ns-wide", cell: ({ job, who, framework }) => [job ? h("a", { class: "ns-name", href: url(`/jobs/${job.id}`), "data-key": `job-${job.id}` }, job.name || job.id.slice(0, 8)) : h("span", { class: "ns-muted" }, who ? "a job of somebody else" : "a job that is gone"), h("span", { class: "ns-sub" }, [who, framework].filter(Boolean).join(" · "))] },
+    { label: "Made from", cell: ({ dataset, parent }) => [dataset ? h("a", { href: url(`/datasets/${dataset}`), "data-key": `data-${dataset}` }, dataset) : "–", parent ? h("span", { class: "ns-sub" }, "fine-tuned from ", origin(parent)) : null] },
+    { label: "Made by", class: "ns-wide", cell: ({ job, who, framework, schedule }) => [job ? h("a", { class: "ns-name", href: url(`/jobs/${job.id}`), "data-key": `job-${job.id}` }, job.name || job.id.slice(0, 8)) : h("span", { class: "ns-muted" }, who ? "a job of somebody else" : "a job that is gone"), h("span", { class: "ns-sub" }, [who, framework].filter(Boolean).join(" · "), schedule ? [" · by ", h("a", { href: url(`/schedules/${schedule.id}`) }, schedule.name)] : null)] },
     { label: "Made", class: "ns-nowrap", cell: ({ created_at }) => ago(created_at) },
-    ...(model.versions.some(({ promotion }) => promotion) ? [{ label: "Against the champion", class: "ns-wide", cell: verdict }] : []),
-    ...(config.readOnly ? [] : [{ label: "", head: h("span", { class: "visually-hidden" }, "Actions"), class: "ns-number", cell: ({ version }) => h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": `promote-${version}`, "aria-label": `Promote version ${version}`, onclick: () => promote(version) }, "Promote") }]),
+    ...(rows().some(({ promotion }) => promotion) ? [{ label: "Against the champion", class: "ns-wide", cell: verdict }] : []),
+    { label: "", head: h("span", { class: "visually-hidden" }, "Actions"), class: "ns-number", cell: versionButtons },
   ];
 }
 
 function drawVersions() {
-  const rows = everything ? model.versions : model.versions.slice(0, FIRST);
-  drawTable(byId("model-versions"), columns(), rows, { key: ({ version }) => version });
-  const rest = model.versions.length - rows.length;
-  fill(byId("model-more"), rest > 0 ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", onclick: () => { everything = true; drawVersions(); } }, `${rest.toLocaleString("en-US")} older versions`) : null);
+  const every = rows();
+  drawTable(byId("model-versions"), columns(), every, { key: ({ version }) => version });
+  const next = past.length ? before : model.next;
+  const rest = model.total - every.length;
+  fill(byId("model-more"), next && rest > 0 ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "older-versions", onclick: () => showPast(next) }, `${rest.toLocaleString("en-US")} older versions`) : null);
+}
+
+async function showPast(next) {
+  try {
+    const found = await getJson(here(`/data?before=${next}`));
+    [past, before] = [[...past, ...found.versions], found.next];
+    drawVersions();
+  } catch (error) {
+    toast(error.message, "danger");
+  }
 }
 
 function sentence({ change, alias, from_version: from, to_version: to }) {
+  if (change === "register") return `version ${to} registered`;
+  if (change === "describe") return to === null ? "described" : `version ${to} described`;
   if (change === "delete") return `version ${from} deleted`;
   if (change === "rollback") return `${alias} rolled back from version ${from} to ${to}`;
   return from === null ? `${alias} set to version ${to}` : `${alias} moved from version ${from} to ${to}`;
@@ -132,8 +204,12 @@ async function showOlder(cursor) {
 function draw(answer) {
   model = answer;
   const { aliases, versions, comparison } = model;
+  part("head", model.description, drawHead);
   part("aliases", aliases, drawAliases);
-  part("versions", [versions, aliases], () => { drawVersions(); drawCharts(byId("model-charts"), model); });
+  part("versions", [versions, aliases, model.total], drawVersions);
+  part("charts", [model.charts, aliases], () => drawCharts(byId("model-charts"), model));
+  const champion = aliases.find(({ alias }) => alias === "champion")?.version;
+  part("use", [champion, versions[0].version], () => drawUse(byId("model-use"), champion ? model.name : `${model.name}@${versions[0].version}`, versions.find(({ version }) => version === champion) || versions[0]));
   part("comparison", comparison, () => drawComparison(byId("model-comparison"), comparison, () => [...chosen()].forEach((version) => choose(version, false))));
   part("history", model.history, () => { older = []; drawHistory(); });
 }

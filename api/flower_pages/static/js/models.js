@@ -1,9 +1,10 @@
 // The list of models: which version each name means now, and how its versions have done.
 
+import { ask } from "./dialog.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { measure, metricName } from "./format.js";
 import { empty, sparkline } from "./parts.js";
-import { ago, getJson, live, url } from "./site.js";
+import { ago, config, getJson, live, post, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
 
 const champion = ({ champion: now }) => (now ? `version ${now.version}` : h("span", { class: "ns-muted" }, "none"));
@@ -36,5 +37,20 @@ function draw({ models }) {
   fill(byId("models-empty"), models.length ? null : empty("No model yet", "A job that is told a name registers what it has trained:", h("code", {}, "nightshift submit train cnn --dataset digits --set register_as=digits")));
 }
 
+async function register() {
+  const values = await ask("Register a job as a model", "A job that has succeeded and left a model becomes a version: the first of a new name, or the next of one that is there.", [
+    { name: "name", label: "Model", required: true, max: 100, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*" },
+    { name: "job", label: "Job", required: true, max: 16, pattern: "[0-9a-f]{4,16}", hint: "Its id, or the beginning of it" },
+  ], "Register");
+  if (!values) return;
+  try {
+    await post(`/models/${values.name}/register`, { job: values.job });
+    location.href = url(`/models/${values.name}`);
+  } catch (error) {
+    toast(error.message, "danger");
+  }
+}
+
+if (!config.readOnly) fill(byId("models-actions"), h("button", { class: "btn btn-outline-secondary", type: "button", onclick: register, title: "Or: nightshift models register NAME JOB" }, "Register a job"));
 draw(pageData());
 live(async (signal) => draw(await getJson("/models/-/data", signal)), 5);

@@ -12,16 +12,12 @@ let all = false;
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() || "#888";
 
 function series(model, name) {
-  const measured = model.versions.filter((version) => typeof version.metrics[name] === "number").reverse();
-  const pointed = new Set(model.aliases.filter(({ alias }) => alias === "champion").map(({ version }) => version));
-  return [
-    measured.map(({ version }) => version),
-    measured.map(({ metrics }) => metrics[name]),
-    measured.map(({ version, metrics }) => (pointed.has(version) ? metrics[name] : null)),
-  ];
+  const { version, value } = model.charts[name];
+  const pointed = new Set(model.aliases.filter(({ alias }) => alias === "champion").map((one) => one.version));
+  return [version, value, value.map((one, place) => (pointed.has(version[place]) ? one : null))];
 }
 
-function options(name, width, say) {
+function options(name, width, count, say) {
   const [line, muted, grid, star] = [color("--ns-running"), color("--flower-text-muted"), color("--bs-border-color"), color("--ns-succeeded")];
   const axis = { stroke: muted, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, size: 4 }, font: "11px system-ui, sans-serif" };
   return {
@@ -33,7 +29,7 @@ function options(name, width, say) {
     hooks: { setCursor: [(chart) => say(chart.cursor.idx)] },
     series: [
       {},
-      { stroke: line, width: 2, points: { show: true, size: 5, fill: line } },
+      { stroke: line, width: count > 80 ? 1.25 : 2, points: { show: count <= 80, size: 5, fill: line } },
       { stroke: star, width: 0, paths: () => null, points: { show: true, size: 11, width: 2, stroke: star, fill: "transparent" } },
     ],
     axes: [
@@ -51,7 +47,7 @@ function figure(model, name) {
   /** The version under the pointer, else the newest. */
   const say = (place) => { const at = place ?? last; value.textContent = `version ${data[0][at]}: ${measure(name, data[1][at])}`; };
   say(last);
-  const text = `${metricName(name)} of ${data[0].length} versions, the newest ${measure(name, data[1][last])}`;
+  const text = `${metricName(name)} of ${model.total} versions, the newest ${measure(name, data[1][last])}`;
   const sense = { max: "higher is better", min: "lower is better" }[model.senses[name]];
   return { name, data, holder, say, card: h("figure", { class: "ns-version-chart", role: "img", "aria-label": text }, h("figcaption", {}, h("span", { class: "ns-version-name" }, metricName(name), sense ? h("span", { class: "ns-muted" }, ` · ${sense}`) : null), value), holder) };
 }
@@ -59,11 +55,11 @@ function figure(model, name) {
 /** Draw into `box`; again for new data, a new width or another theme. */
 export function drawCharts(box, model) {
   charts.forEach((chart) => chart.destroy());
-  const names = Object.keys(model.senses);
+  const names = Object.keys(model.senses).filter((name) => model.charts[name].version.length);
   const figures = (all ? names : names.slice(0, FIRST)).map((name) => figure(model, name));
   const more = names.length > FIRST ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "more-charts", onclick: () => { all = !all; drawCharts(box, model); } }, all ? "Fewer" : `All ${names.length} metrics`) : null;
   fill(box, h("div", { class: "ns-version-charts" }, figures.map(({ card }) => card)), more && h("div", { class: "ns-more" }, more));
-  charts = figures.map(({ name, data, holder, say }) => new uPlot(options(name, holder.clientWidth || 300, say), data, holder));
+  charts = figures.map(({ name, data, holder, say }) => new uPlot(options(name, holder.clientWidth || 300, data[0].length, say), data, holder));
 }
 
 let redraw = null;

@@ -1,0 +1,111 @@
+"""What people add to the registry: a version from a job that has ended, descriptions, tags. Each leaves its line in the
+audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import delete as delete_from
+
+from shared.clock import db_now
+from shared.db.engine import insert
+from shared.db.schema import model_descriptions, model_versions
+from shared.errors import Conflict, InvalidRequest, NotFound
+from shared.jobs import queries
+from shared.models import aliases, registry
+
+#: Tags a version may have, and characters of a new description that the audit keeps.
+_MAX_TAGS, _KEPT = 50, 200
+
+
+def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None, *, who: str, **said: Any) -> int:
+    """A version from the model that a finished job left; `said`: description, tags. The first becomes the champion.
+
+    Raises NotFound (no such job), InvalidRequest (it left no model), Conflict (it is a version of this name already).
+    """
+    from shared.jobs.transitions.values import ModelVersionRecord  # its package imports the registry
+
+    job = queries.get_job(conn, job_id, owner_id)
+    _has_model(conn, job_id, owner_id)
+    aliases.lock(conn, name)
+    this = (model_versions.c.name == name, model_versions.c.job_id == job_id)
+    there = conn.scalar(select(model_versions.c.version).where(*this))
+    if there is not None:
+        raise Conflict(f"Job {job_id} is {name}@{there} already.")
+    result, pinned = job["result"] or {}, job["pinned"]
+    model = result.get("model") or {}
+    record = ModelVersionRecord(
+        name=name,
+        family=model.get("family") or job["family"] or pinned.get("family") or "",
+        framework=model.get("framework") or job["framework"] or "",
+        dataset=pinned.get("dataset"),
+        parent=(pinned.get("parent") or {}).get("ref"),
+        metrics=result.get("metrics") or {},
+        **said,
+    )
+    version = registry.create_version(conn, job_id, record, conn.scalars(select(db_now())).one())
+    aliases.audit(conn, name, "register", to_version=version, who=who, why=f"from job {job_id}")
+    return version
+
+
+def _has_model(conn: Connection, job_id: str, owner_id: str | None) -> None:
+    try:
+        registry.resolve(conn, f"job:{job_id}", owner_id)
+    except InvalidRequest as error:
+        raise InvalidRequest.field(("job",), error.errors[0].msg) from None
+
+
+def describe(conn: Connection, name: str, description: str | None, *, who: str) -> None:
+    """None or nothing takes it away. Raises NotFound."""
+    aliases.lock(conn, name)
+    known = select(model_versions.c.version).where(model_versions.c.name == name).limit(1)
+    if conn.scalar(known) is None:
+        raise NotFound.of("model", name)
+    if (description or None) == registry.description(conn, name):
+        return
+    if description:
+        row = {"description": description, "updated_at": db_now()}
+        statement = insert(conn, model_descriptions).values(name=name, **row)
+        conn.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
+    else:
+        conn.execute(delete_from(model_descriptions).where(model_descriptions.c.name == name))
+    aliases.audit(conn, name, "describe", who=who, why=_kept(description))
+
+
+def change_version(conn: Connection, name: str, version: int, changes: Mapping[str, Any], *, who: str) -> None:
+    """Another `description`, `tags` (set, or removed where None); what is not given stays. Raises NotFound, InvalidRequest."""
+    aliases.lock(conn, name)
+    this = and_(model_versions.c.name == name, model_versions.c.version == version)
+    row = conn.execute(select(model_versions.c.description, model_versions.c.tags).where(this)).one_or_none()
+    if row is None:
+        raise NotFound.of("model version", f"{name}@{version}")
+    wanted = dict(changes)
+    if "description" in wanted:
+        wanted["description"] = wanted["description"] or None
+    if "tags" in wanted:
+        wanted["tags"] = _merged(row.tags, wanted["tags"])
+    new = {field: value for field, value in wanted.items() if getattr(row, field) != value}
+    if not new:
+        return
+    conn.execute(update(model_versions).where(this).values(**new))
+    tags = ", ".join(f"{key}={value}" for key, value in new["tags"].items()) if "tags" in new else None
+    told = [
+        _kept(new["description"]) if "description" in new else None,
+        f"tags: {tags or 'none'}" if "tags" in new else None,
+    ]
+    aliases.audit(conn, name, "describe", to_version=version, who=who, why="; ".join(filter(None, told))[:500] or None)
+
+
+def _merged(before: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {key: value for key, value in {**before, **changes}.items() if value is not None}
+    if len(merged) > _MAX_TAGS:
+        raise InvalidRequest.field(("tags",), f"a version has at most {_MAX_TAGS} tags; this would make {len(merged)}")
+    return merged
+
+
+def _kept(description: str | None) -> str | None:
+    """As the audit shows it: one line, not too long."""
+    text = " ".join((description or "").split())
+    return text if len(text) <= _KEPT else f"{text[: _KEPT - 1]}…"

@@ -1,0 +1,69 @@
+"""The files of a version as one zip, written while it is read: nothing of it is held, however large the weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from sqlalchemy import Connection, select
+
+from shared.db.schema import artifacts, model_aliases, model_versions
+from shared.errors import NotFound
+
+#: Bytes read at a time.
+_CHUNK = 1_000_000
+#: Of a job's artifacts, those that are its model.
+_FOLDER = "model/"
+
+
+def files_of(conn: Connection, name: str, selector: str) -> tuple[int, list[dict[str, Any]]]:
+    """The version that a number or alias means, and the rows of its files. Raises NotFound."""
+    if selector.isascii() and selector.isdigit():
+        number: int | None = int(selector[:9])
+    else:
+        chosen = (model_aliases.c.name == name, model_aliases.c.alias == selector)
+        number = conn.scalar(select(model_aliases.c.version).where(*chosen))
+    this = (model_versions.c.name == name, model_versions.c.version == number)
+    job_id = conn.scalar(select(model_versions.c.job_id).where(*this))
+    rows = conn.execute(
+        select(artifacts.c.path, artifacts.c.stored_as, artifacts.c.size_bytes)
+        .where(artifacts.c.job_id == job_id, artifacts.c.path.startswith(_FOLDER))
+        .order_by(artifacts.c.path)
+    )
+    found = [dict(row) for row in rows.mappings()]
+    if number is None or not found:
+        raise NotFound.of("model version", f"{name}@{selector}")
+    return number, found
+
+
+def zipped(folder: str, files: Iterable[tuple[str, Callable[[], BinaryIO]]]) -> Iterator[bytes]:
+    """A zip with these files (path, how to open it) in `folder`, piece by piece. Weights hardly shrink: they are stored."""
+    sink: Any = _Sink()
+    with ZipFile(sink, "w", ZIP_STORED) as archive:
+        for path, opened in files:
+            info = ZipInfo(f"{folder}/{path.removeprefix(_FOLDER)}")
+            info.external_attr = 0o644 << 16
+            with opened() as source, archive.open(info, "w", force_zip64=True) as target:
+                while chunk := source.read(_CHUNK):
+                    target.write(chunk)
+                    yield sink.taken()
+    yield sink.taken()
+
+
+class _Sink:
+    """What a zip is written to: it cannot be gone back in, and gives away what it has."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
