@@ -199,7 +199,7 @@ class Attempt:
     def relay_for(self, runner: Runner, sampler: Sampler) -> Relay:
         self._environment = environment.of(self.place, self.claimed.spec)  # while the runner loads
         settings = self.place.settings
-        heard = Heard(settings, carrier=self._carrier, job_id=self.lease.job_id)
+        heard = Heard(settings, carrier=self._carrier, job_id=self.lease.job_id, needless=self._retention.needless)
         return Relay(
             runner,
             self.scribe,

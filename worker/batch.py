@@ -103,13 +103,22 @@ class Retention:
         """Rows of superseded checkpoints first, their folders after the commit: what is listed exists."""
         if not new:
             return None
-        kept = [*self._kept, *(Kept(c.id, c.step, c.is_best) for c in new)]
-        if any(c.is_best for c in new):  # the mark has moved
-            kept = [replace(k, is_best=k.is_best and k.id in {c.id for c in new}) for k in kept]
+        kept = self._with(new)
         paths = self._paths | {c.id: c.path for c in new}
         gone = superseded(kept, keep_last=self._keep_last, keep_best=self._keep_best)
         on_commit(conn, partial(self._retired, kept, paths, gone))
         return transitions.delete_checkpoints(conn, self._lease, gone) if gone else None
+
+    def needless(self, waiting: list[CheckpointRecord]) -> set[str]:
+        """Ids of those that would be superseded by the others as soon as all that wait for the storage had come there."""
+        gone = superseded(self._with(waiting), keep_last=self._keep_last, keep_best=self._keep_best)
+        return {c.id for c in waiting} & set(gone)
+
+    def _with(self, new: list[CheckpointRecord]) -> list[Kept]:
+        kept = [*self._kept, *(Kept(c.id, c.step, c.is_best) for c in new)]
+        if any(c.is_best for c in new):  # the mark has moved
+            kept = [replace(k, is_best=k.is_best and k.id in {c.id for c in new}) for k in kept]
+        return kept
 
     def _retired(self, kept: list[Kept], paths: Mapping[str, str], gone: list[str]) -> None:
         self._kept = [k for k in kept if k.id not in gone]

@@ -48,10 +48,12 @@ class Heard:
         clock: Callable[[], float] = monotonic,
         carrier: Carrier | None = None,
         job_id: str = "",
+        needless: Callable[[list[CheckpointRecord]], set[str]] = lambda waiting: set(),
     ) -> None:
-        """`carrier` takes the job's checkpoints to the storage."""
+        """`carrier` takes the job's checkpoints to the storage; `needless`: those of them that need not go there."""
         self._clock = clock
         self.carrier, self._job_id = carrier or AtOnce(), job_id
+        self._needless = needless
         # Apart, so that a flood on stdout does not drown what the job logs.
         self.log_budget = LogBudget(settings.max_log_bytes // 2)
         self.print_budget = LogBudget(settings.max_log_bytes // 2)
@@ -135,7 +137,13 @@ class Heard:
     # -- on the way to the storage ------------------------------------------------------------------
 
     def _take_checkpoint(self, record: CheckpointRecord) -> None:
+        """While the storage is away they gather on this host, but no more than are kept in the end."""
         self.carrier.send(Parcel(f"jobs/{self._job_id}/{record.path}", record.sha256, record))
+        if len(waiting := self.carrier.waiting()) > 1:
+            needless = self._needless([parcel.row for parcel in waiting])
+            for parcel in waiting:
+                if parcel.row.id in needless:
+                    self.carrier.forget(parcel)
         self.collect()
 
     def collect(self) -> None:

@@ -40,7 +40,7 @@ class Carrier(Protocol):
         ...
 
     def forget(self, parcel: Parcel) -> None:
-        """It need not arrive any more, unless it is just on its way."""
+        """It need not arrive any more, and goes from this host; unless it is just on its way."""
         ...
 
     def arrived(self) -> list[Parcel]:
@@ -91,10 +91,16 @@ class Closed(NightshiftError):
 class InTurn:
     """One parcel at a time, in a thread of its own."""
 
-    def __init__(self, keep: Callable[[Parcel, Callable[[], None]], None], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        keep: Callable[[Parcel, Callable[[], None]], None],
+        drop: Callable[[Parcel], None],
+        wake: Callable[[], None],
+    ) -> None:
         """`keep` returns when the store has the parcel's folder, raises StorageUnavailable while it does not answer and
-        anything else where it never will; it calls what it is given between pieces."""
-        self._keep, self._wake = keep, wake
+        anything else where it never will; it calls what it is given between pieces. `drop` removes a folder that need
+        not go there."""
+        self._keep, self._drop, self._wake = keep, drop, wake
         self._changed = threading.Condition()
         self._waiting: deque[Parcel] = deque()
         self._arrived: list[Parcel] = []
@@ -118,8 +124,10 @@ class InTurn:
 
     def forget(self, parcel: Parcel) -> None:
         with self._changed:
-            if parcel in list(self._waiting)[1:]:
-                self._waiting.remove(parcel)
+            if parcel not in list(self._waiting)[1:]:
+                return
+            self._waiting.remove(parcel)
+        self._drop(parcel)
 
     def arrived(self) -> list[Parcel]:
         with self._changed:

@@ -88,7 +88,7 @@ class ObjectStorage(Storage):
         return {_name(item): item.size for item in self.bucket.files(key)}
 
     def carrier(self, arrived: Callable[[], None]) -> Carrier:
-        return InTurn(self._keep_checkpoint, arrived)
+        return InTurn(self._keep_checkpoint, lambda parcel: self.cache.drop(parcel.key), arrived)
 
     def _keep_checkpoint(self, parcel: Parcel, going: Going) -> None:
         """What the family keeps beside it first: a run that goes on from a checkpoint finds that too."""

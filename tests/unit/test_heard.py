@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.jobs.transitions import Claimed, Lease
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
+from shared.storage.carrier import AtOnce, Parcel
+from worker.batch import Retention
 from worker.heard import LAST_FRAMES, Heard
 from worker.outcomes import Cut
-from worker.protocol import Failed, Log, MetricPoint, Metrics, Phase, Progress, Result, Started, encode
+from worker.protocol import CheckpointSaved, Failed, Log, MetricPoint, Metrics, Phase, Progress, Result, Started, encode
 
 
 class Ear:
@@ -93,3 +97,30 @@ def test_the_evidence_is_short_storable_and_says_when() -> None:
     text = json.dumps(found, ensure_ascii=False)
     assert len(text.encode()) < (LAST_FRAMES + LAST_LINES) * (LONGEST + 200)
     assert "\0" not in text
+
+
+class Stuck(AtOnce):
+    """A carrier whose storage is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parcels: list[Parcel] = []
+
+    def send(self, parcel: Parcel) -> None:
+        self.parcels.append(parcel)
+
+    def waiting(self) -> list[Parcel]:
+        return list(self.parcels)
+
+    def forget(self, parcel: Parcel) -> None:
+        self.parcels.remove(parcel)
+
+
+def test_no_more_checkpoints_wait_for_the_storage_than_are_kept() -> None:
+    carrier = Stuck()
+    claimed = Claimed(Lease("job", 1, "w", 30.0), "train", {"checkpoint": {"keep_last": 2}}, {}, [], None, "me")
+    heard = Heard(Settings(), carrier=carrier, job_id="job", needless=Retention(claimed, Path()).needless)
+    for step in range(1, 8):
+        heard.line(encode(CheckpointSaved(id=f"c{step}", path=f"checkpoints/{step}-x", step=step, epoch=0, sha256="0", size_bytes=1, is_best=step == 3)))  # fmt: skip
+    assert [parcel.row.step for parcel in carrier.parcels] == [3, 6, 7]
+    assert heard.batch.checkpoints == []
