@@ -15,13 +15,13 @@ COPY worker worker
 ENV NIGHTSHIFT_DATA_DIR=/data NIGHTSHIFT_LOG_FORMAT=json
 
 FROM base AS api
-RUN pip install -c constraints.txt '.[flower,postgres]'
+RUN pip install -c constraints.txt '.[flower,postgres,s3]'
 USER nightshift
 WORKDIR /data
 CMD ["nightshift", "api"]
 
 FROM base AS worker
-RUN pip install -c constraints.txt '.[torch,tensorflow,postgres]'
+RUN pip install -c constraints.txt '.[torch,tensorflow,postgres,s3]'
 USER nightshift
 WORKDIR /data
 CMD ["nightshift", "worker"]

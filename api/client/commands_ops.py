@@ -30,6 +30,7 @@ PROCESSES = {
         "shared.db.migrate",
         "Bring the database's schema up to date; with --from, fill it from another database.",
     ),
+    "copy-storage": ("shared.storage.copying", "Copy a storage folder to the bucket that the settings name."),
 }
 
 

@@ -22,7 +22,7 @@ from shared.datasets.store import hash_of, open_dataset
 from shared.db.engine import write
 from shared.errors import ConfigurationError, NotFound, NotStored, StorageUnavailable
 from shared.settings import Settings
-from shared.storage import Storage, refuse_unusable, storage_of
+from shared.storage import Storage, copying, refuse_unusable, storage_of
 from shared.storage.bucket import Bucket
 from shared.storage.carrier import Parcel
 from shared.storage.objects import ObjectStorage
@@ -247,6 +247,37 @@ def test_a_store_that_comes_back_gets_what_waited(objects: ObjectStore, bucket: 
     eventually("both arrived", lambda: arrived.extend(carrier.arrived()) or len(arrived) == 2)
     assert [parcel.row for parcel in arrived] == [one.path for one in written]
     carrier.close()
+
+
+# -- from a folder to a bucket --------------------------------------------------------------------
+
+
+def test_a_folder_is_copied_and_all_that_sql_lists_is_looked_for(
+    bucket: ABucket, tmp_path: Path, sqlite_url: str, sqlite_engine: Engine
+) -> None:
+    before = Settings(data_dir=tmp_path / "before")
+    version = registry.ensure_builtin(sqlite_engine, before, "digits")
+    (before.storage_root / "datasets" / version.sha256 / "tokens-x").mkdir()
+    (before.storage_root / "datasets" / version.sha256 / "tokens-x" / "train.npy").touch()
+    parcel = carried(storage_of(before))
+    after = bucket.settings(tmp_path / "after", database_url=sqlite_url)
+    assert copying.run(before.storage_root, after) == 0
+    assert not any("tokens-" in key for key in bucket.keys("datasets/"))
+    assert held(storage_of(after), parcel)
+    with registry.hold_dataset(after, version) as folder:
+        assert hash_of(folder) == version.sha256
+    bucket.delete(f"datasets/{version.sha256}/meta.json")
+    assert copying.absent(sqlite_engine, Bucket(bucket.url, bucket.store.endpoint)) == [
+        f"datasets/{version.sha256}/meta.json"
+    ]
+    assert copying.copy(before.storage_root, Bucket(bucket.url, bucket.store.endpoint))[0] == 1, "only what is missing"
+
+
+def test_what_is_no_storage_folder_is_not_copied(bucket: ABucket, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no storage folder"):
+        copying.run(tmp_path, bucket.settings(tmp_path))
+    with pytest.raises(ConfigurationError, match="names no bucket"):
+        copying.run(tmp_path, Settings(data_dir=tmp_path))
 
 
 # -- can it work ----------------------------------------------------------------------------------
