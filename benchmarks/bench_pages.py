@@ -61,6 +61,7 @@ def measure(flower: FlowerApp, jobs: int, points: int) -> None:
         "Job page, curves of all points": f"/jobs/{long}/curves",
         "Job page, nothing new (asked every 1.5 s)": f"/jobs/{long}/live?after=1000000000",
         "Compare, ten jobs": f"/compare?ids={','.join(ids[-10:])}",
+        "Compare, all (a hundred of them)": "/compare/data?all=1&sort=-test_accuracy",
         "Devices page": "/devices",
         "Devices, its data (asked every 2 s)": "/devices/data",
         "Devices, the last hour and the queue": "/devices/history?window=hour",

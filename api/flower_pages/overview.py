@@ -35,10 +35,10 @@ def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: fl
 
 
 def actions(row: Mapping[Any, Any]) -> list[str]:
-    """What its state allows to be asked of a job (as `transitions.request_stop` decides)."""
+    """What its state allows to be asked of a job (as `transitions.request_stop` and `filing` decide)."""
     state, asked = JobState(row["state"]), row["stop_requested"]
     if state.is_final:
-        return []
+        return ["archive" if row["archived_at"] is None else "unarchive", "delete"]
     if state is JobState.RUNNING:
         weaker = {"cancel": [], "finish": ["cancel"], "pause": ["finish", "cancel"]}
         return weaker.get(asked or "", ["pause", "finish", "cancel"])

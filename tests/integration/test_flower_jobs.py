@@ -233,7 +233,9 @@ def test_buttons_do_what_they_say(flower: FlowerApp) -> None:
     refused = flower.post(f"{path}/pause")
     assert refused.status_code == 409
     assert "cancelled" in refused.json()["error"]
-    assert served(flower, path)["actions"] == []
+    assert served(flower, path)["actions"] == ["archive", "delete"]
+    assert flower.post(f"{path}/archive").json()["archived_at"]
+    assert served(flower, path)["actions"] == ["unarchive", "delete"]
 
 
 def test_run_again_is_a_new_job_with_the_same_spec_but_for_what_was_changed(flower: FlowerApp) -> None:

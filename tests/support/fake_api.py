@@ -60,6 +60,11 @@ class FakeApi:
         parts = request.url.path.removeprefix("/v1/").split("/")
         if request.method == "PATCH":
             return httpx.Response(200, json=self.jobs[parts[1]])
+        if request.method == "DELETE" and parts[0] == "jobs":
+            if self.jobs[parts[1]]["state"] != "succeeded":
+                return problem(409, f"Job {parts[1]} is needed by job {OTHER_ID}.")
+            del self.jobs[parts[1]]
+            return httpx.Response(204)
         if request.method == "POST":
             return self._post(request, parts)
         if parts[0] != "jobs" or len(parts) == 1:

@@ -99,6 +99,19 @@ def test_edit_sends_what_is_given_and_only_that(run: Run, fake: FakeApi) -> None
     assert "Nothing to change" in run("edit", ID, code=1).stderr
 
 
+def test_jobs_are_searched_put_away_and_deleted(run: Run, fake: FakeApi) -> None:
+    fake.jobs = {ID: job_data(state="succeeded"), OTHER_ID: job_data(OTHER_ID, state="running")}
+    run("jobs", "-q", "lr < 0.1 is:archived")
+    assert fake.requests[-1].url.params["q"] == "lr < 0.1 is:archived"
+    assert run("archive", ID).stdout == f"{ID} archived\n"
+    assert run("unarchive", ID).stdout == f"{ID} is back\n"
+    run("delete", ID, code=1, input="n\n")
+    assert ID in fake.jobs, "no means no"
+    told = run("delete", OTHER_ID, ID, "--yes", code=1)
+    assert (told.stdout, f"is needed by job {OTHER_ID}" in told.stderr) == (f"{ID} deleted\n", True)
+    assert list(fake.jobs) == [OTHER_ID]
+
+
 def test_show_says_which_job_it_runs_again(run: Run, fake: FakeApi) -> None:
     changes = [{"path": "training.learning_rate", "before": 0.001, "after": 0.003}]
     fake.jobs = {ID: job_data(copied_from={"id": OTHER_ID, "name": "first", "changes": changes})}

@@ -27,6 +27,9 @@ const ACTIONS = {
   resume: { label: "Resume", style: "primary", title: "Go on from the last checkpoint" },
   finish: { label: "Finish now", title: "Stop training and keep the best model", ask: { question: "Finish this job now?", detail: "Training ends at the next step; the best model so far is evaluated and kept. It cannot be taken up again." } },
   cancel: { label: "Cancel", style: "outline-danger", title: "Stop and keep nothing more", ask: { question: "Cancel this job?", detail: "It stops at its next step and no result is kept. This cannot be undone." } },
+  archive: { label: "Archive", title: "Put it out of sight; everything of it stays" },
+  unarchive: { label: "Unarchive", title: "Show it in lists again" },
+  delete: { label: "Delete", style: "outline-danger", title: "Remove it for good", ask: { question: "Delete this job for good?", detail: "Its files, checkpoints, metrics, log and events are removed. This cannot be undone." } },
 };
 
 function actionButtons() {
@@ -38,6 +41,8 @@ function actionButtons() {
 }
 
 async function done(name) {
+  if (name === "delete") return location.assign(url("/jobs"));
+  if (name.endsWith("archive")) return location.reload();  // no event says so, and the page of a job that has ended is still
   toast({ pause: "It will pause at its next step.", resume: "Back in the queue.", finish: "It will finish at its next step.", cancel: "Cancelled; a running job stops at its next step." }[name]);
   await updates.now();
 }
@@ -80,7 +85,7 @@ function results() {
 }
 
 function drawOverview() {
-  patch(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested));
+  patch(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested), shown.job.archived_at ? h("span", { class: "ns-badge" }, "archived") : null);
   patch(byId("job-actions"), actionButtons());
   patch(byId("job-why"), like(), why());
   patch(byId("job-facts"), facts(), results());
