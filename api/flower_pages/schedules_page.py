@@ -1,16 +1,21 @@
-"""The schedules, one schedule with its next times and what became of its ticks, and its buttons."""
+"""The schedules, one schedule with its next times and what became of its ticks; making, changing and deleting them."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from api.flower_pages.page import Action, Data, Handler, Page
-from shared.db.engine import write
+from api import scheduling
+from api.flower_pages.page import Action, Data, Handler, Page, said
+from shared.clock import db_now, iso
+from shared.db.engine import read, write
 from shared.db.schema import jobs, schedules
+from shared.errors import InvalidRequest
+from shared.jobs import queries as job_queries
 from shared.jobs.queries.table import owner_names
-from shared.schedules import queries, transitions
+from shared.schedules import cron, queries, transitions
 
 #: Ticks in the strip of a row, next times and ticks on the page of one schedule.
 STRIP, NEXT, TICKS = 14, 6, 25
@@ -121,3 +126,62 @@ class PauseOrResume(Action):
         shown = await self.off_loop(work)
         resumed = f"{shown['name']} goes on; ticks of the pause are not made up for."
         self.answer({"message": resumed if shown["enabled"] else f"{shown['name']} is paused."})
+
+
+class Preview(Data):
+    """The next times of what is being typed: {times} or {error}, which is no failure of the page."""
+
+    async def get(self) -> None:
+        expression, zone = self.text_argument("cron") or "", self.text_argument("timezone") or "UTC"
+        try:
+            found = cron.parse(expression, zone)
+        except InvalidRequest as error:
+            self.answer({"error": said(error)})
+            return
+        now = await self.query(lambda conn: conn.scalars(select(db_now())).one())
+        moments = await self.off_loop(lambda: found.preview(now, NEXT))
+        self.answer({"times": [{"utc": iso(one), "local": cron.local_iso(one, found.zone)} for one in moments]})
+
+
+class AddSchedule(Action):
+    """Of what an existing job was told to do."""
+
+    async def post(self) -> None:
+        body, owner, who = self.body(), self.owner, self.principal.owner_id
+        reference = body.pop("job", None)
+        if not (isinstance(reference, str) and re.fullmatch("[0-9a-f]{4,16}", reference)):
+            raise InvalidRequest.field(("job",), "must be the id of a job, or the beginning of it (4 or more)")
+
+        def work() -> dict[str, Any]:
+            with read(self.site.engine) as conn:
+                spec = job_queries.get_job(conn, job_queries.find_id(conn, reference, owner), owner)["spec"]
+            job = {key: value for key, value in spec.items() if key not in ("run_at", "after")}
+            return scheduling.create(self.site.service, who, {**body, "job": job})
+
+        shown = await self.off_loop(work)
+        self.answer({"message": f"{shown['name']} comes next at {shown['next_at_local']}.", "name": shown["name"]})
+
+
+class ChangeSchedule(Action):
+    async def post(self, reference: str) -> None:
+        body, owner = self.body(), self.owner
+
+        def work() -> dict[str, Any]:
+            with read(self.site.engine) as conn:
+                schedule_id, whose = found(conn, reference, owner)
+            return scheduling.change(self.site.service, whose, schedule_id, body)
+
+        shown = await self.off_loop(work)
+        self.answer({"message": f"{shown['name']} is changed.", "name": shown["name"]})
+
+
+class DeleteSchedule(Action):
+    async def post(self, reference: str) -> None:
+        owner, engine = self.owner, self.site.engine
+
+        def work() -> None:
+            with write(engine) as conn:
+                transitions.delete_schedule(conn, *found(conn, reference, owner))
+
+        await self.off_loop(work)
+        self.answer({"message": "The schedule is deleted."})

@@ -142,3 +142,29 @@ def test_a_job_is_registered_described_and_downloaded_from_the_models_pages(
         page.get_by_role("link", name="Files of version 1").click()
     assert download.value.suggested_filename == "mine-1.zip"
     fits(visitor, "models/mine")
+
+
+def test_a_schedule_is_made_of_a_job_changed_and_deleted_from_its_pages(flower: FlowerApp, visitor: Visitor) -> None:
+    job_id = submit_job(flower.engine, owner_id=flower.owner, name="nightly digits").job_id
+    page = visitor.page
+    page.goto(f"/nightshift/schedules?of={job_id}")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator(".ns-preview li")).to_have_count(6)
+    page.get_by_role("textbox", name="Name").fill("mine")
+    page.get_by_role("textbox", name="When").fill("0 5 * *")
+    expect(dialog.locator(".ns-preview")).to_contain_text("cron")
+    expect(dialog.get_by_role("button", name="Make it")).to_be_disabled()
+    page.get_by_role("textbox", name="When").fill("0 5 * * *")
+    expect(dialog.locator(".ns-preview li").first).to_contain_text("05:00")
+    page.get_by_role("textbox", name="When").press("Enter")
+    page.wait_for_url("**/schedules/mine")
+    page.get_by_role("button", name="Change").press("Enter")
+    page.get_by_role("combobox", name="Time zone").fill("Asia/Tokyo")
+    expect(dialog.locator(".ns-preview li").first).to_contain_text("+09:00")
+    dialog.get_by_role("button", name="Save").press("Enter")
+    expect(page.locator("#schedule-facts")).to_contain_text("Asia/Tokyo")
+    fits(visitor, "schedules/mine")
+    page.get_by_role("button", name="Delete").press("Enter")
+    dialog.get_by_role("button", name="Delete").press("Enter")
+    page.wait_for_url("**/schedules")
+    expect(page.locator("#schedules-empty")).to_contain_text("No schedule yet")

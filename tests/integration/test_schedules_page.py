@@ -13,7 +13,7 @@ from shared.db.engine import write
 from shared.db.schema import schedule_ticks
 from shared.schedules import transitions
 from shared.specs.schedules import ScheduleSpec
-from tests.support.factories import make_spec
+from tests.support.factories import make_spec, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 
@@ -99,3 +99,31 @@ def test_a_button_needs_the_pages_token_and_a_flower_that_may_write(sqlite_engin
         assert flower.post(f"/schedules/{schedule_id}/run").status_code == 403
         assert flower.client.post(f"/nightshift/schedules/{schedule_id}/run").status_code == 403
         assert flower.data("/schedules/nightly/data")["history"]["items"] == []
+
+
+def test_the_next_times_of_what_is_typed_or_what_is_wrong_with_it(flower: FlowerApp) -> None:
+    good = flower.data("/schedules/-/preview", cron="0 5 * * *", timezone="Europe/Berlin")
+    assert len(good["times"]) == 6
+    assert all("T05:00:00" in time["local"] for time in good["times"])
+    assert "cron" in flower.data("/schedules/-/preview", cron="0 2 * *", timezone="UTC")["error"]
+    assert "did you mean" in flower.data("/schedules/-/preview", cron="0 2 * * *", timezone="Europe/Berlim")["error"]
+
+
+def test_a_schedule_is_made_of_a_job_changed_and_deleted(flower: FlowerApp) -> None:
+    job_id = submit_job(flower.engine, owner_id=flower.owner, name="mine", run_at="2030-01-01T00:00:00Z").job_id
+    theirs = submit_job(flower.engine, owner_id="somebody else").job_id
+    times = {"name": "weekly", "cron": "0 3 * * 1", "timezone": "UTC"}
+    assert flower.post("/schedules/-/add", times | {"job": theirs}).status_code == 404
+    assert flower.post("/schedules/-/add", times | {"job": "../x"}).status_code == 422
+    made = flower.post("/schedules/-/add", times | {"job": job_id[:10], "overlap": "queue"})
+    assert (made.status_code, made.json()["name"]) == (200, "weekly"), made.text
+    shown = flower.data("/schedules/weekly/data")["schedule"]
+    assert (shown["job"]["name"], shown["job"].get("run_at"), shown["overlap"]) == ("mine", None, "queue")
+    assert flower.post("/schedules/-/add", times | {"job": job_id}).status_code == 409, "the name is taken"
+    assert flower.post("/schedules/weekly/change", {"cron": "15 4 * * *", "timezone": "Asia/Tokyo"}).status_code == 200
+    assert "T04:15:00+09:00" in flower.data("/schedules/weekly/data")["schedule"]["next_at_local"]
+    assert flower.post("/schedules/weekly/change", {"cron": "nonsense"}).status_code == 422
+    schedule(flower.engine, "somebody else", "secret")
+    assert flower.post("/schedules/secret/delete").status_code == 404
+    assert flower.post("/schedules/weekly/delete").status_code == 200
+    assert flower.data("/schedules/-/data")["schedules"] == []

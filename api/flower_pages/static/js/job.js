@@ -37,7 +37,8 @@ function actionButtons() {
   if (config.readOnly) return [compare, h("span", { class: "ns-badge", title: "NIGHTSHIFT_FLOWER_READ_ONLY" }, "read-only")];
   const again = h("a", { class: `btn btn-sm btn-${isFinal() ? "primary" : "outline-secondary"}`, href: url(`/jobs/new?like=${id}`), title: "Change its spec, or nothing, and submit a new job", "data-key": "again" }, "Run again");
   const edit = h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", title: "Name, notes, tags, priority", "data-key": "edit", onclick: () => editJob(shown.job, updates.now) }, "Edit");
-  return [compare, edit, again, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: () => done(name) }))];
+  const repeat = isFinal() ? h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/schedules?of=${id}`), title: "Submit it again every night, or whenever you say", "data-key": "repeat" }, "Schedule") : null;
+  return [compare, edit, again, repeat, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: () => done(name) }))];
 }
 
 async function done(name) {

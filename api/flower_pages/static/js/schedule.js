@@ -3,8 +3,9 @@
 import { byId, fill, h, pageData } from "./dom.js";
 import { duration } from "./format.js";
 import { empty, stateBadge } from "./parts.js";
+import { scheduleDialog } from "./schedule_dialog.js";
 import { buttons, stateOf, utc, wallClock, work } from "./schedule_parts.js";
-import { ago, getJson, live, toast, url } from "./site.js";
+import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
 
 let shown = pageData();
@@ -23,10 +24,24 @@ const OVERLAP = {
   cancel_running: "A tick cancels a job of it that is not done.",
 };
 
+async function change(schedule) {
+  const changed = await scheduleDialog(schedule);
+  if (!changed) return;
+  if (changed.name !== schedule.name) location.reload();
+  else updates.now();
+}
+
+const changeButton = (schedule) => h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "change", onclick: () => change(schedule) }, "Change");
+
+function deleteButton(schedule) {
+  const ask = { question: `Delete ${schedule.name}?`, detail: "Its history goes with it. Jobs that it made stay, and those that run go on." };
+  return actionButton("Delete", `/schedules/${id}/delete`, { ask, then: () => location.assign(url("/schedules")) });
+}
+
 function drawHead() {
   const { schedule } = shown;
   fill(byId("schedule-facts"), stateOf(schedule), h("code", { class: "ns-cron" }, schedule.cron), h("span", { class: "ns-muted" }, schedule.timezone));
-  fill(byId("schedule-buttons"), buttons(schedule, () => updates.now()));
+  fill(byId("schedule-buttons"), config.readOnly ? null : h("div", { class: "ns-buttons" }, buttons(schedule, () => updates.now()), changeButton(schedule), deleteButton(schedule)));
   const late = schedule.max_lateness_seconds === null ? null : `One that is later than ${duration(schedule.max_lateness_seconds)} counts as missed.`;
   fill(byId("schedule-job"),
     h("p", {}, h("strong", {}, work(schedule.job)), schedule.job.register_as ? ["; its model is registered as ", h("a", { href: url(`/models/${schedule.job.register_as}`) }, schedule.job.register_as)] : null,

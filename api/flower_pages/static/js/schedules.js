@@ -2,6 +2,7 @@
 
 import { byId, fill, h, pageData } from "./dom.js";
 import { empty } from "./parts.js";
+import { scheduleDialog } from "./schedule_dialog.js";
 import { buttons, stateOf, strip, wallClock, work } from "./schedule_parts.js";
 import { ago, config, getJson, live, url } from "./site.js";
 import { drawTable } from "./table.js";
@@ -28,5 +29,17 @@ function draw({ schedules }) {
   fill(byId("schedules-empty"), schedules.length ? null : empty("No schedule yet", "Train every night at two, in your own time zone:", h("code", {}, "nightshift schedules add nightly --cron '0 2 * * *' --tz Europe/Berlin -f job.json")));
 }
 
+async function add(from = "") {
+  const made = await scheduleDialog(null, from);
+  if (made) location.href = url(`/schedules/${made.name}`);
+}
+
 draw(pageData());
 const updates = live(async (signal) => draw(await getJson("/schedules/-/data", signal)), 3);
+
+if (!config.readOnly) {
+  fill(byId("schedules-actions"), h("button", { class: "btn btn-primary", type: "button", onclick: () => add() }, "New schedule"));
+  // `?of=<job>` comes from that job's page.
+  const of = new URLSearchParams(location.search).get("of");
+  if (of) add(of.slice(0, 16));
+}
