@@ -22,8 +22,9 @@ demo: $(VENV)/.embedded  ## install, start everything, train a CNN, fine-tune it
 up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --data-dir D" are passed on
 	$(BIN)/nightshift up $(ARGS)
 
+# Hundreds of processes are started: where the environment forbids to keep bytecode, each would compile all modules anew.
 test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
 	$(BIN)/python -m pytest -m long -s tests/faults
