@@ -52,7 +52,7 @@ async function done(name) {
 function like() {
   const origin = shown.job.copied_from;
   if (!origin) return null;
-  const said = origin.changes.map(({ path, before, after }, place) => [place ? ", " : null, h("span", { class: "ns-change-of", title: path }, `${path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ")} ${before === null ? "none" : leaf(before)} → ${after === null ? "none" : leaf(after)}`)]);
+  const said = origin.changes.filter(({ path }) => path !== "name").map(({ path, before, after }, place) => [place ? ", " : null, h("span", { class: "ns-change-of", title: path }, `${path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ")} ${before === null ? "none" : leaf(before)} → ${after === null ? "none" : leaf(after)}`)]);
   return h("p", { class: "ns-like" }, "Like ", h("a", { href: url(`/jobs/${origin.id}`) }, origin.name || origin.id.slice(0, 8)), said.length ? ", with: " : ", unchanged", said);
 }
 
@@ -158,8 +158,8 @@ drawOverview();
 fill(byId("spec"), specList(first.job.spec));
 fill(byId("spec-tools"), h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => navigator.clipboard.writeText(JSON.stringify(first.job.spec, null, 2)).then(() => toast("The spec is in the clipboard."), () => toast("The browser does not let it be copied.", "danger")) }, "Copy JSON"));
 drawTools(byId("curves-tools"), drawCurves);
-for (const [place, file, what] of [["curves-tools", "metrics.csv", "all points as CSV"], ["log-tools", "log.txt", "the whole log"]]) {
-  byId(place).append(h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/jobs/${id}/${file}`), download: true, title: `Download ${what}`, "aria-label": `Download ${what}` }, "Save"));
+for (const [place, file, label, what] of [["curves-tools", "metrics.csv", "CSV", "all points as CSV"], ["log-tools", "log.txt", "Save", "the whole log"]]) {
+  byId(place).append(h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/jobs/${id}/${file}`), download: true, title: `Download ${what}`, "aria-label": `Download ${what}` }, label));
 }
 followSystem(id, () => Date.parse(shown.job.started_at || shown.job.created_at) / 1000, isFinal);
 const updates = live(update, 1.5);
