@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -32,18 +31,14 @@ from shared.jobs.transitions import (
     PromotionRecord,
     Standing,
 )
-from shared.storage import storage_of
-from shared.storage.carrier import FIRST_WAIT
 from worker import environment
 from worker.assigning import assignment_of, champion_now, facts_to_pin
 from worker.batch import Batch, Retention, artifact_records, write_batch
-from worker.delivery import Delivery
 from worker.forkclient import ForkserverUnavailable
 from worker.frameworks import framework_of
 from worker.heard import Heard
-from worker.luggage import Luggage
 from worker.memory import OomCounter
-from worker.outcomes import Cut, Ended, Fail, Leave, Succeed, Verdict, ending_of, error, failed, judge
+from worker.outcomes import Ended, Fail, Leave, Succeed, Verdict, ending_of, failed, judge
 from worker.patience import OutOfTime, Patience
 from worker.protocol import Assignment, Champion, Result, encode
 from worker.relay import Relay
@@ -52,16 +47,12 @@ from worker.sampling import Sampler
 from worker.scribe import Scribe
 from worker.slot import SlotBusy
 from worker.spare import Runner
+from worker.stowing import Stowing
 from worker.wake import Wake
 from worker.workplace import Workplace
 
 #: Between giving a job back because no runner could be forked, and the next try (seconds).
 CANNOT_FORK_SECONDS = 5.0
-#: Between tries at a storage that does not answer, at most (seconds): a stop request is heard as late.
-MOST_PATIENT_SECONDS = 5.0
-
-
-T = TypeVar("T")
 
 
 class Attempt:
@@ -78,12 +69,11 @@ class Attempt:
         self._environment: dict[str, Any] | None = None
         self._retention = Retention(claimed, job_dir(place.settings.storage_root, self.lease.job_id))
         self.scribe = Scribe(place.engine, self.lease, place.settings.heartbeat_seconds, claimed_at, self.wake)
-        self._storage = storage_of(place.settings)
-        self._carrier = self._storage.carrier(self.wake)
-        self._told_of_storage = False
         self._lease_lost = LeaseLost(self.lease.job_id, self.lease.fence)
         self.patience = Patience(place.engine, self.scribe, self._lease_lost, time_left)
-        self._luggage = Luggage(self._storage, claimed, self.patience, self._going)
+        self._stowing = Stowing(
+            place, claimed, self.scribe, self.patience, self.wake, self._asked, self._terminated, time_left
+        )
 
     def run(self) -> None:
         self.scribe.start()
@@ -96,14 +86,15 @@ class Attempt:
         finally:
             self.scribe.abandon()
             self.scribe.close(timeout=5)
-            self._carrier.close()
-            self._luggage.close()
-            self.wake.close()
+            try:
+                self._stowing.close()
+            finally:
+                self.wake.close()
 
     def _run(self) -> None:
         relay: Relay | None = None
         try:
-            assignment = self.packed(self.assign)
+            assignment = self._stowing.patiently(self.assign)
             with self.started(assignment) as runner, Sampler(runner.handle.pid, self.place.device) as sampler:
                 relay = self.relay_for(runner, sampler)
                 ended = self.relay(relay)
@@ -127,21 +118,8 @@ class Attempt:
                 self.patience.write(partial(transitions.pin, lease=self.lease, facts=facts))
                 self._pinned = {**facts, **self.claimed.pinned}
                 break
-        self._luggage.bring(self._pinned)
+        self._stowing.bring(self._pinned)
         return assignment_of(self.place, self.claimed, self._pinned)
-
-    def packed(self, assign: Callable[[], T]) -> T:
-        """As long as the storage does not answer: again, for as long as a busy device would be waited for. Raises
-        StorageUnavailable."""
-        give_up, pause = monotonic() + self.place.settings.slot_wait_seconds, FIRST_WAIT
-        while True:
-            try:
-                return assign()
-            except StorageUnavailable as trouble:
-                self._tell_of_storage(trouble)
-                if monotonic() > give_up or not self._is_wanted() or self._terminated.wait(pause):
-                    raise
-                pause = min(MOST_PATIENT_SECONDS, 2 * pause)
 
     # -- start ------------------------------------------------------------------------------------
 
@@ -166,14 +144,12 @@ class Attempt:
         slot = self.place.runners.slot
         if slot is None:
             return None
-        return slot.wait(self.place.settings.slot_wait_seconds, self._is_wanted, self._tell_of_wait)
+        return slot.wait(self.place.settings.slot_wait_seconds, self._stowing.is_wanted, self._tell_of_wait)
 
-    def _is_wanted(self) -> bool:
-        """Nobody has asked it to leave. Raises LeaseLost, OutOfTime."""
-        self.patience.check()
+    def _asked(self) -> set[StopRequest | None]:
+        """By this worker, and by SQL."""
         standing = self.scribe.renewal.standing
-        asked = {self._wanted(), standing.stop_requested if standing else None}
-        return asked <= {None, StopRequest.FINISH}
+        return {self._wanted(), standing.stop_requested if standing else None}
 
     def _tell_of_wait(self, busy: SlotBusy) -> None:
         emit("slot.busy", worker=self.place.name, job_id=self.lease.job_id, pids=busy.pids)
@@ -181,25 +157,14 @@ class Attempt:
         logs = [LogRow("warning", f"the attempt waits: {busy}")]
         self.patience.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=logs))
 
-    def _going(self) -> None:
-        """Between pieces of what is brought."""
-        if not self._is_wanted():
-            raise StorageUnavailable("the attempt was asked to leave while its data was brought")
-
-    def _tell_of_storage(self, trouble: StorageUnavailable) -> None:
-        """Once per attempt."""
-        emit("storage.unavailable", job_id=self.lease.job_id, error=str(trouble))
-        if not self._told_of_storage:
-            self._told_of_storage = True
-            logs = [LogRow("warning", f"the attempt waits for the storage: {trouble}")]
-            self.patience.write(lambda conn: transitions.record(conn, self.lease, logs=logs))
-
     # -- relay ------------------------------------------------------------------------------------
 
     def relay_for(self, runner: Runner, sampler: Sampler) -> Relay:
         self._environment = environment.of(self.place, self.claimed.spec)  # while the runner loads
         settings = self.place.settings
-        heard = Heard(settings, carrier=self._carrier, job_id=self.lease.job_id, needless=self._retention.needless)
+        heard = Heard(
+            settings, carrier=self._stowing.carrier, job_id=self.lease.job_id, needless=self._retention.needless
+        )
         return Relay(
             runner,
             self.scribe,
@@ -208,7 +173,7 @@ class Attempt:
             self._wanted,
             self._write_batch,
             self._champion,
-            self._bring_champion,
+            self._stowing.bring_champion,
             heard,
             sampler.take,
         )
@@ -245,36 +210,13 @@ class Attempt:
     def _champion(self, conn: Connection) -> Champion:
         return champion_now(conn, self.claimed.spec, self.place.settings.storage_root)
 
-    def _bring_champion(self, champion: Champion, found: Callable[[Champion], None]) -> None:
-        def bring() -> None:
-            try:
-                found(self.packed(lambda: self._luggage.bring_champion(champion)))
-            except (LeaseLost, OutOfTime, StorageUnavailable):
-                found(champion.model_copy(update={"model_dir": None}))
-
-        self._storage.apart(bring)
-
     # -- deliver ----------------------------------------------------------------------------------
 
     def delivered(self, verdict: Verdict, relay: Relay) -> Verdict:
         """What it leaves is in the storage."""
         found = artifact_records(relay.heard.artifacts, self._artifacts_folder())
         files = {a.stored_as: a.sha256 for a in found} if isinstance(verdict, Succeed) else {}
-        return Delivery(self._storage, relay.heard, self._instead_of_waiting, self._tell_of_storage).complete(
-            verdict, files
-        )
-
-    def _instead_of_waiting(self) -> Verdict | None:
-        """What becomes of a success that cannot be stored in time. Raises LeaseLost, OutOfTime."""
-        self.patience.check()
-        standing, deadline = self.scribe.renewal.standing, self.scribe.renewal.deadline()
-        if StopRequest.CANCEL in (self._wanted(), standing.stop_requested if standing else None):
-            return Leave(AttemptOutcome.CANCELLED)
-        if deadline is not None and monotonic() >= deadline:
-            told = "the job ran longer than timeout_seconds allows: the storage did not take its result"
-            return Fail(AttemptOutcome.TIMED_OUT, error(Cut.TIMEOUT.value, told, retryable=False))
-        time_left = self._time_left()
-        return Leave(AttemptOutcome.DRAINED) if time_left is not None and time_left <= 0 else None
+        return self._stowing.deliver(verdict, relay.heard, files)
 
     # -- settle -----------------------------------------------------------------------------------
 

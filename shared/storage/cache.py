@@ -114,7 +114,7 @@ class Cache:
 
     def trim(self, room: int = 0) -> int:
         """Remove those used longest ago until `room` bytes fit below the limit; returns how many."""
-        entries = sorted(self.entries(), key=lambda entry: entry.used_at)
+        entries = sorted(self._present(), key=lambda entry: entry.used_at)
         total, gone = sum(entry.bytes for entry in entries) + room, 0
         for entry in entries:
             if total <= self._limit:
@@ -123,6 +123,16 @@ class Cache:
             if not self._path(entry.key).exists():
                 total, gone = total - entry.bytes, gone + 1
         return gone
+
+    def _present(self) -> list[Entry]:
+        """Retention removes checkpoints without asking the index: what it says of those is forgotten here."""
+        entries = self.entries()
+        for entry in entries:
+            if not (self.root / entry.key).exists():
+                with self.alone(entry.key) as free:
+                    if free and not (self.root / entry.key).exists():
+                        self.forget(entry.key)
+        return [entry for entry in entries if (self.root / entry.key).exists()]
 
     def entries(self) -> list[Entry]:
         """What the store has too."""

@@ -191,7 +191,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _is_familys(path: Path) -> bool:
-    return path.parts[0] not in _OWN_WAY and not path.name.startswith(".")
+    return path.parts[0] not in _OWN_WAY and not path.name.startswith(".") and path.suffix != ".tmp"
 
 
 def _is_whole(folder: Path) -> bool:

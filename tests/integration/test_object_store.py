@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -21,13 +22,17 @@ from shared.datasets.builtins import digits
 from shared.datasets.store import hash_of, open_dataset
 from shared.db.engine import write
 from shared.errors import ConfigurationError, NotFound, NotStored, StorageUnavailable
+from shared.jobs import transitions
+from shared.jobs.transitions import CheckpointRecord
 from shared.settings import Settings
 from shared.storage import Storage, copying, refuse_unusable, storage_of
 from shared.storage.bucket import Bucket
 from shared.storage.carrier import Parcel
 from shared.storage.objects import ObjectStorage
+from tests.support.factories import running_job
 from tests.support.house import eventually
 from tests.support.objects import ABucket, ObjectStore
+from worker.maintenance import pruner
 
 JOB = "0123456789abcdef"
 
@@ -224,6 +229,37 @@ def test_what_an_attempt_left_over_goes_when_it_is_over(bucket: ABucket, tmp_pat
     other.close()
     assert not scratch.exists()
     assert (storage.root / parcel.key).exists()
+
+
+def test_what_a_family_keeps_beside_its_checkpoints_goes_with_them(bucket: ABucket, tmp_path: Path) -> None:
+    here, there = host_of(bucket, tmp_path / "a"), host_of(bucket, tmp_path / "b")
+    samples = here.root / "jobs" / JOB / "samples"
+    samples.mkdir(parents=True)
+    (samples / "epoch-001.png").write_bytes(b"first")
+    (samples / "epoch-002.77.tmp").write_bytes(b"half a pic")
+    carried(here)
+    there.fetch_beside(JOB)
+    [brought] = (there.root / "jobs" / JOB / "samples").iterdir()
+    assert (brought.name, brought.read_bytes()) == ("epoch-001.png", b"first")
+
+
+def test_the_index_forgets_what_retention_removed(bucket: ABucket, tmp_path: Path) -> None:
+    storage = host_of(bucket, tmp_path / "a")
+    first, second = carried(storage, step=1), carried(storage, step=2)
+    shutil.rmtree(storage.root / first.key)
+    storage.cache.trim()
+    assert [entry.key for entry in storage.cache.entries()] == [second.key]
+
+
+def test_maintenance_goes_on_while_the_store_is_away(tmp_path: Path, sqlite_engine: Engine) -> None:
+    job = running_job(sqlite_engine)
+    with write(sqlite_engine) as conn:
+        transitions.commit_checkpoint(conn, job, CheckpointRecord("c", 1, 0, "checkpoints/1-x", "x", 1))
+        transitions.delete_checkpoints(conn, job, ["c"])
+    settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:1")
+    counts = pruner.run_once(sqlite_engine, settings)
+    assert counts["checkpoints"] == 0
+    assert counts.keys() >= {"offline", "deliveries"}
 
 
 def test_a_store_that_comes_back_gets_what_waited(objects: ObjectStore, bucket: ABucket, tmp_path: Path) -> None:

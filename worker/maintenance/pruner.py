@@ -16,6 +16,8 @@ from shared.clock import db_now
 from shared.datasets import garbage
 from shared.db.engine import read, write
 from shared.db.schema import artifacts, attempts, checkpoints, jobs
+from shared.errors import StorageUnavailable
+from shared.events import emit
 from shared.failpoints import failpoint
 from shared.fleet import workers
 from shared.jobs.states import FINAL_STATES, AttemptOutcome
@@ -35,8 +37,20 @@ _seen: dict[str, tuple[float, str]] = {}
 def run_once(engine: Engine, settings: Settings) -> Counts:
     """{"checkpoints", "attempts", "leftovers", "deleted", "datasets": folders removed, "offline": workers marked, "deliveries": rows
     removed}."""
+    counts = dict.fromkeys(("checkpoints", "attempts", "leftovers", "deleted", "datasets"), 0)
+    try:
+        _remove_files(engine, settings, counts)
+    except StorageUnavailable as error:  # the rest of the house is kept in order all the same
+        emit("storage.unavailable", error=str(error))
+    with write(engine) as conn:
+        counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
+        counts["deliveries"] = deliveries.prune(conn)
+    return counts
+
+
+def _remove_files(engine: Engine, settings: Settings, counts: Counts) -> None:
     storage = storage_of(settings)
-    counts = {"checkpoints": _deleted_checkpoints(engine, storage), "attempts": 0, "leftovers": 0}
+    counts["checkpoints"] = _deleted_checkpoints(engine, storage)
     with read(engine) as conn:
         done = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
     for job_id, finished_at in done:
@@ -45,10 +59,6 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
         _seen[str(engine.url)] = (finished_at, job_id)
     counts["deleted"] = _deleted_jobs(engine, settings)
     counts["datasets"] = garbage.clear(engine, storage.shelf())
-    with write(engine) as conn:
-        counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
-        counts["deliveries"] = deliveries.prune(conn)
-    return counts
 
 
 def _deleted_checkpoints(engine: Engine, storage: Storage) -> int:
