@@ -154,10 +154,22 @@ def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_pa
             ("models/digits", "#model-versions"),
             ("schedules", "#schedules-table"),
             ("schedules/nightly", "#schedule-ticks"),
+            ("datasets", "#datasets-table"),
         ):
             visitor.page.goto(f"/ops/nightshift/{path}")
             expect(visitor.page.locator(f"{shown} tbody tr").first).to_be_visible()
-            for verb in ("Promote", "Roll back", "Run now", "Pause"):
+            for verb in (
+                "Promote",
+                "Roll back",
+                "Edit",
+                "Describe",
+                "Register",
+                "Run now",
+                "Pause",
+                "Delete",
+                "New",
+                "Add",
+            ):
                 expect(visitor.page.get_by_role("button", name=verb)).to_have_count(0)
         visitor.close()
         assert visitor.wrong == []
