@@ -175,6 +175,8 @@ def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: Visitor, tm
     page.locator("#scatter .ns-mark").first.focus()
     expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 0 · .*: loss 1.1, test accuracy 90.00 %"))
     expect(page.locator("#parallel-told")).to_have_text(re.compile("trial 0 · .*learning_rate 1, "))
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 1 · "))
     page.locator("#scatter .ns-mark .ns-point").last.hover()
     expect(page.locator("#parallel-told")).to_have_text(re.compile("trial 3 · .*test accuracy 96.00 %"))
     page.get_by_role("button", name="Axes").press("Enter")

@@ -1,7 +1,7 @@
 // Several jobs together: curves, table, charts, pictures. Which jobs, and what is chosen, is in the address.
 
 import { Charts, colour, drawTools } from "./charts.js";
-import { axesOf, chosenAxes, drawParallel, drawScatter } from "./compare_charts.js";
+import { axesOf, chosenAxes, drawParallel, drawScatter, walkable } from "./compare_charts.js";
 import { drawPictures } from "./compare_pictures.js";
 import { drawCompareTable } from "./compare_table.js";
 import { columnsOf, isFinal, short, title } from "./compare_values.js";
@@ -129,7 +129,7 @@ function point(event) {
   if (id) for (const element of document.querySelectorAll(`[data-job="${CSS.escape(id)}"]`)) element.classList.add("ns-pointed");
   for (const name of ["scatter", "parallel"]) {
     const shown = id && byId(name).querySelector(`.ns-mark[data-job="${CSS.escape(id)}"]`);
-    byId(`${name}-told`).textContent = shown ? shown.getAttribute("aria-label") : "Point at a job, or reach it with Tab, to see which it is.";
+    byId(`${name}-told`).textContent = shown ? shown.getAttribute("aria-label") : "Point at a job, or go to it with Tab and the arrow keys, to see which it is.";
     if (shown && !reached && shown !== shown.parentNode.lastElementChild) shown.parentNode.append(shown);  // above the others
   }
 }
@@ -137,7 +137,8 @@ for (const name of ["pointerover", "focusin"]) byId("ns-page").addEventListener(
 
 let width = 0;
 new ResizeObserver(([{ contentRect }]) => { if (width && Math.abs(contentRect.width - width) > 1) draw(); width = contentRect.width; }).observe(byId("ns-page"));
-for (const name of ["scatter", "parallel"]) byId(`${name}-told`).textContent = "Point at a job, or reach it with Tab, to see which it is.";
+for (const name of ["scatter", "parallel"]) walkable(byId(name));
+for (const name of ["scatter", "parallel"]) byId(`${name}-told`).textContent = "Point at a job, or go to it with Tab and the arrow keys, to see which it is.";
 drawTools(byId("curves-tools"), drawCurves);
 draw();
 const updates = live(async (signal) => {

@@ -9,6 +9,22 @@ const widthOf = (box) => Math.max(560, box.clientWidth);
 const line = (x1, y1, x2, y2, name = "ns-axis") => svg("line", { class: name, x1, y1, x2, y2 });
 const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words.length > 44 ? `${words.slice(0, 43)}…` : words);
 
+/** One stop for Tab per chart; arrow keys go from job to job, Home and End to the first and last. */
+export function walkable(box) {
+  box.addEventListener("keydown", (event) => {
+    const marks = [...box.querySelectorAll(".ns-mark")];
+    const here = marks.indexOf(document.activeElement);
+    const next = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: marks.length - 1 }[event.key];
+    if (here < 0 || next === undefined) return;
+    event.preventDefault();
+    const mark_ = marks[Math.min(marks.length - 1, Math.max(0, next))];
+    for (const one of marks) one.setAttribute("tabindex", one === mark_ ? 0 : -1);
+    mark_.focus();
+  });
+}
+
+const oneStop = (box) => box.querySelectorAll(".ns-mark").forEach((one, place) => one.setAttribute("tabindex", place ? -1 : 0));
+
 /** A group that stands for one job: a link, named by what `told` says. */
 function mark(job, told, ...shapes) {
   return svg("a", { class: "ns-mark", href: url(`/jobs/${job.id}`), "data-job": job.id, "data-key": `mark-${job.id}`, "aria-label": told }, svg("title", {}, told), ...shapes);
@@ -49,6 +65,7 @@ export function drawScatter(box, tools, jobs, columns, view, { change, colour })
     text(left + (width - left - right) / 2, height - 8, `${x.label}${across.log ? " (logarithmic)" : ""}`, { "text-anchor": "middle", class: "ns-axis-name" }),
     text(-(top + (height - top - bottom) / 2), 14, `${y.label}${up.log ? " (log)" : ""}`, { "text-anchor": "middle", class: "ns-axis-name", transform: "rotate(-90)" }),
     points));
+  oneStop(box);
 }
 
 /** Of the axes, as many as fit are shown at first. */
@@ -82,6 +99,7 @@ export function drawParallel(box, jobs, columns, view) {
       text(atX(number), 18, axis.label.replace(/^.*\./, "").slice(0, 18), { "text-anchor": "middle", class: "ns-axis-name" }),
       scales[number].ticks.filter((_, place, all) => all.length <= 8 || place % Math.ceil(all.length / 8) === 0).map((tick) => text(atX(number) + 6, atY(tick.at) + 4, tick.label, { class: "ns-tick" })),
     ])));
+  oneStop(box);
 }
 
 /** From bad (0) to good (1) on the last axis; grey where it is not known. */
