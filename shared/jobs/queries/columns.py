@@ -14,7 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Float, Select, String, Text, and_, case, cast, func, literal, null, select, type_coerce
+from sqlalchemy import (
+    Float,
+    Select,
+    String,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    type_coerce,
+)
 
 from shared.clock import db_now
 from shared.db.schema import curve_summaries, jobs
@@ -151,17 +165,26 @@ def _summary(name: str, column: Any) -> Any:
 
 
 def _of_json(column: Any, path: Sequence[str], dialect: str) -> Value:
-    if dialect == "sqlite":
-        place = literal("$" + "".join(f'."{part}"' for part in path))
-        kind, found = func.json_type(column, place), func.json_extract(column, place)
-        is_number = kind.in_(("integer", "real"))
-        number = case((is_number, cast(found, Float)), else_=null())
-        text = case((is_number, null()), (kind.in_(("true", "false")), kind), else_=func.lower(cast(found, String)))
-        return Value("any", number, text)
-    kind = func.json_typeof(func.json_extract_path(column, *path))
-    words = type_coerce(func.json_extract_path_text(column, *path), Text)
-    number = case((kind == "number", cast(words, Float(53))), else_=null())
-    return Value("any", number, case((kind == "number", null()), else_=func.lower(words)))
+    return _in_sqlite(column, path) if dialect == "sqlite" else _in_postgres(column, path)
+
+
+def _in_sqlite(column: Any, path: Sequence[str]) -> Value:
+    place = literal("$" + "".join(f'."{part}"' for part in path))
+    kind, found = func.json_type(column, place), func.json_extract(column, place)
+    is_number = kind.in_(("integer", "real"))
+    number = case((is_number, cast(found, Float)), else_=null())
+    text = case((is_number, null()), (kind.in_(("true", "false")), kind), else_=func.lower(cast(found, String)))
+    return Value("any", number, text)
+
+
+def _in_postgres(column: Any, path: Sequence[str]) -> Value:
+    """Once out of the whole document, which is parsed anew by every function that is given it; what is found is small."""
+    value = select(func.json_extract_path(column, *path).label("found")).correlate(jobs).offset(0).subquery()
+    is_number = func.json_typeof(value.c.found) == "number"
+    words = type_coerce(value.c.found.op("#>>")(literal_column("'{}'")), Text)
+    number = select(case((is_number, cast(words, Float(53))), else_=null()))
+    text = select(case((is_number, null()), else_=func.lower(words)))
+    return Value("any", number.scalar_subquery(), text.scalar_subquery())
 
 
 # -- what a page of the table shows ---------------------------------------------------------------
