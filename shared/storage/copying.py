@@ -49,10 +49,12 @@ def copy(folder: Path, bucket: Bucket) -> tuple[int, int]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Without what is half written, and without token streams, which each host makes for itself."""
+    """Without what is half written, and what each host derives from a data set for itself (token streams, pictures of
+    another size)."""
     for path in (file for name in _COPIED for file in sorted((folder / name).rglob("*"))):
         parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith((".", "tokens-")) for part in parts):
+        derived = parts[0] == "datasets" and len(parts) != 3
+        if path.is_file() and not derived and not any(part.startswith(".") for part in parts):
             yield path
 
 

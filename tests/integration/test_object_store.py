@@ -293,12 +293,13 @@ def test_a_folder_is_copied_and_all_that_sql_lists_is_looked_for(
 ) -> None:
     before = Settings(data_dir=tmp_path / "before")
     version = registry.ensure_builtin(sqlite_engine, before, "digits")
-    (before.storage_root / "datasets" / version.sha256 / "tokens-x").mkdir()
-    (before.storage_root / "datasets" / version.sha256 / "tokens-x" / "train.npy").touch()
+    derived = before.storage_root / "datasets" / version.sha256 / "resized-28x28x1" / "test_x.npy"
+    derived.parent.mkdir()
+    derived.touch()
     parcel = carried(storage_of(before))
     after = bucket.settings(tmp_path / "after", database_url=sqlite_url)
     assert copying.run(before.storage_root, after) == 0
-    assert not any("tokens-" in key for key in bucket.keys("datasets/"))
+    assert not any("resized" in key for key in bucket.keys("datasets/"))
     assert held(storage_of(after), parcel)
     with registry.hold_dataset(after, version) as folder:
         assert hash_of(folder) == version.sha256

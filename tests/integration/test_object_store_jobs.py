@@ -13,7 +13,7 @@ from shared.db.engine import read, write
 from shared.db.schema import artifacts, attempts, checkpoints, job_logs
 from shared.jobs import transitions
 from shared.jobs.states import StopRequest
-from tests.support import probe
+from tests.support import databases, probe
 from tests.support.factories import OWNER, make_due
 from tests.support.house import eventually
 from tests.support.lone import LoneWorker, World
@@ -60,9 +60,10 @@ class Hosts(World):
         return any(row.fence == fence and row.resumed_step is not None for row in self.rows(attempts, job_id))
 
 
-@pytest.fixture
-def hosts(tmp_path: Path, sqlite_url: str, objects: ObjectStore) -> Iterator[Hosts]:
-    hosts = Hosts(tmp_path, sqlite_url, objects.bucket())
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, objects: ObjectStore) -> Iterator[Hosts]:
+    folder = tmp_path_factory.mktemp("hosts")
+    hosts = Hosts(folder, databases.sqlite_database(folder, sqlite_template), objects.bucket())
     try:
         yield hosts
     finally:

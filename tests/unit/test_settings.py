@@ -82,3 +82,15 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         load_settings(**wrong)
+
+
+def test_a_bucket_has_a_cache_beside_the_folder_that_storage_would_be(tmp_path: Path) -> None:
+    bucket = load_settings(data_dir=tmp_path, storage_url="s3://my-bucket/night/shift")
+    assert bucket.storage_root == tmp_path / "storage-cache"
+    assert load_settings(data_dir=tmp_path).storage_root == tmp_path / "storage"
+
+
+def test_credentials_do_not_belong_into_the_address_of_a_store() -> None:
+    with pytest.raises(ConfigurationError, match="NIGHTSHIFT_STORAGE_ENDPOINT_URL") as refused:
+        load_settings(storage_endpoint_url="https://key:secret@minio.internal")
+    assert "secret" not in str(refused.value)
