@@ -15,7 +15,7 @@ from tornado.ioloop import IOLoop
 from api.flower_pages.page import Action
 from shared.datasets import registry
 from shared.datasets.formats import FORMATS
-from shared.errors import InvalidRequest, RequestError, TooLarge, Unavailable
+from shared.errors import InvalidRequest, RequestError, TooLarge
 
 #: Bytes gathered before a thread writes them.
 _WRITE_BYTES = 1_000_000
@@ -67,7 +67,7 @@ class AddVersion(Action):
             self._folder.mkdir(parents=True)
             self._file = (self._folder / "upload").open("wb")
         except OSError as error:
-            raise Unavailable(f"The storage cannot be written from here: {error.strerror}.") from error
+            raise _unwritten(error) from error
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"An upload may have at most {self._limit} bytes (NIGHTSHIFT_MAX_UPLOAD_BYTES).")
@@ -84,12 +84,16 @@ class AddVersion(Action):
     async def _write(self) -> None:
         data, self._pending = self._pending, bytearray()
         if self._file is not None:
-            await self.off_loop(partial(self._file.write, data))
+            try:
+                await self.off_loop(partial(self._file.write, data))
+            except OSError as error:
+                self._refusal = _unwritten(error)
 
     async def post(self) -> None:
+        if self._refusal is None:
+            await self._write()
         if self._refusal is not None:
             raise self._refusal
-        await self._write()
         assert self._file is not None
         self._file.close()
         path = Path(self._file.name)
@@ -116,3 +120,7 @@ class AddVersion(Action):
             self._file.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _unwritten(error: OSError) -> tornado.web.HTTPError:
+    return tornado.web.HTTPError(503, f"The storage cannot be written: {error.strerror}. Nothing was kept.")

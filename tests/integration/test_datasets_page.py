@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, update
 
+from api.flower_pages.receiving import AddVersion
 from shared.datasets import registry
 from shared.db.engine import write
 from shared.db.schema import jobs
@@ -134,3 +135,16 @@ def test_a_file_needs_the_pages_token_and_a_page_that_may_write(sqlite_engine: E
     with running_flower_app(sqlite_engine, tmp_path) as flower:
         answer = flower.client.post("/nightshift/datasets/-/add?name=mine", headers={"Connection": "close"})
         assert (answer.status_code, left(tmp_path)) == (403, [])
+
+
+def test_a_disk_that_is_full_is_said(flower: FlowerApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(self: AddVersion) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            self._file = file
+            await written(self)
+
+    written = AddVersion._write
+    monkeypatch.setattr(AddVersion, "_write", full)
+    answer = send(flower, b"x", name="mine")
+    assert (answer.status_code, "No space left" in answer.json()["error"]) == (503, True), answer.text
+    assert left(tmp_path) == []
