@@ -184,7 +184,7 @@ MUTANTS = [
         "worker/batch.py",
         "        on_commit(conn, partial(self._retired, kept, paths, gone))\n",
         "        self._retired(kept, paths, gone)\n",
-        f"{FAILPOINTS} -k 'sqlite and before_commit'",
+        "tests/unit/test_batch.py",
     ),
     one(
         "a checkpoint is listed apart from its metrics",
