@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import Engine
 
 from shared import tracing
-from shared.events import subscribe
+from shared.events import emit, subscribe
 from tests.support.api import running_api
 from tests.support.factories import make_due
 from tests.support.house import ROOT
@@ -105,6 +105,18 @@ def test_a_second_attempt_belongs_to_the_same_trace(
     assert {span.parent.span_id for span in attempts if span.parent} == {
         span.context.span_id for span in found if span.name == "submit" and span.context
     }
+
+
+def test_what_comes_once_has_a_part_and_what_every_epoch_does_has_none(spans: InMemorySpanExporter) -> None:
+    with tracing.attempt("a1b2", 1, {}, {}):
+        emit("runner.started", job_id="a1b2")
+        for phase in ("train", "validate", "train", "evaluate", "train", "figures", "write"):
+            emit("runner.entered", job_id="a1b2", phase=phase)
+        emit("runner.entered", job_id="another", phase="evaluate")
+        emit("attempt.settling", job_id="a1b2")
+        emit("attempt.settled", job_id="a1b2", state="succeeded")
+    parts = [span.name for span in spans.get_finished_spans() if span.name != "attempt"]
+    assert parts == ["runner start", "train", "evaluate", "figures", "write", "settle"]
 
 
 def test_without_a_provider_nothing_is_kept_and_nothing_breaks(
