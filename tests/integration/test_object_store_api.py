@@ -17,6 +17,7 @@ from shared.datasets import garbage
 from shared.db.engine import make_engine
 from shared.storage import storage_of
 from tests.support.api import Api, assert_problem, running_api
+from tests.support.house import eventually
 from tests.support.lone import LoneWorker
 from tests.support.objects import ABucket, ObjectStore
 
@@ -44,6 +45,7 @@ def upload(api: Api, name: str = "pets") -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_data_set_of_the_api_a_model_of_one_worker_and_rows_of_another(
     api: Api, bucket: ABucket, sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -60,7 +62,8 @@ def test_a_data_set_of_the_api_a_model_of_one_worker_and_rows_of_another(
         ids.append(made.json()["id"])
         worker = LoneWorker(name, sqlite_url, tmp_path / name, **settings)
         try:
-            worker.run()
+            worker.start()  # a cold one: it imports its framework first
+            eventually(f"the {body['kind']} has ended", worker.done, cap=240)
         finally:
             worker.close()
         assert api.get(f"/v1/jobs/{ids[-1]}").json()["state"] == "succeeded", api.get(f"/v1/jobs/{ids[-1]}").text
