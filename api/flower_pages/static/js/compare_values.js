@@ -62,6 +62,8 @@ export function orderBy({ values }, descending) {
 
 /** So few different numbers are marked one by one. */
 const FEW = 6;
+/** Share of an axis that a label needs. */
+const LEAST_APART = 0.07;
 
 /** Where a value lies between 0 and 1 of an axis: numbers by size (or logarithm), words side by side. */
 export function scaleOf({ values, numeric, text }, { log = false, pad = 0 } = {}) {
@@ -79,7 +81,17 @@ export function scaleOf({ values, numeric, text }, { log = false, pad = 0 } = {}
   const at = (value) => (there(value) ? (high > low ? (from(value) - low) / (high - low) : 0.5) : null);
   const kinds = [...new Set(present)].sort((a, b) => a - b);
   const marks = kinds.length <= FEW ? kinds : high > low ? (isLog ? powers(ends) : round(ends)) : kinds;
-  return { at, ticks: marks.map((value) => ({ at: at(value), label: text(value) })), log: isLog };
+  return { at, ticks: apart(marks.map((value) => ({ at: at(value), label: text(value) }))), log: isLog };
+}
+
+/** Marks whose labels do not lie on each other: the outer two, and between them those with room on both sides. */
+function apart(ticks) {
+  const last = ticks.at(-1);
+  const kept = ticks.slice(0, 1);
+  for (const tick of ticks.slice(1, -1)) {
+    if (tick.at - kept.at(-1).at >= LEAST_APART && last.at - tick.at >= LEAST_APART) kept.push(tick);
+  }
+  return ticks.length > 1 ? [...kept, last] : kept;
 }
 
 /** Some five round numbers between two. */
