@@ -251,6 +251,7 @@ def test_the_index_forgets_what_retention_removed(bucket: ABucket, tmp_path: Pat
     assert [entry.key for entry in storage.cache.entries()] == [second.key]
 
 
+@pytest.mark.usefixtures("objects")  # for its credentials
 def test_maintenance_goes_on_while_the_store_is_away(tmp_path: Path, sqlite_engine: Engine) -> None:
     job = running_job(sqlite_engine)
     with write(sqlite_engine) as conn:
@@ -354,6 +355,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
+@pytest.mark.usefixtures("objects")  # for its credentials
 def test_a_process_starts_while_the_store_is_only_away(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:1")
     refuse_unusable(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,11 @@ class ObjectStore:
     """Keeps its address and its objects when it is stopped and started. Each gets buckets of its own."""
 
     def __init__(self) -> None:
-        self.port = 0
+        # Bound and never listening: nobody else is given the port while the server is stopped.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port = int(self._reserved.getsockname()[1])
         self.start()
         self.client = boto3.client(
             "s3",
@@ -48,10 +53,13 @@ class ObjectStore:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
         self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
         self._server.start()
-        _, self.port = self._server.get_host_and_port()
 
     def stop(self) -> None:
         self._server.stop()
+
+    def close(self) -> None:
+        self.stop()
+        self._reserved.close()
 
     def bucket(self) -> ABucket:
         name = f"bucket-{uuid.uuid4().hex[:12]}"
@@ -105,6 +113,6 @@ def object_store() -> Iterator[ObjectStore]:
     try:
         yield store
     finally:
-        store.stop()
+        store.close()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
