@@ -44,7 +44,8 @@ class LoneWorker:
         self.name = name
         self._pipe, theirs = _context.Pipe()
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
-        self._process = _context.Process(target=_main, args=(theirs, name, database_url, values))
+        # What the warm process knows of the environment is of the time when it was started.
+        self._process = _context.Process(target=_main, args=(theirs, name, database_url, values, dict(os.environ)))
         self._process.start()
         theirs.close()
         self.busy = False
@@ -99,8 +100,8 @@ class LoneWorker:
         self._pipe.close()
 
 
-def _main(pipe: Connection, name: str, database_url: str, values: dict[str, Any]) -> None:
-    os.environ["NIGHTSHIFT_TEST_KINDS"] = "tests.support.probe"
+def _main(pipe: Connection, name: str, database_url: str, values: dict[str, Any], environment: dict[str, str]) -> None:
+    os.environ |= {**environment, "NIGHTSHIFT_TEST_KINDS": "tests.support.probe"}
     settings = Settings(**values)
     engine = make_engine(database_url)
     forkserver = ForkserverClient("torch", _RUNNER_MODULES, scrubbed(os.environ, {"PYTHONPATH": str(ROOT)}))
