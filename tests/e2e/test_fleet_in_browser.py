@@ -16,7 +16,7 @@ from shared.jobs import transitions
 from shared.models import aliases
 from tests.integration.test_models_page import trained
 from tests.integration.test_schedules_page import missed, schedule
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, expect
 from tests.support.factories import claim_job, make_claimer, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -25,31 +25,11 @@ HOSTILE = "<img src=x onerror=alert(1)></script>"
 GB = 1_000_000_000
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
     with running_flower_app(sqlite_engine, tmp_path, lease_seconds=600) as app:  # a silent device is online so long
         fill(app)
         yield app
-
-
-@pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key)
-    yield visitor
-    visitor.close()
-    assert visitor.wrong == []
-
-
-def expect(what: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(what)
 
 
 def fill(flower: FlowerApp) -> None:

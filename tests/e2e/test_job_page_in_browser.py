@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import LogRow, SampleRow
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, expect
 from tests.support.factories import running_job, submit_job
-from tests.support.flower_app import FlowerApp, running_flower_app
+from tests.support.flower_app import FlowerApp
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
-        yield app
 
 
 @pytest.fixture
@@ -39,12 +25,6 @@ def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
     visitor.close()
     refusals = [text for text in visitor.wrong if "422" not in text]  # the browser's own line about a refused request
     assert refusals == []
-
-
-def expect(what: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(what)
 
 
 def job(flower: FlowerApp, page: Any) -> dict[str, Any]:

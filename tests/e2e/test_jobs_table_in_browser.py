@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +14,11 @@ from shared.db.schema import artifacts
 from shared.jobs import transitions
 from shared.jobs.transitions import MetricRow
 from shared.settings import Settings
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
-        yield app
-
-
-@pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key)
-    yield visitor
-    visitor.close()
-    assert visitor.wrong == []
-
-
-def expect(what: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(what)
 
 
 def ended(flower: FlowerApp, name: str, accuracy: float, rate: float, **fields: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +12,12 @@ from sqlalchemy import Engine
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Lease, LogRow, MetricRow
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 pytestmark = pytest.mark.slow
 HOSTILE = "<img src=x onerror=alert(1)></script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
-        yield app
-
-
-@pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key)
-    yield visitor
-    visitor.close()
-    assert visitor.wrong == []
-
-
-def expect(what: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(what)
 
 
 def running(flower: FlowerApp, name: str) -> Lease:

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from tests.integration.test_devices_page import ran, register
 from tests.integration.test_models_page import untold
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, expect
 from tests.support.dataset_files import labelled_images, npz
 from tests.support.factories import submit_job
-from tests.support.flower_app import FlowerApp, running_flower_app
+from tests.support.flower_app import FlowerApp
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
-        yield app
-
-
-@pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key)
-    yield visitor
-    visitor.close()
-    assert visitor.wrong == []
-
-
-def expect(what: Any) -> Any:
-    from playwright.sync_api import expect
-
-    return expect(what)
 
 
 def fits(visitor: Visitor, path: str) -> None:

@@ -35,6 +35,13 @@ def running_browser() -> Iterator[Any]:
         browser.close()
 
 
+def expect(what: Any) -> Any:
+    """Playwright's, which is imported where there is a browser only."""
+    from playwright.sync_api import expect
+
+    return expect(what)
+
+
 class Visitor:
     """A browser's window that knows the key, and remembers everything that went wrong on its pages."""
 

@@ -1,0 +1,33 @@
+"""A browser that is logged in to Flower's pages, and notices every script's error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.browser import Visitor, running_browser
+from tests.support.flower_app import FlowerApp, running_flower_app
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
+    with running_flower_app(sqlite_engine, tmp_path) as app:
+        yield app
+
+
+@pytest.fixture
+def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
+    visitor = Visitor(browser, flower.url, flower.key)
+    yield visitor
+    visitor.close()
+    assert visitor.wrong == []
