@@ -118,10 +118,13 @@ function draw() {
   drawPictures(byId("pictures-card"), byId("pictures"), byId("pictures-tools"), jobs, view(), chosen);
 }
 
+const jobOf = (element) => element?.closest?.("[data-job]")?.dataset.job || null;
+
 /** Pointing at a job anywhere shows it everywhere, and says what it is. */
 let pointed = null;
 function point(event) {
-  const id = event.target.closest?.("[data-job]")?.dataset.job || null;
+  // A pointer that only lies there while the page moves below it takes nothing from what the keyboard has reached.
+  const id = jobOf(event.target) || jobOf(document.activeElement);
   const reached = event.type === "focusin";
   if (id === pointed) return;
   pointed = id;
