@@ -147,7 +147,6 @@ def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: Visitor, tm
     expect(page.locator("#scatter svg")).to_have_attribute("aria-label", "test accuracy against loss, 4 jobs")
     page.locator("#scatter .ns-mark").first.focus()
     expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 0 · .*: loss 1.1, test accuracy 90.00 %"))
-    page.locator("#scatter-told").dispatch_event("pointerover")  # as when the page moves below a pointer that rests
     expect(page.locator("#parallel-told")).to_have_text(re.compile("trial 0 · .*learning_rate 1, "))
     page.keyboard.press("ArrowRight")
     expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 1 · "))
