@@ -26,6 +26,7 @@ from shared.datasets.complaints import printable
 from shared.datasets.files import open_files
 from shared.datasets.models import Dataset, DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
+from shared.datasets.tokens import counted
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound, NotStored, TooLarge
 from shared.settings import Settings
@@ -124,13 +125,13 @@ def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
             stored = store_images(_root(settings), source, limits)
         else:
             stored = store_text(_root(settings), source, limits)
-        return storage_of(settings).keep_dataset(stored)
+        return storage_of(settings).keep_dataset(counted(stored))
 
 
 def _store_more(settings: Settings, base: OpenDataset, source: ImageSource | TextSource) -> Stored:
     with _room():
         more = store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
-        return storage_of(settings).keep_dataset(more)
+        return storage_of(settings).keep_dataset(counted(more))
 
 
 @contextmanager

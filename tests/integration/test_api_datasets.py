@@ -51,6 +51,31 @@ def test_an_uploaded_data_set_can_be_seen_and_trained_on(api: Api) -> None:
     assert left_behind(api) == []
 
 
+LANGUAGE_MODEL: dict[str, Any] = {"model": {"family": "gru_lm"}, "dataset": "tale"}
+
+
+def test_a_text_too_short_for_the_batch_is_refused_in_a_job_and_in_a_schedule(api: Api) -> None:
+    upload(api, "tale", b"one two three\n" * 1_000, "tale.txt")
+    told = assert_problem(api.submit(**LANGUAGE_MODEL), 422, ("training", "batch_size"))["errors"][0]["msg"]
+    assert told == (
+        "64 is more than there is: tale@1 has 3,204 training tokens, which are 32 windows of 100, 6 of them for validation "
+        "(training.validation_split); use at most 26"
+    )
+    schedule = {"name": "nightly", "cron": "0 2 * * *", "job": {"kind": "train", **LANGUAGE_MODEL}}
+    assert_problem(api.post("/v1/schedules", json=schedule), 422, ("job", "training", "batch_size"))
+    assert api.submit(**LANGUAGE_MODEL, training={"batch_size": 26}).status_code == 202
+
+
+def test_a_promotion_is_not_judged_on_classes_that_the_model_does_not_learn(api: Api) -> None:
+    upload(api, "shapes", npz(40))
+    promote = {"metric": "test_accuracy", "evaluate_on": "digits"}
+    assert_problem(
+        api.submit(dataset="shapes", register_as="m", promote=promote, training={"batch_size": 8}),
+        422,
+        ("promote", "evaluate_on"),
+    )
+
+
 def test_other_content_is_a_new_version_and_the_same_is_not(api: Api) -> None:
     versions = [upload(api, "shapes", npz(seed=seed)).json()["version"] for seed in (0, 1, 0)]
     assert versions == [1, 2, 1]
