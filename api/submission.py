@@ -14,8 +14,8 @@ from api import fitting
 from api.deps import Service
 from api.specs import Spec, check_idempotency_key, hash_of, parse_run_at, parse_spec, refuse
 from shared import tracing
-from shared.datasets import registry
-from shared.datasets.builtins import BUILTIN
+from shared.datasets import builtins, registry
+from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read
 from shared.errors import InvalidRequest, NotFound
@@ -41,8 +41,6 @@ Like = Callable[[dict[str, Any]], dict[str, Any]]
 # -- does what it names exist ---------------------------------------------------------------------
 
 
-#: Built-in data sets that come with the package: registered by whoever names them first, in milliseconds.
-AT_ONCE = frozenset({"digits"})
 _BUILTIN_KIND = "image"
 #: Characters of a kind that a trace shows; the API has not checked it yet.
 MAX_TRACED = 20
@@ -114,7 +112,8 @@ def _dataset(service: Service, spec: Spec, name: str, family: str) -> DatasetVer
 
 
 def _version(service: Service, name: str) -> DatasetVersion | None:
-    """None for a built-in set that takes a download: the first worker that needs it registers it."""
+    """None for a built-in set that takes more than a moment: the first worker that needs it registers it. Raises NotFound,
+    also where that cannot be."""
     try:
         with read(service.engine) as conn:
             return registry.resolve(conn, name)
@@ -122,8 +121,15 @@ def _version(service: Service, name: str) -> DatasetVersion | None:
         if name not in BUILTIN:
             raise
         if name not in AT_ONCE:
+            _require_available(service, name)
             return None
     return registry.ensure_builtin(service.engine, service.settings, name)
+
+
+def _require_available(service: Service, name: str) -> None:
+    if builtins.availability(service.settings, name) == "unavailable":
+        why = "is not registered, its files are not here, and NIGHTSHIFT_DATASET_DOWNLOADS is never"
+        raise NotFound(f"{name} {why}. {builtins.way_out(service.settings, name)}")
 
 
 def _check_kind(family: str, kind: str) -> None:

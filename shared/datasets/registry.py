@@ -45,7 +45,7 @@ _TRIES = 10
 
 def ensure_builtin(engine: Engine, settings: Settings, name: str) -> DatasetVersion:
     """The newest version of a built-in set, registered first where that is needed. Raises NotFound for other names,
-    InvalidRequest where its files are neither in NIGHTSHIFT_DATASETS_DIR nor to be had by download (minutes)."""
+    DatasetUnavailable where its files are neither in NIGHTSHIFT_DATASETS_DIR nor to be had by download (minutes)."""
     if name not in BUILTIN:
         raise NotFound(f"There is no built-in data set {name!r}; there are {', '.join(BUILTIN)}.")
     with read(engine) as conn:

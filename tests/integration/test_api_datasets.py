@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import Engine
 
-from tests.support.api import Api, assert_problem
+from tests.support.api import Api, assert_problem, running_api
+from tests.support.dataset_files import idx_folder
 
 BOUNDARY = "----boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -64,6 +66,30 @@ def test_a_text_too_short_for_the_batch_is_refused_in_a_job_and_in_a_schedule(ap
     schedule = {"name": "nightly", "cron": "0 2 * * *", "job": {"kind": "train", **LANGUAGE_MODEL}}
     assert_problem(api.post("/v1/schedules", json=schedule), 422, ("job", "training", "batch_size"))
     assert api.submit(**LANGUAGE_MODEL, training={"batch_size": 26}).status_code == 202
+
+
+def test_a_built_in_set_says_whether_a_job_can_have_it(sqlite_engine: Engine, tmp_path: Path) -> None:
+    idx_folder(tmp_path / "published" / "mnist")
+    settings: dict[str, Any] = {"datasets_dir": tmp_path / "published"}
+    with running_api(sqlite_engine, tmp_path, **settings) as api:
+        assert api.submit(dataset="cifar10").status_code == 202
+        assert availability(api) == {"digits": "on_first_use", "mnist": "on_first_use"} | dict.fromkeys(
+            ("cifar10", "fashion_mnist"), "needs_download"
+        )
+    with running_api(sqlite_engine, tmp_path, **settings, dataset_downloads="never") as api:
+        assert api.submit(dataset="mnist").status_code == 202
+        told = assert_problem(api.submit(dataset="cifar10"), 422, ("dataset",))["errors"][0]["msg"]
+        assert f"data_batch_5.bin, test_batch.bin (unpacked from cifar-10-binary.tar.gz) into {tmp_path}/" in told
+        assert api.submit(dataset="digits").status_code == 202
+        assert availability(api) == {
+            "digits": "registered", "mnist": "on_first_use", "cifar10": "unavailable", "fashion_mnist": "unavailable"
+        }  # fmt: skip
+
+
+def availability(api: Api) -> dict[str, str]:
+    shown = {item["name"]: item["availability"] for item in api.get("/v1/datasets").json()["items"]}
+    assert shown == {name: api.get(f"/v1/datasets/{name}").json()["availability"] for name in shown}
+    return shown
 
 
 def test_a_promotion_is_not_judged_on_classes_that_the_model_does_not_learn(api: Api) -> None:

@@ -63,6 +63,18 @@ def test_rerun_sends_what_differs_and_prints_the_new_id(run: Run, fake: FakeApi)
     assert "twice" in run("rerun", ID, "--set", "name=a", "--set", "name=b", code=1).stderr
 
 
+def test_rerun_keeps_a_name_and_registers_only_when_asked_and_says_so(run: Run, fake: FakeApi) -> None:
+    spec = {"kind": "train", "register_as": "digits"}
+    fake.jobs = {ID: job_data(spec=spec)}
+    told = run("rerun", ID)
+    assert "not be registered; --register-as digits" in told.stderr
+    assert "a new version of mine" in run("rerun", ID, "--register-as", "mine", "--keep-name").stderr
+    assert fake.bodies() == [{"set": {}}, {"set": {"name": "digits nightly", "register_as": "mine"}}]
+    assert "not both" in run("rerun", ID, "--name", "x", "--keep-name", code=1).stderr
+    fake.jobs = {ID: job_data(spec={"kind": "evaluate"})}
+    assert "registered" not in run("rerun", ID).stderr
+
+
 def test_what_a_runner_used_is_listed_by_seconds(run: Run, fake: FakeApi) -> None:
     fake.jobs = {ID: job_data()}
     fake.collections["jobs/system"] = [
@@ -422,11 +434,13 @@ def test_datasets_lists_and_its_commands_do_more(run: Run, fake: FakeApi, tmp_pa
         "name": "digits", "kind": "image", "version": 1, "builtin": True, "classes": ["0", "1"], "size_bytes": 123_456,
         "splits": {"train": {"count": 1437}, "test": {"count": 360}}, "sha256": "ab",
     }  # fmt: skip
-    fake.collections["datasets"] = [digits]
-    assert run("datasets").stdout.splitlines()[1].split() == [
-        "digits", "image", "1", "1,437", "360", "2", "123.5", "kB", "built", "in",
-    ]  # fmt: skip
-    assert json.loads(run("datasets", "--json").stdout)["items"] == [digits]
+    cifar = {"name": "cifar10", "builtin": True, "availability": "needs_download"}
+    fake.collections["datasets"] = [digits, cifar]
+    assert [line.split() for line in run("datasets").stdout.splitlines()[1:]] == [
+        ["digits", "image", "1", "1,437", "360", "2", "123.5", "kB", "built", "in"],
+        ["cifar10", "built", "in,", "needs", "download"],
+    ]
+    assert json.loads(run("datasets", "--json").stdout)["items"] == [digits, cifar]
     assert "count 1,437" in run("datasets", "show", "digits").stdout
     assert "There is no datasets 'gone'" in run("datasets", "show", "gone", code=1).stderr
     (tmp_path / "a.txt").write_text("x")
