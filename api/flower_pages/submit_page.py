@@ -54,8 +54,15 @@ _OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset",
 
 
 def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
-    spec = {**row["spec"], "run_at": None, "after": []}
-    return {"id": row["id"], "name": row["name"], "spec": spec, "dataset": row["pinned"].get("dataset")}
+    """`registered_as` is what the old job registered; the spec to begin with registers nothing."""
+    spec = row["spec"]
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "spec": reruns.copy_of(spec),
+        "dataset": row["pinned"].get("dataset"),
+        "registered_as": spec.get("register_as"),
+    }
 
 
 class Submit(Action):

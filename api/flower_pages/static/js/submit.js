@@ -50,7 +50,10 @@ function choose(model, keepTraining = true) {
   drawChanges();
 }
 
-const shown = (facts) => field(facts, at(spec, facts.path), usual(facts), (value) => change(facts.path, value), errors.get(facts.path));
+/** Said below a field: what the job that is run again had there. */
+const hints = { register_as: origin?.registered_as ? `the old job registered ${origin.registered_as}; this one does only if you say so` : undefined };
+
+const shown = (facts) => field({ hint: hints[facts.path], ...facts }, at(spec, facts.path), usual(facts), (value) => change(facts.path, value), errors.get(facts.path));
 
 function choices() {
   const choice = (path, title, options, set) => field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
@@ -83,14 +86,23 @@ function drawForm() {
 
 // -- what differs, and what is wrong ----------------------------------------------------------------
 
+/** Kinds that make no model have no such field. */
+function registration() {
+  if (!(forms[spec.kind] || []).some(({ path }) => path === "register_as")) return null;
+  return h("p", { id: "submit-registration" }, spec.register_as ? ["When it succeeds, its model is registered as a new version of ", h("strong", {}, leaf(spec.register_as)), "."] : "Its model will not be registered.");
+}
+
 function drawChanges() {
-  if (!origin) return;
+  fill(byId("submit-changes"), origin && h("p", {}, changes()), registration());
+}
+
+function changes() {
   const [before, after] = [origin.spec, spec].map((one) => new Map(flat(one).map(([path, value]) => [path.join("."), JSON.stringify(value)])));
   const paths = [...new Set([...after.keys(), ...before.keys()])].filter((path) => before.get(path) !== after.get(path));
   const said = (map, path) => (map.has(path) ? leaf(JSON.parse(map.get(path))) : "default");
-  fill(byId("submit-changes"), paths.length
+  return paths.length
     ? [h("strong", {}, "Changed: "), paths.map((path, place) => [place ? ", " : null, h("span", {}, `${path} ${said(before, path)} → ${said(after, path)}`)])]
-    : h("span", { class: "ns-muted" }, "Nothing is changed so far: it would run the same again."));
+    : h("span", { class: "ns-muted" }, "Nothing is changed so far: it would run the same again.");
 }
 
 function drawErrors(general = null) {
