@@ -1,5 +1,6 @@
 // A job by hand: a form and its JSON, kept in step; errors of the server at their field; then the new job's page.
 
+import { HAD } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { KIND } from "./format.js";
 import { flat, leaf } from "./job_parts.js";
@@ -59,7 +60,7 @@ function choices() {
   const choice = (path, title, options, set) => field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
   const named = families.map(({ name }) => name);
   const of = spec.kind === "train" ? family() : families.find(({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family);
-  const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind).map(({ name }) => name);
+  const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind);
   return [
     origin ? null : choice("kind", "Kind", Object.keys(forms), (kind) => { spec = fresh(kind, spec); errors = new Map(); drawForm(); }),
     spec.kind === "train" ? [
@@ -67,7 +68,7 @@ function choices() {
       choice("model.preset", "Preset", Object.keys(family()?.presets || {}), (name) => choose({ family: spec.model.family, preset: name })),
     ] : shown({ path: "model_ref", type: "string", title: "Model", list: "known-models", hint: "name, name@3, name@alias or job:<id>" }),
     shown({ path: "dataset", type: "string", title: "Data set", list: "known-datasets", hint: origin?.dataset && origin.dataset !== spec.dataset ? `it ran on ${origin.dataset}; ${spec.dataset} is the newest` : undefined }),
-    h("datalist", { id: "known-datasets" }, fitting.map((name) => h("option", { value: name }))),
+    h("datalist", { id: "known-datasets" }, fitting.map(({ name, availability }) => h("option", { value: name, label: HAD[availability] ? `${name} (${HAD[availability]})` : null }))),
     h("datalist", { id: "known-models" }, models.map(({ name }) => h("option", { value: name }))),
   ];
 }
