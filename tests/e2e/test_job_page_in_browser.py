@@ -65,7 +65,7 @@ def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(flower:
     expect(page.get_by_label("Seed")).to_have_value("7")
     page.get_by_role("button", name="Submit").press("Enter")
     expect(page.locator(".ns-like")).to_contain_text(
-        "Like first, with: learning rate 0.001 → 0.003, seed 0 → 7, register as none → mine"
+        "Like first, with: learning rate 0.001 → 0.003, seed 0 → 7, register as digits → mine"
     )
     shown = job(flower, page)
     assert (shown["tags"], shown["copied_from"]["id"]) == ({"team": "vision"}, old)
