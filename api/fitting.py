@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.datasets.models import DatasetVersion
 from shared.errors import FieldError
+from shared.specs.cnn import CnnModel
 from shared.specs.gru_lm import window_count
 from shared.specs.jobs import FinetuneJob, TrainJob
 from shared.specs.training import Training, held_out
@@ -29,7 +30,8 @@ def training_objection(
     if rows < 2:
         return FieldError(("dataset",), f"{_ref(data)} has {rows} training images; at least two are needed")
     classes = len(data.summary["classes"])
-    if isinstance(spec, TrainJob) and spec.model.output == "sigmoid" and spec.model.family == "cnn" and classes != 2:
+    model_spec = spec.model if isinstance(spec, TrainJob) else None
+    if isinstance(model_spec, CnnModel) and model_spec.output == "sigmoid" and classes != 2:
         message = f"`sigmoid` tells two classes apart and {_ref(data)} has {classes}; use softmax"
         return FieldError(("model", "output"), message)
     return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training images")

@@ -48,7 +48,6 @@ class NewJob(Page):
             "token": secrets.token_hex(12),
         }
 
-
     def _unregistered(self, name: str) -> dict[str, Any]:
         return {"name": name, "kind": "image", "availability": availability(self.site.settings, name)}
 
