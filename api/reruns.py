@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -19,6 +19,8 @@ from shared.specs.edits import Rerun
 MAX_CHANGES, MAX_VALUE = 100, 200
 #: When it runs is a new job's own business: at once, and after nobody, unless it says so.
 _NOT_COPIED: dict[str, Any] = {"run_at": None, "after": []}
+#: Nor what one job has for itself, or does to the registry: a name for two, a model version that nobody asked for.
+ONLY_IF_ASKED = ("name", "register_as", "promote")
 #: What stays of a model whose family or preset is another: the rest was filled in by the preset it had.
 _OF_ANY_MODEL = ("family", "preset", "framework")
 
@@ -33,7 +35,8 @@ def rerun(
 ) -> tuple[Spec, Submitted]:
     """`origin` is the row of the job that was there, `data` a `Rerun`. The new job is `owner_id`'s."""
     asked = parse(data, Rerun)
-    body = changed(origin["spec"] if asked.spec is None else asked.spec, asked.set, keep_times=asked.spec is not None)
+    base = copy_of(origin["spec"], asked.set) if asked.spec is None else asked.spec
+    body = changed(base, asked.set)
     return submission.accept(service, owner_id, body, key, headers, like=lambda spec: copied(origin, spec))
 
 
@@ -42,9 +45,16 @@ def copied(origin: Mapping[Any, Any], spec: dict[str, Any]) -> dict[str, Any]:
     return {"id": origin["id"], "name": origin["name"], "changes": differences(origin["spec"], spec)}
 
 
-def changed(spec: Mapping[str, Any], sets: Mapping[str, Any], *, keep_times: bool = False) -> dict[str, Any]:
+def copy_of(spec: Mapping[str, Any], asked_for: Iterable[str] = ()) -> dict[str, Any]:
+    """What a new job takes over from the spec of another; of `ONLY_IF_ASKED` what these dotted paths lie in."""
+    sections = {path.partition(".")[0] for path in asked_for}
+    left_out = {name: None for name in ONLY_IF_ASKED if name in spec and name not in sections}
+    return {**spec, **_NOT_COPIED, **left_out}
+
+
+def changed(spec: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with the values put under their dotted paths. Raises InvalidRequest."""
-    body = deepcopy(dict(spec)) | ({} if keep_times else _NOT_COPIED)
+    body = deepcopy(dict(spec))
     if {"model.family", "model.preset"} & set(sets) and isinstance(body.get("model"), dict):
         kept = _OF_ANY_MODEL if "model.preset" in sets else ("family", "framework")
         body["model"] = {name: body["model"][name] for name in kept if name in body["model"]}
@@ -65,10 +75,11 @@ def _put(body: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """[{path, before, after}] of two complete specs, in the order of the second."""
+    """[{path, before, after}] of two complete specs, in the order of the second; not what a copy leaves out by itself."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
     paths = [path for path in dict.fromkeys([*new, *old]) if old.get(path) != new.get(path)]
-    shown = [path for path in paths if path[0] not in _NOT_COPIED]
+    left_out = {*_NOT_COPIED, *(name for name in ONLY_IF_ASKED if after.get(name) is None)}
+    shown = [path for path in paths if path[0] not in left_out]
     return [
         {"path": ".".join(path), "before": _short(old.get(path)), "after": _short(new.get(path))}
         for path in shown[:MAX_CHANGES]

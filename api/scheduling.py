@@ -11,8 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.deps import Service
 from api.spec_errors import invalid_spec
-from api.specs import parse_spec
-from api.submission import check_references, freeze_evaluation
+from api.submission import checked
 from shared.db.engine import read, write
 from shared.errors import FieldError, InvalidRequest
 from shared.schedules import cron, queries, template, transitions
@@ -62,8 +61,7 @@ def _checked_job(service: Service, owner_id: str, job: dict[str, Any]) -> dict[s
         for name in _NOT_IN_A_SCHEDULE:
             if job.get(name):
                 raise InvalidRequest.field((name,), "cannot stand in a schedule, whose ticks say when a job runs")
-        spec = parse_spec(template.render(job, template.facts_of(_SAMPLE, ZoneInfo("UTC"))))
-        spec = freeze_evaluation(service, spec, check_references(service, spec, owner_id))
+        spec, _ = checked(service, template.render(job, template.facts_of(_SAMPLE, ZoneInfo("UTC"))), owner_id)
     return {**spec.model_dump(mode="json"), "name": job.get("name"), "tags": job.get("tags") or {}}
 
 

@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from shared.datasets.builtins import Availability
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
 from shared.webhooks.models import BodyFormat, DeliveryState, EventType
@@ -262,6 +263,10 @@ class DatasetView(BaseModel):
     version: int | None = Field(description="The newest; null for a built-in set that nobody has used yet.")
     kind: str | None
     builtin: bool
+    availability: Availability = Field(
+        description="Whether a job can have it: a built-in set that nobody has used is registered by the first job, from "
+        "files that are there (`on_first_use`) or by a download; `unavailable`: downloads are off."
+    )
     sha256: str | None
     size_bytes: int | None
     classes: list[str] | None

@@ -7,19 +7,22 @@ dispatcher rings again).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from api import fitting
 from api.deps import Service
 from api.specs import Spec, check_idempotency_key, hash_of, parse_run_at, parse_spec, refuse
 from shared import tracing
-from shared.datasets import registry
-from shared.datasets.builtins import BUILTIN
+from shared.datasets import builtins, registry
+from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read
 from shared.errors import InvalidRequest, NotFound
 from shared.jobs.states import JobState
 from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
+from shared.models.registry import ResolvedModel
 from shared.specs import supported
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import (
@@ -38,31 +41,49 @@ Like = Callable[[dict[str, Any]], dict[str, Any]]
 # -- does what it names exist ---------------------------------------------------------------------
 
 
-#: Built-in data sets that come with the package: registered by whoever names them first, in milliseconds.
-AT_ONCE = frozenset({"digits"})
 _BUILTIN_KIND = "image"
 #: Characters of a kind that a trace shows; the API has not checked it yet.
 MAX_TRACED = 20
 
 
-def check_references(service: Service, spec: Spec, owner_id: str) -> str:
-    """The family of the job's model. Raises InvalidRequest for the first thing that cannot be."""
+@dataclass(frozen=True)
+class References:
+    """What a spec names, as SQL has it."""
+
+    family: str
+    #: None where the job reads none, or one that a worker has yet to register.
+    dataset: DatasetVersion | None = None
+    #: What `model_ref` leads to.
+    model: ResolvedModel | None = None
+
+
+def checked(service: Service, data: Any, owner_id: str) -> tuple[Spec, str]:
+    """The complete spec of a job that can run as far as SQL knows, and its family. Raises InvalidRequest."""
+    spec = parse_spec(data)
+    found = _references(service, spec, owner_id)
+    if isinstance(spec, FinetuneJob):
+        spec = parse_spec(_with_training_defaults(data, found.family))
+    _check_fit(service, spec, found)
+    return _freeze_evaluation(service, spec, found), found.family
+
+
+def _references(service: Service, spec: Spec, owner_id: str) -> References:
+    """Raises InvalidRequest for the first thing that is not there or is of another family."""
     if isinstance(spec, TrainJob):
-        family: str = spec.model.family
-    else:
-        with read(service.engine) as conn:
-            family = models.resolve(conn, spec.model_ref, owner_id).family
-        _check_family(spec, family)
-    if spec.dataset is not None:
-        _check_dataset(service, spec, spec.dataset, family)
-    return family
+        return References(spec.model.family, _dataset(service, spec, spec.dataset, spec.model.family))
+    with read(service.engine) as conn:
+        model = models.resolve(conn, spec.model_ref, owner_id)
+    _check_family(spec, model.family)
+    dataset = _dataset(service, spec, spec.dataset, model.family) if spec.dataset is not None else None
+    return References(model.family, dataset, model)
 
 
-def freeze_evaluation(service: Service, spec: Spec, family: str) -> Spec:
+def _freeze_evaluation(service: Service, spec: Spec, found: References) -> Spec:
     """The spec with the version of `promote.evaluate_on` in it: every candidate is judged on the same rows, whatever is
-    appended later. Raises InvalidRequest where there is no such version, or it holds what the family does not read."""
+    appended later. Raises InvalidRequest where there is no such version, or it holds what the model cannot be judged on."""
     if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None:
         return spec
+    family = found.family
     place, ref = ("promote", "evaluate_on"), spec.promote.evaluate_on
     try:
         version = _version(service, ref)
@@ -73,23 +94,26 @@ def freeze_evaluation(service: Service, spec: Spec, family: str) -> Spec:
     wanted = FAMILIES[family].dataset_kind
     if version.summary["kind"] != wanted:
         raise InvalidRequest.field(place, f"holds {version.summary['kind']} data; {family} is judged on {wanted} data")
+    if family == "cnn" and found.dataset is not None:
+        learned = found.dataset.summary["classes"]
+        refuse(fitting.class_objection(learned, version, place, "Name a data set of the same classes"))
     frozen = spec.promote.model_copy(update={"evaluate_on": f"{version.name}@{version.version}"})
     return spec.model_copy(update={"promote": frozen})
 
 
-def _check_dataset(service: Service, spec: Spec, name: str, family: str) -> None:
+def _dataset(service: Service, spec: Spec, name: str, family: str) -> DatasetVersion | None:
     try:
         version = _version(service, name)
     except NotFound as error:
         raise InvalidRequest.field(("dataset",), error.detail) from None
     if not (isinstance(spec, BatchInferJob) and spec.inference.task == "generate"):
         _check_kind(family, version.summary["kind"] if version else _BUILTIN_KIND)
-    if isinstance(spec, TrainJob | FinetuneJob) and version:
-        _check_batch(spec, version.summary)
+    return version
 
 
 def _version(service: Service, name: str) -> DatasetVersion | None:
-    """None for a built-in set that takes a download: the first worker that needs it registers it."""
+    """None for a built-in set that takes more than a moment: the first worker that needs it registers it. Raises NotFound,
+    also where that cannot be."""
     try:
         with read(service.engine) as conn:
             return registry.resolve(conn, name)
@@ -97,8 +121,15 @@ def _version(service: Service, name: str) -> DatasetVersion | None:
         if name not in BUILTIN:
             raise
         if name not in AT_ONCE:
+            _require_available(service, name)
             return None
     return registry.ensure_builtin(service.engine, service.settings, name)
+
+
+def _require_available(service: Service, name: str) -> None:
+    if builtins.availability(service.settings, name) == "unavailable":
+        why = "is not registered, its files are not here, and NIGHTSHIFT_DATASET_DOWNLOADS is never"
+        raise NotFound(f"{name} {why}. {builtins.way_out(service.settings, name)}")
 
 
 def _check_kind(family: str, kind: str) -> None:
@@ -107,15 +138,26 @@ def _check_kind(family: str, kind: str) -> None:
         raise InvalidRequest.field(("dataset",), f"holds {kind} data; {family} learns from {wanted} data")
 
 
-def _check_batch(spec: TrainJob | FinetuneJob, summary: dict[str, Any]) -> None:
-    count = summary["splits"]["train"].get("count")
-    if summary["kind"] != "image" or not isinstance(count, int):
-        return  # of a text, the windows are counted once its tokens are known
-    left = count - int(count * spec.training.validation_split)
-    if spec.training.batch_size > left:
-        raise InvalidRequest.field(
-            ("training", "batch_size"), f"is larger than the training set: at most {left} (after validation_split)"
-        )
+def _check_fit(service: Service, spec: Spec, found: References) -> None:
+    """Raises InvalidRequest for what the runner would find to be impossible, as far as SQL knows."""
+    if found.dataset is None:
+        return
+    if isinstance(spec, TrainJob | FinetuneJob):
+        refuse(fitting.training_objection(spec, _model_of(service, spec, found), found.dataset))
+    elif isinstance(spec, EvaluateJob) and found.family == "cnn" and found.model:
+        with read(service.engine) as conn:
+            known = models.classes_of(conn, found.model.job_id)
+        if known is not None:
+            refuse(fitting.class_objection(known, found.dataset, ("dataset",), "Fine-tune it on this data set first"))
+
+
+def _model_of(service: Service, spec: TrainJob | FinetuneJob, found: References) -> Mapping[str, Any] | None:
+    if isinstance(spec, TrainJob):
+        return spec.model.model_dump()
+    if found.model is None:
+        return None
+    with read(service.engine) as conn:
+        return models.spec_of(conn, found.model.job_id)
 
 
 def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) -> None:
@@ -161,12 +203,8 @@ def _accept(
     service: Service, owner_id: str, data: Any, key: str | None, traced: dict[str, Any], like: Like | None
 ) -> tuple[Spec, Submitted]:
     check_idempotency_key(key)
-    spec = parse_spec(data)
+    spec, family = checked(service, data, owner_id)
     run_at = parse_run_at(spec.run_at)
-    family = check_references(service, spec, owner_id)
-    if isinstance(spec, FinetuneJob):
-        spec = parse_spec(_with_training_defaults(data, family))
-    spec = freeze_evaluation(service, spec, family)
     pinned = traced if isinstance(spec, TrainJob) else {**traced, "family": family}
     new = NewJob(
         owner_id=owner_id,

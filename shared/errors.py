@@ -20,6 +20,7 @@ NightshiftError
 └── JobError                    how an attempt can end in a typed error (crosses the pipe as `error` frame)
     ├── NonFiniteLoss
     ├── BadData
+    ├── DatasetUnavailable      its files are neither here nor to be had by download
     ├── OutOfMemory
     │   └── DeviceOutOfMemory
     ├── UnsupportedJob
@@ -165,6 +166,16 @@ class NonFiniteLoss(JobError):
 
 class BadData(JobError):
     type = "bad_data"
+
+
+class DatasetUnavailable(JobError):
+    """The files of a built-in set cannot be had here now; another worker, or this one later, may have them."""
+
+    type = "dataset_unavailable"
+    retryable = True
+
+    def __init__(self, name: str, why: str, way_out: str) -> None:
+        super().__init__(f"the data set {name} {why}. {way_out}")
 
 
 class OutOfMemory(JobError):

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     datasets_dir: Path | None = Field(
         None, description="Folder with published data set files: mnist/, fashion-mnist/, cifar10/."
     )
+    dataset_downloads: Literal["auto", "never"] = Field(
+        "auto",
+        description="Whether workers download a built-in data set whose files are not in `NIGHTSHIFT_DATASETS_DIR`. `never`: the API refuses a job that names one which is neither registered nor in its own folder.",
+    )
 
     api_url: str = Field("http://127.0.0.1:8000", description="Client side: where the API is.")
     api_key: SecretStr | None = Field(None, description="Client side: the key; empty: `<data_dir>/api_key`.")

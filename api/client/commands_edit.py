@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.client import bodies
+from api.client import bodies, hints
 from api.client.commands_submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, tell_of
 from api.client.context import AsJson, JobId, find_job
 from shared.errors import InvalidRequest
@@ -50,7 +50,12 @@ def rerun(
     ctx: typer.Context,
     job_id: JobId,
     set_: Sets = None,
-    name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
+    name: Annotated[str | None, typer.Option(help="A label for people; the old job's is not copied.")] = None,
+    keep_name: Annotated[bool, typer.Option("--keep-name", help="Call it as the old job is called.")] = False,
+    register_as: Annotated[
+        str | None,
+        typer.Option(help="Name in the model registry the result becomes a version of; without it, of none."),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -60,13 +65,19 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Run a job again with changes, e.g. `rerun 3f2a --set training.epochs=10`. Prints the new job's id."""
+    if name is not None and keep_name:
+        raise InvalidRequest("Give --name or --keep-name, not both.")
+    old = find_job(ctx, job_id)
     given = {
-        "name": name, "training.epochs": epochs, "training.batch_size": batch_size,
+        "name": old.data.get("name") if keep_name else name, "register_as": register_as, "training.epochs": epochs, "training.batch_size": batch_size,
         "training.learning_rate": learning_rate, "training.seed": seed,
     }  # fmt: skip
     changes = {path: value for path, value in given.items() if value is not None}
     changes |= _sets(set_ or [])
-    tell_of(ctx, find_job(ctx, job_id).rerun(changes, idempotency_key), follow=follow, as_json=as_json)
+    new = old.rerun(changes, idempotency_key)
+    if not as_json:
+        hints.registration(new, old)
+    tell_of(ctx, new, follow=follow, as_json=as_json)
 
 
 def _sets(texts: list[str]) -> dict[str, Any]:

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.client import completion, hints
+from api.client import completion, hints, tables
 from api.client.commands_metrics import metrics
 from api.client.context import AsJson, JobId, JobIds, client, find_job, find_jobs
+from api.client.job_columns import FIELDS, other
 
 if TYPE_CHECKING:
     from api.client.sdk import Job
     from api.client.shapes import Event
+
+
+#: What --columns and --sort take beside a job's own fields.
+MORE = ", or any result or setting, such as test_accuracy or training.learning_rate"
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -43,78 +48,26 @@ def jobs(
             "--search", "-q", help="Words and conditions: 'nightly test_accuracy > 0.95 lr < 0.01 -state:failed'."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 is all.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="The newest (or with --sort the first) so many; 0 is all.")] = 20,
+    sort: Annotated[str | None, tables.sort_option(FIELDS, MORE)] = None,
+    columns: Annotated[str | None, tables.columns_option(FIELDS, MORE)] = None,
+    format: tables.FormatOption = tables.Format.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first, e.g. `jobs --sort test_accuracy:desc --columns id,training.learning_rate,test_accuracy`."""
     from api.client import output
 
-    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit or None)
+    # What is sorted is all that there is, not the newest few.
+    asked = None if sort else limit or None
+    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=asked)
     rows = [job.data for job in found]
-    if as_json:
+    if sort:
+        rows = tables.sorted_by(sort, rows, FIELDS, other)[: limit or None]
+    if as_json or format is tables.Format.JSON:
         return output.print_items(rows)
-    columns = [
-        output.Column("ID"),
-        output.Column("STATE"),
-        output.Column("KIND", 3),
-        output.Column("NAME", 5),
-        output.Column("MODEL", 2),
-        output.Column("DATASET", 4),
-        output.Column("DONE", 1, right=True),
-        output.Column("RESULT", 6),
-        output.Column("WORKER", 8),
-        output.Column("TIME", 7, right=True),
-        output.Column("AGE", 1, right=True),
-    ]
-    output.print_table(
-        columns, [_job_row(row) for row in rows], "No jobs. `nightshift submit train cnn --dataset digits`"
-    )
-    return None
-
-
-def _job_row(job: Any) -> list[Any]:
-    from api.client import output
-
-    spec = job.get("spec") or {}
-    percent = (job.get("progress") or {}).get("percent")
-    model = (spec.get("model") or {}).get("preset") or spec.get("model_ref") or ""
-    state = job["state"] + (
-        f" ({job['stop_requested']})" if job["state"] == "running" and job.get("stop_requested") else ""
-    )
-    return [
-        job["id"],
-        output.state_text(job["state"]) if state == job["state"] else state,
-        job.get("kind"),
-        job.get("name"),
-        f"{job.get('family') or ''} {model}".strip(),
-        job.get("dataset"),
-        "" if percent is None else f"{percent:.0f}%",
-        _outcome(job),
-        job.get("worker"),
-        output.between(job.get("started_at"), job.get("finished_at")),
-        output.age(job.get("created_at")),
-    ]
-
-
-def _outcome(job: Any) -> str:
-    """The one thing worth knowing of a final job in a table: its error, or its best-known test figure."""
-    from api.client.output import number
-
-    if job.get("error"):
-        return str(job["error"].get("type"))
-    metrics = (job.get("result") or {}).get("metrics") or {}
-    for name in (
-        "test_accuracy",
-        "test_perplexity",
-        "frechet_distance",
-        "val_accuracy",
-        "val_perplexity",
-        "val_loss",
-        "loss",
-    ):
-        if name in metrics:
-            return f"{name} {number(metrics[name])}"
-    return ""
+    wide = format is tables.Format.WIDE
+    empty = "No jobs. `nightshift submit train cnn --dataset digits`"
+    return tables.print_items(rows, FIELDS, empty, columns=columns, wide=wide, other=other)
 
 
 def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from api.client import completion
+from api.client import completion, tables
 from api.client.context import AsJson, client
 from api.client.failures import CommandGroup
 from shared.errors import InvalidRequest
@@ -27,29 +28,68 @@ Alias = Annotated[str, typer.Option(help="The alias to move.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it is kept in the history.")]
 
 
+def _champion(item: Any) -> int | None:
+    return (item.get("champion") or {}).get("version")
+
+
+def _metrics(owner: Any) -> list[str]:
+    """Of a model's champion, or a version: measured on the test part first, so that a narrow terminal shows those."""
+    from api.client.output import metric_facts
+
+    found = (owner or {}).get("metrics") or {}
+    return metric_facts(dict(sorted(found.items(), key=lambda item: not item[0].startswith("test_"))))
+
+
+def _metric(name: str, items: Sequence[Any]) -> tables.Field | None:
+    """A figure of the champions, where one has it."""
+    found = [((item.get("champion") or {}).get("metrics") or {}).get(name) for item in items]
+    if items and not any(value is not None for value in found):
+        return None
+
+    def value(item: Any) -> Any:
+        return ((item.get("champion") or {}).get("metrics") or {}).get(name)
+
+    def shown(item: Any) -> str:
+        from api.client.output import number
+
+        return number(value(item))
+
+    return tables.Field(shown, right=True, key=value)
+
+
+FIELDS = {
+    "name": tables.Field(lambda item: item["name"]),
+    "champion": tables.Field(lambda item: f"@{number}" if (number := _champion(item)) else "", 1, True, key=_champion),
+    "latest": tables.Field(
+        lambda item: f"@{item['latest_version']}", 3, right=True, key=lambda item: item["latest_version"]
+    ),
+    "family": tables.Field(lambda item: item.get("family"), 4),
+    "metrics": tables.Field(lambda item: _metrics(item.get("champion")), 2, least=28),
+    "framework": tables.Field(lambda item: item.get("framework"), usual=False),
+    "updated": tables.Field(lambda item: item.get("updated_at"), usual=False),
+}
+MORE = ", or any figure of the champions, such as test_accuracy"
+
+
 @models.callback()
-def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
+def list_models(
+    ctx: typer.Context,
+    sort: Annotated[str | None, tables.sort_option(FIELDS, MORE)] = None,
+    columns: Annotated[str | None, tables.columns_option(FIELDS, MORE)] = None,
+    format: tables.FormatOption = tables.Format.TABLE,
+    as_json: AsJson = False,
+) -> None:
     if ctx.invoked_subcommand:
         return None
     from api.client import output
 
     found = client(ctx).models()
-    if as_json:
+    if sort:
+        found = tables.sorted_by(sort, found, FIELDS, _metric)
+    if as_json or format is tables.Format.JSON:
         return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("CHAMPION", 1, right=True), output.Column("LATEST", 2, right=True)]
-    columns += [output.Column("FAMILY", 3), output.Column("METRICS", 4)]
-    rows = [
-        [
-            item["name"],
-            f"@{champion['version']}" if (champion := item.get("champion")) else "",
-            f"@{item['latest_version']}",
-            item.get("family"),
-            "  ".join(output.metric_facts(champion["metrics"])) if champion else "",
-        ]
-        for item in found
-    ]
-    output.print_table(columns, rows, "No models. Submit a job with --register-as NAME.")
-    return None
+    wide, empty = format is tables.Format.WIDE, "No models. Submit a job with --register-as NAME."
+    return tables.print_items(found, FIELDS, empty, columns=columns, wide=wide, other=_metric)
 
 
 @models.command("show")
@@ -65,10 +105,10 @@ def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     columns = [
         output.Column("VERSION"),
         output.Column("ALIASES", 1),
-        output.Column("JOB", 2),
-        output.Column("DATA SET", 4),
+        output.Column("JOB", 4),
+        output.Column("DATA SET", 5),
     ]
-    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 5)]
+    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 2, least=28)]
     aliases = answer.get("aliases") or {}
     rows = [
         [
@@ -77,7 +117,7 @@ def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
             version.get("job_id"),
             version.get("dataset"),
             output.age(version.get("created_at")),
-            "  ".join(output.metric_facts(version.get("metrics") or {})),
+            _metrics(version),
         ]
         for version in answer.get("versions") or []
     ]

@@ -117,6 +117,7 @@ def _send(ctx: typer.Context, body: dict[str, Any], key: str | None, *, follow: 
 def tell_of(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> None:
     """Of a job just submitted: its id, or what becomes of it."""
     hints.no_worker(client(ctx), [job])
+    hints.needs_download(client(ctx), job)
     if follow:
         from api.client.commands_jobs import follow_jobs
 

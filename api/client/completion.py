@@ -71,7 +71,7 @@ def _model_refs(client: Client) -> Iterable[tuple[str, str]]:
 
 def _datasets(client: Client) -> Iterable[tuple[str, str]]:
     for item in client.datasets():
-        yield item["name"], str(item.get("kind"))
+        yield item["name"], str(item.get("kind") or item.get("availability", ""))
 
 
 def _schedules(client: Client) -> Iterable[tuple[str, str]]:

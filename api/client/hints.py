@@ -54,6 +54,35 @@ def _nearest(wrong: str, names: Sequence[str], beginnings: dict[str, str]) -> st
     return f" Did you mean {candidates[near[0]]}?" if near else ""
 
 
+def registration(new: Job, old: Job) -> None:
+    """Says what a job that was run again registers, which the one before does not decide. Of a kind that makes no model,
+    nothing."""
+    from api.client.output import say
+
+    name, before = (job.data["spec"].get("register_as") for job in (new, old))
+    if name:
+        say(f"Its model will be registered as a new version of {name}.")
+    elif before:
+        say(f"Its model will not be registered; --register-as {before} makes it a new version of {before}.")
+    elif "register_as" in new.data["spec"]:
+        say("Its model will not be registered.")
+
+
+def needs_download(client: Client, job: Job) -> None:
+    """Says that a worker must first download the job's data set. Only for a person, as below."""
+    name = job.data.get("dataset")
+    if not sys.stderr.isatty() or not name:
+        return
+    from api.client.output import say
+
+    try:
+        there = client.dataset(name).get("availability")
+    except NightshiftError:
+        return
+    if there == "needs_download":
+        say(f"{name} needs a download: the worker that takes the job makes it first, unless it has the files.")
+
+
 def no_worker(client: Client, jobs: Sequence[Job]) -> None:
     """Says that nothing will run while no worker is online. Only for a person: a program reads the workers itself."""
     if not sys.stderr.isatty() or not any(job.state in WAITING for job in jobs):

@@ -31,6 +31,8 @@ STATE_STYLES = {
     "offline": "red",
 }
 
+#: Between two columns of a table (characters).
+GAP = 2
 #: Columns of a pipe, where nothing has to fit: wide enough for any row.
 PIPE_WIDTH = 10_000
 
@@ -42,9 +44,12 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
-def show(renderable: RenderableType) -> None:
-    """Print to stdout; on a pipe without the blanks that pad a row to the width."""
+def show(renderable: RenderableType, width: int | None = None) -> None:
+    """Print to stdout (in `width` characters, where they are not the terminal's); on a pipe without the blanks that pad a row
+    to the width."""
     out = console()
+    if width is not None:
+        out.width = width
     if out.is_terminal:
         return out.print(renderable)
     with out.capture() as captured:
@@ -72,42 +77,69 @@ def state_text(state: str) -> Text:
 
 @dataclass(frozen=True)
 class Column:
-    """`rank` 0 always stays; on a narrow terminal the highest rank goes first."""
+    """`rank` 0 always stays; on a narrow terminal the highest rank goes first. Before one goes, those with a `least` width
+    (characters) are cut to it; a cell that is a list loses whole words at its end."""
 
     title: str
     rank: int = 0
     right: bool = False
+    least: int | None = None
 
 
-def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], empty: str) -> None:
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], empty: str, *, fit: bool = True) -> None:
+    """`fit`: to the terminal; else all of it is printed, however long the lines get."""
     if not rows:
         say(empty)
         return
-    kept = _kept(columns, rows, console().width)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    width = console().width if fit else PIPE_WIDTH
+    widths = _widths(columns, rows)
+    kept = _kept(columns, widths, width)
+    room = _room(columns, widths, kept, width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     for index in kept:
         column = columns[index]
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(_cell(row[index]) for index in kept))
-    show(table)
+        table.add_row(*(_cell(row[index], room[index]) for index in kept))
+    show(table, width)
 
 
-def _kept(columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int) -> list[int]:
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[int]:
+    return [max(len(column.title), *(len(_cell(row[i]).plain) for row in rows)) for i, column in enumerate(columns)]
+
+
+def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
     """Indexes of the columns that fit, dropped from the highest rank down."""
-    widths = [
-        max(len(column.title), *(len(_cell(row[i]).plain) for row in rows)) + 2 for i, column in enumerate(columns)
-    ]
+    least = [min(widths[i], column.least or widths[i]) + GAP for i, column in enumerate(columns)]
     kept = list(range(len(columns)))
     for index in sorted(kept, key=lambda i: -columns[i].rank):
-        if sum(widths[i] for i in kept) - 2 <= width or columns[index].rank == 0:
+        if sum(least[i] for i in kept) - GAP <= width or columns[index].rank == 0:
             break
         kept.remove(index)
     return kept
 
 
-def _cell(value: Any) -> Text:
-    return value if isinstance(value, Text) else Text("" if value is None else str(value))
+def _room(columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int], width: int) -> list[int]:
+    """Of each column the width that it has once those that may be cut are; the last ones are cut first."""
+    room = list(widths)
+    over = sum(widths[i] + GAP for i in kept) - GAP - width
+    for index in reversed(kept):
+        cut = max(0, min(over, widths[index] - (columns[index].least or widths[index])))
+        room[index], over = room[index] - cut, over - cut
+    return room
+
+
+def _cell(value: Any, room: int | None = None) -> Text:
+    """What is cut ends with `…`."""
+    if isinstance(value, Text):
+        return value
+    text = "  ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+    if room is None or len(text) <= room:
+        return Text(text)
+    if not isinstance(value, list):
+        return Text(f"{text[: room - 1]}…")
+    head = filled(value, room - 2)[0]
+    return Text(f"{head} …" if len(head) <= room - 2 else f"{head[: room - 1]}…")
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
@@ -172,8 +204,14 @@ def between(start: str | None, end: str | None) -> str:
     """The time from one API time to another, or to now."""
     if not start:
         return ""
+    return duration(seconds_between(start, end))
+
+
+def seconds_between(start: str | None, end: str | None) -> float | None:
+    if not start:
+        return None
     until = datetime.fromisoformat(end) if end else datetime.now(UTC)
-    return duration((until - datetime.fromisoformat(start)).total_seconds())
+    return (until - datetime.fromisoformat(start)).total_seconds()
 
 
 def log_line(at: str | None, entry: Mapping[str, Any]) -> str:

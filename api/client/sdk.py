@@ -196,7 +196,8 @@ class Job(JobFacts):
         return self
 
     def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Job:
-        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
+        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`. Its
+        `name`, `register_as` and `promote` are not copied; `set` may hold them."""
         return Job(self._client, self._transport.run(calls.rerun(self.id, set, idempotency_key)))
 
     def archive(self) -> Job:

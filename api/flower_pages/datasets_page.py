@@ -13,7 +13,8 @@ from shared.db.engine import write
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
-    return {"datasets": await handler.query(overview.overview), **upload_facts(handler)}
+    settings = handler.site.settings
+    return {"datasets": await handler.query(lambda conn: overview.overview(conn, settings)), **upload_facts(handler)}
 
 
 def upload_facts(handler: Handler) -> dict[str, Any]:
@@ -34,8 +35,8 @@ class DatasetsData(Data):
 
 
 async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
-    before = handler.number_argument("before", 0, 0, 10**9) or None
-    shown = await handler.query(lambda conn: overview.detail(conn, ref, handler.owner, before))
+    before, settings = handler.number_argument("before", 0, 0, 10**9) or None, handler.site.settings
+    shown = await handler.query(lambda conn: overview.detail(conn, settings, ref, handler.owner, before))
     return shown | upload_facts(handler)
 
 

@@ -12,7 +12,7 @@ from api import reruns, submission
 from api.body import parse_json
 from api.flower_pages.page import Action, Page
 from api.form import family_views, forms
-from shared.datasets.builtins import BUILTIN
+from shared.datasets.builtins import BUILTIN, availability
 from shared.datasets.views import list_datasets
 from shared.db.engine import read
 from shared.errors import InvalidRequest, MalformedRequest
@@ -36,26 +36,36 @@ class NewJob(Page):
 
     def _look(self, conn: Any, like: str | None) -> dict[str, Any]:
         origin = _origin(queries.get_job(conn, like, self.owner)) if like else None
-        known = {row["name"]: row["kind"] for row in list_datasets(conn)}
+        datasets = {name: self._unregistered(name) for name in BUILTIN}
+        datasets |= {row["name"]: {key: row[key] for key in _OF_A_DATASET} for row in list_datasets(conn)}
         return {
             "origin": origin,
             "forms": forms(),
             "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views()],
-            "datasets": [
-                {"name": name, "kind": kind} for name, kind in {**dict.fromkeys(BUILTIN, "image"), **known}.items()
-            ],
+            "datasets": list(datasets.values()),
             "models": [{"name": row["name"], "family": row["family"]} for row in list_models(conn)],
             # Sent with the job, so that a submission that is sent twice makes one.
             "token": secrets.token_hex(12),
         }
 
+    def _unregistered(self, name: str) -> dict[str, Any]:
+        return {"name": name, "kind": "image", "availability": availability(self.site.settings, name)}
 
+
+_OF_A_DATASET = ("name", "kind", "availability")
 _OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset", "presets")
 
 
 def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
-    spec = {**row["spec"], "run_at": None, "after": []}
-    return {"id": row["id"], "name": row["name"], "spec": spec, "dataset": row["pinned"].get("dataset")}
+    """`registered_as` is what the old job registered; the spec to begin with registers nothing."""
+    spec = row["spec"]
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "spec": reruns.copy_of(spec),
+        "dataset": row["pinned"].get("dataset"),
+        "registered_as": spec.get("register_as"),
+    }
 
 
 class Submit(Action):

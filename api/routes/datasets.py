@@ -14,7 +14,7 @@ from api.deps import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
 from api.upload import Upload, received
-from shared.datasets import holding, registry, samples, views
+from shared.datasets import builtins, holding, registry, samples, views
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
@@ -50,7 +50,7 @@ def list_datasets(service: TheService) -> dict[str, Any]:
     with read(service.engine) as conn:
         items = views.list_datasets(conn)
     known = {item["name"] for item in items}
-    waiting = [_unregistered(name) for name in BUILTIN if name not in known]
+    waiting = [_unregistered(service, name) for name in BUILTIN if name not in known]
     return {"items": sorted(items + waiting, key=lambda item: str(item["name"]))}
 
 
@@ -61,7 +61,7 @@ def show_dataset(name: RefInPath, service: TheService) -> dict[str, Any]:
     """`digits` is its newest version, `digits@3` that one."""
     with read(service.engine) as conn:
         if name in BUILTIN and not any(item["name"] == name for item in views.list_datasets(conn)):
-            return {**_unregistered(name), "versions": []}
+            return {**_unregistered(service, name), "versions": []}
         return views.show(conn, name)
 
 
@@ -156,5 +156,6 @@ def delete_version(name: NameInPath, version: Version, service: TheService) -> R
     return Response(status_code=204)
 
 
-def _unregistered(name: str) -> dict[str, Any]:
-    return {**dict.fromkeys(DatasetView.model_fields), "name": name, "builtin": True}
+def _unregistered(service: Service, name: str) -> dict[str, Any]:
+    there = builtins.availability(service.settings, name)
+    return {**dict.fromkeys(DatasetView.model_fields), "name": name, "builtin": True, "availability": there}

@@ -66,7 +66,8 @@ async def rerun(
 ) -> JSONResponse:
     """A new job with the spec of this one, in any state of it; `{}` changes nothing. It runs at once (`run_at` and
     `after` are not copied), on the newest version of the data set that the spec names, and says in `copied_from` what
-    differs. Another `model.preset` takes the model's other fields along."""
+    differs. `name`, `register_as` and `promote` are not copied: it registers a model only if `set` or `spec` says so
+    (`{"set": {"register_as": "digits"}}`). Another `model.preset` takes the model's other fields along."""
     data = await json_body(request, service.settings.max_body_bytes)
 
     def work() -> JSONResponse:

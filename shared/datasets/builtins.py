@@ -10,9 +10,10 @@ import gzip
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from shared.datasets.building_text import TextSource
 from shared.datasets.files import open_files
 from shared.datasets.formats import cifar
 from shared.datasets.store import staging
-from shared.errors import InvalidRequest
+from shared.errors import DatasetUnavailable, InvalidRequest, RequestError
 from shared.settings import Settings
 
 #: Names of the classes where the files hold numbers only.
@@ -33,12 +34,17 @@ CLASSES = {
     "cifar10": cifar.CLASSES,
 }  # fmt: skip
 BUILTIN = ("digits", *CLASSES)
+#: Those that come with the package: registered by whoever names them first, in milliseconds.
+AT_ONCE = frozenset({"digits"})
 
 _FOLDER = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}
 _FORMAT = {"mnist": "idx", "fashion_mnist": "idx", "cifar10": "cifar10"}
+_IDX_FILES = (
+    "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz"
+)
 _FILES = {
-    "mnist": "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz",
-    "fashion_mnist": "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz",
+    "mnist": _IDX_FILES,
+    "fashion_mnist": _IDX_FILES,
     "cifar10": "data_batch_1.bin … data_batch_5.bin, test_batch.bin (unpacked from cifar-10-binary.tar.gz)",
 }
 #: How long a download may take (seconds); CIFAR-10 has 170 MB.
@@ -47,9 +53,31 @@ _DOWNLOAD_SECONDS = 1800.0
 _DIGITS = Path(__file__).with_name("digits.csv.gz")
 
 
+#: Whether a job can have a data set: it is registered; the first job registers it from files that are here, or by a
+#: download; or it can be had by neither.
+Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]
+
+
+def availability(settings: Settings, name: str) -> Availability:
+    """Of a built-in set that nobody has registered, as far as this host can tell: a worker may be another one."""
+    with suppress(RequestError, OSError):  # a folder that cannot be read has no files for us
+        if name in AT_ONCE or _published(settings, name):
+            return "on_first_use"
+    return "needs_download" if settings.dataset_downloads == "auto" else "unavailable"
+
+
+def way_out(settings: Settings, name: str) -> str:
+    """How its files come here without a download."""
+    folder, files = _FOLDER[name], _FILES[name]
+    put = f"put {files} into {settings.datasets_dir}/{folder}/"
+    if settings.datasets_dir is None:
+        put = f"set NIGHTSHIFT_DATASETS_DIR to a folder with {files} in its {folder}/"
+    return f"Register them once: nightshift datasets add {name} FOLDER. Or {put}"
+
+
 @contextmanager
 def source(settings: Settings, name: str) -> Iterator[ImageSource]:
-    """What a built-in set is made of. Raises InvalidRequest saying what to do where its files cannot be had."""
+    """What a built-in set is made of. Raises DatasetUnavailable saying what to do where its files cannot be had."""
     if name == "digits":
         yield digits()
         return
@@ -58,6 +86,9 @@ def source(settings: Settings, name: str) -> Iterator[ImageSource]:
         with open_files(published) as files:
             yield named(formats.read(files, _FORMAT[name]), name)
         return
+    if settings.dataset_downloads == "never":
+        why = "has no files here, and NIGHTSHIFT_DATASET_DOWNLOADS is never"
+        raise DatasetUnavailable(name, why, way_out(settings, name))
     with staging(settings.storage_root / "datasets") as folder:
         target = folder / f"{name}.npz"
         _download(settings, name, target)
@@ -89,12 +120,7 @@ def _download(settings: Settings, name: str, target: Path) -> None:
     except subprocess.TimeoutExpired:
         problem = f"it took longer than {_DOWNLOAD_SECONDS:.0f} seconds"
     if problem:
-        where = settings.datasets_dir or "a folder that NIGHTSHIFT_DATASETS_DIR names"
-        raise InvalidRequest.field(
-            ("dataset",),
-            f"{name} could not be downloaded ({problem[:300]}). Without a connection, put {_FILES[name]} into "
-            f"{where}/{_FOLDER[name]}/, or register them yourself: nightshift datasets add {name} FOLDER",
-        )
+        raise DatasetUnavailable(name, f"could not be downloaded ({problem[:300]})", way_out(settings, name))
 
 
 def digits() -> ImageSource:

@@ -9,23 +9,30 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from shared.clock import iso
-from shared.datasets import holding, views
+from shared.datasets import builtins, holding, views
 from shared.datasets.builtins import BUILTIN
 from shared.db.schema import dataset_versions, jobs, model_versions
 from shared.errors import NotFound
+from shared.settings import Settings
 
 #: Versions, jobs and models of one data set that are told of at once.
 VERSIONS, JOBS, MODELS = 50, 12, 12
 
 
-def overview(conn: Connection) -> list[dict[str, Any]]:
+def overview(conn: Connection, settings: Settings) -> list[dict[str, Any]]:
     """`views.list_datasets`, each with the number of jobs that name it; built-in ones that nobody registered have only their
-    name."""
+    name and how they can be had."""
     used = _jobs_by_name(conn)
     found = {item["name"]: {**item, "registered": True} for item in views.list_datasets(conn)}
     for name in BUILTIN:
-        found.setdefault(name, {"name": name, "builtin": True, "registered": False})
+        if name not in found:
+            found[name] = _unregistered(settings, name)
     return [found[name] | {"jobs": used.get(name, 0)} for name in sorted(found)]
+
+
+def _unregistered(settings: Settings, name: str) -> dict[str, Any]:
+    there = builtins.availability(settings, name)
+    return {"name": name, "builtin": True, "registered": False, "availability": there}
 
 
 def _jobs_by_name(conn: Connection) -> Counter[str]:
@@ -38,7 +45,9 @@ def _jobs_by_name(conn: Connection) -> Counter[str]:
     return counted
 
 
-def detail(conn: Connection, ref: str, owner_id: str | None, before: int | None = None) -> dict[str, Any]:
+def detail(
+    conn: Connection, settings: Settings, ref: str, owner_id: str | None, before: int | None = None
+) -> dict[str, Any]:
     """Everything about `name` or `name@3`; of its versions the newest (of those before `before`). A job is named to who may
     see it. Raises NotFound."""
     name = ref.partition("@")[0]
@@ -47,7 +56,7 @@ def detail(conn: Connection, ref: str, owner_id: str | None, before: int | None 
     except NotFound:
         if ref not in BUILTIN:
             raise
-        return {"name": ref, "builtin": True, "registered": False, "versions": [], **_uses(conn, ref, owner_id)}
+        return {**_unregistered(settings, ref), "versions": [], **_uses(conn, ref, owner_id)}
     return {
         **shown,
         "registered": True,

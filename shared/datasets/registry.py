@@ -26,6 +26,7 @@ from shared.datasets.complaints import printable
 from shared.datasets.files import open_files
 from shared.datasets.models import Dataset, DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
+from shared.datasets.tokens import counted
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound, NotStored, TooLarge
 from shared.settings import Settings
@@ -44,7 +45,7 @@ _TRIES = 10
 
 def ensure_builtin(engine: Engine, settings: Settings, name: str) -> DatasetVersion:
     """The newest version of a built-in set, registered first where that is needed. Raises NotFound for other names,
-    InvalidRequest where its files are neither in NIGHTSHIFT_DATASETS_DIR nor to be had by download (minutes)."""
+    DatasetUnavailable where its files are neither in NIGHTSHIFT_DATASETS_DIR nor to be had by download (minutes)."""
     if name not in BUILTIN:
         raise NotFound(f"There is no built-in data set {name!r}; there are {', '.join(BUILTIN)}.")
     with read(engine) as conn:
@@ -124,13 +125,13 @@ def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
             stored = store_images(_root(settings), source, limits)
         else:
             stored = store_text(_root(settings), source, limits)
-        return storage_of(settings).keep_dataset(stored)
+        return storage_of(settings).keep_dataset(counted(stored))
 
 
 def _store_more(settings: Settings, base: OpenDataset, source: ImageSource | TextSource) -> Stored:
     with _room():
         more = store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
-        return storage_of(settings).keep_dataset(more)
+        return storage_of(settings).keep_dataset(counted(more))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.datasets import vocabulary
-from shared.datasets.store import META, NpyWriter, OpenDataset, open_dataset, rename_into_place, staging
+from shared.datasets.store import META, NpyWriter, OpenDataset, Stored, open_dataset, rename_into_place, staging
 from shared.datasets.vocabulary import TextTokenizer, TokenizerSpec
 from shared.errors import BadData
 
@@ -30,6 +30,9 @@ TOKENIZER = "tokenizer.json"
 _REVISION = 1
 #: Text encoded at a time (bytes).
 _PIECE_BYTES = 2_000_000
+#: A part above this (bytes) is not counted when it is registered. Too low: a job that it cannot feed fails in its runner
+#: instead of being refused. Too high: registering a long text takes longer (a second per 8 MB).
+COUNTED_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,26 @@ def token_stream(dataset_folder: Path, tokenizer: TokenizerSpec | str) -> Path:
         (folder / META).write_text(json.dumps(meta, sort_keys=True))
         rename_into_place(folder, target)
     return target
+
+
+def counted(stored: Stored) -> Stored:
+    """The same version; `meta` also says of each part of a text, unless it is large, how many `characters` and `words` it
+    has: the tokens that a model will read of it."""
+    if stored.meta["kind"] != "text":
+        return stored
+    data = OpenDataset(stored.folder, stored.meta)
+    splits = {name: {**facts, **_lengths(data, name)} for name, facts in stored.meta["splits"].items()}
+    return replace(stored, meta={**stored.meta, "splits": splits})
+
+
+def _lengths(data: OpenDataset, split: str) -> dict[str, int]:
+    if data.meta["splits"][split]["bytes"] > COUNTED_BYTES:
+        return {}
+    characters = words = 0
+    for _, text in _pieces(data, split):
+        characters += len(text)
+        words += vocabulary.count_words(text, tokenised=bool(data.meta["tokenised"]))
+    return {"characters": characters, "words": words}
 
 
 def _key(tokenizer: TokenizerSpec | str) -> str:

@@ -51,6 +51,7 @@ def _view(version: DatasetVersion, builtin: bool) -> dict[str, Any]:
     meta = version.summary
     return {
         "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
+        "availability": "registered",
         "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
         "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
         "created_at": iso(version.created_at),

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from shared.datasets.extras import need
 from shared.errors import BadData
+from shared.specs.gru_lm import SMALLEST_BPE
 
 UNK, EOS = "<unk>", "<eos>"
 Kind = Literal["word", "bpe", "char"]
@@ -37,8 +38,6 @@ _ANY_CHARACTER = r"[\s\S]"
 MAX_COUNTED = 10_000_000
 #: Text that byte pairs are learned from (bytes); more changes few merges and takes memory.
 BPE_SAMPLE_BYTES = 300_000_000
-#: The bytes and the two special tokens.
-SMALLEST_BPE = 258
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class WordTokenizer:
 
     def encode(self, text: str) -> Ids:
         ids, unknown = self._ids, self._ids[UNK]
-        words = self._words.findall(text.replace("\n", f" {EOS} "))
+        words = self._words.findall(_with_ends(text))
         return np.array([ids.get(word, unknown) for word in words], np.uint32)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
@@ -98,6 +97,19 @@ class WordTokenizer:
 
     def to_json(self) -> str:
         return _word_level(self._ids, self._pattern, newline=f" {EOS} ")
+
+
+def _with_ends(text: str) -> str:
+    return text.replace("\n", f" {EOS} ")
+
+
+def count_words(text: str, *, tokenised: bool) -> int:
+    """The tokens that a word tokenizer makes of a text, whatever its vocabulary."""
+    return len(re.findall(_word_pattern(tokenised=tokenised), _with_ends(text)))
+
+
+def _word_pattern(*, tokenised: bool) -> str:
+    return _BY_SPACE if tokenised else _BY_PUNCTUATION
 
 
 class CharTokenizer:
@@ -172,7 +184,7 @@ def train(spec: TokenizerSpec, texts: Iterator[str], *, tokenised: bool) -> Text
     """Make a tokenizer from pieces of text. Raises BadData where `spec` cannot be met."""
     match spec.kind:
         case "word":
-            return _train_word(spec.size, texts, _BY_SPACE if tokenised else _BY_PUNCTUATION)
+            return _train_word(spec.size, texts, _word_pattern(tokenised=tokenised))
         case "char":
             return _train_char(spec.size, texts)
         case "bpe":

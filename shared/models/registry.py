@@ -12,7 +12,15 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import iso
-from shared.db.schema import artifacts, jobs, model_aliases, model_changes, model_descriptions, model_versions
+from shared.db.schema import (
+    artifacts,
+    dataset_versions,
+    jobs,
+    model_aliases,
+    model_changes,
+    model_descriptions,
+    model_versions,
+)
 from shared.errors import InvalidRequest, NotFound
 from shared.models import aliases
 
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 #: The artifact whose folder a model is loaded from.
 WEIGHTS = "model/model.safetensors"
+#: Fine-tunings of fine-tunings that are followed back.
+_MOST_GENERATIONS = 20
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,36 @@ def _folder(conn: Connection, job_id: str, model_ref: str) -> str:
     if stored is None:
         raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: job {job_id} left no {WEIGHTS}")
     return str(stored).rpartition("/")[0]
+
+
+def spec_of(conn: Connection, job_id: str) -> dict[str, Any] | None:
+    """The spec of the model that a job made: its own, or that of the model it was fine-tuned from. None where a job on the
+    way is gone."""
+    for _ in range(_MOST_GENERATIONS):
+        row = conn.execute(select(jobs.c.spec, jobs.c.pinned).where(jobs.c.id == job_id)).one_or_none()
+        if row is None or "model" in row.spec:
+            return dict(row.spec["model"]) if row else None
+        parent = row.pinned.get("parent") or {}
+        ref = f"{parent['name']}@{parent['version']}" if parent.get("name") else parent.get("ref", "")
+        try:
+            job_id = resolve(conn, ref).job_id
+        except InvalidRequest:
+            return None
+    return None
+
+
+def classes_of(conn: Connection, job_id: str) -> list[str] | None:
+    """The classes that the model of a job knows: those of the data it learned from. None where that is not known."""
+    ref = conn.scalar(select(jobs.c.pinned["dataset"].as_string()).where(jobs.c.id == job_id))
+    if ref is None:
+        return None
+    name, _, version = ref.partition("@")
+    summary = conn.scalar(
+        select(dataset_versions.c.summary).where(
+            dataset_versions.c.name == name, dataset_versions.c.version == int(version)
+        )
+    )
+    return list(summary["classes"]) if summary else None
 
 
 def _unknown(conn: Connection, name: str, model_ref: str) -> InvalidRequest:

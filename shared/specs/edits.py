@@ -13,7 +13,7 @@ FieldPath = Annotated[str, Field(max_length=300, pattern=r"^[^.]+(\.[^.]+){0,4}$
 
 
 class Rerun(Spec):
-    """A new job like one that was there."""
+    """A new job like one that was there, without its `name`, `register_as` and `promote`."""
 
     set: Annotated[
         dict[FieldPath, Any],

@@ -13,6 +13,13 @@ RecurrentNorm = Literal["none", "layer"]
 
 #: Weights a model may have: above it a runner cannot hold them, their gradients and two moments in ordinary memory.
 MAX_WEIGHTS = 2_000_000_000
+#: Of a byte-pair vocabulary: the bytes and the two special tokens.
+SMALLEST_BPE = 258
+
+
+def window_count(tokens: int, window: int) -> int:
+    """Whole windows of so many tokens, each with the one that follows it; what is left at the end is not used."""
+    return max(0, tokens - 1) // window
 
 
 class GruLmModel(Spec):
@@ -46,6 +53,8 @@ class GruLmModel(Spec):
 
     @model_validator(mode="after")
     def _affordable(self) -> GruLmModel:
+        if self.tokenizer == "bpe" and self.vocabulary_size < SMALLEST_BPE:
+            raise ValueError(f"a byte-pair vocabulary has at least {SMALLEST_BPE} tokens; raise vocabulary_size")
         if self.weight_count(self.vocabulary_size) > MAX_WEIGHTS:
             raise ValueError(f"the model would have more than {MAX_WEIGHTS:,} weights; use smaller units or vocabulary")
         return self

@@ -49,6 +49,11 @@ class Training(Spec):
         return self
 
 
+def held_out(rows: int, share: float) -> int:
+    """How many of `rows` a `validation_split` of this share takes: at least one where it is above 0, and never all."""
+    return min(max(1, round(rows * share)), rows - 1) if share > 0 else 0
+
+
 class CheckpointPolicy(Spec):
     every_steps: Count | None = None
     every_seconds: Seconds | None = 60.0

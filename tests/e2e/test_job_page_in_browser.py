@@ -34,11 +34,18 @@ def job(flower: FlowerApp, page: Any) -> dict[str, Any]:
 
 
 def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(flower: FlowerApp, visitor: Visitor) -> None:
-    old = submit_job(flower.engine, owner_id=flower.owner, name="first", tags={"team": "vision"}).job_id
+    fields: dict[str, Any] = {"name": "first", "tags": {"team": "vision"}, "register_as": "digits"}
+    old = submit_job(flower.engine, owner_id=flower.owner, **fields).job_id
     page = visitor.page
     page.goto(f"/nightshift/jobs/{old}")
     page.get_by_role("link", name="Run again").press("Enter")
     expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("")
+    expect(page.locator("[data-path=register_as]")).to_contain_text("the old job registered digits")
+    expect(page.locator("#submit-changes")).to_contain_text("Nothing is changed so far")
+    expect(page.locator("#submit-changes")).to_contain_text("will not be registered")
+    page.get_by_label("Register as").fill("mine")
+    expect(page.locator("#submit-changes")).to_contain_text("registered as a new version of mine")
     page.get_by_label("Learning rate").fill("0")
     page.get_by_label("Epochs").press("Enter")
     expect(page.locator("[id='field-training.learning_rate-error']")).to_contain_text("greater than 0")
@@ -57,9 +64,12 @@ def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(flower:
     page.get_by_role("tab", name="JSON").press("ArrowLeft")
     expect(page.get_by_label("Seed")).to_have_value("7")
     page.get_by_role("button", name="Submit").press("Enter")
-    expect(page.locator(".ns-like")).to_contain_text("Like first, with: learning rate 0.001 → 0.003, seed 0 → 7")
+    expect(page.locator(".ns-like")).to_contain_text(
+        "Like first, with: learning rate 0.001 → 0.003, seed 0 → 7, register as digits → mine"
+    )
     shown = job(flower, page)
     assert (shown["tags"], shown["copied_from"]["id"]) == ({"team": "vision"}, old)
+    assert (shown["name"], shown["spec"]["register_as"]) == (None, "mine")
 
 
 def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: Visitor) -> None:

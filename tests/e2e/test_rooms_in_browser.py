@@ -35,7 +35,7 @@ def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
     file = str(npz(tmp_path / "mine.npz", x=x, y=y))
     page = visitor.page
     page.goto("/nightshift/datasets")
-    expect(page.locator("#datasets-table")).to_contain_text("not registered yet")
+    expect(page.locator("#datasets-table")).to_contain_text("built in, needs download")
     page.get_by_role("button", name="Add a data set").press("Enter")
     page.get_by_label("Name").fill("mine")
     page.get_by_label("File").set_input_files(file)

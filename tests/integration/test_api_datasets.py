@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import Engine
 
-from tests.support.api import Api, assert_problem
+from tests.support.api import Api, assert_problem, running_api
+from tests.support.dataset_files import idx_folder
 
 BOUNDARY = "----boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -49,6 +51,55 @@ def test_an_uploaded_data_set_can_be_seen_and_trained_on(api: Api) -> None:
     assert api.submit(dataset="shapes", training={"batch_size": 8}).status_code == 202
     assert_problem(api.submit(dataset="shapes"), 422, ("training", "batch_size"))
     assert left_behind(api) == []
+
+
+LANGUAGE_MODEL: dict[str, Any] = {"model": {"family": "gru_lm"}, "dataset": "tale"}
+
+
+def test_a_text_too_short_for_the_batch_is_refused_in_a_job_and_in_a_schedule(api: Api) -> None:
+    upload(api, "tale", b"one two three\n" * 1_000, "tale.txt")
+    told = assert_problem(api.submit(**LANGUAGE_MODEL), 422, ("training", "batch_size"))["errors"][0]["msg"]
+    assert told == (
+        "64 is more than there is: tale@1 has 3,204 training tokens, which are 32 windows of 100, 6 of them for validation "
+        "(training.validation_split); use at most 26"
+    )
+    schedule = {"name": "nightly", "cron": "0 2 * * *", "job": {"kind": "train", **LANGUAGE_MODEL}}
+    assert_problem(api.post("/v1/schedules", json=schedule), 422, ("job", "training", "batch_size"))
+    assert api.submit(**LANGUAGE_MODEL, training={"batch_size": 26}).status_code == 202
+
+
+def test_a_built_in_set_says_whether_a_job_can_have_it(sqlite_engine: Engine, tmp_path: Path) -> None:
+    idx_folder(tmp_path / "published" / "mnist")
+    settings: dict[str, Any] = {"datasets_dir": tmp_path / "published"}
+    with running_api(sqlite_engine, tmp_path, **settings) as api:
+        assert api.submit(dataset="cifar10").status_code == 202
+        assert availability(api) == {"digits": "on_first_use", "mnist": "on_first_use"} | dict.fromkeys(
+            ("cifar10", "fashion_mnist"), "needs_download"
+        )
+    with running_api(sqlite_engine, tmp_path, **settings, dataset_downloads="never") as api:
+        assert api.submit(dataset="mnist").status_code == 202
+        told = assert_problem(api.submit(dataset="cifar10"), 422, ("dataset",))["errors"][0]["msg"]
+        assert f"data_batch_5.bin, test_batch.bin (unpacked from cifar-10-binary.tar.gz) into {tmp_path}/" in told
+        assert api.submit(dataset="digits").status_code == 202
+        assert availability(api) == {
+            "digits": "registered", "mnist": "on_first_use", "cifar10": "unavailable", "fashion_mnist": "unavailable"
+        }  # fmt: skip
+
+
+def availability(api: Api) -> dict[str, str]:
+    shown = {item["name"]: item["availability"] for item in api.get("/v1/datasets").json()["items"]}
+    assert shown == {name: api.get(f"/v1/datasets/{name}").json()["availability"] for name in shown}
+    return shown
+
+
+def test_a_promotion_is_not_judged_on_classes_that_the_model_does_not_learn(api: Api) -> None:
+    upload(api, "shapes", npz(40))
+    promote = {"metric": "test_accuracy", "evaluate_on": "digits"}
+    assert_problem(
+        api.submit(dataset="shapes", register_as="m", promote=promote, training={"batch_size": 8}),
+        422,
+        ("promote", "evaluate_on"),
+    )
 
 
 def test_other_content_is_a_new_version_and_the_same_is_not(api: Api) -> None:

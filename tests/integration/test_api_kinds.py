@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from api.openapi import EXAMPLES
 from shared.datasets.registry import register
 from shared.db.engine import write
 from shared.jobs import transitions
-from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
+from shared.jobs.transitions import ArtifactRecord, Lease, ModelVersionRecord
 from shared.specs.families import FAMILIES
 from shared.specs.training import Training
 from tests.support.api import Api, assert_problem
-from tests.support.factories import running_job
+from tests.support.dataset_files import labelled_images, npz
+from tests.support.factories import claim_job, running_job
 
 TASKS: dict[str, dict[str, Any]] = {
     "cnn": {"task": "predict"},
@@ -29,21 +31,25 @@ IN_EXAMPLES = {"digits": "cnn", "shakespeare": "gru_lm"}
 def models(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """A registered model of each family, named like it, those of the examples, and a text to go with the digits."""
     for name, family in {"cnn": "cnn", "gru_lm": "gru_lm", "gan": "gan", **IN_EXAMPLES}.items():
-        lease = running_job(api.engine, model={"family": family})
-        weights = ArtifactRecord(
-            "model/model.safetensors",
-            f"jobs/{lease.job_id}/model/model.safetensors",
-            "0" * 64,
-            1,
-            "application/octet-stream",
-        )
-        version = ModelVersionRecord(name=name, family=family, framework="torch")
-        with write(api.engine) as conn:
-            transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[weights], register=version)
+        made(api, name, running_job(api.engine, model={"family": family}), family)
     text = tmp_path_factory.mktemp("text") / "tale.txt"
-    text.write_text("the cats saw 2 dogs\n" * 50)
+    text.write_text("the cats saw 2 dogs\n" * 2_000)
     register(api.engine, api.settings, "tale", text)
+    short = text.with_name("short.txt")
+    short.write_text("the cats saw 2 dogs\n" * 50)
+    register(api.engine, api.settings, "short", short)
     return api
+
+
+def made(api: Api, name: str, lease: Lease, family: str, **pinned: Any) -> None:
+    """The job has succeeded, and its model is registered."""
+    path = f"jobs/{lease.job_id}/model/model.safetensors"
+    weights = ArtifactRecord("model/model.safetensors", path, "0" * 64, 1, "application/octet-stream")
+    version = ModelVersionRecord(name=name, family=family, framework="torch")
+    with write(api.engine) as conn:
+        if pinned:
+            transitions.pin(conn, lease, pinned)
+        transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[weights], register=version)
 
 
 def job(kind: str, model: str, **fields: Any) -> dict[str, Any]:
@@ -93,6 +99,7 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
         ),
         (job("finetune", "cnn", freeze="head"), ("freeze",), "features"),
         (job("finetune", "cnn", training={"batch_size": 5000}), ("training", "batch_size"), "at most"),
+        (job("finetune", "gru_lm", dataset="short"), ("training", "batch_size"), "at most"),
         (job("finetune", "cnn@7"), ("model_ref",), "versions 1 to 1"),
         (job("evaluate", "nobody"), ("model_ref",), "there are: cnn"),
     ],
@@ -103,6 +110,25 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(
     answer = models.post("/v1/jobs", json=body)
     assert_problem(answer, 422, loc)
     assert says in answer.json()["errors"][0]["msg"]
+
+
+def test_a_model_that_was_fine_tuned_has_the_windows_of_the_first(models: Api) -> None:
+    shown = models.post("/v1/jobs", json=job("finetune", "gru_lm", priority=9)).json()
+    parent = {"ref": "gru_lm", "folder": "", "name": "gru_lm", "version": 1}
+    made(models, "tuned", claim_job(models.engine).lease, "gru_lm", parent=parent)
+    answer = models.post("/v1/jobs", json={**shown["spec"], "model_ref": "tuned", "dataset": "short"})
+    assert_problem(answer, 422, ("training", "batch_size"))
+    assert "windows of 100" in answer.json()["errors"][0]["msg"]
+
+
+def test_a_classifier_is_evaluated_on_classes_that_it_knows(models: Api, tmp_path: Path) -> None:
+    images, labels = labelled_images()
+    register(models.engine, models.settings, "shapes", npz(tmp_path / "shapes.npz", x=images, y=labels))
+    made(models, "four", running_job(models.engine), "cnn", dataset="shapes@1")
+    assert models.post("/v1/jobs", json=job("evaluate", "four", dataset="shapes")).status_code == 202
+    answer = models.post("/v1/jobs", json=job("evaluate", "four"))
+    assert_problem(answer, 422, ("dataset",))
+    assert "does not know: 4, 5" in answer.json()["errors"][0]["msg"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -58,6 +58,33 @@ def test_another_preset_brings_its_own_layers(api: Api) -> None:
     assert (new["spec"]["model"]["filters"], new["spec"]["model"]["dense"]) == ([32, 64], [128])
 
 
+PROMOTE = {"metric": "test_accuracy", "evaluate_on": "digits"}
+
+
+def test_a_name_a_registration_and_a_promotion_are_not_copied(api: Api) -> None:
+    old = origin(api, name="nightly", register_as="digits", promote=PROMOTE)
+    new = shown(api, rerun(api, old["id"], {}))
+    assert [new["spec"][field] for field in ("name", "register_as", "promote")] == [None, None, None]
+    assert new["spec"] == {**old["spec"], "name": None, "register_as": None, "promote": None}
+    assert new["copied_from"] == {"id": old["id"], "name": "nightly", "changes": []}
+
+
+def test_what_is_asked_for_is_registered_and_promoted(api: Api) -> None:
+    old = origin(api, register_as="digits", promote=PROMOTE)
+    registered = shown(api, rerun(api, old["id"], {"set": {"register_as": "mine"}}))["spec"]
+    assert (registered["register_as"], registered["promote"]) == ("mine", None)
+    sets = {"register_as": "digits", "promote.metric": "f1_macro"}
+    promoted = shown(api, rerun(api, old["id"], {"set": sets}))["spec"]
+    assert promoted["promote"] == {**old["spec"]["promote"], "metric": "f1_macro"}
+    refused = rerun(api, old["id"], {"set": {"promote.metric": "f1_macro"}})
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["register_as"])
+
+
+def test_a_whole_spec_registers_what_it_says(api: Api) -> None:
+    old = origin(api, register_as="digits")
+    assert shown(api, rerun(api, old["id"], {"spec": old["spec"]}))["spec"]["register_as"] == "digits"
+
+
 def test_a_whole_spec_may_come_instead(api: Api) -> None:
     old = origin(api)
     spec = {**old["spec"], "training": {"epochs": 3, "early_stopping": {"metric": "val_loss", "patience": 2}}}

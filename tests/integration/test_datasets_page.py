@@ -45,8 +45,9 @@ def test_the_list_has_every_set_and_the_built_in_ones_nobody_used_yet(flower: Fl
     found = {item["name"]: item for item in flower.data("/datasets/-/data")["datasets"]}
     assert list(found) == ["cifar10", "digits", "fashion_mnist", "mnist", "pets"]
     assert (found["pets"]["version"], found["pets"]["jobs"], found["pets"]["classes"]) == (2, 2, ["cats", "dogs"])
-    assert not found["mnist"]["registered"]
-    assert not flower.data("/datasets/mnist/data")["registered"]
+    for mnist in (found["mnist"], flower.data("/datasets/mnist/data")):
+        assert (mnist["registered"], mnist["availability"]) == (False, "needs_download")
+    assert [found[name]["availability"] for name in ("digits", "pets")] == ["on_first_use", "registered"]
     assert flower.client.get("/nightshift/datasets/unknown").status_code == 404
     assert flower.client.get("/nightshift/datasets/pets@9").status_code == 404
 

@@ -239,13 +239,16 @@ def test_buttons_do_what_they_say(flower: FlowerApp) -> None:
 
 
 def test_run_again_is_a_new_job_with_the_same_spec_but_for_what_was_changed(flower: FlowerApp) -> None:
-    old = submit_job(flower.engine, owner_id=flower.owner, name="again", tags={"a": "b"}).job_id
+    fields: dict[str, Any] = {"name": "again", "tags": {"a": "b"}, "register_as": "digits"}
+    old = submit_job(flower.engine, owner_id=flower.owner, **fields).job_id
     given = served(flower, f"/jobs/new?like={old}")
+    assert given["origin"]["registered_as"] == "digits"
+    assert {"name": "cifar10", "kind": "image", "availability": "needs_download"} in given["datasets"]
     spec = given["origin"]["spec"] | {"priority": 7}
     sent = [flower.post("/jobs/submit", {"spec": spec, "like": old, "token": given["token"]}) for _ in range(2)]
     new, same = (answer.json()["id"] for answer in sent)
     assert (new != old, same) == (True, new)
-    assert job(flower, new)["spec"] == job(flower, old)["spec"] | {"priority": 7}
+    assert job(flower, new)["spec"] == job(flower, old)["spec"] | {"priority": 7, "name": None, "register_as": None}
     assert job(flower, new)["copied_from"]["changes"] == [{"path": "priority", "before": 5, "after": 7}]
     assert job(flower, new)["state"] == "queued"
 

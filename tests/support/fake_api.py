@@ -75,7 +75,9 @@ class FakeApi:
         if parts == ["jobs"]:
             return httpx.Response(202, json=self.jobs.setdefault(ID, job_data(spec=json.loads(request.content))))
         if parts[0] == "jobs" and parts[2] == "rerun":
-            return httpx.Response(202, json=job_data(OTHER_ID))
+            named = {"register_as": json.loads(request.content)["set"].get("register_as")}
+            spec = self.jobs[parts[1]]["spec"]
+            return httpx.Response(202, json=job_data(OTHER_ID, spec=spec | named if spec["kind"] == "train" else spec))
         if parts[0] == "jobs":
             self.jobs[parts[1]]["stop_requested"] = parts[2]
             return httpx.Response(202, json=self.jobs[parts[1]])

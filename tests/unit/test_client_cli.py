@@ -15,8 +15,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from api.client import sdk, transport
+from api.client import sdk, tables, transport
 from api.client.cli import app
+from api.client.job_columns import FIELDS
 from tests.support.fake_api import ID, OTHER_ID, FakeApi, job_data, problem
 
 Run = Callable[..., Result]
@@ -61,6 +62,18 @@ def test_rerun_sends_what_differs_and_prints_the_new_id(run: Run, fake: FakeApi)
     assert told.stdout == f"{OTHER_ID}\n"
     assert fake.bodies() == [{"set": {"name": "longer", "training.epochs": 10, "model.preset": "mnist-2conv"}}]
     assert "twice" in run("rerun", ID, "--set", "name=a", "--set", "name=b", code=1).stderr
+
+
+def test_rerun_keeps_a_name_and_registers_only_when_asked_and_says_so(run: Run, fake: FakeApi) -> None:
+    spec = {"kind": "train", "register_as": "digits"}
+    fake.jobs = {ID: job_data(spec=spec)}
+    told = run("rerun", ID)
+    assert "not be registered; --register-as digits" in told.stderr
+    assert "a new version of mine" in run("rerun", ID, "--register-as", "mine", "--keep-name").stderr
+    assert fake.bodies() == [{"set": {}}, {"set": {"name": "digits nightly", "register_as": "mine"}}]
+    assert "not both" in run("rerun", ID, "--name", "x", "--keep-name", code=1).stderr
+    fake.jobs = {ID: job_data(spec={"kind": "evaluate"})}
+    assert "registered" not in run("rerun", ID).stderr
 
 
 def test_what_a_runner_used_is_listed_by_seconds(run: Run, fake: FakeApi) -> None:
@@ -309,6 +322,94 @@ def test_tables_fit_the_terminal(run: Run, fake: FakeApi, monkeypatch: pytest.Mo
     assert ID in lines[1]
 
 
+DONE = {
+    "state": "succeeded", "worker": "cpu0@host.example", "started_at": "2027-01-31T02:00:00.000Z",
+    "finished_at": "2027-01-31T02:01:05.000Z", "result": {"metrics": {"loss": 0.1, "test_accuracy": 0.9876}},
+    "dataset": "fashion_mnist",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"),
+    [
+        (60, ["ID", "STATE", "RESULT"]),
+        (80, ["ID", "STATE", "NAME", "RESULT", "TIME", "AGE"]),
+        (120, ["ID", "STATE", "NAME", "MODEL", "DONE", "RESULT", "WORKER", "TIME", "AGE"]),
+        (200, ["ID", "STATE", "KIND", "NAME", "MODEL", "DATASET", "DONE", "RESULT", "WORKER", "TIME", "AGE"]),
+    ],
+)
+def test_a_narrow_terminal_keeps_results(
+    run: Run, fake: FakeApi, monkeypatch: pytest.MonkeyPatch, columns: int, kept: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    fake.jobs = {ID: job_data(**DONE, progress={"percent": 100.0})}
+    head, row = run("jobs").stdout.splitlines()
+    assert (head.split(), max(len(head), len(row)) <= columns) == (kept, True)
+    assert "test_accuracy 0.9876" in row
+
+
+def test_columns_are_chosen_and_all_are_shown_wide(run: Run, fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    fake.jobs = {ID: job_data(**DONE, tags={"team": "vision"})}
+    wide = run("jobs", "-o", "wide").stdout
+    assert all(title in wide.splitlines()[0].split() for title in ("KIND", "DATASET", "RESULT", "WORKER", "PRIORITY"))
+    assert "team=vision" in wide
+    chosen = run("jobs", "--columns", "id, result,training.epochs,test_accuracy,time,worker,dataset").stdout
+    assert [line.split() for line in chosen.splitlines()] == [
+        ["ID", "RESULT", "TRAINING.EPOCHS", "TEST_ACCURACY", "TIME", "WORKER", "DATASET"],
+        [ID, "test_accuracy", "0.9876", "5", "0.9876", "1:05", "cpu0@host.example", "fashion_mnist"],
+    ]
+    assert json.loads(run("jobs", "-o", "json").stdout)["items"] == list(fake.jobs.values())
+    for option in ("--columns", "--sort"):
+        told = run("jobs", option, "colour", code=1).stderr
+        assert f"{option}: there is no 'colour'; there are id, state, kind, name," in told
+    assert "table" in run("jobs", "-o", "tall", code=2).stderr
+    fake.jobs = {}
+    assert "No jobs" in run("jobs", "--columns", "id,colour").stderr
+
+
+def test_jobs_are_sorted_before_the_first_of_them_are_shown(run: Run, fake: FakeApi) -> None:
+    ids = [f"{number}" * 16 for number in range(4)]
+    figures = [0.5, None, 0.9, 0.7]
+    for job_id, figure in zip(ids, figures, strict=True):
+        result = {"metrics": {} if figure is None else {"test_accuracy": figure}}
+        fake.jobs[job_id] = job_data(job_id, name=f"job {job_id[0]}", result=result)
+
+    def order(*options: str) -> str:
+        return "".join(line[0] for line in run("jobs", *options).stdout.splitlines()[1:])
+
+    assert order() == "0123"
+    assert order("--sort", "test_accuracy") == "0321"
+    assert order("--sort", "test_accuracy:desc") == "2301"
+    assert order("--sort", "result:desc", "--limit", "2") == "23"
+    assert order("--sort", "name:desc") == "3210"
+    assert order("--sort", "training.epochs:asc") == "0123"
+    assert "write :asc or :desc" in run("jobs", "--sort", "name:up", code=1).stderr
+    told = json.loads(run("jobs", "--sort", "test_accuracy:desc", "--limit", "1", "--json").stdout)
+    assert [job["id"] for job in told["items"]] == [ids[2]]
+
+
+def test_models_keep_whole_metrics_of_the_test_part(run: Run, fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = {f"val_{number}": 0.5 for number in range(9)} | {"test_accuracy": 0.9876, "test_loss": 0.0512}
+    model = {"name": "digits", "latest_version": 3, "family": "cnn", "aliases": {}}
+    fake.collections["models"] = [
+        {**model, "champion": {"version": 2, "job_id": ID, "metrics": metrics}},
+        {**model, "name": "other", "champion": None},
+    ]
+    for columns, shown in ((60, "test_accuracy 0.9876 …"), (80, "test_accuracy 0.9876  test_loss 0.0512 …")):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert run("models").stdout.splitlines()[1].endswith(shown)
+    assert run("models", "--columns", "name,test_loss").stdout.splitlines()[1].split() == ["digits", "0.0512"]
+    assert run("models", "--sort", "test_loss").stdout.splitlines()[1].startswith("digits")
+
+
+def test_columns_and_fields_to_sort_by_are_completed() -> None:
+    columns = tables._completer(FIELDS, ",", ())
+    assert columns("id,da") == ["id,dataset"]
+    assert columns("pri") == ["priority"]
+    assert tables._completer(FIELDS, "", (":asc", ":desc"))("resu") == ["result", "result:asc", "result:desc"]
+
+
 def test_show_tells_the_whole_story(run: Run, fake: FakeApi) -> None:
     fake.jobs[ID] = job_data(state="succeeded", result={"metrics": {"test_accuracy": 0.9876}, "model": "digits@1"})
     shown = run("show", ID[:4]).stdout
@@ -422,11 +523,13 @@ def test_datasets_lists_and_its_commands_do_more(run: Run, fake: FakeApi, tmp_pa
         "name": "digits", "kind": "image", "version": 1, "builtin": True, "classes": ["0", "1"], "size_bytes": 123_456,
         "splits": {"train": {"count": 1437}, "test": {"count": 360}}, "sha256": "ab",
     }  # fmt: skip
-    fake.collections["datasets"] = [digits]
-    assert run("datasets").stdout.splitlines()[1].split() == [
-        "digits", "image", "1", "1,437", "360", "2", "123.5", "kB", "built", "in",
-    ]  # fmt: skip
-    assert json.loads(run("datasets", "--json").stdout)["items"] == [digits]
+    cifar = {"name": "cifar10", "builtin": True, "availability": "needs_download"}
+    fake.collections["datasets"] = [digits, cifar]
+    assert [line.split() for line in run("datasets").stdout.splitlines()[1:]] == [
+        ["digits", "image", "1", "1,437", "360", "2", "123.5", "kB", "built", "in"],
+        ["cifar10", "built", "in,", "needs", "download"],
+    ]
+    assert json.loads(run("datasets", "--json").stdout)["items"] == [digits, cifar]
     assert "count 1,437" in run("datasets", "show", "digits").stdout
     assert "There is no datasets 'gone'" in run("datasets", "show", "gone", code=1).stderr
     (tmp_path / "a.txt").write_text("x")

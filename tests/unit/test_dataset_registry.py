@@ -25,9 +25,11 @@ from shared.datasets.files import open_files
 from shared.datasets.samples import sample_picture, sample_texts
 from shared.datasets.store import Stored, open_dataset, sweep
 from shared.db.engine import read
-from shared.errors import InvalidRequest, NotFound
+from shared.errors import DatasetUnavailable, InvalidRequest, NotFound
 from shared.settings import Settings
 from tests.support.dataset_files import idx, labelled_images
+from tests.support.redis import free_port
+from worker import tensorflow_download
 
 
 @pytest.fixture
@@ -132,11 +134,28 @@ def test_a_download_that_fails_says_what_to_do(
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nno route to host\n")
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: failed)
-    with pytest.raises(
-        InvalidRequest, match=r"no route to host.*data_batch_1\.bin.*NIGHTSHIFT_DATASETS_DIR.*datasets add cifar10"
-    ):
+    told = r"cifar10 .*no route to host.*datasets add cifar10.*NIGHTSHIFT_DATASETS_DIR.*data_batch_1\.bin.*cifar10/"
+    with pytest.raises(DatasetUnavailable, match=told):
         registry.ensure_builtin(engine, settings, "cifar10")
     assert list((settings.storage_root / "datasets").iterdir()) == []
+    offline = settings.model_copy(update={"dataset_downloads": "never", "datasets_dir": Path("/srv/sets")})
+    with pytest.raises(DatasetUnavailable, match=r"DOWNLOADS is never.*t10k-images.* into /srv/sets/mnist/"):
+        registry.ensure_builtin(engine, offline, "mnist")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+def test_a_host_that_does_not_answer_is_known_without_keras(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The way to every host leads through a port that refuses connections."""
+    for variable in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "keras", None)
+    assert tensorflow_download.main(name, str(tmp_path / "set.npz")) == 1
+    assert "does not answer" in capsys.readouterr().err
 
 
 def test_the_download_is_one_keras_call(tmp_path: Path) -> None:
@@ -151,7 +170,9 @@ def test_the_download_is_one_keras_call(tmp_path: Path) -> None:
         "            return (x, np.arange(20) % 10), (x, np.arange(20) % 10)\n"
     )
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}", "KERAS_HOME": str(tmp_path)}
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "mnist.npz").touch()  # it needs no connection
     command = [sys.executable, "-m", "worker.tensorflow_download", "mnist", str(tmp_path / "mnist.npz")]
     subprocess.run(command, env=environment, check=True, cwd=tmp_path)
     with open_files(tmp_path / "mnist.npz") as files:

@@ -30,8 +30,8 @@ def test_a_data_set_counts_its_jobs_and_models_by_version(engine: Engine, tmp_pa
             with write(engine) as conn:
                 conn.execute(update(jobs).where(jobs.c.id == job_id).values(pinned={"dataset": pinned}))
     with read(engine) as conn:
-        shown = datasets.detail(conn, "pets", OWNER)
-        (found,) = [item for item in datasets.overview(conn) if item["name"] == "pets"]
+        shown = datasets.detail(conn, settings, "pets", OWNER)
+        (found,) = [item for item in datasets.overview(conn, settings) if item["name"] == "pets"]
     assert [version["jobs"] for version in shown["versions"]] == [2]
     assert len(shown["versions"][0]["held_by"]) == 3
     assert sorted(str(job["version"]) for job in shown["jobs"]) == ["1", "1", "None"]

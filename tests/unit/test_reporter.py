@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import BadData, NotFound
+from shared.errors import BadData, DatasetUnavailable, NotFound
 from worker import reporter as module
 from worker import runner
 from worker.protocol import Assignment, MetricPoint, Progress, Result, Stop, decode_from_runner, encode
@@ -115,6 +115,7 @@ def _raised(error: BaseException) -> BaseException:
     [
         (BadData("row 7 is empty"), "bad_data", False),
         (NotFound.of("model", "x"), "not_found", False),
+        (DatasetUnavailable("mnist", "could not be downloaded", "Register it."), "dataset_unavailable", True),
         (MemoryError(), "out_of_memory", True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB"), "out_of_memory", True),
         (_named("ResourceExhaustedError", "OOM when allocating"), "out_of_memory", True),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.specs.training import held_out
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -41,9 +43,9 @@ def epoch_order(seed: int, epoch: int, n: int) -> Rows:
 
 def validation_split(seed: int, n: int, share: float) -> tuple[Rows, Rows]:
     """(training rows, validation rows) of `n`, both ascending. At least one row on either side where `share` > 0."""
-    held_out = min(max(1, round(n * share)), n - 1) if share > 0 else 0
+    taken = held_out(n, share)
     order = permutation(seed, "validation", 0, n)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    return np.sort(order[taken:]), np.sort(order[:taken])
 
 
 @dataclass

@@ -15,8 +15,9 @@ import numpy as np
 
 from shared.datasets.tokens import TOKENIZER, OpenTokens, TokenizerSpec, open_tokens, token_stream
 from shared.errors import BadData
-from shared.specs.gru_lm import GruLmModel
+from shared.specs.gru_lm import GruLmModel, window_count
 from shared.specs.training import Training
+from shared.specs.training import held_out as rows_held_out
 from worker.training.learner import Array, Splits
 
 
@@ -38,7 +39,7 @@ def load_splits(dataset_dir: Path, model: GruLmModel, training: Training, tokeni
         )
     held_out = _part(stream, "valid", model.window) if training.validation_split else None
     if held_out is None and training.validation_split:
-        cut = len(train) - min(max(1, round(len(train) * training.validation_split)), len(train) - 1)
+        cut = len(train) - rows_held_out(len(train), training.validation_split)
         train, held_out = train[:cut], {"windows": train[cut:]}
     facts: dict[str, Any] = {
         "vocabulary": stream.vocabulary,
@@ -63,7 +64,7 @@ def load_test(dataset_dir: Path, model: GruLmModel, facts: Mapping[str, Any], to
 
 def windows(tokens: Array, window: int) -> Array:
     """All whole windows of a stream, as a read-only view [n, window + 1]; what is left at the end is not used."""
-    n = max(0, len(tokens) - 1) // window
+    n = window_count(len(tokens), window)
     if n == 0:
         return np.empty((0, window + 1), tokens.dtype)
     size = tokens.itemsize

@@ -26,8 +26,11 @@ function sortButton(column, by, sort) {
   const [up, down] = [by === column.key, by === `-${column.key}`];
   const first = column.sense === "max" ? `-${column.key}` : column.key;
   const next = up ? (first === column.key ? `-${column.key}` : null) : down ? (first === column.key ? null : column.key) : first;
-  return h("button", { type: "button", class: "ns-sort", title: column.key, "data-key": `by-${column.key}-${by || ""}`, onclick: () => sort(next) }, column.label, h("span", { "aria-hidden": "true" }, up ? " ↑" : down ? " ↓" : ""));
+  return h("button", { type: "button", class: "ns-sort", title: column.key, "data-key": `by-${column.key}-${by || ""}`, onclick: () => sort(next) }, breakable(column.label), h("span", { "aria-hidden": "true" }, up ? " ↑" : down ? " ↓" : ""));
 }
+
+/** `training.learning_rate` in lines, where it needs several: after the dots and underscores. */
+const breakable = (label) => label.split(/(?<=[._])/).map((part) => [h("wbr"), part]);
 
 const jobLink = (job, place, mark) => [h("span", { class: "ns-dot", style: { color: mark(place) } }), " ", h("a", { class: "ns-name", href: url(`/jobs/${job.id}`), "data-key": `job-${job.id}` }, title(job)), h("span", { class: "ns-sub" }, h("code", {}, job.id.slice(0, 8)))];
 

@@ -28,7 +28,7 @@ const fact = (label, value, sub = null) => (value === null || value === undefine
 
 function drawFacts() {
   const { registered, version, newest, kind, splits, image, classes, split, size_bytes: weight, sha256, builtin, created_at: made, used } = shown;
-  if (!registered) return fill(byId("dataset-facts"), h("div", { class: "ns-card" }, empty(`${shown.name} is not registered yet`, ...howToGet(shown.name))));
+  if (!registered) return fill(byId("dataset-facts"), h("div", { class: "ns-card" }, empty(`${shown.name} is not registered yet`, ...howToGet(shown))));
   fill(byId("dataset-facts"), h("dl", { class: "ns-facts" },
     fact("Version", version, version === newest ? "the newest: what its name alone means" : h("a", { href: at(newest) }, `version ${newest} is newer`)),
     fact("Holds", rows(counts(splits)), noun(kind)),

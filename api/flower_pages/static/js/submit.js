@@ -1,5 +1,6 @@
 // A job by hand: a form and its JSON, kept in step; errors of the server at their field; then the new job's page.
 
+import { HAD } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { KIND } from "./format.js";
 import { flat, leaf } from "./job_parts.js";
@@ -50,13 +51,16 @@ function choose(model, keepTraining = true) {
   drawChanges();
 }
 
-const shown = (facts) => field(facts, at(spec, facts.path), usual(facts), (value) => change(facts.path, value), errors.get(facts.path));
+/** Said below a field: what the job that is run again had there. */
+const hints = { register_as: origin?.registered_as ? `the old job registered ${origin.registered_as}; this one does only if you say so` : undefined };
+
+const shown = (facts) => field({ hint: hints[facts.path], ...facts }, at(spec, facts.path), usual(facts), (value) => change(facts.path, value), errors.get(facts.path));
 
 function choices() {
   const choice = (path, title, options, set) => field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
   const named = families.map(({ name }) => name);
   const of = spec.kind === "train" ? family() : families.find(({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family);
-  const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind).map(({ name }) => name);
+  const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind);
   return [
     origin ? null : choice("kind", "Kind", Object.keys(forms), (kind) => { spec = fresh(kind, spec); errors = new Map(); drawForm(); }),
     spec.kind === "train" ? [
@@ -64,7 +68,7 @@ function choices() {
       choice("model.preset", "Preset", Object.keys(family()?.presets || {}), (name) => choose({ family: spec.model.family, preset: name })),
     ] : shown({ path: "model_ref", type: "string", title: "Model", list: "known-models", hint: "name, name@3, name@alias or job:<id>" }),
     shown({ path: "dataset", type: "string", title: "Data set", list: "known-datasets", hint: origin?.dataset && origin.dataset !== spec.dataset ? `it ran on ${origin.dataset}; ${spec.dataset} is the newest` : undefined }),
-    h("datalist", { id: "known-datasets" }, fitting.map((name) => h("option", { value: name }))),
+    h("datalist", { id: "known-datasets" }, fitting.map(({ name, availability }) => h("option", { value: name, label: HAD[availability] ? `${name} (${HAD[availability]})` : null }))),
     h("datalist", { id: "known-models" }, models.map(({ name }) => h("option", { value: name }))),
   ];
 }
@@ -83,14 +87,23 @@ function drawForm() {
 
 // -- what differs, and what is wrong ----------------------------------------------------------------
 
+/** Kinds that make no model have no such field. */
+function registration() {
+  if (!(forms[spec.kind] || []).some(({ path }) => path === "register_as")) return null;
+  return h("p", { id: "submit-registration" }, spec.register_as ? ["When it succeeds, its model is registered as a new version of ", h("strong", {}, leaf(spec.register_as)), "."] : "Its model will not be registered.");
+}
+
 function drawChanges() {
-  if (!origin) return;
+  fill(byId("submit-changes"), origin && h("p", {}, changes()), registration());
+}
+
+function changes() {
   const [before, after] = [origin.spec, spec].map((one) => new Map(flat(one).map(([path, value]) => [path.join("."), JSON.stringify(value)])));
   const paths = [...new Set([...after.keys(), ...before.keys()])].filter((path) => before.get(path) !== after.get(path));
   const said = (map, path) => (map.has(path) ? leaf(JSON.parse(map.get(path))) : "default");
-  fill(byId("submit-changes"), paths.length
+  return paths.length
     ? [h("strong", {}, "Changed: "), paths.map((path, place) => [place ? ", " : null, h("span", {}, `${path} ${said(before, path)} → ${said(after, path)}`)])]
-    : h("span", { class: "ns-muted" }, "Nothing is changed so far: it would run the same again."));
+    : h("span", { class: "ns-muted" }, "Nothing is changed so far: it would run the same again.");
 }
 
 function drawErrors(general = null) {
