@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -25,11 +26,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from shared import process
+from api.client import commands_ops
+from shared import failpoints, process, speech
 
+#: Module → name of each process of ours.
+PROCESSES = {module: name for name, (module, _) in commands_ops.PROCESSES.items()} | {
+    "tests.support.clocked": "clocked"
+}
 #: What each server imports before its first fork.
 SERVERS = {
-    "stack": ["api.serve", "worker.main", "worker.beat", "tests.support.clocked", "tests.support.probe"],
+    "stack": [*PROCESSES, "tests.support.probe"],
     "lone worker": ["tests.support.lone"],
     "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
 }
@@ -100,24 +106,42 @@ class WarmProcess:
         self.send_signal(signal.SIGTERM)
 
 
-def start(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> WarmProcess:
-    """Return at once. The process dies with the one it was forked from, and so with this one."""
-    started = Process("stack", target=_run, name=module, args=(module, list(arguments), dict(environment), log))
+def start(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    errors: Path | None = None,
+) -> WarmProcess:
+    """Return at once; stderr goes to `errors` (default: the log). The process dies with the one it was forked from, and so
+    with this one."""
+    args = (module, list(arguments), dict(environment), log, errors or log)
+    started = Process("stack", target=_run, name=module, args=args)
     started.start()
     return WarmProcess(started)
 
 
-def _run(module: str, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+def run(module: str, *arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What `subprocess.run` tells of `python -m module`."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        code = start(module, arguments, environment, out, errors).wait()
+        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), errors.read_text())
+
+
+def _run(module: str, arguments: list[str], environment: dict[str, str], log: Path, errors: Path) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.environ.clear()
     os.environ.update(environment)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for standard in (1, 2):
+    for standard, path in ((1, log), (2, errors)):
+        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(output, standard)
-    os.close(output)
+        os.close(output)
+    importlib.reload(speech)  # this and failpoints read the environment when they are imported
+    failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))
     sys.argv = [module, *arguments]
     try:
-        process.run(module.rpartition(".")[2], importlib.import_module(module).main)
+        process.run(PROCESSES[module], importlib.import_module(module).main)
     finally:
         atexit._run_exitfuncs()  # `multiprocessing` leaves them out
