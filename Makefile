@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 or newer and make. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos bench docs lint format clean
+.PHONY: help demo up test test-quick chaos bench docs lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 
 help:  ## this list
 	@echo "Nightshift: train, fine-tune and run models in the background. Targets:"
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.embedded  ## install, start everything, train a CNN, fine-tune it, use it, stop (set-up once: minutes)
 	$(BIN)/nightshift demo
@@ -25,6 +25,9 @@ up: $(VENV)/.embedded  ## the embedded stack, kept running; ARGS="--port 0 --dat
 # Hundreds of processes are started: where the environment forbids to keep bytecode, each would compile all modules anew.
 test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" are passed on
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-quick: $(VENV)/.test  ## unit tests and the contract of the HTTP API, below two minutes; ARGS as for `test`
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/unit $(wildcard tests/integration/test_api_*.py) $(ARGS)
 
 chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
 	$(BIN)/python -m pytest -m long -s tests/faults

@@ -18,6 +18,8 @@ from tests.support.objects import ObjectStore, object_store
 from tests.support.redis import RedisServer, running_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Each HTTP client reads the certificates of all authorities of the world, for 30 ms; nothing here is signed by them.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
 # A machine that is busy with other things makes no example wrong. CI tries the same ones each time, so that what fails
 # there fails here; at a desk each run tries others.

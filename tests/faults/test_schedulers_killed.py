@@ -6,47 +6,43 @@ one process.
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
+import time
 from datetime import timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, select
 
-from shared.db.engine import read, write
+from shared import failpoints
+from shared.clock import sqlite_clock
+from shared.db.engine import make_engine, read, write
 from shared.db.schema import jobs, schedule_ticks, schedules
 from shared.schedules import cron, transitions
+from shared.settings import Settings
 from shared.specs.schedules import ScheduleSpec
+from tests.support import warm
 from tests.support.clocks import brute_force, changes, minutes
 from tests.support.factories import OWNER, make_spec
 from tests.unit.test_schedules_in_every_zone import SIX, inside
+from worker.maintenance import scheduler
 
-ROOT = str(Path(__file__).parents[2])
 #: Hours before and after a change.
 AROUND = 9
 KILLS = 4
-#: Walks its clock through each of the windows, forward and back by up to an hour (SQLite's clock is the process's own).
-PROCESS = """
-import json, random, sys, time
-from shared.clock import sqlite_clock
-from shared.db.engine import make_engine
-from shared.settings import Settings
-from worker.maintenance import scheduler
-url, seed, windows = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-walk, engine = random.Random(seed), make_engine(url)
-for start, end in windows:
-    now = start
-    while now < end:
-        now = min(end, now + walk.uniform(-3600, 3 * 3600))
-        sqlite_clock.offset = now - time.time()
-        scheduler.run_once(engine, Settings())
-"""
+
+
+def walk(url: str, seed: int, windows: list[tuple[float, float]], failpoint: str) -> None:
+    """Through each of the windows, forward and back by up to an hour (SQLite's clock is the process's own)."""
+    failpoints.arm(failpoint)
+    steps, engine = random.Random(seed), make_engine(url)
+    for start, end in windows:
+        now = start
+        while now < end:
+            now = min(end, now + steps.uniform(-3600, 3 * 3600))
+            sqlite_clock.offset = now - time.time()
+            scheduler.run_once(engine, Settings())
 
 
 def windows() -> list[tuple[float, float]]:
@@ -71,12 +67,11 @@ def expressions() -> list[tuple[str, str]]:
     return found
 
 
-def start_process(url: str, seed: int, kill_at: int | None) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": ROOT}
-    if kill_at is not None:
-        environment["NIGHTSHIFT_FAILPOINT"] = f"tick.inserted:kill@{kill_at}"
-    command = [sys.executable, "-c", PROCESS, url, str(seed), json.dumps(windows())]
-    return subprocess.Popen(command, env=environment)
+def start_process(url: str, seed: int, kill_at: int | None) -> warm.Process:
+    failpoint = "" if kill_at is None else f"tick.inserted:kill@{kill_at}"
+    process = warm.Process("stack", target=walk, args=(url, seed, windows(), failpoint))
+    process.start()
+    return process
 
 
 @pytest.mark.slow
@@ -89,7 +84,8 @@ def test_every_tick_makes_one_job(sqlite_engine: Engine, sqlite_url: str) -> Non
     running = [start_process(sqlite_url, seed + n, chance.randint(1, 20)) for n in range(3)]
     while running:
         process = running.pop(0)
-        code = process.wait(timeout=120)
+        process.join(120)
+        code = process.exitcode
         assert code in (0, -signal.SIGKILL)
         if code:
             kills += 1

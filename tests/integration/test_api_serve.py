@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,19 +14,18 @@ import pytest
 
 from shared.db.engine import make_engine, write
 from shared.fleet import keys
+from tests.support import warm
 from tests.support.factories import OWNER, submit_job
 from tests.support.serving import api_process, events
 
 
 @pytest.fixture
-def server(sqlite_url: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server(sqlite_url: str, tmp_path: Path) -> Iterator[tuple[warm.WarmProcess, str]]:
     with api_process(sqlite_url, tmp_path) as started:
         yield started
 
 
-def test_it_prints_its_port_serves_and_leaves_on_sigterm(
-    server: tuple[subprocess.Popen[str], str], sqlite_url: str
-) -> None:
+def test_it_prints_its_port_serves_and_leaves_on_sigterm(server: tuple[warm.WarmProcess, str], sqlite_url: str) -> None:
     engine = make_engine(sqlite_url)
     with write(engine) as conn:
         _, key = keys.create(conn, "test", OWNER)
@@ -61,15 +58,7 @@ def test_it_prints_its_port_serves_and_leaves_on_sigterm(
 def test_a_port_that_is_taken_is_said_and_not_a_traceback(server: tuple[Any, str], tmp_path: Path) -> None:
     port = server[1].rpartition(":")[2]
     variables = {"NIGHTSHIFT_DATA_DIR": str(tmp_path), "NIGHTSHIFT_API_PORT": port}
-    second = subprocess.run(
-        [sys.executable, "-m", "api.serve"],
-        capture_output=True,
-        text=True,
-        env=os.environ | variables,
-        cwd=Path(__file__).parents[2],
-        timeout=60,
-        check=False,
-    )
+    second = warm.run("api.serve", environment=os.environ | variables)
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
     assert "Traceback" not in second.stderr

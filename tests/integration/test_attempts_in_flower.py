@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 from shared.db.engine import write
 from shared.fleet import keys
 from shared.jobs.states import StopRequest
-from tests.support import databases
+from tests.support import databases, warm
 from tests.support.house import House, Process, eventually, open_house
 from tests.support.redis import free_port, running_redis
 
@@ -46,7 +44,7 @@ def flower(house: House) -> Iterator[httpx.Client]:
         _, key = keys.create(conn, "test")
     port = free_port()
     environment = os.environ | house.environment(flower_port=port)
-    process = subprocess.Popen([sys.executable, "-m", "api.flower_pages.server"], env=environment)
+    process = warm.start("api.flower_pages.server", [], environment, house.folder / "flower.log")
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=10) as client:
             eventually("Flower answers", lambda: answers(client))

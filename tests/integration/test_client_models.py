@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from api.client.cli import app
 from api.client.sdk import Client
 from api.client.sdk_async import AsyncClient
 from shared.errors import Conflict, InvalidRequest
 from tests.integration.test_models_page import untold
+from tests.support.cli import invoke as invoke_cli
 from tests.support.factories import OWNER
 from tests.support.served import ServedApi, served_api
 
@@ -35,7 +35,7 @@ def run(served: ServedApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
         monkeypatch.setenv(f"NIGHTSHIFT_{name}", value)
 
     def invoke(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, args)
+        result = invoke_cli(*args)
         assert result.exit_code == code, (result.output, result.exception)
         return result
 

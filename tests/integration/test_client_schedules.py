@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from api.client.cli import app
 from api.client.sdk import Client
 from shared.errors import Conflict, NotFound
 from shared.jobs.states import JobState
 from tests.support.api import TRAIN
+from tests.support.cli import invoke as invoke_cli
 from tests.support.served import ServedApi, served_api
 from tests.unit.test_registry import trained
 
@@ -36,7 +36,7 @@ def run(served: ServedApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
     monkeypatch.setenv("NIGHTSHIFT_API_KEY", served.key)
 
     def invoke(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, args)
+        result = invoke_cli(*args)
         assert result.exit_code == code, (result.output, result.exception)
         return result
 

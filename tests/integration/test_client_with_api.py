@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from api.client.cli import app
 from api.client.sdk import Client
 from api.client.sdk_async import AsyncClient
 from api.client.shapes import Event
@@ -23,6 +22,7 @@ from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.jobs.transitions import ArtifactRecord, Ending, Lease, ModelVersionRecord
 from shared.jobs.transitions.values import LogRow, MetricRow
+from tests.support.cli import invoke as invoke_cli
 from tests.support.factories import claim_job, commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.served import CuttingProxy, ServedApi, served_api
 
@@ -49,7 +49,7 @@ def run(served: ServedApi, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.setenv(f"NIGHTSHIFT_{name}", value)
 
     def invoke(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, args)
+        result = invoke_cli(*args)
         assert result.exit_code == code, (result.output, result.exception)
         return result
 

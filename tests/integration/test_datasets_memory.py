@@ -13,7 +13,7 @@ from tests.support.dataset_files import picture
 
 #: Growth of the peak that is not the data: buffers of a few MB, imports.
 ALLOWED_MB = 60
-DATA_MB = 200
+DATA_MB = 120
 
 PROGRAM = """
 import re, sys
@@ -82,9 +82,9 @@ def test_arrays(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pictures(tmp_path: Path) -> None:
-    """2,000 images of 150 kB each, decoded."""
+    """1,200 images of 150 kB each, decoded."""
     for folder, size in parts(tmp_path):
-        for number in range(20 if size == 1 else 2000):
+        for number in range(12 if size == 1 else 1200):
             file = folder / ("cats", "dogs")[number % 2] / f"{number}.png"
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(picture((224, 224), (number % 256, 0, 0), "PNG"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from shared.fleet import keys
 from shared.jobs import transitions
 from shared.jobs.transitions import Claimer, NewJob
 from shared.specs.jobs import job_spec_adapter
+from tests.support import warm
 from tests.support.redis import free_port
 from tests.support.up import eventually
 
@@ -34,7 +33,7 @@ SPEC = {
 @dataclass
 class Flower:
     client: httpx.Client
-    process: subprocess.Popen[bytes]
+    process: warm.WarmProcess
     engine: Engine
     key_id: str
 
@@ -50,7 +49,7 @@ def flower(sqlite_engine: Engine, sqlite_url: str, redis_url: str, tmp_path: Pat
         "NIGHTSHIFT_DATA_DIR": str(tmp_path / "data"),
         "NIGHTSHIFT_FLOWER_PORT": str(port),
     }
-    process = subprocess.Popen([sys.executable, "-m", "api.flower_pages.server"], env=environment)
+    process = warm.start("api.flower_pages.server", [], environment, tmp_path / "flower.log")
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=10)
     try:
         eventually(lambda: answers(client))
@@ -115,10 +114,7 @@ def test_sigterm_ends_it_cleanly(flower: Flower) -> None:
 
 
 def test_an_open_api_is_refused_at_start(tmp_path: Path) -> None:
-    refused = subprocess.run(
-        [sys.executable, "-m", "api.flower_pages.server"],
-        env=os.environ | {"FLOWER_UNAUTHENTICATED_API": "1", "NIGHTSHIFT_DATA_DIR": str(tmp_path)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    environment = os.environ | {"FLOWER_UNAUTHENTICATED_API": "1", "NIGHTSHIFT_DATA_DIR": str(tmp_path)}
+    refused = warm.run("api.flower_pages.server", environment=environment)
     assert refused.returncode == 1
     assert "nightshift flower: FLOWER_UNAUTHENTICATED_API" in refused.stderr  # in a line of JSON

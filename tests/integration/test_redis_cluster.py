@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.redis import RedisServer, free_port
 
 
@@ -16,9 +15,7 @@ def test_a_redis_cluster_is_refused_at_start(module: str, tmp_path: Path) -> Non
     server.start()
     try:
         environment = os.environ | {"NIGHTSHIFT_REDIS_URL": server.url, "NIGHTSHIFT_DATA_DIR": str(tmp_path)}
-        refused = subprocess.run(
-            [sys.executable, "-m", module], env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        refused = warm.run(module, environment=environment)
     finally:
         server.kill()
     assert refused.returncode != 0

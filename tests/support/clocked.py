@@ -3,8 +3,8 @@ SQLite's clock ahead by the seconds that FILE holds, read anew at every look."""
 
 from __future__ import annotations
 
+import importlib
 import os
-import runpy
 import sys
 import time
 from pathlib import Path
@@ -38,8 +38,12 @@ def follow(path: Path) -> None:
     sqlite_clock.now = lambda: time.time() + _ahead(path)  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def main() -> int:
     _, file, module, *arguments = sys.argv
     follow(Path(file))
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return int(importlib.import_module(module).main())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -65,6 +65,11 @@ def alike(zone: str) -> str:
     return _first.setdefault(shows, zone)
 
 
+def one_of_each(zones: Iterable[str]) -> list[str]:
+    """A zone for each way that clocks go through 2027."""
+    return sorted({alike(zone) for zone in sorted(zones)})
+
+
 # -- cron, minute by minute -----------------------------------------------------------------------
 
 

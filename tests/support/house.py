@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from shared.fleet import keys
 from shared.jobs import transitions
 from shared.jobs.states import JobState, StopRequest
 from shared.settings import Settings
+from tests.support import warm
 from tests.support.factories import OWNER, submit_job
 from tests.support.redis import free_port
 
@@ -47,10 +46,8 @@ class Process:
         self.name, self._again = name, (house, name, arguments, settings)
         env = {**os.environ, **house.environment(**settings)}
         self.log = house.folder / f"{name}.log"
-        with self.log.open("ab") as log:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
-            )
+        module, *rest = arguments
+        self.popen = warm.start(module, rest, env, self.log)
 
     @property
     def pid(self) -> int:

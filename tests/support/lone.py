@@ -21,6 +21,7 @@ from shared.db.engine import make_engine, read
 from shared.db.schema import attempts, jobs
 from shared.jobs.states import JobState
 from shared.settings import Settings
+from tests.support import warm
 from tests.support.factories import expire_lease, make_due, submit_job
 from tests.support.house import CAP, ROOT, eventually
 from worker.devices import cpu
@@ -33,19 +34,18 @@ from worker.workplace import Workplace
 #: What a runner of a probe needs, imported before it is forked.
 _RUNNER_MODULES = ("worker.runner", "tests.support.probe")
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])
-
 
 class LoneWorker:
     """Looks for one job each time it is told to."""
 
     def __init__(self, name: str, database_url: str, data_dir: Path, **settings: Any) -> None:
         self.name = name
-        self._pipe, theirs = _context.Pipe()
+        self._pipe, theirs = multiprocessing.Pipe()
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
         # What the warm process knows of the environment is of the time when it was started.
-        self._process = _context.Process(target=_main, args=(theirs, name, database_url, values, dict(os.environ)))
+        self._process = warm.Process(
+            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ))
+        )
         self._process.start()
         theirs.close()
         self.busy = False

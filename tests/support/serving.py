@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,11 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
+
+from tests.support import warm
+from tests.support.house import eventually
+
+_numbers = itertools.count(1)
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[tuple[warm.WarmProcess, str]]:
     """`python -m api.serve` on a free port and without a broker: (process, URL). Killed at the end if it is left."""
     settings = {
         "NIGHTSHIFT_DATABASE_URL": database_url,
@@ -44,21 +48,21 @@ def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[t
         "NIGHTSHIFT_API_PORT": "0",
         "NIGHTSHIFT_LOG_FORMAT": "json",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "api.serve"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | settings | variables,
-        cwd=Path(__file__).parents[2],
-    )
+    log = folder / f"api-{next(_numbers)}.log"
+    process = warm.start("api.serve", [], os.environ | settings | variables, log, errors=log.with_suffix(".errors"))
     try:
-        assert process.stdout is not None
-        line = json.loads(process.stdout.readline())
+        line = json.loads(eventually("the API listens", lambda: _first_line(log, process)))
         assert line["event"].startswith("api listening on http://127.0.0.1:"), line
         yield process, line["event"].split()[-1]
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+
+
+def _first_line(log: Path, process: warm.WarmProcess) -> str:
+    said = log.read_text() if log.exists() else ""
+    assert process.poll() is None or said, log.with_suffix(".errors").read_text()
+    return said.partition("\n")[0] if "\n" in said else ""
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from shared.datasets.building import store_images
 from shared.datasets.building_text import Block, TextSource, TextSplit, store_text
 from shared.datasets.builtins import digits
 from shared.specs.jobs import TrainJob, job_spec_adapter
+from tests.support import warm
 from worker import families, kinds
 from worker.protocol import Champion, Result, Stopped
 from worker.run_job import PrintingReporter, make_assignment
@@ -189,17 +188,6 @@ def _attempt(
     (folder / "outcome.json").write_text(outcome.model_dump_json())
 
 
-PRELOADED = ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"]
-
-
-@cache
-def _processes(framework: str) -> Any:
-    """Processes forked from one that has the framework imported: an import each would take most of a test's time."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
-
-
 def attempt(
     spec: dict[str, Any],
     folder: Path,
@@ -213,12 +201,13 @@ def attempt(
 ) -> int:
     """One attempt of a job in `folder` (from `model`, another's `artifacts/model`, compared with `champion`), resuming what
     is there. Returns the exit code, -9 when it was killed."""
-    process = _processes("both").Process(
-        target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model, champion)
+    process = warm.Process(
+        "training", target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model, champion)
     )
     process.start()
     process.join()
-    return int(process.exitcode)
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 @dataclass(frozen=True)

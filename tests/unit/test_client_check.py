@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from api.client.cli import app
 from shared.settings import Settings
+from tests.support.cli import invoke as invoke_cli
 
 Run = Callable[..., Result]
 
@@ -28,7 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr("redis.Redis.info", lambda self: {"redis_version": "7.0.0"})
 
     def invoke(*args: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, args)
+        result = invoke_cli(*args)
         assert result.exit_code == code, (result.output, result.exception)
         return result
 

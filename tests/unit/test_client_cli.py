@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from api.client import sdk, tables, transport
-from api.client.cli import app
 from api.client.job_columns import FIELDS
+from tests.support.cli import invoke as invoke_cli
 from tests.support.fake_api import ID, OTHER_ID, FakeApi, job_data, problem
 
 Run = Callable[..., Result]
@@ -38,7 +38,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
 @pytest.fixture
 def run(fake: FakeApi) -> Run:
     def invoke(*args: str, code: int = 0, input: str | None = None) -> Result:
-        result = CliRunner().invoke(app, args, input=input)
+        result = invoke_cli(*args, input=input)
         assert result.exit_code == code, (result.output, result.exception)
         assert "Traceback" not in result.output
         return result
@@ -621,7 +621,7 @@ def complete(fake: FakeApi) -> Callable[..., list[str]]:
     def offered(*words: str) -> list[str]:
         line = " ".join(["nightshift", *words])
         environment = {"_NIGHTSHIFT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
-        result = CliRunner().invoke(app, prog_name="nightshift", env=environment)
+        result = invoke_cli(prog_name="nightshift", env=environment)
         return result.stdout.split()
 
     return offered

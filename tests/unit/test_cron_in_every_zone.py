@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from shared.schedules import cron
-from tests.support.clocks import YEAR, Change, Minute, alike, brute_force, changes, minutes
+from tests.support.clocks import YEAR, Change, Minute, brute_force, changes, minutes, one_of_each
 
-ZONES = sorted(cron.zones())
+#: Of zones that show the same all through the year (a third are other names of one) the first.
+ZONES = one_of_each(cron.zones())
 JANUARY = datetime(YEAR, 1, 1, tzinfo=UTC)
 #: Days that are looked at, from noon before the change.
 DAYS = 2
@@ -24,7 +25,8 @@ RANDOM_EXPRESSIONS = 6
 def test_there_are_zones_with_every_kind_of_change() -> None:
     """Else the tests below would have little to find."""
     found = Counter((change.is_gap, abs(change.after - change.before)) for zone in ZONES for change in changes(zone))
-    assert len(ZONES) > 500
+    assert len(cron.zones()) > 500
+    assert len(ZONES) > 50
     assert {length for _, length in found} >= {timedelta(minutes=30), timedelta(hours=1)}
     assert {is_gap for is_gap, _ in found} == {True, False}
     assert max(len(changes(zone)) for zone in ZONES) == 2
@@ -82,11 +84,9 @@ def test_around_every_change_of_every_zone() -> None:
             chance = random.Random(f"{change}")
             for expression in [*around(change), *(at_random(chance) for _ in range(RANDOM_EXPRESSIONS))]:
                 found = ticks(expression, zone, start, start + timedelta(days=DAYS))
-                assert found == expected(expression, alike(zone), start, DAYS), (
-                    f"{expression} in {zone} around {change.at}"
-                )
+                assert found == expected(expression, zone, start, DAYS), f"{expression} in {zone} around {change.at}"
                 looked += 1
-    assert looked > 5000
+    assert looked > 500
 
 
 def test_where_the_clocks_do_not_change() -> None:
@@ -96,7 +96,7 @@ def test_where_the_clocks_do_not_change() -> None:
         if not changes(zone):
             expression = at_random(chance)
             found = ticks(expression, zone, start, start + timedelta(days=1))
-            assert found == expected(expression, alike(zone), start, 1), f"{expression} in {zone}"
+            assert found == expected(expression, zone, start, 1), f"{expression} in {zone}"
 
 
 @pytest.mark.parametrize("expression", ["30 2 * * *", "0 0 * * *"])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from api.client.settings_page import page
 from api.main import create_app
 from shared.settings import Settings
 from shared.specs.jobs import job_spec_adapter
+from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
@@ -56,8 +56,7 @@ def commands() -> Any:
 @cache
 def process_flags(name: str) -> set[str]:
     """Of the commands that become another process: what that says about itself."""
-    argv = [sys.executable, "-m", PROCESSES[name][0], "--help"]
-    shown = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60).stdout
+    shown = warm.run(PROCESSES[name][0], "--help", environment=os.environ).stdout
     return set(re.findall(r"(?<!\S)--?\w[\w-]*", shown))
 
 

@@ -26,7 +26,7 @@ from shared.events import subscribe
 from shared.schedules import cron, transitions
 from shared.settings import Settings
 from shared.specs.schedules import ScheduleSpec
-from tests.support.clocks import Change, Minute, alike, brute_force, changes, minutes
+from tests.support.clocks import Change, Minute, brute_force, changes, minutes, one_of_each
 from tests.support.factories import OWNER, make_spec
 from worker.maintenance import scheduler
 
@@ -59,8 +59,8 @@ def expression_of(number: int, change: Change) -> str:
 
 
 def groups() -> Iterator[list[Nightly]]:
-    """All zones, by the day of their changes; those without a change go with some other day."""
-    zones = sorted(cron.zones())
+    """All zones that differ, by the day of their changes; those without a change go with some other day."""
+    zones = one_of_each(cron.zones())
     found = [(change, zone) for zone in zones for change in changes(zone)]
     moments = sorted({change.at for change, _ in found})
     first = moments[0]
@@ -83,7 +83,7 @@ def looked_at(zone: str, start: datetime) -> tuple[Minute, ...]:
 
 
 def due(nightly: Nightly, start: datetime, until: float) -> list[float]:
-    found = brute_force(nightly.expression, looked_at(alike(nightly.zone), start))
+    found = brute_force(nightly.expression, looked_at(nightly.zone, start))
     return [tick for tick in found if start.timestamp() < tick <= until]
 
 
@@ -158,8 +158,8 @@ def test_every_due_tick_makes_one_job_in_every_zone(sqlite_engine: Engine) -> No
     finally:
         unsubscribe()
         failpoints.arm("")
-    assert seen == cron.zones()
-    assert len(deaths) > 50, f"seed {SEED}"
+    assert seen == set(one_of_each(cron.zones()))
+    assert len(deaths) > 20, f"seed {SEED}"
     assert all("FailpointError" in fields["error"] for fields in deaths)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from api.client.up import redis_server
+from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 BEGIN = "from shared.observability import configure_logging\nfrom shared.settings import Settings\n"
@@ -32,6 +33,7 @@ def test_every_way_to_speak_and_to_die_is_json() -> None:
     code = f"""{BEGIN}
 configure_logging(Settings(), "beat")
 from celery.apps import worker
+from tests.support import warm
 from shared.speech import complain, say
 from worker.tasks import hush_celery
 hush_celery()
@@ -64,7 +66,7 @@ def test_people_get_text() -> None:
 
 @pytest.mark.parametrize("module", ["api.serve", "worker.main", "worker.beat", "shared.db.migrate"])
 def test_settings_that_cannot_be_read_are_a_line_and_no_traceback(module: str) -> None:
-    refused = run("", "-m", module, NIGHTSHIFT_LEASE_SECONDS="soon")
+    refused = warm.run(module, environment={"NIGHTSHIFT_LOG_FORMAT": "json", "NIGHTSHIFT_LEASE_SECONDS": "soon"})
     assert refused.returncode == 1
     (line,) = lines(refused.stderr)
     assert "NIGHTSHIFT_LEASE_SECONDS" in line["event"]

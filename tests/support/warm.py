@@ -1,0 +1,147 @@
+"""Starts our processes by forking one that has imported their modules: an import each would cost two seconds of CPU.
+
+    process = warm.start("worker.main", ["--device", "cpu"], environment, log)
+
+The child runs the module's `main()` with its own arguments, environment, session and log file, as `python -m` would.
+`Process` forks a function's process in the same way, from a server that has imported what this function needs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import importlib
+import multiprocessing
+import multiprocessing.context
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from multiprocessing import forkserver, popen_forkserver
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from api.client import commands_ops
+from shared import failpoints, process, speech
+
+#: Module → name of each process of ours.
+PROCESSES = {module: name for name, (module, _) in commands_ops.PROCESSES.items()} | {
+    "tests.support.clocked": "clocked"
+}
+#: What each server imports before its first fork.
+SERVERS = {
+    "stack": [*PROCESSES, "tests.support.probe"],
+    "lone worker": ["tests.support.lone"],
+    "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
+}
+_PR_SET_PDEATHSIG = 1
+
+
+@cache
+def _server(name: str) -> forkserver.ForkServer:
+    """`multiprocessing` itself has one only, with whatever its first user preloads."""
+    server = forkserver.ForkServer()
+    server.set_forkserver_preload(SERVERS[name])
+    return server
+
+
+class _Popen(popen_forkserver.Popen):
+    _lock = threading.Lock()
+
+    def _launch(self, process_obj: Any) -> None:
+        connect = _server(process_obj.server).connect_to_new_process
+        with self._lock, mock.patch.object(forkserver, "connect_to_new_process", connect):
+            super()._launch(process_obj)
+
+
+class Process(multiprocessing.context.ForkServerProcess):
+    """A `multiprocessing.Process` that is forked from the server of that name."""
+
+    def __init__(self, server: str, *, target: Callable[..., None], args: tuple[Any, ...], name: str = "") -> None:
+        super().__init__(target=target, args=args, name=name or None)
+        self.server = server
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _Popen(process_obj)
+
+
+class WarmProcess:
+    """A started process, with the part of `subprocess.Popen` that tests use."""
+
+    def __init__(self, started: Process) -> None:
+        self._process = started
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+def start(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    errors: Path | None = None,
+) -> WarmProcess:
+    """Return at once; stderr goes to `errors` (default: the log). The process dies with the one it was forked from, and so
+    with this one."""
+    args = (module, list(arguments), dict(environment), log, errors or log)
+    started = Process("stack", target=_run, name=module, args=args)
+    started.start()
+    return WarmProcess(started)
+
+
+def run(module: str, *arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What `subprocess.run` tells of `python -m module`."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, errors = Path(folder, "out"), Path(folder, "errors")
+        code = start(module, arguments, environment, out, errors).wait()
+        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), errors.read_text())
+
+
+def _run(module: str, arguments: list[str], environment: dict[str, str], log: Path, errors: Path) -> None:
+    os.setsid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.environ.clear()
+    os.environ.update(environment)
+    for standard, path in ((1, log), (2, errors)):
+        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(output, standard)
+        os.close(output)
+    importlib.reload(speech)  # this and failpoints read the environment when they are imported
+    failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))
+    sys.argv = [module, *arguments]
+    try:
+        process.run(PROCESSES[module], importlib.import_module(module).main)
+    finally:
+        atexit._run_exitfuncs()  # `multiprocessing` leaves them out
