@@ -3,8 +3,8 @@
     python -m benchmarks locked_sqlite      or: python -m benchmarks.bench_locked_sqlite [--seconds 30] [--posts 150]
 
 The real API and Flower over HTTP on loopback, SQLite and Redis; no worker. First reads alone, then the same reads while
-a process holds `BEGIN IMMEDIATE` and all submissions, and as many cancels as Flower has threads, come at once. Client,
-API, Flower and lock holder share the machine's cores.
+all submissions, and more cancels than Flower has threads, come at once; and once more with those while a process holds
+`BEGIN IMMEDIATE`. Client, API, Flower and lock holder share the machine's cores.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,9 @@ PAUSE = 0.1
 PATIENCE = 120.0
 #: Buttons pressed on pages: more than Flower has threads.
 CANCELS = 40
+#: One client for all, whose making takes longer than a request.
+_MANY = httpx.Limits(max_connections=None)
+SPEC = {"kind": "train", "model": {"family": "cnn", "preset": "mnist-1conv-linear"}, "dataset": "digits"}
 _HOLD = """
 import sqlite3, sys, time
 conn = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -52,8 +56,14 @@ class Bench:
         self.flower = f"http://127.0.0.1:{port}"
         house.start("flower", "api.flower_pages.server", flower_port=port)
         eventually("Flower answers", self._flower_answers)
-        self.job_id = house.post_job().raise_for_status().json()["id"]
-        self.reads = {
+        self.job_id = self.new_job()
+
+    def new_job(self) -> str:
+        return str(self.house.post_job().raise_for_status().json()["id"])
+
+    @property
+    def reads(self) -> dict[str, str]:
+        return {
             "GET /v1/jobs": f"{self.api}/v1/jobs",
             "GET /v1/jobs/{id}": f"{self.api}/v1/jobs/{self.job_id}",
             "GET /readyz": f"{self.api}/readyz",
@@ -85,30 +95,24 @@ class Bench:
 
     def _client(self, url: str) -> httpx.Client:
         if url.startswith(self.flower):
-            return httpx.Client(auth=("nightshift", self.key), timeout=PATIENCE)
-        return httpx.Client(headers={"Authorization": f"Bearer {self.key}"}, timeout=PATIENCE)
+            return httpx.Client(auth=("nightshift", self.key), timeout=PATIENCE, limits=_MANY)
+        return httpx.Client(headers={"Authorization": f"Bearer {self.key}"}, timeout=PATIENCE, limits=_MANY)
 
     def post_all(self, posts: int, pool: ThreadPoolExecutor) -> list[Future[tuple[int, float]]]:
         """Submissions to the API and cancels to Flower, all at once."""
-        with self._client(self.flower) as client:
-            client.get(f"{self.flower}/nightshift/devices").raise_for_status()
-            cookies = dict(client.cookies)
-        cancel = f"{self.flower}/nightshift/jobs/{self.job_id}/cancel"
+        api, flower = self._client(self.api), self._client(self.flower)
+        flower.get(f"{self.flower}/nightshift/devices").raise_for_status()
+        token = {"X-XSRFToken": flower.cookies["_xsrf"]}
+        submit = partial(api.post, f"{self.api}/v1/jobs", json=SPEC)
+        press = partial(flower.post, f"{self.flower}/nightshift/jobs/{self.job_id}/cancel", json={}, headers=token)
         ready = threading.Barrier(posts + CANCELS)
 
-        def submit() -> tuple[int, float]:
+        def timed(send: Callable[[], httpx.Response]) -> tuple[int, float]:
             ready.wait()
             began = time.perf_counter()
-            return self.house.post_job(timeout=PATIENCE).status_code, time.perf_counter() - began
+            return send().status_code, time.perf_counter() - began
 
-        def press() -> tuple[int, float]:
-            ready.wait()
-            began, auth = time.perf_counter(), ("nightshift", self.key)
-            headers = {"X-XSRFToken": cookies["_xsrf"]}
-            answer = httpx.post(cancel, json={}, auth=auth, cookies=cookies, headers=headers, timeout=PATIENCE)
-            return answer.status_code, time.perf_counter() - began
-
-        return [pool.submit(submit) for _ in range(posts)] + [pool.submit(press) for _ in range(CANCELS)]
+        return [pool.submit(timed, send) for send in [submit] * posts + [press] * CANCELS]
 
 
 @contextmanager
@@ -121,9 +125,10 @@ def lock_held(database: str, seconds: float) -> Iterator[None]:
 
 
 def show(title: str, reads: dict[str, list[float]]) -> None:
-    print(f"{title:32}{'median':>9}{'slowest':>9}{'answers':>9}   (ms)")
+    print(f"{title:32}{'median':>9}{'95 %':>9}{'slowest':>9}{'answers':>9}   (ms)", flush=True)
     for name, took in reads.items():
-        print(f"  {name:30}{statistics.median(took):9.1f}{max(took):9.1f}{len(took):9}")
+        within = sorted(took)[int(len(took) * 0.95)]
+        print(f"  {name:30}{statistics.median(took):9.1f}{within:9.1f}{max(took):9.1f}{len(took):9}", flush=True)
 
 
 def told(title: str, answers: list[tuple[int, float]]) -> None:
@@ -146,17 +151,23 @@ def main() -> None:
 
 
 def measure(bench: Bench, seconds: float, posts: int) -> None:
-    show("free", bench.read_for(5.0))
-    database = str(bench.house.engine.url.database)
+    show("free, nothing else", bench.read_for(5.0))
     with ThreadPoolExecutor(posts + CANCELS) as pool:
-        with lock_held(database, seconds):
-            answers = bench.post_all(posts, pool)
-            show(f"locked for {seconds:.0f} s", bench.read_for(seconds))
-        results = [answer.result() for answer in answers]
-    told(f"{posts} submissions", results[:posts])
-    told(f"{CANCELS} cancels (Flower)", results[posts:])
-    written = len(bench.house.all_ids()) - 1
-    print(f"jobs written: {written}; told so: {sum(status == 202 for status, _ in results[:posts])}")
+        under_load(bench, f"free, {posts} submissions", posts, 5.0, pool)
+        bench.job_id = bench.new_job()  # the one before is cancelled by now
+        with lock_held(str(bench.house.engine.url.database), seconds):
+            under_load(bench, f"locked {seconds:.0f} s, {posts} submissions", posts, seconds, pool)
+
+
+def under_load(bench: Bench, title: str, posts: int, seconds: float, pool: ThreadPoolExecutor) -> None:
+    before = len(bench.house.all_ids())
+    answers = bench.post_all(posts, pool)
+    show(title, bench.read_for(seconds))
+    results = [answer.result() for answer in answers]
+    told(f"  {posts} submissions", results[:posts])
+    told(f"  {CANCELS} cancels (Flower)", results[posts:])
+    written, accepted = len(bench.house.all_ids()) - before, sum(status == 202 for status, _ in results[:posts])
+    print(f"  jobs written: {written}; told so: {accepted}", flush=True)
 
 
 if __name__ == "__main__":

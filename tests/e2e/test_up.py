@@ -77,6 +77,17 @@ def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
     assert endpoints == {"api": stack.api, "flower": stack.flower, "data": stack.data, "pid": stack.process.pid}
 
 
+def test_nothing_that_the_stack_wrote_is_for_other_users(stack: Up, untouched: tuple[str, list[Any]]) -> None:
+    """Of every process, after a whole job. (`endpoints.json` comes and goes.)"""
+    open_to_others = [
+        path
+        for path in [stack.data_dir, *stack.data_dir.rglob("*")]
+        if not path.is_symlink() and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    assert open_to_others == []
+    assert (stack.data_dir / "nightshift.db-wal").exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["--beat"]])
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.serve").environ()
