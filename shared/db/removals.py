@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import Connection, Row, Table, delete, select, text
+from sqlalchemy import Connection, Table, delete, select, text
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import db_now
@@ -52,10 +52,10 @@ def note(conn: Connection, kind: Kind, removed_id: str) -> None:
     conn.execute(plain_insert(removals).values(kind=kind.value, id=removed_id, removed_at=db_now()))
 
 
-def pending(conn: Connection, limit: int) -> list[Row[tuple[str, str]]]:
-    """(kind, id) of what has been waiting longest."""
+def pending(conn: Connection, limit: int) -> list[tuple[Kind, str]]:
+    """What has been waiting longest."""
     oldest = select(removals.c.kind, removals.c.id).order_by(removals.c.removed_at, removals.c.id)
-    return list(conn.execute(oldest.limit(limit)))
+    return [(Kind(row.kind), row.id) for row in conn.execute(oldest.limit(limit))]
 
 
 def clear(conn: Connection, kind: Kind, removed_id: str, most: int) -> int:

@@ -23,7 +23,7 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
         waiting = removals.pending(conn, BATCHES)
     rows, left = 0, BATCHES
     for kind, removed_id in waiting:
-        while left > 0 and (gone := _batch(engine, Kind(kind), removed_id)):
+        while left > 0 and (gone := _batch(engine, kind, removed_id)):
             rows, left = rows + gone, left - 1
     return {"rows": rows}
 
