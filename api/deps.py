@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from api.group_commit import Submissions
 from api.watch import JobWatch
+from api.writers import Writers
 from shared.jobs import queries
 from shared.settings import Settings
 
@@ -30,6 +31,8 @@ class Service:
     ring: Callable[[str, str], None]
     #: Raises BrokerUnavailable when the broker does not answer.
     ping: Callable[[], None]
+    #: Threads for what may wait for the database's write lock.
+    writers: Writers = field(default_factory=Writers)
     #: Threads that read uploads; a registration takes long and must not hold those that answer requests.
     registering: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 

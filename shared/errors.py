@@ -11,6 +11,7 @@ NightshiftError
 │   └── UnsupportedMedia 415
 ├── Unavailable          503    a part we need does not answer
 │   ├── DatabaseUnavailable
+│   │   └── DatabaseLocked      another process holds SQLite's write lock
 │   ├── BrokerUnavailable
 │   └── StorageUnavailable      the object store
 ├── LeaseLost                   this attempt no longer owns the job: kill the runner, discard, take the next
@@ -107,6 +108,10 @@ class Unavailable(NightshiftError):
 
 class DatabaseUnavailable(Unavailable):
     pass
+
+
+class DatabaseLocked(DatabaseUnavailable):
+    """SQLite's one write lock was not to be had in time. Reads go on."""
 
 
 class BrokerUnavailable(Unavailable):

@@ -33,6 +33,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("nightshift-data"), description="Where SQLite, data sets, checkpoints and artifacts live."
     )
+    umask: str = Field(
+        "077",
+        pattern=r"^0?[0-7]{3}$",
+        description="Permissions that files of the service and its data folder do not get (octal). 077: its own user only; 027: its group may read, where hosts share a storage folder through one. Less lets others read the database, which holds the secrets of webhooks.",
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey; cluster mode is refused."

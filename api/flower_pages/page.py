@@ -164,6 +164,10 @@ class Data(Handler):
 class Action(Data):
     """A POST that changes something: refused in read-only mode, and without the page's token."""
 
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """On threads of their own: what waits for the database's write lock holds up no page."""
+        return await self.site.service.writers.run(work)
+
     def check_xsrf_cookie(self) -> None:
         super().check_xsrf_cookie()
         tornado.web.RequestHandler.check_xsrf_cookie(self)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import tornado.web
 from tornado.ioloop import IOLoop
 
-from api.flower_pages.page import Action
+from api.flower_pages.page import Action, Handler
 from shared.datasets import registry
 from shared.datasets.formats import FORMATS
 from shared.errors import InvalidRequest, RequestError, TooLarge
@@ -85,7 +85,7 @@ class AddVersion(Action):
         data, self._pending = self._pending, bytearray()
         if self._file is not None:
             try:
-                await self.off_loop(partial(self._file.write, data))
+                await Handler.off_loop(self, partial(self._file.write, data))  # which waits for no lock
             except OSError as error:
                 self._refusal = _unwritten(error)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Path
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +14,9 @@ from api.auth import require_owner
 from api.deps import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
+from api.submission import AT_ONCE
 from api.upload import Upload, received
+from api.writers import WritingRoute
 from shared.datasets import builtins, holding, registry, samples, views
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.formats import FORMATS
@@ -21,7 +24,9 @@ from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest, NotFound
 
-router = APIRouter(prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)])
+router = APIRouter(
+    prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)], route_class=WritingRoute
+)
 
 RefInPath = Annotated[
     str,
@@ -73,22 +78,29 @@ def show_dataset(name: RefInPath, service: TheService) -> dict[str, Any]:
     | {200: {"description": "PNG of images, or plain text.", "content": {"image/png": {}, "text/plain": {}}}},
     summary="A look at a data set",
 )
-def sample(name: RefInPath, service: TheService) -> Response:
+async def sample(name: RefInPath, service: TheService) -> Response:
     """Of images a picture with a row per class, of text its first documents; from the training part of the newest (or the
     named) version."""
-    with registry.hold_dataset(service.settings, _resolve(service, name)) as folder:
-        content, media_type = samples.sample(folder)
+    version = await run_in_threadpool(_resolve, service, name)
+    if version is None:  # `digits` is registered by whoever looks at it first
+        version = await service.writers.run(registry.ensure_builtin, service.engine, service.settings, name)
+    content, media_type = await run_in_threadpool(_sample, service, version)
     return Response(content, media_type=media_type)
 
 
-def _resolve(service: Service, name: str) -> DatasetVersion:
-    """`digits` is registered by whoever looks at it first; the other built-in sets by the first job."""
+def _sample(service: Service, version: DatasetVersion) -> tuple[bytes, str]:
+    with registry.hold_dataset(service.settings, version) as folder:
+        return samples.sample(folder)
+
+
+def _resolve(service: Service, name: str) -> DatasetVersion | None:
+    """None for a built-in set that nobody has used and that comes with the package. Raises NotFound."""
     try:
         with read(service.engine) as conn:
             return registry.resolve(conn, name)
     except NotFound:
-        if name == "digits":
-            return registry.ensure_builtin(service.engine, service.settings, name)
+        if name in AT_ONCE:
+            return None
         if name in BUILTIN:
             raise NotFound(f"Nobody has used {name!r} yet: the first job that names it registers it.") from None
         raise

@@ -11,8 +11,9 @@ from api.auth import Owner
 from api.deps import JobId, TheService
 from api.openapi import COMMON, problems
 from api.schemas import JobView
+from api.writers import WritingRoute
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=WritingRoute)
 
 _FILED: dict[str, Any] = {"response_model": JobView, "responses": COMMON | problems(404, 409)}
 

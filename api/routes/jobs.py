@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -16,6 +15,7 @@ from api.deps import JobId, Search, Tag, TheService, whole_id
 from api.openapi import COMMON, body_of, job_body, problems
 from api.schemas import Accepted, JobView, Page, WhyView
 from api.specs import Spec
+from api.writers import WritingRoute
 from shared.db.engine import read
 from shared.jobs import queries, transitions
 from shared.jobs.queries import JobFilters
@@ -24,7 +24,7 @@ from shared.jobs.why import explain
 from shared.specs.base import FamilyName
 from shared.specs.edits import JobPatch, Rerun
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=WritingRoute)
 
 
 IdempotencyKey = Annotated[
@@ -49,7 +49,9 @@ async def submit(
 ) -> JSONResponse:
     """The job is durable when this answers 202. `Location` is where it is shown."""
     data = await json_body(request, service.settings.max_body_bytes)
-    spec, submitted = await run_in_threadpool(submission.accept, service, owner, data, idempotency_key, request.headers)
+    spec, submitted = await service.writers.run(
+        submission.accept, service, owner, data, idempotency_key, request.headers
+    )
     return _created(spec, submitted)
 
 
@@ -75,7 +77,7 @@ async def rerun(
             origin = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
         return _created(*reruns.rerun(service, owner, origin, data, idempotency_key, request.headers))
 
-    return await run_in_threadpool(work)
+    return await service.writers.run(work)
 
 
 def _created(spec: Spec, submitted: transitions.Submitted) -> JSONResponse:
@@ -141,7 +143,7 @@ async def edit(job_id: JobId, request: Request, service: TheService, owner: Owne
     """Of a job in any state; the priority only while it waits. What it computes stays: `spec` is what was submitted.
     Each change leaves an event `edited`, with what was there before."""
     data = await json_body(request, service.settings.max_body_bytes)
-    return await run_in_threadpool(steering.edit, service, job_id, owner, owner, data)
+    return await service.writers.run(steering.edit, service, job_id, owner, owner, data)
 
 
 @router.get("/{job_id}/why", response_model=WhyView, responses=COMMON | problems(404, 409), summary="Why it is so")

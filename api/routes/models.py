@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -15,13 +14,16 @@ from api.deps import NameInPath, Service, TheService, whole_id
 from api.openapi import COMMON, body_of, problems
 from api.scheduling import parse
 from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelVersionView, ModelView, Page
+from api.writers import WritingRoute
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest
 from shared.models import aliases, editing, package, registry
 from shared.specs.models import AliasMove, ModelPatch, NewVersion, Rollback, VersionPatch
 from shared.storage import storage_of
 
-router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(require_owner)])
+router = APIRouter(
+    prefix="/v1/models", tags=["models"], dependencies=[Depends(require_owner)], route_class=WritingRoute
+)
 
 Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
 Selector = Annotated[
@@ -51,7 +53,7 @@ def show_model(name: NameInPath, service: TheService) -> dict[str, Any]:
 async def describe(name: NameInPath, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
     """The change is audited."""
     patch = parse(await json_body(request, service.settings.max_body_bytes), ModelPatch)
-    return await run_in_threadpool(_describe, service, owner, name, patch)
+    return await service.writers.run(_describe, service, owner, name, patch)
 
 
 def _describe(service: Service, owner: str, name: str, patch: ModelPatch) -> dict[str, Any]:
@@ -73,7 +75,7 @@ async def register(
 ) -> dict[str, Any]:
     """Of a job that has succeeded, as `register_as` would have done; the first version of a name becomes its champion."""
     new = parse(await json_body(request, service.settings.max_body_bytes), NewVersion)
-    shown = await run_in_threadpool(_register, service, owner, name, new)
+    shown = await service.writers.run(_register, service, owner, name, new)
     response.headers["Location"] = f"/v1/models/{name}"
     return shown
 
@@ -98,7 +100,7 @@ async def change_version(
 ) -> dict[str, Any]:
     """The change is audited."""
     patch = parse(await json_body(request, service.settings.max_body_bytes), VersionPatch)
-    return await run_in_threadpool(_change_version, service, owner, name, version, patch)
+    return await service.writers.run(_change_version, service, owner, name, version, patch)
 
 
 def _change_version(service: Service, owner: str, name: str, version: int, patch: VersionPatch) -> dict[str, Any]:
@@ -147,7 +149,7 @@ async def set_alias(
     if alias.isdigit():
         raise InvalidRequest.field(("alias",), "must not be a number: those name versions")
     move = parse(await json_body(request, service.settings.max_body_bytes), AliasMove)
-    return await run_in_threadpool(_set_alias, service, owner, name, alias, move)
+    return await service.writers.run(_set_alias, service, owner, name, alias, move)
 
 
 def _set_alias(service: Service, owner: str, name: str, alias: str, move: AliasMove) -> dict[str, Any]:
@@ -169,7 +171,7 @@ async def rollback(name: NameInPath, request: Request, service: TheService, owne
     if raw:
         require_json(request)
     wanted = parse(parse_json(raw) if raw else {}, Rollback)
-    return await run_in_threadpool(_rollback, service, owner, name, wanted)
+    return await service.writers.run(_rollback, service, owner, name, wanted)
 
 
 def _rollback(service: Service, owner: str, name: str, wanted: Rollback) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,12 +14,13 @@ from api.body import json_body
 from api.deps import TheService
 from api.openapi import COMMON, body_of, problems
 from api.schemas import JobView, Page, PreviewView, ScheduleView, TickView
+from api.writers import WritingRoute
 from shared.db.engine import read, write
 from shared.jobs import queries as job_queries
 from shared.schedules import queries, transitions
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=WritingRoute)
 
 ScheduleRef = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The schedule's id, or its name.")
@@ -38,7 +38,7 @@ ScheduleRef = Annotated[
 async def create(request: Request, service: TheService, owner: Owner) -> JSONResponse:
     """Its job is checked as POST /v1/jobs would. Names are unique per owner."""
     data = await json_body(request, service.settings.max_body_bytes)
-    shown = await run_in_threadpool(scheduling.create, service, owner, data)
+    shown = await service.writers.run(scheduling.create, service, owner, data)
     return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/schedules/{shown['id']}"})
 
 
@@ -64,7 +64,7 @@ def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, 
 async def change(schedule: ScheduleRef, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
     """Fields that are left out stay. `enabled: false` pauses; ticks of a pause are not made up for."""
     data = await json_body(request, service.settings.max_body_bytes)
-    return await run_in_threadpool(scheduling.change, service, owner, schedule, data)
+    return await service.writers.run(scheduling.change, service, owner, schedule, data)
 
 
 @router.delete("/{schedule}", status_code=204, responses=COMMON | problems(404), summary="Delete a schedule")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,12 +14,13 @@ from api.deps import Service, TheService
 from api.openapi import COMMON, body_of, problems
 from api.scheduling import parse
 from api.schemas import DeliveryDetail, DeliveryView, NewWebhookView, Page, WebhookView
+from api.writers import WritingRoute
 from shared.db.engine import read, write
 from shared.specs.webhooks import WebhookPatch, WebhookSpec
 from shared.webhooks import deliveries, subscriptions
 from shared.webhooks.models import DeliveryState
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=WritingRoute)
 
 WebhookRef = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The webhook's id, or its name.")
@@ -39,7 +39,7 @@ DeliveryId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The del
 async def create(request: Request, service: TheService, owner: Owner) -> JSONResponse:
     """The answer holds the secret that signs; it is shown this once. Names are unique per owner."""
     spec = parse(await json_body(request, service.settings.max_body_bytes), WebhookSpec)
-    shown = await run_in_threadpool(_create, service, owner, spec)
+    shown = await service.writers.run(_create, service, owner, spec)
     return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/webhooks/{shown['id']}"})
 
 
@@ -72,7 +72,7 @@ def show(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, An
 async def change(webhook: WebhookRef, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
     """Fields that are left out stay. While `enabled` is false, nothing is sent and no event is kept for later."""
     patch = parse(await json_body(request, service.settings.max_body_bytes), WebhookPatch)
-    return await run_in_threadpool(_change, service, owner, webhook, patch)
+    return await service.writers.run(_change, service, owner, webhook, patch)
 
 
 def _change(service: Service, owner: str, reference: str, patch: WebhookPatch) -> dict[str, Any]:

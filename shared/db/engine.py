@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError,
+)
 from sqlalchemy.sql.dml import Insert as AnyInsert
 
 from shared.clock import sqlite_clock
-from shared.errors import ConfigurationError, DatabaseUnavailable, InvalidRequest
+from shared.db.turns import Turns
+from shared.errors import ConfigurationError, DatabaseLocked, DatabaseUnavailable, InvalidRequest
 from shared.settings import get_settings
 
-#: How long a statement waits for SQLite's write lock (seconds). Too low: bursts of writers fail. Too high: the API hangs
-#: behind a stuck writer instead of answering 503.
+#: How long a writer waits for its turn in this process, and then for SQLite's write lock (seconds). Too low: bursts of
+#: writers fail. Too high: the API hangs behind a stuck writer instead of answering 503.
 SQLITE_BUSY_SECONDS = 5.0
 #: A client frozen inside a transaction loses its locks after this (milliseconds); half a lease.
 IDLE_IN_TRANSACTION_MS = 15_000
@@ -145,25 +155,18 @@ def write(engine: Engine) -> Iterator[Connection]:
         call()
 
 
-#: One at a time per process on SQLite, which lets waiting writers sleep up to 100 ms between looks at its lock: a lock of
-#: our own hands the turn on at once. With other processes the file's lock decides.
-_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[Engine, Turns] = WeakKeyDictionary()
 _turns_guard = threading.Lock()
 
 
-@contextmanager
-def _turn(engine: Engine) -> Iterator[None]:
-    if engine.dialect.name != "sqlite":
-        yield
-        return
+def turns_of(engine: Engine) -> Turns:
+    """Where this process's writers of a SQLite engine wait for each other."""
     with _turns_guard:
-        turn = _turns.setdefault(engine, threading.Lock())
-    if not turn.acquire(timeout=SQLITE_BUSY_SECONDS):
-        raise DatabaseUnavailable("the database does not answer: another writer of this process holds it")
-    try:
-        yield
-    finally:
-        turn.release()
+        return _turns.setdefault(engine, Turns())
+
+
+def _turn(engine: Engine) -> AbstractContextManager[None]:
+    return turns_of(engine).take(SQLITE_BUSY_SECONDS) if engine.dialect.name == "sqlite" else nullcontext()
 
 
 def on_commit(conn: Connection, call: Callable[[], None]) -> None:
@@ -179,11 +182,17 @@ def _mapped_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, TimeoutError) as error:
-        raise DatabaseUnavailable(f"the database does not answer: {error}") from error
+        kind = DatabaseLocked if _is_locked(error) else DatabaseUnavailable
+        raise kind(f"the database does not answer: {error}") from error
     except DBAPIError as error:
         if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _LOST_CONNECTION:
             raise DatabaseUnavailable(f"the database ended the connection: {error}") from error
         raise
+
+
+def _is_locked(error: SQLAlchemyError) -> bool:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY  # the low byte; the rest says which kind of busy
 
 
 #: SQLSTATEs that are no OperationalError to psycopg: idle-in-transaction timeout, transaction timeout.

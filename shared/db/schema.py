@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlmodel import SQLModel
 
 import shared.datasets.models
+import shared.db.models
 import shared.fleet.models
 import shared.jobs.models
 import shared.models.models
@@ -36,3 +37,4 @@ webhooks = metadata.tables["webhooks"]
 webhook_deliveries = metadata.tables["webhook_deliveries"]
 workers = metadata.tables["workers"]
 api_keys = metadata.tables["api_keys"]
+removals = metadata.tables["removals"]

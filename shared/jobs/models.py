@@ -199,7 +199,7 @@ class JobEvent(SQLModel, table=True):
 
     __tablename__ = "job_events"
 
-    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    job_id: str = Field(primary_key=True, max_length=32)  # no foreign key: see `shared.db.removals`
     seq: int = Field(primary_key=True)
     type: str = Field(max_length=24)
     at: float = Field(sa_column=Column(Float(53), nullable=False))
@@ -212,7 +212,7 @@ class JobLog(SQLModel, table=True):
 
     __tablename__ = "job_logs"
 
-    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    job_id: str = Field(primary_key=True, max_length=32)  # no foreign key: see `shared.db.removals`
     seq: int = Field(primary_key=True)
     at: float = Field(sa_column=Column(Float(53), nullable=False))
     fence: int
@@ -226,7 +226,7 @@ class Metric(SQLModel, table=True):
     __tablename__ = "metrics"
     __table_args__ = (Index("ix_metrics_seq", "job_id", "seq"),)
 
-    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    job_id: str = Field(primary_key=True, max_length=32)  # no foreign key: see `shared.db.removals`
     name: str = Field(primary_key=True, max_length=64)
     step: int = Field(primary_key=True, sa_type=BigInteger)
     epoch: int
@@ -255,7 +255,7 @@ class SystemSample(SQLModel, table=True):
 
     __tablename__ = "system_samples"
 
-    job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
+    job_id: str = Field(primary_key=True, max_length=32)  # no foreign key: see `shared.db.removals`
     fence: int = Field(primary_key=True)
     at: float = Field(sa_column=Column(Float(53), primary_key=True))
     cpu_percent: float | None = Field(default=None, sa_column=Column(Float(53)))  # of one core: 200 is two cores

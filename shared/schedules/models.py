@@ -81,7 +81,7 @@ class ScheduleTick(SQLModel, table=True):
         Index("ix_schedule_ticks_outcome", "outcome", "schedule_id", "due_at"),
     )
 
-    schedule_id: str = Field(primary_key=True, foreign_key="schedules.id", max_length=32, ondelete="CASCADE")
+    schedule_id: str = Field(primary_key=True, max_length=32)  # no foreign key: see `shared.db.removals`
     due_at: float = Field(sa_column=Column(Float(53), primary_key=True))
     manual: bool  # run by hand; `due_at` is when that was asked
     outcome: str = Field(max_length=16)

@@ -23,7 +23,9 @@ from sqlalchemy.exc import IntegrityError
 
 from shared.clock import db_now, iso
 from shared.datasets import holding
+from shared.db import removals
 from shared.db.engine import insert, on_commit
+from shared.db.removals import Kind
 from shared.db.schema import jobs, schedule_ticks, schedules
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.events import emit
@@ -100,6 +102,8 @@ def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str,
 def delete_schedule(conn: Connection, schedule_id: str, owner_id: str) -> None:
     """With its history; its jobs stay. Raises NotFound."""
     _locked(conn, schedule_id, owner_id)
+    conn.execute(delete(schedule_ticks).where(_waiting_of(schedule_id)))  # which the scheduler would look after
+    removals.note(conn, Kind.SCHEDULE, schedule_id)
     conn.execute(delete(schedules).where(schedules.c.id == schedule_id))
 
 

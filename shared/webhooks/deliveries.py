@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    exists,
     literal_column,
     not_,
     or_,
@@ -84,9 +85,14 @@ def _due(conn: Connection) -> Select[Any]:
     return (
         select(webhook_deliveries.c.id, webhook_deliveries.c.webhook_id)
         .where(webhook_deliveries.c.state == _PENDING_LITERAL, webhook_deliveries.c.next_at <= db_now(), free)
-        .where(webhook_deliveries.c.webhook_id.not_in(_resting(conn)))
+        .where(webhook_deliveries.c.webhook_id.not_in(_resting(conn)), _is_wanted())
         .order_by(webhook_deliveries.c.next_at)
     )
+
+
+def _is_wanted() -> ColumnElement[bool]:
+    """Its webhook is there: deliveries of a deleted one follow it later."""
+    return exists().where(webhooks.c.id == webhook_deliveries.c.webhook_id)
 
 
 def _resting(conn: Connection) -> list[str]:
@@ -193,11 +199,12 @@ def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
 
 
 def prune(conn: Connection, limit: int = 1000) -> int:
-    """Settled deliveries that are older than `KEEP_SECONDS`."""
+    """Deliveries older than `KEEP_SECONDS` that are settled, or whose webhook was deleted while they were being written."""
     settled = [state.value for state in DeliveryState if state is not DeliveryState.PENDING]
     old = (
         select(webhook_deliveries.c.id)
-        .where(webhook_deliveries.c.state.in_(settled), webhook_deliveries.c.created_at < db_now() - KEEP_SECONDS)
+        .where(or_(webhook_deliveries.c.state.in_(settled), not_(_is_wanted())))
+        .where(webhook_deliveries.c.created_at < db_now() - KEEP_SECONDS)
         .limit(limit)
     )
     return conn.execute(delete(webhook_deliveries).where(webhook_deliveries.c.id.in_(old))).rowcount

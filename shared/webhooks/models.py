@@ -102,7 +102,7 @@ class WebhookDelivery(SQLModel, table=True):
     )
 
     id: str = Field(primary_key=True, max_length=32)
-    webhook_id: str = Field(foreign_key="webhooks.id", max_length=32, ondelete="CASCADE")
+    webhook_id: str = Field(max_length=32)  # no foreign key: see `shared.db.removals`
     event_id: str = Field(max_length=64)
     event_type: str = Field(max_length=32)
     body: str = Field(sa_column=Column(Text, nullable=False))  # the very text that is sent

@@ -14,7 +14,9 @@ from sqlalchemy import Connection, Row, RowMapping, delete, func, or_, select, u
 from sqlalchemy.exc import IntegrityError
 
 from shared.clock import db_now, iso
+from shared.db import removals
 from shared.db.engine import insert
+from shared.db.removals import Kind
 from shared.db.schema import webhook_deliveries, webhooks
 from shared.errors import Conflict, NotFound
 from shared.jobs.queries import cursors
@@ -71,6 +73,7 @@ def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, 
 def remove(conn: Connection, webhook_id: str, owner_id: str) -> None:
     """With its deliveries, sent or not. Raises NotFound."""
     _locked(conn, webhook_id, owner_id)
+    removals.note(conn, Kind.WEBHOOK, webhook_id)
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 
 

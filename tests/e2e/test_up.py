@@ -77,6 +77,21 @@ def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
     assert endpoints == {"api": stack.api, "flower": stack.flower, "data": stack.data, "pid": stack.process.pid}
 
 
+def test_nothing_that_the_stack_wrote_is_for_other_users(stack: Up, untouched: tuple[str, list[Any]]) -> None:
+    """Of every process, after a whole job."""
+    written = [stack.data_dir, *stack.data_dir.rglob("*")]
+    assert stack.data_dir / "nightshift.db-wal" in written
+    assert [path for path in written if is_for_others(path)] == []
+
+
+def is_for_others(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # a half-written file that has its name by now
+        return False
+    return not stat.S_ISLNK(mode) and bool(mode & 0o077)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--beat"]])
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.serve").environ()

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event, func, select
 
 from api.group_commit import MAX_GROUP, Submissions
 from shared.db.engine import read
 from shared.db.schema import jobs
-from shared.errors import InvalidRequest
+from shared.errors import DatabaseLocked, InvalidRequest
 from shared.jobs.transitions import NewJob
 from tests.support.factories import OWNER, make_spec
 
@@ -86,3 +87,28 @@ def test_a_commit_that_fails_is_nobodys_success(sqlite_engine: Engine) -> None:
     assert [type(outcome) for outcome in outcomes] == [OSError] * 3
     assert count(sqlite_engine) == 0
     assert submissions.submit(new_job()).created
+
+
+def test_whoever_waits_too_long_for_the_turn_is_refused_and_not_written_later(sqlite_engine: Engine) -> None:
+    submissions = Submissions(sqlite_engine, turn_seconds=0.0)
+    with submissions._turn, pytest.raises(DatabaseLocked):
+        submissions.submit(new_job())
+    assert submissions.submit(new_job()).created
+    assert count(sqlite_engine) == 1
+
+
+def test_all_that_wait_hear_at_once_that_the_database_is_locked(sqlite_engine: Engine) -> None:
+    """Several groups of them: whoever has the first turn finds out for all."""
+    begun: list[Any] = []
+    event.listen(sqlite_engine, "begin", begun.append)
+
+    def locked(conn: Any) -> None:
+        raise DatabaseLocked("held by another process")
+
+    event.listen(sqlite_engine, "begin", locked)
+    submissions = Submissions(sqlite_engine)
+    outcomes = together(submissions, [new_job() for _ in range(2 * MAX_GROUP)])
+    event.remove(sqlite_engine, "begin", locked)
+    assert [type(outcome) for outcome in outcomes] == [DatabaseLocked] * 2 * MAX_GROUP
+    assert len(begun) == 1
+    assert count(sqlite_engine) == 0

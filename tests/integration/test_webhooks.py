@@ -34,7 +34,7 @@ from tests.support.house import eventually
 from tests.support.receiver import Receiver, receiving, reply
 from tests.unit import test_promotions
 from tests.unit.test_registry import trained
-from worker.maintenance import SERVICES, courier
+from worker.maintenance import SERVICES, courier, remover
 
 HOUSE = Settings(webhooks_allow_private=True, webhooks_timeout_seconds=30.0, webhooks_max_attempts=3)
 ROOT = Path(__file__).parents[2]
@@ -409,6 +409,7 @@ def test_a_removed_webhook_takes_its_deliveries_along(engine: Engine) -> None:
     assert types(engine) == ["job.cancelled"]
     with write(engine) as conn:
         subscriptions.remove(conn, webhook_id, OWNER)
+    remover.run_once(engine, HOUSE)
     assert outbox(engine) == []
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, make_url, text
 import shared.db.engine as engine_module
 from shared.clock import sqlite_clock
 from shared.db.engine import dump_json, make_engine, on_commit, read, write
-from shared.errors import ConfigurationError, DatabaseUnavailable, InvalidRequest
+from shared.errors import ConfigurationError, DatabaseLocked, DatabaseUnavailable, InvalidRequest
 from shared.jobs import queries
 from tests.support.factories import OWNER, submit_job
 
@@ -147,7 +147,7 @@ def test_a_locked_sqlite_is_unavailable_not_broken(sqlite_engine: Engine, monkey
     holder = sqlite3.connect(str(sqlite_engine.url.database), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     try:
-        with pytest.raises(DatabaseUnavailable, match="locked"), write(impatient):
+        with pytest.raises(DatabaseLocked, match="locked"), write(impatient):
             pass
         with read(impatient) as conn:  # readers do not care
             assert conn.execute(text("SELECT count(*) FROM jobs")).scalar() == 0

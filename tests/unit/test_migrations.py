@@ -10,13 +10,14 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, insert, inspect, select, text
 
 from shared.db import migrate, schema
 from shared.db.engine import make_engine, write
 from shared.db.migrate import is_current, upgrade
 from shared.errors import ConfigurationError
 from tests.support import databases
+from tests.support.factories import submit_job
 
 
 def test_models_and_migrations_agree(engine: Engine) -> None:
@@ -92,3 +93,25 @@ def test_a_database_of_a_newer_version_is_refused_with_the_way_out(sqlite_url: s
     engine.dispose()
     with pytest.raises(ConfigurationError, match="migrated by a newer version"):
         upgrade(sqlite_url)
+
+
+def test_long_tables_lose_and_regain_their_foreign_keys_with_their_rows(empty_url: str) -> None:
+    """On SQLite in place. Rows whose job was deleted cannot go back below the key."""
+    upgrade(empty_url)
+    engine = make_engine(empty_url)
+    kept = submit_job(engine).job_id
+    line = {"seq": 1, "at": 0.0, "fence": 1, "level": "info", "message": "said"}
+    with write(engine) as conn:
+        conn.execute(insert(schema.job_logs), [line | {"job_id": kept}, line | {"job_id": "deleted"}])
+    for revision, keys in (("0018", 1), ("0021", 0)):
+        with write(engine) as conn:
+            move = command.downgrade if keys else command.upgrade
+            move(migrate._config(conn), revision)
+        for table in ("metrics", "job_logs", "job_events", "system_samples", "schedule_ticks", "webhook_deliveries"):
+            assert len(inspect(engine).get_foreign_keys(table)) == keys, table
+        with engine.connect() as conn:
+            assert list(conn.scalars(select(schema.job_logs.c.job_id))) == [kept]
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as conn:
+            assert conn.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    engine.dispose()

@@ -32,7 +32,7 @@ from shared.schedules.policy import ON_TIME_SECONDS, Policy, decide
 from shared.settings import Settings
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 from tests.support.factories import OWNER, make_spec
-from worker.maintenance import scheduler
+from worker.maintenance import remover, scheduler
 
 HOUSE = Settings()
 DAY = 86_400.0
@@ -394,6 +394,7 @@ def test_a_deleted_schedule_takes_its_history_along_and_leaves_its_jobs(engine: 
     with write(engine) as conn:
         job_id = transitions.run_now(conn, schedule_id, OWNER)
         transitions.delete_schedule(conn, schedule_id, OWNER)
+    remover.run_once(engine, HOUSE)
     assert ticks_of(engine, schedule_id) == []
     assert state_of(engine, job_id) == "queued"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from shared.settings import Settings
-from worker.maintenance import courier, dispatcher, preemptor, pruner, reaper, rescuer, scheduler
+from worker.maintenance import courier, dispatcher, preemptor, pruner, reaper, remover, rescuer, scheduler
 from worker.maintenance.service import Counts, Service, run_services
 
 #: In this order: what comes back to the queue is rung for in the same pass.
@@ -16,6 +16,7 @@ SERVICES = (
     Service("preemptor", preemptor.run_once),
     Service("dispatcher", dispatcher.run_once),
     Service("courier", courier.run_once),
+    Service("remover", remover.run_once),
     Service("pruner", pruner.run_once, every_seconds=60.0),
 )
 

@@ -8,6 +8,8 @@ from types import FrameType
 from api.client.up import folder
 from api.client.up.stack import Options, Stack
 from shared.errors import ConfigurationError, NightshiftError
+from shared.process import keep_private
+from shared.settings import get_settings
 from shared.speech import complain, speak_as
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -22,6 +24,7 @@ def up(options: Options) -> int:
     """Exit code: 0 after a stop that was asked for, 1 when the stack cannot run."""
     speak_as("up")
     try:
+        keep_private(get_settings().umask, options.data_dir)
         with folder.held(options.data_dir.resolve()):
             return _run(Stack(options, say))
     except NightshiftError as error:

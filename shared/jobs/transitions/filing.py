@@ -1,7 +1,8 @@
 """What becomes of finished jobs: archive, unarchive, delete.
 
-Deleting takes the rows first, in one transaction that leaves the job's id and idempotency key in `deleted_jobs`; the pruner
-removes the files after it. So a listed file exists, and whoever dies in between leaves nothing that is not removed.
+Deleting takes the job's own row first, in a transaction that leaves its id and idempotency key in `deleted_jobs`; from
+then on nothing shows it. The remover deletes the rows that may be many, the pruner the files. So a listed file exists,
+and whoever dies in between leaves nothing that is not removed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from sqlalchemy import Connection, RowMapping, delete, select, update
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import db_now
+from shared.db import removals
 from shared.db.engine import on_commit
+from shared.db.removals import Kind
 from shared.db.schema import deleted_jobs, job_dependencies, jobs, model_versions, schedule_ticks, schedules
 from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.events import emit
@@ -45,6 +48,7 @@ def delete_job(conn: Connection, job_id: str, owner_id: str) -> None:
         raise Conflict(f"Job {job_id} is needed by {', '.join(found[:5])}.")
     kept = {column.name: row[column.name] for column in _KEPT}
     conn.execute(plain_insert(deleted_jobs).values(**kept, has_files=True, deleted_at=db_now()))
+    removals.note(conn, Kind.JOB, job_id)
     conn.execute(delete(jobs).where(jobs.c.id == job_id))
     failpoint("delete.before_commit")
     on_commit(conn, partial(failpoint, "delete.after_commit"))
