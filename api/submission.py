@@ -19,6 +19,7 @@ from shared.db.engine import read
 from shared.errors import InvalidRequest, NotFound
 from shared.jobs.states import JobState
 from shared.jobs.transitions import NewJob, Submitted
+from shared.models import owners
 from shared.models import registry as models
 from shared.specs import supported
 from shared.specs.families import FAMILIES
@@ -47,6 +48,9 @@ MAX_TRACED = 20
 
 def check_references(service: Service, spec: Spec, owner_id: str) -> str:
     """The family of the job's model. Raises InvalidRequest for the first thing that cannot be."""
+    if isinstance(spec, TrainJob | FinetuneJob):
+        with read(service.engine) as conn:
+            owners.refuse_register_as(conn, spec.register_as, owner_id)
     if isinstance(spec, TrainJob):
         family: str = spec.model.family
     else:

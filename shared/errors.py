@@ -5,6 +5,7 @@ NightshiftError
 │   ├── InvalidRequest   422    a field is wrong: names field, value and the way out
 │   ├── MalformedRequest 400    not parseable at all (JSON, cursor)
 │   ├── Unauthorized     401
+│   ├── Forbidden        403    it may be seen and used, but belongs to somebody else
 │   ├── NotFound         404
 │   ├── Conflict         409    the state does not allow it (cancel of a final job)
 │   ├── TooLarge         413
@@ -75,6 +76,10 @@ class MalformedRequest(RequestError):
 
 class Unauthorized(RequestError):
     status, slug, title = 401, "unauthorized", "A valid API key is needed"
+
+
+class Forbidden(RequestError):
+    status, slug, title = 403, "forbidden", "This belongs to somebody else"
 
 
 class NotFound(RequestError):

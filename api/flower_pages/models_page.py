@@ -11,8 +11,8 @@ from api.flower_pages.page import Action, Data, Handler, Page
 from api.scheduling import parse
 from shared.db.engine import write
 from shared.errors import InvalidRequest
+from shared.fleet.keys import owner_names
 from shared.jobs import queries
-from shared.jobs.queries.table import owner_names
 from shared.models import aliases, editing, overview, package
 from shared.specs.models import AliasMoveTo, ModelPatch, NewVersion, Rollback, VersionPatch
 from shared.storage import storage_of
