@@ -37,13 +37,14 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         return output.print_items(found)
     columns = [output.Column("NAME"), output.Column("CHAMPION", 1, right=True), output.Column("LATEST", 2, right=True)]
-    columns += [output.Column("FAMILY", 3), output.Column("METRICS", 4)]
+    columns += [output.Column("FAMILY", 3), output.Column("OWNER", 5), output.Column("METRICS", 4)]
     rows = [
         [
             item["name"],
             f"@{champion['version']}" if (champion := item.get("champion")) else "",
             f"@{item['latest_version']}",
             item.get("family"),
+            output.owner(item),
             "  ".join(output.metric_facts(champion["metrics"])) if champion else "",
         ]
         for item in found
