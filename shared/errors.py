@@ -9,7 +9,8 @@ NightshiftError
 │   ├── NotFound         404
 │   ├── Conflict         409    the state does not allow it (cancel of a final job)
 │   ├── TooLarge         413
-│   └── UnsupportedMedia 415
+│   ├── UnsupportedMedia 415
+│   └── StorageFull      507    the server's disk has no room for it
 ├── Unavailable          503    a part we need does not answer
 │   ├── DatabaseUnavailable
 │   ├── BrokerUnavailable
@@ -100,6 +101,10 @@ class TooLarge(RequestError):
 
 class UnsupportedMedia(RequestError):
     status, slug, title = 415, "unsupported-media-type", "This content type is not supported"
+
+
+class StorageFull(RequestError):
+    status, slug, title = 507, "storage-full", "The server has no room for this"
 
 
 # -- what does not answer -------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from shared.datasets.files import open_files
 from shared.datasets.models import Dataset, DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound, NotStored, TooLarge
+from shared.errors import InvalidRequest, NotFound, NotStored, StorageFull
 from shared.settings import Settings
 from shared.specs.base import Name
 from shared.storage import storage_of
@@ -72,7 +72,7 @@ def register(
 
     `format` is one of `formats.FORMATS`, or None: told by names and content. `filename` is what the user called an
     upload; `image_size` (height, width) overrides the size that images in files are stored at.
-    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge or UnsupportedMedia, naming file and line; then nothing is
+    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line; then nothing is
     kept.
     """
     check_name(name)
@@ -154,7 +154,7 @@ def _room() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TooLarge("The disk is full; nothing was registered.") from error
+            raise StorageFull("The server's disk is full; nothing was registered.") from error
         raise
 
 
