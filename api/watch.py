@@ -16,18 +16,11 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.trimming import give_back
 from shared.db.engine import read
 from shared.db.schema import jobs
 from shared.errors import Unavailable
 
 T = TypeVar("T")
-
-#: Streams open at once whose memory is given back when three quarters have gone. Too low: pauses for nothing. Too high: it is
-#: kept for ever.
-CROWD = 200
-#: From there until it is given back (seconds).
-SETTLE_SECONDS = 2.0
 
 #: Seconds between looks at SQL. Too low: a query more per second and process. Too high: watchers see late.
 POLL_SECONDS = 0.2
@@ -68,15 +61,12 @@ class JobWatch:
         self._topics: dict[str, Topic] = {}
         self._poller: asyncio.Task[None] | None = None
         self._limiter = CapacityLimiter(STREAM_THREADS)
-        self._streams = self._most = 0
         self.closing = False
 
     @asynccontextmanager
     async def follow(self, job_id: str) -> AsyncIterator[Topic]:
         topic = self._topics.setdefault(job_id, Topic())
         topic.followers += 1
-        self._streams += 1
-        self._most = max(self._most, self._streams)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
         try:
@@ -85,15 +75,6 @@ class JobWatch:
             topic.followers -= 1
             if not topic.followers:
                 self._topics.pop(job_id, None)
-            self._leave()
-
-    def _leave(self) -> None:
-        """When a crowd has gone, its memory goes too: a moment later, once the last answers are cleared away."""
-        self._streams -= 1
-        if self._most >= CROWD and self._streams <= self._most // 4:
-            self._most = self._streams
-            loop = asyncio.get_running_loop()
-            loop.call_later(SETTLE_SECONDS, loop.run_in_executor, None, give_back)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run a blocking read for a stream, on threads that requests do not wait for."""
