@@ -22,7 +22,7 @@ _LONG = f"The head of a request may have at most {MAX_HEAD} bytes."
 _BROKEN = "This is no HTTP/1.1 request: a control character in a header, say, or a wrong request line."
 
 
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc]
+class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     #: How long a head may take, and a body be silent (seconds); see `patient`.
     seconds: ClassVar[float] = 30.0
 
