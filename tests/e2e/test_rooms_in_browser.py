@@ -68,7 +68,7 @@ def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
         conn.execute(update(datasets).values(owner_id="another"))
     expect(page.get_by_role("button", name="Delete version 1")).to_have_count(0)
     expect(page.get_by_role("button", name="Add a version")).to_have_count(0)
-    expect(page.locator("#dataset-facts")).to_contain_text("of another")
+    expect(page.locator("#dataset-facts")).to_contain_text("owner: another")
     fits(visitor, "datasets/mine")
     fits(visitor, "datasets")
 
@@ -124,7 +124,7 @@ def test_a_job_is_registered_described_and_downloaded_from_the_models_pages(
         conn.execute(update(models).values(owner_id="another"))
     for gone in ("Register a job", "Edit description", "Roll back", "Promote version 1", "Edit version 1"):
         expect(page.get_by_role("button", name=gone)).to_have_count(0)
-    expect(page.locator("#model-actions")).to_contain_text("of another")
+    expect(page.locator("#model-actions")).to_contain_text("owner: another")
     fits(visitor, "models/mine")
 
 

@@ -2,8 +2,8 @@
 
 import { config } from "./site.js";
 
-/** "yours", "of anna"; null: nobody's. */
-export const whose = ({ owner, yours }) => (yours ? "yours" : owner ? `of ${owner}` : null);
+/** "yours", "owner: anna"; null: nobody's. */
+export const whose = ({ owner, yours }) => (yours ? "yours" : owner ? `owner: ${owner}` : null);
 
 /** Buttons that would be refused are not shown. */
 export const mayChange = ({ may_change: may }) => may && !config.readOnly;
