@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 from api import docs_page, openapi, problems
 from api.deps import Service
 from api.group_commit import Submissions
+from api.headers import SafeHeaders
 from api.routes import (
     artifacts,
     datasets,
@@ -33,6 +35,21 @@ from shared import broker
 from shared.db.engine import make_engine
 from shared.settings import Settings, get_settings
 
+_MODULES: tuple[Any, ...] = (
+    jobs,
+    filing,
+    events,
+    results,
+    artifacts,
+    families,
+    datasets,
+    models,
+    schedules,
+    webhooks,
+    workers,
+    health,
+)
+
 
 def create_app(
     settings: Settings | None = None,
@@ -44,17 +61,24 @@ def create_app(
     settings = settings or get_settings()
     engine = engine or make_engine(settings.sql_url)
     service = Service(settings, engine, JobWatch(engine), Submissions(engine), ring, ping)
-    app = FastAPI(title="Nightshift", version=_version(), lifespan=_lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Nightshift",
+        version=_version(),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to an address made of the Host header, which is the client's
+    )
     app.state.service = service
     app.state.telemetry = Telemetry(engine, settings.lease_seconds, _folders(settings))
     app.add_middleware(RequestMeter, telemetry=app.state.telemetry)
+    app.add_middleware(SafeHeaders)
     problems.install(app)
     openapi.install(app)
     docs_page.install(app)
-    for module in (jobs, filing, events, results, artifacts, families, datasets, models, schedules, webhooks):
+    for module in _MODULES:
         app.include_router(module.router)
-    for module in (workers, health):
-        app.include_router(module.router)
+    app.state.routes = [route for module in _MODULES for route in module.router.routes]
     return app
 
 

@@ -135,6 +135,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "Not parseable: JSON, cursor or Last-Event-ID.",
         401: "No valid key.",
+        403: "It may be used, but only its owner may change it.",
         404: "There is no such thing, or it belongs to somebody else.",
         405: "The path does not take this method.",
         409: "The present state does not allow it.",
@@ -143,6 +144,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         416: "The range lies outside the file.",
         422: "A field or parameter is wrong; `errors` names it.",
         503: "The database does not answer; nothing was changed.",
+        507: "The server's storage has no room for it; nothing was kept.",
     }
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": said[status], "content": content} for status in statuses}

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import (
+    ConfigurationError,
     DatabaseUnavailable,
     FieldError,
     InvalidRequest,
@@ -129,7 +130,15 @@ def _http(request: Request, error: Exception) -> Response:
         405: "This path does not take this method; see the Allow header and /docs.",
     }.get(error.status_code, phrase)
     slug = phrase.lower().replace(" ", "-")
-    return problem(request, status=error.status_code, slug=slug, title=phrase, detail=detail, headers=error.headers)
+    headers = _allow(request) or error.headers if error.status_code == 405 else error.headers
+    return problem(request, status=error.status_code, slug=slug, title=phrase, detail=detail, headers=headers)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """All that the path takes; the router names those of its first route only."""
+    routes = [route for route in request.app.state.routes if route.path_regex.match(request.scope["path"])]
+    methods = sorted({method for route in routes for method in route.methods})
+    return {"Allow": ", ".join(methods)} if methods else {}
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
@@ -143,8 +152,14 @@ def _unexpected(request: Request, error: Exception) -> Response:
     )
 
 
+def _misconfigured(request: Request, error: Exception) -> Response:
+    """What the operator has to mend, a database of another encoding say; its text was written for people."""
+    return problem(request, status=503, slug="unready", title="The service is not ready", detail=str(error))
+
+
 def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(ConfigurationError, _misconfigured)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(Unavailable, _unavailable)
     for kind in (sql.OperationalError, sql.InterfaceError, sql.TimeoutError):

@@ -258,7 +258,15 @@ class FamilyView(BaseModel):
     training_schema: dict[str, Any] = Field(description="JSON schema of `training`.")
 
 
-class DatasetView(BaseModel):
+class Owned(BaseModel):
+    """What every key may use, and its owner change."""
+
+    owner: str | None = Field(description="The name of the owner's first key; null: nobody's.")
+    yours: bool = Field(description="It is this key's owner's.")
+    may_change: bool = Field(description="This key may change it: it is yours, or nobody's and not built in.")
+
+
+class DatasetView(Owned):
     name: str
     version: int | None = Field(description="The newest; null for a built-in set that nobody has used yet.")
     kind: str | None
@@ -293,7 +301,7 @@ class Champion(BaseModel):
     metrics: dict[str, Any]
 
 
-class ModelView(BaseModel):
+class ModelView(Owned):
     name: str
     family: str
     framework: str
@@ -317,7 +325,7 @@ class ModelVersionView(BaseModel):
     created_at: str
 
 
-class ModelDetail(BaseModel):
+class ModelDetail(Owned):
     name: str
     description: str | None = None
     aliases: dict[str, int]

@@ -14,6 +14,7 @@ import sys
 import uvicorn
 
 from api.main import create_app
+from api.protocol import patient
 from shared import process, tracing
 from shared.db.engine import make_engine
 from shared.errors import ConfigurationError
@@ -46,6 +47,7 @@ def make_server(settings: Settings) -> Server:
         access_log=False,
         backlog=_BACKLOG,
         server_header=False,
+        http=patient(settings.request_seconds),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return Server(config)

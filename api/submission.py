@@ -21,6 +21,7 @@ from shared.db.engine import read
 from shared.errors import InvalidRequest, NotFound
 from shared.jobs.states import JobState
 from shared.jobs.transitions import NewJob, Submitted
+from shared.models import owners
 from shared.models import registry as models
 from shared.models.registry import ResolvedModel
 from shared.specs import supported
@@ -68,7 +69,10 @@ def checked(service: Service, data: Any, owner_id: str) -> tuple[Spec, str]:
 
 
 def _references(service: Service, spec: Spec, owner_id: str) -> References:
-    """Raises InvalidRequest for the first thing that is not there or is of another family."""
+    """Raises InvalidRequest for the first thing that is not there, is another owner's or of another family."""
+    if isinstance(spec, TrainJob | FinetuneJob):
+        with read(service.engine) as conn:
+            owners.refuse_register_as(conn, spec.register_as, owner_id)
     if isinstance(spec, TrainJob):
         return References(spec.model.family, _dataset(service, spec, spec.dataset, spec.model.family))
     with read(service.engine) as conn:

@@ -20,7 +20,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from shared.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, Unavailable, UnsupportedMedia
+from shared.errors import FieldError, InvalidRequest, MalformedRequest, StorageFull, TooLarge, UnsupportedMedia
 
 #: Bytes gathered before a thread writes them.
 _WRITE_BYTES = 1_000_000
@@ -49,7 +49,7 @@ async def received(request: Request, folder: Path, limit: int, fields: frozenset
         yield await _receive(request, form, own)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable("The server's disk is full; nothing was kept.") from error
+            raise StorageFull("The server's disk is full; nothing was kept.") from error
         raise
     finally:
         await run_in_threadpool(shutil.rmtree, own, ignore_errors=True)

@@ -5,10 +5,12 @@ NightshiftError
 │   ├── InvalidRequest   422    a field is wrong: names field, value and the way out
 │   ├── MalformedRequest 400    not parseable at all (JSON, cursor)
 │   ├── Unauthorized     401
+│   ├── Forbidden        403    it may be seen and used, but belongs to somebody else
 │   ├── NotFound         404
 │   ├── Conflict         409    the state does not allow it (cancel of a final job)
 │   ├── TooLarge         413
-│   └── UnsupportedMedia 415
+│   ├── UnsupportedMedia 415
+│   └── StorageFull      507    the server's disk has no room for it
 ├── Unavailable          503    a part we need does not answer
 │   ├── DatabaseUnavailable
 │   │   └── DatabaseLocked      another process holds SQLite's write lock
@@ -79,6 +81,10 @@ class Unauthorized(RequestError):
     status, slug, title = 401, "unauthorized", "A valid API key is needed"
 
 
+class Forbidden(RequestError):
+    status, slug, title = 403, "forbidden", "This belongs to somebody else"
+
+
 class NotFound(RequestError):
     status, slug, title = 404, "not-found", "There is no such thing"
 
@@ -97,6 +103,10 @@ class TooLarge(RequestError):
 
 class UnsupportedMedia(RequestError):
     status, slug, title = 415, "unsupported-media-type", "This content type is not supported"
+
+
+class StorageFull(RequestError):
+    status, slug, title = 507, "storage-full", "The server has no room for this"
 
 
 # -- what does not answer -------------------------------------------------------------------------

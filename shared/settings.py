@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     flower_shows: Literal["own", "everyone"] = Field(
         "own", description="Whose jobs our pages in Flower show: those of the key's owner, or everyone's."
     )
+    request_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long the head of a request to the API may take, and its body be silent, before the connection is closed (seconds). Too low: bad networks are cut off. Too high: half-sent requests hold connections.",
+    )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest JSON body (bytes); larger is 413.")
     max_upload_bytes: int = Field(
         20_000_000_000, ge=1_000_000, description="Largest data set upload (bytes); larger is 413."

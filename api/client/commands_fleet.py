@@ -45,7 +45,8 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
         return output.print_items(found)
     columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
     columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
-    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True), output.Column("")]
+    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
+    columns += [output.Column("OWNER", 6), output.Column("")]
     output.print_table(
         columns, [_dataset_row(item) for item in found], "No data sets. `nightshift datasets add NAME PATH`"
     )
@@ -64,6 +65,7 @@ def _dataset_row(item: dict[str, Any]) -> list[Any]:
         *("" if count is None else f"{count:,}" for count in counts),
         len(item.get("classes") or []) or "",
         output.size(item.get("size_bytes")),
+        "built in" if item.get("builtin") else output.owner(item),
         _standing(item),
     ]
 
@@ -144,7 +146,8 @@ def show_dataset(
         return output.print_json(answer)
     splits = answer.get("splits") or {}
     counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
-    output.print_facts(_flat({**answer, "splits": counts}))
+    told = {name: value for name, value in answer.items() if name not in ("yours", "may_change")}
+    output.print_facts(_flat({**told, "owner": output.owner(answer) or None, "splits": counts}))
     _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
     return None
 

@@ -28,6 +28,12 @@ Alias = Annotated[str, typer.Option(help="The alias to move.")]
 Reason = Annotated[str | None, typer.Option(help="Why; it is kept in the history.")]
 
 
+def _owner(item: dict[str, Any]) -> str:
+    from api.client import output
+
+    return output.owner(item)
+
+
 def _champion(item: Any) -> int | None:
     return (item.get("champion") or {}).get("version")
 
@@ -64,6 +70,7 @@ FIELDS = {
         lambda item: f"@{item['latest_version']}", 3, right=True, key=lambda item: item["latest_version"]
     ),
     "family": tables.Field(lambda item: item.get("family"), 4),
+    "owner": tables.Field(lambda item: _owner(item), 5),
     "metrics": tables.Field(lambda item: _metrics(item.get("champion")), 2, least=28),
     "framework": tables.Field(lambda item: item.get("framework"), usual=False),
     "updated": tables.Field(lambda item: item.get("updated_at"), usual=False),

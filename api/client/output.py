@@ -189,6 +189,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
+def owner(item: Mapping[str, Any]) -> str:
+    """Whose it is: "you", or the name of the owner's key; nothing for nobody's."""
+    return "you" if item.get("yours") else str(item.get("owner") or "")
+
+
 def age(at: str | None, now: datetime | None = None) -> str:
     """How long ago an API time was: `42s`, `7m`, `3h`, `12d`."""
     if not at:

@@ -1,11 +1,14 @@
-"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. They belong to
-the installation, so every key sees and changes them; only the jobs that used them belong to somebody."""
+"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. Every key sees
+them; keys of a data set's owner change it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection
+
 from api.flower_pages.page import Action, Data, Handler, Page
+from shared import ownership
 from shared.datasets import holding, overview, registry, samples
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
@@ -13,8 +16,9 @@ from shared.db.engine import write
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
-    settings = handler.site.settings
-    return {"datasets": await handler.query(lambda conn: overview.overview(conn, settings)), **upload_facts(handler)}
+    asking, settings = handler.principal.owner_id, handler.site.settings
+    found = await handler.query(lambda conn: ownership.told(conn, overview.overview(conn, settings), asking))
+    return {"datasets": found, **upload_facts(handler)}
 
 
 def upload_facts(handler: Handler) -> dict[str, Any]:
@@ -36,8 +40,12 @@ class DatasetsData(Data):
 
 async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
     before, settings = handler.number_argument("before", 0, 0, 10**9) or None, handler.site.settings
-    shown = await handler.query(lambda conn: overview.detail(conn, settings, ref, handler.owner, before))
-    return shown | upload_facts(handler)
+    asking = handler.principal.owner_id
+
+    def look(conn: Connection) -> dict[str, Any]:
+        return ownership.told(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
+
+    return await handler.query(look) | upload_facts(handler)
 
 
 class DatasetPage(Page):
@@ -73,9 +81,11 @@ class DatasetSample(Data):
 
 class DeleteVersion(Action):
     async def post(self, name: str, version: str) -> None:
+        asking = self.principal.owner_id
+
         def work() -> None:
             with write(self.site.engine) as conn:
-                holding.delete_version(conn, name, int(version))
+                holding.delete_version(conn, name, int(version), asking)
 
         await self.off_loop(work)
         self.answer({"message": f"{name}@{version} is deleted."})

@@ -1,5 +1,5 @@
-"""The models, one model with its versions, and the moves of its aliases. Models belong to the installation, so every key
-sees and moves them; only the jobs that made them belong to somebody."""
+"""The models, one model with its versions, and the moves of its aliases. Every key sees them; keys of a model's owner change
+it. The jobs that made them are shown to their owner."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 
 from api.flower_pages.page import Action, Data, Handler, Page
 from api.scheduling import parse
+from shared import ownership
 from shared.db.engine import write
 from shared.errors import InvalidRequest
+from shared.fleet.keys import owner_names
 from shared.jobs import queries
-from shared.jobs.queries.table import owner_names
 from shared.models import aliases, editing, overview, package
 from shared.specs.models import AliasMoveTo, ModelPatch, NewVersion, Rollback, VersionPatch
 from shared.storage import storage_of
@@ -21,26 +22,31 @@ from shared.storage import storage_of
 MOST_COMPARED = 8
 
 
+async def listed(handler: Handler) -> dict[str, Any]:
+    asking = handler.principal.owner_id
+    return {"models": await handler.query(lambda conn: ownership.told(conn, overview.overview(conn), asking))}
+
+
 class ModelsPage(Page):
     tab = "models"
 
     async def get(self) -> None:
-        self.show("ns_models.html", "Models", {"models": await self.query(overview.overview)})
+        self.show("ns_models.html", "Models", await listed(self))
 
 
 class ModelsData(Data):
     async def get(self) -> None:
-        self.answer({"models": await self.query(overview.overview)})
+        self.answer(await listed(self))
 
 
 async def model(handler: Handler, name: str) -> dict[str, Any]:
     """The model, the versions that the address compares, and the newest lines of its audit."""
     numbers = compared(handler)
-    owner = handler.owner
+    owner, asking = handler.owner, handler.principal.owner_id
     before = handler.number_argument("before", 0, 0, 10**9) or None
 
     def look(conn: Connection) -> dict[str, Any]:
-        shown = overview.detail(conn, name, owner, before)
+        [shown] = ownership.told(conn, [overview.detail(conn, name, owner, before)], asking)
         chosen = overview.existing(conn, name, numbers)
         shown["comparison"] = overview.side_by_side(conn, name, chosen, owner) if len(chosen) > 1 else None
         return shown | {"history": changes(conn, name, None)}

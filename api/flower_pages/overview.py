@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from shared.clock import iso
+from shared.fleet.keys import owner_names
 from shared.jobs import queries
-from shared.jobs.queries.table import owner_names
 from shared.jobs.states import JobState
 from shared.jobs.why import explain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import tornado.web
@@ -118,6 +119,12 @@ class Handler(BaseHandler):  # type: ignore[misc]
         }
 
 
+_WORDS = {
+    404: "There is no such page.",
+    405: "This address does not take this method: a page is read by GET, and changed by its own buttons.",
+}
+
+
 def said(error: BaseException | None) -> str:
     """What to tell about an error; never more than was meant for users."""
     if isinstance(error, RequestError):
@@ -125,8 +132,8 @@ def said(error: BaseException | None) -> str:
         return wrong or error.detail
     if isinstance(error, Unavailable):
         return "The database does not answer. Nothing is lost; this page tries again by itself."
-    if isinstance(error, tornado.web.HTTPError) and error.log_message:
-        return str(error.log_message)
+    if isinstance(error, tornado.web.HTTPError):
+        return str(error.log_message or _WORDS.get(error.status_code) or HTTPStatus(error.status_code).phrase)
     return "This went wrong on our side; the log of `nightshift flower` says more."
 
 

@@ -13,8 +13,9 @@ import tornado.web
 from tornado.ioloop import IOLoop
 
 from api.flower_pages.page import Action, Handler
-from shared.datasets import registry
+from shared.datasets import holding, registry
 from shared.datasets.formats import FORMATS
+from shared.db.engine import read
 from shared.errors import InvalidRequest, RequestError, TooLarge
 
 #: Bytes gathered before a thread writes them.
@@ -53,13 +54,15 @@ class AddVersion(Action):
             self._refusal = error
 
     def _check(self) -> None:
-        """Raises InvalidRequest."""
+        """Raises InvalidRequest, Forbidden: before the file comes, which may be large."""
         self._name, self._how = self.text_argument("name", 100) or "", self.text_argument("how") or "add"
         self._format, self._filename = self.text_argument("format"), self.text_argument("filename")
         registry.check_name(self._name)
         for name, value, allowed in (("how", self._how, ("add", "append")), ("format", self._format, FORMATS)):
             if value is not None and value not in allowed:
                 raise InvalidRequest.field((name,), f"there are {', '.join(allowed)}")
+        with read(self.site.engine) as conn:
+            holding.require(conn, self._name, self.principal.owner_id)
 
     def _open(self) -> None:
         self._folder = self.site.settings.storage_root / "uploads" / uuid.uuid4().hex
@@ -103,7 +106,8 @@ class AddVersion(Action):
     def _register(self, path: Path) -> Any:
         engine, settings = self.site.engine, self.site.settings
         work = registry.append if self._how == "append" else registry.register
-        return work(engine, settings, self._name, path, self._format, filename=self._filename)
+        owner_id = self.principal.owner_id
+        return work(engine, settings, self._name, path, self._format, filename=self._filename, owner_id=owner_id)
 
     # -- afterwards -------------------------------------------------------------------------------
 

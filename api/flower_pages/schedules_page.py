@@ -13,8 +13,8 @@ from shared.clock import db_now, iso
 from shared.db.engine import read, write
 from shared.db.schema import jobs, schedules
 from shared.errors import InvalidRequest
+from shared.fleet.keys import owner_names
 from shared.jobs import queries as job_queries
-from shared.jobs.queries.table import owner_names
 from shared.schedules import cron, queries, transitions
 
 #: Ticks in the strip of a row, next times and ticks on the page of one schedule.

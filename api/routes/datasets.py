@@ -1,4 +1,4 @@
-"""What jobs learn from. Data sets belong to the installation: every key sees them."""
+"""What jobs learn from. Every key sees and uses every data set; who made it changes it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Path
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import require_owner
+from api.auth import Owner, require_owner
 from api.deps import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
-from api.submission import AT_ONCE
 from api.upload import Upload, received
 from api.writers import WritingRoute
+from shared import ownership
 from shared.datasets import builtins, holding, registry, samples, views
-from shared.datasets.builtins import BUILTIN
+from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, write
@@ -50,10 +51,10 @@ def _form(fields: dict[str, Any], *required: str) -> dict[str, Any]:
 
 
 @router.get("", response_model=Page[DatasetView], responses=COMMON, summary="List the data sets")
-def list_datasets(service: TheService) -> dict[str, Any]:
+def list_datasets(service: TheService, owner: Owner) -> dict[str, Any]:
     """With the built-in ones that nobody has used yet; their facts are null."""
     with read(service.engine) as conn:
-        items = views.list_datasets(conn)
+        items = ownership.told(conn, views.list_datasets(conn), owner)
     known = {item["name"] for item in items}
     waiting = [_unregistered(service, name) for name in BUILTIN if name not in known]
     return {"items": sorted(items + waiting, key=lambda item: str(item["name"]))}
@@ -62,12 +63,16 @@ def list_datasets(service: TheService) -> dict[str, Any]:
 @router.get(
     "/{name}", response_model=DatasetDetail, responses=COMMON | problems(404), summary="One data set, all versions"
 )
-def show_dataset(name: RefInPath, service: TheService) -> dict[str, Any]:
+def show_dataset(name: RefInPath, service: TheService, owner: Owner) -> dict[str, Any]:
     """`digits` is its newest version, `digits@3` that one."""
     with read(service.engine) as conn:
         if name in BUILTIN and not any(item["name"] == name for item in views.list_datasets(conn)):
             return {**_unregistered(service, name), "versions": []}
-        return views.show(conn, name)
+        return _shown(conn, name, owner)
+
+
+def _shown(conn: Connection, ref: str, owner: str) -> dict[str, Any]:
+    return ownership.told(conn, [views.show(conn, ref)], owner)[0]
 
 
 @router.get(
@@ -110,64 +115,86 @@ def _resolve(service: Service, name: str) -> DatasetVersion | None:
     "",
     status_code=201,
     response_model=DatasetDetail,
-    responses=COMMON | problems(400, 413, 415),
+    responses=COMMON | problems(400, 403, 409, 413, 415, 507),
     openapi_extra=_form({**_FILE, **_NAME}, "file", "name"),
     summary="Register a data set",
 )
-async def register(request: Request, response: Response, service: TheService) -> dict[str, Any]:
-    """Reads the whole file before it answers. A name that is there already gets a new version; content that it already
-    has is its present version. Nothing of a file that is refused is kept."""
+async def register(request: Request, response: Response, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Reads the whole file before it answers. A name of yours that is there already gets a new version; content that it
+    already has is its present version. Nothing of a file that is refused is kept."""
     folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
     async with received(request, folder, limit, frozenset({"name", "format"})) as upload:
         if "name" not in upload.fields:
             raise InvalidRequest.field(("name",), "is required")
-        shown = await to_thread.run_sync(_register, service, upload, limiter=service.registering)
+        shown = await to_thread.run_sync(_register, service, owner, upload, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{shown['name']}"
     return shown
 
 
-def _register(service: Service, upload: Upload) -> dict[str, Any]:
+def _register(service: Service, owner: str, upload: Upload) -> dict[str, Any]:
     name, chosen = upload.fields["name"], upload.fields.get("format")
-    version = registry.register(service.engine, service.settings, name, upload.file, chosen, filename=upload.filename)
+    version = registry.register(
+        service.engine, service.settings, name, upload.file, chosen, filename=upload.filename, owner_id=owner
+    )
     with read(service.engine) as conn:
-        return views.show(conn, f"{version.name}@{version.version}")
+        return _shown(conn, f"{version.name}@{version.version}", owner)
 
 
 @router.post(
     "/{name}/append",
     status_code=201,
     response_model=DatasetDetail,
-    responses=COMMON | problems(400, 404, 413, 415),
+    responses=COMMON | problems(400, 403, 404, 409, 413, 415, 507),
     openapi_extra=_form(_FILE, "file"),
     summary="Append to a data set",
 )
-async def append(name: NameInPath, request: Request, response: Response, service: TheService) -> dict[str, Any]:
+async def append(
+    name: NameInPath, request: Request, response: Response, service: TheService, owner: Owner
+) -> dict[str, Any]:
     """Makes a new version: the rows of the newest one and then the file's. Without parts of its own the file is training
     data, and the test part stays as it was. Jobs that read an older version go on with it."""
     folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
+    await run_in_threadpool(_require, service, owner, name)  # before the file comes, which may be large
     async with received(request, folder, limit, frozenset({"format"})) as upload:
-        shown = await to_thread.run_sync(_append, service, name, upload, limiter=service.registering)
+        shown = await to_thread.run_sync(_append, service, owner, name, upload, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{name}@{shown['version']}"
     return shown
 
 
-def _append(service: Service, name: str, upload: Upload) -> dict[str, Any]:
-    chosen = upload.fields.get("format")
-    version = registry.append(service.engine, service.settings, name, upload.file, chosen, filename=upload.filename)
+def _require(service: Service, owner: str, name: str) -> None:
     with read(service.engine) as conn:
-        return views.show(conn, f"{version.name}@{version.version}")
+        holding.require(conn, name, owner)
+        holding.refuse_builtin(conn, name, owner)
+
+
+def _append(service: Service, owner: str, name: str, upload: Upload) -> dict[str, Any]:
+    chosen = upload.fields.get("format")
+    version = registry.append(
+        service.engine, service.settings, name, upload.file, chosen, filename=upload.filename, owner_id=owner
+    )
+    with read(service.engine) as conn:
+        return _shown(conn, f"{version.name}@{version.version}", owner)
 
 
 @router.delete(
-    "/{name}/versions/{version}", status_code=204, responses=COMMON | problems(404, 409), summary="Delete a version"
+    "/{name}/versions/{version}",
+    status_code=204,
+    responses=COMMON | problems(403, 404, 409),
+    summary="Delete a version",
 )
-def delete_version(name: NameInPath, version: Version, service: TheService) -> Response:
+def delete_version(name: NameInPath, version: Version, service: TheService, owner: Owner) -> Response:
     """Refused while an unfinished job or a schedule needs it. Its number is not given again."""
     with write(service.engine) as conn:
-        holding.delete_version(conn, name, version)
+        holding.delete_version(conn, name, version, owner)
     return Response(status_code=204)
 
 
 def _unregistered(service: Service, name: str) -> dict[str, Any]:
-    there = builtins.availability(service.settings, name)
-    return {**dict.fromkeys(DatasetView.model_fields), "name": name, "builtin": True, "availability": there}
+    return {
+        **dict.fromkeys(DatasetView.model_fields),
+        "name": name,
+        "builtin": True,
+        "yours": False,
+        "may_change": False,
+        "availability": builtins.availability(service.settings, name),
+    }

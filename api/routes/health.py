@@ -18,7 +18,7 @@ from api.problems import problem
 from api.schemas import Readiness
 from shared.db import migrate
 from shared.db.engine import read
-from shared.errors import BrokerUnavailable, NightshiftError
+from shared.errors import BrokerUnavailable, ConfigurationError, NightshiftError
 
 router = APIRouter(tags=["service"])
 
@@ -53,6 +53,8 @@ def _database(service: Service) -> str:
     try:
         with read(service.engine) as conn:
             conn.execute(select(1))
+    except ConfigurationError as error:
+        return str(error)
     except (NightshiftError, SQLAlchemyError):
         return "does not answer"
     return "ok"

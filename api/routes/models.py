@@ -1,10 +1,11 @@
-"""The registry of trained models. Models belong to the installation: every key sees and moves them."""
+"""The registry of trained models. Every key sees and uses every model; who made it changes it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -15,6 +16,7 @@ from api.openapi import COMMON, body_of, problems
 from api.scheduling import parse
 from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelVersionView, ModelView, Page
 from api.writers import WritingRoute
+from shared import ownership
 from shared.db.engine import read, write
 from shared.errors import InvalidRequest
 from shared.models import aliases, editing, package, registry
@@ -32,21 +34,25 @@ Selector = Annotated[
 
 
 @router.get("", response_model=Page[ModelView], responses=COMMON, summary="List the models")
-def list_models(service: TheService) -> dict[str, Any]:
+def list_models(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return {"items": registry.list_models(conn)}
+        return {"items": ownership.told(conn, registry.list_models(conn), owner)}
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=COMMON | problems(404), summary="One model, all versions")
-def show_model(name: NameInPath, service: TheService) -> dict[str, Any]:
+def show_model(name: NameInPath, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return registry.show_model(conn, name)
+        return _shown(conn, name, owner)
+
+
+def _shown(conn: Connection, name: str, owner: str) -> dict[str, Any]:
+    return ownership.told(conn, [registry.show_model(conn, name)], owner)[0]
 
 
 @router.patch(
     "/{name}",
     response_model=ModelDetail,
-    responses=COMMON | problems(400, 404, 413, 415),
+    responses=COMMON | problems(400, 403, 404, 413, 415),
     openapi_extra=body_of(ModelPatch),
     summary="Describe a model",
 )
@@ -59,14 +65,14 @@ async def describe(name: NameInPath, request: Request, service: TheService, owne
 def _describe(service: Service, owner: str, name: str, patch: ModelPatch) -> dict[str, Any]:
     with write(service.engine) as conn:
         editing.describe(conn, name, patch.description, who=owner)
-        return registry.show_model(conn, name)
+        return _shown(conn, name, owner)
 
 
 @router.post(
     "/{name}/versions",
     status_code=201,
     response_model=ModelVersionView,
-    responses=COMMON | problems(400, 404, 409, 413, 415),
+    responses=COMMON | problems(400, 403, 404, 409, 413, 415),
     openapi_extra=body_of(NewVersion),
     summary="Register a job's model",
 )
@@ -91,7 +97,7 @@ def _register(service: Service, owner: str, name: str, new: NewVersion) -> dict[
 @router.patch(
     "/{name}/versions/{version}",
     response_model=ModelVersionView,
-    responses=COMMON | problems(400, 404, 413, 415),
+    responses=COMMON | problems(400, 403, 404, 413, 415),
     openapi_extra=body_of(VersionPatch),
     summary="Describe or tag a version",
 )
@@ -138,7 +144,7 @@ def download(
 @router.put(
     "/{name}/aliases/{alias}",
     response_model=ModelDetail,
-    responses=COMMON | problems(400, 404, 413, 415),
+    responses=COMMON | problems(400, 403, 404, 413, 415),
     openapi_extra=body_of(AliasMove),
     summary="Point an alias at a version",
 )
@@ -155,13 +161,13 @@ async def set_alias(
 def _set_alias(service: Service, owner: str, name: str, alias: str, move: AliasMove) -> dict[str, Any]:
     with write(service.engine) as conn:
         aliases.set_alias(conn, name, alias, move.version, who=owner, why=move.reason)
-        return registry.show_model(conn, name)
+        return _shown(conn, name, owner)
 
 
 @router.post(
     "/{name}/rollback",
     response_model=ModelDetail,
-    responses=COMMON | problems(400, 404, 409, 413, 415),
+    responses=COMMON | problems(400, 403, 404, 409, 413, 415),
     openapi_extra=body_of(Rollback, required=False),
     summary="Point an alias back at where it was",
 )
@@ -177,11 +183,14 @@ async def rollback(name: NameInPath, request: Request, service: TheService, owne
 def _rollback(service: Service, owner: str, name: str, wanted: Rollback) -> dict[str, Any]:
     with write(service.engine) as conn:
         aliases.rollback(conn, name, wanted.alias, who=owner, why=wanted.reason)
-        return registry.show_model(conn, name)
+        return _shown(conn, name, owner)
 
 
 @router.delete(
-    "/{name}/versions/{version}", status_code=204, responses=COMMON | problems(404, 409), summary="Delete a version"
+    "/{name}/versions/{version}",
+    status_code=204,
+    responses=COMMON | problems(403, 404, 409),
+    summary="Delete a version",
 )
 def delete_version(name: NameInPath, version: Version, service: TheService, owner: Owner) -> Response:
     """Refused while an alias or a job that is not final holds it. Its number is not given again."""

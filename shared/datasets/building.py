@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.datasets.store import NpyWriter, Stored, publish, staging
-from shared.errors import InvalidRequest, TooLarge
+from shared.errors import InvalidRequest, StorageFull, TooLarge
 
 TEST_SHARE = 0.2
 #: Free disk space that must remain after a version is stored (bytes). Too low: SQLite and checkpoints find no room.
@@ -51,11 +51,15 @@ class Limits:
 
     def check(self, needed: int, folder: Path) -> None:
         """Refuse before writing what cannot fit."""
-        free = shutil.disk_usage(folder).free - _SPARE_BYTES
-        if needed > min(self.stored_bytes, free):
+        if needed > self.stored_bytes:
             raise TooLarge(
-                f"The data set would take {needed:,} bytes; {max(0, min(self.stored_bytes, free)):,} are allowed "
-                "(free disk space and NIGHTSHIFT_MAX_DATASET_BYTES)."
+                f"The data set would take {needed:,} bytes; {self.stored_bytes:,} are allowed (NIGHTSHIFT_MAX_DATASET_BYTES)."
+            )
+        free = max(0, shutil.disk_usage(folder).free - _SPARE_BYTES)
+        if needed > free:
+            raise StorageFull(
+                f"The data set would take {needed:,} bytes and the server's disk has {free:,} left for it; nothing was "
+                "kept. Whoever runs the server can free some, or choose another NIGHTSHIFT_STORAGE_URL."
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, select
 
+from shared import ownership
 from shared.datasets.models import Dataset, DatasetVersion
 from shared.db.engine import on_commit
 from shared.errors import Conflict, InvalidRequest, NotFound
@@ -52,13 +53,31 @@ def _this(ref: str) -> Any:
     return and_(_versions.c.name == name, _versions.c.version == int(number))
 
 
-def delete_version(conn: Connection, name: str, version: int) -> None:
-    """Its number is never given again; the pruner removes its files. Raises NotFound; Conflict while it is needed."""
+NOUN = "data set"
+
+
+def require(conn: Connection, name: str, asking: str | None) -> None:
+    """Raises Forbidden where the data set is another owner's. `asking` None: Nightshift itself."""
+    owner_id = conn.scalar(select(_datasets.c.owner_id).where(_datasets.c.name == name))
+    ownership.require(NOUN, name, owner_id, asking)
+
+
+def refuse_builtin(conn: Connection, name: str, asking: str | None) -> None:
+    """Raises Conflict: what everybody counts on being there does not change. `asking` as above."""
+    if asking is not None and conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == name)):
+        raise Conflict(f"{name!r} is built in: it belongs to nobody and does not change.")
+
+
+def delete_version(conn: Connection, name: str, version: int, asking: str | None = None) -> None:
+    """Its number is never given again; the pruner removes its files. `asking` None: Nightshift itself.
+
+    Raises Forbidden; NotFound; Conflict while it is needed, and for a built-in set.
+    """
     ref = f"{name}@{version}"
     if conn.execute(select(_versions.c.version).where(_this(ref)).with_for_update()).first() is None:
         raise NotFound.of("data set version", ref)
-    if name == "digits":
-        raise Conflict("'digits' comes with Nightshift and is not deleted.")
+    require(conn, name, asking)
+    refuse_builtin(conn, name, asking)
     needed = holders(conn, name, [version])[version]
     if needed:
         more = f" and {len(needed) - 5} more" if len(needed) > 5 else ""

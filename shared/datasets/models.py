@@ -9,13 +9,15 @@ from sqlmodel import Field, SQLModel
 
 
 class Dataset(SQLModel, table=True):
-    """A name that users give. Shared by all keys of an installation."""
+    """A name that users give. Every key may use it; keys of its owner may change it."""
 
     __tablename__ = "datasets"
 
     name: str = Field(primary_key=True, max_length=100)
     kind: str = Field(max_length=16)  # image | text
     builtin: bool = False
+    #: None: nobody's, as built-in sets are, and those of whom it was not kept.
+    owner_id: str | None = Field(default=None, max_length=64)
     #: The highest number ever given: that of a deleted version never means another one.
     last_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from shared import ownership
 from shared.artifacts.layout import dataset_dir
 from shared.clock import db_now
-from shared.datasets import builtins, formats, garbage
+from shared.datasets import builtins, formats, garbage, holding
 from shared.datasets.appending import store_appended
 from shared.datasets.building import ImageSource, Limits, store_images
 from shared.datasets.building_text import TextSource, store_text
@@ -28,7 +29,7 @@ from shared.datasets.models import Dataset, DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
 from shared.datasets.tokens import counted
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound, NotStored, TooLarge
+from shared.errors import InvalidRequest, NotFound, NotStored, StorageFull
 from shared.settings import Settings
 from shared.specs.base import Name
 from shared.storage import storage_of
@@ -65,14 +66,19 @@ def register(
     *,
     filename: str | None = None,
     image_size: tuple[int, int] | None = None,
+    owner_id: str | None = None,
 ) -> DatasetVersion:
-    """Register a folder or a file under a name; content it already has returns the version that is there.
+    """Register a folder or a file under a name, which is `owner_id`'s from then on (None: nobody's); content it already has
+    returns the version that is there.
 
     `format` is one of `formats.FORMATS`, or None: told by names and content. `filename` is what the user called an
     upload; `image_size` (height, width) overrides the size that images in files are stored at.
-    Raises InvalidRequest, MalformedRequest, TooLarge or UnsupportedMedia, naming file and line; then nothing is kept.
+    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line; then nothing is
+    kept.
     """
     check_name(name)
+    with read(engine) as conn:
+        holding.require(conn, name, owner_id)
     if not path.exists():
         raise InvalidRequest.field(("file",), f"{printable(str(path))} does not exist")
     sweep(_root(settings))
@@ -80,22 +86,31 @@ def register(
         found = formats.read(files, format, image_size=image_size)
         if name in builtins.CLASSES:
             found = builtins.named(found, name)
-        return enter(engine, name, _store(settings, found), builtin=name in BUILTIN)
+        return enter(engine, name, _store(settings, found), builtin=name in BUILTIN, owner_id=owner_id)
 
 
 def append(
-    engine: Engine, settings: Settings, name: str, path: Path, format: str | None = None, *, filename: str | None = None
+    engine: Engine,
+    settings: Settings,
+    name: str,
+    path: Path,
+    format: str | None = None,
+    *,
+    filename: str | None = None,
+    owner_id: str | None = None,
 ) -> DatasetVersion:
     """A new version: the rows of the newest one, then those of `path` (see `appending`). Jobs that read the newest go on
     reading it. When another version comes meanwhile, this one is made anew on top of it: no row is lost.
 
-    Raises NotFound, and as `register` does.
+    Raises NotFound, Conflict for a built-in set, and as `register` does.
     """
     check_name(name)
     sweep(_root(settings))
     for _ in range(_TRIES):
         with read(engine) as conn:
             base = resolve(conn, name)
+            holding.require(conn, name, owner_id)
+            holding.refuse_builtin(conn, name, owner_id)
         with hold_dataset(settings, base) as folder, open_files(path, filename) as files:
             stored = open_dataset(folder)
             size = stored.image[:2] if stored.kind == "image" else None
@@ -104,7 +119,7 @@ def append(
                 found = builtins.named(found, name)
             more = _store_more(settings, stored, found)
         with suppress(_Outrun):
-            return enter(engine, name, more, after=base.version)
+            return enter(engine, name, more, after=base.version, owner_id=owner_id)
     raise _too_many(name)
 
 
@@ -140,7 +155,7 @@ def _room() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TooLarge("The disk is full; nothing was registered.") from error
+            raise StorageFull("The server's disk is full; nothing was registered.") from error
         raise
 
 
@@ -149,14 +164,23 @@ def _root(settings: Settings) -> Path:
 
 
 def enter(
-    engine: Engine, name: str, stored: Stored, *, builtin: bool = False, after: int | None = None
+    engine: Engine,
+    name: str,
+    stored: Stored,
+    *,
+    builtin: bool = False,
+    after: int | None = None,
+    owner_id: str | None = None,
 ) -> DatasetVersion:
     """Write the rows of a version that is on disk, which comes after the version `after`, if that is given. Content the
-    name already has returns its present version."""
+    name already has returns its present version. `owner_id` asks for it (None: Nightshift itself), and owns a new name.
+
+    Raises Forbidden; Conflict for other content of a built-in set.
+    """
     for _ in range(_TRIES):
         try:
             with write(engine) as conn:
-                return _enter(conn, name, stored, builtin, after)
+                return _enter(conn, name, stored, builtin, after, owner_id)
         except IntegrityError:
             continue  # another process entered a version of this name meanwhile; look again
     raise _too_many(name)
@@ -170,16 +194,19 @@ def _too_many(name: str) -> InvalidRequest:
     return InvalidRequest.field(("name",), f"too many registrations of {name!r} at the same time; try again")
 
 
-def _enter(conn: Connection, name: str, stored: Stored, builtin: bool, after: int | None) -> DatasetVersion:
+def _enter(
+    conn: Connection, name: str, stored: Stored, builtin: bool, after: int | None, owner_id: str | None
+) -> DatasetVersion:
     garbage.keep(conn, stored)
     dataset = conn.execute(select(_datasets).where(_datasets.c.name == name).with_for_update()).first()
     if dataset is None:
         row = {"name": name, "kind": stored.meta["kind"], "builtin": builtin, "created_at": db_now()}
-        conn.execute(insert(_datasets).values(row))
+        conn.execute(insert(_datasets).values(**row, owner_id=None if builtin else owner_id))
     elif dataset.kind != stored.meta["kind"]:
         raise InvalidRequest.field(
             ("name",), f"{name!r} holds {dataset.kind} data, this is {stored.meta['kind']}; choose another name"
         )
+    ownership.require(holding.NOUN, name, dataset.owner_id if dataset else None, owner_id)
     newest = _newest(conn, name)
     if after is not None and (newest is None or newest.version != after):
         raise _Outrun
@@ -188,6 +215,8 @@ def _enter(conn: Connection, name: str, stored: Stored, builtin: bool, after: in
     ).mappings().first()  # fmt: skip
     if same:
         return version_of(same)
+    if dataset is not None:
+        holding.refuse_builtin(conn, name, owner_id)
     number = max(newest.version if newest else 0, dataset.last_version if dataset else 0) + 1
     values = {
         "name": name, "version": number, "sha256": stored.sha256, "size_bytes": stored.meta["size_bytes"],

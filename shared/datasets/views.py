@@ -20,21 +20,22 @@ def list_datasets(conn: Connection) -> list[dict[str, Any]]:
         select(_versions.c.name, func.max(_versions.c.version).label("version")).group_by(_versions.c.name).subquery()
     )
     rows = conn.execute(
-        select(_versions, _datasets.c.builtin)
+        select(_versions, _datasets.c.builtin, _datasets.c.owner_id)
         .join(newest, (newest.c.name == _versions.c.name) & (newest.c.version == _versions.c.version))
         .join(_datasets, _datasets.c.name == _versions.c.name)
         .order_by(_versions.c.name)
     )
-    return [_view(version_of(row), bool(row["builtin"])) for row in rows.mappings()]
+    return [_view(version_of(row), bool(row["builtin"]), row["owner_id"]) for row in rows.mappings()]
 
 
 def show(conn: Connection, ref: str) -> dict[str, Any]:
     """What `GET /datasets/{name}` shows: the newest (or the named) version, and the numbers of all versions."""
     version = resolve(conn, ref)
-    builtin = conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == version.name))
+    named = select(_datasets.c.builtin, _datasets.c.owner_id).where(_datasets.c.name == version.name)
+    dataset = conn.execute(named).one()
     every = conn.execute(select(_versions).where(_versions.c.name == version.name).order_by(_versions.c.version))
     return {
-        **_view(version, bool(builtin)),
+        **_view(version, dataset.builtin, dataset.owner_id),
         "versions": [
             {
                 "version": v["version"],
@@ -47,10 +48,10 @@ def show(conn: Connection, ref: str) -> dict[str, Any]:
     }
 
 
-def _view(version: DatasetVersion, builtin: bool) -> dict[str, Any]:
+def _view(version: DatasetVersion, builtin: bool, owner_id: str | None) -> dict[str, Any]:
     meta = version.summary
     return {
-        "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
+        "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin, "owner_id": owner_id,
         "availability": "registered",
         "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
         "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],

@@ -124,8 +124,19 @@ def _postgres_engine(url: URL) -> Engine:
         isolation_level="READ COMMITTED",
         json_serializer=dump_json,
     )
+    event.listen(engine, "connect", _refuse_encoding, insert=True)  # before SQLAlchemy asks for the version
     event.listen(engine, "handle_error", _refuse_unstorable)
     return engine
+
+
+def _refuse_encoding(connection: Any, _record: Any) -> None:
+    """Text of a database without UTF-8 cannot be all text, and psycopg gives bytes where it does not know how to read it."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"the database {connection.info.dbname} has the encoding {encoding}, Nightshift needs UTF8: make another "
+            "(CREATE DATABASE nightshift ENCODING 'UTF8' TEMPLATE template0) and name it in NIGHTSHIFT_DATABASE_URL"
+        )
 
 
 def _refuse_unstorable(context: ExceptionContext) -> None:

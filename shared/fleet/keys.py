@@ -1,4 +1,4 @@
-"""API keys: shown once, stored as SHA-256. Jobs belong to a key's `owner_id`, so that keys can be rotated."""
+"""API keys: shown once, stored as SHA-256. What a key makes belongs to its `owner_id`, so that keys can be rotated."""
 
 from __future__ import annotations
 
@@ -79,6 +79,13 @@ def list_keys(conn: Connection) -> list[dict[str, Any]]:
     """All keys, newest first, without their secrets."""
     rows = conn.execute(select(*_COLUMNS).order_by(api_keys.c.created_at.desc(), api_keys.c.id))
     return [{**row._mapping, "created_at": iso(row.created_at), "revoked_at": iso(row.revoked_at)} for row in rows]
+
+
+def owner_names(conn: Connection, owners: set[str]) -> dict[str, str]:
+    """Owner -> the name of its first key, which is how people know it."""
+    keys = select(api_keys.c.owner_id, api_keys.c.name).where(api_keys.c.owner_id.in_(owners))
+    rows = conn.execute(keys.order_by(api_keys.c.created_at.desc(), api_keys.c.id))
+    return {row.owner_id: row.name for row in rows}
 
 
 def ensure_key_file(engine: Engine, path: Path) -> str:

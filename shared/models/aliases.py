@@ -15,6 +15,7 @@ from shared.errors import Conflict, NotFound
 from shared.events import emit
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
+from shared.models import owners
 from shared.webhooks import outbox
 
 SYSTEM = "system"
@@ -26,6 +27,12 @@ def lock(conn: Connection, name: str) -> None:
         conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"model:{name}"})
 
 
+def lock_for(conn: Connection, name: str, who: str) -> None:
+    """The same, for a change that `who` asks for. Raises Forbidden for the key of another owner."""
+    lock(conn, name)
+    owners.require(conn, name, None if who == SYSTEM or who.startswith("job:") else who)
+
+
 def current(conn: Connection, name: str, alias: str) -> int | None:
     return conn.scalar(
         select(model_aliases.c.version).where(model_aliases.c.name == name, model_aliases.c.alias == alias)
@@ -35,11 +42,11 @@ def current(conn: Connection, name: str, alias: str) -> int | None:
 def set_alias(
     conn: Connection, name: str, alias: str, version: int, *, who: str = SYSTEM, why: str | None = None
 ) -> int | None:
-    """Point an alias at a version; returns the one it pointed at before. Raises NotFound for an unknown version.
+    """Point an alias at a version; returns the one it pointed at before. Raises Forbidden; NotFound for an unknown version.
 
     To where it points already is no change and leaves no line.
     """
-    lock(conn, name)
+    lock_for(conn, name, who)
     found = conn.scalar(
         select(model_versions.c.version).where(model_versions.c.name == name, model_versions.c.version == version)
     )
@@ -55,9 +62,9 @@ def set_alias(
 def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why: str | None = None) -> tuple[int, int]:
     """Back to where the alias pointed before its last move; once more goes one further back. Returns (from, to).
 
-    Deleted versions are passed over. Raises NotFound (no such alias), Conflict (nothing before).
+    Deleted versions are passed over. Raises Forbidden, NotFound (no such alias), Conflict (nothing before).
     """
-    lock(conn, name)
+    lock_for(conn, name, who)
     before = current(conn, name, alias)
     if before is None:
         raise NotFound.of("alias", f"{name}@{alias}")
@@ -90,9 +97,9 @@ def _trail(conn: Connection, name: str, alias: str) -> list[int]:
 def delete_version(conn: Connection, name: str, version: int, *, who: str = SYSTEM, why: str | None = None) -> None:
     """Its number is never given again; the job that made it keeps its files.
 
-    Raises NotFound; Conflict while an alias or a job that is not final holds it.
+    Raises Forbidden; NotFound; Conflict while an alias or a job that is not final holds it.
     """
-    lock(conn, name)
+    lock_for(conn, name, who)
     this = and_(model_versions.c.name == name, model_versions.c.version == version)
     if conn.scalar(select(model_versions.c.version).where(this)) is None:
         raise NotFound.of("model version", f"{name}@{version}")

@@ -23,13 +23,13 @@ _MAX_TAGS, _KEPT = 50, 200
 def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None, *, who: str, **said: Any) -> int:
     """A version from the model that a finished job left; `said`: description, tags. The first becomes the champion.
 
-    Raises NotFound (no such job), InvalidRequest (it left no model), Conflict (it is a version of this name already).
+    Raises Forbidden; NotFound (no such job), InvalidRequest (it left no model), Conflict (it is a version of this name already).
     """
     from shared.jobs.transitions.values import ModelVersionRecord  # its package imports the registry
 
     job = queries.get_job(conn, job_id, owner_id)
     _has_model(conn, job_id, owner_id)
-    aliases.lock(conn, name)
+    aliases.lock_for(conn, name, who)
     this = (model_versions.c.name == name, model_versions.c.job_id == job_id)
     there = conn.scalar(select(model_versions.c.version).where(*this))
     if there is not None:
@@ -45,7 +45,7 @@ def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None,
         metrics=result.get("metrics") or {},
         **said,
     )
-    version = registry.create_version(conn, job_id, record, conn.scalars(select(db_now())).one())
+    version = registry.create_version(conn, job_id, record, conn.scalars(select(db_now())).one(), who)
     aliases.audit(conn, name, "register", to_version=version, who=who, why=f"from job {job_id}")
     return version
 
@@ -58,8 +58,8 @@ def _has_model(conn: Connection, job_id: str, owner_id: str | None) -> None:
 
 
 def describe(conn: Connection, name: str, description: str | None, *, who: str) -> None:
-    """None or nothing takes it away. Raises NotFound."""
-    aliases.lock(conn, name)
+    """None or nothing takes it away. Raises Forbidden, NotFound."""
+    aliases.lock_for(conn, name, who)
     known = select(model_versions.c.version).where(model_versions.c.name == name).limit(1)
     if conn.scalar(known) is None:
         raise NotFound.of("model", name)
@@ -75,8 +75,9 @@ def describe(conn: Connection, name: str, description: str | None, *, who: str) 
 
 
 def change_version(conn: Connection, name: str, version: int, changes: Mapping[str, Any], *, who: str) -> None:
-    """Another `description`, `tags` (set, or removed where None); what is not given stays. Raises NotFound, InvalidRequest."""
-    aliases.lock(conn, name)
+    """Another `description`, `tags` (set, or removed where None); what is not given stays. Raises Forbidden,
+    NotFound, InvalidRequest."""
+    aliases.lock_for(conn, name, who)
     this = and_(model_versions.c.name == name, model_versions.c.version == version)
     row = conn.execute(select(model_versions.c.description, model_versions.c.tags).where(this)).one_or_none()
     if row is None:

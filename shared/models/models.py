@@ -8,6 +8,17 @@ from sqlalchemy import JSON, Column, Float, Index, Text
 from sqlmodel import Field, SQLModel
 
 
+class Model(SQLModel, table=True):
+    """A name, and whose it is: the owner of the first version's job, or of the key that registered it."""
+
+    __tablename__ = "models"
+
+    name: str = Field(primary_key=True, max_length=100)
+    #: None: nobody's, as of models whose maker is not known.
+    owner_id: str | None = Field(default=None, max_length=64)
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
 class ModelVersion(SQLModel, table=True):
     __tablename__ = "model_versions"
 

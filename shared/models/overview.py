@@ -10,9 +10,9 @@ from sqlalchemy import Connection, select
 from shared.clock import iso
 from shared.db.schema import jobs, model_aliases, model_versions, schedule_ticks, schedules
 from shared.errors import NotFound
+from shared.fleet.keys import owner_names
 from shared.jobs.queries.columns import sense as sense_of
-from shared.jobs.queries.table import owner_names
-from shared.models import registry
+from shared.models import owners, registry
 from shared.specs.families import FAMILIES
 
 #: Versions that make the curve of a row in the list.
@@ -76,6 +76,7 @@ def detail(conn: Connection, name: str, owner_id: str | None, before: int | None
     marked = {item["version"] for item in named}
     return {
         "name": name,
+        "owner_id": owners.owner_of(conn, name),
         "description": registry.description(conn, name),
         "aliases": named,
         "metric": headline(family, names),

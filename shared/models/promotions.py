@@ -29,8 +29,21 @@ def settle(conn: Connection, job_id: str, name: str, version: int, record: Promo
         )
     if promoted:
         aliases.set_alias(conn, name, record.alias, version, who=f"job:{job_id}", why=reason[:500])
+    told = _told(name, version, now, record, promoted, reason)
+    on_commit(conn, partial(emit, "model.compared", job_id=job_id, **told))
+    return told
+
+
+def refused(conn: Connection, name: str, record: PromotionRecord, reason: str) -> dict[str, Any]:
+    """The same where the new model could not be registered, so that it has no version."""
+    return _told(name, None, aliases.current(conn, name, record.alias), record, False, reason)
+
+
+def _told(
+    name: str, version: int | None, now: int | None, record: PromotionRecord, promoted: bool, reason: str
+) -> dict[str, Any]:
     facts = asdict(record)
-    told = {
+    return {
         "name": name,
         "alias": record.alias,
         "version": version,
@@ -39,8 +52,6 @@ def settle(conn: Connection, job_id: str, name: str, version: int, record: Promo
         "reason": reason,
         **{key: facts[key] for key in ("metric", "candidate", "champion", "lower_bound", "evaluated_on")},
     }
-    on_commit(conn, partial(emit, "model.compared", job_id=job_id, **told))
-    return told
 
 
 def _moved(before: int | None, now: int | None) -> str:

@@ -20,9 +20,10 @@ from shared.db.schema import (
     model_changes,
     model_descriptions,
     model_versions,
+    models,
 )
 from shared.errors import InvalidRequest, NotFound
-from shared.models import aliases
+from shared.models import aliases, owners
 
 if TYPE_CHECKING:
     from shared.jobs.transitions.values import ModelVersionRecord
@@ -47,10 +48,11 @@ class ResolvedModel:
     version: int | None = None
 
 
-def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at: float) -> int:
-    """The next version of `record.name`; the first becomes its champion, unless a promotion decides that. Inside the
-    transaction of `succeed`."""
+def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at: float, owner_id: str) -> int:
+    """The next version of `record.name`, which is `owner_id`'s from its first one on; that becomes its champion, unless a
+    promotion decides that. Inside the transaction of `succeed`. Raises Forbidden; then nothing is written."""
     aliases.lock(conn, record.name)
+    owners.claim(conn, record.name, owner_id)
     version = _newest_ever(conn, record.name) + 1
     row = {
         "name": record.name,
@@ -180,8 +182,11 @@ def _unknown(conn: Connection, name: str, model_ref: str) -> InvalidRequest:
 def list_models(conn: Connection) -> list[dict[str, Any]]:
     """One entry per name: newest version, number of versions, aliases, the champion's metrics."""
     found: dict[str, dict[str, Any]] = {}
+    owned = {row.name: row.owner_id for row in conn.execute(select(models.c.name, models.c.owner_id))}
     for version in conn.execute(select(model_versions).order_by(model_versions.c.name, model_versions.c.version)):
-        entry = found.setdefault(version.name, {"name": version.name, "aliases": {}, "champion": None})
+        entry = found.setdefault(
+            version.name, {"name": version.name, "owner_id": owned.get(version.name), "aliases": {}, "champion": None}
+        )
         entry |= {
             "family": version.family,
             "framework": version.framework,
@@ -208,6 +213,7 @@ def show_model(conn: Connection, name: str) -> dict[str, Any]:
     versions = [{**row._mapping, "created_at": iso(row.created_at)} for row in rows]
     return {
         "name": name,
+        "owner_id": owners.owner_of(conn, name),
         "description": description(conn, name),
         "aliases": {row.alias: row.version for row in named},
         "versions": versions,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from shared.db.engine import write
+from shared.db.schema import datasets, models
 from tests.integration.test_devices_page import ran, register
 from tests.integration.test_models_page import untold
 from tests.support.browser import Visitor, expect
@@ -61,6 +64,11 @@ def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
     page.get_by_role("button", name="Delete version 2").press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="Delete").press("Enter")
     expect(versions).to_have_count(1)
+    with write(flower.engine) as conn:
+        conn.execute(update(datasets).values(owner_id="another"))
+    expect(page.get_by_role("button", name="Delete version 1")).to_have_count(0)
+    expect(page.get_by_role("button", name="Add a version")).to_have_count(0)
+    expect(page.locator("#dataset-facts")).to_contain_text("owner: another")
     fits(visitor, "datasets/mine")
     fits(visitor, "datasets")
 
@@ -112,6 +120,11 @@ def test_a_job_is_registered_described_and_downloaded_from_the_models_pages(
     with page.expect_download() as download:
         page.get_by_role("link", name="Files of version 1").click()
     assert download.value.suggested_filename == "mine-1.zip"
+    with write(flower.engine) as conn:
+        conn.execute(update(models).values(owner_id="another"))
+    for gone in ("Register a job", "Edit description", "Roll back", "Promote version 1", "Edit version 1"):
+        expect(page.get_by_role("button", name=gone)).to_have_count(0)
+    expect(page.locator("#model-actions")).to_contain_text("owner: another")
     fits(visitor, "models/mine")
 
 

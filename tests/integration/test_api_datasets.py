@@ -20,10 +20,10 @@ BOUNDARY = "----boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
-def npz(rows: int = 40, seed: int = 0) -> bytes:
+def npz(rows: int = 40, seed: int = 0, classes: int = 4) -> bytes:
     random = np.random.default_rng(seed)
     packed = io.BytesIO()
-    np.savez(packed, x=random.integers(0, 255, (rows, 8, 8), np.uint8), y=np.arange(rows) % 4)
+    np.savez(packed, x=random.integers(0, 255, (rows, 8, 8), np.uint8), y=np.arange(rows) % classes)
     return packed.getvalue()
 
 

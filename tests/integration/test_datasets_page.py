@@ -129,6 +129,20 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_kept(
     assert "mine" not in {item["name"] for item in flower.data("/datasets/-/data")["datasets"]}
 
 
+def test_what_is_anothers_is_shown_and_not_changed(flower: FlowerApp, tmp_path: Path) -> None:
+    registry.register(flower.engine, flower.settings, "pets", class_folders(tmp_path / "pets", 5), owner_id="another")
+    shown = flower.data("/datasets/pets/data")
+    assert (shown["owner"], shown["yours"], shown["may_change"]) == ("another", False, False)
+    refused = [
+        send(flower, b"", name="pets"),
+        send(flower, b"", name="pets", how="append"),
+        flower.post("/datasets/pets/versions/1/delete"),
+    ]
+    assert [answer.status_code for answer in refused] == [403] * 3
+    assert all("another key's owner" in answer.json()["error"] for answer in refused)
+    assert flower.data("/datasets/pets/data") == shown
+
+
 def test_a_file_needs_the_pages_token_and_a_page_that_may_write(sqlite_engine: Engine, tmp_path: Path) -> None:
     with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True) as flower:
         assert send(flower, b"", name="mine").status_code == 403

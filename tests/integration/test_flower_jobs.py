@@ -106,6 +106,13 @@ def test_a_strange_question_is_refused(flower: FlowerApp, query: str) -> None:
     assert answer.json()["error"]
 
 
+def test_a_method_that_an_address_does_not_take_is_no_fault_of_ours(flower: FlowerApp) -> None:
+    refused = flower.post("/jobs/data")
+    assert (refused.status_code, "does not take this method" in refused.json()["error"]) == (405, True)
+    page = flower.client.delete("/nightshift/jobs", headers={"X-XSRFToken": flower.client.cookies["_xsrf"]})
+    assert (page.status_code, "wrong on our side" in page.text) == (405, False)
+
+
 def test_unchanged_data_costs_no_transfer(flower: FlowerApp) -> None:
     submit_job(flower.engine, owner_id=flower.owner)
     first = flower.client.get("/nightshift/jobs/data")

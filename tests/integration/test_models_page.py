@@ -44,7 +44,9 @@ def digits(flower: FlowerApp) -> FlowerApp:
     """The model `digits` in three versions, the last one somebody else's."""
     trained(flower.engine, flower.owner, 0.90, name="first", training={"epochs": 1})
     trained(flower.engine, flower.owner, 0.95, name="second", training={"epochs": 2})
-    trained(flower.engine, "somebody else", 0.93, "digits@2", name="secret")
+    secret = trained(flower.engine, flower.owner, 0.93, "digits@2", name="secret")
+    with write(flower.engine) as conn:
+        conn.execute(update(jobs).where(jobs.c.id == secret).values(owner_id="somebody else"))
     return flower
 
 
@@ -98,6 +100,28 @@ def test_an_alias_moves_and_rolls_back_and_says_who_and_why(digits: FlowerApp) -
     assert [(item["alias"], item["version"]) for item in model["aliases"]] == [("champion", 1)]
     found = [(item["change"], item["to_version"], item["why"], item["who"]) for item in model["history"]["items"][:2]]
     assert found == [("rollback", 1, None, "test"), ("set", 2, "better", "test")]
+
+
+def test_what_is_anothers_is_shown_and_not_changed(flower: FlowerApp, tmp_path: Path) -> None:
+    for accuracy in (0.9, 0.95):
+        trained(flower.engine, "somebody else", accuracy)
+    model = flower.data("/models/digits/data")
+    assert (model["owner"], model["yours"], model["may_change"]) == ("somebody else", False, False)
+    assert flower.data("/models/-/data")["models"][0]["owner"] == "somebody else"
+    changes: dict[str, dict[str, Any]] = {
+        "aliases": {"version": 2},
+        "rollback": {},
+        "describe": {"description": "mine"},
+        "versions/1/describe": {"tags": {"a": "b"}},
+        "register": {"job": untold(flower.engine, flower.owner, tmp_path)},
+    }
+    for path, body in changes.items():
+        refused = flower.post(f"/models/digits/{path}", body)
+        assert (refused.status_code, "another key's owner" in refused.json()["error"]) == (403, True), path
+    after = flower.data("/models/digits/data")
+    assert [after[part] for part in ("aliases", "versions", "history", "description")] == [
+        model[part] for part in ("aliases", "versions", "history", "description")
+    ]
 
 
 def test_what_cannot_be_done_is_said(digits: FlowerApp) -> None:

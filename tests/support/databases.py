@@ -113,10 +113,10 @@ def make_postgres_template(server: str) -> str:
 
 
 @contextmanager
-def postgres_database(server: str, template: str | None) -> Iterator[str]:
-    """A database of one's own: a copy of the template, or an empty one."""
+def postgres_database(server: str, template: str | None, options: str = "") -> Iterator[str]:
+    """A database of one's own: a copy of the template, or an empty one; `options` of CREATE DATABASE."""
     name = f"nightshift_test_{os.getpid()}_{next(_numbers)}"
-    _execute(server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    _execute(server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else "") + f" {options}")
     try:
         yield _database(server, name)
     finally:

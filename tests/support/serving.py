@@ -16,6 +16,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from api.protocol import patient
 from tests.support import warm
 from tests.support.house import eventually
 
@@ -24,10 +25,12 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """The app's base URL while the block lasts."""
+    """The app's base URL while the block lasts; with the protocol that it has in production."""
     with closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        listening.listen()  # who comes before the server has started waits, and is not refused
+        http = patient(app.state.service.settings.request_seconds)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, http=http, timeout_graceful_shutdown=5))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -22,6 +22,7 @@ from shared.jobs.transitions import ArtifactRecord, LogRow, MetricRow, ModelVers
 from shared.schedules import transitions as schedules
 from shared.schedules.queries import get_schedule, history
 from shared.settings import Settings
+from shared.specs.jobs import job_spec_adapter
 from shared.specs.schedules import ScheduleSpec
 from tests.support.factories import OWNER, claim_job, commit_checkpoint, job_in_state, running_job, submit_job
 from worker.maintenance import pruner
@@ -184,6 +185,18 @@ def make_schedule(engine: Engine, **fields: object) -> str:
     )
     with write(engine) as conn:
         return schedules.create(conn, OWNER, spec)
+
+
+def test_what_somebody_else_calls_job_so_and_so_holds_nothing(engine: Engine) -> None:
+    """`job:<beginning>` is looked for among the jobs of its owner only."""
+    job_id = full_job(engine)
+    body = {"kind": "finetune", "model_ref": f"job:{job_id[:8]}", "dataset": "digits"}
+    spec = job_spec_adapter.validate_python(body)
+    with write(engine) as conn:
+        transitions.submit(conn, transitions.NewJob(owner_id="owner-2", spec=spec))
+        schedules.create(conn, "owner-2", ScheduleSpec(name="theirs", cron="0 2 * * *", timezone="UTC", job=body))
+    delete(engine, job_id)
+    assert rows_of(engine, job_id) == []
 
 
 def test_history_of_a_schedule_outlives_its_jobs(engine: Engine) -> None:

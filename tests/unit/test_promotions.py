@@ -94,7 +94,7 @@ def test_a_champion_that_came_meanwhile_has_not_been_beaten(engine: Engine) -> N
         succeed(engine, running_job(engine), previous=None if pointed_at(engine) is None else 1)
     lease = running_job(engine)
     with write(engine) as conn:
-        aliases.rollback(conn, "m", "champion", who="somebody")
+        aliases.rollback(conn, "m", "champion", who=OWNER)
     result = succeed(engine, lease, previous=2, champion=0.8)
     assert result["promoted"] is False
     assert "moved from version 2 to 1 while" in result["promotion"]["reason"]

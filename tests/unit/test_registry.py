@@ -101,7 +101,7 @@ def test_an_alias_comes_back_step_by_step_and_each_is_audited(engine: Engine) ->
         trained(engine, "digits")
     with write(engine) as conn:
         assert [aliases.set_alias(conn, "digits", "champion", version) for version in (2, 3, 3)] == [1, 2, 3]
-        assert [aliases.rollback(conn, "digits", "champion", who="me", why="drift") for _ in range(2)] == [
+        assert [aliases.rollback(conn, "digits", "champion", who=OWNER, why="drift") for _ in range(2)] == [
             (3, 2),
             (2, 1),
         ]
@@ -120,7 +120,7 @@ def test_an_alias_comes_back_step_by_step_and_each_is_audited(engine: Engine) ->
         ("rollback", 2, 1),
         ("delete", 2, None),
     ]
-    assert (changes[1]["who"], changes[1]["why"]) == ("me", "drift")
+    assert (changes[1]["who"], changes[1]["why"]) == (OWNER, "drift")
     assert trained(engine, "digits")
     with read(engine) as conn:
         assert [version["version"] for version in registry.show_model(conn, "digits")["versions"]] == [4, 3, 1]

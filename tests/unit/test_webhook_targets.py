@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,21 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
 def post(url: str, *, seconds: float = 60.0, allow_private: bool = True) -> Any:
     return sending.post(url, {"x-test": "1"}, b"{}", seconds=seconds, allow_private=allow_private)
+
+
+def test_certificates_are_not_read_for_every_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a tenth of a second of CPU: receivers that fail would keep a core busy."""
+    read: list[str] = []
+    fresh = sending.httpcore.default_ssl_context
+    monkeypatch.setattr(sending.httpcore, "default_ssl_context", lambda: read.append("read") or fresh())
+    sending._tls.cache_clear()
+    with closing(socket.socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        where = f"127.0.0.1:{nobody.getsockname()[1]}"
+        assert all(post(f"http://{where}/").error for _ in range(3))
+        assert read == []
+        assert all(post(f"https://{where}/").error for _ in range(3))
+    assert read == ["read"]
 
 
 def test_a_name_that_stands_for_a_private_address_is_refused(names: dict[str, list[str]]) -> None:

@@ -7,9 +7,11 @@ go; proxies of the environment are not asked.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -45,7 +47,7 @@ def _exchange(
 ) -> tuple[int, str]:
     backend = PinnedBackend(deadline, allow_private)
     with (
-        httpcore.ConnectionPool(ssl_context=_tls(), network_backend=backend, max_connections=1) as pool,
+        httpcore.ConnectionPool(ssl_context=_tls_for(url), network_backend=backend, max_connections=1) as pool,
         pool.stream("POST", url, headers=list(headers.items()), content=body) as response,
     ):
         if 200 <= response.status < 300:
@@ -77,7 +79,15 @@ def _what(failure: Exception, seconds: float) -> str:
     return (str(failure) or type(failure).__name__)[:400]
 
 
-def _tls() -> Any:
+def _tls_for(url: str) -> Any:
+    """None where there is no TLS. Reading the certificates takes a tenth of a second of CPU: once an hour, not once a POST."""
+    if not url.lower().startswith("https:"):
+        return None
+    return _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), int(time.monotonic() // 3600))
+
+
+@lru_cache(maxsize=1)
+def _tls(*_changed: Any) -> Any:
     """Certificates of public authorities, and those that this host trusts besides (SSL_CERT_FILE)."""
     context = httpcore.default_ssl_context()
     context.load_default_certs()

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 
 from shared.clock import iso
 from shared.db.schema import artifacts, curve_summaries, jobs
+from shared.fleet.keys import owner_names
 from shared.jobs.queries.columns import leaves, sense
-from shared.jobs.queries.table import owner_names
 
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "tags", "event_seq")
 #: Types of files that a page shows beside each other.

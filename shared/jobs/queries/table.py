@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 
 from shared.clock import db_now, iso
-from shared.db.schema import api_keys, attempts, jobs
+from shared.db.schema import attempts, jobs
+from shared.fleet.keys import owner_names
 from shared.jobs.queries import search
 from shared.jobs.queries.columns import ColumnKey, parse_key, shown_values, summaries_of, value_of
 from shared.jobs.queries.sparks import sparks
@@ -127,13 +128,6 @@ def _order(conn: Connection, query: TableQuery) -> list[Any]:
 def _summaries(conn: Connection, ids: list[str], columns: tuple[ColumnKey, ...]) -> dict[tuple[str, str], Any]:
     statement = summaries_of(ids, columns)
     return {} if statement is None else {(row.job_id, row.name): row for row in conn.execute(statement)}
-
-
-def owner_names(conn: Connection, owners: set[str]) -> dict[str, str]:
-    """Owner -> the name of its first key, which is how people know it."""
-    keys = select(api_keys.c.owner_id, api_keys.c.name).where(api_keys.c.owner_id.in_(owners))
-    rows = conn.execute(keys.order_by(api_keys.c.created_at.desc(), api_keys.c.id))
-    return {row.owner_id: row.name for row in rows}
 
 
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "stop_requested", "worker")

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, func, select
 
 from shared.clock import db_now, iso
 from shared.db.schema import attempts, jobs
+from shared.fleet.keys import owner_names
 from shared.jobs.matching import Row, fits, online_workers
 from shared.jobs.queries.counts import queue
-from shared.jobs.queries.table import owner_names
 from shared.jobs.why import Surroundings, explain
 
 #: Jobs that are told of, of those that may run now and of those whose time has not come.

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, case, or_, select, update
 from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import jobs
-from shared.errors import LeaseLost
+from shared.errors import Forbidden, LeaseLost
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.models import AGEING_SECONDS
@@ -56,14 +56,14 @@ def succeed(
             finished_at=db_now(),
             event_seq=jobs.c.event_seq + len(artifacts) + (2 if promotion else 1),
         )
-        .returning(*_RETURNED)
+        .returning(*_RETURNED, jobs.c.owner_id)
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
         return _not_succeeded(conn, lease)
     first = row.event_seq - len(artifacts) - (1 if promotion else 0)
     if register is not None:
-        result = _registered(conn, lease, register, result, row.event_seq - 1, row.now)
+        result = _registered(conn, lease, register, result, row)
         conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(result=result))
     write_artifacts(conn, lease, artifacts, first, row.now)
     close_attempt(conn, lease.job_id, lease.fence, AttemptOutcome.SUCCEEDED, ending=ending)
@@ -75,16 +75,32 @@ def succeed(
 
 
 def _registered(
-    conn: Connection, lease: Lease, register: ModelVersionRecord, result: dict[str, Any], seq: int, at: float
+    conn: Connection, lease: Lease, register: ModelVersionRecord, result: dict[str, Any], row: Row[*tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """The result with what became of its model; `seq` is the number of the promotion's event, if there is one."""
-    version = create_version(conn, lease.job_id, register, at)
-    result = {**result, "model": {**(result.get("model") or {}), "registered": f"{register.name}@{version}"}}
+    """The result with what became of its model, which another owner may have taken the name of while the job ran: then it
+    stays the job's, to be registered under another name. The event before the last is the promotion's, if there is one."""
+    version, said = _version_of(conn, lease, register, row)
+    result = {**result, "model": {**(result.get("model") or {}), **said}}
     if register.promotion is None:
         return result
-    told = promotions.settle(conn, lease.job_id, register.name, version, register.promotion)
-    add_event(conn, lease.job_id, seq, at, "promotion", lease.fence, told)
+    if version is None:
+        told = promotions.refused(conn, register.name, register.promotion, said["not_registered"])
+    else:
+        told = promotions.settle(conn, lease.job_id, register.name, version, register.promotion)
+    add_event(conn, lease.job_id, row.event_seq - 1, row.now, "promotion", lease.fence, told)
     return {**result, "promoted": told["promoted"], "promotion": told}
+
+
+def _version_of(
+    conn: Connection, lease: Lease, register: ModelVersionRecord, row: Row[*tuple[Any, ...]]
+) -> tuple[int | None, dict[str, str]]:
+    """(version, what the result says of it); no version where the name is another owner's."""
+    try:
+        version = create_version(conn, lease.job_id, register, row.now, row.owner_id)
+    except Forbidden as refused:
+        on_commit(conn, partial(emit, "model.not_registered", job_id=lease.job_id, name=register.name))
+        return None, {"not_registered": refused.detail}
+    return version, {"registered": f"{register.name}@{version}"}
 
 
 def _not_succeeded(conn: Connection, lease: Lease) -> bool:

@@ -85,11 +85,12 @@ def holders(conn: Connection, job: RowMapping) -> Iterator[str]:
     )
     for other in conn.scalars(waiting.order_by(jobs.c.id)):
         yield f"job {other}, which comes after it and has not ended"
-    living = select(jobs.c.id, jobs.c.spec).where(jobs.c.finished_at.is_(None), jobs.c.kind != "train")
+    mine = jobs.c.owner_id == job["owner_id"]  # `job:<id>` is read by jobs of its owner only
+    living = select(jobs.c.id, jobs.c.spec).where(jobs.c.finished_at.is_(None), jobs.c.kind != "train", mine)
     for row in conn.execute(living.order_by(jobs.c.id)):
         if reads(row.spec, job_id):
             yield f"job {row.id}, which starts from its model and has not ended"
-    yield from _schedules(conn, job_id)
+    yield from _schedules(conn, job_id, str(job["owner_id"]))
 
 
 def reads(spec: Mapping[str, Any], job_id: str) -> bool:
@@ -98,8 +99,9 @@ def reads(spec: Mapping[str, Any], job_id: str) -> bool:
     return kind == "job" and bool(prefix) and job_id.startswith(prefix)
 
 
-def _schedules(conn: Connection, job_id: str) -> Iterator[str]:
-    for row in conn.execute(select(schedules.c.id, schedules.c.name, schedules.c.job, schedules.c.skip_if_unchanged)):
+def _schedules(conn: Connection, job_id: str, owner_id: str) -> Iterator[str]:
+    columns = (schedules.c.id, schedules.c.name, schedules.c.job, schedules.c.skip_if_unchanged)
+    for row in conn.execute(select(*columns).where(schedules.c.owner_id == owner_id)):
         if reads(row.job, job_id):
             yield f"the schedule {row.name}, whose jobs start from its model"
         elif row.skip_if_unchanged and _last_success(conn, row.id) == job_id:

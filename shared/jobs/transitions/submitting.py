@@ -22,16 +22,19 @@ from shared.jobs.transitions.filing import refuse_deleted
 from shared.jobs.transitions.guard import add_state_event
 from shared.jobs.transitions.values import AnyJob, NewJob, Submitted
 from shared.jobs.transitions.waiting import settle_waiting
+from shared.models import owners
 
 
 def submit(conn: Connection, new: NewJob) -> Submitted:
     """Accept a job, or find the one that the same idempotency key and body made before.
 
-    Raises Conflict when that one was deleted; InvalidRequest when the key came with another body, a dependency does not exist, or a data set version is gone.
+    Raises Conflict when that one was deleted; InvalidRequest when the key came with another body, a dependency does not
+    exist, a data set version is gone, or `register_as` names another owner's model.
     """
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
     state = JobState.WAITING if after else JobState.QUEUED
+    owners.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
     holding.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
     refuse_deleted(conn, new.owner_id, new.idempotency_key, new.body_hash)
     job_id = secrets.token_hex(8)

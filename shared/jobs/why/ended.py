@@ -14,6 +14,9 @@ from shared.jobs.why.values import MAX_TRIES, Reason, Surroundings
 def succeeded(job: Row, around: Surroundings) -> Iterator[Reason]:
     took = f" after {spelled(job['finished_at'] - job['started_at'])}" if job["started_at"] else ""
     yield Reason("succeeded", f"attempt {job['fence']} on {job['worker']} ended well{took}", _ended_at(job, around))
+    refused = ((job["result"] or {}).get("model") or {}).get("not_registered")
+    if refused:
+        yield Reason("not_registered", f"its model is not registered: {refused.rstrip('.')}", {"reason": refused})
 
 
 def failed(job: Row, around: Surroundings) -> Iterator[Reason]:

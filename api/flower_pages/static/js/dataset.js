@@ -4,6 +4,7 @@ import { addData } from "./add_data.js";
 import { PARTS, counts, howToGet, noun, rows, size } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { KIND, bytes, number } from "./format.js";
+import { mayChange, whose } from "./owned.js";
 import { empty, stateBadge } from "./parts.js";
 import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
@@ -36,7 +37,7 @@ function drawFacts() {
     fact("Classes", classes.length ? number(classes.length) : null),
     fact("Size", bytes(weight)),
     fact("Test part", split),
-    fact("Registered", ago(made), builtin ? "built in" : null),
+    fact("Registered", ago(made), builtin ? "built in" : whose(shown)),
     fact("Used by", `${number(used.jobs)} ${used.jobs === 1 ? "job" : "jobs"}`),
     fact("SHA-256", h("code", { title: sha256 }, sha256.slice(0, 12)))));
 }
@@ -109,12 +110,12 @@ const COLUMNS = [
   { label: "Jobs", class: "ns-number", cell: ({ jobs }) => number(jobs) },
   { label: "Models", class: "ns-number", cell: ({ models }) => number(models) },
   { label: "Needed by", cell: held },
-  ...(config.readOnly || shown.name === "digits" ? [] : [{ label: "", head: h("span", { class: "visually-hidden" }, "Actions"), class: "ns-number", cell: deleteButton }]),
 ];
+const ACTIONS = { label: "", head: h("span", { class: "visually-hidden" }, "Actions"), class: "ns-number", cell: deleteButton };
 
 function drawVersions() {
   const every = [...shown.versions, ...older];
-  drawTable(byId("dataset-versions"), COLUMNS, every, { key: ({ version }) => version, rowClass: ({ version }) => (version === shown.version ? "ns-shown" : "") });
+  drawTable(byId("dataset-versions"), mayChange(shown) ? [...COLUMNS, ACTIONS] : COLUMNS, every, { key: ({ version }) => version, rowClass: ({ version }) => (version === shown.version ? "ns-shown" : "") });
   const last = every.at(-1);
   fill(byId("dataset-more"), last?.change ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", onclick: () => showOlder(last.version) }, "Older versions") : null);
 }
@@ -154,15 +155,16 @@ async function add() {
 
 function drawActions() {
   const train = shown.kind === "text" ? "gru_lm" : "cnn";
-  fill(byId("dataset-actions"), config.readOnly || shown.name === "digits" ? null : h("button", { class: "btn btn-outline-secondary", type: "button", "data-key": "add", onclick: add, title: `Or: nightshift datasets append ${shown.name} PATH · then: nightshift submit train ${train} --dataset ${shown.name}` }, "Add a version"));
+  const open = shown.registered ? mayChange(shown) : !config.readOnly && shown.name !== "digits";
+  fill(byId("dataset-actions"), !open ? null : h("button", { class: "btn btn-outline-secondary", type: "button", "data-key": "add", onclick: add, title: `Or: nightshift datasets append ${shown.name} PATH · then: nightshift submit train ${train} --dataset ${shown.name}` }, "Add a version"));
 }
 
 function draw(answer) {
   shown = answer;
   byId("dataset-look").hidden = !shown.registered;
-  part("facts", [shown.registered, shown.version, shown.newest, shown.used], () => { drawFacts(); drawActions(); });
+  part("facts", [shown.registered, shown.version, shown.newest, shown.used, shown.owner, shown.may_change], () => { drawFacts(); drawActions(); });
   if (shown.registered) part("look", [shown.sha256], () => { drawClasses(); drawSample(); });
-  part("versions", [shown.versions, shown.version], drawVersions);
+  part("versions", [shown.versions, shown.version, shown.may_change], drawVersions);
   part("jobs", [shown.jobs, shown.used], drawJobs);
   part("models", shown.models, drawModels);
 }

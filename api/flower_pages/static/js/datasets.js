@@ -4,6 +4,7 @@ import { addData } from "./add_data.js";
 import { counts, HAD, noun, rows, size } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { bytes, number } from "./format.js";
+import { whose } from "./owned.js";
 import { ago, config, getJson, live, url } from "./site.js";
 import { drawTable } from "./table.js";
 
@@ -12,7 +13,7 @@ const holds = (set) => (set.registered ? [rows(counts(set.splits)), h("span", { 
 const classes = (set) => (set.registered && set.classes.length ? [number(set.classes.length), h("span", { class: "ns-sub" }, size(set.image))] : none());
 
 const COLUMNS = [
-  { label: "Data set", class: "ns-wide", cell: (set) => [h("a", { class: "ns-name", href: url(`/datasets/${set.name}`), "data-key": set.name }, set.name), h("span", { class: "ns-sub" }, set.registered ? (set.builtin ? "built in" : null) : `built in, ${HAD[set.availability]}`)] },
+  { label: "Data set", class: "ns-wide", cell: (set) => [h("a", { class: "ns-name", href: url(`/datasets/${set.name}`), "data-key": set.name }, set.name), h("span", { class: "ns-sub" }, set.registered ? (set.builtin ? "built in" : whose(set)) : `built in, ${HAD[set.availability]}`)] },
   { label: "Newest", class: "ns-nowrap", cell: (set) => (set.registered ? `version ${set.version}` : none()) },
   { label: "Kind", cell: (set) => set.kind || none() },
   { label: "Holds", class: "ns-nowrap", cell: holds },

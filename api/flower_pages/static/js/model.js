@@ -5,7 +5,8 @@ import { ask } from "./dialog.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { measure, metricName } from "./format.js";
 import { drawUse } from "./model_use.js";
-import { ago, config, getJson, live, post, toast, url } from "./site.js";
+import { mayChange, whose } from "./owned.js";
+import { ago, getJson, live, post, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
 import { drawCharts, redrawOnChange } from "./version_charts.js";
 
@@ -75,7 +76,7 @@ async function register() {
 }
 
 function drawHead() {
-  fill(byId("model-actions"), config.readOnly ? null : [
+  fill(byId("model-actions"), whose(model) && h("span", { class: "ns-muted" }, whose(model)), !mayChange(model) ? null : [
     h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "register", onclick: register, title: `Or: nightshift models register ${model.name} JOB` }, "Register a job"),
     h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": "describe", onclick: describe }, model.description ? "Edit description" : "Describe"),
   ]);
@@ -96,7 +97,7 @@ function drawAliases() {
   const card = (item) => h("div", { class: "ns-alias" },
     h("span", { class: "ns-badge ns-champion" }, item.alias),
     h("span", {}, "version ", h("strong", {}, item.version), h("span", { class: "ns-muted" }, " since ", ago(item.since))),
-    config.readOnly ? null : h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": `rollback-${item.alias}`, onclick: () => rollBack(item) }, "Roll back"));
+    !mayChange(model) ? null : h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": `rollback-${item.alias}`, onclick: () => rollBack(item) }, "Roll back"));
   fill(byId("model-aliases"), model.aliases.length ? model.aliases.map(card) : h("p", { class: "ns-muted" }, "No alias points at any version."));
 }
 
@@ -135,7 +136,7 @@ const versionCell = (one) => [
 function versionButtons(one) {
   const button = (label, key, press) => h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "data-key": `${key}-${one.version}`, "data-said": JSON.stringify([one.description, one.tags]), "aria-label": `${label} version ${one.version}`, onclick: press }, label);
   return h("div", { class: "ns-buttons ns-schedule-buttons" },
-    config.readOnly ? null : [button("Promote", "promote", () => promote(one.version)), button("Edit", "edit", () => describeVersion(one))],
+    !mayChange(model) ? null : [button("Promote", "promote", () => promote(one.version)), button("Edit", "edit", () => describeVersion(one))],
     h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/models/${model.name}/versions/${one.version}/files`), download: "", "aria-label": `Files of version ${one.version}`, title: "model.safetensors, config.json, … as a zip" }, "Files"));
 }
 
@@ -204,9 +205,9 @@ async function showOlder(cursor) {
 function draw(answer) {
   model = answer;
   const { aliases, versions, comparison } = model;
-  part("head", model.description, drawHead);
-  part("aliases", aliases, drawAliases);
-  part("versions", [versions, aliases, model.total], drawVersions);
+  part("head", [model.description, model.owner, model.may_change], drawHead);
+  part("aliases", [aliases, model.may_change], drawAliases);
+  part("versions", [versions, aliases, model.total, model.may_change], drawVersions);
   part("charts", [model.charts, aliases], () => drawCharts(byId("model-charts"), model));
   const champion = aliases.find(({ alias }) => alias === "champion")?.version;
   part("use", [champion, versions[0].version], () => drawUse(byId("model-use"), champion ? model.name : `${model.name}@${versions[0].version}`, versions.find(({ version }) => version === champion) || versions[0]));

@@ -3,6 +3,7 @@
 import { ask } from "./dialog.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { measure, metricName } from "./format.js";
+import { whose } from "./owned.js";
 import { empty, sparkline } from "./parts.js";
 import { ago, config, getJson, live, post, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
@@ -19,7 +20,7 @@ function figure(model) {
 const others = (model) => Object.entries(model.aliases).filter(([alias]) => alias !== "champion");
 
 const COLUMNS = [
-  { label: "Model", class: "ns-wide", cell: (model) => [h("a", { class: "ns-name", href: url(`/models/${model.name}`), "data-key": model.name }, model.name), h("span", { class: "ns-sub" }, `${model.family} · ${model.framework}`)] },
+  { label: "Model", class: "ns-wide", cell: (model) => [h("a", { class: "ns-name", href: url(`/models/${model.name}`), "data-key": model.name }, model.name), h("span", { class: "ns-sub" }, [model.family, model.framework, whose(model)].filter(Boolean).join(" · "))] },
   { label: "Champion", class: "ns-nowrap", cell: champion },
   { label: "Metric", class: "ns-metric-column", cell: figure },
   { label: "Other aliases", cell: (model) => (others(model).length ? others(model).map(([alias, version]) => h("span", { class: "ns-badge" }, `${alias} → ${version}`)) : h("span", { class: "ns-muted" }, "–")) },
