@@ -234,7 +234,7 @@ class UsageView(BaseModel):
 class WorkerView(BaseModel):
     name: str
     host: str
-    state: str = Field(description="online, draining or offline (no heartbeat for a lease)")
+    state: str = Field(description="online, not_listening (lost a queue, takes it back), draining or offline (no heartbeat for a lease)")
     device: Literal["cpu", "gpu"]
     device_name: str
     memory_bytes: int | None

@@ -14,6 +14,10 @@ from shared.db.schema import workers
 from shared.events import emit
 
 
+#: The state of a worker that is there, but lost one of its queues: it hears of no job in that, and takes it back soon.
+NOT_LISTENING = "not_listening"
+
+
 @dataclass(frozen=True)
 class WorkerInfo:
     name: str  # gpu0@host, cpu0@host
@@ -66,12 +70,18 @@ def register(conn: Connection, worker: WorkerInfo) -> None:
 
 
 def heartbeat(
-    conn: Connection, name: str, *, job_id: str | None = None, draining: bool = False, usage: Usage | None = None
+    conn: Connection,
+    name: str,
+    *,
+    job_id: str | None = None,
+    draining: bool = False,
+    listening: bool = True,
+    usage: Usage | None = None,
 ) -> bool:
-    """False: the row is gone; register again."""
+    """False: the row is gone; register again. `listening`: to all its queues."""
     said = {
         "heartbeat_at": db_now(),
-        "state": "draining" if draining else "online",
+        "state": "draining" if draining else "online" if listening else NOT_LISTENING,
         "job_id": job_id,
         "usage": asdict(usage) if usage else None,
     }

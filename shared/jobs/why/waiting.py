@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.clock import iso, spelled
+from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.matching import Row, fits
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.why.ended import attempt_fields, dependencies, how
@@ -77,6 +78,18 @@ def _unsuited(job: Row, around: Surroundings) -> Reason:
 
 
 def _taken(fitting: Sequence[Row]) -> Reason:
+    listening = [worker for worker in fitting if worker["state"] != NOT_LISTENING]
+    return _busy_or_free(listening) if listening else _not_listening(fitting)
+
+
+def _not_listening(fitting: Sequence[Row]) -> Reason:
+    names = [worker["name"] for worker in fitting]
+    who = f"worker {names[0]} does" if len(names) == 1 else f"all {len(names)} workers that can run it do"
+    clause = f"{who} not listen to its queue, which was taken away; it is taken back within seconds"
+    return Reason("not_listening", clause, {"workers": names})
+
+
+def _busy_or_free(fitting: Sequence[Row]) -> Reason:
     busy = [{"name": worker["name"], "job_id": worker["job_id"]} for worker in fitting if worker["job_id"]]
     if len(busy) < len(fitting):
         free = [worker["name"] for worker in fitting if not worker["job_id"]]
