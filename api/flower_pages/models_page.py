@@ -21,16 +21,21 @@ from shared.storage import storage_of
 MOST_COMPARED = 8
 
 
+async def models(handler: Handler) -> list[dict[str, Any]]:
+    owner = handler.owner
+    return await handler.query(lambda conn: overview.overview(conn, owner))
+
+
 class ModelsPage(Page):
     tab = "models"
 
     async def get(self) -> None:
-        self.show("ns_models.html", "Models", {"models": await self.query(overview.overview)})
+        self.show("ns_models.html", "Models", {"models": await models(self)})
 
 
 class ModelsData(Data):
     async def get(self) -> None:
-        self.answer({"models": await self.query(overview.overview)})
+        self.answer({"models": await models(self)})
 
 
 async def model(handler: Handler, name: str) -> dict[str, Any]:

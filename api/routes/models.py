@@ -30,15 +30,15 @@ Selector = Annotated[
 
 
 @router.get("", response_model=Page[ModelView], responses=COMMON, summary="List the models")
-def list_models(service: TheService) -> dict[str, Any]:
+def list_models(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return {"items": registry.list_models(conn)}
+        return {"items": registry.list_models(conn, owner)}
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=COMMON | problems(404), summary="One model, all versions")
-def show_model(name: NameInPath, service: TheService) -> dict[str, Any]:
+def show_model(name: NameInPath, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return registry.show_model(conn, name)
+        return registry.show_model(conn, name, owner)
 
 
 @router.patch(
@@ -57,7 +57,7 @@ async def describe(name: NameInPath, request: Request, service: TheService, owne
 def _describe(service: Service, owner: str, name: str, patch: ModelPatch) -> dict[str, Any]:
     with write(service.engine) as conn:
         editing.describe(conn, name, patch.description, who=owner)
-        return registry.show_model(conn, name)
+        return registry.show_model(conn, name, owner)
 
 
 @router.post(
@@ -83,7 +83,7 @@ def _register(service: Service, owner: str, name: str, new: NewVersion) -> dict[
     with write(service.engine) as conn:
         job_id = whole_id(conn, new.job, owner)
         version = editing.register_job(conn, name, job_id, owner, who=owner, **said)
-        return registry.show_version(conn, name, version)
+        return registry.show_version(conn, name, version, owner)
 
 
 @router.patch(
@@ -104,7 +104,7 @@ async def change_version(
 def _change_version(service: Service, owner: str, name: str, version: int, patch: VersionPatch) -> dict[str, Any]:
     with write(service.engine) as conn:
         editing.change_version(conn, name, version, patch.changes(), who=owner)
-        return registry.show_version(conn, name, version)
+        return registry.show_version(conn, name, version, owner)
 
 
 @router.get(
@@ -153,7 +153,7 @@ async def set_alias(
 def _set_alias(service: Service, owner: str, name: str, alias: str, move: AliasMove) -> dict[str, Any]:
     with write(service.engine) as conn:
         aliases.set_alias(conn, name, alias, move.version, who=owner, why=move.reason)
-        return registry.show_model(conn, name)
+        return registry.show_model(conn, name, owner)
 
 
 @router.post(
@@ -175,7 +175,7 @@ async def rollback(name: NameInPath, request: Request, service: TheService, owne
 def _rollback(service: Service, owner: str, name: str, wanted: Rollback) -> dict[str, Any]:
     with write(service.engine) as conn:
         aliases.rollback(conn, name, wanted.alias, who=owner, why=wanted.reason)
-        return registry.show_model(conn, name)
+        return registry.show_model(conn, name, owner)
 
 
 @router.delete(
@@ -212,7 +212,7 @@ def history(
     responses=COMMON | problems(404),
     summary="Two versions side by side",
 )
-def compare(name: NameInPath, service: TheService, a: Selector, b: Selector) -> dict[str, Any]:
+def compare(name: NameInPath, service: TheService, owner: Owner, a: Selector, b: Selector) -> dict[str, Any]:
     """Their metrics as they were measured when each was made; `same_dataset` says whether on the same data."""
     with read(service.engine) as conn:
-        return registry.compare(conn, name, a, b)
+        return registry.compare(conn, name, a, b, owner)
