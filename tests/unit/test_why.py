@@ -96,6 +96,9 @@ def test_busy_workers_are_named_with_what_they_hold(engine: Engine) -> None:
     found = why(engine, submit_job(engine).job_id)
     assert only(found, "workers_busy").fields["workers"] == [{"name": "cpu0@test", "job_id": busy.job_id}]
     assert "the only worker that can run it is busy" in found.sentence
+    theirs = why(engine, submit_job(engine, owner_id="somebody else").job_id)
+    assert only(theirs, "workers_busy").fields["workers"] == [{"name": "cpu0@test", "job_id": None}]
+    assert busy.job_id not in theirs.sentence
 
 
 def test_a_worker_that_lost_its_queue_does_not_count_as_free(engine: Engine) -> None:
