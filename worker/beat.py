@@ -22,7 +22,7 @@ from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 from shared.speech import complain
 from shared.storage import refuse_unusable
-from worker import doorbells, remote
+from worker import doorbells, listening, remote
 from worker.maintenance import run_all
 from worker.tasks import hush_celery, register_maintain
 
@@ -85,6 +85,7 @@ def start_poking(app: Celery) -> None:
 
 
 def make_worker(app: Celery, settings: Settings) -> Any:
+    listening.keep(app, settings.maintenance_seconds)
     app.conf.beat_schedule = {
         "maintenance": {
             "task": MAINTAIN_TASK,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from celery import bootsteps
+from celery import Celery, bootsteps
 from celery.worker.consumer import Consumer, Tasks
 
 from shared.events import emit
@@ -24,6 +24,14 @@ def _nothing(complete: bool) -> None:
 on_change: Callable[[bool], None] = _nothing
 #: How long a wrong set of queues lasts (seconds): one maintenance interval.
 restore_seconds = 5.0
+
+
+def keep(app: Celery, seconds: float) -> None:
+    """Celery workers of this app keep the queues they are made with; a wrong set lasts so long at most."""
+    global restore_seconds
+    restore_seconds = seconds
+    app.steps["consumer"].add(OwnQueues)
+    app.conf.worker_consumer = f"{__name__}:Listener"
 
 
 class Listener(Consumer):  # type: ignore[misc]

@@ -136,7 +136,7 @@ def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> 
         Meter(place.device).read,
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
-    listening.on_change, listening.restore_seconds = presence.listens, place.settings.maintenance_seconds
+    listening.on_change = presence.listens
     celery_worker = make_worker(app, place)
     connect(place, supervisor, presence, first)
     try:
@@ -147,11 +147,10 @@ def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> 
 
 
 def make_worker(app: Celery, place: Workplace) -> Any:
-    app.steps["consumer"].add(listening.OwnQueues)
+    listening.keep(app, place.settings.maintenance_seconds)
     return app.Worker(
         hostname=place.name,
         pool_cls=pool.AttemptPool,
-        consumer_cls=listening.Listener,
         concurrency=1,
         queues=queues_for(place.device.kind),
         task_events=True,  # for Flower

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from celery.worker.control import Panel
 
-from worker import listening, remote
+from shared.broker import MAINTENANCE_QUEUE, make_celery
+from shared.settings import Settings
+from worker import beat, listening, remote
 from worker.listening import OwnQueues
 
 OWN = {"nightshift.cpu", "nightshift.auto"}
@@ -74,6 +76,15 @@ def test_after_a_lost_connection_the_queues_are_right_at_once(told: list[bool]) 
     consumer.later.clear()  # as Celery does with its timers
     step.start(consumer)
     assert (told, consumer.queues) == ([False, True], OWN)
+
+
+def test_maintenance_keeps_its_queue_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "restore_seconds", 5.0)
+    settings = Settings(redis_url="redis://127.0.0.1:1/0", maintenance_seconds=7)  # type: ignore[arg-type]
+    celery_worker = beat.make_worker(make_celery(settings, "worker"), settings)
+    own = celery_worker.consumer.own_queues
+    assert isinstance(celery_worker.consumer, listening.Listener)
+    assert (own._own, listening.restore_seconds) == ({MAINTENANCE_QUEUE}, 7)
 
 
 def test_only_looking_and_ending_a_task_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
