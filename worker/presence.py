@@ -70,8 +70,8 @@ class Presence:
 
     def _heartbeat(self, conn: Connection, usage: Usage) -> bool:
         job_id, draining = self._doing()
-        said = {"job_id": job_id, "draining": draining, "listening": self._listening}
-        return heartbeat(conn, self._worker.name, usage=usage, **said)
+        name, listening = self._worker.name, self._listening
+        return heartbeat(conn, name, job_id=job_id, draining=draining, listening=listening, usage=usage)
 
     def _tell(self, say: Callable[[Connection], None]) -> None:
         try:
