@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,8 @@ def test_a_task_leads_to_its_job_and_cancels_it_after_a_question(flower: FlowerA
 
 def test_the_other_pages_work_and_offer_nothing_that_is_refused(flower: FlowerApp, visitor: Visitor) -> None:
     inspected(flower)
-    about = {"type": "worker-heartbeat", "hostname": WORKER, "timestamp": 1.0, "local_received": 1.0, "clock": 1}
+    now = time.time()
+    about = {"type": "worker-heartbeat", "hostname": WORKER, "timestamp": now, "local_received": now, "clock": 1}
     flower.serving.run_in_loop(hear(flower, about))
     page = visitor.page
     page.goto("/workers")
