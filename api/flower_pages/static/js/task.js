@@ -34,7 +34,7 @@ function facts() {
     fact(running ? "Running for" : "Took", duration((end - Date.parse(task.started_at)) / 1000)),
     running ? null : fact("Ended", ago(task.ended_at)),
     task.outcome && task.outcome !== "succeeded" ? fact("Why it ended", task.error) : null,
-    fact("Celery's word", task.state));
+    fact("Celery state", task.state));
 }
 
 fill(byId("task-facts"), facts());
