@@ -235,13 +235,15 @@ class UsageView(BaseModel):
 class WorkerView(BaseModel):
     name: str
     host: str
-    state: str = Field(description="online, draining or offline (no heartbeat for a lease)")
+    state: str = Field(
+        description="online, not_listening (lost a queue, takes it back), draining or offline (no heartbeat for a lease)"
+    )
     device: Literal["cpu", "gpu"]
     device_name: str
     memory_bytes: int | None
     frameworks: list[str]
     versions: dict[str, Any]
-    job_id: str | None
+    job_id: str | None = Field(description="The job it works on; null where that is somebody else's.")
     usage: UsageView | None = Field(description="How busy its device is; null while it is offline.")
     started_at: str
     heartbeat_at: str
@@ -297,7 +299,7 @@ class DatasetDetail(DatasetView):
 
 class Champion(BaseModel):
     version: int
-    job_id: str
+    job_id: str | None = Field(description="The job that made it; null where that is somebody else's.")
     metrics: dict[str, Any]
 
 
@@ -314,7 +316,7 @@ class ModelView(Owned):
 class ModelVersionView(BaseModel):
     name: str
     version: int
-    job_id: str
+    job_id: str | None = Field(description="The job that made it; null where that is somebody else's.")
     family: str
     framework: str
     dataset: str | None

@@ -22,7 +22,7 @@ from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 from shared.speech import complain
 from shared.storage import refuse_unusable
-from worker import doorbells
+from worker import doorbells, listening, remote
 from worker.maintenance import run_all
 from worker.tasks import hush_celery, register_maintain
 
@@ -60,6 +60,7 @@ def main() -> int:
         refuse_cluster_server(settings)
         refuse_unusable(settings)
         doorbells.guard()
+        remote.guard()
         app = make_celery(settings, "worker")
     except ConfigurationError as error:
         complain(f"nightshift beat: {error}")
@@ -84,6 +85,7 @@ def start_poking(app: Celery) -> None:
 
 
 def make_worker(app: Celery, settings: Settings) -> Any:
+    listening.keep(app, settings.maintenance_seconds)
     app.conf.beat_schedule = {
         "maintenance": {
             "task": MAINTAIN_TASK,

@@ -28,7 +28,7 @@ from shared.observability import configure_logging
 from shared.settings import Settings, get_settings
 from shared.speech import complain
 from shared.storage import refuse_unusable
-from worker import doorbells, frameworks, pool
+from worker import doorbells, frameworks, listening, pool, remote
 from worker.devices import Device, choose
 from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
 from worker.orphans import SLOT, end_leftovers
@@ -83,6 +83,7 @@ def run(device: Device, settings: Settings) -> int:
     """This process as the worker of one device, until it is told to leave."""
     os.environ.update(device.environment())
     doorbells.guard()
+    remote.guard()
     slot = Slot.of(device, settings)
     forkservers = make_forkservers(device, settings, slot)
     if not forkservers:
@@ -135,6 +136,7 @@ def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> 
         Meter(place.device).read,
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
+    listening.on_change = presence.listens
     celery_worker = make_worker(app, place)
     connect(place, supervisor, presence, first)
     try:
@@ -145,6 +147,7 @@ def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> 
 
 
 def make_worker(app: Celery, place: Workplace) -> Any:
+    listening.keep(app, place.settings.maintenance_seconds)
     return app.Worker(
         hostname=place.name,
         pool_cls=pool.AttemptPool,

@@ -80,7 +80,7 @@ class AttemptPool(BasePool):  # type: ignore[misc]
             os.write(self._wake_write, b"!")
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
-        """Flower's Terminate, `revoke(terminate=True)`: the attempt's job is cancelled gracefully. `pid` is the worker's
+        """`celery control terminate`, `revoke(terminate=True)`: the attempt's job is cancelled gracefully. `pid` is the worker's
         own, whatever the task; there is one at a time."""
         if self._busy.is_set():
             on_terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ from shared.fleet.workers import Usage, WorkerInfo, deregister, heartbeat, regis
 
 
 class Presence:
-    """A thread that registers, says so again every heartbeat, and deregisters at the end."""
+    """A thread that registers, says so again every heartbeat and at each change, and deregisters at the end."""
 
     def __init__(
         self,
@@ -29,14 +30,20 @@ class Presence:
         self._engine, self._worker, self._seconds = engine, worker, seconds
         self._doing, self._usage = doing, usage
         self._registered = False
-        self._stop = threading.Event()
+        self._listening = True
+        #: Each is told, in order, however short it lasted. None: stop.
+        self._changes: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def listens(self, complete: bool) -> None:
+        """Whether the worker consumes all its queues, from now on. Never blocks."""
+        self._changes.put(complete)
+
     def stop(self) -> None:
-        self._stop.set()
+        self._changes.put(None)
         if self._thread.is_alive():
             self._thread.join(self._seconds)
         self._tell(lambda conn: deregister(conn, self._worker.name, self._worker.pid))
@@ -45,8 +52,13 @@ class Presence:
         while True:
             usage = self._usage()  # before the transaction: a slow driver must not hold a lock
             self._tell(partial(self._say, usage))
-            if self._stop.wait(self._seconds):
+            try:
+                change = self._changes.get(timeout=self._seconds)
+            except queue.Empty:
+                continue
+            if change is None:
                 return
+            self._listening = change
 
     def _say(self, usage: Usage, conn: Connection) -> None:
         if not self._registered:
@@ -58,7 +70,8 @@ class Presence:
 
     def _heartbeat(self, conn: Connection, usage: Usage) -> bool:
         job_id, draining = self._doing()
-        return heartbeat(conn, self._worker.name, job_id=job_id, draining=draining, usage=usage)
+        name, listening = self._worker.name, self._listening
+        return heartbeat(conn, name, job_id=job_id, draining=draining, listening=listening, usage=usage)
 
     def _tell(self, say: Callable[[Connection], None]) -> None:
         try:

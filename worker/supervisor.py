@@ -43,7 +43,7 @@ class Supervisor:
             attempt.wake()
 
     def terminate(self) -> None:
-        """An operator ended the present attempt (Flower's Terminate): its job is cancelled, gracefully."""
+        """An operator ended the present attempt (`celery control terminate`): its job is cancelled, gracefully."""
         if (attempt := self._attempt) is not None:
             attempt.terminate()
 

@@ -28,6 +28,7 @@ STATE_STYLES = {
     "cancelled": "dim",
     "online": "green",
     "draining": "yellow",
+    "not_listening": "red",
     "offline": "red",
 }
 

@@ -27,7 +27,7 @@ IDS = 500
 
 _COLUMNS = (
     jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.framework, jobs.c.dataset, jobs.c.spec, jobs.c.progress,
-    jobs.c.fence.label("latest"), attempts.c.fence, attempts.c.outcome, attempts.c.error, attempts.c.worker,
+    jobs.c.fence.label("latest"), jobs.c.owner_id, jobs.c.stop_requested, attempts.c.fence, attempts.c.outcome, attempts.c.error, attempts.c.worker,
     attempts.c.celery_task_id, attempts.c.started_at, attempts.c.ended_at,
 )  # fmt: skip
 
@@ -51,10 +51,14 @@ class Attempt:
     """One row, as the tasks page tells it."""
 
     task_id: str
+    job_id: str
+    owner_id: str
     worker: str
     started_at: float
     ended_at: float | None
     state: str  # Celery's word
+    outcome: str | None  # ours; None: it runs
+    stop_requested: str | None  # of its job, while it runs
     error: str | None
     description: Description
 
@@ -98,10 +102,14 @@ def _attempt(row: dict[str, Any]) -> Attempt:
     error = row["error"]
     return Attempt(
         task_id=row["celery_task_id"],
+        job_id=row["id"],
+        owner_id=row["owner_id"],
         worker=row["worker"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         state=celery_state(row["outcome"]),
+        outcome=row["outcome"],
+        stop_requested=row["stop_requested"] if row["outcome"] is None else None,
         error=f"{error['type']}: {error['message']}" if error else row["outcome"],
         description=describe(row),
     )

@@ -64,6 +64,14 @@ def protect(check: KeyCheck) -> None:
     Our own pages find whose key it was in `handler.principal`.
     """
 
+    def refuse(handler: Any) -> tornado.web.Finish:
+        # Not an HTTPError: Flower's API answers that without asking for a key, so a browser that has one does not send it.
+        handler.set_status(401)
+        handler.set_header("WWW-Authenticate", 'Basic realm="flower"')
+        handler.set_header("Content-Type", "text/plain; charset=utf-8")
+        handler.finish(f"Flower asks for an API key: user {USER}, the key as password.")
+        return tornado.web.Finish()
+
     def get_current_user(handler: Any) -> str:
         password = password_of(handler.request.headers.get("Authorization", ""))
         try:
@@ -72,6 +80,6 @@ def protect(check: KeyCheck) -> None:
                 return USER
         except DatabaseUnavailable:
             raise tornado.web.HTTPError(503, "the database does not answer, so no key can be checked") from None
-        raise tornado.web.HTTPError(401)
+        raise refuse(handler)
 
     BaseHandler.get_current_user = get_current_user

@@ -16,7 +16,9 @@ from api.flower_pages import (
     jobs_page,
     models_page,
     schedules_page,
+    seen,
     submit_page,
+    task_pages,
 )
 from api.flower_pages.page import Assets, Handler, Missing
 from api.flower_pages.receiving import AddVersion
@@ -50,6 +52,12 @@ REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 HANDLERS: list[Any] = [
     (r"/", Home),
     (r"/metrics", Metrics),
+    (r"/tasks/datatable", seen.Table),
+    (r"/worker/(.+)", seen.Worker),
+    (r"/api/tasks", seen.Tasks),
+    (r"/api/task/info/(.*)", seen.Task),
+    (r"/api/workers", seen.Workers),
+    *task_pages.HANDLERS,
     (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
     (rf"{ROOT}/jobs", jobs_page.JobsPage),
     (rf"{ROOT}/jobs/data", jobs_page.JobsData),

@@ -23,8 +23,8 @@ MOST_COMPARED = 8
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
-    asking = handler.principal.owner_id
-    return {"models": await handler.query(lambda conn: ownership.told(conn, overview.overview(conn), asking))}
+    asking, seen = handler.principal.owner_id, handler.owner
+    return {"models": await handler.query(lambda conn: ownership.told(conn, overview.overview(conn, seen), asking))}
 
 
 class ModelsPage(Page):

@@ -18,6 +18,7 @@ from tornado.ioloop import IOLoop
 
 from api.flower_pages import auth, config
 from api.flower_pages.handlers import HANDLERS
+from api.flower_pages.headers import StrictHeaders
 from api.flower_pages.site import Site, make_site
 from api.flower_pages.templating import make_loader
 from api.flower_pages.truth import TrueEvents
@@ -44,6 +45,7 @@ def build(settings: Settings, engine: Engine) -> Flower:
         events=TrueEvents(capp, IOLoop.current(), engine, settings.lease_seconds, options.max_tasks),
         **application_settings(site),
     )
+    app.transforms.append(StrictHeaders)
     app.add_handlers(r".*", [(site.prefix + path, *rest) for path, *rest in HANDLERS])
     if site.prefix:  # whoever looks after the process need not know where a proxy shows it
         app.add_handlers(r".*", [(r"/healthcheck", Healthcheck)])

@@ -10,6 +10,7 @@ from api.deps import Service
 from api.group_commit import Submissions
 from api.watch import JobWatch
 from shared import broker
+from shared.fleet.keys import Principal
 from shared.settings import Settings
 
 #: Our pages lie below it, beside Flower's own.
@@ -50,6 +51,10 @@ class Site:
     @property
     def read_only(self) -> bool:
         return self.settings.flower_read_only
+
+    def owner(self, principal: Principal) -> str | None:
+        """Whose jobs a key is shown; None: everyone's."""
+        return None if self.settings.flower_shows == "everyone" else principal.owner_id
 
     def url(self, path: str) -> str:
         """Of one of our pages: `/jobs` -> `/flower/nightshift/jobs`."""

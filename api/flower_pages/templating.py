@@ -15,6 +15,9 @@ FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"
 STATIC = FOLDER / "static"
 
+#: Before the name of a template: Flower's, which ours of the same name extends.
+STOCK = "flower/"
+
 #: Flower's template -> (the text it must hold, what goes behind it)
 INSERTED = {
     "base.html": (
@@ -36,7 +39,8 @@ class Loader(BaseLoader):
         return name
 
     def _create_template(self, name: str) -> Template:
-        path = next(path for folder in self._folders if (path := folder / name).is_file())
+        folders = self._folders[1:] if name.startswith(STOCK) else self._folders
+        path = next(path for folder in folders if (path := folder / name.removeprefix(STOCK)).is_file())
         return Template(with_ours(name, path.read_text(encoding="utf-8")), name=name, loader=self)
 
 

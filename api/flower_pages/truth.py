@@ -37,6 +37,7 @@ def told(attempt: Attempt) -> Event:
     return {
         "uuid": attempt.task_id,
         "name": ATTEMPT_TASK,
+        "owner_id": attempt.owner_id,  # no field of Celery's, so that Flower shows it nowhere; for seen.py
         "hostname": attempt.worker,
         "args": about.job,
         "kwargs": about.work,
@@ -119,7 +120,7 @@ class TrueState(EventsState):  # type: ignore[misc]
             self.search_engine.remove(task_id)
 
     def describe(self, task: Any, attempt: Attempt) -> None:
-        about = attempt.description
+        about, task.owner_id = attempt.description, attempt.owner_id
         if (task.args, task.kwargs, task.result) != (about.job, about.work, about.standing):
             task.args, task.kwargs, task.result = about.job, about.work, about.standing
             self.search_engine.upsert(task)

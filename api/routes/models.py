@@ -36,7 +36,7 @@ Selector = Annotated[
 @router.get("", response_model=Page[ModelView], responses=COMMON, summary="List the models")
 def list_models(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return {"items": ownership.told(conn, registry.list_models(conn), owner)}
+        return {"items": ownership.told(conn, registry.list_models(conn, owner), owner)}
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=COMMON | problems(404), summary="One model, all versions")
@@ -46,7 +46,7 @@ def show_model(name: NameInPath, service: TheService, owner: Owner) -> dict[str,
 
 
 def _shown(conn: Connection, name: str, owner: str) -> dict[str, Any]:
-    return ownership.told(conn, [registry.show_model(conn, name)], owner)[0]
+    return ownership.told(conn, [registry.show_model(conn, name, owner)], owner)[0]
 
 
 @router.patch(
@@ -91,7 +91,7 @@ def _register(service: Service, owner: str, name: str, new: NewVersion) -> dict[
     with write(service.engine) as conn:
         job_id = whole_id(conn, new.job, owner)
         version = editing.register_job(conn, name, job_id, owner, who=owner, **said)
-        return registry.show_version(conn, name, version)
+        return registry.show_version(conn, name, version, owner)
 
 
 @router.patch(
@@ -112,7 +112,7 @@ async def change_version(
 def _change_version(service: Service, owner: str, name: str, version: int, patch: VersionPatch) -> dict[str, Any]:
     with write(service.engine) as conn:
         editing.change_version(conn, name, version, patch.changes(), who=owner)
-        return registry.show_version(conn, name, version)
+        return registry.show_version(conn, name, version, owner)
 
 
 @router.get(
@@ -223,7 +223,7 @@ def history(
     responses=COMMON | problems(404),
     summary="Two versions side by side",
 )
-def compare(name: NameInPath, service: TheService, a: Selector, b: Selector) -> dict[str, Any]:
+def compare(name: NameInPath, service: TheService, owner: Owner, a: Selector, b: Selector) -> dict[str, Any]:
     """Their metrics as they were measured when each was made; `same_dataset` says whether on the same data."""
     with read(service.engine) as conn:
-        return registry.compare(conn, name, a, b)
+        return registry.compare(conn, name, a, b, owner)

@@ -31,7 +31,7 @@ def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> lis
             "job": _present(running[name], owner_id) if (name := worker["name"]) in running else None,
             "last": _past(last[name], owner_id) if name in last else None,
         }
-        for worker in list_workers(conn, lease_seconds)
+        for worker in list_workers(conn, lease_seconds, owner_id)
     ]
 
 

@@ -22,7 +22,7 @@ class Worker(SQLModel, table=True):
     memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     frameworks: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    state: str = Field(default="online", max_length=16)  # online | draining | offline
+    state: str = Field(default="online", max_length=16)  # online | not_listening | draining | offline
     job_id: str | None = Field(default=None, max_length=32)
     #: What the last heartbeat said of its device and host (shared.fleet.workers.Usage).
     usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))

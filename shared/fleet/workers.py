@@ -12,6 +12,10 @@ from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import workers
 from shared.events import emit
+from shared.jobs.owned import owned
+
+#: The state of a worker that is there, but lost one of its queues: it hears of no job in that, and takes it back soon.
+NOT_LISTENING = "not_listening"
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,18 @@ def register(conn: Connection, worker: WorkerInfo) -> None:
 
 
 def heartbeat(
-    conn: Connection, name: str, *, job_id: str | None = None, draining: bool = False, usage: Usage | None = None
+    conn: Connection,
+    name: str,
+    *,
+    job_id: str | None = None,
+    draining: bool = False,
+    listening: bool = True,
+    usage: Usage | None = None,
 ) -> bool:
-    """False: the row is gone; register again."""
+    """False: the row is gone; register again. `listening`: to all its queues."""
     said = {
         "heartbeat_at": db_now(),
-        "state": "draining" if draining else "online",
+        "state": "draining" if draining else "online" if listening else NOT_LISTENING,
         "job_id": job_id,
         "usage": asdict(usage) if usage else None,
     }
@@ -98,14 +108,20 @@ def mark_offline(conn: Connection, lease_seconds: float) -> list[str]:
     return list(conn.scalars(statement))
 
 
-def list_workers(conn: Connection, lease_seconds: float) -> list[dict[str, Any]]:
-    """All that were ever here, by name; `state` is offline for those not heard of within a lease."""
+def list_workers(conn: Connection, lease_seconds: float, owner_id: str | None = None) -> list[dict[str, Any]]:
+    """All that were ever here, by name; `state` is offline for those not heard of within a lease.
+
+    `job_id` is told of a job of this owner only; `owner_id` None sees all.
+    """
     rows = conn.execute(select(workers, db_now().label("now")).order_by(workers.c.name)).all()
-    return [_view(dict(row._mapping), lease_seconds) for row in rows]
+    mine = owned(conn, (row.job_id for row in rows), owner_id)
+    return [_view(dict(row._mapping), lease_seconds, mine) for row in rows]
 
 
-def _view(row: dict[str, Any], lease_seconds: float) -> dict[str, Any]:
+def _view(row: dict[str, Any], lease_seconds: float, mine: set[str]) -> dict[str, Any]:
     heard_within = row.pop("now") - row["heartbeat_at"] <= lease_seconds
     if not heard_within or row["state"] == "offline":
         row |= {"state": "offline", "job_id": None, "usage": None}
+    if row["job_id"] not in mine:
+        row["job_id"] = None
     return row | {"started_at": iso(row["started_at"]), "heartbeat_at": iso(row["heartbeat_at"])}

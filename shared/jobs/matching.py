@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from shared.clock import db_now
 from shared.db.schema import jobs, workers
+from shared.fleet.workers import NOT_LISTENING
 
 Row = Mapping[Any, Any]
 
@@ -32,13 +33,15 @@ def ahead_of(job: Row) -> ColumnElement[bool]:
 
 
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
-    """By name: name, device, frameworks, and the job each holds. What a worker holds is said by the jobs themselves: its
-    own heartbeat is seconds old."""
+    """By name: name, device, frameworks, state, and the job each holds with its owner. What a worker holds is said by the
+    jobs themselves: its own heartbeat is seconds old."""
     held = and_(jobs.c.worker == workers.c.name, jobs.c.state == "running", jobs.c.finished_at.is_(None))
+    said = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.state)
+    job = (func.min(jobs.c.id).label("job_id"), func.min(jobs.c.owner_id).label("owner_id"))
     rows = conn.execute(
-        select(workers.c.name, workers.c.device, workers.c.frameworks, func.min(jobs.c.id).label("job_id"))
+        select(*said, *job)
         .select_from(workers.outerjoin(jobs, held))
-        .where(workers.c.state == "online", workers.c.heartbeat_at >= db_now() - lease_seconds)
+        .where(workers.c.state.in_(("online", NOT_LISTENING)), workers.c.heartbeat_at >= db_now() - lease_seconds)
         .group_by(workers.c.name)
         .order_by(workers.c.name)
     )

@@ -37,8 +37,8 @@ def headline(family: str, names: Sequence[str]) -> str | None:
     return next((name for name, sense in senses(family, names).items() if sense), None)
 
 
-def overview(conn: Connection) -> list[dict[str, Any]]:
-    """`list_models`, each with its number of versions and the curve of its headline over the newest ones."""
+def overview(conn: Connection, owner_id: str | None = None) -> list[dict[str, Any]]:
+    """`list_models` as this owner sees it, each with its number of versions and the curve of its headline over the newest ones."""
     metrics: dict[str, list[Any]] = {}
     rows = conn.execute(
         select(model_versions.c.name, model_versions.c.version, model_versions.c.metrics).order_by(
@@ -47,7 +47,7 @@ def overview(conn: Connection) -> list[dict[str, Any]]:
     )
     for row in rows:
         metrics.setdefault(row.name, []).append((row.version, row.metrics))
-    return [model | _summary(model, metrics.get(model["name"], [])) for model in registry.list_models(conn)]
+    return [model | _summary(model, metrics.get(model["name"], [])) for model in registry.list_models(conn, owner_id)]
 
 
 def _summary(model: Mapping[str, Any], versions: list[Any]) -> dict[str, Any]:

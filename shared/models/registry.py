@@ -24,6 +24,7 @@ from shared.db.schema import (
 )
 from shared.errors import InvalidRequest, NotFound
 from shared.models import aliases, owners
+from shared.models.visible import without_foreign_jobs
 
 if TYPE_CHECKING:
     from shared.jobs.transitions.values import ModelVersionRecord
@@ -179,8 +180,8 @@ def _unknown(conn: Connection, name: str, model_ref: str) -> InvalidRequest:
     )
 
 
-def list_models(conn: Connection) -> list[dict[str, Any]]:
-    """One entry per name: newest version, number of versions, aliases, the champion's metrics."""
+def list_models(conn: Connection, owner_id: str | None = None) -> list[dict[str, Any]]:
+    """One entry per name: newest version, number of versions, aliases, the champion's metrics. `job_id`: visible.py."""
     found: dict[str, dict[str, Any]] = {}
     owned = {row.name: row.owner_id for row in conn.execute(select(models.c.name, models.c.owner_id))}
     for version in conn.execute(select(model_versions).order_by(model_versions.c.name, model_versions.c.version)):
@@ -199,11 +200,12 @@ def list_models(conn: Connection) -> list[dict[str, Any]]:
         found[row.name]["aliases"][row.alias] = row.version
         if row.alias == CHAMPION:
             found[row.name]["champion"] = {"version": row.version, "job_id": row.job_id, "metrics": row.metrics}
+    without_foreign_jobs(conn, [model["champion"] for model in found.values() if model["champion"]], owner_id)
     return list(found.values())
 
 
-def show_model(conn: Connection, name: str) -> dict[str, Any]:
-    """All versions, newest first, and the aliases. Raises NotFound."""
+def show_model(conn: Connection, name: str, owner_id: str | None = None) -> dict[str, Any]:
+    """All versions, newest first, and the aliases. `job_id`: visible.py. Raises NotFound."""
     rows = conn.execute(
         select(model_versions).where(model_versions.c.name == name).order_by(model_versions.c.version.desc())
     ).all()
@@ -211,6 +213,7 @@ def show_model(conn: Connection, name: str) -> dict[str, Any]:
         raise NotFound.of("model", name)
     named = conn.execute(select(model_aliases.c.alias, model_aliases.c.version).where(model_aliases.c.name == name))
     versions = [{**row._mapping, "created_at": iso(row.created_at)} for row in rows]
+    without_foreign_jobs(conn, versions, owner_id)
     return {
         "name": name,
         "owner_id": owners.owner_of(conn, name),
@@ -220,25 +223,27 @@ def show_model(conn: Connection, name: str) -> dict[str, Any]:
     }
 
 
-def show_version(conn: Connection, name: str, version: int) -> dict[str, Any]:
-    """Raises NotFound."""
+def show_version(conn: Connection, name: str, version: int, owner_id: str | None = None) -> dict[str, Any]:
+    """`job_id`: visible.py. Raises NotFound."""
     this = (model_versions.c.name == name, model_versions.c.version == version)
     row = conn.execute(select(model_versions).where(*this)).one_or_none()
     if row is None:
         raise NotFound.of("model version", f"{name}@{version}")
-    return {**row._mapping, "created_at": iso(row.created_at)}
+    shown = {**row._mapping, "created_at": iso(row.created_at)}
+    without_foreign_jobs(conn, [shown], owner_id)
+    return shown
 
 
 def description(conn: Connection, name: str) -> str | None:
     return conn.scalar(select(model_descriptions.c.description).where(model_descriptions.c.name == name))
 
 
-def compare(conn: Connection, name: str, first: str, second: str) -> dict[str, Any]:
+def compare(conn: Connection, name: str, first: str, second: str, owner_id: str | None = None) -> dict[str, Any]:
     """Two versions (numbers or aliases) with their metrics side by side. Raises NotFound.
 
     `same_dataset` says whether they were measured on one data set version; only then do differences mean something.
     """
-    shown = show_model(conn, name)
+    shown = show_model(conn, name, owner_id)
     a, b = (_chosen(shown, selector) for selector in (first, second))
     numbers = {key: (a["metrics"].get(key), b["metrics"].get(key)) for key in [*a["metrics"], *b["metrics"]]}
     return {

@@ -26,6 +26,18 @@ def promote(api: Api, version: int, alias: str = "champion", **fields: Any) -> A
     return api.send("PUT", f"/v1/models/digits/aliases/{alias}", json={"version": version, **fields})
 
 
+def test_a_model_is_everybodys_but_the_ids_of_the_jobs_behind_it_are_not(digits: Api) -> None:
+    mine = digits.get("/v1/models/digits").json()["versions"][0]["job_id"]
+    assert isinstance(mine, str)
+    stranger = digits.new_key("somebody else")
+    paths = ["/v1/models", "/v1/models/digits", "/v1/models/digits/compare?a=1&b=3"]
+    seen = [digits.get(path, key=stranger) for path in paths]
+    assert [answer.status_code for answer in seen] == [200] * 3
+    assert seen[0].json()["items"][0]["champion"]["job_id"] is None
+    assert {version["job_id"] for version in seen[1].json()["versions"]} == {None}
+    assert not [answer.url for answer in seen if mine in answer.text]
+
+
 def test_an_alias_moves_and_comes_back(digits: Api) -> None:
     assert promote(digits, 2, reason="better on the frozen set").json()["aliases"] == {"champion": 2}
     assert promote(digits, 3, "candidate").json()["aliases"] == {"champion": 2, "candidate": 3}

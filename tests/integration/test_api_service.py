@@ -202,6 +202,17 @@ def test_workers_are_listed_and_go_offline_without_a_heartbeat(api: Api) -> None
     assert api.get("/v1/workers").json()["items"][0]["state"] == "offline"
 
 
+def test_a_worker_tells_the_id_of_ones_own_job_only_and_whether_it_listens(api: Api) -> None:
+    lease = running_job(api.engine)
+    with write(api.engine) as conn:
+        workers.register(conn, workers.WorkerInfo("cpu0@test", "test", 1, "cpu", "cpu"))
+        workers.heartbeat(conn, "cpu0@test", job_id=lease.job_id, listening=False)
+    [mine] = api.get("/v1/workers").json()["items"]
+    assert (mine["job_id"], mine["state"]) == (lease.job_id, "not_listening")
+    [theirs] = api.get("/v1/workers", key=api.new_key("somebody else")).json()["items"]
+    assert theirs["job_id"] is None
+
+
 def test_models_show_versions_and_aliases(api: Api) -> None:
     for accuracy in (0.97, 0.98):
         lease = running_job(api.engine)

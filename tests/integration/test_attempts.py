@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import text
 
+from shared import broker
+from shared.db.engine import read, write
 from shared.jobs.states import StopRequest
+from shared.settings import Settings
 from tests.support import databases, probe
 from tests.support.house import House, Process, eventually, open_house
 from tests.support.redis import running_redis
@@ -225,9 +230,6 @@ def test_a_data_set_that_is_not_there_is_a_clear_failure(house: House, worker: P
 
 
 def test_the_worker_answers_pings_and_celerys_terminate_cancels(house: House, worker: Process) -> None:
-    from shared import broker
-    from shared.settings import Settings
-
     job_id = house.submit("train", steps=1000, hold_at=3)
     house.at_step(job_id, 3)
     app = broker.make_celery(Settings(redis_url=house.redis_url))  # type: ignore[arg-type]
@@ -238,4 +240,54 @@ def test_the_worker_answers_pings_and_celerys_terminate_cancels(house: House, wo
     assert house.outcomes(job_id) == ["cancelled"]
     again = house.submit("train", steps=3)
     assert house.finished(again).state == "succeeded", "the worker takes the next job after a terminate"
+    app.close()
+
+
+@pytest.fixture
+def told(house: House) -> Iterator[Callable[[], list[str]]]:
+    """Every state that a worker has said of itself since then: some last a moment only."""
+    with write(house.engine) as conn:
+        conn.execute(text("CREATE TABLE told (state TEXT)"))
+        each = "AFTER UPDATE OF state ON workers WHEN NEW.state != OLD.state"
+        conn.execute(text(f"CREATE TRIGGER tell {each} BEGIN INSERT INTO told VALUES (NEW.state); END"))
+
+    def states() -> list[str]:
+        with read(house.engine) as conn:
+            return list(conn.scalars(text("SELECT state FROM told ORDER BY rowid")))
+
+    yield states
+    with write(house.engine) as conn:
+        conn.execute(text("DROP TRIGGER tell"))
+        conn.execute(text("DROP TABLE told"))
+
+
+def test_a_worker_takes_back_its_queues_and_refuses_to_be_shut_down(
+    house: House, worker: Process, told: Callable[[], list[str]]
+) -> None:
+    app = broker.make_celery(Settings(redis_url=house.redis_url))  # type: ignore[arg-type]
+
+    def command(name: str, **arguments: Any) -> Any:
+        """What the worker answers to `celery control`."""
+        sent = {"arguments": arguments, "destination": ["cpu0@test"], "reply": True, "timeout": 10, "limit": 1}
+        [answer] = app.control.broadcast(name, **sent)
+        return answer["cpu0@test"]
+
+    def consumed() -> set[str]:
+        return {queue["name"] for queue in command("active_queues")}
+
+    for queue in ("nightshift.auto", "nightshift.cpu"):
+        assert "ok" in command("cancel_consumer", queue=queue)
+    job_id = house.submit("train", steps=3)
+    assert house.finished(job_id).state == "succeeded", "nothing but the worker itself brings its queues back"
+    eventually("it says that it was deaf, and is not", lambda: told() == ["not_listening", "online"])
+
+    for queue in ("evil", "nightshift.gpu"):
+        assert "ok" in command("add_consumer", queue=queue)
+    eventually("it consumes its own queues only", lambda: consumed() == {"nightshift.auto", "nightshift.cpu"})
+
+    forged = {"task_name": broker.ATTEMPT_TASK, "hard": 1, "rate_limit": "0/s", "max": 0, "min": 0, "n": 1}
+    for name in ("shutdown", "pool_grow", "pool_shrink", "pool_restart", "autoscale", "time_limit", "rate_limit"):
+        assert "refused" in command(name, **forged)["error"]
+    assert house.finished(house.submit("train", steps=3)).state == "succeeded"
+    assert worker.alive()
     app.close()

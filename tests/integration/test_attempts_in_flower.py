@@ -16,6 +16,7 @@ from shared.db.engine import write
 from shared.fleet import keys
 from shared.jobs.states import StopRequest
 from tests.support import databases, warm
+from tests.support.factories import OWNER
 from tests.support.house import House, Process, eventually, open_house
 from tests.support.redis import free_port, running_redis
 
@@ -41,7 +42,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
 @contextmanager
 def flower(house: House) -> Iterator[httpx.Client]:
     with write(house.engine) as conn:
-        _, key = keys.create(conn, "test")
+        _, key = keys.create(conn, "test", OWNER)
     port = free_port()
     environment = os.environ | house.environment(flower_port=port)
     process = warm.start("api.flower_pages.server", [], environment, house.folder / "flower.log")

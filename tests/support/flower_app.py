@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,16 @@ class FlowerApp:
     owner: str
     client: httpx.Client
     settings: Settings
+    serving: _Serving
+
+    @property
+    def flower(self) -> Any:
+        """Flower's own application object."""
+        return self.serving.app
+
+    def compare(self) -> None:
+        """Flower's list of tasks is told what SQL knows, as happens every second otherwise."""
+        self.serving.run_in_loop(self.flower.events.compare())
 
     def data(self, path: str, **query: Any) -> Any:
         """What a page's script asks for."""
@@ -58,7 +69,7 @@ def running_flower_app(engine: Engine, data_dir: Path, **settings: Any) -> Itera
     try:
         url = f"http://127.0.0.1:{serving.ready()}"
         with httpx.Client(base_url=url, auth=("nightshift", key), timeout=30) as client:
-            yield FlowerApp(engine, url, key, principal.owner_id, client, chosen)
+            yield FlowerApp(engine, url, key, principal.owner_id, client, chosen, serving)
     finally:
         serving.stop()
 
@@ -72,11 +83,12 @@ class _Serving(threading.Thread):
         self._listening = threading.Event()
         self._port = 0
         self._loop: IOLoop | None = None
+        self.app: Any = None
 
     def run(self) -> None:
         self._loop = IOLoop()
-        app = build(self._settings, self._engine)
-        self._port = app.start_http_server()
+        self.app = build(self._settings, self._engine)
+        self._port = self.app.start_http_server()
         self._listening.set()
         self._loop.start()
         self._loop.close(all_fds=True)
@@ -84,6 +96,10 @@ class _Serving(threading.Thread):
     def ready(self) -> int:
         assert self._listening.wait(60), "Flower did not start"
         return self._port
+
+    def run_in_loop(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(work, self._loop.asyncio_loop).result(60)  # type: ignore[attr-defined]
 
     def stop(self) -> None:
         if self._loop is not None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from shared.clock import spelled
 from shared.db.engine import read, write
-from shared.fleet.workers import WorkerInfo, register
+from shared.fleet.workers import WorkerInfo, heartbeat, register
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome, JobState, StopRequest
 from shared.jobs.transitions import Ending
@@ -96,6 +96,22 @@ def test_busy_workers_are_named_with_what_they_hold(engine: Engine) -> None:
     found = why(engine, submit_job(engine).job_id)
     assert only(found, "workers_busy").fields["workers"] == [{"name": "cpu0@test", "job_id": busy.job_id}]
     assert "the only worker that can run it is busy" in found.sentence
+    theirs = why(engine, submit_job(engine, owner_id="somebody else").job_id)
+    assert only(theirs, "workers_busy").fields["workers"] == [{"name": "cpu0@test", "job_id": None}]
+    assert busy.job_id not in theirs.sentence
+
+
+def test_a_worker_that_lost_its_queue_does_not_count_as_free(engine: Engine) -> None:
+    worker(engine)
+    job_id = submit_job(engine).job_id
+    with write(engine) as conn:
+        heartbeat(conn, "cpu0@test", listening=False)
+    found = why(engine, job_id)
+    assert codes(found) == ["not_listening"]
+    assert "cpu0@test does not listen to its queue" in found.sentence
+    assert only(found, "not_listening").fields == {"workers": ["cpu0@test"]}
+    worker(engine, "cpu1@test")
+    assert only(why(engine, job_id), "worker_free").fields == {"workers": ["cpu1@test"]}
 
 
 def test_a_time_in_the_future(sqlite_engine: Engine) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from shared.clock import db_now
 from shared.db.schema import attempts, jobs, workers
+from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.states import AttemptOutcome, JobState
 from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED
 
@@ -88,7 +89,14 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())
     )
-    return Stats(states, kinds, outcomes, {"online": 0, "draining": 0} | _pairs(online), queue(conn), expired or 0)
+    return Stats(
+        states,
+        kinds,
+        outcomes,
+        {"online": 0, "draining": 0, NOT_LISTENING: 0} | _pairs(online),
+        queue(conn),
+        expired or 0,
+    )
 
 
 def _pairs(rows: Iterable[Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Each reason has a code for programs, fields, and a clause for people. The reason
 one at their head, and make up the sentence; `attempt_ended`, the tries that did not count, follow, newest first.
 
 waiting    dependency
-queued     run_at, back_off, no_worker, no_suitable_worker, workers_busy, worker_free, room_is_made, jobs_ahead,
-           stop_requested
+queued     run_at, back_off, no_worker, no_suitable_worker, not_listening, workers_busy, worker_free,
+           room_is_made, jobs_ahead, stop_requested
 running    doing, starting, silent, stop_requested
 paused     paused
 final      succeeded, failed, cancelled, dependency

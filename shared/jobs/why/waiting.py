@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.clock import iso, spelled
+from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.matching import Row, fits
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.why.ended import attempt_fields, dependencies, how
@@ -26,7 +27,7 @@ def queued(job: Row, around: Surroundings) -> Iterator[Reason]:
         return
     fitting = [worker for worker in around.workers if fits(job, worker)]
     if fitting:
-        yield _taken(fitting)
+        yield _taken(job, fitting)
         if around.victim:
             clause = f"job {around.victim} was asked to make room for it and does so after a checkpoint"
             yield Reason("room_is_made", clause, {"job_id": around.victim})
@@ -76,12 +77,29 @@ def _unsuited(job: Row, around: Surroundings) -> Reason:
     return Reason("no_suitable_worker", clause, _wanted(job) | {"workers_online": online})
 
 
-def _taken(fitting: Sequence[Row]) -> Reason:
-    busy = [{"name": worker["name"], "job_id": worker["job_id"]} for worker in fitting if worker["job_id"]]
+def _taken(job: Row, fitting: Sequence[Row]) -> Reason:
+    listening = [worker for worker in fitting if worker["state"] != NOT_LISTENING]
+    return _busy_or_free(job, listening) if listening else _not_listening(fitting)
+
+
+def _not_listening(fitting: Sequence[Row]) -> Reason:
+    names = [worker["name"] for worker in fitting]
+    who = f"worker {names[0]} does" if len(names) == 1 else f"all {len(names)} workers that can run it do"
+    clause = f"{who} not listen to its queue, which was taken away; it is taken back within seconds"
+    return Reason("not_listening", clause, {"workers": names})
+
+
+def _busy_or_free(job: Row, fitting: Sequence[Row]) -> Reason:
+    """Somebody else's job is not named."""
+    busy = [
+        {"name": worker["name"], "job_id": worker["job_id"] if worker["owner_id"] == job["owner_id"] else None}
+        for worker in fitting
+        if worker["job_id"]
+    ]
     if len(busy) < len(fitting):
         free = [worker["name"] for worker in fitting if not worker["job_id"]]
         return Reason("worker_free", "a worker is free, so it should start within seconds", {"workers": free})
-    shown = ", ".join(f"{worker['name']} with {worker['job_id']}" for worker in busy[:3])
+    shown = ", ".join(f"{worker['name']} with {worker['job_id'] or 'a job of somebody else'}" for worker in busy[:3])
     more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
     whole = "the only worker that can run it is busy" if len(busy) == 1 else "all workers that can run it are busy"
     return Reason("workers_busy", f"{whole} ({shown}{more})", {"workers": busy})

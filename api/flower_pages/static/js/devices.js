@@ -103,7 +103,7 @@ function drawCard(device) {
   card.className = `ns-card ns-device ns-device-${device.state}`;
   patch(card.firstChild,
     h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
-    h("span", { class: `ns-badge ns-${device.state}` }, device.state));
+    h("span", { class: `ns-badge ns-${device.state}` }, device.state.replace("_", " ")));
   patch(card.lastChild, work(device), meters(device),
     h("p", { class: "ns-sub ns-device-foot" }, "Heartbeat ", ago(device.heartbeat_at), " · since ", ago(device.started_at),
       h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · "))));
@@ -121,7 +121,7 @@ function drawHost(name, devices) {
 function summary(devices) {
   const count = (state) => devices.filter((device) => device.state === state).length;
   const busy = devices.filter((device) => device.job && device.state !== "offline").length;
-  const parts = [`${count("online")} online`, count("draining") && `${count("draining")} draining`, count("offline") && `${count("offline")} offline`, `${busy} at work`];
+  const parts = [`${count("online")} online`, count("not_listening") && `${count("not_listening")} not listening`, count("draining") && `${count("draining")} draining`, count("offline") && `${count("offline")} offline`, `${busy} at work`];
   return parts.filter(Boolean).join(" · ");
 }
 

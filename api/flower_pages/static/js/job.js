@@ -7,7 +7,7 @@ import { KIND, duration, measure, metricName, number, seconds } from "./format.j
 import { attemptsTable, artifactsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
 import { editJob } from "./edit.js";
 import { Log } from "./log.js";
-import { empty, progressBar, stateBadge } from "./parts.js";
+import { CANCEL, empty, progressBar, stateBadge } from "./parts.js";
 import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
 import { drawEnvironment, followSystem } from "./system.js";
 
@@ -26,7 +26,7 @@ const ACTIONS = {
   pause: { label: "Pause", title: "Write a checkpoint and give the device back" },
   resume: { label: "Resume", style: "primary", title: "Go on from the last checkpoint" },
   finish: { label: "Finish now", title: "Stop training and keep the best model", ask: { question: "Finish this job now?", detail: "Training ends at the next step; the best model so far is evaluated and kept. It cannot be taken up again." } },
-  cancel: { label: "Cancel", style: "outline-danger", title: "Stop and keep nothing more", ask: { question: "Cancel this job?", detail: "It stops at its next step and no result is kept. This cannot be undone." } },
+  cancel: { label: "Cancel", ...CANCEL },
   archive: { label: "Archive", title: "Put it out of sight; everything of it stays" },
   unarchive: { label: "Unarchive", title: "Show it in lists again" },
   delete: { label: "Delete", style: "outline-danger", title: "Remove it for good", ask: { question: "Delete this job for good?", detail: "Its files, checkpoints, metrics, log and events are removed. This cannot be undone." } },

@@ -3,6 +3,9 @@
 import { h, svg } from "./dom.js";
 import { duration, exact, number } from "./format.js";
 
+/** What pressing a job's Cancel is asked first. */
+export const CANCEL = { style: "outline-danger", title: "Stop and keep nothing more", ask: { question: "Cancel this job?", detail: "It stops at its next step and no result is kept. This cannot be undone." } };
+
 /** A state in words and colour; a request to stop is said beside it. */
 export const stateBadge = (state, request = null) => [
   h("span", { class: `ns-badge ns-${state}` }, state.replaceAll("_", " ")),

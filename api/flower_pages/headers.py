@@ -1,0 +1,29 @@
+"""What every response of this server forbids a browser: ours, Flower's own pages, its API, its files, and every error."""
+
+from __future__ import annotations
+
+from tornado.httputil import HTTPHeaders
+from tornado.web import OutputTransform
+
+#: Scripts and data come from here only, and nobody shows a page with buttons inside a page of their own: a name or log line
+#: that gets past escaping still runs nothing.
+STRICT = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+class StrictHeaders(OutputTransform):
+    """Tornado asks it for each response, whichever handler made it."""
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        for name, value in STRICT.items():
+            headers.setdefault(name, value)
+        return status_code, headers, chunk
