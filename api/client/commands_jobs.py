@@ -97,21 +97,14 @@ def _job_row(job: Any) -> list[Any]:
 
 
 def _outcome(job: Any) -> str:
-    """The one thing worth knowing of a final job in a table: its error, or its best-known test figure."""
+    """The one thing worth knowing of a final job in a table: its error, or the figure it is known by."""
     from api.client.output import number
+    from shared.specs.metrics import HEADLINES
 
     if job.get("error"):
         return str(job["error"].get("type"))
     metrics = (job.get("result") or {}).get("metrics") or {}
-    for name in (
-        "test_accuracy",
-        "test_perplexity",
-        "frechet_distance",
-        "val_accuracy",
-        "val_perplexity",
-        "val_loss",
-        "loss",
-    ):
+    for name in HEADLINES:
         if name in metrics:
             return f"{name} {number(metrics[name])}"
     return ""

@@ -11,11 +11,10 @@ from api.client.output import duration, metric_facts, number
 from api.client.sdk import Job
 from api.client.shapes import Event
 from shared.jobs.states import FINAL_STATES, JobState
+from shared.specs.metrics import OF_STEPS
 
 #: What stays true of progress when an attempt ends; speed and time left do not.
 LASTING = ("step", "total_steps", "epoch")
-#: Metrics that say nothing about the outcome.
-RATES = ("samples_per_second", "learning_rate")
 #: Metrics worth a place on the line, in this order.
 SHOWN = ("loss", "accuracy", "perplexity", "g_loss", "d_loss", "val_loss", "val_accuracy", "val_perplexity")
 #: Values kept of a curve; a longer one is thinned to half of them, evenly.
@@ -75,9 +74,11 @@ class Watched:
             del curve[1::2]
 
     def settle(self, job: Job) -> None:
-        """The job's final word, which is truer than what was heard on the way."""
+        """The job's final word. Its figures are those of its model, not the last that were heard on the way."""
         self.state, self.error, self.result, self.trouble = str(job.state), job.error, job.result, None
         self.progress = {**self.progress, **(job.progress or {})}
+        if measured := (job.result or {}).get("metrics"):
+            self.metrics = {name: value for name, value in measured.items() if name not in OF_STEPS}
 
     @property
     def fraction(self) -> float | None:
@@ -127,7 +128,7 @@ class Watched:
         if self.error:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
         metrics = (self.result or {}).get("metrics") or {}
-        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *RATES)}
+        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *OF_STEPS)}
         promotion = (self.result or {}).get("promotion")
         told = (
             [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []
