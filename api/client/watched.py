@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Watched:
         self.trouble = None
         if event.type == "state":
             self.state = event.data.get("state", self.state)
+            if self.state == JobState.SUCCEEDED:
+                self.metrics = _figures(event.data.get("result"))
             if self.state != JobState.RUNNING or event.data.get("attempt") != self.attempt:
                 self.progress = {name: self.progress[name] for name in LASTING if name in self.progress}
             self.attempt = event.data.get("attempt") or self.attempt
@@ -74,11 +76,11 @@ class Watched:
             del curve[1::2]
 
     def settle(self, job: Job) -> None:
-        """The job's final word. Its figures are those of its model, not the last that were heard on the way."""
+        """The job's final word, which is truer than what was heard on the way."""
         self.state, self.error, self.result, self.trouble = str(job.state), job.error, job.result, None
         self.progress = {**self.progress, **(job.progress or {})}
-        if measured := (job.result or {}).get("metrics"):
-            self.metrics = {name: value for name, value in measured.items() if name not in OF_STEPS}
+        if self.state == JobState.SUCCEEDED:
+            self.metrics = _figures(job.result)
 
     @property
     def fraction(self) -> float | None:
@@ -134,3 +136,9 @@ class Watched:
             [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []
         )
         return metric_facts(news or metrics) + told
+
+
+def _figures(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """Those of the job's model: of the last that were heard on the way nothing stays."""
+    measured = (result or {}).get("metrics") or {}
+    return {name: value for name, value in measured.items() if name not in OF_STEPS}

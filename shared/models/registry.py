@@ -215,5 +215,7 @@ def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
 
 def _side_by_side(name: str, a: Any, b: Any) -> dict[str, Any]:
     """Without a difference where it would say nothing: a point of a curve is no figure of a model."""
-    both = name not in OF_STEPS and all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    both = name not in OF_STEPS and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b)
+    )
     return {"a": a, "b": b, "difference": b - a if both else None}

@@ -61,7 +61,11 @@ def _outcome(data: dict[str, Any]) -> str | None:
     if data.get("error"):
         return str(data["error"].get("message") or data["error"].get("type"))
     result = data.get("result") or {}
-    measured = {name: value for name, value in (result.get("metrics") or {}).items() if _is_number(value) and name not in OF_STEPS}
+    measured = {
+        name: value
+        for name, value in (result.get("metrics") or {}).items()
+        if _is_number(value) and name not in OF_STEPS
+    }
     # Those of the test part say what the model is worth; the others how its training went.
     tested = {name: value for name, value in measured.items() if not name.startswith(_OF_TRAINING)}
     shown = [f"{name} {value:.4g}" for name, value in (tested or measured).items()]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.specs.training import EarlyStopping
 from shared.specs.metrics import sense
+from shared.specs.training import EarlyStopping
 from worker.training.learner import Array, LearnerState
 from worker.training.measures import perplexity
 
@@ -90,9 +90,7 @@ class RunState:
         return {
             "step": self.step,
             "stopped_early": self.stopped_early,
-            "best": {
-                "value": self.best.value, "step": self.best.step, "stale": self.best.stale, "trained": self.best.trained,
-            },  # fmt: skip
+            "best": {name: getattr(self.best, name) for name in ("value", "step", "stale", "trained")},
             "row_step": self.row_step,
             "epoch_sums": dict(self.epoch_sums),
             "epoch_steps": self.epoch_steps,

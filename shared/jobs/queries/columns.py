@@ -1,7 +1,7 @@
 """What a table of jobs may show, sort and search by: fields of a job, its results and curves, its settings, its tags.
 
     state, dataset, duration, …          a field                    test_accuracy, metric.loss   a result, else a curve's last value
-    training.learning_rate, lr           a setting of the spec      best.loss, min.x, max.x      the best, lowest, highest of a curve
+    training.learning_rate, lr           a setting of the spec      best.val_loss, min.x, max.x  the best, lowest, highest of a curve
     tag.team                             a tag
 
 A bare name is a field, else a setting, else a metric; `metric.` says a metric where a setting has the same name.
@@ -113,7 +113,7 @@ def parse_key(key: str) -> ColumnKey:
     return ColumnKey(key, "metric", key)
 
 
-EXAMPLES = "state, test_accuracy, best.loss, training.learning_rate (or lr), tag.team"
+EXAMPLES = "state, test_accuracy, best.val_loss, training.learning_rate (or lr), tag.team"
 
 
 @dataclass(frozen=True)
