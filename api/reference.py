@@ -173,7 +173,7 @@ def metrics() -> str:
         "histograms in `_bucket`, `_sum` and `_count`. A dashboard and alerts: [Watch an installation](../howto/monitoring.md).\n\n"
     )
     text += _table(("series", "kind", "meaning", "labels"), rows)
-    text += "\n## Of a model\n\nWhat early stopping may watch, and what a promotion may be decided by:\n\n"
+    text += "\n## Of a model\n\nWhat early stopping may watch, and what a promotion may be decided by ([what the figures of a run are](../kinds.md#train)):\n\n"
     judged = [(name, _names(one.watchable), _names(one.judged_by)) for name, one in FAMILIES.items()]
     return text + _table(("family", "watched in training", "on the test part"), judged)
 

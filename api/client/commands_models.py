@@ -233,6 +233,7 @@ def compare(
 ) -> None:
     """The metrics of two versions side by side, e.g. `models compare digits@champion digits@4 --on digits@1`."""
     from api.client import comparing, output
+    from shared.specs.metrics import label
 
     first, second = comparing.pair(refs)
     if on is not None:
@@ -243,7 +244,7 @@ def compare(
         return output.print_json(found)
     columns = [output.Column("METRIC"), *(output.Column(ref, right=True) for ref in found["titles"])]
     rows = [
-        [metric, *(_number(pair[part]) for part in ("a", "b", "difference"))]
+        [label(metric), *(_number(pair[part]) for part in ("a", "b", "difference"))]
         for metric, pair in found["metrics"].items()
     ]
     output.print_table([*columns, output.Column("DIFFERENCE", 1, right=True)], rows, "Neither has metrics.")

@@ -50,19 +50,13 @@ def _age(job: Any) -> str:
 
 
 def _outcome(job: Any) -> tuple[Any, ...]:
-    """The one thing worth knowing of a final job in a table: its error, or its best-known test figure and the number."""
+    """The one thing worth knowing of a final job in a table: its error, or the figure it is known by."""
+    from shared.specs.metrics import HEADLINES
+
     if job.get("error"):
         return (str(job["error"].get("type")),)
     metrics = _metrics(job)
-    for name in (
-        "test_accuracy",
-        "test_perplexity",
-        "frechet_distance",
-        "val_accuracy",
-        "val_perplexity",
-        "val_loss",
-        "loss",
-    ):
+    for name in HEADLINES:
         if name in metrics:
             return (name, metrics[name])
     return ()

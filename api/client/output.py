@@ -18,6 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from shared.specs.metrics import label
+
 STATE_STYLES = {
     "waiting": "dim",
     "queued": "yellow",
@@ -233,7 +235,8 @@ def printable(text: str) -> str:
 
 
 def metric_facts(metrics: dict[str, Any]) -> list[str]:
-    return [f"{name} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float)]
+    """Of a result or a version."""
+    return [f"{label(name)} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float)]
 
 
 def filled(facts: Sequence[str], width: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,10 @@ from api.client.output import duration, metric_facts, number
 from api.client.sdk import Job
 from api.client.shapes import Event
 from shared.jobs.states import FINAL_STATES, JobState
+from shared.specs.metrics import OF_STEPS
 
 #: What stays true of progress when an attempt ends; speed and time left do not.
 LASTING = ("step", "total_steps", "epoch")
-#: Metrics that say nothing about the outcome.
-RATES = ("samples_per_second", "learning_rate")
 #: Metrics worth a place on the line, in this order.
 SHOWN = ("loss", "accuracy", "perplexity", "g_loss", "d_loss", "val_loss", "val_accuracy", "val_perplexity")
 #: Values kept of a curve; a longer one is thinned to half of them, evenly.
@@ -54,6 +53,8 @@ class Watched:
         self.trouble = None
         if event.type == "state":
             self.state = event.data.get("state", self.state)
+            if self.state == JobState.SUCCEEDED:
+                self.metrics = _figures(event.data.get("result"))
             if self.state != JobState.RUNNING or event.data.get("attempt") != self.attempt:
                 self.progress = {name: self.progress[name] for name in LASTING if name in self.progress}
             self.attempt = event.data.get("attempt") or self.attempt
@@ -78,6 +79,8 @@ class Watched:
         """The job's final word, which is truer than what was heard on the way."""
         self.state, self.error, self.result, self.trouble = str(job.state), job.error, job.result, None
         self.progress = {**self.progress, **(job.progress or {})}
+        if self.state == JobState.SUCCEEDED:
+            self.metrics = _figures(job.result)
 
     @property
     def fraction(self) -> float | None:
@@ -127,9 +130,15 @@ class Watched:
         if self.error:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
         metrics = (self.result or {}).get("metrics") or {}
-        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *RATES)}
+        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *OF_STEPS)}
         promotion = (self.result or {}).get("promotion")
         told = (
             [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []
         )
         return metric_facts(news or metrics) + told
+
+
+def _figures(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """Those of the job's model: of the last that were heard on the way nothing stays."""
+    measured = (result or {}).get("metrics") or {}
+    return {name: value for name, value in measured.items() if name not in OF_STEPS}

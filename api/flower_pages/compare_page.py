@@ -12,9 +12,9 @@ from api.flower_pages.job_page import MAX_POINTS, kept_curves
 from api.flower_pages.jobs_page import table_query
 from api.flower_pages.page import Data, Handler, Page
 from shared.errors import InvalidRequest, NotFound
-from shared.jobs.queries.columns import sense
 from shared.jobs.queries.side_by_side import side_by_side
 from shared.jobs.queries.table import TableQuery, matching
+from shared.specs.metrics import result_sense
 
 #: Jobs whose curves are laid over each other: as many as there are colours that can be told apart.
 MAX_CURVES = 12
@@ -58,5 +58,5 @@ def compared(conn: Connection, ids: list[str], query: TableQuery | None, owner: 
     for job in shown[:MAX_CURVES]:
         job["curves"] = kept_curves(conn, job, points)
     names = {name for job in shown for name in job["results"]}
-    senses = {name: better for name in sorted(names) if (better := sense(name))}
+    senses = {name: better for name in sorted(names) if (better := result_sense(name))}
     return {"jobs": shown, "senses": senses, "most": MAX_COMPARED, "curves": MAX_CURVES, "matching": total}

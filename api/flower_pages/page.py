@@ -16,6 +16,7 @@ from api.flower_pages.site import Site
 from shared.db.engine import dump_json, read
 from shared.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
 from shared.fleet.keys import Principal
+from shared.specs.metrics import LAST_STEPS, OF_STEPS
 
 T = TypeVar("T")
 
@@ -108,6 +109,8 @@ class Handler(BaseHandler):  # type: ignore[misc]
             "prefix": self.site.prefix,
             "readOnly": self.site.read_only,
             "xsrf": self.xsrf_token.decode(),
+            "ofSteps": sorted(OF_STEPS),
+            "lastSteps": LAST_STEPS,
         }
 
 

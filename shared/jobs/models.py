@@ -245,7 +245,6 @@ class CurveSummary(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=64)
     step: int = Field(sa_column=Column(BigInteger, nullable=False))  # of the last point
     last: float = Field(sa_column=Column(Float(53), nullable=False))
-    #: Of all that was ever recorded, also of a point that a later attempt measured again.
     lowest: float = Field(sa_column=Column(Float(53), nullable=False))
     highest: float = Field(sa_column=Column(Float(53), nullable=False))
 

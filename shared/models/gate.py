@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import isfinite
 
 from shared.specs.families import FAMILIES
-from shared.specs.promotion import Promotion, Sense
+from shared.specs.metrics import Sense
+from shared.specs.promotion import Promotion
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from shared.clock import iso
 from shared.db.schema import jobs, model_aliases, model_versions, schedule_ticks, schedules
 from shared.errors import NotFound
 from shared.fleet.keys import owner_names
-from shared.jobs.queries.columns import sense as sense_of
 from shared.models import owners, registry
 from shared.specs.families import FAMILIES
+from shared.specs.metrics import result_sense
 
 #: Versions that make the curve of a row in the list.
 CURVE = 40
@@ -22,13 +22,15 @@ VERSIONS, POINTS = 25, 200
 
 
 def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
-    """metric -> `max` or `min`, whichever is better; None where neither is (a learning rate, a speed).
+    """metric -> `max` or `min`, whichever is better; None where neither is (a speed, a loss of the last batches).
 
-    In the order of what tells most: what the family is judged by, then what has a better side, then the rest.
+    In the order of what tells most: what the family is judged by, then what else has a better side (of the training last),
+    then the rest.
     """
     judged = FAMILIES[family].judged_by if family in FAMILIES else {}
-    found = {name: judged.get(name) or sense_of(name) for name in names}
-    order = [*judged, *(name for name, sense in found.items() if sense), *names]
+    found = {name: judged.get(name) or result_sense(name) for name in names}
+    sensed = sorted((name for name, sense in found.items() if sense), key=lambda name: name.startswith("train_"))
+    order = [*judged, *sensed, *names]
     return {name: found[name] for name in dict.fromkeys(order) if name in found}
 
 

@@ -25,6 +25,7 @@ from shared.db.schema import (
 from shared.errors import InvalidRequest, NotFound
 from shared.models import aliases, owners
 from shared.models.visible import without_foreign_jobs
+from shared.specs.metrics import OF_STEPS
 
 if TYPE_CHECKING:
     from shared.jobs.transitions.values import ModelVersionRecord
@@ -251,7 +252,7 @@ def compare(conn: Connection, name: str, first: str, second: str, owner_id: str 
         "a": a,
         "b": b,
         "same_dataset": a["dataset"] is not None and a["dataset"] == b["dataset"],
-        "metrics": {key: _side_by_side(*pair) for key, pair in numbers.items()},
+        "metrics": {key: _side_by_side(key, *pair) for key, pair in numbers.items()},
     }
 
 
@@ -263,6 +264,9 @@ def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
     raise NotFound.of("model version", f"{shown['name']}@{selector}")
 
 
-def _side_by_side(a: Any, b: Any) -> dict[str, Any]:
-    both = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+def _side_by_side(name: str, a: Any, b: Any) -> dict[str, Any]:
+    """Without a difference where it would say nothing: a point of a curve is no figure of a model."""
+    both = name not in OF_STEPS and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b)
+    )
     return {"a": a, "b": b, "difference": b - a if both else None}

@@ -16,7 +16,7 @@ from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
 from shared.specs.gan import GanModel
 from shared.specs.gru_lm import GruLmModel
-from shared.specs.promotion import Sense
+from shared.specs.metrics import Sense
 from shared.specs.training import Watched
 
 #: What batch inference can ask of a model.

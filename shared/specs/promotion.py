@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.specs.base import DatasetRef, Spec
+from shared.specs.metrics import Sense
 from shared.specs.models import Alias
-
-#: Which of two scores is the better one.
-Sense = Literal["max", "min"]
 
 JudgedBy = Literal[
     "test_accuracy", "test_loss", "f1_macro", "precision_macro", "recall_macro", "auc_macro_ovr", "test_perplexity",

@@ -6,13 +6,14 @@ from typing import Any
 
 from shared.clock import iso
 from shared.db.engine import dump_json
+from shared.specs.metrics import OF_STEPS
 from shared.webhooks.models import TEST, BodyFormat, EventType
 
 #: Largest body (bytes). A result that would make it larger is left out, and `truncated` says so.
 MAX_BYTES = 64_000
 #: What a chat line shows of a result, at most.
 _METRICS_SHOWN = 4
-_OF_TRAINING = ("loss", "accuracy", "perplexity", "val_", "samples_per_second", "learning_rate")
+_OF_TRAINING = ("train_", "val_")
 
 
 def body(shape: str, event_id: str, event_type: str, at: float, data: dict[str, Any]) -> str:
@@ -60,7 +61,11 @@ def _outcome(data: dict[str, Any]) -> str | None:
     if data.get("error"):
         return str(data["error"].get("message") or data["error"].get("type"))
     result = data.get("result") or {}
-    measured = {name: value for name, value in (result.get("metrics") or {}).items() if _is_number(value)}
+    measured = {
+        name: value
+        for name, value in (result.get("metrics") or {}).items()
+        if _is_number(value) and name not in OF_STEPS
+    }
     # Those of the test part say what the model is worth; the others how its training went.
     tested = {name: value for name, value in measured.items() if not name.startswith(_OF_TRAINING)}
     shown = [f"{name} {value:.4g}" for name, value in (tested or measured).items()]

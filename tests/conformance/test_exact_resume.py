@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shared.specs.metrics import OF_STEPS
 from tests.support import chance
 from tests.support.training import CASES, Case, Left, Quiet, at_epoch, attempt, build, load_splits, outcome
 from worker.protocol import ResumePoint
@@ -19,6 +22,7 @@ from worker.training.checkpointing import CheckpointWriter, Restored, restore
 from worker.training.learner import LearnerState
 from worker.training.loop import Loop, Plan
 from worker.training.run_state import RunState
+from worker.training.sampler import Sampler
 
 
 @pytest.fixture(params=CASES)
@@ -62,7 +66,31 @@ def test_a_run_killed_three_times_ends_as_one_never_touched(case: Case, data_set
         done = max((_step(path) for path in checkpoints(tmp_path / "killed")), default=0)
         assert done > 0
     assert attempt(spec, tmp_path / "killed", data_set, threads=2) == 0  # the checkpoint's count of threads wins
-    assert Left.of(tmp_path / "killed") == Left.of(tmp_path / "untouched")
+    left = Left.of(tmp_path / "killed")
+    assert left == Left.of(tmp_path / "untouched")
+    assert not OF_STEPS & left.figures.keys()
+    shown = {name: value for name, value in left.figures.items() if name.startswith(("train_", "val_"))}
+    assert shown == pytest.approx(by_hand(case, left, data_set))
+
+
+def by_hand(case: Case, left: Left, data_set: Path) -> dict[str, float]:
+    """The figures of the epoch whose model was kept, out of the metric rows: what was validated at its end, and the means
+    over the rows of data that it trained on."""
+    training = case.job(batch_size=BATCH).training
+    splits = load_splits(case, data_set, batch_size=BATCH)
+    sampler = Sampler(training.seed, splits.length, BATCH, splits.rows)
+    watched = case.training["early_stopping"]["metric"]
+    _, best = min((value, step) for (name, step), value in left.rows.items() if name == watched)
+    before = best - sampler.steps_per_epoch
+    found = {name: value for (name, step), value in left.rows.items() if step == best and name.startswith("val_")}
+    for trained in case.trained_on:
+        steps = sorted(step for name, step in left.rows if name == trained and before < step <= best)
+        seen = [sum(len(sampler.batch(step)) for step in range(*part)) for part in pairwise([before, *steps])]
+        means = [left.rows[trained, step] for step in steps]
+        found[f"train_{trained}"] = float(np.average(means, weights=seen))
+    if "train_perplexity" in found:
+        found["train_perplexity"] = math.exp(found["train_loss"])
+    return found
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -166,13 +194,11 @@ RUN_ITEMS = [
     f"run:{name}"
     for name in (
         "step", "row_step", "epoch_sums", "epoch_steps", "history", "best.value", "best.step", "best.stale",
-        "best.weights",
+        "best.trained", "best.weights",
     )
 ]  # fmt: skip
 #: Of a run without a non-finite loss: says that there was none, as a new run does.
 SAME_AS_NEW = {"learner:bad"}
-#: Means over the epoch: of use only where one of them is watched.
-MEANS = {"run:row_step", "run:epoch_sums", "run:epoch_steps"}
 
 
 @pytest.mark.slow
@@ -184,7 +210,7 @@ def test_no_item_of_the_saved_state_may_be_dropped(case: Case, data_set: Path, t
     if (
         case.framework == "torch"
     ):  # building a TensorFlow learner takes a second; the loop's own state is the same there
-        items = learned + [item for item in RUN_ITEMS if case.watched == "loss" or item not in MEANS]
+        items = learned + RUN_ITEMS
     missed = unnoticed(improving, items)
     if missed:
         missed = unnoticed(Run(case, data_set, tmp_path / "stale", short(case, STALE)), missed)

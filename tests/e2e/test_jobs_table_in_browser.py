@@ -76,8 +76,8 @@ def test_a_search_by_values_and_what_is_wrong_with_it(flower: FlowerApp, visitor
     search.fill("")
     expect(names(page)).to_have_count(4)
     page.get_by_role("button", name="What can be searched").press("Enter")
-    page.get_by_role("button", name="best.loss < 0.1").press("Enter")
-    expect(page).to_have_url(re.compile("q=best.loss"))
+    page.get_by_role("button", name="best.val_loss < 0.1").press("Enter")
+    expect(page).to_have_url(re.compile("q=best.val_loss"))
     expect(names(page)).to_have_count(0)
 
 

@@ -323,18 +323,19 @@ def test_all_that_a_search_finds_are_compared(flower: FlowerApp) -> None:
     for number in range(3):
         leases.append(running(flower, name=f"trial {number}", training={"learning_rate": 10.0**-number}))
         with write(flower.engine) as conn:
-            points = [MetricRow("loss", step, 0, value) for step, value in enumerate((0.5, 0.1, 0.3 + number))]
+            values = enumerate((0.5, 0.1, 0.3 + number))
+            points = [MetricRow(name, step, 0, value) for step, value in values for name in ("loss", "val_loss")]
             transitions.record(conn, leases[-1], metrics=points)
     submit_job(flower.engine, owner_id=flower.owner, name="another")
     found = flower.data("/compare/data", all=1, q="trial lr<1", sort="-loss")
     assert ([job["name"] for job in found["jobs"]], found["matching"]) == (["trial 2", "trial 1"], 2)
     first = found["jobs"][0]
-    assert (first["results"], first["best"]) == ({"loss": 2.3}, {"loss": 0.1})
+    assert (first["results"], first["best"]) == ({"loss": 2.3, "val_loss": 2.3}, {"val_loss": 0.1})
     assert (first["settings"]["training.learning_rate"], first["settings"]["model.preset"]) == (
         0.01,
         "mnist-1conv-linear",
     )
-    assert found["senses"] == {"loss": "min"}
+    assert found["senses"] == {"val_loss": "min"}, "of the last batches none is the best"
     assert first["curves"]["loss"]["value"] == [0.5, 0.1, 2.3]
     some = ",".join(["0" * 16, leases[0].job_id, "f" * 16])
     assert [job["name"] for job in flower.data("/compare/data", ids=some)["jobs"]] == ["trial 0"], "others are left out"

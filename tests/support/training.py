@@ -56,6 +56,11 @@ class Case:
     training: Mapping[str, Any]
     watched: str = "loss"  # what early stopping can watch after every epoch of the shortest run
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """What its steps measure."""
+        return {"cnn": ("loss", "accuracy"), "gru_lm": ("loss", "perplexity"), "gan": ("g_loss", "d_loss")}[self.family]
+
     def spec(self, **training: Any) -> dict[str, Any]:
         body = {
             "kind": "train",
@@ -216,6 +221,7 @@ class Left:
 
     weights_sha256: str
     rows: dict[tuple[str, int], float]  # (name, step) -> value
+    figures: dict[str, float]  # of the result
 
     @classmethod
     def of(cls, folder: Path) -> Left:
@@ -225,7 +231,7 @@ class Left:
         assert len(rows) == len(points), "a metric row was left twice"
         model = folder / "artifacts" / "model" / "model.safetensors"
         timeless = {key: 0.0 if key[0] == "samples_per_second" else value for key, value in rows.items()}
-        return cls(hashlib.sha256(model.read_bytes()).hexdigest(), timeless)
+        return cls(hashlib.sha256(model.read_bytes()).hexdigest(), timeless, outcome(folder)["metrics"])
 
 
 def outcome(folder: Path) -> dict[str, Any]:

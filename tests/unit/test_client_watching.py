@@ -32,9 +32,11 @@ RECORDED: list[tuple[int, str, dict[str, Any]]] = [
     (90, "state", {"state": "running", "attempt": 2, "stop_requested": "finish"}),
     (100, "progress", {"step": 40, "total_steps": 40, "epoch": 2, "eta_seconds": 0, "samples_per_second": 3210.4}),
     (110, "artifact", {"path": "curves.png"}),
-    (120, "state", {"state": "succeeded"}),
 ]
-RESULT = {"metrics": {"test_accuracy": 0.98123, "test_loss": 0.0512}, "artifacts": ["curves.png"]}
+#: Of the best model, which was not the last; `loss` as results had it before there was `train_loss`.
+FIGURES = {"test_accuracy": 0.98123, "test_loss": 0.0512, "val_loss": 0.2, "train_loss": 0.3, "loss": 0.1}
+RESULT = {"metrics": FIGURES, "artifacts": ["curves.png"]}
+RECORDED.append((120, "state", {"state": "succeeded", "result": RESULT}))
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def test_a_pipe_gets_a_line_per_change_validation_and_tenth(fake: FakeApi) -> No
         "queued     step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100",
         "running    step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish requested",
         "running    step 40/40  epoch 2/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish requested  3,210/s  ETA 0:00",
-        "succeeded  step 40/40  epoch 2/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100",
-        "succeeded  test_accuracy 0.9812  test_loss 0.0512",
+        "succeeded  step 40/40  epoch 2/5  val_loss 0.2000",
+        "succeeded  test_accuracy 0.9812  test_loss 0.0512  train_loss 0.3000",
     ]
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, select
 
 from shared.clock import sqlite_clock
 from shared.db.engine import read, write
-from shared.db.schema import checkpoints, jobs
+from shared.db.schema import checkpoints, curve_summaries, jobs
 from shared.errors import LeaseLost
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
@@ -159,6 +159,18 @@ def test_an_attempt_from_the_beginning_takes_back_all_metrics(engine: Engine) ->
     with write(engine) as conn:
         transitions.record(conn, lease, metrics=[MetricRow("loss", step, 0, step) for step in range(11)])
     assert steps_after_resume(engine, lease, None, None) == []
+
+
+def test_what_a_curve_has_come_to_is_that_of_the_points_that_stay(engine: Engine) -> None:
+    lease = running_job(engine)
+    checkpoint = commit_checkpoint(engine, lease, step=2)
+    with write(engine) as conn:
+        points = [MetricRow("val_loss", step, 0, value) for step, value in enumerate((0.5, 0.4, 0.6, 0.1, 0.9))]
+        transitions.record(conn, lease, metrics=[*points, MetricRow("g_loss", 3, 0, 1.0)])
+    assert steps_after_resume(engine, lease, checkpoint.id, 2) == [0, 1, 2]
+    with read(engine) as conn:
+        (found,) = conn.execute(select(curve_summaries)).all()
+    assert (found.name, found.step, found.last, found.lowest, found.highest) == ("val_loss", 2, 0.6, 0.4, 0.6)
 
 
 def steps_after_resume(engine: Engine, lease: Lease, resumed_from: str | None, step: int | None) -> list[int]:

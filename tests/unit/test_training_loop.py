@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,79 @@ def test_without_a_validation_part_the_last_weights_are_the_result(tmp_path: Pat
     _, state, reporter = run(tmp_path, Counting(), {"epochs": 2})
     assert state.best.weights is None
     assert names(reporter, "val_loss") == []
+
+
+class Telling(Counting):
+    """The loss of a row is its number, that of a step the mean of its rows; validation losses are given."""
+
+    def __init__(self, val_losses: Sequence[float] = ()) -> None:
+        super().__init__(val_losses)
+        self.sum, self.count = 0.0, 0
+
+    def train_step(self, rows: Any, step: int) -> None:
+        super().train_step(rows, step)
+        self.sum, self.count = self.sum + float(rows.sum()), self.count + len(rows)
+
+    def read_metrics(self) -> dict[str, float]:
+        mean, self.sum, self.count = self.sum / self.count, 0.0, 0
+        return {"loss": mean, "accuracy": mean / 100, "perplexity": math.exp(mean), "learning_rate": 0.1}
+
+    def mean(self, steps: slice) -> float:
+        """Over all rows of these steps."""
+        return float(np.mean([row for batch in self.seen[steps] for row in batch]))
+
+
+@pytest.fixture(params=[200, 4], ids=["a row per step", "a row per three steps"])
+def _row_spacing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.training.loop.ROWS", request.param)
+
+
+@pytest.mark.usefixtures("_row_spacing")
+def test_the_figures_of_a_run_are_means_over_the_rows_of_the_epoch_its_model_is_of(tmp_path: Path) -> None:
+    learner = Telling([3, 2, 4])
+    _, state, _ = run(tmp_path, learner, {"epochs": 3, "max_steps": 12}, length=18)
+    assert state.best.step == 10
+    mean = learner.mean(slice(5, 10))
+    assert mean == 8.5, "a whole epoch: every row once, the short last batch by its rows"
+    assert state.figures() == pytest.approx({
+        "val_loss": 2, "train_loss": mean, "train_accuracy": mean / 100, "train_perplexity": math.exp(mean)
+    })  # fmt: skip
+
+
+@pytest.mark.usefixtures("_row_spacing")
+@pytest.mark.parametrize(
+    ("training", "stops", "steps"),
+    [
+        pytest.param({"epochs": 2}, {}, slice(5, 10), id="to the end"),
+        pytest.param({"epochs": 9, "max_steps": 7}, {}, slice(5, 7), id="max_steps in an epoch"),
+        pytest.param({"epochs": 9}, {9: "finish"}, slice(5, 9), id="finished in an epoch"),
+        pytest.param({"epochs": 9}, {10: "finish"}, slice(5, 10), id="finished between two"),
+    ],
+)
+def test_without_a_best_model_they_are_of_the_part_of_the_last_epoch_that_was_seen(
+    tmp_path: Path, training: dict[str, Any], stops: dict[int, str], steps: slice
+) -> None:
+    learner = Telling()
+    _, state, _ = run(tmp_path, learner, training, length=18, stops=stops)
+    assert state.figures()["train_loss"] == pytest.approx(learner.mean(steps))
+
+
+def test_what_was_validated_of_other_weights_is_no_figure_of_the_model(tmp_path: Path) -> None:
+    learner = Telling([3])
+    early = {"metric": "val_accuracy", "patience": 9}  # never measured: no best, so the last weights are the model
+    _, state, _ = run(tmp_path, learner, {"epochs": 9, "early_stopping": early}, length=18, stops={8: "finish"})
+    assert state.best.weights is None
+    assert state.figures().keys() == {"train_loss", "train_accuracy", "train_perplexity"}
+    assert state.figures()["train_loss"] == pytest.approx(learner.mean(slice(5, 8)))
+
+
+def test_a_figure_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    class Unlikely(Telling):
+        def read_metrics(self) -> dict[str, float]:
+            return {"loss": 800.0, "perplexity": math.inf}
+
+    _, state, _ = run(tmp_path, Unlikely(), {"epochs": 1})
+    assert state.figures() == {"train_loss": 800.0}
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_a_typed_error(tmp_path: Path) -> None:

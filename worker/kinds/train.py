@@ -203,13 +203,4 @@ def _conclude(done: _Finished) -> Result:
     with done.loop.progress.phase("evaluate"):
         comparison = gate.compare(done.assignment, done.reporter, done.job, done.learner, root / "model")
     model = {"family": family, "framework": done.model.framework, "path": "model"}
-    return Result(metrics=_headline(report.metrics, state), model=model, step=state.step, comparison=comparison)
-
-
-def _headline(metrics: Mapping[str, float], state: RunState) -> dict[str, float]:
-    """The test part's metrics, beside what the curves say of the best model (validation) and of the end (training)."""
-    shown: dict[str, float] = {}
-    for name, rows in state.history.items():
-        at_best = [value for step, value in rows if step == state.best.step] if name.startswith("val_") else []
-        shown[name] = at_best[-1] if at_best else rows[-1][1]
-    return {**{name: value for name, value in shown.items() if name != "learning_rate"}, **metrics}
+    return Result(metrics={**report.metrics, **state.figures()}, model=model, step=state.step, comparison=comparison)

@@ -53,6 +53,15 @@ class Plan:
     def steps_per_row(self) -> int:
         return max(1, min(self.total_steps // ROWS, MOST_STEPS_PER_ROW))
 
+    def rows(self, step: int) -> int:
+        """Rows seen, again in each epoch, once `step` steps are done."""
+        epochs, steps = divmod(step, self.steps_per_epoch)
+        return epochs * self.length + steps * self.training.batch_size
+
+    def steps_between(self, start: int, end: int) -> float:
+        """How many whole batches were seen in these steps: a smaller one counts as its share."""
+        return (self.rows(end) - self.rows(start)) / self.training.batch_size
+
     def epoch(self, step: int) -> int:
         """The epoch (from 1) that step number `step` (from 1) belongs to; 0 before the first step."""
         return math.ceil(step / self.steps_per_epoch)
@@ -131,13 +140,18 @@ class Loop:
         self.progress.stepped(self.state.step, self.plan.epoch(self.state.step))
 
     def _leave_row(self) -> None:
-        means = self.learner.read_metrics()
+        means = self._read()
         self._check_finite(means)
         self.progress.loss = means.get("loss", means.get("g_loss"))
-        self.state.add_row(means)
         speed = self.progress.samples_per_second()
         self._emit(means | {"samples_per_second": speed})
         self.diary.step(self.state.step, self.plan.total_steps, self.plan.epoch(self.state.step), means, speed)
+
+    def _read(self) -> dict[str, float]:
+        """The means since the last row, which count for the epoch."""
+        means = self.learner.read_metrics()
+        self.state.add_row(means, self.plan.steps_between(self.state.row_step, self.state.step))
+        return means
 
     def _validate(self) -> None:
         values = self.state.end_epoch()
@@ -191,6 +205,8 @@ class Loop:
             case "cancel":
                 return "cancel"
             case "finish":
+                if not self.plan.ends_epoch(self.state.step):
+                    self._end_in_an_epoch()
                 return "finish"
             case "pause" | "preempt" | "drain":
                 self._save()
@@ -198,6 +214,12 @@ class Loop:
                     self.writer.wait()
                 return reason
         raise ValueError(f"unknown stop reason {reason!r}")
+
+    def _end_in_an_epoch(self) -> None:
+        """What was seen of the epoch is measured over; where no epoch has ended, nothing else is known of the training."""
+        if self.state.row_step < self.state.step:
+            self._read()
+        self.state.end_epoch()
 
     def _save(self) -> None:
         if self.saved_step == self.state.step or self.state.step == 0:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.specs.metrics import sense
 from shared.specs.training import EarlyStopping
 from worker.training.learner import Array, LearnerState
-
-#: Metrics of which more is better; of all others less is.
-RISING = frozenset({"accuracy", "val_accuracy"})
+from worker.training.measures import perplexity
 
 
 @dataclass
@@ -20,12 +20,13 @@ class Best:
     value: float | None = None
     step: int | None = None
     stale: int = 0  # validations since
+    trained: dict[str, float] = field(default_factory=dict)  # the means of its epoch
     weights: dict[str, Array] | None = None  # canonical, float32
 
     def improves(self, metric: str, value: float, min_delta: float) -> bool:
         if self.value is None:
             return value == value  # nan is no beginning
-        gain = value - self.value if metric in RISING else self.value - value
+        gain = value - self.value if sense(metric) == "max" else self.value - value
         return gain > min_delta
 
 
@@ -35,23 +36,29 @@ class RunState:
     stopped_early: bool = False
     best: Best = field(default_factory=Best)
     row_step: int = 0  # of the last metric row
-    #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover.
+    #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover. A step on a smaller batch counts
+    #: as its share of a whole one, so that each row of the data weighs the same.
     epoch_sums: dict[str, float] = field(default_factory=dict)
-    epoch_steps: int = 0
+    epoch_steps: float = 0.0
+    #: The means of the last epoch that ended.
+    trained: dict[str, float] = field(default_factory=dict)
     #: Every metric row so far, as [step, value]: the curves of a resumed run are whole.
     history: dict[str, list[list[float]]] = field(default_factory=dict)
 
-    def add_row(self, means: Mapping[str, float]) -> None:
-        """Note the means of the steps since the last row."""
-        steps, self.row_step = self.step - self.row_step, self.step
+    def add_row(self, means: Mapping[str, float], steps: float) -> None:
+        """Note the means since the last row, which were so many steps ago."""
+        self.row_step = self.step
         for name, value in means.items():
             self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + value * steps
         self.epoch_steps += steps
 
     def end_epoch(self) -> dict[str, float]:
+        """The means over the epoch, or over what was seen of it."""
         means = {name: total / self.epoch_steps for name, total in self.epoch_sums.items()}
-        self.epoch_sums, self.epoch_steps = {}, 0
-        return means
+        if "perplexity" in means:  # is that of the mean loss; a mean of perplexities is none
+            means["perplexity"] = perplexity(means["loss"])
+        self.epoch_sums, self.epoch_steps, self.trained = {}, 0.0, means
+        return dict(means)
 
     def judge(self, watched: EarlyStopping, values: Mapping[str, float]) -> bool:
         """Note one validation; True when it is the best so far."""
@@ -60,19 +67,34 @@ class RunState:
             return False
         if self.best.improves(watched.metric, value, watched.min_delta):
             self.best.value, self.best.step, self.best.stale = value, self.step, 0
+            self.best.trained = self.trained
             return True
         self.best.stale += 1
         return False
+
+    def figures(self) -> dict[str, float]:
+        """What was measured of the run's model, the best one where there is one: its validation, and as `train_…` the
+        means over the epoch it came out of. What was measured of other weights is left out, as is what is not finite."""
+        has_best = self.best.weights is not None
+        step, trained = (self.best.step, self.best.trained) if has_best else (self.step, self.trained)
+        found = {
+            name: rows[-1][1]
+            for name, every in self.history.items()
+            if name.startswith("val_") and (rows := [row for row in every if row[0] == step])
+        }
+        found |= {f"train_{name}": value for name, value in trained.items() if name != "learning_rate"}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def facts(self) -> dict[str, Any]:
         """What of it fits into JSON; the best weights travel with the arrays."""
         return {
             "step": self.step,
             "stopped_early": self.stopped_early,
-            "best": {"value": self.best.value, "step": self.best.step, "stale": self.best.stale},
+            "best": {name: getattr(self.best, name) for name in ("value", "step", "stale", "trained")},
             "row_step": self.row_step,
             "epoch_sums": dict(self.epoch_sums),
             "epoch_steps": self.epoch_steps,
+            "trained": self.trained,
             "history": {name: list(rows) for name, rows in self.history.items()},
         }
 

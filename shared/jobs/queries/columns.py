@@ -1,7 +1,7 @@
 """What a table of jobs may show, sort and search by: fields of a job, its results and curves, its settings, its tags.
 
     state, dataset, duration, …          a field                    test_accuracy, metric.loss   a result, else a curve's last value
-    training.learning_rate, lr           a setting of the spec      best.loss, min.x, max.x      the best, lowest, highest of a curve
+    training.learning_rate, lr           a setting of the spec      best.val_loss, min.x, max.x  the best, lowest, highest of a curve
     tag.team                             a tag
 
 A bare name is a field, else a setting, else a metric; `metric.` says a metric where a setting has the same name.
@@ -33,6 +33,7 @@ from sqlalchemy import (
 from shared.clock import db_now
 from shared.db.schema import curve_summaries, jobs
 from shared.errors import InvalidRequest
+from shared.specs.metrics import sense
 
 Sort = Literal["text", "number", "time", "seconds", "any"]
 
@@ -69,22 +70,12 @@ FIELDS: dict[str, tuple[Any, Sort]] = {
     "duration": (func.coalesce(jobs.c.finished_at, db_now()) - jobs.c.started_at, "seconds"),
     "waited": (func.coalesce(jobs.c.started_at, jobs.c.finished_at, db_now()) - jobs.c.created_at, "seconds"),
 }
-#: What may be better about a figure that no family is judged by.
-_FALLING = ("loss", "perplexity", "distance", "error")
-_RISING = ("accuracy", "precision", "recall", "f1", "auc")
 #: Fields inside a JSON column.
 _INSIDE: dict[str, tuple[Any, tuple[str, ...]]] = {
     "progress": (jobs.c.progress, ("percent",)),
     "error": (jobs.c.error, ("type",)),
 }
 _KEY = re.compile(r"[A-Za-z_][\w.\-/@ ]{0,120}")
-
-
-def sense(name: str) -> Literal["min", "max"] | None:
-    """Which is better of a metric, as its name says; None: neither."""
-    if any(word in name for word in _FALLING):
-        return "min"
-    return "max" if any(word in name for word in _RISING) else None
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ def parse_key(key: str) -> ColumnKey:
     return ColumnKey(key, "metric", key)
 
 
-EXAMPLES = "state, test_accuracy, best.loss, training.learning_rate (or lr), tag.team"
+EXAMPLES = "state, test_accuracy, best.val_loss, training.learning_rate (or lr), tag.team"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from shared.db.schema import curve_summaries, jobs
-from shared.jobs.queries.columns import GROUPS, SHORT, leaves, parse_key, sense
+from shared.jobs.queries.columns import GROUPS, SHORT, leaves, parse_key
+from shared.specs.metrics import result_sense
 
 #: Jobs looked at: what has not been used for longer is asked for by name.
 _NEWEST = 300
@@ -30,7 +31,7 @@ def offered(conn: Connection, owner_id: str | None) -> dict[str, list[str]]:
     curves = set(conn.scalars(select(curve_summaries.c.name).where(curve_summaries.c.job_id.in_(ids)).distinct()))
     return {
         "metrics": [_metric_key(name) for name in sorted(results | curves)],
-        "best": [f"best.{name}" for name in sorted(curves) if sense(name)],
+        "best": [f"best.{name}" for name in sorted(curves) if result_sense(name)],
         "settings": sorted(name for name in settings if name.partition(".")[0] in GROUPS or name in SHORT),
         "tags": [f"tag.{name}" for name in sorted(tags) if '"' not in name],
     }

@@ -3,7 +3,7 @@
 digits nightly                 each word is in the name, data set, model, framework, kind, worker, a tag, or begins the id
 "lr sweep"                     the two words together
 state:failed,cancelled         one of these           name:sweep   contains      name=sweep   is exactly
-test_accuracy > 0.95           a result or the last value of a curve; best.loss, min.x, max.x too; 95 % is 0.95
+test_accuracy > 0.95           a result or the last value of a curve; best.val_loss, min.x, max.x too; 95 % is 0.95
 lr < 0.01  batch_size=64       a setting, by its name or its path (model.preset:mnist); none for a setting that is null
 tag:team  tag:team=vision      a tag
 who:ada  age < 2d  duration > 1h30m  created > 2026-11-01  progress >= 50  error:crashed  is:archived

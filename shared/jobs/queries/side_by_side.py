@@ -10,7 +10,8 @@ from sqlalchemy import Connection, select
 from shared.clock import iso
 from shared.db.schema import artifacts, curve_summaries, jobs
 from shared.fleet.keys import owner_names
-from shared.jobs.queries.columns import leaves, sense
+from shared.jobs.queries.columns import leaves
+from shared.specs.metrics import result_sense
 
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "tags", "event_seq")
 #: Types of files that a page shows beside each other.
@@ -22,7 +23,7 @@ _LABELS = ("name", "tags", "kind", "priority", "run_at", "after", "dataset")
 def side_by_side(conn: Connection, job_ids: Sequence[str], owner_id: str | None) -> list[dict[str, Any]]:
     """In the order asked for; jobs that are not there (any more) are left out.
 
-    `results`: figures of the result, else the last value of a curve; `best`: the better end of each curve that has one;
+    `results`: figures of the result, else the last value of a curve; `best`: the better end of each curve of validations;
     `settings`: the spec by path; `pictures`: paths of artifacts.
     """
     statement = select(jobs).where(jobs.c.id.in_(job_ids))
@@ -58,7 +59,8 @@ def _view(row: Mapping[Any, Any], ends: Sequence[Any]) -> dict[str, Any]:
     spec = row["spec"] or {}
     measured = (row["result"] or {}).get("metrics") or {}
     figures = {name: value for name, value in measured.items() if isinstance(value, int | float)}
-    better = {end.name: end.highest if sense(end.name) == "max" else end.lowest for end in ends if sense(end.name)}
+    senses = {end.name: result_sense(end.name) for end in ends}
+    better = {end.name: end.highest if senses[end.name] == "max" else end.lowest for end in ends if senses[end.name]}
     return {
         **{column: row[column] for column in _SHOWN_AS_IS},
         "model": (spec.get("model") or {}).get("preset") or spec.get("model_ref"),

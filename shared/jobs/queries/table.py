@@ -18,6 +18,7 @@ from shared.jobs.queries import search
 from shared.jobs.queries.columns import ColumnKey, parse_key, shown_values, summaries_of, value_of
 from shared.jobs.queries.sparks import sparks
 from shared.jobs.states import JobState
+from shared.specs.metrics import HEADLINES
 
 #: What a table may be sorted by, beside every column of `queries.columns`.
 SORTS: dict[str, Any] = {
@@ -132,17 +133,6 @@ def _summaries(conn: Connection, ids: list[str], columns: tuple[ColumnKey, ...])
 
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "stop_requested", "worker")
 _PROGRESS = ("step", "total_steps", "epoch", "percent", "eta_seconds")
-#: The one figure a finished job is known by, the first that its result has.
-_HEADLINES = (
-    "test_accuracy",
-    "test_perplexity",
-    "frechet_distance",
-    "accuracy",
-    "val_accuracy",
-    "test_loss",
-    "loss",
-    "g_loss",
-)
 
 
 def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str, str]) -> dict[str, Any]:
@@ -165,7 +155,7 @@ def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str,
 
 def _headline(result: dict[str, Any], curve: dict[str, Any] | None) -> dict[str, Any] | None:
     measured = result.get("metrics") or {}
-    for name in _HEADLINES:
+    for name in HEADLINES:
         if isinstance(measured.get(name), int | float):
             return {"name": name, "value": measured[name]}
     return {"name": curve["name"], "value": curve["points"][-1][1]} if curve else None

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, case, update
+from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from shared.db.engine import insert, on_commit
@@ -148,6 +148,28 @@ def summary(points: list[dict[str, Any]]) -> dict[str, Any]:
     last, values = max(points, key=lambda point: point["step"]), [point["value"] for point in points]
     ends = {"step": last["step"], "last": last["value"], "lowest": min(values), "highest": max(values)}
     return {"job_id": last["job_id"], "name": last["name"], **ends}
+
+
+def summarize_anew(conn: Connection, job_id: str) -> None:
+    """From the points that are left, after some were taken back."""
+    ends = (
+        select(
+            metrics.c.name,
+            func.max(metrics.c.step).label("step"),
+            func.min(metrics.c.value).label("lowest"),
+            func.max(metrics.c.value).label("highest"),
+        )
+        .where(metrics.c.job_id == job_id)
+        .group_by(metrics.c.name)
+        .subquery()
+    )
+    last = (metrics.c.job_id == job_id) & (metrics.c.name == ends.c.name) & (metrics.c.step == ends.c.step)
+    found = select(
+        metrics.c.job_id, ends.c.name, ends.c.step, metrics.c.value, ends.c.lowest, ends.c.highest
+    ).select_from(ends.join(metrics, last))
+    columns = ["job_id", "name", "step", "last", "lowest", "highest"]
+    conn.execute(delete(curve_summaries).where(curve_summaries.c.job_id == job_id))
+    conn.execute(plain_insert(curve_summaries).from_select(columns, found))
 
 
 def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointRecord) -> Standing:

@@ -16,6 +16,7 @@ from shared.errors import NotFound
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.states import JobState
+from shared.jobs.transitions.effects import summarize_anew
 from shared.jobs.transitions.guard import QUEUED, add_event, add_state_event, advance, as_request
 from shared.jobs.transitions.values import CheckpointRow, Claimed, Claimer, Lease, Standing
 
@@ -198,7 +199,8 @@ def begin(
 
 def _take_back(conn: Connection, job_id: str, resumed_step: int | None, quarantined: list[str]) -> None:
     beyond = metrics.c.step > resumed_step if resumed_step is not None else metrics.c.step.is_not(None)
-    conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond))
+    if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:
+        summarize_anew(conn, job_id)
     if quarantined:
         conn.execute(
             update(checkpoints)

@@ -12,12 +12,12 @@ import tensorflow as tf
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families.gru_lm.augment import noised
-from worker.families.gru_lm.measures import measures
 from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
 from worker.training import tensorflow_support as support
 from worker.training.learner import Array, LearnerSetup
 from worker.training.masks import dropped
+from worker.training.measures import measures
 from worker.training.optim import learning_rate
 from worker.training.tensorflow_base import TensorflowLearner
 

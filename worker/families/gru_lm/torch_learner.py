@@ -13,12 +13,12 @@ from torch import Tensor
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families.gru_lm.augment import noised
-from worker.families.gru_lm.measures import measures
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
 from worker.training import torch_support as support
 from worker.training.learner import Array, LearnerSetup
 from worker.training.masks import dropped
+from worker.training.measures import measures
 from worker.training.precision import choose
 from worker.training.sampler import rng_seed
 from worker.training.torch_base import TorchLearner

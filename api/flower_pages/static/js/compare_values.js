@@ -1,5 +1,6 @@
 // What jobs that are compared came to and were given, as columns of values. Nothing here draws.
 
+import { figureName } from "./figures.js";
 import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
 
 export const title = (job) => job.name || `${KIND[job.kind] || job.kind} ${job.dataset || ""}`.trim();
@@ -21,15 +22,15 @@ function column(key, label, group, values, { sense = null, text = null } = {}) {
   };
 }
 
-/** What tells most comes first: figures of the test part, then what has a better side. */
-const tells = ({ key, sense }) => (sense ? (key.startsWith("test_accuracy") ? 0 : key.startsWith("test_") ? 1 : 2) : 3);
+/** What tells most comes first: figures of the test part, then what else has a better side, of the training last. */
+const tells = ({ key, sense }) => (sense ? (key.startsWith("test_accuracy") ? 0 : key.startsWith("test_") ? 1 : key.startsWith("train_") ? 3 : 2) : 4);
 /** Settings of the training, then those that most jobs have. */
 const matters = ({ key, values }) => (values.filter(there).length * 2 < values.length ? 4 : 0) + (key.startsWith("training.") || key === "dataset" ? 0 : key.startsWith("model.") ? 1 : 2);
 
 /** Every value of the jobs: [{key, label, group, values, text(value), sense, numeric, differs}]. */
 export function columnsOf(jobs, senses) {
   const metric = (name) => ({ sense: senses[name] || null, text: (value) => (typeof value === "number" ? measure(name, value) : "–") });
-  const results = names(jobs, "results").map((name) => column(name, metricName(name), "results", jobs.map((job) => job.results[name]), metric(name)));
+  const results = names(jobs, "results").map((name) => column(name, figureName(name), "results", jobs.map((job) => job.results[name]), metric(name)));
   const best = names(jobs, "best").map((name) => column(`best.${name}`, `best ${metricName(name)}`, "best", jobs.map((job) => job.best[name]), metric(name)));
   const facts = [
     column("name", "name", "job", jobs.map((job) => job.name)),

@@ -1,7 +1,8 @@
 // Versions side by side: every metric with the best of them, and the settings in which their jobs differ.
 
 import { fill, h } from "./dom.js";
-import { measure, metricName, number } from "./format.js";
+import { figureName, isOfSteps } from "./figures.js";
+import { measure, number } from "./format.js";
 import { url } from "./site.js";
 
 const shown = (value) => (value === null || value === undefined ? h("span", { class: "ns-muted" }, "–") : typeof value === "number" ? number(value) : typeof value === "object" ? JSON.stringify(value) : String(value));
@@ -18,8 +19,8 @@ function metricRow({ name, sense, values, best }) {
   const cells = values.map((value, place) => h("td", { class: `ns-number${best.includes(place) ? " ns-best" : ""}` },
     typeof value === "number" ? measure(name, value) : "–",
     best.includes(place) ? h("span", { class: "visually-hidden" }, " best") : null,
-    place ? h("span", { class: "ns-sub" }, difference(name, value, values[0])) : null));
-  return h("tr", {}, h("th", { scope: "row" }, metricName(name), sense ? h("span", { class: "ns-sub" }, sense === "max" ? "higher is better" : "lower is better") : null), cells);
+    place && !isOfSteps(name) ? h("span", { class: "ns-sub" }, difference(name, value, values[0])) : null));
+  return h("tr", {}, h("th", { scope: "row" }, figureName(name), sense ? h("span", { class: "ns-sub" }, sense === "max" ? "higher is better" : "lower is better") : null), cells);
 }
 
 const settingRow = ({ name, values }) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), values.map((value) => h("td", { class: "ns-number" }, shown(value))));

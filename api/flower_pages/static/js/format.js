@@ -7,7 +7,7 @@ export function number(value, digits = 4) {
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-4) return value.toExponential(2);
   if (size >= 1000) return value.toLocaleString("en-US", { maximumFractionDigits: 1 });
-  return value.toPrecision(digits).replace(/\.?0+$/, "");
+  return String(Number(value.toPrecision(digits)));
 }
 
 /** Measures between 0 and 1 read best as per cent; everything else as a number. */

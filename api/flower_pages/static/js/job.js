@@ -3,6 +3,7 @@
 import { Charts, colour, drawTools } from "./charts.js";
 import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
+import { figureName, isOfSteps } from "./figures.js";
 import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
 import { attemptsTable, artifactsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
 import { editJob } from "./edit.js";
@@ -79,10 +80,10 @@ function why() {
 }
 
 function results() {
-  const place = (name) => (name.startsWith("val_") ? 1 : /^(loss|accuracy|g_loss|d_loss|perplexity)$/.test(name) ? 2 : 0);
+  const place = (name) => (isOfSteps(name) ? 3 : name.startsWith("train_") ? 2 : name.startsWith("val_") ? 1 : 0);
   const measured = Object.entries(shown.job.result?.metrics || {}).filter(([name, value]) => typeof value === "number" && !/learning_rate|per_second/.test(name)).sort(([a], [b]) => place(a) - place(b));
   if (!measured.length) return null;
-  return h("dl", { class: "ns-results" }, measured.map(([name, value]) => h("div", { class: "ns-result" }, h("dt", {}, metricName(name)), h("dd", {}, measure(name, value)))));
+  return h("dl", { class: "ns-results" }, measured.map(([name, value]) => h("div", { class: "ns-result" }, h("dt", {}, figureName(name)), h("dd", {}, measure(name, value)))));
 }
 
 function drawOverview() {

@@ -1,6 +1,7 @@
 // The columns of the table of jobs: those that every row has, and any result, setting or tag.
 
 import { h } from "./dom.js";
+import { figureName, isOfSteps } from "./figures.js";
 import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
 import { progressBar, sparkline, stateBadge } from "./parts.js";
 import { ago, url } from "./site.js";
@@ -22,7 +23,7 @@ function nameCell(job) {
 
 function curveCell(job) {
   if (!job.spark && !job.headline) return h("span", { class: "ns-muted" }, "–");
-  const value = job.headline && [measure(job.headline.name, job.headline.value), h("span", { class: "ns-sub" }, metricName(job.headline.name))];
+  const value = job.headline && [measure(job.headline.name, job.headline.value), h("span", { class: "ns-sub" }, figureName(job.headline.name))];
   return h("div", { class: "ns-metric" }, job.spark ? sparkline(job.spark.points, { label: job.spark.name }) : null, h("div", {}, value));
 }
 
@@ -57,9 +58,10 @@ export const FIELDS = {
 export function label(key) {
   if (FIELDS[key]) return FIELDS[key].label;
   const [group, ...rest] = key.split(".");
-  if (["best", "min", "max"].includes(group) && rest.length) return `${{ best: "best", min: "lowest", max: "highest" }[group]} ${metricName(rest.join("."))}`;
-  if (["tag", "metric"].includes(group) && rest.length) return metricName(rest.join("."));
-  return metricName(rest.length ? rest.join(".") : group);
+  const name = rest.join(".");
+  if (["best", "min", "max"].includes(group) && name) return `${{ best: "best", min: "lowest", max: "highest" }[group]} ${metricName(name)}${isOfSteps(name) ? " of a few batches" : ""}`;
+  if (group === "metric" && name) return figureName(name);
+  return name ? metricName(name) : figureName(group);
 }
 
 export const isMetric = (key) => !FIELDS[key] && !key.startsWith("tag.") && (!key.includes(".") || /^(metric|best|min|max)\./.test(key));

@@ -6,7 +6,7 @@ import { menu } from "./menu.js";
 const EXAMPLES = [
   ["nightly mnist", "both words, anywhere: name, data set, model, worker, tags, the beginning of an id"],
   ["test_accuracy > 0.95", "a result or a curve's last value; 95% works too"],
-  ["best.loss < 0.1", "the best a curve ever was; min. and max. too"],
+  ["best.val_loss < 0.1", "the best a curve ever was; min. and max. too"],
   ["lr < 0.01 optimizer:adam", "settings, by name or path (model.preset:mnist)"],
   ["tag:team=vision", "a tag; tag:team for any value"],
   ["state:failed,cancelled", "one of these"],

@@ -1,7 +1,8 @@
 // How the versions of a model have done: a small chart for each of their metrics.
 
 import { fill, h } from "./dom.js";
-import { measure, metricName, number } from "./format.js";
+import { figureName } from "./figures.js";
+import { measure, number } from "./format.js";
 
 const HEIGHT = 150;
 /** Charts that are drawn before the rest is asked for. */
@@ -47,9 +48,9 @@ function figure(model, name) {
   /** The version under the pointer, else the newest. */
   const say = (place) => { const at = place ?? last; value.textContent = `version ${data[0][at]}: ${measure(name, data[1][at])}`; };
   say(last);
-  const text = `${metricName(name)} of ${model.total} versions, the newest ${measure(name, data[1][last])}`;
+  const text = `${figureName(name)} of ${model.total} versions, the newest ${measure(name, data[1][last])}`;
   const sense = { max: "higher is better", min: "lower is better" }[model.senses[name]];
-  return { name, data, holder, say, card: h("figure", { class: "ns-version-chart", role: "img", "aria-label": text }, h("figcaption", {}, h("span", { class: "ns-version-name" }, metricName(name), sense ? h("span", { class: "ns-muted" }, ` · ${sense}`) : null), value), holder) };
+  return { name, data, holder, say, card: h("figure", { class: "ns-version-chart", role: "img", "aria-label": text }, h("figcaption", {}, h("span", { class: "ns-version-name" }, figureName(name), sense ? h("span", { class: "ns-muted" }, ` · ${sense}`) : null), value), holder) };
 }
 
 /** Draw into `box`; again for new data, a new width or another theme. */
