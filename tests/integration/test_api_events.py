@@ -25,7 +25,6 @@ from tests.support.api import Api, running_api
 from tests.support.factories import commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.serving import events, served
 
-
 #: The longest that anything is waited for (seconds): far more than it takes.
 PATIENCE = 180.0
 
@@ -215,7 +214,9 @@ def test_a_stream_of_states_is_kept_alive_among_unwanted_news(api: Api, monkeypa
     monkeypatch.setattr(route, "_read_page", noted)
     with (
         served(api.app) as url,
-        httpx.stream("GET", f"{url}/v1/jobs/{lease.job_id}/events?type=state", headers=headers, timeout=PATIENCE) as answer,
+        httpx.stream(
+            "GET", f"{url}/v1/jobs/{lease.job_id}/events?type=state", headers=headers, timeout=PATIENCE
+        ) as answer,
     ):
         told = events(answer)
         next(event for event in told if event.get("data", {}).get("state") == "running")

@@ -17,7 +17,7 @@ def test_a_redis_cluster_is_refused_at_start(module: str, tmp_path: Path) -> Non
     try:
         environment = os.environ | {"NIGHTSHIFT_REDIS_URL": server.url, "NIGHTSHIFT_DATA_DIR": str(tmp_path)}
         refused = subprocess.run(
-            [sys.executable, "-m", module], env=environment, capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-m", module], env=environment, capture_output=True, text=True, check=False
         )
     finally:
         server.kill()

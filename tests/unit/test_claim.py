@@ -84,8 +84,8 @@ def test_waiting_raises_priority_so_that_nothing_starves(engine: Engine) -> None
     """A level is worth AGEING_SECONDS of waiting: priority 0 passes a fresh 9 after nine times that."""
     patient, impatient = (submit_job(engine, priority=0).job_id for _ in range(2))
     urgent = submit_job(engine, priority=9).job_id
-    let_wait(engine, patient, 9 * AGEING_SECONDS + 5)
-    let_wait(engine, impatient, 9 * AGEING_SECONDS - 60)
+    let_wait(engine, patient, 9 * AGEING_SECONDS + 600)
+    let_wait(engine, impatient, 9 * AGEING_SECONDS - 600)
     assert [claim(engine) for _ in range(3)] == [patient, urgent, impatient]
 
 

@@ -57,7 +57,7 @@ def commands() -> Any:
 def process_flags(name: str) -> set[str]:
     """Of the commands that become another process: what that says about itself."""
     argv = [sys.executable, "-m", PROCESSES[name][0], "--help"]
-    shown = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60).stdout
+    shown = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT).stdout
     return set(re.findall(r"(?<!\S)--?\w[\w-]*", shown))
 
 
