@@ -19,6 +19,17 @@ from tests.support.redis import RedisServer, running_redis
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: What this suite itself is told.
+_OURS = {"NIGHTSHIFT_TEST_DATA", "NIGHTSHIFT_TEST_POSTGRES", "NIGHTSHIFT_TEST_SEED"}
+#: How wide and colorful a terminal is, as shells and CI services say it to all they start.
+_TERMINAL = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"}
+
+# Tests mean a plain terminal and an installation without settings, wherever they are started.
+for _name in list(os.environ):
+    if _name in _TERMINAL or (_name.startswith(("NIGHTSHIFT_", "FLOWER_", "OTEL_")) and _name not in _OURS):
+        del os.environ[_name]
+os.environ["TERM"] = "xterm-256color"
+
 # A machine that is busy with other things makes no example wrong. CI tries the same ones each time, so that what fails
 # there fails here; at a desk each run tries others.
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])

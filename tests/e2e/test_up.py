@@ -82,7 +82,8 @@ def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.serve").environ()
     argv = [sys.executable, "-m", "worker.health", *arguments]
-    assert subprocess.run(argv, env=environment, check=False).returncode == 0
+    # A ping may be late on a busy machine: whoever watches a container asks again.
+    eventually(lambda: subprocess.run(argv, env=environment, check=False).returncode == 0)
     elsewhere = environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"}
     ill = subprocess.run(argv, env=elsewhere, capture_output=True, text=True, check=False)
     assert ill.returncode == 1

@@ -20,7 +20,7 @@ from tests.support.house import gone, runs
 
 #: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere.
 FAST = {
-    "NIGHTSHIFT_LEASE_SECONDS": "6",
+    "NIGHTSHIFT_LEASE_SECONDS": "15",
     "NIGHTSHIFT_HEARTBEAT_SECONDS": "1",
     "NIGHTSHIFT_MAINTENANCE_SECONDS": "1",
     "NIGHTSHIFT_TORCH_THREADS": "1",
