@@ -55,8 +55,9 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> str:
-    return databases.make_postgres_template(postgres_server)
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    with databases.postgres_template(postgres_server) as name:
+        yield name
 
 
 @pytest.fixture

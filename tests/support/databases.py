@@ -21,7 +21,6 @@ from sqlalchemy import create_engine, make_url, text
 from shared.db.migrate import upgrade
 
 _numbers = itertools.count(1)
-_TEMPLATE = "nightshift_template"
 
 
 @contextmanager
@@ -105,11 +104,12 @@ def own_postgres() -> Iterator[OwnPostgres]:
 _HASTE = [f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "full_page_writes", "synchronous_commit")]
 
 
-def make_postgres_template(server: str) -> str:
-    """A migrated database that tests copy; returns its name."""
-    _execute(server, f"DROP DATABASE IF EXISTS {_TEMPLATE}", f"CREATE DATABASE {_TEMPLATE}")
-    upgrade(_database(server, _TEMPLATE))
-    return _TEMPLATE
+@contextmanager
+def postgres_template(server: str) -> Iterator[str]:
+    """The name of a migrated database that tests copy; each test process has its own, also on a server that they share."""
+    with postgres_database(server, None) as url:
+        upgrade(url)
+        yield str(make_url(url).database)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class RedisServer:
         log.close()
         self._wait_until_it_answers()
 
-    def _wait_until_it_answers(self, seconds: float = 30) -> None:
+    def _wait_until_it_answers(self, seconds: float = 180) -> None:
         client = redis.Redis(port=self.port, socket_timeout=1)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
