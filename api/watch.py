@@ -36,21 +36,27 @@ class Topic:
     def __init__(self) -> None:
         self.followers = 0
         self.seq = 0
+        self._closed = False
         self._changed = asyncio.Event()
 
     def announce(self, seq: int) -> None:
-        """Note a new number (or, at shutdown, none) and wake everyone who waits."""
+        """Note a new number and wake everyone who waits."""
         self.seq = max(self.seq, seq)
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def close(self) -> None:
+        """Nobody waits any longer."""
+        self._closed = True
+        self.announce(0)
+
     async def beyond(self, seq: int, timeout: float) -> bool:
-        """Wait for news after `seq`; False when `timeout` seconds passed, or the watch closed, without any."""
-        changed = self._changed
-        if self.seq > seq:
-            return True
+        """Wait for news after `seq`; False when `timeout` seconds passed, or the watch closed, without any. A number that
+        is known already is no news: a new topic's first look at SQL announces one."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(changed.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                while self.seq <= seq and not self._closed:
+                    await self._changed.wait()
         return self.seq > seq
 
 
@@ -84,7 +90,7 @@ class JobWatch:
         """End every stream at its next breath: clients come back elsewhere with Last-Event-ID."""
         self.closing = True
         for topic in self._topics.values():
-            topic.announce(0)
+            topic.close()
 
     async def _poll(self) -> None:
         while self._topics and not self.closing:

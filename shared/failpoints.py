@@ -80,8 +80,12 @@ def _act(name: str, armed: _Armed) -> None:
     if armed.action == "enospc":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     if armed.action == "stop":
-        # Somebody else must wake us; a process group of its own survives what a test does to ours.
-        command = ["/bin/sh", "-c", f"sleep {armed.seconds}; kill -CONT {os.getpid()}"]
+        # Somebody else must wake us, and not before we are stopped, however late that is: a SIGCONT that comes first is
+        # lost. A process group of its own survives what a test does to ours.
+        stopped = (
+            f"until ! [ -d /proc/{os.getpid()} ] || grep -q '^State:.T' /proc/{os.getpid()}/status; do sleep 0.01; done"
+        )
+        command = ["/bin/sh", "-c", f"{stopped}; sleep {armed.seconds}; kill -CONT {os.getpid()}"]
         subprocess.Popen(command, start_new_session=True)
         os.kill(os.getpid(), signal.SIGSTOP)
     else:

@@ -21,6 +21,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Each HTTP client reads the certificates of all authorities of the world, for 30 ms; nothing here is signed by them.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
+#: What this suite itself is told.
+_OURS = {"NIGHTSHIFT_TEST_DATA", "NIGHTSHIFT_TEST_POSTGRES", "NIGHTSHIFT_TEST_SEED"}
+#: How wide and colorful a terminal is, as shells and CI services say it to all they start.
+_TERMINAL = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"}
+
+# Tests mean a plain terminal and an installation without settings, wherever they are started.
+for _name in list(os.environ):
+    if _name in _TERMINAL or (_name.startswith(("NIGHTSHIFT_", "FLOWER_", "OTEL_")) and _name not in _OURS):
+        del os.environ[_name]
+os.environ["TERM"] = "xterm-256color"
+
 # A machine that is busy with other things makes no example wrong. CI tries the same ones each time, so that what fails
 # there fails here; at a desk each run tries others.
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,8 +57,9 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> str:
-    return databases.make_postgres_template(postgres_server)
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    with databases.postgres_template(postgres_server) as name:
+        yield name
 
 
 @pytest.fixture
@@ -67,6 +79,14 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh, migrated database, once of each kind."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those who wait for their turn at a database, or for a connection: where many threads do so at once, the last of
+    them waits as long as the disk and the processor take for all the others. Ask for it before an engine."""
+    monkeypatch.setattr("shared.db.engine.SQLITE_BUSY_SECONDS", 300.0)
+    monkeypatch.setattr("shared.db.engine.POOL_TIMEOUT_SECONDS", 300.0)
 
 
 @pytest.fixture

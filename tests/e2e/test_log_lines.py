@@ -25,7 +25,7 @@ def test_from_start_to_stop(tmp_path: Path) -> None:
     settings = QUICK | {"NIGHTSHIFT_LOG_FORMAT": "json", "PYTHONPATH": str(ROOT)}
     with up(tmp_path / "data", **settings) as stack:
         job = stack.client.submit(PROBE | {"tags": {"probe": "say"}})
-        assert job.wait(120).state == "succeeded"
+        assert job.wait(600).state == "succeeded"
         before = stack.part("api.flower_pages.server")
         before.kill()
         eventually(lambda: [part for part in stack.parts("api.flower_pages.server") if part != before])

@@ -33,7 +33,8 @@ def test_five_nights(tmp_path: Path, sqlite_url: str) -> None:
         poisoned = story.night(poisoned=True)
         assert not poisoned.promoted
         assert "worse by" in poisoned.reason
-        assert poisoned.candidate < 0.5 < poisoned.standing
+        # So far apart on any processor: over twelve shuffles of the digits it scored at most 0.06, a champion at least 0.39.
+        assert poisoned.candidate + 0.25 < poisoned.standing
         story.warm()
         story.night()
         story.night()

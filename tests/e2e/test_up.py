@@ -68,9 +68,10 @@ def submitted(stack: Up, **training: Any) -> Job:
 
 def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
     assert stat.S_IMODE((stack.data_dir / "api_key").stat().st_mode) == 0o600
-    assert httpx.get(f"{stack.api}/readyz").status_code == 200
-    assert httpx.get(f"{stack.flower}/", auth=("nightshift", api_key(stack)), follow_redirects=True).status_code == 200
-    assert httpx.get(f"{stack.flower}/").status_code == 401
+    assert httpx.get(f"{stack.api}/readyz", timeout=PATIENCE).status_code == 200
+    with httpx.Client(base_url=stack.flower, timeout=PATIENCE, follow_redirects=True) as flower:
+        assert flower.get("/", auth=("nightshift", api_key(stack))).status_code == 200
+        assert flower.get("/").status_code == 401
     (worker,) = stack.client.workers()
     assert worker["state"] == "online"
     endpoints = json.loads((stack.data_dir / "endpoints.json").read_text())
@@ -96,7 +97,8 @@ def is_for_others(path: Path) -> bool:
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.serve").environ()
     argv = [sys.executable, "-m", "worker.health", *arguments]
-    assert subprocess.run(argv, env=environment, check=False).returncode == 0
+    # A ping may be late on a busy machine: whoever watches a container asks again.
+    eventually(lambda: subprocess.run(argv, env=environment, check=False).returncode == 0)
     elsewhere = environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"}
     ill = subprocess.run(argv, env=elsewhere, capture_output=True, text=True, check=False)
     assert ill.returncode == 1
@@ -150,9 +152,9 @@ def test_any_other_part_that_is_killed_comes_back(stack: Up, module: str) -> Non
     before = stack.part(module)
     family = [before, *before.children(recursive=True)]
     before.kill()
-    eventually(lambda: stack.parts(module))
+    eventually(lambda: [part for part in stack.parts(module) if part != before])
     eventually(lambda: healthy(stack))
-    assert not [process for process in family if alive(process)]
+    eventually(lambda: not [process for process in family if alive(process)])
 
 
 def healthy(stack: Up) -> bool:
@@ -165,7 +167,7 @@ def healthy(stack: Up) -> bool:
 def test_flowers_terminate_cancels_the_job_and_the_worker_lives(stack: Up) -> None:
     job = submitted(stack, epochs=500)  # it runs as long as Flower takes to say so
     worker = stack.part("worker.main")
-    with httpx.Client(base_url=stack.flower, auth=("nightshift", api_key(stack)), timeout=10) as flower:
+    with httpx.Client(base_url=stack.flower, auth=("nightshift", api_key(stack)), timeout=PATIENCE) as flower:
         task = eventually(lambda: started_task(flower, job))
         assert flower.post(f"/api/task/revoke/{task}", params={"terminate": "true"}).status_code == 200
     assert job.wait(PATIENCE, check=False).state == "cancelled"

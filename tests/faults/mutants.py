@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -230,9 +231,13 @@ def make_tree(folder: Path, patches: Sequence[tuple[str, str, str]] = ()) -> Non
 def run(folder: Path, tests: str) -> tuple[bool, str]:
     """(passed, the first test that failed or what pytest said last)."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider --basetemp={folder}/tmp {tests}"
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/tmp"]
     ended = subprocess.run(
-        command, shell=True, cwd=folder, env={**environment, "PYTHONPATH": str(folder)}, capture_output=True, text=True
+        [*command, *shlex.split(tests)],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
     )
     lines = [line for line in ended.stdout.splitlines() if line.strip()]
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)

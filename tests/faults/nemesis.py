@@ -205,7 +205,7 @@ class Nemesis:
         if name is None:
             return
         hit = self._hit(name)
-        for forkserver in psutil.Process(self.parts[name].pid).children():
+        for forkserver in self.house.forkservers(self.parts[name]):
             forkserver.kill()
         self.kills += 1
         self._note("forkserver_killed", hit=hit)

@@ -16,12 +16,13 @@ from shared.db.schema import jobs
 from shared.fleet import keys
 from tests.support.api import TRAIN, assert_problem, running_api
 from tests.support.factories import OWNER
+from tests.support.house import CAP
 from tests.support.serving import api_process
 
 
 def _submit(url: str, key: str, idempotency_key: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": idempotency_key}
-    return httpx.post(f"{url}/v1/jobs", json=TRAIN, headers=headers, timeout=60)
+    return httpx.post(f"{url}/v1/jobs", json=TRAIN, headers=headers, timeout=CAP)
 
 
 def _ids(engine: Engine) -> list[str]:
@@ -39,7 +40,7 @@ def test_killed_at_a_submit_point_and_sent_again_it_is_one_job(
     with api_process(database_url, tmp_path, NIGHTSHIFT_FAILPOINT=f"{point}:kill") as (process, url):
         with pytest.raises(httpx.TransportError):
             _submit(url, key, "nightly")
-        assert process.wait(60) == -9
+        assert process.wait(CAP) == -9
     assert len(_ids(engine)) == written
 
     with api_process(database_url, tmp_path) as (_, url):

@@ -98,7 +98,7 @@ holder.execute("ROLLBACK")
 
 
 def test_sqlite_held_for_longer_than_a_lease_by_another_process(house: House) -> None:
-    running = house.post_job(steps=600, checkpoint=100, pace=0.05).json()["id"]
+    running = house.post_job(steps=600, checkpoint=100, pace=0.05, hold_at=590).json()["id"]
     house.at_step(running, 10)
     [runner] = [psutil.Process(pid) for pid in house.runner_pids(worker_of(house))]
     path = house.database_url.removeprefix("sqlite:///")
@@ -112,6 +112,7 @@ def test_sqlite_held_for_longer_than_a_lease_by_another_process(house: House) ->
         answers = posted(house, DATABASE_HELD - froze - 6, 2.0)
         assert house.job(running).state == "running", "who only reads does not notice"
     released = time.monotonic()
+    house.go(running)
     assert {status for status, _, _ in answers} == {503}
     accepted = eventually("it is accepted again", lambda: (a := house.post_job(steps=2)).status_code == 202 and a)
     again = time.monotonic() - released

@@ -84,7 +84,7 @@ def test_every_tick_makes_one_job(sqlite_engine: Engine, sqlite_url: str) -> Non
     running = [start_process(sqlite_url, seed + n, chance.randint(1, 20)) for n in range(3)]
     while running:
         process = running.pop(0)
-        process.join(120)
+        process.join()
         code = process.exitcode
         assert code in (0, -signal.SIGKILL)
         if code:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from api.routes import events as route
+from api.watch import Topic
 from shared.db.engine import write
 from shared.errors import DatabaseUnavailable
 from shared.jobs import transitions
@@ -23,14 +25,22 @@ from tests.support.api import Api, running_api
 from tests.support.factories import commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.serving import events, served
 
+#: The longest that anything is waited for (seconds): far more than it takes.
+PATIENCE = 180.0
+
 
 @contextmanager
 def following(api: Api, url: str, job_id: str, after: int | None = None) -> Iterator[httpx.Response]:
     headers = {"Authorization": f"Bearer {api.key}"}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
-    with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", headers=headers, timeout=30) as response:
+    with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", headers=headers, timeout=PATIENCE) as response:
         yield response
+
+
+def told_by(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """The events alone: between any two of them a slow machine leaves time for a keep-alive."""
+    return (event for event in events(response) if "comment" not in event)
 
 
 def report(engine: Engine, lease: Lease, step: int) -> None:
@@ -107,8 +117,8 @@ def test_resuming_at_any_event_misses_nothing_and_repeats_nothing(api: Api, monk
 def test_events_come_while_the_job_runs(api: Api) -> None:
     lease = running_job(api.engine)
     with served(api.app) as url, following(api, url, lease.job_id) as response:
-        told = events(response)
-        seen = next(event for event in told if event.get("data", {}).get("state") == "running")
+        told = told_by(response)
+        seen = next(event for event in told if event["data"].get("state") == "running")
         for step in (1, 2):
             report(api.engine, lease, step)
             seen = next(event for event in told if event["event"] == "metric" and event["data"]["name"] == "loss")
@@ -126,19 +136,48 @@ def test_two_clients_that_leave_and_come_back_have_the_whole_story_between_them(
     with served(api.app) as url:
         with following(api, url, lease.job_id) as response:
             report(api.engine, lease, 1)
-            for event in events(response):
+            for event in told_by(response):
                 story.append(event["id"])
                 if event["event"] == "metric":
                     break
         report(api.engine, lease, 2)  # while nobody listens
         with following(api, url, lease.job_id, after=int(story[-1])) as response:
-            told = events(response)
+            told = told_by(response)
             story.append(next(told)["id"])
             succeed(api.engine, lease)
             story += [event["id"] for event in told]
     kept = [event["id"] for event in replay(api, lease.job_id)]
     assert len(story) == len(set(story))
     assert set(kept) <= set(story)  # progress is kept as the latest only, all else was seen
+
+
+def test_news_that_are_known_already_end_no_wait() -> None:
+    """Else a stream would tell of its being silent as soon as it is opened."""
+
+    async def story() -> bool:
+        topic = Topic()
+        waiting = asyncio.create_task(topic.beyond(5, 600))
+        for known in (4, 5):
+            await asyncio.sleep(0)
+            topic.announce(known)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        topic.announce(6)
+        return await waiting
+
+    assert asyncio.run(story())
+
+
+def test_a_watch_that_closes_ends_every_wait() -> None:
+    async def story() -> bool:
+        topic = Topic()
+        waiting = asyncio.create_task(topic.beyond(5, 600))
+        await asyncio.sleep(0)
+        topic.close()
+        return await waiting or await topic.beyond(5, 600)
+
+    assert not asyncio.run(story())
 
 
 def test_a_silent_stream_is_kept_alive_by_comments(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +214,9 @@ def test_a_stream_of_states_is_kept_alive_among_unwanted_news(api: Api, monkeypa
     monkeypatch.setattr(route, "_read_page", noted)
     with (
         served(api.app) as url,
-        httpx.stream("GET", f"{url}/v1/jobs/{lease.job_id}/events?type=state", headers=headers, timeout=30) as answer,
+        httpx.stream(
+            "GET", f"{url}/v1/jobs/{lease.job_id}/events?type=state", headers=headers, timeout=PATIENCE
+        ) as answer,
     ):
         told = events(answer)
         next(event for event in told if event.get("data", {}).get("state") == "running")
@@ -195,18 +236,18 @@ def test_many_streams_leave_the_api_free_to_answer(api: Api) -> None:
 
     def follow(url: str) -> None:
         with following(api, url, job_id) as response:
-            told = events(response)
+            told = told_by(response)
             next(told)
-            opened.wait(60)
-            ends.extend(event["data"]["state"] for event in told if "data" in event)
+            opened.wait(PATIENCE)
+            ends.extend(event["data"]["state"] for event in told)
 
     with served(api.app) as url, ExitStack() as stack:
         threads = [threading.Thread(target=follow, args=(url,)) for _ in range(60)]
         for thread in threads:
             thread.start()
             stack.callback(thread.join)
-        opened.wait(60)
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {api.key}"}, timeout=30) as client:
+        opened.wait(PATIENCE)
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {api.key}"}, timeout=PATIENCE) as client:
             assert client.get("/v1/jobs").status_code == 200
             assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
     assert ends == ["cancelled"] * 60
@@ -220,7 +261,7 @@ def test_a_stream_outlives_an_outage_of_the_database(api: Api, monkeypatch: pyte
         with monkeypatch.context() as broken:
             broken.setattr(route.queries, "events_after", _no_database)
             report(api.engine, lease, 1)
-            assert next(told) == {"comment": "the database does not answer"}
+            next(event for event in told if event == {"comment": "the database does not answer"})
         assert next(event for event in told if event.get("event") == "metric")["data"]["step"] == 1
         succeed(api.engine, lease)
         assert list(told)[-1]["data"]["state"] == "succeeded"

@@ -16,6 +16,7 @@ from shared.db.engine import make_engine, write
 from shared.fleet import keys
 from tests.support import warm
 from tests.support.factories import OWNER, submit_job
+from tests.support.house import CAP
 from tests.support.serving import api_process, events
 
 
@@ -36,20 +37,20 @@ def test_it_prints_its_port_serves_and_leaves_on_sigterm(server: tuple[warm.Warm
 
     def follow() -> None:
         headers = {"Authorization": f"Bearer {key}"}
-        with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", headers=headers, timeout=60) as response:
+        with httpx.stream("GET", f"{url}/v1/jobs/{job_id}/events", headers=headers, timeout=CAP) as response:
             for event in events(response):
                 seen.append(event)
                 first.set()
 
     following = threading.Thread(target=follow)
     following.start()
-    assert first.wait(60)
-    ready = httpx.get(f"{url}/readyz").json()
+    assert first.wait(CAP)
+    ready = httpx.get(f"{url}/readyz", timeout=CAP).json()
     assert (ready["status"], ready["parts"]["broker"]) == ("degraded", "does not answer")
 
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0  # although a stream was open
-    following.join(60)
+    assert process.wait(CAP) == 0  # although a stream was open
+    following.join(CAP)
     assert not following.is_alive()
     assert [event["data"]["state"] for event in seen if "data" in event] == ["queued"]
     engine.dispose()

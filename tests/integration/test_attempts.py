@@ -16,7 +16,7 @@ from shared.db.engine import read, write
 from shared.jobs.states import StopRequest
 from shared.settings import Settings
 from tests.support import databases, probe
-from tests.support.house import House, Process, eventually, open_house
+from tests.support.house import CAP, House, Process, eventually, gone, open_house
 from tests.support.redis import running_redis
 
 
@@ -150,7 +150,7 @@ def _assert_family_is_gone(house: House, job_id: str, fence: int = 1) -> None:
     folder = house.folder / "data" / "storage" / "jobs" / job_id / "attempts" / str(fence) / "family"
     pids = [int(path.name) for path in folder.iterdir()]
     assert len(pids) == 2
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    eventually("both are gone", lambda: all(map(gone, pids)))
 
 
 def test_cancel_ends_even_a_runner_that_ignores_everything(house: House, worker: Process) -> None:
@@ -233,7 +233,7 @@ def test_the_worker_answers_pings_and_celerys_terminate_cancels(house: House, wo
     job_id = house.submit("train", steps=1000, hold_at=3)
     house.at_step(job_id, 3)
     app = broker.make_celery(Settings(redis_url=house.redis_url))  # type: ignore[arg-type]
-    assert app.control.ping(destination=["cpu0@test"], timeout=10)
+    assert app.control.ping(destination=["cpu0@test"], timeout=CAP)
     [attempt] = house.attempts(job_id)
     app.control.revoke(attempt.celery_task_id, terminate=True)
     assert house.finished(job_id).state == "cancelled"

@@ -16,8 +16,8 @@ from shared.db.engine import write
 from shared.fleet import keys
 from shared.jobs.states import StopRequest
 from tests.support import databases, warm
-from tests.support.factories import OWNER
-from tests.support.house import House, Process, eventually, open_house
+from tests.support.factories import OWNER, expire_lease
+from tests.support.house import CAP, House, Process, eventually, open_house
 from tests.support.redis import free_port, running_redis
 
 #: Probe, Celery's word for how its first attempt ended, and what Flower shows as exception.
@@ -34,7 +34,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
     url = databases.sqlite_database(folder, sqlite_template)
     with (
         running_redis(folder) as redis,
-        open_house(folder, url, redis.url, stop_grace_seconds=1, heartbeat_seconds=0.2, lease_seconds=3) as house,
+        open_house(folder, url, redis.url, stop_grace_seconds=1, heartbeat_seconds=0.2, lease_seconds=300) as house,
     ):
         yield house
 
@@ -47,7 +47,7 @@ def flower(house: House) -> Iterator[httpx.Client]:
     environment = os.environ | house.environment(flower_port=port)
     process = warm.start("api.flower_pages.server", [], environment, house.folder / "flower.log")
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=CAP) as client:
             eventually("Flower answers", lambda: answers(client))
             yield client
     finally:
@@ -103,6 +103,7 @@ def test_flower_says_what_became_of_each_attempt(house: House) -> None:
         house.at_step(lost, 5)
         eventually("it is shown as started", lambda: states(client, lost) == ["STARTED"])
         kill(worker)
+        expire_lease(house.engine, lost)
         house.beat()
         eventually("the lost attempt is shown as failed", lambda: states(client, lost) == ["FAILURE"])
         assert tasks(client, lost)[0]["exception"].startswith("lost: worker cpu0@test")

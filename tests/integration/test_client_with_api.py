@@ -24,6 +24,7 @@ from shared.jobs.transitions import ArtifactRecord, Ending, Lease, ModelVersionR
 from shared.jobs.transitions.values import LogRow, MetricRow
 from tests.support.cli import invoke as invoke_cli
 from tests.support.factories import claim_job, commit_checkpoint, job_in_state, running_job, submit_job
+from tests.support.house import CAP
 from tests.support.served import CuttingProxy, ServedApi, served_api
 
 Run = Callable[..., Result]
@@ -236,7 +237,7 @@ def test_a_stream_that_is_cut_again_and_again_misses_nothing(served: ServedApi, 
             record(served.engine, lease, step, 120)
         commit_checkpoint(served.engine, lease, step=119)
         succeed(served.engine, lease)
-        listener.join(60)
+        listener.join(CAP)
     proxy.close()
     assert proxy.cuts > 5
     assert told(heard) == told(list(client.job(lease.job_id).events()))
@@ -256,13 +257,13 @@ def test_a_restart_of_the_api_is_not_noticed(served: ServedApi, client: Client) 
 
     listener = threading.Thread(target=listen)
     listener.start()
-    assert first.wait(30)
+    assert first.wait(CAP)
     served.stop()
     for step in range(5):
         record(served.engine, lease, step)
     served.start()
     succeed(served.engine, lease)
-    listener.join(60)
+    listener.join(CAP)
     assert [event.data["step"] for event in heard if event.type == "metric"] == list(range(5))
     assert heard[-1].data["state"] == "succeeded"
 
@@ -270,13 +271,13 @@ def test_a_restart_of_the_api_is_not_noticed(served: ServedApi, client: Client) 
 def test_waiting_outlives_a_restart_of_the_api(served: ServedApi, client: Client) -> None:
     lease = running_job(served.engine)
     ended: list[JobState] = []
-    waiter = threading.Thread(target=lambda: ended.append(client.job(lease.job_id).wait(timeout=60).state))
+    waiter = threading.Thread(target=lambda: ended.append(client.job(lease.job_id).wait(timeout=CAP).state))
     waiter.start()
     record(served.engine, lease, 1)
     served.stop()
     succeed(served.engine, lease)
     served.start()
-    waiter.join(60)
+    waiter.join(CAP)
     assert ended == [JobState.SUCCEEDED]
 
 
@@ -292,7 +293,7 @@ def test_jobs_are_awaited_together(served: ServedApi) -> None:
     async def story() -> list[JobState]:
         async with AsyncClient(served.url, served.key) as client:
             jobs = [await client.job(lease.job_id) for lease in leases]
-            waits = [asyncio.create_task(job.wait(timeout=60)) for job in jobs]
+            waits = [asyncio.create_task(job.wait(timeout=CAP)) for job in jobs]
             for lease in leases:
                 await asyncio.to_thread(succeed, served.engine, lease)
             return [job.state for job in await asyncio.gather(*waits)]
@@ -320,7 +321,7 @@ def test_the_sdk_from_submission_to_artifact(served: ServedApi, client: Client) 
     stored.write_bytes(b"{}")
     sha256 = hashlib.sha256(b"{}").hexdigest()
     succeed(served.engine, lease, [ArtifactRecord("model/config.json", "x/config.json", sha256, 2, "application/json")])
-    assert job.wait(timeout=30).state is JobState.SUCCEEDED
+    assert job.wait(timeout=CAP).state is JobState.SUCCEEDED
     assert job.result is not None
     assert job.result["metrics"] == {"test_accuracy": 0.98}
     assert job.artifact("model/config.json") == b"{}"

@@ -18,6 +18,7 @@ from shared.jobs import transitions
 from shared.jobs.transitions import Claimer, NewJob
 from shared.specs.jobs import job_spec_adapter
 from tests.support import warm
+from tests.support.house import CAP
 from tests.support.redis import free_port
 from tests.support.up import eventually
 
@@ -50,7 +51,7 @@ def flower(sqlite_engine: Engine, sqlite_url: str, redis_url: str, tmp_path: Pat
         "NIGHTSHIFT_FLOWER_PORT": str(port),
     }
     process = warm.start("api.flower_pages.server", [], environment, tmp_path / "flower.log")
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=10)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=CAP)
     try:
         eventually(lambda: answers(client))
         yield Flower(client, process, sqlite_engine, principal.key_id)
@@ -85,7 +86,7 @@ def test_a_key_opens_flower_and_a_revoked_one_does_not(flower: Flower) -> None:
     pages = ["/workers", "/tasks", "/api/workers", "/metrics", "/api/tasks"]
     assert [flower.client.get(page).status_code for page in pages] == [200] * len(pages)
     for auth in (None, ("nightshift", "wrong"), ("other", "wrong"), ("nightshift", "\x00clé")):
-        with httpx.Client(base_url=flower.client.base_url, auth=auth) as stranger:
+        with httpx.Client(base_url=flower.client.base_url, auth=auth, timeout=CAP) as stranger:
             assert [stranger.get(page).status_code for page in pages] == [401] * len(pages)
             assert stranger.post(f"/api/task/revoke/{TASK}", params={"terminate": "true"}).status_code == 401
     with write(flower.engine) as conn:
@@ -110,7 +111,7 @@ def test_a_task_shows_the_job_its_work_and_its_progress(flower: Flower) -> None:
 
 def test_sigterm_ends_it_cleanly(flower: Flower) -> None:
     flower.process.send_signal(signal.SIGTERM)
-    assert flower.process.wait(30) == 0
+    assert flower.process.wait(CAP) == 0
 
 
 def test_an_open_api_is_refused_at_start(tmp_path: Path) -> None:

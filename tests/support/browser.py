@@ -30,7 +30,7 @@ def running_browser() -> Iterator[Any]:
 
     expect.set_options(timeout=CAP)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"], timeout=CAP)
         yield browser
         browser.close()
 

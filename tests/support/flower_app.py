@@ -68,7 +68,7 @@ def running_flower_app(engine: Engine, data_dir: Path, **settings: Any) -> Itera
     serving.start()
     try:
         url = f"http://127.0.0.1:{serving.ready()}"
-        with httpx.Client(base_url=url, auth=("nightshift", key), timeout=30) as client:
+        with httpx.Client(base_url=url, auth=("nightshift", key), timeout=180) as client:
             yield FlowerApp(engine, url, key, principal.owner_id, client, chosen, serving)
     finally:
         serving.stop()
@@ -94,7 +94,7 @@ class _Serving(threading.Thread):
         self._loop.close(all_fds=True)
 
     def ready(self) -> int:
-        assert self._listening.wait(60), "Flower did not start"
+        assert self._listening.wait(180), "Flower did not start"
         return self._port
 
     def run_in_loop(self, work: Coroutine[Any, Any, None]) -> None:

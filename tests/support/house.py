@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,21 @@ def eventually(what: str, true: Callable[[], Any], cap: float = CAP) -> Any:
         assert time.monotonic() < give_up, f"{what}: not within {cap:.0f} s"
         time.sleep(0.01)
     return value
+
+
+def runs(module: str, process: psutil.Process) -> bool:
+    """Whether this is `python -m module`, and alive: a process may end while it is looked at."""
+    with suppress(psutil.NoSuchProcess):
+        return module in process.cmdline()
+    return False
+
+
+def gone(process: psutil.Process | int) -> bool:
+    """Dead, or a zombie that nobody has collected yet; by its pid, too."""
+    with suppress(psutil.NoSuchProcess):
+        found = psutil.Process(process) if isinstance(process, int) else process
+        return not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 class Process:
@@ -131,14 +146,14 @@ class House:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._api_port}/healthz", timeout=5).status_code == 200
+            return httpx.get(f"http://127.0.0.1:{self._api_port}/healthz", timeout=CAP).status_code == 200
         except httpx.TransportError:
             return False
 
     def post_job(
         self,
         idempotency_key: str | None = None,
-        timeout: float = 60.0,
+        timeout: float = CAP,
         spec: dict[str, Any] | None = None,
         **tags: object,
     ) -> httpx.Response:
@@ -150,7 +165,7 @@ class House:
         return self.post("/v1/jobs", timeout, json={**body, **(spec or {}), "tags": told}, headers=headers)
 
     def post(
-        self, path: str, timeout: float = 60.0, headers: dict[str, str] | None = None, **more: Any
+        self, path: str, timeout: float = CAP, headers: dict[str, str] | None = None, **more: Any
     ) -> httpx.Response:
         """Raises httpx.TransportError when the API is gone."""
         url, key = f"http://127.0.0.1:{self._api_port}{path}", {"Authorization": f"Bearer {self._api_key}"}
@@ -257,9 +272,22 @@ class House:
 
         return eventually(f"job {job_id} is at step {step}", there)
 
+    def forkservers(self, worker: Process) -> list[psutil.Process]:
+        """Of a worker, which has other children too for a moment: `git`, when it looks what it is."""
+        return [child for child in psutil.Process(worker.pid).children() if runs("worker.forkserver", child)]
+
+    def forkserver(self, worker: Process) -> psutil.Process:
+        """The only one, once it is there."""
+        (found,) = eventually("it has a forkserver", lambda: self.forkservers(worker))
+        return found
+
     def runner_pids(self, worker: Process) -> list[int]:
-        """The runners below a worker: grandchildren, below its forkserver."""
-        return [runner.pid for child in psutil.Process(worker.pid).children() for runner in child.children()]
+        """The runners below a worker: below its forkserver."""
+        found: list[int] = []
+        for forkserver in self.forkservers(worker):
+            with suppress(psutil.NoSuchProcess):
+                found += [runner.pid for runner in forkserver.children()]
+        return found
 
 
 @contextmanager

@@ -126,7 +126,7 @@ class Nightly:
         return self._done(self.client.job(tick["job_id"]))
 
     def _done(self, job: Job) -> Job:
-        eventually(f"job {job.id} is final", lambda: job.refresh().is_final, cap=180)
+        eventually(f"job {job.id} is final", lambda: job.refresh().is_final)
         assert job.state == "succeeded", job.data
         return job
 

@@ -34,7 +34,7 @@ def redis_binary() -> str:
 #: Below the range from which the kernel gives ports to connections and to whoever asks for any: nobody comes upon one of
 #: these between the moment it is found free and the moment a server listens, or while a killed server is away.
 _PORTS = range(10_000, 32_000)
-_next = itertools.count(os.getpid() * 61)  # so that test processes side by side look at different ones
+_next = itertools.count(os.getpid() * 7_919)  # far apart for test processes side by side
 
 
 def free_port() -> int:
@@ -67,7 +67,7 @@ class RedisServer:
         log.close()
         self._wait_until_it_answers()
 
-    def _wait_until_it_answers(self, seconds: float = 30) -> None:
+    def _wait_until_it_answers(self, seconds: float = 180) -> None:
         client = redis.Redis(port=self.port, socket_timeout=1)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

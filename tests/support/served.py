@@ -17,6 +17,7 @@ from shared.db.engine import write
 from shared.fleet import keys
 from shared.settings import Settings
 from tests.support.factories import OWNER
+from tests.support.redis import free_port
 
 
 class ServedApi:
@@ -27,7 +28,7 @@ class ServedApi:
         self.settings = Settings(data_dir=folder / "data")
         with write(engine) as conn:
             self.key = keys.create(conn, "test", OWNER)[1]
-        self.port = 0
+        self.port = free_port()  # nobody else is given it while this is stopped
         self.start()
 
     @property
@@ -36,7 +37,6 @@ class ServedApi:
 
     def start(self) -> None:
         listening = socket.create_server(("127.0.0.1", self.port))
-        self.port = listening.getsockname()[1]
         app = create_app(self.settings, self.engine, ring=lambda device, job_id: None)
         self._server = Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
@@ -44,7 +44,7 @@ class ServedApi:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join()
 
 
 @contextmanager

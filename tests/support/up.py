@@ -16,12 +16,13 @@ from typing import Any
 import psutil
 
 from api.client.sdk import Client, Job
+from tests.support.house import gone, runs
 
 #: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere; the
 #: framework that the embedded stack is installed with (the other takes ten seconds to import).
 FAST = {
     "NIGHTSHIFT_FRAMEWORKS": "torch",
-    "NIGHTSHIFT_LEASE_SECONDS": "6",
+    "NIGHTSHIFT_LEASE_SECONDS": "15",
     "NIGHTSHIFT_HEARTBEAT_SECONDS": "1",
     "NIGHTSHIFT_MAINTENANCE_SECONDS": "1",
     "NIGHTSHIFT_TORCH_THREADS": "1",
@@ -59,12 +60,11 @@ class Up:
 
     def parts(self, module: str) -> list[psutil.Process]:
         """Children that run it now: none or one, more only if one was started twice."""
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if alive(child) and module in child.cmdline()]
+        return [child for child in psutil.Process(self.process.pid).children() if alive(child) and runs(module, child)]
 
     def runner(self) -> psutil.Process:
         """The process of the present attempt: the only child of a forkserver."""
-        forkservers = [p for p in self.part("worker.main").children() if "worker.forkserver" in p.cmdline()]
+        forkservers = [p for p in self.part("worker.main").children() if runs("worker.forkserver", p)]
         (found,) = [runner for forkserver in forkservers for runner in forkserver.children()]
         return found
 
@@ -76,7 +76,7 @@ class Up:
         """SIGTERM; its exit code."""
         self.client.close()
         self.process.send_signal(signal.SIGTERM)
-        self.words = self.process.communicate(timeout=120)[1]
+        self.words = self.process.communicate(timeout=180)[1]
         return self.process.returncode
 
 
@@ -92,10 +92,7 @@ def up(data_dir: Path, **settings: str) -> Iterator[Up]:
 
 
 def alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    return not gone(process)
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180.0) -> Any:

@@ -124,8 +124,8 @@ def test_waiting_for_several_at_once_has_a_limit(fake: FakeApi, play: Play, monk
     monkeypatch.undo()
 
     async def story(client: AsyncClient) -> list[Any]:
-        jobs = [await client.job(job_id) for job_id in (ID, OTHER_ID)]
-        return await asyncio.gather(*(job.wait(timeout=0.2) for job in jobs), return_exceptions=True)
+        waits = [(await client.job(job_id)).wait(timeout=seconds) for job_id, seconds in ((ID, 600), (OTHER_ID, 0.2))]
+        return await asyncio.gather(*waits, return_exceptions=True)
 
     done, late = play(story)
     assert done.id == ID

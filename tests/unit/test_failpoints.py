@@ -53,7 +53,6 @@ def run(code: str, failpoint_: str, **environment: str) -> subprocess.CompletedP
         [sys.executable, "-c", script],
         env={"NIGHTSHIFT_FAILPOINT": failpoint_, "PYTHONPATH": ":".join(sys.path), **environment},
         capture_output=True,
-        timeout=60,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.house import gone
 from worker import forkclient
 from worker.forkclient import Exit, ForkserverClient, RunnerHandle, scrubbed
 from worker.protocol import Assignment, encode
@@ -177,7 +178,7 @@ def test_grandchildren_go_with_the_runner(run: Callable[..., Runner], ending: st
         runner.handle.signal(signal.SIGKILL)
     runner.end()
     server = psutil.Process(runner.handle.client.pid)
-    assert not server.children(recursive=True), "somebody survived the attempt"
+    assert eventually(lambda: all(map(gone, server.children(recursive=True)))), "somebody survived the attempt"
 
 
 def test_a_runner_ends_when_its_supervisor_closes_the_pipe(run: Callable[..., Runner]) -> None:
@@ -207,7 +208,7 @@ def test_a_dead_forkserver_takes_its_runners_along_and_is_replaced(
     os.kill(old, signal.SIGKILL)
     end = runner.end()
     assert end.lost
-    assert eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert eventually(lambda: gone(pid))
     assert eventually(lambda: client.pid != old and client.wait_ready(CAP))
     assert run("metrics = {}").end().code == 0
 
@@ -231,7 +232,7 @@ def test_a_forkserver_ends_with_its_worker() -> None:
     worker.kill()
     worker.wait()
     worker.stdout.close()
-    assert eventually(lambda: not psutil.pid_exists(pid))
+    assert eventually(lambda: gone(pid))
 
 
 def test_a_forkserver_with_threads_refuses_to_fork(tmp_path: Path) -> None:

@@ -259,13 +259,13 @@ def test_a_poke_during_a_pass_does_nothing(sqlite_engine: Engine, house: Setting
 
     def slow(engine: Engine, settings: Settings) -> dict[str, int]:
         inside.set()
-        go_on.wait(30)
+        go_on.wait(120)
         return {"n": 1}
 
     service = Service("slow", slow)
     thread = threading.Thread(target=run_services, args=([service], sqlite_engine, house))
     thread.start()
-    inside.wait(30)
+    assert inside.wait(120)
     assert run_services([service], sqlite_engine, house) == {}
     go_on.set()
     thread.join()

@@ -11,7 +11,7 @@ import pytest
 from worker import pool as module
 from worker.pool import AttemptPool
 
-CAP = 30
+CAP = 120
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from worker import runner
 from worker.protocol import Assignment, MetricPoint, Progress, Result, Stop, decode_from_runner, encode
 from worker.reporter import Channel, Reporter
 
+CAP = 120.0
 ASSIGNMENT = Assignment(job_id="a" * 16, fence=1, spec={"kind": "train"}, job_dir="/nowhere", work_dir="/nowhere")
 
 
@@ -59,7 +60,7 @@ def test_the_strongest_stop_wins(pipe: Pipe) -> None:
     for reason in ("drain", "cancel", "pause"):
         pipe.supervisor.sendall(encode(Stop(reason=reason)))
     pipe.supervisor.shutdown(socket.SHUT_WR)
-    assert pipe.ended.wait(10)
+    assert pipe.ended.wait(CAP)
     assert pipe.reporter.stop_requested() == "cancel"
 
 
@@ -67,7 +68,7 @@ def test_a_runner_without_supervisor_ends(pipe: Pipe) -> None:
     pipe.channel.start()
     pipe.lines.close()
     pipe.supervisor.close()
-    assert pipe.ended.wait(10)
+    assert pipe.ended.wait(CAP)
 
 
 def test_progress_is_dropped_and_metrics_wait_when_nobody_reads(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,7 @@ def test_progress_is_dropped_and_metrics_wait_when_nobody_reads(pipe: Pipe, monk
     waiting.join(0.2)
     assert waiting.is_alive(), "a metric must not be dropped"
     pipe.channel.start()
-    waiting.join(10)
+    waiting.join(CAP)
     assert not waiting.is_alive()
     frames = pipe.frames()
     kinds = [next(frames).type]
