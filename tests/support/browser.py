@@ -10,6 +10,18 @@ from typing import Any
 
 import pytest
 
+#: A page and nothing else: no graphics card, no services in the background.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-software-rasterizer",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 #: Longest wait for something on a page (milliseconds): the machine may be busy.
 CAP = 90_000
 
@@ -30,7 +42,7 @@ def running_browser() -> Iterator[Any]:
 
     expect.set_options(timeout=CAP)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"], timeout=CAP)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=CAP)
         yield browser
         browser.close()
 
@@ -50,6 +62,7 @@ class Visitor:
             viewport={"width": width, "height": height},
             http_credentials={"username": "nightshift", "password": key},
             base_url=url,
+            reduced_motion="reduce",  # a live job's pulse would be painted sixty times a second
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(CAP)

@@ -19,8 +19,9 @@ from api.client.sdk import Client, Job
 from tests.support.house import gone, runs
 
 #: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere; the
-#: framework that the embedded stack is installed with (the other takes ten seconds to import).
+#: framework that the embedded stack is installed with (the other takes ten seconds to import); no painting.
 FAST = {
+    "NIGHTSHIFT_TEST_KINDS": "tests.support.unpainted",
     "NIGHTSHIFT_FRAMEWORKS": "torch",
     "NIGHTSHIFT_LEASE_SECONDS": "15",
     "NIGHTSHIFT_HEARTBEAT_SECONDS": "1",
