@@ -71,7 +71,7 @@ def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     server = request.getfixturevalue("postgres_server")
     template = request.getfixturevalue("postgres_template")
-    with databases.postgres_database(server, template) as url:
+    with databases.emptied_database(server, template) as url:
         yield url
 
 
