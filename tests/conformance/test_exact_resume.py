@@ -46,8 +46,8 @@ def data_set(case: Case, data_sets: dict[Any, Path]) -> Path:
 
 #: The writing of step 50's checkpoint begins when that of step 25's has ended, so after it one is there for certain.
 AFTER_A_CHECKPOINT = 55
-#: So that two epochs are some hundreds of steps.
-BATCH = 8
+#: So that two epochs are more than a hundred steps.
+BATCH = 16
 
 
 @pytest.mark.slow
