@@ -7,24 +7,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from api.client.sdk import Job
-from tests.support.house import ROOT
-from tests.support.up import Up, eventually, has_checkpoint, up
+from tests.support import databases
+from tests.support.house import House, open_house
+from tests.support.redis import RedisServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-QUICK = {
-    "NIGHTSHIFT_PRELOAD": "false",
-    "NIGHTSHIFT_FRAMEWORKS": "torch",
-    "NIGHTSHIFT_TEST_KINDS": "tests.support.probe",
-    "PYTHONPATH": str(ROOT),
-}
-TAGS = {"probe": "train", "steps": "20", "checkpoint": "4", "hold_at": "10"}
-SPEC: dict[str, Any] = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "tags": TAGS}
+LEASE = {"lease_seconds": 15, "heartbeat_seconds": 1}
 
 
 def migrate(source: Path, target_url: str, *options: str) -> None:
@@ -34,30 +26,36 @@ def migrate(source: Path, target_url: str, *options: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def finish(stack: Up, job: Job) -> str:
+def finish(house: House, job_id: str) -> str:
     """Let the held job go on; the hash of its result."""
-    (stack.data_dir / "storage" / "jobs" / job.id / "go").touch()
-    assert job.wait(240).state == "succeeded", job.error
-    (result,) = [artifact for artifact in job.artifacts() if artifact.path == "chain.txt"]
-    return str(result.data["sha256"])
+    house.go(job_id)
+    job = house.finished(job_id)
+    assert job.state == "succeeded", job.error
+    (result,) = [artifact for artifact in house.artifacts(job_id) if artifact.path == "chain.txt"]
+    return str(result.sha256)
 
 
-def test_a_backup_of_a_running_stack_goes_on_elsewhere(tmp_path: Path, postgres_url: str) -> None:
-    data, kept = tmp_path / "nightshift-data", tmp_path / "backup"
-    kept.mkdir()
-    with up(data, **QUICK) as stack:
-        job = stack.client.submit(SPEC)
-        eventually(lambda: has_checkpoint(job) and (job.progress or {}).get("step") == 10)
+def test_a_backup_of_a_running_stack_goes_on_elsewhere(
+    tmp_path: Path, sqlite_template: Path, postgres_url: str, redis_server: RedisServer
+) -> None:
+    data, kept = tmp_path / "here" / "data", tmp_path / "elsewhere" / "data"
+    for folder in (data, kept):
+        folder.mkdir(parents=True)
+    url = databases.sqlite_database(data, sqlite_template)
+    with open_house(data.parent, url, redis_server.url, **LEASE) as house:
+        house.api()
+        house.beat()
+        house.worker()
+        job_id = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
+        house.at_step(job_id, 10)
         migrate(data, f"sqlite:///{kept / 'nightshift.db'}", "--while-running")
         shutil.copytree(data / "storage", kept / "storage")
-        shutil.copy(data / "api_key", kept)
-        untouched = finish(stack, job)
-        assert stack.stop() == 0
+        untouched = finish(house, job_id)
+        assert [process.terminate() for process in house.processes] == [0, 0, 0]
     migrate(kept, postgres_url, "--while-running")
-    with up(kept, **QUICK, NIGHTSHIFT_DATABASE_URL=postgres_url) as again:
-        same = again.client.job(job.id)
-        assert finish(again, same) == untouched
-        attempts = sorted(same.attempts(), key=lambda one: one["attempt"])
-        assert [one["outcome"] for one in attempts] == ["lost", "succeeded"]
-        assert attempts[1]["resumed_step"] == 8
-        assert again.stop() == 0
+    with open_house(kept.parent, postgres_url, redis_server.url, **LEASE) as again:
+        again.beat()
+        again.worker()
+        assert finish(again, job_id) == untouched
+        assert again.outcomes(job_id) == ["lost", "succeeded"]
+        assert again.attempts(job_id)[1].resumed_step == 8
