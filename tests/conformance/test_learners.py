@@ -3,6 +3,7 @@ override of the CNN in torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.specs.cnn import PRESETS, CnnModel
 from shared.specs.training import Training
 from tests.support.training import CASES, Case, build, load_splits
 from worker import families
-from worker.training.learner import Array, LearnerSetup, Splits
+from worker.training.learner import Array, LearnerSetup, LearnerState, Splits
 
 STEPS = 6
 
@@ -30,47 +31,85 @@ def splits(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Splits:
     return load_splits(case, case.store(tmp_path_factory.mktemp("datasets")))
 
 
-def trained(case: Case, splits: Splits, steps: int = STEPS, learner: Any = None, first: int = 0) -> Any:
-    learner = learner or build(case, splits)
+@dataclass
+class Twins:
+    """Two learners of equal seeds, trained for the same steps: building one takes TensorFlow two seconds."""
+
+    one: Any
+    other: Any
+    new: LearnerState
+    #: After the training, of the one and of the other.
+    ended: LearnerState
+    also: LearnerState
+
+    def back(self, state: LearnerState) -> tuple[Any, Any]:
+        for learner in (self.one, self.other):
+            learner.load_state(state)
+        return self.one, self.other
+
+
+@pytest.fixture(scope="module")
+def twins(case: Case, splits: Splits) -> Twins:
+    one = build(case, splits)
+    new = snapshot(one)
+    train(one, splits)
+    other = train(build(case, splits), splits)
+    return Twins(one, other, new, snapshot(one), snapshot(other))
+
+
+@pytest.fixture
+def learner(twins: Twins) -> Any:
+    """One that has learned for `STEPS`."""
+    return twins.back(twins.ended)[0]
+
+
+def train(learner: Any, splits: Splits, steps: int = STEPS, first: int = 0) -> Any:
     learner.set_data(splits.train)
     for step in range(first, steps):
         learner.train_step(np.arange(4) + 4 * step, step)
     return learner
 
 
+def snapshot(learner: Any) -> LearnerState:
+    state = learner.state()
+    return LearnerState({name: np.copy(array) for name, array in state.arrays.items()}, state.facts)
+
+
 def same(left: dict[str, Array], right: dict[str, Array]) -> bool:
     return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 
 
-def test_equal_seeds_give_equal_learners(case: Case, splits: Splits) -> None:
-    assert same(trained(case, splits).weights(), trained(case, splits).weights())
+def test_equal_seeds_give_equal_learners(case: Case, splits: Splits, twins: Twins) -> None:
+    assert same(dict(twins.ended.arrays), dict(twins.also.arrays))
     assert not same(build(case, splits).weights(), build(case, splits, seed=1).weights())
 
 
-def test_weights_are_canonical_and_go_round(case: Case, splits: Splits) -> None:
-    weights = trained(case, splits).weights()
+def test_weights_are_canonical_and_go_round(case: Case, splits: Splits, learner: Any) -> None:
+    weights = learner.weights()
     assert all(array.dtype == np.float32 and array.flags.c_contiguous for array in weights.values())
     other = build(case, splits)  # its own weights are those before the first step
     other.load_weights(weights)
     assert same(other.weights(), weights)
-    assert judged(other, splits) == judged(trained(case, splits), splits)
+    assert judged(other, splits) == judged(learner, splits)
 
 
-def test_evaluating_touches_nothing(case: Case, splits: Splits) -> None:
-    learner = trained(case, splits)
-    before = learner.state().arrays
+def test_evaluating_touches_nothing(splits: Splits, learner: Any) -> None:
+    before = snapshot(learner).arrays
     found = judged(learner, splits)
     assert all(value > 0 for name, value in found.items() if name.endswith("loss"))
     assert 0 <= found.get("accuracy", 0) <= 1
     assert same(dict(learner.state().arrays), dict(before))
 
 
-def test_metrics_are_means_since_they_were_last_read(case: Case, splits: Splits) -> None:
-    found = trained(case, splits, 2).read_metrics()
+def test_metrics_are_means_since_they_were_last_read(splits: Splits, twins: Twins) -> None:
+    whole, one = twins.back(twins.new)
+    whole.read_metrics()
+    one.read_metrics()
+    found = train(whole, splits, 2).read_metrics()
     assert found["learning_rate"] > 0
-    one, each = build(case, splits), list[dict[str, float]]()
+    each = list[dict[str, float]]()
     for step in range(2):
-        trained(case, splits, step + 1, one, step)
+        train(one, splits, step + 1, step)
         each.append(one.read_metrics())
     for name in losses(found):
         assert found[name] == pytest.approx(np.mean([read[name] for read in each]), rel=1e-5)
