@@ -144,9 +144,12 @@ def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: Visitor, tm
     expect(page.locator("#scatter .ns-mark")).to_have_count(4)
     page.get_by_label("Across", exact=True).select_option("loss")
     page.get_by_label("Up", exact=True).select_option("test_accuracy")
-    expect(page.locator("#scatter svg")).to_have_attribute("aria-label", "test accuracy against loss, 4 jobs")
+    against = "test accuracy against loss (last batches), 4 jobs"
+    expect(page.locator("#scatter svg")).to_have_attribute("aria-label", against)
     page.locator("#scatter .ns-mark").first.focus()
-    expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 0 · .*: loss 1.1, test accuracy 90.00 %"))
+    expect(page.locator("#scatter-told")).to_have_text(
+        re.compile(r"trial 0 · .*: loss \(last batches\) 1.1, test accuracy 90.00 %")
+    )
     expect(page.locator("#parallel-told")).to_have_text(re.compile("trial 0 · .*learning_rate 1, "))
     page.keyboard.press("ArrowRight")
     expect(page.locator("#scatter-told")).to_have_text(re.compile("trial 1 · "))
