@@ -46,7 +46,7 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
     columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
     columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
-    columns += [output.Column("OWNER", 6), output.Column("")]
+    columns += [output.Column("OWNER", 6)]
     output.print_table(
         columns, [_dataset_row(item) for item in found], "No data sets. `nightshift datasets add NAME PATH`"
     )
@@ -65,8 +65,7 @@ def _dataset_row(item: dict[str, Any]) -> list[Any]:
         *("" if count is None else f"{count:,}" for count in counts),
         len(item.get("classes") or []) or "",
         output.size(item.get("size_bytes")),
-        "built in" if item.get("builtin") else output.owner(item),
-        _standing(item),
+        _owner(item),
     ]
 
 
@@ -74,8 +73,12 @@ def _dataset_row(item: dict[str, Any]) -> list[Any]:
 _HAD = {"needs_download": "needs download", "unavailable": "no files, downloads are off"}
 
 
-def _standing(item: dict[str, Any]) -> str:
-    return ", ".join(filter(None, ["built in" if item.get("builtin") else "", _HAD.get(item.get("availability", ""))]))
+def _owner(item: dict[str, Any]) -> str:
+    from api.client import output
+
+    if not item.get("builtin"):
+        return output.owner(item)
+    return ", ".join(filter(None, ["built in", _HAD.get(item.get("availability", ""))]))
 
 
 @datasets.command("add")

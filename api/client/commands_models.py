@@ -70,7 +70,7 @@ FIELDS = {
         lambda item: f"@{item['latest_version']}", 3, right=True, key=lambda item: item["latest_version"]
     ),
     "family": tables.Field(lambda item: item.get("family"), 4),
-    "owner": tables.Field(lambda item: _owner(item), 5),
+    "owner": tables.Field(lambda item: _owner(item), usual=False),
     "metrics": tables.Field(lambda item: _metrics(item.get("champion")), 2, least=28),
     "framework": tables.Field(lambda item: item.get("framework"), usual=False),
     "updated": tables.Field(lambda item: item.get("updated_at"), usual=False),

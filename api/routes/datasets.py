@@ -140,12 +140,19 @@ def _register(service: Service, owner: str, upload: Upload) -> dict[str, Any]:
         return _shown(conn, f"{version.name}@{version.version}", owner)
 
 
+def _may_append(name: NameInPath, service: TheService, owner: Owner) -> None:
+    with read(service.engine) as conn:
+        holding.require(conn, name, owner)
+        holding.refuse_builtin(conn, name, owner)
+
+
 @router.post(
     "/{name}/append",
     status_code=201,
     response_model=DatasetDetail,
     responses=COMMON | problems(400, 403, 404, 409, 413, 415, 507),
     openapi_extra=_form(_FILE, "file"),
+    dependencies=[Depends(_may_append)],  # before the file comes, which may be large
     summary="Append to a data set",
 )
 async def append(
@@ -154,17 +161,10 @@ async def append(
     """Makes a new version: the rows of the newest one and then the file's. Without parts of its own the file is training
     data, and the test part stays as it was. Jobs that read an older version go on with it."""
     folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
-    await run_in_threadpool(_require, service, owner, name)  # before the file comes, which may be large
     async with received(request, folder, limit, frozenset({"format"})) as upload:
         shown = await to_thread.run_sync(_append, service, owner, name, upload, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{name}@{shown['version']}"
     return shown
-
-
-def _require(service: Service, owner: str, name: str) -> None:
-    with read(service.engine) as conn:
-        holding.require(conn, name, owner)
-        holding.refuse_builtin(conn, name, owner)
 
 
 def _append(service: Service, owner: str, name: str, upload: Upload) -> dict[str, Any]:

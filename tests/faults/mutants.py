@@ -91,11 +91,10 @@ MUTANTS = [
                 "api/group_commit.py",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n"
-                "                for (_, future), told in zip(group, outcomes):\n"
-                "                    isinstance(told, RequestError) or future.set_result(told)\n",
+                "                _tell(group, outcomes)\n",
             ),
-            ("api/group_commit.py", "                future.set_exception(error)", "                future.done() or future.set_exception(error)"),
-            ("api/group_commit.py", "                future.set_result(outcome)", "                future.done() or future.set_result(outcome)"),
+            ("api/group_commit.py", "        future.set_exception(error)\n", "        future.done() or future.set_exception(error)\n"),
+            ("api/group_commit.py", "        else:\n            _tell(group, outcomes)\n", ""),
         ),
         "tests/integration/test_api_group_commit.py",
     ),
@@ -176,7 +175,8 @@ MUTANTS = [
     one(
         "a resumed attempt leaves what was written beyond its checkpoint",
         f"{JOBS}/leasing.py",
-        "    conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond))\n",
+        "    if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:\n"
+        "        summarize_anew(conn, job_id)\n",
         "",
         EFFECTS,
     ),

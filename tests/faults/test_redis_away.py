@@ -17,7 +17,7 @@ from tests.faults.oracle import assert_sound
 from tests.support.house import House, Process, eventually, open_house
 from tests.support.redis import RedisServer, running_redis
 
-SUBMISSIONS = 20
+SUBMISSIONS = 8
 
 
 @pytest.fixture(scope="module")

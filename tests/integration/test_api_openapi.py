@@ -102,15 +102,20 @@ def test_every_route_is_described_with_its_problems(document: dict[str, Any]) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("examples", [8, pytest.param(50, marks=pytest.mark.long)])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_generated_requests_get_only_documented_answers(api: Api, mode: GenerationMode) -> None:
+def test_generated_requests_get_only_documented_answers(api: Api, mode: GenerationMode, examples: int) -> None:
     """Well- and ill-formed requests for every operation, made from its schema; the same ones at each run."""
     asked: dict[str, int] = {}
     job_id = job_in_state(api.engine, JobState.SUCCEEDED)
 
     def run(operation: Any) -> None:
         @settings(
-            max_examples=15, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
@@ -125,4 +130,4 @@ def test_generated_requests_get_only_documented_answers(api: Api, mode: Generati
     for result in schemathesis.openapi.from_asgi("/openapi.json", api.app).get_all_operations():
         run(result.ok())
     assert sum(asked.values()) > 150
-    assert asked["POST /v1/jobs"] >= 10
+    assert asked["POST /v1/jobs"] >= 5

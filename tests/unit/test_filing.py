@@ -196,7 +196,7 @@ def test_what_somebody_else_calls_job_so_and_so_holds_nothing(engine: Engine) ->
         transitions.submit(conn, transitions.NewJob(owner_id="owner-2", spec=spec))
         schedules.create(conn, "owner-2", ScheduleSpec(name="theirs", cron="0 2 * * *", timezone="UTC", job=body))
     delete(engine, job_id)
-    assert rows_of(engine, job_id) == []
+    assert set(rows_of(engine, job_id)) <= LONG
 
 
 def test_history_of_a_schedule_outlives_its_jobs(engine: Engine) -> None:

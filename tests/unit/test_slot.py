@@ -17,6 +17,9 @@ from worker import orphans
 from worker.devices import Device, cpu
 from worker.slot import Slot, SlotBusy
 
+#: Of this process alone: another run of these tests on this machine has leftovers too.
+NAME = f"slot of {os.getpid()}"
+
 
 @pytest.fixture
 def slot(tmp_path: Path) -> Slot:
@@ -104,31 +107,31 @@ def test_only_the_leftovers_of_dead_workers_of_the_slot_are_ended(started: list[
     namespace = os.stat("/proc/self/ns/pid").st_ino
     begun = orphans._started(worker.pid)
     families = {
-        "of a dead worker": ("s", f"{worker.pid}:{begun}:{namespace}:1"),
-        "of a live worker": ("s", orphans.family_name(1)),
+        "of a dead worker": (NAME, f"{worker.pid}:{begun}:{namespace}:1"),
+        "of a live worker": (NAME, orphans.family_name(1)),
         "of another slot": ("other", f"{worker.pid}:{begun}:{namespace}:1"),
-        "of another container": ("s", f"{worker.pid}:{begun}:{namespace + 1}:1"),
+        "of another container": (NAME, f"{worker.pid}:{begun}:{namespace + 1}:1"),
         "not marked": ("", ""),
     }
     found = {name: marked(*marks) for name, marks in families.items()}
     started += [worker, *found.values()]
-    assert orphans.end_leftovers("s") == []
+    assert orphans.end_leftovers(NAME) == []
     worker.kill()
     worker.wait()
-    assert orphans.end_leftovers("s") == [found["of a dead worker"].pid]
+    assert orphans.end_leftovers(NAME) == [found["of a dead worker"].pid]
     assert found["of a dead worker"].wait() == -signal.SIGKILL
     assert all(process.poll() is None for name, process in found.items() if name != "of a dead worker")
 
 
 def test_a_forkserver_that_died_leaves_nobody_behind(started: list[subprocess.Popen[bytes]]) -> None:
     mine, other = orphans.family_name(1), orphans.family_name(2)
-    started += [marked("s", mine), marked("s", other)]
+    started += [marked(NAME, mine), marked(NAME, other)]
     assert orphans.end_family(mine) == [started[0].pid]
     assert started[1].poll() is None
 
 
 def test_a_pid_that_is_used_again_is_not_the_worker(started: list[subprocess.Popen[bytes]]) -> None:
     pid, begun, rest = orphans.family_name(1).split(":", 2)
-    started.append(marked("s", f"{pid}:{int(begun) - 1}:{rest}"))
-    assert orphans.end_leftovers("s") == [started[0].pid]
+    started.append(marked(NAME, f"{pid}:{int(begun) - 1}:{rest}"))
+    assert orphans.end_leftovers(NAME) == [started[0].pid]
     assert started[0].wait() == -signal.SIGKILL
