@@ -16,8 +16,10 @@ from tests.support import databases
 from tests.support.api import Api, running_api
 from tests.support.objects import ObjectStore, object_store
 from tests.support.redis import RedisServer, running_redis
+from worker.frameworks import onednn_environment
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ |= onednn_environment(os.environ)
 # Each HTTP client reads the certificates of all authorities of the world, for 30 ms; nothing here is signed by them.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 

@@ -81,10 +81,18 @@ def _exists(module: str) -> bool:
         return False
 
 
+def onednn_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What keeps TensorFlow alive where oneDNN was told to use less of the processor than there is: it asks the processor
+    whether that has bfloat16, and the whole process dies when oneDNN then says no."""
+    told = "ONEDNN_MAX_CPU_ISA" in environ and "TF_ENABLE_ONEDNN_OPTS" not in environ
+    return {"TF_ENABLE_ONEDNN_OPTS": "0"} if told else {}
+
+
 def forkserver_environment(threads: int | None) -> dict[str, str]:
     """What must be set before a library is loaded."""
     count = str(threads or os.cpu_count() or 1)
     return {
+        **onednn_environment(os.environ),
         # Threads of a step; part of a run's identity (1 and 2 threads give different bits).
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

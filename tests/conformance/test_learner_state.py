@@ -125,8 +125,10 @@ def hows(family: str, framework: str) -> list[dict[str, Any]]:
     ],
 )
 def test_a_run_goes_on_bit_for_bit_with(family: str, framework: str, how: dict[str, Any]) -> None:
-    state, whole = whole_run(made(family, framework, **how))
-    assert resumed(made(family, framework, **how), state) == whole
+    """In the learner that has gone further: what the state leaves out would be as it was later."""
+    one = made(family, framework, **how)
+    state, whole = whole_run(one)
+    assert resumed(one, state) == whole
 
 
 def test_a_run_goes_on_bit_for_bit(pair: Pair) -> None:

@@ -287,3 +287,17 @@ def test_importing_a_framework_starts_no_thread_nor_does_asking_for_its_memory(
     finally:
         with contextlib.suppress(Exception):
             client.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "added"),
+    [
+        ({}, {}),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2", "TF_ENABLE_ONEDNN_OPTS": "1"}, {}),
+    ],
+)
+def test_tensorflow_does_without_a_onednn_that_was_limited(environ: dict[str, str], added: dict[str, str]) -> None:
+    from worker.frameworks import onednn_environment
+
+    assert onednn_environment(environ) == added
