@@ -61,6 +61,8 @@ def _migrating(url: str) -> Iterator[Connection]:
     try:
         with write(engine) as conn:
             if conn.dialect.name == "postgresql":
+                # On a busy machine Alembic may take longer between two statements than a request may.
+                conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             before = _revision(conn)
             yield conn

@@ -214,7 +214,8 @@ def test_registered_models_are_listed_by_champion(run: Run, served: ServedApi) -
     with write(served.engine) as conn:
         transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[], register=model)
     row = run("models").stdout.splitlines()[1].split()
-    assert row == ["digits", "@1", "@1", "cnn", "you", "test_accuracy", "0.9800"]
+    assert row == ["digits", "@1", "@1", "cnn", "test_accuracy", "0.9800"]
+    assert run("models", "--columns", "name,owner").stdout.splitlines()[1].split() == ["digits", "you"]
     assert "champion" in run("models", "show", "digits").stdout
 
 

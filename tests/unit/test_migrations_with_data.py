@@ -61,6 +61,8 @@ def tables_of(engine: Engine) -> dict[str, Table]:
 def fill(engine: Engine, tables: dict[str, Table]) -> None:
     """A row into every table that has none."""
     with write(engine) as conn:
+        if engine.dialect.name == "postgresql":  # on a busy machine the next statement may be long in coming
+            conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         for table in sorted(tables.values(), key=lambda table: table.name not in NAMED.values()):
             if conn.execute(select(table)).first() is None:
                 conn.execute(insert(table).values(row_of(conn, table)))
