@@ -1,7 +1,7 @@
 // What is done to all ticked jobs: one request each, and what was refused is told per job.
 
 import { ask } from "./dialog.js";
-import { byId, h, patch } from "./dom.js";
+import { h, patch } from "./dom.js";
 import { config, confirmed, post, toast } from "./site.js";
 
 const isFinal = (job) => ["succeeded", "failed", "cancelled"].includes(job.state);
@@ -25,12 +25,15 @@ const ACTIONS = [
 /** bulkBar(box, selection, done) -> {draw} */
 export function bulkBar(box, selection, done) {
   let busy = false;
+  /** The message that offers to undo what was done last; it stays until something else is done. */
+  let undoable = null;
 
   async function run(action) {
     const chosen = selection.jobs.filter(action.fits);
     const body = action.fields ? await fieldsOf(action, chosen.length) : {};
     if (!body || (action.question && !(await confirmed(...action.question(chosen.length), action.label)))) return;
     busy = true;
+    undoable?.remove();
     draw();
     const refused = await postAll(chosen, action.name, body);
     busy = false;
@@ -44,10 +47,11 @@ export function bulkBar(box, selection, done) {
   }
 
   function tell(action, went) {
-    toast(`${jobs(went.length)} ${action.done}.`);
+    const message = toast(`${jobs(went.length)} ${action.done}.`, "success", Boolean(action.undo));
     if (!action.undo) return;
-    const undo = h("button", { class: "btn btn-sm btn-link", type: "button", onclick: async () => { undo.disabled = true; await postAll(went, action.undo, {}); undo.closest(".ns-toast").remove(); done(); } }, "Undo");
-    byId("toast-container").lastElementChild.querySelector("span").append(" ", undo);
+    undoable = message;
+    const undo = h("button", { class: "btn btn-sm btn-link", type: "button", onclick: async () => { undo.disabled = true; await postAll(went, action.undo, {}); message.remove(); done(); } }, "Undo");
+    message.querySelector("span").append(" ", undo);
   }
 
   function button(action) {

@@ -30,11 +30,12 @@ export const post = async (path, body = {}) =>
   }));
 
 /** A short message in the corner; errors stay until they are closed. */
-export function toast(message, kind = "success") {
+export function toast(message, kind = "success", stays = kind === "danger") {
   const close = h("button", { class: "btn-close", type: "button", "aria-label": "Close", onclick: () => box.remove() });
   const box = h("div", { class: `ns-toast ns-toast-${kind}`, role: kind === "danger" ? "alert" : "status" }, h("span", {}, message), close);
   byId("toast-container").append(box);
-  if (kind !== "danger") setTimeout(() => box.remove(), 5000);
+  if (!stays) setTimeout(() => box.remove(), 5000);
+  return box;
 }
 
 /** Ask before something that cannot be undone. Resolves to whether it was confirmed; Escape and "Keep" mean no. */
