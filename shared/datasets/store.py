@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +222,19 @@ def rename_into_place(folder: Path, target: Path) -> None:
 def sweep(datasets_root: Path) -> int:
     """Remove what dead builders left; returns how many folders."""
     swept = 0
-    for lock_path in [*datasets_root.glob(".tmp-*.lock"), *datasets_root.glob("*/.tmp-*.lock")]:
-        with open_if_exists(lock_path) as lock:
-            if lock is None or time.time() - os.fstat(lock).st_mtime < _YOUNG or not _lock_is_free(lock):
-                continue
-            shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
-            lock_path.unlink(missing_ok=True)
-            swept += 1
+    # Not `Path.glob`, which fails at a folder that another builder renames while it is looked into.
+    for pattern in (".tmp-*.lock", "*/.tmp-*.lock"):
+        swept += sum(_swept(datasets_root / found) for found in glob(pattern, root_dir=datasets_root))
     return swept
+
+
+def _swept(lock_path: Path) -> bool:
+    with open_if_exists(lock_path) as lock:
+        if lock is None or time.time() - os.fstat(lock).st_mtime < _YOUNG or not _lock_is_free(lock):
+            return False
+        shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+        lock_path.unlink(missing_ok=True)
+        return True
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,6 +259,23 @@ def test_what_a_killed_builder_left_is_swept(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 2  # the folder and its lock
     assert sweep(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sweeping_minds_no_folder_that_is_gone_when_it_is_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another builder's, which was renamed into its place meanwhile."""
+    (tmp_path / ".tmp-renamed").mkdir()
+    (tmp_path / "renamed").mkdir()
+    scandir = os.scandir
+
+    def gone(path: Any = ".") -> Any:
+        if str(path).endswith("renamed"):
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert sweep(tmp_path) == 0
 
 
 def test_sweeping_spares_live_builders_and_takes_dead_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
