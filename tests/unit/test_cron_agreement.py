@@ -141,6 +141,7 @@ def explained(expression: str, start: datetime) -> tuple[str, Outcome] | None:
     return None if name is None else (name, theirs(plain, start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", EXPRESSIONS)
 def test_previews_agree_but_for_the_classes_that_are_listed(count: int) -> None:
     chance, classes = random.Random(SEED), Counter[str]()

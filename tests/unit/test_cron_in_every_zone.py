@@ -14,6 +14,8 @@ import pytest
 from shared.schedules import cron
 from tests.support.clocks import YEAR, Change, Minute, brute_force, changes, minutes, one_of_each
 
+pytestmark = pytest.mark.slow
+
 #: Of zones that show the same all through the year (a third are other names of one) the first.
 ZONES = one_of_each(cron.zones())
 JANUARY = datetime(YEAR, 1, 1, tzinfo=UTC)

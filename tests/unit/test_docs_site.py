@@ -16,6 +16,8 @@ from shared.jobs import diagram
 from shared.jobs.states import TRANSITIONS
 from shared.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -268,6 +268,7 @@ reporter.log(f"threads {len(os.listdir('/proc/self/task')) - before}")
 
 
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+@pytest.mark.slow
 def test_importing_a_framework_starts_no_thread_nor_does_asking_for_its_memory(
     framework: str, environ: dict[str, str], tmp_path: Path
 ) -> None:

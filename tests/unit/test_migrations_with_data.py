@@ -15,6 +15,8 @@ from shared.db.engine import make_engine, write
 from shared.errors import ConfigurationError
 from tests.support import databases
 
+pytestmark = pytest.mark.slow
+
 #: What a check constraint wants; every other column gets a value of its type.
 LEGAL: dict[tuple[str, str], Any] = {("jobs", "state"): "running", ("schedule_ticks", "outcome"): "submitted"}
 
