@@ -59,7 +59,7 @@ class Limits:
         if needed > free:
             raise StorageFull(
                 f"The data set would take {needed:,} bytes and the server's disk has {free:,} left for it; nothing was "
-                "kept. Whoever runs the server can free some, or choose another NIGHTSHIFT_STORAGE_URL."
+                "kept. The operator can free space, or set another NIGHTSHIFT_STORAGE_URL."
             )
 
 

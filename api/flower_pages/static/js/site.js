@@ -29,7 +29,7 @@ export const post = async (path, body = {}) =>
     body: JSON.stringify(body),
   }));
 
-/** A short message in the corner; errors stay until they are closed. */
+/** Show a short message in the corner and return it. Errors stay until they are closed, and so does what is told to. */
 export function toast(message, kind = "success", stays = kind === "danger") {
   const close = h("button", { class: "btn-close", type: "button", "aria-label": "Close", onclick: () => box.remove() });
   const box = h("div", { class: `ns-toast ns-toast-${kind}`, role: kind === "danger" ? "alert" : "status" }, h("span", {}, message), close);
