@@ -11,9 +11,9 @@ from typing import Annotated
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.deps import TheService
+from api.dependencies import TheService
+from nightshift.errors import Unauthorized
 from shared.db.engine import read
-from shared.errors import Unauthorized
 from shared.fleet import keys
 
 #: Longest key looked at (characters); ours have fewer than 100.

@@ -9,9 +9,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.problems import MEDIA_TYPE
+from api.errors import MEDIA_TYPE
 from api.schemas import Problem
-from api.specs import SPECS
+from api.services.job_spec import SPECS
 from shared.specs import supported
 from shared.specs.edits import JobPatch, Rerun
 from shared.specs.families import FAMILIES

@@ -6,8 +6,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from nightshift.states import JobState
 from shared.datasets.builtins import Availability
-from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
 from shared.webhooks.models import BodyFormat, DeliveryState, EventType
 

@@ -23,10 +23,10 @@ from benchmarks.bench_gru import make_windows
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families import load
-from worker.protocol import CheckpointSaved
-from worker.training.checkpointing import CheckpointWriter
+from worker.runners.messages import CheckpointSaved
+from worker.training.checkpoints import CheckpointWriter
 from worker.training.learner import Learner, LearnerSetup
-from worker.training.run_state import RunState, Snapshot
+from worker.training.state import RunState, Snapshot
 
 WAYS = ("none", "beside", "waiting")
 

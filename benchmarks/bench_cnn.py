@@ -25,11 +25,11 @@ from torch import nn
 from shared.specs.cnn import CnnModel
 from shared.specs.training import CheckpointPolicy, Training
 from worker.families.cnn.torch_learner import TorchCnn, build
-from worker.training.allocator import keep_freed_memory
-from worker.training.checkpointing import CheckpointWriter
+from worker.training.checkpoints import CheckpointWriter
 from worker.training.learner import Array, LearnerSetup, Splits
-from worker.training.loop import Loop
-from worker.training.run_state import RunState
+from worker.training.numerics.allocator import keep_freed_memory
+from worker.training.state import RunState
+from worker.training.trainer import Trainer
 
 CLASSES = 10
 Step = Callable[[], None]
@@ -105,7 +105,7 @@ def our_loop(model: CnnModel, batch_size: int, data: Data, threads: int, steps: 
         reporter.__dict__["stop_requested"] = lambda: None
     with tempfile.TemporaryDirectory() as folder:
         writer = CheckpointWriter(Path(folder), 1, reporter)
-        loop = Loop(learner, splits, training, CheckpointPolicy(), writer, reporter, RunState())
+        loop = Trainer(learner, splits, training, CheckpointPolicy(), writer, reporter, RunState())
         began = time.perf_counter()
         loop.run()
         taken = time.perf_counter() - began

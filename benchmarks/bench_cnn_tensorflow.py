@@ -21,8 +21,8 @@ import numpy as np
 from shared.specs.cnn import CnnModel
 from shared.specs.training import Training
 from worker.families import load
-from worker.training.allocator import keep_freed_memory
 from worker.training.learner import Array, LearnerSetup
+from worker.training.numerics.allocator import keep_freed_memory
 
 CLASSES = 10
 Run = Callable[[], None]

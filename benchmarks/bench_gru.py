@@ -24,8 +24,8 @@ import numpy as np
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families import load
-from worker.training.allocator import keep_freed_memory
 from worker.training.learner import Array, LearnerSetup
+from worker.training.numerics.allocator import keep_freed_memory
 
 #: Positions whose logits the hand-tuned torch loop holds at once.
 CHUNK = 1600

@@ -26,8 +26,8 @@ from pathlib import Path
 import httpx
 
 from tests.support import databases
-from tests.support.house import House, eventually, open_house
 from tests.support.redis import free_port, running_redis
+from tests.support.stack import Stack, eventually, open_stack
 
 #: Between two reads (seconds).
 PAUSE = 0.1
@@ -48,18 +48,18 @@ time.sleep(float(sys.argv[2]))
 
 
 class Bench:
-    def __init__(self, house: House) -> None:
-        self.house = house
-        house.api()
-        self.api, self.key = f"http://127.0.0.1:{house._api_port}", house._api_key
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        stack.api()
+        self.api, self.key = f"http://127.0.0.1:{stack._api_port}", stack._api_key
         port = free_port()
         self.flower = f"http://127.0.0.1:{port}"
-        house.start("flower", "api.flower_pages.server", flower_port=port)
+        stack.start("flower", "api.flower.app", flower_port=port)
         eventually("Flower answers", self._flower_answers)
         self.job_id = self.new_job()
 
     def new_job(self) -> str:
-        return str(self.house.post_job().raise_for_status().json()["id"])
+        return str(self.stack.post_job().raise_for_status().json()["id"])
 
     @property
     def reads(self) -> dict[str, str]:
@@ -146,8 +146,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nightshift-locked-") as name, running_redis(Path(name)) as redis:
         folder = Path(name)
         url = databases.sqlite_database(folder, databases.make_sqlite_template(folder))
-        with open_house(folder, url, redis.url) as house:
-            measure(Bench(house), given.seconds, given.posts)
+        with open_stack(folder, url, redis.url) as stack:
+            measure(Bench(stack), given.seconds, given.posts)
 
 
 def measure(bench: Bench, seconds: float, posts: int) -> None:
@@ -155,18 +155,18 @@ def measure(bench: Bench, seconds: float, posts: int) -> None:
     with ThreadPoolExecutor(posts + CANCELS) as pool:
         under_load(bench, f"free, {posts} submissions", posts, 5.0, pool)
         bench.job_id = bench.new_job()  # the one before is cancelled by now
-        with lock_held(str(bench.house.engine.url.database), seconds):
+        with lock_held(str(bench.stack.engine.url.database), seconds):
             under_load(bench, f"locked {seconds:.0f} s, {posts} submissions", posts, seconds, pool)
 
 
 def under_load(bench: Bench, title: str, posts: int, seconds: float, pool: ThreadPoolExecutor) -> None:
-    before = len(bench.house.all_ids())
+    before = len(bench.stack.all_ids())
     answers = bench.post_all(posts, pool)
     show(title, bench.read_for(seconds))
     results = [answer.result() for answer in answers]
     told(f"  {posts} submissions", results[:posts])
     told(f"  {CANCELS} cancels (Flower)", results[posts:])
-    written, accepted = len(bench.house.all_ids()) - before, sum(status == 202 for status, _ in results[:posts])
+    written, accepted = len(bench.stack.all_ids()) - before, sum(status == 202 for status, _ in results[:posts])
     print(f"  jobs written: {written}; told so: {accepted}", flush=True)
 
 

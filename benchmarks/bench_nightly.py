@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from tests.support import databases
-from tests.support.house import open_house
 from tests.support.nightly import NAME, Night, Nightly, nightly
 from tests.support.redis import running_redis
+from tests.support.stack import open_stack
 
 
 def line(night: Night) -> str:
@@ -78,8 +78,8 @@ def main() -> int:
         url = databases.sqlite_database(root, databases.make_sqlite_template(_made(root / "template")))
         settings = {"test_kinds": "", "frameworks": options.framework, "torch_threads": 1, "preload": "true"}
         with (
-            open_house(root, url, redis.url, maintenance_seconds=0.2, **settings) as house,
-            nightly(house, framework=options.framework) as story,
+            open_stack(root, url, redis.url, maintenance_seconds=0.2, **settings) as stack,
+            nightly(stack, framework=options.framework) as story,
         ):
             wrong = run(story, options)
             moves = len(story.client.model_history(NAME))

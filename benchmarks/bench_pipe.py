@@ -20,9 +20,9 @@ import torch
 
 from benchmarks.bench_cnn import Data, make_data, our_loop, our_step, rate
 from shared.specs.cnn import CnnModel
-from worker.protocol import decode_from_runner
-from worker.reporter import Channel, Reporter
-from worker.training.allocator import keep_freed_memory
+from worker.runners.messages import decode_from_runner
+from worker.runners.reporter import Channel, Reporter
+from worker.training.numerics.allocator import keep_freed_memory
 
 
 def listen(sock: socket.socket) -> None:

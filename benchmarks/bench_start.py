@@ -31,20 +31,20 @@ from shared.db.schema import job_events, jobs
 from shared.fleet import keys
 from tests.support import databases
 from tests.support.factories import OWNER
-from tests.support.house import House, eventually, open_house
 from tests.support.redis import free_port, running_redis
+from tests.support.stack import Stack, eventually, open_stack
 
 #: The target of the issue that asked for it (milliseconds).
 TARGET = 120.0
 
 
 class Bench:
-    def __init__(self, house: House, options: argparse.Namespace) -> None:
-        self.house, self.options = house, options
+    def __init__(self, stack: Stack, options: argparse.Namespace) -> None:
+        self.stack, self.options = stack, options
         port = free_port()
-        house.start("api", "api.serve", api_port=port)
-        house.worker()
-        with write(house.engine) as conn:
+        stack.start("api", "api.server", api_port=port)
+        stack.worker()
+        with write(stack.engine) as conn:
             key = keys.create(conn, "bench", OWNER)[1]
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"})
         eventually("the API answers", self._healthy)
@@ -72,12 +72,12 @@ class Bench:
         stepped = self._first_step(job_id)
         marks = self._marks(job_id) | {"answered": answered, "first step": stepped}
         self.client.post(f"/v1/jobs/{job_id}/cancel")
-        self.house.finished(job_id)
+        self.stack.finished(job_id)
         return {name: (at - begun) * 1000 for name, at in sorted(marks.items(), key=lambda mark: mark[1])}
 
     def _first_step(self, job_id: str) -> float:
         def at() -> Any:
-            with read(self.house.engine) as conn:
+            with read(self.stack.engine) as conn:
                 progress = conn.scalar(select(jobs.c.progress).where(jobs.c.id == job_id))
             return progress if progress and progress["step"] >= 1 else None
 
@@ -86,7 +86,7 @@ class Bench:
         return float(progress["at"])
 
     def _marks(self, job_id: str) -> dict[str, float]:
-        with read(self.house.engine) as conn:
+        with read(self.stack.engine) as conn:
             events = conn.execute(select(job_events).where(job_events.c.job_id == job_id)).all()
             created = conn.scalar(select(jobs.c.created_at).where(jobs.c.id == job_id))
         claimed = next(e.at for e in events if e.type == "state" and e.data["state"] == "running")
@@ -131,8 +131,8 @@ def main() -> None:
         folder = Path(name)
         url = databases.sqlite_database(folder, databases.make_sqlite_template(folder))
         settings = {"preload": "true", "frameworks": options.framework, "relay_seconds": 0.01, "heartbeat_seconds": 0.5}
-        with running_redis(folder) as redis, open_house(folder, url, redis.url, **settings) as house:
-            bench = Bench(house, options)
+        with running_redis(folder) as redis, open_stack(folder, url, redis.url, **settings) as stack:
+            bench = Bench(stack, options)
             bench.one()  # registers the data set and warms every cache: the promise is about a warm worker
             runs = [bench.one() for _ in range(options.jobs)]
     result = report(options, runs)

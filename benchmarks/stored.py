@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.datasets import formats
-from shared.datasets.building import ImageSource, store_images
-from shared.datasets.building_text import store_text
-from shared.datasets.files import open_files
+from shared.datasets.ingest.build import ImageSource, store_images
+from shared.datasets.ingest.build_text import store_text
+from shared.datasets.ingest.source_files import open_files
 
 
 def store(path: Path, root: Path) -> Path:

@@ -27,8 +27,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from benchmarks.stored import store
-from shared.datasets.building import store_images
 from shared.datasets.builtins import digits
+from shared.datasets.ingest.build import store_images
 from shared.datasets.store import open_dataset
 from shared.specs.gru_lm import GruLmModel
 from worker.families.gru_lm.weights import initial

@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-CLI = [sys.executable, "-m", "api.client.cli"]
+CLI = [sys.executable, "-m", "nightshift.cli.app"]
 STEPS = {"training.epochs": 1, "training.max_steps": 30, "training.validation_split": 0}
 MODELS = {
     "images": ["cnn", "--preset", "mnist-1conv"],

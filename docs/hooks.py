@@ -6,7 +6,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from api import reference
+from tools import reference
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -51,7 +51,7 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def spelled(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time as a sentence has it: `0.4 s`, `42 s`, `12 min`, `3 h 20 min`, `4 days`."""
     seconds = max(0.0, seconds)
     if seconds < 10:

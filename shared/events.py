@@ -19,7 +19,7 @@ _about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxy
 
 
 @contextmanager
-def about(**facts: Any) -> Iterator[None]:
+def log_context(**facts: Any) -> Iterator[None]:
     """What this work is about, such as `job_id` and `attempt`: on every log line of the block, a library's too.
 
     A thread that is started inside starts without it; run it in `contextvars.copy_context()`.
@@ -31,7 +31,7 @@ def about(**facts: Any) -> Iterator[None]:
         _about.reset(token)
 
 
-def present() -> Mapping[str, Any]:
+def current_context() -> Mapping[str, Any]:
     """The facts of the blocks this work is in."""
     return _about.get()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from shared.errors import Forbidden
+from nightshift.errors import Forbidden
 from shared.fleet.keys import owner_names
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.errors import ConfigurationError
+from nightshift.errors import ConfigurationError
 
 #: A folder, or a bucket (names as S3 allows them) and perhaps a place in it.
 _STORAGE_URL = re.compile(r"file:///.*|s3://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?")

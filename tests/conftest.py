@@ -16,7 +16,7 @@ from tests.support import databases
 from tests.support.api import Api, running_api
 from tests.support.objects import ObjectStore, object_store
 from tests.support.redis import RedisServer, running_redis
-from worker.frameworks import onednn_environment
+from worker.hardware.frameworks import onednn_environment
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= onednn_environment(os.environ)

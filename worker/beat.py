@@ -14,23 +14,23 @@ from typing import Any
 from celery import Celery
 from celery.beat import EmbeddedService
 
-from shared import process, tracing
-from shared.broker import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery, refuse_cluster_server
+from nightshift.errors import ConfigurationError
+from shared import entrypoint, tracing
+from shared.celery_app import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery, refuse_cluster_server
+from shared.console import print_error
 from shared.db.engine import get_engine
-from shared.errors import ConfigurationError
-from shared.observability import configure_logging
+from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
-from shared.speech import complain
 from shared.storage import refuse_unusable
-from worker import doorbells, listening, remote
+from worker.celery_app import queue_guard, redis_transport, remote_control
+from worker.celery_app.tasks import hush_celery, register_maintain
 from worker.maintenance import run_all
-from worker.tasks import hush_celery, register_maintain
 
 #: Intervals without a poke after which maintenance runs by itself.
 PATIENCE = 2
 
 
-class Upkeep:
+class MaintenanceRunner:
     """Runs maintenance at a poke, or without one when none came for too long."""
 
     def __init__(self, settings: Settings) -> None:
@@ -59,23 +59,23 @@ def main() -> int:
     try:
         refuse_cluster_server(settings)
         refuse_unusable(settings)
-        doorbells.guard()
-        remote.guard()
+        redis_transport.install()
+        remote_control.install()
         app = make_celery(settings, "worker")
     except ConfigurationError as error:
-        complain(f"nightshift beat: {error}")
+        print_error(f"nightshift beat: {error}")
         return 2
-    upkeep = Upkeep(settings)
+    upkeep = MaintenanceRunner(settings)
     register_maintain(app, upkeep.run)
     hush_celery()
     upkeep.start_timer()
     worker = make_worker(app, settings)
-    start_poking(app)
+    start_timer(app)
     worker.start()
     return int(worker.exitcode or 0)
 
 
-def start_poking(app: Celery) -> None:
+def start_timer(app: Celery) -> None:
     """Celery's beat as a thread. As the worker's option it would be a process of its own, which outlives a `kill -9`."""
     EmbeddedService(
         app,
@@ -85,7 +85,7 @@ def start_poking(app: Celery) -> None:
 
 
 def make_worker(app: Celery, settings: Settings) -> Any:
-    listening.keep(app, settings.maintenance_seconds)
+    queue_guard.install(app, settings.maintenance_seconds)
     app.conf.beat_schedule = {
         "maintenance": {
             "task": MAINTAIN_TASK,
@@ -106,4 +106,4 @@ def make_worker(app: Celery, settings: Settings) -> Any:
 
 
 if __name__ == "__main__":
-    process.run("beat", main)
+    entrypoint.run("beat", main)

@@ -18,27 +18,28 @@ from typing import Any
 
 from celery import Celery, signals
 
-from shared import process, tracing
-from shared.broker import make_celery, queues_for, refuse_cluster_server
+from nightshift.errors import ConfigurationError
+from shared import entrypoint, tracing
+from shared.celery_app import make_celery, queues_for, refuse_cluster_server
+from shared.console import print_error
 from shared.db.engine import get_engine
-from shared.errors import ConfigurationError
 from shared.events import emit
 from shared.fleet.workers import WorkerInfo
-from shared.observability import configure_logging
+from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
-from shared.speech import complain
 from shared.storage import refuse_unusable
-from worker import doorbells, frameworks, listening, pool, remote
-from worker.devices import Device, choose
-from worker.forkclient import START_SECONDS, ForkserverClient, scrubbed
-from worker.orphans import SLOT, end_leftovers
-from worker.presence import Presence
-from worker.slot import Slot
-from worker.spare import Runners, RunnerSettings
-from worker.supervisor import Supervisor
-from worker.tasks import hush_celery, register_attempt
-from worker.usage import Meter
-from worker.workplace import Workplace
+from worker.celery_app import pool, queue_guard, redis_transport, remote_control
+from worker.celery_app.tasks import hush_celery, register_attempt
+from worker.hardware import frameworks
+from worker.hardware.devices import Device, choose
+from worker.hardware.heartbeat import WorkerHeartbeat
+from worker.hardware.resource_usage import ResourceMonitor
+from worker.runners.device_lock import DeviceLock
+from worker.runners.forkserver_client import START_SECONDS, ForkserverClient, sanitized_environment
+from worker.runners.process_cleanup import SLOT, kill_orphans
+from worker.runners.runner_pool import RunnerPool, RunnerSettings
+from worker.supervisor.context import WorkerContext
+from worker.supervisor.supervisor import Supervisor
 
 #: After the time for a drain this worker leaves whatever still hangs (seconds): 50 + 8 keeps the promised 60.
 LAST_RESORT_SECONDS = 8.0
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_each(devices)
         return run(devices[0], get_settings())
     except ConfigurationError as error:
-        complain(f"nightshift worker: {error}")
+        print_error(f"nightshift worker: {error}")
         return 2
 
 
@@ -82,17 +83,17 @@ def run_each(devices: Sequence[Device]) -> int:
 def run(device: Device, settings: Settings) -> int:
     """This process as the worker of one device, until it is told to leave."""
     os.environ.update(device.environment())
-    doorbells.guard()
-    remote.guard()
-    slot = Slot.of(device, settings)
+    redis_transport.install()
+    remote_control.install()
+    slot = DeviceLock.of(device, settings)
     forkservers = make_forkservers(device, settings, slot)
     if not forkservers:
         wanted = settings.frameworks or "torch or tensorflow"
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
-    runners = Runners(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
-    place = Workplace(device.worker_name(settings.host_name), device, get_engine(), settings, runners)
+    runners = RunnerPool(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
+    place = WorkerContext(device.worker_name(settings.host_name), device, get_engine(), settings, runners)
     supervisor = Supervisor(place)
-    end_leftovers(str(slot.path))
+    kill_orphans(str(slot.path))
     starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
     starter.start()
     try:
@@ -103,16 +104,16 @@ def run(device: Device, settings: Settings) -> int:
             forkserver.close()
 
 
-def make_forkservers(device: Device, settings: Settings, slot: Slot) -> dict[str, ForkserverClient]:
+def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
     ours = {**frameworks.forkserver_environment(settings.torch_threads), **device.environment(), SLOT: str(slot.path)}
-    env = scrubbed(os.environ, ours)
+    env = sanitized_environment(os.environ, ours)
     return {
         name: ForkserverClient(name, frameworks.preloads(name, settings.preload), env)
         for name in frameworks.served(settings.frameworks)
     }
 
 
-def runner_settings(device: Device, settings: Settings, slot: Slot) -> RunnerSettings:
+def runner_settings(device: Device, settings: Settings, slot: DeviceLock) -> RunnerSettings:
     threads = settings.torch_threads or os.cpu_count()
     return RunnerSettings(device.kind, threads, settings.runner_memory_limit_bytes, slot)
 
@@ -124,19 +125,19 @@ def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:
         forkserver.wait_ready(START_SECONDS)
 
 
-def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> int:
+def serve(place: WorkerContext, supervisor: Supervisor, first: ForkserverClient) -> int:
     hush_celery()
     app = make_celery(place.settings, "worker")
     register_attempt(app, supervisor.run_one)
-    presence = Presence(
+    presence = WorkerHeartbeat(
         place.engine,
         worker_info(place),
         place.settings.heartbeat_seconds,
         lambda: (supervisor.job_id, supervisor.draining),
-        Meter(place.device).read,
+        ResourceMonitor(place.device).read,
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
-    listening.on_change = presence.listens
+    queue_guard.on_change = presence.listens
     celery_worker = make_worker(app, place)
     connect(place, supervisor, presence, first)
     try:
@@ -146,8 +147,8 @@ def serve(place: Workplace, supervisor: Supervisor, first: ForkserverClient) -> 
     return int(celery_worker.exitcode or 0)
 
 
-def make_worker(app: Celery, place: Workplace) -> Any:
-    listening.keep(app, place.settings.maintenance_seconds)
+def make_worker(app: Celery, place: WorkerContext) -> Any:
+    queue_guard.install(app, place.settings.maintenance_seconds)
     return app.Worker(
         hostname=place.name,
         pool_cls=pool.AttemptPool,
@@ -160,7 +161,7 @@ def make_worker(app: Celery, place: Workplace) -> Any:
     )
 
 
-def connect(place: Workplace, supervisor: Supervisor, presence: Presence, first: ForkserverClient) -> None:
+def connect(place: WorkerContext, supervisor: Supervisor, presence: WorkerHeartbeat, first: ForkserverClient) -> None:
     """What happens at Celery's signals. Weak references would let closures be collected."""
 
     def ready(**_: Any) -> None:
@@ -183,7 +184,7 @@ def connect(place: Workplace, supervisor: Supervisor, presence: Presence, first:
     signals.worker_shutting_down.connect(leaving, weak=False)
 
 
-def worker_info(place: Workplace) -> WorkerInfo:
+def worker_info(place: WorkerContext) -> WorkerInfo:
     return WorkerInfo(
         name=place.name,
         host=place.settings.host_name,
@@ -198,4 +199,4 @@ def worker_info(place: Workplace) -> WorkerInfo:
 
 
 if __name__ == "__main__":
-    process.run("worker", main)
+    entrypoint.run("worker", main)

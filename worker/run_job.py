@@ -19,14 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.checkpoints import files
-from shared.checkpoints.retention import Kept, superseded
-from shared.datasets.building import store_images
 from shared.datasets.builtins import digits
+from shared.datasets.ingest.build import store_images
 from shared.errors import JobError
+from shared.jobs.checkpoint_retention import Kept, superseded
 from shared.specs.jobs import job_spec_adapter
+from shared.storage import checkpoint_files
 from worker import kinds
-from worker.protocol import (
+from worker.runners.messages import (
     ArtifactSaved,
     Assignment,
     Champion,
@@ -71,7 +71,7 @@ class PrintingReporter:
     def checkpoint(self, frame: CheckpointSaved) -> None:
         self.kept[frame.path] = Kept(frame.path, frame.step, frame.is_best)
         for path in superseded(self.kept.values(), keep_last=self.keep_last, keep_best=self.keep_best):
-            files.remove(self.folder, path)
+            checkpoint_files.remove(self.folder, path)
             del self.kept[path]
         self._say(f"checkpoint of step {frame.step}, {frame.size_bytes:,} bytes")
 
@@ -111,9 +111,9 @@ def _step_of(row: str) -> float:
 def _checkpoints(folder: Path) -> list[tuple[ResumePoint, bool]]:
     """What lies in DIR/checkpoints, newest first, and whether it holds the best model."""
     found = []
-    for path in (folder / files.FOLDER).glob("[0-9]*-*"):
+    for path in (folder / checkpoint_files.FOLDER).glob("[0-9]*-*"):
         step, sha256 = path.name.split("-")
-        point = ResumePoint(id=path.name, path=f"{files.FOLDER}/{path.name}", step=int(step), sha256=sha256)
+        point = ResumePoint(id=path.name, path=f"{checkpoint_files.FOLDER}/{path.name}", step=int(step), sha256=sha256)
         found.append((point, _is_best(path)))
     return sorted(found, key=lambda pair: pair[0].step, reverse=True)
 

@@ -19,15 +19,15 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api.auth import Owner
-from api.deps import JobId, TheService, whole_id
+from api.dependencies import JobId, TheService, whole_id
+from api.errors import problem
 from api.openapi import COMMON, problems
-from api.problems import problem
 from api.schemas import ArtifactView, Page
-from shared.artifacts.serving import INLINE
 from shared.db.engine import read
 from shared.jobs import queries
 from shared.storage import storage_of
-from shared.storage.reading import Reader
+from shared.storage.artifact_files import INLINE
+from shared.storage.stored_file import Reader
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 

@@ -12,18 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Owner, require_owner
-from api.deps import NameInPath, Service, TheService
+from api.dependencies import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
-from api.upload import Upload, received
-from api.writers import WritingRoute
+from api.services.uploads import Upload, received
+from api.services.write_threads import WritingRoute
+from nightshift.errors import InvalidRequest, NotFound
 from shared import ownership
-from shared.datasets import builtins, holding, registry, samples, views
+from shared.datasets import builtins, previews, references, registry, views
 from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)], route_class=WritingRoute
@@ -95,7 +95,7 @@ async def sample(name: RefInPath, service: TheService) -> Response:
 
 def _sample(service: Service, version: DatasetVersion) -> tuple[bytes, str]:
     with registry.hold_dataset(service.settings, version) as folder:
-        return samples.sample(folder)
+        return previews.preview(folder)
 
 
 def _resolve(service: Service, name: str) -> DatasetVersion | None:
@@ -142,8 +142,8 @@ def _register(service: Service, owner: str, upload: Upload) -> dict[str, Any]:
 
 def _may_append(name: NameInPath, service: TheService, owner: Owner) -> None:
     with read(service.engine) as conn:
-        holding.require(conn, name, owner)
-        holding.refuse_builtin(conn, name, owner)
+        references.require(conn, name, owner)
+        references.refuse_builtin(conn, name, owner)
 
 
 @router.post(
@@ -185,7 +185,7 @@ def _append(service: Service, owner: str, name: str, upload: Upload) -> dict[str
 def delete_version(name: NameInPath, version: Version, service: TheService, owner: Owner) -> Response:
     """Refused while an unfinished job or a schedule needs it. Its number is not given again."""
     with write(service.engine) as conn:
-        holding.delete_version(conn, name, version, owner)
+        references.delete_version(conn, name, version, owner)
     return Response(status_code=204)
 
 

@@ -19,12 +19,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from api.auth import Owner
-from api.deps import JobId, Service, TheService, whole_id
+from api.dependencies import JobId, Service, TheService, whole_id
 from api.openapi import COMMON, problems
+from nightshift.errors import MalformedRequest, Unavailable
+from nightshift.states import JobState
 from shared.db.engine import read
-from shared.errors import MalformedRequest, Unavailable
 from shared.jobs import queries
-from shared.jobs.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 

@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from api.auth import require_owner
-from api.form import family_views
 from api.openapi import COMMON
 from api.schemas import FamilyView, Page
+from api.services.spec_form_schema import family_views
 
 router = APIRouter(prefix="/v1/families", tags=["service"], dependencies=[Depends(require_owner)])
 

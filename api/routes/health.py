@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.auth import require_owner
-from api.deps import Service, TheService
+from api.dependencies import Service, TheService
+from api.errors import problem
 from api.openapi import problems
-from api.problems import problem
 from api.schemas import Readiness
+from nightshift.errors import ConfigurationError, NightshiftError
 from shared.db import migrate
 from shared.db.engine import read
-from shared.errors import BrokerUnavailable, ConfigurationError, NightshiftError
+from shared.errors import BrokerUnavailable
 
 router = APIRouter(tags=["service"])
 

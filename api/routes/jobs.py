@@ -8,19 +8,20 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from api import reruns, steering, submission
 from api.auth import Owner
-from api.body import json_body
-from api.deps import JobId, Search, Tag, TheService, whole_id
+from api.dependencies import JobId, Search, Tag, TheService, whole_id
+from api.http.json_body import json_body
 from api.openapi import COMMON, body_of, job_body, problems
 from api.schemas import Accepted, JobView, Page, WhyView
-from api.specs import Spec
-from api.writers import WritingRoute
+from api.services import job_actions, reruns, submission
+from api.services.job_spec import Spec
+from api.services.write_threads import WritingRoute
+from nightshift.states import JobState
 from shared.db.engine import read
 from shared.jobs import queries, transitions
+from shared.jobs.explain import explain
 from shared.jobs.queries import JobFilters
-from shared.jobs.states import JobState, StopRequest
-from shared.jobs.why import explain
+from shared.jobs.states import StopRequest
 from shared.specs.base import FamilyName
 from shared.specs.edits import JobPatch, Rerun
 
@@ -143,7 +144,7 @@ async def edit(job_id: JobId, request: Request, service: TheService, owner: Owne
     """Of a job in any state; the priority only while it waits. What it computes stays: `spec` is what was submitted.
     Each change leaves an event `edited`, with what was there before."""
     data = await json_body(request, service.settings.max_body_bytes)
-    return await service.writers.run(steering.edit, service, job_id, owner, owner, data)
+    return await service.writers.run(job_actions.edit, service, job_id, owner, owner, data)
 
 
 @router.get("/{job_id}/why", response_model=WhyView, responses=COMMON | problems(404, 409), summary="Why it is so")
@@ -151,7 +152,7 @@ def why(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Why the job waits, what it is doing, or how it ended: reasons for programs and one sentence for people."""
     with read(service.engine) as conn:
         job = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
-        found = explain(job, queries.surroundings(conn, job, service.settings.lease_seconds))
+        found = explain(job, queries.explain_context(conn, job, service.settings.lease_seconds))
     reasons = [{"code": r.code, "sentence": r.sentence, "fields": r.fields} for r in found.reasons]
     return {"id": job["id"], "state": job["state"], "sentence": found.sentence, "reasons": reasons}
 
@@ -168,21 +169,21 @@ _STEERED: dict[str, Any] = {
 @router.post("/{job_id}/cancel", **_STEERED, summary="Cancel")
 def cancel(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A waiting job is cancelled at once, a running one at its next step; nothing of it is kept after that."""
-    return steering.ask(service, job_id, owner, StopRequest.CANCEL)
+    return job_actions.request_stop(service, job_id, owner, StopRequest.CANCEL)
 
 
 @router.post("/{job_id}/finish", **_STEERED, summary="Stop now and keep the best model")
 def finish(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Ends training at the next step and goes on with its evaluation, as if all epochs were done."""
-    return steering.ask(service, job_id, owner, StopRequest.FINISH)
+    return job_actions.request_stop(service, job_id, owner, StopRequest.FINISH)
 
 
 @router.post("/{job_id}/pause", **_STEERED, summary="Pause")
 def pause(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A running job writes a checkpoint and gives its device back."""
-    return steering.ask(service, job_id, owner, StopRequest.PAUSE)
+    return job_actions.request_stop(service, job_id, owner, StopRequest.PAUSE)
 
 
 @router.post("/{job_id}/resume", **_STEERED, summary="Resume a paused job")
 def resume(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    return steering.resume(service, job_id, owner)
+    return job_actions.resume(service, job_id, owner)

@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api.auth import Owner, require_owner
-from api.body import json_body, parse_json, read_body, require_json
-from api.deps import NameInPath, Service, TheService, whole_id
+from api.dependencies import NameInPath, Service, TheService, whole_id
+from api.http.json_body import json_body, parse_json, read_body, require_json
 from api.openapi import COMMON, body_of, problems
-from api.scheduling import parse
 from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelVersionView, ModelView, Page
-from api.writers import WritingRoute
+from api.services.schedules import parse
+from api.services.write_threads import WritingRoute
+from nightshift.errors import InvalidRequest
 from shared import ownership
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest
 from shared.models import aliases, editing, package, registry
 from shared.specs.models import AliasMove, ModelPatch, NewVersion, Rollback, VersionPatch
 from shared.storage import storage_of

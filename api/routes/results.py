@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
-from api import exports
 from api.auth import Owner
-from api.deps import JobId, Service, TheService, whole_id
+from api.dependencies import JobId, Service, TheService, whole_id
 from api.openapi import COMMON, problems
 from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page, SystemView
+from api.services import exports
+from nightshift.errors import MalformedRequest
 from shared.db.engine import read
-from shared.errors import MalformedRequest
 from shared.jobs import queries
 from shared.jobs.queries import cursors
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api import scheduling
 from api.auth import Owner
-from api.body import json_body
-from api.deps import TheService
+from api.dependencies import TheService
+from api.http.json_body import json_body
 from api.openapi import COMMON, body_of, problems
 from api.schemas import JobView, Page, PreviewView, ScheduleView, TickView
-from api.writers import WritingRoute
+from api.services import schedules
+from api.services.write_threads import WritingRoute
 from shared.db.engine import read, write
 from shared.jobs import queries as job_queries
 from shared.schedules import queries, transitions
@@ -38,7 +38,7 @@ ScheduleRef = Annotated[
 async def create(request: Request, service: TheService, owner: Owner) -> JSONResponse:
     """Its job is checked as POST /v1/jobs would. Names are unique per owner."""
     data = await json_body(request, service.settings.max_body_bytes)
-    shown = await service.writers.run(scheduling.create, service, owner, data)
+    shown = await service.writers.run(schedules.create, service, owner, data)
     return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/schedules/{shown['id']}"})
 
 
@@ -64,7 +64,7 @@ def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, 
 async def change(schedule: ScheduleRef, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
     """Fields that are left out stay. `enabled: false` pauses; ticks of a pause are not made up for."""
     data = await json_body(request, service.settings.max_body_bytes)
-    return await service.writers.run(scheduling.change, service, owner, schedule, data)
+    return await service.writers.run(schedules.change, service, owner, schedule, data)
 
 
 @router.delete("/{schedule}", status_code=204, responses=COMMON | problems(404), summary="Delete a schedule")

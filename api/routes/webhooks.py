@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
-from api.body import json_body
-from api.deps import Service, TheService
+from api.dependencies import Service, TheService
+from api.http.json_body import json_body
 from api.openapi import COMMON, body_of, problems
-from api.scheduling import parse
 from api.schemas import DeliveryDetail, DeliveryView, NewWebhookView, Page, WebhookView
-from api.writers import WritingRoute
+from api.services.schedules import parse
+from api.services.write_threads import WritingRoute
 from shared.db.engine import read, write
 from shared.specs.webhooks import WebhookPatch, WebhookSpec
 from shared.webhooks import deliveries, subscriptions

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.auth import Owner
-from api.deps import TheService
+from api.dependencies import TheService
 from api.openapi import COMMON
 from api.schemas import Page, WorkerView
 from shared.db.engine import read

@@ -17,13 +17,14 @@ from typing import Literal
 
 import numpy as np
 
+from nightshift.errors import InvalidRequest, RequestError
 from shared.datasets import formats
-from shared.datasets.building import Images, ImageSource, ImageSplit
-from shared.datasets.building_text import TextSource
-from shared.datasets.files import open_files
 from shared.datasets.formats import cifar
+from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
+from shared.datasets.ingest.build_text import TextSource
+from shared.datasets.ingest.source_files import open_files
 from shared.datasets.store import staging
-from shared.errors import DatasetUnavailable, InvalidRequest, RequestError
+from shared.errors import DatasetUnavailable
 from shared.settings import Settings
 
 #: Names of the classes where the files hold numbers only.
@@ -113,7 +114,7 @@ def _published(settings: Settings, name: str) -> Path | None:
 
 
 def _download(settings: Settings, name: str, target: Path) -> None:
-    command = [sys.executable, "-m", "worker.tensorflow_download", name, str(target)]
+    command = [sys.executable, "-m", "worker.download_dataset", name, str(target)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False)
         problem = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else None

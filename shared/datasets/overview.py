@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
+from nightshift.errors import NotFound
 from shared.clock import iso
-from shared.datasets import builtins, holding, views
+from shared.datasets import builtins, references, views
 from shared.datasets.builtins import BUILTIN
 from shared.db.schema import dataset_versions, jobs, model_versions
-from shared.errors import NotFound
 from shared.settings import Settings
 
 #: Versions, jobs and models of one data set that are told of at once.
@@ -75,7 +75,7 @@ def versions(conn: Connection, name: str, before: int | None = None) -> list[dic
     ).mappings().all()  # fmt: skip
     used = _by_version(conn, name, jobs.c.pinned["dataset"].as_string(), _names(jobs.c.dataset, name))
     made = _by_version(conn, name, model_versions.c.dataset, _names(model_versions.c.dataset, name))
-    held = holding.holders(conn, name, [row["version"] for row in rows[:VERSIONS]])
+    held = references.holders(conn, name, [row["version"] for row in rows[:VERSIONS]])
     return [
         {
             **{key: row[key] for key in ("version", "sha256", "size_bytes")},

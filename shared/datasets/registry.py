@@ -15,25 +15,26 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from nightshift.errors import InvalidRequest, NotFound, StorageFull
 from shared import ownership
-from shared.artifacts.layout import dataset_dir
 from shared.clock import db_now
-from shared.datasets import builtins, formats, garbage, holding
-from shared.datasets.appending import store_appended
-from shared.datasets.building import ImageSource, Limits, store_images
-from shared.datasets.building_text import TextSource, store_text
+from shared.datasets import builtins, formats, gc, references
 from shared.datasets.builtins import BUILTIN
-from shared.datasets.complaints import printable
-from shared.datasets.files import open_files
+from shared.datasets.errors import printable
+from shared.datasets.ingest.append import store_appended
+from shared.datasets.ingest.build import ImageSource, Limits, store_images
+from shared.datasets.ingest.build_text import TextSource, store_text
+from shared.datasets.ingest.source_files import open_files
+from shared.datasets.ingest.tokens import counted
 from shared.datasets.models import Dataset, DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
-from shared.datasets.tokens import counted
 from shared.db.engine import read, write
-from shared.errors import InvalidRequest, NotFound, NotStored, StorageFull
+from shared.errors import NotStored
 from shared.settings import Settings
 from shared.specs.base import Name
 from shared.storage import storage_of
-from shared.storage.cache import Held
+from shared.storage.cache import CacheLease
+from shared.storage.layout import dataset_dir
 
 _datasets = Dataset.__table__  # type: ignore[attr-defined]
 _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -78,7 +79,7 @@ def register(
     """
     check_name(name)
     with read(engine) as conn:
-        holding.require(conn, name, owner_id)
+        references.require(conn, name, owner_id)
     if not path.exists():
         raise InvalidRequest.field(("file",), f"{printable(str(path))} does not exist")
     sweep(_root(settings))
@@ -109,8 +110,8 @@ def append(
     for _ in range(_TRIES):
         with read(engine) as conn:
             base = resolve(conn, name)
-            holding.require(conn, name, owner_id)
-            holding.refuse_builtin(conn, name, owner_id)
+            references.require(conn, name, owner_id)
+            references.refuse_builtin(conn, name, owner_id)
         with hold_dataset(settings, base) as folder, open_files(path, filename) as files:
             stored = open_dataset(folder)
             size = stored.image[:2] if stored.kind == "image" else None
@@ -197,7 +198,7 @@ def _too_many(name: str) -> InvalidRequest:
 def _enter(
     conn: Connection, name: str, stored: Stored, builtin: bool, after: int | None, owner_id: str | None
 ) -> DatasetVersion:
-    garbage.keep(conn, stored)
+    gc.keep(conn, stored)
     dataset = conn.execute(select(_datasets).where(_datasets.c.name == name).with_for_update()).first()
     if dataset is None:
         row = {"name": name, "kind": stored.meta["kind"], "builtin": builtin, "created_at": db_now()}
@@ -206,7 +207,7 @@ def _enter(
         raise InvalidRequest.field(
             ("name",), f"{name!r} holds {dataset.kind} data, this is {stored.meta['kind']}; choose another name"
         )
-    ownership.require(holding.NOUN, name, dataset.owner_id if dataset else None, owner_id)
+    ownership.require(references.NOUN, name, dataset.owner_id if dataset else None, owner_id)
     newest = _newest(conn, name)
     if after is not None and (newest is None or newest.version != after):
         raise _Outrun
@@ -216,7 +217,7 @@ def _enter(
     if same:
         return version_of(same)
     if dataset is not None:
-        holding.refuse_builtin(conn, name, owner_id)
+        references.refuse_builtin(conn, name, owner_id)
     number = max(newest.version if newest else 0, dataset.last_version if dataset else 0) + 1
     values = {
         "name": name, "version": number, "sha256": stored.sha256, "size_bytes": stored.meta["size_bytes"],
@@ -264,7 +265,7 @@ def dataset_folder(settings: Settings, version: DatasetVersion) -> Path:
     return dataset_dir(settings.storage_root, version.sha256)
 
 
-def hold_dataset(settings: Settings, version: DatasetVersion) -> Held:
+def hold_dataset(settings: Settings, version: DatasetVersion) -> CacheLease:
     """The same folder, brought from the storage where that is needed, and here as long as it is held. Raises NotFound,
     StorageUnavailable."""
     try:

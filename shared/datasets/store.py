@@ -7,7 +7,7 @@ images   <split>_x.npy        uint8 [n, height, width, channels], as they were g
 text     <split>.txt          UTF-8, documents back to back
          <split>_docs.npy     int64 [documents + 1], byte offsets of the documents
          <split>_y.npy        only where documents have a label
-         tokens-<hash>/       token streams, made on demand (shared.datasets.tokens)
+         tokens-<hash>/       token streams, made on demand (shared.datasets.ingest.tokens)
 
 A version is built in `.tmp-<id>/` beside, fsynced, hashed, and renamed to its hash: a reader sees all of it or nothing,
 and the same content, however it was packed, is stored once. The builder holds a lock on `.tmp-<id>.lock`; a folder

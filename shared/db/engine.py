@@ -30,9 +30,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.dml import Insert as AnyInsert
 
+from nightshift.errors import ConfigurationError, InvalidRequest
 from shared.clock import sqlite_clock
-from shared.db.turns import Turns
-from shared.errors import ConfigurationError, DatabaseLocked, DatabaseUnavailable, InvalidRequest
+from shared.db.write_lock import WriteLock
+from shared.errors import DatabaseLocked, DatabaseUnavailable
 from shared.settings import get_settings
 
 #: How long a writer waits for its turn in this process, and then for SQLite's write lock (seconds). Too low: bursts of
@@ -166,18 +167,18 @@ def write(engine: Engine) -> Iterator[Connection]:
         call()
 
 
-_turns: WeakKeyDictionary[Engine, Turns] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[Engine, WriteLock] = WeakKeyDictionary()
 _turns_guard = threading.Lock()
 
 
-def turns_of(engine: Engine) -> Turns:
+def write_lock_of(engine: Engine) -> WriteLock:
     """Where this process's writers of a SQLite engine wait for each other."""
     with _turns_guard:
-        return _turns.setdefault(engine, Turns())
+        return _turns.setdefault(engine, WriteLock())
 
 
 def _turn(engine: Engine) -> AbstractContextManager[None]:
-    return turns_of(engine).take(SQLITE_BUSY_SECONDS) if engine.dialect.name == "sqlite" else nullcontext()
+    return write_lock_of(engine).take(SQLITE_BUSY_SECONDS) if engine.dialect.name == "sqlite" else nullcontext()
 
 
 def on_commit(conn: Connection, call: Callable[[], None]) -> None:

@@ -16,9 +16,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, event, text
 
-from shared import process
+from nightshift.errors import ConfigurationError
+from shared import entrypoint
 from shared.db.engine import make_engine, read, write
-from shared.errors import ConfigurationError
 from shared.settings import Settings, get_settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -144,10 +144,10 @@ def main() -> int:
 
 
 def _fill(settings: Settings, given: argparse.Namespace) -> None:
-    from shared.db import moving  # which needs this module
+    from shared.db import transfer  # which needs this module
 
-    tables = moving.move(
-        moving.url_of(given.source),
+    tables = transfer.transfer(
+        transfer.url_of(given.source),
         settings.sql_url,
         lease_seconds=settings.lease_seconds,
         replace=given.replace,
@@ -158,4 +158,4 @@ def _fill(settings: Settings, given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    process.run("migrate", main)
+    entrypoint.run("migrate", main)

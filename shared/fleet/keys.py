@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy import insert as plain_insert
 
+from nightshift.errors import NotFound, Unauthorized
 from shared.clock import db_now, iso
 from shared.db.engine import write
 from shared.db.schema import api_keys
-from shared.errors import NotFound, Unauthorized
 
 #: Recognisable in a leak scan; 256 random bits follow.
 PREFIX = "ns_"

@@ -12,7 +12,7 @@ from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import workers
 from shared.events import emit
-from shared.jobs.owned import owned
+from shared.jobs.ownership import owned_ids
 
 #: The state of a worker that is there, but lost one of its queues: it hears of no job in that, and takes it back soon.
 NOT_LISTENING = "not_listening"
@@ -114,7 +114,7 @@ def list_workers(conn: Connection, lease_seconds: float, owner_id: str | None = 
     `job_id` is told of a job of this owner only; `owner_id` None sees all.
     """
     rows = conn.execute(select(workers, db_now().label("now")).order_by(workers.c.name)).all()
-    mine = owned(conn, (row.job_id for row in rows), owner_id)
+    mine = owned_ids(conn, (row.job_id for row in rows), owner_id)
     return [_view(dict(row._mapping), lease_seconds, mine) for row in rows]
 
 

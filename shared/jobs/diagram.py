@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import hypot
 
-from shared.jobs.states import FINAL_STATES, TRANSITIONS, JobState
+from nightshift.states import FINAL_STATES, JobState
+from shared.jobs.states import TRANSITIONS
 
 WIDTH, HEIGHT = 850, 420
 BOX = (120, 44)

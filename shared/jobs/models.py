@@ -274,7 +274,7 @@ class Checkpoint(SQLModel, table=True):
     fence: int
     step: int = Field(sa_column=Column(BigInteger, nullable=False))
     epoch: int
-    path: str = Field(max_length=300)  # relative to the job's folder (shared.artifacts.layout.job_dir)
+    path: str = Field(max_length=300)  # relative to the job's folder (shared.storage.layout.job_dir)
     sha256: str = Field(max_length=64)
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     is_best: bool = False

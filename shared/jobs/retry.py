@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, JobState, StopRequest
+from nightshift.states import JobState
+from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ AFTER_DEATH = Backoff(first=2.0, most=60.0)
 
 
 @dataclass(frozen=True)
-class Tally:
+class RetryCounters:
     """What a job row says about earlier attempts."""
 
     retries: int
@@ -61,7 +62,7 @@ class Decision:
 def after_failure(
     outcome: AttemptOutcome,
     retryable: bool,
-    tally: Tally,
+    tally: RetryCounters,
     *,
     poison_limit: int,
     backoff: Backoff | None = None,
@@ -79,7 +80,7 @@ def after_failure(
 def _by_outcome(
     outcome: AttemptOutcome,
     retryable: bool,
-    tally: Tally,
+    tally: RetryCounters,
     poison_limit: int,
     backoff: Backoff | None,
     rand: Callable[[], float],

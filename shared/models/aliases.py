@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, select, text
 from sqlalchemy import insert as plain_insert
 
+from nightshift.errors import Conflict, NotFound
 from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import jobs, model_aliases, model_changes, model_versions
-from shared.errors import Conflict, NotFound
 from shared.events import emit
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
-from shared.models import owners
+from shared.models import ownership
 from shared.webhooks import outbox
 
 SYSTEM = "system"
@@ -30,7 +30,7 @@ def lock(conn: Connection, name: str) -> None:
 def lock_for(conn: Connection, name: str, who: str) -> None:
     """The same, for a change that `who` asks for. Raises Forbidden for the key of another owner."""
     lock(conn, name)
-    owners.require(conn, name, None if who == SYSTEM or who.startswith("job:") else who)
+    ownership.require(conn, name, None if who == SYSTEM or who.startswith("job:") else who)
 
 
 def current(conn: Connection, name: str, alias: str) -> int | None:

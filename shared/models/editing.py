@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 from sqlalchemy import delete as delete_from
 
+from nightshift.errors import Conflict, InvalidRequest, NotFound
 from shared.clock import db_now
 from shared.db.engine import insert
 from shared.db.schema import model_descriptions, model_versions
-from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import queries
 from shared.models import aliases, registry
 

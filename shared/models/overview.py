@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from nightshift.errors import NotFound
+from nightshift.metrics import result_sense
 from shared.clock import iso
 from shared.db.schema import jobs, model_aliases, model_versions, schedule_ticks, schedules
-from shared.errors import NotFound
 from shared.fleet.keys import owner_names
-from shared.models import owners, registry
+from shared.models import ownership, registry
 from shared.specs.families import FAMILIES
-from shared.specs.metrics import result_sense
 
 #: Versions that make the curve of a row in the list.
 CURVE = 40
@@ -78,7 +78,7 @@ def detail(conn: Connection, name: str, owner_id: str | None, before: int | None
     marked = {item["version"] for item in named}
     return {
         "name": name,
-        "owner_id": owners.owner_of(conn, name),
+        "owner_id": ownership.owner_of(conn, name),
         "description": registry.description(conn, name),
         "aliases": named,
         "metric": headline(family, names),

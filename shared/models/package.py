@@ -8,8 +8,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from sqlalchemy import Connection, select
 
+from nightshift.errors import NotFound
 from shared.db.schema import artifacts, model_aliases, model_versions
-from shared.errors import NotFound
 
 #: Bytes read at a time.
 _CHUNK = 1_000_000

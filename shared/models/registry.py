@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select
 from sqlalchemy import insert as plain_insert
 
+from nightshift.errors import InvalidRequest, NotFound
+from nightshift.metrics import OF_STEPS
 from shared.clock import iso
 from shared.db.schema import (
     artifacts,
@@ -22,10 +24,8 @@ from shared.db.schema import (
     model_versions,
     models,
 )
-from shared.errors import InvalidRequest, NotFound
-from shared.models import aliases, owners
-from shared.models.visible import without_foreign_jobs
-from shared.specs.metrics import OF_STEPS
+from shared.models import aliases, ownership
+from shared.models.visibility import without_foreign_jobs
 
 if TYPE_CHECKING:
     from shared.jobs.transitions.values import ModelVersionRecord
@@ -54,7 +54,7 @@ def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at
     """The next version of `record.name`, which is `owner_id`'s from its first one on; that becomes its champion, unless a
     promotion decides that. Inside the transaction of `succeed`. Raises Forbidden; then nothing is written."""
     aliases.lock(conn, record.name)
-    owners.claim(conn, record.name, owner_id)
+    ownership.claim(conn, record.name, owner_id)
     version = _newest_ever(conn, record.name) + 1
     row = {
         "name": record.name,
@@ -217,7 +217,7 @@ def show_model(conn: Connection, name: str, owner_id: str | None = None) -> dict
     without_foreign_jobs(conn, versions, owner_id)
     return {
         "name": name,
-        "owner_id": owners.owner_of(conn, name),
+        "owner_id": ownership.owner_of(conn, name),
         "description": description(conn, name),
         "aliases": {row.alias: row.version for row in named},
         "versions": versions,

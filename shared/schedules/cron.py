@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
-from shared.errors import InvalidRequest
+from nightshift.errors import InvalidRequest
 
 #: Longest expression (characters); every sensible one has fewer than 50.
 MAX_LENGTH = 100

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, true
 
+from nightshift.errors import NotFound
 from shared.clock import db_now, iso
 from shared.db.schema import jobs, schedule_ticks, schedules
-from shared.errors import NotFound
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
 from shared.schedules import cron

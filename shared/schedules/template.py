@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from shared.errors import InvalidRequest
+from nightshift.errors import InvalidRequest
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 

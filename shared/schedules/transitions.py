@@ -21,13 +21,13 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Row, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from nightshift.errors import Conflict, InvalidRequest, NotFound
 from shared.clock import db_now, iso
-from shared.datasets import holding
+from shared.datasets import references
 from shared.db import removals
 from shared.db.engine import insert, on_commit
 from shared.db.removals import Kind
 from shared.db.schema import jobs, schedule_ticks, schedules
-from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs import transitions as job_transitions
@@ -36,7 +36,7 @@ from shared.jobs.transitions import NewJob
 from shared.schedules import cron, template
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
 from shared.schedules.policy import Policy, Verdict, decide
-from shared.schedules.unchanged import unchanged
+from shared.schedules.skip_unchanged import unchanged
 from shared.specs.jobs import job_spec_adapter
 from shared.specs.schedules import ScheduleSpec
 
@@ -56,7 +56,7 @@ Found = Row[*tuple[Any, ...]]
 def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
     """`spec.job` has been checked and is complete. Returns the id. Raises InvalidRequest, Conflict (name taken)."""
     checked = cron.parse(spec.cron, spec.timezone)
-    holding.hold_named(conn, spec.job)
+    references.hold_named(conn, spec.job)
     now = _now(conn)
     values = spec.model_dump() | {
         "id": secrets.token_hex(8),
@@ -89,7 +89,7 @@ def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str,
     row = _locked(conn, schedule_id, owner_id)
     merged = {**row._mapping, **changes}
     checked = cron.parse(merged["cron"], merged["timezone"])
-    holding.hold_named(conn, changes.get("job") or {})
+    references.hold_named(conn, changes.get("job") or {})
     values = {**changes, "cron": checked.text, "updated_at": db_now()}
     if any(merged[name] != row._mapping[name] for name in _TIMING):
         values["next_at"] = checked.next(row.now) if merged["enabled"] else None

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
+from nightshift.metrics import Sense
 from shared.specs import cnn, gan, gru_lm
 from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
 from shared.specs.gan import GanModel
 from shared.specs.gru_lm import GruLmModel
-from shared.specs.metrics import Sense
 from shared.specs.training import Watched
 
 #: What batch inference can ask of a model.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from shared.errors import FieldError
+from nightshift.errors import FieldError
 from shared.specs.base import Count, DatasetRef, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
 from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model, Task
 from shared.specs.promotion import Promotion

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nightshift.metrics import Sense
 from shared.specs.base import DatasetRef, Spec
-from shared.specs.metrics import Sense
 from shared.specs.models import Alias
 
 JudgedBy = Literal[

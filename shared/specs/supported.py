@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.errors import FieldError
+from nightshift.errors import FieldError
 from shared.specs.base import Framework
 
 #: kind -> family -> frameworks with a learner (`worker/families/<family>/<framework>_learner.py`).

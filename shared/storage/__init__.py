@@ -10,14 +10,14 @@ from pathlib import Path
 from shared.errors import StorageUnavailable
 from shared.events import emit
 from shared.settings import Settings
-from shared.storage.bucket import Bucket
-from shared.storage.folder import Storage
-from shared.storage.objects import ObjectStorage
+from shared.storage.local import LocalStorage
+from shared.storage.s3 import S3Storage
+from shared.storage.s3_client import Bucket
 
-__all__ = ["Storage", "refuse_unusable", "storage_of"]
+__all__ = ["LocalStorage", "refuse_unusable", "storage_of"]
 
 
-def storage_of(settings: Settings) -> Storage:
+def storage_of(settings: Settings) -> LocalStorage:
     """One per place and process. Connects to nothing yet."""
     return _storage(
         settings.storage_url, settings.storage_endpoint_url, settings.storage_root, settings.storage_cache_bytes
@@ -34,7 +34,7 @@ def refuse_unusable(settings: Settings) -> None:
 
 
 @lru_cache(maxsize=16)
-def _storage(url: str, endpoint_url: str, root: Path, cache_bytes: int) -> Storage:
+def _storage(url: str, endpoint_url: str, root: Path, cache_bytes: int) -> LocalStorage:
     if url.startswith("s3://"):
-        return ObjectStorage(root, Bucket(url, endpoint_url), cache_bytes)
-    return Storage(root)
+        return S3Storage(root, Bucket(url, endpoint_url), cache_bytes)
+    return LocalStorage(root)

@@ -19,7 +19,7 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import quote, unquote
 
-from shared.storage.bucket import Going, always
+from shared.storage.s3_client import Going, always
 
 INDEX = ".index"
 #: A folder that is being brought; whoever brings it next begins by removing it.
@@ -28,7 +28,7 @@ ASIDE = ".fetch-"
 _LOOK_SECONDS = 0.05
 
 
-class Held:
+class CacheLease:
     """A folder that stays where it is until this is closed (or the process ends)."""
 
     def __init__(self, path: Path, descriptor: int | None = None) -> None:
@@ -61,19 +61,19 @@ class Cache:
 
     def hold(
         self, key: str, bring: Callable[[Path], None], is_sound: Callable[[Path], bool], going: Going = always
-    ) -> Held:
+    ) -> CacheLease:
         """The folder `key`, as it is here, or brought by `bring(aside)` where it is not here or not sound."""
         while True:
             descriptor = self._lock(key, fcntl.LOCK_SH, going)
             if self._is_here(key, descriptor) and is_sound(self.root / key):
                 os.utime(descriptor)
-                return Held(self.root / key, descriptor)
+                return CacheLease(self.root / key, descriptor)
             os.close(descriptor)
             with self._alone(key, going) as descriptor:
                 if not (self._is_here(key, descriptor) and is_sound(self.root / key)):
-                    self._bring(key, bring, descriptor)
+                    self._fetch(key, bring, descriptor)
 
-    def _bring(self, key: str, bring: Callable[[Path], None], descriptor: int) -> None:
+    def _fetch(self, key: str, bring: Callable[[Path], None], descriptor: int) -> None:
         target = self.root / key
         aside = target.with_name(ASIDE + target.name)
         shutil.rmtree(aside, ignore_errors=True)
@@ -99,9 +99,9 @@ class Cache:
         finally:
             os.close(descriptor)
 
-    def busy(self, key: str) -> Held:
+    def busy(self, key: str) -> CacheLease:
         """Nobody removes what is left over in the folder `key` meanwhile (see `alone`)."""
-        return Held(self.root / key, self._lock(key, fcntl.LOCK_SH, always))
+        return CacheLease(self.root / key, self._lock(key, fcntl.LOCK_SH, always))
 
     # -- removing ---------------------------------------------------------------------------------
 

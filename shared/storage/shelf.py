@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
-from shared.storage.bucket import Bucket
+from shared.storage.s3_client import Bucket
 
 _HASH = 64
 #: What taken folders are called until they are gone.

@@ -26,9 +26,9 @@ from sqlalchemy import (
     update,
 )
 
+from nightshift.errors import Conflict, NotFound
 from shared.clock import db_now
 from shared.db.schema import webhook_deliveries, webhooks
-from shared.errors import Conflict, NotFound
 from shared.jobs.retry import Backoff
 from shared.webhooks.models import DeliveryState
 

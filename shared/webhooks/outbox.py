@@ -1,6 +1,6 @@
 """The outbox: events become deliveries in the very transaction that makes them true.
 
-Called where event rows are written and nowhere else: `shared.jobs.transitions.guard.add_event` for jobs, the audit of
+Called where event rows are written and nowhere else: `shared.jobs.transitions.statements.add_event` for jobs, the audit of
 `shared.models.aliases` for models. Nothing is sent here. If the transaction is rolled back, so is the delivery; once it is
 committed, maintenance sends it, whoever dies.
 

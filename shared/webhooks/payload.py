@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nightshift.metrics import OF_STEPS
 from shared.clock import iso
 from shared.db.engine import dump_json
-from shared.specs.metrics import OF_STEPS
 from shared.webhooks.models import TEST, BodyFormat, EventType
 
 #: Largest body (bytes). A result that would make it larger is left out, and `truncated` says so.

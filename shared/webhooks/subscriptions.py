@@ -13,16 +13,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, RowMapping, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from nightshift.errors import Conflict, NotFound
 from shared.clock import db_now, iso
 from shared.db import removals
 from shared.db.engine import insert
 from shared.db.removals import Kind
 from shared.db.schema import webhook_deliveries, webhooks
-from shared.errors import Conflict, NotFound
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
 from shared.specs.webhooks import WebhookSpec
-from shared.webhooks import outbox, signature, targets
+from shared.webhooks import outbox, signature, url_policy
 from shared.webhooks.models import DeliveryState
 
 #: How long a secret that was changed still signs (seconds).
@@ -37,7 +37,7 @@ def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private:
     values = spec.model_dump() | {
         "id": secrets.token_hex(8),
         "owner_id": owner_id,
-        "url": targets.check_url(spec.url, allow_private=allow_private),
+        "url": url_policy.check_url(spec.url, allow_private=allow_private),
         "events": sorted(set(spec.events)),
         "secret": signature.make_secret(),
         "dead_streak": 0,
@@ -59,7 +59,7 @@ def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, 
     _locked(conn, webhook_id, owner_id)
     values: dict[str, Any] = {**changes, "updated_at": db_now()}
     if "url" in changes:
-        values["url"] = targets.check_url(changes["url"], allow_private=allow_private)
+        values["url"] = url_policy.check_url(changes["url"], allow_private=allow_private)
     if "events" in changes:
         values["events"] = sorted(set(changes["events"]))
     if "enabled" in changes:

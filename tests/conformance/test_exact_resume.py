@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.specs.metrics import OF_STEPS
-from tests.support import chance
-from tests.support.training import CASES, Case, Left, Quiet, at_epoch, attempt, build, load_splits, outcome
-from worker.protocol import ResumePoint
-from worker.training.checkpointing import CheckpointWriter, Restored, restore
+from nightshift.metrics import OF_STEPS
+from tests.support import seeds
+from tests.support.training import CASES, Case, Left, NullReporter, at_epoch, attempt, build, load_splits, outcome
+from worker.runners.messages import ResumePoint
+from worker.training.checkpoints import CheckpointWriter, Restored, restore
 from worker.training.learner import LearnerState
-from worker.training.loop import Loop, Plan
-from worker.training.run_state import RunState
-from worker.training.sampler import Sampler
+from worker.training.numerics.data_order import DataOrder
+from worker.training.state import RunState
+from worker.training.trainer import Plan, Trainer
 
 
 @pytest.fixture(params=CASES)
@@ -58,7 +58,7 @@ KILLS = {"torch": 3, "tensorflow": 1}
 def test_a_run_that_was_killed_ends_as_one_never_touched(case: Case, data_set: Path, tmp_path: Path) -> None:
     spec = case.spec(batch_size=BATCH)
     steps = Plan(case.job(batch_size=BATCH).training, load_splits(case, data_set).length).total_steps
-    seed = chance.seed()
+    seed = seeds.seed()
     kills = sorted(random.Random(seed).sample(range(AFTER_A_CHECKPOINT, steps), KILLS[case.framework]))
     print(f"seed {seed}: killed after {kills} steps of {steps}")
     assert attempt(spec, tmp_path / "untouched", data_set) == 0
@@ -81,7 +81,7 @@ def by_hand(case: Case, left: Left, data_set: Path) -> dict[str, float]:
     over the rows of data that it trained on."""
     training = case.job(batch_size=BATCH).training
     splits = load_splits(case, data_set, batch_size=BATCH)
-    sampler = Sampler(training.seed, splits.length, BATCH, splits.rows)
+    sampler = DataOrder(training.seed, splits.length, BATCH, splits.rows)
     watched = case.training["early_stopping"]["metric"]
     _, best = min((value, step) for (name, step), value in left.rows.items() if name == watched)
     before = best - sampler.steps_per_epoch
@@ -125,7 +125,7 @@ SOON = {3: "pause"}
 @pytest.fixture
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A row every twelve steps, so that a checkpoint falls between two rows."""
-    monkeypatch.setattr("worker.training.loop.ROWS", 8)
+    monkeypatch.setattr("worker.training.trainer.ROWS", 8)
     return
 
 
@@ -143,16 +143,16 @@ class Run:
 
     def go(
         self, restored: Restored | None, stops: dict[int, str] | None = None, learner: Any = None
-    ) -> tuple[Any, Quiet]:
+    ) -> tuple[Any, NullReporter]:
         """With the learner of all its runs, to save building one each (seconds in TensorFlow), or with a new one."""
         learner = learner or self.learner
         learner.load_state(restored.learner if restored is not None else self.new)
-        reporter = Quiet(stops)
+        reporter = NullReporter(stops)
         job = self.case.job(**self.training)
         state = restored.run if restored else RunState()
         writer = CheckpointWriter(self.folder, 1, reporter)
         after = at_epoch(self.case, learner, self.splits, self.folder, **self.training)
-        loop = Loop(learner, self.splits, job.training, job.checkpoint, writer, reporter, state, at_epoch=after)
+        loop = Trainer(learner, self.splits, job.training, job.checkpoint, writer, reporter, state, at_epoch=after)
         loop.run()
         writer.wait()
         facts = json.loads(json.dumps(state.facts()))

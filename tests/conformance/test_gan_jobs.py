@@ -15,8 +15,8 @@ from shared.datasets.store import open_dataset
 from shared.errors import BadData
 from tests.support.training import CASES, attempt, build, load_splits, outcome, store_digits, store_tale
 from worker.families.gan.data import load_splits as load
-from worker.families.gan.epochs import begin
-from worker.families.gan.judge import call_judge, judge_model
+from worker.families.gan.feature_extractor import extractor_model, load_extractor
+from worker.families.gan.per_epoch import start
 from worker.training.learner import Splits
 
 CASE = CASES["gan-torch"]
@@ -77,7 +77,7 @@ def test_both_frameworks_look_with_the_same_eyes(tmp_path: Path) -> None:
         pytest.importorskip(framework)
     splits = load_splits(CASE, store_digits(tmp_path))
     assert splits.test is not None
-    first, second = (call_judge(splits, framework, "cpu") for framework in ("torch", "tensorflow"))
+    first, second = (load_extractor(splits, framework, "cpu") for framework in ("torch", "tensorflow"))
     assert first is not None
     assert second is not None
     assert first.accuracy == second.accuracy > 0.8
@@ -89,10 +89,10 @@ def test_both_frameworks_look_with_the_same_eyes(tmp_path: Path) -> None:
 def test_a_judge_is_the_same_whoever_trains_it(data_set: Path, tmp_path: Path) -> None:
     """It depends on the data alone: not on the job's seed, nor on what it holds out."""
     pytest.importorskip("torch")
-    first = call_judge(load_splits(CASE, data_set), "torch", "cpu")
+    first = load_extractor(load_splits(CASE, data_set), "torch", "cpu")
     assert first is not None
     elsewhere = store_digits(tmp_path)
-    second = call_judge(load_splits(CASE, elsewhere, seed=9, validation_split=0.5), "torch", "cpu")
+    second = load_extractor(load_splits(CASE, elsewhere, seed=9, validation_split=0.5), "torch", "cpu")
     assert second is not None
     assert kept(elsewhere).read_bytes() == kept(data_set).read_bytes()
 
@@ -104,7 +104,7 @@ def test_told_to_stop_the_judge_keeps_nothing_and_is_called_again(tmp_path: Path
     said: list[str] = []
     job = CASE.job()
     learner: Any = build(CASE, splits)
-    after = begin(learner, splits, job.model, job.training, tmp_path / "job", lambda: True, said.append)  # type: ignore[arg-type]
+    after = start(learner, splits, job.model, job.training, tmp_path / "job", lambda: True, said.append)  # type: ignore[arg-type]
     assert "judge" in said[0]
     assert not kept(data_set).exists()
     assert after(1)["val_frechet_distance"] > 0
@@ -113,7 +113,7 @@ def test_told_to_stop_the_judge_keeps_nothing_and_is_called_again(tmp_path: Path
 
 @pytest.mark.parametrize("image", [(4, 4, 1), (8, 5, 3), (28, 28, 1), (64, 96, 3), (300, 200, 3)])
 def test_there_is_a_judge_for_every_size(image: tuple[int, int, int]) -> None:
-    height, width, _ = judge_model(image, "torch").feature_map()
+    height, width, _ = extractor_model(image, "torch").feature_map()
     assert min(height, width) < 7
 
 
@@ -121,7 +121,7 @@ def test_one_class_has_a_judge_too(data_set: Path) -> None:
     pytest.importorskip("torch")
     whole: Splits = load_splits(CASE, data_set)
     ones = {"x": whole.train["x"][:64], "y": np.zeros(64, np.int64)}
-    judge = call_judge(
+    judge = load_extractor(
         replace(whole, train=ones, test=None, facts={**whole.facts, "classes": ["one"]}, folder=None), "torch", "cpu"
     )
     assert judge is not None

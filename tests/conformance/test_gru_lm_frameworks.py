@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.frameworks import FRAMEWORKS, close, gradients, learner
-from worker.families.gru_lm.inference import Sampling, continue_tokens
+from worker.families.gru_lm.language_model import Sampling, continue_tokens
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")

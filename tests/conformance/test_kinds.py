@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.datasets.building_text import Block, TextSource, TextSplit, store_text
+from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
 from shared.datasets.store import open_dataset
 from tests.support import kinds
 from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, table, trained

@@ -27,7 +27,7 @@ def start() -> np.ndarray[Any, Any]:
 
 
 def in_torch(training: Training) -> np.ndarray[Any, Any]:
-    from worker.training.torch_support import make_optimizer
+    from worker.training.backends.torch_support import make_optimizer
 
     weight = torch.nn.Parameter(torch.from_numpy(start()))
     optimizer = make_optimizer(training, {"w": weight})
@@ -40,8 +40,8 @@ def in_torch(training: Training) -> np.ndarray[Any, Any]:
 
 
 def in_tensorflow(training: Training) -> np.ndarray[Any, Any]:
-    from worker.training.tensorflow_support import Optimizer as TensorflowOptimizer
-    from worker.training.tensorflow_support import use_threads
+    from worker.training.backends.tensorflow_support import Optimizer as TensorflowOptimizer
+    from worker.training.backends.tensorflow_support import use_threads
 
     use_threads(THREADS)
     weight = tf.Variable(start())

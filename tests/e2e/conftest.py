@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import BrowserSession, running_browser
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 
@@ -26,8 +26,8 @@ def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
 
 
 @pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key)
+def visitor(browser: Any, flower: FlowerApp) -> Iterator[BrowserSession]:
+    visitor = BrowserSession(browser, flower.url, flower.key)
     yield visitor
     visitor.close()
     assert visitor.wrong == []

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import databases
-from tests.support.house import House, open_house
 from tests.support.redis import RedisServer
+from tests.support.stack import Stack, open_stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -20,18 +20,18 @@ LEASE = {"lease_seconds": 15, "heartbeat_seconds": 1}
 
 
 def migrate(source: Path, target_url: str, *options: str) -> None:
-    argv = [sys.executable, "-m", "api.client.cli", "migrate", "--from", str(source), *options]
+    argv = [sys.executable, "-m", "nightshift.cli.app", "migrate", "--from", str(source), *options]
     env = {**os.environ, "NIGHTSHIFT_DATABASE_URL": target_url}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def finish(house: House, job_id: str) -> str:
+def finish(stack: Stack, job_id: str) -> str:
     """Let the held job go on; the hash of its result."""
-    house.go(job_id)
-    job = house.finished(job_id)
+    stack.go(job_id)
+    job = stack.finished(job_id)
     assert job.state == "succeeded", job.error
-    (result,) = [artifact for artifact in house.artifacts(job_id) if artifact.path == "chain.txt"]
+    (result,) = [artifact for artifact in stack.artifacts(job_id) if artifact.path == "chain.txt"]
     return str(result.sha256)
 
 
@@ -42,18 +42,18 @@ def test_a_backup_of_a_running_stack_goes_on_elsewhere(
     for folder in (data, kept):
         folder.mkdir(parents=True)
     url = databases.sqlite_database(data, sqlite_template)
-    with open_house(data.parent, url, redis_server.url, **LEASE) as house:
-        house.api()
-        house.beat()
-        house.worker()
-        job_id = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
-        house.at_step(job_id, 10)
+    with open_stack(data.parent, url, redis_server.url, **LEASE) as stack:
+        stack.api()
+        stack.beat()
+        stack.worker()
+        job_id = stack.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
+        stack.at_step(job_id, 10)
         migrate(data, f"sqlite:///{kept / 'nightshift.db'}", "--while-running")
         shutil.copytree(data / "storage", kept / "storage")
-        untouched = finish(house, job_id)
-        assert [process.terminate() for process in house.processes] == [0, 0, 0]
+        untouched = finish(stack, job_id)
+        assert [process.terminate() for process in stack.processes] == [0, 0, 0]
     migrate(kept, postgres_url, "--while-running")
-    with open_house(kept.parent, postgres_url, redis_server.url, **LEASE) as again:
+    with open_stack(kept.parent, postgres_url, redis_server.url, **LEASE) as again:
         again.beat()
         again.worker()
         assert finish(again, job_id) == untouched

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_the_demo_trains_shows_where_things_lie_and_leaves_nothing_running(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "api.client.cli", "demo", "--data-dir", str(tmp_path / "demo")]
+    argv = [sys.executable, "-m", "nightshift.cli.app", "demo", "--data-dir", str(tmp_path / "demo")]
     # What `make demo` installs; TensorFlow, which is installed for other tests, takes ten seconds to import.
     environment = os.environ | {"NIGHTSHIFT_FRAMEWORKS": "torch"}
     demo = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)

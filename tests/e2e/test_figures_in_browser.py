@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared.specs.metrics import OF_STEPS
+from nightshift.metrics import OF_STEPS
 from tests.support import stored
-from tests.support.browser import Visitor, expect
+from tests.support.browser import BrowserSession, expect
 from tests.support.flower_app import FlowerApp
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def made(flower: FlowerApp) -> dict[str, dict[str, str]]:
 
 
 def test_figures_are_those_that_are_stored(
-    flower: FlowerApp, visitor: Visitor, made: dict[str, dict[str, str]]
+    flower: FlowerApp, visitor: BrowserSession, made: dict[str, dict[str, str]]
 ) -> None:
     page = visitor.page
     for jobs in made.values():
@@ -62,7 +62,7 @@ def summary(name: str, rows: list[tuple[int, float]]) -> list[str]:
 
 
 def test_only_figures_of_whole_runs_are_marked_as_the_best(
-    flower: FlowerApp, visitor: Visitor, made: dict[str, dict[str, str]]
+    flower: FlowerApp, visitor: BrowserSession, made: dict[str, dict[str, str]]
 ) -> None:
     page = visitor.page
     for family, jobs in made.items():
@@ -102,7 +102,7 @@ def best_of(name: str, values: list[float]) -> float | None:
     return min(values) if any(part in name for part in ("loss", "perplexity", "distance")) else max(values)
 
 
-def test_a_number_is_shown_as_what_it_is(visitor: Visitor) -> None:
+def test_a_number_is_shown_as_what_it_is(visitor: BrowserSession) -> None:
     page = visitor.page
     page.goto("/nightshift/jobs")
     values = [

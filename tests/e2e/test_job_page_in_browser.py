@@ -11,7 +11,7 @@ import pytest
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import LogRow, SampleRow
-from tests.support.browser import Visitor, expect
+from tests.support.browser import BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key)
+def visitor(browser: Any, flower: FlowerApp) -> Iterator[BrowserSession]:
+    visitor = BrowserSession(browser, flower.url, flower.key)
     yield visitor
     visitor.close()
     refusals = [text for text in visitor.wrong if "422" not in text]  # the browser's own line about a refused request
@@ -33,7 +33,9 @@ def job(flower: FlowerApp, page: Any) -> dict[str, Any]:
         return queries.job_view(queries.get_job(conn, page.url.rpartition("/")[2], None))
 
 
-def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(flower: FlowerApp, visitor: Visitor) -> None:
+def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(
+    flower: FlowerApp, visitor: BrowserSession
+) -> None:
     fields: dict[str, Any] = {"name": "first", "tags": {"team": "vision"}, "register_as": "digits"}
     old = submit_job(flower.engine, owner_id=flower.owner, **fields).job_id
     page = visitor.page
@@ -72,7 +74,7 @@ def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(flower:
     assert (shown["name"], shown["spec"]["register_as"]) == (None, "mine")
 
 
-def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: Visitor) -> None:
+def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: BrowserSession) -> None:
     page = visitor.page
     page.goto("/nightshift/jobs")
     page.get_by_role("link", name="New job").click()
@@ -91,7 +93,7 @@ def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: Visitor) -> None:
 
 
 def test_a_new_job_fits_a_phone(flower: FlowerApp, browser: Any) -> None:
-    visitor = Visitor(browser, flower.url, flower.key, width=390, height=844)
+    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
     page = visitor.page
     page.goto("/nightshift/jobs/new")
     page.get_by_text("More settings").click()
@@ -103,7 +105,7 @@ def test_a_new_job_fits_a_phone(flower: FlowerApp, browser: Any) -> None:
     assert visitor.wrong == []
 
 
-def test_name_notes_tags_and_priority_are_edited(flower: FlowerApp, visitor: Visitor) -> None:
+def test_name_notes_tags_and_priority_are_edited(flower: FlowerApp, visitor: BrowserSession) -> None:
     job_id = submit_job(flower.engine, owner_id=flower.owner, name="before", tags={"old": "1"}).job_id
     page = visitor.page
     page.goto(f"/nightshift/jobs/{job_id}")
@@ -125,7 +127,7 @@ def test_name_notes_tags_and_priority_are_edited(flower: FlowerApp, visitor: Vis
     assert job(flower, page)["tags"] == {"night": "2"}
 
 
-def test_what_a_runner_used_and_ran_on_is_shown(flower: FlowerApp, visitor: Visitor) -> None:
+def test_what_a_runner_used_and_ran_on_is_shown(flower: FlowerApp, visitor: BrowserSession) -> None:
     lease = running_job(flower.engine, owner_id=flower.owner)
     ran_on = {"host": "here", "commit": "0123456789abcdef", "libraries": {"numpy": "2.4.0"}}
     with write(flower.engine) as conn:

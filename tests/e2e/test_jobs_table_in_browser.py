@@ -14,7 +14,7 @@ from shared.db.schema import artifacts
 from shared.jobs import transitions
 from shared.jobs.transitions import MetricRow
 from shared.settings import Settings
-from tests.support.browser import Visitor, expect
+from tests.support.browser import BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -40,7 +40,7 @@ def names(page: Any) -> Any:
     return page.locator("#jobs-table .ns-name")
 
 
-def test_any_value_is_a_column_and_sorts_and_is_remembered(flower: FlowerApp, visitor: Visitor) -> None:
+def test_any_value_is_a_column_and_sorts_and_is_remembered(flower: FlowerApp, visitor: BrowserSession) -> None:
     sweep(flower)
     page = visitor.page
     page.goto("/nightshift/jobs")
@@ -61,7 +61,7 @@ def test_any_value_is_a_column_and_sorts_and_is_remembered(flower: FlowerApp, vi
     expect(page.get_by_role("button", name="learning rate")).to_be_visible()
 
 
-def test_a_search_by_values_and_what_is_wrong_with_it(flower: FlowerApp, visitor: Visitor) -> None:
+def test_a_search_by_values_and_what_is_wrong_with_it(flower: FlowerApp, visitor: BrowserSession) -> None:
     sweep(flower)
     page = visitor.page
     page.goto("/nightshift/jobs")
@@ -81,7 +81,7 @@ def test_a_search_by_values_and_what_is_wrong_with_it(flower: FlowerApp, visitor
     expect(names(page)).to_have_count(0)
 
 
-def test_several_jobs_are_put_away_at_once(flower: FlowerApp, visitor: Visitor) -> None:
+def test_several_jobs_are_put_away_at_once(flower: FlowerApp, visitor: BrowserSession) -> None:
     ids = sweep(flower)
     submit_job(flower.engine, owner_id=flower.owner, name="needs the first", after=ids[:1])
     page = visitor.page
@@ -116,7 +116,7 @@ def test_several_jobs_are_put_away_at_once(flower: FlowerApp, visitor: Visitor) 
 def test_read_only_offers_to_compare_only(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
     with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True) as flower:
         sweep(flower)
-        visitor = Visitor(browser, flower.url, flower.key)
+        visitor = BrowserSession(browser, flower.url, flower.key)
         visitor.page.goto("/nightshift/jobs")
         visitor.page.get_by_role("checkbox", name="Choose all on this page").click()
         expect(visitor.page.get_by_role("button", name="Compare 4")).to_be_enabled()
@@ -125,7 +125,7 @@ def test_read_only_offers_to_compare_only(browser: Any, sqlite_engine: Engine, t
         assert visitor.wrong == []
 
 
-def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: Visitor, tmp_path: Path) -> None:
+def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: BrowserSession, tmp_path: Path) -> None:
     ids = sweep(flower)
     picture(flower, Settings(data_dir=tmp_path).storage_root, ids[1])
     page = visitor.page
@@ -169,7 +169,7 @@ def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: Visitor, tm
 def test_names_can_be_read_beside_what_is_compared_on_a_phone(flower: FlowerApp, browser: Any, theme: str) -> None:
     """In both layouts the first column is wide enough for words, and stays while the others are scrolled."""
     ids = [ended(flower, f"digits every night, trial {number}", 0.9, 10.0**-number) for number in range(3)]
-    visitor = Visitor(browser, flower.url, flower.key, width=390, height=844)
+    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
     page = visitor.page
     page.emulate_media(color_scheme=theme)
     table = page.locator("#compare-table")

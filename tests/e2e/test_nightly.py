@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.house import open_house
 from tests.support.nightly import NAME, nightly
 from tests.support.redis import running_redis
+from tests.support.stack import open_stack
 
 pytest.importorskip("torch")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -24,8 +24,8 @@ def test_five_nights(tmp_path: Path, sqlite_url: str) -> None:
     }
     with (
         running_redis(tmp_path) as redis,
-        open_house(tmp_path, sqlite_url, redis.url, **settings) as house,
-        nightly(house, epochs=6) as story,
+        open_stack(tmp_path, sqlite_url, redis.url, **settings) as stack,
+        nightly(stack, epochs=6) as story,
     ):
         first = story.night()
         assert (first.promoted, first.reason) == (True, "no champion yet")

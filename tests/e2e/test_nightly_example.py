@@ -24,7 +24,7 @@ def blocks() -> list[str]:
 
 def run(stack: Up, folder: Path) -> str:
     """All of them in one shell, which stops at the first that fails; what they print."""
-    nightshift = f'nightshift() {{ "{sys.executable}" -m api.client.cli --data-dir "{stack.data_dir}" "$@"; }}'
+    nightshift = f'nightshift() {{ "{sys.executable}" -m nightshift.cli.app --data-dir "{stack.data_dir}" "$@"; }}'
     python = f'python() {{ "{sys.executable}" "$@"; }}'
     script = "\n".join(["set -e", nightshift, python, *blocks()])
     (folder / "docs").symlink_to(ROOT / "docs")

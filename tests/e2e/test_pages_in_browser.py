@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Lease, LogRow, MetricRow
-from tests.support.browser import Visitor, expect
+from tests.support.browser import BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -38,7 +38,7 @@ def say(flower: FlowerApp, lease: Lease, steps: range) -> None:
         )
 
 
-def test_the_table_moves_by_itself_and_is_searched_and_sorted(flower: FlowerApp, visitor: Visitor) -> None:
+def test_the_table_moves_by_itself_and_is_searched_and_sorted(flower: FlowerApp, visitor: BrowserSession) -> None:
     lease = running(flower, HOSTILE)
     for number in range(30):
         submit_job(flower.engine, owner_id=flower.owner, name=f"sweep {number:02}")
@@ -62,7 +62,7 @@ def test_the_table_moves_by_itself_and_is_searched_and_sorted(flower: FlowerApp,
     expect(rows).to_have_count(1)
 
 
-def test_a_job_is_followed_and_cancelled_from_its_page(flower: FlowerApp, visitor: Visitor) -> None:
+def test_a_job_is_followed_and_cancelled_from_its_page(flower: FlowerApp, visitor: BrowserSession) -> None:
     lease = running(flower, "by hand")
     page = visitor.page
     page.goto(f"/nightshift/jobs/{lease.job_id}")
@@ -89,7 +89,7 @@ def test_a_job_is_followed_and_cancelled_from_its_page(flower: FlowerApp, visito
         assert queries.get_job(conn, lease.job_id, None)["stop_requested"] == "cancel"
 
 
-def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visitor: Visitor) -> None:
+def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visitor: BrowserSession) -> None:
     for name in ("one", "two", "three"):
         running(flower, name)
     page = visitor.page
@@ -109,7 +109,7 @@ def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visito
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_fit_a_phone(flower: FlowerApp, browser: Any, theme: str) -> None:
     lease = running(flower, "a name that is long enough to need a second line on a small screen " + "x" * 80)
-    visitor = Visitor(browser, flower.url, flower.key, width=390, height=844)
+    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
     visitor.page.emulate_media(color_scheme=theme)
     for path in ("/nightshift/jobs", f"/nightshift/jobs/{lease.job_id}", f"/nightshift/compare?ids={lease.job_id}"):
         visitor.page.goto(path)
@@ -124,7 +124,7 @@ def test_pages_fit_a_phone(flower: FlowerApp, browser: Any, theme: str) -> None:
 def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
     with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True, flower_url_prefix="ops") as flower:
         lease = running(flower, "look, do not touch")
-        visitor = Visitor(browser, flower.url, flower.key)
+        visitor = BrowserSession(browser, flower.url, flower.key)
         visitor.page.goto("/ops/")
         visitor.page.get_by_role("link", name="look, do not touch").click()
         expect(visitor.page.locator(".ns-chart")).to_have_count(1)
@@ -150,7 +150,7 @@ CURVES = """async () => {
 }"""
 
 
-def test_points_that_come_twice_late_or_together_are_put_in_their_place(visitor: Visitor) -> None:
+def test_points_that_come_twice_late_or_together_are_put_in_their_place(visitor: BrowserSession) -> None:
     visitor.page.goto("/nightshift/jobs")
     found = visitor.page.evaluate(CURVES)
     assert (found["steps"], found["values"]) == ([1, 2, 3], [1, 2, 9]), "a later attempt measured step 3 again"

@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import Visitor, expect
+from tests.support.browser import BrowserSession, expect
+from tests.support.flower_api import MINE, WORKER, asked, inspected, on_worker
 from tests.support.flower_app import FlowerApp
-from tests.support.stock import MINE, WORKER, asked, inspected, on_worker
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def phone(browser: Any, flower: FlowerApp) -> Iterator[Visitor]:
-    visitor = Visitor(browser, flower.url, flower.key, width=390, height=844)
+def phone(browser: Any, flower: FlowerApp) -> Iterator[BrowserSession]:
+    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
     yield visitor
     visitor.close()
     assert visitor.wrong == []
 
 
-def test_a_task_leads_to_its_job_and_cancels_it_after_a_question(flower: FlowerApp, visitor: Visitor) -> None:
+def test_a_task_leads_to_its_job_and_cancels_it_after_a_question(flower: FlowerApp, visitor: BrowserSession) -> None:
     job_id = on_worker(flower, flower.owner, MINE, "digits <b>nightly</b>").job_id
     flower.compare()
     page = visitor.page
@@ -48,7 +48,7 @@ def test_a_task_leads_to_its_job_and_cancels_it_after_a_question(flower: FlowerA
     expect(page).to_have_url(re.compile(f"/nightshift/jobs/{job_id}$"))
 
 
-def test_the_other_pages_work_and_offer_nothing_that_is_refused(flower: FlowerApp, visitor: Visitor) -> None:
+def test_the_other_pages_work_and_offer_nothing_that_is_refused(flower: FlowerApp, visitor: BrowserSession) -> None:
     inspected(flower)
     now = time.time()
     about = {"type": "worker-heartbeat", "hostname": WORKER, "timestamp": now, "local_received": now, "clock": 1}
@@ -76,7 +76,7 @@ async def hear(flower: FlowerApp, event: dict[str, Any]) -> None:
     flower.flower.events.state.event(event)
 
 
-def test_a_task_fits_a_phone(flower: FlowerApp, phone: Visitor) -> None:
+def test_a_task_fits_a_phone(flower: FlowerApp, phone: BrowserSession) -> None:
     on_worker(flower, flower.owner, MINE, "a name that is long enough to need a second line " + "x" * 80)
     phone.page.goto(f"/task/{MINE}")
     expect(phone.page.get_by_role("link", name="Open the job")).to_be_visible()

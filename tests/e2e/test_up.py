@@ -16,7 +16,7 @@ import httpx
 import pytest
 import redis
 
-from api.client.sdk import Job
+from nightshift.client.client import Job
 from tests.support.up import Up, alive, eventually, has_checkpoint, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -95,8 +95,8 @@ def is_for_others(path: Path) -> bool:
 
 @pytest.mark.parametrize("arguments", [[], ["--beat"]])
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
-    environment = stack.part("api.serve").environ()
-    argv = [sys.executable, "-m", "worker.health", *arguments]
+    environment = stack.part("api.server").environ()
+    argv = [sys.executable, "-m", "worker.hardware.health", *arguments]
     # A ping may be late on a busy machine: whoever watches a container asks again.
     eventually(lambda: subprocess.run(argv, env=environment, check=False).returncode == 0)
     elsewhere = environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"}
@@ -106,7 +106,7 @@ def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -
 
 
 def test_a_second_stack_on_the_same_folder_is_refused(stack: Up) -> None:
-    argv = [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(stack.data_dir), "--port", "0"]
+    argv = [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(stack.data_dir), "--port", "0"]
     second = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert second.stdout == ""
@@ -147,7 +147,7 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(stack: Up, untou
     assert outcome(job) == untouched
 
 
-@pytest.mark.parametrize("module", ["api.serve", "worker.beat", "api.flower_pages.server"])
+@pytest.mark.parametrize("module", ["api.server", "worker.beat", "api.flower.app"])
 def test_any_other_part_that_is_killed_comes_back(stack: Up, module: str) -> None:
     before = stack.part(module)
     family = [before, *before.children(recursive=True)]
@@ -195,7 +195,7 @@ def test_all_jobs_finish_though_redis_loses_everything(stack: Up) -> None:
 
 
 def redis_url(stack: Up) -> str:
-    return str(stack.part("api.serve").environ()["NIGHTSHIFT_REDIS_URL"])
+    return str(stack.part("api.server").environ()["NIGHTSHIFT_REDIS_URL"])
 
 
 def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, list[Any]]) -> None:
@@ -245,7 +245,7 @@ def test_a_taken_port_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        argv = [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(tmp_path / "d")]
+        argv = [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(tmp_path / "d")]
         refused = subprocess.run(
             [*argv, "--port", str(taken.getsockname()[1])], capture_output=True, text=True, check=False
         )

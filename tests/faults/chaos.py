@@ -70,7 +70,7 @@ def report(found: Sequence[Round], command: str) -> str:
     violations = [f"seed {one.seed} ({one.database}): {told}" for one in found for told in one.violations]
     return "\n".join(
         [
-            "# Chaos: random faults against a running house",
+            "# Chaos: random faults against a running stack",
             "",
             "API, two workers, two maintenance processes, Redis and the database run probe jobs of about a second (a metric"
             " row per step, a checkpoint every 4 to 12 steps) while they are killed, frozen, drained and made to forget;"

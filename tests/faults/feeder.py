@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from shared.db.engine import read
 from shared.db.schema import jobs
 from shared.errors import DatabaseUnavailable
-from tests.support.house import House, eventually
+from tests.support.stack import Stack, eventually
 
 #: Jobs that wait or run at a time. Too few: kills find nobody at work. Too many: the end takes long.
 UNFINISHED = 8
@@ -23,10 +23,10 @@ PATIENCE = 30.0
 
 
 class Feeder:
-    """A thread that keeps some jobs in the house. What was answered with 202 is `accepted`."""
+    """A thread that keeps some jobs in the stack. What was answered with 202 is `accepted`."""
 
-    def __init__(self, house: House, seed: int) -> None:
-        self._house, self._chance = house, random.Random(seed)
+    def __init__(self, stack: Stack, seed: int) -> None:
+        self._house, self._chance = stack, random.Random(seed)
         self.accepted: set[str] = set()
         self.sent, self.refused, self.sent_again = 0, 0, 0
         self.slowest = 0.0

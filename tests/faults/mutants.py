@@ -38,9 +38,13 @@ def one(name: str, file: str, old: str, new: str, tests: str) -> Mutant:
 
 
 JOBS = "shared/jobs/transitions"
-EFFECTS, ENDINGS, CLAIM = "tests/unit/test_effects.py", "tests/unit/test_endings.py", "tests/unit/test_claim.py"
+EFFECTS, ENDINGS, CLAIM = (
+    "tests/unit/shared/jobs/transitions/test_effects.py",
+    "tests/unit/shared/jobs/transitions/test_endings.py",
+    "tests/unit/shared/jobs/transitions/test_leasing.py",
+)
 FAILPOINTS, DAMAGED = "tests/faults/test_failpoints.py", "tests/faults/test_checkpoints_damaged.py"
-FILES = "tests/unit/test_checkpoint_files.py"
+FILES = "tests/unit/shared/storage/test_checkpoint_files.py"
 
 MUTANTS = [
     one(
@@ -59,15 +63,15 @@ MUTANTS = [
     ),
     one(
         "no self-freeze",
-        "worker/relay.py",
+        "worker/supervisor/runner_monitor.py",
         "overdue = now >= self._frozen_at_raw()",
         "overdue = False",
         "tests/faults/test_database_away.py -k sqlite",
     ),
-    one("no fsync", "shared/checkpoints/files.py", "        os.fsync(file.fileno())\n", "", FILES),
+    one("no fsync", "shared/storage/checkpoint_files.py", "        os.fsync(file.fileno())\n", "", FILES),
     one(
         "rename before write",
-        "shared/checkpoints/files.py",
+        "shared/storage/checkpoint_files.py",
         '        failpoint("checkpoint.tmp_written")\n        aside.rename(parent / f"{step}-{sha256}")\n',
         "        kept = {path.name: path.read_bytes() for path in aside.iterdir()}\n"
         "        [path.unlink() for path in aside.iterdir()]\n"
@@ -82,19 +86,19 @@ MUTANTS = [
         "shared/schedules/transitions.py",
         "    if not _insert_tick(conn, schedule.id, due_at, manual=False):\n        return None\n",
         "    _insert_tick(conn, schedule.id, due_at, manual=False)\n",
-        "tests/unit/test_schedules.py -k 'race or decided'",
+        "tests/unit/shared/schedules/test_transitions.py -k 'race or decided'",
     ),
     Mutant(
         "acknowledged before the commit",
         (
             (
-                "api/group_commit.py",
+                "api/services/group_commit.py",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n"
                 "                _tell(group, outcomes)\n",
             ),
-            ("api/group_commit.py", "        future.set_exception(error)\n", "        future.done() or future.set_exception(error)\n"),
-            ("api/group_commit.py", "        else:\n            _tell(group, outcomes)\n", ""),
+            ("api/services/group_commit.py", "        future.set_exception(error)\n", "        future.done() or future.set_exception(error)\n"),
+            ("api/services/group_commit.py", "        else:\n            _tell(group, outcomes)\n", ""),
         ),
         "tests/integration/test_api_group_commit.py",
     ),
@@ -110,19 +114,19 @@ MUTANTS = [
         "shared/db/engine.py",
         '"BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITE) else "BEGIN"',
         '"BEGIN"',
-        "tests/unit/test_engine.py",
+        "tests/unit/shared/db/test_engine.py",
     ),
     one(
         "random draws go on where the process stands",
-        "worker/training/sampler.py",
+        "worker/training/numerics/data_order.py",
         '    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}"',
         '    step = globals()["_drawn"] = globals().get("_drawn", 0) + 1\n'
         '    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}"',
-        "tests/unit/test_sampler.py",
+        "tests/unit/worker/training/numerics/test_data_order.py",
     ),
     one(
         "optimizer not saved",
-        "worker/training/torch_support.py",
+        "worker/training/backends/torch_support.py",
         "        if isinstance(value, Tensor)\n    }\n",
         "        if isinstance(value, Tensor) and slot != 'exp_avg_sq'\n    }\n",
         "tests/conformance/test_learner_state.py -k 'cnn-torch and bit_for_bit'",
@@ -137,15 +141,15 @@ MUTANTS = [
     Mutant(
         "only the leader of a group is killed",
         (
-            ("worker/forkserver.py", "os.killpg(child.pid, number)", "os.kill(child.pid, number)"),
-            ("worker/forkserver.py", "            os.killpg(child.pid, signal.SIGKILL)  # before", "            pass  # before"),
-            ("worker/forkserver.py", "        if not self._children:\n            _kill_orphans()\n", ""),
+            ("worker/runners/forkserver.py", "os.killpg(child.pid, number)", "os.kill(child.pid, number)"),
+            ("worker/runners/forkserver.py", "            os.killpg(child.pid, signal.SIGKILL)  # before", "            pass  # before"),
+            ("worker/runners/forkserver.py", "        if not self._children:\n            _kill_orphans()\n", ""),
         ),
         "tests/integration/test_attempts.py -k grandchild",
     ),
     one(
         "no hash is compared when restoring",
-        "shared/checkpoints/files.py",
+        "shared/storage/checkpoint_files.py",
         "    if found != sha256:",
         "    if not found:",
         DAMAGED,
@@ -182,14 +186,14 @@ MUTANTS = [
     ),
     one(
         "superseded checkpoints are removed before their rows",
-        "worker/batch.py",
+        "worker/supervisor/batch.py",
         "        on_commit(conn, partial(self._retired, kept, paths, gone))\n",
         "        self._retired(kept, paths, gone)\n",
-        "tests/unit/test_batch.py",
+        "tests/unit/worker/supervisor/test_batch.py",
     ),
     one(
         "a checkpoint is listed apart from its metrics",
-        "worker/batch.py",
+        "worker/supervisor/batch.py",
         "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, checkpoint)\n",
         "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, checkpoint)\n"
         "        conn.commit() if not batch.metrics else conn.exec_driver_sql(\n"
@@ -205,7 +209,7 @@ MUTANTS = [
     ),
     one(
         "whoever fails ends the worker",
-        "worker/supervisor.py",
+        "worker/supervisor/supervisor.py",
         "        except BaseException as unexpected:",
         "        except ZeroDivisionError as unexpected:",
         f"{FAILPOINTS} -k 'sqlite and worker_fails and claim'",

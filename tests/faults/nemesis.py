@@ -1,4 +1,4 @@
-"""The nemesis: random faults against a running house of real processes, and the oracle at the end.
+"""The nemesis: random faults against a running stack of real processes, and the oracle at the end.
 
     python -m tests.faults.nemesis [--seed S] [--faults N] [--database sqlite|postgres] [--minutes M] [--json FILE]
 
@@ -25,15 +25,15 @@ from pathlib import Path
 import psutil
 import redis
 
-from shared.broker import ATTEMPT_QUEUES
+from shared.celery_app import ATTEMPT_QUEUES
 from shared.errors import DatabaseUnavailable
 from tests.faults.feeder import Feeder
 from tests.faults.oracle import evidence, violations
 from tests.faults.tally import Injected, Round, measure
 from tests.support import databases
 from tests.support.databases import OwnPostgres, own_postgres, throw_everybody_out
-from tests.support.house import House, Process, open_house
 from tests.support.redis import RedisServer, running_redis
+from tests.support.stack import Process, Stack, open_stack
 
 LEASE = 3.0
 SETTINGS = {
@@ -50,20 +50,20 @@ CALM = 300.0
 
 
 class Nemesis:
-    def __init__(self, house: House, server: RedisServer, postgres: OwnPostgres | None, seed: int) -> None:
-        self.house, self.server, self.postgres = house, server, postgres
+    def __init__(self, stack: Stack, server: RedisServer, postgres: OwnPostgres | None, seed: int) -> None:
+        self.stack, self.server, self.postgres = stack, server, postgres
         self.chance = random.Random(seed)
         self.injected: list[Injected] = []
         self.kills = 0
         self.deserters: list[str] = []
         self._busy: set[str] = set()  # what is being made good again
         self._repairs: list[threading.Thread] = []
-        house.api()
-        self.parts: dict[str, Process] = {"api": house.processes[-1]}
-        self.parts["beat0"] = house.start("beat0", "worker.beat")
-        self.parts["beat1"] = house.start("beat1", "worker.beat", host_name="other")
+        stack.api()
+        self.parts: dict[str, Process] = {"api": stack.processes[-1]}
+        self.parts["beat0"] = stack.start("beat0", "worker.beat")
+        self.parts["beat1"] = stack.start("beat1", "worker.beat", host_name="other")
         for index in range(2):
-            self.parts[f"cpu{index}"] = house.worker(index)
+            self.parts[f"cpu{index}"] = stack.worker(index)
 
     # -- the course of events -------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Nemesis:
     # -- who is hit -----------------------------------------------------------------------------------
 
     def _runners(self, worker: str) -> list[psutil.Process]:
-        return [psutil.Process(pid) for pid in self.house.runner_pids(self.parts[worker])]
+        return [psutil.Process(pid) for pid in self.stack.runner_pids(self.parts[worker])]
 
     def _hit(self, worker: str) -> tuple[str, int, int] | None:
         """(job, fence, its step) of the attempt at work there: its runner works in its folder."""
@@ -142,7 +142,7 @@ class Nemesis:
             folder = Path(runner.cwd())
             if folder.parent.name == "attempts":
                 job_id = folder.parents[1].name
-                return job_id, int(folder.name), (self.house.job(job_id).progress or {}).get("step", 0)
+                return job_id, int(folder.name), (self.stack.job(job_id).progress or {}).get("step", 0)
         return None
 
     def _at_work(self) -> tuple[str | None, tuple[str, int, int] | None]:
@@ -205,7 +205,7 @@ class Nemesis:
         if name is None:
             return
         hit = self._hit(name)
-        for forkserver in self.house.forkservers(self.parts[name]):
+        for forkserver in self.stack.forkservers(self.parts[name]):
             forkserver.kill()
         self.kills += 1
         self._note("forkserver_killed", hit=hit)
@@ -284,7 +284,7 @@ class Nemesis:
     def sqlite_held(self) -> None:
         if "database" in self._busy:
             return
-        path = self.house.database_url.removeprefix("sqlite:///")
+        path = self.stack.database_url.removeprefix("sqlite:///")
         holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             holder.execute("BEGIN IMMEDIATE")
@@ -316,7 +316,7 @@ def _thaw(process: psutil.Process) -> None:
 
 
 @contextmanager
-def house_on(database: str, folder: Path) -> Iterator[tuple[House, RedisServer, OwnPostgres | None]]:
+def house_on(database: str, folder: Path) -> Iterator[tuple[Stack, RedisServer, OwnPostgres | None]]:
     with ExitStack() as stack:
         server = stack.enter_context(running_redis(folder))
         postgres = stack.enter_context(own_postgres()) if database == "postgres" else None
@@ -325,15 +325,15 @@ def house_on(database: str, folder: Path) -> Iterator[tuple[House, RedisServer, 
             url = databases.sqlite_database(folder, template)
         else:
             url = postgres.url
-        yield stack.enter_context(open_house(folder, url, server.url, **SETTINGS)), server, postgres
+        yield stack.enter_context(open_stack(folder, url, server.url, **SETTINGS)), server, postgres
 
 
 def run(seed: int, faults: int, database: str, minutes: float, folder: Path) -> Round:
     round_ = Round(seed, database)
     begun = time.monotonic()
-    with house_on(database, folder) as (house, server, postgres):
-        nemesis = Nemesis(house, server, postgres, seed)
-        feeder = Feeder(house, seed)
+    with house_on(database, folder) as (stack, server, postgres):
+        nemesis = Nemesis(stack, server, postgres, seed)
+        feeder = Feeder(stack, seed)
         nemesis.run(faults, minutes)
         feeder.stop()
         nemesis.calm()
@@ -341,22 +341,22 @@ def run(seed: int, faults: int, database: str, minutes: float, folder: Path) -> 
             feeder.everything_ends(CALM)
         except AssertionError as late:
             round_.violations.append(str(late))
-        round_.violations += [*violations(house.engine, house.root, feeder.accepted), *feeder.wrong, *nemesis.deserters]
-        round_.violations += blamed(house)
+        round_.violations += [*violations(stack.engine, stack.root, feeder.accepted), *feeder.wrong, *nemesis.deserters]
+        round_.violations += blamed(stack)
         if round_.violations:
-            (folder / "evidence.txt").write_text(evidence(house.engine, house.root, round_.violations))
-        measure(round_, house.engine, nemesis.injected)
+            (folder / "evidence.txt").write_text(evidence(stack.engine, stack.root, round_.violations))
+        measure(round_, stack.engine, nemesis.injected)
     round_.kills, round_.accepted, round_.refused = nemesis.kills, len(feeder.accepted), feeder.refused
     round_.slowest_submission = round(feeder.slowest, 3)
     round_.minutes = round((time.monotonic() - begun) / 60, 2)
     return round_
 
 
-def blamed(house: House) -> Iterator[str]:
-    """A fault of the house that was taken for the job's own error. (`max_retries` is 0, so it also failed the job.)"""
-    for job_id in house.all_ids():
-        probe = house.job(job_id).spec["tags"]["probe"]
-        for attempt in house.attempts(job_id):
+def blamed(stack: Stack) -> Iterator[str]:
+    """A fault of the stack that was taken for the job's own error. (`max_retries` is 0, so it also failed the job.)"""
+    for job_id in stack.all_ids():
+        probe = stack.job(job_id).spec["tags"]["probe"]
+        for attempt in stack.attempts(job_id):
             if probe == "train" and attempt.outcome in ("job_error", "stalled", "timed_out", "out_of_memory"):
                 yield f"{job_id}: attempt {attempt.fence} ended as {attempt.outcome}: {attempt.error}"
 

@@ -18,12 +18,12 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, select
 
-from shared.artifacts.layout import job_dir
-from shared.checkpoints import files
+from nightshift.states import JobState
 from shared.db import schema
 from shared.db.engine import read
 from shared.errors import CorruptCheckpoint
-from shared.jobs.states import JobState
+from shared.storage import checkpoint_files
+from shared.storage.layout import job_dir
 from tests.support import probe
 
 #: How long the processes of a job may outlive its end (seconds): G9.
@@ -182,7 +182,7 @@ def listed_files_are_complete(facts: Facts) -> Iterator[str]:
         for row in facts.rows("checkpoints", job_id):
             if row.state == "ready":
                 try:
-                    files.verify(job_dir(facts.root, job_id) / row.path, row.sha256)
+                    checkpoint_files.verify(job_dir(facts.root, job_id) / row.path, row.sha256)
                 except CorruptCheckpoint as corrupt:
                     yield f"{job_id}: {corrupt}"
         for row in facts.rows("artifacts", job_id):

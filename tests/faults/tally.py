@@ -112,7 +112,7 @@ def _next(fault: Injected, began: dict[tuple[str, int], float]) -> int | None:
 
 def _recovered(fault: Injected, began: dict[tuple[str, int], float], starts: list[float]) -> float | None:
     """Of an attempt that was hit: until the next one of its job trained. Else: from the end of the fault until the
-    house started an attempt again. None: the job was over, or asked to stop."""
+    stack started an attempt again. None: the job was over, or asked to stop."""
     if fault.job_id is not None:
         again = _next(fault, began)
         return None if again is None else began[fault.job_id, again] - fault.at

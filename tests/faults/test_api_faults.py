@@ -16,8 +16,8 @@ from shared.db.schema import jobs
 from shared.fleet import keys
 from tests.support.api import TRAIN, assert_problem, running_api
 from tests.support.factories import OWNER
-from tests.support.house import CAP
 from tests.support.serving import api_process
+from tests.support.stack import CAP
 
 
 def _submit(url: str, key: str, idempotency_key: str) -> httpx.Response:

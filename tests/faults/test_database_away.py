@@ -12,65 +12,65 @@ import psutil
 
 from tests.faults.oracle import assert_sound
 from tests.support.databases import own_postgres, throw_everybody_out
-from tests.support.house import House, eventually, open_house
 from tests.support.redis import running_redis
+from tests.support.stack import Stack, eventually, open_stack
 
 
 @contextmanager
-def full_house(folder: Path, url: str, lease_seconds: float) -> Iterator[House]:
+def full_house(folder: Path, url: str, lease_seconds: float) -> Iterator[Stack]:
     settings = {"lease_seconds": lease_seconds, "heartbeat_seconds": 0.3}
-    with running_redis(folder) as redis, open_house(folder, url, redis.url, **settings) as house:
-        house.api()
-        house.beat()
-        house.worker()
-        yield house
+    with running_redis(folder) as redis, open_stack(folder, url, redis.url, **settings) as stack:
+        stack.api()
+        stack.beat()
+        stack.worker()
+        yield stack
 
 
-def try_to_post(house: House) -> httpx.Response | None:
+def try_to_post(stack: Stack) -> httpx.Response | None:
     """None: the API hung up, which promises nothing either."""
     try:
-        return house.post_job(steps=2)
+        return stack.post_job(steps=2)
     except httpx.TransportError:
         return None
 
 
 def test_postgres_crashes_and_throws_everybody_out(tmp_path: Path) -> None:
     """Each time it is back before the lease is over, however long a busy machine takes for the recovery."""
-    with own_postgres() as postgres, full_house(tmp_path, postgres.url, lease_seconds=30) as house:
-        running = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
-        house.at_step(running, 10)
+    with own_postgres() as postgres, full_house(tmp_path, postgres.url, lease_seconds=30) as stack:
+        running = stack.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
+        stack.at_step(running, 10)
         accepted = [running]
         for crash in (postgres.crash, lambda: throw_everybody_out(postgres.url)):
             crash()
-            answer = try_to_post(house)
+            answer = try_to_post(stack)
             assert answer is None or answer.status_code in (202, 503)
             postgres.start()
             accepted += [answer.json()["id"]] if answer is not None and answer.status_code == 202 else []
-            eventually("it is accepted again", lambda: (a := try_to_post(house)) and a.status_code == 202)
-        house.go(running)
-        house.engine.dispose()
-        for job_id in house.all_ids():
-            assert house.finished(job_id).state == "succeeded"
-        assert house.outcomes(running) == ["succeeded"]
-        assert all(process.alive() for process in house.processes)
-        assert_sound(house.engine, house.root, accepted)
+            eventually("it is accepted again", lambda: (a := try_to_post(stack)) and a.status_code == 202)
+        stack.go(running)
+        stack.engine.dispose()
+        for job_id in stack.all_ids():
+            assert stack.finished(job_id).state == "succeeded"
+        assert stack.outcomes(running) == ["succeeded"]
+        assert all(process.alive() for process in stack.processes)
+        assert_sound(stack.engine, stack.root, accepted)
 
 
 def test_sqlite_held_by_another_writer_for_longer_than_a_lease(tmp_path: Path, sqlite_url: str) -> None:
     """Nobody can rescue meanwhile either, so the attempt finds its lease as it was: nothing is even run twice."""
-    with full_house(tmp_path, sqlite_url, lease_seconds=4) as house:
-        running = house.post_job(steps=100, checkpoint=20, pace=0.05, hold_at=90).json()["id"]
-        house.at_step(running, 10)
-        [runner] = [psutil.Process(pid) for pid in house.runner_pids(house.processes[-1])]
-        holder = sqlite3.connect(house.database_url.removeprefix("sqlite:///"), isolation_level=None)
+    with full_house(tmp_path, sqlite_url, lease_seconds=4) as stack:
+        running = stack.post_job(steps=100, checkpoint=20, pace=0.05, hold_at=90).json()["id"]
+        stack.at_step(running, 10)
+        [runner] = [psutil.Process(pid) for pid in stack.runner_pids(stack.processes[-1])]
+        holder = sqlite3.connect(stack.database_url.removeprefix("sqlite:///"), isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         eventually("the runner was frozen", lambda: runner.status() == psutil.STATUS_STOPPED)
-        assert try_to_post(house).status_code == 503  # type: ignore[union-attr]
+        assert try_to_post(stack).status_code == 503  # type: ignore[union-attr]
         holder.execute("ROLLBACK")
         holder.close()
-        house.go(running)  # it would have been over before a slow test had its hand on the database
-        after = eventually("it is accepted again", lambda: (a := try_to_post(house)) and a.status_code == 202 and a)
+        stack.go(running)  # it would have been over before a slow test had its hand on the database
+        after = eventually("it is accepted again", lambda: (a := try_to_post(stack)) and a.status_code == 202 and a)
         ids = [running, after.json()["id"]]
-        assert [house.finished(job_id).state for job_id in ids] == ["succeeded"] * 2
-        assert all(process.alive() for process in house.processes)
-        assert_sound(house.engine, house.root, ids)
+        assert [stack.finished(job_id).state for job_id in ids] == ["succeeded"] * 2
+        assert all(process.alive() for process in stack.processes)
+        assert_sound(stack.engine, stack.root, ids)

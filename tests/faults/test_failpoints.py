@@ -14,7 +14,7 @@ from shared import failpoints
 from shared.failpoints import FailpointError
 from tests.faults.oracle import assert_sound
 from tests.support import databases
-from tests.support.lone import World, open_world
+from tests.support.lone_worker import Cluster, open_cluster
 
 #: Passed by the worker; `@n` is the nth time since it was armed.
 OF_THE_WORKER = [
@@ -44,23 +44,23 @@ JOB: dict[str, Any] = {"steps": 12, "checkpoint": 4, "pace": 0.005, "register_as
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("world")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
     if request.param == "sqlite":
         url = databases.sqlite_database(folder, request.getfixturevalue("sqlite_template"))
-        with open_world(folder, url) as world:
-            yield world
+        with open_cluster(folder, url) as cluster:
+            yield cluster
         return
     server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("postgres_template")
-    with databases.postgres_database(server, template) as url, open_world(folder, url) as world:
-        yield world
+    with databases.postgres_database(server, template) as url, open_cluster(folder, url) as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)
-def _sound(world: World) -> Iterator[None]:
+def _sound(cluster: Cluster) -> Iterator[None]:
     """The oracle after each fault, over all jobs so far."""
     yield
-    assert_sound(world.engine, world.root, world.accepted)
+    assert_sound(cluster.engine, cluster.root, cluster.accepted)
 
 
 def armed(point: str, action: str) -> str:
@@ -69,83 +69,83 @@ def armed(point: str, action: str) -> str:
 
 
 @pytest.mark.parametrize("point", OF_THE_WORKER)
-def test_worker_killed(world: World, point: str) -> None:
-    victim = world.victim
+def test_worker_killed(cluster: Cluster, point: str) -> None:
+    victim = cluster.target_worker
     victim.arm(armed(point, "kill"))
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.run()
     assert not victim.alive()
-    over = world.job(job_id).state == "succeeded"  # its last checkpoint may be committed together with its end
+    over = cluster.job(job_id).state == "succeeded"  # its last checkpoint may be committed together with its end
     assert over or point != "succeed.after_commit@1"
-    assert world.finish(job_id).state == "succeeded"
-    assert world.outcomes(job_id) == (["succeeded"] if over else ["lost", "succeeded"])
+    assert cluster.finish(job_id).state == "succeeded"
+    assert cluster.outcomes(job_id) == (["succeeded"] if over else ["lost", "succeeded"])
 
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
 @pytest.mark.parametrize("point", OF_THE_WORKER)
-def test_worker_fails(world: World, point: str, action: str) -> None:
+def test_worker_fails(cluster: Cluster, point: str, action: str) -> None:
     """An error that nobody foresaw, in the middle of the worker's own work: it costs an attempt at most."""
-    victim = world.victim
+    victim = cluster.target_worker
     victim.arm(armed(point, action))
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.run()
     assert victim.alive(), "no error ends a worker"
     victim.arm("")
-    assert world.finish(job_id).state == "succeeded"
-    assert len(world.outcomes(job_id)) <= 2
+    assert cluster.finish(job_id).state == "succeeded"
+    assert len(cluster.outcomes(job_id)) <= 2
 
 
 @pytest.mark.parametrize("point", [point for point in OF_THE_WORKER if not point.startswith(INSIDE)])
-def test_worker_frozen_until_another_has_finished(world: World, point: str) -> None:
+def test_worker_frozen_until_another_has_finished(cluster: Cluster, point: str) -> None:
     """It thinks that it still holds the lease, and goes on in the middle of what it was about."""
-    victim = world.victim
+    victim = cluster.target_worker
     victim.arm(armed(point, "stop:20"))
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.start()
-    world.frozen(victim)
-    assert world.finish(job_id).state == "succeeded"
+    cluster.frozen(victim)
+    assert cluster.finish(job_id).state == "succeeded"
     victim.thaw()
     victim.wait()
-    assert world.job(job_id).state == "succeeded"
-    assert world.outcomes(job_id)[-1] == "succeeded"
+    assert cluster.job(job_id).state == "succeeded"
+    assert cluster.outcomes(job_id)[-1] == "succeeded"
 
 
 @pytest.mark.parametrize("point", [point for point in OF_THE_WORKER if point.startswith(INSIDE)])
-def test_worker_frozen_inside_a_transaction(world: World, point: str) -> None:
+def test_worker_frozen_inside_a_transaction(cluster: Cluster, point: str) -> None:
     """It holds its row (or SQLite's file) locked: the rescuer passes by, and the attempt goes on when it is thawed."""
-    victim = world.victim
+    victim = cluster.target_worker
     victim.arm(armed(point, "stop:0.3"))
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.run()
-    assert world.finish(job_id).state == "succeeded"
+    assert cluster.finish(job_id).state == "succeeded"
 
 
 @pytest.mark.parametrize("action", ["kill", "raise", "enospc", "stop:0.2"])
 @pytest.mark.parametrize("point", OF_THE_RUNNER)
-def test_runner_fails(world: World, point: str, action: str) -> None:
+def test_runner_fails(cluster: Cluster, point: str, action: str) -> None:
     """At every step of writing a checkpoint: nothing partial is ever listed, and the one before is gone on from."""
-    job_id = world.submit(failpoint=armed(point, action), **JOB)
-    world.victim.run()
-    assert world.victim.alive()
-    assert world.finish(job_id).state == "succeeded"
+    job_id = cluster.submit(failpoint=armed(point, action), **JOB)
+    cluster.target_worker.run()
+    assert cluster.target_worker.alive()
+    assert cluster.finish(job_id).state == "succeeded"
     expected = {"kill": "crashed", "raise": "job_error", "enospc": "succeeded", "stop:0.2": "succeeded"}[action]
-    outcomes = world.outcomes(job_id)
+    outcomes = cluster.outcomes(job_id)
     assert outcomes[0] in (expected, "job_error"), "a disk that is full after the rename is an error like others"
     assert outcomes[-1] == "succeeded"
 
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
-def test_rescuer_fails_with_the_job_in_its_hand(world: World, action: str) -> None:
-    victim = world.victim
+def test_rescuer_fails_with_the_job_in_its_hand(cluster: Cluster, action: str) -> None:
+    victim = cluster.target_worker
     victim.arm("claim.after_commit:kill")
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.run()
     failpoints.arm(f"rescue.selected:{action}")
     try:
         with pytest.raises((FailpointError, OSError)):
-            world.rescue(job_id)
+            cluster.rescue(job_id)
     finally:
         failpoints.arm("")
-    assert world.job(job_id).state == "running", "nothing was written by halves"
-    assert world.finish(job_id).state == "succeeded"
-    assert world.outcomes(job_id) == ["lost", "succeeded"]
+    assert cluster.job(job_id).state == "running", "nothing was written by halves"
+    assert cluster.finish(job_id).state == "succeeded"
+    assert cluster.outcomes(job_id) == ["lost", "succeeded"]

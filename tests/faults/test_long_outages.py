@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.faults.oracle import assert_sound
-from tests.support.house import House, Process, eventually, open_house
 from tests.support.redis import RedisServer, running_redis
+from tests.support.stack import Process, Stack, eventually, open_stack
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -31,54 +31,54 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, sqlite_url: str, server: RedisServer) -> Iterator[House]:
+def stack(tmp_path: Path, sqlite_url: str, server: RedisServer) -> Iterator[Stack]:
     """With the leases, heartbeats and intervals that a user has."""
     as_they_come = {"relay_seconds": 0.5, "maintenance_seconds": 5}
-    with open_house(tmp_path, sqlite_url, server.url, **as_they_come) as house:
-        house.api()
-        house.beat()
-        house.worker()
-        yield house
+    with open_stack(tmp_path, sqlite_url, server.url, **as_they_come) as stack:
+        stack.api()
+        stack.beat()
+        stack.worker()
+        yield stack
 
 
-def worker_of(house: House) -> Process:
-    return house.processes[-1]
+def worker_of(stack: Stack) -> Process:
+    return stack.processes[-1]
 
 
-def posted(house: House, seconds: float, every: float) -> list[tuple[int, float, str | None]]:
+def posted(stack: Stack, seconds: float, every: float) -> list[tuple[int, float, str | None]]:
     """A submission every so often, for so long: (status, how long it took, id)."""
     answers = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         begun = time.monotonic()
-        answer = house.post_job(steps=3)
+        answer = stack.post_job(steps=3)
         took = time.monotonic() - begun
         answers.append((answer.status_code, took, answer.json().get("id")))
         time.sleep(max(0.0, every - took))
     return answers
 
 
-def test_redis_frozen_for_a_minute(house: House, server: RedisServer) -> None:
-    running = house.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
-    house.at_step(running, 10)
-    usual = [took for _, took, _ in posted(house, 10, 0.3)]
+def test_redis_frozen_for_a_minute(stack: Stack, server: RedisServer) -> None:
+    running = stack.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
+    stack.at_step(running, 10)
+    usual = [took for _, took, _ in posted(stack, 10, 0.3)]
     server.freeze()
     try:
-        house.go(running)
-        answers = posted(house, REDIS_AWAY, 2.0)
-        assert house.finished(running).state == "succeeded", "a running job does not notice"
+        stack.go(running)
+        answers = posted(stack, REDIS_AWAY, 2.0)
+        assert stack.finished(running).state == "succeeded", "a running job does not notice"
     finally:
         server.thaw()
     thawed = time.monotonic()
     assert {status for status, _, _ in answers} == {202}
-    jobs = house.all_ids()
-    assert {house.finished(job_id).state for job_id in jobs} == {"succeeded"}
+    jobs = stack.all_ids()
+    assert {stack.finished(job_id).state for job_id in jobs} == {"succeeded"}
     caught_up = time.monotonic() - thawed
-    after = house.post_job(steps=3).json()["id"]
-    assert house.finished(after).state == "succeeded", "it hears the next doorbell too"
-    assert house.outcomes(running) == ["succeeded"]
-    assert all(process.alive() for process in house.processes)
-    assert_sound(house.engine, house.root, [*jobs, after])
+    after = stack.post_job(steps=3).json()["id"]
+    assert stack.finished(after).state == "succeeded", "it hears the next doorbell too"
+    assert stack.outcomes(running) == ["succeeded"]
+    assert all(process.alive() for process in stack.processes)
+    assert_sound(stack.engine, stack.root, [*jobs, after])
     taken = [took for _, took, _ in answers]
     print(
         f"\nRedis frozen for {REDIS_AWAY} s: {len(answers)} of {len(answers)} submissions accepted after"
@@ -97,11 +97,11 @@ holder.execute("ROLLBACK")
 """
 
 
-def test_sqlite_held_for_longer_than_a_lease_by_another_process(house: House) -> None:
-    running = house.post_job(steps=600, checkpoint=100, pace=0.05, hold_at=590).json()["id"]
-    house.at_step(running, 10)
-    [runner] = [psutil.Process(pid) for pid in house.runner_pids(worker_of(house))]
-    path = house.database_url.removeprefix("sqlite:///")
+def test_sqlite_held_for_longer_than_a_lease_by_another_process(stack: Stack) -> None:
+    running = stack.post_job(steps=600, checkpoint=100, pace=0.05, hold_at=590).json()["id"]
+    stack.at_step(running, 10)
+    [runner] = [psutil.Process(pid) for pid in stack.runner_pids(worker_of(stack))]
+    path = stack.database_url.removeprefix("sqlite:///")
     argv = [sys.executable, "-c", HOLDER, path, str(DATABASE_HELD)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -109,42 +109,42 @@ def test_sqlite_held_for_longer_than_a_lease_by_another_process(house: House) ->
         begun = time.monotonic()
         eventually("the runner was frozen", lambda: runner.status() == psutil.STATUS_STOPPED)
         froze = time.monotonic() - begun
-        answers = posted(house, DATABASE_HELD - froze - 6, 2.0)
-        assert house.job(running).state == "running", "who only reads does not notice"
+        answers = posted(stack, DATABASE_HELD - froze - 6, 2.0)
+        assert stack.job(running).state == "running", "who only reads does not notice"
     released = time.monotonic()
-    house.go(running)
+    stack.go(running)
     assert {status for status, _, _ in answers} == {503}
-    accepted = eventually("it is accepted again", lambda: (a := house.post_job(steps=2)).status_code == 202 and a)
+    accepted = eventually("it is accepted again", lambda: (a := stack.post_job(steps=2)).status_code == 202 and a)
     again = time.monotonic() - released
     ids = [running, accepted.json()["id"]]
-    assert [house.finished(job_id).state for job_id in ids] == ["succeeded"] * 2
-    assert house.outcomes(running) in (["succeeded"], ["lost", "succeeded"])
-    assert all(process.alive() for process in house.processes)
-    assert_sound(house.engine, house.root, ids)
+    assert [stack.finished(job_id).state for job_id in ids] == ["succeeded"] * 2
+    assert stack.outcomes(running) in (["succeeded"], ["lost", "succeeded"])
+    assert all(process.alive() for process in stack.processes)
+    assert_sound(stack.engine, stack.root, ids)
     print(
         f"\nSQLite held for {DATABASE_HELD} s: the runner froze itself after {froze:.1f} s, {len(answers)} of"
         f" {len(answers)} submissions were 503, accepted again {again:.1f} s after it was free, attempts"
-        f" {house.outcomes(running)}"
+        f" {stack.outcomes(running)}"
     )
 
 
-def test_a_gigabyte_of_output(house: House) -> None:
-    worker = psutil.Process(worker_of(house).pid)
-    before, database = worker.memory_info().rss, Path(house.database_url.removeprefix("sqlite:///"))
-    job_id = house.submit("flood", megabytes=OUTPUT_MEGABYTES)
+def test_a_gigabyte_of_output(stack: Stack) -> None:
+    worker = psutil.Process(worker_of(stack).pid)
+    before, database = worker.memory_info().rss, Path(stack.database_url.removeprefix("sqlite:///"))
+    job_id = stack.submit("flood", megabytes=OUTPUT_MEGABYTES)
     begun, most = time.monotonic(), 0
 
     def ended() -> bool:
         nonlocal most
         most = max(most, worker.memory_info().rss)
-        return house.job(job_id).finished_at is not None
+        return stack.job(job_id).finished_at is not None
 
     eventually("it has said all", ended, cap=600)
     took, grown = time.monotonic() - begun, most - before
-    assert house.job(job_id).state == "succeeded"
-    assert house.outcomes(job_id) == ["succeeded"], "its lease was kept meanwhile"
+    assert stack.job(job_id).state == "succeeded"
+    assert stack.outcomes(job_id) == ["succeeded"], "its lease was kept meanwhile"
     assert grown < 100e6
-    lines = house.logs(job_id)
+    lines = stack.logs(job_id)
     kept = sum(len(message) for _, message in lines)
     assert {"stdout", "stderr"} <= {level for level, _ in lines}
     assert kept <= 12_000_000

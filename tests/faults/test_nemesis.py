@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import nemesis
-from tests.support import chance
+from tests.support import seeds
 
 FAULTS = 15
 
@@ -15,7 +15,7 @@ FAULTS = 15
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_random_faults_break_no_promise(tmp_path: Path) -> None:
-    seed = chance.seed()
+    seed = seeds.seed()
     print(f"seed {seed}: python -m tests.faults.nemesis --seed {seed} --faults {FAULTS}")
     round_ = nemesis.run(seed, FAULTS, "sqlite", 5.0, tmp_path)
     assert round_.violations == []

@@ -10,16 +10,16 @@ from sqlalchemy import select
 from shared.db.engine import read
 from shared.db.schema import job_events, model_changes
 from shared.models import aliases
-from tests.faults.test_failpoints import _sound, armed, world  # noqa: F401 - fixtures
-from tests.support.lone import World
+from tests.faults.test_failpoints import _sound, armed, cluster  # noqa: F401 - fixtures
+from tests.support.lone_worker import Cluster
 
 PROMOTE = {"metric": "test_accuracy", "evaluate_on": "digits"}
 JOB: dict[str, Any] = {"steps": 6, "checkpoint": 3, "pace": 0.005, "register_as": "promoted", "promote": PROMOTE}
 
 
-def assert_promoted_once(world: World, job_id: str) -> None:  # noqa: F811
-    assert world.finish(job_id).state == "succeeded"
-    with read(world.engine) as conn:
+def assert_promoted_once(cluster: Cluster, job_id: str) -> None:  # noqa: F811
+    assert cluster.finish(job_id).state == "succeeded"
+    with read(cluster.engine) as conn:
         moves = conn.execute(select(model_changes).where(model_changes.c.who == f"job:{job_id}")).all()
         told = conn.scalars(
             select(job_events.c.data).where(job_events.c.job_id == job_id, job_events.c.type == "promotion")
@@ -27,27 +27,27 @@ def assert_promoted_once(world: World, job_id: str) -> None:  # noqa: F811
         champion = aliases.current(conn, "promoted", "champion")
     assert [(move.from_version, move.to_version) for move in moves] == [(told[0]["previous"], told[0]["version"])]
     assert (len(told), told[0]["promoted"], told[0]["version"]) == (1, True, champion)
-    assert world.job(job_id).result["promoted"] is True
+    assert cluster.job(job_id).result["promoted"] is True
 
 
 @pytest.mark.parametrize("point", ["effect.before_commit@2", "succeed.before_commit@1", "succeed.after_commit@1"])
-def test_worker_killed(world: World, point: str) -> None:  # noqa: F811
-    victim = world.victim
+def test_worker_killed(cluster: Cluster, point: str) -> None:  # noqa: F811
+    victim = cluster.target_worker
     victim.arm(armed(point, "kill"))
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.run()
     assert not victim.alive()
-    assert_promoted_once(world, job_id)
+    assert_promoted_once(cluster, job_id)
 
 
-def test_worker_frozen_until_another_has_promoted(world: World) -> None:  # noqa: F811
+def test_worker_frozen_until_another_has_promoted(cluster: Cluster) -> None:  # noqa: F811
     """It comes back with a comparison of its own, and its fence is stale."""
-    victim = world.victim
+    victim = cluster.target_worker
     victim.arm(armed("checkpoint.row_committed@2", "stop:20"))
-    job_id = world.submit(**JOB)
+    job_id = cluster.submit(**JOB)
     victim.start()
-    world.frozen(victim)
-    world.finish(job_id)
+    cluster.frozen(victim)
+    cluster.finish(job_id)
     victim.thaw()
     victim.wait()
-    assert_promoted_once(world, job_id)
+    assert_promoted_once(cluster, job_id)

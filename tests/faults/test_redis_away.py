@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.broker import ATTEMPT_QUEUES
+from shared.celery_app import ATTEMPT_QUEUES
 from tests.faults.oracle import assert_sound
-from tests.support.house import House, Process, eventually, open_house
 from tests.support.redis import RedisServer, running_redis
+from tests.support.stack import Process, Stack, eventually, open_stack
 
 SUBMISSIONS = 8
 
@@ -27,15 +27,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def house(
+def stack(
     tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, server: RedisServer
-) -> Iterator[tuple[House, list[Process]]]:
+) -> Iterator[tuple[Stack, list[Process]]]:
     from tests.support import databases
 
-    folder = tmp_path_factory.mktemp("house")
+    folder = tmp_path_factory.mktemp("stack")
     url = databases.sqlite_database(folder, sqlite_template)
-    with open_house(folder, url, server.url, lease_seconds=300, heartbeat_seconds=0.3) as house:
-        yield house, [house.api(), house.beat(), house.worker()]
+    with open_stack(folder, url, server.url, lease_seconds=300, heartbeat_seconds=0.3) as stack:
+        yield stack, [stack.api(), stack.beat(), stack.worker()]
 
 
 @contextmanager
@@ -71,12 +71,12 @@ def full(server: RedisServer) -> Iterator[None]:
 
 @pytest.mark.parametrize("away", [hung, refusing, full])
 def test_submissions_are_accepted_and_running_jobs_do_not_notice(
-    house: tuple[House, list[Process]],
+    stack: tuple[Stack, list[Process]],
     server: RedisServer,
     away: Callable[[RedisServer], AbstractContextManager[None]],
     record_property: Callable[[str, object], None],
 ) -> None:
-    house_, processes = house
+    house_, processes = stack
     running = house_.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
     house_.at_step(running, 10)
     accepted, usual = _submit(house_)
@@ -95,20 +95,20 @@ def test_submissions_are_accepted_and_running_jobs_do_not_notice(
     assert_sound(house_.engine, house_.root, [running, *accepted, *more, after])
 
 
-def _submit(house: House) -> tuple[list[str], float]:
+def _submit(stack: Stack) -> tuple[list[str], float]:
     """Ids, and the seconds of the slowest."""
     ids, slowest = [], 0.0
     for _ in range(SUBMISSIONS):
         begun = time.perf_counter()
-        answer = house.post_job(steps=2)
+        answer = stack.post_job(steps=2)
         slowest = max(slowest, time.perf_counter() - begun)
         assert answer.status_code == 202, answer.text
         ids.append(answer.json()["id"])
     return ids, slowest
 
 
-def test_the_list_of_doorbells_deleted(house: tuple[House, list[Process]], server: RedisServer) -> None:
-    house_, _ = house
+def test_the_list_of_doorbells_deleted(stack: tuple[Stack, list[Process]], server: RedisServer) -> None:
+    house_, _ = stack
     held = house_.post_job(steps=6, hold_at=3).json()["id"]
     house_.at_step(held, 3)
     waiting, _ = _submit(house_)
@@ -118,9 +118,9 @@ def test_the_list_of_doorbells_deleted(house: tuple[House, list[Process]], serve
     assert_sound(house_.engine, house_.root, [held, *waiting])
 
 
-def test_ten_thousand_doorbells_too_many(house: tuple[House, list[Process]], server: RedisServer) -> None:
+def test_ten_thousand_doorbells_too_many(stack: tuple[Stack, list[Process]], server: RedisServer) -> None:
     """Doubled ones and rubbish, with jobs among them."""
-    house_, processes = house
+    house_, processes = stack
     client = redis.Redis.from_url(server.url)
     held = house_.post_job(steps=6, hold_at=3).json()["id"]
     house_.at_step(held, 3)

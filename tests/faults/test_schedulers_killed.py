@@ -1,6 +1,6 @@
 """Three maintenance processes are killed again and again while each one's clock jumps: every tick still makes one job.
 
-Six zones, through both changes of their clocks in 2027. `tests/unit/test_schedules_in_every_zone.py` has all of them, in
+Six zones, through both changes of their clocks in 2027. `tests/unit/shared/schedules/test_policy_in_every_zone.py` has all of them, in
 one process.
 """
 
@@ -25,7 +25,7 @@ from shared.specs.schedules import ScheduleSpec
 from tests.support import warm
 from tests.support.clocks import brute_force, changes, minutes
 from tests.support.factories import OWNER, make_spec
-from tests.unit.test_schedules_in_every_zone import SIX, inside
+from tests.unit.shared.schedules.test_policy_in_every_zone import SIX, inside
 from worker.maintenance import scheduler
 
 #: Hours before and after a change.

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from api.main import create_app
-from shared.datasets import building
+from api.app import create_app
+from nightshift.errors import ConfigurationError
+from shared.datasets.ingest import build
 from shared.db import migrate
 from shared.db.engine import make_engine
-from shared.errors import ConfigurationError
 from shared.settings import Settings
 from tests.integration.test_api_datasets import npz, upload
 from tests.support import databases
@@ -58,7 +58,7 @@ def test_types_are_not_guessed_and_what_a_key_was_needed_for_is_not_kept(api: Ap
 
 
 def test_a_disk_without_room_is_no_fault_of_the_upload(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_SPARE_BYTES", 10**18)
+    monkeypatch.setattr(build, "_SPARE_BYTES", 10**18)
     problem = assert_problem(upload(api, "shapes", npz()), 507)
     assert "disk has 0 left" in problem["detail"]
     assert "allowed" not in problem["detail"]

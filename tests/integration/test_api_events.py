@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import Engine
 
 from api.routes import events as route
-from api.watch import Topic
+from api.services.event_feed import Subscription
+from nightshift.states import JobState
 from shared.db.engine import write
 from shared.errors import DatabaseUnavailable
 from shared.jobs import transitions
-from shared.jobs.queries import stream
-from shared.jobs.states import JobState, StopRequest
+from shared.jobs.queries import event_log
+from shared.jobs.states import StopRequest
 from shared.jobs.transitions import ArtifactRecord, Lease, LogRow, MetricRow
 from tests.support.api import Api, running_api
 from tests.support.factories import commit_checkpoint, job_in_state, running_job, submit_job
@@ -155,7 +156,7 @@ def test_news_that_are_known_already_end_no_wait() -> None:
     """Else a stream would tell of its being silent as soon as it is opened."""
 
     async def story() -> bool:
-        topic = Topic()
+        topic = Subscription()
         waiting = asyncio.create_task(topic.beyond(5, 600))
         for known in (4, 5):
             await asyncio.sleep(0)
@@ -171,7 +172,7 @@ def test_news_that_are_known_already_end_no_wait() -> None:
 
 def test_a_watch_that_closes_ends_every_wait() -> None:
     async def story() -> bool:
-        topic = Topic()
+        topic = Subscription()
         waiting = asyncio.create_task(topic.beyond(5, 600))
         await asyncio.sleep(0)
         topic.close()
@@ -276,7 +277,7 @@ def test_what_is_committed_between_two_reads_is_not_skipped(
 ) -> None:
     """The tables of a page are read one after the other; a later number from one of them must wait for its elders."""
     lease = running_job(engine)
-    read_metrics, interfered = stream._metrics, threading.Event()
+    read_metrics, interfered = event_log._metrics, threading.Event()
 
     def interfere(*args: Any) -> Any:
         if not interfered.is_set():
@@ -285,7 +286,7 @@ def test_what_is_committed_between_two_reads_is_not_skipped(
             report(engine, lease, 1)  # ... and younger rows in those that have not
         return read_metrics(*args)
 
-    monkeypatch.setattr(stream, "_metrics", interfere)
+    monkeypatch.setattr(event_log, "_metrics", interfere)
     with running_api(engine, tmp_path) as api:
         with served(api.app) as url, following(api, url, lease.job_id) as response:
             told = events(response)

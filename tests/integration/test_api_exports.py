@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from api import exports
+from api.services import exports
 from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import LogRow, MetricRow, SampleRow

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, func, select
 
-from api.group_commit import MAX_GROUP, Submissions
+from api.services.group_commit import MAX_GROUP, Submissions
+from nightshift.errors import InvalidRequest
 from shared.db.engine import read
 from shared.db.schema import jobs
-from shared.errors import DatabaseLocked, InvalidRequest
+from shared.errors import DatabaseLocked
 from shared.jobs.transitions import NewJob
 from tests.support.factories import OWNER, make_spec
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select
 
+from nightshift.states import FINAL_STATES, JobState
 from shared.db.engine import read
 from shared.db.schema import jobs
-from shared.jobs.states import FINAL_STATES, JobState
 from tests.support.api import TRAIN, Api, assert_problem, running_api
 from tests.support.factories import claim_job, job_in_state, running_job, submit_job
 

@@ -11,7 +11,7 @@ from shared.jobs import transitions
 from shared.jobs.states import StopRequest
 from tests.support.api import Api, assert_problem
 from tests.support.factories import OWNER, make_spec
-from tests.unit.test_registry import trained
+from tests.unit.shared.models.test_registry import trained
 
 
 @pytest.fixture

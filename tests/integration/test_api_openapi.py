@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.openapi import EXAMPLES
-from shared.jobs.states import JobState
+from nightshift.states import JobState
 from shared.specs import supported
 from shared.specs.jobs import job_spec_adapter
 from tests.support.api import Api

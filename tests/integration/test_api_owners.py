@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, text
 
+from nightshift.errors import Forbidden, RequestError
 from shared.datasets import registry
 from shared.db import migrate
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import datasets, models
-from shared.errors import Forbidden, RequestError
 from shared.fleet import keys
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord, PromotionRecord
-from shared.models import owners
+from shared.models import ownership
 from shared.schedules.transitions import run_now
 from shared.settings import Settings
 from tests.integration.test_api_datasets import npz
 from tests.support.api import Api, assert_problem
 from tests.support.factories import OWNER, running_job
-from tests.unit.test_dataset_registry import store
-from tests.unit.test_registry import trained
+from tests.unit.shared.datasets.test_registry import store
+from tests.unit.shared.models.test_registry import trained
 
 OTHER = "owner-2"
 FILE = {"file": ("data.npz", npz())}
@@ -162,7 +162,7 @@ def in_turn_or_at_once(*calls: Any) -> list[Any]:
 def test_of_two_who_make_a_model_at_once_one_owns_it(engine: Engine) -> None:
     def claim(owner_id: str) -> str:
         with write(engine) as conn:
-            owners.claim(conn, "new", owner_id)
+            ownership.claim(conn, "new", owner_id)
         return owner_id
 
     outcomes = in_turn_or_at_once(*(lambda owner=f"owner-{number}": claim(owner) for number in range(4)))

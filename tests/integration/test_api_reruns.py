@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.jobs.states import JobState
+from nightshift.states import JobState
 from tests.support.api import Api
 from tests.support.factories import job_in_state
 

@@ -1,4 +1,4 @@
-"""`python -m api.serve` as a process: the port it prints, and how it leaves."""
+"""`python -m api.server` as a process: the port it prints, and how it leaves."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from shared.db.engine import make_engine, write
 from shared.fleet import keys
 from tests.support import warm
 from tests.support.factories import OWNER, submit_job
-from tests.support.house import CAP
 from tests.support.serving import api_process, events
+from tests.support.stack import CAP
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_it_prints_its_port_serves_and_leaves_on_sigterm(server: tuple[warm.Warm
 def test_a_port_that_is_taken_is_said_and_not_a_traceback(server: tuple[Any, str], tmp_path: Path) -> None:
     port = server[1].rpartition(":")[2]
     variables = {"NIGHTSHIFT_DATA_DIR": str(tmp_path), "NIGHTSHIFT_API_PORT": port}
-    second = warm.run("api.serve", environment=os.environ | variables)
+    second = warm.run("api.server", environment=os.environ | variables)
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
     assert "Traceback" not in second.stderr

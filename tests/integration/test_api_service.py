@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from api.telemetry import Telemetry
-from shared import broker
+from api.metrics.http import HttpMetrics
+from nightshift.states import JobState
+from shared import celery_app
 from shared.db.engine import make_engine, write
 from shared.fleet import workers
 from shared.fleet.workers import HostUsage, Usage
 from shared.jobs import transitions
-from shared.jobs.states import AttemptOutcome, JobState
+from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions import Ending, LogRow, MetricRow, ModelVersionRecord
 from shared.specs.families import FAMILIES
 from tests.support.api import TRAIN, Api, assert_problem, running_api
@@ -90,7 +91,7 @@ def _without_key(engine: Engine, folder: Path) -> Api:
 def test_a_doorbell_that_cannot_ring_does_not_fail_the_submission(sqlite_engine: Engine, tmp_path: Path) -> None:
     """`ring_later` never raises; a Redis that refuses connections is the real thing."""
     with running_api(sqlite_engine, tmp_path, redis_url="redis://127.0.0.1:1/0") as api:
-        object.__setattr__(api.app.state.service, "ring", broker.ring_later)
+        object.__setattr__(api.app.state.service, "ring", celery_app.ring_later)
         answers = [api.submit() for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202] * 3
 
@@ -136,7 +137,7 @@ def test_jobs_and_attempts_are_counted_by_how_they_ended(api: Api) -> None:
 def test_every_api_process_gives_the_same_answer_about_jobs(api: Api) -> None:
     """So that one of several may be believed: nothing about jobs is counted in a process."""
     job_in_state(api.engine, JobState.SUCCEEDED)
-    other = Telemetry(api.engine, 30.0, {}).text().decode()
+    other = HttpMetrics(api.engine, 30.0, {}).text().decode()
     ours = api.get("/metrics").text
     about_jobs = [
         line for line in ours.splitlines() if re.match(r"nightshift_(jobs|job_seconds|attempts|queue_depth)", line)

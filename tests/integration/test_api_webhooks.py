@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from api.client import completion
-from api.client.sdk import Client
+from nightshift.cli import completion
+from nightshift.client.client import Client
 from shared.settings import Settings
 from shared.webhooks.models import EventType
 from tests.integration.test_client_schedules import Run, read, run
 from tests.support.api import Api, assert_problem, running_api
 from tests.support.receiver import receiving, reply
 from tests.support.served import ServedApi, served_api
-from worker.maintenance import courier
+from worker.maintenance import webhook_sender
 
 __all__ = ["run"]
 
@@ -92,7 +92,7 @@ def test_a_test_and_the_deliveries(sqlite_engine: Engine, tmp_path: Path) -> Non
         receiver.answer = lambda number, handler: reply(handler, 500 if number == 1 else 200)
         sent = [api.post("/v1/webhooks/ops/test").json() for _ in range(3)]
         assert_problem(api.post(f"/v1/webhooks/ops/deliveries/{sent[0]['id']}/redeliver"), 409)
-        courier.deliver_due(sqlite_engine, HOUSE)
+        webhook_sender.deliver_due(sqlite_engine, HOUSE)
         (dead,) = api.get("/v1/webhooks/ops/deliveries", params={"state": "dead"}).json()["items"]
         assert (dead["event_type"], dead["status"], dead["error"]) == ("webhook.test", 500, "HTTP 500")
         first = api.get("/v1/webhooks/ops/deliveries", params={"limit": 2}).json()
@@ -100,7 +100,7 @@ def test_a_test_and_the_deliveries(sqlite_engine: Engine, tmp_path: Path) -> Non
         assert [item["id"] for item in [*first["items"], *rest["items"]]] == [item["id"] for item in reversed(sent)]
         assert rest["next_cursor"] is None
         assert api.post(f"/v1/webhooks/ops/deliveries/{dead['id']}/redeliver").json()["state"] == "pending"
-        courier.deliver_due(sqlite_engine, HOUSE)
+        webhook_sender.deliver_due(sqlite_engine, HOUSE)
         shown = api.get(f"/v1/webhooks/ops/deliveries/{dead['id']}").json()
         assert (shown["state"], json.loads(shown["body"])["data"]["webhook"]["name"]) == ("delivered", "ops")
         api.send("PATCH", "/v1/webhooks/ops", json={"enabled": False})
@@ -125,7 +125,7 @@ def sending(sqlite_engine: Engine) -> Iterator[None]:
 
     def work() -> None:
         while not ended.wait(0.02):
-            courier.deliver_due(sqlite_engine, HOUSE)
+            webhook_sender.deliver_due(sqlite_engine, HOUSE)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.jobs.states import JobState
+from nightshift.states import JobState
 from tests.support.api import Api, assert_problem
 from tests.support.factories import job_in_state
 

@@ -17,8 +17,8 @@ from shared.fleet import keys
 from shared.jobs.states import StopRequest
 from tests.support import databases, warm
 from tests.support.factories import OWNER, expire_lease
-from tests.support.house import CAP, House, Process, eventually, open_house
 from tests.support.redis import free_port, running_redis
+from tests.support.stack import CAP, Process, Stack, eventually, open_stack
 
 #: Probe, Celery's word for how its first attempt ended, and what Flower shows as exception.
 ENDINGS = [
@@ -29,23 +29,23 @@ ENDINGS = [
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+def stack(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
     url = databases.sqlite_database(folder, sqlite_template)
     with (
         running_redis(folder) as redis,
-        open_house(folder, url, redis.url, stop_grace_seconds=1, heartbeat_seconds=0.2, lease_seconds=300) as house,
+        open_stack(folder, url, redis.url, stop_grace_seconds=1, heartbeat_seconds=0.2, lease_seconds=300) as stack,
     ):
-        yield house
+        yield stack
 
 
 @contextmanager
-def flower(house: House) -> Iterator[httpx.Client]:
-    with write(house.engine) as conn:
+def flower(stack: Stack) -> Iterator[httpx.Client]:
+    with write(stack.engine) as conn:
         _, key = keys.create(conn, "test", OWNER)
     port = free_port()
-    environment = os.environ | house.environment(flower_port=port)
-    process = warm.start("api.flower_pages.server", [], environment, house.folder / "flower.log")
+    environment = os.environ | stack.environment(flower_port=port)
+    process = warm.start("api.flower.app", [], environment, stack.folder / "flower.log")
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=CAP) as client:
             eventually("Flower answers", lambda: answers(client))
@@ -81,36 +81,36 @@ def kill(worker: Process) -> None:
 
 
 @pytest.mark.slow
-def test_flower_says_what_became_of_each_attempt(house: House) -> None:
-    with flower(house) as client:
-        worker = house.worker(max_log_bytes=100_000)
-        running = house.submit("train", steps=1000, hold_at=5, checkpoint=5, max_retries=0, name="to be cancelled")
-        house.at_step(running, 5)
+def test_flower_says_what_became_of_each_attempt(stack: Stack) -> None:
+    with flower(stack) as client:
+        worker = stack.worker(max_log_bytes=100_000)
+        running = stack.submit("train", steps=1000, hold_at=5, checkpoint=5, max_retries=0, name="to be cancelled")
+        stack.at_step(running, 5)
         eventually("it is shown as started", lambda: states(client, running) == ["STARTED"])
-        house.ask(running, StopRequest.CANCEL)
+        stack.ask(running, StopRequest.CANCEL)
         eventually("it is shown as revoked", lambda: states(client, running) == ["REVOKED"])
 
         for probe, state, exception in ENDINGS:
-            job_id = house.submit(probe, steps=3, max_retries=0)
+            job_id = stack.submit(probe, steps=3, max_retries=0)
             eventually(f"{probe} is {state}", lambda job_id=job_id, state=state: states(client, job_id)[:1] == [state])
             shown = tasks(client, job_id)[0]
             assert shown["kwargs"].startswith("train cnn/")
             assert exception in (shown["exception"] or "")
-            if house.job(job_id).state == "queued":  # after a crash it would be tried again
-                house.ask(job_id, StopRequest.CANCEL)
+            if stack.job(job_id).state == "queued":  # after a crash it would be tried again
+                stack.ask(job_id, StopRequest.CANCEL)
 
-        lost = house.submit("train", steps=1000, hold_at=5, checkpoint=5)
-        house.at_step(lost, 5)
+        lost = stack.submit("train", steps=1000, hold_at=5, checkpoint=5)
+        stack.at_step(lost, 5)
         eventually("it is shown as started", lambda: states(client, lost) == ["STARTED"])
         kill(worker)
-        expire_lease(house.engine, lost)
-        house.beat()
+        expire_lease(stack.engine, lost)
+        stack.beat()
         eventually("the lost attempt is shown as failed", lambda: states(client, lost) == ["FAILURE"])
         assert tasks(client, lost)[0]["exception"].startswith("lost: worker cpu0@test")
         before = {task["uuid"]: (task["state"], task["args"]) for task in tasks_of_all(client)}
         assert not {"STARTED", "RECEIVED", "PENDING"} & {state for state, _ in before.values()}
 
-    with flower(house) as again:  # its memory is gone
+    with flower(stack) as again:  # its memory is gone
         eventually("the attempts are back", lambda: len(tasks_of_all(again)) >= len(before))
         after = {task["uuid"]: (task["state"], task["args"]) for task in tasks_of_all(again)}
         assert after == before

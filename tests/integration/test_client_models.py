@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import Result
 
-from api.client.sdk import Client
-from api.client.sdk_async import AsyncClient
-from shared.errors import Conflict, InvalidRequest
+from nightshift.client.async_client import AsyncClient
+from nightshift.client.client import Client
+from nightshift.errors import Conflict, InvalidRequest
 from tests.integration.test_models_page import untold
 from tests.support.cli import invoke as invoke_cli
 from tests.support.factories import OWNER

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import Result
 
-from api.client.sdk import Client
-from shared.errors import Conflict, NotFound
-from shared.jobs.states import JobState
+from nightshift.client.client import Client
+from nightshift.errors import Conflict, NotFound
+from nightshift.states import JobState
 from tests.support.api import TRAIN
 from tests.support.cli import invoke as invoke_cli
 from tests.support.served import ServedApi, served_api
-from tests.unit.test_registry import trained
+from tests.unit.shared.models.test_registry import trained
 
 Run = Callable[..., Result]
 

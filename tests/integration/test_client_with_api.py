@@ -13,19 +13,20 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import Result
 
-from api.client.sdk import Client
-from api.client.sdk_async import AsyncClient
-from api.client.shapes import Event
+from nightshift.client.async_client import AsyncClient
+from nightshift.client.client import Client
+from nightshift.client.types import Event
+from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.states import JobState
 from shared.db.engine import write
-from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.jobs import transitions
-from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import ArtifactRecord, Ending, Lease, ModelVersionRecord
 from shared.jobs.transitions.values import LogRow, MetricRow
 from tests.support.cli import invoke as invoke_cli
 from tests.support.factories import claim_job, commit_checkpoint, job_in_state, running_job, submit_job
-from tests.support.house import CAP
 from tests.support.served import CuttingProxy, ServedApi, served_api
+from tests.support.stack import CAP
 
 Run = Callable[..., Result]
 SUBMIT = ["submit", "train", "cnn", "--dataset", "digits", "--epochs", "2"]

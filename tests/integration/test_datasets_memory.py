@@ -19,9 +19,9 @@ PROGRAM = """
 import re, sys
 from pathlib import Path
 from shared.datasets import formats, tokens, vocabulary
-from shared.datasets.building import ImageSource, store_images
-from shared.datasets.building_text import store_text
-from shared.datasets.files import open_files
+from shared.datasets.ingest.build import ImageSource, store_images
+from shared.datasets.ingest.build_text import store_text
+from shared.datasets.ingest.source_files import open_files
 
 def register(path):
     with open_files(path) as files:
@@ -95,8 +95,8 @@ APPEND = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from shared.datasets.appending import store_appended
-from shared.datasets.building import ImageSource, ImageSplit, store_images
+from shared.datasets.ingest.append import store_appended
+from shared.datasets.ingest.build import ImageSource, ImageSplit, store_images
 from shared.datasets.store import open_dataset
 
 def source(megabytes):

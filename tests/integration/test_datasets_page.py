@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, update
 
-from api.flower_pages.receiving import AddVersion
+from api.flower.uploads import AddVersion
 from shared.datasets import registry
 from shared.db.engine import write
 from shared.db.schema import jobs

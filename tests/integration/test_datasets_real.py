@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
+from nightshift.errors import InvalidRequest
 from shared.datasets import registry
+from shared.datasets.ingest.tokens import open_tokens, token_stream
+from shared.datasets.ingest.vocabulary import TokenizerSpec
 from shared.datasets.store import OpenDataset, open_dataset
-from shared.datasets.tokens import open_tokens, token_stream
-from shared.datasets.vocabulary import TokenizerSpec
-from shared.errors import InvalidRequest
 from shared.settings import Settings
 
 Register = Callable[[str, Path], OpenDataset]

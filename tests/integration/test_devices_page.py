@@ -14,8 +14,8 @@ from shared.db.schema import attempts
 from shared.fleet import workers
 from shared.fleet.workers import HostUsage, Usage, WorkerInfo
 from shared.jobs import queries, transitions
+from shared.jobs.explain import explain
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.why import explain
 from tests.support.factories import claim_job, make_claimer, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -136,7 +136,9 @@ def test_the_queue_is_in_the_order_of_the_claim_and_says_why_each_waits(flower: 
     assert theirs not in flower.client.get("/nightshift/devices").text
     with read(flower.engine) as conn:
         row = queries.get_job(conn, low, None)
-        assert last["why"] == explain(row, queries.surroundings(conn, row, 600.0)).sentence, "as `nightshift why` says"
+        assert last["why"] == explain(row, queries.explain_context(conn, row, 600.0)).sentence, (
+            "as `nightshift why` says"
+        )
 
 
 def test_how_long_jobs_waited_before_they_began(flower: FlowerApp) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from nightshift.states import JobState
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
-from shared.jobs.states import AttemptOutcome, JobState
+from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions import ArtifactRecord, Ending, Lease, LogRow, MetricRow
 from tests.support.factories import ERROR, commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app

@@ -18,8 +18,8 @@ from shared.jobs import transitions
 from shared.jobs.transitions import Claimer, NewJob
 from shared.specs.jobs import job_spec_adapter
 from tests.support import warm
-from tests.support.house import CAP
 from tests.support.redis import free_port
+from tests.support.stack import CAP
 from tests.support.up import eventually
 
 TASK = "11111111-2222-3333-4444-555555555555"
@@ -50,7 +50,7 @@ def flower(sqlite_engine: Engine, sqlite_url: str, redis_url: str, tmp_path: Pat
         "NIGHTSHIFT_DATA_DIR": str(tmp_path / "data"),
         "NIGHTSHIFT_FLOWER_PORT": str(port),
     }
-    process = warm.start("api.flower_pages.server", [], environment, tmp_path / "flower.log")
+    process = warm.start("api.flower.app", [], environment, tmp_path / "flower.log")
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("nightshift", key), timeout=CAP)
     try:
         eventually(lambda: answers(client))
@@ -116,6 +116,6 @@ def test_sigterm_ends_it_cleanly(flower: Flower) -> None:
 
 def test_an_open_api_is_refused_at_start(tmp_path: Path) -> None:
     environment = os.environ | {"FLOWER_UNAUTHENTICATED_API": "1", "NIGHTSHIFT_DATA_DIR": str(tmp_path)}
-    refused = warm.run("api.flower_pages.server", environment=environment)
+    refused = warm.run("api.flower.app", environment=environment)
     assert refused.returncode == 1
     assert "nightshift flower: FLOWER_UNAUTHENTICATED_API" in refused.stderr  # in a line of JSON

@@ -17,8 +17,8 @@ from shared.fleet import workers
 from shared.fleet.workers import WorkerInfo
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome
+from tests.support.flower_api import MINE, THEIRS, WORKER, asked, inspected, on_worker
 from tests.support.flower_app import FlowerApp, running_flower_app
-from tests.support.stock import MINE, THEIRS, WORKER, asked, inspected, on_worker
 
 
 @pytest.fixture

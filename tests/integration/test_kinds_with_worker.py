@@ -15,8 +15,8 @@ from shared.jobs.transitions import NewJob
 from shared.models.registry import show_model
 from shared.specs.jobs import job_spec_adapter
 from tests.support.factories import OWNER
-from tests.support.house import House, open_house
 from tests.support.redis import running_redis
+from tests.support.stack import Stack, open_stack
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
@@ -27,33 +27,33 @@ TRAINING = {"epochs": 1, "max_steps": 12, "batch_size": 32}
 
 
 @pytest.fixture
-def house(tmp_path: Path, sqlite_url: str) -> Iterator[House]:
+def stack(tmp_path: Path, sqlite_url: str) -> Iterator[Stack]:
     settings = {"test_kinds": "tests.support.unpainted", "frameworks": "torch,tensorflow", "torch_threads": 1}
-    with running_redis(tmp_path) as redis, open_house(tmp_path, sqlite_url, redis.url, **settings) as house:
-        yield house
+    with running_redis(tmp_path) as redis, open_stack(tmp_path, sqlite_url, redis.url, **settings) as stack:
+        yield stack
 
 
-def run(house: House, body: dict[str, Any]) -> tuple[Any, dict[str, Path]]:
+def run(stack: Stack, body: dict[str, Any]) -> tuple[Any, dict[str, Path]]:
     """The finished job, and where its artifacts lie."""
-    with write(house.engine) as conn:
+    with write(stack.engine) as conn:
         job_id = transitions.submit(conn, NewJob(OWNER, job_spec_adapter.validate_python(body))).job_id
-    house.ring(job_id)
-    job = house.finished(job_id)
-    assert job.state == "succeeded", (job.error, house.logs(job_id))
-    storage = house.folder / "data" / "storage"
-    return job, {row.path: storage / row.stored_as for row in house.artifacts(job_id)}
+    stack.ring(job_id)
+    job = stack.finished(job_id)
+    assert job.state == "succeeded", (job.error, stack.logs(job_id))
+    storage = stack.folder / "data" / "storage"
+    return job, {row.path: storage / row.stored_as for row in stack.artifacts(job_id)}
 
 
-def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(house: House) -> None:
-    house.worker()
+def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(stack: Stack) -> None:
+    stack.worker()
     model = {"family": "cnn", "framework": "tensorflow", **SMALL}
     named = {"dataset": "digits", "register_as": "small"}
-    trained, _ = run(house, {"kind": "train", "model": model, "training": TRAINING, **named})
+    trained, _ = run(stack, {"kind": "train", "model": model, "training": TRAINING, **named})
     tuned, left = run(
-        house, {"kind": "finetune", "model_ref": "small@1", "framework": "torch", "training": TRAINING, **named}
+        stack, {"kind": "finetune", "model_ref": "small@1", "framework": "torch", "training": TRAINING, **named}
     )
     assert any(path.startswith("tensorboard/events.out.tfevents.") for path in left)
-    with read(house.engine) as conn:
+    with read(stack.engine) as conn:
         versions = show_model(conn, "small")["versions"]
     assert [(v["version"], v["framework"], v["parent"]) for v in versions] == [
         (2, "torch", "small@1"),
@@ -61,12 +61,12 @@ def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(hou
     ]
     inference = {"framework": "tensorflow", "batch_size": 100}
     body = {"kind": "batch_infer", "model_ref": f"job:{tuned.id}", "dataset": "digits", "inference": inference}
-    predicted, left = run(house, body)
+    predicted, left = run(stack, body)
     assert predicted.family == "cnn"
     assert pq.read_metadata(left["predictions.parquet"]).num_rows == predicted.result["metrics"]["rows"] == 1797
-    states = {row.state for row in house.checkpoints(predicted.id)}
-    assert (len(house.checkpoints(predicted.id)), states) == (18, {"ready"}), "no part is superseded by another"
-    evaluated, left = run(house, {"kind": "evaluate", "model_ref": f"job:{trained.id}", "dataset": "digits"})
+    states = {row.state for row in stack.checkpoints(predicted.id)}
+    assert (len(stack.checkpoints(predicted.id)), states) == (18, {"ready"}), "no part is superseded by another"
+    evaluated, left = run(stack, {"kind": "evaluate", "model_ref": f"job:{trained.id}", "dataset": "digits"})
     wanted = trained.result["metrics"]
     assert evaluated.result["metrics"]["test_accuracy"] == pytest.approx(wanted["test_accuracy"], abs=1e-3)
     assert {"evaluation.json", "roc.png"} <= left.keys()

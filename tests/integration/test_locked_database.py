@@ -22,15 +22,15 @@ from sqlalchemy import Engine, func, select
 
 import api.routes
 import shared.db.engine as engine_module
-from api.group_commit import Submissions
-from api.writers import WRITING_THREADS, Writers, WritingRoute
-from shared.db.engine import make_engine, read, turns_of
+from api.services.group_commit import Submissions
+from api.services.write_threads import WRITING_THREADS, Writers, WritingRoute
+from shared.db.engine import make_engine, read, write_lock_of
 from shared.db.schema import jobs
 from shared.errors import DatabaseLocked
 from tests.support.api import TRAIN, Api
 from tests.support.factories import submit_job
 from tests.support.flower_app import running_flower_app
-from tests.support.house import CAP, eventually
+from tests.support.stack import CAP, eventually
 
 SUBMISSIONS = 150
 #: More of each than the threads that requests share.
@@ -138,10 +138,10 @@ def test_all_that_wait_are_told_at_once_to_come_back(sqlite_url: str, tmp_path: 
         with anyio.fail_after(CAP):
             async with anyio.create_task_group() as group:
                 crowd = Crowd(service, group)
-                with suppress(DatabaseLocked), turns_of(engine).take(0):
+                with suppress(DatabaseLocked), write_lock_of(engine).take(0):
                     crowd.send(SUBMISSIONS, "POST", "/v1/jobs", json=TRAIN)
                     await crowd.all_wait()
-                    await crowd.until(lambda: turns_of(engine).waiting == 1)
+                    await crowd.until(lambda: write_lock_of(engine).waiting == 1)
                     raise DatabaseLocked("held by another process")
         return crowd
 
@@ -188,7 +188,7 @@ def test_pages_answer_while_their_buttons_wait(patient: Engine, tmp_path: Path) 
         cancel = partial(flower.client.post, f"/nightshift/jobs/{job_id}/cancel", json={}, headers=token, timeout=CAP)
         with held(patient, job_id):
             pressed = [pool.submit(cancel) for _ in range(WRITING_THREADS)]
-            eventually("the buttons wait", lambda: turns_of(patient).waiting == WRITING_THREADS - 1)
+            eventually("the buttons wait", lambda: write_lock_of(patient).waiting == WRITING_THREADS - 1)
             for path in ("/jobs", "/jobs/data", f"/jobs/{job_id}"):
                 assert flower.client.get(f"/nightshift{path}").status_code == 200, path
             assert not any(answer.done() for answer in pressed)

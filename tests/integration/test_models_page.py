@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
+from nightshift.errors import NotFound
 from shared.db.engine import read, write
 from shared.db.schema import jobs, model_versions
-from shared.errors import NotFound
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, ModelVersionRecord
 from shared.models import aliases, overview

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
-from api.grafana import dashboard
+from nightshift.states import JobState
 from shared.db.engine import write
 from shared.fleet import workers
 from shared.fleet.workers import Usage
-from shared.jobs.states import JobState
 from tests.support.api import Api
 from tests.support.factories import job_in_state
+from tools.grafana import dashboard
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "docs" / "grafana" / "nightshift.json"
@@ -116,7 +116,9 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
 
 
 def test_the_dashboard_is_what_its_description_makes() -> None:
-    assert json.loads(DASHBOARD.read_text()) == dashboard(), "run: python -m api.grafana > docs/grafana/nightshift.json"
+    assert json.loads(DASHBOARD.read_text()) == dashboard(), (
+        "run: python -m tools.grafana > docs/grafana/nightshift.json"
+    )
 
 
 def test_the_first_of_a_kind_to_end_is_seen(text: str) -> None:

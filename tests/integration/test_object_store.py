@@ -14,24 +14,24 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from api.client import checking
-from shared.checkpoints import files
-from shared.datasets import garbage, registry
-from shared.datasets.building import store_images
+from api.commands import doctor
+from nightshift.errors import ConfigurationError, NotFound
+from shared.datasets import gc, registry
 from shared.datasets.builtins import digits
+from shared.datasets.ingest.build import store_images
 from shared.datasets.store import hash_of, open_dataset
 from shared.db.engine import write
-from shared.errors import ConfigurationError, NotFound, NotStored, StorageUnavailable
+from shared.errors import NotStored, StorageUnavailable
 from shared.jobs import transitions
 from shared.jobs.transitions import CheckpointRecord
 from shared.settings import Settings
-from shared.storage import Storage, copying, refuse_unusable, storage_of
-from shared.storage.bucket import Bucket
-from shared.storage.carrier import Parcel
-from shared.storage.objects import ObjectStorage
+from shared.storage import LocalStorage, checkpoint_files, copy, refuse_unusable, storage_of
+from shared.storage.s3 import S3Storage
+from shared.storage.s3_client import Bucket
+from shared.storage.uploader import Upload
 from tests.support.factories import running_job
-from tests.support.house import eventually
 from tests.support.objects import ABucket, ObjectStore
+from tests.support.stack import eventually
 from worker.maintenance import pruner
 
 JOB = "0123456789abcdef"
@@ -51,27 +51,29 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Sett
     return lambda name: bucket.settings(tmp_path / name)
 
 
-def host_of(bucket: ABucket, folder: Path, **more: int) -> ObjectStorage:
+def host_of(bucket: ABucket, folder: Path, **more: int) -> S3Storage:
     storage = storage_of(bucket.settings(folder, **more))
-    assert isinstance(storage, ObjectStorage)
+    assert isinstance(storage, S3Storage)
     return storage
 
 
-def carried(storage: Storage, content: bytes = b"x" * 1000, step: int = 5) -> Parcel:
+def carried(storage: LocalStorage, content: bytes = b"x" * 1000, step: int = 5) -> Upload:
     """A checkpoint that the storage has taken."""
-    written = files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]})
+    written = checkpoint_files.write(
+        storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]}
+    )
     arrived = threading.Event()
-    carrier = storage.carrier(arrived.set)
-    carrier.send(Parcel(f"jobs/{JOB}/{written.path}", written.sha256, written))
+    carrier = storage.uploader(arrived.set)
+    carrier.send(Upload(f"jobs/{JOB}/{written.path}", written.sha256, written))
     parcels = eventually("it has arrived", carrier.arrived)
     carrier.close()
     assert [parcel.row for parcel in parcels] == [written]
     return parcels[0]
 
 
-def held(storage: Storage, parcel: Parcel) -> Path:
-    with storage.hold(parcel.key, partial(files.verify, sha256=parcel.sha256)) as folder:
-        files.verify(folder, parcel.sha256)
+def held(storage: LocalStorage, parcel: Upload) -> Path:
+    with storage.hold(parcel.key, partial(checkpoint_files.verify, sha256=parcel.sha256)) as folder:
+        checkpoint_files.verify(folder, parcel.sha256)
         return folder
 
 
@@ -144,12 +146,12 @@ def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_
     source = digits()
     other = storage.keep_dataset(store_images(storage.root / "datasets", type(source)(source.classes[::-1], source.image, source.splits)))  # fmt: skip
     assert other.is_there()
-    assert garbage.clear(sqlite_engine, storage.shelf(), 3600) == 0
-    assert garbage.clear(sqlite_engine, storage.shelf(), -1) == 1
+    assert gc.clear(sqlite_engine, storage.shelf(), 3600) == 0
+    assert gc.clear(sqlite_engine, storage.shelf(), -1) == 1
     assert not other.is_there()
     assert storage_of(host("b")).has_dataset(kept.sha256)
     with write(sqlite_engine) as conn, pytest.raises(Exception, match="register it again"):
-        garbage.keep(conn, other)
+        gc.keep(conn, other)
 
 
 # -- of a bucket ----------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_
 
 def test_a_large_file_goes_in_pieces(bucket: ABucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, back = tmp_path / "large", tmp_path / "back"
-    monkeypatch.setattr("shared.storage.bucket.PIECE", 5 << 20)  # the least that S3 takes
+    monkeypatch.setattr("shared.storage.s3_client.PIECE", 5 << 20)  # the least that S3 takes
     path.write_bytes(os.urandom((10 << 20) + 7))
     store = Bucket(bucket.url, bucket.store.endpoint)
     sha256 = store.put(path, "some/large")
@@ -192,10 +194,10 @@ def test_a_damaged_data_set_is_not_used(bucket: ABucket, tmp_path: Path, sqlite_
 
 def test_a_checkpoint_that_changed_before_it_was_carried_is_refused(bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a")
-    written = files.write(storage.root / "jobs" / JOB, step=1, fence=1, files={"a": [b"x"]})
+    written = checkpoint_files.write(storage.root / "jobs" / JOB, step=1, fence=1, files={"a": [b"x"]})
     (storage.root / "jobs" / JOB / written.path / "a").write_bytes(b"y")
-    carrier = storage.carrier(lambda: None)
-    carrier.send(Parcel(f"jobs/{JOB}/{written.path}", written.sha256, None))
+    carrier = storage.uploader(lambda: None)
+    carrier.send(Upload(f"jobs/{JOB}/{written.path}", written.sha256, None))
     [(_, why)] = eventually("it is refused", carrier.refused)
     assert "hash" in why
     assert bucket.keys() == []
@@ -207,10 +209,12 @@ def test_room_is_made_by_what_was_used_longest_ago_and_is_free(bucket: ABucket, 
     first, second, third = (carried(storage, os.urandom(4_000_000), step) for step in (1, 2, 3))
     here = lambda: [(storage.root / parcel.key).exists() for parcel in (first, second, third)]  # noqa: E731
     assert here() == [False, True, True]
-    with storage.hold(second.key, partial(files.verify, sha256=second.sha256)):
+    with storage.hold(second.key, partial(checkpoint_files.verify, sha256=second.sha256)):
         assert held(storage, first).exists(), "it is brought again"
         assert here() == [True, True, False]
-        written = files.write(storage.root / "jobs" / JOB, step=9, fence=1, files={"a": [os.urandom(9_000_000)]})
+        written = checkpoint_files.write(
+            storage.root / "jobs" / JOB, step=9, fence=1, files={"a": [os.urandom(9_000_000)]}
+        )
         storage.cache.trim()
         assert (storage.root / "jobs" / JOB / written.path).exists(), "what the bucket does not have stays"
     assert held(storage, third).exists()
@@ -267,20 +271,20 @@ def test_a_store_that_comes_back_gets_what_waited(objects: ObjectStore, bucket: 
     storage = host_of(bucket, tmp_path / "a")
     storage.prove()
     written = [
-        files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [b"x"]}) for step in (1, 2)
+        checkpoint_files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [b"x"]}) for step in (1, 2)
     ]  # fmt: skip
-    carrier = storage.carrier(lambda: None)
+    carrier = storage.uploader(lambda: None)
     objects.stop()
     try:
         for one in written:
-            carrier.send(Parcel(f"jobs/{JOB}/{one.path}", one.sha256, one.path))
+            carrier.send(Upload(f"jobs/{JOB}/{one.path}", one.sha256, one.path))
         eventually("it was tried", lambda: carrier.trouble)
         assert carrier.arrived() == []
         with pytest.raises(StorageUnavailable):
             storage.reader("jobs/x")
     finally:
         objects.start()
-    arrived: list[Parcel] = []
+    arrived: list[Upload] = []
     eventually("both arrived", lambda: arrived.extend(carrier.arrived()) or len(arrived) == 2)
     assert [parcel.row for parcel in arrived] == [one.path for one in written]
     carrier.close()
@@ -299,30 +303,30 @@ def test_a_folder_is_copied_and_all_that_sql_lists_is_looked_for(
     derived.touch()
     parcel = carried(storage_of(before))
     after = bucket.settings(tmp_path / "after", database_url=sqlite_url)
-    assert copying.run(before.storage_root, after) == 0
+    assert copy.run(before.storage_root, after) == 0
     assert not any("resized" in key for key in bucket.keys("datasets/"))
     assert held(storage_of(after), parcel)
     with registry.hold_dataset(after, version) as folder:
         assert hash_of(folder) == version.sha256
     bucket.delete(f"datasets/{version.sha256}/meta.json")
-    assert copying.absent(sqlite_engine, Bucket(bucket.url, bucket.store.endpoint)) == [
+    assert copy.absent(sqlite_engine, Bucket(bucket.url, bucket.store.endpoint)) == [
         f"datasets/{version.sha256}/meta.json"
     ]
-    assert copying.copy(before.storage_root, Bucket(bucket.url, bucket.store.endpoint))[0] == 1, "only what is missing"
+    assert copy.copy(before.storage_root, Bucket(bucket.url, bucket.store.endpoint))[0] == 1, "only what is missing"
 
 
 def test_what_is_no_storage_folder_is_not_copied(bucket: ABucket, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no storage folder"):
-        copying.run(tmp_path, bucket.settings(tmp_path))
+        copy.run(tmp_path, bucket.settings(tmp_path))
     with pytest.raises(ConfigurationError, match="names no bucket"):
-        copying.run(tmp_path, Settings(data_dir=tmp_path))
+        copy.run(tmp_path, Settings(data_dir=tmp_path))
 
 
 # -- can it work ----------------------------------------------------------------------------------
 
 
 def _said(settings: Settings) -> tuple[str, str]:
-    [finding] = checking._guarded("storage", checking.storage, settings)
+    [finding] = doctor._guarded("storage", doctor.storage, settings)
     return finding.level, finding.detail
 
 

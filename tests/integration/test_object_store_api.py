@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Engine
 
-from shared.datasets import garbage
+from shared.datasets import gc
 from shared.db.engine import make_engine
 from shared.storage import storage_of
 from tests.support.api import Api, assert_problem, running_api
-from tests.support.house import eventually
-from tests.support.lone import LoneWorker
+from tests.support.lone_worker import LoneWorker
 from tests.support.objects import ABucket, ObjectStore
+from tests.support.stack import eventually
 
 SMALL = {"family": "cnn", "image_size": [8, 8], "filters": [4], "pool": [True], "kernel_size": 3, "dense": [8]}
 
@@ -93,5 +93,5 @@ def test_a_deleted_version_leaves_the_bucket_when_it_is_pruned(api: Api, bucket:
     assert upload(api).status_code == 201
     assert bucket.keys("datasets/")
     assert api.send("DELETE", "/v1/datasets/pets/versions/1").status_code == 204
-    assert garbage.clear(api.engine, storage_of(api.settings).shelf(), -1) == 1
+    assert gc.clear(api.engine, storage_of(api.settings).shelf(), -1) == 1
     assert bucket.keys("datasets/") == []

@@ -15,13 +15,13 @@ from shared.jobs import transitions
 from shared.jobs.states import StopRequest
 from tests.support import databases, probe
 from tests.support.factories import OWNER, make_due
-from tests.support.house import eventually
-from tests.support.lone import LoneWorker, World
+from tests.support.lone_worker import Cluster, LoneWorker
 from tests.support.objects import ABucket, ObjectStore
+from tests.support.stack import eventually
 
 
-class Hosts(World):
-    """A victim and a healer, each with a data folder of its own."""
+class Hosts(Cluster):
+    """A victim and a recovery_worker, each with a data folder of its own."""
 
     def __init__(self, folder: Path, database_url: str, bucket: ABucket, **settings: Any) -> None:
         self.folder, self.bucket = folder, bucket
@@ -46,14 +46,14 @@ class Hosts(World):
         return [row.message for row in self.rows(job_logs, job_id)]
 
     def go_on_elsewhere(self, job_id: str) -> None:
-        """The healer takes over a job that is held, and lets it go on."""
+        """The recovery_worker takes over a job that is held, and lets it go on."""
         self.rescue(job_id)
         make_due(self.engine, job_id)
-        self.healer.start()
-        go = self.cache("healer") / "jobs" / job_id / "go"
-        eventually("the healer has begun", lambda: go.parent.exists() and self.has_begun(job_id, 2))
+        self.recovery_worker.start()
+        go = self.cache("recovery_worker") / "jobs" / job_id / "go"
+        eventually("the recovery_worker has begun", lambda: go.parent.exists() and self.has_begun(job_id, 2))
         go.touch()
-        self.healer.wait()
+        self.recovery_worker.wait()
 
     def has_begun(self, job_id: str, fence: int) -> bool:
         """Its runner has said so."""
@@ -98,9 +98,9 @@ def test_a_killed_run_goes_on_at_another_host(hosts: Hosts) -> None:
 def _stopped_at_8(hosts: Hosts) -> str:
     """A job with checkpoints of steps 4 and 8 whose host is gone for good."""
     job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
-    hosts.victim.start()
+    hosts.target_worker.start()
     eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
-    hosts.victim.kill()
+    hosts.target_worker.kill()
     return job_id
 
 
@@ -118,17 +118,17 @@ def test_of_a_damaged_or_missing_checkpoint_the_one_before_is_used(hosts: Hosts,
 
 def test_a_job_that_ends_waits_for_a_store_that_is_away(hosts: Hosts, objects: ObjectStore) -> None:
     job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
-    hosts.healer.start()
+    hosts.recovery_worker.start()
     eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
     objects.stop()
     try:
-        (hosts.cache("healer") / "jobs" / job_id / "go").touch()
+        (hosts.cache("recovery_worker") / "jobs" / job_id / "go").touch()
         eventually("it says that it waits", lambda: any("waits for the storage" in line for line in hosts.logs(job_id)))
         assert hosts.job(job_id).state == "running"
         assert [row.step for row in hosts.ready(job_id)] == [8, 4], "no row of what the store does not have"
     finally:
         objects.start()
-    hosts.healer.wait()
+    hosts.recovery_worker.wait()
     assert hosts.job(job_id).state == "succeeded"
     assert hosts.outcomes(job_id) == ["succeeded"]
     assert _untouched(hosts, job_id, 20)
@@ -136,15 +136,15 @@ def test_a_job_that_ends_waits_for_a_store_that_is_away(hosts: Hosts, objects: O
 
 def test_a_cancel_does_not_wait_for_the_store(hosts: Hosts, objects: ObjectStore) -> None:
     job_id = hosts.submit(steps=20, checkpoint=4, hold_at=10)
-    hosts.healer.start()
+    hosts.recovery_worker.start()
     eventually("two checkpoints are committed", lambda: len(hosts.ready(job_id)) == 2)
     objects.stop()
     try:
-        (hosts.cache("healer") / "jobs" / job_id / "go").touch()
+        (hosts.cache("recovery_worker") / "jobs" / job_id / "go").touch()
         eventually("it says that it waits", lambda: any("waits for the storage" in line for line in hosts.logs(job_id)))
         with write(hosts.engine) as conn:
             transitions.request_stop(conn, job_id, StopRequest.CANCEL, OWNER)
-        hosts.healer.wait()
+        hosts.recovery_worker.wait()
     finally:
         objects.start()
     assert hosts.job(job_id).state == "cancelled"
@@ -159,7 +159,7 @@ def test_a_job_that_begins_while_the_store_is_away_is_not_charged(
         job_id = hosts.submit(steps=3)
         objects.stop()
         try:
-            hosts.healer.run()
+            hosts.recovery_worker.run()
         finally:
             objects.start()
         assert hosts.job(job_id).state == "queued"

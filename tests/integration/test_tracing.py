@@ -16,12 +16,12 @@ from shared import tracing
 from shared.events import emit, subscribe
 from tests.support.api import running_api
 from tests.support.factories import make_due
-from tests.support.house import ROOT
-from worker.devices import cpu
-from worker.forkclient import ForkserverClient, scrubbed
-from worker.spare import Runners, RunnerSettings
-from worker.supervisor import Supervisor
-from worker.workplace import Workplace
+from tests.support.stack import ROOT
+from worker.hardware.devices import cpu
+from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
+from worker.runners.runner_pool import RunnerPool, RunnerSettings
+from worker.supervisor.context import WorkerContext
+from worker.supervisor.supervisor import Supervisor
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARTS = ["runner start", "train", "settle"]
@@ -40,12 +40,12 @@ def spans() -> Iterator[InMemorySpanExporter]:
 def supervisor(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     """A worker in this process, without Celery."""
     monkeypatch.setenv("NIGHTSHIFT_TEST_KINDS", "tests.support.probe")
-    modules = ("worker.runner", "tests.support.probe")
-    forkserver = ForkserverClient("torch", modules, scrubbed(os.environ, {"PYTHONPATH": str(ROOT)}))
+    modules = ("worker.runners.runner", "tests.support.probe")
+    forkserver = ForkserverClient("torch", modules, sanitized_environment(os.environ, {"PYTHONPATH": str(ROOT)}))
     forkserver.start()
     with running_api(sqlite_engine, tmp_path) as api:
-        runners = Runners({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
-        yield Supervisor(Workplace("cpu0@test", cpu(), sqlite_engine, api.settings, runners))
+        runners = RunnerPool({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
+        yield Supervisor(WorkerContext("cpu0@test", cpu(), sqlite_engine, api.settings, runners))
     forkserver.close()
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.collector import Collector, collecting
 from tests.support.factories import expire_lease
-from tests.support.house import House, eventually, open_house
 from tests.support.redis import RedisServer, free_port
+from tests.support.stack import Stack, eventually, open_stack
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 #: The killed worker's lease is ended by hand: however slow the machine, none of a living one runs out.
@@ -19,8 +19,8 @@ LEASE = {"lease_seconds": 300, "heartbeat_seconds": 0.4, "relay_seconds": 0.2}
 pytestmark = pytest.mark.slow
 
 
-def submit(house: House, **tags: object) -> str:
-    answer = house.post(
+def submit(stack: Stack, **tags: object) -> str:
+    answer = stack.post(
         "/v1/jobs",
         headers={"traceparent": f"00-{TRACE}-{CALLER}-01"},
         json={"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "tags": {"probe": "train", **tags}},
@@ -32,18 +32,18 @@ def submit(house: House, **tags: object) -> str:
 def test_a_job_is_one_trace_though_its_worker_is_killed(
     tmp_path: Path, sqlite_url: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with collecting() as collector, open_house(tmp_path, sqlite_url, redis_server.url, **LEASE) as house:
+    with collecting() as collector, open_stack(tmp_path, sqlite_url, redis_server.url, **LEASE) as stack:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
-        api, worker, beat = house.api(), house.worker(), house.beat()
-        job_id = submit(house, steps="8", checkpoint="4", hold_at="6")
-        house.at_step(job_id, 4)
-        eventually("there is a checkpoint", lambda: house.checkpoints(job_id))
+        api, worker, beat = stack.api(), stack.worker(), stack.beat()
+        job_id = submit(stack, steps="8", checkpoint="4", hold_at="6")
+        stack.at_step(job_id, 4)
+        eventually("there is a checkpoint", lambda: stack.checkpoints(job_id))
         eventually("the worker has told of the queue", lambda: "queued" in [span.name for span in collector.spans()])
         worker.kill()
-        expire_lease(house.engine, job_id)
+        expire_lease(stack.engine, job_id)
         worker = worker.again()
-        house.go(job_id)
-        assert house.finished(job_id).state == "succeeded"
+        stack.go(job_id)
+        assert stack.finished(job_id).state == "succeeded"
         for process in (api, worker, beat):  # those that leave send what they have
             assert process.terminate() == 0, process.log.read_text()[-3000:]
         _is_one_trace(collector, job_id)
@@ -67,14 +67,14 @@ def _is_one_trace(collector: Collector, job_id: str) -> None:
 def test_a_collector_that_is_away_or_hangs_costs_nothing(
     tmp_path: Path, sqlite_url: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with collecting() as collector, open_house(tmp_path, sqlite_url, redis_server.url) as house:
+    with collecting() as collector, open_stack(tmp_path, sqlite_url, redis_server.url) as stack:
         collector.receiver.answer = collector.receiver.hang
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
-        api = house.api()
+        api = stack.api()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
-        worker = house.worker()
-        job_ids = [submit(house, steps="2") for _ in range(3)]
-        assert [house.finished(job_id).state for job_id in job_ids] == ["succeeded"] * 3
-        assert [house.outcomes(job_id) for job_id in job_ids] == [["succeeded"]] * 3
+        worker = stack.worker()
+        job_ids = [submit(stack, steps="2") for _ in range(3)]
+        assert [stack.finished(job_id).state for job_id in job_ids] == ["succeeded"] * 3
+        assert [stack.outcomes(job_id) for job_id in job_ids] == [["succeeded"]] * 3
         assert (api.terminate(), worker.terminate()) == (0, 0)
         assert collector.receiver.received, "the worker did not even try"

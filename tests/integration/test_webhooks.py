@@ -18,23 +18,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
+from nightshift.states import JobState
 from shared import failpoints
 from shared.clock import db_now
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import job_events, webhook_deliveries, webhooks
 from shared.failpoints import FailpointError
 from shared.jobs import transitions
-from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.settings import Settings
 from shared.specs.webhooks import WebhookSpec
 from shared.webhooks import deliveries, subscriptions
 from shared.webhooks.models import EventType
 from tests.support.factories import ERROR, OWNER, job_in_state, running_job, submit_job
-from tests.support.house import eventually
 from tests.support.receiver import Receiver, receiving, reply
-from tests.unit import test_promotions
-from tests.unit.test_registry import trained
-from worker.maintenance import SERVICES, courier, remover
+from tests.support.stack import eventually
+from tests.unit.shared.models import test_promotions
+from tests.unit.shared.models.test_registry import trained
+from worker.maintenance import SERVICES, remover, webhook_sender
 
 HOUSE = Settings(webhooks_allow_private=True, webhooks_timeout_seconds=30.0, webhooks_max_attempts=3)
 ROOT = Path(__file__).parents[2]
@@ -213,7 +214,7 @@ def is_signed(secret: str, request: Any) -> bool:
 def test_it_arrives_signed(engine: Engine, receiver: Receiver) -> None:
     _, secret = subscribe(engine, receiver.url, events=["job.succeeded"])
     succeed(engine)
-    assert courier.deliver_due(engine, HOUSE) == {"pending": 0, "delivered": 1, "dead": 0}
+    assert webhook_sender.deliver_due(engine, HOUSE) == {"pending": 0, "delivered": 1, "dead": 0}
     (request,) = receiver.received
     (row,) = outbox(engine)
     assert (request.body.decode(), request.headers["webhook-id"]) == (row.body, row.event_id)
@@ -221,7 +222,7 @@ def test_it_arrives_signed(engine: Engine, receiver: Receiver) -> None:
     assert is_signed(secret, request)
     assert not is_signed("whsec_" + base64.b64encode(bytes(32)).decode(), request)
     assert (row.state, row.status, row.attempts) == ("delivered", 200, 1)
-    assert courier.deliver_due(engine, HOUSE)["delivered"] == 0
+    assert webhook_sender.deliver_due(engine, HOUSE)["delivered"] == 0
 
 
 def test_both_secrets_sign_while_one_is_changed(engine: Engine, receiver: Receiver) -> None:
@@ -229,13 +230,13 @@ def test_both_secrets_sign_while_one_is_changed(engine: Engine, receiver: Receiv
     with write(engine) as conn:
         new = subscriptions.rotate(conn, webhook_id, OWNER)
         subscriptions.send_test(conn, webhook_id, OWNER)
-    courier.deliver_due(engine, HOUSE)
+    webhook_sender.deliver_due(engine, HOUSE)
     assert is_signed(old, receiver.received[0])
     assert is_signed(new, receiver.received[0])
     with write(engine) as conn:
         conn.execute(update(webhooks).values(old_secret_until=db_now() - 1))
         subscriptions.send_test(conn, webhook_id, OWNER)
-    courier.deliver_due(engine, HOUSE)
+    webhook_sender.deliver_due(engine, HOUSE)
     assert not is_signed(old, receiver.received[1])
     assert is_signed(new, receiver.received[1])
 
@@ -244,14 +245,14 @@ def test_it_is_tried_again_with_the_same_id_until_it_arrives(engine: Engine, rec
     subscribe(engine, receiver.url, events=["job.succeeded"])
     succeed(engine)
     receiver.answer = lambda number, handler: reply(handler, 500 if number == 1 else 204, b"not now")
-    courier.deliver_due(engine, HOUSE)
+    webhook_sender.deliver_due(engine, HOUSE)
     (row,) = outbox(engine)
     assert (row.state, row.status, row.error) == ("pending", 500, "HTTP 500: not now")
     with read(engine) as conn:
         assert row.next_at > conn.scalar(select(db_now())) + 1  # a back-off, and no hammering
-    assert courier.deliver_due(engine, HOUSE) == {"pending": 0, "delivered": 0, "dead": 0}
+    assert webhook_sender.deliver_due(engine, HOUSE) == {"pending": 0, "delivered": 0, "dead": 0}
     bring_forward(engine)
-    assert courier.deliver_due(engine, HOUSE)["delivered"] == 1
+    assert webhook_sender.deliver_due(engine, HOUSE)["delivered"] == 1
     assert len(receiver.ids()) == 2
     assert len(set(receiver.ids())) == 1
 
@@ -260,7 +261,7 @@ def test_a_receiver_that_hangs_is_tried_again(engine: Engine, receiver: Receiver
     subscribe(engine, receiver.url, events=["job.succeeded"])
     succeed(engine)
     receiver.answer = receiver.hang
-    courier.deliver_due(engine, HOUSE.model_copy(update={"webhooks_timeout_seconds": 0.2}))
+    webhook_sender.deliver_due(engine, HOUSE.model_copy(update={"webhooks_timeout_seconds": 0.2}))
     assert [(row.state, row.error) for row in outbox(engine)] == [("pending", "no answer within 0.2 s")]
 
 
@@ -269,13 +270,13 @@ def test_it_is_given_up_at_last_and_sent_again_by_hand(engine: Engine, receiver:
     succeed(engine)
     receiver.answer = lambda number, handler: reply(handler, 503 if number <= 3 else 200)
     for _ in range(4):
-        courier.deliver_due(engine, HOUSE)
+        webhook_sender.deliver_due(engine, HOUSE)
         bring_forward(engine)
     (row,) = outbox(engine)
     assert (row.state, row.attempts, len(receiver.received)) == ("dead", 3, 3)
     with write(engine) as conn:
         deliveries.send_again(conn, webhook_id, row.id)
-    assert courier.deliver_due(engine, HOUSE)["delivered"] == 1
+    assert webhook_sender.deliver_due(engine, HOUSE)["delivered"] == 1
     assert len(set(receiver.ids())) == 1
     with read(engine) as conn:
         assert conn.scalar(select(webhooks.c.dead_streak)) == 0
@@ -287,7 +288,7 @@ def test_a_receiver_that_is_gone_disables_its_webhook(engine: Engine, receiver: 
     receiver.answer = lambda number, handler: reply(handler, 404)
     for _ in range(deliveries.DISABLE_AFTER + 1):
         succeed(engine)
-        courier.deliver_due(engine, once)
+        webhook_sender.deliver_due(engine, once)
     with read(engine) as conn:
         shown = subscriptions.show(conn, webhook_id)
     assert (shown["enabled"], len(receiver.received)) == (False, deliveries.DISABLE_AFTER)
@@ -296,7 +297,7 @@ def test_a_receiver_that_is_gone_disables_its_webhook(engine: Engine, receiver: 
         subscriptions.change(conn, webhook_id, OWNER, {"enabled": True}, allow_private=True)
     receiver.answer = lambda number, handler: reply(handler, 410)
     succeed(engine)
-    courier.deliver_due(engine, HOUSE)
+    webhook_sender.deliver_due(engine, HOUSE)
     with read(engine) as conn:
         assert "410 Gone" in subscriptions.show(conn, webhook_id)["disabled_reason"]
 
@@ -305,7 +306,7 @@ def test_private_addresses_are_refused_when_they_are_sent_to(engine: Engine, rec
     """Also when the webhook was made while a setting allowed it."""
     subscribe(engine, receiver.url, events=["job.succeeded"])
     succeed(engine)
-    courier.deliver_due(engine, HOUSE.model_copy(update={"webhooks_allow_private": False}))
+    webhook_sender.deliver_due(engine, HOUSE.model_copy(update={"webhooks_allow_private": False}))
     assert receiver.received == []
     assert "not a public address" in outbox(engine)[0].error
 
@@ -316,8 +317,8 @@ SENDER = """
 import sys
 from shared.db.engine import make_engine
 from shared.settings import Settings
-from worker.maintenance import courier
-courier.deliver_due(make_engine(sys.argv[1]), Settings(webhooks_allow_private=True))
+from worker.maintenance import webhook_sender
+webhook_sender.deliver_due(make_engine(sys.argv[1]), Settings(webhooks_allow_private=True))
 """
 
 
@@ -329,9 +330,9 @@ def test_kill_9_between_sending_and_settling(engine: Engine, database_url: str, 
     killed = subprocess.run([sys.executable, "-c", SENDER, database_url], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(receiver.received) == 1
-    assert courier.deliver_due(engine, HOUSE)["delivered"] == 0
+    assert webhook_sender.deliver_due(engine, HOUSE)["delivered"] == 0
     bring_forward(engine)
-    assert courier.deliver_due(engine, HOUSE)["delivered"] == 1
+    assert webhook_sender.deliver_due(engine, HOUSE)["delivered"] == 1
     assert receiver.ids() == [receiver.ids()[0]] * 2
     assert [(row.state, row.attempts) for row in outbox(engine)] == [("delivered", 2)]
 
@@ -361,7 +362,7 @@ def test_senders_that_race_send_each_delivery_once(engine: Engine, database_url:
     for _ in range(5):
         succeed(engine)
     engines = [make_engine(database_url) for _ in range(3)]
-    threads = [threading.Thread(target=courier.deliver_due, args=(own, HOUSE)) for own in engines]
+    threads = [threading.Thread(target=webhook_sender.deliver_due, args=(own, HOUSE)) for own in engines]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -380,7 +381,7 @@ def test_a_receiver_that_hangs_holds_up_neither_maintenance_nor_others(engine: E
         succeed(engine)
     with receiving() as quick:
         (service,) = [service for service in SERVICES if service.name == "courier"]
-        assert service.run(engine, HOUSE) == {"started": courier.SENDERS}
+        assert service.run(engine, HOUSE) == {"started": webhook_sender.SENDERS}
         eventually("the slow one is busy", lambda: len(receiver.received) == deliveries.PER_WEBHOOK)
         subscribe(engine, quick.url, name="quick", events=["job.succeeded"])
         succeed(engine)
@@ -397,7 +398,7 @@ def test_old_deliveries_are_pruned(engine: Engine, receiver: Receiver) -> None:
     with write(engine) as conn:
         conn.execute(update(webhook_deliveries).values(created_at=db_now() - 31 * 86_400))
         assert deliveries.prune(conn) == 0  # they have not been sent yet
-    courier.deliver_due(engine, HOUSE)
+    webhook_sender.deliver_due(engine, HOUSE)
     with write(engine) as conn:
         assert deliveries.prune(conn) == 2
     assert outbox(engine) == []
@@ -420,7 +421,7 @@ def test_the_snippet_of_the_documentation_verifies(engine: Engine, receiver: Rec
     verify = names["verify"]
     _, secret = subscribe(engine, receiver.url, events=["job.succeeded"])
     succeed(engine)
-    courier.deliver_due(engine, HOUSE)
+    webhook_sender.deliver_due(engine, HOUSE)
     (request,) = receiver.received
     verify(secret, request.headers, request.body)
     old = str(int(request.headers["webhook-timestamp"]) - 600)

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-import worker.attempt
+import worker.supervisor.attempt
 from shared.db.engine import read
 from shared.db.schema import attempts, jobs, metrics
 from shared.settings import Settings
 from tests.support.factories import make_due, submit_job
-from tests.support.house import CAP
-from worker.batch import write_batch
-from worker.devices import cpu
-from worker.forkclient import ForkserverClient, scrubbed
-from worker.spare import Runners, RunnerSettings
-from worker.supervisor import Supervisor
-from worker.workplace import Workplace
+from tests.support.stack import CAP
+from worker.hardware.devices import cpu
+from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
+from worker.runners.runner_pool import RunnerPool, RunnerSettings
+from worker.supervisor.batch import write_batch
+from worker.supervisor.context import WorkerContext
+from worker.supervisor.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -30,11 +30,13 @@ def supervisor(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.Monkey
     """A worker without Celery, in this process."""
     monkeypatch.setenv("NIGHTSHIFT_TEST_KINDS", "tests.support.probe")
     root = str(Path(__file__).parents[2])
-    forkserver = ForkserverClient("torch", ["worker.runner"], scrubbed(os.environ, {"PYTHONPATH": root}))
+    forkserver = ForkserverClient(
+        "torch", ["worker.runners.runner"], sanitized_environment(os.environ, {"PYTHONPATH": root})
+    )
     forkserver.start()
-    runners = Runners({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
+    runners = RunnerPool({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
     settings = Settings(data_dir=tmp_path / "data", relay_seconds=0.01)
-    yield Supervisor(Workplace("cpu0@test", cpu(), sqlite_engine, settings, runners))
+    yield Supervisor(WorkerContext("cpu0@test", cpu(), sqlite_engine, settings, runners))
     forkserver.close()
 
 

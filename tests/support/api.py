@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from api.main import create_app
+from api.app import create_app
 from shared.db.engine import write
 from shared.errors import BrokerUnavailable
 from shared.fleet import keys

@@ -54,7 +54,7 @@ def expect(what: Any) -> Any:
     return expect(what)
 
 
-class Visitor:
+class BrowserSession:
     """A browser's window that knows the key, and remembers everything that went wrong on its pages."""
 
     def __init__(self, browser: Any, url: str, key: str, width: int = 1440, height: int = 900) -> None:

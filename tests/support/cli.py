@@ -8,7 +8,7 @@ from typing import Any
 import typer.testing
 from typer.testing import Result
 
-from api.client.cli import app
+from nightshift.cli.app import app
 
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 

@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from shared.db import schema
 from shared.db.migrate import upgrade
-from tests.support.house import eventually
+from tests.support.stack import eventually
 
 _numbers = itertools.count(1)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Engine, update
 
+from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import write
 from shared.db.schema import jobs
 from shared.jobs import transitions
-from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import (
     CheckpointRecord,
     Claimed,

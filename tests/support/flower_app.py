@@ -15,7 +15,7 @@ from flower.options import default_options
 from sqlalchemy import Engine
 from tornado.ioloop import IOLoop
 
-from api.flower_pages.server import build
+from api.flower.app import build
 from shared.db.engine import write
 from shared.fleet import keys
 from shared.settings import Settings

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from api.client.sdk import Client, Job
+from nightshift.client.client import Client, Job
 from shared.datasets.builtins import digits
 from shared.db.engine import write
 from shared.fleet import keys
-from tests.support.clocked import Clock
 from tests.support.factories import OWNER
-from tests.support.house import House, eventually
 from tests.support.redis import free_port
+from tests.support.shifted_clock import Clock
+from tests.support.stack import Stack, eventually
 
 NAME = "digits-nightly"
 FROZEN = f"{NAME}@1"
@@ -55,8 +55,8 @@ class Night:
 class Nightly:
     """The stack, the data, and what happened."""
 
-    def __init__(self, house: House, clock: Clock, framework: str, **training: Any) -> None:
-        self.house, self.clock, self.framework = house, clock, framework
+    def __init__(self, stack: Stack, clock: Clock, framework: str, **training: Any) -> None:
+        self.stack, self.clock, self.framework = stack, clock, framework
         self.images, self.labels = _shuffled()
         self.used = START + TEST
         self.training = {**TRAINING, **training}
@@ -66,10 +66,10 @@ class Nightly:
 
     def _start(self) -> Client:
         port, clock = free_port(), str(self.clock.path)
-        self.house.start("api", "tests.support.clocked", clock, "api.serve", api_port=port)
-        self.house.start("beat", "tests.support.clocked", clock, "worker.beat")
-        self.house.start("cpu0", "tests.support.clocked", clock, "worker.main", "--device", "cpu", "--index", "0")
-        with write(self.house.engine) as conn:
+        self.stack.start("api", "tests.support.shifted_clock", clock, "api.server", api_port=port)
+        self.stack.start("beat", "tests.support.shifted_clock", clock, "worker.beat")
+        self.stack.start("cpu0", "tests.support.shifted_clock", clock, "worker.main", "--device", "cpu", "--index", "0")
+        with write(self.stack.engine) as conn:
             key = keys.create(conn, "nightly", OWNER)[1]
         client = Client(f"http://127.0.0.1:{port}", key, retries=8)
         eventually("the worker is online", lambda: _answered(client))
@@ -166,7 +166,7 @@ class Nightly:
         return self._file("poison", x=self.images[rows], y=(self.labels[rows] + 1) % 10)
 
     def _file(self, name: str, **arrays: Any) -> Path:
-        path = self.house.folder / f"{name}.npz"
+        path = self.stack.folder / f"{name}.npz"
         np.savez(path, **arrays)
         return path
 
@@ -185,9 +185,9 @@ def _answered(client: Client) -> bool:
 
 
 @contextmanager
-def nightly(house: House, framework: str = "torch", **training: Any) -> Iterator[Nightly]:
-    """Its processes end with the house."""
-    story = Nightly(house, Clock(house.folder / "clock"), framework, **training)
+def nightly(stack: Stack, framework: str = "torch", **training: Any) -> Iterator[Nightly]:
+    """Its processes end with the stack."""
+    story = Nightly(stack, Clock(stack.folder / "clock"), framework, **training)
     try:
         story.begin()
         yield story

@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from shared import failpoints
-from shared.checkpoints import files
 from shared.errors import BadData, CorruptCheckpoint, NonFiniteLoss
-from worker.protocol import (
+from shared.storage import checkpoint_files
+from worker.runners.messages import (
     ArtifactSaved,
     Assignment,
     CheckpointSaved,
@@ -42,7 +42,7 @@ from worker.protocol import (
     Started,
     Stopped,
 )
-from worker.training.hooks import Reporter
+from worker.training.reporter import Reporter
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | None:
@@ -150,10 +150,10 @@ class Training:
         self.reporter.phase("train")
 
     def _load(self) -> str | None:
-        files.sweep(self.job, fence=self.fence)
+        checkpoint_files.sweep(self.job, fence=self.fence)
         for point in self.resume:
             try:
-                files.verify(self.job / point.path, point.sha256)
+                checkpoint_files.verify(self.job / point.path, point.sha256)
             except CorruptCheckpoint:
                 self.damaged.append(point.id)
                 continue
@@ -167,7 +167,7 @@ class Training:
     def _save(self) -> None:
         state = json.dumps({"step": self.step, "value": self.value, "fence": self.fence}).encode()
         try:
-            written = files.write(self.job, step=self.step, fence=self.fence, files={"state.json": [state]})
+            written = checkpoint_files.write(self.job, step=self.step, fence=self.fence, files={"state.json": [state]})
         except OSError as error:
             self.reporter.log(f"the checkpoint of step {self.step} could not be written: {error}", "error")
             return

@@ -11,8 +11,8 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy import Engine
 
-from api.main import create_app
-from api.serve import Server
+from api.app import create_app
+from api.server import Server
 from shared.db.engine import write
 from shared.fleet import keys
 from shared.settings import Settings

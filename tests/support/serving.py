@@ -16,9 +16,9 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from api.protocol import patient
+from api.http.protocol import patient
 from tests.support import warm
-from tests.support.house import eventually
+from tests.support.stack import eventually
 
 _numbers = itertools.count(1)
 
@@ -43,7 +43,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 @contextmanager
 def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[tuple[warm.WarmProcess, str]]:
-    """`python -m api.serve` on a free port and without a broker: (process, URL). Killed at the end if it is left."""
+    """`python -m api.server` on a free port and without a broker: (process, URL). Killed at the end if it is left."""
     settings = {
         "NIGHTSHIFT_DATABASE_URL": database_url,
         "NIGHTSHIFT_DATA_DIR": str(folder / "data"),
@@ -52,7 +52,7 @@ def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[t
         "NIGHTSHIFT_LOG_FORMAT": "json",
     }
     log = folder / f"api-{next(_numbers)}.log"
-    process = warm.start("api.serve", [], os.environ | settings | variables, log, errors=log.with_suffix(".errors"))
+    process = warm.start("api.server", [], os.environ | settings | variables, log, errors=log.with_suffix(".errors"))
     try:
         line = json.loads(eventually("the API listens", lambda: _first_line(log, process)))
         assert line["event"].startswith("api listening on http://127.0.0.1:"), line

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.datasets.building import store_images
-from shared.datasets.building_text import Block, TextSource, TextSplit, store_text
 from shared.datasets.builtins import digits
+from shared.datasets.ingest.build import store_images
+from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
 from shared.specs.jobs import TrainJob, job_spec_adapter
 from tests.support import warm
 from worker import families, kinds
-from worker.protocol import Champion, Result, Stopped
 from worker.run_job import PrintingReporter, make_assignment
+from worker.runners.messages import Champion, Result, Stopped
 from worker.training.learner import LearnerSetup, Splits
-from worker.training.loop import AtEpoch, Plan
+from worker.training.trainer import AtEpoch, Plan
 
 #: One CPU thread: the machine is shared, and the number is part of a run's identity.
 THREADS = 1
@@ -168,9 +168,9 @@ def _without_ceremony() -> None:
     """Figures are laid out and named but not painted, and rows are few: both would take longer than the steps."""
     from matplotlib.figure import Figure
 
-    from worker.training import loop
+    from worker.training import trainer
 
-    loop.ROWS = ROWS
+    trainer.ROWS = ROWS
     Figure.savefig = lambda self, path, **_: Path(path).touch()  # type: ignore[method-assign]
 
 
@@ -239,7 +239,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
-class Quiet:
+class NullReporter:
     """A reporter that remembers, for loops run in the test's own process."""
 
     def __init__(self, stops: Mapping[int, str] | None = None) -> None:

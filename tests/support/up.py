@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
-from api.client.sdk import Client, Job
-from tests.support.house import gone, runs
+from nightshift.client.client import Client, Job
+from tests.support.stack import gone, runs
 
 #: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere; the
 #: framework that the embedded stack is installed with (the other takes ten seconds to import); no painting.
@@ -38,7 +38,7 @@ class Up:
         self.words = ""  # on stderr, once it has stopped
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "api.client.cli", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0",
+            [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0",
              "--device", "cpu"],
             env=environment | FAST | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -51,7 +51,7 @@ class Up:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command as a user in another terminal runs it: it finds the stack by its data folder."""
-        argv = [sys.executable, "-m", "api.client.cli", "--data-dir", str(self.data_dir), *arguments]
+        argv = [sys.executable, "-m", "nightshift.cli.app", "--data-dir", str(self.data_dir), *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False)
 
     def part(self, module: str) -> psutil.Process:
@@ -65,7 +65,7 @@ class Up:
 
     def runner(self) -> psutil.Process:
         """The process of the present attempt: the only child of a forkserver."""
-        forkservers = [p for p in self.part("worker.main").children() if runs("worker.forkserver", p)]
+        forkservers = [p for p in self.part("worker.main").children() if runs("worker.runners.forkserver", p)]
         (found,) = [runner for forkserver in forkservers for runner in forkserver.children()]
         return found
 

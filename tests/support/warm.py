@@ -26,17 +26,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from api.client import commands_ops
-from shared import failpoints, process, speech
+from nightshift.cli.commands import processes
+from shared import console, entrypoint, failpoints
 
 #: Module → name of each process of ours.
-PROCESSES = {module: name for name, (module, _) in commands_ops.PROCESSES.items()} | {
-    "tests.support.clocked": "clocked"
+PROCESSES = {module: name for name, (module, _) in processes.PROCESSES.items()} | {
+    "tests.support.shifted_clock": "clocked"
 }
 #: What each server imports before its first fork.
 SERVERS = {
     "stack": [*PROCESSES, "tests.support.probe"],
-    "lone worker": ["tests.support.lone"],
+    "lone worker": ["tests.support.lone_worker"],
     "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
 }
 _PR_SET_PDEATHSIG = 1
@@ -138,10 +138,10 @@ def _run(module: str, arguments: list[str], environment: dict[str, str], log: Pa
         output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(output, standard)
         os.close(output)
-    importlib.reload(speech)  # this and failpoints read the environment when they are imported
+    importlib.reload(console)  # this and failpoints read the environment when they are imported
     failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))
     sys.argv = [module, *arguments]
     try:
-        process.run(PROCESSES[module], importlib.import_module(module).main)
+        entrypoint.run(PROCESSES[module], importlib.import_module(module).main)
     finally:
         atexit._run_exitfuncs()  # `multiprocessing` leaves them out

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import cast
 
 from shared.errors import UnsupportedJob
-from worker.protocol import Assignment, Result, Stopped
-from worker.training.hooks import Reporter
+from worker.runners.messages import Assignment, Result, Stopped
+from worker.training.reporter import Reporter
 
 #: Tests name a module here whose `run` may take a job over (or return None to leave it alone).
 TEST_KINDS = "NIGHTSHIFT_TEST_KINDS"
@@ -18,7 +18,7 @@ TEST_KINDS = "NIGHTSHIFT_TEST_KINDS"
 _MODULES = {
     "train": "worker.kinds.train",
     "finetune": "worker.kinds.finetune",
-    "batch_infer": "worker.kinds.batch_infer",
+    "batch_infer": "worker.kinds.batch_inference",
     "evaluate": "worker.kinds.evaluate",
 }
 

@@ -10,18 +10,18 @@ from shared.errors import BadData
 from shared.specs.jobs import EvaluateJob
 from shared.specs.training import Training
 from worker import families
-from worker.kinds.parent import build, read_parent
-from worker.protocol import Assignment, Result, Started, Stopped
-from worker.training import artifacts, diary
-from worker.training.hooks import Reporter
+from worker.kinds.base_model import build, read_model
+from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.training import artifacts, training_log
 from worker.training.learner import Splits
 from worker.training.progress import ProgressMeter
+from worker.training.reporter import Reporter
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     """Raises JobError for what makes the job impossible. A stop is obeyed before the work begins and after it."""
     job = EvaluateJob.model_validate_json(json.dumps(assignment.spec))
-    parent = read_parent(assignment)
+    parent = read_model(assignment)
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
     data = families.part(parent.family, "data")
@@ -29,8 +29,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     learner = build(parent, job.framework, assignment, assignment.threads)
     device = getattr(learner, "device_name", assignment.device)
     reporter.started(Started(pid=os.getpid(), device=device, total_steps=1))
-    reporter.log(diary.surroundings(learner, job.framework, assignment, assignment.threads))
-    reporter.log(diary.model(parent.model, parent.facts))
+    reporter.log(training_log.environment(learner, job.framework, assignment, assignment.threads))
+    reporter.log(training_log.model(parent.model, parent.facts))
     meter = ProgressMeter(1, 1, 0, reporter, phase="write")
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
@@ -39,7 +39,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
         report = families.part(parent.family, "metrics").report(learner, splits, model, Training())
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
-    reporter.log(f"on the test part: {diary.measures(report.metrics)}")
+    reporter.log(f"on the test part: {training_log.measures(report.metrics)}")
     root = artifacts.folder(assignment)
     paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
     with meter.phase("figures"):

@@ -14,11 +14,11 @@ from typing import Any
 from shared.errors import BadData
 from shared.specs.jobs import FinetuneJob, check_training
 from worker import families
-from worker.kinds.parent import Parent, fill, read_parent
+from worker.kinds.base_model import TrainedModel, fill, read_model
 from worker.kinds.train import fit
-from worker.protocol import Assignment, Result, Stopped
-from worker.training.hooks import Reporter
+from worker.runners.messages import Assignment, Result, Stopped
 from worker.training.learner import Learner
+from worker.training.reporter import Reporter
 
 #: The layer that belongs to the classes, in every family that has any.
 HEAD = "output."
@@ -27,7 +27,7 @@ HEAD = "output."
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     """Raises JobError for what makes the job impossible."""
     job = FinetuneJob.model_validate_json(json.dumps(assignment.spec))
-    parent = read_parent(assignment)
+    parent = read_model(assignment)
     _check(job, parent)
     facts = {"frozen": _frozen(parent)} if job.freeze == "features" else {}
 
@@ -39,20 +39,20 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     return fit(assignment, reporter, job, model, begin=begin, facts=facts, tokenizer=parent.tokenizer)
 
 
-def _check(job: FinetuneJob, parent: Parent) -> None:
+def _check(job: FinetuneJob, parent: TrainedModel) -> None:
     """Again what the API checked: an alias may have moved to a model of another family since."""
     if objection := check_training(parent.family, job.training):
         raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
 
 
-def _frozen(parent: Parent) -> tuple[str, ...]:
+def _frozen(parent: TrainedModel) -> tuple[str, ...]:
     features: tuple[str, ...] = families.part(parent.family, "weights").FEATURES
     if not any(name.startswith(features) for name in parent.weights):
         raise BadData("freeze: this model has no feature layers to freeze; use `none`")
     return features
 
 
-def _fitted(parent: Parent, framework: str, assignment: Assignment) -> Any:
+def _fitted(parent: TrainedModel, framework: str, assignment: Assignment) -> Any:
     """The parent's model in this framework, changed where the family says that the data set asks for it."""
     model = parent.spec(framework)
     adapted = getattr(families.part(parent.family, "data"), "adapted", None)

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.checkpoints import files
 from shared.errors import BadData
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
+from shared.storage import checkpoint_files
 from worker import families
-from worker.kinds import gate
-from worker.protocol import Assignment, Result, Started, Stopped
-from worker.training import artifacts, diary, tensorboard
-from worker.training.allocator import keep_freed_memory
-from worker.training.checkpointing import CheckpointWriter, Restored, restore
-from worker.training.hooks import Reporter
+from worker.kinds import promotion
+from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.training import artifacts, tensorboard, training_log
+from worker.training.checkpoints import CheckpointWriter, Restored, restore
 from worker.training.learner import Learner, LearnerSetup, Splits
-from worker.training.loop import AtEpoch, Loop, Plan
-from worker.training.run_state import RunState
+from worker.training.numerics.allocator import keep_freed_memory
+from worker.training.reporter import Reporter
+from worker.training.state import RunState
+from worker.training.trainer import AtEpoch, Plan, Trainer
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
@@ -46,7 +46,7 @@ def fit(
     learner, `tokenizer` is the text of a `tokenizer.json` to keep."""
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
-    files.sweep(job_dir, fence=assignment.fence)
+    checkpoint_files.sweep(job_dir, fence=assignment.fence)
     splits = _load_data(assignment, model, job, tokenizer)
     restored, damaged = restore(job_dir, assignment.resume)
     learner = _build(assignment, job, model, splits, restored, facts or {})
@@ -58,7 +58,7 @@ def fit(
     _tell(assignment, reporter, job, model, learner, splits, restored, damaged)
     at_epoch = _at_epoch(learner, splits, model, job, job_dir, reporter)
     watched = FAMILIES[model.family].watched
-    loop = Loop(
+    loop = Trainer(
         learner, splits, job.training, job.checkpoint, writer, reporter, state, watched=watched, at_epoch=at_epoch
     )
     try:
@@ -84,10 +84,10 @@ def _tell(
     """What people look for at the head of a log."""
     threads = (restored.threads if restored else None) or assignment.threads
     plan = Plan(job.training, splits.length)
-    reporter.log(diary.surroundings(learner, model.framework, assignment, threads))
-    reporter.log(diary.data(assignment, splits))
-    reporter.log(diary.model(model, splits.facts))
-    reporter.log(diary.plan(job.training, plan.steps_per_epoch, plan.total_steps))
+    reporter.log(training_log.environment(learner, model.framework, assignment, threads))
+    reporter.log(training_log.data(assignment, splits))
+    reporter.log(training_log.model(model, splits.facts))
+    reporter.log(training_log.plan(job.training, plan.steps_per_epoch, plan.total_steps))
     for checkpoint in damaged:
         reporter.log(f"checkpoint {checkpoint} does not match its hash and is set aside", "warning")
     if restored:
@@ -172,7 +172,7 @@ class _Finished:
     learner: Learner
     splits: Splits
     state: RunState
-    loop: Loop
+    loop: Trainer
 
 
 def _conclude(done: _Finished) -> Result:
@@ -184,7 +184,7 @@ def _conclude(done: _Finished) -> Result:
     with done.loop.progress.phase("evaluate"):
         report = families.part(family, "metrics").report(done.learner, done.splits, done.model, done.job.training)
     of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
-    done.reporter.log(f"{of} on the test part: {diary.measures(report.metrics)}")
+    done.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
     paths = artifacts.write_model(root, done.learner.weights(), done.model, done.splits.facts)
     extras = getattr(families.part(family, "data"), "write_extras", None)
     if extras is not None:
@@ -201,6 +201,8 @@ def _conclude(done: _Finished) -> Result:
     for path in paths:
         artifacts.announce(path, root, done.reporter)
     with done.loop.progress.phase("evaluate"):
-        comparison = gate.compare(done.assignment, done.reporter, done.job, done.learner, root / "model")
+        comparison = promotion.compare_with_champion(
+            done.assignment, done.reporter, done.job, done.learner, root / "model"
+        )
     model = {"family": family, "framework": done.model.framework, "path": "model"}
     return Result(metrics={**report.metrics, **state.figures()}, model=model, step=state.step, comparison=comparison)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from shared.broker import queue_lengths, ring
+from shared.celery_app import queue_lengths, ring
 from shared.db.engine import read, write
 from shared.errors import BrokerUnavailable
 from shared.events import emit
@@ -31,7 +31,7 @@ def _settle(engine: Engine) -> Counts:
     total = {"queued": 0, "failed": 0}
     while True:
         with write(engine) as conn:
-            moved = transitions.settle_waiting(conn)
+            moved = transitions.resolve_dependencies(conn)
         if not any(moved.values()):
             return total
         total = {name: count + moved[name] for name, count in total.items()}

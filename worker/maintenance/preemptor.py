@@ -19,5 +19,5 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
     asked = 0
     for job_id in urgent:
         with write(engine) as conn:
-            asked += transitions.make_room(conn, job_id, rules, settings.lease_seconds) is not None
+            asked += transitions.request_preemption(conn, job_id, rules, settings.lease_seconds) is not None
     return {"preempted": asked}

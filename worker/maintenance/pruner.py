@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, and_, delete, or_, select
 
+from nightshift.states import FINAL_STATES
 from shared.clock import db_now
-from shared.datasets import garbage
+from shared.datasets import gc
 from shared.db.engine import read, write
 from shared.db.schema import artifacts, attempts, checkpoints, jobs
 from shared.errors import StorageUnavailable
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.fleet import workers
-from shared.jobs.states import FINAL_STATES, AttemptOutcome
-from shared.jobs.transitions import filing
+from shared.jobs.states import AttemptOutcome
+from shared.jobs.transitions import archiving
 from shared.settings import Settings
-from shared.storage import Storage, storage_of
+from shared.storage import LocalStorage, storage_of
 from shared.webhooks import deliveries
 from worker.maintenance.service import Counts
 
@@ -58,10 +59,10 @@ def _remove_files(engine: Engine, settings: Settings, counts: Counts) -> None:
         counts["leftovers"] += _leftovers(engine, storage, job_id)
         _seen[str(engine.url)] = (finished_at, job_id)
     counts["deleted"] = _deleted_jobs(engine, settings)
-    counts["datasets"] = garbage.clear(engine, storage.shelf())
+    counts["datasets"] = gc.clear(engine, storage.shelf())
 
 
-def _deleted_checkpoints(engine: Engine, storage: Storage) -> int:
+def _deleted_checkpoints(engine: Engine, storage: LocalStorage) -> int:
     with read(engine) as conn:
         rows = conn.execute(
             select(checkpoints.c.id, checkpoints.c.job_id, checkpoints.c.path)
@@ -90,7 +91,7 @@ def _final_jobs(conn: Connection, settings: Settings, after: tuple[float, str]) 
     return [(row.id, row.finished_at) for row in rows]
 
 
-def _attempts(engine: Engine, storage: Storage, job_id: str) -> int:
+def _attempts(engine: Engine, storage: LocalStorage, job_id: str) -> int:
     """Remove the folders of attempts that did not win; files that an earlier attempt listed stay."""
     folder = f"jobs/{job_id}/attempts"
     found = storage.children(folder)
@@ -107,7 +108,7 @@ def _attempts(engine: Engine, storage: Storage, job_id: str) -> int:
     return sum(storage.remove(f"{folder}/{name}") for name in found if name not in kept)
 
 
-def _leftovers(engine: Engine, storage: Storage, job_id: str) -> int:
+def _leftovers(engine: Engine, storage: LocalStorage, job_id: str) -> int:
     """Remove checkpoint folders that have no row: half-written ones, and those whose row never came."""
     folder = f"jobs/{job_id}"
     found = [f"checkpoints/{name}" for name in storage.children(f"{folder}/checkpoints")]
@@ -121,12 +122,12 @@ def _leftovers(engine: Engine, storage: Storage, job_id: str) -> int:
 def _deleted_jobs(engine: Engine, settings: Settings) -> int:
     """Remove all folders of jobs whose rows are gone. The mark goes last: whoever dies before it does it again."""
     with read(engine) as conn:
-        gone = filing.with_files(conn, _quiet_seconds(settings), BATCH)
+        gone = archiving.with_files(conn, _quiet_seconds(settings), BATCH)
     done = [job_id for job_id in gone if storage_of(settings).remove_job(job_id)]
     failpoint("delete.files_removed")
     if done:
         with write(engine) as conn:
-            filing.without_files(conn, done)
+            archiving.without_files(conn, done)
     return len(done)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, select
 
+from nightshift.states import JobState
 from shared import tracing
 from shared.db.engine import read, write
 from shared.db.schema import attempts, jobs
 from shared.failpoints import failpoint
 from shared.jobs import transitions
-from shared.jobs.states import JobState
 from shared.settings import Settings
 from worker.maintenance.service import Counts
 

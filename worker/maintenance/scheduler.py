@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, Engine
 
+from nightshift.errors import Unavailable
 from shared.db.engine import read, write
-from shared.errors import Unavailable
 from shared.events import emit
 from shared.schedules import queries, transitions
 from shared.schedules.models import TickOutcome

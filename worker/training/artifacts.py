@@ -14,9 +14,9 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from worker.protocol import ArtifactSaved, Assignment
-from worker.training.hooks import Reporter
+from worker.runners.messages import ArtifactSaved, Assignment
 from worker.training.learner import Array
+from worker.training.reporter import Reporter
 
 #: Of `config.json`. Readers refuse what they do not know.
 MODEL_FORMAT = 1

@@ -86,7 +86,7 @@ class Splits:
     folder: Path | None = None  # of the stored data set, for what a family keeps beside it; None: keep nothing
 
 
-class Examples(Protocol):
+class PerExampleScores(Protocol):
     """How a trained model did on each row of a test part, so that two models can be compared row by row."""
 
     rows: int
@@ -105,7 +105,7 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
+class Evaluation:
     """What a family says of a finished model: numbers to show, and a document that becomes `evaluation.json`.
     `arrays` holds what its figures need (probabilities, pictures); it is not stored."""
 

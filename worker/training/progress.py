@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.device_memory import peak_bytes
-from worker.protocol import Progress
-from worker.training.hooks import Reporter
+from worker.hardware.gpu_memory import peak_bytes
+from worker.runners.messages import Progress
+from worker.training.reporter import Reporter
 
 #: Seconds between two frames. Too low: the pipe costs training time. Too high: bars jump.
 INTERVAL = 0.25

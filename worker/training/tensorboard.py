@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from worker.training.curves import History
+from worker.training.plots import History
 
 FOLDER = "tensorboard"
 

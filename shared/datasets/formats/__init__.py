@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO, Literal, get_args
 
-from shared.datasets.building import ImageSource
-from shared.datasets.building_text import TextSource
-from shared.datasets.complaints import bad_file, printable
-from shared.datasets.files import Files, open_unpacked
+from nightshift.errors import InvalidRequest, UnsupportedMedia
+from shared.datasets.errors import bad_file, printable
 from shared.datasets.formats import cifar, csv_text, idx, npz, pictures, text
-from shared.errors import InvalidRequest, UnsupportedMedia
+from shared.datasets.ingest.build import ImageSource
+from shared.datasets.ingest.build_text import TextSource
+from shared.datasets.ingest.source_files import Files, open_unpacked
 
 Format = Literal["idx", "npz", "cifar10", "images", "csv", "text"]
 FORMATS: tuple[str, ...] = get_args(Format)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from shared.datasets.complaints import bad_file, broken_file
+from shared.datasets.errors import bad_file, broken_file
 
 #: Bytes read at a time.
 CHUNK_BYTES = 4_000_000

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from shared.datasets.building import Images, ImageSource, ImageSplit, Labels
-from shared.datasets.complaints import bad_file, broken_file
-from shared.datasets.files import Files
+from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.formats.arrays import read_rows
+from shared.datasets.ingest.build import Images, ImageSource, ImageSplit, Labels
+from shared.datasets.ingest.source_files import Files
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _IMAGE = (32, 32, 3)

@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from shared.datasets.building_text import Block, TextSource, TextSplit
-from shared.datasets.complaints import bad_file, printable
-from shared.datasets.files import Files, open_unpacked
+from shared.datasets.errors import bad_file, printable
 from shared.datasets.formats.parts import by_part
 from shared.datasets.formats.utf8 import decode_line
+from shared.datasets.ingest.build_text import Block, TextSource, TextSplit
+from shared.datasets.ingest.source_files import Files, open_unpacked
 
 #: Longest line (bytes) and field (characters). Lower: long documents are refused. Higher: one quote left open is read
 #: into memory up to this.

@@ -12,10 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from shared.datasets.building import Images, ImageSource, ImageSplit, Labels
-from shared.datasets.complaints import bad_file, broken_file
-from shared.datasets.files import Files, open_unpacked
+from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.formats.arrays import image_shape, read_rows, same_length
+from shared.datasets.ingest.build import Images, ImageSource, ImageSplit, Labels
+from shared.datasets.ingest.source_files import Files, open_unpacked
 
 _UBYTE = np.dtype(np.uint8)
 _NAME = re.compile(r"(?:.*/)?(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(?:\.gz)?", re.IGNORECASE)

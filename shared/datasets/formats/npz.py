@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from shared.datasets.building import Images, ImageSource, ImageSplit, Labels
-from shared.datasets.complaints import bad_file, broken_file
-from shared.datasets.files import Files
+from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.formats.arrays import MAX_ROWS, image_shape, read_rows, same_length
+from shared.datasets.ingest.build import Images, ImageSource, ImageSplit, Labels
+from shared.datasets.ingest.source_files import Files
 
 _ALIASES = {"x_train": "x", "y_train": "y"}
 _MAX_HEADER = 10_000

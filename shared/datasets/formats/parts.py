@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from shared.datasets.complaints import bad_file
-from shared.datasets.files import Files
+from shared.datasets.errors import bad_file
+from shared.datasets.ingest.source_files import Files
 
 _PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
           "test": "test", "testing": "test"}  # fmt: skip

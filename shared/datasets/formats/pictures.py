@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shared.datasets.building import Images, ImageSource, ImageSplit
-from shared.datasets.complaints import bad_file, printable
-from shared.datasets.extras import need
-from shared.datasets.files import Files
+from shared.datasets.errors import bad_file, printable
+from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
+from shared.datasets.ingest.source_files import Files
+from shared.optional_imports import need
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from shared.datasets.building_text import Block, TextSource, TextSplit
-from shared.datasets.complaints import bad_file
-from shared.datasets.files import Files, open_unpacked
+from shared.datasets.errors import bad_file
 from shared.datasets.formats.parts import by_part
 from shared.datasets.formats.utf8 import blocks
+from shared.datasets.ingest.build_text import Block, TextSource, TextSplit
+from shared.datasets.ingest.source_files import Files, open_unpacked
 
 _SUFFIXES = (".txt", ".tokens", ".text", ".md")
 _TOKENS = ".tokens"

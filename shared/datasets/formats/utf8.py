@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from shared.datasets.complaints import bad_file
-from shared.errors import InvalidRequest
+from nightshift.errors import InvalidRequest
+from shared.datasets.errors import bad_file
 
 BLOCK_BYTES = 4_000_000
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

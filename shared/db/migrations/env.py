@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
+from nightshift.errors import ConfigurationError
 from shared.db.schema import metadata
-from shared.errors import ConfigurationError
 
 connection = context.config.attributes["connection"]
 if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_keys").scalar():

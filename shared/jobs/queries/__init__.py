@@ -10,8 +10,9 @@ from shared.jobs.queries.counts import KINDS, Due, Stats, due_ids, stats, waitin
 from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.durations import EDGES, Durations, durations
-from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
-from shared.jobs.queries.parts import (
+from shared.jobs.queries.event_log import events_after
+from shared.jobs.queries.explain_context import explain_context
+from shared.jobs.queries.job_details import (
     artifact,
     artifacts,
     attempts,
@@ -21,8 +22,7 @@ from shared.jobs.queries.parts import (
     state_events,
     system_samples,
 )
-from shared.jobs.queries.stream import events_after
-from shared.jobs.queries.surroundings import surroundings
+from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
 
 __all__ = [
     "EDGES",
@@ -49,7 +49,7 @@ __all__ = [
     "metrics",
     "state_events",
     "stats",
-    "surroundings",
+    "explain_context",
     "system_samples",
     "waiting_counts",
 ]

@@ -30,10 +30,10 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from nightshift.errors import InvalidRequest
+from nightshift.metrics import sense
 from shared.clock import db_now
 from shared.db.schema import curve_summaries, jobs
-from shared.errors import InvalidRequest
-from shared.specs.metrics import sense
 
 Sort = Literal["text", "number", "time", "seconds", "any"]
 

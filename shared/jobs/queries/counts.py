@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, jobs, workers
 from shared.fleet.workers import NOT_LISTENING
-from shared.jobs.states import AttemptOutcome, JobState
-from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED
+from shared.jobs.states import AttemptOutcome
+from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
 
 #: Kinds that are shown even while there is no job of them.
 KINDS = ("train", "finetune", "batch_infer", "evaluate")

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import MalformedRequest
+from nightshift.errors import MalformedRequest
 
 _MAX_LENGTH = 300
 _CHECK_BYTES = 6

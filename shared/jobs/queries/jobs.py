@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, and_, or_, select
 
+from nightshift.errors import Conflict, NotFound
 from shared.clock import iso
 from shared.db.schema import attempts, jobs
-from shared.errors import Conflict, NotFound
 from shared.jobs.queries import cursors, search
 from shared.jobs.queries.cursors import Page
 

@@ -20,10 +20,10 @@ from typing import Any
 
 from sqlalchemy import String, and_, cast, exists, false, func, not_, or_, select, true
 
+from nightshift.errors import InvalidRequest
+from nightshift.states import FINAL_STATES, JobState
 from shared.db.schema import api_keys, jobs
-from shared.errors import InvalidRequest
 from shared.jobs.queries.columns import FIELDS, SHORT, ColumnKey, Value, parse_key, value_of
-from shared.jobs.states import FINAL_STATES, JobState
 
 #: Parts of one search.
 MAX_TERMS = 20

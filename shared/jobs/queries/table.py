@@ -11,14 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
+from nightshift.metrics import HEADLINES
+from nightshift.states import JobState
 from shared.clock import db_now, iso
 from shared.db.schema import attempts, jobs
 from shared.fleet.keys import owner_names
 from shared.jobs.queries import search
 from shared.jobs.queries.columns import ColumnKey, parse_key, shown_values, summaries_of, value_of
-from shared.jobs.queries.sparks import sparks
-from shared.jobs.states import JobState
-from shared.specs.metrics import HEADLINES
+from shared.jobs.queries.sparklines import sparklines
 
 #: What a table may be sorted by, beside every column of `queries.columns`.
 SORTS: dict[str, Any] = {
@@ -110,7 +110,7 @@ def _rows(conn: Connection, conditions: list[Any], query: TableQuery, offset: in
         .where(jobs.c.id.in_(ids))
     )
     found = {row["id"]: dict(row) for row in whole.mappings()}
-    curves = sparks(conn, ids)
+    curves = sparklines(conn, ids)
     names = owner_names(conn, {row["owner_id"] for row in found.values()})
     rows = [found[job_id] for job_id in ids if job_id in found]
     values = shown_values(rows, query.columns, _summaries(conn, ids, query.columns))

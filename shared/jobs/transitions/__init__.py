@@ -11,16 +11,18 @@ attempt, `Conflict` for a user, None for maintenance.
     filing       archive, unarchive, delete_job
 """
 
+from shared.jobs.transitions.archiving import archive, delete_job, unarchive
+from shared.jobs.transitions.dependencies import expire_deadlines, resolve_dependencies
 from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record
 from shared.jobs.transitions.endings import fail, release, stop, succeed
-from shared.jobs.transitions.filing import archive, delete_job, unarchive
 from shared.jobs.transitions.leasing import begin, claim, pin, renew
-from shared.jobs.transitions.preempting import make_room, urgent_ids
+from shared.jobs.transitions.preempting import request_preemption, urgent_ids
 from shared.jobs.transitions.requests import edit, request_cancel, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
 from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (
     ArtifactRecord,
+    AttemptStatus,
     CheckpointRecord,
     CheckpointRow,
     Claimed,
@@ -33,10 +35,8 @@ from shared.jobs.transitions.values import (
     NewJob,
     PromotionRecord,
     SampleRow,
-    Standing,
     Submitted,
 )
-from shared.jobs.transitions.waiting import expire_deadlines, settle_waiting
 
 __all__ = [
     "ArtifactRecord",
@@ -52,7 +52,7 @@ __all__ = [
     "NewJob",
     "PromotionRecord",
     "SampleRow",
-    "Standing",
+    "AttemptStatus",
     "Submitted",
     "archive",
     "begin",
@@ -65,7 +65,7 @@ __all__ = [
     "expire_deadlines",
     "expired",
     "fail",
-    "make_room",
+    "request_preemption",
     "pin",
     "record",
     "release",
@@ -74,7 +74,7 @@ __all__ = [
     "request_stop",
     "rescue",
     "resume",
-    "settle_waiting",
+    "resolve_dependencies",
     "stop",
     "submit",
     "succeed",

@@ -24,15 +24,15 @@ from shared.db.schema import (
 )
 from shared.events import emit
 from shared.failpoints import failpoint
-from shared.jobs.transitions.guard import add_event, advance
+from shared.jobs.transitions.statements import add_event, renew_and_update
 from shared.jobs.transitions.values import (
     ArtifactRecord,
+    AttemptStatus,
     CheckpointRecord,
     Lease,
     LogRow,
     MetricRow,
     SampleRow,
-    Standing,
 )
 
 #: Longest line kept of a log (characters); the rest is cut.
@@ -47,14 +47,14 @@ def record(
     metrics: list[MetricRow] | None = None,
     logs: list[LogRow] | None = None,
     samples: list[SampleRow] | None = None,
-) -> Standing:
+) -> AttemptStatus:
     """Write a batch of what a runner said. Raises LeaseLost; ValueError for a metric that is not finite."""
     points, lines = metrics or [], logs or []
     numbers = (progress is not None) + len(points) + len(lines)
     values: dict[str, Any] = {}
     if progress is not None:
         values = {"progress": progress, "progress_seq": jobs.c.event_seq + numbers}
-    standing, seq = advance(conn, lease, numbers=numbers, **values)
+    standing, seq = renew_and_update(conn, lease, numbers=numbers, **values)
     if lines:
         conn.execute(plain_insert(job_logs), _log_rows(lease, lines, seq, standing.now))
     if points:
@@ -172,12 +172,12 @@ def summarize_anew(conn: Connection, job_id: str) -> None:
     conn.execute(plain_insert(curve_summaries).from_select(columns, found))
 
 
-def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointRecord) -> Standing:
+def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointRecord) -> AttemptStatus:
     """The folder is renamed into place and synced: from here on the job continues from it. Raises LeaseLost.
 
     A new best one takes the mark from the one before. Progress was made, so the streak of lost attempts ends.
     """
-    standing, seq = advance(conn, lease, numbers=1, checkpoint_id=checkpoint.id, lost_streak=0)
+    standing, seq = renew_and_update(conn, lease, numbers=1, checkpoint_id=checkpoint.id, lost_streak=0)
     row = {
         "id": checkpoint.id,
         "job_id": lease.job_id,
@@ -202,9 +202,9 @@ def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointReco
     return standing
 
 
-def delete_checkpoints(conn: Connection, lease: Lease, ids: list[str]) -> Standing:
+def delete_checkpoints(conn: Connection, lease: Lease, ids: list[str]) -> AttemptStatus:
     """Rows first, files after: a checkpoint that is listed exists. Raises LeaseLost."""
-    standing, _ = advance(conn, lease)
+    standing, _ = renew_and_update(conn, lease)
     conn.execute(
         update(checkpoints)
         .where(checkpoints.c.job_id == lease.job_id, checkpoints.c.id.in_(ids), checkpoints.c.state == "ready")
@@ -213,9 +213,9 @@ def delete_checkpoints(conn: Connection, lease: Lease, ids: list[str]) -> Standi
     return standing
 
 
-def commit_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord]) -> Standing:
+def commit_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord]) -> AttemptStatus:
     """List files before the job ends (sample pictures per epoch, say). Raises LeaseLost."""
-    standing, seq = advance(conn, lease, numbers=len(records))
+    standing, seq = renew_and_update(conn, lease, numbers=len(records))
     write_artifacts(conn, lease, records, seq, standing.now)
     return standing
 

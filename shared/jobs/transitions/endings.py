@@ -9,18 +9,28 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, case, or_, select, update
 
+from nightshift.errors import Forbidden
+from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import jobs
-from shared.errors import Forbidden, LeaseLost
+from shared.errors import LeaseLost
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.models import AGEING_SECONDS
-from shared.jobs.retry import Backoff, Decision, Tally, after_failure
-from shared.jobs.states import AttemptOutcome, JobState, StopRequest
+from shared.jobs.retry import Backoff, Decision, RetryCounters, after_failure
+from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.effects import write_artifacts
-from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, already, as_request, close_attempt, held
-from shared.jobs.transitions.suspects import set_aside
+from shared.jobs.transitions.quarantine import quarantine
+from shared.jobs.transitions.statements import (
+    UNHELD,
+    add_event,
+    add_state_event,
+    as_request,
+    close_attempt,
+    idempotent_result,
+    owned_by,
+)
 from shared.jobs.transitions.values import ArtifactRecord, Ending, Lease, ModelVersionRecord
 from shared.models import promotions
 from shared.models.registry import create_version
@@ -47,7 +57,7 @@ def succeed(
     not_cancelled = or_(jobs.c.stop_requested.is_(None), jobs.c.stop_requested != StopRequest.CANCEL.value)
     statement = (
         update(jobs)
-        .where(held(lease), not_cancelled)
+        .where(owned_by(lease), not_cancelled)
         .values(
             state="succeeded",
             lease_until=None,
@@ -104,9 +114,9 @@ def _version_of(
 
 
 def _not_succeeded(conn: Connection, lease: Lease) -> bool:
-    if conn.execute(select(jobs.c.id).where(held(lease))).one_or_none() is not None:
+    if conn.execute(select(jobs.c.id).where(owned_by(lease))).one_or_none() is not None:
         return False  # still ours, so it is the cancel request that stood in the way
-    return already(conn, lease, AttemptOutcome.SUCCEEDED) is JobState.SUCCEEDED
+    return idempotent_result(conn, lease, AttemptOutcome.SUCCEEDED) is JobState.SUCCEEDED
 
 
 def fail(
@@ -124,24 +134,24 @@ def fail(
 
     `error` is {type, message, retryable}. Returns the new state. Raises LeaseLost.
     """
-    row = conn.execute(select(*TALLY_COLUMNS).where(held(lease)).with_for_update()).one_or_none()
+    row = conn.execute(select(*TALLY_COLUMNS).where(owned_by(lease)).with_for_update()).one_or_none()
     if row is None:
-        return already(conn, lease, outcome)
-    tally = tally_of(row)
-    if set_aside(conn, lease, outcome, error, ending or Ending()):
+        return idempotent_result(conn, lease, outcome)
+    tally = retry_counters(row)
+    if quarantine(conn, lease, outcome, error, ending or Ending()):
         tally = replace(tally, lost_streak=0)
     decision = after_failure(outcome, bool(error.get("retryable")), tally, poison_limit=poison_limit, backoff=backoff)
-    return end_badly(conn, lease, outcome, error, ending or Ending(), decision)
+    return record_failure(conn, lease, outcome, error, ending or Ending(), decision)
 
 
 TALLY_COLUMNS = (jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak, jobs.c.stop_requested)
 
 
-def tally_of(row: Row[*tuple[Any, ...]]) -> Tally:
-    return Tally(row.retries, row.max_retries, row.lost_streak, as_request(row.stop_requested))
+def retry_counters(row: Row[*tuple[Any, ...]]) -> RetryCounters:
+    return RetryCounters(row.retries, row.max_retries, row.lost_streak, as_request(row.stop_requested))
 
 
-def end_badly(
+def record_failure(
     conn: Connection, lease: Lease, outcome: AttemptOutcome, error: dict[str, Any], ending: Ending, decision: Decision
 ) -> JobState:
     """Write a decision about an attempt that failed or was lost. The caller holds the row lock."""
@@ -160,7 +170,7 @@ def end_badly(
         # Without a delay it keeps its place: a job that was killed goes on before those that came after it.
         run_at = db_now() + decision.delay if decision.delay else jobs.c.run_at
         values |= UNHELD | {"stop_requested": _kept_request(), "run_at": run_at}
-    row = conn.execute(update(jobs).where(held(lease)).values(**values).returning(*_RETURNED)).one_or_none()
+    row = conn.execute(update(jobs).where(owned_by(lease)).values(**values).returning(*_RETURNED)).one_or_none()
     if row is None:
         raise LeaseLost(lease.job_id, lease.fence)
     close_attempt(conn, lease.job_id, lease.fence, outcome, error=error, ending=ending)
@@ -237,9 +247,9 @@ def _leave(
         "event_seq": jobs.c.event_seq + 1,
         **also,
     }
-    row = conn.execute(update(jobs).where(held(lease)).values(**values).returning(*_RETURNED)).one_or_none()
+    row = conn.execute(update(jobs).where(owned_by(lease)).values(**values).returning(*_RETURNED)).one_or_none()
     if row is None:
-        return already(conn, lease, outcome, AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED)
+        return idempotent_result(conn, lease, outcome, AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED)
     told = {"cancelled": AttemptOutcome.CANCELLED, "paused": AttemptOutcome.PAUSED}.get(row.state, outcome)
     close_attempt(conn, lease.job_id, lease.fence, told, ending=ending)
     _tell(conn, lease, row, told)

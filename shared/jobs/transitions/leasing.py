@@ -8,17 +8,17 @@ from typing import Any
 from sqlalchemy import Connection, Row, ScalarSelect, case, delete, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
+from nightshift.errors import NotFound
+from nightshift.states import JobState
 from shared.clock import db_now
-from shared.datasets import holding
+from shared.datasets import references
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, jobs, metrics
-from shared.errors import NotFound
 from shared.events import emit
 from shared.failpoints import failpoint
-from shared.jobs.states import JobState
 from shared.jobs.transitions.effects import summarize_anew
-from shared.jobs.transitions.guard import QUEUED, add_event, add_state_event, advance, as_request
-from shared.jobs.transitions.values import CheckpointRow, Claimed, Claimer, Lease, Standing
+from shared.jobs.transitions.statements import QUEUED, add_event, add_state_event, as_request, renew_and_update
+from shared.jobs.transitions.values import AttemptStatus, CheckpointRow, Claimed, Claimer, Lease
 
 
 def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed | None:
@@ -130,22 +130,22 @@ def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRow]:
     return [CheckpointRow(*row) for row in rows]
 
 
-def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) -> Standing:
+def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) -> AttemptStatus:
     """The heartbeat. Raises LeaseLost."""
     if lease_seconds is not None and lease_seconds != lease.seconds:
         lease = Lease(lease.job_id, lease.fence, lease.worker, lease_seconds)
-    return advance(conn, lease)[0]
+    return renew_and_update(conn, lease)[0]
 
 
-def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> Standing:
+def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
     """Fix facts for all attempts to come, e.g. the data set version. What is pinned stays.
 
     Raises LeaseLost; NotFound for a data set version that was deleted meanwhile: nothing is pinned, look again.
     """
-    standing, _ = advance(conn, lease)
+    standing, _ = renew_and_update(conn, lease)
     pinned = conn.scalars(select(jobs.c.pinned).where(jobs.c.id == lease.job_id)).one()
     for key in ("dataset", "evaluate_on"):
-        if key in facts.keys() - pinned.keys() and not holding.hold(conn, facts[key]):
+        if key in facts.keys() - pinned.keys() and not references.hold(conn, facts[key]):
             raise NotFound.of("data set version", facts[key])
     values: dict[str, Any] = {"pinned": {**facts, **pinned}}
     if "family" in facts:
@@ -163,7 +163,7 @@ def begin(
     resumed_step: int | None,
     quarantined: list[str],
     environment: dict[str, Any] | None = None,
-) -> Standing:
+) -> AttemptStatus:
     """The runner has loaded its state: say from where, and take back what an earlier attempt wrote beyond it.
 
     Metrics of later steps go, because this attempt will write them again (one row per name and step). Damaged
@@ -173,7 +173,7 @@ def begin(
     if quarantined:
         damaged = jobs.c.checkpoint_id.in_(quarantined)
         values["checkpoint_id"] = case((damaged, resumed_from), else_=jobs.c.checkpoint_id)
-    standing, seq = advance(conn, lease, numbers=1, **values)
+    standing, seq = renew_and_update(conn, lease, numbers=1, **values)
     mine = (attempts.c.job_id == lease.job_id, attempts.c.fence == lease.fence)
     conn.execute(
         update(attempts)

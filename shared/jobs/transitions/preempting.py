@@ -15,10 +15,10 @@ from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
-from shared.jobs.matching import Row, ahead_of, fits, online_workers, runnable_on
+from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_on
 from shared.jobs.preemption import Holder, Rules, choose_victim
 from shared.jobs.states import AttemptOutcome, StopRequest
-from shared.jobs.transitions.guard import QUEUED, RUNNING, UNFINISHED, add_event
+from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, add_event
 
 _victim = jobs.alias("victim")
 #: Requests that free a device soon.
@@ -41,7 +41,7 @@ def _has_victim() -> Any:
     )
 
 
-def make_room(conn: Connection, urgent_id: str, rules: Rules, lease_seconds: float) -> str | None:
+def request_preemption(conn: Connection, urgent_id: str, rules: Rules, lease_seconds: float) -> str | None:
     """Ask one running job to make room for this one. None: nobody has to, or nobody may be asked."""
     urgent = conn.execute(
         select(jobs)
@@ -51,7 +51,7 @@ def make_room(conn: Connection, urgent_id: str, rules: Rules, lease_seconds: flo
     if urgent is None:
         return None
     job = urgent._mapping
-    fitting = {worker["name"]: worker for worker in online_workers(conn, lease_seconds) if fits(job, worker)}
+    fitting = {worker["name"]: worker for worker in online_workers(conn, lease_seconds) if can_run(job, worker)}
     holders = _holders(conn, list(fitting))
     if len(holders) < len(fitting) or any(row.stop_requested in _LEAVING for row in holders):
         return None  # a worker is free, or will be at once

@@ -8,14 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import jobs
-from shared.errors import Conflict, InvalidRequest, NotFound
 from shared.events import emit
-from shared.jobs.states import JobState, StopRequest
-from shared.jobs.transitions.guard import UNHELD, add_event, add_state_event, advance, as_request
-from shared.jobs.transitions.values import Lease, Standing
+from shared.jobs.states import StopRequest
+from shared.jobs.transitions.statements import UNHELD, add_event, add_state_event, as_request, renew_and_update
+from shared.jobs.transitions.values import AttemptStatus, Lease
 
 #: A request replaces a weaker one and is refused (or, from the system, dropped) by a stronger one.
 _STRENGTH = {
@@ -79,10 +80,10 @@ def _ask(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest, *, 
     return JobState.RUNNING
 
 
-def request_cancel(conn: Connection, lease: Lease) -> Standing:
+def request_cancel(conn: Connection, lease: Lease) -> AttemptStatus:
     """An operator ended this very attempt (Flower's Terminate): its job is asked to cancel, under the attempt's fence.
     Raises LeaseLost."""
-    standing, seq = advance(conn, lease, numbers=1, stop_requested=StopRequest.CANCEL.value)
+    standing, seq = renew_and_update(conn, lease, numbers=1, stop_requested=StopRequest.CANCEL.value)
     _tell_of_request(conn, lease.job_id, lease.fence, seq, standing.now, StopRequest.CANCEL)
     return standing
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import job_events, job_logs, jobs
 from shared.events import emit
 from shared.jobs.retry import after_failure
-from shared.jobs.states import AttemptOutcome, JobState
-from shared.jobs.transitions.endings import TALLY_COLUMNS, end_badly, tally_of
-from shared.jobs.transitions.guard import RUNNING, UNFINISHED
+from shared.jobs.states import AttemptOutcome
+from shared.jobs.transitions.endings import TALLY_COLUMNS, record_failure, retry_counters
+from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 from shared.jobs.transitions.values import LAST_LINES, LONGEST, Ending, Lease
 
 
@@ -38,7 +39,7 @@ def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int)
     ).one_or_none()
     if row is None:
         return None
-    decision = after_failure(AttemptOutcome.LOST, True, tally_of(row), poison_limit=poison_limit)
+    decision = after_failure(AttemptOutcome.LOST, True, retry_counters(row), poison_limit=poison_limit)
     error = {
         "type": "lost",
         "message": f"worker {row.worker} did not renew its lease: it is gone, frozen or cut off",
@@ -46,7 +47,7 @@ def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int)
     }
     lease = Lease(job_id, seen_fence, row.worker)
     on_commit(conn, partial(emit, "job.rescued", job_id=job_id, attempt=seen_fence, worker=row.worker))
-    return end_badly(conn, lease, AttemptOutcome.LOST, error, Ending(evidence=_last_known(conn, lease)), decision)
+    return record_failure(conn, lease, AttemptOutcome.LOST, error, Ending(evidence=_last_known(conn, lease)), decision)
 
 
 def _last_known(conn: Connection, lease: Lease) -> dict[str, Any]:

@@ -10,19 +10,19 @@ from typing import Any
 from sqlalchemy import Connection, case, select
 from sqlalchemy import insert as plain_insert
 
+from nightshift.errors import InvalidRequest
+from nightshift.states import JobState
 from shared.clock import db_now
-from shared.datasets import holding
+from shared.datasets import references
 from shared.db.engine import insert, on_commit
 from shared.db.schema import job_dependencies, jobs
-from shared.errors import InvalidRequest
 from shared.events import emit
 from shared.failpoints import failpoint
-from shared.jobs.states import JobState
-from shared.jobs.transitions.filing import refuse_deleted
-from shared.jobs.transitions.guard import add_state_event
+from shared.jobs.transitions.archiving import refuse_deleted
+from shared.jobs.transitions.dependencies import resolve_dependencies
+from shared.jobs.transitions.statements import add_state_event
 from shared.jobs.transitions.values import AnyJob, NewJob, Submitted
-from shared.jobs.transitions.waiting import settle_waiting
-from shared.models import owners
+from shared.models import ownership
 
 
 def submit(conn: Connection, new: NewJob) -> Submitted:
@@ -34,8 +34,8 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
     state = JobState.WAITING if after else JobState.QUEUED
-    owners.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
-    holding.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
+    ownership.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
+    references.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
     refuse_deleted(conn, new.owner_id, new.idempotency_key, new.body_hash)
     job_id = secrets.token_hex(8)
     statement = (
@@ -50,7 +50,7 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     add_state_event(conn, job_id, 1, row.created_at, 0, state)
     if after:
         conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
-        state = _settled(settle_waiting(conn, job_id=job_id))
+        state = _settled(resolve_dependencies(conn, job_id=job_id))
     failpoint("submit.before_commit")
     on_commit(conn, partial(failpoint, "submit.after_commit"))
     on_commit(conn, partial(emit, "job.submitted", job_id=job_id, kind=new.spec.kind, owner_id=new.owner_id))

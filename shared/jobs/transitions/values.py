@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.jobs.states import JobState, StopRequest
+from nightshift.states import JobState
+from shared.jobs.states import StopRequest
 from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 
 AnyJob = TrainJob | FinetuneJob | BatchInferJob | EvaluateJob
@@ -77,7 +78,7 @@ class Claimed:
 
 
 @dataclass(frozen=True)
-class Standing:
+class AttemptStatus:
     """Where an attempt stands after a write: what it is asked to do and how long it may (database clock)."""
 
     stop_requested: StopRequest | None
@@ -98,7 +99,7 @@ class Ending:
     signal: int | None = None
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
-    #: phase, step, last_frames, log_tail (`worker.heard`).
+    #: phase, step, last_frames, log_tail (`worker.supervisor.runner_messages`).
     evidence: dict[str, Any] | None = None
 
 

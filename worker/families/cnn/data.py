@@ -20,7 +20,7 @@ from shared.specs.cnn import CnnModel
 from shared.specs.training import Training
 from worker.families.cnn.weights import PIXEL_SCALE
 from worker.training.learner import Array, Splits
-from worker.training.sampler import Rows, validation_split
+from worker.training.numerics.data_order import Rows, validation_split
 
 #: Arrays up to this size (bytes) are read into memory; too low: page faults in the step, too high: memory.
 IN_MEMORY_BYTES = 1 << 30

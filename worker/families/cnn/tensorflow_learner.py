@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from shared.specs.cnn import CnnModel
 from shared.specs.training import Training
-from worker.families.cnn.augment import affine, erase_boxes
+from worker.families.cnn.augmentation import affine, erase_boxes
 from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
-from worker.training import tensorflow_support as support
+from worker.training.backends import tensorflow_support as support
+from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.masks import dropped
-from worker.training.optim import learning_rate
-from worker.training.tensorflow_base import TensorflowLearner
+from worker.training.numerics.dropout import dropout_mask
+from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 
@@ -188,7 +188,7 @@ class TensorflowCnn(TensorflowLearner):
     def _masks(self, n: int, step: int) -> list[Array]:
         seed, share = self.training.seed, self.model.dropout
         shapes = [(n, units) for units in self._dropped()]
-        return [dropped(seed, f"dropout{i}", step, shape, share) for i, shape in enumerate(shapes)]
+        return [dropout_mask(seed, f"dropout{i}", step, shape, share) for i, shape in enumerate(shapes)]
 
     def _drawn(self) -> dict[str, tuple[list[int], Any]]:
         """Shape and dtype, per picture, of what augmentation draws."""

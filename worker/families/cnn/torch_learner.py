@@ -12,12 +12,12 @@ from torch import Tensor
 
 from shared.specs.cnn import CnnModel
 from shared.specs.training import Training
-from worker.families.cnn.augment import affine, erase_boxes
+from worker.families.cnn.augmentation import affine, erase_boxes
 from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
-from worker.training import torch_support as support
+from worker.training.backends import torch_support as support
+from worker.training.backends.torch_base import TorchLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.sampler import rng_seed
-from worker.training.torch_base import TorchLearner
+from worker.training.numerics.data_order import rng_seed
 
 #: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
 RESIDENT_SHARE = 0.5
@@ -44,7 +44,7 @@ class TorchCnn(TorchLearner):
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        self.data = support.resident({"x": split["x"], "y": split["y"]}, self.device, RESIDENT_SHARE)
+        self.data = support.move_to_device({"x": split["x"], "y": split["y"]}, self.device, RESIDENT_SHARE)
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         x, y = support.select(self.data, torch.from_numpy(rows), self.device)
@@ -118,7 +118,7 @@ class TorchCnn(TorchLearner):
             x = F.grid_sample(x, grid, align_corners=False).contiguous(memory_format=torch.channels_last)
         if "erase" in augment:
             boxes = torch.from_numpy(erase_boxes(seed, step, n, height, width)).to(self.device)
-            x = x * ~support.inside(boxes, height, width)
+            x = x * ~support.box_mask(boxes, height, width)
         return x
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 
 from shared.specs.cnn import CnnModel
 from worker.training.learner import Array
-from worker.training.sampler import generator
+from worker.training.numerics.data_order import generator
 
 NORM_EPS = 1e-5
 NORM_MOMENTUM = 0.1

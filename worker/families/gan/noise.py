@@ -8,8 +8,8 @@ import numpy as np
 
 from shared.specs.gan import GanModel
 from worker.training.learner import Array
-from worker.training.masks import dropped
-from worker.training.sampler import generator
+from worker.training.numerics.data_order import generator
+from worker.training.numerics.dropout import dropout_mask
 
 #: Rows of z that one key of the generator gives: any range of samples can be had without the ones before.
 BLOCK = 256
@@ -45,4 +45,4 @@ def dropout_masks(model: GanModel, seed: int, step: int, n: int) -> dict[str, li
 
 def _masks(seed: int, use: str, step: int, n: int, widths: Sequence[int], share: float) -> list[Array]:
     kept = np.float32(1 / (1 - share))
-    return [~dropped(seed, f"dropout {use} {i}", step, (n, width), share) * kept for i, width in enumerate(widths)]
+    return [~dropout_mask(seed, f"dropout {use} {i}", step, (n, width), share) * kept for i, width in enumerate(widths)]

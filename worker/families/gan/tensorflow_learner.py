@@ -13,10 +13,10 @@ from shared.specs.gan import GanModel
 from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
-from worker.training import tensorflow_support as support
+from worker.training.backends import tensorflow_support as support
+from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.optim import learning_rate
-from worker.training.tensorflow_base import TensorflowLearner
+from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 #: Batch norm's statistics: a mapping of the present ones, replaced by the new (training); None is evaluation.

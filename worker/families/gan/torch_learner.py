@@ -14,10 +14,10 @@ from shared.specs.gan import GanModel
 from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
-from worker.training import torch_support as support
+from worker.training.backends import torch_support as support
+from worker.training.backends.torch_base import TorchLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.optim import learning_rate
-from worker.training.torch_base import TorchLearner
+from worker.training.numerics.optim import learning_rate
 
 #: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
 RESIDENT_SHARE = 0.5
@@ -50,7 +50,7 @@ class TorchGan(TorchLearner):
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        self.data = support.resident({"x": split["x"]}, self.device, RESIDENT_SHARE)
+        self.data = support.move_to_device({"x": split["x"]}, self.device, RESIDENT_SHARE)
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         """The discriminator learns first; the same fakes then teach the generator through what it has become."""

@@ -11,15 +11,15 @@ import tensorflow as tf
 
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
-from worker.families.gru_lm.augment import noised
+from worker.families.gru_lm.augmentation import add_token_noise
 from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
-from worker.training import tensorflow_support as support
+from worker.training.backends import tensorflow_support as support
+from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.masks import dropped
-from worker.training.measures import measures
-from worker.training.optim import learning_rate
-from worker.training.tensorflow_base import TensorflowLearner
+from worker.training.numerics.dropout import dropout_mask
+from worker.training.numerics.optim import learning_rate
+from worker.training.numerics.perplexity import with_perplexity
 
 Tensor = Any
 #: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
@@ -65,7 +65,7 @@ class TensorflowGruLm(TensorflowLearner):
         windows = self.data[rows]
         read, targets = windows[:, :-1], _tokens(windows[:, 1:])
         if self.training.augment:
-            read = noised(read, self.training.augment, self.training.seed, step)
+            read = add_token_noise(read, self.training.augment, self.training.seed, step)
         self.rate = learning_rate(self.training, step, self.total_steps)
         with tf.device(self.device):
             self._train(_tokens(read), targets, np.float32(self.rate), self._masks(targets.shape, step))
@@ -89,7 +89,7 @@ class TensorflowGruLm(TensorflowLearner):
     def read_metrics(self) -> dict[str, float]:
         total, n = self.totals.numpy().tolist()
         self.totals.assign(tf.zeros(2, tf.float64))
-        return {**measures(total / n), "learning_rate": self.rate} if n else {}
+        return {**with_perplexity(total / n), "learning_rate": self.rate} if n else {}
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -126,7 +126,9 @@ class TensorflowGruLm(TensorflowLearner):
 
     def _masks(self, shape: tuple[int, ...], step: int) -> list[Array]:
         seed, share = self.training.seed, self.model.dropout
-        return [dropped(seed, f"dropout{i}", step, (*shape, units), share) for i, units in enumerate(self._dropped())]
+        return [
+            dropout_mask(seed, f"dropout{i}", step, (*shape, units), share) for i, units in enumerate(self._dropped())
+        ]
 
     # -- evaluation -------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class TensorflowGruLm(TensorflowLearner):
                 batch = windows[start : start + batch_size]
                 totals += self._evaluate(_tokens(batch[:, :-1]), _tokens(batch[:, 1:])).numpy()
         total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
-        return {**measures(-total), "accuracy": correct}
+        return {**with_perplexity(-total), "accuracy": correct}
 
     def _judge(self, read: Tensor, targets: Tensor) -> Tensor:
         likelihoods, hits = self._judged(self._hidden(read, None, self.computed)[0], targets, self.computed)

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
-from worker.families.gru_lm.augment import noised
+from worker.families.gru_lm.augmentation import add_token_noise
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
-from worker.training import torch_support as support
+from worker.training.backends import torch_support as support
+from worker.training.backends.torch_base import TorchLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.masks import dropped
-from worker.training.measures import measures
-from worker.training.precision import choose
-from worker.training.sampler import rng_seed
-from worker.training.torch_base import TorchLearner
+from worker.training.numerics.data_order import rng_seed
+from worker.training.numerics.dropout import dropout_mask
+from worker.training.numerics.perplexity import with_perplexity
+from worker.training.numerics.precision import choose
 
 #: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
 State = list[Tensor]
@@ -60,7 +60,7 @@ class TorchGruLm(TorchLearner):
         windows = self.data[rows]
         read, targets = windows[:, :-1], self._tokens(windows[:, 1:])
         if self.training.augment:
-            read = noised(read, self.training.augment, self.training.seed, step)
+            read = add_token_noise(read, self.training.augment, self.training.seed, step)
         hidden, _ = self._hidden(self._tokens(read), None, self.computed, step)
         loss = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
         self._descend(loss, step)
@@ -69,7 +69,7 @@ class TorchGruLm(TorchLearner):
     def read_metrics(self) -> dict[str, float]:
         total, n = self.totals.tolist()
         self.totals.zero_()
-        return {**measures(total / n), "learning_rate": self.rate} if n else {}
+        return {**with_perplexity(total / n), "learning_rate": self.rate} if n else {}
 
     def _count(self, tokens: Tensor) -> Tensor:
         return torch.full((), tokens.numel(), dtype=torch.float64, device=self.device)
@@ -109,7 +109,7 @@ class TorchGruLm(TorchLearner):
         if x.is_cuda:
             torch.manual_seed(rng_seed(self.training.seed, purpose, step))
             return F.dropout(x, share)
-        mask = dropped(self.training.seed, purpose, step, x.shape, share)
+        mask = dropout_mask(self.training.seed, purpose, step, x.shape, share)
         return x.masked_fill(torch.from_numpy(mask), 0).mul(1 / (1 - share))
 
     def _output(self) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ class TorchGruLm(TorchLearner):
             likelihoods, hits = self._judged(hidden, self._tokens(batch[:, 1:]))
             totals += torch.stack([likelihoods.double().sum(), hits.double().sum()])
         total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
-        return {**measures(-total), "accuracy": correct}
+        return {**with_perplexity(-total), "accuracy": correct}
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t], computed in float32."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from shared.specs.gru_lm import GruLmModel
 from worker.training.learner import Array
-from worker.training.sampler import generator
+from worker.training.numerics.data_order import generator
 
 NORM_EPS = 1e-5
 

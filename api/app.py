@@ -1,0 +1,102 @@
+"""The API as an ASGI app. `create_app()` connects to nothing: the database and the broker may be down when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from api import errors, openapi
+from api.dependencies import Service
+from api.http import docs_page
+from api.http.headers import SafeHeaders
+from api.metrics.http import HttpMetrics, RequestMeter
+from api.routes import (
+    archiving,
+    artifacts,
+    datasets,
+    events,
+    families,
+    health,
+    jobs,
+    models,
+    results,
+    schedules,
+    webhooks,
+    workers,
+)
+from api.services.event_feed import EventFeed
+from api.services.group_commit import Submissions
+from shared import celery_app
+from shared.db.engine import make_engine
+from shared.settings import Settings, get_settings
+
+_MODULES: tuple[Any, ...] = (
+    jobs,
+    archiving,
+    events,
+    results,
+    artifacts,
+    families,
+    datasets,
+    models,
+    schedules,
+    webhooks,
+    workers,
+    health,
+)
+
+
+def create_app(
+    settings: Settings | None = None,
+    engine: Engine | None = None,
+    *,
+    ring: Callable[[str, str], None] = celery_app.ring_later,
+    ping: Callable[[], None] = celery_app.ping,
+) -> FastAPI:
+    settings = settings or get_settings()
+    engine = engine or make_engine(settings.sql_url)
+    service = Service(settings, engine, EventFeed(engine), Submissions(engine), ring, ping)
+    app = FastAPI(
+        title="Nightshift",
+        version=_version(),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to an address made of the Host header, which is the client's
+    )
+    app.state.service = service
+    app.state.telemetry = HttpMetrics(engine, settings.lease_seconds, _folders(settings))
+    app.add_middleware(RequestMeter, telemetry=app.state.telemetry)
+    app.add_middleware(SafeHeaders)
+    errors.install(app)
+    openapi.install(app)
+    docs_page.install(app)
+    for module in _MODULES:
+        app.include_router(module.router)
+    app.state.routes = [route for module in _MODULES for route in module.router.routes]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.service.watch.close()
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    """What must not fill up, on this host."""
+    folders = {"data": settings.data_dir}
+    return folders | ({"storage": settings.storage_root} if settings.storage_url.startswith("file://") else {})
+
+
+def _version() -> str:
+    try:
+        return version("nightshift")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"

@@ -1,0 +1,295 @@
+"""`nightshift check`: each part this machine's settings name, whether it answers, and what to do where it does not.
+
+A part that is missing but that `nightshift up` would bring is a note; one that was named in a setting and does not answer
+is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import SecretStr
+from rich.table import Table
+from rich.text import Text
+
+from nightshift.cli.render import output
+from nightshift.errors import ConfigurationError, NightshiftError
+from shared.settings import Settings, load_settings
+
+Level = Literal["ok", "note", "fails"]
+STYLES: dict[Level, str] = {"ok": "green", "note": "yellow", "fails": "bold red"}
+
+#: Less free space than this (bytes) is worth a note: checkpoints and data sets fill a disk fast.
+LITTLE_SPACE = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    part: str
+    level: Level
+    detail: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def read_settings(data_dir: str | None) -> Settings:
+    """Raises ConfigurationError that names each wrong variable, never its value."""
+    return load_settings(**({"data_dir": Path(data_dir)} if data_dir else {}))
+
+
+def run(data_dir: str | None = None) -> list[Finding]:
+    try:
+        settings = read_settings(data_dir)
+    except ConfigurationError as error:
+        advice = "`nightshift check --settings` says what each means."
+        return [Finding("settings", "fails", line, advice) for line in str(error).splitlines()]
+    found = [Finding("settings", "ok", f"environment {settings.environment}, data in {settings.data_dir.resolve()}")]
+    for part, look in PARTS.items():
+        found.extend(_guarded(part, look, settings))
+    return found
+
+
+def _guarded(part: str, look: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+    """A check that itself breaks is a finding, not a traceback."""
+    try:
+        yield from look(settings)
+    except NightshiftError as error:
+        yield Finding(part, "fails", str(error))
+    except Exception as error:
+        yield Finding(part, "fails", f"{type(error).__name__}: {error}")
+
+
+# -- database -------------------------------------------------------------------------------------
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    from sqlalchemy import make_url, text
+
+    from shared.db.engine import make_engine, read
+    from shared.db.migrate import is_current
+
+    url = make_url(settings.sql_url)
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        yield Finding(
+            "database", "note", f"{shown} does not exist yet", "`nightshift up` or `nightshift migrate` makes it."
+        )
+        return
+    engine = make_engine(settings.sql_url)
+    try:
+        with read(engine) as conn:
+            conn.execute(text("SELECT 1"))
+        yield Finding("database", "ok", shown)
+        if is_current(engine):
+            yield Finding("migrations", "ok", "the schema is up to date")
+        else:
+            yield Finding("migrations", "fails", "the schema is not up to date", "Run `nightshift migrate`.")
+    except NightshiftError as error:
+        advice = "Start the database, or mend NIGHTSHIFT_DATABASE_URL."
+        yield Finding("database", "fails", f"{shown} does not answer: {error.__cause__ or error}", advice)
+    finally:
+        engine.dispose()
+
+
+# -- broker ---------------------------------------------------------------------------------------
+
+
+def broker(settings: Settings) -> Iterator[Finding]:
+    import redis
+
+    from shared.celery_app import refuse_cluster
+
+    refuse_cluster(settings)
+    secret = settings.redis_url.get_secret_value()
+    shown = _without_password(secret)
+    try:
+        with redis.Redis.from_url(secret, socket_connect_timeout=2, socket_timeout=2) as server:
+            info: Any = server.info()
+            policy = info.get("maxmemory_policy", "noeviction")
+    except (redis.RedisError, ValueError) as error:
+        named = "redis_url" in settings.model_fields_set
+        advice = (
+            "Start Redis, or mend NIGHTSHIFT_REDIS_URL." if named else "Nothing to do: `nightshift up` brings its own."
+        )
+        yield Finding("broker", "fails" if named else "note", f"{shown} does not answer: {error}", advice)
+        return
+    if info.get("cluster_enabled"):
+        yield Finding("broker", "fails", f"{shown} is a cluster", "Use one Redis or Valkey server.")
+    elif policy != "noeviction" and int(info.get("maxmemory") or 0):
+        yield Finding("broker", "note", f"{shown} drops keys when full ({policy})", "Set maxmemory-policy noeviction.")
+    else:
+        yield Finding("broker", "ok", f"{shown}, version {info.get('redis_version')}")
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    return f"{scheme}://{login.partition(':')[0]}:***@{place}" if at else url
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def storage(settings: Settings) -> Iterator[Finding]:
+    from shared.storage import storage_of
+
+    root, store = settings.storage_root, storage_of(settings)
+    store.prove(thoroughly=True)
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        advice = "Give this user the right to write there, or set NIGHTSHIFT_DATA_DIR."
+        yield Finding("storage", "fails", f"{there} cannot be written: {error.strerror}", advice)
+        return
+    free = shutil.disk_usage(there).free
+    detail = f"{store.place}{'' if there == root else ' (not there yet)'}, {output.size(free)} free"
+    if free < LITTLE_SPACE:
+        yield Finding("storage", "note", detail, "Checkpoints and data sets need room.")
+    else:
+        yield Finding("storage", "ok", detail)
+
+
+def datasets(settings: Settings) -> Iterator[Finding]:
+    folder = settings.datasets_dir
+    if folder is not None and not folder.is_dir():
+        yield Finding("data sets", "fails", f"{folder} is not a folder", "Mend or unset NIGHTSHIFT_DATASETS_DIR.")
+    elif folder is not None:
+        yield Finding("data sets", "ok", f"published files in {folder}")
+
+
+# -- what a worker on this machine would have -----------------------------------------------------
+
+
+def devices(settings: Settings) -> Iterator[Finding]:
+    gpus = _gpus()
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("devices", "ok", ", ".join(gpus) if gpus else f"no GPU; the CPU with {cpus} cores")
+    found = {name: _version(name) for name in ("torch", "tensorflow")}
+    shown = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    advice = "A worker here needs one: pip install 'nightshift[torch]' or 'nightshift[tensorflow]'."
+    yield Finding("frameworks", "ok", shown) if shown else Finding("frameworks", "note", "none installed", advice)
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs the driver shows; no framework is imported and no device touched."""
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [
+            f"{pynvml.nvmlDeviceGetName(h)} ({output.size(pynvml.nvmlDeviceGetMemoryInfo(h).total)})" for h in handles
+        ]
+    except pynvml.NVMLError:
+        return []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+# -- the API --------------------------------------------------------------------------------------
+
+
+def api(settings: Settings) -> Iterator[Finding]:
+    from nightshift.client.client import Client
+    from nightshift.errors import Unauthorized, Unavailable
+
+    with Client(retries=0) as client:
+        url = client.endpoint.url
+        try:
+            online = [worker for worker in client.workers() if worker.get("state") == "online"]
+        except Unauthorized as error:
+            yield Finding(
+                "api", "fails", f"{url} refuses the key: {error}", "Set NIGHTSHIFT_API_KEY; `nightshift keys create`."
+            )
+        except Unavailable as error:
+            yield Finding("api", "note", str(error))
+        else:
+            yield Finding("api", "ok", url)
+            advice = "" if online else "Jobs wait until one is: `nightshift up` or `nightshift worker`."
+            yield Finding("workers", "ok" if online else "note", f"{len(online)} online", advice)
+
+
+PARTS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    "database": database,
+    "broker": broker,
+    "storage": storage,
+    "data sets": datasets,
+    "devices": devices,
+    "api": api,
+}
+
+
+# -- printing -------------------------------------------------------------------------------------
+
+
+def print_findings(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        detail = Text(finding.detail)
+        if finding.advice:
+            detail.append(f"\n{finding.advice}", "italic")
+        table.add_row(Text(finding.level, STYLES[finding.level]), Text(finding.part), detail)
+    output.show(table)
+
+
+def settings_list(data_dir: str | None = None) -> list[dict[str, Any]]:
+    """Every setting: its variable, value now (secrets hidden), default and meaning."""
+    try:
+        present: Settings | None = read_settings(data_dir)
+    except ConfigurationError:
+        present = None
+    return [
+        {
+            "name": f"NIGHTSHIFT_{name.upper()}",
+            "value": _shown(getattr(present, name)) if present else None,
+            "default": _shown(field.get_default(call_default_factory=True, validated_data={})),
+            "set": bool(present and name in present.model_fields_set),
+            "description": field.description or "",
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        return _without_password(secret) if "://" in secret else str(value)
+    if isinstance(value, str):
+        return _without_password(value) if "://" in value else value
+    return str(value) if isinstance(value, Path) else value
+
+
+def print_settings(data_dir: str | None, as_json: bool) -> None:
+    rows = settings_list(data_dir)
+    if as_json:
+        return output.print_items(rows)
+    out = output.console()
+    for row in rows:
+        value = row["value"] if row["value"] not in (None, "") else "(empty)"
+        mark = "set" if row["set"] else "default"
+        out.print(
+            Text.assemble((row["name"], "bold"), " = ", (str(value), "cyan"), (f"  ({mark})", "dim")), soft_wrap=True
+        )
+        out.print(Text(f"    {row['description']}"), soft_wrap=not out.is_terminal)
+    return None

@@ -1,0 +1,109 @@
+"""`nightshift keys`: straight in the database, since without a key the API lets nobody in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nightshift.cli.errors import CommandGroup
+from nightshift.cli.options import AsJson, data_dir
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+keys = typer.Typer(
+    cls=CommandGroup,
+    help="API keys, straight in the database (NIGHTSHIFT_DATABASE_URL, else the data folder's).",
+    no_args_is_help=True,
+)
+
+
+@keys.command("create")
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="What it is for, e.g. ci.")],
+    owner: Annotated[
+        str | None,
+        typer.Option(help="Owner of an existing key (see `keys list`), to see the same jobs; default: a new one."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. It is shown this once and stored only as a hash."""
+    from nightshift.cli.render import output
+    from shared.fleet import keys as store
+
+    with _writing(ctx) as conn:
+        made, secret = store.create(conn, name, owner)
+    if as_json:
+        return output.print_json({"id": made.key_id, "name": name, "owner_id": made.owner_id, "key": secret})
+    print(secret)
+    output.print_note(
+        f"Key {made.key_id} of owner {made.owner_id}. It is not shown again: keep it, and give it as NIGHTSHIFT_API_KEY."
+    )
+    return None
+
+
+@keys.command("list")
+def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List keys (their ids and names; the keys themselves are not kept)."""
+    from nightshift.cli.render import output
+    from shared.fleet import keys as store
+
+    with _writing(ctx) as conn:
+        found = store.list_keys(conn)
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("ID"), output.Column("NAME"), output.Column("OWNER", 1), output.Column("STATE")]
+    rows = [
+        [
+            key["id"],
+            key["name"],
+            key["owner_id"],
+            "revoked" if key["revoked_at"] else "valid",
+            output.age(key["created_at"]),
+        ]
+        for key in found
+    ]
+    output.print_table([*columns, output.Column("AGE", 2, right=True)], rows, "No keys. `nightshift keys create NAME`")
+    return None
+
+
+@keys.command("revoke")
+def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Make a key invalid at once. Its owner's jobs stay."""
+    from shared.fleet import keys as store
+
+    with _writing(ctx) as conn:
+        store.revoke(conn, key_id)
+    print(f"{key_id} revoked")
+
+
+@contextmanager
+def _writing(ctx: typer.Context) -> Iterator[Connection]:
+    """A write transaction on a database whose schema is there."""
+    from pathlib import Path
+
+    from sqlalchemy import make_url
+
+    from api.commands.doctor import read_settings
+    from nightshift.errors import ConfigurationError
+    from shared.db.engine import make_engine, write
+    from shared.db.migrate import is_current
+
+    settings = read_settings(data_dir(ctx))
+    url = make_url(settings.sql_url)
+    shown = url.render_as_string(hide_password=True)
+    advice = "run `nightshift migrate` (or `nightshift up`), or point to the database with NIGHTSHIFT_DATABASE_URL or --data-dir"
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        raise ConfigurationError(f"there is no database at {shown}: {advice}")
+    engine = make_engine(settings.sql_url)
+    try:
+        if not is_current(engine):
+            raise ConfigurationError(f"the schema of {shown} is not up to date: {advice}")
+        with write(engine) as conn:
+            yield conn
+    finally:
+        engine.dispose()

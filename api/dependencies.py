@@ -1,0 +1,71 @@
+"""What every route may ask for: the service's parts, and whose key this is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Path
+from pydantic import StringConstraints
+from sqlalchemy import Connection, Engine
+from starlette.requests import Request
+
+from api.services.event_feed import EventFeed
+from api.services.group_commit import Submissions
+from api.services.write_threads import Writers
+from shared.jobs import queries
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of one API process."""
+
+    settings: Settings
+    engine: Engine
+    watch: EventFeed
+    submissions: Submissions
+    #: Rings the doorbell of a device's queue; must neither wait nor raise.
+    ring: Callable[[str, str], None]
+    #: Raises BrokerUnavailable when the broker does not answer.
+    ping: Callable[[], None]
+    #: Threads for what may wait for the database's write lock.
+    writers: Writers = field(default_factory=Writers)
+    #: Threads that read uploads; a registration takes long and must not hold those that answer requests.
+    registering: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+
+
+def get_service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(get_service)]
+
+#: A job's id, or its beginning while that is unique.
+JobId = Annotated[
+    str,
+    Path(
+        pattern=r"^[0-9a-f]{4,16}$",
+        description="The job's id (16 hexadecimal digits), or its beginning (4 or more) while that is unique.",
+    ),
+]
+
+#: The name of a data set or model.
+NameInPath = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, '.', '_' and '-'.")
+]
+
+#: Text to compare with: no control characters, which databases refuse (NUL) and nobody means.
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=401, pattern=r"^[^\x00-\x1f\x7f]+$")]
+#: What people type to find jobs.
+Search = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+_WHOLE = 16
+
+
+def whole_id(conn: Connection, job_id: str, owner_id: str) -> str:
+    """The full id; raises NotFound for somebody else's job as for none."""
+    return job_id if len(job_id) == _WHOLE else queries.find_id(conn, job_id, owner_id)

@@ -1,0 +1,160 @@
+"""Errors become problem documents (RFC 9457): `type, title, status, detail, instance, errors: [{loc, msg}]`.
+
+A problem never echoes what was sent, except the names of fields, made printable: an answer that repeats a lone
+surrogate or NaN cannot be encoded, and would turn the caller's mistake into our 500.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import exc as sql
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nightshift.errors import ConfigurationError, FieldError, InvalidRequest, RequestError, Unauthorized, Unavailable
+from shared.errors import DatabaseUnavailable, StorageUnavailable
+from shared.events import emit
+
+MEDIA_TYPE = "application/problem+json"
+#: Seconds after which a client may try again when a part does not answer.
+RETRY_AFTER = "2"
+#: Longest shown part of a field's place (characters); names are the caller's text.
+_MAX_NAME = 64
+_MAX_DETAIL = 2_000
+
+
+class ProblemResponse(Response):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=True, allow_nan=False).encode()
+
+
+def problem(
+    request: Request,
+    *,
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+    **extra: Any,
+) -> ProblemResponse:
+    """One problem document. `slug` names the kind of problem for programs, `detail` tells a person the way out."""
+    body = {
+        "type": f"urn:nightshift:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": _printable(detail, _MAX_DETAIL),
+        "instance": _printable(request.scope.get("path", ""), 300),
+        "errors": [{"loc": [_part(part) for part in error.loc], "msg": error.msg} for error in errors],
+        **extra,
+    }
+    return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def _part(part: str | int) -> str | int:
+    return part if isinstance(part, int) else _printable(part, _MAX_NAME)
+
+
+def _printable(text: str, limit: int) -> str:
+    shown = "".join(char if char.isprintable() else "\ufffd" for char in text[:limit])
+    return shown if len(text) <= limit else shown + "…"
+
+
+# -- one handler per root of the error tree -------------------------------------------------------
+
+
+def _request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    headers = {"WWW-Authenticate": 'Bearer realm="nightshift"'} if isinstance(error, Unauthorized) else None
+    return problem(
+        request,
+        status=error.status,
+        slug=error.slug,
+        title=error.title,
+        detail=error.detail,
+        errors=error.errors,
+        headers=headers,
+    )
+
+
+def _parameters(request: Request, error: Exception) -> Response:
+    """Path, query and header parameters that FastAPI refused: our shape, without FastAPI's `input`."""
+    assert isinstance(error, RequestValidationError)
+    errors = [FieldError(tuple(item["loc"]), str(item["msg"])) for item in error.errors()]
+    named = "; ".join(f"{error.loc[-1]}: {error.msg}" for error in errors if error.loc)
+    return _request_error(request, InvalidRequest(f"A parameter is wrong: {_printable(named, 500)}.", errors))
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    if isinstance(error, DatabaseUnavailable | sql.SQLAlchemyError):
+        detail = "The database does not answer; nothing was changed. Try again."
+    elif isinstance(error, StorageUnavailable):
+        emit("storage.unavailable", error=str(error))
+        detail = "The storage does not answer; nothing was changed. Try again."
+    else:
+        detail = str(error)
+    return problem(
+        request,
+        status=503,
+        slug="unavailable",
+        title="A part of the service does not answer",
+        detail=detail,
+        headers={"Retry-After": RETRY_AFTER},
+    )
+
+
+def _http(request: Request, error: Exception) -> Response:
+    """What the router says by itself: unknown path (404), wrong method (405)."""
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = {
+        404: "There is no such path; see /docs.",
+        405: "This path does not take this method; see the Allow header and /docs.",
+    }.get(error.status_code, phrase)
+    slug = phrase.lower().replace(" ", "-")
+    headers = _allow(request) or error.headers if error.status_code == 405 else error.headers
+    return problem(request, status=error.status_code, slug=slug, title=phrase, detail=detail, headers=headers)
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """All that the path takes; the router names those of its first route only."""
+    routes = [route for route in request.app.state.routes if route.path_regex.match(request.scope["path"])]
+    methods = sorted({method for route in routes for method in route.methods})
+    return {"Allow": ", ".join(methods)} if methods else {}
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    """A defect of ours. The server logs the traceback; the caller learns nothing of the inside."""
+    return problem(
+        request,
+        status=500,
+        slug="internal-error",
+        title="An unexpected error",
+        detail="The server could not do this; its log says why.",
+    )
+
+
+def _misconfigured(request: Request, error: Exception) -> Response:
+    """What the operator has to mend, a database of another encoding say; its text was written for people."""
+    return problem(request, status=503, slug="unready", title="The service is not ready", detail=str(error))
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(ConfigurationError, _misconfigured)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(Unavailable, _unavailable)
+    for kind in (sql.OperationalError, sql.InterfaceError, sql.TimeoutError):
+        app.add_exception_handler(kind, _unavailable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)

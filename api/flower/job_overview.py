@@ -1,0 +1,63 @@
+"""Everything about one job that its page shows, but for its curves and its log: one look at the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from nightshift.states import JobState
+from shared.clock import iso
+from shared.fleet.keys import owner_names
+from shared.jobs import queries
+from shared.jobs.explain import explain
+
+
+def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: float) -> dict[str, Any]:
+    """{job, seq, now, who, why, actions, attempts, timeline, checkpoints, artifacts}. Raises NotFound."""
+    row = queries.get_job(conn, job_id, owner)
+    around = queries.explain_context(conn, row, lease_seconds)
+    found = explain(row, around)
+    attempts = queries.attempts(conn, job_id)[::-1]
+    return {
+        "job": queries.job_view(row),
+        "seq": row["event_seq"],
+        "now": iso(around.now),
+        "who": owner_names(conn, {row["owner_id"]}).get(row["owner_id"], row["owner_id"]),
+        "why": {"sentence": found.sentence, "reasons": [reason.sentence for reason in found.reasons]},
+        "actions": actions(row),
+        "attempts": attempts,
+        "timeline": timeline(queries.state_events(conn, job_id), attempts),
+        "checkpoints": queries.checkpoints(conn, job_id),
+        "artifacts": queries.artifacts(conn, job_id),
+    }
+
+
+def actions(row: Mapping[Any, Any]) -> list[str]:
+    """What its state allows to be asked of a job (as `transitions.request_stop` and `filing` decide)."""
+    state, asked = JobState(row["state"]), row["stop_requested"]
+    if state.is_final:
+        return ["archive" if row["archived_at"] is None else "unarchive", "delete"]
+    if state is JobState.RUNNING:
+        weaker = {"cancel": [], "finish": ["cancel"], "pause": ["finish", "cancel"]}
+        return weaker.get(asked or "", ["pause", "finish", "cancel"])
+    moves = {JobState.QUEUED: ["pause"], JobState.PAUSED: ["resume"]}.get(state, [])
+    return [*moves, *(["finish"] if row["checkpoint_id"] else []), "cancel"]
+
+
+def timeline(events: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The job's life as stretches {state, from, to, attempt, outcome}; `to` is None for the one that lasts."""
+    outcomes = {attempt["attempt"]: attempt["outcome"] for attempt in attempts}
+    ends = [event["at"] for event in events[1:]] + [None]
+    stretches = [
+        {
+            "state": event["data"].get("state"),
+            "from": event["at"],
+            "to": end,
+            "attempt": event["attempt"],
+            "outcome": outcomes.get(event["attempt"]) if event["data"].get("state") == "running" else None,
+        }
+        for event, end in zip(events, ends, strict=True)
+    ]
+    return [stretch for stretch in stretches if stretch["state"] and not JobState(stretch["state"]).is_final]

@@ -1,0 +1,199 @@
+"""What every page and data handler of ours is: protected, and answered from SQL off the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import tornado.web
+from flower.views import BaseHandler
+from sqlalchemy import Connection
+from tornado.escape import json_decode
+from tornado.ioloop import IOLoop
+
+from api.flower.site import Site
+from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
+from nightshift.metrics import LAST_STEPS, OF_STEPS
+from shared.db.engine import dump_json, read
+from shared.fleet.keys import Principal
+
+T = TypeVar("T")
+
+
+class Handler(BaseHandler):  # type: ignore[misc]
+    """Asks for a key before anything else. Answers `shared.errors` with their own status."""
+
+    principal: Principal
+    #: The fields that were wrong, when an error is answered.
+    wrong: Sequence[FieldError] = ()
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+
+    def prepare(self) -> None:
+        _ = self.current_user  # raises 401
+
+    @property
+    def site(self) -> Site:
+        site: Site = self.settings["nightshift"]
+        return site
+
+    @property
+    def owner(self) -> str | None:
+        """Whose jobs are shown; None: everyone's."""
+        return self.site.owner(self.principal)
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Run blocking work on Flower's threads."""
+        return await IOLoop.current().run_in_executor(self.application.executor, work)
+
+    async def query(self, look: Callable[[Connection], T]) -> T:
+        """One consistent look at the database."""
+
+        def work() -> T:
+            with read(self.site.engine) as conn:
+                return look(conn)
+
+        return await self.off_loop(work)
+
+    def text_argument(self, name: str, longest: int = 200) -> str | None:
+        """As it was sent (Flower's own `get_argument` escapes it), or None. Raises InvalidRequest."""
+        values = self.request.query_arguments.get(name, [])
+        if not values:
+            return None
+        text = values[-1].decode("utf-8", "replace").strip()
+        if len(text) > longest or any(ord(char) < 32 for char in text):
+            raise InvalidRequest.field((name,), f"at most {longest} characters, without control characters")
+        return text or None
+
+    def number_argument(self, name: str, default: int, lowest: int, highest: int) -> int:
+        text = self.text_argument(name, 20)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdecimal() and lowest <= int(text) <= highest):
+            raise InvalidRequest.field((name,), f"must be a whole number from {lowest} to {highest}")
+        return int(text)
+
+    # -- errors -----------------------------------------------------------------------------------
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, RequestError | Unavailable):
+            super().log_exception(typ, value, tb)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = (kwargs.get("exc_info") or (None, None))[1]
+        if isinstance(error, RequestError):
+            status_code = error.status
+        elif isinstance(error, Unavailable):
+            status_code = 503
+        self.wrong = error.errors if isinstance(error, RequestError) else ()
+        self.set_status(status_code)
+        if status_code == 401:
+            super().write_error(status_code, **kwargs)
+        else:
+            self.show_error(status_code, said(error))
+
+    def show_error(self, status_code: int, message: str) -> None:
+        if not hasattr(self, "principal"):
+            self.current_user = None  # do not ask again while an error is being shown
+        self.render("ns_error.html", tab="", title=f"Error {status_code}", config=self.config(), message=message)
+
+    # -- what a page needs ------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """For static/js/site.js."""
+        return {
+            "root": self.site.url(""),
+            "prefix": self.site.prefix,
+            "readOnly": self.site.read_only,
+            "xsrf": self.xsrf_token.decode(),
+            "ofSteps": sorted(OF_STEPS),
+            "lastSteps": LAST_STEPS,
+        }
+
+
+_WORDS = {
+    404: "There is no such page.",
+    405: "This address does not take this method: a page is read by GET, and changed by its own buttons.",
+}
+
+
+def said(error: BaseException | None) -> str:
+    """What to tell about an error; never more than was meant for users."""
+    if isinstance(error, RequestError):
+        wrong = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in error.errors)
+        return wrong or error.detail
+    if isinstance(error, Unavailable):
+        return "The database does not answer. Nothing is lost; this page tries again by itself."
+    if isinstance(error, tornado.web.HTTPError):
+        return str(error.log_message or _WORDS.get(error.status_code) or HTTPStatus(error.status_code).phrase)
+    return "This went wrong on our side; the log of `nightshift flower` says more."
+
+
+class Page(Handler):
+    """Renders a template of ours; its script finds `data` in the page, so that the first view needs no request."""
+
+    tab = ""
+
+    def show(self, template: str, title: str, data: Any = None, **values: Any) -> None:
+        # Nothing in it may end or reopen the script element it stands in.
+        inlined = dump_json(data).replace("<", "\\u003c")
+        self.render(template, tab=self.tab, title=title, config=self.config(), data=inlined, **values)
+
+
+class Missing(Page):
+    def get(self) -> None:
+        raise NotFound("There is no such page.")
+
+
+class Data(Handler):
+    """Answers JSON, errors too: `{"error": …, "errors": [{loc, msg}]}`. Asked again every few seconds: unchanged, it costs a 304."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "private, no-cache")
+
+    def answer(self, value: Any) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(dump_json(value))
+
+    def show_error(self, status_code: int, message: str) -> None:
+        self.answer({"error": message, "errors": [{"loc": item.loc, "msg": item.msg} for item in self.wrong]})
+
+
+class Action(Data):
+    """A POST that changes something: refused in read-only mode, and without the page's token."""
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """On threads of their own: what waits for the database's write lock holds up no page."""
+        return await self.site.service.writers.run(work)
+
+    def check_xsrf_cookie(self) -> None:
+        super().check_xsrf_cookie()
+        tornado.web.RequestHandler.check_xsrf_cookie(self)
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.site.read_only:
+            raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object that was sent, empty for none. Raises MalformedRequest."""
+        if not self.request.body:
+            return {}
+        try:
+            value = json_decode(self.request.body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise MalformedRequest("The body must be a JSON object.")
+        return value
+
+
+class Assets(tornado.web.StaticFileHandler):
+    """Scripts, styles and the chart library. No key, as with Flower's own: they tell nothing."""
+
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("Cache-Control", "no-cache")  # asked again by ETag, so an upgrade is seen at once

@@ -1,0 +1,91 @@
+"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. Every key sees
+them; keys of a data set's owner change it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.flower.pages.base import Action, Data, Handler, Page
+from shared import ownership
+from shared.datasets import overview, previews, references, registry
+from shared.datasets.formats import FORMATS
+from shared.datasets.models import DatasetVersion
+from shared.db.engine import write
+
+
+async def listed(handler: Handler) -> dict[str, Any]:
+    asking, settings = handler.principal.owner_id, handler.site.settings
+    found = await handler.query(lambda conn: ownership.told(conn, overview.overview(conn, settings), asking))
+    return {"datasets": found, **upload_facts(handler)}
+
+
+def upload_facts(handler: Handler) -> dict[str, Any]:
+    """What the dialog that adds a file has to know."""
+    return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
+
+
+class DatasetsPage(Page):
+    tab = "datasets"
+
+    async def get(self) -> None:
+        self.show("ns_datasets.html", "Data sets", await listed(self))
+
+
+class DatasetsData(Data):
+    async def get(self) -> None:
+        self.answer(await listed(self))
+
+
+async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
+    before, settings = handler.number_argument("before", 0, 0, 10**9) or None, handler.site.settings
+    asking = handler.principal.owner_id
+
+    def look(conn: Connection) -> dict[str, Any]:
+        return ownership.told(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
+
+    return await handler.query(look) | upload_facts(handler)
+
+
+class DatasetPage(Page):
+    tab = "datasets"
+
+    async def get(self, ref: str) -> None:
+        self.show("ns_dataset.html", ref, await dataset(self, ref))
+
+
+class DatasetData(Data):
+    async def get(self, ref: str) -> None:
+        self.answer(await dataset(self, ref))
+
+
+class DatasetSample(Data):
+    """A picture of images, or the beginning of a text. A version never changes, so a browser asks for it once."""
+
+    async def get(self, ref: str) -> None:
+        version = await self.query(lambda conn: registry.resolve(conn, ref))
+        self.set_header("Etag", f'"{version.sha256}"')
+        if self.check_etag_header():
+            self.set_status(304)
+            return
+        content, media_type = await self.off_loop(lambda: self._sample(version))
+        self.set_header("Content-Type", media_type)
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
+        self.finish(content)
+
+    def _sample(self, version: DatasetVersion) -> tuple[bytes, str]:
+        with registry.hold_dataset(self.site.settings, version) as folder:
+            return previews.preview(folder)
+
+
+class DeleteVersion(Action):
+    async def post(self, name: str, version: str) -> None:
+        asking = self.principal.owner_id
+
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                references.delete_version(conn, name, int(version), asking)
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name}@{version} is deleted."})

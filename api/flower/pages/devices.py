@@ -1,0 +1,49 @@
+"""Each device: what runs there, how busy it is, and whether its worker is heard of; what ran there before; and what waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.flower.pages.base import Data, Handler, Page
+from nightshift.errors import InvalidRequest
+from shared.fleet.devices import devices
+from shared.fleet.history import WINDOWS, timeline
+from shared.jobs.queries.queue import queued_jobs
+
+
+async def fleet(handler: Handler) -> dict[str, Any]:
+    seconds = handler.site.settings.lease_seconds
+    found = await handler.query(lambda conn: devices(conn, handler.owner, seconds))
+    return {"devices": found, "heartbeat_seconds": handler.site.settings.heartbeat_seconds}
+
+
+class DevicesPage(Page):
+    tab = "devices"
+
+    async def get(self) -> None:
+        self.show("ns_devices.html", "Devices", await fleet(self) | await past(self))
+
+
+class DevicesData(Data):
+    async def get(self) -> None:
+        self.answer(await fleet(self))
+
+
+async def past(handler: Handler) -> dict[str, Any]:
+    """What ran in the window that the address names, and what waits to run."""
+    window, owner = handler.text_argument("window") or "hour", handler.owner
+    if window not in WINDOWS:
+        raise InvalidRequest.field(("window",), f"there are {', '.join(WINDOWS)}")
+    lease_seconds = handler.site.settings.lease_seconds
+
+    def look(conn: Connection) -> dict[str, Any]:
+        return {"history": timeline(conn, owner, window), "queue": queued_jobs(conn, owner, lease_seconds)}
+
+    return await handler.query(look)
+
+
+class DevicesHistory(Data):
+    async def get(self) -> None:
+        self.answer(await past(self))

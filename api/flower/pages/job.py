@@ -1,0 +1,179 @@
+"""The page of one job: how it stands, its curves, log, files, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from api.flower.job_overview import overview
+from api.flower.pages.base import Action, Data, Handler, Page
+from api.http.json_body import parse_json
+from api.services import exports, job_actions
+from shared.jobs import queries
+from shared.jobs.queries.curves import curves
+from shared.jobs.states import StopRequest
+from shared.storage import storage_of
+from shared.storage.artifact_files import INLINE
+
+#: Points of a curve that is some 600 pixels wide.
+MAX_POINTS = 600
+#: Lines of the log that come with the page; earlier ones are asked for.
+LOG_LINES = 400
+#: Events of one answer; a page that was asleep asks again at once.
+MAX_EVENTS = 2_000
+#: Bytes read from a file at a time.
+_CHUNK = 256 * 1024
+
+
+class JobPage(Page):
+    tab = "jobs"
+
+    async def get(self, job_id: str) -> None:
+        lease = self.site.settings.lease_seconds
+
+        def look(conn: Any) -> dict[str, Any]:
+            # The overview first: whatever comes after its number comes again with the live events.
+            shown = overview(conn, job_id, self.owner, lease)
+            return shown | {"log": queries.log_tail(conn, job_id, LOG_LINES)}
+
+        shown = await self.query(look)
+        job = shown["job"]
+        self.show("ns_job.html", job["name"] or f"{job['kind']} {job_id[:8]}", shown, job=job)
+
+
+class JobLive(Data):
+    """What happened after `?after=`, and how the job stands if anything did."""
+
+    async def get(self, job_id: str) -> None:
+        after = self.number_argument("after", 0, 0, 2**53)
+        lease = self.site.settings.lease_seconds
+
+        def look(conn: Any) -> dict[str, Any]:
+            seq = queries.get_job(conn, job_id, self.owner)["event_seq"]
+            if seq <= after:
+                return {"events": [], "more": False}
+            shown = overview(conn, job_id, self.owner, lease)
+            events = queries.events_after(conn, job_id, after, MAX_EVENTS)
+            return {"overview": shown, "events": events, "more": len(events) == MAX_EVENTS}
+
+        self.answer(await self.query(look))
+
+
+class JobCurves(Data):
+    async def get(self, job_id: str) -> None:
+        points = self.number_argument("max_points", MAX_POINTS, 4, 5_000)
+
+        def look(conn: Any) -> dict[str, Any]:
+            row = queries.get_job(conn, job_id, self.owner)
+            return {"seq": row["event_seq"], "curves": kept_curves(conn, row, points)}
+
+        self.answer(await self.query(look))
+
+
+#: Curves of (job, last event, points). Of a job that has ended, they are looked through once for everybody.
+_kept: OrderedDict[tuple[str, int, int], dict[str, Any]] = OrderedDict()
+#: Curves kept: some 100 kB each.
+_MAX_KEPT = 64
+
+
+def kept_curves(conn: Any, row: Any, points: int) -> dict[str, Any]:
+    key = (str(row["id"]), int(row["event_seq"]), points)
+    found = _kept.get(key)
+    if found is None:
+        found = _kept[key] = curves(conn, row["id"], points)
+        while len(_kept) > _MAX_KEPT:
+            _kept.popitem(last=False)
+    return found
+
+
+class JobSystem(Data):
+    """What its runners used, as curves by attempt."""
+
+    async def get(self, job_id: str) -> None:
+        def look(conn: Any) -> list[dict[str, Any]]:
+            queries.get_job(conn, job_id, self.owner)
+            return queries.system_samples(conn, job_id)
+
+        self.answer({"samples": await self.query(look)})
+
+
+class JobLog(Data):
+    """Earlier lines than `?before=`."""
+
+    async def get(self, job_id: str) -> None:
+        before = self.number_argument("before", 2**53, 0, 2**53)
+        limit = self.number_argument("limit", LOG_LINES, 1, 5_000)
+
+        def look(conn: Any) -> list[dict[str, Any]]:
+            queries.get_job(conn, job_id, self.owner)
+            return queries.log_tail(conn, job_id, limit, before)
+
+        self.answer({"lines": await self.query(look)})
+
+
+class JobExport(Handler):
+    """All of its points, or all of its log, as a file."""
+
+    async def get(self, job_id: str, name: str) -> None:
+        await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
+        written, media_type = _EXPORTS[name]
+        self.set_header("Content-Type", f"{media_type}; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{job_id}-{name}"')
+        pieces = written(self.site.engine, job_id)
+        while piece := await self.off_loop(lambda: next(pieces, b"")):
+            self.write(piece)
+            await self.flush()
+
+
+_EXPORTS = {"metrics.csv": (exports.metrics_csv, "text/csv"), "log.txt": (exports.log_text, "text/plain")}
+
+
+class JobFile(Handler):
+    """An artifact. The file opened is the one its row names; the path in the address is only compared with rows."""
+
+    async def get(self, job_id: str, path: str) -> None:
+        def look(conn: Any) -> dict[str, Any]:
+            queries.get_job(conn, job_id, self.owner)
+            return queries.artifact(conn, job_id, path)
+
+        row = await self.query(look)
+        file = await self.off_loop(lambda: storage_of(self.site.settings).reader(row["stored_as"]))
+        name = PurePosixPath(row["path"]).name
+        how = "inline" if row["media_type"] in INLINE and self.text_argument("save") is None else "attachment"
+        self.set_header("Content-Type", row["media_type"])
+        self.set_header("Content-Disposition", f"{how}; filename*=UTF-8''{quote(name)}")
+        self.set_header("Content-Security-Policy", "default-src 'none'; sandbox")
+        self.set_header("Cache-Control", "private, no-cache")
+        self.set_header("Etag", f'"{row["sha256"]}"')
+        if self.check_etag_header():
+            self.set_status(304)
+            return
+        with await self.off_loop(file.open) as content:
+            while chunk := await self.off_loop(lambda: content.read(_CHUNK)):
+                self.write(chunk)
+                await self.flush()
+
+
+class JobAction(Action):
+    async def post(self, job_id: str, action: str) -> None:
+        row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
+        service, owner = self.site.service, str(row["owner_id"])
+        works: dict[str, Callable[[], dict[str, Any]]] = {
+            "cancel": lambda: job_actions.request_stop(service, job_id, owner, StopRequest.CANCEL),
+            "finish": lambda: job_actions.request_stop(service, job_id, owner, StopRequest.FINISH),
+            "pause": lambda: job_actions.request_stop(service, job_id, owner, StopRequest.PAUSE),
+            "resume": lambda: job_actions.resume(service, job_id, owner),
+        }
+        self.answer(await self.off_loop(works[action]))
+
+
+class JobEdit(Action):
+    """Name, notes, tags, priority (`JobPatch`)."""
+
+    async def post(self, job_id: str) -> None:
+        row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
+        service, owner, by, asked = self.site.service, str(row["owner_id"]), self.principal.owner_id, self.request.body
+        self.answer(await self.off_loop(lambda: job_actions.edit(service, job_id, owner, by, parse_json(asked))))

@@ -1,0 +1,83 @@
+"""The table of jobs, and what it asks for every few seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.flower.pages.base import Data, Handler, Page, said
+from nightshift.errors import InvalidRequest
+from nightshift.states import JobState
+from shared.jobs.queries.available_columns import available_columns
+from shared.jobs.queries.columns import ColumnKey, parse_key
+from shared.jobs.queries.table import TableQuery, datasets_used, jobs_table
+
+KINDS = ("train", "finetune", "batch_infer", "evaluate")
+FAMILIES = ("cnn", "gru_lm", "gan")
+FRAMEWORKS = ("torch", "tensorflow")
+STATES = tuple(state.value for state in JobState)
+#: Columns beside each other; more are not read by anybody.
+MAX_COLUMNS = 40
+#: Characters of a search.
+LONGEST_SEARCH = 600
+
+
+def table_query(handler: Handler) -> TableQuery:
+    """From the address, which is the same for the page and its data. Raises InvalidRequest."""
+    states = tuple(filter(None, (handler.text_argument("state") or "").split(",")))
+    if not set(states) <= set(STATES):
+        raise InvalidRequest.field(("state",), f"there are {', '.join(STATES)}")
+    sort = handler.text_argument("sort") or "-created"
+    parse_key(sort.removeprefix("-"))
+    return TableQuery(
+        states=states,
+        kind=handler.text_argument("kind"),
+        family=handler.text_argument("family"),
+        framework=handler.text_argument("framework"),
+        dataset=handler.text_argument("dataset"),
+        search=handler.text_argument("q", LONGEST_SEARCH),
+        sort=sort.removeprefix("-"),
+        columns=columns_argument(handler),
+        descending=sort.startswith("-"),
+        page=handler.number_argument("page", 1, 1, 10**6),
+        limit=handler.number_argument("limit", 25, 1, 100),
+    )
+
+
+def columns_argument(handler: Handler) -> tuple[ColumnKey, ...]:
+    """`?columns=`. Those that every row has anyway are left to the page's script. Raises InvalidRequest."""
+    keys = list(dict.fromkeys(filter(None, (handler.text_argument("columns", 2_000) or "").split(","))))
+    if len(keys) > MAX_COLUMNS:
+        raise InvalidRequest.field(("columns",), f"at most {MAX_COLUMNS} columns")
+    return tuple(parse_key(key) for key in keys)
+
+
+async def table(handler: Handler, query: TableQuery) -> dict[str, Any]:
+    """As `jobs_table`. A search that cannot be read (yet: somebody is typing) is said in `problem`."""
+    try:
+        return await handler.query(lambda conn: jobs_table(conn, handler.owner, query))
+    except InvalidRequest as error:
+        counts = dict.fromkeys(STATES, 0)
+        return {"items": [], "total": 0, "page": 1, "pages": 1, "counts": counts, "problem": said(error)}
+
+
+class JobsPage(Page):
+    tab = "jobs"
+
+    async def get(self) -> None:
+        query = table_query(self)
+        datasets = await self.query(lambda conn: datasets_used(conn, self.owner))
+        filters = {"kind": KINDS, "family": FAMILIES, "framework": FRAMEWORKS, "dataset": tuple(datasets)}
+        self.show("ns_jobs.html", "Jobs", await table(self, query), filters=filters, states=STATES)
+
+
+class JobsData(Data):
+    async def get(self) -> None:
+        query = table_query(self)
+        self.answer(await table(self, query))
+
+
+class JobsColumns(Data):
+    """What the Columns menu offers."""
+
+    async def get(self) -> None:
+        self.answer(await self.query(lambda conn: available_columns(conn, self.owner)))

@@ -1,0 +1,171 @@
+"""The models, one model with its versions, and the moves of its aliases. Every key sees them; keys of a model's owner change
+it. The jobs that made them are shown to their owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.flower.pages.base import Action, Data, Handler, Page
+from api.services.schedules import parse
+from nightshift.errors import InvalidRequest
+from shared import ownership
+from shared.db.engine import write
+from shared.fleet.keys import owner_names
+from shared.jobs import queries
+from shared.models import aliases, editing, overview, package
+from shared.specs.models import AliasMoveTo, ModelPatch, NewVersion, Rollback, VersionPatch
+from shared.storage import storage_of
+
+#: Versions that fit side by side.
+MOST_COMPARED = 8
+
+
+async def listed(handler: Handler) -> dict[str, Any]:
+    asking, seen = handler.principal.owner_id, handler.owner
+    return {"models": await handler.query(lambda conn: ownership.told(conn, overview.overview(conn, seen), asking))}
+
+
+class ModelsPage(Page):
+    tab = "models"
+
+    async def get(self) -> None:
+        self.show("ns_models.html", "Models", await listed(self))
+
+
+class ModelsData(Data):
+    async def get(self) -> None:
+        self.answer(await listed(self))
+
+
+async def model(handler: Handler, name: str) -> dict[str, Any]:
+    """The model, the versions that the address compares, and the newest lines of its audit."""
+    numbers = compared(handler)
+    owner, asking = handler.owner, handler.principal.owner_id
+    before = handler.number_argument("before", 0, 0, 10**9) or None
+
+    def look(conn: Connection) -> dict[str, Any]:
+        [shown] = ownership.told(conn, [overview.detail(conn, name, owner, before)], asking)
+        chosen = overview.existing(conn, name, numbers)
+        shown["comparison"] = overview.side_by_side(conn, name, chosen, owner) if len(chosen) > 1 else None
+        return shown | {"history": changes(conn, name, None)}
+
+    return await handler.query(look)
+
+
+def compared(handler: Handler) -> list[int]:
+    """`?compare=1,3`. Raises InvalidRequest."""
+    given = [part for part in (handler.text_argument("compare") or "").split(",") if part]
+    if len(given) > MOST_COMPARED or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in given):
+        raise InvalidRequest.field(("compare",), f"must be up to {MOST_COMPARED} versions with commas between")
+    return list(dict.fromkeys(int(part) for part in given))
+
+
+def changes(conn: Connection, name: str, cursor: str | None) -> dict[str, Any]:
+    page = aliases.history(conn, name, cursor, 20)
+    known = owner_names(conn, {item["who"] for item in page.items})
+    return {
+        "items": [item | {"who": known.get(item["who"], item["who"])} for item in page.items],
+        "next": page.next_cursor,
+    }
+
+
+class ModelPage(Page):
+    tab = "models"
+
+    async def get(self, name: str) -> None:
+        self.show("ns_model.html", name, await model(self, name))
+
+
+class ModelData(Data):
+    async def get(self, name: str) -> None:
+        self.answer(await model(self, name))
+
+
+class ModelHistory(Data):
+    async def get(self, name: str) -> None:
+        cursor = self.text_argument("cursor", 300)
+        self.answer(await self.query(lambda conn: changes(conn, name, cursor)))
+
+
+class MoveAlias(Action):
+    async def post(self, name: str) -> None:
+        move = parse(self.body(), AliasMoveTo)
+        who = self.principal.owner_id
+
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                aliases.set_alias(conn, name, move.alias, move.version, who=who, why=move.reason)
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name}@{move.alias} points at version {move.version} now."})
+
+
+class RollBack(Action):
+    async def post(self, name: str) -> None:
+        wanted = parse(self.body(), Rollback)
+        who = self.principal.owner_id
+
+        def work() -> tuple[int, int]:
+            with write(self.site.engine) as conn:
+                return aliases.rollback(conn, name, wanted.alias, who=who, why=wanted.reason)
+
+        before, now = await self.off_loop(work)
+        self.answer({"message": f"{name}@{wanted.alias} points at version {now} again, not at {before}."})
+
+
+class Describe(Action):
+    async def post(self, name: str) -> None:
+        patch, who = parse(self.body(), ModelPatch), self.principal.owner_id
+
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                editing.describe(conn, name, patch.description, who=who)
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name} is described." if patch.description else f"{name} has no description now."})
+
+
+class ChangeVersion(Action):
+    async def post(self, name: str, version: str) -> None:
+        changes, who = parse(self.body(), VersionPatch).changes(), self.principal.owner_id
+
+        def work() -> None:
+            with write(self.site.engine) as conn:
+                editing.change_version(conn, name, int(version), changes, who=who)
+
+        await self.off_loop(work)
+        self.answer({"message": f"{name}@{version} is changed."})
+
+
+class RegisterJob(Action):
+    """A version of this name, which may be new, from a job that this key may see."""
+
+    async def post(self, name: str) -> None:
+        new, who, owner = parse(self.body(), NewVersion), self.principal.owner_id, self.owner
+
+        def work() -> int:
+            said = {"description": new.description or None, "tags": new.tags}
+            with write(self.site.engine) as conn:
+                job_id = queries.find_id(conn, new.job, owner)
+                return editing.register_job(conn, name, job_id, owner, who=who, **said)
+
+        version = await self.off_loop(work)
+        self.answer({"message": f"Job {new.job[:8]} is {name}@{version} now.", "version": version})
+
+
+class VersionFiles(Handler):
+    """The files of a version as one zip, read and sent piece by piece."""
+
+    async def get(self, name: str, selector: str) -> None:
+        version, rows = await self.query(lambda conn: package.files_of(conn, name, selector))
+        storage = storage_of(self.site.settings)
+        files = await self.off_loop(lambda: [(row["path"], storage.reader(row["stored_as"]).open) for row in rows])
+        self.set_header("Content-Type", "application/zip")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}-{version}.zip"')
+        self.set_header("Cache-Control", "private, no-cache")
+        pieces = package.zipped(f"{name}-{version}", files)
+        while (piece := await self.off_loop(lambda: next(pieces, None))) is not None:
+            self.write(piece)
+            await self.flush()

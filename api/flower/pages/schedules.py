@@ -1,0 +1,187 @@
+"""The schedules, one schedule with its next times and what became of its ticks; making, changing and deleting them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from api.flower.pages.base import Action, Data, Handler, Page, said
+from api.services import schedules as scheduling
+from nightshift.errors import InvalidRequest
+from shared.clock import db_now, iso
+from shared.db.engine import read, write
+from shared.db.schema import jobs, schedules
+from shared.fleet.keys import owner_names
+from shared.jobs import queries as job_queries
+from shared.schedules import cron, queries, transitions
+
+#: Ticks in the strip of a row, next times and ticks on the page of one schedule.
+STRIP, NEXT, TICKS = 14, 6, 25
+#: What the list says of a job.
+_WORK = ("kind", "model", "model_ref", "dataset")
+
+
+async def listed(handler: Handler) -> dict[str, Any]:
+    owner = handler.owner
+
+    def look(conn: Connection) -> list[dict[str, Any]]:
+        who = _owners(conn, owner)
+        return [
+            item
+            | {"job": {name: item["job"].get(name) for name in _WORK}}
+            | {"ticks": queries.recent(conn, item["id"], STRIP), "who": who[item["id"]]}
+            for item in queries.list_schedules(conn, owner)
+        ]
+
+    return {"schedules": await handler.query(look)}
+
+
+def _owners(conn: Connection, owner: str | None) -> dict[str, str]:
+    rows = conn.execute(select(schedules.c.id, schedules.c.owner_id).where(queries.owned_by(owner))).all()
+    names = owner_names(conn, {row.owner_id for row in rows})
+    return {row.id: names.get(row.owner_id, row.owner_id) for row in rows}
+
+
+class SchedulesPage(Page):
+    tab = "schedules"
+
+    async def get(self) -> None:
+        self.show("ns_schedules.html", "Schedules", await listed(self))
+
+
+class SchedulesData(Data):
+    async def get(self) -> None:
+        self.answer(await listed(self))
+
+
+async def schedule(handler: Handler, reference: str) -> dict[str, Any]:
+    owner = handler.owner
+
+    def look(conn: Connection) -> dict[str, Any]:
+        schedule_id = queries.find_id(conn, reference, owner)
+        shown = queries.schedule_view(queries.get_schedule(conn, schedule_id, owner))
+        history = ticks(conn, schedule_id, owner, None)
+        return {"schedule": shown, "next": queries.preview(conn, schedule_id, owner, NEXT), "history": history}
+
+    return await handler.query(look)
+
+
+def ticks(conn: Connection, schedule_id: str, owner: str | None, cursor: str | None) -> dict[str, Any]:
+    page = queries.history(conn, schedule_id, owner, cursor, TICKS)
+    return {"items": page.items, "next": page.next_cursor}
+
+
+class SchedulePage(Page):
+    tab = "schedules"
+
+    async def get(self, reference: str) -> None:
+        shown = await schedule(self, reference)
+        self.show("ns_schedule.html", shown["schedule"]["name"], shown)
+
+
+class ScheduleData(Data):
+    async def get(self, reference: str) -> None:
+        self.answer(await schedule(self, reference))
+
+
+class ScheduleHistory(Data):
+    async def get(self, reference: str) -> None:
+        cursor, owner = self.text_argument("cursor", 300), self.owner
+        self.answer(await self.query(lambda conn: ticks(conn, queries.find_id(conn, reference, owner), owner, cursor)))
+
+
+def found(conn: Connection, reference: str, owner: str | None) -> tuple[str, str]:
+    """Id and owner of a schedule that this key may see, and so may steer. Raises NotFound."""
+    row = queries.get_schedule(conn, queries.find_id(conn, reference, owner), owner)
+    return row["id"], row["owner_id"]
+
+
+class RunNow(Action):
+    async def post(self, reference: str) -> None:
+        owner, engine = self.owner, self.site.engine
+
+        def work() -> tuple[str, str]:
+            with write(engine) as conn:
+                job_id = transitions.run_now(conn, *found(conn, reference, owner))
+                device = conn.scalars(select(jobs.c.device).where(jobs.c.id == job_id)).one()
+            return job_id, device
+
+        job_id, device = await self.off_loop(work)
+        self.site.service.ring(device, job_id)
+        self.answer({"message": f"Job {job_id[:8]} is submitted.", "job_id": job_id})
+
+
+class PauseOrResume(Action):
+    async def post(self, reference: str, verb: str) -> None:
+        owner, engine = self.owner, self.site.engine
+
+        def work() -> Any:
+            with write(engine) as conn:
+                schedule_id, whose = found(conn, reference, owner)
+                transitions.change(conn, schedule_id, whose, {"enabled": verb == "resume"})
+                return queries.schedule_view(queries.get_schedule(conn, schedule_id, whose))
+
+        shown = await self.off_loop(work)
+        resumed = f"{shown['name']} goes on; ticks of the pause are not made up for."
+        self.answer({"message": resumed if shown["enabled"] else f"{shown['name']} is paused."})
+
+
+class Preview(Data):
+    """The next times of what is being typed: {times} or {error}, which is no failure of the page."""
+
+    async def get(self) -> None:
+        expression, zone = self.text_argument("cron") or "", self.text_argument("timezone") or "UTC"
+        try:
+            found = cron.parse(expression, zone)
+        except InvalidRequest as error:
+            self.answer({"error": said(error)})
+            return
+        now = await self.query(lambda conn: conn.scalars(select(db_now())).one())
+        moments = await self.off_loop(lambda: found.preview(now, NEXT))
+        self.answer({"times": [{"utc": iso(one), "local": cron.local_iso(one, found.zone)} for one in moments]})
+
+
+class AddSchedule(Action):
+    """Of what an existing job was told to do."""
+
+    async def post(self) -> None:
+        body, owner, who = self.body(), self.owner, self.principal.owner_id
+        reference = body.pop("job", None)
+        if not (isinstance(reference, str) and re.fullmatch("[0-9a-f]{4,16}", reference)):
+            raise InvalidRequest.field(("job",), "must be the id of a job, or the beginning of it (4 or more)")
+
+        def work() -> dict[str, Any]:
+            with read(self.site.engine) as conn:
+                spec = job_queries.get_job(conn, job_queries.find_id(conn, reference, owner), owner)["spec"]
+            job = {key: value for key, value in spec.items() if key not in ("run_at", "after")}
+            return scheduling.create(self.site.service, who, {**body, "job": job})
+
+        shown = await self.off_loop(work)
+        self.answer({"message": f"{shown['name']} comes next at {shown['next_at_local']}.", "name": shown["name"]})
+
+
+class ChangeSchedule(Action):
+    async def post(self, reference: str) -> None:
+        body, owner = self.body(), self.owner
+
+        def work() -> dict[str, Any]:
+            with read(self.site.engine) as conn:
+                schedule_id, whose = found(conn, reference, owner)
+            return scheduling.change(self.site.service, whose, schedule_id, body)
+
+        shown = await self.off_loop(work)
+        self.answer({"message": f"{shown['name']} is changed.", "name": shown["name"]})
+
+
+class DeleteSchedule(Action):
+    async def post(self, reference: str) -> None:
+        owner, engine = self.owner, self.site.engine
+
+        def work() -> None:
+            with write(engine) as conn:
+                transitions.delete_schedule(conn, *found(conn, reference, owner))
+
+        await self.off_loop(work)
+        self.answer({"message": "The schedule is deleted."})

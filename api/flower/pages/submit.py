@@ -1,0 +1,93 @@
+"""A new job by hand: from nothing, or like one that was there. What it may hold is the API's to say."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import tornado.web
+
+from api.flower.pages.base import Action, Page
+from api.http.json_body import parse_json
+from api.services import reruns, submission
+from api.services.spec_form_schema import family_views, forms
+from nightshift.errors import InvalidRequest, MalformedRequest
+from shared.datasets.builtins import BUILTIN, availability
+from shared.datasets.views import list_datasets
+from shared.db.engine import read
+from shared.jobs import queries
+from shared.models.registry import list_models
+
+
+class NewJob(Page):
+    """`?like=ID` begins with that job's spec."""
+
+    tab = "jobs"
+
+    async def get(self) -> None:
+        if self.site.read_only:
+            raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
+        like = self.text_argument("like", 16)
+        found = await self.query(lambda conn: self._look(conn, like))
+        origin = found["origin"]
+        title = f"Run {origin['name'] or origin['id'][:8]} again" if origin else "New job"
+        self.show("ns_submit.html", title, found, origin=origin)
+
+    def _look(self, conn: Any, like: str | None) -> dict[str, Any]:
+        origin = _origin(queries.get_job(conn, like, self.owner)) if like else None
+        datasets = {name: self._unregistered(name) for name in BUILTIN}
+        datasets |= {row["name"]: {key: row[key] for key in _OF_A_DATASET} for row in list_datasets(conn)}
+        return {
+            "origin": origin,
+            "forms": forms(),
+            "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views()],
+            "datasets": list(datasets.values()),
+            "models": [{"name": row["name"], "family": row["family"]} for row in list_models(conn)],
+            # Sent with the job, so that a submission that is sent twice makes one.
+            "token": secrets.token_hex(12),
+        }
+
+    def _unregistered(self, name: str) -> dict[str, Any]:
+        return {"name": name, "kind": "image", "availability": availability(self.site.settings, name)}
+
+
+_OF_A_DATASET = ("name", "kind", "availability")
+_OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset", "presets")
+
+
+def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """`registered_as` is what the old job registered; the spec to begin with registers nothing."""
+    spec = row["spec"]
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "spec": reruns.copy_of(spec),
+        "dataset": row["pinned"].get("dataset"),
+        "registered_as": spec.get("register_as"),
+    }
+
+
+class Submit(Action):
+    """{spec, like?, token?} -> {id}. The job belongs to whoever asks."""
+
+    async def post(self) -> None:
+        asked = parse_json(self.request.body)
+        if not isinstance(asked, dict):
+            raise MalformedRequest("The body must be a JSON object.")
+        like, token = asked.get("like"), asked.get("token")
+        if not all(value is None or isinstance(value, str) for value in (like, token)):
+            raise InvalidRequest.field(("like",), "must be the id of a job")
+        self.answer({"id": await self.off_loop(lambda: self._submit(asked.get("spec"), like, token))})
+
+    def _submit(self, spec: Any, like: str | None, token: str | None) -> str:
+        service, owner = self.site.service, self.principal.owner_id
+        if like is None:
+            _, submitted = submission.accept(service, owner, spec, token)
+            return submitted.job_id
+        with read(self.site.engine) as conn:
+            origin = queries.get_job(conn, like, self.owner)
+        if not isinstance(spec, dict):
+            raise InvalidRequest("The spec must be a JSON object.")
+        _, submitted = reruns.rerun(service, owner, origin, {"spec": spec}, token)
+        return submitted.job_id

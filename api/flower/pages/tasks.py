@@ -1,0 +1,92 @@
+"""The page of one Celery task, and what may be asked of tasks and workers through Flower's own API.
+
+A task is an attempt at a job, so its page is told from SQL and ending it is a request to cancel the job. All else that
+Flower can send to workers is refused: they keep their queues, pool and limits themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import tornado.web
+
+from api.flower.attempts import Attempt, by_task
+from api.flower.pages.base import Data, Handler, Page
+from api.services import job_actions
+from nightshift.errors import Conflict, NotFound
+from shared.clock import iso
+from shared.jobs.states import StopRequest
+
+_NO_CONTROL = (
+    "Workers are not changed through Flower: each keeps its own queues, its one thread and no limits. "
+    "SIGTERM to its process lets it finish a checkpoint and leave."
+)
+_NO_SENDING = (
+    "Tasks are not sent through Flower: submit a job (POST /v1/jobs, `nightshift submit`, or New job on its page)."
+)
+_NO_RESULT = "Celery keeps no results here: they are on the job's page, and in GET /v1/jobs/{id}."
+
+
+async def attempt_of(handler: Handler, task_id: str) -> Attempt:
+    """The attempt behind a task, if the key's owner may see its job. Raises NotFound."""
+    found = await handler.off_loop(lambda: by_task(handler.site.engine, [task_id]))
+    if not found or handler.owner not in (None, found[-1].owner_id):
+        raise NotFound(f"There is no task {task_id[:64]!r} of a job of yours.")
+    return found[-1]
+
+
+class TaskPage(Page):
+    tab = "tasks"
+
+    async def get(self, task_id: str) -> None:
+        attempt = await attempt_of(self, task_id)
+        times = {"started_at": iso(attempt.started_at), "ended_at": iso(attempt.ended_at)}
+        self.show("ns_task.html", f"Task {task_id[:8]}", asdict(attempt) | times, attempt=attempt)
+
+
+class Answer(Data):
+    """As Flower's API answers: an error is a sentence."""
+
+    def show_error(self, status_code: int, message: str) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(message)
+
+
+class Revoke(Answer):
+    """With or without `terminate`: the job behind the task is asked to cancel."""
+
+    async def post(self, task_id: str) -> None:
+        if self.site.read_only:
+            raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
+        attempt = await attempt_of(self, task_id)
+        if attempt.outcome is not None:
+            raise Conflict(
+                f"This attempt has ended ({attempt.outcome}); its job {attempt.job_id} can be cancelled itself."
+            )
+        ask = job_actions.request_stop
+        await self.off_loop(lambda: ask(self.site.service, attempt.job_id, attempt.owner_id, StopRequest.CANCEL))
+        self.answer({"message": f"Cancel requested: job {attempt.job_id} stops at its next step."})
+
+
+class Refused(Answer):
+    """A route of Flower's that is closed, to every key."""
+
+    def initialize(self, why: str, status: int = 403) -> None:
+        self._why, self._status = why, status
+
+    def _refuse(self, *_: Any) -> None:
+        raise tornado.web.HTTPError(self._status, self._why)
+
+    get = post = _refuse
+
+
+#: As in handlers.py.
+HANDLERS: list[Any] = [
+    (r"/task/(.+)", TaskPage),
+    (r"/api/task/revoke/(.+)", Revoke),
+    (r"/api/worker/.*", Refused, {"why": _NO_CONTROL}),
+    (r"/api/task/(?:timeout|rate-limit|abort)/.*", Refused, {"why": _NO_CONTROL}),
+    (r"/api/task/(?:apply|async-apply|send-task)/.*", Refused, {"why": _NO_SENDING}),
+    (r"/api/task/result/.*", Refused, {"why": _NO_RESULT, "status": 404}),
+]

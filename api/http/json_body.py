@@ -1,0 +1,138 @@
+"""A JSON body, guarded before anything believes it: content type, size, syntax, depth, numbers, duplicates, strings.
+
+The standard parser takes NaN, keeps the last of two equal keys and passes lone surrogates on; each of these would come
+back later as a 500 or as a surprise. What cannot be parsed is 400, what parses and means nothing is 422 with its place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
+
+#: Levels of objects and lists in a body. The deepest spec has 4; the parser's own limit would be the C stack.
+MAX_DEPTH = 32
+#: Digits of an integer. Python refuses to parse more than 4,300; no field takes more than 13.
+MAX_DIGITS = 1_000
+#: Errors listed in one answer.
+MAX_ERRORS = 20
+
+Loc = tuple[str | int, ...]
+
+
+class _Duplicated(dict[str, Any]):
+    """An object that named some keys twice; lives only until `_objections` has seen it."""
+
+    names: list[str]
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, counted while it comes in, so that neither a lying length nor a chunked body gets past `limit`."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise MalformedRequest("The body ended before its announced length.") from None
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body may have at most {limit} bytes.")
+
+
+def require_json(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMedia("Send the body as JSON with the header 'Content-Type: application/json'.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Send the body without Content-Encoding.")
+
+
+async def json_body(request: Request, limit: int) -> Any:
+    """The parsed body. Call it after the key was checked: a caller without one uploads nothing."""
+    require_json(request)
+    return parse_json(await read_body(request, limit))
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value a body stands for; raises MalformedRequest (400) or InvalidRequest (422), never anything else."""
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_int=_integer, object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise MalformedRequest("The body is not UTF-8.") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except json.JSONDecodeError as error:
+        raise MalformedRequest(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    errors = list(_first(_objections(value)))
+    if errors:
+        raise InvalidRequest("The body holds values that JSON does not have or that no field takes.", errors)
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise MalformedRequest(f"The body holds an integer of more than {MAX_DIGITS} digits.")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    duplicated, seen = _Duplicated(value), set[str]()
+    duplicated.names = [name for name, _ in pairs if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    return duplicated
+
+
+def _objections(root: Any) -> Iterable[FieldError]:
+    """Everything below `root` that parses but has no meaning here, with its place. Iterative: depth cannot exhaust it."""
+    waiting: list[tuple[Loc, Any]] = [((), root)]
+    while waiting:
+        loc, value = waiting.pop()
+        if len(loc) > MAX_DEPTH:
+            raise _too_deep()
+        if isinstance(value, str):
+            yield from _bad_text(loc, value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield FieldError(loc, "must be a finite number (JSON has no NaN and no infinity)")
+        elif isinstance(value, list):
+            waiting.extend(((*loc, index), item) for index, item in enumerate(value))
+        elif isinstance(value, dict):
+            if isinstance(value, _Duplicated):
+                yield from (FieldError((*loc, name), "is given more than once") for name in value.names)
+            for name, item in value.items():
+                yield from _bad_text((*loc, name), name, "the field's name ")
+                waiting.append(((*loc, name), item))
+
+
+def _bad_text(loc: Loc, text: str, what: str = "") -> Iterable[FieldError]:
+    if "\x00" in text:
+        yield FieldError(loc, f"{what}must not contain U+0000")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        yield FieldError(loc, f"{what}must not contain half of a surrogate pair")
+
+
+def _first(errors: Iterable[FieldError]) -> Iterable[FieldError]:
+    for count, error in enumerate(errors):
+        if count == MAX_ERRORS:
+            return
+        yield error
+
+
+def _too_deep() -> MalformedRequest:
+    return MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")

@@ -1,0 +1,64 @@
+"""`nightshift up` from first to last: hold the folder, start, say `ready:`, watch, drain."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from api.launcher import data_dir_lock
+from api.launcher.stack import Options, Stack
+from nightshift.errors import ConfigurationError, NightshiftError
+from shared.console import print_error, speak_as
+from shared.entrypoint import restrict_umask
+from shared.settings import get_settings
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def say(message: str) -> None:
+    """Everything but the `ready:` line goes to stderr, so that scripts can read that line."""
+    print_error(message, "info")
+
+
+def up(options: Options) -> int:
+    """Exit code: 0 after a stop that was asked for, 1 when the stack cannot run."""
+    speak_as("up")
+    try:
+        restrict_umask(get_settings().umask, options.data_dir)
+        with data_dir_lock.held(options.data_dir.resolve()):
+            return _run(Stack(options, say))
+    except NightshiftError as error:
+        print_error(f"nightshift up: {error}")
+        return 1
+
+
+def _run(stack: Stack) -> int:
+    """The parts never outlive this function, whatever ends it."""
+    _stop_on_signals(stack)
+    try:
+        say(
+            f"starting Redis, {len(stack.workers)} worker(s), the API, Flower and beat (logs: {stack.data_dir / 'logs'})"
+        )
+        stack.start()
+        print(f"ready: api={stack.api_url} flower={stack.flower_url} data={stack.data_dir}", flush=True)
+        stack.watch()
+    except ConfigurationError:
+        if not stack.stopping:
+            raise
+    finally:
+        if any(part.alive for part in stack.workers):
+            say("draining: running jobs checkpoint and go back to the queue (Ctrl-C again: kill them)")
+        stack.drain()
+    say(f"stopped; start again with the same --data-dir to go on ({stack.data_dir})")
+    return 0
+
+
+def _stop_on_signals(stack: Stack) -> None:
+    """The first signal drains; a second one while draining kills what is left."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stack.hurry = stack.stopping
+        stack.stopping = True
+
+    for number in _STOP_SIGNALS:
+        signal.signal(number, on_signal)

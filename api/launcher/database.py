@@ -1,0 +1,57 @@
+"""What the launcher does in SQL: bring the schema up to date, make sure of the key, see whether workers are online."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+
+from nightshift.errors import Unauthorized
+from shared.clock import db_now
+from shared.db.engine import make_engine, read
+from shared.db.migrate import upgrade
+from shared.db.schema import workers
+from shared.errors import DatabaseUnavailable
+from shared.fleet import keys
+from shared.settings import Settings
+
+
+class Database:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started_at = 0.0
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        self._engine = self._engine or make_engine(self.settings.sql_url)
+        return self._engine
+
+    def prepare(self, data_dir: Path) -> None:
+        upgrade(self.settings.sql_url)
+        with read(self.engine) as conn:
+            self.started_at = conn.scalar(select(db_now())) or 0.0
+        self.ensure_key(data_dir)
+
+    def ensure_key(self, data_dir: Path) -> None:
+        """`<data_dir>/api_key` opens the API: made at first start, and again if it was emptied or revoked."""
+        path = data_dir / "api_key"
+        if path.exists() and not path.read_text().strip():
+            path.unlink()
+        key = keys.ensure_key_file(self.engine, path)
+        try:
+            with read(self.engine) as conn:
+                keys.verify(conn, key)
+        except Unauthorized:
+            path.unlink()
+            keys.ensure_key_file(self.engine, path)
+
+    def worker_is_online(self, name: str) -> bool:
+        """Whether this worker registered since the launcher began: a row of an earlier life does not count."""
+        query = select(workers.c.heartbeat_at).where(workers.c.name == name, workers.c.state == "online")
+        try:
+            with read(self.engine) as conn:
+                heartbeat: float | None = conn.scalar(query)
+        except DatabaseUnavailable:
+            return False
+        return heartbeat is not None and heartbeat >= self.started_at

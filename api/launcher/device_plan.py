@@ -1,0 +1,38 @@
+"""Which workers to start: one per GPU, else one for the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nightshift.errors import ConfigurationError
+
+
+def count_gpus() -> int:
+    """GPUs the driver knows; 0 without a driver. NVML only: no framework is imported and no device touched."""
+    try:
+        import pynvml
+    except ImportError:
+        return 0
+    try:
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetCount())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return 0
+
+
+def plan_workers(device: str, workers: int | None, gpus: Callable[[], int]) -> list[tuple[str, int]]:
+    """[(device, index)]: `auto` takes all GPUs (at most `workers`), or the CPU when there is none.
+
+    More than one CPU worker shares the cores: good for many small jobs, slower for one.
+    """
+    found = gpus() if device in ("auto", "gpu") else 0
+    if device == "gpu" and found == 0:
+        raise ConfigurationError("--device gpu: the NVIDIA driver shows no GPU; use --device cpu or auto")
+    if found and workers is not None and workers > found:
+        raise ConfigurationError(f"--workers {workers}: this machine has {found} GPU(s), and each takes one worker")
+    if found:
+        return [("gpu", index) for index in range(workers or found)]
+    return [("cpu", index) for index in range(workers or 1)]

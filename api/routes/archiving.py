@@ -1,0 +1,36 @@
+"""Put finished jobs away: archive, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.auth import Owner
+from api.dependencies import JobId, TheService
+from api.openapi import COMMON, problems
+from api.schemas import JobView
+from api.services import archiving
+from api.services.write_threads import WritingRoute
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=WritingRoute)
+
+_FILED: dict[str, Any] = {"response_model": JobView, "responses": COMMON | problems(404, 409)}
+
+
+@router.post("/{job_id}/archive", **_FILED, summary="Archive")
+def archive(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Lists leave it out unless `q` has `is:archived` or `is:any`; everything of it stays."""
+    return archiving.archive(service, job_id, owner)
+
+
+@router.post("/{job_id}/unarchive", **_FILED, summary="Take out of the archive")
+def unarchive(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    return archiving.unarchive(service, job_id, owner)
+
+
+@router.delete("/{job_id}", status_code=204, responses=COMMON | problems(404, 409), summary="Delete a finished job")
+def delete(job_id: JobId, service: TheService, owner: Owner) -> None:
+    """For good, with its files, checkpoints, metrics, log and events. 409 while it has not ended, or while a model version, a
+    job that has not ended or a schedule needs it. Its Idempotency-Key is not free again: sent once more, it gets 409."""
+    archiving.delete(service, job_id, owner)

@@ -1,0 +1,98 @@
+"""`python -m api.server`: the API under uvicorn. Port 0 picks a free one; the line printed says which.
+
+SIGTERM or Ctrl-C: no new connections, running requests are answered, event streams end (their clients come back with
+Last-Event-ID to whoever serves next), exit 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from api.http.protocol import patient
+from nightshift.errors import ConfigurationError
+from shared import entrypoint, tracing
+from shared.console import print_error, print_line
+from shared.db.engine import make_engine
+from shared.logging import configure_logging
+from shared.settings import Settings, get_settings
+from shared.storage import refuse_unusable
+
+#: Seconds that running requests have at shutdown.
+GRACE_SECONDS = 10
+#: Connections the kernel holds while the process is busy.
+_BACKLOG = 2_048
+
+
+class Server(uvicorn.Server):
+    """Ends event streams first: uvicorn waits for open answers, and a stream is open for as long as its job runs."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.service.watch.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
+
+
+def make_server(settings: Settings) -> Server:
+    engine = make_engine(settings.sql_url)
+    config = uvicorn.Config(
+        create_app(settings, engine),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+        backlog=_BACKLOG,
+        server_header=False,
+        http=patient(settings.request_seconds),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return Server(config)
+
+
+def address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Bound before the server starts, so that the port is known and taken at once; raises OSError."""
+    family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((settings.api_host, settings.api_port))
+    listening.listen(_BACKLOG)  # who comes before the server has started waits, and is not refused
+    listening.set_inheritable(True)
+    return listening
+
+
+def main() -> int:
+    argparse.ArgumentParser(
+        prog="nightshift api", description="The HTTP API; settings say where it listens."
+    ).parse_args()
+    settings = get_settings()
+    configure_logging(settings, "api")
+    tracing.setup("api")
+    try:
+        refuse_unusable(settings)
+        listening = listen(settings)
+    except ConfigurationError as error:
+        print_error(f"nightshift api: {error}")
+        return 2
+    except OSError as error:
+        print_error(f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}")
+        return 1
+    # uvicorn raises the signal that ended it once more, on the handlers it found: to leave on request is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    with listening:
+        print_line(f"api listening on {address_of(listening)}")
+        make_server(settings).run(sockets=[listening])
+    return 0
+
+
+if __name__ == "__main__":
+    entrypoint.run("api", main)

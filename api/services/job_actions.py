@@ -1,0 +1,53 @@
+"""What people ask of a job that is there, over HTTP or from a page: durable when a function here returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.dependencies import Service, whole_id
+from api.services.schedules import parse
+from nightshift.states import JobState
+from shared.db.engine import write
+from shared.jobs import queries, transitions
+from shared.jobs.states import StopRequest
+from shared.specs.edits import JobPatch
+
+
+def request_stop(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
+    """The job as it stands after the request. Raises NotFound; Conflict when its state does not allow it."""
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.request_stop(conn, whole, request, owner)
+        shown = _shown(conn, whole, owner)
+    return _rung(service, shown)
+
+
+def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
+    """Raises NotFound; Conflict for a job that is not paused."""
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.resume(conn, whole, owner)
+        shown = _shown(conn, whole, owner)
+    return _rung(service, shown)
+
+
+def edit(service: Service, job_id: str, owner: str, by: str, data: Any) -> dict[str, Any]:
+    """`data` is a `JobPatch`. Raises NotFound; InvalidRequest; Conflict when its state does not allow it."""
+    changes = parse(data, JobPatch).changes()
+    with write(service.engine) as conn:
+        whole = whole_id(conn, job_id, owner)
+        transitions.edit(conn, whole, changes, owner, by)
+        return _shown(conn, whole, owner)
+
+
+def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
+    return queries.job_view(queries.get_job(conn, job_id, owner))
+
+
+def _rung(service: Service, shown: dict[str, Any]) -> dict[str, Any]:
+    """`finish` and `resume` may put a job back into the queue."""
+    if shown["state"] == JobState.QUEUED:
+        service.ring(shown["spec"]["resources"]["device"], shown["id"])
+    return shown

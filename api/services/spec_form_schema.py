@@ -1,0 +1,86 @@
+"""Job specs as a form: which fields there are, of which type and limits, from the schemas of the specs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from api.services.job_spec import SPECS
+from shared.specs import supported
+from shared.specs.families import FAMILIES, Family
+from shared.specs.training import Training
+
+#: What people change; other settings that are one value each are folded below, and lists can be changed as JSON.
+OFTEN = (
+    "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate", "training.optimizer",
+    "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.count", "inference.seed",
+    "resources.device", "priority", "tags", "register_as",
+)  # fmt: skip
+#: Not filled in by hand: chosen above the form, or written as JSON.
+_ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "after", "promote"})
+_KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
+_VALUES = frozenset({"string", "integer", "number", "boolean"})
+
+
+def family_views() -> list[dict[str, Any]]:
+    return [_family(name, family) for name, family in FAMILIES.items()]
+
+
+def _family(name: str, family: Family) -> dict[str, Any]:
+    schema = family.model.model_json_schema()
+    schema.pop("required", None)  # the preset fills every field in
+    return {
+        "name": name,
+        "kinds": supported.kinds_of(name),
+        "frameworks": supported.frameworks_of(name),
+        "dataset_kind": family.dataset_kind,
+        "default_preset": family.default_preset,
+        "presets": {
+            preset: {"model": dict(model), "training": dict(family.training_for(preset))}
+            for preset, model in family.presets.items()
+        },
+        "model_schema": schema,
+        "training_schema": Training.model_json_schema(),
+    }
+
+
+def forms() -> dict[str, list[dict[str, Any]]]:
+    """By kind: [{path, type, often, enum, minimum, …, default, nullable}], those that people change often first."""
+    return {kind: _sorted(list(_fields(kind))) for kind in supported.kinds()}
+
+
+def _sorted(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    place = {path: number for number, path in enumerate(OFTEN)}
+    return sorted(fields, key=lambda field: place.get(field["path"], len(place)))
+
+
+def _fields(kind: str) -> Iterator[dict[str, Any]]:
+    schema = SPECS[kind].model_json_schema()
+    for name, fact in schema["properties"].items():
+        if name in _ELSEWHERE:
+            continue
+        section = schema["$defs"].get(str(fact.get("$ref", "")).rpartition("/")[2])
+        if section is None:
+            yield from _field(name, fact)
+            continue
+        for inner, its_fact in section["properties"].items():
+            yield from _field(f"{name}.{inner}", its_fact)
+    if kind == "train":
+        yield {
+            "path": "model.framework",
+            "type": "enum",
+            "enum": ["torch", "tensorflow"],
+            "often": True,
+            "default": "torch",
+        }
+
+
+def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The field, if it is one value (or the tags)."""
+    choices = [one for one in fact.get("anyOf", [fact]) if one.get("type") != "null"]
+    (value, *more) = choices or [{}]
+    kind = "tags" if path == "tags" else "enum" if "enum" in value else value.get("type")
+    if more or kind not in _VALUES | {"enum", "tags"}:
+        return
+    kept = {key: known[key] for known in (value, fact) for key in _KEPT if key in known}
+    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **kept}

@@ -1,0 +1,91 @@
+"""Threads for what may wait for the database's write lock, apart from those that serve reads.
+
+Where another process holds that lock, each write waits for seconds. On the threads that all requests share they would
+soon be all there are, and reads, which need no lock, would stand behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, wraps
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar
+
+from anyio import CancelScope, CapacityLimiter, Semaphore, WouldBlock, move_on_after, to_thread
+from fastapi.routing import APIRoute
+
+from api.services.group_commit import MAX_GROUP
+from shared.errors import DatabaseLocked
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Requests that write at a time. Too low: groups of submissions stay small. Too high: on PostgreSQL, where each of them has
+#: a connection, those that wait for a locked row leave none of the pool's 40 to reads.
+WRITING_THREADS = MAX_GROUP
+#: How long a request waits for one of these threads (seconds), before the time-outs of the database begin.
+THREAD_SECONDS = 5.0
+
+
+class Writers:
+    """`run()` a blocking write; also for Flower's pages, each process with threads of its own."""
+
+    def __init__(self, threads: int = WRITING_THREADS, seconds: float = THREAD_SECONDS) -> None:
+        self._free = Semaphore(threads)  # waited for with a time-out; the limiter never has to be
+        self._threads = CapacityLimiter(threads)
+        self._seconds = seconds
+        self._waiting: set[CancelScope] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return len(self._waiting)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Raises what `work` raises; DatabaseLocked when no thread came free in time, or the database was found locked."""
+        await self._wait()
+        try:
+            return await to_thread.run_sync(partial(work, *args, **named), limiter=self._threads)
+        except DatabaseLocked:
+            self._give_up()
+            raise
+        finally:
+            self._free.release()
+
+    async def _wait(self) -> None:
+        try:
+            self._free.acquire_nowait()
+        except WouldBlock:
+            await self._wait_in_line()
+
+    async def _wait_in_line(self) -> None:
+        with move_on_after(self._seconds) as scope:
+            self._waiting.add(scope)
+            try:
+                await self._free.acquire()
+            finally:
+                self._waiting.discard(scope)
+        if scope.cancelled_caught:
+            raise DatabaseLocked("the database does not answer: too many writers wait for it")
+
+    def _give_up(self) -> None:
+        """For all that wait for a thread: they would find the same lock."""
+        for scope in self._waiting:
+            scope.cancel()
+
+
+class WritingRoute(APIRoute):
+    """Runs plain functions that answer anything but GET on the service's writers; coroutines ask `service.writers`."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        reads = set(options.get("methods") or {"GET"}) <= {"GET", "HEAD"}
+        super().__init__(path, endpoint if reads or iscoroutinefunction(endpoint) else _on_writers(endpoint), **options)
+
+
+def _on_writers(endpoint: Callable[..., T]) -> Callable[..., Any]:
+    @wraps(endpoint)
+    async def run(**named: Any) -> T:
+        result: T = await named["service"].writers.run(partial(endpoint, **named))
+        return result
+
+    return run

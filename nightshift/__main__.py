@@ -1,0 +1,5 @@
+"""`python -m nightshift` is `nightshift`."""
+
+from nightshift.cli.app import main
+
+main()

@@ -1,0 +1,51 @@
+"""Jobs that have ended, put away: archive, unarchive, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nightshift.cli.options import JobIds, find_job
+from nightshift.errors import RequestError
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    for command in (archive, unarchive, delete):
+        app.command(rich_help_panel=panel)(command)
+
+
+def archive(ctx: typer.Context, job_ids: JobIds) -> None:
+    """Put finished jobs out of sight; `jobs -q is:archived` lists them, `unarchive` brings them back."""
+    for job_id in job_ids:
+        print(f"{find_job(ctx, job_id).archive().id} archived")
+
+
+def unarchive(ctx: typer.Context, job_ids: JobIds) -> None:
+    """Take jobs out of the archive."""
+    for job_id in job_ids:
+        print(f"{find_job(ctx, job_id).unarchive().id} is back")
+
+
+def delete(
+    ctx: typer.Context,
+    job_ids: JobIds,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; archived jobs are not asked for.")] = False,
+) -> None:
+    """Delete finished jobs for good: files, checkpoints, metrics, log. Refused while a model, job or schedule needs one."""
+    from nightshift.cli.render import output
+
+    refused = False
+    for job in [find_job(ctx, job_id) for job_id in job_ids]:
+        named = f"{job.id} {job.data.get('name') or ''}".strip()
+        if not (yes or job.data.get("archived_at")):
+            typer.confirm(f"Delete {named} ({job.state}) for good, with all its files?", abort=True)
+        try:
+            job.delete()
+        except RequestError as error:
+            refused = True
+            output.print_note(error.detail)
+        else:
+            print(f"{job.id} deleted")
+    if refused:
+        raise typer.Exit(1)

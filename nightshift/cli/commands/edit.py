@@ -1,0 +1,87 @@
+"""Jobs that are there, changed: `edit` what people wrote on them, `rerun` makes a new one like them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nightshift.cli import payload, suggestions
+from nightshift.cli.commands.submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, tell_of
+from nightshift.cli.options import AsJson, JobId, find_job
+from nightshift.errors import InvalidRequest
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    for command in (edit, rerun):
+        app.command(rich_help_panel=panel)(command)
+
+
+def edit(
+    ctx: typer.Context,
+    job_id: JobId,
+    name: Annotated[str | None, typer.Option(help='A label for people; "" takes it away.')] = None,
+    notes: Annotated[
+        str | None, typer.Option(help='What there is to say about it; - reads stdin, "" takes them away.')
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a tag. Repeatable.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Remove a tag. Repeatable.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first. Only while it waits.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a job's name, notes, tags or, while it waits, priority; never what it computes."""
+    from nightshift.cli.render import output
+
+    changes: dict[str, Any] = {} if priority is None else {"priority": priority}
+    for field, text in (("name", name), ("notes", sys.stdin.read().strip() if notes == "-" else notes)):
+        if text is not None:
+            changes[field] = text or None
+    tags: dict[str, str | None] = dict.fromkeys(untag or []) | payload.tags(tag or [])
+    if tags:
+        changes["tags"] = tags
+    if not changes:
+        raise InvalidRequest("Nothing to change: give --name, --notes, --tag, --untag or --priority.")
+    job = find_job(ctx, job_id).edit(**changes)
+    return output.print_json(job.data) if as_json else typer.echo(job.id)
+
+
+def rerun(
+    ctx: typer.Context,
+    job_id: JobId,
+    set_: Sets = None,
+    name: Annotated[str | None, typer.Option(help="A label for people; the old job's is not copied.")] = None,
+    keep_name: Annotated[bool, typer.Option("--keep-name", help="Call it as the old job is called.")] = False,
+    register_as: Annotated[
+        str | None,
+        typer.Option(help="Name in the model registry the result becomes a version of; without it, of none."),
+    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job again with changes, e.g. `rerun 3f2a --set training.epochs=10`. Prints the new job's id."""
+    if name is not None and keep_name:
+        raise InvalidRequest("Give --name or --keep-name, not both.")
+    old = find_job(ctx, job_id)
+    given = {
+        "name": old.data.get("name") if keep_name else name, "register_as": register_as, "training.epochs": epochs, "training.batch_size": batch_size,
+        "training.learning_rate": learning_rate, "training.seed": seed,
+    }  # fmt: skip
+    changes = {path: value for path, value in given.items() if value is not None}
+    changes |= _sets(set_ or [])
+    new = old.rerun(changes, idempotency_key)
+    if not as_json:
+        suggestions.registration(new, old)
+    tell_of(ctx, new, follow=follow, as_json=as_json)
+
+
+def _sets(texts: list[str]) -> dict[str, Any]:
+    found = dict(payload.assigned(texts))
+    if len(found) < len(texts):
+        raise InvalidRequest("--set names a field twice.")
+    return found

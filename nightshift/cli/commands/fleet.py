@@ -1,0 +1,271 @@
+"""What an installation has: data sets, families, workers; and `check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.commands.keys import keys
+from nightshift.cli import completion
+from nightshift.cli.commands.models import models, split_version
+from nightshift.cli.commands.schedules import schedules
+from nightshift.cli.commands.webhooks import webhooks
+from nightshift.cli.errors import CommandGroup
+from nightshift.cli.options import AsJson, client, data_dir
+
+datasets = typer.Typer(
+    cls=CommandGroup, help="Data sets: list, add, append, show, delete.", invoke_without_command=True
+)
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    app.add_typer(datasets, name="datasets", rich_help_panel=panel)
+    app.add_typer(models, name="models", rich_help_panel=panel)
+    app.add_typer(schedules, name="schedules", rich_help_panel=panel)
+    app.add_typer(webhooks, name="webhooks", rich_help_panel=panel)
+    app.add_typer(keys, name="keys", rich_help_panel=panel)
+    app.command(rich_help_panel=panel)(families)
+    app.command(rich_help_panel=panel)(workers)
+    app.command(rich_help_panel=panel)(check)
+
+
+# -- data sets ------------------------------------------------------------------------------------
+
+
+@datasets.callback()
+def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
+    if ctx.invoked_subcommand:
+        return None
+    from nightshift.cli.render import output
+
+    found = client(ctx).datasets()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
+    columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
+    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
+    columns += [output.Column("OWNER", 6)]
+    output.print_table(
+        columns, [_dataset_row(item) for item in found], "No data sets. `nightshift datasets add NAME PATH`"
+    )
+    return None
+
+
+def _dataset_row(item: dict[str, Any]) -> list[Any]:
+    from nightshift.cli.render import output
+
+    splits = item.get("splits") or {}
+    counts = [(splits.get(part) or {}).get("count") for part in ("train", "test")]
+    return [
+        item["name"],
+        item.get("kind"),
+        item.get("version"),
+        *("" if count is None else f"{count:,}" for count in counts),
+        len(item.get("classes") or []) or "",
+        output.size(item.get("size_bytes")),
+        _owner(item),
+    ]
+
+
+#: How a job can have a built-in set that nobody has registered.
+_HAD = {"needs_download": "needs download", "unavailable": "no files, downloads are off"}
+
+
+def _owner(item: dict[str, Any]) -> str:
+    from nightshift.cli.render import output
+
+    if not item.get("builtin"):
+        return output.owner(item)
+    return ", ".join(filter(None, ["built in", _HAD.get(item.get("availability", ""))]))
+
+
+@datasets.command("add")
+def add_dataset(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name; an existing one gets a new version.")],
+    path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
+    format: Annotated[
+        str | None, typer.Option(help="Where the files do not say it: idx, npz, cifar10, images, csv, text.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register IDX files, .npz, class-named image folders, CSV or plain text as a data set."""
+    from nightshift.cli.render import output
+
+    answer = client(ctx).add_dataset(name, path, format)
+    if as_json:
+        return output.print_json(answer)
+    print(f"{answer.get('name', name)}@{answer.get('version')}")
+    return None
+
+
+@datasets.command("append")
+def append_to_dataset(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The data set that gets a new version.")],
+    path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
+    format: Annotated[str | None, typer.Option(help="Where the files do not say it; see `add`.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A new version: the rows of the newest, then new ones. They are training data, unless files say otherwise."""
+    from nightshift.cli.render import output
+
+    answer = client(ctx).append_to_dataset(name, path, format)
+    if as_json:
+        return output.print_json(answer)
+    print(f"{answer['name']}@{answer['version']}")
+    return None
+
+
+@datasets.command("delete")
+def delete_dataset_version(
+    ctx: typer.Context, version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="E.g. pets@3.")]
+) -> None:
+    """Delete a version that no unfinished job and no schedule needs."""
+    name, number = split_version(version, "data set")
+    client(ctx).delete_dataset_version(name, number)
+    print(f"{version} deleted")
+
+
+@datasets.command("show")
+def show_dataset(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.datasets)],
+    sample: Annotated[
+        str | None, typer.Option(help="Write a look at it to this file: a PNG of images, or the first texts.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sizes, classes and versions of a data set, and with --sample a look at it."""
+    from nightshift.cli.render import output
+
+    answer = client(ctx).dataset(name)
+    if sample is not None:
+        Path(sample).write_bytes(client(ctx).dataset_sample(name))
+        output.print_note(f"wrote {sample}")
+    if as_json:
+        return output.print_json(answer)
+    splits = answer.get("splits") or {}
+    counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
+    told = {name: value for name, value in answer.items() if name not in ("yours", "may_change")}
+    output.print_facts(_flat({**told, "owner": output.owner(answer) or None, "splits": counts}))
+    _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
+    return None
+
+
+#: Classes of a histogram that are printed, and the length of its longest bar (characters).
+MOST_CLASSES, BAR = 50, 30
+
+
+def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
+    """How many rows of each class every part has; the bar is the training part's."""
+    from nightshift.cli.render import output
+
+    if not classes:
+        return
+    most = max(max(counts.values(), default=0) for counts in classes.values()) or 1
+    names = list(classes["train"])
+    columns = [output.Column("CLASS"), *(output.Column(part.upper(), 1, right=True) for part in classes)]
+    rows = [
+        [name, *(f"{counts[name]:,}" for counts in classes.values()), "█" * round(BAR * classes["train"][name] / most)]
+        for name in names[:MOST_CLASSES]
+    ]
+    print()
+    output.print_table([*columns, output.Column("", 2)], rows, "")
+    if len(names) > MOST_CLASSES:
+        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more classes; --json has them all")
+
+
+def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Values for a person: nested ones as `a 1  b 2`, times and hashes as they are."""
+    return [(name.replace("_", " "), _words(value)) for name, value in facts.items()]
+
+
+def _words(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_words(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_words(item) or "" for item in value)
+    return None if value is None else f"{value:,}" if type(value) is int else str(value)
+
+
+# -- families and workers -------------------------------------------------------------------------
+
+
+def families(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Model families and their presets (--json also has the schema of every setting)."""
+    from nightshift.cli.render import output
+
+    found = client(ctx).families()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("FAMILY"), output.Column("FRAMEWORKS", 1), output.Column("PRESETS")]
+    rows = [
+        [
+            item.get("name") or item.get("family"),
+            ", ".join(item.get("frameworks") or []),
+            ", ".join(item.get("presets") or []),
+        ]
+        for item in found
+    ]
+    output.print_table(columns, rows, "No families.")
+    return None
+
+
+def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Workers, their devices and what they do now."""
+    from nightshift.cli.render import output
+
+    found = client(ctx).workers()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("WORKER"), output.Column("STATE"), output.Column("JOB", 1), output.Column("DEVICE", 2)]
+    columns += [
+        output.Column("MEMORY", 4, right=True),
+        output.Column("FRAMEWORKS", 5),
+        output.Column("HEARD", 3, right=True),
+    ]
+    rows = [
+        [
+            item.get("name"),
+            output.state_text(str(item.get("state"))),
+            item.get("job_id"),
+            item.get("device_name") or item.get("device"),
+            output.size(item.get("memory_bytes")),
+            ", ".join(item.get("frameworks") or []),
+            output.age(item.get("heartbeat_at")),
+        ]
+        for item in found
+    ]
+    output.print_table(
+        columns, rows, "No workers. `nightshift up` starts one here, `nightshift worker` joins this host."
+    )
+    return None
+
+
+# -- check ----------------------------------------------------------------------------------------
+
+
+def check(
+    ctx: typer.Context,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="List every setting with its value and meaning.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, database, broker, storage and devices, and say what to do. Exit code 1 when something fails."""
+    from api.commands import doctor
+    from nightshift.cli.render import output
+
+    if settings:
+        return doctor.print_settings(data_dir(ctx), as_json)
+    findings = doctor.run(data_dir(ctx))
+    if as_json:
+        output.print_items([finding.as_json() for finding in findings])
+    else:
+        doctor.print_findings(findings)
+    if any(finding.level == "fails" for finding in findings):
+        raise typer.Exit(1)
+    return None

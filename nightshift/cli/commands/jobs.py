@@ -1,0 +1,367 @@
+"""Looking at jobs and asking things of them: jobs, show, watch, logs, metrics, artifacts, why, cancel, finish, …"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nightshift.cli import completion, suggestions
+from nightshift.cli.commands.metrics import metrics
+from nightshift.cli.options import AsJson, JobId, JobIds, client, find_job, find_jobs
+from nightshift.cli.render import tables
+from nightshift.cli.render.job_columns import FIELDS, other
+
+if TYPE_CHECKING:
+    from nightshift.client.client import Job
+    from nightshift.client.types import Event
+
+
+#: What --columns and --sort take beside a job's own fields.
+MORE = ", or any result or setting, such as test_accuracy or training.learning_rate"
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    for command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
+        app.command(rich_help_panel=panel)(command)
+    for verb, does in VERBS.items():
+        app.command(verb, help=does, rich_help_panel=panel)(_asking(verb))
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="waiting, queued, running, paused, succeeded, failed, cancelled.", autocompletion=completion.states
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="train, finetune, batch_infer or evaluate.", autocompletion=completion.kinds)
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.", autocompletion=completion.families)] = None,
+    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE")] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search", "-q", help="Words and conditions: 'nightly test_accuracy > 0.95 lr < 0.01 -state:failed'."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="The newest (or with --sort the first) so many; 0 is all.")] = 20,
+    sort: Annotated[str | None, tables.sort_option(FIELDS, MORE)] = None,
+    columns: Annotated[str | None, tables.columns_option(FIELDS, MORE)] = None,
+    format: tables.FormatOption = tables.Format.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first, e.g. `jobs --sort test_accuracy:desc --columns id,training.learning_rate,test_accuracy`."""
+    from nightshift.cli.render import output
+
+    # What is sorted is all that there is, not the newest few.
+    asked = None if sort else limit or None
+    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=asked)
+    rows = [job.data for job in found]
+    if sort:
+        rows = tables.sorted_by(sort, rows, FIELDS, other)[: limit or None]
+    if as_json or format is tables.Format.JSON:
+        return output.print_items(rows)
+    wide = format is tables.Format.WIDE
+    empty = "No jobs. `nightshift submit train cnn --dataset digits`"
+    return tables.print_items(rows, FIELDS, empty, columns=columns, wide=wide, other=other)
+
+
+def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Everything about one job: state, progress, result, error, settings, attempts. --json has its whole spec."""
+    from nightshift.cli.render import output
+
+    job = find_job(ctx, job_id)
+    if as_json:
+        return output.print_json(job.data)
+    output.print_facts(_facts(job.data))
+    if len(found := job.attempts()) > 1:
+        print()
+        _print_attempts(found)
+    bad = [attempt for attempt in found if attempt.get("outcome") not in (None, "succeeded")]
+    if bad and job.state != "succeeded":
+        print(f"\nevidence of attempt {bad[0]['attempt']}")
+        output.print_facts(_evidence(bad[0]))
+    return None
+
+
+def _evidence(attempt: Any) -> list[tuple[str, Any]]:
+    """Of an attempt that did not end well: how it died, what it held, did and said last."""
+    from nightshift.cli.render import output
+
+    kept = attempt.get("evidence") or {}
+    where = [f"{name} {kept[name]}" for name in ("phase", "step") if kept.get(name) is not None]
+    return [
+        ("outcome", attempt["outcome"]),
+        ("exit code", attempt.get("exit_code")),
+        ("signal", attempt.get("signal")),
+        ("peak memory", output.size(attempt.get("peak_memory_bytes"))),
+        ("peak device memory", output.size(attempt.get("peak_device_memory_bytes"))),
+        ("was at", where),
+        ("last lines", "\n".join(output.printable(line) for line in kept.get("log_tail", [])[-5:])),
+    ]
+
+
+def _facts(job: Any) -> list[tuple[str, Any]]:
+    from nightshift.cli.render import output
+
+    progress, error, result = job.get("progress") or {}, job.get("error") or {}, job.get("result") or {}
+    shown = {name: progress[name] for name in ("step", "total_steps", "epoch") if progress.get(name) is not None}
+    return [
+        ("id", job["id"]),
+        ("name", job.get("name")),
+        ("like", like_text(job.get("copied_from"))),
+        ("state", output.state_text(job["state"])),
+        ("stop requested", job.get("stop_requested")),
+        ("kind", job.get("kind")),
+        ("family", job.get("family")),
+        ("framework", job.get("framework")),
+        ("data set", (pinned := job.get("pinned") or {}).get("dataset") or job.get("dataset")),
+        ("judged on", pinned.get("evaluate_on")),
+        ("began from", pinned.get("model")),
+        ("priority", job.get("priority")),
+        ("tags", [f"{name}={value}" for name, value in (job.get("tags") or {}).items()]),
+        ("notes", "\n".join(output.printable(line) for line in (job.get("notes") or "").splitlines())),
+        ("attempt", job.get("attempt") or None),
+        ("worker", job.get("worker")),
+        ("device", job.get("device")),
+        ("created", job.get("created_at")),
+        ("run at", job.get("run_at") if job.get("run_at") != job.get("created_at") else None),
+        ("started", job.get("started_at")),
+        ("finished", job.get("finished_at")),
+        (
+            "took" if job.get("finished_at") else "so far",
+            output.between(job["started_at"], job.get("finished_at")) if job.get("started_at") else None,
+        ),
+        ("progress", [f"{name} {value:,}" for name, value in shown.items()]),
+        ("metrics", output.metric_facts(result.get("metrics") or {})),
+        ("model", _model_ref(job["id"], result.get("model"))),
+        ("promoted", promoted_text(result)),
+        ("artifacts", [str(path) for path in result.get("artifacts") or []]),
+        ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
+        *_settings(job.get("spec") or {}),
+    ]
+
+
+def like_text(origin: Any) -> str | None:
+    """The job that it runs again, and what differs."""
+    if not origin:
+        return None
+    changes = [f"{one['path']} {_plain(one['before'])} -> {_plain(one['after'])}" for one in origin["changes"]]
+    name = f" ({origin['name']})" if origin.get("name") else ""
+    return f"{origin['id']}{name}" + (f", with {', '.join(changes)}" if changes else ", unchanged")
+
+
+def promoted_text(result: dict[str, Any]) -> str | None:
+    """Whether a job with `promote` moved its alias, and why."""
+    if "promotion" not in result:
+        return None
+    told = result["promotion"]
+    where = f"{told['name']}@{told['alias']}"
+    done = f"yes, {where} -> {told['version']}" if told["promoted"] else f"no, {where} stays at {told['previous']}"
+    return f"{done}: {told['reason']}"
+
+
+def _model_ref(job_id: str, model: Any) -> str | None:
+    """What to give as MODEL_REF to use the job's model."""
+    if not model:
+        return None
+    return str(model.get("registered") or f"job:{job_id}") if isinstance(model, dict) else str(model)
+
+
+def _settings(spec: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The groups of a spec, one fact each; what is null goes without saying."""
+    return [
+        (f"spec {name}", [f"{key} {_plain(value)}" for key, value in group.items() if value is not None])
+        for name, group in spec.items()
+        if isinstance(group, dict) and name != "tags"
+    ]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def watch(
+    ctx: typer.Context,
+    job_ids: JobIds,
+    logs: Annotated[
+        int | None, typer.Option(min=0, help="Log lines shown of each job (default 3); on a pipe, all of them or none.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow jobs live until they end. Exit code: 0 succeeded, 1 failed, 2 cancelled (the highest of several)."""
+    found = find_jobs(ctx, job_ids)
+    suggestions.no_worker(client(ctx), found)
+    follow_jobs(found, as_json=as_json, logs=logs)
+
+
+def follow_jobs(jobs: Sequence[Job], *, as_json: bool, logs: int | None = None) -> None:
+    """Watches to the end and exits with the outcome's code; Ctrl-C leaves the jobs running."""
+    from nightshift.cli import follow
+    from nightshift.cli.render import output
+
+    def print_event(job: Job, event: Event) -> None:
+        line = {"job": job.id, "id": event.id, "type": event.type, "at": event.at, "data": event.data}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+    try:
+        code = follow.watch(jobs, output.console(), print_event if as_json else None, logs=logs)
+    except KeyboardInterrupt:
+        ids = " ".join(job.id for job in jobs)
+        output.print_note(
+            f"The work goes on. `nightshift watch {ids}` to look again, `nightshift cancel {ids}` to stop it."
+        )
+        code = 130
+    raise typer.Exit(code)
+
+
+def logs(
+    ctx: typer.Context,
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What a job's runner printed and logged."""
+    from nightshift.cli.render import output
+
+    job = find_job(ctx, job_id)
+    if follow:
+        for event in job.events():
+            if event.type == "log":
+                line = {"seq": event.id, "at": event.at, **event.data}
+                print(json.dumps(line, ensure_ascii=False) if as_json else output.log_line(event.at, line), flush=True)
+        return None
+    found = job.logs()
+    if as_json:
+        return output.print_items(found)
+    for entry in found:
+        print(output.log_line(entry.get("at"), entry))
+    return None
+
+
+def artifacts(
+    ctx: typer.Context,
+    job_id: JobId,
+    download: Annotated[str | None, typer.Option(metavar="DIR", help="Write them all below this folder.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Only this path (with --download). Repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what a job left, or download it (checked against its SHA-256)."""
+    from nightshift.cli.render import output
+
+    job = find_job(ctx, job_id)
+    if download is not None:
+        for path in job.download(download, name):
+            print(path)
+        return None
+    found = [artifact.data for artifact in job.artifacts()]
+    if as_json:
+        return output.print_items(found)
+    rows = [[a["path"], output.size(a["size_bytes"]), a.get("media_type"), a.get("sha256")] for a in found]
+    columns = [
+        output.Column("PATH"),
+        output.Column("SIZE", 1, right=True),
+        output.Column("TYPE", 2),
+        output.Column("SHA-256", 3),
+    ]
+    output.print_table(columns, rows, "No artifacts so far.")
+    return None
+
+
+def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Each try at a job: worker, how it ended, where it resumed."""
+    from nightshift.cli.render import output
+
+    found = find_job(ctx, job_id).attempts()
+    return output.print_items(found) if as_json else _print_attempts(found)
+
+
+def _print_attempts(found: Sequence[Any]) -> None:
+    from nightshift.cli.render import output
+
+    columns = [output.Column("ATTEMPT", 0, right=True), output.Column("OUTCOME"), output.Column("WORKER", 2)]
+    columns += [output.Column("RESUMED AT STEP", 1, right=True), output.Column("TIME", 3, right=True)]
+    columns += [output.Column("PEAK MEMORY", 4, right=True), output.Column("ERROR", 5)]
+    rows = [
+        [
+            a.get("attempt", a.get("fence")),
+            a.get("outcome") or "running",
+            a.get("worker"),
+            a.get("resumed_step"),
+            output.between(a.get("started_at"), a.get("ended_at")),
+            output.size(a.get("peak_memory_bytes")),
+            (a.get("error") or {}).get("message"),
+        ]
+        for a in found
+    ]
+    output.print_table(columns, rows, "No attempts so far.")
+
+
+def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """A job's checkpoints."""
+    from nightshift.cli.render import output
+
+    found = find_job(ctx, job_id).checkpoints()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("STEP", 0, right=True), output.Column("EPOCH", 1, right=True), output.Column("STATE")]
+    columns += [
+        output.Column("BEST", 1),
+        output.Column("SIZE", 2, right=True),
+        output.Column("AGE", 2, right=True),
+        output.Column("SHA-256", 3),
+    ]
+    rows = [
+        [c["step"], c["epoch"], c.get("state"), "best" if c.get("is_best") else "", output.size(c.get("size_bytes")), output.age(c.get("created_at")), c.get("sha256")]
+        for c in found
+    ]  # fmt: skip
+    output.print_table(columns, rows, "No checkpoints so far.")
+    return None
+
+
+def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Why a job is where it is: what it waits for, what it is doing, how it ended."""
+    from nightshift.cli.render import output
+
+    told = find_job(ctx, job_id).why()
+    if as_json:
+        return output.print_json(told)
+    print(f"{told['id']} {told['state']}")
+    print(f"  {output.printable(told['sentence'])}")
+    for reason in told["reasons"]:
+        if reason["code"] == "attempt_ended":
+            print(f"  {output.printable(reason['sentence'])}")
+    return None
+
+
+VERBS = {
+    "cancel": "Stop a job; nothing of it is kept.",
+    "finish": "Stop a running job now and keep its best model as the result.",
+    "pause": "Let a job save its work, give its device back and wait for `resume`.",
+    "resume": "Put a paused job back in the queue.",
+}
+
+
+def _asking(verb: str) -> Any:
+    def command(
+        ctx: typer.Context,
+        job_ids: JobIds,
+        as_json: AsJson = False,
+    ) -> None:
+        from nightshift.cli.render import output
+
+        done = [getattr(find_job(ctx, job_id), verb)() for job_id in job_ids]
+        if as_json:
+            return output.print_items([job.data for job in done])
+        for job in done:
+            wanted = job.data.get("stop_requested")
+            print(f"{job.id} {job.state}" + (f" ({wanted} requested)" if wanted and not job.is_final else ""))
+        return None
+
+    command.__name__ = verb
+    return command

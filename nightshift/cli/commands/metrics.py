@@ -1,0 +1,126 @@
+"""`nightshift metrics`: curves of one or several jobs as a table, as JSON, or drawn in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nightshift.cli.options import AsJson, JobIds, find_jobs
+
+if TYPE_CHECKING:
+    from nightshift.client.client import Job
+
+#: Points fetched of each curve for a drawing: more than a terminal has dots.
+DRAWN_POINTS = 1_000
+#: Drawn unless a name is given, as far as a job has them; each on a scale of its own.
+DRAWN = ("loss", "val_loss", "val_accuracy", "perplexity", "val_perplexity", "g_loss", "d_loss")
+
+Found = list[tuple["Job", Any]]
+
+
+def metrics(
+    ctx: typer.Context,
+    job_ids: JobIds,
+    name: Annotated[str | None, typer.Option(help="All points of this one, e.g. val_loss.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves, those of several jobs in one frame.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="With --plot: a logarithmic vertical axis.")] = False,
+    max_points: Annotated[int | None, typer.Option(min=4, help="Thin long series out to so many points.")] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="What its runners used: CPU, memory, GPU. Steps are seconds.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Every point as a line of CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The metrics of jobs: an overview, every point of one, or with --plot a drawing."""
+    from nightshift.cli.render import output
+
+    wanted = DRAWN_POINTS if plot and max_points is None else max_points
+    points = _system if system else lambda job: job.metrics(name, max_points=wanted)
+    found: Found = [(job, point) for job in find_jobs(ctx, job_ids) for point in points(job)]
+    several = len(set(job_ids)) > 1
+    if as_json:
+        return output.print_items([{**point, "job": job.id} if several else point for job, point in found])
+    if as_csv:
+        return _print_csv(found, several)
+    if not found:
+        return output.print_note(f"No metric {name} so far." if name else "No metrics so far.")
+    if plot:
+        return _draw(found, [name] if name else DRAWN, log)
+    return _print_points(found, several) if name else _print_overview(found, several)
+
+
+def _system(job: Job) -> list[Any]:
+    """The samples as points: `system/cpu_percent` and so on, by seconds since the first."""
+    from datetime import datetime
+
+    samples = job.system()
+    began = datetime.fromisoformat(samples[0]["at"]) if samples else None
+    return [
+        {
+            "name": f"system/{name}", "step": round((datetime.fromisoformat(sample["at"]) - began).total_seconds()),
+            "epoch": sample["attempt"], "value": sample[name], "at": sample["at"],
+        }
+        for name in ("cpu_percent", "memory_bytes", "gpu_percent", "gpu_memory_bytes")
+        for sample in samples
+        if sample[name] is not None and began is not None
+    ]  # fmt: skip
+
+
+def _print_csv(found: Found, several: bool) -> None:
+    import csv
+    import sys
+
+    columns = [*(["job"] if several else []), "name", "step", "epoch", "value", "at"]
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**point, "job": job.id} for job, point in found)
+
+
+def _print_points(found: Found, several: bool) -> None:
+    from nightshift.cli.render import output
+
+    columns = [output.Column("JOB")] if several else []
+    columns += [output.Column(title, right=True) for title in ("STEP", "EPOCH", "VALUE")]
+    rows = [
+        [*([job.id] if several else []), point["step"], point["epoch"], output.number(point["value"]), point["at"]]
+        for job, point in found
+    ]
+    output.print_table([*columns, output.Column("AT", 1)], rows, "")
+
+
+def _print_overview(found: Found, several: bool) -> None:
+    from nightshift.cli.render import chart, output
+
+    columns = [output.Column("METRIC"), *([output.Column("JOB")] if several else [])]
+    columns += [output.Column(t, r, right=True) for t, r in (("LAST", 0), ("MIN", 1), ("MAX", 1), ("POINTS", 2))]
+    rows = []
+    for (title, job_id), points in sorted(_series(found).items(), key=lambda item: item[0][0]):
+        values = [value for _, value in points]
+        facts = map(output.number, (values[-1], min(values), max(values)))
+        rows.append([title, *([job_id] if several else []), *facts, len(values), chart.spark(values)])
+    output.print_table([*columns, output.Column("COURSE", 3)], rows, "")
+
+
+def _draw(found: Found, names: Sequence[str], log: bool) -> None:
+    from nightshift.cli.render import chart, output
+
+    out, series = output.console(), _series(found)
+    titles = {job.id: f"{job.id[:8]} {job.data.get('name') or ''}".strip() for job, _ in found}
+    width = out.width if out.width < output.PIPE_WIDTH else 80
+    drawn = {
+        title: [chart.Curve(titles[job_id], points) for (name, job_id), points in series.items() if name == title]
+        for title in (names if any(name in names for name, _ in series) else sorted({name for name, _ in series}))
+    }
+    for title, curves in drawn.items():
+        if curves:
+            output.show(chart.chart(title, curves, width, log=log, colour=out.color_system is not None))
+
+
+def _series(found: Found) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Points (step, value) by metric and job."""
+    series: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for job, point in found:
+        series.setdefault((point["name"], job.id), []).append((point["step"], point["value"]))
+    return series

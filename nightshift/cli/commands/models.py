@@ -1,0 +1,289 @@
+"""`nightshift models`: registered models, their versions and aliases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from nightshift.cli import completion
+from nightshift.cli.errors import CommandGroup
+from nightshift.cli.options import AsJson, client
+from nightshift.cli.render import tables
+from nightshift.errors import InvalidRequest
+
+models = typer.Typer(
+    cls=CommandGroup,
+    help="Registered models: list, show, register, describe, download, promote, rollback, compare, history, delete.",
+    invoke_without_command=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=completion.models)]
+Version = Annotated[
+    str,
+    typer.Argument(metavar="NAME@VERSION", help="A version, e.g. digits@3.", autocompletion=completion.versions),
+]
+Alias = Annotated[str, typer.Option(help="The alias to move.")]
+Reason = Annotated[str | None, typer.Option(help="Why; it is kept in the history.")]
+
+
+def _owner(item: dict[str, Any]) -> str:
+    from nightshift.cli.render import output
+
+    return output.owner(item)
+
+
+def _champion(item: Any) -> int | None:
+    return (item.get("champion") or {}).get("version")
+
+
+def _metrics(owner: Any) -> list[str]:
+    """Of a model's champion, or a version: measured on the test part first, so that a narrow terminal shows those."""
+    from nightshift.cli.render.output import metric_facts
+
+    found = (owner or {}).get("metrics") or {}
+    return metric_facts(dict(sorted(found.items(), key=lambda item: not item[0].startswith("test_"))))
+
+
+def _metric(name: str, items: Sequence[Any]) -> tables.Field | None:
+    """A figure of the champions, where one has it."""
+    found = [((item.get("champion") or {}).get("metrics") or {}).get(name) for item in items]
+    if items and not any(value is not None for value in found):
+        return None
+
+    def value(item: Any) -> Any:
+        return ((item.get("champion") or {}).get("metrics") or {}).get(name)
+
+    def shown(item: Any) -> str:
+        from nightshift.cli.render.output import number
+
+        return number(value(item))
+
+    return tables.Field(shown, right=True, key=value)
+
+
+FIELDS = {
+    "name": tables.Field(lambda item: item["name"]),
+    "champion": tables.Field(lambda item: f"@{number}" if (number := _champion(item)) else "", 1, True, key=_champion),
+    "latest": tables.Field(
+        lambda item: f"@{item['latest_version']}", 3, right=True, key=lambda item: item["latest_version"]
+    ),
+    "family": tables.Field(lambda item: item.get("family"), 4),
+    "owner": tables.Field(lambda item: _owner(item), usual=False),
+    "metrics": tables.Field(lambda item: _metrics(item.get("champion")), 2, least=28),
+    "framework": tables.Field(lambda item: item.get("framework"), usual=False),
+    "updated": tables.Field(lambda item: item.get("updated_at"), usual=False),
+}
+MORE = ", or any figure of the champions, such as test_accuracy"
+
+
+@models.callback()
+def list_models(
+    ctx: typer.Context,
+    sort: Annotated[str | None, tables.sort_option(FIELDS, MORE)] = None,
+    columns: Annotated[str | None, tables.columns_option(FIELDS, MORE)] = None,
+    format: tables.FormatOption = tables.Format.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    if ctx.invoked_subcommand:
+        return None
+    from nightshift.cli.render import output
+
+    found = client(ctx).models()
+    if sort:
+        found = tables.sorted_by(sort, found, FIELDS, _metric)
+    if as_json or format is tables.Format.JSON:
+        return output.print_items(found)
+    wide, empty = format is tables.Format.WIDE, "No models. Submit a job with --register-as NAME."
+    return tables.print_items(found, FIELDS, empty, columns=columns, wide=wide, other=_metric)
+
+
+@models.command("show")
+def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Versions and aliases of a model."""
+    from nightshift.cli.render import output
+
+    answer = client(ctx).model(name)
+    if as_json:
+        return output.print_json(answer)
+    if answer.get("description"):
+        print(f"{answer['description']}\n")
+    columns = [
+        output.Column("VERSION"),
+        output.Column("ALIASES", 1),
+        output.Column("JOB", 4),
+        output.Column("DATA SET", 5),
+    ]
+    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 2, least=28)]
+    aliases = answer.get("aliases") or {}
+    rows = [
+        [
+            f"{name}@{version.get('version')}",
+            " ".join(alias for alias, number in aliases.items() if number == version["version"]),
+            version.get("job_id"),
+            version.get("dataset"),
+            output.age(version.get("created_at")),
+            _metrics(version),
+        ]
+        for version in answer.get("versions") or []
+    ]
+    output.print_table(columns, rows, f"{name} has no versions.")
+    return None
+
+
+def split_version(text: str, noun: str = "model") -> tuple[str, int]:
+    """`digits@3` to its parts. Raises InvalidRequest."""
+    found = re.fullmatch(r"(.+)@([0-9]{1,9})", text)
+    if found is None:
+        raise InvalidRequest(f"{text!r} is no version of a {noun}; write it as NAME@3.")
+    return found[1], int(found[2])
+
+
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Repeatable.")]
+
+
+@models.command("register")
+def register(
+    ctx: typer.Context,
+    name: Name,
+    job: Annotated[str, typer.Argument(help="A job that has succeeded and left a model.")],
+    description: Annotated[str | None, typer.Option(help="What is special about it.")] = None,
+    tag: Tags = None,
+) -> None:
+    """Make a finished job's model the next version of NAME, as `--register-as` would have done."""
+    shown = client(ctx).register_model(name, job, description=description, tags=_tags(tag))
+    print(f"{name}@{shown['version']}")
+
+
+@models.command("describe")
+def describe(
+    ctx: typer.Context,
+    ref: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", autocompletion=completion.versions)],
+    text: Annotated[str | None, typer.Argument(help="The description; '' takes it away. None: it stays.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Of a version; without =VALUE it goes.")
+    ] = None,
+) -> None:
+    """Say what a model, or one of its versions, is for; e.g. `models describe digits@3 "more augmentation" --tag checked=yes`."""
+    if text is None and not tag:
+        raise InvalidRequest("Say what to change: a text, or --tag NAME=VALUE.")
+    if "@" not in ref:
+        if tag:
+            raise InvalidRequest(f"Tags belong to a version: write {ref}@3.")
+        client(ctx).describe_model(ref, text)
+    else:
+        name, number = split_version(ref)
+        changes: dict[str, Any] = {} if text is None else {"description": text}
+        if tag:
+            changes["tags"] = {
+                key: value if equals else None for key, equals, value in (one.partition("=") for one in tag)
+            }
+        client(ctx).change_version(name, number, **changes)
+    print(f"{ref} described")
+
+
+def _tags(given: list[str] | None) -> dict[str, str]:
+    """Raises InvalidRequest."""
+    parts = [one.partition("=") for one in given or []]
+    wrong = next((key for key, equals, value in parts if not (key and value)), None)
+    if wrong is not None:
+        raise InvalidRequest(f"{wrong!r} is no tag; write it as NAME=VALUE.")
+    return {key: value for key, _, value in parts}
+
+
+@models.command("download")
+def download(
+    ctx: typer.Context,
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[@VERSION]", help="Without a version the champion.", autocompletion=completion.versions
+        ),
+    ],
+    to: Annotated[str | None, typer.Option(help="The file to write; NAME-VERSION.zip otherwise.")] = None,
+) -> None:
+    """The files of a version (weights, config, tokenizer) as a zip."""
+    print(client(ctx).download_model(ref, to or f"{ref.replace('@', '-')}.zip"))
+
+
+@models.command("promote")
+def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", reason: Reason = None) -> None:
+    """Point an alias (the champion, unless told otherwise) at a version, e.g. `models promote digits@3`."""
+    name, number = split_version(version)
+    shown = client(ctx).promote(name, number, alias, reason)
+    print(f"{name}@{alias} -> {shown['aliases'][alias]}")
+
+
+@models.command("rollback")
+def rollback(ctx: typer.Context, name: Name, alias: Alias = "champion", reason: Reason = None) -> None:
+    """Point an alias back at where it was before; once more goes one further back."""
+    shown = client(ctx).rollback(name, alias, reason)
+    print(f"{name}@{alias} -> {shown['aliases'][alias]}")
+
+
+@models.command("compare")
+def compare(
+    ctx: typer.Context,
+    refs: Annotated[list[str], typer.Argument(metavar="NAME@A NAME@B", help="Versions or aliases; or NAME A B.")],
+    on: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="Measure both on its test part now, by an evaluate job each.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The metrics of two versions side by side, e.g. `models compare digits@champion digits@4 --on digits@1`."""
+    from nightshift.cli import model_comparison
+    from nightshift.cli.render import output
+    from nightshift.metrics import label
+
+    first, second = model_comparison.pair(refs)
+    if on is not None:
+        found = model_comparison.measured(client(ctx), first, second, on)
+    else:
+        found = model_comparison.registered(client(ctx), first, second)
+    if as_json:
+        return output.print_json(found)
+    columns = [output.Column("METRIC"), *(output.Column(ref, right=True) for ref in found["titles"])]
+    rows = [
+        [label(metric), *(_number(pair[part]) for part in ("a", "b", "difference"))]
+        for metric, pair in found["metrics"].items()
+    ]
+    output.print_table([*columns, output.Column("DIFFERENCE", 1, right=True)], rows, "Neither has metrics.")
+    if found.get("on"):
+        output.print_note(f"Measured on the test part of {found['on']} by the jobs {' and '.join(found['jobs'])}.")
+    elif not found["same_dataset"]:
+        sets = " and ".join(str(found[side]["dataset"]) for side in ("a", "b"))
+        output.print_note(
+            f"Measured on different data ({sets}): the differences say little. --on DATASET measures both on one."
+        )
+    return None
+
+
+def _number(value: Any) -> str:
+    from nightshift.cli.render import output
+
+    return output.number(value) if isinstance(value, int | float) else "" if value is None else str(value)
+
+
+@models.command("history")
+def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Who moved which alias when, from where to where, and why."""
+    from nightshift.cli.render import output
+
+    found = client(ctx).model_history(name)
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("AT"), output.Column("CHANGE"), output.Column("ALIAS"), output.Column("FROM", right=True)]
+    columns += [output.Column("TO", right=True), output.Column("WHO", 1), output.Column("WHY", 2)]
+    names = ("at", "change", "alias", "from_version", "to_version", "who", "why")
+    output.print_table(columns, [[item[key] for key in names] for item in found], "No changes.")
+    return None
+
+
+@models.command("delete")
+def delete(ctx: typer.Context, version: Version) -> None:
+    """Delete a version that no alias and no unfinished job holds."""
+    name, number = split_version(version)
+    client(ctx).delete_version(name, number)
+    print(f"{version} deleted")

@@ -1,0 +1,242 @@
+"""`nightshift submit train | finetune | infer | evaluate`, and `submit -f job.json`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nightshift.cli import completion, payload, suggestions
+from nightshift.cli.errors import CommandGroup
+from nightshift.cli.options import AsJson, client
+from nightshift.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from nightshift.client.client import Job
+
+submit = typer.Typer(
+    cls=CommandGroup,
+    help="Submit a job: train, finetune, infer, evaluate, or any body with -f. Prints the job's id.",
+    invoke_without_command=True,
+)
+
+ModelRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL_REF", help="name, name@3, name@alias or job:<id>.", autocompletion=completion.model_refs
+    ),
+]
+Framework = Annotated[str | None, typer.Option(help="torch or tensorflow.", autocompletion=completion.frameworks)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training part.")]
+BatchSize = Annotated[int | None, typer.Option(help="Samples per step.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", "--lr")]
+Seed = Annotated[int | None, typer.Option(help="Of everything random in the run.")]
+RegisterAs = Annotated[str | None, typer.Option(help="Name in the model registry the result becomes a version of.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Stay until it ends; exit code 0 succeeded, 1 failed, 2 cancelled.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Any field of the job, e.g. training.batch_size=64. Repeatable."),
+]
+#: The options of every kind and where each belongs in the body.
+PLACES = {
+    "dataset": "dataset",
+    "name": "name",
+    "priority": "priority",
+    "device": "resources.device",
+    "preempt": "preempt",
+    "run_at": "run_at",
+    "max_retries": "max_retries",
+    "timeout": "timeout_seconds",
+}
+
+
+def _common(
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Name of the data set, e.g. digits or mnist@2.", autocompletion=completion.datasets),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
+    preempt: Annotated[
+        bool | None, typer.Option("--preempt", help="Urgent: a running job of lower priority makes room for it.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.", autocompletion=completion.devices)] = None,
+    run_at: Annotated[str | None, typer.Option(help="Not before this time, e.g. 2030-01-01T02:00:00Z.")] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Retries after errors that may pass.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which it fails.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeatable.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.", autocompletion=completion.job_ids),
+    ] = None,
+    set_: Sets = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """The options of every kind of job; `_with_common` gives them to a command."""
+
+
+def _with_common(build: Callable[..., dict[str, Any]]) -> Callable[..., None]:
+    """A command with `build`'s own parameters and the common ones. `build` makes the body from its own."""
+    common = inspect.signature(_common, eval_str=True).parameters
+    own = inspect.signature(build, eval_str=True).parameters
+
+    @functools.wraps(build)
+    def command(ctx: typer.Context, **given: Any) -> None:
+        body = build(**{name: given.pop(name) for name in own})
+        _fill(ctx, body, given)
+        _send(ctx, body, given["idempotency_key"], follow=given["follow"], as_json=given["as_json"])
+
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    merged = [context, *own.values(), *common.values()]
+    command.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in merged}
+    del command.__wrapped__
+    return command
+
+
+def _fill(ctx: typer.Context, body: dict[str, Any], given: dict[str, Any]) -> None:
+    payload.put_options(body, {path: given[option] for option, path in PLACES.items()})
+    payload.put_options(body, {"tags": payload.tags(given["tag"] or [])})
+    if given["after"]:
+        asked = client(ctx)
+        body["after"] = [asked.job(job_id).id for job_id in given["after"]]
+    payload.assign(body, given["set_"] or [])
+
+
+def _send(ctx: typer.Context, body: dict[str, Any], key: str | None, *, follow: bool, as_json: bool) -> None:
+    tell_of(ctx, client(ctx).submit(body, key), follow=follow, as_json=as_json)
+
+
+def tell_of(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> None:
+    """Of a job just submitted: its id, or what becomes of it."""
+    suggestions.no_worker(client(ctx), [job])
+    suggestions.needs_download(client(ctx), job)
+    if follow:
+        from nightshift.cli.commands.jobs import follow_jobs
+
+        if not as_json:
+            typer.echo(job.id)
+        follow_jobs([job], as_json=as_json)
+    elif as_json:
+        from nightshift.cli.render.output import print_json
+
+        print_json(job.data)
+    else:
+        typer.echo(job.id)
+
+
+@submit.callback()
+def from_file(
+    ctx: typer.Context,
+    file: Annotated[str | None, typer.Option("-f", "--file", metavar="FILE", help="A job as JSON; - is stdin.")] = None,
+    set_: Sets = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    if ctx.invoked_subcommand:
+        if file or set_ or idempotency_key or follow or as_json:
+            raise InvalidRequest(f"Write the options after `{ctx.invoked_subcommand}`; -f goes without a kind.")
+        return
+    if file is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+    body = payload.read(file)
+    payload.assign(body, set_ or [])
+    _send(ctx, body, idempotency_key, follow=follow, as_json=as_json)
+
+
+@submit.command("train")
+@_with_common
+def train(
+    family: Annotated[
+        str,
+        typer.Argument(
+            metavar="FAMILY",
+            help="cnn, gru_lm or gan; `nightshift families` lists their presets.",
+            autocompletion=completion.families,
+        ),
+    ],
+    preset: Annotated[
+        str | None, typer.Option(help="One of the family's presets.", autocompletion=completion.presets)
+    ] = None,
+    framework: Framework = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    register_as: RegisterAs = None,
+) -> dict[str, Any]:
+    """Train a model from scratch, e.g. `submit train cnn --dataset digits --epochs 5 --follow`."""
+    body: dict[str, Any] = {"kind": "train", "model": {"family": family}}
+    payload.put_options(body, {"model.preset": preset, "model.framework": framework, "register_as": register_as})
+    payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
+    return body
+
+
+@submit.command("finetune")
+@_with_common
+def finetune(
+    model_ref: ModelRef,
+    framework: Framework = None,
+    freeze: Annotated[str | None, typer.Option(help="none or features.")] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    register_as: RegisterAs = None,
+) -> dict[str, Any]:
+    """Train a model further, e.g. `submit finetune digits@champion --dataset mnist --epochs 1`."""
+    body: dict[str, Any] = {"kind": "finetune", "model_ref": model_ref}
+    payload.put_options(body, {"framework": framework, "freeze": freeze, "register_as": register_as})
+    payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
+    return body
+
+
+def _training(epochs: int | None, batch_size: int | None, rate: float | None, seed: int | None) -> dict[str, Any]:
+    return {
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.learning_rate": rate,
+        "training.seed": seed,
+    }
+
+
+@submit.command("infer")
+@_with_common
+def infer(
+    model_ref: ModelRef,
+    framework: Framework = None,
+    batch_size: BatchSize = None,
+    task: Annotated[str | None, typer.Option(help="predict, score or generate.")] = None,
+    output: Annotated[str | None, typer.Option(help="parquet or jsonl.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="A beginning to continue (generate). Repeatable.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest continuation.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1: surer; above: freer.")] = None,
+    count: Annotated[int | None, typer.Option(help="Samples to generate.")] = None,
+    seed: Seed = None,
+) -> dict[str, Any]:
+    """Run a model over a data set, e.g. `submit infer digits --dataset digits --output jsonl`."""
+    body: dict[str, Any] = {"kind": "batch_infer", "model_ref": model_ref}
+    given = {
+        "framework": framework, "batch_size": batch_size, "task": task, "output": output, "prompts": prompt,
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
+    }  # fmt: skip
+    payload.put_options(body, {f"inference.{name}": value for name, value in given.items()})
+    return body
+
+
+@submit.command("evaluate")
+@_with_common
+def evaluate(model_ref: ModelRef, framework: Framework = None) -> dict[str, Any]:
+    """Measure a model on a data set's test part."""
+    body: dict[str, Any] = {"kind": "evaluate", "model_ref": model_ref}
+    payload.put_options(body, {"framework": framework})
+    return body

@@ -1,0 +1,230 @@
+"""`nightshift webhooks`: who is told what happens."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from nightshift.cli import completion, payload
+from nightshift.cli.errors import CommandGroup
+from nightshift.cli.options import AsJson, client
+from nightshift.errors import InvalidRequest
+
+webhooks = typer.Typer(
+    cls=CommandGroup,
+    help="Who is told what happens: add, list, show, change, test, deliveries, redeliver, rotate, pause, resume, remove.",
+    invoke_without_command=True,
+)
+
+Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its name or id.", autocompletion=completion.webhooks)]
+Events = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event",
+        metavar="EVENT",
+        help="E.g. job.failed or model.promoted. Repeatable.",
+        autocompletion=completion.events,
+    ),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only jobs with this tag. Repeatable.")
+]
+Match = Annotated[str | None, typer.Option(help='Only jobs or models with such a name, e.g. "digits*".')]
+Format = Annotated[str | None, typer.Option(help="event (JSON), or slack (one line of text).")]
+Limit = Annotated[int, typer.Option("-n", "--limit", help="The most that are shown.")]
+
+#: How long `test` waits for its delivery to be tried (seconds): a round of maintenance and a slow receiver.
+TEST_PATIENCE = 45.0
+
+
+@webhooks.callback()
+def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
+    if not ctx.invoked_subcommand:
+        list_webhooks(ctx, as_json)
+
+
+@webhooks.command("list")
+def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """All webhooks."""
+    from nightshift.cli.render import output
+
+    found = client(ctx).webhooks()
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("NAME"), output.Column("STATE"), output.Column("URL", 1), output.Column("EVENTS", 2)]
+    rows = [[item["name"], _state(item), item["url"], " ".join(item["events"])] for item in found]
+    output.print_table(columns, rows, "No webhooks. `nightshift webhooks add NAME https://example.com/hook`")
+    return None
+
+
+def _state(shown: dict[str, Any]) -> str:
+    if shown["enabled"]:
+        return "enabled"
+    return "disabled" if shown["disabled_reason"] else "paused"
+
+
+@webhooks.command("add")
+def add(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Its name, which no other webhook of yours has.")],
+    url: Annotated[str, typer.Argument(help="Where to POST, e.g. https://example.com/hook.")],
+    events: Events = None,
+    tags: Tags = None,
+    match: Match = None,
+    format: Format = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a URL how jobs end and what is promoted. Prints the secret that signs; it is not shown again."""
+    from nightshift.cli.render import output
+
+    shown = client(ctx).add_webhook({"name": name, "url": url, **_given(events, tags, match, format)})
+    if as_json:
+        return output.print_json(shown)
+    print(shown["secret"])
+    output.print_note(
+        f"{name} hears of {', '.join(shown['events'])}. The secret is not shown again: give it to the receiver, and "
+        f"try it with `nightshift webhooks test {name}`."
+    )
+    return None
+
+
+@webhooks.command("change")
+def change(
+    ctx: typer.Context,
+    webhook: Webhook,
+    url: Annotated[str | None, typer.Option(help="Where to POST.")] = None,
+    events: Events = None,
+    tags: Tags = None,
+    match: Match = None,
+    format: Format = None,
+    anything: Annotated[bool, typer.Option("--all", help="No longer only some tags or names.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given; the rest stays. The events that are given replace those before."""
+    changes = {**({"tags": {}, "match": None} if anything else {}), **_given(events, tags, match, format)}
+    if url is not None:
+        changes["url"] = url
+    if not changes:
+        raise InvalidRequest("Change what? Give an option, such as --event; `webhooks change --help` lists them.")
+    _show(client(ctx).change_webhook(webhook, **changes), as_json)
+
+
+def _given(events: list[str] | None, tags: list[str] | None, match: str | None, format: str | None) -> dict[str, Any]:
+    given: dict[str, Any] = {"events": events, "tags": payload.tags(tags) if tags else None, "match": match}
+    given["format"] = format
+    return {name: value for name, value in given.items() if value not in (None, [])}
+
+
+@webhooks.command("show")
+def show(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
+    """A webhook, without its secret."""
+    _show(client(ctx).webhook(webhook), as_json)
+
+
+def _show(shown: dict[str, Any], as_json: bool) -> None:
+    from nightshift.cli.render import output
+
+    if as_json:
+        return output.print_json(shown)
+    facts: list[tuple[str, Any]] = [(name, shown[name]) for name in ("id", "name", "url", "events")]
+    facts.append(("tags", [f"{name}={value}" for name, value in shown["tags"].items()]))
+    facts += [("match", shown["match"]), ("format", shown["format"]), ("state", _state(shown))]
+    facts += [("because", shown["disabled_reason"]), ("old secret until", shown["old_secret_until"])]
+    return output.print_facts(facts)
+
+
+@webhooks.command("test")
+def send_test(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
+    """Send a test and say whether it arrived. Exit code 1 when it did not."""
+    from nightshift.cli.render import output
+
+    asked = client(ctx)
+    sent = asked.test_webhook(webhook)
+    give_up = time.monotonic() + TEST_PATIENCE
+    while not sent["attempts"] or (sent["state"] == "pending" and sent["error"] is None):
+        if time.monotonic() > give_up:
+            output.print_note(f"It was not sent within {TEST_PATIENCE:.0f} s: does `nightshift beat` run?")
+            raise typer.Exit(1)
+        time.sleep(0.25)
+        sent = asked.delivery(webhook, sent["id"])
+    if as_json:
+        output.print_json(sent)
+    else:
+        took = f"{sent['milliseconds']:.0f} ms"
+        print(f"arrived: HTTP {sent['status']} in {took}" if sent["error"] is None else f"failed: {sent['error']}")
+    if sent["error"] is not None:
+        raise typer.Exit(1)
+
+
+@webhooks.command("deliveries")
+def deliveries(
+    ctx: typer.Context,
+    webhook: Webhook,
+    state: Annotated[str | None, typer.Option(help="Only pending, delivered or dead ones.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Its deliveries, newest first, and what became of each."""
+    from nightshift.cli.render import output
+
+    found = client(ctx).deliveries(webhook, state, limit)
+    if as_json:
+        return output.print_items(found)
+    columns = [output.Column("ID"), output.Column("EVENT"), output.Column("STATE"), output.Column("TRIES", 1)]
+    rows = [
+        [
+            item["id"],
+            item["event_type"],
+            item["state"],
+            item["attempts"],
+            output.age(item["created_at"]),
+            item["next_at"],
+            item["error"] or (f"HTTP {item['status']}" if item["status"] else None),
+        ]
+        for item in found
+    ]
+    columns += [output.Column("AGE", 2, right=True), output.Column("NEXT", 4), output.Column("ANSWER", 3)]
+    output.print_table(columns, rows, "Nothing was sent so far.")
+    return None
+
+
+@webhooks.command("redeliver")
+def redeliver(
+    ctx: typer.Context, webhook: Webhook, delivery: Annotated[str, typer.Argument(help="Its id, of `deliveries`.")]
+) -> None:
+    """Send one again that was given up (or arrived): the receiver sees the same webhook-id."""
+    print(f"{client(ctx).redeliver(webhook, delivery)['id']} will be sent again")
+
+
+@webhooks.command("rotate")
+def rotate(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
+    """Change its secret. The one before signs beside it for a day."""
+    from nightshift.cli.render import output
+
+    shown = client(ctx).rotate_webhook(webhook)
+    if as_json:
+        return output.print_json(shown)
+    print(shown["secret"])
+    output.print_note(f"The secret before signs, too, until {shown['old_secret_until']}.")
+    return None
+
+
+@webhooks.command("pause")
+def pause(ctx: typer.Context, webhook: Webhook) -> None:
+    """Send nothing until `resume`; what happens meanwhile is not told later."""
+    print(f"{client(ctx).change_webhook(webhook, enabled=False)['name']} paused")
+
+
+@webhooks.command("resume")
+def resume(ctx: typer.Context, webhook: Webhook) -> None:
+    """Go on, also after it was disabled because its receiver was gone."""
+    print(f"{client(ctx).change_webhook(webhook, enabled=True)['name']} enabled")
+
+
+@webhooks.command("remove")
+def remove(ctx: typer.Context, webhook: Webhook) -> None:
+    """Remove it with its deliveries, sent or not."""
+    client(ctx).remove_webhook(webhook)
+    print(f"{webhook} removed")

@@ -1,0 +1,109 @@
+"""Shell completion from what the API has: ids, names, presets. Silent and quick: a shell waits for it.
+
+`nightshift --install-completion` sets it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from nightshift.client.client import Client
+
+#: Newest jobs that are offered.
+OFFERED = 100
+#: Seconds to wait for an answer; a shell that hangs is worse than one that offers nothing.
+PATIENCE = 1.5
+
+Found = list[tuple[str, str]]
+Completer = Callable[[typer.Context, str], Found]
+
+
+def _from_api(look: Callable[[Client], Iterable[tuple[str, str]]]) -> Completer:
+    """A completer that offers what `look` finds; nothing when the API does not answer."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> Found:
+        from nightshift.client.client import Client
+
+        given = ctx.find_root().params
+        try:
+            with Client(
+                given.get("url"), given.get("key"), data_dir=given.get("data_dir"), retries=0, timeout=PATIENCE
+            ) as asked:
+                return [(value, help) for value, help in look(asked) if value.startswith(incomplete)]
+        except Exception:  # a traceback in the middle of a half-typed command helps nobody
+            return []
+
+    return complete
+
+
+def _fixed(*values: str) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+def _jobs(client: Client) -> Iterable[tuple[str, str]]:
+    for job in client.jobs(limit=OFFERED):
+        yield job.id, " ".join(str(word) for word in (job.state, job.data.get("kind"), job.data.get("name")) if word)
+
+
+def _models(client: Client) -> Iterable[tuple[str, str]]:
+    for model in client.models():
+        yield model["name"], f"{model.get('family')}, latest @{model.get('latest_version')}"
+
+
+def _versions(client: Client) -> Iterable[tuple[str, str]]:
+    for model in client.models():
+        for number in range(int(model.get("latest_version") or 0), 0, -1):
+            yield f"{model['name']}@{number}", str(model.get("family"))
+
+
+def _model_refs(client: Client) -> Iterable[tuple[str, str]]:
+    yield from _models(client)
+    for job in client.jobs(state="succeeded", limit=OFFERED):
+        yield f"job:{job.id}", str(job.data.get("name") or job.data.get("kind"))
+
+
+def _datasets(client: Client) -> Iterable[tuple[str, str]]:
+    for item in client.datasets():
+        yield item["name"], str(item.get("kind") or item.get("availability", ""))
+
+
+def _schedules(client: Client) -> Iterable[tuple[str, str]]:
+    for item in client.schedules():
+        yield item["name"], str(item.get("cron") or "")
+
+
+def _webhooks(client: Client) -> Iterable[tuple[str, str]]:
+    for item in client.webhooks():
+        yield item["name"], str(item.get("url") or "")
+
+
+def _presets(client: Client) -> Iterable[tuple[str, str]]:
+    for family in client.families():
+        for preset in family.get("presets") or []:
+            yield str(preset), str(family.get("name"))
+
+
+job_ids, models, versions, model_refs = (
+    _from_api(_jobs),
+    _from_api(_models),
+    _from_api(_versions),
+    _from_api(_model_refs),
+)
+datasets, schedules, presets = _from_api(_datasets), _from_api(_schedules), _from_api(_presets)
+webhooks = _from_api(_webhooks)
+events = _fixed(
+    "job.started", "job.paused", "job.retried", "job.succeeded", "job.failed", "job.cancelled", "model.promoted",
+    "model.promotion_refused", "model.alias_moved", "model.rolled_back", "model.version_deleted",
+)  # fmt: skip
+states = _fixed("waiting", "queued", "running", "paused", "succeeded", "failed", "cancelled")
+kinds = _fixed("train", "finetune", "batch_infer", "evaluate")
+families = _fixed("cnn", "gru_lm", "gan")
+frameworks = _fixed("torch", "tensorflow")
+devices = _fixed("auto", "cpu", "gpu")

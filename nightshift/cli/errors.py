@@ -1,0 +1,48 @@
+"""Errors a person can act on, never a traceback: every error of a command passes here once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from nightshift.errors import NightshiftError, NotFound, RequestError
+
+
+class CommandGroup(TyperGroup):
+    """Turns Nightshift's errors into a message on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NightshiftError as error:
+            report(error, _next_step(ctx, error))
+        except BrokenPipeError:  # `nightshift jobs | head`: nobody reads on, which is no error
+            raise
+        except OSError as error:
+            typer.echo(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", err=True)
+        except UnicodeError:
+            typer.echo("error: an argument or a file is not valid UTF-8", err=True)
+        raise typer.Exit(1)
+
+
+def _next_step(ctx: Any, error: NightshiftError) -> str:
+    """For a name that the API does not know: the nearest it does."""
+    if not isinstance(error, NotFound):
+        return ""
+    from nightshift.cli import suggestions
+    from nightshift.cli.options import client
+
+    return suggestions.nearest_name(client(ctx), str(error))
+
+
+def report(error: NightshiftError, next_step: str = "") -> None:
+    """`error: detail`, then one line per wrong field."""
+    if isinstance(error, RequestError) and error.errors:
+        fields = [(".".join(map(str, field.loc)) or "(the whole)", field.msg) for field in error.errors]
+        typer.echo(f"error: {error.title.lower()}", err=True)
+        for where, message in fields:
+            typer.echo(f"  {where}: {message}", err=True)
+    else:
+        typer.echo(f"error: {error}{next_step}", err=True)

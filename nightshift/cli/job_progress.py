@@ -1,0 +1,144 @@
+"""What is known of a job that is watched: its events folded together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nightshift.cli.render.output import duration, metric_facts, number
+from nightshift.client.client import Job
+from nightshift.client.types import Event
+from nightshift.metrics import OF_STEPS
+from nightshift.states import FINAL_STATES, JobState
+
+#: What stays true of progress when an attempt ends; speed and time left do not.
+LASTING = ("step", "total_steps", "epoch")
+#: Metrics worth a place on the line, in this order.
+SHOWN = ("loss", "accuracy", "perplexity", "g_loss", "d_loss", "val_loss", "val_accuracy", "val_perplexity")
+#: Values kept of a curve; a longer one is thinned to half of them, evenly.
+CURVE_POINTS = 2_000
+#: Log lines kept.
+LOG_LINES = 50
+
+
+@dataclass
+class JobProgress:
+    """What is known of one job. `apply` folds an event in."""
+
+    id: str
+    title: str = ""
+    state: str = "queued"
+    epochs: int | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    attempt: int = 0
+    stop_requested: str | None = None
+    error: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    #: Why nothing is heard at the moment.
+    trouble: str | None = None
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    logs: deque[Event] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+
+    @classmethod
+    def of(cls, job: Job) -> JobProgress:
+        spec = job.data.get("spec") or {}
+        what = [job.data.get("kind"), job.data.get("family") or spec.get("model_ref"), job.data.get("dataset")]
+        title = job.data.get("name") or " ".join(str(word) for word in what if word)
+        return cls(job.id, title, epochs=(spec.get("training") or {}).get("epochs"))
+
+    def apply(self, event: Event) -> None:
+        self.trouble = None
+        if event.type == "state":
+            self.state = event.data.get("state", self.state)
+            if self.state == JobState.SUCCEEDED:
+                self.metrics = _figures(event.data.get("result"))
+            if self.state != JobState.RUNNING or event.data.get("attempt") != self.attempt:
+                self.progress = {name: self.progress[name] for name in LASTING if name in self.progress}
+            self.attempt = event.data.get("attempt") or self.attempt
+            self.stop_requested = event.data.get("stop_requested")
+        elif event.type == "progress":
+            self.progress = event.data
+            if event.data.get("loss") is not None:
+                self.metrics["loss"] = event.data["loss"]
+        elif event.type == "metric":
+            self._measure(event.data["name"], event.data["value"])
+        elif event.type == "log":
+            self.logs.append(event)
+
+    def _measure(self, name: str, value: float) -> None:
+        self.metrics[name] = value
+        curve = self.curves.setdefault(name, [])
+        curve.append(value)
+        if len(curve) > CURVE_POINTS:
+            del curve[1::2]
+
+    def settle(self, job: Job) -> None:
+        """The job's final word, which is truer than what was heard on the way."""
+        self.state, self.error, self.result, self.trouble = str(job.state), job.error, job.result, None
+        self.progress = {**self.progress, **(job.progress or {})}
+        if self.state == JobState.SUCCEEDED:
+            self.metrics = _figures(job.result)
+
+    @property
+    def fraction(self) -> float | None:
+        if self.state == JobState.SUCCEEDED:
+            return 1.0
+        step, total = self.progress.get("step"), self.progress.get("total_steps")
+        return min(1.0, step / total) if step is not None and total else None
+
+    @property
+    def standing(self) -> tuple[str, int, str | None]:
+        """What a watcher is told of at once when it changes."""
+        return self.state, self.attempt, self.stop_requested
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    def facts(self) -> list[str]:
+        """`step 120/450`, `epoch 2/5`, `loss 0.2134`, … as far as they are known."""
+        facts, step, total = [], self.progress.get("step"), self.progress.get("total_steps")
+        if step is not None:
+            facts.append(f"step {step:,}/{total:,}" if total else f"step {step:,}")
+        if self.progress.get("epoch") is not None:
+            facts.append(f"epoch {self.progress['epoch']}" + (f"/{self.epochs}" if self.epochs else ""))
+        facts += [f"{name} {number(self.metrics[name])}" for name in SHOWN if name in self.metrics]
+        if self.state == JobState.RUNNING:
+            facts += [f"attempt {self.attempt}"] if self.attempt > 1 else []
+            facts += [f"{self.stop_requested} requested"] if self.stop_requested else []
+            facts += [phase] if (phase := self.progress.get("phase")) and phase != "train" else []
+            if rate := self.progress.get("samples_per_second"):
+                facts.append(f"{number(round(rate))}/s")
+            if (eta := self.progress.get("eta_seconds")) is not None:
+                facts.append(f"ETA {duration(eta)}")
+        return facts
+
+    def courses(self) -> Iterator[tuple[str, list[float]]]:
+        """The curves worth a look: the first that is trained on and the first that is validated."""
+        for start in ("", "val_"):
+            names = [
+                name for name in SHOWN if name.startswith("val_") == bool(start) and len(self.curves.get(name, [])) > 1
+            ]
+            if names:
+                yield names[0], self.curves[names[0]]
+
+    def closing(self) -> list[str]:
+        """How it ended: the error, or the result's metrics."""
+        if self.error:
+            return [f"{self.error.get('type')}: {self.error.get('message')}"]
+        metrics = (self.result or {}).get("metrics") or {}
+        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *OF_STEPS)}
+        promotion = (self.result or {}).get("promotion")
+        told = (
+            [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []
+        )
+        return metric_facts(news or metrics) + told
+
+
+def _figures(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """Those of the job's model: of the last that were heard on the way nothing stays."""
+    measured = (result or {}).get("metrics") or {}
+    return {name: value for name, value in measured.items() if name not in OF_STEPS}

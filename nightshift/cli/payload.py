@@ -1,0 +1,79 @@
+"""Job bodies from what is typed: options, `--set path=value`, a file. What they may hold is the API's to say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nightshift.errors import InvalidRequest, MalformedRequest
+
+
+def read(source: str) -> dict[str, Any]:
+    """A job body from a JSON file, or from stdin (`-`)."""
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    where = "stdin" if source == "-" else source
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"{where} is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise MalformedRequest(f'{where} holds no JSON object; a job is one, such as {{"kind": "train", …}}.')
+    return body
+
+
+def put(body: dict[str, Any], path: str, value: Any) -> None:
+    """`put(body, "training.epochs", 5)`: a value under a dotted path; objects on the way are made."""
+    *folders, last = path.split(".")
+    here: Any = body
+    for index, name in enumerate(folders):
+        here = here.setdefault(name, {})
+        if not isinstance(here, dict):
+            raise InvalidRequest(
+                f"--set {path}: {'.'.join(folders[: index + 1])} is {json.dumps(here)}, which holds no fields."
+            )
+    here[last] = value
+
+
+def put_options(body: dict[str, Any], options: dict[str, Any]) -> None:
+    """The options that were given (not None, not empty), each under its dotted path."""
+    for path, value in options.items():
+        if value is not None and value not in ([], {}):
+            put(body, path, value)
+
+
+def assign(body: dict[str, Any], assignments: Iterable[str]) -> None:
+    """Applies `path=value` texts in order."""
+    for path, value in assigned(assignments):
+        put(body, path, value)
+
+
+def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Path and value of each `path=value` text; a value is JSON where it parses as JSON, else a string."""
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        if not equals or not all(path.split(".")):
+            raise InvalidRequest(f"--set {text!r}: write it as path=value, such as training.batch_size=64")
+        yield path, _value(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def tags(pairs: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidRequest(f"--tag {pair!r}: write it as name=value")
+        found[name] = value
+    return found

@@ -1,0 +1,152 @@
+"""What is sent with every request, when one is sent again, and what an answer means; nothing here sends anything.
+
+Problem documents become the errors of `shared.errors`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import httpx
+
+from nightshift.client.endpoint import Endpoint
+from nightshift.client.event_stream import StreamDropped
+from nightshift.client.requests import Request
+from nightshift.errors import FieldError, NightshiftError, RequestError, Unauthorized, Unavailable
+
+#: Seconds: to connect, and for an answer. Uploads wait longer (`calls.UPLOAD_TIMEOUT`).
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 5.0, 30.0
+#: Seconds before the first retry; doubles, with jitter, so that many clients do not come back together.
+FIRST_PAUSE = 0.1
+
+#: Answers of a server or a proxy on its way up or down.
+PASSING = frozenset({502, 503, 504})
+
+
+class ApiUnreachable(Unavailable):
+    """Nothing answers at the API's address."""
+
+
+class ServerError(NightshiftError):
+    """An answer outside the contract: a 5xx, or something that is not a Nightshift API."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+_BY_STATUS: dict[int, type[RequestError]] = {kind.status: kind for kind in RequestError.__subclasses__()}
+
+
+class RetryPolicy:
+    """What is sent with every request, when one is sent again, and what an answer means."""
+
+    def __init__(self, endpoint: Endpoint, retries: int, timeout: float) -> None:
+        self.endpoint, self._retries, self._timeout = endpoint, retries, timeout
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of an httpx client."""
+        headers = {"user-agent": "nightshift-client"}
+        if self.endpoint.key:
+            headers["authorization"] = _bearer(self.endpoint)
+        timeout = httpx.Timeout(self._timeout, connect=min(self._timeout, CONNECT_TIMEOUT))
+        url = f"{self.endpoint.url}/v1/"
+        return {"base_url": url, "headers": headers, "follow_redirects": False, "timeout": timeout}
+
+    def bad_url(self, error: Exception) -> ApiUnreachable:
+        return ApiUnreachable(f"{self.endpoint.url!r} ({self.endpoint.url_from}) is not a URL: {error}")
+
+    def after_error(self, ask: Request, attempt: int, error: httpx.RequestError) -> float:
+        """The pause before it is sent again; raises `ApiUnreachable` where that is not safe or no use."""
+        never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        hopeless = isinstance(error, httpx.UnsupportedProtocol) or attempt >= self._retries
+        if hopeless or not (ask.safe or never_sent):
+            raise self.unreachable(error) from error
+        return _pause(attempt)
+
+    def after_answer(self, ask: Request, attempt: int, response: httpx.Response) -> float | None:
+        """None: the answer stands. Else the pause before it is sent again."""
+        if response.status_code in PASSING and ask.safe and attempt < self._retries:
+            return _pause(attempt)
+        self.raise_problem(response)
+        return None
+
+    def parsed(self, response: httpx.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise ServerError(response.status_code, self._not_ours(response)) from error
+
+    def raise_problem(self, response: httpx.Response) -> None:
+        if response.is_success:
+            return
+        problem = _problem(response)
+        if problem is None and response.status_code in PASSING:
+            raise Unavailable(
+                f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase}: what is behind it does not answer."
+            )
+        if problem is None:
+            raise ServerError(response.status_code, self._not_ours(response))
+        detail = str(problem.get("detail") or problem.get("title") or response.reason_phrase)
+        if response.status_code == 503:
+            raise Unavailable(detail)
+        kind = _BY_STATUS.get(response.status_code)
+        if kind is None:
+            raise ServerError(response.status_code, detail)
+        if kind is Unauthorized:
+            detail = f"{detail} {self.endpoint.key_from} {_HOW_TO_GET_ONE}"
+        raise kind(detail, _field_errors(problem))
+
+    def unreachable(self, error: Exception) -> ApiUnreachable:
+        return ApiUnreachable(
+            f"The Nightshift API at {self.endpoint.url} ({self.endpoint.url_from}) does not answer: "
+            f"{str(error) or type(error).__name__}. Start it with `nightshift up`, or point to it with NIGHTSHIFT_API_URL."
+        )
+
+    def stream_broken(self, error: httpx.RequestError) -> Exception:
+        if isinstance(error, httpx.ConnectError):
+            return self.unreachable(error)
+        return StreamDropped(str(error) or type(error).__name__)
+
+    def _not_ours(self, response: httpx.Response) -> str:
+        return (
+            f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase} without a problem document; "
+            "is it a Nightshift API? Its log says more."
+        )
+
+
+def _pause(attempt: int) -> float:
+    return float(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.5))
+
+
+_HOW_TO_GET_ONE = (
+    "Where the stack runs, `nightshift keys create NAME` makes a key; give it as NIGHTSHIFT_API_KEY, or point "
+    "NIGHTSHIFT_DATA_DIR to the stack's data folder."
+)
+
+
+def _bearer(endpoint: Endpoint) -> str:
+    key = endpoint.key or ""
+    if not (key.isascii() and key.isprintable()):
+        raise Unauthorized(f"The key holds characters that no key has. {endpoint.key_from}")
+    return f"Bearer {key}"
+
+
+def _problem(response: httpx.Response) -> dict[str, Any] | None:
+    if "json" not in response.headers.get("content-type", ""):
+        return None
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _field_errors(problem: dict[str, Any]) -> list[FieldError]:
+    errors = problem.get("errors")
+    if not isinstance(errors, list):
+        return []
+    return [FieldError(tuple(e.get("loc", ())), str(e.get("msg", ""))) for e in errors if isinstance(e, dict)]

@@ -1,0 +1,48 @@
+"""Getting a data set's files onto the wire: a file as it is, a folder as a zip in a temporary file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from nightshift.errors import InvalidRequest
+
+#: Already compressed: deflating them again costs time and saves nothing.
+COMPRESSED = frozenset({".jpg", ".jpeg", ".png", ".gz", ".npz", ".zip", ".parquet"})
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[str, BinaryIO]]:
+    """(file name, open file) of what is sent. Neither a file nor a folder's zip is ever held in memory."""
+    if path.is_dir():
+        with tempfile.TemporaryFile(prefix="nightshift-upload-") as packed:
+            if pack(path, packed) == 0:
+                raise InvalidRequest(f"{path} holds no files.")
+            packed.seek(0)
+            yield f"{path.resolve().name}.zip", packed
+    elif path.is_file():
+        with path.open("rb") as file:
+            yield path.name, file
+    else:
+        raise InvalidRequest(f"{path} is neither a file nor a folder on this machine.")
+
+
+def pack(folder: Path, target: BinaryIO) -> int:
+    """Zip every visible file of `folder` into `target`, one at a time; the number of files."""
+    count = 0
+    with zipfile.ZipFile(target, "w", allowZip64=True, strict_timestamps=False) as archive:
+        for root, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(name for name in names if not name.startswith(".")):
+                file = Path(root, name)
+                if not file.is_file():
+                    continue
+                method = zipfile.ZIP_STORED if file.suffix.lower() in COMPRESSED else zipfile.ZIP_DEFLATED
+                archive.write(file, file.relative_to(folder), compress_type=method, compresslevel=1)
+                count += 1
+    return count

@@ -1,0 +1,144 @@
+"""A new version of a data set: the rows of the old one, then new ones, streamed from disk to disk.
+
+New rows go to the part that their files are; files without parts are training data. So the test part stays what it was,
+byte for byte, unless the new data bring one of their own, and what is measured on it stays comparable.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nightshift.errors import InvalidRequest
+from shared.datasets.ingest.build import NO_LIMITS, ImageSource, ImageSplit, Labels, Limits, as_bytes, histogram
+from shared.datasets.ingest.build_text import TextSource, TextSplit, describe
+from shared.datasets.store import SPLITS, Array, NpyWriter, OpenDataset, Stored, publish, staging
+
+#: Rows or bytes copied at a time.
+_ROWS, _BYTES = 20_000, 4_000_000
+
+
+def store_appended(
+    datasets_root: Path, base: OpenDataset, source: ImageSource | TextSource, limits: Limits = NO_LIMITS
+) -> Stored:
+    """Write `base` with the rows of `source` after its own. Classes are matched by name, new ones come last, so labels of
+    `base` keep their numbers. Raises InvalidRequest where the two do not fit together."""
+    _check(base, source)
+    classes = [*base.classes, *(name for name in source.classes if name not in base.classes)]
+    number = np.array([classes.index(name) for name in source.classes], np.int64)
+    with staging(datasets_root) as folder:
+        limits.check(int(base.meta["size_bytes"]) + _size(source), folder)
+        for split in SPLITS:
+            if split not in source.splits:
+                _copy(base, split, folder)
+            elif isinstance(source, ImageSource):
+                _extend_images(base, split, source.splits[split], number, folder)
+            else:
+                _extend_text(base, split, source.splits[split], number, folder)
+        found = [split for split in SPLITS if split in base.splits or split in source.splits]
+        counts = {split: _describe(folder, base.kind, split, classes) for split in found}
+        return publish(folder, {**base.meta, "classes": classes, "splits": counts})
+
+
+def _check(base: OpenDataset, source: ImageSource | TextSource) -> None:
+    kind = "image" if isinstance(source, ImageSource) else "text"
+    if kind != base.kind:
+        raise InvalidRequest.field(("file",), f"holds {kind} data, the data set {base.kind}")
+    if isinstance(source, ImageSource) and tuple(source.image) != base.image:
+        sizes = ["x".join(map(str, shape)) for shape in (source.image, base.image)]
+        raise InvalidRequest.field(
+            ("file",), f"holds images of {sizes[0]} (height, width, channels), the data set {sizes[1]}"
+        )
+    if bool(source.classes) != bool(base.classes):
+        has = "has labels and the data set none" if source.classes else "has no labels, the data set has"
+        raise InvalidRequest.field(("file",), has)
+
+
+def _size(source: ImageSource | TextSource) -> int:
+    if isinstance(source, TextSource):
+        return source.size
+    return sum(len(split.labels) for split in source.splits.values()) * (int(np.prod(source.image)) + 8)
+
+
+def _copy(base: OpenDataset, split: str, folder: Path) -> None:
+    for name in (f"{split}_x.npy", f"{split}_y.npy", f"{split}_ids.npy", f"{split}.txt", f"{split}_docs.npy"):
+        if (base.folder / name).exists():
+            shutil.copyfile(base.folder / name, folder / name)
+
+
+def _describe(folder: Path, kind: str, split: str, classes: Sequence[str]) -> dict[str, Any]:
+    if kind == "text":
+        return describe(folder, split, classes)
+    labels = np.load(folder / f"{split}_y.npy")
+    return {"count": len(labels), "classes": histogram(labels, classes)}
+
+
+def _write(path: Path, dtype: Any, row_shape: tuple[int, ...], old: Path | None, new: Iterable[Array]) -> int:
+    """The rows of a file that is there, then new ones; how many there are."""
+    writer = NpyWriter(path, dtype, row_shape)
+    if old is not None:
+        writer.append_file(old)
+    for part in new:
+        writer.append(part)
+    writer.close()
+    return writer.rows
+
+
+def _there(base: OpenDataset, split: str, name: str) -> Path | None:
+    return base.folder / name if split in base.splits else None
+
+
+# -- images ---------------------------------------------------------------------------------------
+
+
+def _extend_images(base: OpenDataset, split: str, new: ImageSplit, number: Labels, folder: Path) -> None:
+    before = base.count(split) if split in base.splits else 0
+    name = f"{split}_x.npy"
+    rows = _write(folder / name, np.uint8, base.image, _there(base, split, name), new.chunks())
+    if rows != before + len(new.labels):
+        raise ValueError(f"{split}: {len(new.labels)} labels but {rows - before} images")  # a reader's bug
+    _extend_labels(base, split, new.labels, number, folder)
+    _extend_ids(base.ids(split) if before else None, before, new, folder / f"{split}_ids.npy")
+
+
+def _extend_labels(base: OpenDataset, split: str, labels: Labels, number: Labels, folder: Path) -> None:
+    name = f"{split}_y.npy"
+    _write(folder / name, np.int64, (), _there(base, split, name), [number[labels]])
+
+
+def _extend_ids(old: Array | None, before: int, new: ImageSplit, path: Path) -> None:
+    """Rows that came without a file name are known by their number."""
+    if old is None and new.ids is None:
+        return
+    kept = np.arange(before).astype("S") if old is None else old
+    added = np.arange(before, before + len(new.labels)).astype("S") if new.ids is None else as_bytes(new.ids)
+    width = f"S{max(kept.dtype.itemsize, added.dtype.itemsize, 1)}"
+    starts = range(0, len(kept), _ROWS)
+    _write(path, width, (), None, chain((kept[at : at + _ROWS].astype(width) for at in starts), [added.astype(width)]))
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def _extend_text(base: OpenDataset, split: str, new: TextSplit, number: Labels, folder: Path) -> None:
+    name = f"{split}_docs.npy"
+    bounds, old = NpyWriter(folder / name, np.int64), _there(base, split, name)
+    if old is not None:
+        bounds.append_file(old)
+    else:
+        bounds.append(np.zeros(1, np.int64))
+    with (folder / f"{split}.txt").open("wb") as file:
+        if old is not None:
+            with base.text_path(split).open("rb") as text:
+                shutil.copyfileobj(text, file, _BYTES)
+        for block in new.blocks():
+            bounds.append(np.asarray(block.ends, np.int64) + file.tell())
+            file.write(block.data)
+    bounds.close()
+    if new.labels is not None:
+        _extend_labels(base, split, new.labels, number, folder)

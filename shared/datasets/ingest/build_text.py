@@ -1,0 +1,175 @@
+"""From a text reader's blocks to a stored version, in bounded memory whatever the text's length.
+
+Without a test part of its own a labelled set is split 80/20 per class, any other text at the end of the document that
+is nearest to 80 % of its bytes: what a language model is tested on follows what it was trained on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nightshift.errors import InvalidRequest
+from shared.datasets.ingest.build import NO_LIMITS, TEST_SHARE, Labels, Limits, histogram, stratified_test_rows
+from shared.datasets.store import NpyWriter, Stored, publish, staging
+
+_COPY_BYTES = 4_000_000
+#: Bytes looked at for a place to cut a text that is one document.
+_CUT_WITHIN = 100_000
+
+Bounds = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some bytes of a text, and where documents end in them (offsets, ascending; the end itself included)."""
+
+    data: bytes
+    ends: Sequence[int]
+
+
+@dataclass(frozen=True)
+class TextSplit:
+    """`blocks()` yields the text in order; the last block ends a document. `labels`: one per document."""
+
+    blocks: Callable[[], Iterator[Block]]
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True)
+class TextSource:
+    splits: Mapping[str, TextSplit]  # `train` at least
+    classes: list[str] = field(default_factory=list)
+    #: Words are already separated by spaces, as in WikiText.
+    tokenised: bool = False
+    #: What it takes, as far as that is known before reading (bytes).
+    size: int = 0
+
+
+def store_text(datasets_root: Path, source: TextSource, limits: Limits = NO_LIMITS) -> Stored:
+    """Write a version. Raises what the source raises while it is read; then nothing is left behind."""
+    with staging(datasets_root) as folder:
+        limits.check(source.size, folder)
+        for name, split in source.splits.items():
+            _write(folder, name, split, limits)
+        own_test = "test" in source.splits
+        if not own_test:
+            _divide(folder)
+        how = "own" if own_test else "stratified 80/20" if source.classes else "last 20 %"
+        names = [name for name in ("train", "valid", "test") if (folder / f"{name}.txt").exists()]
+        meta = {
+            "kind": "text",
+            "classes": source.classes,
+            "tokenised": source.tokenised,
+            "split": how,
+            "splits": {name: describe(folder, name, source.classes) for name in names},
+        }
+        return publish(folder, meta)
+
+
+def _write(folder: Path, name: str, split: TextSplit, limits: Limits) -> None:
+    written = checked = 0
+    bounds = NpyWriter(folder / f"{name}_docs.npy", np.int64)
+    bounds.append(np.zeros(1, np.int64))
+    with (folder / f"{name}.txt").open("wb") as file:
+        for block in split.blocks():
+            file.write(block.data)
+            bounds.append(np.asarray(block.ends, np.int64) + written)
+            written += len(block.data)
+            if written - checked > 100_000_000:
+                limits.check(written, folder)
+                checked = written
+    bounds.close()
+    if split.labels is not None:
+        np.save(folder / f"{name}_y.npy", split.labels)
+
+
+def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
+    """What `meta.json` says of a part."""
+    bounds = _load(folder / f"{name}_docs.npy")
+    facts: dict[str, Any] = {"count": len(bounds) - 1, "bytes": int(bounds[-1])}
+    if classes:
+        facts["classes"] = histogram(_load(folder / f"{name}_y.npy"), classes)
+    return facts
+
+
+# -- a test part ----------------------------------------------------------------------------------
+
+
+def _divide(folder: Path) -> None:
+    """Make `test` out of `train`."""
+    bounds = _load(folder / "train_docs.npy")
+    if (folder / "train_y.npy").exists():
+        labels = np.load(folder / "train_y.npy")
+        _divide_by_document(folder, bounds, labels, stratified_test_rows(labels))
+    else:
+        _divide_at(folder, bounds, _cut(folder / "train.txt", bounds))
+
+
+def _divide_by_document(folder: Path, bounds: Bounds, labels: Labels, in_test: npt.NDArray[np.bool_]) -> None:
+    whole = folder / "train.txt"
+    with (
+        whole.open("rb") as source,
+        (folder / "train.new").open("wb") as train,
+        (folder / "test.txt").open("wb") as test,
+    ):
+        for length, tested in zip(np.diff(bounds), in_test, strict=True):
+            (test if tested else train).write(source.read(int(length)))
+    (folder / "train.new").replace(whole)
+    lengths = np.diff(bounds)
+    for part, chosen in (("train", ~in_test), ("test", in_test)):
+        np.save(folder / f"{part}_docs.npy", np.concatenate(([0], np.cumsum(lengths[chosen]))))
+        np.save(folder / f"{part}_y.npy", labels[chosen])
+
+
+def _cut(path: Path, bounds: Bounds) -> int:
+    """Where the test part begins: the end of a document, or white space inside a text that is a single one."""
+    size = int(bounds[-1])
+    aim = round(size * (1 - TEST_SHARE))
+    if len(bounds) > 2:
+        at = int(np.clip(np.searchsorted(bounds, aim), 1, len(bounds) - 2))
+        return int(min(bounds[at - 1] or bounds[at], bounds[at], key=lambda bound: abs(int(bound) - aim)))
+    with path.open("rb") as file:
+        file.seek(aim)
+        window = file.read(_CUT_WITHIN)
+    places = [window.find(mark, 0, size - aim - 1) for mark in (b"\n", b" ")]  # something must follow
+    ahead = next((place + 1 for place in places if place >= 0), 0)
+    while ahead < len(window) and 0x80 <= window[ahead] < 0xC0:  # not inside a character
+        ahead += 1
+    if not 0 < aim + ahead < size:
+        raise InvalidRequest.field(("file",), "the text is too short to have a training and a test part")
+    return aim + ahead
+
+
+def _divide_at(folder: Path, bounds: Bounds, cut: int) -> None:
+    with (folder / "train.txt").open("rb+") as train, (folder / "test.txt").open("wb") as test:
+        train.seek(cut)
+        shutil.copyfileobj(train, test, _COPY_BYTES)
+        train.truncate(cut)
+    at = int(np.searchsorted(bounds, cut))
+    starts_document = bool(bounds[at] == cut)
+    _save_bounds(folder / "test_docs.npy", bounds[at + starts_document :], shift=cut, first=0)
+    _save_bounds(folder / "train.new", bounds[1:at], shift=0, first=0, last=cut)
+    os.replace(folder / "train.new", folder / "train_docs.npy")
+
+
+def _save_bounds(path: Path, bounds: Bounds, *, shift: int, first: int, last: int | None = None) -> None:
+    writer = NpyWriter(path, np.int64)
+    writer.append(np.array([first], np.int64))
+    for start in range(0, len(bounds), 500_000):
+        writer.append(bounds[start : start + 500_000] - shift)
+    if last is not None:
+        writer.append(np.array([last], np.int64))
+    writer.close()
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    return array

@@ -1,0 +1,166 @@
+"""The files of a data set as its readers see them: a folder, a zip or a single file, all opened the same way.
+
+Nothing is ever extracted: members are read as streams, and what they unpack to is counted while it is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from shared.datasets.errors import bad_file, broken_file
+from shared.datasets.ingest.zip_directory import MAX_RATIO, RATIO_FROM, ZipDirectory
+
+_JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
+
+
+class Files(Protocol):
+    """Files by relative path with `/`, sorted. `label` names the whole in messages."""
+
+    label: str
+    names: list[str]
+
+    def open(self, name: str) -> BinaryIO:
+        """A stream of the file as it is stored. Raises MalformedRequest or InvalidRequest while it is read."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Bytes the file says it has."""
+        ...
+
+
+class FolderFiles:
+    """All files below a folder; hidden ones and desktop litter are left out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.label, self._folder = folder.name, folder
+        self.names = sorted(_walk(folder, "", set()))
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._folder / name).open("rb")
+
+    def size(self, name: str) -> int:
+        return (self._folder / name).stat().st_size
+
+
+def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Names below a folder; a folder that links lead to again is visited once."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_junk(entry.name):
+                continue
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
+            elif entry.is_file():
+                yield prefix + entry.name
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+class SingleFile:
+    def __init__(self, path: Path, label: str | None = None) -> None:
+        self.label, self._path = label or path.name, path
+        self.names = [self.label]
+
+    def open(self, name: str) -> BinaryIO:
+        return self._path.open("rb")
+
+    def size(self, name: str) -> int:
+        return self._path.stat().st_size
+
+
+class ZipFiles:
+    """The members of a zip, whose table of contents was checked before anything is read."""
+
+    def __init__(self, path: Path, label: str | None = None) -> None:
+        self.label = label or path.name
+        self._directory = ZipDirectory(path, self.label)
+        names = self._directory.names
+        self.names = [name for name in names if not any(_is_junk(part) for part in name.split("/"))]
+
+    def open(self, name: str) -> BinaryIO:
+        try:
+            stream = self._directory.open(name)
+        except (zipfile.BadZipFile, ValueError, struct.error, OSError) as error:
+            raise broken_file(name, f"is cut off or damaged ({error})") from error
+        except (NotImplementedError, RuntimeError) as error:
+            raise bad_file(name, f"cannot be unpacked ({error}); pack it with deflate") from error
+        return cast(BinaryIO, io.BufferedReader(_Unpacking(stream, name, self._directory.packed(name)), 1 << 16))
+
+    def size(self, name: str) -> int:
+        return self._directory.size(name)
+
+
+@contextmanager
+def open_files(path: Path, label: str | None = None) -> Iterator[Files]:
+    """A folder, a zip (by content) or any other single file. `label` stands for the name the user gave it."""
+    if path.is_dir():
+        yield FolderFiles(path)
+    elif _begins(path, b"PK\x03\x04", b"PK\x05\x06"):
+        yield ZipFiles(path, label)
+    else:
+        yield SingleFile(path, label)
+
+
+def open_unpacked(files: Files, name: str) -> BinaryIO:
+    """Like `files.open`, and a `.gz` unpacked."""
+    stream = files.open(name)
+    if not name.lower().endswith(".gz"):
+        return stream
+    unpacked = gzip.GzipFile(fileobj=stream)
+    return cast(
+        BinaryIO, io.BufferedReader(_Unpacking(cast(BinaryIO, unpacked), name, files.size(name), stream), 1 << 16)
+    )
+
+
+class _Unpacking(io.RawIOBase):
+    """Counts what a packed stream unpacks to, and turns the ways it can be broken into our errors."""
+
+    def __init__(self, stream: object, name: str, packed: int, source: BinaryIO | None = None) -> None:
+        self._stream, self._name, self._packed, self._source = cast(BinaryIO, stream), name, max(packed, 1), source
+        self._unpacked = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._stream.read(len(buffer))
+        except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error, struct.error) as error:
+            raise broken_file(self._name, f"is cut off or damaged ({error})") from error
+        except (NotImplementedError, RuntimeError, OSError, ValueError) as error:
+            raise bad_file(self._name, f"cannot be unpacked ({error})") from error
+        self._unpacked += len(data)
+        if self._unpacked > RATIO_FROM and self._unpacked > MAX_RATIO * self._packed:
+            raise bad_file(
+                self._name, f"unpacks to more than {MAX_RATIO} times its size; upload it unpacked or in parts"
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        if self._source is not None:
+            self._source.close()
+        super().close()
+
+
+def _begins(path: Path, *magics: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4).startswith(magics)

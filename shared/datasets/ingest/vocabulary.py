@@ -1,0 +1,256 @@
+"""Tokenizers: made from a text, kept as a `tokenizer.json` that the `tokenizers` library reads as well.
+
+word    id 0 `<unk>`, 1 `<eos>` (one per line), then words, most frequent first. Text that is tokenised already is split
+        at spaces only; other text also around punctuation.
+char    id 0 `<unk>`, then the characters in order of their code points.
+bpe     byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2): every text can be written, none is unknown.
+
+Word and char are encoded here, several times faster than by the library; tests hold both to the same ids.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import BadData
+from shared.optional_imports import need
+from shared.specs.gru_lm import SMALLEST_BPE
+
+UNK, EOS = "<unk>", "<eos>"
+Kind = Literal["word", "bpe", "char"]
+Ids = npt.NDArray[np.uint32]
+
+#: ASCII punctuation except `_`, and the common typographic signs: explicit, so that every regex engine agrees.
+_PUNCTUATION = r"!-/:-@\[-\^`{-~–—‘’“”„«»…"
+_BY_SPACE = r"[^ \t\r\n]+"
+_BY_PUNCTUATION = rf"{UNK}|{EOS}|[^ \t\r\n{_PUNCTUATION}]+|[{_PUNCTUATION}]"
+_ANY_CHARACTER = r"[\s\S]"
+
+#: Different words counted at a time; above it those seen once are forgotten. Too low: rare words are missed.
+MAX_COUNTED = 10_000_000
+#: Text that byte pairs are learned from (bytes); more changes few merges and takes memory.
+BPE_SAMPLE_BYTES = 300_000_000
+
+
+@dataclass(frozen=True)
+class TokenizerSpec:
+    """What a tokenizer is made to be. `size`: most tokens it may have, special ones included."""
+
+    kind: Kind = "word"
+    size: int = 10_000
+
+
+class TextTokenizer(Protocol):
+    kind: Kind
+    eos_id: int | None
+
+    @property
+    def size(self) -> int:
+        """Number of tokens; ids are 0 … size - 1."""
+        ...
+
+    def encode(self, text: str) -> Ids: ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+    def to_json(self) -> str:
+        """The `tokenizer.json`."""
+        ...
+
+
+# -- word and char --------------------------------------------------------------------------------
+
+
+class WordTokenizer:
+    kind: Kind = "word"
+
+    def __init__(self, vocabulary: dict[str, int], pattern: str) -> None:
+        self._ids, self._pattern = vocabulary, pattern
+        self._words = re.compile(pattern)
+        self._names = sorted(vocabulary, key=vocabulary.__getitem__)
+        self.eos_id: int | None = vocabulary[EOS]
+
+    @property
+    def size(self) -> int:
+        return len(self._ids)
+
+    def encode(self, text: str) -> Ids:
+        ids, unknown = self._ids, self._ids[UNK]
+        words = self._words.findall(_with_ends(text))
+        return np.array([ids.get(word, unknown) for word in words], np.uint32)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return re.sub(rf" ?{EOS} ?", "\n", " ".join(self._names[i] for i in ids))
+
+    def to_json(self) -> str:
+        return _word_level(self._ids, self._pattern, newline=f" {EOS} ")
+
+
+def _with_ends(text: str) -> str:
+    return text.replace("\n", f" {EOS} ")
+
+
+def count_words(text: str, *, tokenised: bool) -> int:
+    """The tokens that a word tokenizer makes of a text, whatever its vocabulary."""
+    return len(re.findall(_word_pattern(tokenised=tokenised), _with_ends(text)))
+
+
+def _word_pattern(*, tokenised: bool) -> str:
+    return _BY_SPACE if tokenised else _BY_PUNCTUATION
+
+
+class CharTokenizer:
+    kind: Kind = "char"
+    eos_id: int | None = None
+
+    def __init__(self, vocabulary: dict[str, int]) -> None:
+        self._ids = vocabulary
+        self._names = sorted(vocabulary, key=vocabulary.__getitem__)
+        self._table = np.full(0x110000, vocabulary[UNK], np.uint32)
+        for char, index in vocabulary.items():
+            if char != UNK:
+                self._table[ord(char)] = index
+
+    @property
+    def size(self) -> int:
+        return len(self._ids)
+
+    def encode(self, text: str) -> Ids:
+        return self._table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join("\N{REPLACEMENT CHARACTER}" if (c := self._names[i]) == UNK else c for i in ids)
+
+    def to_json(self) -> str:
+        return _word_level(self._ids, _ANY_CHARACTER, newline=None)
+
+
+def _word_level(vocabulary: dict[str, int], pattern: str, newline: str | None) -> str:
+    library = need("tokenizers", "tokenizers")
+    tokenizer = library.Tokenizer(library.models.WordLevel(vocabulary, unk_token=UNK))
+    if newline:
+        tokenizer.normalizer = library.normalizers.Replace("\n", newline)
+    tokenizer.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(pattern), "removed", invert=True)
+    return str(tokenizer.to_str())
+
+
+# -- bpe ------------------------------------------------------------------------------------------
+
+
+class BpeTokenizer:
+    kind: Kind = "bpe"
+    eos_id: int | None = None
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def size(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> Ids:
+        return np.array(self._tokenizer.encode(text).ids, np.uint32)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        return [np.array(found.ids, np.uint32) for found in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def to_json(self) -> str:
+        return str(self._tokenizer.to_str())
+
+
+# -- making and loading ---------------------------------------------------------------------------
+
+
+def train(spec: TokenizerSpec, texts: Iterator[str], *, tokenised: bool) -> TextTokenizer:
+    """Make a tokenizer from pieces of text. Raises BadData where `spec` cannot be met."""
+    match spec.kind:
+        case "word":
+            return _train_word(spec.size, texts, _word_pattern(tokenised=tokenised))
+        case "char":
+            return _train_char(spec.size, texts)
+        case "bpe":
+            return _train_bpe(spec.size, texts)
+
+
+def _train_word(size: int, texts: Iterator[str], pattern: str) -> WordTokenizer:
+    words, counts = re.compile(pattern), Counter[str]()
+    for text in texts:
+        counts.update(words.findall(text))
+        if len(counts) > MAX_COUNTED:
+            counts = Counter({word: count for word, count in counts.items() if count > 1})
+    del counts[UNK], counts[EOS]
+    kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(0, size - 2)]
+    return WordTokenizer({name: index for index, name in enumerate([UNK, EOS, *(word for word, _ in kept)])}, pattern)
+
+
+def _train_char(size: int, texts: Iterator[str]) -> CharTokenizer:
+    counts = np.zeros(0x110000, np.int64)
+    for text in texts:
+        codes, found = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_counts=True)
+        counts[codes] += found
+    frequent = np.argsort(-counts, kind="stable")[: min(max(1, size - 1), int(np.count_nonzero(counts)))]
+    return CharTokenizer({name: index for index, name in enumerate([UNK, *map(chr, sorted(frequent.tolist()))])})
+
+
+def _train_bpe(size: int, texts: Iterator[str]) -> BpeTokenizer:
+    if size < SMALLEST_BPE:
+        raise BadData(f"a byte-pair vocabulary has at least {SMALLEST_BPE} tokens, not {size}: raise vocabulary_size")
+    library = need("tokenizers", "tokenizers")
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[UNK, EOS],
+        initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_sample(texts), trainer)
+    return BpeTokenizer(tokenizer)
+
+
+def _sample(texts: Iterator[str]) -> Iterator[str]:
+    seen = 0
+    for text in texts:
+        yield text
+        seen += len(text)
+        if seen >= BPE_SAMPLE_BYTES:
+            return
+
+
+def load(tokenizer_json: str) -> TextTokenizer:
+    """The tokenizer of a `tokenizer.json` that `to_json` wrote. Raises BadData for any other."""
+    try:
+        document = json.loads(tokenizer_json)
+        model = document["model"]
+        if model["type"] == "BPE":
+            return BpeTokenizer(need("tokenizers", "tokenizers").Tokenizer.from_str(tokenizer_json))
+        vocabulary, pattern = model["vocab"], document["pre_tokenizer"]["pattern"]["Regex"]
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise ValueError("ids have gaps")
+        if pattern == _ANY_CHARACTER:
+            return CharTokenizer(vocabulary)
+        if pattern in (_BY_SPACE, _BY_PUNCTUATION):
+            return WordTokenizer(vocabulary, pattern)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadData(f"the tokenizer.json cannot be used ({error})") from error
+    raise BadData("the tokenizer.json was not made by Nightshift; word, char and byte-pair ones are known")

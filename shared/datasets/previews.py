@@ -1,0 +1,80 @@
+"""A look at a data set: a picture of some images of each class, or the beginning of a text."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.datasets.store import OpenDataset, open_dataset
+from shared.optional_imports import need
+
+#: Classes (rows) and images of each (columns) at most.
+ROWS, COLUMNS = 10, 10
+#: Smaller images are enlarged to at least this side (pixels), so that a person sees them.
+SHOWN_SIDE = 56
+_GAP = 2
+_WHITE = 255
+
+
+#: What stands between two texts of a sample.
+BETWEEN_TEXTS = f"\n{'-' * 40}\n"
+
+
+def preview(folder: Path) -> tuple[bytes, str]:
+    """A look at the training part, and its media type: a PNG of images, plain text of documents."""
+    if open_dataset(folder).kind == "image":
+        return sample_picture(folder), "image/png"
+    return BETWEEN_TEXTS.join(sample_texts(folder)).encode(), "text/plain; charset=utf-8"
+
+
+def sample_picture(folder: Path, split: str = "train") -> bytes:
+    """A PNG: one row per class, `COLUMNS` images each, spread evenly over the split. Raises ValueError for text."""
+    data = open_dataset(folder)
+    if data.kind != "image":
+        raise ValueError("only a data set of images has a sample picture; take sample_texts")
+    labels = data.y(split)
+    rows = [_spread(np.flatnonzero(labels == label)) for label in range(min(ROWS, len(data.classes)))]
+    grid = _grid(data, split, [row for row in rows if len(row)])
+    image = need("PIL.Image", "pillow").fromarray(grid[..., 0] if grid.shape[2] == 1 else grid)
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sample_texts(folder: Path, split: str = "train", count: int = 5, length: int = 500) -> list[str]:
+    """The first documents of a text, cut to `length` characters. Raises ValueError for images."""
+    data = open_dataset(folder)
+    if data.kind != "text":
+        raise ValueError("only a data set of text has sample texts; take sample_picture")
+    texts = []
+    with data.text_path(split).open("rb") as file:
+        for begin, end in pairwise(data.document_bounds(split)[: count + 1].tolist()):
+            file.seek(begin)
+            texts.append(file.read(min(end - begin, 4 * length)).decode(errors="ignore")[:length])
+    return texts
+
+
+def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Up to COLUMNS of the rows, from the first to the last."""
+    return (
+        rows[np.unique(np.linspace(0, len(rows) - 1, min(COLUMNS, len(rows))).astype(np.int64))] if len(rows) else rows
+    )
+
+
+def _grid(data: OpenDataset, split: str, rows: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint8]:
+    height, width, channels = data.image
+    scale = max(1, -(-SHOWN_SIDE // max(height, width)))
+    height, width = height * scale, width * scale
+    columns = max(map(len, rows))
+    shape = (len(rows) * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels)
+    grid = np.full(shape, _WHITE, np.uint8)
+    images = data.x(split)
+    for line, chosen in enumerate(rows):
+        for column, row in enumerate(chosen):
+            top, left = _GAP + line * (height + _GAP), _GAP + column * (width + _GAP)
+            grid[top : top + height, left : left + width] = images[row].repeat(scale, 0).repeat(scale, 1)
+    return grid

@@ -1,0 +1,122 @@
+"""Who needs a version of a data set, and deleting one that nobody does.
+
+Whoever comes to need a version (a submission, a schedule, a job that pins its data) takes a share of its row's lock in the
+transaction that says so; who deletes it takes the whole lock first and then looks. So neither misses the other, on
+SQLite, which has one writer, as on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, select
+
+from nightshift.errors import Conflict, InvalidRequest, NotFound
+from shared import ownership
+from shared.datasets.models import Dataset, DatasetVersion
+from shared.db.engine import on_commit
+from shared.events import emit
+from shared.jobs.models import Job
+from shared.schedules.models import Schedule
+
+_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
+_datasets = Dataset.__table__  # type: ignore[attr-defined]
+_jobs = Job.__table__  # type: ignore[attr-defined]
+_schedules = Schedule.__table__  # type: ignore[attr-defined]
+
+
+def named_in(spec: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(place, reference) of every data set that a job's spec names."""
+    if spec.get("dataset"):
+        yield ("dataset",), str(spec["dataset"])
+    if spec.get("promote"):
+        yield ("promote", "evaluate_on"), str(spec["promote"]["evaluate_on"])
+
+
+def hold_named(conn: Connection, spec: Mapping[str, Any]) -> None:
+    """Keep the versions that a spec names by number from being deleted until this transaction has said so. Raises
+    InvalidRequest for one that is gone."""
+    for place, ref in named_in(spec):
+        if "@" in ref and not hold(conn, ref):
+            raise InvalidRequest.field(place, f"there is no data set {ref!r}")
+
+
+def hold(conn: Connection, ref: str) -> bool:
+    """Share the lock on `name@3` until the end of the transaction. False: there is no such version (any more)."""
+    return conn.execute(select(_versions.c.version).where(_this(ref)).with_for_update(read=True)).first() is not None
+
+
+def _this(ref: str) -> Any:
+    name, _, number = ref.partition("@")
+    return and_(_versions.c.name == name, _versions.c.version == int(number))
+
+
+NOUN = "data set"
+
+
+def require(conn: Connection, name: str, asking: str | None) -> None:
+    """Raises Forbidden where the data set is another owner's. `asking` None: Nightshift itself."""
+    owner_id = conn.scalar(select(_datasets.c.owner_id).where(_datasets.c.name == name))
+    ownership.require(NOUN, name, owner_id, asking)
+
+
+def refuse_builtin(conn: Connection, name: str, asking: str | None) -> None:
+    """Raises Conflict: what everybody counts on being there does not change. `asking` as above."""
+    if asking is not None and conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == name)):
+        raise Conflict(f"{name!r} is built in: it belongs to nobody and does not change.")
+
+
+def delete_version(conn: Connection, name: str, version: int, asking: str | None = None) -> None:
+    """Its number is never given again; the pruner removes its files. `asking` None: Nightshift itself.
+
+    Raises Forbidden; NotFound; Conflict while it is needed, and for a built-in set.
+    """
+    ref = f"{name}@{version}"
+    if conn.execute(select(_versions.c.version).where(_this(ref)).with_for_update()).first() is None:
+        raise NotFound.of("data set version", ref)
+    require(conn, name, asking)
+    refuse_builtin(conn, name, asking)
+    needed = holders(conn, name, [version])[version]
+    if needed:
+        more = f" and {len(needed) - 5} more" if len(needed) > 5 else ""
+        raise Conflict(f"{ref} is needed by {', '.join(needed[:5])}{more}.")
+    conn.execute(delete(_versions).where(_this(ref)))
+    on_commit(conn, partial(emit, "dataset.deleted", name=name, version=version))
+
+
+def holders(conn: Connection, name: str, numbers: Sequence[int]) -> dict[int, list[str]]:
+    """version -> who needs it: `job <id>`, `the schedule 'nightly'`.
+
+    Unfinished jobs that read it or will: one that names no version takes the newest when it starts, so it needs the last
+    that is left only. Schedules that name it, in the same sense.
+    """
+    if not numbers:
+        return {}
+    count = conn.scalar(select(func.count()).where(_versions.c.name == name)) or 0
+    living = conn.execute(select(_jobs.c.id, _jobs.c.spec, _jobs.c.pinned).where(_jobs.c.finished_at.is_(None))).all()
+    planned = conn.execute(select(_schedules.c.name, _schedules.c.job).order_by(_schedules.c.name)).all()
+    found = {}
+    for number in numbers:
+        ref = f"{name}@{number}"
+        means_it = {ref, name} if count == 1 else {ref}
+        found[number] = [*_jobs_with(living, ref, means_it), *_schedules_with(planned, means_it)]
+    return found
+
+
+def _jobs_with(living: Sequence[Any], ref: str, means_it: set[str]) -> list[str]:
+    return [f"job {row.id}" for row in living if any(_means(row, place, means_it, ref) for place in PINNED_AS)]
+
+
+#: Where a job's spec names a data set, and what it is pinned as once the job has started.
+PINNED_AS = {("dataset",): "dataset", ("promote", "evaluate_on"): "evaluate_on"}
+
+
+def _means(row: Any, place: tuple[str, ...], means_it: set[str], ref: str) -> bool:
+    pinned = row.pinned.get(PINNED_AS[place])
+    return pinned == ref if pinned else dict(named_in(row.spec)).get(place) in means_it
+
+
+def _schedules_with(planned: Sequence[Any], means_it: set[str]) -> list[str]:
+    return [f"the schedule {row.name!r}" for row in planned if means_it & {ref for _, ref in named_in(row.job)}]

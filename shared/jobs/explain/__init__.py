@@ -1,0 +1,59 @@
+"""Why a job is where it is: a pure decision. Facts in (`shared.jobs.queries.explain_context`), reasons and a sentence out.
+
+Each reason has a code for programs, fields, and a clause for people. The reasons of the present come first, the decisive
+one at their head, and make up the sentence; `attempt_ended`, the tries that did not count, follow, newest first.
+
+waiting    dependency
+queued     run_at, back_off, no_worker, no_suitable_worker, not_listening, workers_busy, worker_free,
+           room_is_made, jobs_ahead, stop_requested
+running    doing, starting, silent, stop_requested
+paused     paused
+final      succeeded, failed, cancelled, dependency
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nightshift.states import JobState
+from shared.jobs.eligibility import Row
+from shared.jobs.explain import ended, running, waiting
+from shared.jobs.explain.values import MAX_TRIES, ExplainContext, Reason, Why, clauses, sentence
+
+__all__ = ["MAX_TRIES", "Reason", "ExplainContext", "Why", "explain"]
+
+
+def explain(job: Row, around: ExplainContext) -> Why:
+    """`job`: its row in `jobs`."""
+    state = JobState(job["state"])
+    present = list(_PRESENT[state](job, around))
+    return Why(_INTRODUCED[state](present), [*present, *ended.tries(job, around)])
+
+
+_PRESENT = {
+    JobState.WAITING: waiting.waiting,
+    JobState.QUEUED: waiting.queued,
+    JobState.RUNNING: running.running,
+    JobState.PAUSED: waiting.paused,
+    JobState.SUCCEEDED: ended.succeeded,
+    JobState.FAILED: ended.failed,
+    JobState.CANCELLED: ended.cancelled,
+}
+
+
+def _waits_for(reasons: Sequence[Reason]) -> str:
+    count = len(reasons)
+    if not count:
+        return "It waits for other jobs, which have all succeeded; it is queued within seconds."
+    return sentence(f"it waits for {count} other job{'' if count == 1 else 's'}: {clauses(reasons)}")
+
+
+_INTRODUCED: dict[JobState, Callable[[Sequence[Reason]], str]] = {
+    JobState.WAITING: _waits_for,
+    JobState.QUEUED: lambda reasons: sentence(f"it is queued: {clauses(reasons)}"),
+    JobState.RUNNING: lambda reasons: sentence(f"it runs: {clauses(reasons)}"),
+    JobState.PAUSED: lambda reasons: sentence(f"it is paused: {clauses(reasons)}"),
+    JobState.SUCCEEDED: lambda reasons: sentence(f"it succeeded: {clauses(reasons)}"),
+    JobState.FAILED: lambda reasons: sentence(f"it failed: {clauses(reasons)}"),
+    JobState.CANCELLED: lambda reasons: sentence(f"it was cancelled {clauses(reasons)}"),
+}

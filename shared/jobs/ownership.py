@@ -1,0 +1,24 @@
+"""Which jobs somebody may be told of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select
+
+from shared.db.schema import jobs
+
+#: Ids per query: SQLite takes 999 parameters everywhere.
+IDS = 500
+
+
+def owned_ids(conn: Connection, ids: Iterable[str | None], owner_id: str | None) -> set[str]:
+    """Those of these jobs that belong to the owner; None: all of them."""
+    every = sorted({job_id for job_id in ids if job_id is not None})
+    if owner_id is None:
+        return set(every)
+    found: set[str] = set()
+    for start in range(0, len(every), IDS):
+        some = select(jobs.c.id).where(jobs.c.id.in_(every[start : start + IDS]), jobs.c.owner_id == owner_id)
+        found |= set(conn.scalars(some))
+    return found

@@ -1,0 +1,46 @@
+"""offered: the columns that a table of somebody's jobs can have, as far as the newest ones tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from nightshift.metrics import result_sense
+from shared.db.schema import curve_summaries, jobs
+from shared.jobs.queries.columns import GROUPS, SHORT, leaves, parse_key
+
+#: Jobs looked at: what has not been used for longer is asked for by name.
+_NEWEST = 300
+
+
+def available_columns(conn: Connection, owner_id: str | None) -> dict[str, list[str]]:
+    """{metrics, best, settings, tags}: keys for `columns.parse_key`, each in the order of its name."""
+    statement = select(jobs.c.id, jobs.c.spec, jobs.c.tags, jobs.c.result).order_by(jobs.c.created_at.desc())
+    if owner_id is not None:
+        statement = statement.where(jobs.c.owner_id == owner_id)
+    settings: set[str] = set()
+    tags: set[str] = set()
+    results: set[str] = set()
+    ids = []
+    for row in conn.execute(statement.limit(_NEWEST)):
+        ids.append(row.id)
+        settings |= leaves(row.spec or {}).keys()
+        tags |= (row.tags or {}).keys()
+        results |= _figures(row.result)
+    curves = set(conn.scalars(select(curve_summaries.c.name).where(curve_summaries.c.job_id.in_(ids)).distinct()))
+    return {
+        "metrics": [_metric_key(name) for name in sorted(results | curves)],
+        "best": [f"best.{name}" for name in sorted(curves) if result_sense(name)],
+        "settings": sorted(name for name in settings if name.partition(".")[0] in GROUPS or name in SHORT),
+        "tags": [f"tag.{name}" for name in sorted(tags) if '"' not in name],
+    }
+
+
+def _figures(result: dict[str, Any] | None) -> set[str]:
+    measured = (result or {}).get("metrics") or {}
+    return {name for name, value in measured.items() if isinstance(value, int | float)}
+
+
+def _metric_key(name: str) -> str:
+    return name if parse_key(name).what == "metric" else f"metric.{name}"

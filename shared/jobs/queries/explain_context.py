@@ -1,0 +1,70 @@
+"""surroundings: everything that decides why a job is where it is, read in one transaction (for `shared.jobs.explain`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select
+
+from nightshift.states import JobState
+from shared.clock import db_now
+from shared.db.schema import attempts, job_dependencies, job_events, jobs
+from shared.jobs.eligibility import ahead_of, can_run, online_workers, runnable_on
+from shared.jobs.explain import MAX_TRIES, ExplainContext
+
+_parent = jobs.alias("parent")
+
+
+def explain_context(conn: Connection, job: Mapping[Any, Any], lease_seconds: float) -> ExplainContext:
+    """`job`: its row (`get_job`). Only what its state makes relevant is read."""
+    state = JobState(job["state"])
+    now = conn.scalars(select(db_now())).one()
+    online = online_workers(conn, lease_seconds) if state is JobState.QUEUED else []
+    return ExplainContext(
+        now=now,
+        lease_seconds=lease_seconds,
+        attempts=_attempts(conn, job["id"]),
+        workers=online,
+        ahead=_ahead(conn, job, [worker for worker in online if can_run(job, worker)]),
+        awaited=_awaited(conn, job["id"]) if state in (JobState.WAITING, JobState.FAILED) and not job["fence"] else [],
+        victim=_victim(conn, job["id"]) if state is JobState.QUEUED and job["preempts"] else None,
+        has_begun=state is JobState.RUNNING and _has_begun(conn, job),
+    )
+
+
+def _attempts(conn: Connection, job_id: str) -> list[Any]:
+    newest = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.fence.desc())
+    return list(conn.execute(newest.limit(MAX_TRIES + 1)).mappings())
+
+
+def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
+    """Due jobs of a lower rank that one of its workers can run."""
+    if not fitting:
+        return 0
+    kinds = {(worker["device"], *sorted(worker["frameworks"])) for worker in fitting}
+    runnable = or_(*(runnable_on(device, frameworks) for device, *frameworks in kinds))
+    return conn.scalar(select(func.count()).select_from(jobs).where(ahead_of(job), runnable)) or 0
+
+
+def _victim(conn: Connection, job_id: str) -> str | None:
+    """Who was asked to make room for it and has not yet."""
+    return conn.scalar(select(jobs.c.id).where(jobs.c.makes_room_for == job_id, jobs.c.state == "running"))
+
+
+def _awaited(conn: Connection, job_id: str) -> list[tuple[str, str | None]]:
+    rows = conn.execute(
+        select(job_dependencies.c.depends_on, _parent.c.state)
+        .outerjoin(_parent, _parent.c.id == job_dependencies.c.depends_on)
+        .where(job_dependencies.c.job_id == job_id)
+        .order_by(job_dependencies.c.depends_on)
+    )
+    return [(row.depends_on, row.state) for row in rows]
+
+
+def _has_begun(conn: Connection, job: Mapping[Any, Any]) -> bool:
+    """Its progress was written after its claim: before that it is an earlier attempt's."""
+    table = job_events.c
+    claim = (table.job_id == job["id"], table.fence == job["fence"], table.type == "state")
+    claimed = conn.scalar(select(func.max(table.seq)).where(*claim))
+    return claimed is not None and job["progress_seq"] > claimed

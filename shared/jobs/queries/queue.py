@@ -1,0 +1,116 @@
+"""upcoming: what waits, in the order in which it will be taken, and why each does. The sentence is that of `why`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from shared.clock import db_now, iso
+from shared.db.schema import attempts, jobs
+from shared.fleet.keys import owner_names
+from shared.jobs.eligibility import Row, can_run, online_workers
+from shared.jobs.explain import ExplainContext, explain
+from shared.jobs.queries.counts import queue
+
+#: Jobs that are told of, of those that may run now and of those whose time has not come.
+DUE, LATER = 100, 25
+
+
+def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) -> dict[str, Any]:
+    """{now, counts, devices, due: [...], later: [...]}. `due` is in the order of the claim, `later` by time.
+
+    Of somebody else's job its place, device and priority are told, not what it is.
+    """
+    now = conn.scalars(select(db_now())).one()
+    queued = jobs.c.state == "queued"
+    due = _jobs(conn, (queued, jobs.c.run_at <= now), (jobs.c.rank, jobs.c.id), DUE)
+    later = _jobs(conn, (queued, jobs.c.run_at > now), (jobs.c.run_at, jobs.c.id), LATER)
+    shown = [*due, *later]
+    online = online_workers(conn, lease_seconds)
+    last = _last_attempts(conn, [job["id"] for job in shown])
+    victims = _victims(conn, [job["id"] for job in shown if job["preempts"]])
+    names = owner_names(conn, {job["owner_id"] for job in shown})
+
+    def view(job: Row, ahead: int) -> dict[str, Any]:
+        around = ExplainContext(
+            now,
+            lease_seconds,
+            attempts=last.get(job["id"], ()),
+            workers=online,
+            ahead=ahead,
+            victim=victims.get(job["id"]),
+        )
+        who = names.get(job["owner_id"], job["owner_id"])
+        return _view(job, explain(job, around).sentence, owner_id, who, now)
+
+    return {
+        "now": iso(now),
+        "counts": _counts(conn, now),
+        "devices": _devices(conn),
+        "due": [view(job, _ahead(job, due[:place], online)) for place, job in enumerate(due)],
+        "later": [view(job, 0) for job in later],
+    }
+
+
+def _jobs(conn: Connection, conditions: Sequence[Any], order: Sequence[Any], limit: int) -> list[Row]:
+    columns = (
+        jobs.c.id, jobs.c.owner_id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.framework, jobs.c.dataset,
+        jobs.c.device, jobs.c.priority, jobs.c.preempts, jobs.c.state, jobs.c.run_at, jobs.c.created_at, jobs.c.fence,
+        jobs.c.stop_requested, jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak,
+    )  # fmt: skip
+    return list(conn.execute(select(*columns).where(*conditions).order_by(*order).limit(limit)).mappings())
+
+
+def _ahead(job: Row, before: Sequence[Row], online: Sequence[Row]) -> int:
+    """How many of those before it one of its workers can run."""
+    fitting = [worker for worker in online if can_run(job, worker)]
+    kinds = {(worker["device"], frozenset(worker["frameworks"])): worker for worker in fitting}
+    return sum(any(can_run(other, worker) for worker in kinds.values()) for other in before)
+
+
+def _last_attempts(conn: Connection, ids: Sequence[str]) -> dict[str, list[Mapping[Any, Any]]]:
+    """The newest attempt of each that had one."""
+    newest = select(attempts).where(attempts.c.job_id.in_(ids)).order_by(attempts.c.fence)
+    return {row["job_id"]: [row] for row in conn.execute(newest).mappings()}
+
+
+def _victims(conn: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Urgent job -> the running one that was asked to make room for it."""
+    if not ids:
+        return {}
+    asked = select(jobs.c.makes_room_for, jobs.c.id).where(jobs.c.makes_room_for.in_(ids), jobs.c.state == "running")
+    return {row[0]: row[1] for row in conn.execute(asked)}
+
+
+def _counts(conn: Connection, now: float) -> dict[str, int]:
+    """Jobs that are due, that come later, that wait for other jobs, and that people paused."""
+    living = (jobs.c.finished_at.is_(None),)
+    rows = conn.execute(select(jobs.c.state, func.count()).where(*living).group_by(jobs.c.state))
+    counts = {row[0]: row[1] for row in rows}
+    later = (
+        conn.scalar(select(func.count()).select_from(jobs).where(jobs.c.state == "queued", jobs.c.run_at > now)) or 0
+    )
+    due = counts.get("queued", 0) - later
+    return {"due": due, "later": later} | {state: counts.get(state, 0) for state in ("waiting", "paused")}
+
+
+def _devices(conn: Connection) -> dict[str, dict[str, Any]]:
+    """Device asked for -> how many are due, and for how long the oldest has been."""
+    found: dict[str, dict[str, Any]] = {}
+    for due in queue(conn):
+        one = found.setdefault(due.device, {"count": 0, "oldest_seconds": 0.0})
+        one["count"] += due.count
+        one["oldest_seconds"] = max(one["oldest_seconds"], due.oldest_seconds)
+    return found
+
+
+def _view(job: Row, why: str, owner_id: str | None, who: str | None, now: float) -> dict[str, Any]:
+    mine = owner_id in (None, job["owner_id"])
+    always = {key: job[key] for key in ("device", "framework", "priority", "preempts")}
+    of_job = {key: job[key] if mine else None for key in ("id", "name", "kind", "family", "dataset")}
+    times = {"run_at": iso(job["run_at"]), "waited_seconds": round(max(0.0, now - job["run_at"]), 1)}
+    return (
+        always | of_job | times | {"attempt": job["fence"], "who": who if mine else None, "why": why if mine else None}
+    )

@@ -1,0 +1,145 @@
+"""What becomes of finished jobs: archive, unarchive, delete.
+
+Deleting takes the job's own row first, in a transaction that leaves its id and idempotency key in `deleted_jobs`; from
+then on nothing shows it. The remover deletes the rows that may be many, the pruner the files. So a listed file exists,
+and whoever dies in between leaves nothing that is not removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import insert as plain_insert
+
+from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.states import JobState
+from shared.clock import db_now
+from shared.db import removals
+from shared.db.engine import on_commit
+from shared.db.removals import Kind
+from shared.db.schema import deleted_jobs, job_dependencies, jobs, model_versions, schedule_ticks, schedules
+from shared.events import emit
+from shared.failpoints import failpoint
+
+_KEPT = (jobs.c.id, jobs.c.owner_id, jobs.c.idempotency_key, jobs.c.body_hash, jobs.c.finished_at)
+
+
+def archive(conn: Connection, job_id: str, owner_id: str) -> None:
+    """Put it out of sight; twice is harmless. Raises NotFound; Conflict while it is not final."""
+    _final(conn, job_id, owner_id, "archived")
+    conn.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.archived_at.is_(None)).values(archived_at=db_now()))
+    on_commit(conn, partial(emit, "job.archived", job_id=job_id))
+
+
+def unarchive(conn: Connection, job_id: str, owner_id: str) -> None:
+    """Raises NotFound."""
+    _locked(conn, job_id, owner_id)
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(archived_at=None))
+    on_commit(conn, partial(emit, "job.unarchived", job_id=job_id))
+
+
+def delete_job(conn: Connection, job_id: str, owner_id: str) -> None:
+    """For good, with all that belongs to it. Raises NotFound; Conflict while it is not final, or something needs it."""
+    row = _final(conn, job_id, owner_id, "deleted")
+    if found := list(holders(conn, row)):
+        raise Conflict(f"Job {job_id} is needed by {', '.join(found[:5])}.")
+    kept = {column.name: row[column.name] for column in _KEPT}
+    conn.execute(plain_insert(deleted_jobs).values(**kept, has_files=True, deleted_at=db_now()))
+    removals.note(conn, Kind.JOB, job_id)
+    conn.execute(delete(jobs).where(jobs.c.id == job_id))
+    failpoint("delete.before_commit")
+    on_commit(conn, partial(failpoint, "delete.after_commit"))
+    on_commit(conn, partial(emit, "job.deleted", job_id=job_id, owner_id=owner_id))
+
+
+def refuse_deleted(conn: Connection, owner_id: str, key: str | None, body_hash: str | None) -> None:
+    """A submission whose job was deleted is not made once more. Raises InvalidRequest for another body, else Conflict."""
+    if key is None:
+        return
+    mine = (deleted_jobs.c.owner_id == owner_id, deleted_jobs.c.idempotency_key == key)
+    gone = conn.execute(select(deleted_jobs.c.id, deleted_jobs.c.body_hash).where(*mine)).one_or_none()
+    if gone is None:
+        return
+    if gone.body_hash != body_hash:
+        said = f"this key came before with another body (job {gone.id}); use a new key for a new job"
+        raise InvalidRequest.field(("Idempotency-Key",), said)
+    raise Conflict(f"Job {gone.id}, which this Idempotency-Key made, was deleted; use a new key to run it again.")
+
+
+# -- who needs it ---------------------------------------------------------------------------------
+
+
+def holders(conn: Connection, job: RowMapping) -> Iterator[str]:
+    """What would miss the job, each with what to do about it."""
+    job_id = str(job["id"])
+    versions = select(model_versions.c.name, model_versions.c.version).where(model_versions.c.job_id == job_id)
+    for name, version in conn.execute(versions.order_by(model_versions.c.name, model_versions.c.version)):
+        yield f"the model {name}@{version} (delete that version first)"
+    waiting = (
+        select(jobs.c.id)
+        .join(job_dependencies, job_dependencies.c.job_id == jobs.c.id)
+        .where(job_dependencies.c.depends_on == job_id, jobs.c.finished_at.is_(None))
+    )
+    for other in conn.scalars(waiting.order_by(jobs.c.id)):
+        yield f"job {other}, which comes after it and has not ended"
+    mine = jobs.c.owner_id == job["owner_id"]  # `job:<id>` is read by jobs of its owner only
+    living = select(jobs.c.id, jobs.c.spec).where(jobs.c.finished_at.is_(None), jobs.c.kind != "train", mine)
+    for row in conn.execute(living.order_by(jobs.c.id)):
+        if reads(row.spec, job_id):
+            yield f"job {row.id}, which starts from its model and has not ended"
+    yield from _schedules(conn, job_id, str(job["owner_id"]))
+
+
+def reads(spec: Mapping[str, Any], job_id: str) -> bool:
+    """Whether a spec starts from what this job made (`job:<id>`, which may be shortened)."""
+    kind, _, prefix = str(spec.get("model_ref") or "").partition(":")
+    return kind == "job" and bool(prefix) and job_id.startswith(prefix)
+
+
+def _schedules(conn: Connection, job_id: str, owner_id: str) -> Iterator[str]:
+    columns = (schedules.c.id, schedules.c.name, schedules.c.job, schedules.c.skip_if_unchanged)
+    for row in conn.execute(select(*columns).where(schedules.c.owner_id == owner_id)):
+        if reads(row.job, job_id):
+            yield f"the schedule {row.name}, whose jobs start from its model"
+        elif row.skip_if_unchanged and _last_success(conn, row.id) == job_id:
+            yield f"the schedule {row.name}, which skips a tick while nothing has changed since this job"
+
+
+def _last_success(conn: Connection, schedule_id: str) -> str | None:
+    """As `shared.schedules.skip_unchanged` looks it up."""
+    made = select(jobs.c.id).join(schedule_ticks, schedule_ticks.c.job_id == jobs.c.id)
+    succeeded = made.where(schedule_ticks.c.schedule_id == schedule_id, jobs.c.state == JobState.SUCCEEDED.value)
+    return conn.scalars(succeeded.order_by(jobs.c.finished_at.desc()).limit(1)).one_or_none()
+
+
+def _final(conn: Connection, job_id: str, owner_id: str, wanted: str) -> RowMapping:
+    row = _locked(conn, job_id, owner_id)
+    if not JobState(row["state"]).is_final:
+        raise Conflict(f"Job {job_id} is {row['state']}; it can be {wanted} when it has ended: cancel it first.")
+    return row
+
+
+def _locked(conn: Connection, job_id: str, owner_id: str) -> RowMapping:
+    statement = select(*_KEPT, jobs.c.state).where(jobs.c.id == job_id, jobs.c.owner_id == owner_id)
+    row = conn.execute(statement.with_for_update()).mappings().one_or_none()
+    if row is None:
+        raise NotFound.of("job", job_id)
+    return row
+
+
+# -- files, which follow --------------------------------------------------------------------------
+
+
+def with_files(conn: Connection, quiet_seconds: float, limit: int) -> list[str]:
+    """Deleted jobs whose files are to be removed, and which ended long enough ago for a frozen runner to be gone."""
+    left = select(deleted_jobs.c.id).where(
+        deleted_jobs.c.has_files, deleted_jobs.c.finished_at < db_now() - quiet_seconds
+    )
+    return list(conn.scalars(left.order_by(deleted_jobs.c.finished_at, deleted_jobs.c.id).limit(limit)))
+
+
+def without_files(conn: Connection, job_ids: list[str]) -> None:
+    conn.execute(update(deleted_jobs).where(deleted_jobs.c.id.in_(job_ids)).values(has_files=False))

@@ -1,0 +1,107 @@
+"""What every transition is made of: the fence as a condition, the UPDATE that takes the row lock, the event row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, literal_column, select, update
+from sqlalchemy import insert as plain_insert
+
+from nightshift.states import JobState
+from shared.clock import db_now
+from shared.db.schema import attempts, job_events, jobs
+from shared.errors import LeaseLost
+from shared.jobs.states import AttemptOutcome, StopRequest
+from shared.jobs.transitions.values import AttemptStatus, Ending, Lease
+from shared.webhooks import outbox
+
+#: Written as literals so that SQLite may use the partial index.
+QUEUED: ColumnElement[str] = literal_column("'queued'")
+RUNNING: ColumnElement[str] = literal_column("'running'")
+
+#: Goes with a state that is not final, so that the index on `finished_at` finds the few jobs that live.
+UNFINISHED = jobs.c.finished_at.is_(None)
+
+#: Column values of a job that nobody holds.
+UNHELD: dict[str, Any] = {"worker": None, "lease_until": None}
+
+
+def owned_by(lease: Lease) -> ColumnElement[bool]:
+    """The fence is mine and the job runs."""
+    return and_(jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.state == RUNNING)
+
+
+def renew_and_update(conn: Connection, lease: Lease, *, numbers: int = 0, **values: Any) -> tuple[AttemptStatus, int]:
+    """Renew the lease under its fence, set `values`, draw `numbers` sequence numbers.
+
+    The first statement of every effect. Returns the standing and the first number drawn. Raises LeaseLost.
+    """
+    if numbers:
+        values["event_seq"] = jobs.c.event_seq + numbers
+    statement = (
+        update(jobs)
+        .where(owned_by(lease))
+        .values(lease_until=db_now() + lease.seconds, **values)
+        .returning(
+            jobs.c.event_seq, jobs.c.stop_requested, jobs.c.deadline_at, jobs.c.lease_until, db_now().label("now")
+        )
+    )
+    row = conn.execute(statement).one_or_none()
+    if row is None:
+        raise LeaseLost(lease.job_id, lease.fence)
+    return attempt_status(row), row.event_seq - numbers + 1
+
+
+def attempt_status(row: Row[*tuple[Any, ...]]) -> AttemptStatus:
+    return AttemptStatus(as_request(row.stop_requested), row.deadline_at, row.lease_until, row.now)
+
+
+def as_request(text: str | None) -> StopRequest | None:
+    return StopRequest(text) if text else None
+
+
+def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fence: int, data: dict[str, Any]) -> None:
+    """The event's row, and what webhooks are to be told of it."""
+    conn.execute(
+        plain_insert(job_events),
+        {"job_id": job_id, "seq": seq, "type": kind, "at": at, "fence": fence, "data": data},
+    )
+    outbox.add_job_event(conn, job_id, seq, at, kind, data)
+
+
+def add_state_event(
+    conn: Connection, job_id: str, seq: int, at: float, fence: int, state: JobState, **facts: Any
+) -> None:
+    """A `state` event; facts that are None are left out."""
+    data = {"state": state.value, "attempt": fence} | {key: fact for key, fact in facts.items() if fact is not None}
+    add_event(conn, job_id, seq, at, "state", fence, data)
+
+
+def close_attempt(
+    conn: Connection,
+    job_id: str,
+    fence: int,
+    outcome: AttemptOutcome,
+    *,
+    error: dict[str, Any] | None = None,
+    ending: Ending | None = None,
+) -> None:
+    conn.execute(
+        update(attempts)
+        .where(attempts.c.job_id == job_id, attempts.c.fence == fence, attempts.c.outcome.is_(None))
+        .values(ended_at=db_now(), outcome=outcome.value, error=error, **asdict(ending or Ending()))
+    )
+
+
+def idempotent_result(conn: Connection, lease: Lease, *outcomes: AttemptOutcome) -> JobState:
+    """For an ending that found nothing to do: the state, if this very attempt ended so before (the answer to its
+    COMMIT was lost). Raises LeaseLost otherwise."""
+    row = conn.execute(
+        select(attempts.c.outcome, jobs.c.state)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.job_id == lease.job_id, attempts.c.fence == lease.fence)
+    ).one_or_none()
+    if row is None or row.outcome not in {outcome.value for outcome in outcomes}:
+        raise LeaseLost(lease.job_id, lease.fence)
+    return JobState(row.state)

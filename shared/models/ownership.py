@@ -1,0 +1,36 @@
+"""Whose a model is: the first to register a version of a name owns it, also while it has no version."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from nightshift.errors import InvalidRequest
+from shared import ownership
+from shared.clock import db_now
+from shared.db.engine import insert
+from shared.db.schema import models
+
+NOUN = "model"
+
+
+def owner_of(conn: Connection, name: str) -> str | None:
+    """None: nobody's, or there is no such model."""
+    return conn.scalar(select(models.c.owner_id).where(models.c.name == name))
+
+
+def require(conn: Connection, name: str, asking: str | None) -> None:
+    """Raises Forbidden. `asking` None: Nightshift itself."""
+    ownership.require(NOUN, name, owner_of(conn, name), asking)
+
+
+def claim(conn: Connection, name: str, asking: str) -> None:
+    """Make a new name the asker's. Of two at once one gets it, by the primary key. Raises Forbidden."""
+    row = {"name": name, "owner_id": asking, "created_at": db_now()}
+    conn.execute(insert(conn, models).values(**row).on_conflict_do_nothing())
+    require(conn, name, asking)
+
+
+def refuse_register_as(conn: Connection, name: str | None, asking: str) -> None:
+    """Raises InvalidRequest for a job that would register into another's model."""
+    if name is not None and not ownership.may_change(owner_of(conn, name), asking):
+        raise InvalidRequest.field(("register_as",), ownership.refusal(NOUN, name))

@@ -1,0 +1,16 @@
+"""Libraries that only some readers need, imported when they are needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from nightshift.errors import ConfigurationError
+
+
+def need(module: str, package: str) -> Any:
+    """The module, or a ConfigurationError that says what to install."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(f"this needs {package}, which is not installed: pip install {package}") from error

@@ -1,0 +1,121 @@
+"""`nightshift copy-storage --from FOLDER`: what a storage folder holds, copied to the bucket of NIGHTSHIFT_STORAGE_URL.
+
+The bucket has the layout of the folder. What is there already, in its whole length, is not sent again, so a copy that was
+broken off goes on. At the end everything that SQL lists is looked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+
+from nightshift.errors import ConfigurationError
+from shared import entrypoint
+from shared.console import print_error, print_line
+from shared.datasets.models import DatasetVersion
+from shared.datasets.store import META
+from shared.db.engine import make_engine, read
+from shared.db.schema import artifacts, checkpoints
+from shared.settings import Settings, get_settings
+from shared.storage import storage_of
+from shared.storage.s3 import S3Storage
+from shared.storage.s3_client import Bucket
+
+#: Folders of a storage that are copied; what else lies there (uploads on their way in) is nobody's for long.
+_COPIED = ("datasets", "jobs")
+#: Files sent at a time.
+_AT_ONCE = 4
+#: Of what is missing, named at most.
+_NAMED = 10
+
+_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
+
+
+def copy(folder: Path, bucket: Bucket) -> tuple[int, int]:
+    """How many files were sent, and how many were there already."""
+    there = _sizes(bucket)
+    found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    missing = [key for key, path in found.items() if there.get(key) != path.stat().st_size]
+    # A data set counts as there once its meta.json is: those go last.
+    for batch in ([key for key in missing if not _is_meta(key)], [key for key in missing if _is_meta(key)]):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda key: bucket.put(found[key], key), batch))
+    return len(missing), len(found) - len(missing)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Without what is half written, and what each host derives from a data set for itself (token streams, pictures of
+    another size)."""
+    for path in (file for name in _COPIED for file in sorted((folder / name).rglob("*"))):
+        parts = path.relative_to(folder).parts
+        derived = parts[0] == "datasets" and len(parts) != 3
+        if path.is_file() and not derived and not any(part.startswith(".") for part in parts):
+            yield path
+
+
+def _is_meta(key: str) -> bool:
+    return key.startswith("datasets/") and key.endswith(f"/{META}")
+
+
+def _sizes(bucket: Bucket) -> dict[str, int]:
+    return {item.key: item.size for name in _COPIED for item in bucket.files(name, below=True)}
+
+
+def absent(engine: Engine, bucket: Bucket) -> list[str]:
+    """What SQL lists and the bucket does not have, or not in that length."""
+    there = _sizes(bucket)
+    folders = Counter[str]()
+    for key, size in there.items():
+        folders[key.rpartition("/")[0]] += size
+    with read(engine) as conn:
+        wanted = {f"datasets/{sha256}/{META}" for sha256 in conn.scalars(select(_versions.c.sha256))}
+        lost = sorted(wanted - there.keys())
+        for row in conn.execute(select(artifacts.c.stored_as, artifacts.c.size_bytes)):
+            if there.get(row.stored_as) != row.size_bytes:
+                lost.append(row.stored_as)
+        ready = select(checkpoints.c.job_id, checkpoints.c.path, checkpoints.c.size_bytes)
+        for listed in conn.execute(ready.where(checkpoints.c.state == "ready")):
+            if folders[folder := f"jobs/{listed.job_id}/{listed.path}"] != listed.size_bytes:
+                lost.append(folder)
+    return lost
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="nightshift copy-storage",
+        description="Copy a storage folder to the bucket that NIGHTSHIFT_STORAGE_URL names. Stop the workers first.",
+    )
+    made.add_argument("--from", dest="source", metavar="FOLDER", type=Path, required=True, help="e.g. DATA/storage")
+    return made
+
+
+def main() -> int:
+    given = parser().parse_args()
+    return run(given.source, get_settings())
+
+
+def run(folder: Path, settings: Settings) -> int:
+    """0: everything that SQL lists is in the bucket. Raises ConfigurationError, StorageUnavailable."""
+    storage = storage_of(settings)
+    if not isinstance(storage, S3Storage):
+        raise ConfigurationError("NIGHTSHIFT_STORAGE_URL names no bucket (s3://…); between folders use cp -a or rsync")
+    if not any((folder / name).is_dir() for name in _COPIED):
+        raise ConfigurationError(f"{folder} is no storage folder: it has neither {' nor '.join(_COPIED)}")
+    storage.prove(thoroughly=True)
+    sent, skipped = copy(folder, storage.bucket)
+    print_line(f"{sent} files copied, {skipped} were there already")
+    lost = absent(make_engine(settings.sql_url), storage.bucket)
+    if not lost:
+        print_line("everything that the database lists is in the bucket")
+        return 0
+    print_error(f"{len(lost)} things that the database lists are not in the bucket: {', '.join(lost[:_NAMED])}")
+    return 1
+
+
+if __name__ == "__main__":
+    entrypoint.run("copy-storage", main)

@@ -1,0 +1,129 @@
+"""docker-compose.yml is checked as text: names that exist, safe settings, health checks. No docker is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nightshift.cli.commands.processes import PROCESSES
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_has_every_process_of_production() -> None:
+    assert set(SERVICES) == {
+        "redis", "postgres", "migrate", "api", "worker-gpu", "worker-cpu", "beat", "flower",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_runs_a_command_that_exists(name: str) -> None:
+    program, command, *_ = SERVICES[name]["command"]
+    assert program == "nightshift"
+    assert command in PROCESSES
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_sets_only_settings_that_exist_and_is_in_production(name: str) -> None:
+    names = {variable for variable in SERVICES[name]["environment"] if variable.startswith("NIGHTSHIFT_")}
+    known = {f"NIGHTSHIFT_{field.upper()}" for field in Settings.model_fields}
+    assert names <= known
+    assert SERVICES[name]["environment"]["NIGHTSHIFT_ENVIRONMENT"] == "production"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_of_a_service_are_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in SERVICES[name]["environment"].items():
+        with_defaults = re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value)
+        monkeypatch.setenv(variable, re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "a-chosen-password", with_defaults))
+    assert Settings(_env_file=None).environment == "production"  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_is_not_root_and_cannot_become_it(name: str) -> None:
+    service = SERVICES[name]
+    assert service["user"] == "10001:10001"
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    target = DOCKERFILE.split(f"AS {service['build']['target']}\n")[1].split("\nFROM ")[0]
+    assert "\nUSER nightshift\n" in target
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_has_a_health_check(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_health_check_in_python_names_a_module_that_exists(name: str) -> None:
+    test = SERVICES[name].get("healthcheck", {}).get("test", [])
+    if "-m" in test:
+        assert importlib.util.find_spec(test[test.index("-m") + 1]) is not None
+
+
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_ports_are_published_on_loopback_only(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+def test_ours_wait_for_healthy_servers_and_the_migration() -> None:
+    for name in OURS:
+        conditions = {server: wait["condition"] for server, wait in SERVICES[name]["depends_on"].items()}
+        assert conditions["postgres"] == "service_healthy"
+        if name != "migrate":
+            assert conditions["redis"] == "service_healthy"
+            assert conditions["migrate"] == "service_completed_successfully"
+
+
+def test_redis_keeps_what_it_is_told_and_wants_a_password() -> None:
+    command = " ".join(SERVICES["redis"]["command"])
+    assert '--requirepass "$$REDIS_PASSWORD"' in command
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_only_the_gpu_worker_reserves_gpus() -> None:
+    reserved = {name: service["deploy"] for name, service in SERVICES.items() if "deploy" in service}
+    (device,) = reserved.pop("worker-gpu")["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert not reserved
+
+
+@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
+def test_a_worker_has_time_to_drain(name: str) -> None:
+    fields = Settings.model_fields
+    needed = fields["drain_seconds"].default + fields["stop_grace_seconds"].default
+    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_secrets_come_from_the_env_file_and_the_example_has_none() -> None:
+    example = dict(
+        line.split("=", 1) for line in (ROOT / ".env.example").read_text().splitlines() if re.match(r"[A-Z_]+=", line)
+    )
+    used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert used == set(example)
+    optional = {"STORAGE_URL", "STORAGE_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert {name for name, value in example.items() if not value} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", *optional}
+
+
+def test_every_volume_and_build_target_exists() -> None:
+    for name in OURS:
+        assert f" AS {SERVICES[name]['build']['target']}\n" in DOCKERFILE
+    named = {
+        volume.split(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+        if re.match(r"[a-z]+:", volume)
+    }
+    assert named == set(COMPOSE["volumes"])

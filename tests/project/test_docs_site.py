@@ -1,0 +1,71 @@
+"""The documentation site: it builds without a warning, needs nothing from elsewhere, and its pages from code are whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.jobs import diagram
+from shared.jobs.states import TRANSITIONS
+from shared.settings import Settings
+from tools import reference
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with every warning an error: a link or a heading that leads nowhere is one."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(folder)]
+    built = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    assert built.stderr.strip() == ""
+    return folder
+
+
+def test_the_site_asks_nothing_of_other_hosts(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        loaded = re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(https?:)?//[^"]+"', page.read_text())
+        assert not loaded, page
+
+
+def test_every_page_is_in_the_navigation_or_linked(site: Path) -> None:
+    nav = re.findall(r"[\w/-]+\.md", yaml.safe_dump(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+    for path in (ROOT / "docs").rglob("*.md"):
+        name = path.relative_to(ROOT / "docs").as_posix()
+        assert name in nav or name.startswith(("decisions/", "benchmarks/")), f"docs/{name} is in no menu of mkdocs.yml"
+
+
+def test_the_reference_covers_what_there_is() -> None:
+    pages = reference.pages()
+    assert "## POST /v1/jobs\n" in pages["http.md"]
+    assert "## nightshift submit train\n" in pages["commands.md"]
+    assert "mnist-3conv" in pages["specs.md"]
+    assert "| `nightshift_queue_depth` | gauge |" in pages["metrics.md"]
+    assert "| device, priority |" in pages["metrics.md"]
+    assert "| `job.succeeded` | `attempt`, `job_id` |" in pages["events.md"]
+    assert "`job.submitted`" in pages["events.md"]  # emitted through partial(emit, …)
+    assert len(Settings.model_fields) > 10
+
+
+def test_the_diagram_has_every_move_and_is_up_to_date() -> None:
+    assert set(diagram.LABELS) == {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
+    drawn = (ROOT / "docs" / "images" / "states.svg").read_text()
+    assert drawn == diagram.svg(), "run: python -m shared.jobs.diagram > docs/images/states.svg"

@@ -1,0 +1,214 @@
+"""A worker without Celery: a process with the real supervisor, forkserver and runners, told by the test when to look for
+a job. It is forked from a warm process, so a test may kill one at every line that matters and have the next in a moment.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, select
+
+from nightshift.states import JobState
+from shared import failpoints
+from shared.db.engine import make_engine, read
+from shared.db.schema import attempts, jobs
+from shared.settings import Settings
+from tests.support import warm
+from tests.support.factories import expire_lease, make_due, submit_job
+from tests.support.stack import CAP, ROOT, eventually
+from worker.hardware.devices import cpu
+from worker.maintenance import rescuer
+from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
+from worker.runners.runner_pool import RunnerPool, RunnerSettings
+from worker.supervisor.context import WorkerContext
+from worker.supervisor.supervisor import Supervisor
+
+#: What a runner of a probe needs, imported before it is forked.
+_RUNNER_MODULES = ("worker.runners.runner", "tests.support.probe")
+
+
+class LoneWorker:
+    """Looks for one job each time it is told to."""
+
+    def __init__(self, name: str, database_url: str, data_dir: Path, **settings: Any) -> None:
+        self.name = name
+        self._pipe, theirs = multiprocessing.Pipe()
+        values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
+        # What the warm process knows of the environment is of the time when it was started.
+        self._process = warm.Process(
+            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ))
+        )
+        self._process.start()
+        theirs.close()
+        self.busy = False
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def arm(self, failpoint: str) -> None:
+        self._pipe.send(("arm", failpoint))
+
+    def start(self) -> None:
+        """Look for a job and see it through; `done` tells when."""
+        self._pipe.send(("run", None))
+        self.busy = True
+
+    def done(self) -> bool:
+        """It has come back from `start`, or is dead."""
+        try:
+            if self.busy and self._pipe.poll():
+                self._pipe.recv()
+                self.busy = False
+        except (EOFError, OSError):
+            self._process.join(CAP)
+            self.busy = False
+        return not self.busy or not self.alive()
+
+    def run(self) -> None:
+        """Returns when it is done."""
+        self.start()
+        self.wait()
+
+    def wait(self) -> None:
+        eventually(f"{self.name} is done", self.done)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(CAP)
+
+    def close(self) -> None:
+        self.kill()
+        self._pipe.close()
+
+
+def _main(pipe: Connection, name: str, database_url: str, values: dict[str, Any], environment: dict[str, str]) -> None:
+    os.environ |= {**environment, "NIGHTSHIFT_TEST_KINDS": "tests.support.probe"}
+    settings = Settings(**values)
+    engine = make_engine(database_url)
+    forkserver = ForkserverClient(
+        "torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": str(ROOT)})
+    )
+    forkserver.start()
+    limits = RunnerSettings("cpu", 1, settings.runner_memory_limit_bytes)
+    runners = RunnerPool({"torch": forkserver}, limits, keep_spare=False)
+    supervisor = Supervisor(WorkerContext(name, cpu(), engine, settings, runners))
+    try:
+        _serve(pipe, supervisor)
+    except (EOFError, OSError):
+        pass
+    finally:
+        forkserver.close()
+        os._exit(0)
+
+
+def _serve(pipe: Connection, supervisor: Supervisor) -> None:
+    while True:
+        order, text = pipe.recv()
+        if order == "arm":
+            failpoints.arm(text)
+        else:
+            supervisor.run_one(None)
+            pipe.send("done")
+
+
+class Cluster:
+    """A database, a storage root, a victim and a worker that brings to an end what the victim left."""
+
+    def __init__(self, folder: Path, database_url: str, **settings: Any) -> None:
+        self.data_dir, self.database_url, self._settings = folder / "data", database_url, settings
+        self.settings = Settings(data_dir=self.data_dir)
+        self.engine: Engine = make_engine(database_url)
+        self.accepted: list[str] = []
+        self.recovery_worker = self._worker("recovery_worker")
+        self._victim: LoneWorker | None = None
+
+    @property
+    def root(self) -> Path:
+        return self.settings.storage_root
+
+    @property
+    def target_worker(self) -> LoneWorker:
+        """A living one that does nothing yet."""
+        if self._victim is None or not self._victim.alive():
+            if self._victim is not None:
+                self._victim.close()
+            self._victim = self._worker("target_worker")
+        return self._victim
+
+    def _worker(self, name: str) -> LoneWorker:
+        return LoneWorker(name, self.database_url, self.data_dir, **self._settings)
+
+    def submit(self, probe: str = "train", **fields: Any) -> str:
+        """Tags by keyword (`steps=`, `checkpoint=`, `failpoint=`), other fields go into the spec."""
+        names = ("steps", "checkpoint", "hold_at", "pace", "unloadable", "failpoint")
+        tags = {key: str(fields.pop(key)) for key in names if key in fields}
+        job_id = submit_job(self.engine, tags={"probe": probe, **tags}, **fields).job_id
+        self.accepted.append(job_id)
+        return job_id
+
+    def job(self, job_id: str) -> Any:
+        with read(self.engine) as conn:
+            return conn.execute(select(jobs).where(jobs.c.id == job_id)).one()
+
+    def outcomes(self, job_id: str) -> list[str | None]:
+        with read(self.engine) as conn:
+            mine = select(attempts.c.outcome).where(attempts.c.job_id == job_id).order_by(attempts.c.fence)
+            return list(conn.scalars(mine))
+
+    def frozen(self, worker: LoneWorker) -> None:
+        """Wait until it stands still."""
+        eventually(f"{worker.name} is frozen", lambda: psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED)
+
+    def rescue(self, job_id: str) -> None:
+        """As if the lease had run out and maintenance had come by."""
+        expire_lease(self.engine, job_id)
+        rescuer.run_once(self.engine, self.settings)
+
+    def finish(self, job_id: str) -> Any:
+        """Let the recovery_worker run it until it is final; whoever holds it is taken for dead."""
+
+        def final() -> Any:
+            job = self.job(job_id)
+            if JobState(job.state).is_final:
+                return job
+            if job.state == "running":
+                self.rescue(job_id)
+            make_due(self.engine, job_id)
+            self.recovery_worker.run()
+            return None
+
+        return eventually(f"{job_id} is final", final)
+
+    def close(self) -> None:
+        for worker in (self._victim, self.recovery_worker):
+            if worker is not None:
+                worker.close()
+        self.engine.dispose()
+
+
+@contextmanager
+def open_cluster(folder: Path, database_url: str, **settings: Any) -> Iterator[Cluster]:
+    cluster = Cluster(folder, database_url, **settings)
+    try:
+        yield cluster
+    finally:
+        cluster.close()

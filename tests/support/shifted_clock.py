@@ -1,0 +1,49 @@
+"""Processes whose database clock a test moves: `python -m tests.support.shifted_clock FILE MODULE [ARGUMENT …]` runs a module with
+SQLite's clock ahead by the seconds that FILE holds, read anew at every look."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from shared.clock import sqlite_clock
+
+
+class Clock:
+    """The hand on the clock: all processes that follow the file see it move at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.advance(0.0)
+
+    def now(self) -> float:
+        return time.time() + _ahead(self.path)
+
+    def advance(self, seconds: float) -> None:
+        ahead = _ahead(self.path) + seconds if self.path.exists() else seconds
+        aside = self.path.with_suffix(".new")
+        aside.write_text(str(ahead))
+        os.replace(aside, self.path)
+
+
+def _ahead(path: Path) -> float:
+    return float(path.read_text())
+
+
+def follow(path: Path) -> None:
+    """Before the first connection is made: each keeps the function that it was given."""
+    sqlite_clock.now = lambda: time.time() + _ahead(path)  # type: ignore[method-assign]
+
+
+def main() -> int:
+    _, file, module, *arguments = sys.argv
+    follow(Path(file))
+    sys.argv = [module, *arguments]
+    return int(importlib.import_module(module).main())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

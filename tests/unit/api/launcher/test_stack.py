@@ -1,0 +1,192 @@
+"""The launcher's pieces, each with real processes, ports and files but without the stack."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.launcher import data_dir_lock, redis_server
+from api.launcher.device_plan import plan_workers
+from api.launcher.ports import choose_port
+from api.launcher.process import LONGEST_DELAY, ManagedProcess, ending, restart_delay
+from nightshift.errors import ConfigurationError
+from tests.support.redis import free_port
+from tests.support.up import eventually
+
+
+def part(tmp_path: Path, code: str) -> ManagedProcess:
+    return ManagedProcess("probe", [sys.executable, "-c", code], os.environ, tmp_path / "probe.log", lambda: True)
+
+
+# -- parts ----------------------------------------------------------------------------------------
+
+
+def test_a_part_that_dies_is_reported_once_and_started_again(tmp_path: Path) -> None:
+    probe = part(tmp_path, "print('hello'); raise SystemExit(3)")
+    probe.start()
+    eventually(lambda: not probe.alive)
+    first = probe.pid
+    assert probe.notice_death() == "exit code 3"
+    assert probe.notice_death() is None
+    eventually(probe.restart_if_due)
+    assert probe.pid != first
+    eventually(lambda: not probe.alive)
+    assert probe.notice_death() == "exit code 3"
+    assert probe.deaths == 2
+    assert probe.last_words() == "hello"
+
+
+def test_the_back_off_grows_to_its_limit() -> None:
+    delays = [restart_delay(deaths) for deaths in range(1, 40)]
+    assert delays[:3] == [0.5, 1.0, 2.0]
+    assert delays == sorted(delays)
+    assert delays[-1] == LONGEST_DELAY
+
+
+def test_endings_are_named() -> None:
+    assert [ending(code) for code in (0, 7, -9, -64)] == ["exit code 0", "exit code 7", "SIGKILL", "SIGRTMAX"]
+
+
+def test_a_part_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); input()"
+    probe = part(tmp_path, code.replace("input()", "import time; time.sleep(1000)"))
+    probe.start()
+    eventually(lambda: probe.log.exists() and probe.log.read_text().endswith("\n"))
+    grandchild = int(probe.log.read_text())
+    probe.kill_group()
+    eventually(lambda: gone(grandchild))
+
+
+def test_parts_die_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, sys, time
+from pathlib import Path
+from api.launcher.process import ManagedProcess
+p = ManagedProcess("probe", ["sleep", "1000"], os.environ, Path({str(tmp_path)!r}) / "probe.log", lambda: True)
+p.start()
+print(p.pid, flush=True)
+time.sleep(1000)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        child = int(launcher.stdout.readline())
+        assert not gone(child)
+        launcher.send_signal(signal.SIGKILL)
+    eventually(lambda: gone(child))
+
+
+def gone(pid: int) -> bool:
+    """Dead, or a zombie that nobody has collected yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_large_log_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.launcher.process.MAX_LOG_BYTES", 10)
+    probe = part(tmp_path, "print('new')")
+    probe.log.write_text("old and long enough\n")
+    probe.start()
+    eventually(lambda: not probe.alive)
+    assert probe.log.read_text() == "new\n"
+    assert (tmp_path / "probe.log.1").read_text() == "old and long enough\n"
+
+
+# -- ports ----------------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_refused_with_the_way_out() -> None:
+    with socket.socket() as taken:
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match=rf"port {port} .*--flower-port 0 picks a free one"):
+            choose_port(port, "--flower-port")
+    assert choose_port(port, "--flower-port") == port
+    assert choose_port(0, "--port") > 0
+
+
+# -- the data folder ------------------------------------------------------------------------------
+
+
+def test_a_data_folder_is_held_by_one_launcher(tmp_path: Path) -> None:
+    with data_dir_lock.held(tmp_path / "data"):
+        again = subprocess.run(
+            [sys.executable, "-m", "api.launcher", "--data-dir", str(tmp_path / "data")],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert again.returncode == 1
+        assert f"in use by another `nightshift up` (process {os.getpid()})" in again.stderr
+        assert "Traceback" not in again.stderr
+    with data_dir_lock.held(tmp_path / "data"):
+        pass
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="data folder"), data_dir_lock.held(tmp_path / "file" / "data"):
+        pass
+
+
+def test_the_password_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    redis_server.prepare(tmp_path / "redis", 6379)
+    assert stat.S_IMODE((tmp_path / "redis" / "redis.conf").stat().st_mode) == 0o600
+
+
+# -- the embedded Redis ---------------------------------------------------------------------------
+
+
+def test_the_embedded_server_wants_its_password_and_never_evicts(tmp_path: Path) -> None:
+    import redis
+
+    port = choose_port(0, "")
+    argv, password = redis_server.prepare(tmp_path / "a folder" / "redis", port)
+    server = ManagedProcess(
+        "redis", argv, os.environ, tmp_path / "redis.log", lambda: redis_server.answers(port, password)
+    )
+    server.start()
+    try:
+        eventually(server.ready)
+        assert not redis_server.answers(port, "wrong")
+        client = redis.Redis.from_url(redis_server.url(port, password))
+        settings = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy")}
+        assert settings == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=port).ping()
+    finally:
+        server.kill_group()
+    assert not server.ready()
+
+
+# -- devices --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "gpus", "planned"),
+    [
+        ("auto", None, 0, [("cpu", 0)]),
+        ("auto", 2, 0, [("cpu", 0), ("cpu", 1)]),
+        ("auto", None, 2, [("gpu", 0), ("gpu", 1)]),
+        ("auto", 1, 2, [("gpu", 0)]),
+        ("gpu", None, 1, [("gpu", 0)]),
+        ("cpu", None, 4, [("cpu", 0)]),
+    ],
+)
+def test_one_worker_per_gpu_or_for_the_cpu(
+    device: str, workers: int | None, gpus: int, planned: list[tuple[str, int]]
+) -> None:
+    assert plan_workers(device, workers, lambda: gpus) == planned
+
+
+@pytest.mark.parametrize(("device", "workers", "gpus"), [("gpu", None, 0), ("auto", 3, 2)])
+def test_more_gpus_than_there_are_is_refused(device: str, workers: int | None, gpus: int) -> None:
+    with pytest.raises(ConfigurationError, match="GPU"):
+        plan_workers(device, workers, lambda: gpus)

@@ -1,0 +1,105 @@
+"""What is refused at submission is what the runner would refuse, and nothing else: both count the same rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from api.services import dataset_fit
+from shared.datasets import registry
+from shared.datasets.models import DatasetVersion
+from shared.settings import Settings
+from shared.specs.jobs import FinetuneJob, TrainJob
+from tests.support.dataset_files import npz
+from worker import families
+
+LINES = "the cats saw 2 dogs, and left\n"
+
+
+class Shelf:
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.engine, self.settings, self.folder = engine, Settings(data_dir=folder / "data"), folder
+
+    def text(self, lines: int, text: str = LINES) -> DatasetVersion:
+        path = self.folder / "tale.txt"
+        path.write_text(text * lines)
+        return registry.register(self.engine, self.settings, "tale", path)
+
+    def images(self, rows: int, classes: int = 2) -> DatasetVersion:
+        arrays = {"x": np.zeros((rows, 6, 6), np.uint8), "y": np.arange(rows) % classes}
+        return registry.register(self.engine, self.settings, "shapes", npz(self.folder / "shapes.npz", **arrays))
+
+    def rows_trained_on(self, version: DatasetVersion, spec: TrainJob) -> int:
+        """As the runner counts them."""
+        data = families.part(spec.model.family, "data")
+        folder = registry.dataset_folder(self.settings, version)
+        return int(data.load_splits(folder, spec.model, spec.training).length)
+
+
+@pytest.fixture
+def shelf(sqlite_engine: Engine, tmp_path: Path) -> Shelf:
+    return Shelf(sqlite_engine, tmp_path)
+
+
+def train(family: str, batch_size: int, split: float = 0.1, **model: Any) -> TrainJob:
+    training = {"batch_size": batch_size, "validation_split": split}
+    body = {"kind": "train", "dataset": "x", "model": {"family": family, **model}, "training": training}
+    return TrainJob.model_validate(body)
+
+
+def objection(version: DatasetVersion, spec: TrainJob) -> Any:
+    return dataset_fit.training_objection(spec, spec.model.model_dump(), version)
+
+
+@pytest.mark.parametrize("family", ["cnn", "gan"])
+@pytest.mark.parametrize(("rows", "split"), [(30, 0.1), (31, 0.25), (31, 0.0), (6, 0.9)])
+def test_images_are_counted_as_the_runner_counts_them(shelf: Shelf, family: str, rows: int, split: float) -> None:
+    version = shelf.images(rows)
+    left = shelf.rows_trained_on(version, train(family, 1, split))
+    assert objection(version, train(family, left, split)) is None
+    refused = objection(version, train(family, left + 1, split))
+    assert refused.loc == ("training", "batch_size")
+    assert f"at most {left}" in refused.msg
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "char"])
+@pytest.mark.parametrize("split", [0.0, 0.2])
+def test_windows_of_a_text_are_counted_as_the_runner_counts_them(shelf: Shelf, tokenizer: str, split: float) -> None:
+    version, model = shelf.text(40), {"tokenizer": tokenizer, "window": 5}
+    left = shelf.rows_trained_on(version, train("gru_lm", 1, split, **model))
+    assert objection(version, train("gru_lm", left, split, **model)) is None
+    refused = objection(version, train("gru_lm", left + 1, split, **model))
+    assert (refused.loc, f"at most {left}" in refused.msg) == (("training", "batch_size"), True)
+
+
+def test_what_nobody_counted_is_refused_only_where_no_tokenizer_could_make_it_enough(shelf: Shelf) -> None:
+    version, model = shelf.text(4), {"tokenizer": "bpe", "window": 10}
+    assert objection(version, train("gru_lm", 4, **model)) is None
+    refused = objection(version, train("gru_lm", 64, **model))
+    assert (refused.loc, "at most 9" in refused.msg) == (("training", "batch_size"), True)
+    long = version.model_copy(
+        update={"summary": {**version.summary, "splits": {"train": {"count": 1, "bytes": 10**9}}}}
+    )
+    assert objection(long, train("gru_lm", 65_536)) is None
+
+
+def test_a_text_shorter_than_two_windows_is_refused_with_its_tokens(shelf: Shelf) -> None:
+    version = shelf.text(10)
+    refused = objection(version, train("gru_lm", 1, window=100))
+    assert refused.loc == ("model", "window")
+    assert f"{version.summary['splits']['train']['words']} training tokens" in refused.msg
+    tuned = FinetuneJob.model_validate({"kind": "finetune", "dataset": "tale", "model_ref": "m"})
+    model = train("gru_lm", 1).model.model_dump()
+    assert dataset_fit.training_objection(tuned, model, version).loc == ("dataset",)  # type: ignore[union-attr]
+    assert dataset_fit.training_objection(tuned, None, version) is None
+
+
+def test_one_logit_tells_two_classes_apart(shelf: Shelf) -> None:
+    spec = train("cnn", 2, output="sigmoid")
+    assert objection(shelf.images(30), spec) is None
+    refused = objection(shelf.images(30, classes=3), spec)
+    assert (refused.loc, "softmax" in refused.msg) == (("model", "output"), True)

@@ -1,0 +1,143 @@
+"""Failpoints act once, where and when they were asked to; events reach their subscribers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from shared import failpoints
+from shared.db.engine import read
+from shared.events import emit, subscribe
+from shared.failpoints import FailpointError, failpoint
+from shared.jobs import queries
+from tests.support.factories import OWNER, claim_job, submit_job
+
+
+@pytest.fixture(autouse=True)
+def _disarm() -> Iterator[None]:
+    yield
+    failpoints.arm("")
+
+
+def test_an_unarmed_failpoint_does_nothing() -> None:
+    failpoint("submit.before_commit")
+
+
+def test_it_acts_at_its_nth_pass_only() -> None:
+    failpoints.arm("here:raise@2,there:enospc")
+    failpoint("here")
+    with pytest.raises(FailpointError, match="here"):
+        failpoint("here")
+    failpoint("here")
+    with pytest.raises(OSError, match="No space left") as caught:
+        failpoint("there")
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("text", ["x", "x:explode", "x:stop", "x:kill@", "x:kill@-1", "x:raise;y:raise"])
+def test_a_spelling_mistake_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="name:action@nth"):
+        failpoints.arm(text)
+
+
+def run(code: str, failpoint_: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    script = f"from shared.failpoints import failpoint\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={"NIGHTSHIFT_FAILPOINT": failpoint_, "PYTHONPATH": ":".join(sys.path), **environment},
+        capture_output=True,
+    )
+
+
+def test_kill_is_kill() -> None:
+    assert run("failpoint('here')", "here:kill").returncode == -signal.SIGKILL
+
+
+def test_stop_freezes_and_thaws() -> None:
+    code = "import time; a = time.monotonic(); failpoint('here'); print(time.monotonic() - a)"
+    ended = run(code, "here:stop:0.3")
+    assert ended.returncode == 0
+    assert float(ended.stdout) >= 0.25
+
+
+def test_production_refuses_them() -> None:
+    ended = run("", "here:kill", NIGHTSHIFT_ENVIRONMENT="production")
+    assert ended.returncode == 1
+    assert b"unset it in production" in ended.stderr
+
+
+def test_a_submit_that_fails_before_its_commit_leaves_nothing(engine: Engine) -> None:
+    failpoints.arm("submit.before_commit:raise")
+    with pytest.raises(FailpointError):
+        submit_job(engine)
+    with read(engine) as conn:
+        assert queries.list_jobs(conn, OWNER).items == []
+
+
+def test_a_submit_that_fails_after_its_commit_is_there(engine: Engine) -> None:
+    failpoints.arm("submit.after_commit:raise")
+    with pytest.raises(FailpointError):
+        submit_job(engine, idempotency_key="k", body_hash="a")
+    again = submit_job(engine, idempotency_key="k", body_hash="a")
+    assert not again.created
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+
+def test_events_are_told_after_the_commit_only(engine: Engine) -> None:
+    heard: list[str] = []
+    unsubscribe = subscribe(lambda event, fields: heard.append(event))
+    try:
+        failpoints.arm("submit.before_commit:raise")
+        with pytest.raises(FailpointError):
+            submit_job(engine)
+        assert heard == []
+        submit_job(engine)
+        claim_job(engine)
+    finally:
+        unsubscribe()
+    submit_job(engine)
+    assert heard == ["job.submitted", "job.claimed"]
+
+
+def test_a_subscriber_that_fails_does_not_fail_the_others() -> None:
+    heard: list[str] = []
+
+    def broken(event: str, fields: dict[str, object]) -> None:
+        raise RuntimeError
+
+    endings = [subscribe(broken), subscribe(lambda event, fields: heard.append(event))]
+    emit("job.claimed")
+    for unsubscribe in endings:
+        unsubscribe()
+    assert heard == ["job.claimed"]
+
+
+def test_events_and_library_logs_become_json_lines() -> None:
+    code = """
+import logging
+from shared.events import emit
+from shared.logging import configure_logging
+from shared.settings import Settings
+configure_logging(Settings(log_format="json"), "worker")
+configure_logging(Settings(log_format="json"), "worker")
+emit("job.rescued", job_id="abc")
+emit("checkpoint.committed", job_id="abc")
+logging.getLogger("celery").warning("hello %s", "there")
+"""
+    ended = run(code, "")
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(line["event"], line["level"]) for line in lines] == [
+        ("job.rescued", "warning"),
+        ("hello there", "warning"),
+    ]
+    assert lines[0]["job_id"] == "abc"
+    assert lines[0]["process"] == "worker"

@@ -1,0 +1,96 @@
+"""Every way a runner can end has one verdict."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+import pytest
+
+from shared.jobs.states import AttemptOutcome as Out
+from shared.jobs.states import StopRequest as Ask
+from worker.runners.forkserver_client import Exit
+from worker.runners.messages import Failed, Result, Stopped
+from worker.supervisor.outcomes import Fail, KillReason, Released, RunnerExit, Succeed, classify_exit, ending_of
+
+RESULT = Result(metrics={"x": 1.0}, peak_device_memory_bytes=5)
+FAILED = Failed(error_type="bad_data", message="row 7", retryable=False)
+OOM = Failed(error_type="out_of_memory", message="no", retryable=True)
+GPU_OOM = OOM.model_copy(update={"error_type": "device_out_of_memory"})
+CLEAN, KILLED = Exit(code=0, peak_memory_bytes=10_000_000), Exit(signal=signal.SIGKILL, peak_memory_bytes=10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("ended", "verdict"),
+    [
+        (RunnerExit(CLEAN, RESULT), Succeed(RESULT)),
+        (RunnerExit(KILLED, RESULT, asked=Ask.DRAIN, cut=KillReason.GRACE), Succeed(RESULT)),
+        (RunnerExit(CLEAN, RESULT, asked=Ask.CANCEL), Succeed(RESULT)),  # SQL refuses it if the cancel is durable
+        (RunnerExit(CLEAN, RESULT, asked=Ask.FINISH), Succeed(RESULT)),
+        (RunnerExit(CLEAN, Stopped(reason="cancel"), asked=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(CLEAN, Stopped(reason="pause"), asked=Ask.PAUSE), Released(Out.PAUSED)),
+        (RunnerExit(CLEAN, Stopped(reason="preempt"), asked=Ask.PREEMPT), Released(Out.PREEMPTED)),
+        (RunnerExit(CLEAN, Stopped(reason="drain"), asked=Ask.DRAIN), Released(Out.DRAINED)),
+        (RunnerExit(CLEAN, Stopped(reason="pause"), asked=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(KILLED, asked=Ask.CANCEL, cut=KillReason.GRACE), Released(Out.CANCELLED)),
+        (RunnerExit(KILLED, asked=Ask.PAUSE, cut=KillReason.GRACE), Released(Out.PAUSED)),
+        (RunnerExit(KILLED, asked=Ask.DRAIN, cut=KillReason.GRACE), Released(Out.DRAINED)),
+        (RunnerExit(CLEAN, FAILED, asked=Ask.CANCEL), Released(Out.CANCELLED)),
+    ],
+)
+def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
+    assert classify_exit(ended) == verdict
+
+
+@pytest.mark.parametrize(
+    ("ended", "outcome", "kind", "retryable"),
+    [
+        (RunnerExit(CLEAN, FAILED), Out.JOB_ERROR, "bad_data", False),
+        (RunnerExit(CLEAN, FAILED, asked=Ask.PAUSE), Out.JOB_ERROR, "bad_data", False),
+        (RunnerExit(CLEAN, OOM), Out.OUT_OF_MEMORY, "out_of_memory", True),
+        (RunnerExit(CLEAN, GPU_OOM), Out.OUT_OF_MEMORY, "device_out_of_memory", True),
+        (RunnerExit(KILLED), Out.CRASHED, "crashed", True),
+        (RunnerExit(KILLED, oom_killed=True), Out.OUT_OF_MEMORY, "out_of_memory", True),
+        (RunnerExit(Exit(signal=6), tail="terminate: std::bad_alloc"), Out.OUT_OF_MEMORY, "out_of_memory", True),
+        (RunnerExit(Exit(signal=11), oom_killed=True), Out.CRASHED, "crashed", True),
+        (RunnerExit(Exit(code=7)), Out.CRASHED, "crashed", True),
+        (RunnerExit(Exit(code=0)), Out.CRASHED, "crashed", True),
+        (RunnerExit(Exit(signal=9, lost=True)), Out.CRASHED, "crashed", True),
+        (RunnerExit(KILLED, cut=KillReason.STALLED, detail="silent"), Out.STALLED, "stalled", True),
+        (RunnerExit(KILLED, cut=KillReason.PROTOCOL, detail="?"), Out.CRASHED, "protocol_error", True),
+        (RunnerExit(KILLED, cut=KillReason.NOT_FINITE, detail="nan"), Out.JOB_ERROR, "non_finite_loss", False),
+        (RunnerExit(KILLED, cut=KillReason.TIMEOUT, detail="late"), Out.TIMED_OUT, "timeout", False),
+        (
+            RunnerExit(CLEAN, Stopped(reason="cancel"), cut=KillReason.TIMEOUT, detail="late"),
+            Out.TIMED_OUT,
+            "timeout",
+            False,
+        ),
+        (RunnerExit(CLEAN, asked=Ask.CANCEL, cut=KillReason.TIMEOUT, detail="late"), Out.TIMED_OUT, "timeout", False),
+    ],
+)
+def test_failures(ended: RunnerExit, outcome: Out, kind: str, retryable: bool) -> None:
+    verdict = classify_exit(ended)
+    assert isinstance(verdict, Fail)
+    assert (verdict.outcome, verdict.error["type"], verdict.error["retryable"]) == (outcome, kind, retryable)
+    assert verdict.error["message"]
+
+
+def test_a_crash_tells_all_that_is_known() -> None:
+    verdict = classify_exit(RunnerExit(replace(KILLED, signal=signal.SIGSEGV), tail="Fatal Python error | line 7"))
+    assert isinstance(verdict, Fail)
+    for word in ("SIGSEGV", "10 MB", "Fatal Python error"):
+        assert word in verdict.error["message"]
+
+
+def test_the_evidence_is_kept() -> None:
+    ending = ending_of(RunnerExit(CLEAN, RESULT, peak_device_memory_bytes=5, evidence={"step": 3}))
+    assert (ending.exit_code, ending.signal, ending.peak_memory_bytes) == (0, None, 10_000_000)
+    assert (ending.peak_device_memory_bytes, ending.evidence) == (5, {"step": 3})
+
+
+def test_every_cut_and_every_request_has_a_verdict() -> None:
+    for cut in (None, *KillReason):
+        for asked in (None, *Ask):
+            for last in (None, RESULT, FAILED, OOM, *(Stopped(reason=ask.value) for ask in Ask)):
+                classify_exit(RunnerExit(KILLED, last, asked, cut))

@@ -1,0 +1,124 @@
+"""The Grafana dashboard, described once: `python -m tools.grafana > docs/grafana/nightshift.json`.
+
+Series that come from SQL are the same in every API process, so panels take `max by`; those of requests are each
+process's own, so panels add them up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Columns of Grafana's grid, and the height of a panel in its rows.
+COLUMNS, HEIGHT = 24, 8
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    about: str
+    query: str
+    legend: str = ""
+    unit: str = "short"
+    kind: str = "timeseries"
+    stacked: bool = False
+
+
+def _quantile(share: float, series: str, by: str) -> str:
+    """Of a histogram that every API process reports alike."""
+    found = (
+        f"histogram_quantile({share}, sum by (le, {by}) (max by (le, kind, outcome) (increase({series}[$__range]))))"
+    )
+    return f"{found} >= 0"  # without the NaN of a kind of which none ended
+
+
+ROWS: dict[str, Sequence[Panel]] = {
+    "Queue": (
+        Panel("Waiting for a worker", "Due jobs, by the device they ask for.",
+              "sum by (device) (max by (device, priority) (nightshift_queue_depth))", "{{device}}", stacked=True),
+        Panel("Longest wait", "Age of the oldest due job, by device and priority. Growing: too few workers.",
+              "max by (device, priority) (nightshift_queue_oldest_seconds) > 0", "{{device}}, priority {{priority}}", "s"),
+        Panel("Jobs by state", "All jobs there are.", "max by (state) (nightshift_jobs)", "{{state}}", kind="bargauge"),
+    ),
+    "Jobs": (
+        Panel("Submitted per hour", "Jobs accepted, by kind.",
+              "max by (kind) (increase(nightshift_jobs_submitted_total[1h]))", "{{kind}}"),
+        Panel("Ended per hour", "Jobs that ran and ended, by how.",
+              "sum by (outcome) (max by (kind, outcome) (increase(nightshift_job_seconds_count[1h])))", "{{outcome}}"),
+        Panel("Typical duration", "Half of the jobs that ended in the chosen time took less.",
+              _quantile(0.5, "nightshift_job_seconds_bucket", "kind"), "{{kind}}", "s", kind="bargauge"),
+        Panel("Long duration", "One of twenty took longer.",
+              _quantile(0.95, "nightshift_job_seconds_bucket", "kind"), "{{kind}}", "s", kind="bargauge"),
+    ),
+    "Attempts": (
+        Panel("Attempts ended per hour", "By how. Crashed, lost and out_of_memory want a look.",
+              "max by (outcome) (increase(nightshift_attempts_ended_total[1h])) > 0", "{{outcome}}"),
+        Panel("Leases expired", "Running jobs that nobody holds. Above zero for a minute: beat does not run.",
+              "max(nightshift_leases_expired)", "expired", kind="stat"),
+        Panel("Workers", "Heard of within a lease.", "max by (state) (nightshift_workers)", "{{state}}", kind="stat"),
+    ),
+    "Devices": (
+        Panel("Busy", "Share of the time each device computed.",
+              "max by (worker) (nightshift_device_busy_ratio)", "{{worker}}", "percentunit"),
+        Panel("Memory in use", "Of each GPU, or of the host of a CPU worker.",
+              "max by (worker) (nightshift_device_memory_used_bytes) / max by (worker) (nightshift_device_memory_bytes)",
+              "{{worker}}", "percentunit"),
+        Panel("Temperature", "Where there is a sensor.",
+              "max by (worker) (nightshift_device_temperature_celsius)", "{{worker}}", "celsius"),
+        Panel("Working", "1 while a worker has a job.", "max by (worker) (nightshift_worker_working)", "{{worker}}",
+              kind="bargauge"),
+    ),
+    "API and surroundings": (
+        Panel("Requests per second", "By status.",
+              "sum by (status) (rate(nightshift_http_requests_total[5m]))", "{{status}}"),
+        Panel("Slow requests", "One of a hundred took longer than this.",
+              "histogram_quantile(0.99, sum by (le, route) (rate(nightshift_http_request_seconds_bucket[5m]))) >= 0",
+              "{{route}}", "s"),
+        Panel("Disk in use", "Of the file systems that the API's data and storage folders lie on.",
+              "1 - min by (folder, instance) (nightshift_disk_free_bytes / nightshift_disk_bytes)",
+              "{{folder}} at {{instance}}", "percentunit"),
+        Panel("Webhooks", "Deliveries of the last 30 days. Dead ones were given up.",
+              "max by (state) (nightshift_webhook_deliveries)", "{{state}}", kind="stat"),
+    ),
+}  # fmt: skip
+
+
+def dashboard() -> dict[str, Any]:
+    panels: list[dict[str, Any]] = []
+    top = 0
+    for title, row in ROWS.items():
+        panels.append(
+            {"type": "row", "title": title, "gridPos": {"h": 1, "w": COLUMNS, "x": 0, "y": top}, "panels": []}
+        )
+        width = COLUMNS // len(row)
+        for index, panel in enumerate(row):
+            place = {"h": HEIGHT, "w": width, "x": index * width, "y": top + 1}
+            panels.append(_panel(panel, place))
+        top += HEIGHT + 1
+    for number, one in enumerate(panels, 1):
+        one["id"] = number
+    source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
+    return {
+        "title": "Nightshift", "uid": "nightshift", "schemaVersion": 39, "version": 1, "editable": True,
+        "tags": ["nightshift"], "time": {"from": "now-24h", "to": "now"}, "refresh": "30s",
+        "templating": {"list": [source]}, "annotations": {"list": []}, "panels": panels,
+    }  # fmt: skip
+
+
+def _panel(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
+    custom = {"stacking": {"mode": "normal"}, "fillOpacity": 20} if panel.stacked else {}
+    query: dict[str, Any] = {"refId": "A", "expr": panel.query, "legendFormat": panel.legend, "datasource": SOURCE}
+    if panel.kind != "timeseries":
+        query["instant"] = True
+    return {
+        "type": panel.kind, "title": panel.title, "description": panel.about, "datasource": SOURCE, "gridPos": place,
+        "targets": [query], "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": custom}, "overrides": []},
+        "options": {},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(dashboard(), indent=1))

@@ -1,0 +1,56 @@
+"""Batch inference with a GAN: samples by number. A sample depends on the seed and its number alone."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from shared.specs.jobs import Inference
+from worker.families.gan.evaluation import BATCH_SIZE, GRID, GanLearner
+from worker.families.gan.plots import draw_grid
+from worker.kinds.prediction_files import BadRow
+from worker.training.learner import Array
+
+
+def open_source(learner: GanLearner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Samples:
+    return Samples(learner, inference)
+
+
+@dataclass
+class Samples:
+    """`png`: the sample as a PNG file (in JSONL as base64)."""
+
+    learner: GanLearner
+    inference: Inference
+    schema = pa.schema([("id", pa.string()), ("row", pa.int64()), ("seed", pa.int64()), ("png", pa.binary())])
+
+    def __post_init__(self) -> None:
+        self.total = self.inference.count
+
+    def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
+        count, seed = stop - start, self.inference.seed
+        samples = self.learner.generate(count, seed, self.inference.batch_size, start)
+        columns = [
+            pa.array([str(number) for number in range(start, stop)]),
+            pa.array(np.arange(start, stop, dtype=np.int64)),
+            pa.array(np.full(count, seed, np.int64)),
+            pa.array([_png(sample) for sample in samples], pa.binary()),
+        ]
+        return pa.Table.from_arrays(columns, schema=self.schema), []
+
+    def figures(self, root: Path) -> list[Path]:
+        """`samples.png`: the first of them as a grid."""
+        first = self.learner.generate(min(self.total, GRID), self.inference.seed, BATCH_SIZE)
+        return [draw_grid(first, root / "samples.png")]
+
+
+def _png(sample: Array) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(sample[..., 0] if sample.shape[2] == 1 else sample).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,34 @@
+"""A GAN as a whole: its samples have no rows to be compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.errors import BadData
+from shared.specs.gan import GanModel
+from shared.specs.training import Training
+from worker.families.gan.evaluation import GanLearner, report
+from worker.training.learner import Array, Splits
+
+
+def examples(learner: GanLearner, splits: Splits, model: GanModel) -> SampleScores:
+    """By the judge of the evaluation set and the same noise for every model."""
+    image: tuple[int, int, int] = (*model.image_size, model.image_channels)
+    return SampleScores(report(learner, splits, model, Training()).metrics, image)
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    metrics: Mapping[str, float]
+    image: tuple[int, int, int]
+    rows: int = 0
+
+    def incomparable(self, other: SampleScores) -> str | None:
+        return "their pictures have different sizes, and each size its own judge" if self.image != other.image else None
+
+    def score(self, metric: str) -> float:
+        return self.metrics[metric]
+
+    def resampled(self, metric: str, counts: Array) -> Array:
+        raise BadData("a GAN has no scores per example to resample")

@@ -1,0 +1,46 @@
+"""What a finished language model is worth, on its test part, and what it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from shared.datasets.ingest.vocabulary import TextTokenizer
+from shared.specs.gru_lm import GruLmModel
+from shared.specs.training import Training
+from worker.families.gru_lm.data import TextSplits
+from worker.families.gru_lm.language_model import Sampling, continue_tokens
+from worker.training.learner import Array, Evaluation, Learner
+
+#: Windows measured at a time.
+BATCH_SIZE = 64
+#: Samples written at the end of a training, tokens they begin with (from the test part), and tokens they are given.
+SAMPLES, PROMPT = 6, {"word": 8, "bpe": 12, "char": 40}
+NEW_TOKENS = {"word": 100, "bpe": 120, "char": 400}
+TEMPERATURE, TOP_K = 0.8, 40
+
+
+def report(learner: Learner, splits: TextSplits, model: GruLmModel, training: Training) -> Evaluation:
+    """Loss, perplexity and accuracy of the next token over the test part; samples in the document."""
+    tokenizer = splits.stream.tokenizer()
+    metrics: dict[str, float] = {}
+    document: dict[str, Any] = {"vocabulary": tokenizer.size, "tokenizer": tokenizer.kind}
+    if splits.test is not None:
+        windows = splits.test["windows"]
+        metrics = {f"test_{name}": value for name, value in learner.evaluate(splits.test, BATCH_SIZE).items()}
+        document |= {"tokens": int(windows.shape[0] * (windows.shape[1] - 1))}
+    document |= {"metrics": metrics, "samples": samples(learner, tokenizer, splits, training.seed)}
+    return Evaluation(metrics, document)
+
+
+def samples(learner: Any, tokenizer: TextTokenizer, splits: TextSplits, seed: int) -> list[dict[str, str]]:
+    """Beginnings from evenly spaced windows of the test part (else of the training part), and what the model makes of
+    them."""
+    windows = (splits.test or splits.train)["windows"]
+    rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLES).round().astype(np.int64))
+    prompts: list[Array] = [windows[row][: PROMPT[tokenizer.kind]].astype(np.int64) for row in rows]
+    how = Sampling(NEW_TOKENS[tokenizer.kind], TEMPERATURE, TOP_K, None, seed)
+    written = continue_tokens(learner, prompts, how)
+    pairs = zip(prompts, written, strict=True)
+    return [{"prompt": tokenizer.decode(a.tolist()), "text": tokenizer.decode(b.tolist())} for a, b in pairs]

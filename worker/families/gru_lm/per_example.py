@@ -1,0 +1,45 @@
+"""A language model window by window: how likely each window of the test part is to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from shared.specs.gru_lm import GruLmModel
+from worker.families.gru_lm.data import TextSplits
+from worker.families.gru_lm.evaluation import BATCH_SIZE
+from worker.training.learner import Array, Learner
+
+
+def examples(learner: Learner, splits: TextSplits, model: GruLmModel) -> WindowScores:
+    windows = (splits.test or splits.train)["windows"]
+    losses = -learner.predict(windows, BATCH_SIZE).astype(np.float64).mean(axis=1)
+    return WindowScores(losses, windows.shape[1] - 1, splits.stream.folder.name)
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """losses [n]: nats per token, the mean of each window."""
+
+    losses: Array
+    window: int
+    #: Names the token stream of the data set: the same text in the same tokens.
+    stream: str
+    rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", len(self.losses))
+
+    def incomparable(self, other: WindowScores) -> str | None:
+        if self.stream != other.stream:
+            return "their tokenizers differ, so scores per token mean different things; fine-tuning keeps the tokenizer"
+        return "their windows differ" if self.window != other.window else None
+
+    def score(self, metric: str) -> float:
+        return float(self.resampled(metric, np.ones((1, self.rows)))[0])
+
+    def resampled(self, metric: str, counts: Array) -> Array:
+        loss = np.asarray(counts @ self.losses / counts.sum(axis=1))
+        with np.errstate(over="ignore"):
+            return np.exp(loss) if metric == "test_perplexity" else loss

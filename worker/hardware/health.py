@@ -1,0 +1,56 @@
+"""`python -m worker.hardware.health [--beat]`: exit code 0 when this host's workers (or its beat) are well. For containers.
+
+A worker is well while its heartbeat in SQL is younger than a lease; beat is when it answers a ping through Redis.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from nightshift.errors import NightshiftError
+from shared.celery_app import answers
+from shared.clock import db_now
+from shared.db.engine import get_engine, read
+from shared.db.schema import workers
+from shared.settings import Settings, get_settings
+
+#: How long beat may take to answer (seconds).
+PING_SECONDS = 3.0
+
+
+def stale_workers(settings: Settings) -> list[str] | None:
+    """Names of this host's workers without a recent heartbeat; None when it has no worker at all."""
+    fresh = workers.c.heartbeat_at > db_now() - settings.lease_seconds
+    query = select(workers.c.name, fresh).where(workers.c.host == settings.host_name, workers.c.state != "offline")
+    with read(get_engine()) as conn:
+        rows = conn.execute(query).all()
+    return [name for name, is_fresh in rows if not is_fresh] if rows else None
+
+
+def trouble(argv: Sequence[str]) -> str | None:
+    """What is wrong, or None."""
+    settings = get_settings()
+    if "--beat" in argv:
+        well = answers(settings, f"beat@{settings.host_name}", PING_SECONDS)
+        return None if well else "beat does not answer a ping"
+    stale = stale_workers(settings)
+    if stale is None:
+        return f"no worker of host {settings.host_name} is registered"
+    return f"no heartbeat from {', '.join(stale)}" if stale else None
+
+
+def main(argv: Sequence[str]) -> int:
+    try:
+        wrong = trouble(argv)
+    except NightshiftError as error:
+        wrong = str(error)
+    if wrong:
+        print(wrong, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""What an attempt ran on, for whoever wants to know later why two runs differ."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from worker.hardware.frameworks import framework_of
+from worker.supervisor.context import WorkerContext
+
+ROOT = Path(__file__).parents[1]
+#: Libraries that take part in what is computed.
+_LIBRARIES = ("torch", "tensorflow", "keras", "numpy", "safetensors", "tokenizers", "scikit-learn")
+#: A user and password inside an address.
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+def of(place: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit, command;
+    what is not known is left out."""
+    threads = place.settings.torch_threads or os.cpu_count()
+    gpu = place.device.name if place.device.kind == "gpu" else None
+    found = {
+        "host": platform.node(),
+        "worker": place.name,
+        "framework": framework_of(dict(spec)),
+        "gpu": gpu,
+        "driver": _driver() if gpu else None,
+        "threads": threads,
+        **_host(),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+@cache
+def _host() -> dict[str, Any]:
+    """What is the same for every attempt of this process."""
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "nightshift": _version("nightshift"),
+        "commit": _commit(),
+        "command": _CREDENTIALS.sub("…", " ".join(sys.orig_argv))[:1_000],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str | None:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or None
+
+
+def _commit() -> str | None:
+    """Of a checkout; an installed package has none."""
+    if not (ROOT / ".git").exists():
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        asked = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+        return asked.stdout.strip() or None
+    return None
+
+
+@cache
+def _driver() -> str | None:
+    with suppress(Exception):  # NVML's errors
+        import pynvml
+
+        pynvml.nvmlInit()
+        found = pynvml.nvmlSystemGetDriverVersion()
+        return found.decode() if isinstance(found, bytes) else str(found)
+    return None

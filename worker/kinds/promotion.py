@@ -1,0 +1,103 @@
+"""Gated promotion, in the runner: the new model and the champion judged on the same frozen test part.
+
+The champion is read back from its canonical weights into the job's framework, so it does not matter which trained it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from shared.errors import BadData
+from shared.models import promotion_gate
+from shared.models.promotion_gate import Rule, Verdict
+from shared.specs.jobs import FinetuneJob, TrainJob
+from worker import families
+from worker.kinds.base_model import TrainedModel, build, read_model
+from worker.runners.messages import Assignment, Champion, Comparison
+from worker.training.learner import Learner, PerExampleScores
+from worker.training.numerics.bootstrap import lower_bound
+from worker.training.reporter import Reporter
+
+#: Comparisons with a champion that changes meanwhile, before the last one stands (and is refused when it is written).
+MOST_CHAMPIONS = 3
+
+
+def compare_with_champion(
+    assignment: Assignment, reporter: Reporter, job: TrainJob | FinetuneJob, learner: Learner, model_dir: Path
+) -> Comparison | None:
+    """`learner` holds the new model, whose files are in `model_dir`. None: the job has no `promote`."""
+    if job.promote is None:
+        return None
+    new = read_model(assignment.model_copy(update={"parent_model_dir": str(model_dir)}))
+    rule = Rule.of(job.promote, new.family)
+    comparison, champion = None, reporter.champion()
+    try:
+        candidate = _judged(assignment, new, learner)
+    except BadData as error:
+        return _undecided(champion, f"the new model cannot be judged on {rule.on}: {error}")
+    for _ in range(MOST_CHAMPIONS):
+        comparison = _against(assignment, new, candidate, champion, rule)
+        now = reporter.champion()
+        if now.version == champion.version:
+            break
+        champion = now
+    return comparison
+
+
+def _judged(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:
+    if assignment.evaluate_dir is None:
+        raise BadData("the evaluation set has no folder on this worker")
+    data, judging = families.part(model.family, "data"), families.part(model.family, "examples")
+    splits = data.load_test(Path(assignment.evaluate_dir), model.model, model.facts, model.tokenizer)
+    found: PerExampleScores = judging.examples(learner, splits, model.model)
+    return found
+
+
+def _against(
+    assignment: Assignment, new: TrainedModel, candidate: PerExampleScores, champion: Champion, rule: Rule
+) -> Comparison:
+    score = candidate.score(rule.metric)
+    if champion.version is None:
+        return _said(promotion_gate.decide(rule, score, None), None, score)
+    try:
+        other = _of_champion(assignment, new, champion)
+        if why := candidate.incomparable(other):
+            raise BadData(why)
+    except BadData as error:
+        why = f"it cannot be compared with version {champion.version} on {rule.on}: {error}"
+        return _undecided(champion, why).model_copy(update={"candidate": score})
+    lower = None
+    if rule.confidence is not None:
+        lower = lower_bound(candidate, other, rule.metric, rule.sign, rule.confidence)
+    theirs = other.score(rule.metric)
+    return _said(promotion_gate.decide(rule, score, theirs, lower), champion.version, score, theirs, lower)
+
+
+def _of_champion(assignment: Assignment, new: TrainedModel, champion: Champion) -> PerExampleScores:
+    if champion.model_dir is None:
+        raise BadData("its files are gone")
+    theirs = read_model(assignment.model_copy(update={"parent_model_dir": champion.model_dir}))
+    if theirs.family != new.family:
+        raise BadData(f"it is a {theirs.family}, the new one a {new.family}")
+    framework = str(new.model.framework)
+    # In the job's framework throughout: a GAN's judge, say, is built in that of the model's spec.
+    theirs = replace(theirs, model=theirs.spec(framework))
+    return _judged(assignment, theirs, build(theirs, framework, assignment, assignment.threads))
+
+
+def _undecided(champion: Champion, reason: str) -> Comparison:
+    return Comparison(version=champion.version, candidate=None, champion=None, better=False, reason=reason)
+
+
+def _said(
+    verdict: Verdict, version: int | None, candidate: float, champion: float | None = None, lower: float | None = None
+) -> Comparison:
+    return Comparison(
+        version=version,
+        candidate=candidate,
+        champion=champion,
+        lower_bound=lower,
+        better=verdict.better,
+        reason=verdict.reason,
+    )

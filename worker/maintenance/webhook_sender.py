@@ -1,0 +1,89 @@
+"""courier: sends what is in the outbox to webhooks.
+
+A poke only wakes a few threads, which claim, send and settle until nothing is due: a receiver that does not answer holds
+one of them for some seconds, and never maintenance or a transaction. Any number of processes may do this.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from sqlalchemy import Engine
+
+from shared.db.engine import read, write
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.settings import Settings
+from shared.webhooks import deliveries, signature
+from shared.webhooks.deliveries import Claim
+from shared.webhooks.models import DeliveryState
+from worker.maintenance import http_delivery
+from worker.maintenance.service import Counts
+
+#: Threads that send. Too low: two slow receivers hold up the rest. Too high: connections to the database.
+SENDERS = 4
+
+#: One claim at a time, so that each sees what the others have in flight. (Processes do not wait for each other: two of
+#: them may hold twice as many of one webhook.)
+_claiming = threading.Lock()
+_free = threading.BoundedSemaphore(SENDERS)
+
+
+def run_once(engine: Engine, settings: Settings) -> Counts:
+    """{"started": threads woken}."""
+    with read(engine) as conn:
+        due = deliveries.count_due(conn, SENDERS)
+    started = 0
+    while started < due and _free.acquire(blocking=False):
+        threading.Thread(target=_work, args=(engine, settings), name="courier", daemon=True).start()
+        started += 1
+    return {"started": started}
+
+
+def _work(engine: Engine, settings: Settings) -> None:
+    try:
+        deliver_due(engine, settings)
+    except Exception as error:  # the database went away: what was claimed is due again when its lease is over
+        emit("maintenance.failed", service="courier", error=f"{type(error).__name__}: {error}")
+    finally:
+        _free.release()
+
+
+def deliver_due(engine: Engine, settings: Settings) -> Counts:
+    """Claim, send and settle until nothing is due; how many ended in each state."""
+    counts = Counter({state.value: 0 for state in DeliveryState})
+    while (claimed := _claim(engine)) is not None:
+        state = deliver(engine, settings, claimed)
+        if state is not None:
+            counts[state.value] += 1
+    return {state.value: counts[state.value] for state in DeliveryState}
+
+
+def _claim(engine: Engine) -> Claim | None:
+    with _claiming, write(engine) as conn:
+        return deliveries.claim(conn)
+
+
+def deliver(engine: Engine, settings: Settings, claimed: Claim) -> DeliveryState | None:
+    """One attempt. Between its two transactions there is none: nothing waits for the receiver but this thread."""
+    body = claimed.body.encode()
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "Nightshift-Webhooks/1",
+        **signature.headers(claimed.secrets, claimed.event_id, claimed.timestamp, body),
+    }
+    answer = http_delivery.post(
+        claimed.url,
+        headers,
+        body,
+        seconds=settings.webhooks_timeout_seconds,
+        allow_private=settings.webhooks_allow_private,
+    )
+    failpoint("webhook.sent")
+    with write(engine) as conn:
+        state = deliveries.settle(conn, claimed, answer, settings.webhooks_max_attempts)
+    if state is not None:
+        facts = {"webhook_id": claimed.webhook_id, "event_id": claimed.event_id, "attempt": claimed.attempt}
+        emit(f"webhook.{'retried' if state is DeliveryState.PENDING else state.value}", **facts, error=answer.error)
+    return state

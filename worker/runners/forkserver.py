@@ -1,0 +1,256 @@
+"""A warm process that forks one runner per attempt: `python -m worker.runners.forkserver FD MODULE…`.
+
+It has imported the frameworks and nothing more: no device, no thread pool, one thread, so a fork is safe and takes
+milliseconds. Its environment was scrubbed before exec, so no runner ever holds a secret. It is the parent and the reaper:
+exit status and peak memory come from wait4, and what a dead runner leaves behind comes back here (subreaper) to be killed.
+
+On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr,
+and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group, only while it has not been reaped;
+a runner's end → {"exited": key, "code", "signal", "peak_memory_bytes"}. End of file: everything is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import fcntl
+import gc
+import importlib
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+MAX_MESSAGE = 65_536
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+#: The kernel's choice when memory runs out: the runner before its worker (0 … 1000).
+_OOM_SCORE = 500
+
+
+@dataclass
+class Child:
+    key: str
+    pid: int
+
+
+class ForkServer:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._children: dict[int, Child] = {}
+
+    def serve(self, ready: dict[str, Any]) -> None:
+        """Until the control socket ends."""
+        wake_read, wake_write = socket.socketpair()
+        wake_read.setblocking(False)
+        wake_write.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        selector = selectors.DefaultSelector()
+        selector.register(self._control, selectors.EVENT_READ, self._on_message)
+        selector.register(wake_read, selectors.EVENT_READ, lambda: self._on_child(wake_read))
+        self._say(ready)
+        try:
+            while True:
+                for key, _ in selector.select():
+                    key.data()
+        except (EOFError, BrokenPipeError, ConnectionError):
+            pass
+        finally:
+            self._kill_everything()
+
+    # -- what the worker asks ---------------------------------------------------------------------
+
+    def _on_message(self) -> None:
+        data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 4)
+        if not data:
+            raise EOFError
+        message = json.loads(data)
+        if "fork" in message:
+            self._fork(message, descriptors)
+        elif "signal" in message:
+            self._signal(message["signal"], message["number"])
+
+    def _fork(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        threads = len(os.listdir("/proc/self/task"))
+        if threads != 1:  # a forked copy of a lock held by another thread is never released
+            self._say({"refused": message["fork"], "why": f"the forkserver runs {threads} threads"})
+            _close(descriptors)
+            return
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_runner(parent, descriptors, message)
+        _close(descriptors)
+        self._children[pid] = Child(message["fork"], pid)
+        self._say({"forked": message["fork"], "pid": pid})
+
+    def _signal(self, key: str, number: int) -> None:
+        for child in self._children.values():
+            if child.key == key:
+                try:
+                    os.killpg(child.pid, number)
+                except ProcessLookupError:  # it has no group of its own yet; it is not reaped, so the number is its own
+                    os.kill(child.pid, number)
+
+    # -- what the children do ---------------------------------------------------------------------
+
+    def _on_child(self, wake: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            wake.recv(4096)
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            child = self._children.pop(ended.si_pid, None)
+            if child is None:
+                os.waitpid(ended.si_pid, 0)
+            else:
+                self._reap(child)
+
+    def _reap(self, child: Child) -> None:
+        """Report only when its whole family is gone, so that its memory is free when the attempt is settled."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # before it is reaped: its number cannot belong to others yet
+        _, status, usage = os.wait4(child.pid, 0)
+        if not self._children:
+            _kill_orphans()
+        code = os.waitstatus_to_exitcode(status)
+        self._say(
+            {
+                "exited": child.key,
+                "code": code if code >= 0 else None,
+                "signal": -code if code < 0 else None,
+                "peak_memory_bytes": usage.ru_maxrss * 1024,
+            }
+        )
+
+    def _kill_everything(self) -> None:
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        _kill_orphans()
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._control.send(json.dumps(message).encode())
+
+
+# -- the runner's first moments -------------------------------------------------------------------
+
+
+def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any]) -> NoReturn:
+    """In the child: cut all ties to the forkserver, then run. Never returns into the server's code."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        _die_with(parent)
+        sock, out, err, *lock = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in descriptors)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        keep = os.dup2(sock, 3)
+        for held in lock:  # never closed: it, and all that it forks, holds the device as long as one of them lives
+            os.dup2(held, 4)
+        os.closerange(4 + len(lock), 65_536)
+        _limit(options)
+        from worker.runners import runner
+
+        runner.main(socket.socket(fileno=keep), options)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(70)
+
+
+def _die_with(parent: int) -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(70)
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    memory = limits.get("memory_limit_bytes")
+    if memory:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write(str(_OOM_SCORE))
+
+
+def _prctl(option: int, value: int) -> None:
+    _LIBC.prctl(option, value, 0, 0, 0)
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+# -- orphans --------------------------------------------------------------------------------------
+
+
+def _kill_orphans() -> None:
+    """Everything that still is a child of ours, generation after generation, until nobody is left.
+
+    A killed process's children become ours (subreaper), so this ends only when the whole tree is gone. Processes that
+    sit in the kernel and cannot die yet are waited for no longer than a second; SIGKILL stays with them.
+    """
+    give_up = time.monotonic() + 1.0
+    while time.monotonic() < give_up:
+        for pid in _my_children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            time.sleep(0.001)
+
+
+def _my_children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        return [int(pid) for pid in children.read().split()]
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+# -- start ----------------------------------------------------------------------------------------
+
+
+def preload(modules: list[str]) -> dict[str, str]:
+    """Import what every runner needs; what cannot be imported is reported, and its runners will say so themselves."""
+    missing = {}
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            missing[module] = f"{type(error).__name__}: {error}"[:300]
+    gc.collect()
+    gc.freeze()  # a collection in a runner would otherwise copy every page it shares with us
+    return missing
+
+
+def main(argv: list[str]) -> None:
+    control = socket.socket(fileno=int(argv[0]))
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    faulthandler.enable()  # a runner that dies by a signal says where, on its stderr
+    begun = time.monotonic()
+    missing = preload(argv[1:])
+    ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - begun, 3), "missing": missing}
+    ForkServer(control).serve(ready)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

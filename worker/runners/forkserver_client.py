@@ -1,0 +1,274 @@
+"""The worker's side of a forkserver: starts it with a clean environment, asks for runners, hears how they end.
+
+A forkserver that dies takes its runners with it (they are told as killed) and is started again at once, so that the next
+attempt finds a warm one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nightshift.errors import Unavailable
+from shared.events import emit
+from worker.runners.forkserver import MAX_MESSAGE
+from worker.runners.process_cleanup import FAMILY, kill_tagged, tag_name
+
+#: What a runner may see of the worker's environment: names, or prefixes that end in `*`. Nothing else passes, so a secret
+#: needs no rule of its own.
+PASSED_ON = (
+    *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "GLIBC_TUNABLES", "VIRTUAL_ENV"),
+    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "MPL*"),
+    *(
+        "CUDA_*",
+        "NVIDIA_*",
+        "NCCL_*",
+        "OMP_*",
+        "GOMP_*",
+        "KMP_*",
+        "MKL_*",
+        "OPENBLAS_*",
+        "ATEN_*",
+        "DNNL_*",
+        "ONEDNN_*",
+    ),
+    *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*", "JE_ARROW_*"),
+    *("NIGHTSHIFT_TEST_KINDS", "NIGHTSHIFT_FAILPOINT"),
+)
+
+#: How long a start may take before a runner's request fails (seconds). TensorFlow on a busy machine takes 20.
+START_SECONDS = 180.0
+KILL_SECONDS = 10.0
+
+_FORKSERVERS = itertools.count(1)
+
+
+class ForkserverUnavailable(Unavailable):
+    """No runner can be forked now; the attempt is given back and another one tried later."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a runner's process ended, by wait4. `lost`: the forkserver died first, so nobody knows."""
+
+    code: int | None = None
+    signal: int | None = None
+    peak_memory_bytes: int | None = None
+    lost: bool = False
+
+
+@dataclass
+class RunnerHandle:
+    """A forked runner. `on_exit` is called once, from the client's reading thread."""
+
+    key: str
+    client: ForkserverClient
+    on_exit: Callable[[], None]
+    pid: int | None = None
+    exit: Exit | None = None
+    refused: str | None = None
+    answered: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def signal(self, number: int) -> None:
+        """To the runner's whole group; nothing happens when it is gone."""
+        self.client.signal(self.key, number)
+
+    def kill(self) -> None:
+        """Return when the runner and its family are gone (or KILL_SECONDS later: a process can hang in the kernel)."""
+        self.signal(signal.SIGKILL)
+        self.ended.wait(KILL_SECONDS)
+
+
+def sanitized_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a forkserver: what is allowed through, our own package's folder, and `extra`."""
+    exact = {name for name in PASSED_ON if not name.endswith("*")}
+    prefixes = tuple(name[:-1] for name in PASSED_ON if name.endswith("*"))
+    passed = {name: value for name, value in environ.items() if name in exact or name.startswith(prefixes)}
+    root = str(Path(__file__).resolve().parent.parent)
+    passed["PYTHONPATH"] = os.pathsep.join(filter(None, [root, passed.get("PYTHONPATH", "")]))
+    return {**passed, **extra}
+
+
+#: Lines kept for the event of a forkserver's death, and characters kept of a line.
+LAST_WORDS, LONGEST_LINE = 20, 2_000
+
+
+class ForkserverClient:
+    def __init__(self, name: str, modules: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name = name
+        self.start_seconds: float | None = None
+        self._modules, self._env = list(modules), dict(env)
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._runners: dict[str, RunnerHandle] = {}
+        self._keys = itertools.count(1)
+        self._family: str | None = None
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._said: deque[str] = deque(maxlen=LAST_WORDS)
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Returns at once; `wait_ready` tells when it is warm."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._family = tag_name(next(_FORKSERVERS))
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.runners.forkserver", str(theirs.fileno()), *self._modules],
+                env={**self._env, FAMILY: self._family},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the worker's terminal is the worker's to handle
+            )
+        self._control = ours
+        threading.Thread(
+            target=self._read_errors, args=(self._process,), name=f"forkserver-{self.name}-output", daemon=True
+        ).start()
+        threading.Thread(
+            target=self._listen, args=(ours, self._process), name=f"forkserver-{self.name}", daemon=True
+        ).start()
+
+    def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
+        """What frameworks print while they are imported, as events: a log of JSON lines has no place for a banner."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            text = line.decode("utf-8", "replace").rstrip()
+            self._said.append(text)
+            emit("forkserver.said", framework=self.name, line=text[:LONGEST_LINE])
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def wait_ready(self, timeout: float) -> bool:
+        return self._ready.wait(timeout)
+
+    def close(self) -> None:
+        """End the forkserver and every runner of it."""
+        self._closed = True
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+        if self._process is not None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def fork(
+        self,
+        sock: socket.socket,
+        out: int,
+        err: int,
+        on_exit: Callable[[], None],
+        options: Mapping[str, Any] | None = None,
+        lock: int | None = None,
+    ) -> RunnerHandle:
+        """A runner that serves `sock` and holds `lock`; the caller closes its copies of the descriptors.
+
+        `options`: `memory_limit_bytes`; `warm` (a framework), `device`, `threads` to warm it up.
+        """
+        if not self._ready.wait(START_SECONDS):
+            raise ForkserverUnavailable(f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s")
+        handle = RunnerHandle(str(next(self._keys)), self, on_exit)
+        with self._lock:
+            self._runners[handle.key] = handle
+        self._send(
+            {**(options or {}), "fork": handle.key}, [sock.fileno(), out, err, *([] if lock is None else [lock])]
+        )
+        if not handle.answered.wait(START_SECONDS) or handle.pid is None:
+            self._forget(handle)
+            raise ForkserverUnavailable(handle.refused or f"the {self.name} forkserver died before it could fork")
+        return handle
+
+    def signal(self, key: str, number: int) -> None:
+        with contextlib.suppress(ForkserverUnavailable):  # then the runner is dead too
+            self._send({"signal": key, "number": number})
+
+    def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        control = self._control
+        if control is None:
+            raise ForkserverUnavailable(f"the {self.name} forkserver is not running")
+        try:
+            socket.send_fds(control, [json.dumps(message).encode()], list(descriptors))
+        except OSError as error:
+            raise ForkserverUnavailable(f"the {self.name} forkserver is gone: {error}") from error
+
+    def _forget(self, handle: RunnerHandle) -> None:
+        with self._lock:
+            self._runners.pop(handle.key, None)
+
+    # -- hearing ----------------------------------------------------------------------------------
+
+    def _listen(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while data := control.recv(MAX_MESSAGE):
+                self._on_message(json.loads(data))
+        self._on_forkserver_exit(control, process)
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            self.start_seconds = message["seconds"]
+            emit("forkserver.ready", framework=self.name, **message)
+            self._ready.set()
+            return
+        key = str(message.get("forked") or message.get("refused") or message.get("exited"))
+        with self._lock:
+            handle = self._runners.pop(key, None) if "exited" in message else self._runners.get(key)
+        if handle is None:
+            return
+        if "exited" in message:
+            _finish(handle, Exit(message["code"], message["signal"], message["peak_memory_bytes"]))
+        else:
+            handle.pid, handle.refused = message.get("pid"), message.get("why")
+            handle.answered.set()
+
+    def _on_forkserver_exit(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        """The forkserver is gone, and with it all its runners: say so, and start a new one unless we meant it."""
+        self._ready.clear()
+        control.close()
+        with self._lock:
+            bereaved, self._runners = list(self._runners.values()), {}
+        for handle in bereaved:
+            _finish(handle, Exit(signal=signal.SIGKILL, lost=True))
+        if self._closed:
+            return
+        process.kill()
+        code = process.wait()
+        if self._family is not None:
+            kill_tagged(self._family)  # its runners died with it; what they had forked did not
+        emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._said))
+        # One that dies while it imports would die again at once: a second between starts keeps the machine usable.
+        if self.start_seconds is None:
+            threading.Event().wait(1.0)
+        self.start_seconds = None
+        if not self._closed:
+            self.start()
+
+
+def _finish(handle: RunnerHandle, exit: Exit) -> None:
+    handle.exit = exit
+    handle.answered.set()
+    handle.ended.set()
+    handle.on_exit()

@@ -1,0 +1,167 @@
+"""The runner's end of the pipe: says what happens, hears Stop, and ends the process when the supervisor is gone.
+
+Training never waits for the pipe: frames go into a backlog that one thread writes. Only when the supervisor has not read
+for so long that the backlog is full do frames that must not be lost wait; progress and log lines are dropped instead.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from worker.runners.messages import (
+    ArtifactSaved,
+    AskChampion,
+    Assignment,
+    Champion,
+    CheckpointSaved,
+    Failed,
+    Log,
+    MetricPoint,
+    Metrics,
+    Phase,
+    Progress,
+    Result,
+    Started,
+    Stop,
+    Stopped,
+    decode_to_runner,
+    encode,
+)
+
+#: Unsent bytes above which progress and logs are dropped and other frames wait for the writer.
+MAX_BACKLOG_BYTES = 16_000_000
+#: Exit code of a runner whose supervisor went away; nobody is left to read it but the forkserver.
+ORPHANED = 86
+
+#: A later Stop replaces an earlier one only if it is stronger: nothing takes back a cancel.
+_STRENGTH = {"drain": 0, "preempt": 1, "pause": 2, "finish": 3, "cancel": 4}
+
+
+class Channel:
+    """A socket to the supervisor: frames out through a backlog and a thread, Stop and Champion frames in through
+    another."""
+
+    def __init__(self, sock: socket.socket, on_end: Callable[[], None] = lambda: os._exit(ORPHANED)) -> None:
+        self._sock = sock
+        self._lines = sock.makefile("rb")
+        self._on_end = on_end
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self.stop_reason: str | None = None
+        self.champions: queue.SimpleQueue[Champion] = queue.SimpleQueue()
+
+    def receive_assignment(self) -> Assignment | None:
+        """Waits for it. None: the supervisor closed the pipe instead."""
+        line = self._lines.readline()
+        if not line:
+            return None
+        frame = decode_to_runner(line)
+        if not isinstance(frame, Assignment):
+            raise TypeError("the first frame to a runner must be an assignment")
+        return frame
+
+    def start(self) -> None:
+        threading.Thread(target=self._write, name="report", daemon=True).start()
+        threading.Thread(target=self._read, name="hear", daemon=True).start()
+
+    def send(self, frame: Any, *, droppable: bool = False) -> None:
+        line = encode(frame)
+        with self._changed:
+            if self._backlog_bytes > MAX_BACKLOG_BYTES:
+                if droppable:
+                    return
+                self._changed.wait_for(lambda: self._backlog_bytes <= MAX_BACKLOG_BYTES)
+            self._backlog.append(line)
+            self._backlog_bytes += len(line)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Return when everything said has been handed to the kernel."""
+        with self._changed:
+            self._closing = True
+            self._changed.wait_for(lambda: not self._backlog_bytes)
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def _write(self) -> None:
+        for lines in self._written():
+            try:
+                self._sock.sendall(lines)
+            except OSError:
+                self._on_end()
+                return
+
+    def _written(self) -> Iterator[bytes]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._backlog)
+                lines = b"".join(self._backlog)
+                self._backlog.clear()
+            yield lines
+            with self._changed:
+                self._backlog_bytes -= len(lines)
+                self._changed.notify_all()
+
+    def _read(self) -> None:
+        try:
+            for line in self._lines:
+                frame = decode_to_runner(line)
+                if isinstance(frame, Stop):
+                    self._on_message(frame.reason)
+                elif isinstance(frame, Champion):
+                    self.champions.put(frame)
+        except (OSError, ValueError):
+            pass
+        if not self._closing:
+            self._on_end()
+
+    def _on_message(self, reason: str) -> None:
+        if self.stop_reason is None or _STRENGTH[reason] > _STRENGTH[self.stop_reason]:
+            self.stop_reason = reason
+
+
+class Reporter:
+    """What a kind's pipeline and the training loop talk to (`worker.training.reporter.Reporter`)."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def started(self, frame: Started) -> None:
+        self._channel.send(frame)
+
+    def progress(self, frame: Progress) -> None:
+        self._channel.send(frame, droppable=True)
+
+    def phase(self, name: str) -> None:
+        self._channel.send(Phase(phase=name))
+
+    def metrics(self, points: Sequence[MetricPoint]) -> None:
+        self._channel.send(Metrics(points=list(points)))
+
+    def checkpoint(self, frame: CheckpointSaved) -> None:
+        self._channel.send(frame)
+
+    def artifact(self, frame: ArtifactSaved) -> None:
+        self._channel.send(frame)
+
+    def log(self, message: str, level: str = "info") -> None:
+        self._channel.send(Log(level=level, message=message), droppable=True)
+
+    def champion(self) -> Champion:
+        self._channel.send(AskChampion())
+        return self._channel.champions.get()
+
+    def stop_requested(self) -> str | None:
+        return self._channel.stop_reason
+
+    def end(self, frame: Result | Stopped | Failed) -> None:
+        """The last word: nothing may be sent after it."""
+        self._channel.send(frame)
+        self._channel.close()

@@ -1,0 +1,89 @@
+"""What a runner needs to know, and the facts that the first attempt fixes for all that follow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from nightshift.errors import RequestError
+from shared.datasets.builtins import BUILTIN
+from shared.datasets.models import DatasetVersion
+from shared.datasets.registry import ensure_builtin
+from shared.datasets.registry import resolve as resolve_dataset
+from shared.jobs.transitions import Claimed
+from shared.models import aliases
+from shared.models.registry import resolve as resolve_model
+from shared.storage.layout import attempt_dir, dataset_dir, job_dir
+from worker.runners.messages import Assignment, Champion, ResumePoint
+from worker.supervisor.context import WorkerContext
+from worker.supervisor.db_retry import DatabaseRetry
+
+
+def resolve_references(place: WorkerContext, claimed: Claimed, patience: DatabaseRetry) -> dict[str, Any]:
+    """The data set version and the parent model, unless an earlier attempt pinned them. Raises RequestError."""
+    spec, pinned = claimed.spec, claimed.pinned
+    facts: dict[str, Any] = {}
+    if spec.get("dataset") and "dataset_sha256" not in pinned:
+        facts |= _dataset_facts(place, str(spec["dataset"]), patience)
+    if (promote := spec.get("promote")) and "evaluate_sha256" not in pinned:
+        judged_on = _version_of(place, str(promote["evaluate_on"]), patience)
+        facts |= {"evaluate_on": f"{judged_on.name}@{judged_on.version}", "evaluate_sha256": judged_on.sha256}
+    if spec.get("model_ref") and "parent" not in pinned:
+        facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, patience)
+    return facts
+
+
+def _dataset_facts(place: WorkerContext, ref: str, patience: DatabaseRetry) -> dict[str, Any]:
+    version = _version_of(place, ref, patience)
+    return {"dataset": f"{version.name}@{version.version}", "dataset_sha256": version.sha256}
+
+
+def _version_of(place: WorkerContext, ref: str, patience: DatabaseRetry) -> DatasetVersion:
+    if ref in BUILTIN:
+        return patience.wait(lambda: ensure_builtin(place.engine, place.settings, ref))
+    return patience.read(lambda conn: resolve_dataset(conn, ref))
+
+
+def _parent_facts(ref: str, owner_id: str, patience: DatabaseRetry) -> dict[str, Any]:
+    model = patience.read(lambda conn: resolve_model(conn, ref, owner_id))
+    parent = {"ref": ref, "folder": model.folder, "name": model.name, "version": model.version}
+    return {"parent": parent, "family": model.family, "parent_framework": model.framework}
+
+
+def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champion:
+    """The version that `promote.alias` points at, and where its model lies."""
+    name, alias = spec["register_as"], spec["promote"]["alias"]
+    version = aliases.current(conn, name, alias)
+    if version is None:
+        return Champion()
+    try:
+        folder = root / resolve_model(conn, f"{name}@{version}").folder
+    except RequestError:
+        return Champion(version=version)
+    return Champion(version=version, model_dir=str(folder))
+
+
+def assignment_of(place: WorkerContext, claimed: Claimed, pinned: Mapping[str, Any]) -> Assignment:
+    """Also makes the attempt's folder."""
+    root, lease = place.settings.storage_root, claimed.lease
+    work = attempt_dir(root, lease.job_id, lease.fence)
+    os.makedirs(work / "artifacts", exist_ok=True)
+    parent = pinned.get("parent")
+    return Assignment(
+        job_id=lease.job_id,
+        fence=lease.fence,
+        spec=claimed.spec,
+        job_dir=str(job_dir(root, lease.job_id)),
+        work_dir=str(work),
+        dataset=pinned.get("dataset"),
+        dataset_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("dataset_sha256")) else None,
+        parent_model_dir=str(root / parent["folder"]) if parent else None,
+        evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
+        resume=[ResumePoint(id=c.id, path=c.path, step=c.step, sha256=c.sha256) for c in claimed.checkpoints],
+        device=place.device.kind,
+        threads=place.settings.torch_threads or os.cpu_count(),
+    )

@@ -1,0 +1,194 @@
+"""What every TensorFlow learner needs: device, precision, optimizer and its slots, the guard against non-finite losses.
+
+The twin of `torch_support.py`. Optimizers are written out over TensorFlow's own update kernels, because Keras's mean
+something else by the same names (epsilon, weight decay, momentum).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from shared.errors import UnsupportedJob
+from shared.specs.training import Training
+from worker.training.learner import Array
+from worker.training.numerics.optim import constants
+from worker.training.numerics.precision import choose
+
+Tensor = Any
+
+# -- the machine ----------------------------------------------------------------------------------
+
+
+def use_threads(threads: int | None) -> None:
+    """The number of CPU threads is part of a run's identity. TensorFlow takes it before its first operation only."""
+    if threads is None or threads == tf.config.threading.get_intra_op_parallelism_threads():
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise UnsupportedJob(f"this process already runs TensorFlow with other than {threads} threads") from error
+
+
+def tensorflow_device(device: str) -> str:
+    """The device's name; memory on a GPU is taken as needed, and a CPU run repeats bit for bit."""
+    if device == "cpu":
+        tf.config.experimental.enable_op_determinism()
+        return "/cpu:0"
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        raise UnsupportedJob("this worker was given a GPU, but TensorFlow sees none")
+    for gpu in found:
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return "/gpu:0"
+
+
+def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
+    """`tf.function` that takes Python as it stands. AutoGraph would rewrite every function first: seconds before the
+    first step, and a file in the temporary folder for each that nobody removes."""
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def native_bfloat16(device: str) -> bool:
+    if device == "/gpu:0":
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+
+
+def computed(device: str, precision: str) -> Any:
+    """The dtype products are made in; weights, optimizer state and loss are float32."""
+    return tf.bfloat16 if choose(precision, native_bfloat16(device)) == "bfloat16" else tf.float32
+
+
+def versions() -> dict[str, Any]:
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or None
+    return {"threads": threads, "versions": {"tensorflow": tf.__version__, "numpy": np.__version__}}
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def to_numpy(variable: Any) -> Array:
+    """A copy that later steps do not change."""
+    return np.array(variable.numpy(), order="C", copy=True)
+
+
+def assign(variable: Any, name: str, arrays: Mapping[str, Array]) -> None:
+    """Assign the named array. KeyError / ValueError if it is not so."""
+    array = arrays[name]
+    if tuple(array.shape) != tuple(variable.shape):
+        raise ValueError(f"{name} has shape {tuple(array.shape)}, the model needs {tuple(variable.shape)}")
+    variable.assign(np.asarray(array))
+
+
+# -- the optimizer --------------------------------------------------------------------------------
+
+_SLOTS = {
+    "sgd": ("momentum_buffer",),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "rmsprop": ("square_avg",),
+    "adadelta": ("square_avg", "acc_delta"),
+}
+
+
+class Optimizer:
+    """The update rules of `worker.training.numerics.optim`, as torch has them. `step` is called inside a graph."""
+
+    def __init__(self, training: Training, weights: Mapping[str, Any]) -> None:
+        self.name, self.decay = training.optimizer, training.weight_decay
+        self.clip, self.how = training.grad_clip, constants(training)
+        self.weights = dict(weights)
+        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.slots = {
+            name: {slot: tf.Variable(tf.zeros_like(weight), trainable=False) for slot in _SLOTS[self.name]}
+            for name, weight in self.weights.items()
+        }
+
+    def step(self, gradients: Sequence[Tensor], rate: Tensor) -> None:
+        """One update; gradients in the order of `weights`, `rate` a float32 scalar."""
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        if self.clip is not None:
+            norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in dense]))
+            dense = [gradient * tf.minimum(1.0, self.clip / (norm + 1e-6)) for gradient in dense]
+        count = tf.cast(self.count.assign_add(1), tf.float32)
+        update = getattr(self, f"_{self.name}")
+        for (name, weight), gradient in zip(self.weights.items(), dense, strict=True):
+            if self.decay and self.name != "adamw":
+                gradient += self.decay * weight
+            update(weight, self.slots[name], gradient, rate, count)
+
+    def _sgd(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+        tf.raw_ops.ResourceApplyMomentum(
+            var=weight.handle, accum=slots["momentum_buffer"].handle, lr=rate, grad=gradient,
+            momentum=self.how["momentum"], use_nesterov=self.how["nesterov"],
+        )  # fmt: skip
+
+    def _adam(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+        """The kernel adds epsilon before the second moment's bias correction, torch after it: hence the factor."""
+        beta1, beta2 = self.how["betas"]
+        power1, power2 = tf.pow(beta1, count), tf.pow(beta2, count)
+        tf.raw_ops.ResourceApplyAdam(
+            var=weight.handle, m=slots["exp_avg"].handle, v=slots["exp_avg_sq"].handle, beta1_power=power1,
+            beta2_power=power2, lr=rate, beta1=beta1, beta2=beta2, epsilon=self.how["eps"] * tf.sqrt(1 - power2),
+            grad=gradient,
+        )  # fmt: skip
+
+    def _adamw(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+        if self.decay:
+            weight.assign(weight * (1 - rate * self.decay))
+        self._adam(weight, slots, gradient, rate, count)
+
+    def _rmsprop(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+        alpha, mean = self.how["alpha"], slots["square_avg"]
+        mean.assign(alpha * mean + (1 - alpha) * tf.square(gradient))
+        weight.assign_sub(rate * gradient / (tf.sqrt(mean) + self.how["eps"]))
+
+    def _adadelta(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+        tf.raw_ops.ResourceApplyAdadelta(
+            var=weight.handle, accum=slots["square_avg"].handle, accum_update=slots["acc_delta"].handle, lr=rate,
+            rho=self.how["rho"], epsilon=self.how["eps"], grad=gradient,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Array]:
+        """The optimizer's memory as `<weight>/<slot>`, and its count of steps: copies."""
+        arrays = {f"{name}/{slot}": to_numpy(v) for name, slots in self.slots.items() for slot, v in slots.items()}
+        return arrays | {"count": to_numpy(self.count)}
+
+    def load_state(self, arrays: Mapping[str, Array]) -> None:
+        self.count.assign(int(np.asarray(arrays["count"]).item()))
+        for name, slots in self.slots.items():
+            for slot, variable in slots.items():
+                assign(variable, f"{name}/{slot}", arrays)
+
+
+class FiniteLossGuard:
+    """Lets no step through once a loss was not finite: the weights stay those of the last finite step."""
+
+    def __init__(self) -> None:
+        self.bad = tf.Variable(False, trainable=False)
+
+    def ok(self, loss: Tensor) -> Tensor:
+        """Inside a graph: whether the step may touch the weights."""
+        return tf.logical_not(self.bad.assign(tf.logical_or(self.bad, tf.logical_not(tf.math.is_finite(loss)))))

@@ -1,0 +1,179 @@
+"""What every torch learner needs: device, precision, optimizer and its slots, the guard against non-finite losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.errors import UnsupportedJob
+from shared.specs.training import Training
+from worker.training.learner import Array
+from worker.training.numerics.optim import constants
+from worker.training.numerics.precision import choose
+
+# -- the machine ----------------------------------------------------------------------------------
+
+
+def use_threads(threads: int | None) -> None:
+    """The number of CPU threads is part of a run's identity: sums are split by it."""
+    if threads is not None and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+
+
+def torch_device(device: str) -> torch.device:
+    if device == "gpu" and not torch.cuda.is_available():
+        raise UnsupportedJob("this worker was given a GPU, but torch sees none")
+    return torch.device("cuda", 0) if device == "gpu" else torch.device("cpu")
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
+
+
+def autocast(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[Any]]:
+    if choose(precision, native_bfloat16(device)) == "float32":
+        return nullcontext
+    return partial(torch.autocast, device.type, torch.bfloat16)
+
+
+def versions() -> dict[str, Any]:
+    return {"threads": torch.get_num_threads(), "versions": {"torch": torch.__version__, "numpy": np.__version__}}
+
+
+# -- arrays ---------------------------------------------------------------------------------------
+
+
+def move_to_device(arrays: Mapping[str, Array], device: torch.device, share: float) -> dict[str, Tensor]:
+    """The arrays as tensors: on the device when they fit into `share` of its free memory, else left where they are."""
+    tensors = {name: torch.from_numpy(_writable(array)) for name, array in arrays.items()}
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if sum(tensor.nbytes for tensor in tensors.values()) <= share * free:
+            return {name: tensor.to(device) for name, tensor in tensors.items()}
+    return tensors
+
+
+def select(data: Mapping[str, Tensor], rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+    """The rows of each array, on the device. Copies from host memory are pinned, so that they overlap with work."""
+    return tuple(_select(tensor, rows, device) for tensor in data.values())
+
+
+def _select(tensor: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    if tensor.device.type == "cuda":
+        return tensor.index_select(0, rows.pin_memory().to(device, non_blocking=True))
+    batch = tensor.index_select(0, rows)
+    return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch
+
+
+def to_device(array: Array, device: torch.device) -> Tensor:
+    return torch.from_numpy(_writable(array)).to(device)
+
+
+def _writable(array: Array) -> Array:
+    """torch takes writable memory only (a private mapping, mode `c`, is that); anything else is copied."""
+    if array.flags.writeable and array.flags.c_contiguous:
+        return array
+    return np.array(array, order="C")
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """A copy in canonical (row-major) layout that later steps do not change."""
+    return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
+
+
+def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def assign(tensor: Tensor, name: str, arrays: Mapping[str, Array]) -> None:
+    """Copy the named array into the tensor, keeping the tensor's memory layout. KeyError / ValueError if it is not so."""
+    array = arrays[name]
+    if tuple(array.shape) != tuple(tensor.shape):
+        raise ValueError(f"{name} has shape {tuple(array.shape)}, the model needs {tuple(tensor.shape)}")
+    tensor.copy_(torch.from_numpy(np.array(array, order="C")))
+
+
+def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
+    """[n, 1, height, width] bool: within the rectangle (top, bottom, left, right; ends exclusive) of each picture."""
+    top, bottom, left, right = boxes[:, :, None].unbind(1)
+    y, x = torch.arange(height, device=boxes.device), torch.arange(width, device=boxes.device)
+    rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+# -- the optimizer --------------------------------------------------------------------------------
+
+_CLASSES: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "rmsprop": torch.optim.RMSprop,
+    "adadelta": torch.optim.Adadelta,
+}
+
+
+def make_optimizer(training: Training, weights: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    return _CLASSES[training.optimizer](
+        list(weights.values()),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        **constants(training),
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Array]:
+    """The optimizer's memory as `<weight>/<slot>`: copies."""
+    return {
+        f"{name}/{slot}": to_numpy(value)
+        for name, weight in weights.items()
+        for slot, value in optimizer.state.get(weight, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], arrays: Mapping[str, Array]) -> None:
+    optimizer.state.clear()
+    for name, weight in weights.items():
+        for slot, array in strip_prefix(arrays, f"{name}/").items():
+            value = torch.from_numpy(np.array(array, order="C"))
+            on_host = slot == "step" and not optimizer.defaults.get("fused")
+            value = value if on_host else value.to(weight.device)
+            if value.dim() == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+            optimizer.state[weight][slot] = value
+
+
+class FiniteLossGuard:
+    """Lets no step through once a loss was not finite: the weights stay those of the last finite step.
+
+    Fused optimizers skip on the device (`found_inf`, as gradient scaling uses it), so nobody waits; the others have no
+    such switch and look at the loss, which on a CPU costs nothing.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self.optimizer = optimizer
+        self.bad = torch.zeros((), dtype=torch.bool, device=device)
+        self.fused = bool(optimizer.defaults.get("fused"))
+
+    def step(self, loss: Tensor) -> None:
+        self.bad |= ~torch.isfinite(loss.detach())
+        if self.fused and self.bad.is_cuda:
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, self.bad.float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not bool(self.bad):
+            self.optimizer.step()

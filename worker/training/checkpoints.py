@@ -1,0 +1,174 @@
+"""Checkpoints of a run: a snapshot in memory, written beside training by a thread; the newest good one read back.
+
+A checkpoint is `state.safetensors` (learner/…, best/…) and `state.json` (the run's and the learner's facts).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from shared.errors import CorruptCheckpoint
+from shared.specs.training import CheckpointPolicy
+from shared.storage import checkpoint_files
+from worker.runners.messages import CheckpointSaved, ResumePoint
+from worker.training.learner import Array, LearnerState
+from worker.training.reporter import Reporter
+from worker.training.state import RunState, Snapshot
+from worker.training.training_log import Pace
+
+FORMAT = 1
+ARRAYS, FACTS = "state.safetensors", "state.json"
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+class CheckpointWriter:
+    """Writes one snapshot at a time in a thread; the next waits for it, so that memory holds two at most."""
+
+    def __init__(self, job_dir: Path, fence: int, reporter: Reporter) -> None:
+        self._job_dir, self._fence, self._reporter = job_dir, fence, reporter
+        self._thread: threading.Thread | None = None
+        self._pace = Pace()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Begin writing. A disk that is full costs this checkpoint, not the run: it is logged."""
+        self.wait()
+        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until what was begun is on disk and reported, or has failed."""
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        began = time.monotonic()
+        try:
+            content = encode(snapshot, self._fence)
+            written = checkpoint_files.write(self._job_dir, step=snapshot.step, fence=self._fence, files=content)
+        except OSError as error:
+            self._reporter.log(f"the checkpoint of step {snapshot.step} could not be written: {error}", "error")
+            return
+        self._reporter.checkpoint(
+            CheckpointSaved(
+                id=uuid.uuid4().hex,
+                path=written.path,
+                step=snapshot.step,
+                epoch=snapshot.epoch,
+                sha256=written.sha256,
+                size_bytes=written.size_bytes,
+                is_best=snapshot.is_best,
+            )
+        )
+        if self._pace.due():
+            size, taken = written.size_bytes / 1e6, time.monotonic() - began
+            self._reporter.log(f"checkpoint of step {snapshot.step:,} written: {size:.1f} MB in {taken:.1f} s")
+
+
+def encode(snapshot: Snapshot, fence: int) -> dict[str, checkpoint_files.Content]:
+    """`fence` makes the content, and so the folder's name, that of one attempt alone."""
+    arrays = {f"learner/{name}": array for name, array in snapshot.learner.arrays.items()}
+    arrays |= {f"best/{name}": array for name, array in (snapshot.best_weights or {}).items()}
+    facts = {
+        "format": FORMAT,
+        "fence": fence,
+        "run": dict(snapshot.run),
+        "learner": dict(snapshot.learner.facts),
+        "has_best": snapshot.best_weights is not None,
+    }
+    return {ARRAYS: safetensors(arrays), FACTS: [json.dumps(facts, sort_keys=True).encode()]}
+
+
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+def safetensors(arrays: Mapping[str, Array]) -> Iterable[bytes | memoryview]:
+    """The safetensors format as buffers of the arrays themselves: nothing is copied, so writing needs no second copy
+    of a large model and leaves the interpreter to the training thread (the library builds one byte string)."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": _DTYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for array in arrays.values():
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Restored:
+    point: ResumePoint
+    run: RunState
+    learner: LearnerState
+
+    @property
+    def threads(self) -> int | None:
+        """The CPU threads the run began with: it goes on with as many, whatever this worker would take."""
+        found = self.learner.facts.get("threads")
+        return int(found) if found is not None else None
+
+
+def restore(job_dir: Path, points: Iterable[ResumePoint]) -> tuple[Restored | None, list[str]]:
+    """The first of `points` (newest first) that matches its hash, and the ids of the damaged ones before it."""
+    damaged: list[str] = []
+    for point in points:
+        try:
+            checkpoint_files.verify(job_dir / point.path, point.sha256)
+            return read(job_dir, point), damaged
+        except CorruptCheckpoint:
+            damaged.append(point.id)
+    return None, damaged
+
+
+def read(job_dir: Path, point: ResumePoint) -> Restored:
+    folder = job_dir / point.path
+    facts = json.loads((folder / FACTS).read_text())
+    if facts["format"] != FORMAT:
+        raise CorruptCheckpoint(point.path, f"its format is {facts['format']}, this version reads {FORMAT}")
+    arrays = load_file(folder / ARRAYS)
+    best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
+    own = {name.removeprefix("learner/"): array for name, array in arrays.items() if name.startswith("learner/")}
+    run = RunState.of(facts["run"], best if facts["has_best"] else None)
+    return Restored(point, run, LearnerState(own, facts["learner"]))
+
+
+# -- when -----------------------------------------------------------------------------------------
+
+
+class CheckpointSchedule:
+    """Whether a checkpoint is due: so many steps, or so many seconds, after the last one."""
+
+    def __init__(self, policy: CheckpointPolicy, step: int) -> None:
+        self._policy, self._step, self._at = policy, step, time.monotonic()
+
+    def __call__(self, step: int) -> bool:
+        every_steps, every_seconds = self._policy.every_steps, self._policy.every_seconds
+        return (every_steps is not None and step - self._step >= every_steps) or (
+            every_seconds is not None and time.monotonic() - self._at >= every_seconds
+        )
+
+    def reset(self, step: int) -> None:
+        self._step, self._at = step, time.monotonic()
