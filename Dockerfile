@@ -9,19 +9,20 @@ RUN groupadd --gid 10001 nightshift \
  && install -d -o nightshift -g nightshift /data
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY nightshift nightshift
 COPY shared shared
 COPY api api
 COPY worker worker
 ENV NIGHTSHIFT_DATA_DIR=/data NIGHTSHIFT_LOG_FORMAT=json
 
 FROM base AS api
-RUN pip install -c constraints.txt '.[flower,postgres,s3]'
+RUN pip install -c constraints.txt '.[server,s3]'
 USER nightshift
 WORKDIR /data
 CMD ["nightshift", "api"]
 
 FROM base AS worker
-RUN pip install -c constraints.txt '.[torch,tensorflow,postgres,s3]'
+RUN pip install -c constraints.txt '.[torch,tensorflow,s3]'
 USER nightshift
 WORKDIR /data
 CMD ["nightshift", "worker"]

@@ -1,8 +1,13 @@
-"""The Python SDK (`Client`, `AsyncClient`) and the `nightshift` command line.
+"""The client of Nightshift.
 
     from nightshift import Client
 
-Names are looked up when they are first used, so that the command line starts without what it does not need.
+    with Client() as nightshift:
+        job = nightshift.submit(kind="train", model={"family": "cnn"}, dataset="digits")
+        print(job.wait().result)
+
+`Client` and `AsyncClient` talk to the API; `nightshift --help` is the command line. Names are imported when they are first
+used, so that the command line starts without what it does not need.
 """
 
 from __future__ import annotations
@@ -11,29 +16,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nightshift.client.async_client import AsyncClient, AsyncJob
-    from nightshift.client.client import Client, Job
+    from nightshift.client.async_client import AsyncArtifact, AsyncClient, AsyncJob
+    from nightshift.client.client import Artifact, Client, Job
     from nightshift.client.downloads import DamagedDownload, JobCancelled, JobFailed
-    from nightshift.client.retry import ApiUnreachable
-    from nightshift.client.types import Event
+    from nightshift.client.resources import (
+        Comparison,
+        Dataset,
+        DatasetVersion,
+        Delivery,
+        Family,
+        Model,
+        ModelVersion,
+        Schedule,
+        Webhook,
+        Worker,
+    )  # fmt: skip
+    from nightshift.client.retry import ApiUnreachable, ServerError
+    from nightshift.client.types import Event, MetricTable
+    from nightshift.errors import (
+        ConfigurationError,
+        Conflict,
+        FieldError,
+        Forbidden,
+        InvalidRequest,
+        MalformedRequest,
+        NightshiftError,
+        NotFound,
+        RequestError,
+        StorageFull,
+        TooLarge,
+        Unauthorized,
+        Unavailable,
+        UnsupportedMedia,
+    )  # fmt: skip
+    from nightshift.states import JobState
 
-_WHERE = {
-    "ApiUnreachable": "policy",
-    "AsyncClient": "sdk_async",
-    "AsyncJob": "sdk_async",
-    "Client": "sdk",
-    "DamagedDownload": "facts",
-    "Event": "shapes",
-    "Job": "sdk",
-    "JobCancelled": "facts",
-    "JobFailed": "facts",
+#: Module -> the names of it that are exported here.
+_EXPORTS = {
+    "client.async_client": "AsyncArtifact AsyncClient AsyncJob",
+    "client.client": "Artifact Client Job",
+    "client.downloads": "DamagedDownload JobCancelled JobFailed",
+    "client.resources": "Comparison Dataset DatasetVersion Delivery Family Model ModelVersion Schedule Webhook Worker",
+    "client.retry": "ApiUnreachable ServerError",
+    "client.types": "Event MetricTable",
+    "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError NotFound "
+    "RequestError StorageFull TooLarge Unauthorized Unavailable UnsupportedMedia",
+    "states": "JobState",
 }
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+
 __all__ = [
-    "ApiUnreachable", "AsyncClient", "AsyncJob", "Client", "DamagedDownload", "Event", "Job", "JobCancelled", "JobFailed",
+    "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "Client", "Comparison", "ConfigurationError",
+    "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event", "Family", "FieldError", "Forbidden",
+    "InvalidRequest", "Job", "JobCancelled", "JobFailed", "JobState", "MalformedRequest", "MetricTable", "Model",
+    "ModelVersion", "NightshiftError", "NotFound", "RequestError", "Schedule", "ServerError", "StorageFull", "TooLarge",
+    "Unauthorized", "Unavailable", "UnsupportedMedia", "Webhook", "Worker",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

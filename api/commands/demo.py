@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
@@ -172,3 +173,14 @@ def _ready(child: subprocess.Popen[str]) -> dict[str, str]:
         if facts:
             return facts.groupdict()
     raise DemoFailed(f"the stack did not start (exit code {child.wait()})")
+
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def demo(
+    data_dir: Annotated[Path, typer.Option(help="Where the demo keeps its data and artifacts.")] = Path("demo-data"),
+) -> None:
+    """Start the stack, train on the built-in digits, show the results, stop. Exit code 1 if it learned too little."""
+    raise typer.Exit(run(data_dir))

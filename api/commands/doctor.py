@@ -15,16 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SecretStr
-from rich.table import Table
-from rich.text import Text
-
 from nightshift.cli.render import output
 from nightshift.errors import ConfigurationError, NightshiftError
 from shared.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "fails"]
-STYLES: dict[Level, str] = {"ok": "green", "note": "yellow", "fails": "bold red"}
 
 #: Less free space than this (bytes) is worth a note: checkpoints and data sets fill a disk fast.
 LITTLE_SPACE = 5_000_000_000
@@ -110,7 +105,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
 
     refuse_cluster(settings)
     secret = settings.redis_url.get_secret_value()
-    shown = _without_password(secret)
+    shown = without_password(secret)
     try:
         with redis.Redis.from_url(secret, socket_connect_timeout=2, socket_timeout=2) as server:
             info: Any = server.info()
@@ -130,7 +125,7 @@ def broker(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", "ok", f"{shown}, version {info.get('redis_version')}")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
     return f"{scheme}://{login.partition(':')[0]}:***@{place}" if at else url
@@ -235,61 +230,3 @@ PARTS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "devices": devices,
     "api": api,
 }
-
-
-# -- printing -------------------------------------------------------------------------------------
-
-
-def print_findings(findings: list[Finding]) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for finding in findings:
-        detail = Text(finding.detail)
-        if finding.advice:
-            detail.append(f"\n{finding.advice}", "italic")
-        table.add_row(Text(finding.level, STYLES[finding.level]), Text(finding.part), detail)
-    output.show(table)
-
-
-def settings_list(data_dir: str | None = None) -> list[dict[str, Any]]:
-    """Every setting: its variable, value now (secrets hidden), default and meaning."""
-    try:
-        present: Settings | None = read_settings(data_dir)
-    except ConfigurationError:
-        present = None
-    return [
-        {
-            "name": f"NIGHTSHIFT_{name.upper()}",
-            "value": _shown(getattr(present, name)) if present else None,
-            "default": _shown(field.get_default(call_default_factory=True, validated_data={})),
-            "set": bool(present and name in present.model_fields_set),
-            "description": field.description or "",
-        }
-        for name, field in Settings.model_fields.items()
-    ]
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, SecretStr):
-        secret = value.get_secret_value()
-        return _without_password(secret) if "://" in secret else str(value)
-    if isinstance(value, str):
-        return _without_password(value) if "://" in value else value
-    return str(value) if isinstance(value, Path) else value
-
-
-def print_settings(data_dir: str | None, as_json: bool) -> None:
-    rows = settings_list(data_dir)
-    if as_json:
-        return output.print_items(rows)
-    out = output.console()
-    for row in rows:
-        value = row["value"] if row["value"] not in (None, "") else "(empty)"
-        mark = "set" if row["set"] else "default"
-        out.print(
-            Text.assemble((row["name"], "bold"), " = ", (str(value), "cyan"), (f"  ({mark})", "dim")), soft_wrap=True
-        )
-        out.print(Text(f"    {row['description']}"), soft_wrap=not out.is_terminal)
-    return None

@@ -14,14 +14,16 @@ from nightshift.cli.options import AsJson, data_dir
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-keys = typer.Typer(
+app = typer.Typer(
     cls=CommandGroup,
     help="API keys, straight in the database (NIGHTSHIFT_DATABASE_URL, else the data folder's).",
     no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 
-@keys.command("create")
+@app.command("create")
 def create(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="What it is for, e.g. ci.")],
@@ -46,7 +48,7 @@ def create(
     return None
 
 
-@keys.command("list")
+@app.command("list")
 def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List keys (their ids and names; the keys themselves are not kept)."""
     from nightshift.cli.render import output
@@ -71,7 +73,7 @@ def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
     return None
 
 
-@keys.command("revoke")
+@app.command("revoke")
 def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Make a key invalid at once. Its owner's jobs stay."""
     from shared.fleet import keys as store

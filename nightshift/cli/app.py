@@ -9,27 +9,26 @@ from typing import Annotated
 
 import typer
 
-from nightshift.cli.commands import archive, edit, fleet, jobs, processes
+from nightshift.cli import server
+from nightshift.cli.commands import archive, edit, fleet, jobs
 from nightshift.cli.commands.submit import submit
-from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import Options
 
 app = typer.Typer(
     name="nightshift",
-    cls=CommandGroup,
+    cls=server.RootGroup,
     help="Train, fine-tune and run models in a queue. `nightshift up` starts everything on this machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(submit, name="submit", rich_help_panel="Jobs")
 jobs.register(app, panel="Jobs")
 edit.register(app, panel="Jobs")
 archive.register(app, panel="Jobs")
-fleet.register(app, panel="What is there")
-processes.register(app)
-for command in app.registered_commands:
-    command.rich_help_panel = command.rich_help_panel if isinstance(command.rich_help_panel, str) else "Processes"
+fleet.register(app, panel="Resources")
+server.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -61,7 +60,7 @@ def options(
 
 
 def main() -> None:
-    app()
+    app(prog_name="nightshift")
 
 
 if __name__ == "__main__":

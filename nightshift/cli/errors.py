@@ -11,7 +11,19 @@ from nightshift.errors import NightshiftError, NotFound, RequestError
 
 
 class CommandGroup(TyperGroup):
-    """Turns Nightshift's errors into a message on stderr and exit code 1."""
+    """A group of commands: errors of Nightshift become a message on stderr and exit code 1; help lists panels."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands under the titles of their panels, in the order of registration."""
+        panels: dict[str, list[Any]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panels.setdefault(getattr(command, "rich_help_panel", None) or "Commands", []).append((name, command))
+        width = formatter.width - 6 - max((len(name) for found in panels.values() for name, _ in found), default=0)
+        for panel, found in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name, command.get_short_help_str(width)) for name, command in found])
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""The SDK for asyncio: what `sdk` does, awaited.
+"""The SDK for asyncio: the calls of `Client`, awaited.
 
 async with AsyncClient() as nightshift:
     job = await nightshift.submit({"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"})
@@ -21,7 +21,8 @@ import httpx
 
 from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
 from nightshift.client.downloads import ArtifactFacts, HashVerifier, JobFacts, atomic_write, named, safe_join
-from nightshift.client.requests import Call, Data, Spec
+from nightshift.client.requests import Call, Spec
+from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
 from nightshift.client.transport import AsyncTransport
 from nightshift.client.types import Event
@@ -51,7 +52,7 @@ def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenat
 
 
 class AsyncClient:
-    """`sdk.Client` for asyncio."""
+    """`Client` for asyncio."""
 
     def __init__(
         self,
@@ -77,9 +78,12 @@ class AsyncClient:
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    async def submit(self, spec: Spec, idempotency_key: str | None = None) -> AsyncJob:
-        """Accepts the job and returns it; with the same key and spec twice, the same job."""
-        return AsyncJob(self, await self._transport.run(requests.submit(spec, idempotency_key)))
+    async def submit(self, spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> AsyncJob:
+        """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
+
+        The same key and spec twice give the same job. Raises `InvalidRequest` that names each wrong field.
+        """
+        return AsyncJob(self, await self._transport.run(requests.submit(spec, idempotency_key, **fields)))
 
     async def job(self, job_id: str) -> AsyncJob:
         """The job with this id, or with the only id that begins so (4 characters or more)."""
@@ -112,17 +116,15 @@ class AsyncClient:
         async with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return await answer.aread()
 
-    async def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
+    async def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
         """Registers a file or a folder of this machine as a new version of the data set `name`."""
         with uploads.opened(Path(path)) as file:
-            answer: Data = await self._transport.ask(requests.add_dataset(file, name, format))
-        return answer
+            return Dataset(await self._transport.ask(requests.add_dataset(file, name, format)))
 
-    async def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
+    async def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
         """Makes a new version: the rows of the newest, then those of a file or a folder of this machine."""
         with uploads.opened(Path(path)) as file:
-            answer: Data = await self._transport.ask(requests.append_to_dataset(file, name, format))
-        return answer
+            return Dataset(await self._transport.ask(requests.append_to_dataset(file, name, format)))
 
     delete_dataset_version = _sent(requests.delete_dataset_version)
 
@@ -157,7 +159,7 @@ class AsyncClient:
 
 
 class AsyncJob(JobFacts):
-    """`sdk.Job` for asyncio."""
+    """`Job` for asyncio."""
 
     def __init__(self, client: AsyncClient, data: Any) -> None:
         super().__init__(data)
@@ -170,17 +172,17 @@ class AsyncJob(JobFacts):
     # -- requests ---------------------------------------------------------------------------------
 
     async def cancel(self) -> AsyncJob:
-        return await self._steer("cancel")
+        return await self._control("cancel")
 
     async def finish(self) -> AsyncJob:
         """Stop now and keep the best model as the result."""
-        return await self._steer("finish")
+        return await self._control("finish")
 
     async def pause(self) -> AsyncJob:
-        return await self._steer("pause")
+        return await self._control("pause")
 
     async def resume(self) -> AsyncJob:
-        return await self._steer("resume")
+        return await self._control("resume")
 
     async def edit(self, **changes: Any) -> AsyncJob:
         """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
@@ -193,16 +195,16 @@ class AsyncJob(JobFacts):
 
     async def archive(self) -> AsyncJob:
         """Put it out of sight when it has ended; nothing is lost."""
-        return await self._steer("archive")
+        return await self._control("archive")
 
     async def unarchive(self) -> AsyncJob:
-        return await self._steer("unarchive")
+        return await self._control("unarchive")
 
     async def delete(self) -> None:
         """For good, with its files. Raises `Conflict` while it has not ended or something needs it."""
         await self._transport.run(requests.delete(self.id))
 
-    async def _steer(self, verb: str) -> AsyncJob:
+    async def _control(self, verb: str) -> AsyncJob:
         self.data = await self._transport.run(requests.control(self.id, verb))
         return self
 

@@ -8,7 +8,7 @@
         print(job.metrics().series()["loss"][-1], job.result)
         job.artifact("curves.png", to="curves.png")
 
-`AsyncClient` (`nightshift.client.async_client`) has the same calls to await. Errors are those of `shared.errors` (`InvalidRequest`,
+`AsyncClient` (`nightshift.client.async_client`) has the same calls to await. Errors are those of `nightshift.errors` (`InvalidRequest`,
 `NotFound`, `Conflict`, …, with `detail` and `errors`), `ApiUnreachable` when nothing answers, and `JobFailed` from `wait`.
 Calls that are safe to repeat are repeated when the connection fails; `submit` is, because it carries an idempotency key.
 """
@@ -28,16 +28,14 @@ import httpx
 from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
 from nightshift.client.downloads import (
     ArtifactFacts,
-    DamagedDownload,
     HashVerifier,
-    JobCancelled,
     JobFacts,
-    JobFailed,
     atomic_write,
     named,
     safe_join,
 )
-from nightshift.client.requests import Call, Data, Spec
+from nightshift.client.requests import Call, Spec
+from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
 from nightshift.client.transport import STREAM_SILENCE, Transport
 from nightshift.client.types import Event
@@ -67,7 +65,7 @@ def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenat
 
 
 class Client:
-    """One connection to the API. `url` and `key` default to what `locate.find` finds; `retries` is per call, `timeout`
+    """One connection to the API. `url` and `key` default to what `endpoint.find` finds; `retries` is per call, `timeout`
     (seconds) per answer."""
 
     def __init__(
@@ -94,9 +92,12 @@ class Client:
 
     # -- jobs -------------------------------------------------------------------------------------
 
-    def submit(self, spec: Spec, idempotency_key: str | None = None) -> Job:
-        """Accepts the job and returns it; with the same key and spec twice, the same job."""
-        return Job(self, self._transport.run(requests.submit(spec, idempotency_key)))
+    def submit(self, spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
+
+        The same key and spec twice give the same job. Raises `InvalidRequest` that names each wrong field.
+        """
+        return Job(self, self._transport.run(requests.submit(spec, idempotency_key, **fields)))
 
     def job(self, job_id: str) -> Job:
         """The job with this id, or with the only id that begins so (4 characters or more)."""
@@ -128,17 +129,15 @@ class Client:
         with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return answer.read()
 
-    def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
+    def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
         """Registers a file or a folder of this machine as a new version of the data set `name`."""
         with uploads.opened(Path(path)) as file:
-            answer: Data = self._transport.ask(requests.add_dataset(file, name, format))
-        return answer
+            return Dataset(self._transport.ask(requests.add_dataset(file, name, format)))
 
-    def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Data:
+    def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
         """Makes a new version: the rows of the newest, then those of a file or a folder of this machine."""
         with uploads.opened(Path(path)) as file:
-            answer: Data = self._transport.ask(requests.append_to_dataset(file, name, format))
-        return answer
+            return Dataset(self._transport.ask(requests.append_to_dataset(file, name, format)))
 
     delete_dataset_version = _sent(requests.delete_dataset_version)
 
@@ -185,17 +184,17 @@ class Job(JobFacts):
     # -- requests ---------------------------------------------------------------------------------
 
     def cancel(self) -> Job:
-        return self._steer("cancel")
+        return self._control("cancel")
 
     def finish(self) -> Job:
         """Stop now and keep the best model as the result."""
-        return self._steer("finish")
+        return self._control("finish")
 
     def pause(self) -> Job:
-        return self._steer("pause")
+        return self._control("pause")
 
     def resume(self) -> Job:
-        return self._steer("resume")
+        return self._control("resume")
 
     def edit(self, **changes: Any) -> Job:
         """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
@@ -209,16 +208,16 @@ class Job(JobFacts):
 
     def archive(self) -> Job:
         """Put it out of sight when it has ended; nothing is lost."""
-        return self._steer("archive")
+        return self._control("archive")
 
     def unarchive(self) -> Job:
-        return self._steer("unarchive")
+        return self._control("unarchive")
 
     def delete(self) -> None:
         """For good, with its files. Raises `Conflict` while it has not ended or something needs it."""
         self._transport.run(requests.delete(self.id))
 
-    def _steer(self, verb: str) -> Job:
+    def _control(self, verb: str) -> Job:
         self.data = self._transport.run(requests.control(self.id, verb))
         return self
 

@@ -1,4 +1,4 @@
-"""The calls about registered models and about schedules; see `calls`."""
+"""Calls about registered models and schedules; see `requests`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from nightshift.client.requests import Call, Data, Request, collect, get, send
+from nightshift.client.resources import Comparison, Model, ModelVersion, Schedule, each
 from nightshift.client.types import JobData
 
 
-def models() -> Call[list[Data]]:
-    return (yield from collect("models"))
+def models() -> Call[list[Model]]:
+    return each(Model, (yield from collect("models")))
 
 
-def model(name: str) -> Call[Data]:
-    return cast("Data", (yield get(_model(name))))
+def model(name: str) -> Call[Model]:
+    return Model((yield get(_model(name))))
 
 
-def promote(name: str, version: int, alias: str = "champion", reason: str | None = None) -> Call[Data]:
+def promote(name: str, version: int, alias: str = "champion", reason: str | None = None) -> Call[Model]:
     """Points an alias at a version, atomically; the model as it is then."""
     body = {"version": version, "reason": reason}
-    return cast("Data", (yield send("PUT", f"{_model(name)}/aliases/{quote(alias, safe='')}", body)))
+    return Model((yield send("PUT", f"{_model(name)}/aliases/{quote(alias, safe='')}", body)))
 
 
-def rollback(name: str, alias: str = "champion", reason: str | None = None) -> Call[Data]:
+def rollback(name: str, alias: str = "champion", reason: str | None = None) -> Call[Model]:
     """Points an alias back at where it was; raises `Conflict` when there is nothing before."""
-    return cast("Data", (yield send("POST", f"{_model(name)}/rollback", {"alias": alias, "reason": reason})))
+    return Model((yield send("POST", f"{_model(name)}/rollback", {"alias": alias, "reason": reason})))
 
 
 def delete_version(name: str, version: int) -> Call[None]:
@@ -38,27 +39,27 @@ def model_history(name: str, limit: int | None = None) -> Call[list[Data]]:
     return (yield from collect(f"{_model(name)}/history", None, limit))
 
 
-def compare(name: str, a: str | int, b: str | int) -> Call[Data]:
+def compare(name: str, a: str | int, b: str | int) -> Call[Comparison]:
     """Two versions (numbers or aliases) with their metrics side by side."""
-    return cast("Data", (yield get(f"{_model(name)}/compare", {"a": str(a), "b": str(b)})))
+    return Comparison((yield get(f"{_model(name)}/compare", {"a": str(a), "b": str(b)})))
 
 
 def register_model(
     name: str, job_id: str, *, description: str | None = None, tags: dict[str, str] | None = None
-) -> Call[Data]:
+) -> Call[ModelVersion]:
     """A version from the model that a finished job left; raises `Conflict` when it is one of this name already."""
     body = {"job": job_id, "description": description, "tags": tags or {}}
-    return cast("Data", (yield send("POST", f"{_model(name)}/versions", body, safe=False)))
+    return ModelVersion((yield send("POST", f"{_model(name)}/versions", body, safe=False)))
 
 
-def describe_model(name: str, description: str | None) -> Call[Data]:
+def describe_model(name: str, description: str | None) -> Call[Model]:
     """None takes the description away."""
-    return cast("Data", (yield send("PATCH", _model(name), {"description": description}, safe=True)))
+    return Model((yield send("PATCH", _model(name), {"description": description}, safe=True)))
 
 
-def change_version(name: str, version: int, **changes: Any) -> Call[Data]:
+def change_version(name: str, version: int, **changes: Any) -> Call[ModelVersion]:
     """`description`, and `tags` (set, or removed where None); what is not given stays."""
-    return cast("Data", (yield send("PATCH", f"{_model(name)}/versions/{version}", changes, safe=True)))
+    return ModelVersion((yield send("PATCH", f"{_model(name)}/versions/{version}", changes, safe=True)))
 
 
 def files_path(ref: str) -> str:
@@ -70,22 +71,22 @@ def files_path(ref: str) -> str:
 # -- schedules: named by id or by name ------------------------------------------------------------
 
 
-def schedules() -> Call[list[Data]]:
-    return (yield from collect("schedules"))
+def schedules() -> Call[list[Schedule]]:
+    return each(Schedule, (yield from collect("schedules")))
 
 
-def schedule(schedule: str) -> Call[Data]:
-    return cast("Data", (yield get(_schedule(schedule))))
+def schedule(schedule: str) -> Call[Schedule]:
+    return Schedule((yield get(_schedule(schedule))))
 
 
-def add_schedule(spec: Data) -> Call[Data]:
+def add_schedule(spec: Data) -> Call[Schedule]:
     """`{"name": …, "cron": "0 2 * * *", "timezone": "Europe/Berlin", "job": {…}}`; raises `Conflict`: name taken."""
-    return cast("Data", (yield send("POST", "schedules", spec)))
+    return Schedule((yield send("POST", "schedules", spec)))
 
 
-def change_schedule(schedule: str, **changes: Any) -> Call[Data]:
+def change_schedule(schedule: str, **changes: Any) -> Call[Schedule]:
     """Fields that are not given stay; `enabled=False` pauses."""
-    return cast("Data", (yield send("PATCH", _schedule(schedule), changes, safe=True)))
+    return Schedule((yield send("PATCH", _schedule(schedule), changes, safe=True)))
 
 
 def delete_schedule(schedule: str) -> Call[None]:

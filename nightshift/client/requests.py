@@ -1,7 +1,7 @@
-"""What each call asks and answers, once for both clients: `sdk.Client` and `sdk_async.AsyncClient` only send.
+"""Calls of the API: the requests of each and what it returns, once for both clients.
 
-A call is a generator that yields requests (`Ask`), is sent their parsed answers, and returns the result. Whoever runs it
-decides whether sending blocks or is awaited; the call itself does neither.
+A call is a generator: it yields requests (`Request`), is sent their parsed answers, and returns the result. `Client` and
+`AsyncClient` run it, blocking or awaited; the call itself does no I/O.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from nightshift.client import types
+from nightshift.client.resources import Dataset, Family, Worker, each
 from nightshift.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -96,11 +97,23 @@ def collect(path: str, params: Data | None = None, limit: int | None = None) -> 
 # -- jobs -----------------------------------------------------------------------------------------
 
 
-def submit(spec: Spec, idempotency_key: str | None = None) -> Call[types.JobData]:
+def submit(spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Call[types.JobData]:
+    """Submit `spec`, or the job of these `fields`; given both, the fields replace those of the spec."""
     key = idempotency_key or str(uuid.uuid4())
     if not (key.isascii() and key.isprintable()):
         raise InvalidRequest("The idempotency key may hold printable ASCII characters only.")
-    return cast("types.JobData", (yield send("POST", "jobs", spec, safe=True, headers={"idempotency-key": key})))
+    return cast(
+        "types.JobData", (yield send("POST", "jobs", _body(spec, fields), safe=True, headers={"idempotency-key": key}))
+    )
+
+
+def _body(spec: Spec | None, fields: Mapping[str, Any]) -> Spec:
+    if spec is None:
+        return fields
+    if not fields:
+        return spec
+    given = spec if isinstance(spec, Mapping) else json.loads(spec.model_dump_json(exclude_unset=True))
+    return {**given, **fields}
 
 
 def rerun(job_id: str, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Call[types.JobData]:
@@ -185,21 +198,21 @@ def artifacts(job_id: str) -> Call[list[types.ArtifactData]]:
 # -- what is there --------------------------------------------------------------------------------
 
 
-def workers() -> Call[list[Data]]:
-    return (yield from collect("workers"))
+def workers() -> Call[list[Worker]]:
+    return each(Worker, (yield from collect("workers")))
 
 
-def families() -> Call[list[Data]]:
+def families() -> Call[list[Family]]:
     """Each family's presets, and the JSON schema of its settings."""
-    return (yield from collect("families"))
+    return each(Family, (yield from collect("families")))
 
 
-def datasets() -> Call[list[Data]]:
-    return (yield from collect("datasets"))
+def datasets() -> Call[list[Dataset]]:
+    return each(Dataset, (yield from collect("datasets")))
 
 
-def dataset(name: str) -> Call[Data]:
-    return cast("Data", (yield get(dataset_path(name))))
+def dataset(name: str) -> Call[Dataset]:
+    return Dataset((yield get(dataset_path(name))))
 
 
 def delete_dataset_version(name: str, version: int) -> Call[None]:

@@ -107,7 +107,7 @@ def _postgres_engine(url: URL) -> Engine:
         "statement_timeout": STATEMENT_TIMEOUT_MS,
     }
     if find_spec("psycopg") is None:
-        raise ConfigurationError("PostgreSQL's driver is not installed here: pip install 'nightshift[postgres]'")
+        raise ConfigurationError("PostgreSQL's driver is not installed here: pip install 'nightshift[server]'")
     keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),

@@ -23,8 +23,8 @@ from statistics import quantiles
 
 from benchmarks.__main__ import machine
 from tests.faults.tally import Round
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "docs" / "benchmarks" / "chaos.md"
 KILLS, TRANSACTIONS = 1_000, 10_000
 FAULTS_PER_ROUND = 120

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.dataset_files import picture
+from tests.support.paths import ROOT
 
 #: Growth of the peak that is not the data: buffers of a few MB, imports.
 ALLOWED_MB = 60
@@ -44,7 +45,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 def growth_mb(folder: Path) -> float:
     """Peak memory (MB) that registering `big` needed above what registering `small` did, in a process of its own."""
     command = [sys.executable, "-c", PROGRAM, str(folder), str(folder)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     small, big = map(float, done.stdout.split())
     print(f"{small:.0f} MB for the small one, {big:.0f} MB for the big one")
     return big - small
@@ -117,6 +118,6 @@ print(peak())
 
 def test_appending_to_a_big_set_holds_none_of_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", APPEND, str(tmp_path), str(DATA_MB)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     small, big = map(float, done.stdout.split())
     assert big - small < ALLOWED_MB

@@ -17,9 +17,10 @@ from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, Lease
 from shared.jobs.transitions.values import LogRow, MetricRow
 from tests.support.factories import make_claimer
+from tests.support.paths import ROOT
 from tests.support.served import ServedApi, served_api
 
-PAGE = Path(__file__).parents[2] / "docs" / "sdk.md"
+PAGE = ROOT / "docs" / "sdk.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
 FILES = {"curves.png": b"png", "evaluation.json": b"{}"}
 

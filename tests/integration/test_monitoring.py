@@ -22,9 +22,9 @@ from shared.fleet import workers
 from shared.fleet.workers import Usage
 from tests.support.api import Api
 from tests.support.factories import job_in_state
+from tests.support.paths import ROOT
 from tools.grafana import dashboard
 
-ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "docs" / "grafana" / "nightshift.json"
 ALERTS = ROOT / "docs" / "prometheus" / "alerts.yml"
 CASES = Path(__file__).with_name("alerts_test.yml")

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from shared.specs.webhooks import WebhookSpec
 from shared.webhooks import deliveries, subscriptions
 from shared.webhooks.models import EventType
 from tests.support.factories import ERROR, OWNER, job_in_state, running_job, submit_job
+from tests.support.paths import ROOT
 from tests.support.receiver import Receiver, receiving, reply
 from tests.support.stack import eventually
 from tests.unit.shared.models import test_promotions
@@ -38,7 +38,6 @@ from tests.unit.shared.models.test_registry import trained
 from worker.maintenance import SERVICES, remover, webhook_sender
 
 HOUSE = Settings(webhooks_allow_private=True, webhooks_timeout_seconds=30.0, webhooks_max_attempts=3)
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -317,8 +316,8 @@ SENDER = """
 import sys
 from shared.db.engine import make_engine
 from shared.settings import Settings
-from worker.maintenance import webhook_sender
-webhook_sender.deliver_due(make_engine(sys.argv[1]), Settings(webhooks_allow_private=True))
+from worker.maintenance import courier
+courier.deliver_due(make_engine(sys.argv[1]), Settings(webhooks_allow_private=True))
 """
 
 

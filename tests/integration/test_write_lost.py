@@ -16,6 +16,7 @@ from shared.db.engine import read
 from shared.db.schema import attempts, jobs, metrics
 from shared.settings import Settings
 from tests.support.factories import make_due, submit_job
+from tests.support.paths import ROOT
 from tests.support.stack import CAP
 from worker.hardware.devices import cpu
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
@@ -29,7 +30,7 @@ from worker.supervisor.supervisor import Supervisor
 def supervisor(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     """A worker without Celery, in this process."""
     monkeypatch.setenv("NIGHTSHIFT_TEST_KINDS", "tests.support.probe")
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     forkserver = ForkserverClient(
         "torch", ["worker.runners.runner"], sanitized_environment(os.environ, {"PYTHONPATH": root})
     )

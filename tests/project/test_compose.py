@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from nightshift.cli.commands.processes import PROCESSES
+from nightshift.cli.server import COMMANDS
 from shared.settings import Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if "build" in service]
@@ -31,7 +30,7 @@ def test_has_every_process_of_production() -> None:
 def test_runs_a_command_that_exists(name: str) -> None:
     program, command, *_ = SERVICES[name]["command"]
     assert program == "nightshift"
-    assert command in PROCESSES
+    assert COMMANDS[command].is_process
 
 
 @pytest.mark.parametrize("name", OURS)

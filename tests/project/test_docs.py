@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,14 @@ import yaml
 
 from api.app import create_app
 from nightshift.cli.app import app
-from nightshift.cli.commands.processes import PROCESSES
+from nightshift.cli.server import COMMANDS, imported
 from shared.settings import Settings
 from shared.specs.jobs import job_spec_adapter
 from tests.support import warm
+from tests.support.paths import ROOT
 from tools import reference
 from tools.settings_page import page
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
 #: Names in the settings' form that are none: switches of the test suite.
@@ -56,18 +55,26 @@ def commands() -> Any:
 @cache
 def process_flags(name: str) -> set[str]:
     """Of the commands that become another process: what that says about itself."""
-    shown = warm.run(PROCESSES[name][0], "--help", environment=os.environ).stdout
+    shown = warm.run(COMMANDS[name].module, "--help", environment=os.environ).stdout
     return set(re.findall(r"(?<!\S)--?\w[\w-]*", shown))
 
 
 def flags(command: Any) -> set[str]:
-    if command.context_settings.get("ignore_unknown_options"):
+    if command.name in COMMANDS and COMMANDS[command.name].is_process:
         return process_flags(command.name)
     return {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def all_flags(command: Any) -> set[str]:
-    return flags(command).union(*(all_flags(child) for child in getattr(command, "commands", {}).values()))
+    children = getattr(command, "commands", {}).values()
+    return flags(command).union(*(all_flags(real(child)) for child in children))
+
+
+def real(command: Any) -> Any:
+    """The command itself of one that is imported when it runs."""
+    if command.name in COMMANDS and not COMMANDS[command.name].is_process:
+        return imported(command.name)
+    return command
 
 
 @cache
@@ -80,7 +87,7 @@ def resolve(words: list[str]) -> tuple[Any, list[str]]:
     command: Any = commands()
     while getattr(command, "commands", None) and words and not words[0].startswith("-"):
         assert words[0] in command.commands, f"there is no command {words[0]!r}"
-        command, words = command.commands[words[0]], words[1:]
+        command, words = real(command.commands[words[0]]), words[1:]
     return command, words
 
 

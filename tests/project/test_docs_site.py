@@ -14,11 +14,10 @@ import yaml
 from shared.jobs import diagram
 from shared.jobs.states import TRANSITIONS
 from shared.settings import Settings
+from tests.support.paths import ROOT
 from tools import reference
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from tests.support import warm
 from tests.support.factories import OWNER, submit_job
 from tests.support.redis import free_port
 
-ROOT = Path(__file__).parents[2]
 #: The longest any event is waited for (seconds): far more than it takes, because the machine may be busy.
 CAP = 180.0
 

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from nightshift.cli.commands import processes
+from nightshift.cli.server import COMMANDS
 from shared import console, entrypoint, failpoints
 
 #: Module → name of each process of ours.
-PROCESSES = {module: name for name, (module, _) in processes.PROCESSES.items()} | {
+PROCESSES = {command.module: name for name, command in COMMANDS.items() if command.is_process} | {
     "tests.support.shifted_clock": "clocked"
 }
 #: What each server imports before its first fork.

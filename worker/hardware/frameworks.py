@@ -36,7 +36,7 @@ _OWN = {
     "tensorflow": ("tensorflow", "keras"),
 }
 _FAMILIES = ("cnn", "gru_lm", "gan")
-_FAMILY_PARTS = ("data", "metrics", "figures", "rows")
+_FAMILY_PARTS = ("data", "evaluation", "plots", "batch_inference")
 
 
 def served(wanted: str = "") -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from worker.hardware.frameworks import framework_of
 from worker.supervisor.context import WorkerContext
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: Libraries that take part in what is computed.
 _LIBRARIES = ("torch", "tensorflow", "keras", "numpy", "safetensors", "tokenizers", "scikit-learn")
 #: A user and password inside an address.

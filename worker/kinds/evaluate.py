@@ -36,14 +36,14 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
         return Stopped(reason=reason)
     model = parent.spec(job.framework)
     with meter.phase("evaluate"):
-        report = families.part(parent.family, "metrics").report(learner, splits, model, Training())
+        report = families.part(parent.family, "evaluation").report(learner, splits, model, Training())
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
     reporter.log(f"on the test part: {training_log.measures(report.metrics)}")
     root = artifacts.folder(assignment)
     paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
     with meter.phase("figures"):
-        paths += families.part(parent.family, "figures").draw(report, {}, root)
+        paths += families.part(parent.family, "plots").draw(report, {}, root)
     for path in paths:
         artifacts.announce(path, root, reporter)
     meter.stepped(1, 0)

@@ -48,7 +48,7 @@ def compare_with_champion(
 def _judged(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:
     if assignment.evaluate_dir is None:
         raise BadData("the evaluation set has no folder on this worker")
-    data, judging = families.part(model.family, "data"), families.part(model.family, "examples")
+    data, judging = families.part(model.family, "data"), families.part(model.family, "per_example")
     splits = data.load_test(Path(assignment.evaluate_dir), model.model, model.facts, model.tokenizer)
     found: PerExampleScores = judging.examples(learner, splits, model.model)
     return found

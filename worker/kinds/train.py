@@ -135,13 +135,13 @@ def _at_epoch(
     learner: Learner, splits: Splits, model: Any, job: TrainJob | FinetuneJob, job_dir: Path, reporter: Reporter
 ) -> AtEpoch | None:
     """What the family does after each epoch, where it does anything."""
-    if not families.has(model.family, "epochs"):
+    if not families.has(model.family, "per_epoch"):
         return None
 
     def stop() -> bool:
         return reporter.stop_requested() is not None
 
-    begun: AtEpoch = families.part(model.family, "epochs").begin(
+    begun: AtEpoch = families.part(model.family, "per_epoch").start(
         learner, splits, model, job.training, job_dir, stop, reporter.log
     )
     return begun
@@ -182,7 +182,7 @@ def _conclude(done: _Finished) -> Result:
     if state.best.weights is not None:
         done.learner.load_weights(state.best.weights)
     with done.loop.progress.phase("evaluate"):
-        report = families.part(family, "metrics").report(done.learner, done.splits, done.model, done.job.training)
+        report = families.part(family, "evaluation").report(done.learner, done.splits, done.model, done.job.training)
     of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
     done.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
     paths = artifacts.write_model(root, done.learner.weights(), done.model, done.splits.facts)
@@ -192,12 +192,12 @@ def _conclude(done: _Finished) -> Result:
     if report.document:
         paths.append(artifacts.write_json(root / "evaluation.json", report.document))
     with done.loop.progress.phase("figures"):
-        paths += families.part(family, "figures").draw(report, state.history, root, state.best.step)
+        paths += families.part(family, "plots").draw(report, state.history, root, state.best.step)
         events = root / tensorboard.FOLDER / f"events.out.tfevents.{done.assignment.job_id}"
         paths.append(tensorboard.write_events(state.history, events, time.time()))
-    if families.has(family, "epochs"):
+    if families.has(family, "per_epoch"):
         finished = done.loop.plan.finished_epochs(state.step)
-        paths += families.part(family, "epochs").collect(Path(done.assignment.job_dir), root, finished)
+        paths += families.part(family, "per_epoch").collect(Path(done.assignment.job_dir), root, finished)
     for path in paths:
         artifacts.announce(path, root, done.reporter)
     with done.loop.progress.phase("evaluate"):

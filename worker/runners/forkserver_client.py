@@ -98,7 +98,7 @@ def sanitized_environment(environ: Mapping[str, str], extra: Mapping[str, str]) 
     exact = {name for name in PASSED_ON if not name.endswith("*")}
     prefixes = tuple(name[:-1] for name in PASSED_ON if name.endswith("*"))
     passed = {name: value for name, value in environ.items() if name in exact or name.startswith(prefixes)}
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     passed["PYTHONPATH"] = os.pathsep.join(filter(None, [root, passed.get("PYTHONPATH", "")]))
     return {**passed, **extra}
 

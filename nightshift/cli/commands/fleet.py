@@ -1,4 +1,4 @@
-"""What an installation has: data sets, families, workers; and `check`."""
+"""Commands about data sets, families and workers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from api.commands.keys import keys
 from nightshift.cli import completion
 from nightshift.cli.commands.models import models, split_version
 from nightshift.cli.commands.schedules import schedules
 from nightshift.cli.commands.webhooks import webhooks
 from nightshift.cli.errors import CommandGroup
-from nightshift.cli.options import AsJson, client, data_dir
+from nightshift.cli.options import AsJson, client
 
 datasets = typer.Typer(
     cls=CommandGroup, help="Data sets: list, add, append, show, delete.", invoke_without_command=True
@@ -25,10 +24,8 @@ def register(app: typer.Typer, panel: str) -> None:
     app.add_typer(models, name="models", rich_help_panel=panel)
     app.add_typer(schedules, name="schedules", rich_help_panel=panel)
     app.add_typer(webhooks, name="webhooks", rich_help_panel=panel)
-    app.add_typer(keys, name="keys", rich_help_panel=panel)
     app.command(rich_help_panel=panel)(families)
     app.command(rich_help_panel=panel)(workers)
-    app.command(rich_help_panel=panel)(check)
 
 
 # -- data sets ------------------------------------------------------------------------------------
@@ -242,30 +239,4 @@ def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
     output.print_table(
         columns, rows, "No workers. `nightshift up` starts one here, `nightshift worker` joins this host."
     )
-    return None
-
-
-# -- check ----------------------------------------------------------------------------------------
-
-
-def check(
-    ctx: typer.Context,
-    settings: Annotated[
-        bool, typer.Option("--settings", help="List every setting with its value and meaning.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check settings, database, broker, storage and devices, and say what to do. Exit code 1 when something fails."""
-    from api.commands import doctor
-    from nightshift.cli.render import output
-
-    if settings:
-        return doctor.print_settings(data_dir(ctx), as_json)
-    findings = doctor.run(data_dir(ctx))
-    if as_json:
-        output.print_items([finding.as_json() for finding in findings])
-    else:
-        doctor.print_findings(findings)
-    if any(finding.level == "fails" for finding in findings):
-        raise typer.Exit(1)
     return None

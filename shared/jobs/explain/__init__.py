@@ -20,7 +20,7 @@ from shared.jobs.eligibility import Row
 from shared.jobs.explain import ended, running, waiting
 from shared.jobs.explain.values import MAX_TRIES, ExplainContext, Reason, Why, clauses, sentence
 
-__all__ = ["MAX_TRIES", "Reason", "ExplainContext", "Why", "explain"]
+__all__ = ["MAX_TRIES", "ExplainContext", "Reason", "Why", "explain"]
 
 
 def explain(job: Row, around: ExplainContext) -> Why:

@@ -39,6 +39,7 @@ __all__ = [
     "due_ids",
     "durations",
     "events_after",
+    "explain_context",
     "find_id",
     "get_job",
     "job_by_task",
@@ -49,7 +50,6 @@ __all__ = [
     "metrics",
     "state_events",
     "stats",
-    "explain_context",
     "system_samples",
     "waiting_counts",
 ]

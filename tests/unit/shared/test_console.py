@@ -6,15 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.launcher import redis_server
 from tests.support import warm
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BEGIN = "from shared.logging import configure_logging\nfrom shared.settings import Settings\n"
 
 
@@ -58,9 +57,7 @@ raise ValueError("line one\\nline two")
 
 
 def test_people_get_text() -> None:
-    code = (
-        f'{BEGIN}configure_logging(Settings(), "beat")\nfrom shared.console import print_line\nsay("here I am")\n1 / 0'
-    )
+    code = f'{BEGIN}configure_logging(Settings(), "beat")\nfrom shared.console import print_line\nprint_line("here I am")\n1 / 0'
     died = run(code, log_format="console")
     assert died.stdout == "here I am\n"
     assert died.stderr.endswith("ZeroDivisionError: division by zero\n")

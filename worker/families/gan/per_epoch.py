@@ -30,7 +30,7 @@ def start(
     return epochs
 
 
-__all__ = ["start", "collect"]
+__all__ = ["collect", "start"]
 
 
 class _Epochs:

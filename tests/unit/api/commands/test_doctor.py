@@ -125,7 +125,7 @@ def test_every_setting_is_listed_without_its_secrets(run: Run, monkeypatch: pyte
 
 def test_check_imports_no_framework(tmp_path: Path) -> None:
     code = (
-        "import sys; from nightshift import doctor; doctor.run(sys.argv[1]);"
+        "import sys; from api.commands import doctor; doctor.run(sys.argv[1]);"
         "print([name for name in ('torch', 'tensorflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

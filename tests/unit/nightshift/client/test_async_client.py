@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 import nightshift as package
+from nightshift import Artifact, Client, DamagedDownload, Job, JobFailed
 from nightshift.client import transport
 from nightshift.client.async_client import AsyncArtifact, AsyncClient, AsyncJob
-from nightshift.client.client import Artifact, Client, DamagedDownload, Job, JobFailed
 from nightshift.errors import Conflict, NotFound
 from tests.support.fake_api import ID, OTHER_ID, FakeApi, job_data, problem
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nightshift import Client, DamagedDownload, Job, JobCancelled, JobFailed
 from nightshift.client import transport, uploads
-from nightshift.client.client import Client, DamagedDownload, Job, JobCancelled, JobFailed
 from nightshift.client.event_stream import Deadline, StreamDropped
 from nightshift.client.retry import ApiUnreachable, ServerError
 from nightshift.client.types import MetricPoint, MetricTable

@@ -30,6 +30,7 @@ from shared.db.engine import read
 from shared.errors import DatasetUnavailable
 from shared.settings import Settings
 from tests.support.dataset_files import idx, labelled_images
+from tests.support.paths import ROOT
 from tests.support.redis import free_port
 from worker import download_dataset
 
@@ -172,7 +173,7 @@ def test_the_download_is_one_keras_call(tmp_path: Path) -> None:
         "            x = np.zeros((20, 28, 28), np.uint8)\n"
         "            return (x, np.arange(20) % 10), (x, np.arange(20) % 10)\n"
     )
-    root = Path(__file__).parents[2]
+    root = ROOT
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}", "KERAS_HOME": str(tmp_path)}
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "mnist.npz").touch()  # it needs no connection
@@ -249,9 +250,7 @@ def test_what_a_killed_builder_left_is_swept(tmp_path: Path, monkeypatch: pytest
         "    (folder / 'half').touch(); print('building', flush=True); sys.stdin.read()\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    ) as builder:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as builder:
         assert builder.stdout is not None
         assert builder.stdout.readline() == b"building\n"
         assert sweep(tmp_path) == 0

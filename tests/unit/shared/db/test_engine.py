@@ -61,7 +61,7 @@ def test_what_is_no_url_is_said_without_showing_it(wrong: str) -> None:
 
 def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigurationError, match=r"nightshift\[postgres\]"):
+    with pytest.raises(ConfigurationError, match=r"nightshift\[server\]"):
         make_engine("postgresql://user@host/name")
 
 

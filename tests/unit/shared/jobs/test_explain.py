@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from tests.support.factories import (
     running_job,
     submit_job,
 )
+from tests.support.paths import ROOT
 
 LEASE = 30.0
 
@@ -235,7 +235,7 @@ def test_lengths_of_time_are_spelled(seconds: float, said: str) -> None:
 
 
 def test_every_code_is_documented() -> None:
-    root = Path(__file__).parents[2]
+    root = ROOT
     code = "".join(path.read_text() for path in (root / "shared/jobs/explain").glob("*.py"))
     codes = set(re.findall(r'Reason\(\s*"(\w+)"', code))
     listed = set(re.findall(r"^\| `(\w+)`", (root / "docs/why.md").read_text(), re.M))

@@ -10,7 +10,6 @@ import random
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,6 +17,7 @@ from croniter import CroniterError, croniter
 
 from nightshift.errors import InvalidRequest
 from shared.schedules import cron
+from tests.support.paths import ROOT
 
 EXPRESSIONS = [4_000, pytest.param(10_000, marks=pytest.mark.long)]
 AHEAD = 5
@@ -162,7 +162,7 @@ def test_previews_agree_but_for_the_classes_that_are_listed(count: int) -> None:
     assert classes["agree"] > 0.8 * count
 
 
-PAGE = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
 LISTED = ("range of one value", "MON#2 beside a day of month", "every day, in numbers", "wrapping range")
 
 

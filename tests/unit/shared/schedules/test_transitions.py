@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from shared.schedules.policy import ON_TIME_SECONDS, Policy, decide
 from shared.settings import Settings
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 from tests.support.factories import OWNER, make_spec
+from tests.support.paths import ROOT
 from tests.support.stack import eventually
 from worker.maintenance import remover, scheduler
 
@@ -155,7 +155,7 @@ def test_kill_9_between_tick_and_job(engine: Engine, database_url: str) -> None:
         "import sys; from shared.db.engine import make_engine; from shared.settings import Settings;"
         "from worker.maintenance import scheduler; scheduler.run_once(make_engine(sys.argv[1]), Settings())"
     )
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     environment = {**os.environ, "NIGHTSHIFT_FAILPOINT": "tick.inserted:kill", "PYTHONPATH": root}
     killed = subprocess.run([sys.executable, "-c", code, database_url], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL

@@ -14,6 +14,7 @@ import pytest
 from nightshift.errors import NightshiftError
 from shared.datasets.ingest.source_files import open_files
 from shared.datasets.ingest.zip_directory import ZipDirectory
+from tests.support.paths import ROOT
 
 NAMES = ("train/cats/1.png", "train/hunde/ä.png", "train/кот/🐈.png", "b.txt", "a.txt")
 
@@ -105,6 +106,6 @@ print((held() - few) // len(found.names))
 def test_a_file_takes_little_memory(tmp_path: Path, many: Path) -> None:
     few = written(tmp_path / "few.zip")
     command = [sys.executable, "-c", PROGRAM, str(few), str(many)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     print(f"{done.stdout.strip()} bytes a file")
     assert int(done.stdout) < 400
