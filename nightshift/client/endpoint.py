@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +75,24 @@ def _noted_url(folder: Path) -> str | None:
 
 
 def _setting(name: str) -> str | None:
-    if value := os.environ.get(name):
-        return value
-    if not Path(".env").is_file():
-        return None
-    from dotenv import dotenv_values
+    """Return a variable of the environment, else of `.env` in the working directory, as the server's settings do."""
+    return os.environ.get(name) or _dotenv().get(name) or None
 
-    return dotenv_values(".env").get(name) or None
+
+def _dotenv() -> dict[str, str]:
+    """Return the variables of `.env`; a line that is not an assignment is left out, as is a file that cannot be read."""
+    try:
+        lines = Path(".env").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return dict(variable for line in lines if (variable := _assignment(line)) is not None)
+
+
+def _assignment(line: str) -> tuple[str, str] | None:
+    """Return name and value of `NAME=value`, `export NAME="a value"  # comment`."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:  # an open quotation
+        return None
+    name, equals, value = (words[-1] if words else "").partition("=")
+    return (name, value) if equals and words[:-1] in ([], ["export"]) else None

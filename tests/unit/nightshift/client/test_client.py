@@ -44,6 +44,16 @@ def client(fake: FakeApi) -> Client:
     return Client("http://api.test", "key", transport=fake.transport)
 
 
+TRAIN = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"}
+
+
+def test_a_job_is_submitted_as_a_spec_or_by_keyword(client: Client, fake: FakeApi) -> None:
+    client.submit(TRAIN)
+    client.submit(**TRAIN)
+    client.submit({**TRAIN, "dataset": "mnist"}, dataset="digits")
+    assert fake.bodies() == [TRAIN] * 3
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

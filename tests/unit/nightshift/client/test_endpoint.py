@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from nightshift.client import endpoint
 from shared.settings import Settings
@@ -71,4 +72,29 @@ def test_the_dotenv_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("note", ["", "{", "[]", "{}", "null"])
 def test_a_damaged_note_is_no_note(tmp_path: Path, note: str) -> None:
     (noted(tmp_path / "nightshift-data") / "endpoints.json").write_text(note)
+    assert endpoint.find().url == endpoint.DEFAULT_URL
+
+
+DOTENV = """
+# comment
+NIGHTSHIFT_API_KEY=plain
+export NIGHTSHIFT_API_URL="http://quoted"  # with a comment
+NIGHTSHIFT_DATA_DIR='a folder'
+NOT_AN_ASSIGNMENT
+OPEN="quotation
+EMPTY=
+"""
+
+
+def test_the_dotenv_file_is_read_as_the_server_reads_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(DOTENV)
+    names = ("NIGHTSHIFT_API_KEY", "NIGHTSHIFT_API_URL", "NIGHTSHIFT_DATA_DIR", "EMPTY")
+    theirs = dotenv_values(tmp_path / ".env")
+    assert {name: endpoint._dotenv()[name] for name in names} == {name: theirs[name] for name in names}
+    assert "NOT_AN_ASSIGNMENT" not in endpoint._dotenv()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b""])
+def test_a_dotenv_file_that_cannot_be_read_sets_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".env").write_bytes(content)
     assert endpoint.find().url == endpoint.DEFAULT_URL
