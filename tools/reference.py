@@ -84,12 +84,10 @@ def _limits(schema: dict[str, Any]) -> str:
 
 def commands() -> str:
     """Every command with its arguments and options, from the command line itself."""
-    import typer
-
-    from nightshift.cli.app import app
+    from nightshift.cli.app import whole_command
 
     text = "# Command line\n\n`nightshift --install-completion` makes the shell complete commands, ids and names.\n"
-    return text + "".join(_command(["nightshift"], typer.main.get_command(app)))
+    return text + "".join(_command(["nightshift"], whole_command()))
 
 
 def _command(path: list[str], command: Any) -> Iterator[str]:

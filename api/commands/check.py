@@ -30,7 +30,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, database, broker, storage and devices, and say what to do. Exit code 1 when something fails."""
+    """Check settings, database, broker, storage and devices. Says what to do; exit code 1 when something fails."""
     if settings:
         return print_settings(data_dir(ctx), as_json)
     findings = doctor.run(data_dir(ctx))

@@ -182,5 +182,5 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def demo(
     data_dir: Annotated[Path, typer.Option(help="Where the demo keeps its data and artifacts.")] = Path("demo-data"),
 ) -> None:
-    """Start the stack, train on the built-in digits, show the results, stop. Exit code 1 if it learned too little."""
+    """Start everything, train on the built-in digits, show the results, stop. Exit code 1 if it learned too little."""
     raise typer.Exit(run(data_dir))

@@ -30,7 +30,7 @@ def up(
     workers: Annotated[int | None, typer.Option(min=1, help="Workers; default: one per GPU, else one.")] = None,
     device: Annotated[Device, typer.Option(help="What workers use; auto: GPUs if there are any.")] = Device.auto,
 ) -> None:
-    """Run everything on this machine: Redis, SQLite, API, worker, beat, Flower. Ctrl-C drains and stops."""
+    """Run everything on this machine. That is Redis, SQLite, API, worker, beat and Flower; Ctrl-C drains and stops."""
     from api.launcher.command import up as run
     from api.launcher.stack import Options
     from shared.settings import get_settings

@@ -1,34 +1,40 @@
-"""The `nightshift` command: the global options, and every group of commands.
-
-Commands import what they need when they run, so that `--help` and shell completion answer at once.
-"""
+"""The `nightshift` command and its global options."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from nightshift.cli import server
-from nightshift.cli.commands import archive, edit, fleet, jobs
-from nightshift.cli.commands.submit import submit
+from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import Options
+from nightshift.cli.registry import COMMANDS, load, missing
+
+
+class RootGroup(CommandGroup):
+    """The list has names and help texts only; a call imports the command."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, entry in COMMANDS.items():
+            self.commands[name] = TyperCommand(name, help=entry.help, rich_help_panel=entry.panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        is_listed_only = name not in COMMANDS or (ctx.resilient_parsing and missing(COMMANDS[name]))
+        return name, command if is_listed_only else load(str(name)), rest
+
 
 app = typer.Typer(
     name="nightshift",
-    cls=server.RootGroup,
+    cls=RootGroup,
     help="Train, fine-tune and run models in a queue. `nightshift up` starts everything on this machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(submit, name="submit", rich_help_panel="Jobs")
-jobs.register(app, panel="Jobs")
-edit.register(app, panel="Jobs")
-archive.register(app, panel="Jobs")
-fleet.register(app, panel="Resources")
-server.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -45,7 +51,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     ctx: typer.Context,
-    url: Annotated[str | None, typer.Option(help="The API; default NIGHTSHIFT_API_URL, else what `up` noted.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The API; default NIGHTSHIFT_API_URL, else the address that `up` wrote.")
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="The API key; default NIGHTSHIFT_API_KEY, else the data folder's.")
     ] = None,
@@ -59,7 +67,15 @@ def options(
     ctx.obj = Options(url, key, data_dir)
 
 
+def whole_command() -> Any:
+    """Return the command with all its commands imported, for what documents them."""
+    root: Any = typer.main.get_command(app)
+    root.commands.update({name: load(name) for name in COMMANDS})
+    return root
+
+
 def main() -> None:
+    """Run the command line."""
     app(prog_name="nightshift")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nightshift.cli.server import COMMANDS
+from nightshift.cli.registry import COMMANDS
 from shared.settings import Settings
 from tests.support.paths import ROOT
 

@@ -11,12 +11,11 @@ from functools import cache
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 from api.app import create_app
-from nightshift.cli.app import app
-from nightshift.cli.server import COMMANDS, imported
+from nightshift.cli.app import whole_command
+from nightshift.cli.registry import COMMANDS
 from shared.settings import Settings
 from shared.specs.jobs import job_spec_adapter
 from tests.support import warm
@@ -49,7 +48,7 @@ def beginning(word: str) -> list[tuple[str, str]]:
 
 @cache
 def commands() -> Any:
-    return typer.main.get_command(app)
+    return whole_command()
 
 
 @cache
@@ -67,14 +66,7 @@ def flags(command: Any) -> set[str]:
 
 def all_flags(command: Any) -> set[str]:
     children = getattr(command, "commands", {}).values()
-    return flags(command).union(*(all_flags(real(child)) for child in children))
-
-
-def real(command: Any) -> Any:
-    """The command itself of one that is imported when it runs."""
-    if command.name in COMMANDS and not COMMANDS[command.name].is_process:
-        return imported(command.name)
-    return command
+    return flags(command).union(*(all_flags(child) for child in children))
 
 
 @cache
@@ -87,7 +79,7 @@ def resolve(words: list[str]) -> tuple[Any, list[str]]:
     command: Any = commands()
     while getattr(command, "commands", None) and words and not words[0].startswith("-"):
         assert words[0] in command.commands, f"there is no command {words[0]!r}"
-        command, words = real(command.commands[words[0]]), words[1:]
+        command, words = command.commands[words[0]], words[1:]
     return command, words
 
 

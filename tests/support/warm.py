@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from nightshift.cli.server import COMMANDS
+from nightshift.cli.registry import COMMANDS
 from shared import console, entrypoint, failpoints
 
 #: Module → name of each process of ours.

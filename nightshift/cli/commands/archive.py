@@ -6,17 +6,13 @@ from typing import Annotated
 
 import typer
 
+from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import JobIds, find_job
 from nightshift.errors import RequestError
 
 
-def register(app: typer.Typer, panel: str) -> None:
-    for command in (archive, unarchive, delete):
-        app.command(rich_help_panel=panel)(command)
-
-
 def archive(ctx: typer.Context, job_ids: JobIds) -> None:
-    """Put finished jobs out of sight; `jobs -q is:archived` lists them, `unarchive` brings them back."""
+    """Hide finished jobs from lists. `jobs -q is:archived` lists them, `unarchive` brings them back."""
     for job_id in job_ids:
         print(f"{find_job(ctx, job_id).archive().id} archived")
 
@@ -32,7 +28,7 @@ def delete(
     job_ids: JobIds,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; archived jobs are not asked for.")] = False,
 ) -> None:
-    """Delete finished jobs for good: files, checkpoints, metrics, log. Refused while a model, job or schedule needs one."""
+    """Delete finished jobs for good, with their files. Refused while a model, job or schedule needs one."""
     from nightshift.cli.render import output
 
     refused = False
@@ -49,3 +45,8 @@ def delete(
             print(f"{job.id} deleted")
     if refused:
         raise typer.Exit(1)
+
+
+app = typer.Typer(cls=CommandGroup, rich_markup_mode=None, add_completion=False)
+for _command in (archive, unarchive, delete):
+    app.command()(_command)

@@ -9,13 +9,9 @@ import typer
 
 from nightshift.cli import payload, suggestions
 from nightshift.cli.commands.submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, tell_of
+from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, JobId, find_job
 from nightshift.errors import InvalidRequest
-
-
-def register(app: typer.Typer, panel: str) -> None:
-    for command in (edit, rerun):
-        app.command(rich_help_panel=panel)(command)
 
 
 def edit(
@@ -30,7 +26,7 @@ def edit(
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first. Only while it waits.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a job's name, notes, tags or, while it waits, priority; never what it computes."""
+    """Change a job's name, notes, tags or priority. The priority only while it waits; never what it computes."""
     from nightshift.cli.render import output
 
     changes: dict[str, Any] = {} if priority is None else {"priority": priority}
@@ -64,7 +60,7 @@ def rerun(
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job again with changes, e.g. `rerun 3f2a --set training.epochs=10`. Prints the new job's id."""
+    """Run a job again, with changes. E.g. `rerun 3f2a --set training.epochs=10`. Prints the new job's id."""
     if name is not None and keep_name:
         raise InvalidRequest("Give --name or --keep-name, not both.")
     old = find_job(ctx, job_id)
@@ -85,3 +81,8 @@ def _sets(texts: list[str]) -> dict[str, Any]:
     if len(found) < len(texts):
         raise InvalidRequest("--set names a field twice.")
     return found
+
+
+app = typer.Typer(cls=CommandGroup, rich_markup_mode=None, add_completion=False)
+for _command in (edit, rerun):
+    app.command()(_command)

@@ -10,7 +10,9 @@ import typer
 
 from nightshift.cli import completion, suggestions
 from nightshift.cli.commands.metrics import metrics
+from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, JobId, JobIds, client, find_job, find_jobs
+from nightshift.cli.registry import COMMANDS
 from nightshift.cli.render import tables
 from nightshift.cli.render.job_columns import FIELDS, other
 
@@ -21,13 +23,6 @@ if TYPE_CHECKING:
 
 #: What --columns and --sort take beside a job's own fields.
 MORE = ", or any result or setting, such as test_accuracy or training.learning_rate"
-
-
-def register(app: typer.Typer, panel: str) -> None:
-    for command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
-        app.command(rich_help_panel=panel)(command)
-    for verb, does in VERBS.items():
-        app.command(verb, help=does, rich_help_panel=panel)(_asking(verb))
 
 
 def jobs(
@@ -55,7 +50,7 @@ def jobs(
     format: tables.FormatOption = tables.Format.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first, e.g. `jobs --sort test_accuracy:desc --columns id,training.learning_rate,test_accuracy`."""
+    """List jobs, newest first. E.g. `jobs --sort test_accuracy:desc --columns id,training.learning_rate,test_accuracy`."""
     from nightshift.cli.render import output
 
     # What is sorted is all that there is, not the newest few.
@@ -72,7 +67,7 @@ def jobs(
 
 
 def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Everything about one job: state, progress, result, error, settings, attempts. --json has its whole spec."""
+    """Show everything about one job: state, progress, result, error, settings. --json has its whole spec."""
     from nightshift.cli.render import output
 
     job = find_job(ctx, job_id)
@@ -226,7 +221,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What a job's runner printed and logged."""
+    """Print what a job logged. Output of its runner is part of it."""
     from nightshift.cli.render import output
 
     job = find_job(ctx, job_id)
@@ -251,7 +246,7 @@ def artifacts(
     name: Annotated[list[str] | None, typer.Option(help="Only this path (with --download). Repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what a job left, or download it (checked against its SHA-256)."""
+    """List the files of a job, or download them. Downloads are checked against their SHA-256."""
     from nightshift.cli.render import output
 
     job = find_job(ctx, job_id)
@@ -274,7 +269,7 @@ def artifacts(
 
 
 def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Each try at a job: worker, how it ended, where it resumed."""
+    """List the attempts of a job: worker, outcome, where each resumed."""
     from nightshift.cli.render import output
 
     found = find_job(ctx, job_id).attempts()
@@ -303,7 +298,7 @@ def _print_attempts(found: Sequence[Any]) -> None:
 
 
 def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """A job's checkpoints."""
+    """List the checkpoints of a job."""
     from nightshift.cli.render import output
 
     found = find_job(ctx, job_id).checkpoints()
@@ -325,7 +320,7 @@ def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> N
 
 
 def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Why a job is where it is: what it waits for, what it is doing, how it ended."""
+    """Explain a job's state. The answer names what it waits for, what it does, or how it ended."""
     from nightshift.cli.render import output
 
     told = find_job(ctx, job_id).why()
@@ -339,12 +334,7 @@ def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     return None
 
 
-VERBS = {
-    "cancel": "Stop a job; nothing of it is kept.",
-    "finish": "Stop a running job now and keep its best model as the result.",
-    "pause": "Let a job save its work, give its device back and wait for `resume`.",
-    "resume": "Put a paused job back in the queue.",
-}
+VERBS = ("cancel", "finish", "pause", "resume")
 
 
 def _asking(verb: str) -> Any:
@@ -365,3 +355,10 @@ def _asking(verb: str) -> Any:
 
     command.__name__ = verb
     return command
+
+
+app = typer.Typer(cls=CommandGroup, rich_markup_mode=None, add_completion=False)
+for _command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
+    app.command()(_command)
+for _verb in VERBS:
+    app.command(_verb, help=COMMANDS[_verb].help)(_asking(_verb))

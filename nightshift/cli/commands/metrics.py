@@ -33,7 +33,7 @@ def metrics(
     as_csv: Annotated[bool, typer.Option("--csv", help="Every point as a line of CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The metrics of jobs: an overview, every point of one, or with --plot a drawing."""
+    """Print the metrics of jobs, as a table, CSV, JSON or curves."""
     from nightshift.cli.render import output
 
     wanted = DRAWN_POINTS if plot and max_points is None else max_points

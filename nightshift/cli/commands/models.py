@@ -11,13 +11,16 @@ import typer
 from nightshift.cli import completion
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
+from nightshift.cli.registry import COMMANDS
 from nightshift.cli.render import tables
 from nightshift.errors import InvalidRequest
 
-models = typer.Typer(
+app = typer.Typer(
     cls=CommandGroup,
-    help="Registered models: list, show, register, describe, download, promote, rollback, compare, history, delete.",
+    help=COMMANDS["models"].help,
     invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=completion.models)]
@@ -79,7 +82,7 @@ FIELDS = {
 MORE = ", or any figure of the champions, such as test_accuracy"
 
 
-@models.callback()
+@app.callback()
 def list_models(
     ctx: typer.Context,
     sort: Annotated[str | None, tables.sort_option(FIELDS, MORE)] = None,
@@ -100,7 +103,7 @@ def list_models(
     return tables.print_items(found, FIELDS, empty, columns=columns, wide=wide, other=_metric)
 
 
-@models.command("show")
+@app.command("show")
 def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Versions and aliases of a model."""
     from nightshift.cli.render import output
@@ -144,7 +147,7 @@ def split_version(text: str, noun: str = "model") -> tuple[str, int]:
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Repeatable.")]
 
 
-@models.command("register")
+@app.command("register")
 def register(
     ctx: typer.Context,
     name: Name,
@@ -157,7 +160,7 @@ def register(
     print(f"{name}@{shown['version']}")
 
 
-@models.command("describe")
+@app.command("describe")
 def describe(
     ctx: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", autocompletion=completion.versions)],
@@ -193,7 +196,7 @@ def _tags(given: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in parts}
 
 
-@models.command("download")
+@app.command("download")
 def download(
     ctx: typer.Context,
     ref: Annotated[
@@ -208,7 +211,7 @@ def download(
     print(client(ctx).download_model(ref, to or f"{ref.replace('@', '-')}.zip"))
 
 
-@models.command("promote")
+@app.command("promote")
 def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", reason: Reason = None) -> None:
     """Point an alias (the champion, unless told otherwise) at a version, e.g. `models promote digits@3`."""
     name, number = split_version(version)
@@ -216,14 +219,14 @@ def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", rea
     print(f"{name}@{alias} -> {shown['aliases'][alias]}")
 
 
-@models.command("rollback")
+@app.command("rollback")
 def rollback(ctx: typer.Context, name: Name, alias: Alias = "champion", reason: Reason = None) -> None:
     """Point an alias back at where it was before; once more goes one further back."""
     shown = client(ctx).rollback(name, alias, reason)
     print(f"{name}@{alias} -> {shown['aliases'][alias]}")
 
 
-@models.command("compare")
+@app.command("compare")
 def compare(
     ctx: typer.Context,
     refs: Annotated[list[str], typer.Argument(metavar="NAME@A NAME@B", help="Versions or aliases; or NAME A B.")],
@@ -266,7 +269,7 @@ def _number(value: Any) -> str:
     return output.number(value) if isinstance(value, int | float) else "" if value is None else str(value)
 
 
-@models.command("history")
+@app.command("history")
 def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Who moved which alias when, from where to where, and why."""
     from nightshift.cli.render import output
@@ -281,7 +284,7 @@ def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     return None
 
 
-@models.command("delete")
+@app.command("delete")
 def delete(ctx: typer.Context, version: Version) -> None:
     """Delete a version that no alias and no unfinished job holds."""
     name, number = split_version(version)

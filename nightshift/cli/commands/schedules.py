@@ -9,12 +9,15 @@ import typer
 from nightshift.cli import completion, payload
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
+from nightshift.cli.registry import COMMANDS
 from nightshift.errors import InvalidRequest
 
-schedules = typer.Typer(
+app = typer.Typer(
     cls=CommandGroup,
-    help="Jobs that come by themselves: add, list, show, change, preview, run, pause, resume, history, delete.",
+    help=COMMANDS["schedules"].help,
     invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 Schedule = Annotated[
@@ -43,13 +46,13 @@ Unchanged = Annotated[
 Limit = Annotated[int, typer.Option("-n", "--limit", help="The most that are shown.")]
 
 
-@schedules.callback()
+@app.callback()
 def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not ctx.invoked_subcommand:
         list_schedules(ctx, as_json)
 
 
-@schedules.command("list")
+@app.command("list")
 def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
     """All schedules, with their next time and what became of the last."""
     from nightshift.cli.render import output
@@ -74,7 +77,7 @@ def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
     return None
 
 
-@schedules.command("add")
+@app.command("add")
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name, which no other schedule of yours has.")],
@@ -100,7 +103,7 @@ def add(
     _tell(client(ctx).add_schedule({**body, **({"enabled": False} if paused else {})}), as_json)
 
 
-@schedules.command("change")
+@app.command("change")
 def change(
     ctx: typer.Context,
     schedule: Schedule,
@@ -169,7 +172,7 @@ def _tell(shown: dict[str, Any], as_json: bool) -> None:
     return None
 
 
-@schedules.command("show")
+@app.command("show")
 def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> None:
     """A schedule and its job."""
     from nightshift.cli.render import output
@@ -188,7 +191,7 @@ def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> Non
     return None
 
 
-@schedules.command("preview")
+@app.command("preview")
 def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: AsJson = False) -> None:
     """The next times, in its own zone and in UTC."""
     from nightshift.cli.render import output
@@ -201,7 +204,7 @@ def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: 
     return None
 
 
-@schedules.command("history")
+@app.command("history")
 def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: AsJson = False) -> None:
     """Its ticks, newest first, and what became of each."""
     from nightshift.cli.render import output
@@ -224,7 +227,7 @@ def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: 
     return None
 
 
-@schedules.command("run")
+@app.command("run")
 def run(
     ctx: typer.Context,
     schedule: Schedule,
@@ -246,20 +249,20 @@ def run(
     return typer.echo(job.id)
 
 
-@schedules.command("pause")
+@app.command("pause")
 def pause(ctx: typer.Context, schedule: Schedule) -> None:
     """No more ticks until `resume`; they are not made up for."""
     print(f"{client(ctx).change_schedule(schedule, enabled=False)['name']} paused")
 
 
-@schedules.command("resume")
+@app.command("resume")
 def resume(ctx: typer.Context, schedule: Schedule) -> None:
     """Go on with the next tick from now."""
     shown = client(ctx).change_schedule(schedule, enabled=True)
     print(f"{shown['name']} next at {shown['next_at_local']}")
 
 
-@schedules.command("delete")
+@app.command("delete")
 def delete(ctx: typer.Context, schedule: Schedule) -> None:
     """Delete it with its history. Jobs that it has made go on."""
     client(ctx).delete_schedule(schedule)

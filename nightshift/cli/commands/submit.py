@@ -17,10 +17,12 @@ from nightshift.errors import InvalidRequest
 if TYPE_CHECKING:
     from nightshift.client.client import Job
 
-submit = typer.Typer(
+app = typer.Typer(
     cls=CommandGroup,
     help="Submit a job: train, finetune, infer, evaluate, or any body with -f. Prints the job's id.",
     invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 ModelRef = Annotated[
@@ -132,7 +134,7 @@ def tell_of(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> Non
         typer.echo(job.id)
 
 
-@submit.callback()
+@app.callback()
 def from_file(
     ctx: typer.Context,
     file: Annotated[str | None, typer.Option("-f", "--file", metavar="FILE", help="A job as JSON; - is stdin.")] = None,
@@ -153,7 +155,7 @@ def from_file(
     _send(ctx, body, idempotency_key, follow=follow, as_json=as_json)
 
 
-@submit.command("train")
+@app.command("train")
 @_with_common
 def train(
     family: Annotated[
@@ -181,7 +183,7 @@ def train(
     return body
 
 
-@submit.command("finetune")
+@app.command("finetune")
 @_with_common
 def finetune(
     model_ref: ModelRef,
@@ -209,7 +211,7 @@ def _training(epochs: int | None, batch_size: int | None, rate: float | None, se
     }
 
 
-@submit.command("infer")
+@app.command("infer")
 @_with_common
 def infer(
     model_ref: ModelRef,
@@ -233,7 +235,7 @@ def infer(
     return body
 
 
-@submit.command("evaluate")
+@app.command("evaluate")
 @_with_common
 def evaluate(model_ref: ModelRef, framework: Framework = None) -> dict[str, Any]:
     """Measure a model on a data set's test part."""

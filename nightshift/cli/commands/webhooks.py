@@ -10,12 +10,15 @@ import typer
 from nightshift.cli import completion, payload
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
+from nightshift.cli.registry import COMMANDS
 from nightshift.errors import InvalidRequest
 
-webhooks = typer.Typer(
+app = typer.Typer(
     cls=CommandGroup,
-    help="Who is told what happens: add, list, show, change, test, deliveries, redeliver, rotate, pause, resume, remove.",
+    help=COMMANDS["webhooks"].help,
     invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its name or id.", autocompletion=completion.webhooks)]
@@ -39,13 +42,13 @@ Limit = Annotated[int, typer.Option("-n", "--limit", help="The most that are sho
 TEST_PATIENCE = 45.0
 
 
-@webhooks.callback()
+@app.callback()
 def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not ctx.invoked_subcommand:
         list_webhooks(ctx, as_json)
 
 
-@webhooks.command("list")
+@app.command("list")
 def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
     """All webhooks."""
     from nightshift.cli.render import output
@@ -65,7 +68,7 @@ def _state(shown: dict[str, Any]) -> str:
     return "disabled" if shown["disabled_reason"] else "paused"
 
 
-@webhooks.command("add")
+@app.command("add")
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name, which no other webhook of yours has.")],
@@ -90,7 +93,7 @@ def add(
     return None
 
 
-@webhooks.command("change")
+@app.command("change")
 def change(
     ctx: typer.Context,
     webhook: Webhook,
@@ -117,7 +120,7 @@ def _given(events: list[str] | None, tags: list[str] | None, match: str | None, 
     return {name: value for name, value in given.items() if value not in (None, [])}
 
 
-@webhooks.command("show")
+@app.command("show")
 def show(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
     """A webhook, without its secret."""
     _show(client(ctx).webhook(webhook), as_json)
@@ -135,7 +138,7 @@ def _show(shown: dict[str, Any], as_json: bool) -> None:
     return output.print_facts(facts)
 
 
-@webhooks.command("test")
+@app.command("test")
 def send_test(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
     """Send a test and say whether it arrived. Exit code 1 when it did not."""
     from nightshift.cli.render import output
@@ -158,7 +161,7 @@ def send_test(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> 
         raise typer.Exit(1)
 
 
-@webhooks.command("deliveries")
+@app.command("deliveries")
 def deliveries(
     ctx: typer.Context,
     webhook: Webhook,
@@ -190,7 +193,7 @@ def deliveries(
     return None
 
 
-@webhooks.command("redeliver")
+@app.command("redeliver")
 def redeliver(
     ctx: typer.Context, webhook: Webhook, delivery: Annotated[str, typer.Argument(help="Its id, of `deliveries`.")]
 ) -> None:
@@ -198,7 +201,7 @@ def redeliver(
     print(f"{client(ctx).redeliver(webhook, delivery)['id']} will be sent again")
 
 
-@webhooks.command("rotate")
+@app.command("rotate")
 def rotate(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
     """Change its secret. The one before signs beside it for a day."""
     from nightshift.cli.render import output
@@ -211,19 +214,19 @@ def rotate(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> Non
     return None
 
 
-@webhooks.command("pause")
+@app.command("pause")
 def pause(ctx: typer.Context, webhook: Webhook) -> None:
     """Send nothing until `resume`; what happens meanwhile is not told later."""
     print(f"{client(ctx).change_webhook(webhook, enabled=False)['name']} paused")
 
 
-@webhooks.command("resume")
+@app.command("resume")
 def resume(ctx: typer.Context, webhook: Webhook) -> None:
     """Go on, also after it was disabled because its receiver was gone."""
     print(f"{client(ctx).change_webhook(webhook, enabled=True)['name']} enabled")
 
 
-@webhooks.command("remove")
+@app.command("remove")
 def remove(ctx: typer.Context, webhook: Webhook) -> None:
     """Remove it with its deliveries, sent or not."""
     client(ctx).remove_webhook(webhook)

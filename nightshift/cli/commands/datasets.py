@@ -1,4 +1,4 @@
-"""Commands about data sets, families and workers."""
+"""`nightshift datasets`."""
 
 from __future__ import annotations
 
@@ -8,30 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion
-from nightshift.cli.commands.models import models, split_version
-from nightshift.cli.commands.schedules import schedules
-from nightshift.cli.commands.webhooks import webhooks
+from nightshift.cli.commands.models import split_version
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
+from nightshift.cli.registry import COMMANDS
 
-datasets = typer.Typer(
-    cls=CommandGroup, help="Data sets: list, add, append, show, delete.", invoke_without_command=True
+app = typer.Typer(
+    cls=CommandGroup,
+    help=COMMANDS["datasets"].help,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 
-def register(app: typer.Typer, panel: str) -> None:
-    app.add_typer(datasets, name="datasets", rich_help_panel=panel)
-    app.add_typer(models, name="models", rich_help_panel=panel)
-    app.add_typer(schedules, name="schedules", rich_help_panel=panel)
-    app.add_typer(webhooks, name="webhooks", rich_help_panel=panel)
-    app.command(rich_help_panel=panel)(families)
-    app.command(rich_help_panel=panel)(workers)
-
-
-# -- data sets ------------------------------------------------------------------------------------
-
-
-@datasets.callback()
+@app.callback()
 def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     if ctx.invoked_subcommand:
         return None
@@ -78,7 +69,7 @@ def _owner(item: dict[str, Any]) -> str:
     return ", ".join(filter(None, ["built in", _HAD.get(item.get("availability", ""))]))
 
 
-@datasets.command("add")
+@app.command("add")
 def add_dataset(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name; an existing one gets a new version.")],
@@ -98,7 +89,7 @@ def add_dataset(
     return None
 
 
-@datasets.command("append")
+@app.command("append")
 def append_to_dataset(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="The data set that gets a new version.")],
@@ -116,7 +107,7 @@ def append_to_dataset(
     return None
 
 
-@datasets.command("delete")
+@app.command("delete")
 def delete_dataset_version(
     ctx: typer.Context, version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="E.g. pets@3.")]
 ) -> None:
@@ -126,7 +117,7 @@ def delete_dataset_version(
     print(f"{version} deleted")
 
 
-@datasets.command("show")
+@app.command("show")
 def show_dataset(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.datasets)],
@@ -186,57 +177,3 @@ def _words(value: Any) -> str | None:
     if isinstance(value, list):
         return ", ".join(_words(item) or "" for item in value)
     return None if value is None else f"{value:,}" if type(value) is int else str(value)
-
-
-# -- families and workers -------------------------------------------------------------------------
-
-
-def families(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Model families and their presets (--json also has the schema of every setting)."""
-    from nightshift.cli.render import output
-
-    found = client(ctx).families()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("FAMILY"), output.Column("FRAMEWORKS", 1), output.Column("PRESETS")]
-    rows = [
-        [
-            item.get("name") or item.get("family"),
-            ", ".join(item.get("frameworks") or []),
-            ", ".join(item.get("presets") or []),
-        ]
-        for item in found
-    ]
-    output.print_table(columns, rows, "No families.")
-    return None
-
-
-def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Workers, their devices and what they do now."""
-    from nightshift.cli.render import output
-
-    found = client(ctx).workers()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("WORKER"), output.Column("STATE"), output.Column("JOB", 1), output.Column("DEVICE", 2)]
-    columns += [
-        output.Column("MEMORY", 4, right=True),
-        output.Column("FRAMEWORKS", 5),
-        output.Column("HEARD", 3, right=True),
-    ]
-    rows = [
-        [
-            item.get("name"),
-            output.state_text(str(item.get("state"))),
-            item.get("job_id"),
-            item.get("device_name") or item.get("device"),
-            output.size(item.get("memory_bytes")),
-            ", ".join(item.get("frameworks") or []),
-            output.age(item.get("heartbeat_at")),
-        ]
-        for item in found
-    ]
-    output.print_table(
-        columns, rows, "No workers. `nightshift up` starts one here, `nightshift worker` joins this host."
-    )
-    return None
