@@ -114,7 +114,7 @@ def _published(settings: Settings, name: str) -> Path | None:
 
 
 def _download(settings: Settings, name: str, target: Path) -> None:
-    command = [sys.executable, "-m", "worker.download_dataset", name, str(target)]
+    command = [sys.executable, "-m", "worker.tensorflow_download", name, str(target)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS, check=False)
         problem = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else None

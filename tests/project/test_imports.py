@@ -1,4 +1,4 @@
-"""The rooms keep their doors: api -> shared <- worker, and frameworks only where their name is on the door."""
+"""Imports between the packages: api -> shared <- worker, nightshift below all; frameworks only in files named for them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,26 @@ import pytest
 
 from tests.support.paths import ROOT
 
-ROOMS = ("api", "shared", "worker")
+PACKAGES = ("api", "nightshift", "shared", "worker")
 FRAMEWORKS = {"torch", "tensorflow", "keras", "torchvision"}
-#: room -> what nothing in it may import.
+#: Third-party packages that a client is installed without.
+SERVER = {
+    "alembic",
+    "celery",
+    "fastapi",
+    "flower",
+    "kombu",
+    "numpy",
+    "redis",
+    "sqlalchemy",
+    "sqlmodel",
+    "starlette",
+    "uvicorn",
+}
+#: Package -> what nothing in it may import.
 FORBIDDEN = {
     "api": {"worker", *FRAMEWORKS},
+    "nightshift": {"api", "shared", "worker", *SERVER, *FRAMEWORKS},
     "worker": {"api", "fastapi", "starlette", "uvicorn", "typer"},
     "shared": {"api", "worker", "fastapi", "starlette", "uvicorn", "typer", *FRAMEWORKS},
 }
@@ -50,12 +65,12 @@ def is_within(module: str, names: set[str]) -> bool:
 
 def wrong_edges(path: Path, source: str | None = None) -> list[str]:
     place = path.relative_to(ROOT).as_posix()
-    room = place.split("/")[0]
+    package = place.split("/")[0]
     edges = []
     for line, module in imports_of(path, source):
         why = None
-        if is_within(module, FORBIDDEN[room]):
-            why = f"{room} may not import {module.split('.')[0]}"
+        if is_within(module, FORBIDDEN[package]):
+            why = f"{package} may not import {module.split('.')[0]}"
         elif is_within(module, FRAMEWORKS) and not framework_file(path, module):
             why = "only torch_*.py and tensorflow_*.py import their framework"
         elif place.startswith(RUNNER) and is_within(module, RUNNER_FORBIDDEN):
@@ -71,7 +86,7 @@ def framework_file(path: Path, module: str) -> bool:
 
 
 def test_no_import_goes_the_wrong_way() -> None:
-    files = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     assert len(files) > 50
     edges = list(dict.fromkeys(edge for path in files for edge in wrong_edges(path)))
     assert not edges, "\n" + "\n".join(edges)
@@ -83,13 +98,15 @@ def test_no_import_goes_the_wrong_way() -> None:
         ("api/app.py", "import worker.supervisor.supervisor"),
         ("api/app.py", "def f():\n    from worker import supervisor"),
         ("api/app.py", "import torch"),
+        ("nightshift/client/client.py", "from shared.settings import get_settings"),
+        ("nightshift/cli/app.py", "def f():\n    import celery"),
         ("worker/celery_app/tasks.py", "from api.dependencies import engine"),
         ("shared/settings.py", "from fastapi import Depends"),
         ("shared/settings.py", "import tensorflow as tf"),
         ("worker/supervisor/supervisor.py", "import torch"),
         ("worker/families/cnn/torch_learner.py", "import keras"),
         ("worker/training/trainer.py", "from shared.db.engine import write"),
-        ("worker/training/trainer.py", "from shared import broker"),
+        ("worker/training/trainer.py", "from shared import celery_app"),
     ],
 )
 def test_a_wrong_edge_is_noticed_and_named(place: str, source: str) -> None:

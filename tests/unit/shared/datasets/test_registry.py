@@ -177,7 +177,7 @@ def test_the_download_is_one_keras_call(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}", "KERAS_HOME": str(tmp_path)}
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "mnist.npz").touch()  # it needs no connection
-    command = [sys.executable, "-m", "worker.download_dataset", "mnist", str(tmp_path / "mnist.npz")]
+    command = [sys.executable, "-m", "worker.tensorflow_download", "mnist", str(tmp_path / "mnist.npz")]
     subprocess.run(command, env=environment, check=True, cwd=tmp_path)
     with open_files(tmp_path / "mnist.npz") as files:
         source = named(formats.read(files), "mnist")
