@@ -32,7 +32,7 @@ from shared.settings import Settings
 from tests.support.dataset_files import idx, labelled_images
 from tests.support.paths import ROOT
 from tests.support.redis import free_port
-from worker import download_dataset
+from worker import tensorflow_download
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_host_that_does_not_answer_is_known_without_keras(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "keras", None)
-    assert download_dataset.main(name, str(tmp_path / "set.npz")) == 1
+    assert tensorflow_download.main(name, str(tmp_path / "set.npz")) == 1
     assert "does not answer" in capsys.readouterr().err
 
 
