@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench_gru import make_windows
+from shared.checkpoints.record import CheckpointRecord
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families import load
-from worker.runners.messages import CheckpointSaved
 from worker.training.checkpoints import CheckpointWriter
 from worker.training.learner import Learner, LearnerSetup
-from worker.training.state import RunState, Snapshot
+from worker.training.state import RunState
 
 WAYS = ("none", "beside", "waiting")
 
@@ -35,9 +35,9 @@ class Told:
     """The reporter of a loop, as far as a checkpoint needs one."""
 
     def __init__(self) -> None:
-        self.saved: list[CheckpointSaved] = []
+        self.saved: list[CheckpointRecord] = []
 
-    def checkpoint(self, frame: CheckpointSaved) -> None:
+    def checkpoint(self, frame: CheckpointRecord) -> None:
         self.saved.append(frame)
 
     def log(self, message: str, level: str = "info") -> None:
@@ -62,7 +62,7 @@ def measure(learner: Learner, windows: int, given: argparse.Namespace, way: str)
 
 def _save(learner: Learner, writer: CheckpointWriter, step: int, way: str) -> float:
     begun = time.perf_counter()
-    writer.save(Snapshot(RunState(step=step).facts(), learner.state(), None, 1, False))
+    writer.save(learner, RunState(step=step), 1)
     if way == "waiting":
         writer.wait()
     return time.perf_counter() - begun

@@ -76,7 +76,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as redis:
         root = Path(folder)
         url = databases.sqlite_database(root, databases.make_sqlite_template(_made(root / "template")))
-        settings = {"test_kinds": "", "frameworks": options.framework, "torch_threads": 1, "preload": "true"}
+        settings = {"kinds": "", "frameworks": options.framework, "torch_threads": 1, "preload": "true"}
         with (
             open_stack(root, url, redis.url, maintenance_seconds=0.2, **settings) as stack,
             nightly(stack, framework=options.framework) as story,

@@ -262,7 +262,7 @@ def get_settings() -> Settings:
 #: Passwords that examples use. A copy of an example must not go live.
 _EXAMPLE_PASSWORDS = frozenset({"nightshift", "postgres", "password", "secret", "changeme", "change-me"})
 #: Switches of the test suite: each would let whoever sets it run or kill what they like.
-_TEST_SWITCHES = ("NIGHTSHIFT_FAILPOINT", "NIGHTSHIFT_TEST_KINDS", "FLOWER_UNAUTHENTICATED_API")
+_TEST_SWITCHES = ("NIGHTSHIFT_FAILPOINT", "FLOWER_UNAUTHENTICATED_API")
 
 
 def production_problems(settings: Settings, environ: Mapping[str, str]) -> list[str]:

@@ -19,24 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.errors import JobError
-from shared.jobs.checkpoint_retention import Kept, superseded
+from shared.jobs.checkpoint_retention import superseded
 from shared.specs.jobs import job_spec_adapter
 from shared.storage import checkpoint_files
 from worker import kinds
-from worker.runners.messages import (
-    ArtifactSaved,
-    Assignment,
-    Champion,
-    CheckpointSaved,
-    MetricPoint,
-    Progress,
-    Result,
-    ResumePoint,
-    Started,
-)
+from worker.runners.messages import ArtifactSaved, Assignment, Champion, MetricPoint, Progress, Result, Started
 
 
 class PrintingReporter:
@@ -44,7 +35,7 @@ class PrintingReporter:
 
     def __init__(self, folder: Path, keep_last: int, keep_best: bool) -> None:
         self.folder, self.keep_last, self.keep_best = folder, keep_last, keep_best
-        self.kept = {point.path: Kept(point.path, point.step, is_best) for point, is_best in _checkpoints(folder)}
+        self.kept = {checkpoint.id: checkpoint for checkpoint in _checkpoints(folder)}
         self.stop_reason: str | None = None
         self.champion_dir: Path | None = None
         self._lock = threading.Lock()
@@ -68,12 +59,11 @@ class PrintingReporter:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.writelines(point.model_dump_json() + "\n" for point in points)
 
-    def checkpoint(self, frame: CheckpointSaved) -> None:
-        self.kept[frame.path] = Kept(frame.path, frame.step, frame.is_best)
-        for path in superseded(self.kept.values(), keep_last=self.keep_last, keep_best=self.keep_best):
-            checkpoint_files.remove(self.folder, path)
-            del self.kept[path]
-        self._say(f"checkpoint of step {frame.step}, {frame.size_bytes:,} bytes")
+    def checkpoint(self, checkpoint: CheckpointRecord) -> None:
+        self.kept[checkpoint.id] = checkpoint
+        for gone in superseded(self.kept.values(), keep_last=self.keep_last, keep_best=self.keep_best):
+            checkpoint_files.remove(self.folder, self.kept.pop(gone).path)
+        self._say(f"checkpoint of step {checkpoint.step}, {checkpoint.size_bytes:,} bytes")
 
     def artifact(self, frame: ArtifactSaved) -> None:
         self._say(f"artifact {frame.path}  {frame.sha256[:12]}  {frame.size_bytes:,} bytes")
@@ -108,14 +98,22 @@ def _step_of(row: str) -> float:
         return float("inf")  # half a line: the run was killed while writing it
 
 
-def _checkpoints(folder: Path) -> list[tuple[ResumePoint, bool]]:
-    """What lies in DIR/checkpoints, newest first, and whether it holds the best model."""
-    found = []
-    for path in (folder / checkpoint_files.FOLDER).glob("[0-9]*-*"):
-        step, sha256 = path.name.split("-")
-        point = ResumePoint(id=path.name, path=f"{checkpoint_files.FOLDER}/{path.name}", step=int(step), sha256=sha256)
-        found.append((point, _is_best(path)))
-    return sorted(found, key=lambda pair: pair[0].step, reverse=True)
+def _checkpoints(folder: Path) -> list[CheckpointRecord]:
+    """What lies in DIR/checkpoints, newest first."""
+    found = map(_checkpoint, (folder / checkpoint_files.FOLDER).glob("[0-9]*-*"))
+    return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
+
+
+def _checkpoint(path: Path) -> CheckpointRecord:
+    step, sha256 = path.name.split("-")
+    return CheckpointRecord(
+        id=path.name,
+        path=f"{checkpoint_files.FOLDER}/{path.name}",
+        step=int(step),
+        sha256=sha256,
+        size_bytes=sum(file.stat().st_size for file in path.iterdir()),
+        is_best=_is_best(path),
+    )
 
 
 def _is_best(path: Path) -> bool:
@@ -148,7 +146,7 @@ def make_assignment(
         dataset_dir=str(data_set.resolve()),
         parent_model_dir=str(model.resolve()) if model else None,
         evaluate_dir=str(data_set.resolve()),
-        resume=[point for point, _ in _checkpoints(folder)],
+        resume=_checkpoints(folder),
         threads=threads,
     )
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from nightshift.cli.render import output
 from nightshift.errors import ConfigurationError, NightshiftError
+from shared.fleet.nvml import visible_gpus
 from shared.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "fails"]
@@ -167,29 +168,13 @@ def datasets(settings: Settings) -> Iterator[Finding]:
 
 
 def devices(settings: Settings) -> Iterator[Finding]:
-    gpus = _gpus()
+    gpus = [f"{gpu.name} ({output.size(gpu.memory_bytes)})" for gpu in visible_gpus()]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("devices", "ok", ", ".join(gpus) if gpus else f"no GPU; the CPU with {cpus} cores")
     found = {name: _version(name) for name in ("torch", "tensorflow")}
     shown = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     advice = "A worker here needs one: pip install 'nightshift[torch]' or 'nightshift[tensorflow]'."
     yield Finding("frameworks", "ok", shown) if shown else Finding("frameworks", "note", "none installed", advice)
-
-
-def _gpus() -> list[str]:
-    """Names of the GPUs the driver shows; no framework is imported and no device touched."""
-    try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [
-            f"{pynvml.nvmlDeviceGetName(h)} ({output.size(pynvml.nvmlDeviceGetMemoryInfo(h).total)})" for h in handles
-        ]
-    except pynvml.NVMLError:
-        return []
 
 
 def _version(package: str) -> str | None:

@@ -12,6 +12,10 @@ from shared.clock import iso
 from shared.fleet.keys import owner_names
 from shared.jobs import queries
 from shared.jobs.explain import explain
+from shared.jobs.states import StopRequest
+
+#: Stop requests that people make, in the order of the buttons.
+_BY_PEOPLE = (StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
 
 
 def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: float) -> dict[str, Any]:
@@ -40,8 +44,8 @@ def actions(row: Mapping[Any, Any]) -> list[str]:
     if state.is_final:
         return ["archive" if row["archived_at"] is None else "unarchive", "delete"]
     if state is JobState.RUNNING:
-        weaker = {"cancel": [], "finish": ["cancel"], "pause": ["finish", "cancel"]}
-        return weaker.get(asked or "", ["pause", "finish", "cancel"])
+        standing = StopRequest(asked) if asked else None
+        return [request.value for request in _BY_PEOPLE if request.outranks(standing)]
     moves = {JobState.QUEUED: ["pause"], JobState.PAUSED: ["resume"]}.get(state, [])
     return [*moves, *(["finish"] if row["checkpoint_id"] else []), "cancel"]
 

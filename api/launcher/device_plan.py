@@ -7,22 +7,6 @@ from collections.abc import Callable
 from nightshift.errors import ConfigurationError
 
 
-def count_gpus() -> int:
-    """GPUs the driver knows; 0 without a driver. NVML only: no framework is imported and no device touched."""
-    try:
-        import pynvml
-    except ImportError:
-        return 0
-    try:
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetCount())
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return 0
-
-
 def plan_workers(device: str, workers: int | None, gpus: Callable[[], int]) -> list[tuple[str, int]]:
     """[(device, index)]: `auto` takes all GPUs (at most `workers`), or the CPU when there is none.
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from api.launcher import data_dir_lock, redis_server
 from api.launcher.database import Database
-from api.launcher.device_plan import count_gpus, plan_workers
+from api.launcher.device_plan import plan_workers
 from api.launcher.http import ok
 from api.launcher.ports import LOOPBACK, choose_port
 from api.launcher.process import ManagedProcess
 from nightshift.errors import ConfigurationError
+from shared.fleet.nvml import visible_gpus
 from shared.settings import Settings, load_settings
 
 #: Seconds a part has to answer at start. A cold disk and two slow cores need 20 for the frameworks.
@@ -107,7 +108,7 @@ class Stack:
         return answers(self.settings, f"beat@{self.settings.host_name}", PING_SECONDS)
 
     def _workers(self) -> list[ManagedProcess]:
-        planned = plan_workers(self.options.device, self.options.workers, count_gpus)
+        planned = plan_workers(self.options.device, self.options.workers, lambda: len(visible_gpus()))
         return [self._worker(device, index) for device, index in planned]
 
     def _worker(self, device: str, index: int) -> ManagedProcess:

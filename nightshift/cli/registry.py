@@ -43,7 +43,7 @@ NEEDS = {
     "server": ("celery", "fastapi", "flower", "sqlmodel"),
     "embedded": ("celery", "fastapi", "flower", "sqlmodel"),
     "torch": ("celery", "safetensors", "sqlmodel"),
-    "s3": ("s3fs", "sqlmodel"),
+    "s3": ("boto3", "sqlmodel"),
 }
 
 COMMANDS: dict[str, Entry] = {

@@ -34,6 +34,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shared.fsync import fsync_folder
+
 FORMAT = 1
 META = "meta.json"
 SPLITS = ("train", "valid", "test")
@@ -276,11 +278,3 @@ def hash_of(folder: Path, *, sync: bool = False) -> str:
                 os.fsync(file.fileno())
             digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n".encode())
     return digest.hexdigest()
-
-
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

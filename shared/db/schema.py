@@ -16,6 +16,7 @@ metadata = SQLModel.metadata
 
 jobs = metadata.tables["jobs"]
 deleted_jobs = metadata.tables["deleted_jobs"]
+deleted_attempts = metadata.tables["deleted_attempts"]
 job_dependencies = metadata.tables["job_dependencies"]
 attempts = metadata.tables["attempts"]
 job_events = metadata.tables["job_events"]

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from shared.checkpoints.record import CheckpointRecord
 
 
-@dataclass(frozen=True)
-class Kept:
-    id: str
-    step: int
-    is_best: bool
-
-
-def superseded(checkpoints: Iterable[Kept], *, keep_last: int, keep_best: bool) -> list[str]:
+def superseded(checkpoints: Iterable[CheckpointRecord], *, keep_last: int, keep_best: bool) -> list[str]:
     """Ids of all but the newest `keep_last` and, with `keep_best`, the newest one that is best."""
     newest_first = sorted(checkpoints, key=lambda kept: kept.step, reverse=True)
     best = next((kept.id for kept in newest_first if kept.is_best), None) if keep_best else None

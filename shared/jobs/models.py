@@ -126,7 +126,8 @@ class Job(SQLModel, table=True):
 
 
 class DeletedJob(SQLModel, table=True):
-    """What is left of a job that was deleted for good: its id and key, and whether its files still have to go."""
+    """What is left of a job that was deleted for good: its id and key, whether its files still have to go, and its share
+    of the counters that are exported to Prometheus."""
 
     __tablename__ = "deleted_jobs"
     __table_args__ = (
@@ -137,6 +138,7 @@ class DeletedJob(SQLModel, table=True):
             sqlite_where=text("has_files = 1"),
             postgresql_where=text("has_files"),
         ),
+        Index("ix_deleted_jobs_durations", "kind", "state", "started_at", "finished_at"),
     )
 
     id: str = Field(primary_key=True, max_length=32)
@@ -144,10 +146,24 @@ class DeletedJob(SQLModel, table=True):
     #: A submission that is sent once more must not make a second job.
     idempotency_key: str | None = Field(default=None, max_length=255)
     body_hash: str | None = Field(default=None, max_length=64)
+    #: Null for a job that an older version deleted: it is not counted.
+    kind: str | None = Field(default=None, max_length=16)
+    state: str | None = Field(default=None, max_length=16)
+    started_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     #: The pruner has not yet removed its folder.
     has_files: bool = True
     finished_at: float = Field(sa_column=Column(Float(53), nullable=False))
     deleted_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class DeletedAttempts(SQLModel, table=True):
+    """How many attempts of a deleted job ended with an outcome."""
+
+    __tablename__ = "deleted_attempts"
+
+    outcome: str = Field(primary_key=True, max_length=16)
+    job_id: str = Field(primary_key=True, foreign_key="deleted_jobs.id", max_length=32, ondelete="CASCADE")
+    attempts: int
 
 
 class JobDependency(SQLModel, table=True):

@@ -18,6 +18,7 @@ RUNNING ──▶ QUEUED also by: retryable failure with retries left, rescue of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from nightshift.states import JobState
@@ -37,7 +38,10 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 
 class StopRequest(StrEnum):
-    """What a running job can be asked to do; a column, not a state. The runner hears it at the next step boundary."""
+    """What a running job can be asked to do; a column, not a state. The runner hears it at the next step boundary.
+
+    The strongest comes first: a request replaces a weaker one and never a stronger one.
+    """
 
     #: Stop, keep nothing more. Durable at 202.
     CANCEL = "cancel"
@@ -49,6 +53,20 @@ class StopRequest(StrEnum):
     PREEMPT = "preempt"
     #: Checkpoint and go back to the queue: the worker is shutting down. Nothing is charged.
     DRAIN = "drain"
+
+    def outranks(self, other: StopRequest | None) -> bool:
+        """Return whether this request replaces `other`; no request replaces itself."""
+        order = list(StopRequest)
+        return other is None or order.index(self) < order.index(other)
+
+
+def strongest(requests: Iterable[StopRequest | None]) -> StopRequest | None:
+    """Return the request that outranks the others; None without any."""
+    found: StopRequest | None = None
+    for request in requests:
+        if request is not None and request.outranks(found):
+            found = request
+    return found
 
 
 class AttemptOutcome(StrEnum):

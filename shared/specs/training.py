@@ -49,6 +49,11 @@ class Training(Spec):
         return self
 
 
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return how many optimizer steps see each row once; the last batch may be smaller."""
+    return -(-rows // batch_size)
+
+
 def held_out(rows: int, share: float) -> int:
     """How many of `rows` a `validation_split` of this share takes: at least one where it is above 0, and never all."""
     return min(max(1, round(rows * share)), rows - 1) if share > 0 else 0

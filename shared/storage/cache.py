@@ -19,6 +19,7 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import quote, unquote
 
+from shared.fsync import fsync_folder
 from shared.storage.s3_client import Going, always
 
 INDEX = ".index"
@@ -86,7 +87,7 @@ class Cache:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
         _write(descriptor)
 
     def mark(self, key: str) -> None:
@@ -210,14 +211,6 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def size_of(folder: Path) -> int:

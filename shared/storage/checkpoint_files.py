@@ -14,12 +14,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import CorruptCheckpoint
 from shared.failpoints import failpoint
+from shared.fsync import fsync_folder
 
 #: Below a job's folder.
 FOLDER = "checkpoints"
@@ -31,14 +32,9 @@ _PIECE = 4 << 20
 Content = Iterable[bytes | memoryview]
 
 
-@dataclass(frozen=True)
-class Written:
-    path: str  # relative to the job's folder
-    sha256: str
-    size_bytes: int
-
-
-def write(job_dir: Path, *, step: int, fence: int, files: Mapping[str, Content]) -> Written:
+def write(
+    job_dir: Path, *, step: int, fence: int, files: Mapping[str, Content], epoch: int = 0, is_best: bool = False
+) -> CheckpointRecord:
     """Write one checkpoint. Raises OSError (disk full, …); then nothing of it stays."""
     parent = job_dir / FOLDER
     parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +52,15 @@ def write(job_dir: Path, *, step: int, fence: int, files: Mapping[str, Content])
         raise
     fsync_folder(parent)
     failpoint("checkpoint.renamed")
-    return Written(f"{FOLDER}/{step}-{sha256}", sha256, size)
+    return CheckpointRecord(
+        id=uuid.uuid4().hex,
+        path=f"{FOLDER}/{step}-{sha256}",
+        step=step,
+        epoch=epoch,
+        sha256=sha256,
+        size_bytes=size,
+        is_best=is_best,
+    )
 
 
 def verify(folder: Path, sha256: str) -> None:
@@ -86,14 +90,6 @@ def sweep(job_dir: Path, *, fence: int) -> int:
             shutil.rmtree(aside, ignore_errors=True)
             swept += 1
     return swept
-
-
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_file(path: Path, content: Content, digest: Any) -> int:

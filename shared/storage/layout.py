@@ -8,6 +8,19 @@ jobs/<job_id>/attempts/<fence>/           what one attempt writes: artifacts/ an
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+
+def _inside(path: str) -> str:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path or not path:
+        raise ValueError("must be a path below the folder it is relative to")
+    return path
+
+
+#: Joined to folders of ours, and some are removed: they must not lead out.
+Below = Annotated[str, AfterValidator(_inside)]
 
 
 def dataset_dir(root: Path, sha256: str) -> Path:

@@ -52,8 +52,8 @@ class LocalStorage:
         """A version that was just built is in the storage when this returns. Raises StorageUnavailable."""
         return stored
 
-    def uploader(self, arrived: Callable[[], None]) -> Uploader:
-        """Takes an attempt's checkpoints to the storage; calls `arrived` from any thread."""
+    def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
+        """Takes the job's checkpoints to the storage; calls `arrived` from any thread."""
         return NoopUploader()
 
     def keep_files(self, files: Mapping[str, str], going: Going = always) -> None:

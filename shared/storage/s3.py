@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from nightshift.errors import NightshiftError, NotFound
+from shared.checkpoints.record import CheckpointRecord
 from shared.datasets.store import META, Stored, hash_of
 from shared.errors import CorruptCheckpoint, NotStored
 from shared.storage import checkpoint_files, cleanup
@@ -24,7 +25,7 @@ from shared.storage.local import Check, LocalStorage
 from shared.storage.s3_client import Bucket, Going, Object, always
 from shared.storage.shelf import BucketShelf, Shelf
 from shared.storage.stored_file import ObjectReader, Reader
-from shared.storage.uploader import BackgroundUploader, Upload, Uploader
+from shared.storage.uploader import BackgroundUploader, Uploader
 
 #: Folders of a job that are carried by themselves; whatever else lies in its folder belongs to its family.
 _OWN_WAY = ("checkpoints", "attempts")
@@ -87,16 +88,21 @@ class S3Storage(LocalStorage):
     def _sizes(self, key: str) -> dict[str, int]:
         return {_name(item): item.size for item in self.bucket.files(key)}
 
-    def uploader(self, arrived: Callable[[], None]) -> Uploader:
-        return BackgroundUploader(self._keep_checkpoint, lambda parcel: self.cache.drop(parcel.key), arrived)
+    def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
+        return BackgroundUploader(
+            lambda checkpoint, going: self._keep_checkpoint(job_id, checkpoint, going),
+            lambda checkpoint: self.cache.drop(f"jobs/{job_id}/{checkpoint.path}"),
+            arrived,
+        )
 
-    def _keep_checkpoint(self, parcel: Upload, going: Going) -> None:
+    def _keep_checkpoint(self, job_id: str, checkpoint: CheckpointRecord, going: Going) -> None:
         """What the family keeps beside it first: a run that goes on from a checkpoint finds that too."""
-        checkpoint_files.verify(self.root / parcel.key, parcel.sha256)
-        self._keep_beside(parcel.key.split("/")[1], going)
-        for path in sorted((self.root / parcel.key).iterdir()):
-            self.bucket.put(path, f"{parcel.key}/{path.name}", going)
-        self.cache.mark(parcel.key)
+        key = f"jobs/{job_id}/{checkpoint.path}"
+        checkpoint_files.verify(self.root / key, checkpoint.sha256)
+        self._keep_beside(job_id, going)
+        for path in sorted((self.root / key).iterdir()):
+            self.bucket.put(path, f"{key}/{path.name}", going)
+        self.cache.mark(key)
         self.cache.trim()
 
     def keep_files(self, files: Mapping[str, str], going: Going = always) -> None:

@@ -1,7 +1,8 @@
 """A bucket of an S3-like store, and every way it can fail turned into two: it does not answer, or the thing is not there.
 
-Through s3fs. Each piece goes with its MD5, which the store compares with what arrived, and what no longer exists is
-told from a bucket that is gone: a store that was taken away must never look like one that lost its files.
+Through boto3, whose retries are the only ones, and s3transfer, which cuts large files into pieces. Each piece goes with its
+MD5, which the store compares with what arrived, and what no longer exists is told from a bucket that is gone: a store that
+was taken away must never look like one that lost its files.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -23,15 +24,12 @@ from typing import Any
 from nightshift.errors import ConfigurationError
 from shared.errors import StorageUnavailable
 
-#: Bytes per request. Too low: many requests. Too high: a broken connection repeats as much, and memory holds
-#: `_AT_ONCE` of them.
+#: Bytes per request. Too low: many requests. Too high: a broken connection repeats as much.
 PIECE = 16_000_000
-#: Pieces of one upload that S3 takes at most.
-_MOST_PIECES = 10_000
 #: Pieces on their way at the same time.
 _AT_ONCE = 4
 #: Until a store that does not answer is given up (seconds): to connect, and between two bytes; and how often it is tried.
-_CONNECT_SECONDS, _READ_SECONDS, _TRIES = 3, 30, 2
+_CONNECT_SECONDS, _READ_SECONDS, _TRIES = 3, 30, 3
 
 #: Called between pieces; raises to break off.
 Going = Callable[[], None]
@@ -60,43 +58,14 @@ class Bucket:
     # -- writing ----------------------------------------------------------------------------------
 
     def put(self, path: Path, key: str, going: Going = always) -> str:
-        """Upload a file; returns the SHA-256 of what was sent."""
-        size = path.stat().st_size
+        """Upload a file; returns the SHA-256 of what was sent. Raises StorageUnavailable."""
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if size <= PIECE:
-            data = path.read_bytes()
-            self._call("put_object", Key=self._prefix + key, Body=data, ContentMD5=_md5(data))
-        else:
-            self._put_pieces(path, self._prefix + key, size, going)
+        watcher = _Watcher(going)
+        with self._failures():
+            watcher.wait(self._transfers.upload(str(path), self.name, self._prefix + key, subscribers=[watcher]))
+        watcher.raise_error()
         return sha256
-
-    def _put_pieces(self, path: Path, key: str, size: int, going: Going) -> None:
-        piece = max(PIECE, -(-size // _MOST_PIECES))
-        upload = self._call("create_multipart_upload", Key=key)["UploadId"]
-
-        def send(number: int) -> dict[str, Any]:
-            going()
-            with path.open("rb") as file:
-                file.seek(number * piece)
-                data = file.read(piece)
-            sent = self._call(
-                "upload_part", Key=key, UploadId=upload, PartNumber=number + 1, Body=data, ContentMD5=_md5(data)
-            )
-            return {"ETag": sent["ETag"], "PartNumber": number + 1}
-
-        try:
-            parts = _at_once(send, range(-(-size // piece)))
-            self._call("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
-        except BaseException:
-            self._abort(key, upload)
-            raise
-
-    def _abort(self, key: str, upload: str) -> None:
-        try:
-            self._call("abort_multipart_upload", Key=key, UploadId=upload)
-        except (StorageUnavailable, FileNotFoundError):
-            return  # the bucket's own rule for unfinished uploads takes it away
 
     def delete(self, key: str) -> None:
         """One that is not there is no error. One at a time: not every store knows how to delete many."""
@@ -108,21 +77,19 @@ class Bucket:
         """Bytes `start` … `stop - 1`. Raises FileNotFoundError."""
         if stop <= start:
             return b""
+        asked = {"Bucket": self.name, "Key": self._prefix + key, "Range": f"bytes={start}-{stop - 1}"}
         with self._failures():
-            data: bytes = self._fs.cat_file(f"{self.name}/{self._prefix}{key}", start=start, end=stop)
+            data: bytes = self._client.get_object(**asked)["Body"].read()
         return data
 
     def get(self, found: Object, path: Path, going: Going = always) -> None:
-        """Download a whole file and sync it. Raises FileNotFoundError."""
-        with path.open("wb") as file:
-            file.truncate(found.size)
-
-            def fetch(start: int) -> None:
-                going()
-                data = self.read(found.key, start, min(found.size, start + PIECE))
-                os.pwrite(file.fileno(), data, start)
-
-            _at_once(fetch, range(0, found.size, PIECE))
+        """Download a whole file and sync it. Raises FileNotFoundError, StorageUnavailable."""
+        watcher = _Watcher(going)
+        with self._failures():
+            key = self._prefix + found.key
+            watcher.wait(self._transfers.download(self.name, key, str(path), subscribers=[watcher]))
+        watcher.raise_error()
+        with path.open("rb") as file:
             os.fsync(file.fileno())
 
     def look(self, key: str) -> Object:
@@ -145,16 +112,10 @@ class Bucket:
         prefixes = [str(item["Prefix"]) for page in pages for item in page.get("CommonPrefixes", [])]
         return [prefix.rstrip("/").rpartition("/")[2] for prefix in prefixes]
 
-    def _pages(self, folder: str, delimiter: str) -> Iterator[dict[str, Any]]:
-        asked: dict[str, Any] = {"Prefix": f"{self._prefix}{folder}/"}
-        if delimiter:
-            asked["Delimiter"] = delimiter
-        while True:
-            page = self._call("list_objects_v2", **asked)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+    def _pages(self, folder: str, delimiter: str) -> list[dict[str, Any]]:
+        asked = {"Bucket": self.name, "Prefix": f"{self._prefix}{folder}/", "Delimiter": delimiter}
+        with self._failures():
+            return list(self._client.get_paginator("list_objects_v2").paginate(**asked))
 
     def now(self) -> float:
         """The store's clock (seconds since the epoch), which `Object.modified` goes by."""
@@ -175,7 +136,7 @@ class Bucket:
 
     def _try_everything(self, folder: str) -> None:
         key, data = f"{folder}/file", b"nightshift check"
-        self._call("put_object", Key=self._prefix + key, Body=data, ContentMD5=_md5(data))
+        self._call("put_object", Key=self._prefix + key, Body=data)
         found = [item.key for item in self.files(folder)], self.read(key, 0, len(data))
         self.delete(key)
         if found != ([key], data):
@@ -185,7 +146,7 @@ class Bucket:
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         with self._failures(method):
-            answer: dict[str, Any] = self._fs.call_s3(method, Bucket=self.name, **arguments)
+            answer: dict[str, Any] = getattr(self._client, method)(Bucket=self.name, **arguments)
         return answer
 
     @contextmanager
@@ -194,13 +155,14 @@ class Bucket:
             yield
         except ConfigurationError:
             raise
-        except FileNotFoundError as error:
-            if method == "head_bucket" or _code(error) == "NoSuchBucket":
+        except Exception as error:  # botocore's, s3transfer's and urllib3's have no class in common
+            status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status == 404 and (method == "head_bucket" or _code(error) == "NoSuchBucket"):
                 raise self._no_bucket() from error
-            self._call("head_bucket")  # it is there, so the object is not
-            raise
-        except Exception as error:  # botocore, aiohttp, asyncio and s3fs each have their own tree
-            if isinstance(error, PermissionError) or type(error).__name__ in _NO_KEY:
+            if status == 404:
+                self._call("head_bucket")  # it is there, so the object is not
+                raise FileNotFoundError(_told(error)) from error
+            if status in (401, 403) or type(error).__name__ in _NO_KEY:
                 raise self._no_entry(error) from error
             raise StorageUnavailable(f"The storage {self.url} does not answer: {_told(error)}") from error
 
@@ -220,39 +182,85 @@ class Bucket:
         return self._endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
 
     @property
-    def _fs(self) -> Any:
-        return _filesystem(self._endpoint, os.environ.get("AWS_REGION"))
+    def _client(self) -> Any:
+        return _connected(self._endpoint, os.environ.get("AWS_REGION"))[0]
+
+    @property
+    def _transfers(self) -> Any:
+        return _connected(self._endpoint, os.environ.get("AWS_REGION"))[1]
 
 
 @cache
-def _filesystem(endpoint: str, region: str | None) -> Any:
-    """One per process: it costs half a second, and keeps connections open."""
+def _connected(endpoint: str, region: str | None) -> tuple[Any, Any]:
+    """Return boto3's client and its transfer manager: one of each per process, for they keep connections and threads."""
     try:
-        from s3fs import S3FileSystem
+        import boto3
+        from botocore.config import Config
+        from s3transfer.manager import TransferConfig, TransferManager
     except ImportError as error:
         raise ConfigurationError(
             "NIGHTSHIFT_STORAGE_URL is s3://, which needs packages that are not here: pip install 'nightshift[s3]'"
         ) from error
-    config: dict[str, Any] = {
-        "connect_timeout": _CONNECT_SECONDS,
-        "read_timeout": _READ_SECONDS,
-        "retries": {"max_attempts": _TRIES, "mode": "standard"},
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"total_max_attempts": _TRIES, "mode": "standard"},
         # Our MD5 of each piece, which every store knows; the newer checksums are unknown to some.
-        "request_checksum_calculation": "when_required",
-        "response_checksum_validation": "when_required",
-        "max_pool_connections": 4 * _AT_ONCE,
-    }
-    if endpoint:
-        config["s3"] = {"addressing_style": "path"}
-    filesystem = S3FileSystem(
-        endpoint_url=endpoint or None,
-        client_kwargs={"region_name": region} if region else {},
-        config_kwargs=config,
-        use_listings_cache=False,
-        skip_instance_cache=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        max_pool_connections=4 * _AT_ONCE,
+        s3={"addressing_style": "path"} if endpoint else None,
     )
-    filesystem.retries = _TRIES
-    return filesystem
+    client = boto3.Session(region_name=region).client("s3", endpoint_url=endpoint or None, config=config)
+    for method in ("PutObject", "UploadPart"):
+        client.meta.events.register(f"before-call.s3.{method}", _add_md5)
+    transfers = TransferConfig(
+        multipart_threshold=PIECE,
+        multipart_chunksize=PIECE,
+        max_request_concurrency=_AT_ONCE,
+        num_download_attempts=_TRIES,
+    )
+    return client, TransferManager(client, transfers)
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Called by botocore before it sends bytes, or a part of a file."""
+    body, digest = params["body"], hashlib.md5(usedforsecurity=False)
+    if isinstance(body, bytes):
+        digest.update(body)
+    else:
+        start = body.tell()
+        while data := body.read(1 << 20):
+            digest.update(data)
+        body.seek(start)
+    params["headers"]["Content-MD5"] = base64.b64encode(digest.digest()).decode()
+
+
+class _Watcher:
+    """Asks `going` as a transfer gets on, and cancels it when that raises."""
+
+    def __init__(self, going: Going) -> None:
+        self._going = going
+        self._error: BaseException | None = None
+
+    def on_queued(self, future: Any, **_: Any) -> None:
+        self.on_progress(future)
+
+    def on_progress(self, future: Any, **_: Any) -> None:
+        """Called in a thread of s3transfer, which would take what is raised here for a broken connection."""
+        try:
+            self._going()
+        except BaseException as error:
+            self._error = self._error or error
+            future.cancel()
+
+    def wait(self, future: Any) -> None:
+        with suppress(CancelledError):
+            future.result()
+
+    def raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class StorageRefused(StorageUnavailable):
@@ -265,28 +273,9 @@ _NO_KEY = frozenset({"NoCredentialsError", "PartialCredentialsError", "TokenRetr
 
 def _code(error: BaseException) -> str:
     """The store's own name for an error."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def _told(error: BaseException) -> str:
     """Never more than a line, and nothing of a request, which is signed."""
-    text = str(error) or type(error).__name__
-    return f"{code}: {text[:200]}" if (code := _code(error)) else text[:200]
-
-
-def _md5(data: bytes) -> str:
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-
-
-def _at_once(work: Callable[[int], Any], numbers: range) -> list[Any]:
-    """`work` of each number, a few at a time, in their order; the first error ends it."""
-    if len(numbers) == 1:
-        return [work(numbers[0])]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        futures = [pool.submit(work, number) for number in numbers]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    return (str(error) or type(error).__name__)[:200]

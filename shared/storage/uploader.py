@@ -1,6 +1,6 @@
-"""Takes what an attempt wrote to the storage, beside everything else the worker does, and says what has arrived.
+"""Takes the checkpoints of an attempt to the storage, beside everything else the worker does, and says which have arrived.
 
-A parcel arrives once the store surely has it; only then may a row name it. Parcels arrive in their order. A store that
+A checkpoint arrives once the store surely has it; only then may a row name it. They arrive in their order. A store that
 does not answer is tried again, less and less often, for as long as the attempt lasts.
 """
 
@@ -10,10 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from nightshift.errors import NightshiftError
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import StorageUnavailable
 from shared.events import emit
 
@@ -21,34 +21,25 @@ from shared.events import emit
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A folder of an attempt. `row` is what its arrival is for."""
-
-    key: str
-    sha256: str
-    row: Any
-
-
 class Uploader(Protocol):
     #: What went wrong last, while it is tried again.
     trouble: StorageUnavailable | None
 
-    def send(self, parcel: Upload) -> None: ...
+    def send(self, checkpoint: CheckpointRecord) -> None: ...
 
-    def waiting(self) -> list[Upload]:
+    def waiting(self) -> list[CheckpointRecord]:
         """Sent, and neither arrived nor refused; oldest first."""
         ...
 
-    def forget(self, parcel: Upload) -> None:
+    def forget(self, checkpoint: CheckpointRecord) -> None:
         """It need not arrive any more, and goes from this host; unless it is just on its way."""
         ...
 
-    def arrived(self) -> list[Upload]:
+    def arrived(self) -> list[CheckpointRecord]:
         """Since the last time."""
         ...
 
-    def refused(self) -> list[tuple[Upload, str]]:
+    def refused(self) -> list[tuple[CheckpointRecord, str]]:
         """Since the last time: what can never arrive, and why."""
         ...
 
@@ -63,22 +54,22 @@ class NoopUploader:
     trouble: StorageUnavailable | None = None
 
     def __init__(self) -> None:
-        self._arrived: list[Upload] = []
+        self._arrived: list[CheckpointRecord] = []
 
-    def send(self, parcel: Upload) -> None:
-        self._arrived.append(parcel)
+    def send(self, checkpoint: CheckpointRecord) -> None:
+        self._arrived.append(checkpoint)
 
-    def waiting(self) -> list[Upload]:
+    def waiting(self) -> list[CheckpointRecord]:
         return []
 
-    def forget(self, parcel: Upload) -> None:
+    def forget(self, checkpoint: CheckpointRecord) -> None:
         return None
 
-    def arrived(self) -> list[Upload]:
+    def arrived(self) -> list[CheckpointRecord]:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def refused(self) -> list[tuple[Upload, str]]:
+    def refused(self) -> list[tuple[CheckpointRecord, str]]:
         return []
 
     def close(self) -> None:
@@ -90,52 +81,52 @@ class Closed(NightshiftError):
 
 
 class BackgroundUploader:
-    """One parcel at a time, in a thread of its own."""
+    """One checkpoint at a time, in a thread of its own."""
 
     def __init__(
         self,
-        keep: Callable[[Upload, Callable[[], None]], None],
-        drop: Callable[[Upload], None],
+        keep: Callable[[CheckpointRecord, Callable[[], None]], None],
+        drop: Callable[[CheckpointRecord], None],
         wake: Callable[[], None],
     ) -> None:
-        """`keep` returns when the store has the parcel's folder, raises StorageUnavailable while it does not answer and
+        """`keep` returns when the store has the checkpoint's folder, raises StorageUnavailable while it does not answer and
         anything else where it never will; it calls what it is given between pieces. `drop` removes a folder that need
         not go there."""
         self._keep, self._drop, self._wake = keep, drop, wake
         self._changed = threading.Condition()
-        self._waiting: deque[Upload] = deque()
-        self._arrived: list[Upload] = []
-        self._refused: list[tuple[Upload, str]] = []
+        self._waiting: deque[CheckpointRecord] = deque()
+        self._arrived: list[CheckpointRecord] = []
+        self._refused: list[tuple[CheckpointRecord, str]] = []
         self._closed = False
         self.trouble: StorageUnavailable | None = None
         self._thread: threading.Thread | None = None
 
-    def send(self, parcel: Upload) -> None:
+    def send(self, checkpoint: CheckpointRecord) -> None:
         with self._changed:
-            self._waiting.append(parcel)
+            self._waiting.append(checkpoint)
             self._changed.notify_all()
         if self._thread is None:
             run = copy_context().run
             self._thread = threading.Thread(target=run, args=(self._run,), name="carrier", daemon=True)
             self._thread.start()
 
-    def waiting(self) -> list[Upload]:
+    def waiting(self) -> list[CheckpointRecord]:
         with self._changed:
             return list(self._waiting)
 
-    def forget(self, parcel: Upload) -> None:
+    def forget(self, checkpoint: CheckpointRecord) -> None:
         with self._changed:
-            if parcel not in list(self._waiting)[1:]:
+            if checkpoint not in list(self._waiting)[1:]:
                 return
-            self._waiting.remove(parcel)
-        self._drop(parcel)
+            self._waiting.remove(checkpoint)
+        self._drop(checkpoint)
 
-    def arrived(self) -> list[Upload]:
+    def arrived(self) -> list[CheckpointRecord]:
         with self._changed:
             arrived, self._arrived = self._arrived, []
         return arrived
 
-    def refused(self) -> list[tuple[Upload, str]]:
+    def refused(self) -> list[tuple[CheckpointRecord, str]]:
         with self._changed:
             refused, self._refused = self._refused, []
         return refused
@@ -149,9 +140,9 @@ class BackgroundUploader:
 
     def _run(self) -> None:
         pause = FIRST_WAIT
-        while (parcel := self._next()) is not None:
+        while (checkpoint := self._next()) is not None:
             try:
-                self._keep(parcel, self._going)
+                self._keep(checkpoint, self._going)
             except Closed:
                 return
             except StorageUnavailable as trouble:
@@ -162,12 +153,12 @@ class BackgroundUploader:
                 pause = min(LONGEST_WAIT, 2 * pause)
                 continue
             except Exception as error:
-                self._done(parcel, f"{type(error).__name__}: {error}")
+                self._done(checkpoint, f"{type(error).__name__}: {error}")
             else:
-                self._done(parcel, None)
+                self._done(checkpoint, None)
             self.trouble, pause = None, FIRST_WAIT
 
-    def _next(self) -> Upload | None:
+    def _next(self) -> CheckpointRecord | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return None if self._closed else self._waiting[0]
@@ -176,12 +167,12 @@ class BackgroundUploader:
         if self._closed:
             raise Closed("the attempt is over")
 
-    def _done(self, parcel: Upload, why: str | None) -> None:
+    def _done(self, checkpoint: CheckpointRecord, why: str | None) -> None:
         with self._changed:
             self._waiting.popleft()
             if why is None:
-                self._arrived.append(parcel)
+                self._arrived.append(checkpoint)
             else:
-                self._refused.append((parcel, why))
+                self._refused.append((checkpoint, why))
         if not self._closed:
             self._wake()

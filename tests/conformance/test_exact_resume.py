@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from nightshift.metrics import OF_STEPS
+from shared.checkpoints.record import CheckpointRecord
 from tests.support import seeds
 from tests.support.training import CASES, Case, Left, NullReporter, at_epoch, attempt, build, load_splits, outcome
-from worker.runners.messages import ResumePoint
-from worker.training.checkpoints import CheckpointWriter, Restored, restore
+from worker.training.checkpoints import CheckpointWriter, Restored, restore, run_facts
 from worker.training.learner import LearnerState
 from worker.training.numerics.data_order import DataOrder
 from worker.training.state import RunState
@@ -155,7 +155,7 @@ class Run:
         loop = Trainer(learner, self.splits, job.training, job.checkpoint, writer, reporter, state, at_epoch=after)
         loop.run()
         writer.wait()
-        facts = json.loads(json.dumps(state.facts()))
+        facts = json.loads(json.dumps(run_facts(state)))
         facts["history"].pop("samples_per_second")
         best = {name: array.tobytes() for name, array in (state.best.weights or {}).items()}
         return ({name: array.tobytes() for name, array in learner.weights().items()}, best, facts), reporter
@@ -165,11 +165,11 @@ class Run:
         return self.go(None)[0]
 
     @cached_property
-    def point(self) -> ResumePoint:
+    def point(self) -> CheckpointRecord:
         """The checkpoint that a run leaves when it is paused."""
         _, reporter = self.go(None, {SAVED_AT: "pause"})
-        frame = next(f for f in reporter.frames if getattr(f, "type", "") == "checkpoint" and f.step == SAVED_AT)
-        return ResumePoint(id=frame.id, path=frame.path, step=frame.step, sha256=frame.sha256)
+        frame = next(f for f in reporter.frames if isinstance(f, CheckpointRecord) and f.step == SAVED_AT)
+        return frame
 
     def restored(self) -> Restored:
         """A copy of its own: a run changes what it is given."""
@@ -312,7 +312,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(small: Small, tmp_path: P
         file.seek(1000)
         file.write(bytes([byte[0] ^ 1]))
     point = [
-        ResumePoint(id=p.name, path=f"checkpoints/{p.name}", step=_step(p), sha256=p.name.split("-")[1])
+        CheckpointRecord(
+            id=p.name, path=f"checkpoints/{p.name}", step=_step(p), sha256=p.name.split("-")[1], size_bytes=0
+        )
         for p in sorted(checkpoints(folder), key=_step, reverse=True)
     ]
     restored, damaged = restore(folder, point)

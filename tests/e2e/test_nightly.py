@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_five_nights(tmp_path: Path, sqlite_url: str) -> None:
     settings = {
-        "test_kinds": "tests.support.unpainted",
+        "kinds": "unpainted",
         "frameworks": "torch",
         "torch_threads": 1,
         "preload": "true",

@@ -188,8 +188,8 @@ MUTANTS = [
     one(
         "superseded checkpoints are removed before their rows",
         "worker/supervisor/batch.py",
-        "        on_commit(conn, partial(self._retired, kept, paths, gone))\n",
-        "        self._retired(kept, paths, gone)\n",
+        "        on_commit(conn, partial(self._retired, kept, gone))\n",
+        "        self._retired(kept, gone)\n",
         "tests/unit/worker/supervisor/test_batch.py",
     ),
     one(

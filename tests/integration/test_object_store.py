@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
@@ -10,26 +11,26 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from api.commands import doctor
 from nightshift.errors import ConfigurationError, NotFound
+from shared.checkpoints.record import CheckpointRecord
 from shared.datasets import gc, registry
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.datasets.store import hash_of, open_dataset
 from shared.db.engine import write
-from shared.errors import NotStored, StorageUnavailable
+from shared.errors import LeaseLost, NotStored, StorageUnavailable
 from shared.jobs import transitions
-from shared.jobs.transitions import CheckpointRecord
 from shared.settings import Settings
 from shared.storage import LocalStorage, checkpoint_files, copy, refuse_unusable, storage_of
 from shared.storage.s3 import S3Storage
-from shared.storage.s3_client import Bucket
-from shared.storage.uploader import Upload
-from tests.support.factories import running_job
+from shared.storage.s3_client import PIECE, Bucket
+from tests.support.factories import make_checkpoint, running_job
 from tests.support.objects import ABucket, ObjectStore
 from tests.support.stack import eventually
 from worker.maintenance import pruner
@@ -57,23 +58,26 @@ def host_of(bucket: ABucket, folder: Path, **more: int) -> S3Storage:
     return storage
 
 
-def carried(storage: LocalStorage, content: bytes = b"x" * 1000, step: int = 5) -> Upload:
+def carried(storage: LocalStorage, content: bytes = b"x" * 1000, step: int = 5) -> CheckpointRecord:
     """A checkpoint that the storage has taken."""
-    written = checkpoint_files.write(
+    saved = checkpoint_files.write(
         storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]}
     )
     arrived = threading.Event()
-    carrier = storage.uploader(arrived.set)
-    carrier.send(Upload(f"jobs/{JOB}/{written.path}", written.sha256, written))
-    parcels = eventually("it has arrived", carrier.arrived)
+    carrier = storage.uploader(JOB, arrived.set)
+    carrier.send(saved)
+    assert eventually("it has arrived", carrier.arrived) == [saved]
     carrier.close()
-    assert [parcel.row for parcel in parcels] == [written]
-    return parcels[0]
+    return saved
 
 
-def held(storage: LocalStorage, parcel: Upload) -> Path:
-    with storage.hold(parcel.key, partial(checkpoint_files.verify, sha256=parcel.sha256)) as folder:
-        checkpoint_files.verify(folder, parcel.sha256)
+def key_of(checkpoint: CheckpointRecord) -> str:
+    return f"jobs/{JOB}/{checkpoint.path}"
+
+
+def held(storage: LocalStorage, checkpoint: CheckpointRecord) -> Path:
+    with storage.hold(key_of(checkpoint), partial(checkpoint_files.verify, sha256=checkpoint.sha256)) as folder:
+        checkpoint_files.verify(folder, checkpoint.sha256)
         return folder
 
 
@@ -102,19 +106,19 @@ def test_an_appended_version_is_made_where_the_first_was_not(
 
 
 def test_a_checkpoint_of_one_host_is_held_on_another(host: Callable[[str], Settings]) -> None:
-    parcel = carried(storage_of(host("a")))
-    folder = held(storage_of(host("b")), parcel)
+    checkpoint = carried(storage_of(host("a")))
+    folder = held(storage_of(host("b")), checkpoint)
     assert (folder / "a").read_bytes() == b"x" * 1000
-    assert storage_of(host("b")).children(f"jobs/{JOB}/checkpoints") == [parcel.row.path.rpartition("/")[2]]
+    assert storage_of(host("b")).children(f"jobs/{JOB}/checkpoints") == [checkpoint.path.rpartition("/")[2]]
 
 
 def test_what_is_removed_is_gone(host: Callable[[str], Settings]) -> None:
     storage = storage_of(host("a"))
-    parcel = carried(storage)
-    assert storage.remove(parcel.key)
+    checkpoint = carried(storage)
+    assert storage.remove(key_of(checkpoint))
     assert storage.children(f"jobs/{JOB}/checkpoints") == []
-    assert not storage.remove(parcel.key)
-    assert not (storage.root / parcel.key).exists()
+    assert not storage.remove(key_of(checkpoint))
+    assert not (storage.root / key_of(checkpoint)).exists()
     carried(storage)
     assert storage.remove_job(JOB)
     assert storage.children(f"jobs/{JOB}") == []
@@ -157,32 +161,64 @@ def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_
 # -- of a bucket ----------------------------------------------------------------------------------
 
 
-def test_a_large_file_goes_in_pieces(bucket: ABucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, back = tmp_path / "large", tmp_path / "back"
-    monkeypatch.setattr("shared.storage.s3_client.PIECE", 5 << 20)  # the least that S3 takes
-    path.write_bytes(os.urandom((10 << 20) + 7))
-    store = Bucket(bucket.url, bucket.store.endpoint)
-    sha256 = store.put(path, "some/large")
+def large(folder: Path) -> Path:
+    """A file of two pieces."""
+    path = folder / "large"
+    path.write_bytes(os.urandom(PIECE + 7))
+    return path
+
+
+def test_a_large_file_goes_in_pieces_and_each_with_its_md5(bucket: ABucket, tmp_path: Path) -> None:
+    path, back, store = large(tmp_path), tmp_path / "back", Bucket(bucket.url, bucket.store.endpoint)
+    sent: dict[str, list[bytes]] = {}
+
+    def note(request: Any, event_name: str, **_: Any) -> None:
+        sent.setdefault(event_name.rpartition(".")[2], []).append(request.headers.get("Content-MD5"))
+
+    store._client.meta.events.register("before-send.s3", note)
+    try:
+        sha256 = store.put(path, "some/large")
+        (tmp_path / "small").write_bytes(b"x")
+        store.put(tmp_path / "small", "some/small")
+    finally:
+        store._client.meta.events.unregister("before-send.s3", note)
+    pieces = [path.read_bytes()[:PIECE], path.read_bytes()[PIECE:]]
+    assert sorted(sent["UploadPart"]) == sorted(base64.b64encode(hashlib.md5(piece).digest()) for piece in pieces)
+    assert sent["PutObject"] == [base64.b64encode(hashlib.md5(b"x").digest())]
     store.get(store.look("some/large"), back)
     assert hashlib.sha256(back.read_bytes()).hexdigest() == sha256
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_transfer_that_is_broken_off_leaves_nothing(bucket: ABucket, tmp_path: Path, calls: int) -> None:
+    path, store, left = large(tmp_path), Bucket(bucket.url, bucket.store.endpoint), iter(range(calls))
+
+    def going() -> None:
+        if next(left, None) is None:
+            raise LeaseLost("a job", 1)
+
+    with pytest.raises(LeaseLost):
+        store.put(path, "some/large", going)
+    assert bucket.keys() == []
+    assert "Uploads" not in bucket.store.client.list_multipart_uploads(Bucket=bucket.name)
 
 
 @pytest.mark.parametrize("harm", ["flip", "delete"])
 def test_what_is_damaged_or_missing_in_the_bucket_is_never_handed_out(
     bucket: ABucket, tmp_path: Path, harm: str
 ) -> None:
-    parcel = carried(host_of(bucket, tmp_path / "a"))
-    getattr(bucket, harm)(f"{parcel.key}/a")
+    checkpoint = carried(host_of(bucket, tmp_path / "a"))
+    getattr(bucket, harm)(f"{key_of(checkpoint)}/a")
     with pytest.raises(NotStored):
-        held(host_of(bucket, tmp_path / "b"), parcel)
-    assert held(host_of(bucket, tmp_path / "a"), parcel), "a host that has it needs no bucket"
+        held(host_of(bucket, tmp_path / "b"), checkpoint)
+    assert held(host_of(bucket, tmp_path / "a"), checkpoint), "a host that has it needs no bucket"
 
 
 def test_a_copy_that_is_damaged_here_is_brought_again(bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a")
-    parcel = carried(storage)
-    (storage.root / parcel.key / "a").write_bytes(b"y" * 1000)
-    assert (held(storage, parcel) / "a").read_bytes() == b"x" * 1000
+    checkpoint = carried(storage)
+    (storage.root / key_of(checkpoint) / "a").write_bytes(b"y" * 1000)
+    assert (held(storage, checkpoint) / "a").read_bytes() == b"x" * 1000
 
 
 def test_a_damaged_data_set_is_not_used(bucket: ABucket, tmp_path: Path, sqlite_engine: Engine) -> None:
@@ -196,8 +232,8 @@ def test_a_checkpoint_that_changed_before_it_was_carried_is_refused(bucket: ABuc
     storage = host_of(bucket, tmp_path / "a")
     written = checkpoint_files.write(storage.root / "jobs" / JOB, step=1, fence=1, files={"a": [b"x"]})
     (storage.root / "jobs" / JOB / written.path / "a").write_bytes(b"y")
-    carrier = storage.uploader(lambda: None)
-    carrier.send(Upload(f"jobs/{JOB}/{written.path}", written.sha256, None))
+    carrier = storage.uploader(JOB, lambda: None)
+    carrier.send(written)
     [(_, why)] = eventually("it is refused", carrier.refused)
     assert "hash" in why
     assert bucket.keys() == []
@@ -207,9 +243,9 @@ def test_a_checkpoint_that_changed_before_it_was_carried_is_refused(bucket: ABuc
 def test_room_is_made_by_what_was_used_longest_ago_and_is_free(bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a", storage_cache_bytes=10_000_000)
     first, second, third = (carried(storage, os.urandom(4_000_000), step) for step in (1, 2, 3))
-    here = lambda: [(storage.root / parcel.key).exists() for parcel in (first, second, third)]  # noqa: E731
+    here = lambda: [(storage.root / key_of(one)).exists() for one in (first, second, third)]  # noqa: E731
     assert here() == [False, True, True]
-    with storage.hold(second.key, partial(checkpoint_files.verify, sha256=second.sha256)):
+    with storage.hold(key_of(second), partial(checkpoint_files.verify, sha256=second.sha256)):
         assert held(storage, first).exists(), "it is brought again"
         assert here() == [True, True, False]
         written = checkpoint_files.write(
@@ -224,7 +260,7 @@ def test_room_is_made_by_what_was_used_longest_ago_and_is_free(bucket: ABucket, 
 def test_what_an_attempt_left_over_goes_when_it_is_over(bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a")
     work = storage.at_work(JOB)
-    parcel = carried(storage)
+    checkpoint = carried(storage)
     scratch = storage.root / "jobs" / JOB / "attempts" / "1" / "scratch"
     scratch.mkdir(parents=True)
     other = storage.at_work(JOB)
@@ -232,7 +268,7 @@ def test_what_an_attempt_left_over_goes_when_it_is_over(bucket: ABucket, tmp_pat
     assert scratch.exists(), "another attempt of this host is at work"
     other.close()
     assert not scratch.exists()
-    assert (storage.root / parcel.key).exists()
+    assert (storage.root / key_of(checkpoint)).exists()
 
 
 def test_what_a_family_keeps_beside_its_checkpoints_goes_with_them(bucket: ABucket, tmp_path: Path) -> None:
@@ -250,16 +286,16 @@ def test_what_a_family_keeps_beside_its_checkpoints_goes_with_them(bucket: ABuck
 def test_the_index_forgets_what_retention_removed(bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a")
     first, second = carried(storage, step=1), carried(storage, step=2)
-    shutil.rmtree(storage.root / first.key)
+    shutil.rmtree(storage.root / key_of(first))
     storage.cache.trim()
-    assert [entry.key for entry in storage.cache.entries()] == [second.key]
+    assert [entry.key for entry in storage.cache.entries()] == [key_of(second)]
 
 
 @pytest.mark.usefixtures("objects")  # for its credentials
 def test_maintenance_goes_on_while_the_store_is_away(tmp_path: Path, sqlite_engine: Engine) -> None:
     job = running_job(sqlite_engine)
     with write(sqlite_engine) as conn:
-        transitions.commit_checkpoint(conn, job, CheckpointRecord("c", 1, 0, "checkpoints/1-x", "x", 1))
+        transitions.commit_checkpoint(conn, job, make_checkpoint(id="c"))
         transitions.delete_checkpoints(conn, job, ["c"])
     settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:1")
     counts = pruner.run_once(sqlite_engine, settings)
@@ -273,20 +309,20 @@ def test_a_store_that_comes_back_gets_what_waited(objects: ObjectStore, bucket: 
     written = [
         checkpoint_files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [b"x"]}) for step in (1, 2)
     ]  # fmt: skip
-    carrier = storage.uploader(lambda: None)
+    carrier = storage.uploader(JOB, lambda: None)
     objects.stop()
     try:
         for one in written:
-            carrier.send(Upload(f"jobs/{JOB}/{one.path}", one.sha256, one.path))
+            carrier.send(one)
         eventually("it was tried", lambda: carrier.trouble)
         assert carrier.arrived() == []
         with pytest.raises(StorageUnavailable):
             storage.reader("jobs/x")
     finally:
         objects.start()
-    arrived: list[Upload] = []
+    arrived: list[CheckpointRecord] = []
     eventually("both arrived", lambda: arrived.extend(carrier.arrived()) or len(arrived) == 2)
-    assert [parcel.row for parcel in arrived] == [one.path for one in written]
+    assert arrived == written
     carrier.close()
 
 
@@ -301,11 +337,11 @@ def test_a_folder_is_copied_and_all_that_sql_lists_is_looked_for(
     derived = before.storage_root / "datasets" / version.sha256 / "resized-28x28x1" / "test_x.npy"
     derived.parent.mkdir()
     derived.touch()
-    parcel = carried(storage_of(before))
+    checkpoint = carried(storage_of(before))
     after = bucket.settings(tmp_path / "after", database_url=sqlite_url)
     assert copy.run(before.storage_root, after) == 0
     assert not any("resized" in key for key in bucket.keys("datasets/"))
-    assert held(storage_of(after), parcel)
+    assert held(storage_of(after), checkpoint)
     with registry.hold_dataset(after, version) as folder:
         assert hash_of(folder) == version.sha256
     bucket.delete(f"datasets/{version.sha256}/meta.json")
@@ -351,7 +387,7 @@ def test_a_bucket_that_is_not_there_is_named_with_the_way_out(bucket: ABucket, t
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "boto3", None)
     settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:2")
     assert _said(settings) == (
         "fails",

@@ -24,7 +24,7 @@ TRAINING = {"epochs": 1, "max_steps": 3, "batch_size": 32}
 def stack(tmp_path: Path, sqlite_url: str) -> Iterator[Stack]:
     with (
         running_redis(tmp_path) as redis,
-        open_stack(tmp_path, sqlite_url, redis.url, test_kinds="tests.support.unpainted") as stack,
+        open_stack(tmp_path, sqlite_url, redis.url, kinds="unpainted") as stack,
     ):
         yield stack
 

@@ -16,7 +16,7 @@ from shared import tracing
 from shared.events import emit, subscribe
 from tests.support.api import running_api
 from tests.support.factories import make_due
-from tests.support.stack import ROOT
+from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
@@ -37,11 +37,12 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-def supervisor(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+def supervisor(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Supervisor]:
     """A worker in this process, without Celery."""
-    monkeypatch.setenv("NIGHTSHIFT_TEST_KINDS", "tests.support.probe")
     modules = ("worker.runners.runner", "tests.support.probe")
-    forkserver = ForkserverClient("torch", modules, sanitized_environment(os.environ, {"PYTHONPATH": str(ROOT)}))
+    forkserver = ForkserverClient(
+        "torch", modules, sanitized_environment(os.environ, {"PYTHONPATH": pythonpath("probe")})
+    )
     forkserver.start()
     with running_api(sqlite_engine, tmp_path) as api:
         runners = RunnerPool({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)

@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy import Engine, select
 
 import worker.supervisor.attempt
+import worker.supervisor.batch
 from shared.db.engine import read
 from shared.db.schema import attempts, jobs, metrics
 from shared.settings import Settings
 from tests.support.factories import make_due, submit_job
-from tests.support.paths import ROOT
 from tests.support.stack import CAP
+from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
@@ -27,12 +28,10 @@ from worker.supervisor.supervisor import Supervisor
 
 
 @pytest.fixture
-def supervisor(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+def supervisor(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Supervisor]:
     """A worker without Celery, in this process."""
-    monkeypatch.setenv("NIGHTSHIFT_TEST_KINDS", "tests.support.probe")
-    root = str(ROOT)
     forkserver = ForkserverClient(
-        "torch", ["worker.runners.runner"], sanitized_environment(os.environ, {"PYTHONPATH": root})
+        "torch", ["worker.runners.runner"], sanitized_environment(os.environ, {"PYTHONPATH": pythonpath("probe")})
     )
     forkserver.start()
     runners = RunnerPool({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
@@ -61,7 +60,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         return write_batch(conn, lease, batch)
 
     monkeypatch.setattr(worker.attempt.Attempt, "relay", relay_and_say)
-    monkeypatch.setattr(worker.attempt, "write_batch", write_late)
+    monkeypatch.setattr(worker.batch, "write_batch", write_late)
     return broken
 
 

@@ -25,8 +25,8 @@ from tools.settings_page import page
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
-#: Names in the settings' form that are none: switches of the test suite.
-SWITCHES = {"NIGHTSHIFT_FAILPOINT", "NIGHTSHIFT_TEST_KINDS"}
+#: A name in the settings' form that is none: the switch of the test suite.
+SWITCHES = {"NIGHTSHIFT_FAILPOINT"}
 
 
 def code(text: str) -> list[str]:

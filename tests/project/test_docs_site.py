@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.jobs import diagram
 from shared.jobs.states import TRANSITIONS
 from shared.settings import Settings
 from tests.support.paths import ROOT
@@ -64,7 +63,9 @@ def test_the_reference_covers_what_there_is() -> None:
     assert len(Settings.model_fields) > 10
 
 
-def test_the_diagram_has_every_move_and_is_up_to_date() -> None:
-    assert set(diagram.LABELS) == {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
-    drawn = (ROOT / "docs" / "images" / "states.svg").read_text()
-    assert drawn == diagram.svg(), "run: python -m shared.jobs.diagram > docs/images/states.svg"
+def test_the_diagram_has_every_move() -> None:
+    """GitHub draws it; the site shows its text, for a Mermaid that draws there would be fetched from elsewhere."""
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    drawn = re.findall(r"^ +(\w+) --> (\w+|\[\*\])", page, re.M)
+    moves = [(source, target) for source, targets in TRANSITIONS.items() for target in targets or ["[*]"]]
+    assert sorted(drawn) == sorted(moves)

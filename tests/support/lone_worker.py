@@ -23,7 +23,8 @@ from shared.db.schema import attempts, jobs
 from shared.settings import Settings
 from tests.support import warm
 from tests.support.factories import expire_lease, make_due, submit_job
-from tests.support.stack import CAP, ROOT, eventually
+from tests.support.stack import CAP, eventually
+from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
 from worker.maintenance import rescuer
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
@@ -101,11 +102,11 @@ class LoneWorker:
 
 
 def _main(pipe: Connection, name: str, database_url: str, values: dict[str, Any], environment: dict[str, str]) -> None:
-    os.environ |= {**environment, "NIGHTSHIFT_TEST_KINDS": "tests.support.probe"}
+    os.environ |= environment
     settings = Settings(**values)
     engine = make_engine(database_url)
     forkserver = ForkserverClient(
-        "torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": str(ROOT)})
+        "torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": pythonpath("probe")})
     )
     forkserver.start()
     limits = RunnerSettings("cpu", 1, settings.runner_memory_limit_bytes)

@@ -1,4 +1,4 @@
-"""The probe: one job for all lifecycle tests, enabled by NIGHTSHIFT_TEST_KINDS. Its tags say what it does.
+"""The probe: one job for all lifecycle tests, which takes over jobs (`tests.support.takeover`). Its tags say what it does.
 
     probe        `train` (below), or a way to end: see ENDINGS
     steps        how many steps `train` takes
@@ -23,18 +23,17 @@ import signal
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from shared import failpoints
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import BadData, CorruptCheckpoint, NonFiniteLoss
 from shared.storage import checkpoint_files
 from worker.runners.messages import (
     ArtifactSaved,
     Assignment,
-    CheckpointSaved,
     Comparison,
     MetricPoint,
     Progress,
@@ -167,20 +166,11 @@ class Training:
     def _save(self) -> None:
         state = json.dumps({"step": self.step, "value": self.value, "fence": self.fence}).encode()
         try:
-            written = checkpoint_files.write(self.job, step=self.step, fence=self.fence, files={"state.json": [state]})
+            saved = checkpoint_files.write(self.job, step=self.step, fence=self.fence, files={"state.json": [state]})
         except OSError as error:
             self.reporter.log(f"the checkpoint of step {self.step} could not be written: {error}", "error")
             return
-        self.reporter.checkpoint(
-            CheckpointSaved(
-                id=uuid.uuid4().hex,
-                path=written.path,
-                step=self.step,
-                epoch=0,
-                sha256=written.sha256,
-                size_bytes=written.size_bytes,
-            )
-        )
+        self.reporter.checkpoint(saved)
 
     def _result(self) -> Result:
         folder = self.work / "artifacts"
@@ -283,8 +273,8 @@ def _not_a_number(_: Any, reporter: Reporter) -> None:
 
 
 def _way_out(_: Any, reporter: Any) -> None:
-    frame = CheckpointSaved(id="a", path="checkpoints/1-a", step=1, epoch=0, sha256="0" * 64, size_bytes=1)
-    reporter.checkpoint(frame.model_copy(update={"path": "../../../etc"}))
+    saved = CheckpointRecord(id="a", path="checkpoints/1-a", step=1, sha256="0" * 64, size_bytes=1)
+    reporter.checkpoint(saved.model_copy(update={"path": "../../../etc"}))
     _sleep_for_ever()
 
 

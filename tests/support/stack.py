@@ -25,6 +25,7 @@ from shared.settings import Settings
 from tests.support import warm
 from tests.support.factories import OWNER, submit_job
 from tests.support.redis import free_port
+from tests.support.takeover import pythonpath
 
 #: The longest any event is waited for (seconds): far more than it takes, because the machine may be busy.
 CAP = 180.0
@@ -103,7 +104,7 @@ class Stack:
             "redis_url": self.redis_url,
             "data_dir": self.folder / "data",
             "host_name": "test",
-            "test_kinds": "tests.support.probe",
+            "kinds": "probe",
             "preload": "false",
             "frameworks": "torch",
             "relay_seconds": 0.05,
@@ -111,7 +112,8 @@ class Stack:
             **self.settings,
             **settings,
         }
-        return {f"NIGHTSHIFT_{name.upper()}": str(value) for name, value in values.items()}
+        path = {"PYTHONPATH": pythonpath(kinds)} if (kinds := str(values.pop("kinds"))) else {}
+        return path | {f"NIGHTSHIFT_{name.upper()}": str(value) for name, value in values.items()}
 
     # -- processes --------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Named by NIGHTSHIFT_TEST_KINDS: jobs run as they are, but their figures are not painted, which takes most of a small job's time.
+"""Takes over jobs (`tests.support.takeover`): they run as they are, but their figures are not painted, which takes most of a small job's time.
 
 Each figure is a picture of one pixel; what it would show is tested where figures are made.
 """

@@ -17,11 +17,12 @@ import psutil
 
 from nightshift.client.client import Client, Job
 from tests.support.stack import gone, runs
+from tests.support.takeover import pythonpath
 
 #: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere; the
 #: framework that the embedded stack is installed with (the other takes ten seconds to import); no painting.
 FAST = {
-    "NIGHTSHIFT_TEST_KINDS": "tests.support.unpainted",
+    "PYTHONPATH": pythonpath("unpainted"),
     "NIGHTSHIFT_FRAMEWORKS": "torch",
     "NIGHTSHIFT_LEASE_SECONDS": "15",
     "NIGHTSHIFT_HEARTBEAT_SECONDS": "1",

@@ -1,13 +1,15 @@
-"""The devices of this host, by NVML: no framework is imported and no device initialised to look."""
+"""The devices that workers of this host may take."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from nightshift.errors import ConfigurationError
+from shared.fleet.nvml import visible_gpus
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Device:
 
 def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> list[Device]:
     """The devices to work on: all GPUs, or the CPU where there is none; `index` picks one. Raises ConfigurationError."""
-    found = gpus() if wanted != "cpu" else []
+    found = _gpus() if wanted != "cpu" else []
     if wanted == "gpu" and not found:
         raise ConfigurationError("--device gpu: NVML finds no GPU here; use --device cpu, or install the driver")
     if not found:
@@ -42,42 +44,8 @@ def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> l
 
 
 def cpu(index: int = 0) -> Device:
-    return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, _host_memory())
+    return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, psutil.virtual_memory().total)
 
 
-def gpus() -> list[Device]:
-    """Visible GPUs in NVML's order; none when there is no driver. Respects CUDA_VISIBLE_DEVICES given by index or UUID."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no package, no driver, no permission: there is no GPU to work on
-        return []
-    try:
-        found = [_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return found
-    names = [name.strip() for name in visible.split(",")]
-    return [device for device in found if str(device.index) in names or device.uuid in names]
-
-
-def _gpu(nvml: object, index: int) -> Device:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle).total  # type: ignore[attr-defined]
-    name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)  # type: ignore[attr-defined]
-    return Device("gpu", index, _text(name), _text(uuid), int(memory))
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _host_memory() -> int | None:
-    try:
-        first = Path("/proc/meminfo").read_text().splitlines()[0]
-        return int(first.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None
+def _gpus() -> list[Device]:
+    return [Device("gpu", gpu.index, gpu.name, gpu.uuid, gpu.memory_bytes) for gpu in visible_gpus()]

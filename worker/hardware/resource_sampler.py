@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
+import psutil
+
+from shared.fleet.nvml import GpuReader
 from shared.jobs.transitions import SampleRow
 from worker.hardware.devices import Device
-from worker.hardware.resource_usage import ResourceMonitor
+from worker.hardware.resource_usage import process_seconds
 
 #: Seconds to the first sample, and between two at least. Too low: rows nobody looks at. Too high: a peak is missed.
 FIRST, LEAST = 1.0, 5.0
@@ -21,20 +22,15 @@ PARTS = 500
 #: Samples that wait to be written; a database that is away for long costs the oldest.
 MOST_WAITING = 200
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
 
 class ResourceSampler:
     """`with Sampler(pid, device) as sampler:` … `sampler.take()`."""
 
-    def __init__(
-        self, pid: int | None, device: Device, proc: Path = Path("/proc"), clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._folder, self._clock = proc / str(pid), clock
-        self._gpu = ResourceMonitor(device, proc) if device.kind == "gpu" else None
+    def __init__(self, pid: int | None, device: Device, clock: Callable[[], float] = monotonic) -> None:
+        self._process, self._clock = _process(pid), clock
+        self._gpu = GpuReader(device.uuid) if device.uuid else None
         self._began = clock()
-        self._before = self._cpu_seconds(), self._began
+        self._before = self._used()[0], self._began
         self._waiting: list[tuple[float, SampleRow]] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -58,13 +54,20 @@ class ResourceSampler:
 
     def sample(self) -> None:
         """Look once; nothing is noted of a runner that is gone."""
-        seconds, memory = self._cpu_seconds(), self._memory()
-        if seconds is None or memory is None:
+        seconds, memory = self._used()
+        if seconds is None:
             return
         now = self._clock()
         row = SampleRow(0.0, self._cpu_percent(seconds, now), memory, *self._of_gpu())
         with self._lock:
             self._waiting = [*self._waiting, (now, row)][-MOST_WAITING:]
+
+    def _used(self) -> tuple[float | None, int | None]:
+        """Return the processor time (seconds) and the resident memory (bytes) of the runner; None when it is gone."""
+        with suppress(psutil.Error):
+            if self._process is not None:
+                return process_seconds(self._process), self._process.memory_info().rss
+        return None, None
 
     def _run(self) -> None:
         wait = FIRST
@@ -78,25 +81,16 @@ class ResourceSampler:
             return None
         return round(max(0.0, 100.0 * (seconds - before) / (now - at)), 1)
 
-    def _cpu_seconds(self) -> float | None:
-        """User and system time of all its threads."""
-        with suppress(OSError, ValueError, IndexError):
-            # The name, in parentheses, may hold anything; what is counted begins behind it.
-            fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / _TICKS
-        return None
-
-    def _memory(self) -> int | None:
-        with suppress(OSError, ValueError, IndexError):
-            return int((self._folder / "statm").read_text().split()[1]) * _PAGE
-        return None
-
     def _of_gpu(self) -> tuple[float | None, int | None]:
         """Of the whole device, which is this runner's alone."""
-        if self._gpu is None:
-            return None, None
-        usage = self._gpu.read()
-        return usage.busy_percent, usage.memory_used_bytes
+        usage = self._gpu.read() if self._gpu is not None else None
+        return (usage.busy_percent, usage.memory_used_bytes) if usage else (None, None)
+
+
+def _process(pid: int | None) -> psutil.Process | None:
+    with suppress(psutil.Error):
+        return psutil.Process(pid) if pid is not None else None
+    return None
 
 
 def _values(row: SampleRow) -> tuple[float | None, int | None, float | None, int | None]:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from shared.fleet.nvml import driver_version
 from worker.hardware.frameworks import framework_of
 from worker.supervisor.context import WorkerContext
 
@@ -34,7 +35,7 @@ def of(place: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
         "worker": place.name,
         "framework": framework_of(dict(spec)),
         "gpu": gpu,
-        "driver": _driver() if gpu else None,
+        "driver": driver_version() if gpu else None,
         "threads": threads,
         **_host(),
     }
@@ -80,15 +81,4 @@ def _commit() -> str | None:
             ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
         )
         return asked.stdout.strip() or None
-    return None
-
-
-@cache
-def _driver() -> str | None:
-    with suppress(Exception):  # NVML's errors
-        import pynvml
-
-        pynvml.nvmlInit()
-        found = pynvml.nvmlSystemGetDriverVersion()
-        return found.decode() if isinstance(found, bytes) else str(found)
     return None

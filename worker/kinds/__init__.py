@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -11,9 +10,6 @@ from typing import cast
 from shared.errors import UnsupportedJob
 from worker.runners.messages import Assignment, Result, Stopped
 from worker.training.reporter import Reporter
-
-#: Tests name a module here whose `run` may take a job over (or return None to leave it alone).
-TEST_KINDS = "NIGHTSHIFT_TEST_KINDS"
 
 _MODULES = {
     "train": "worker.kinds.train",
@@ -25,11 +21,6 @@ _MODULES = {
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     """Raises JobError for what the job's own work makes impossible."""
-    test_kinds = os.environ.get(TEST_KINDS)
-    if test_kinds:
-        taken = import_module(test_kinds).run(assignment, reporter)
-        if taken is not None:
-            return cast("Result | Stopped", taken)
     return cast("Result | Stopped", _module(str(assignment.spec.get("kind"))).run(assignment, reporter))
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import BadData, CorruptCheckpoint
 from shared.specs.jobs import BatchInferJob, check_inference
 from shared.storage import checkpoint_files
@@ -22,7 +21,7 @@ from worker import families
 from worker.kinds import prediction_files
 from worker.kinds.base_model import TrainedModel, build, read_model
 from worker.kinds.prediction_files import Source
-from worker.runners.messages import Assignment, CheckpointSaved, Result, ResumePoint, Started, Stopped
+from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import artifacts, training_log
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.progress import ProgressMeter
@@ -41,7 +40,7 @@ MOST_BATCHES = 32
 class Part:
     """A finished chunk: rows `start` … `stop - 1` of the input."""
 
-    point: ResumePoint
+    point: CheckpointRecord
     start: int
     stop: int
     errors: int
@@ -95,7 +94,7 @@ def _check(job: BatchInferJob, parent: TrainedModel) -> None:
 # -- parts ----------------------------------------------------------------------------------------
 
 
-def restore(job_dir: Path, points: Iterable[ResumePoint]) -> tuple[dict[int, Part], list[str]]:
+def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[dict[int, Part], list[str]]:
     """The whole parts by their first row, and the ids of damaged ones."""
     parts: dict[int, Part] = {}
     damaged: list[str] = []
@@ -110,7 +109,7 @@ def restore(job_dir: Path, points: Iterable[ResumePoint]) -> tuple[dict[int, Par
     return dict(sorted(parts.items())), damaged
 
 
-def _read(job_dir: Path, point: ResumePoint) -> Part:
+def _read(job_dir: Path, point: CheckpointRecord) -> Part:
     facts = json.loads((job_dir / point.path / FACTS).read_text())
     if facts.get("format") != FORMAT:
         raise CorruptCheckpoint(point.path, f"format {facts.get('format')} is not {FORMAT}")
@@ -165,11 +164,9 @@ class Work:
             ROWS: [prediction_files.encode(table, self.job.inference.output)],
             ERRORS: [prediction_files.encode_errors(bad)],
         }
-        written = checkpoint_files.write(self.job_dir, step=stop, fence=self.fence, files=content)
-        point = ResumePoint(id=uuid.uuid4().hex, path=written.path, step=stop, sha256=written.sha256)
-        saved: dict[str, Any] = point.model_dump() | {"size_bytes": written.size_bytes, "epoch": 0}
-        self.reporter.checkpoint(CheckpointSaved(**saved))
-        return Part(point, start, stop, len(bad), self.threads)
+        saved = checkpoint_files.write(self.job_dir, step=stop, fence=self.fence, files=content)
+        self.reporter.checkpoint(saved)
+        return Part(saved, start, stop, len(bad), self.threads)
 
     def whole(self) -> list[Part]:
         """The parts from the first row on, without a gap."""

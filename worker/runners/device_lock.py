@@ -9,9 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+
+import psutil
 
 from nightshift.errors import ConfigurationError, Unavailable
 from shared.settings import Settings
@@ -89,20 +92,11 @@ class DeviceLock:
 
     def holders(self) -> list[int]:
         """Processes that have the file open, as far as this one may look. For people: nothing is decided by it."""
-        wanted = os.stat(self.path)
-        return sorted(pid for pid in _pids() if _has_open(pid, (wanted.st_dev, wanted.st_ino)))
+        path = str(self.path.resolve())
+        return sorted(process.pid for process in psutil.process_iter() if _has_open(process, path))
 
 
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-
-
-def _has_open(pid: int, wanted: tuple[int, int]) -> bool:
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            found = os.stat(f"/proc/{pid}/fd/{name}")
-            if (found.st_dev, found.st_ino) == wanted:
-                return True
-    except OSError:  # it ended meanwhile, or is somebody else's
-        return False
+def _has_open(process: psutil.Process, path: str) -> bool:
+    with suppress(psutil.Error):  # it ended meanwhile, or is somebody else's
+        return process.pid != os.getpid() and any(file.path == path for file in process.open_files())
     return False

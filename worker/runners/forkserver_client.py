@@ -46,7 +46,7 @@ PASSED_ON = (
         "ONEDNN_*",
     ),
     *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*", "JE_ARROW_*"),
-    *("NIGHTSHIFT_TEST_KINDS", "NIGHTSHIFT_FAILPOINT"),
+    "NIGHTSHIFT_FAILPOINT",
 )
 
 #: How long a start may take before a runner's request fails (seconds). TensorFlow on a busy machine takes 20.

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from shared.checkpoints.record import CheckpointRecord
+from shared.jobs.states import StopRequest
+from shared.storage.layout import Below
 
 #: A longer line is a protocol error: the runner is killed, the attempt ends `crashed`. (bytes)
 MAX_FRAME_BYTES = 4_000_000
@@ -23,24 +27,7 @@ class _Frame(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-def _inside(path: str) -> str:
-    if path.startswith("/") or ".." in path.split("/") or "\0" in path or not path:
-        raise ValueError("must be a path below the folder it is relative to")
-    return path
-
-
-#: The supervisor joins these to its own folders, and removes some: they must not lead out.
-Below = Annotated[str, AfterValidator(_inside)]
-
-
 # -- supervisor -> runner -------------------------------------------------------------------------
-
-
-class ResumePoint(_Frame):
-    id: str
-    path: str  # checkpoint folder, relative to `job_dir`
-    step: int
-    sha256: str
 
 
 class Assignment(_Frame):
@@ -55,14 +42,14 @@ class Assignment(_Frame):
     parent_model_dir: str | None = None  # absolute; the folder of model_ref's model.safetensors + config.json
     evaluate_dir: str | None = None  # absolute; the folder of promote.evaluate_on
     #: Good checkpoints by SQL, newest first: the runner uses the first that matches its hash.
-    resume: list[ResumePoint] = []
+    resume: list[CheckpointRecord] = []
     device: Literal["cpu", "gpu"] = "cpu"
     threads: int | None = None
 
 
 class Stop(_Frame):
     type: Literal["stop"] = "stop"
-    reason: Literal["cancel", "finish", "pause", "preempt", "drain"]
+    reason: StopRequest
 
 
 class Champion(_Frame):
@@ -124,21 +111,14 @@ class Metrics(_Frame):
     points: list[MetricPoint]
 
 
-class CheckpointSaved(_Frame):
+class CheckpointSaved(_Frame, CheckpointRecord):
     """The folder is renamed into place and fsynced; only now may a row be written."""
 
     type: Literal["checkpoint"] = "checkpoint"
-    id: str
-    path: Below  # relative to `job_dir`
-    step: int
-    epoch: int
-    sha256: str
-    size_bytes: int
-    is_best: bool = False
 
 
 class ArtifactSaved(_Frame):
-    """A finished file below `work_dir/artifacts/`; its row is written when the job succeeds (or at once if `now`)."""
+    """A finished file below `work_dir/artifacts/`; its row is written when the job succeeds."""
 
     type: Literal["artifact"] = "artifact"
     path: Below  # the name users see, relative to work_dir/artifacts

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import psutil
+
 from shared.events import emit
 
 SLOT, FAMILY = "NIGHTSHIFT_SLOT", "NIGHTSHIFT_FAMILY"
@@ -59,11 +61,9 @@ def _end(ours: Callable[[ProcessTag], bool]) -> list[int]:
 
 
 def _marked(ours: Callable[[ProcessTag], bool]) -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            mark = _mark(int(name))
-            if mark is not None and ours(mark):
-                yield int(name)
+    for pid in psutil.pids():
+        if pid != os.getpid() and (mark := _mark(pid)) is not None and ours(mark):
+            yield pid
 
 
 def _kill(pid: int, ours: Callable[[ProcessTag], bool]) -> None:
@@ -81,13 +81,11 @@ def _kill(pid: int, ours: Callable[[ProcessTag], bool]) -> None:
 def _mark(pid: int) -> ProcessTag | None:
     """None: it has none, is not ours to look at, or is a zombie (whose memory, and mark, are gone)."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            entries = file.read().split(b"\0")
-    except OSError:
+        found = psutil.Process(pid).environ()
+    except psutil.Error:
         return None
-    found = dict(entry.split(b"=", 1) for entry in entries if entry.startswith(b"NIGHTSHIFT_") and b"=" in entry)
-    slot, family = found.get(SLOT.encode()), found.get(FAMILY.encode())
-    return ProcessTag(os.fsdecode(slot), os.fsdecode(family)) if slot and family else None
+    slot, family = found.get(SLOT), found.get(FAMILY)
+    return ProcessTag(slot, family) if slot and family else None
 
 
 def _worker_lives(family: str) -> bool:
@@ -101,7 +99,10 @@ def _namespace() -> int:
 
 
 def _started(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None: there is none, or it is dead and not yet reaped."""
+    """When a process began, in clock ticks since boot; None: there is none, or it is dead and not yet reaped.
+
+    psutil knows it by the wall clock only: after that was set, a living worker would be taken for another process.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

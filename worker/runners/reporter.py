@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from shared.checkpoints.record import CheckpointRecord
+from shared.jobs.states import StopRequest
 from worker.runners.messages import (
     ArtifactSaved,
     AskChampion,
@@ -39,9 +41,6 @@ MAX_BACKLOG_BYTES = 16_000_000
 #: Exit code of a runner whose supervisor went away; nobody is left to read it but the forkserver.
 ORPHANED = 86
 
-#: A later Stop replaces an earlier one only if it is stronger: nothing takes back a cancel.
-_STRENGTH = {"drain": 0, "preempt": 1, "pause": 2, "finish": 3, "cancel": 4}
-
 
 class Channel:
     """A socket to the supervisor: frames out through a backlog and a thread, Stop and Champion frames in through
@@ -55,7 +54,7 @@ class Channel:
         self._backlog_bytes = 0
         self._changed = threading.Condition()
         self._closing = False
-        self.stop_reason: str | None = None
+        self.stop_reason: StopRequest | None = None
         self.champions: queue.SimpleQueue[Champion] = queue.SimpleQueue()
 
     def receive_assignment(self) -> Assignment | None:
@@ -122,8 +121,8 @@ class Channel:
         if not self._closing:
             self._on_end()
 
-    def _on_message(self, reason: str) -> None:
-        if self.stop_reason is None or _STRENGTH[reason] > _STRENGTH[self.stop_reason]:
+    def _on_message(self, reason: StopRequest) -> None:
+        if reason.outranks(self.stop_reason):
             self.stop_reason = reason
 
 
@@ -145,8 +144,8 @@ class Reporter:
     def metrics(self, points: Sequence[MetricPoint]) -> None:
         self._channel.send(Metrics(points=list(points)))
 
-    def checkpoint(self, frame: CheckpointSaved) -> None:
-        self._channel.send(frame)
+    def checkpoint(self, checkpoint: CheckpointRecord) -> None:
+        self._channel.send(CheckpointSaved.model_construct(**dict(checkpoint)))
 
     def artifact(self, frame: ArtifactSaved) -> None:
         self._channel.send(frame)

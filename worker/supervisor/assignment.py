@@ -18,7 +18,7 @@ from shared.jobs.transitions import Claimed
 from shared.models import aliases
 from shared.models.registry import resolve as resolve_model
 from shared.storage.layout import attempt_dir, dataset_dir, job_dir
-from worker.runners.messages import Assignment, Champion, ResumePoint
+from worker.runners.messages import Assignment, Champion
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry
 
@@ -83,7 +83,7 @@ def assignment_of(place: WorkerContext, claimed: Claimed, pinned: Mapping[str, A
         dataset_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("dataset_sha256")) else None,
         parent_model_dir=str(root / parent["folder"]) if parent else None,
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
-        resume=[ResumePoint(id=c.id, path=c.path, step=c.step, sha256=c.sha256) for c in claimed.checkpoints],
+        resume=claimed.checkpoints,
         device=place.device.kind,
         threads=place.settings.torch_threads or os.cpu_count(),
     )

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -25,7 +24,6 @@ from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import (
     ArtifactRecord,
-    AttemptStatus,
     Claimed,
     Ending,
     LogRow,
@@ -44,12 +42,12 @@ from worker.runners.runner import failure
 from worker.runners.runner_pool import Runner
 from worker.supervisor.assignment import assignment_of, champion_now, resolve_references
 from worker.supervisor.attempt_writer import AttemptWriter
-from worker.supervisor.batch import Batch, Retention, artifact_records, write_batch
+from worker.supervisor.batch import Batch, BatchWriter, Retention, artifact_records
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry, DrainTimeout
 from worker.supervisor.outcomes import Fail, Released, RunnerExit, Succeed, Verdict, classify_exit, ending_of, failed
 from worker.supervisor.runner_messages import RunnerMessages
-from worker.supervisor.runner_monitor import RunnerMonitor
+from worker.supervisor.runner_monitor import RunContext, RunnerMonitor
 from worker.supervisor.self_pipe import SelfPipe
 from worker.supervisor.storage_sync import AttemptStorage
 
@@ -68,8 +66,8 @@ class Attempt:
         self._time_left = time_left
         self._terminated = threading.Event()
         self._pinned = claimed.pinned
-        self._environment: dict[str, Any] | None = None
         self._retention = Retention(claimed, job_dir(place.settings.storage_root, self.lease.job_id))
+        self._batches = BatchWriter(self.lease, self._retention)
         self.scribe = AttemptWriter(place.engine, self.lease, place.settings.heartbeat_seconds, claimed_at, self.wake)
         self._lease_lost = LeaseLost(self.lease.job_id, self.lease.fence)
         self.patience = DatabaseRetry(place.engine, self.scribe, self._lease_lost, time_left)
@@ -162,23 +160,22 @@ class Attempt:
     # -- relay ------------------------------------------------------------------------------------
 
     def relay_for(self, runner: Runner, sampler: ResourceSampler) -> RunnerMonitor:
-        self._environment = run_environment.of(self.place, self.claimed.spec)  # while the runner loads
+        self._batches.environment = run_environment.of(self.place, self.claimed.spec)  # while the runner loads
         settings = self.place.settings
-        heard = RunnerMessages(
-            settings, carrier=self._stowing.uploader, job_id=self.lease.job_id, needless=self._retention.needless
+        heard = RunnerMessages(settings, carrier=self._stowing.uploader, needless=self._retention.needless)
+        context = RunContext(
+            runner=runner,
+            heard=heard,
+            scribe=self.scribe,
+            settings=settings,
+            wake=self.wake,
+            requests=self._asked,
+            batches=self._batches,
+            champion=self._champion,
+            fetch_champion=self._stowing.fetch_champion,
+            samples=sampler.take,
         )
-        return RunnerMonitor(
-            runner,
-            self.scribe,
-            settings,
-            self.wake,
-            self._wanted,
-            self._write_batch,
-            self._champion,
-            self._stowing.fetch_champion,
-            heard,
-            sampler.take,
-        )
+        return RunnerMonitor(context)
 
     def relay(self, relay: RunnerMonitor) -> RunnerExit:
         kills = OomCounter()
@@ -202,12 +199,6 @@ class Attempt:
             self._terminated.set()
             self.scribe.submit_urgent(lambda conn: transitions.request_cancel(conn, self.lease))
             self.wake()
-
-    def _write_batch(self, conn: Connection, batch: Batch) -> AttemptStatus:
-        if batch.started is not None:
-            batch.environment = self._environment
-        standing = write_batch(conn, self.lease, batch)
-        return self._retention.retire(conn, batch.checkpoints) or standing
 
     def _champion(self, conn: Connection) -> Champion:
         return champion_now(conn, self.claimed.spec, self.place.settings.storage_root)
@@ -249,7 +240,7 @@ class Attempt:
         self, conn: Connection, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]
     ) -> JobState:
         if batch:
-            self._write_batch(conn, batch)
+            self._batches.write(conn, batch)
         match verdict:
             case Succeed(result):
                 told = {"metrics": result.metrics, "model": result.model}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from shared.db.engine import on_commit
 from shared.jobs import transitions
-from shared.jobs.checkpoint_retention import Kept, superseded
+from shared.jobs.checkpoint_retention import superseded
 from shared.jobs.transitions import (
     ArtifactRecord,
     AttemptStatus,
@@ -43,6 +43,10 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(self.started or self.recorded or self.checkpoints)
+
+    @property
+    def is_urgent(self) -> bool:
+        return bool(self.checkpoints or self.started)
 
     @property
     def recorded(self) -> bool:
@@ -96,17 +100,15 @@ class Retention:
         if needs_all_checkpoints(claimed.kind):
             self._keep_last = sys.maxsize
         self._lease, self._job_dir = claimed.lease, job_dir
-        self._kept = [Kept(row.id, row.step, row.is_best) for row in claimed.checkpoints]
-        self._paths = {row.id: row.path for row in claimed.checkpoints}
+        self._kept = claimed.checkpoints
 
     def retire(self, conn: Connection, new: list[CheckpointRecord]) -> AttemptStatus | None:
         """Rows of superseded checkpoints first, their folders after the commit: what is listed exists."""
         if not new:
             return None
         kept = self._with(new)
-        paths = self._paths | {c.id: c.path for c in new}
         gone = superseded(kept, keep_last=self._keep_last, keep_best=self._keep_best)
-        on_commit(conn, partial(self._retired, kept, paths, gone))
+        on_commit(conn, partial(self._retired, kept, gone))
         return transitions.delete_checkpoints(conn, self._lease, gone) if gone else None
 
     def needless(self, waiting: list[CheckpointRecord]) -> set[str]:
@@ -114,14 +116,33 @@ class Retention:
         gone = superseded(self._with(waiting), keep_last=self._keep_last, keep_best=self._keep_best)
         return {c.id for c in waiting} & set(gone)
 
-    def _with(self, new: list[CheckpointRecord]) -> list[Kept]:
-        kept = [*self._kept, *(Kept(c.id, c.step, c.is_best) for c in new)]
+    def _with(self, new: list[CheckpointRecord]) -> list[CheckpointRecord]:
+        before = self._kept
         if any(c.is_best for c in new):  # the mark has moved
-            kept = [replace(k, is_best=k.is_best and k.id in {c.id for c in new}) for k in kept]
-        return kept
+            before = [c.model_copy(update={"is_best": False}) for c in before]
+        return [*before, *new]
 
-    def _retired(self, kept: list[Kept], paths: Mapping[str, str], gone: list[str]) -> None:
-        self._kept = [k for k in kept if k.id not in gone]
-        self._paths = {key: path for key, path in paths.items() if key not in gone}
-        for key in gone:
-            shutil.rmtree(self._job_dir / paths[key], ignore_errors=True)
+    def _retired(self, kept: list[CheckpointRecord], gone: list[str]) -> None:
+        self._kept = [c for c in kept if c.id not in gone]
+        for checkpoint in kept:
+            if checkpoint.id in gone:
+                shutil.rmtree(self._job_dir / checkpoint.path, ignore_errors=True)
+
+
+class BatchWriter:
+    """Writes the batches of an attempt, and lets the checkpoints go that newer ones supersede."""
+
+    def __init__(self, lease: Lease, retention: Retention) -> None:
+        self._lease, self._retention = lease, retention
+        #: What the attempt runs on; written as it starts.
+        self.environment: dict[str, Any] | None = None
+
+    def write(self, conn: Connection, batch: Batch) -> AttemptStatus:
+        if batch.started is not None:
+            batch.environment = self.environment
+        standing = write_batch(conn, self._lease, batch)
+        return self._retention.retire(conn, batch.checkpoints) or standing
+
+    def writing(self, batch: Batch) -> Callable[[Connection], AttemptStatus]:
+        """Return the write of a batch, for a thread that has a connection."""
+        return partial(self.write, batch=batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
 from math import isfinite
@@ -11,12 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.events import current_context, emit
-from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow
+from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, SampleRow
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
-from shared.storage.uploader import NoopUploader, Upload, Uploader
+from shared.storage.uploader import NoopUploader, Uploader
 from worker.runners.messages import (
+    MAX_FRAME_BYTES,
     ArtifactSaved,
     AskChampion,
     CheckpointSaved,
@@ -35,6 +37,8 @@ from worker.supervisor.batch import Batch
 from worker.supervisor.outcomes import KillReason
 from worker.supervisor.watchdog import STEPPING, Limits, Watchdog
 
+#: Bytes read from the runner's socket at once.
+_CHUNK = 262_144
 #: Frames kept as evidence of an attempt.
 LAST_FRAMES = 8
 
@@ -47,12 +51,14 @@ class RunnerMessages:
         settings: Settings,
         clock: Callable[[], float] = monotonic,
         carrier: Uploader | None = None,
-        job_id: str = "",
         needless: Callable[[list[CheckpointRecord]], set[str]] = lambda waiting: set(),
     ) -> None:
         """`carrier` takes the job's checkpoints to the storage; `needless`: those of them that need not go there."""
         self._clock = clock
-        self.uploader, self._job_id = carrier or NoopUploader(), job_id
+        self.uploader = carrier or NoopUploader()
+        self._buffer = b""
+        #: Why the runner must be ended, if it must: the first reason.
+        self.objection: Objection | None = None
         self._needless = needless
         # Apart, so that a flood on stdout does not drown what the job logs.
         self.log_budget = LogRateLimiter(settings.max_log_bytes // 2)
@@ -70,9 +76,35 @@ class RunnerMessages:
 
     # -- frames -----------------------------------------------------------------------------------
 
+    def read(self, sock: socket.socket) -> bool:
+        """Take the frames that have come. Returns False when the runner sends no more."""
+        try:
+            data = sock.recv(_CHUNK)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            data = b""
+        *lines, rest = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._object(self.line(line))
+        if len(rest) > MAX_FRAME_BYTES:
+            rest = b""
+            self._object((KillReason.PROTOCOL, f"the runner sent a frame longer than {MAX_FRAME_BYTES} bytes"))
+        self._buffer = rest
+        return bool(data)
+
+    def _object(self, objection: Objection | None) -> None:
+        self.objection = self.objection or objection
+
+    def take_batch(self, samples: list[SampleRow]) -> Batch:
+        """Return what was said since the last call, with what was used meanwhile."""
+        batch, self.batch = self.batch, Batch()
+        batch.samples = samples
+        return batch
+
     def line(self, line: bytes) -> Objection | None:
         """A frame, as it came. Returns why the runner must be ended, if it must."""
-        if self.last is not None:
+        if self.last is not None or (self.objection and self.objection[0] is KillReason.PROTOCOL):
             return None
         try:
             frame = decode_from_runner(line)
@@ -98,7 +130,7 @@ class RunnerMessages:
             case Metrics():
                 return self._take_metrics(frame)
             case CheckpointSaved():
-                self._take_checkpoint(CheckpointRecord(**frame.model_dump(exclude={"type"})))
+                self._take_checkpoint(frame)
             case ArtifactSaved():
                 self.artifacts[frame.path] = frame
             case Log():
@@ -136,22 +168,22 @@ class RunnerMessages:
 
     # -- on the way to the storage ------------------------------------------------------------------
 
-    def _take_checkpoint(self, record: CheckpointRecord) -> None:
+    def _take_checkpoint(self, checkpoint: CheckpointRecord) -> None:
         """While the storage is away they gather on this host, but no more than are kept in the end."""
-        self.uploader.send(Upload(f"jobs/{self._job_id}/{record.path}", record.sha256, record))
+        self.uploader.send(checkpoint)
         if len(waiting := self.uploader.waiting()) > 1:
-            needless = self._needless([parcel.row for parcel in waiting])
-            for parcel in waiting:
-                if parcel.row.id in needless:
-                    self.uploader.forget(parcel)
+            needless = self._needless(waiting)
+            for one in waiting:
+                if one.id in needless:
+                    self.uploader.forget(one)
         self.collect()
 
     def collect(self) -> None:
         """Checkpoints that the storage has may have their rows. One that it can never have is as if it had not been
         written."""
-        self.batch.checkpoints += [parcel.row for parcel in self.uploader.arrived()]
-        for parcel, why in self.uploader.refused():
-            text = f"the checkpoint of step {parcel.row.step} could not be stored: {why}"
+        self.batch.checkpoints += self.uploader.arrived()
+        for checkpoint, why in self.uploader.refused():
+            text = f"the checkpoint of step {checkpoint.step} could not be stored: {why}"
             self.batch.logs.append(LogRow("error", text))
 
     def _device_memory(self, found: int | None) -> None:

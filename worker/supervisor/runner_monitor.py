@@ -9,6 +9,7 @@ import contextlib
 import selectors
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,51 +18,51 @@ from sqlalchemy import Connection
 
 from shared.db.engine import on_commit
 from shared.failpoints import failpoint
-from shared.jobs.states import StopRequest
+from shared.jobs.states import StopRequest, strongest
 from shared.jobs.transitions import AttemptStatus, SampleRow
 from shared.settings import Settings
 from worker.runners.forkserver_client import Exit
-from worker.runners.messages import MAX_FRAME_BYTES, Champion, Stop, encode
+from worker.runners.messages import Champion, Stop, encode
 from worker.runners.output_capture import LineReader
 from worker.runners.runner_pool import Runner
 from worker.supervisor.attempt_writer import AttemptWriter
-from worker.supervisor.batch import Batch
+from worker.supervisor.batch import Batch, BatchWriter
 from worker.supervisor.outcomes import KillReason, RunnerExit
 from worker.supervisor.runner_messages import RunnerMessages
 from worker.supervisor.self_pipe import SelfPipe
 from worker.supervisor.watchdog import LOOK_SECONDS
 
-_CHUNK = 262_144
 #: From SIGABRT to SIGKILL of a runner that is stuck (seconds): time to print where.
 LAST_WORDS_SECONDS = 1.0
-#: A later request replaces an earlier one only if it is stronger: nothing takes back a cancel.
-_STRENGTH = (None, StopRequest.DRAIN, StopRequest.PREEMPT, StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The parts of an attempt that the relay of its runner works with."""
+
+    runner: Runner
+    heard: RunnerMessages
+    scribe: AttemptWriter
+    settings: Settings
+    wake: SelfPipe
+    #: Return the stop requests of this worker and of the database.
+    requests: Callable[[], set[StopRequest | None]]
+    batches: BatchWriter
+    #: Read the version that a new model is compared with.
+    champion: Callable[[Connection], Champion]
+    #: Fetch the champion's model to this host, then call the function with it; returns at once.
+    fetch_champion: Callable[[Champion, Callable[[Champion], None]], None]
+    #: Return the resource samples since the last call.
+    samples: Callable[[], list[SampleRow]]
 
 
 class RunnerMonitor:
-    def __init__(
-        self,
-        runner: Runner,
-        scribe: AttemptWriter,
-        settings: Settings,
-        wake: SelfPipe,
-        wanted: Callable[[], StopRequest | None],
-        write: Callable[[Connection, Batch], AttemptStatus],
-        champion: Callable[[Connection], Champion],
-        bring: Callable[[Champion, Callable[[Champion], None]], None],
-        heard: RunnerMessages,
-        samples: Callable[[], list[SampleRow]],
-    ) -> None:
-        """`wanted`: what this worker itself asks of the attempt (drain); `write`: puts a batch into SQL; `champion`: reads
-        there whom a new model is compared with, `bring` hands it on once its model is on this host; `samples`: what the
-        runner used since it was asked last."""
-        self._runner, self._scribe, self._settings, self._wake = runner, scribe, settings, wake
-        self.heard, self._fetch = heard, bring
-        self._wanted, self._write, self._champion, self._samples = wanted, write, champion, samples
+    def __init__(self, context: RunContext) -> None:
+        self._context, self._settings = context, context.settings
+        self._runner, self._scribe, self.heard = context.runner, context.scribe, context.heard
         self._champion_named: Champion | None = None
         self._champion_found: Champion | None = None
         self._selector = selectors.DefaultSelector()
-        self._buffer = bytearray()
         self._flushed_at = 0.0
         self._frozen = False
         self._killed = False
@@ -91,7 +92,7 @@ class RunnerMonitor:
             (self._runner.sock, self._on_frames),
             (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
             (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
-            (self._wake, self._wake.clear),
+            (self._context.wake, self._context.wake.clear),
         ):
             self._selector.register(source, selectors.EVENT_READ, heard)
 
@@ -107,27 +108,10 @@ class RunnerMonitor:
     # -- what the runner says -----------------------------------------------------------------------
 
     def _on_frames(self) -> None:
-        try:
-            data = self._runner.sock.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            data = b""
-        if not data:
+        if not self.heard.read(self._runner.sock):
             self._selector.unregister(self._runner.sock)
-            return
-        self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = bytearray(rest)
-        for line in lines:
-            self._on_line(bytes(line))
-        if len(self._buffer) > MAX_FRAME_BYTES:
-            self._buffer.clear()
-            self._end(KillReason.PROTOCOL, f"the runner sent a frame longer than {MAX_FRAME_BYTES} bytes")
-
-    def _on_line(self, line: bytes) -> None:
-        if self._cut is not KillReason.PROTOCOL and (objection := self.heard.line(line)) is not None:
-            self._end(*objection)
+        if self.heard.objection is not None:
+            self._end(*self.heard.objection)
 
     def _on_output(self, pipe: LineReader, level: str) -> None:
         budget = self.heard.print_budget
@@ -166,8 +150,7 @@ class RunnerMonitor:
         if scribe.lease_lost or scribe.broken:
             self._kill()
             return
-        standing = renewal.standing
-        self._ask(max(standing.stop_requested if standing else None, self._wanted(), key=_STRENGTH.index))
+        self._ask(strongest(self._context.requests()))
         deadline = renewal.deadline()
         if deadline is not None and now >= deadline:
             self._time_out(now)
@@ -180,11 +163,11 @@ class RunnerMonitor:
 
     def _ask(self, request: StopRequest | None) -> None:
         """Send a Stop once, and again only if it is stronger."""
-        if request is None or _STRENGTH.index(request) <= _STRENGTH.index(self._asked):
+        if request is None or not request.outranks(self._asked):
             return
         self._asked = request
         failpoint(f"{request.value}.seen")
-        self._tell(Stop(reason=request.value))
+        self._tell(Stop(reason=request))
         grace = self._grace(request)
         if grace is not None:
             due = monotonic() + grace
@@ -201,7 +184,7 @@ class RunnerMonitor:
     def _time_out(self, now: float) -> None:
         if self._cut is None and self.heard.last is None:
             self._cut, self._detail = KillReason.TIMEOUT, "the job ran longer than timeout_seconds allows"
-            self._tell(Stop(reason="cancel"))
+            self._tell(Stop(reason=StopRequest.CANCEL))
             self._kill_at = now + self._settings.stop_grace_seconds
 
     def _tell(self, frame: Stop | Champion) -> None:
@@ -246,23 +229,21 @@ class RunnerMonitor:
     # -- into SQL -------------------------------------------------------------------------------------
 
     def _flush_at(self) -> float:
-        if self.heard.batch.checkpoints or self.heard.batch.started:
+        if self.heard.batch.is_urgent:
             return 0.0
         return self._flushed_at + self._settings.relay_seconds
 
     def _flush_if_due(self) -> None:
         now = monotonic()
         if self.heard.batch and self._scribe.idle and now >= self._flush_at():
-            batch, self.heard.batch = self.heard.batch, Batch()
-            batch.samples = self._samples()
             self._flushed_at = now
-            self._scribe.put(lambda conn: self._write(conn, batch))
+            self._scribe.put(self._context.batches.writing(self.heard.take_batch(self._context.samples())))
 
     def _answer_if_asked(self) -> None:
         """Whom the new model is compared with: read by the scribe, brought, and then told (a wake-up ends each wait)."""
         if self._champion_named is not None:
             named, self._champion_named = self._champion_named, None
-            self._fetch(named, self._found)
+            self._context.fetch_champion(named, self._found)
         if self._champion_found is not None:
             found, self._champion_found = self._champion_found, None
             self._tell(found)
@@ -271,13 +252,13 @@ class RunnerMonitor:
             self._scribe.put(self._find_champion)
 
     def _find_champion(self, conn: Connection) -> AttemptStatus:
-        standing = self._write(conn, Batch())
-        on_commit(conn, partial(setattr, self, "_champion_named", self._champion(conn)))
+        standing = self._context.batches.write(conn, Batch())
+        on_commit(conn, partial(setattr, self, "_champion_named", self._context.champion(conn)))
         return standing
 
     def _found(self, champion: Champion) -> None:
         self._champion_found = champion
-        self._wake()
+        self._context.wake()
 
     def _ended(self, exit: Exit) -> RunnerExit:
         heard = self.heard

@@ -51,7 +51,7 @@ class AttemptStorage:
         self._asked, self._terminated, self._time_left = asked, terminated, time_left
         self._storage = storage_of(place.settings)
         self._told = False
-        self.uploader = self._storage.uploader(wake)
+        self.uploader = self._storage.uploader(claimed.lease.job_id, wake)
         self._luggage = InputFetcher(self._storage, claimed, patience, self._going)
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,55 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import CorruptCheckpoint
 from shared.specs.training import CheckpointPolicy
 from shared.storage import checkpoint_files
-from worker.runners.messages import CheckpointSaved, ResumePoint
-from worker.training.learner import Array, LearnerState
+from worker.training.learner import Array, Learner, LearnerState
 from worker.training.reporter import Reporter
-from worker.training.state import RunState, Snapshot
+from worker.training.state import Best, RunState
 from worker.training.training_log import Pace
 
 FORMAT = 1
 ARRAYS, FACTS = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a run, in host memory: what a checkpoint holds."""
+
+    run: Mapping[str, Any]  # `run_facts`
+    learner: LearnerState
+    best_weights: Mapping[str, Array] | None
+    epoch: int
+    is_best: bool
+
+    @classmethod
+    def of(cls, learner: Learner, run: RunState, epoch: int) -> Snapshot:
+        """Take it now; later steps do not change it."""
+        return cls(run_facts(run), learner.state(), run.best.weights, epoch, run.best.step == run.step)
+
+    @property
+    def step(self) -> int:
+        return int(self.run["step"])
+
+
+def run_facts(run: RunState) -> dict[str, Any]:
+    """What of a run's state fits into JSON; the best weights travel with the arrays."""
+    return {
+        "step": run.step,
+        "stopped_early": run.stopped_early,
+        "best": {name: getattr(run.best, name) for name in ("value", "step", "stale", "trained")},
+        "row_step": run.row_step,
+        "epoch_sums": dict(run.epoch_sums),
+        "epoch_steps": run.epoch_steps,
+        "trained": run.trained,
+        "history": {name: list(rows) for name, rows in run.history.items()},
+    }
+
+
+def run_of(facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> RunState:
+    return RunState(**{**facts, "best": Best(**facts["best"], weights=best_weights)})
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -41,8 +78,9 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._pace = Pace()
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Begin writing. A disk that is full costs this checkpoint, not the run: it is logged."""
+    def save(self, learner: Learner, run: RunState, epoch: int) -> None:
+        """Begin writing a snapshot. A disk that is full costs this checkpoint, not the run: it is logged."""
+        snapshot = Snapshot.of(learner, run, epoch)
         self.wait()
         self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
         self._thread.start()
@@ -59,24 +97,20 @@ class CheckpointWriter:
     def _write(self, snapshot: Snapshot) -> None:
         began = time.monotonic()
         try:
-            content = encode(snapshot, self._fence)
-            written = checkpoint_files.write(self._job_dir, step=snapshot.step, fence=self._fence, files=content)
+            saved = checkpoint_files.write(
+                self._job_dir,
+                step=snapshot.step,
+                epoch=snapshot.epoch,
+                is_best=snapshot.is_best,
+                fence=self._fence,
+                files=encode(snapshot, self._fence),
+            )
         except OSError as error:
             self._reporter.log(f"the checkpoint of step {snapshot.step} could not be written: {error}", "error")
             return
-        self._reporter.checkpoint(
-            CheckpointSaved(
-                id=uuid.uuid4().hex,
-                path=written.path,
-                step=snapshot.step,
-                epoch=snapshot.epoch,
-                sha256=written.sha256,
-                size_bytes=written.size_bytes,
-                is_best=snapshot.is_best,
-            )
-        )
+        self._reporter.checkpoint(saved)
         if self._pace.due():
-            size, taken = written.size_bytes / 1e6, time.monotonic() - began
+            size, taken = saved.size_bytes / 1e6, time.monotonic() - began
             self._reporter.log(f"checkpoint of step {snapshot.step:,} written: {size:.1f} MB in {taken:.1f} s")
 
 
@@ -120,7 +154,7 @@ def safetensors(arrays: Mapping[str, Array]) -> Iterable[bytes | memoryview]:
 
 @dataclass(frozen=True)
 class Restored:
-    point: ResumePoint
+    point: CheckpointRecord
     run: RunState
     learner: LearnerState
 
@@ -131,7 +165,7 @@ class Restored:
         return int(found) if found is not None else None
 
 
-def restore(job_dir: Path, points: Iterable[ResumePoint]) -> tuple[Restored | None, list[str]]:
+def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[Restored | None, list[str]]:
     """The first of `points` (newest first) that matches its hash, and the ids of the damaged ones before it."""
     damaged: list[str] = []
     for point in points:
@@ -143,7 +177,7 @@ def restore(job_dir: Path, points: Iterable[ResumePoint]) -> tuple[Restored | No
     return None, damaged
 
 
-def read(job_dir: Path, point: ResumePoint) -> Restored:
+def read(job_dir: Path, point: CheckpointRecord) -> Restored:
     folder = job_dir / point.path
     facts = json.loads((folder / FACTS).read_text())
     if facts["format"] != FORMAT:
@@ -151,7 +185,7 @@ def read(job_dir: Path, point: ResumePoint) -> Restored:
     arrays = load_file(folder / ARRAYS)
     best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
     own = {name.removeprefix("learner/"): array for name, array in arrays.items() if name.startswith("learner/")}
-    run = RunState.of(facts["run"], best if facts["has_best"] else None)
+    run = run_of(facts["run"], best if facts["has_best"] else None)
     return Restored(point, run, LearnerState(own, facts["learner"]))
 
 

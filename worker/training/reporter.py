@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from worker.runners.messages import ArtifactSaved, Champion, CheckpointSaved, MetricPoint, Progress, Started
+from shared.checkpoints.record import CheckpointRecord
+from worker.runners.messages import ArtifactSaved, Champion, MetricPoint, Progress, Started
 
 
 class Reporter(Protocol):
@@ -23,7 +24,7 @@ class Reporter(Protocol):
 
     def metrics(self, points: Sequence[MetricPoint]) -> None: ...
 
-    def checkpoint(self, frame: CheckpointSaved) -> None: ...
+    def checkpoint(self, checkpoint: CheckpointRecord) -> None: ...
 
     def artifact(self, frame: ArtifactSaved) -> None: ...
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from nightshift.metrics import sense
 from shared.specs.training import EarlyStopping
-from worker.training.learner import Array, LearnerState
+from worker.training.learner import Array
 from worker.training.numerics.perplexity import perplexity
 
 
@@ -84,35 +83,3 @@ class RunState:
         }
         found |= {f"train_{name}": value for name, value in trained.items() if name != "learning_rate"}
         return {name: value for name, value in found.items() if math.isfinite(value)}
-
-    def facts(self) -> dict[str, Any]:
-        """What of it fits into JSON; the best weights travel with the arrays."""
-        return {
-            "step": self.step,
-            "stopped_early": self.stopped_early,
-            "best": {name: getattr(self.best, name) for name in ("value", "step", "stale", "trained")},
-            "row_step": self.row_step,
-            "epoch_sums": dict(self.epoch_sums),
-            "epoch_steps": self.epoch_steps,
-            "trained": self.trained,
-            "history": {name: list(rows) for name, rows in self.history.items()},
-        }
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> RunState:
-        return cls(**{**facts, "best": Best(**facts["best"], weights=best_weights)})
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One moment of a run, in host memory: what a checkpoint holds."""
-
-    run: Mapping[str, Any]  # RunState.facts()
-    learner: LearnerState
-    best_weights: Mapping[str, Array] | None
-    epoch: int
-    is_best: bool
-
-    @property
-    def step(self) -> int:
-        return int(self.run["step"])

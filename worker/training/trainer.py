@@ -13,14 +13,14 @@ from functools import cached_property
 from typing import Literal
 
 from shared.errors import NonFiniteLoss
-from shared.specs.training import CheckpointPolicy, EarlyStopping, Training, Watched
+from shared.specs.training import CheckpointPolicy, EarlyStopping, Training, Watched, steps_per_epoch
 from worker.runners.messages import MetricPoint
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter
 from worker.training.learner import Learner, Splits
 from worker.training.numerics.data_order import DataOrder
 from worker.training.progress import ProgressMeter
 from worker.training.reporter import Reporter
-from worker.training.state import RunState, Snapshot
+from worker.training.state import RunState
 from worker.training.training_log import TrainingLog
 
 #: Metric rows a run leaves per name, about, and the most steps between two of them. Rows are also the points where a
@@ -42,7 +42,7 @@ class Plan:
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        return math.ceil(self.length / self.training.batch_size)
+        return steps_per_epoch(self.length, self.training.batch_size)
 
     @cached_property
     def total_steps(self) -> int:
@@ -225,16 +225,6 @@ class Trainer:
         if self.saved_step == self.state.step or self.state.step == 0:
             return
         with self.progress.phase("checkpoint"):
-            self.writer.save(self.snapshot())
+            self.writer.save(self.learner, self.state, self.plan.epoch(self.state.step))
         self.saved_step = self.state.step
         self.due.reset(self.state.step)
-
-    def snapshot(self) -> Snapshot:
-        best = self.state.best
-        return Snapshot(
-            run=self.state.facts(),
-            learner=self.learner.state(),
-            best_weights=best.weights,
-            epoch=self.plan.epoch(self.state.step),
-            is_best=best.step == self.state.step,
-        )

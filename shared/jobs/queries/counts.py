@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from nightshift.states import JobState
 from shared.clock import db_now
-from shared.db.schema import attempts, jobs, workers
+from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
 from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
@@ -32,8 +33,8 @@ class Due:
 @dataclass(frozen=True)
 class Stats:
     jobs: dict[str, int]  # by state
-    submitted: dict[str, int]  # by kind
-    attempts: dict[str, int]  # ended, by outcome
+    submitted: dict[str, int]  # by kind, deleted jobs too
+    attempts: dict[str, int]  # ended, by outcome, those of deleted jobs too
     workers: dict[str, int]  # heard of within a lease, by state
     due: list[Due]
     expired_leases: int
@@ -72,17 +73,13 @@ def queue(conn: Connection) -> list[Due]:
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     """What is true of all jobs, attempts and workers at this moment."""
-    states, kinds = dict.fromkeys((state.value for state in JobState), 0), dict.fromkeys(KINDS, 0)
+    states, kinds = dict.fromkeys((state.value for state in JobState), 0), Counter(dict.fromkeys(KINDS, 0))
     rows = conn.execute(select(jobs.c.state, jobs.c.kind, func.count()).group_by(jobs.c.state, jobs.c.kind))
     for state, kind, count in rows:
         states[state] += count
-        kinds[kind] = kinds.get(kind, 0) + count
-    outcomes = dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0)
-    outcomes |= _pairs(
-        conn.execute(
-            select(attempts.c.outcome, func.count()).where(attempts.c.outcome.is_not(None)).group_by(attempts.c.outcome)
-        )
-    )
+        kinds[kind] += count
+    gone = deleted_jobs.c.kind
+    kinds.update(_pairs(conn.execute(select(gone, func.count()).where(gone.is_not(None)).group_by(gone))))
     heard = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(
         select(workers.c.state, func.count()).where(workers.c.state != "offline", heard).group_by(workers.c.state)
@@ -92,12 +89,21 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     )
     return Stats(
         states,
-        kinds,
-        outcomes,
+        dict(kinds),
+        _outcomes(conn),
         {"online": 0, "draining": 0, NOT_LISTENING: 0} | _pairs(online),
         queue(conn),
         expired or 0,
     )
+
+
+def _outcomes(conn: Connection) -> dict[str, int]:
+    found = Counter(dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0))
+    kept, gone = attempts.c.outcome, deleted_attempts.c
+    found.update(_pairs(conn.execute(select(kept, func.count()).where(kept.is_not(None)).group_by(kept))))
+    deleted = conn.execute(select(gone.outcome, func.sum(gone.attempts)).group_by(gone.outcome))
+    found.update({outcome: int(count) for outcome, count in deleted})
+    return dict(found)
 
 
 def _pairs(rows: Iterable[Any]) -> dict[str, Any]:

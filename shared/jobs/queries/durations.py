@@ -1,6 +1,7 @@
 """durations: how long finished jobs took, as the buckets of a histogram, counted by the database.
 
-Job rows are never deleted, so every count only grows, and every process that is asked gives the same answer.
+Deleted jobs stay counted (`deleted_jobs` keeps their times), so no count ever goes back, and every process gives the
+same answer.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import BigInteger, Connection, Select, Table, case, cast, func, select, union_all
 
-from shared.db.schema import jobs
+from shared.db.schema import deleted_jobs, jobs
 
 #: Upper edges (seconds), from a batch of predictions to two days of training.
 EDGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 172_800.0)
@@ -28,16 +29,24 @@ class Durations:
 
 
 def durations(conn: Connection) -> list[Durations]:
-    """Of jobs that ran; one that was cancelled in the queue has no duration."""
-    took: Any = jobs.c.finished_at - jobs.c.started_at
-    within = [func.sum(case((took <= edge, 1), else_=0)) for edge in EDGES]
-    rows = conn.execute(
-        select(jobs.c.kind, jobs.c.state, func.sum(took), func.count(), *within)
-        .where(jobs.c.finished_at.is_not(None), jobs.c.started_at.is_not(None))
-        .group_by(jobs.c.kind, jobs.c.state)
-        .order_by(jobs.c.kind, jobs.c.state)
-    )
+    """Count jobs that ran; one that was cancelled in the queue has no duration."""
+    both = union_all(_of(jobs), _of(deleted_jobs)).subquery()
+    kind, state, *numbers = both.c
+    totals = [func.sum(number) for number in numbers]
+    rows = conn.execute(select(kind, state, *totals).group_by(kind, state).order_by(kind, state))
     return [
-        Durations(kind, state, (*map(int, counts), int(count)), max(0.0, float(seconds)))
-        for kind, state, seconds, count, *counts in rows
+        Durations(kind, state, (*map(int, counts), int(count)), int(milliseconds) / 1000)
+        for kind, state, milliseconds, count, *counts in rows
     ]
+
+
+def _of(table: Table) -> Select[Any]:
+    took: Any = case((table.c.finished_at > table.c.started_at, table.c.finished_at - table.c.started_at), else_=0.0)
+    # Whole numbers: the sum of fractions depends on their order, and a counter that goes back by a rounding is a reset.
+    milliseconds = func.sum(cast(func.round(took * 1000), BigInteger))
+    within = [func.sum(case((took <= edge, 1), else_=0)).label(f"within_{number}") for number, edge in enumerate(EDGES)]
+    return (
+        select(table.c.kind, table.c.state, milliseconds.label("milliseconds"), func.count().label("count"), *within)
+        .where(table.c.finished_at.is_not(None), table.c.started_at.is_not(None), table.c.kind.is_not(None))
+        .group_by(table.c.kind, table.c.state)
+    )

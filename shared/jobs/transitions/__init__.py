@@ -11,6 +11,7 @@ attempt, `Conflict` for a user, None for maintenance.
     filing       archive, unarchive, delete_job
 """
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.jobs.transitions.archiving import archive, delete_job, unarchive
 from shared.jobs.transitions.dependencies import expire_deadlines, resolve_dependencies
 from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record
@@ -23,8 +24,6 @@ from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (
     ArtifactRecord,
     AttemptStatus,
-    CheckpointRecord,
-    CheckpointRow,
     Claimed,
     Claimer,
     Ending,
@@ -42,7 +41,6 @@ __all__ = [
     "ArtifactRecord",
     "AttemptStatus",
     "CheckpointRecord",
-    "CheckpointRow",
     "Claimed",
     "Claimer",
     "Ending",

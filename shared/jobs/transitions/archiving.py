@@ -1,7 +1,7 @@
 """What becomes of finished jobs: archive, unarchive, delete.
 
-Deleting takes the job's own row first, in a transaction that leaves its id and idempotency key in `deleted_jobs`; from
-then on nothing shows it. The remover deletes the rows that may be many, the pruner the files. So a listed file exists,
+Deleting takes the job's own row first, in a transaction that leaves its id, idempotency key and what the exported
+counters need in `deleted_jobs`; from then on nothing shows it. The remover deletes the rows that may be many, the pruner the files. So a listed file exists,
 and whoever dies in between leaves nothing that is not removed.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
@@ -20,11 +20,29 @@ from shared.clock import db_now
 from shared.db import removals
 from shared.db.engine import on_commit
 from shared.db.removals import Kind
-from shared.db.schema import deleted_jobs, job_dependencies, jobs, model_versions, schedule_ticks, schedules
+from shared.db.schema import (
+    attempts,
+    deleted_attempts,
+    deleted_jobs,
+    job_dependencies,
+    jobs,
+    model_versions,
+    schedule_ticks,
+    schedules,
+)
 from shared.events import emit
 from shared.failpoints import failpoint
 
-_KEPT = (jobs.c.id, jobs.c.owner_id, jobs.c.idempotency_key, jobs.c.body_hash, jobs.c.finished_at)
+_KEPT = (
+    jobs.c.id,
+    jobs.c.owner_id,
+    jobs.c.idempotency_key,
+    jobs.c.body_hash,
+    jobs.c.kind,
+    jobs.c.state,
+    jobs.c.started_at,
+    jobs.c.finished_at,
+)
 
 
 def archive(conn: Connection, job_id: str, owner_id: str) -> None:
@@ -48,11 +66,20 @@ def delete_job(conn: Connection, job_id: str, owner_id: str) -> None:
         raise Conflict(f"Job {job_id} is needed by {', '.join(found[:5])}.")
     kept = {column.name: row[column.name] for column in _KEPT}
     conn.execute(plain_insert(deleted_jobs).values(**kept, has_files=True, deleted_at=db_now()))
+    _keep_outcomes(conn, job_id)
     removals.note(conn, Kind.JOB, job_id)
     conn.execute(delete(jobs).where(jobs.c.id == job_id))
     failpoint("delete.before_commit")
     on_commit(conn, partial(failpoint, "delete.after_commit"))
     on_commit(conn, partial(emit, "job.deleted", job_id=job_id, owner_id=owner_id))
+
+
+def _keep_outcomes(conn: Connection, job_id: str) -> None:
+    """Count the attempts of a job, whose rows go with it."""
+    ended = (attempts.c.job_id == job_id, attempts.c.outcome.is_not(None))
+    counted = select(attempts.c.outcome, attempts.c.job_id, func.count()).where(*ended)
+    rows = counted.group_by(attempts.c.outcome, attempts.c.job_id)
+    conn.execute(plain_insert(deleted_attempts).from_select(["outcome", "job_id", "attempts"], rows))
 
 
 def refuse_deleted(conn: Connection, owner_id: str, key: str | None, body_hash: str | None) -> None:
@@ -123,7 +150,7 @@ def _final(conn: Connection, job_id: str, owner_id: str, wanted: str) -> RowMapp
 
 
 def _locked(conn: Connection, job_id: str, owner_id: str) -> RowMapping:
-    statement = select(*_KEPT, jobs.c.state).where(jobs.c.id == job_id, jobs.c.owner_id == owner_id)
+    statement = select(*_KEPT).where(jobs.c.id == job_id, jobs.c.owner_id == owner_id)
     row = conn.execute(statement.with_for_update()).mappings().one_or_none()
     if row is None:
         raise NotFound.of("job", job_id)

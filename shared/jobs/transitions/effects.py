@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.db.engine import insert, on_commit
 from shared.db.schema import (
     artifacts,
@@ -25,15 +26,7 @@ from shared.db.schema import (
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.transitions.statements import add_event, renew_and_update
-from shared.jobs.transitions.values import (
-    ArtifactRecord,
-    AttemptStatus,
-    CheckpointRecord,
-    Lease,
-    LogRow,
-    MetricRow,
-    SampleRow,
-)
+from shared.jobs.transitions.values import ArtifactRecord, AttemptStatus, Lease, LogRow, MetricRow, SampleRow
 
 #: Longest line kept of a log (characters); the rest is cut.
 MAX_LOG_LINE = 10_000

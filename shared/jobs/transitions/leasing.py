@@ -10,6 +10,7 @@ from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
 from nightshift.states import JobState
+from shared.checkpoints.record import CheckpointRecord
 from shared.clock import db_now
 from shared.datasets import references
 from shared.db.engine import on_commit
@@ -18,7 +19,7 @@ from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.transitions.effects import summarize_anew
 from shared.jobs.transitions.statements import QUEUED, add_event, add_state_event, as_request, renew_and_update
-from shared.jobs.transitions.values import AttemptStatus, CheckpointRow, Claimed, Claimer, Lease
+from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease
 
 
 def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed | None:
@@ -113,7 +114,7 @@ def _open_attempt(conn: Connection, claimer: Claimer, row: Row[*tuple[Any, ...]]
     )
 
 
-def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRow]:
+def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRecord]:
     rows = conn.execute(
         select(
             checkpoints.c.id,
@@ -127,7 +128,7 @@ def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRow]:
         .where(checkpoints.c.job_id == job_id, checkpoints.c.state == "ready")
         .order_by(checkpoints.c.step.desc(), checkpoints.c.created_at.desc())
     )
-    return [CheckpointRow(*row) for row in rows]
+    return [CheckpointRecord(**row) for row in rows.mappings()]
 
 
 def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) -> AttemptStatus:

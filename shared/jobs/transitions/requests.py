@@ -18,15 +18,6 @@ from shared.jobs.states import StopRequest
 from shared.jobs.transitions.statements import UNHELD, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Lease
 
-#: A request replaces a weaker one and is refused (or, from the system, dropped) by a stronger one.
-_STRENGTH = {
-    StopRequest.DRAIN: 0,
-    StopRequest.PREEMPT: 0,
-    StopRequest.PAUSE: 1,
-    StopRequest.FINISH: 2,
-    StopRequest.CANCEL: 3,
-}
-
 
 def request_stop(conn: Connection, job_id: str, request: StopRequest, owner_id: str | None) -> JobState:
     """A job that does not run stops at once; a running one is asked to, and hears it at its next step.
@@ -66,7 +57,7 @@ def _ask(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest, *, 
     standing = as_request(row.stop_requested)
     if standing is request:
         return JobState.RUNNING
-    if standing is not None and _STRENGTH[standing] >= _STRENGTH[request]:
+    if not request.outranks(standing):
         if by_system:
             return JobState.RUNNING
         raise Conflict(f"Job {row.id} has already been asked to {standing}.")

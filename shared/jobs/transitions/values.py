@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.states import JobState
+from shared.checkpoints.record import CheckpointRecord
 from shared.jobs.states import StopRequest
 from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 
@@ -54,23 +55,12 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class CheckpointRow:
-    id: str
-    step: int
-    epoch: int
-    path: str
-    sha256: str
-    size_bytes: int
-    is_best: bool
-
-
-@dataclass(frozen=True)
 class Claimed:
     lease: Lease
     kind: str
     spec: dict[str, Any]
     pinned: dict[str, Any]
-    checkpoints: list[CheckpointRow]  # ready ones, newest first
+    checkpoints: list[CheckpointRecord]  # ready ones, newest first
     deadline_at: float | None
     owner_id: str
     #: Kept from before, e.g. `finish` of a job that was waiting to go on.
@@ -126,17 +116,6 @@ class SampleRow:
     memory_bytes: int | None = None
     gpu_percent: float | None = None
     gpu_memory_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class CheckpointRecord:
-    id: str
-    step: int
-    epoch: int
-    path: str
-    sha256: str
-    size_bytes: int
-    is_best: bool = False
 
 
 @dataclass(frozen=True)

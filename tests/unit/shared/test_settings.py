@@ -45,7 +45,7 @@ def test_production_refuses_what_is_only_safe_on_a_laptop(unsafe: dict[str, str]
     load_settings(**SAFE | unsafe | {"environment": "development"})
 
 
-@pytest.mark.parametrize("switch", ["NIGHTSHIFT_FAILPOINT", "NIGHTSHIFT_TEST_KINDS", "FLOWER_UNAUTHENTICATED_API"])
+@pytest.mark.parametrize("switch", ["NIGHTSHIFT_FAILPOINT", "FLOWER_UNAUTHENTICATED_API"])
 def test_production_refuses_the_switches_of_tests(switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(switch, "1")
     with pytest.raises(ConfigurationError, match=switch):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shared.specs.training import held_out
+from shared.specs.training import held_out, steps_per_epoch
 
 Rows = npt.NDArray[np.int64]
 
@@ -62,7 +62,7 @@ class DataOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.length // self.batch_size)
+        return steps_per_epoch(self.length, self.batch_size)
 
     def batch(self, step: int) -> Rows:
         epoch, index = divmod(step, self.steps_per_epoch)

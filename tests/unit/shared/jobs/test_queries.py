@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -308,6 +309,29 @@ def test_counts_for_dispatcher_and_prometheus(engine: Engine) -> None:
     assert sorted((one.device, one.priority, one.count) for one in stats.due) == [("cpu", 5, 1), ("gpu", 5, 1)]
     assert all(one.oldest_seconds > 0 for one in stats.due)
     assert stats.submitted["train"] == sum(stats.jobs.values())
+
+
+def test_what_is_counted_for_prometheus_never_goes_back(engine: Engine) -> None:
+    """Deleting jobs takes nothing from a counter, to the last digit."""
+    ended = [job_in_state(engine, state) for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED) * 3]
+    for number, job_id in enumerate(ended):
+        with write(engine) as conn:
+            ended_at = jobs.c.started_at + 0.1 * 3**number
+            ran = (jobs.c.id == job_id, jobs.c.started_at.is_not(None))
+            conn.execute(update(jobs).where(*ran).values(finished_at=ended_at))
+
+    def counters() -> Any:
+        with read(engine) as conn:
+            stats = queries.stats(conn)
+            return queries.durations(conn), stats.submitted, stats.attempts
+
+    before = counters()
+    for job_id in ended:
+        with write(engine) as conn:
+            transitions.delete_job(conn, job_id, OWNER)
+        assert counters() == before
+    with read(engine) as conn:
+        assert not any(queries.stats(conn).jobs.values())
 
 
 def test_durations_are_counted_into_buckets(engine: Engine) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from shared import failpoints
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import CorruptCheckpoint
-from shared.jobs.checkpoint_retention import Kept, superseded
+from shared.jobs.checkpoint_retention import superseded
 from shared.specs.training import CheckpointPolicy
 from shared.storage import checkpoint_files
+from tests.support.factories import make_checkpoint
 from tests.support.training import NullReporter
-from worker.runners.messages import ResumePoint
-from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter, restore, safetensors
+from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter, Snapshot, restore, run_facts, safetensors
 from worker.training.learner import LearnerState
-from worker.training.state import Best, RunState, Snapshot
+from worker.training.state import Best, RunState
 
 CONTENT = {"b.bin": [b"one", b"two"], "a.json": [b"{}"]}
 
@@ -30,7 +32,7 @@ def _disarmed() -> Iterator[None]:
     failpoints.arm("")
 
 
-def write(job_dir: Path, step: int = 5) -> checkpoint_files.Written:
+def write(job_dir: Path, step: int = 5) -> CheckpointRecord:
     return checkpoint_files.write(job_dir, step=step, fence=2, files=CONTENT)
 
 
@@ -147,34 +149,47 @@ def test_removing_twice_is_no_error(tmp_path: Path) -> None:
     [(1, True, ["a", "c"]), (2, True, ["a"]), (2, False, ["b", "a"]), (4, True, []), (1, False, ["c", "b", "a"])],
 )
 def test_the_last_and_the_newest_best_are_kept(keep_last: int, keep_best: bool, gone: list[str]) -> None:
-    all_four = [Kept("a", 10, True), Kept("d", 40, False), Kept("b", 20, True), Kept("c", 30, False)]
+    all_four = [
+        make_checkpoint(step, id=name, is_best=best)
+        for name, step, best in (("a", 10, True), ("d", 40, False), ("b", 20, True), ("c", 30, False))
+    ]
     assert sorted(superseded(all_four, keep_last=keep_last, keep_best=keep_best)) == sorted(gone)
 
 
 # -- snapshots ------------------------------------------------------------------------------------
 
 
-def snapshot(step: int = 7) -> Snapshot:
-    run = RunState(step=step, best=Best(0.5, 3, 1), epoch_sums={"loss": 0.1 + 0.2}, epoch_steps=2)
-    run.history = {"loss": [[1, 0.1], [2, 1 / 3]]}
-    arrays = {
+class Standing:
+    """A learner that stands at one state."""
+
+    arrays: ClassVar[dict[str, Any]] = {
         "w": np.arange(6, dtype=np.float32).reshape(2, 3).T,
         "step": np.array(3.0),
         "bad": np.array(False),
         "none": np.empty((0, 4), np.int64),
     }
-    best = {"w": np.ones((2, 2), np.float32)}
-    return Snapshot(run.facts(), LearnerState(arrays, {"threads": 2}), best, epoch=1, is_best=False)
+
+    def state(self) -> LearnerState:
+        return LearnerState(self.arrays, {"threads": 2})
 
 
-def save(job_dir: Path, *steps: int) -> tuple[list[ResumePoint], NullReporter]:
+LEARNER: Any = Standing()
+
+
+def run_at(step: int = 7) -> RunState:
+    run = RunState(step=step, best=Best(0.5, 3, 1), epoch_sums={"loss": 0.1 + 0.2}, epoch_steps=2)
+    run.history = {"loss": [[1, 0.1], [2, 1 / 3]]}
+    run.best.weights = {"w": np.ones((2, 2), np.float32)}
+    return run
+
+
+def save(job_dir: Path, *steps: int) -> tuple[list[CheckpointRecord], NullReporter]:
     reporter = NullReporter()
     writer = CheckpointWriter(job_dir, 4, reporter)
     for step in steps:
-        writer.save(snapshot(step))
+        writer.save(LEARNER, run_at(step), 1)
     writer.wait()
-    frames = [frame for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
-    return [ResumePoint(id=f.id, path=f.path, step=f.step, sha256=f.sha256) for f in frames][::-1], reporter
+    return [frame for frame in reporter.frames if isinstance(frame, CheckpointRecord)][::-1], reporter
 
 
 def test_a_snapshot_comes_back_to_the_bit(tmp_path: Path) -> None:
@@ -183,9 +198,9 @@ def test_a_snapshot_comes_back_to_the_bit(tmp_path: Path) -> None:
     assert restored is not None
     assert not damaged
     assert restored.threads == 2
-    assert restored.run.facts() == snapshot().run
+    assert run_facts(restored.run) == run_facts(run_at())
     assert restored.run.best.weights is not None
-    for name, array in snapshot().learner.arrays.items():
+    for name, array in Standing.arrays.items():
         found = restored.learner.arrays[name]
         assert (found.dtype, found.shape) == (array.dtype, array.shape)
         assert np.array_equal(found, array)
@@ -210,14 +225,10 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path: Path) -> Non
 
 
 def test_the_snapshot_written_is_the_one_taken(tmp_path: Path) -> None:
-    taken = snapshot()
-    writer = CheckpointWriter(tmp_path, 1, NullReporter())
-    state = RunState(history={"loss": [[1, 0.5]]})
-    facts = state.facts()
+    state = RunState(step=1, history={"loss": [[1, 0.5]]})
+    taken = Snapshot.of(LEARNER, state, 1)
     state.history["loss"].append([2, 0.4])
-    writer.save(Snapshot(facts, taken.learner, None, 1, False))
-    writer.wait()
-    assert facts["history"] == {"loss": [[1, 0.5]]}
+    assert taken.run["history"] == {"loss": [[1, 0.5]]}
 
 
 def test_our_safetensors_is_the_librarys(tmp_path: Path) -> None:

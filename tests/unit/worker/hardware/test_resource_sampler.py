@@ -1,13 +1,14 @@
-"""What a runner uses and runs on: read from /proc, kept apart from metrics, and nothing secret in it."""
+"""What a runner uses and runs on: kept apart from metrics, and nothing secret in it."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Engine
 
@@ -20,8 +21,6 @@ from worker.hardware import run_environment
 from worker.hardware.devices import cpu
 from worker.hardware.resource_sampler import ResourceSampler
 
-TICKS = os.sysconf("SC_CLK_TCK")
-
 
 class Clock:
     now = 100.0
@@ -30,32 +29,41 @@ class Clock:
         return self.now
 
 
-def process(proc: Path, seconds: float, pages: int) -> None:
-    """A process 7 whose name tries to look like fields."""
-    folder = proc / "7"
-    folder.mkdir(exist_ok=True)
-    fields = ["S", *["1"] * 10, str(round(seconds * TICKS)), "0", *["1"] * 30]
-    (folder / "stat").write_text(f"7 (a) b 1 2) {' '.join(fields)}\n")
-    (folder / "statm").write_text(f"900 {pages} 1 1 0 1 0\n")
+class Process:
+    """A runner as psutil shows it."""
+
+    seconds, memory, gone = 1.0, 10, False
+
+    def cpu_times(self) -> Any:
+        return SimpleNamespace(user=self.seconds, system=0.0)
+
+    def memory_info(self) -> Any:
+        if self.gone:
+            raise psutil.NoSuchProcess(7)
+        return SimpleNamespace(rss=self.memory)
 
 
-def test_a_sample_says_what_was_used_since_the_one_before(tmp_path: Path) -> None:
-    clock = Clock()
-    process(tmp_path, seconds=1.0, pages=10)
-    sampler = ResourceSampler(7, cpu(), tmp_path, clock)
-    process(tmp_path, seconds=4.0, pages=20)
+def test_a_sample_says_what_was_used_since_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, process = Clock(), Process()
+    monkeypatch.setattr(psutil, "Process", lambda pid: process)
+    sampler = ResourceSampler(7, cpu(), clock)
+    process.seconds, process.memory = 4.0, 20
     clock.now += 2
     sampler.sample()
     clock.now += 3
-    (sample,) = sampler.take()
-    assert sample == SampleRow(3.0, 150.0, 20 * os.sysconf("SC_PAGE_SIZE"), None, None)
-    assert sampler.take() == []
-
-
-def test_a_runner_that_is_gone_leaves_no_sample(tmp_path: Path) -> None:
-    sampler = ResourceSampler(7, cpu(), tmp_path, Clock())
+    assert sampler.take() == [SampleRow(3.0, 150.0, 20, None, None)]
+    process.gone = True
     sampler.sample()
     assert sampler.take() == []
+
+
+def test_this_process_can_be_sampled_and_one_that_is_gone_cannot() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    for pid, samples in ((os.getpid(), 1), (process.pid, 0), (None, 0)):
+        sampler = ResourceSampler(pid, cpu(), Clock())
+        sampler.sample()
+        assert len(sampler.take()) == samples
 
 
 def test_samples_are_written_under_the_fence_and_are_no_metrics(engine: Engine) -> None:

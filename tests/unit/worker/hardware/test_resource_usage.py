@@ -1,19 +1,23 @@
-"""What a heartbeat says of a device, from a /proc and an NVML that say what a test wants."""
+"""What a heartbeat says of a device, from a psutil and an NVML that say what a test wants."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from pathlib import Path
+from collections import namedtuple
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Engine
 
 from shared.db.engine import read, write
 from shared.fleet import workers
-from shared.fleet.workers import HostUsage, Usage, WorkerInfo
+from shared.fleet.workers import HostUsage, RunnerUsage, Usage, WorkerInfo
+from worker.hardware import resource_usage
 from worker.hardware.devices import Device
 from worker.hardware.resource_usage import ResourceMonitor
 
@@ -22,15 +26,52 @@ CPU = Device("cpu", 0, "cpu")
 GPU = Device("gpu", 0, "NVIDIA Test", "GPU-0", 80 * GB)
 
 
+class Host:
+    """What psutil says of a machine of two cores."""
+
+    def __init__(self) -> None:
+        self.busy = self.idle = 100.0
+        self.processes: list[Process] = []
+
+    def virtual_memory(self) -> Any:
+        return SimpleNamespace(total=1_024_000, available=614_400)
+
+    def cpu_times(self) -> Any:
+        return CpuTimes(user=self.busy, idle=self.idle, guest=7.0)
+
+    def children(self, recursive: bool) -> list[Process]:
+        assert recursive
+        return self.processes
+
+
+CpuTimes = namedtuple("CpuTimes", ["user", "idle", "guest"])
+
+
+@dataclass(eq=False)
+class Process:
+    parent: int
+    seconds: float = 0.0
+    gone: bool = False
+
+    def ppid(self) -> int:
+        if self.gone:
+            raise psutil.NoSuchProcess(1)
+        return self.parent
+
+    def memory_info(self) -> Any:
+        return SimpleNamespace(rss=30)
+
+    def cpu_times(self) -> Any:
+        return SimpleNamespace(user=self.seconds, system=0.0)
+
+
 @pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    (tmp_path / "meminfo").write_text("MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    600 kB\n")
-    ticks(tmp_path, busy=100, idle=100)
-    return tmp_path
-
-
-def ticks(proc: Path, busy: int, idle: int) -> None:
-    (proc / "stat").write_text(f"cpu  {busy} 0 0 {idle} 0 0 0 0 7 7\ncpu0 1 2 3\n")
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host()
+    monkeypatch.setattr(psutil, "virtual_memory", host.virtual_memory)
+    monkeypatch.setattr(psutil, "cpu_times", host.cpu_times)
+    monkeypatch.setattr(psutil, "Process", lambda: host)
+    return host
 
 
 def nvml(**calls: Any) -> SimpleNamespace:
@@ -47,44 +88,42 @@ def nvml(**calls: Any) -> SimpleNamespace:
     )
 
 
-def test_a_cpu_worker_tells_of_its_host(proc: Path) -> None:
-    meter = ResourceMonitor(CPU, proc)
-    ticks(proc, busy=175, idle=125)
-    usage = meter.read()
-    assert (usage.memory_bytes, usage.memory_used_bytes, usage.busy_percent) == (1_024_000, 409_600, 75.0)
-    assert usage.host == HostUsage(1_024_000, 409_600, 75.0, os.cpu_count())
-    ticks(proc, busy=175, idle=225)
+def test_a_cpu_worker_tells_of_its_host(host: Host) -> None:
+    host.busy += 7.0  # of which guests took all
+    meter = ResourceMonitor(CPU)
+    host.busy, host.idle = 182.0, 125.0
+    found = meter.read()
+    assert (found.memory_bytes, found.memory_used_bytes, found.busy_percent) == (1_024_000, 409_600, 75.0)
+    assert found.host == HostUsage(1_024_000, 409_600, 75.0, os.cpu_count())
+    host.idle += 100
     assert meter.read().busy_percent == 0.0, "since the reading before"
+    assert meter.read().busy_percent is None, "no time has passed"
 
 
-def test_a_gpu_worker_tells_of_its_gpu_and_its_host(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_worker_tells_of_its_gpu_and_its_host(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml())
-    usage = ResourceMonitor(GPU, proc).read()
-    assert (usage.memory_bytes, usage.memory_used_bytes) == (80 * GB, 20 * GB)
-    assert (usage.busy_percent, usage.temperature_celsius) == (97.0, 61.0)
-    assert usage.host.memory_bytes == 1_024_000
+    found = ResourceMonitor(GPU).read()
+    assert (found.memory_bytes, found.memory_used_bytes) == (80 * GB, 20 * GB)
+    assert (found.busy_percent, found.temperature_celsius) == (97.0, 61.0)
+    assert found.host.memory_bytes == 1_024_000
 
 
-def test_a_driver_that_fails_costs_the_figures_only(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_fails_costs_the_figures_only(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(handle: object) -> None:
         raise OSError("GPU is lost")
 
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetUtilizationRates=lost))
-    usage = ResourceMonitor(GPU, proc).read()
-    assert (usage.memory_bytes, usage.busy_percent, usage.host.memory_bytes) == (None, None, 1_024_000)
+    found = ResourceMonitor(GPU).read()
+    assert (found.memory_bytes, found.busy_percent, found.host.memory_bytes) == (None, None, 1_024_000)
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetTemperature=lost))
-    assert ResourceMonitor(GPU, proc).read() == Usage(80 * GB, 20 * GB, 97.0, None, usage.host)
-
-
-def test_a_host_without_proc_is_not_an_error(tmp_path: Path) -> None:
-    assert ResourceMonitor(CPU, tmp_path).read() == Usage(host=HostUsage(cores=os.cpu_count()))
+    assert replace(ResourceMonitor(GPU).read(), runner=None) == Usage(80 * GB, 20 * GB, 97.0, None, found.host)
 
 
 def test_the_host_of_this_test_can_be_read() -> None:
-    usage = ResourceMonitor(CPU).read()
-    assert usage.memory_bytes is not None
-    assert usage.memory_used_bytes is not None
-    assert 0 < usage.memory_used_bytes < usage.memory_bytes
+    found = ResourceMonitor(CPU).read()
+    assert found.memory_bytes is not None
+    assert found.memory_used_bytes is not None
+    assert 0 < found.memory_used_bytes < found.memory_bytes
 
 
 def test_the_last_heartbeat_is_listed_while_the_worker_is_there(engine: Engine) -> None:
@@ -100,27 +139,28 @@ def test_the_last_heartbeat_is_listed_while_the_worker_is_there(engine: Engine) 
         assert workers.list_workers(conn, 30.0)[0]["usage"] is None
 
 
-def test_a_worker_tells_what_its_runners_and_all_they_started_use(proc: Path) -> None:
-    meter = ResourceMonitor(CPU, proc)
-    assert meter.read().runner is None, "this kernel does not list children"
-    family(proc, os.getpid(), [10], ticks=0)  # the worker, its forkserver, a runner, what that started
-    family(proc, 10, [11], ticks=50_000)
-    family(proc, 11, [12], ticks=100)
-    family(proc, 12, [], ticks=0)
-    first = meter.read().runner
-    assert first is not None
-    assert (first.memory_bytes, first.cpu_percent) == (2 * 30 * os.sysconf("SC_PAGE_SIZE"), None)
-    family(proc, 12, [], ticks=100_000)
-    busy = meter.read().runner
-    assert busy is not None
-    assert busy.cpu_percent is not None
-    assert busy.cpu_percent > 100
+def test_a_worker_tells_what_its_runners_and_all_they_started_use(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=100.0)
+    monkeypatch.setattr(resource_usage, "time", clock)
+    meter = ResourceMonitor(CPU)
+    runner, started, gone = Process(10, 1.0), Process(11), Process(10, 9.0, gone=True)
+    host.processes = [Process(os.getpid(), 500.0), runner, started, gone]  # a forkserver, and what is below it
+    assert meter.read().runner == RunnerUsage(60, None)
+    started.seconds, clock.now = 3.0, 102.0
+    assert meter.read().runner == RunnerUsage(60, 150.0)
+    host.processes.append(Process(11, 2.0))
+    clock.now += 2.0
+    assert meter.read().runner == RunnerUsage(90, 100.0), "one that is new has spent its time since then"
 
 
-def family(proc: Path, pid: int, children: list[int], ticks: int) -> None:
-    thread = proc / str(pid) / "task" / str(pid)
-    thread.mkdir(parents=True, exist_ok=True)
-    (thread / "children").write_text("".join(f"{child} " for child in children))
-    (proc / str(pid) / "statm").write_text("100 30 10 1 0 5 0")
-    words = ["S", *["0"] * 10, str(ticks), "0", *["0"] * 6, "777"]
-    (proc / str(pid) / "stat").write_text(f"{pid} (a) b) {' '.join(words)}")
+def test_real_runners_are_the_grandchildren() -> None:
+    """A child of this test stands for the forkserver."""
+    below = "import os, sys; sys.stdin.read()"
+    server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(7, flush=True); {below}'])"
+    with subprocess.Popen([sys.executable, "-c", server], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"7\n"
+        found = ResourceMonitor(CPU).read().runner
+        process.communicate()
+    assert found is not None
+    assert found.memory_bytes > 1_000_000

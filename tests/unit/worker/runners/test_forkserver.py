@@ -74,8 +74,8 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "    exec(assignment.spec['source'], scope)\n"
         "    return Result(metrics=scope.get('metrics', {}))\n"
     )
-    environ = {**os.environ, "NIGHTSHIFT_TEST_KINDS": "source_kind", "NIGHTSHIFT_REDIS_URL": "redis://:secret@h"}
-    return {**environ, "PYTHONPATH": str(folder)}
+    (folder / "sitecustomize.py").write_text("from tests.support.takeover import take_over\ntake_over('source_kind')")
+    return {**os.environ, "NIGHTSHIFT_REDIS_URL": "redis://:secret@h", "PYTHONPATH": str(folder)}
 
 
 @pytest.fixture(scope="module")

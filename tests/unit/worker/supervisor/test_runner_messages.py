@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.jobs.transitions import Claimed, Lease
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
-from shared.storage.uploader import NoopUploader, Upload
+from shared.storage.uploader import NoopUploader
 from worker.runners.messages import (
     CheckpointSaved,
     Failed,
@@ -118,23 +119,23 @@ class BlockedUploader(NoopUploader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.parcels: list[Upload] = []
+        self.checkpoints: list[CheckpointRecord] = []
 
-    def send(self, parcel: Upload) -> None:
-        self.parcels.append(parcel)
+    def send(self, checkpoint: CheckpointRecord) -> None:
+        self.checkpoints.append(checkpoint)
 
-    def waiting(self) -> list[Upload]:
-        return list(self.parcels)
+    def waiting(self) -> list[CheckpointRecord]:
+        return list(self.checkpoints)
 
-    def forget(self, parcel: Upload) -> None:
-        self.parcels.remove(parcel)
+    def forget(self, checkpoint: CheckpointRecord) -> None:
+        self.checkpoints.remove(checkpoint)
 
 
 def test_no_more_checkpoints_wait_for_the_storage_than_are_kept() -> None:
     carrier = BlockedUploader()
     claimed = Claimed(Lease("job", 1, "w", 30.0), "train", {"checkpoint": {"keep_last": 2}}, {}, [], None, "me")
-    heard = RunnerMessages(Settings(), carrier=carrier, job_id="job", needless=Retention(claimed, Path()).needless)
+    heard = RunnerMessages(Settings(), carrier=carrier, needless=Retention(claimed, Path()).needless)
     for step in range(1, 8):
         heard.line(encode(CheckpointSaved(id=f"c{step}", path=f"checkpoints/{step}-x", step=step, epoch=0, sha256="0", size_bytes=1, is_best=step == 3)))  # fmt: skip
-    assert [parcel.row.step for parcel in carrier.parcels] == [3, 6, 7]
+    assert [checkpoint.step for checkpoint in carrier.checkpoints] == [3, 6, 7]
     assert heard.batch.checkpoints == []

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.checkpoints.record import CheckpointRecord
 from shared.errors import NonFiniteLoss
 from shared.specs.training import CheckpointPolicy, Training
 from tests.support.training import NullReporter
@@ -215,7 +216,7 @@ def test_a_validation_loss_that_is_not_finite_does_too(tmp_path: Path) -> None:
 def test_a_stop_is_heard_at_the_next_step(tmp_path: Path, reason: str, saved: bool) -> None:
     ending, state, reporter = run(tmp_path, Counting(), {"epochs": 2}, stops={3: reason})
     assert (ending, state.step) == (reason, 3)
-    steps = [frame.step for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
+    steps = [frame.step for frame in reporter.frames if isinstance(frame, CheckpointRecord)]
     assert steps == ([3] if saved else [])
 
 
@@ -227,7 +228,7 @@ def test_finish_before_the_first_step_waits_for_it(tmp_path: Path) -> None:
 def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> None:
     policy = CheckpointPolicy(every_steps=4, every_seconds=None)
     _, _, reporter = run(tmp_path, Counting([2, 1, 3]), {"epochs": 3}, policy=policy)
-    frames = [frame for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
+    frames = [frame for frame in reporter.frames if isinstance(frame, CheckpointRecord)]
     assert [frame.step for frame in frames] == [4, 8, 12, 15]
     assert [frame.epoch for frame in frames] == [1, 2, 3, 3]
     assert not any(frame.is_best for frame in frames)
@@ -236,7 +237,7 @@ def test_checkpoints_come_every_so_many_steps_and_at_the_end(tmp_path: Path) -> 
 def test_a_checkpoint_at_the_best_step_says_so(tmp_path: Path) -> None:
     policy = CheckpointPolicy(every_steps=5, every_seconds=None)
     _, _, reporter = run(tmp_path, Counting([2, 1, 3]), {"epochs": 3}, policy=policy)
-    frames = [frame for frame in reporter.frames if getattr(frame, "type", "") == "checkpoint"]
+    frames = [frame for frame in reporter.frames if isinstance(frame, CheckpointRecord)]
     assert [(frame.step, frame.is_best) for frame in frames] == [(5, True), (10, True), (15, False)]
 
 

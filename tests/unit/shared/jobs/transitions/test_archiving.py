@@ -64,6 +64,8 @@ def let_end(engine: Engine) -> None:
         conn.execute(update(jobs).where(jobs.c.finished_at.is_not(None)).values(finished_at=db_now() - 4000))
 
 
+#: Tables that keep something of a deleted job.
+KEPT = {"schedule_ticks", "deleted_attempts"}
 #: Tables whose rows of a deleted job are deleted later, in batches.
 LONG = {table.name for table, _ in LEFT[Kind.JOB]}
 
@@ -71,7 +73,7 @@ LONG = {table.name for table, _ in LEFT[Kind.JOB]}
 def rows_of(engine: Engine, job_id: str) -> list[str]:
     """Tables that still know the job."""
     with read(engine) as conn:
-        tables = [table for table in metadata.tables.values() if "job_id" in table.c and table.name != "schedule_ticks"]
+        tables = [table for table in metadata.tables.values() if "job_id" in table.c and table.name not in KEPT]
         return [table.name for table in tables if conn.execute(select(table).where(table.c.job_id == job_id)).first()]
 
 
