@@ -1,10 +1,9 @@
-"""The API as an ASGI app. `create_app()` connects to nothing: the database and the broker may be down when it starts."""
+"""The API as an ASGI app. `create_app()` opens no connection: the database and the broker may be down when it starts."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from api.routes import (
 )
 from api.services.event_feed import EventFeed
 from api.services.group_commit import Submissions
+from nightshift.versions import installed
 from shared import celery_app
 from shared.db.engine import make_engine
 from shared.settings import Settings, get_settings
@@ -64,7 +64,7 @@ def create_app(
     service = Service(settings, engine, EventFeed(engine), Submissions(engine), ring, ping)
     app = FastAPI(
         title="Nightshift",
-        version=_version(),
+        version=installed() or "0",
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
@@ -90,13 +90,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _folders(settings: Settings) -> dict[str, Path]:
-    """What must not fill up, on this host."""
+    """Return the folders of this host whose disk space is monitored."""
     folders = {"data": settings.data_dir}
     return folders | ({"storage": settings.storage_root} if settings.storage_url.startswith("file://") else {})
-
-
-def _version() -> str:
-    try:
-        return version("nightshift")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"

@@ -10,8 +10,9 @@ from typing import Annotated
 
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import Request
 
-from api.dependencies import TheService
+from api.dependencies import Service, TheService
 from nightshift.errors import Unauthorized
 from shared.db.engine import read
 from shared.fleet import keys
@@ -19,7 +20,7 @@ from shared.fleet import keys
 #: Longest key looked at (characters); ours have fewer than 100.
 _MAX_KEY = 512
 
-_bearer = HTTPBearer(
+bearer = HTTPBearer(
     auto_error=False,
     scheme_name="api_key",
     description="The key from `<data-dir>/api_key`, or one made with `nightshift keys create`.",
@@ -27,9 +28,21 @@ _bearer = HTTPBearer(
 
 
 def require_owner(
-    service: TheService, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    service: TheService,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> str:
-    """The owner of the key; raises Unauthorized. DatabaseUnavailable (503) when keys cannot be read: never a 401."""
+    """Return the owner of the key. Raises Unauthorized; DatabaseUnavailable (503) when keys cannot be read, never a 401.
+
+    The key is looked up once per request, also where a route asks before it reads the body.
+    """
+    if not hasattr(request.state, "owner"):
+        request.state.owner = _owner_of(service, credentials)
+    owner: str = request.state.owner
+    return owner
+
+
+def _owner_of(service: Service, credentials: HTTPAuthorizationCredentials | None) -> str:
     if credentials is None or not credentials.credentials:
         raise Unauthorized("Send the header 'Authorization: Bearer <key>'.")
     key = credentials.credentials

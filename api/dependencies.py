@@ -1,4 +1,4 @@
-"""What every route may ask for: the service's parts, and whose key this is."""
+"""Dependencies of routes: the service's parts and the types of parameters."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ NameInPath = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, '.', '_' and '-'.")
 ]
 
-#: Text to compare with: no control characters, which databases refuse (NUL) and nobody means.
+#: Text to compare with: no control characters, which databases refuse (NUL).
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=401, pattern=r"^[^\x00-\x1f\x7f]+$")]
-#: What people type to find jobs.
+#: A search for jobs.
 Search = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 _WHOLE = 16
 
 
 def whole_id(conn: Connection, job_id: str, owner_id: str) -> str:
-    """The full id; raises NotFound for somebody else's job as for none."""
+    """Return the full id. Raises NotFound, also for another owner's job."""
     return job_id if len(job_id) == _WHOLE else queries.find_id(conn, job_id, owner_id)

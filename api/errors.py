@@ -1,4 +1,4 @@
-"""Errors become problem documents (RFC 9457): `type, title, status, detail, instance, errors: [{loc, msg}]`.
+"""Turn errors into problem documents (RFC 9457): `type, title, status, detail, instance, errors: [{loc, msg}]`.
 
 A problem never echoes what was sent, except the names of fields, made printable: an answer that repeats a lone
 surrogate or NaN cannot be encoded, and would turn the caller's mistake into our 500.
@@ -48,7 +48,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> ProblemResponse:
-    """One problem document. `slug` names the kind of problem for programs, `detail` tells a person the way out."""
+    """Return a problem document. `slug` names the problem for programs; `detail` tells people what to do."""
     body = {
         "type": f"urn:nightshift:problem:{slug}",
         "title": title,
@@ -88,11 +88,11 @@ def _request_error(request: Request, error: Exception) -> Response:
 
 
 def _parameters(request: Request, error: Exception) -> Response:
-    """Path, query and header parameters that FastAPI refused: our shape, without FastAPI's `input`."""
+    """Answer 422 for path, query and header parameters, without FastAPI's `input`."""
     assert isinstance(error, RequestValidationError)
     errors = [FieldError(tuple(item["loc"]), str(item["msg"])) for item in error.errors()]
     named = "; ".join(f"{error.loc[-1]}: {error.msg}" for error in errors if error.loc)
-    return _request_error(request, InvalidRequest(f"A parameter is wrong: {_printable(named, 500)}.", errors))
+    return _request_error(request, InvalidRequest(f"Invalid parameter: {_printable(named, 500)}.", errors))
 
 
 def _unavailable(request: Request, error: Exception) -> Response:
@@ -107,19 +107,19 @@ def _unavailable(request: Request, error: Exception) -> Response:
         request,
         status=503,
         slug="unavailable",
-        title="A part of the service does not answer",
+        title="Service unavailable",
         detail=detail,
         headers={"Retry-After": RETRY_AFTER},
     )
 
 
 def _http(request: Request, error: Exception) -> Response:
-    """What the router says by itself: unknown path (404), wrong method (405)."""
+    """Answer what the router raises: unknown path (404), wrong method (405)."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     detail = {
-        404: "There is no such path; see /docs.",
-        405: "This path does not take this method; see the Allow header and /docs.",
+        404: "Unknown path; see /docs.",
+        405: "This path does not support this method; see the Allow header and /docs.",
     }.get(error.status_code, phrase)
     slug = phrase.lower().replace(" ", "-")
     headers = _allow(request) or error.headers if error.status_code == 405 else error.headers
@@ -127,26 +127,26 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _allow(request: Request) -> dict[str, str]:
-    """All that the path takes; the router names those of its first route only."""
+    """Return all methods of the path; the router names those of its first route only."""
     routes = [route for route in request.app.state.routes if route.path_regex.match(request.scope["path"])]
     methods = sorted({method for route in routes for method in route.methods})
     return {"Allow": ", ".join(methods)} if methods else {}
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    """A defect of ours. The server logs the traceback; the caller learns nothing of the inside."""
+    """Answer 500. The server logs the traceback; the caller sees nothing of it."""
     return problem(
         request,
         status=500,
         slug="internal-error",
-        title="An unexpected error",
-        detail="The server could not do this; its log says why.",
+        title="Internal error",
+        detail="The request failed; the server's log has the cause.",
     )
 
 
 def _misconfigured(request: Request, error: Exception) -> Response:
-    """What the operator has to mend, a database of another encoding say; its text was written for people."""
-    return problem(request, status=503, slug="unready", title="The service is not ready", detail=str(error))
+    """Answer 503 with what the operator has to correct, such as the encoding of the database."""
+    return problem(request, status=503, slug="unready", title="Not ready", detail=str(error))
 
 
 def install(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""The shapes of the answers, as OpenAPI shows them. Times are RFC 3339 in UTC; every collection is a `Page`."""
+"""Response models. Times are RFC 3339 in UTC; every collection is a `Page`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ T = TypeVar("T")
 
 class Page(BaseModel, Generic[T]):
     items: list[T]
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; null on the last.")
+    next_cursor: str | None = Field(
+        None, description="Pass it as `cursor` to get the next page; null on the last page."
+    )
 
 
 class FieldProblem(BaseModel):
@@ -26,7 +28,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457. `type` tells programs which problem it is, `detail` tells a person the way out."""
+    """RFC 9457. `type` is for programs; `detail` tells people what to do."""
 
     type: str = Field(examples=["urn:nightshift:problem:invalid-request"])
     title: str
@@ -64,7 +66,7 @@ class ChangeView(BaseModel):
 class CopiedFromView(BaseModel):
     id: str
     name: str | None
-    changes: list[ChangeView] = Field(description="In which settings it differs from that job.")
+    changes: list[ChangeView] = Field(description="Settings that differ from that job.")
 
 
 class JobView(BaseModel):
@@ -76,34 +78,34 @@ class JobView(BaseModel):
     framework: str | None
     dataset: str | None
     priority: int
-    attempt: int = Field(description="Number of the present attempt; 0 before the first.")
+    attempt: int = Field(description="Number of the current attempt; 0 before the first.")
     progress: Progress | None
     stop_requested: StopRequest | None
     created_at: str
     run_at: str | None
     started_at: str | None
     finished_at: str | None
-    archived_at: str | None = Field(description="Lists leave it out since then, unless asked for archived jobs.")
-    deadline_at: str | None = Field(description="When `timeout_seconds` are over.")
+    archived_at: str | None = Field(description="When it was archived. Lists omit archived jobs unless asked for them.")
+    deadline_at: str | None = Field(description="When `timeout_seconds` have passed.")
     worker: str | None
-    device: str | None = Field(description="What the present attempt runs on; before there is one, what was asked for.")
+    device: str | None = Field(description="Device of the current attempt; before the first, the requested one.")
     error: JobErrorView | None
     result: dict[str, Any] | None = Field(
-        description="`metrics`, `model` and `artifacts` of a job that succeeded; with `promote`, `promoted` and `promotion`."
+        description="`metrics`, `model` and `artifacts` of a succeeded job; with `promote` also `promoted` and `promotion`."
     )
-    retries: int = Field(description="Retryable failures so far, of `max_retries`.")
+    retries: int = Field(description="Retryable failures so far; at most `max_retries`.")
     after: list[str]
     tags: dict[str, str]
     notes: str | None
-    copied_from: CopiedFromView | None = Field(description="The job that it runs again.")
+    copied_from: CopiedFromView | None = Field(description="The job that this one was copied from.")
     pinned: dict[str, str] = Field(
-        description="`dataset`, `evaluate_on` and `model` with the versions they had when the job first started."
+        description="`dataset`, `evaluate_on` and `model` with their versions when the job first started."
     )
-    spec: dict[str, Any] = Field(description="The complete spec, presets filled in.")
+    spec: dict[str, Any] = Field(description="The complete spec, with presets filled in.")
 
 
 class Accepted(BaseModel):
-    """What was written. `created` is false when the Idempotency-Key named a job that was there already."""
+    """The job as written. `created` is false when the Idempotency-Key belongs to an existing job."""
 
     id: str
     kind: str
@@ -126,12 +128,12 @@ class MetricView(BaseModel):
 
 
 class EvidenceView(BaseModel):
-    """What a runner did and said last, kept when its attempt ends."""
+    """The last state and output of a runner, kept when its attempt ends."""
 
     phase: str | None = Field(None, description="load, first_step, train, infer, validate, checkpoint, evaluate, …")
     step: int | None = None
-    last_frames: list[dict[str, Any]] = Field([], description="Its last messages, oldest first, `seconds_before_end`.")
-    log_tail: list[str] = Field([], description="Its last lines of log and output, each after its level.")
+    last_frames: list[dict[str, Any]] = Field([], description="Last messages, oldest first, with `seconds_before_end`.")
+    log_tail: list[str] = Field([], description="Last lines of log and output, each with its level.")
 
 
 class AttemptView(BaseModel):
@@ -141,43 +143,45 @@ class AttemptView(BaseModel):
     celery_task_id: str | None
     started_at: str
     ended_at: str | None
-    outcome: AttemptOutcome | None = Field(description="How it ended; null while it runs.")
+    outcome: AttemptOutcome | None = Field(description="How the attempt ended; null while it runs.")
     error: JobErrorView | None
     exit_code: int | None
     signal: int | None
     peak_memory_bytes: int | None
     peak_device_memory_bytes: int | None
     environment: dict[str, Any] | None = Field(
-        description="What it ran on: host, worker, versions, cpu, gpu, driver, threads, commit, command, as far as known."
+        description="Where it ran, as far as known: host, worker, versions, cpu, gpu, driver, threads, commit, command."
     )
-    evidence: EvidenceView | None = Field(description="Null while it runs; of a lost one what had reached SQL.")
-    resumed_from: str | None = Field(description="The checkpoint it went on from.")
+    evidence: EvidenceView | None = Field(
+        description="Null while it runs; for a lost attempt what had been written to SQL."
+    )
+    resumed_from: str | None = Field(description="The checkpoint that it resumed from.")
     resumed_step: int | None
 
 
 class SystemView(BaseModel):
     attempt: int
     at: str
-    cpu_percent: float | None = Field(description="Of one core: 200 is two of them.")
+    cpu_percent: float | None = Field(description="100 is one core; 200 are two.")
     memory_bytes: int | None = Field(description="Resident memory of the runner.")
     gpu_percent: float | None
-    gpu_memory_bytes: int | None = Field(description="Of the whole device, which is the runner's alone.")
+    gpu_memory_bytes: int | None = Field(description="Of the whole device, which only this runner uses.")
 
 
 class ReasonView(BaseModel):
-    code: str = Field(examples=["jobs_ahead"], description="Which reason it is; docs/why.md lists them.")
+    code: str = Field(examples=["jobs_ahead"], description="Code of the reason; docs/why.md lists all.")
     sentence: str
-    fields: dict[str, Any] = Field(description="The facts of the sentence, by code.")
+    fields: dict[str, Any] = Field(description="The facts of the sentence; which ones depends on the code.")
 
 
 class WhyView(BaseModel):
-    """Why a job is where it is: what it waits for, what it is doing, how it ended."""
+    """Why a job is in its state: what it waits for, what it is doing, how it ended."""
 
     id: str
     state: JobState
     sentence: str = Field(examples=["It is queued: the only worker that can run it is busy (cpu0@a with 3f…)."])
     reasons: list[ReasonView] = Field(
-        description="Those of the present first, the decisive one at their head; then the tries that did not count."
+        description="Current reasons first, the decisive one at the top; then attempts that did not count."
     )
 
 
@@ -213,70 +217,70 @@ class LogView(BaseModel):
 class HostUsageView(BaseModel):
     memory_bytes: int | None
     memory_used_bytes: int | None
-    cpu_percent: float | None = Field(description="Of all cores, since the heartbeat before.")
+    cpu_percent: float | None = Field(description="Of all cores, since the previous heartbeat.")
     cores: int | None = None
 
 
 class RunnerUsageView(BaseModel):
     memory_bytes: int
-    cpu_percent: float | None = Field(description="100 is one core; since the heartbeat before.")
+    cpu_percent: float | None = Field(description="100 is one core; since the previous heartbeat.")
 
 
 class UsageView(BaseModel):
-    """As of the last heartbeat; null: cannot be known."""
+    """Usage as of the last heartbeat; null: unknown."""
 
-    memory_bytes: int | None = Field(description="Of the GPU, or of the host where it works on the CPU.")
+    memory_bytes: int | None = Field(description="Memory of the GPU; of the host for a CPU worker.")
     memory_used_bytes: int | None
     busy_percent: float | None
     temperature_celsius: float | None
     host: HostUsageView
-    runner: RunnerUsageView | None = Field(None, description="What the worker's runners use of the host.")
+    runner: RunnerUsageView | None = Field(None, description="Host resources used by the worker's runners.")
 
 
 class WorkerView(BaseModel):
     name: str
     host: str
     state: str = Field(
-        description="online, not_listening (lost a queue, takes it back), draining or offline (no heartbeat for a lease)"
+        description="online, not_listening (lost its queue and is reconnecting), draining or offline (no heartbeat for a lease)"
     )
     device: Literal["cpu", "gpu"]
     device_name: str
     memory_bytes: int | None
     frameworks: list[str]
     versions: dict[str, Any]
-    job_id: str | None = Field(description="The job it works on; null where that is somebody else's.")
-    usage: UsageView | None = Field(description="How busy its device is; null while it is offline.")
+    job_id: str | None = Field(description="The job it runs; null for another owner's job.")
+    usage: UsageView | None = Field(description="Usage of its device; null while the worker is offline.")
     started_at: str
     heartbeat_at: str
 
 
 class FamilyView(BaseModel):
     name: str
-    kinds: list[str] = Field(description="The kinds of job that workers of this version run for it.")
+    kinds: list[str] = Field(description="Kinds of job that this version's workers run for it.")
     frameworks: list[str]
     dataset_kind: str
     default_preset: str
-    presets: dict[str, Any] = Field(description="Each preset in full: `model`, and the `training` defaults it brings.")
+    presets: dict[str, Any] = Field(description="Each preset in full: `model` and its `training` defaults.")
     model_schema: dict[str, Any] = Field(description="JSON schema of `model`; any field overrides the preset's.")
     training_schema: dict[str, Any] = Field(description="JSON schema of `training`.")
 
 
 class Owned(BaseModel):
-    """What every key may use, and its owner change."""
+    """A resource that every key may use and only its owner may change."""
 
-    owner: str | None = Field(description="The name of the owner's first key; null: nobody's.")
-    yours: bool = Field(description="It is this key's owner's.")
-    may_change: bool = Field(description="This key may change it: it is yours, or nobody's and not built in.")
+    owner: str | None = Field(description="Name of the owner's first key; null: no owner.")
+    yours: bool = Field(description="Whether this key's owner owns it.")
+    may_change: bool = Field(description="Whether this key may change it: yours, or without an owner and not built in.")
 
 
 class DatasetView(Owned):
     name: str
-    version: int | None = Field(description="The newest; null for a built-in set that nobody has used yet.")
+    version: int | None = Field(description="Newest version; null for a built-in set that is not registered yet.")
     kind: str | None
     builtin: bool
     availability: Availability = Field(
-        description="Whether a job can have it: a built-in set that nobody has used is registered by the first job, from "
-        "files that are there (`on_first_use`) or by a download; `unavailable`: downloads are off."
+        description="Whether a job can use it. A built-in set is registered by the first job, from "
+        "local files (`on_first_use`) or by a download; `unavailable`: downloads are off."
     )
     sha256: str | None
     size_bytes: int | None
@@ -290,7 +294,7 @@ class DatasetView(Owned):
 class DatasetVersionView(BaseModel):
     version: int
     sha256: str
-    rows: dict[str, int] = Field(description="Images or documents of each part.")
+    rows: dict[str, int] = Field(description="Number of images or documents in each part.")
     created_at: str
 
 
@@ -300,7 +304,7 @@ class DatasetDetail(DatasetView):
 
 class Champion(BaseModel):
     version: int
-    job_id: str | None = Field(description="The job that made it; null where that is somebody else's.")
+    job_id: str | None = Field(description="The job that created it; null for another owner's job.")
     metrics: dict[str, Any]
 
 
@@ -310,18 +314,18 @@ class ModelView(Owned):
     framework: str
     latest_version: int
     updated_at: str
-    champion: Champion | None = Field(description="The version that the name alone means.")
+    champion: Champion | None = Field(description="The version that the model's name alone stands for.")
     aliases: dict[str, int]
 
 
 class ModelVersionView(BaseModel):
     name: str
     version: int
-    job_id: str | None = Field(description="The job that made it; null where that is somebody else's.")
+    job_id: str | None = Field(description="The job that created it; null for another owner's job.")
     family: str
     framework: str
     dataset: str | None
-    parent: str | None = Field(description="The model it was fine-tuned from.")
+    parent: str | None = Field(description="The model that it was fine-tuned from.")
     metrics: dict[str, Any]
     description: str | None = None
     tags: dict[str, str] = {}
@@ -337,10 +341,10 @@ class ModelDetail(Owned):
 
 class ModelChangeView(BaseModel):
     change: Literal["set", "rollback", "delete", "register", "describe"]
-    alias: str | None = Field(description="null: no alias moved")
+    alias: str | None = Field(description="null: no alias was moved.")
     from_version: int | None
     to_version: int | None
-    who: str = Field(description="The owner of the key, `job:<id>` or `system`.")
+    who: str = Field(description="Owner of the key, `job:<id>` or `system`.")
     why: str | None
     at: str
 
@@ -355,7 +359,7 @@ class ComparisonView(BaseModel):
     name: str
     a: ModelVersionView
     b: ModelVersionView
-    same_dataset: bool = Field(description="Both were made and measured on the same data set version.")
+    same_dataset: bool = Field(description="Whether both were trained and measured on the same data set version.")
     metrics: dict[str, MetricPair]
 
 
@@ -371,7 +375,7 @@ class ScheduleView(BaseModel):
     name: str
     cron: str
     timezone: str
-    job: dict[str, Any] = Field(description="The complete spec; name and tags as templates.")
+    job: dict[str, Any] = Field(description="The complete spec, with templates in name and tags.")
     enabled: bool
     catch_up: CatchUp
     catch_up_limit: int
@@ -388,14 +392,14 @@ class ScheduleView(BaseModel):
 class PreviewView(BaseModel):
     utc: str
     local: str
-    tick: str = Field(description="What {tick} will be.")
+    tick: str = Field(description="The value of {tick}.")
 
 
 class TickView(BaseModel):
     tick: str
     due_at: str
     due_at_local: str
-    manual: bool = Field(description="Run by hand.")
+    manual: bool = Field(description="Whether it was run by hand.")
     outcome: TickOutcome
     job_id: str | None
     job_state: JobState | None
@@ -412,34 +416,34 @@ class WebhookView(BaseModel):
     match: str | None
     format: BodyFormat
     enabled: bool
-    disabled_reason: str | None = Field(description="Why it was disabled, when nobody paused it.")
-    old_secret_until: str | None = Field(description="Until then the secret before the last change signs, too.")
+    disabled_reason: str | None = Field(description="Why Nightshift disabled it; null if a user did.")
+    old_secret_until: str | None = Field(description="Until then the previous secret signs as well.")
     created_at: str
     updated_at: str
 
 
 class NewWebhookView(WebhookView):
-    secret: str = Field(description="What signs; it is not shown again.")
+    secret: str = Field(description="Signs deliveries; it is not shown again.")
 
 
 class DeliveryView(BaseModel):
     id: str
-    event_id: str = Field(description="The header `webhook-id`, the same at every attempt.")
+    event_id: str = Field(description="Header `webhook-id`, the same for every attempt.")
     event_type: str
     state: DeliveryState
     attempts: int
     status: int | None = Field(description="HTTP status of the last answer.")
-    error: str | None = Field(description="What was wrong with the last attempt.")
+    error: str | None = Field(description="Error of the last attempt.")
     milliseconds: float | None
     created_at: str
-    next_at: str | None = Field(description="The next attempt; null when it is settled.")
+    next_at: str | None = Field(description="Time of the next attempt; null when settled.")
     settled_at: str | None
 
 
 class DeliveryDetail(DeliveryView):
-    body: str = Field(description="The very text that is sent.")
+    body: str = Field(description="The exact body that is sent.")
 
 
 class Readiness(BaseModel):
     status: Literal["ready", "degraded", "unready"]
-    parts: dict[str, str] = Field(description="`ok`, or what is wrong, for database, migrations, broker.")
+    parts: dict[str, str] = Field(description="`ok` or the problem, for database, migrations and broker.")

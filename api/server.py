@@ -1,7 +1,7 @@
-"""`python -m api.server`: the API under uvicorn. Port 0 picks a free one; the line printed says which.
+"""`python -m api.server`: run the API under uvicorn. Port 0 picks a free one, which is printed.
 
-SIGTERM or Ctrl-C: no new connections, running requests are answered, event streams end (their clients come back with
-Last-Event-ID to whoever serves next), exit 0.
+SIGTERM or Ctrl-C: no new connections, running requests are answered, event streams end (their clients reconnect with
+Last-Event-ID), exit 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BACKLOG = 2_048
 
 
 class Server(uvicorn.Server):
-    """Ends event streams first: uvicorn waits for open answers, and a stream is open for as long as its job runs."""
+    """Ends event streams before uvicorn waits for open answers; a stream is open for as long as its job runs."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.app.state.service.watch.close()  # type: ignore[union-attr]
@@ -59,12 +59,12 @@ def address_of(listening: socket.socket) -> str:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Bound before the server starts, so that the port is known and taken at once; raises OSError."""
+    """Bind before the server starts, so that the port is known and taken at once. Raises OSError."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((settings.api_host, settings.api_port))
-    listening.listen(_BACKLOG)  # who comes before the server has started waits, and is not refused
+    listening.listen(_BACKLOG)  # early clients wait and are not refused
     listening.set_inheritable(True)
     return listening
 

@@ -1,9 +1,9 @@
 """Errors of the client and the API, and the root of all errors that Nightshift raises on purpose.
 
 NightshiftError
-├── RequestError                what a user asked for cannot be done; becomes a problem+json
+├── RequestError                the caller can correct it; becomes a problem+json
 │   ├── InvalidRequest   422    a field is wrong: names field, value and the way out
-│   ├── MalformedRequest 400    not parseable at all (JSON, cursor)
+│   ├── MalformedRequest 400    cannot be parsed (JSON, cursor)
 │   ├── Unauthorized     401
 │   ├── Forbidden        403    it may be seen and used, but belongs to another owner
 │   ├── NotFound         404
@@ -40,11 +40,11 @@ class FieldError:
 
 
 class RequestError(NightshiftError):
-    """Root of errors the caller can mend; `status`, `slug` and `title` make the problem document (RFC 9457)."""
+    """Root of errors that the caller can correct; `status`, `slug` and `title` make the problem document (RFC 9457)."""
 
     status: ClassVar[int] = 400
     slug: ClassVar[str] = "bad-request"
-    title: ClassVar[str] = "The request cannot be served"
+    title: ClassVar[str] = "Bad request"
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -53,7 +53,7 @@ class RequestError(NightshiftError):
 
 
 class InvalidRequest(RequestError):
-    status, slug, title = 422, "invalid-request", "The request is not valid"
+    status, slug, title = 422, "invalid-request", "Invalid request"
 
     @classmethod
     def field(cls, loc: tuple[str | int, ...], msg: str) -> InvalidRequest:
@@ -61,19 +61,19 @@ class InvalidRequest(RequestError):
 
 
 class MalformedRequest(RequestError):
-    status, slug, title = 400, "malformed-request", "The request cannot be parsed"
+    status, slug, title = 400, "malformed-request", "Malformed request"
 
 
 class Unauthorized(RequestError):
-    status, slug, title = 401, "unauthorized", "A valid API key is needed"
+    status, slug, title = 401, "unauthorized", "A valid API key is required"
 
 
 class Forbidden(RequestError):
-    status, slug, title = 403, "forbidden", "This belongs to somebody else"
+    status, slug, title = 403, "forbidden", "This belongs to another owner"
 
 
 class NotFound(RequestError):
-    status, slug, title = 404, "not-found", "There is no such thing"
+    status, slug, title = 404, "not-found", "Not found"
 
     @classmethod
     def of(cls, noun: str, name: str) -> NotFound:
@@ -81,19 +81,19 @@ class NotFound(RequestError):
 
 
 class Conflict(RequestError):
-    status, slug, title = 409, "conflict", "The present state does not allow this"
+    status, slug, title = 409, "conflict", "The current state does not allow this"
 
 
 class TooLarge(RequestError):
-    status, slug, title = 413, "too-large", "The request is too large"
+    status, slug, title = 413, "too-large", "Too large"
 
 
 class UnsupportedMedia(RequestError):
-    status, slug, title = 415, "unsupported-media-type", "This content type is not supported"
+    status, slug, title = 415, "unsupported-media-type", "Unsupported content type"
 
 
 class StorageFull(RequestError):
-    status, slug, title = 507, "storage-full", "The server has no room for this"
+    status, slug, title = 507, "storage-full", "The storage is full"
 
 
 # -- what does not answer -------------------------------------------------------------------------

@@ -1,13 +1,51 @@
-"""What is known of metrics by their name: which is better, and what a figure is a mean over."""
+"""What is known of metrics: label, better side, order, which are curves of steps, which one a job is known by.
+
+The only place for these facts; the API, the workers, the commands and the pages ask here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-#: Curves with a point every few steps: means over the steps since the point before, of weights that changed with each. They
-#: say where a run is, never what it came to. Results that were written before there were `train_…` hold the last point.
-OF_STEPS = frozenset({"loss", "accuracy", "perplexity", "g_loss", "d_loss", "learning_rate", "samples_per_second"})
-#: What such a point is called where figures of whole runs are.
+#: Which of two values is the better one.
+Sense = Literal["max", "min"]
+
+#: What may stand before a metric's name: the part of the data that it is measured on, the part that tells most first.
+PARTS = ("test_", "val_", "train_")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric on any part of the data; also of a mean over classes (`f1_macro`)."""
+
+    label: str
+    #: None: neither side is better. That one player's loss falls says nothing of the images of a GAN.
+    better: Sense | None = None
+    #: Of a curve with a point every few steps: what the point is measured on, or whose it is.
+    curve: str | None = None
+
+
+METRICS: Mapping[str, Metric] = {
+    "loss": Metric("loss", "min", curve="training"),
+    "accuracy": Metric("accuracy", "max", curve="training"),
+    "perplexity": Metric("perplexity", "min", curve="training"),
+    "g_loss": Metric("loss", curve="generator"),
+    "d_loss": Metric("loss", curve="discriminator"),
+    "frechet_distance": Metric("Fréchet distance", "min"),
+    "precision": Metric("precision", "max"),
+    "recall": Metric("recall", "max"),
+    "f1": Metric("F1", "max"),
+    "auc": Metric("area under the ROC curve", "max"),
+    "learning_rate": Metric("learning rate", curve="training"),
+    "samples_per_second": Metric("samples per second", curve="training"),
+}
+
+#: Curves with a point every few steps: means over the steps since the point before, of weights that changed with each.
+#: They tell where a run is, never its result. Results that were written before there were `train_…` hold the last point.
+OF_STEPS = frozenset(name for name, metric in METRICS.items() if metric.curve)
+#: What such a point is called among figures of whole runs.
 LAST_STEPS = "last batches"
 #: The one figure a finished job is known by: the first of these that it has.
 HEADLINES = (
@@ -15,29 +53,74 @@ HEADLINES = (
     "val_accuracy", "val_perplexity", "val_frechet_distance", "val_loss",
     "train_accuracy", "train_perplexity", "train_loss",
 )  # fmt: skip
-_FALLING = ("loss", "perplexity", "distance", "error")
-_RISING = ("accuracy", "precision", "recall", "f1", "auc")
-#: The losses of players against each other: that one falls says nothing of the pictures.
-_NEITHER = ("g_loss", "d_loss")
+#: The curve that a small picture of a job shows: the first of these that it has.
+MAIN_CURVES = ("loss", "g_loss", "val_loss", "samples_per_second")
+#: Curves that share a chart, in the order of the charts.
+PANELS: tuple[tuple[str, ...], ...] = (
+    ("loss", "val_loss"),
+    ("g_loss", "d_loss"),
+    ("accuracy", "val_accuracy"),
+    ("perplexity", "val_perplexity"),
+    ("val_frechet_distance",),
+)
+#: Metrics whose curves share a chart on pages, with and without a part before the name; these charts come first.
+CHARTS = ("loss", "accuracy", "perplexity")
+#: How fast a run goes, never one of its results; charts of these come last.
+PACE = ("learning_rate", "samples_per_second")
+#: The same curves, those of training first.
+CURVES = tuple(sorted((name for panel in PANELS for name in panel), key=lambda name: name.startswith("val_")))
 
-#: Which of two values is the better one.
-Sense = Literal["max", "min"]
+
+def metric_of(name: str) -> Metric | None:
+    """Return the row of `METRICS` for `val_loss`, `f1_macro`, …; None for a figure that is no known metric."""
+    for part in PARTS:
+        name = name.removeprefix(part)
+    return METRICS.get(name) or METRICS.get(name.partition("_")[0])
 
 
 def sense(name: str) -> Sense | None:
-    """Which is better of a metric, as its name says; None: neither."""
-    if name.endswith(_NEITHER):
-        return None
-    if any(word in name for word in _FALLING):
-        return "min"
-    return "max" if any(word in name for word in _RISING) else None
+    """Return which side is better; None: neither, or not known."""
+    metric = metric_of(name)
+    return metric.better if metric else None
 
 
 def result_sense(name: str) -> Sense | None:
-    """Which is better where whole runs or models are compared; None: neither, or it is no figure of a whole run."""
+    """Like `sense` where whole runs or models are compared; None for a curve of steps, too."""
     return None if name in OF_STEPS else sense(name)
 
 
 def label(name: str) -> str:
-    """What a figure is called among those of whole runs: `test_loss`, but `loss (last batches)`."""
+    """Return what a figure is called among those of whole runs: `test_loss`, but `loss (last batches)`."""
     return f"{name} ({LAST_STEPS})" if name in OF_STEPS else name
+
+
+def curve_label(name: str) -> str:
+    """Return what a curve is called beside the others of its chart: `training`, `validation`, `generator`."""
+    metric = metric_of(name)
+    return "validation" if name.startswith("val_") else (metric and metric.curve) or name
+
+
+def chart_title(name: str) -> str:
+    """Return the title of the chart that the curve stands in."""
+    metric = metric_of(name)
+    return metric.label if metric else name
+
+
+def facts() -> dict[str, Sequence[str] | str]:
+    """Return the table for the scripts of the pages in Flower (static/js/figures.js)."""
+    return {
+        "ofSteps": sorted(OF_STEPS),
+        "lastSteps": LAST_STEPS,
+        "headlines": HEADLINES,
+        "lowerIsBetter": _with(better="min"),
+        "higherIsBetter": _with(better="max"),
+        "neither": tuple(name for name in _with(better=None) if name not in PACE),
+        "fractions": _with(better="max"),
+        "pace": PACE,
+        "charts": CHARTS,
+        "parts": PARTS,
+    }
+
+
+def _with(*, better: Sense | None) -> tuple[str, ...]:
+    return tuple(name for name, metric in METRICS.items() if metric.better == better)

@@ -12,7 +12,7 @@ NightshiftError
 └── JobError                    how an attempt can end in a typed error (crosses the pipe as `error` frame)
     ├── NonFiniteLoss
     ├── BadData
-    ├── DatasetUnavailable      its files are neither here nor to be had by download
+    ├── DatasetUnavailable      its files are neither here nor can they be downloaded
     ├── OutOfMemory
     │   └── DeviceOutOfMemory
     ├── UnsupportedJob
@@ -33,7 +33,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseLocked(DatabaseUnavailable):
-    """SQLite's one write lock was not to be had in time. Reads go on."""
+    """SQLite's write lock was not free in time. Reads continue."""
 
 
 class BrokerUnavailable(Unavailable):
@@ -48,7 +48,7 @@ class StorageUnavailable(Unavailable):
 
 
 class LeaseLost(NightshiftError):
-    """The fence moved on or the job left `running`: nothing of this attempt may be written any more."""
+    """Another attempt has the fence or the job left `running`: this attempt must write nothing more."""
 
     def __init__(self, job_id: str, fence: int) -> None:
         super().__init__(f"attempt {fence} of job {job_id} no longer holds the lease; kill its runner and discard it")
@@ -92,7 +92,7 @@ class BadData(JobError):
 
 
 class DatasetUnavailable(JobError):
-    """The files of a built-in set cannot be had here now; another worker, or this one later, may have them."""
+    """The files of a built-in set are not available here now; another worker, or this one later, may have them."""
 
     type = "dataset_unavailable"
     retryable = True

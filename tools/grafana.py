@@ -1,4 +1,4 @@
-"""The Grafana dashboard, described once: `python -m tools.grafana > docs/grafana/nightshift.json`.
+"""Make the Grafana dashboard: `python -m tools.grafana > docs/grafana/nightshift.json`.
 
 Series that come from SQL are the same in every API process, so panels take `max by`; those of requests are each
 process's own, so panels add them up.
@@ -28,7 +28,7 @@ class Panel:
 
 
 def _quantile(share: float, series: str, by: str) -> str:
-    """Of a histogram that every API process reports alike."""
+    """Return a query over a histogram that is equal in every API process."""
     found = (
         f"histogram_quantile({share}, sum by (le, {by}) (max by (le, kind, outcome) (increase({series}[$__range]))))"
     )
@@ -37,50 +37,50 @@ def _quantile(share: float, series: str, by: str) -> str:
 
 ROWS: dict[str, Sequence[Panel]] = {
     "Queue": (
-        Panel("Waiting for a worker", "Due jobs, by the device they ask for.",
+        Panel("Waiting for a worker", "Due jobs by requested device.",
               "sum by (device) (max by (device, priority) (nightshift_queue_depth))", "{{device}}", stacked=True),
         Panel("Longest wait", "Age of the oldest due job, by device and priority. Growing: too few workers.",
               "max by (device, priority) (nightshift_queue_oldest_seconds) > 0", "{{device}}, priority {{priority}}", "s"),
-        Panel("Jobs by state", "All jobs there are.", "max by (state) (nightshift_jobs)", "{{state}}", kind="bargauge"),
+        Panel("Jobs by state", "All jobs.", "max by (state) (nightshift_jobs)", "{{state}}", kind="bargauge"),
     ),
     "Jobs": (
-        Panel("Submitted per hour", "Jobs accepted, by kind.",
+        Panel("Submitted per hour", "Accepted jobs by kind.",
               "max by (kind) (increase(nightshift_jobs_submitted_total[1h]))", "{{kind}}"),
-        Panel("Ended per hour", "Jobs that ran and ended, by how.",
+        Panel("Ended per hour", "Finished jobs that had started, by outcome.",
               "sum by (outcome) (max by (kind, outcome) (increase(nightshift_job_seconds_count[1h])))", "{{outcome}}"),
-        Panel("Typical duration", "Half of the jobs that ended in the chosen time took less.",
+        Panel("Typical duration", "Median of the jobs that ended in the selected time.",
               _quantile(0.5, "nightshift_job_seconds_bucket", "kind"), "{{kind}}", "s", kind="bargauge"),
-        Panel("Long duration", "One of twenty took longer.",
+        Panel("Long duration", "95th percentile of the jobs that ended in the selected time.",
               _quantile(0.95, "nightshift_job_seconds_bucket", "kind"), "{{kind}}", "s", kind="bargauge"),
     ),
     "Attempts": (
-        Panel("Attempts ended per hour", "By how. Crashed, lost and out_of_memory want a look.",
+        Panel("Attempts ended per hour", "By outcome. Look into crashed, lost and out_of_memory.",
               "max by (outcome) (increase(nightshift_attempts_ended_total[1h])) > 0", "{{outcome}}"),
-        Panel("Leases expired", "Running jobs that nobody holds. Above zero for a minute: beat does not run.",
+        Panel("Leases expired", "Running jobs with an expired lease. Above zero for a minute: beat is not running.",
               "max(nightshift_leases_expired)", "expired", kind="stat"),
-        Panel("Workers", "Heard of within a lease.", "max by (state) (nightshift_workers)", "{{state}}", kind="stat"),
+        Panel("Workers", "Workers with a heartbeat within a lease.", "max by (state) (nightshift_workers)", "{{state}}", kind="stat"),
     ),
     "Devices": (
-        Panel("Busy", "Share of the time each device computed.",
+        Panel("Busy", "Share of time each device was busy.",
               "max by (worker) (nightshift_device_busy_ratio)", "{{worker}}", "percentunit"),
-        Panel("Memory in use", "Of each GPU, or of the host of a CPU worker.",
+        Panel("Memory in use", "Memory of each GPU, or of the host of a CPU worker.",
               "max by (worker) (nightshift_device_memory_used_bytes) / max by (worker) (nightshift_device_memory_bytes)",
               "{{worker}}", "percentunit"),
-        Panel("Temperature", "Where there is a sensor.",
+        Panel("Temperature", "Devices with a sensor.",
               "max by (worker) (nightshift_device_temperature_celsius)", "{{worker}}", "celsius"),
-        Panel("Working", "1 while a worker has a job.", "max by (worker) (nightshift_worker_working)", "{{worker}}",
+        Panel("Working", "1 while a worker runs a job.", "max by (worker) (nightshift_worker_working)", "{{worker}}",
               kind="bargauge"),
     ),
     "API and surroundings": (
         Panel("Requests per second", "By status.",
               "sum by (status) (rate(nightshift_http_requests_total[5m]))", "{{status}}"),
-        Panel("Slow requests", "One of a hundred took longer than this.",
+        Panel("Slow requests", "99th percentile by route.",
               "histogram_quantile(0.99, sum by (le, route) (rate(nightshift_http_request_seconds_bucket[5m]))) >= 0",
               "{{route}}", "s"),
-        Panel("Disk in use", "Of the file systems that the API's data and storage folders lie on.",
+        Panel("Disk in use", "File systems of the API's data and storage folders.",
               "1 - min by (folder, instance) (nightshift_disk_free_bytes / nightshift_disk_bytes)",
               "{{folder}} at {{instance}}", "percentunit"),
-        Panel("Webhooks", "Deliveries of the last 30 days. Dead ones were given up.",
+        Panel("Webhooks", "Deliveries of the last 30 days. Dead: all attempts failed.",
               "max by (state) (nightshift_webhook_deliveries)", "{{state}}", kind="stat"),
     ),
 }  # fmt: skip

@@ -1,12 +1,13 @@
-"""Reference pages made from the code itself: HTTP routes, commands, job specs, metrics, events.
+"""Generate reference pages from the code: HTTP routes, commands, job specs, metrics, events.
 
-`mkdocs build` asks for them (docs/hooks.py), so that they are never older than what they describe.
+`mkdocs build` calls this (docs/hooks.py), so the pages are always current.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ _ROOMS = ("api", "shared", "worker")
 
 
 def pages() -> dict[str, str]:
-    """Markdown by file name below docs/reference."""
+    """Return Markdown by file name below docs/reference."""
     makers: dict[str, Callable[[], str]] = {
         "http.md": http, "commands.md": commands, "specs.md": specs, "metrics.md": metrics, "events.md": events,
     }  # fmt: skip
@@ -37,7 +38,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 
 def http() -> str:
-    """Every route, from the OpenAPI document; a running API shows it at /docs with examples to try."""
+    """Describe every route, from the OpenAPI document."""
     from api.app import create_app
 
     document = create_app().openapi()
@@ -83,7 +84,7 @@ def _limits(schema: dict[str, Any]) -> str:
 
 
 def commands() -> str:
-    """Every command with its arguments and options, from the command line itself."""
+    """Describe every command with its arguments and options."""
     from nightshift.cli.app import whole_command
 
     text = "# Command line\n\n`nightshift --install-completion` makes the shell complete commands, ids and names.\n"
@@ -111,12 +112,12 @@ def _parameter(parameter: Any) -> tuple[str, str]:
 
 
 def specs() -> str:
-    """Every field of a job, and the presets of every family."""
-    from api.openapi import examples, spec_schemas
+    """Describe every field of a JSON body, and the presets of every family."""
+    from shared.specs.examples import EXAMPLES
     from shared.specs.families import FAMILIES
 
     text = "# Job specs\n\nUnknown fields are refused, with the nearest known name.\n"
-    for name, schema in spec_schemas().items():
+    for name, schema in _body_schemas().items():
         rows = [
             (f"`{field}`", _type(fact), _default(fact), fact.get("description"))
             for field, fact in schema.get("properties", {}).items()
@@ -135,20 +136,43 @@ def specs() -> str:
         for preset, model in one.presets.items()
     ]
     text += _table(("family", "preset", "model", "training"), presets)
-    for title, example in examples().items():
+    for title, example in EXAMPLES.items():
         text += f"\n## Example: {title}\n\n```json\n{json.dumps(example['value'], indent=2)}\n```\n"
     return text
 
 
+def _body_schemas() -> dict[str, Any]:
+    """Return the schemas that request bodies refer to, themselves or through another one."""
+    from api.app import create_app
+
+    document = create_app().openapi()
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    waiting, found = _references([operation.get("requestBody") for operation in operations]), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting |= _references(schemas[name])
+    return {name: schemas[name] for name in sorted(found)}
+
+
+def _references(node: Any) -> set[str]:
+    return set(re.findall(r"#/components/schemas/(\w+)", json.dumps(node)))
+
+
 def _default(schema: dict[str, Any]) -> str:
-    return f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
+    """Return the default, or nothing where the field is required or a preset fills it in."""
+    if "default" in schema:
+        return f"`{json.dumps(schema['default'])}`"
+    return "`null`" if {"type": "null"} in schema.get("anyOf", []) else ""
 
 
 # -- metrics and events ---------------------------------------------------------------------------
 
 
 def metrics() -> str:
-    """Every series that `GET /metrics` has, from a scrape of an empty installation."""
+    """Describe every series of `GET /metrics`, from a scrape of an empty installation."""
     from api.metrics.http import HttpMetrics
     from shared.db.engine import make_engine
     from shared.db.migrate import upgrade
@@ -186,7 +210,7 @@ def _labels(family: Any) -> list[str]:
 
 
 def events() -> str:
-    """The events of a job's stream, and every named event of the log, found in the code that emits it."""
+    """Describe the events of a job's stream, and every named log event, found in the code that emits it."""
     text = "# Events\n\n## Of a job\n\n`GET /v1/jobs/{id}/events` streams them; each has a number `id` that counts up within the job, and a time `at`.\n\n"
     told = [
         ("`state`", "it was queued, claimed, asked to stop, or ended", "`state attempt worker stop_requested`"),

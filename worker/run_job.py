@@ -23,7 +23,7 @@ from shared.checkpoints.record import CheckpointRecord
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.errors import JobError
-from shared.jobs.checkpoint_retention import superseded
+from shared.jobs.checkpoint_retention import needs_all_checkpoints, superseded
 from shared.specs.jobs import job_spec_adapter
 from shared.storage import checkpoint_files
 from worker import kinds
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     job = job_spec_adapter.validate_json(given.spec.read_bytes())
     folder: Path = given.dir.resolve()
     assignment = make_assignment(job.model_dump(mode="json"), folder, given.data_set, given.threads, given.model)
-    keep_last = sys.maxsize if job.kind == "batch_infer" else job.checkpoint.keep_last
+    keep_last = sys.maxsize if needs_all_checkpoints(job.kind) else job.checkpoint.keep_last
     reporter = PrintingReporter(folder, keep_last, job.checkpoint.keep_best)
     reporter.champion_dir = given.champion
     for number in (signal.SIGINT, signal.SIGTERM):

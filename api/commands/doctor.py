@@ -11,12 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from nightshift.cli.render import output
 from nightshift.errors import ConfigurationError, NightshiftError
+from nightshift.versions import installed
 from shared.fleet.nvml import visible_gpus
 from shared.settings import Settings, load_settings
 
@@ -171,17 +171,10 @@ def devices(settings: Settings) -> Iterator[Finding]:
     gpus = [f"{gpu.name} ({output.size(gpu.memory_bytes)})" for gpu in visible_gpus()]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("devices", "ok", ", ".join(gpus) if gpus else f"no GPU; the CPU with {cpus} cores")
-    found = {name: _version(name) for name in ("torch", "tensorflow")}
+    found = {name: installed(name) for name in ("torch", "tensorflow")}
     shown = ", ".join(f"{name} {number}" for name, number in found.items() if number)
     advice = "A worker here needs one: pip install 'nightshift[torch]' or 'nightshift[tensorflow]'."
     yield Finding("frameworks", "ok", shown) if shown else Finding("frameworks", "note", "none installed", advice)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 # -- the API --------------------------------------------------------------------------------------

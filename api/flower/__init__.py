@@ -1,1 +1,1 @@
-"""Flower, started with safe settings and told what each Celery task is. Our own pages are added in `handlers.py`."""
+"""Start Flower with safe settings, our pages (`handlers.py`), and SQL's view of each Celery task."""

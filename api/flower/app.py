@@ -33,7 +33,7 @@ from shared.settings import Settings, load_settings
 
 
 def build(settings: Settings, engine: Engine) -> Flower:
-    """The application, protected and with our pages, not yet listening."""
+    """Return the application, protected and with our pages, not yet listening."""
     config.refuse_unsafe(os.environ)
     auth.protect(auth.KeyCheck(lambda key: whose_key(engine, key)))
     options = config.apply(settings)
@@ -53,7 +53,7 @@ def build(settings: Settings, engine: Engine) -> Flower:
 
 
 def application_settings(site: Site) -> dict[str, Any]:
-    """Flower's Tornado settings, under the prefix, with our templates."""
+    """Return Flower's Tornado settings, under the prefix, with our templates."""
     ours = {
         "cookie_secret": config.cookie_secret(site.settings.data_dir),
         "static_url_prefix": f"{site.prefix}/static/",
@@ -92,8 +92,8 @@ def main() -> int:
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
-    """What the command line sets instead of the environment."""
-    parser = argparse.ArgumentParser(prog="nightshift flower", description="Flower, with our pages in it.")
+    """Return the settings given on the command line."""
+    parser = argparse.ArgumentParser(prog="nightshift flower", description="Flower with Nightshift's pages.")
     parser.add_argument("--url-prefix", help="path under which a proxy shows it")
     parser.add_argument("--read-only", action="store_true", default=None, help="show everything, change nothing")
     given = vars(parser.parse_args(arguments))

@@ -1,4 +1,4 @@
-"""What a Celery task is in our words: the attempt it carries, from SQL, found by the attempt's Celery task id.
+"""Describe Celery tasks: the attempt behind each, found in SQL by its Celery task id.
 
 A doorbell carries a job id only as advice: which job a task really took, how far it is and how it ended is known to the
 attempt's row alone. Celery itself calls every task that returned a success.
@@ -39,7 +39,7 @@ _ASKED = {AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED, AttemptOutcome.DRAINE
 
 @dataclass(frozen=True)
 class Description:
-    """What goes into Flower's columns `args`, `kwargs` and `result` (renamed in config.py)."""
+    """Values of Flower's columns `args`, `kwargs` and `result` (renamed in config.py)."""
 
     job: str
     work: str = ""
@@ -48,7 +48,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One row, as the tasks page tells it."""
+    """A row of the tasks page."""
 
     task_id: str
     job_id: str
@@ -64,7 +64,7 @@ class Attempt:
 
 
 def celery_state(outcome: str | None) -> str:
-    """Celery's word for how an attempt stands: FAILURE for what went wrong, REVOKED for what was asked to leave."""
+    """Return Celery's state for an attempt: FAILURE for errors, REVOKED for requested stops."""
     if outcome is None:
         return str(states.STARTED)
     if outcome == AttemptOutcome.SUCCEEDED:
@@ -73,7 +73,7 @@ def celery_state(outcome: str | None) -> str:
 
 
 def by_task(engine: Engine, task_ids: Sequence[str]) -> list[Attempt]:
-    """The attempts behind these tasks, oldest first. Some tasks have none: they found no job to claim, or are forged."""
+    """Return the attempts behind these tasks, oldest first. A task without a job to claim, or a forged one, has none."""
     task_ids = [task_id for task_id in task_ids if _TASK_ID.fullmatch(task_id)]
     query = select(*_COLUMNS).join_from(attempts, jobs, attempts.c.job_id == jobs.c.id)
     found: list[Attempt] = []
@@ -86,7 +86,7 @@ def by_task(engine: Engine, task_ids: Sequence[str]) -> list[Attempt]:
 
 
 def started_since(engine: Engine, mark: float) -> list[tuple[str, float]]:
-    """(task id, started at) of the newest RECENT attempts since `mark`, oldest first."""
+    """Return (task id, started at) of the newest RECENT attempts since `mark`, oldest first."""
     query = (
         select(attempts.c.celery_task_id, attempts.c.started_at)
         .where(attempts.c.started_at > mark, attempts.c.celery_task_id.is_not(None))
@@ -132,8 +132,8 @@ def _work(row: dict[str, Any]) -> str:
 
 
 def _progress(row: dict[str, Any]) -> str:
-    """Progress belongs to the newest attempt."""
+    """Return the progress, which belongs to the newest attempt only."""
     progress = (row["progress"] or {}) if row["fence"] == row["latest"] else {}
     percent, loss = progress.get("percent"), progress.get("loss")
-    shown = [percent is not None and f"{percent:.0f} %", loss is not None and f"loss {loss:.4g}"]
+    shown = [percent is not None and f"{percent:.0f}%", loss is not None and f"loss {loss:.4g}"]
     return " · ".join(part for part in shown if part)

@@ -1,4 +1,4 @@
-"""Who may see Flower: whoever has an API key, as basic-auth password of the user `nightshift`.
+"""Protect Flower with API keys, as basic-auth password of the user `nightshift`.
 
 Keys are checked against their hashes in SQL, so a revoked key closes Flower too (within `KNOWN_SECONDS`).
 """
@@ -27,7 +27,7 @@ Verify = Callable[[str], Principal | None]
 
 
 class KeyCheck:
-    """Password -> whose key it is, remembered for a moment (good ones only, as hashes)."""
+    """Looks up the owner of a password; valid ones are cached briefly, as hashes."""
 
     def __init__(self, verify: Verify, now: Callable[[], float] = time.monotonic) -> None:
         self._verify, self._now = verify, now
@@ -47,7 +47,7 @@ class KeyCheck:
 
 
 def password_of(header: str) -> str | None:
-    """The password of a basic `Authorization` header of our user; None for anything else."""
+    """Return the password of a basic `Authorization` header of our user; None for anything else."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -69,7 +69,7 @@ def protect(check: KeyCheck) -> None:
         handler.set_status(401)
         handler.set_header("WWW-Authenticate", 'Basic realm="flower"')
         handler.set_header("Content-Type", "text/plain; charset=utf-8")
-        handler.finish(f"Flower asks for an API key: user {USER}, the key as password.")
+        handler.finish(f"Flower needs an API key: user {USER}, the key as password.")
         return tornado.web.Finish()
 
     def get_current_user(handler: Any) -> str:

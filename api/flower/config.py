@@ -28,7 +28,7 @@ def refuse_unsafe(environ: Mapping[str, str]) -> None:
     """FLOWER_* variables are Flower's own command line's, which is not used; one of them would open the API to all."""
     if environ.get("FLOWER_UNAUTHENTICATED_API"):
         raise ConfigurationError(
-            "FLOWER_UNAUTHENTICATED_API would let anybody stop jobs: remove it; Flower takes an API key as password"
+            "FLOWER_UNAUTHENTICATED_API would let anyone stop jobs: remove it; Flower takes an API key as password"
         )
 
 

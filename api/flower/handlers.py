@@ -1,4 +1,4 @@
-"""Our Tornado handlers inside Flower. They are asked before Flower's own, so a path here replaces Flower's page."""
+"""Our Tornado handlers inside Flower. They come before Flower's own, so a path here replaces Flower's page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.flower.uploads import AddVersion
 
 
 class Metrics(FlowerMetrics):  # type: ignore[misc]
-    """Flower shows its Prometheus metrics (worker and task names) to anybody; ours wants a key."""
+    """Flower's Prometheus metrics (worker and task names), behind a key."""
 
     @tornado.web.authenticated
     async def get(self) -> None:
@@ -24,7 +24,7 @@ class Metrics(FlowerMetrics):  # type: ignore[misc]
 
 
 class Home(Handler):
-    """Flower's first page is its workers, which stay at `/workers`; what people come for are the jobs."""
+    """Redirects from `/` to the jobs; Flower's first page stays at `/workers`."""
 
     def get(self) -> None:
         self.redirect(self.site.url("/jobs"))

@@ -1,4 +1,4 @@
-"""What every response of this server forbids a browser: ours, Flower's own pages, its API, its files, and every error."""
+"""Security headers of every response: our pages, Flower's own pages, API and files, and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRICT = {
 
 
 class StrictHeaders(OutputTransform):
-    """Tornado asks it for each response, whichever handler made it."""
+    """A Tornado transform, which sees every response."""
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool

@@ -1,4 +1,4 @@
-"""Everything about one job that its page shows, but for its curves and its log: one look at the database."""
+"""Everything about a job that its page shows, except curves and log, from one read of the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BY_PEOPLE = (StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
 
 
 def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: float) -> dict[str, Any]:
-    """{job, seq, now, who, why, actions, attempts, timeline, checkpoints, artifacts}. Raises NotFound."""
+    """Return {job, seq, now, who, why, actions, attempts, timeline, checkpoints, artifacts}. Raises NotFound."""
     row = queries.get_job(conn, job_id, owner)
     around = queries.explain_context(conn, row, lease_seconds)
     found = explain(row, around)
@@ -39,7 +39,7 @@ def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: fl
 
 
 def actions(row: Mapping[Any, Any]) -> list[str]:
-    """What its state allows to be asked of a job (as `transitions.request_stop` and `filing` decide)."""
+    """Return the actions that the job's state allows (as `transitions.request_stop` and `filing` decide)."""
     state, asked = JobState(row["state"]), row["stop_requested"]
     if state.is_final:
         return ["archive" if row["archived_at"] is None else "unarchive", "delete"]
@@ -51,7 +51,7 @@ def actions(row: Mapping[Any, Any]) -> list[str]:
 
 
 def timeline(events: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The job's life as stretches {state, from, to, attempt, outcome}; `to` is None for the one that lasts."""
+    """Return the job's states over time: {state, from, to, attempt, outcome}; `to` is None for the current one."""
     outcomes = {attempt["attempt"]: attempt["outcome"] for attempt in attempts}
     ends = [event["at"] for event in events[1:]] + [None]
     stretches = [

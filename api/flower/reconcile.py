@@ -1,4 +1,4 @@
-"""Keeps Flower's own pages true: what it hears from Celery is corrected by, and made complete from, SQL.
+"""Correct and complete Flower's own pages from SQL, where Celery's events are wrong or missing.
 
 Celery calls every attempt that returned a success, says nothing of one whose worker died, and forgets all when Flower is
 restarted. So the event that ends a task is rewritten before Flower sees it, and every second Flower's list is compared
@@ -32,7 +32,7 @@ Event = dict[str, Any]
 
 
 def synthesize_event(attempt: Attempt) -> Event:
-    """The fields of an event that make Flower show this attempt as it stands."""
+    """Return the fields of an event that make Flower show this attempt's state."""
     about = attempt.description
     return {
         "uuid": attempt.task_id,
@@ -73,17 +73,17 @@ def corrected(event: Event, attempt: Attempt) -> Event | None:
 
 
 def doorbell(event: Event) -> Event:
-    """Its argument is advice, not the job it will run."""
+    """Describe a doorbell; its argument is a hint, not the job that will run."""
     return event | {"args": "", "kwargs": f"doorbell (job {event.get('args')})"}
 
 
 def backdate(event: Event) -> Event:
-    """A beginning that is heard after SQL has told of it: what the task is about stays."""
+    """Return a start event that arrives after SQL's; the description stays."""
     return {name: value for name, value in event.items() if name not in ("args", "kwargs")}
 
 
 class ReconciledState(EventsState):  # type: ignore[misc]
-    """Flower's memory, with a way to tell it what is already past."""
+    """Flower's state, with a way to add past events."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         #: Looking through ten thousand tasks every second would cost more than keeping count.
@@ -95,7 +95,7 @@ class ReconciledState(EventsState):  # type: ignore[misc]
         self._note(event.get("uuid"))
 
     def restore(self, event: Event) -> None:
-        """As `event`, but not counted in Flower's Prometheus metrics: it happened before this process began."""
+        """Like `event`, but not counted in Flower's Prometheus metrics: it happened before this process started."""
         evicted = self._eviction_candidate(event["uuid"])
         super(EventsState, self).event(event)
         self.counter[event["hostname"]][event["type"]] += 1
@@ -119,7 +119,7 @@ class ReconciledState(EventsState):  # type: ignore[misc]
         return task is not None and bool(task.ready)
 
     def forget(self, task_id: str) -> None:
-        """A doorbell that led to no attempt: a list full of those would hide what people look for."""
+        """Drop a doorbell that led to no attempt; many of them would hide the attempts."""
         if self.tasks.pop(task_id, None) is not None:
             self.search_engine.remove(task_id)
 
@@ -131,7 +131,7 @@ class ReconciledState(EventsState):  # type: ignore[misc]
 
 
 class ReconciledEvents(Events):  # type: ignore[misc]
-    """Flower's receiver of events. `on_event` runs in its thread, everything else in Tornado's loop."""
+    """Flower's event receiver. `on_event` runs in its thread, everything else in Tornado's loop."""
 
     def __init__(
         self, capp: Any, io_loop: IOLoop, engine: Engine, lease_seconds: float, max_tasks: int, **options: Any
@@ -192,7 +192,7 @@ class ReconciledEvents(Events):  # type: ignore[misc]
             await gen.sleep(COMPARE_SECONDS)
 
     async def compare(self) -> None:
-        """One look at SQL, and what follows from it for Flower's list."""
+        """Compare Flower's list with SQL and correct it."""
         unfinished = self.state.unfinished()
         first = self._mark is None
         found: list[Attempt] = await self.io_loop.run_in_executor(None, self._look, unfinished)
@@ -201,7 +201,7 @@ class ReconciledEvents(Events):  # type: ignore[misc]
         self._forget_silent(set(unfinished) - {attempt.task_id for attempt in found})
 
     def _look(self, unfinished: Iterable[str]) -> list[Attempt]:
-        """The attempts that Flower may be wrong about."""
+        """Return the attempts that Flower may show wrongly."""
         since = 0.0 if self._mark is None else self._mark - OVERLAP_SECONDS
         recent = started_since(self._engine, since)
         unchecked = set(self._unchecked)
@@ -225,7 +225,7 @@ class ReconciledEvents(Events):  # type: ignore[misc]
         self.state.describe(task, attempt)
 
     def _forget_silent(self, silent: set[str]) -> None:
-        """A doorbell that was taken from the queue and never claimed anything: its worker died. No job is lost by it."""
+        """Drop doorbells that were received but never claimed a job: their worker died. No job is lost."""
         now = time.monotonic()
         self._silent = {task_id: self._silent.get(task_id, now) for task_id in silent if self._is_doorbell(task_id)}
         for task_id, since in self._silent.items():

@@ -1,4 +1,4 @@
-"""What our pages share: settings, database, the prefix they lie under, and what they may do."""
+"""State shared by our pages: settings, database, URL prefix and permissions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = "/nightshift"
 
 @dataclass(frozen=True)
 class Tab:
-    """An entry of the navigation bar, before Flower's own."""
+    """An entry of the navigation bar; ours come before Flower's."""
 
     name: str
     label: str
@@ -44,7 +44,7 @@ class Site:
 
     @property
     def prefix(self) -> str:
-        """`/flower` under `--url-prefix flower`, else empty."""
+        """Return `/flower` under `--url-prefix flower`, else an empty string."""
         stripped = self.settings.flower_url_prefix.strip("/")
         return f"/{stripped}" if stripped else ""
 
@@ -53,11 +53,11 @@ class Site:
         return self.settings.flower_read_only
 
     def owner(self, principal: Principal) -> str | None:
-        """Whose jobs a key is shown; None: everyone's."""
+        """Return whose jobs a key sees; None: everyone's."""
         return None if self.settings.flower_shows == "everyone" else principal.owner_id
 
     def url(self, path: str) -> str:
-        """Of one of our pages: `/jobs` -> `/flower/nightshift/jobs`."""
+        """Return the URL of one of our pages: `/jobs` -> `/flower/nightshift/jobs`."""
         return f"{self.prefix}{ROOT}{path}"
 
     def tabs(self) -> list[Tab]:

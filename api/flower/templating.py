@@ -1,4 +1,4 @@
-"""Our templates and Flower's in one loader: ours extend Flower's `base.html`, and Flower's pages get our navigation.
+"""Load our templates and Flower's: ours extend Flower's `base.html`, and Flower's pages get our navigation.
 
 Flower 2.2 has no hook for either, so two of its templates get one line each as they are loaded. A Flower that moved the
 place where the line goes is noticed at start, not on a page.
@@ -29,7 +29,7 @@ INSERTED = {
 
 
 class Loader(BaseLoader):
-    """Looks in our folder first, then in Flower's."""
+    """Searches our folder first, then Flower's."""
 
     def __init__(self, flower: Path, **options: Any) -> None:
         super().__init__(**options)
@@ -54,7 +54,7 @@ def with_ours(name: str, text: str) -> str:
 
 
 def make_loader(flower: str) -> Loader:
-    """Raises RuntimeError for a Flower whose templates are not as we know them."""
+    """Return the loader. Raises RuntimeError for a Flower version with unknown templates."""
     loader = Loader(Path(flower))
     for name in INSERTED:
         loader.load(name)

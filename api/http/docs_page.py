@@ -1,4 +1,4 @@
-"""/docs without the internet: Swagger UI's files come from a wheel (fastapi-offline), not from a CDN."""
+"""Serve /docs without the internet: Swagger UI's files come from a wheel (fastapi-offline), not from a CDN."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def install(app: FastAPI) -> None:
 
 
 def _policy(page: str) -> str:
-    """Files and data from here only. Of the scripts in the page just those that are there now run; Swagger UI sets styles."""
+    """Return the policy: files and data from here only; of inline scripts only the page's own; Swagger UI sets styles."""
     scripts = [sha256(script.encode()).digest() for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL)]
     allowed = " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in scripts)
     return (
@@ -45,7 +45,7 @@ def _policy(page: str) -> str:
 
 
 def _folder() -> Path:
-    """The wheel's files, without importing it (it brings an application class of its own)."""
+    """Return the folder of the wheel's files, without importing it (it has an application class of its own)."""
     package = find_spec("fastapi_offline")
     if package is None or package.origin is None:
         raise ConfigurationError("the wheel fastapi-offline is missing: pip install nightshift again")

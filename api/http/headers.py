@@ -1,4 +1,4 @@
-"""Headers of every answer: no guessing of types, and no copy of what a key was needed for."""
+"""Headers of every answer: no sniffing of types, and no caching of what needed a key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class SafeHeaders:
-    """ASGI middleware. What a route says of caching stays."""
+    """ASGI middleware. A route's own Cache-Control stays."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

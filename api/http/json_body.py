@@ -1,7 +1,7 @@
-"""A JSON body, guarded before anything believes it: content type, size, syntax, depth, numbers, duplicates, strings.
+"""Strict parsing of JSON bodies: syntax, depth, numbers, duplicate keys, strings.
 
 The standard parser takes NaN, keeps the last of two equal keys and passes lone surrogates on; each of these would come
-back later as a 500 or as a surprise. What cannot be parsed is 400, what parses and means nothing is 422 with its place.
+back later as a 500 or a wrong result. What cannot be parsed is 400, what has no meaning is 422 with its place.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
-
-from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
+from nightshift.errors import FieldError, InvalidRequest, MalformedRequest
 
 #: Levels of objects and lists in a body. The deepest spec has 4; the parser's own limit would be the C stack.
 MAX_DEPTH = 32
@@ -26,48 +24,13 @@ Loc = tuple[str | int, ...]
 
 
 class _Duplicated(dict[str, Any]):
-    """An object that named some keys twice; lives only until `_objections` has seen it."""
+    """An object with duplicate keys; it exists only until `_objections` has reported them."""
 
     names: list[str]
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, counted while it comes in, so that neither a lying length nor a chunked body gets past `limit`."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _too_large(limit)
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise MalformedRequest("The body ended before its announced length.") from None
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body may have at most {limit} bytes.")
-
-
-def require_json(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMedia("Send the body as JSON with the header 'Content-Type: application/json'.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("Send the body without Content-Encoding.")
-
-
-async def json_body(request: Request, limit: int) -> Any:
-    """The parsed body. Call it after the key was checked: a caller without one uploads nothing."""
-    require_json(request)
-    return parse_json(await read_body(request, limit))
-
-
 def parse_json(raw: bytes) -> Any:
-    """The value a body stands for; raises MalformedRequest (400) or InvalidRequest (422), never anything else."""
+    """Return the value of a body. Raises only MalformedRequest (400) and InvalidRequest (422)."""
     try:
         value = json.loads(raw.decode("utf-8"), parse_int=_integer, object_pairs_hook=_object)
     except UnicodeDecodeError:
@@ -80,7 +43,7 @@ def parse_json(raw: bytes) -> Any:
         ) from None
     errors = list(_first(_objections(value)))
     if errors:
-        raise InvalidRequest("The body holds values that JSON does not have or that no field takes.", errors)
+        raise InvalidRequest("The body has values that are not JSON or that no field accepts.", errors)
     return value
 
 
@@ -100,7 +63,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _objections(root: Any) -> Iterable[FieldError]:
-    """Everything below `root` that parses but has no meaning here, with its place. Iterative: depth cannot exhaust it."""
+    """Yield what parses but has no meaning here, with its place. Iterative, so depth cannot exhaust the stack."""
     waiting: list[tuple[Loc, Any]] = [((), root)]
     while waiting:
         loc, value = waiting.pop()
@@ -109,7 +72,7 @@ def _objections(root: Any) -> Iterable[FieldError]:
         if isinstance(value, str):
             yield from _bad_text(loc, value)
         elif isinstance(value, float) and not math.isfinite(value):
-            yield FieldError(loc, "must be a finite number (JSON has no NaN and no infinity)")
+            yield FieldError(loc, "must be a finite number (JSON has no NaN or infinity)")
         elif isinstance(value, list):
             waiting.extend(((*loc, index), item) for index, item in enumerate(value))
         elif isinstance(value, dict):

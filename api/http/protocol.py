@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with what it lacks: a request that stops coming is given up, and what is no HTTP gets a problem.
+"""uvicorn's HTTP protocol with time-outs for incomplete requests, and problem documents for what is not HTTP.
 
 uvicorn waits for ever for the rest of a head or a body. Here a head has a deadline, from its first byte or the
 connection's opening on; a body may take as long as it likes while bytes come.
@@ -17,9 +17,9 @@ from api.errors import MEDIA_TYPE
 
 #: Largest head (bytes): request line and headers.
 MAX_HEAD = 64_000
-_LATE = "The request did not come completely: nothing came for {seconds:g} s. Send it again."
+_LATE = "The request is incomplete: no data for {seconds:g} s. Send it again."
 _LONG = f"The head of a request may have at most {MAX_HEAD} bytes."
-_BROKEN = "This is no HTTP/1.1 request: a control character in a header, say, or a wrong request line."
+_BROKEN = "Not a valid HTTP/1.1 request, for example a control character in a header or a wrong request line."
 
 
 class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
@@ -49,14 +49,14 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _LONG)
 
     def send_400_response(self, msg: str) -> None:
-        """Of what uvicorn's parser refuses."""
+        """Answer what uvicorn's parser refuses."""
         self._refuse(HTTPStatus.BAD_REQUEST, _BROKEN)
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _silent_since(self) -> float | None:
-        """Since when the client owes something; None: it does not."""
+        """Return since when the client has to send something; None: it has not."""
         if self._between_requests():
             return self._head_since  # none: kept alive, which uvicorn ends
         return self._heard if self.cycle.more_body and not self.flow.read_paused else None
@@ -72,7 +72,7 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, _LATE.format(seconds=self.seconds))
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer, unless an answer has begun, and close: the application hears of a client that left."""
+        """Answer, unless an answer has begun, and close; the application sees a disconnected client."""
         if self.transport.is_closing():
             return
         if self._between_requests() or not self.cycle.response_started:
@@ -95,5 +95,5 @@ def _answer(status: HTTPStatus, detail: str) -> bytes:
 
 
 def patient(seconds: float) -> Any:
-    """The protocol with this time-out, for `uvicorn.Config(http=…)`."""
+    """Return the protocol with this time-out, for `uvicorn.Config(http=…)`."""
     return type("Protocol", (Protocol,), {"seconds": seconds})

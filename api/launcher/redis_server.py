@@ -9,8 +9,13 @@ import os
 import re
 import secrets
 import shutil
-import socket
+from contextlib import closing
 from pathlib import Path
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from api.launcher.ports import LOOPBACK
 from nightshift.errors import ConfigurationError
@@ -82,19 +87,16 @@ def url(port: int, password: str) -> str:
 
 
 def answers(port: int, password: str) -> bool:
-    """Whether the server is loaded and knows the password (two commands over a bare socket, at most a second)."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=1) as link:
-            link.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-            heard = b""
-            while heard.count(b"\r\n") < 2:
-                chunk = link.recv(256)
-                if not chunk:
-                    return False
-                heard += chunk
-            return heard == b"+OK\r\n+PONG\r\n"
-    except OSError:
-        return False
+    """Return whether the server is loaded and knows the password, within a second or so."""
+    with closing(
+        Redis(
+            LOOPBACK, port, password=password, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
+    ) as link:
+        try:
+            return bool(link.ping())
+        except RedisError:
+            return False
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
-"""Prometheus: what SQL says of jobs, attempts, workers and devices, read at each scrape.
+"""Prometheus metrics of jobs, attempts, workers and devices, read from SQL at each scrape.
 
-Every API process gives the same answer, for it is the database's. Whoever scrapes several of them takes one
-(`max by (…)`), never the sum; counters of requests, by contrast, are each process's own and add up.
+Every API process gives the same values, because they are the database's. Over several processes take one (`max by (…)`),
+not the sum; request counters, by contrast, belong to one process each and add up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
+from nightshift.names import KINDS
 from nightshift.states import FINAL_STATES
 from shared.db.engine import read
 from shared.fleet.workers import list_workers
@@ -24,31 +25,35 @@ from shared.webhooks import subscriptions
 DEVICES, PRIORITIES = ("auto", "cpu", "gpu"), range(10)
 _DEVICE_LABELS = ("worker", "host", "device", "device_name")
 
-#: What each worker's last heartbeat said of its device: name, text, and where it lies in `Usage`.
+#: From each worker's last heartbeat: name, help text, and the value in `Usage`.
 _USAGE: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...] = (
-    ("nightshift_device_memory_bytes", "Memory of the worker's GPU, or of its host.", lambda u: u["memory_bytes"]),
-    ("nightshift_device_memory_used_bytes", "Memory in use on it.", lambda u: u["memory_used_bytes"]),
+    (
+        "nightshift_device_memory_bytes",
+        "Memory of the worker's GPU, or of its host for a CPU worker.",
+        lambda u: u["memory_bytes"],
+    ),
+    ("nightshift_device_memory_used_bytes", "Memory in use on the worker's device.", lambda u: u["memory_used_bytes"]),
     (
         "nightshift_device_busy_ratio",
-        "Share of the time it computed since the heartbeat before, 0 to 1.",
+        "Share of time the device was busy since the previous heartbeat, 0 to 1.",
         lambda u: None if u["busy_percent"] is None else u["busy_percent"] / 100,
     ),
     (
         "nightshift_device_temperature_celsius",
-        "Its temperature, where it has a sensor.",
+        "Temperature of the device, if it has a sensor.",
         lambda u: u["temperature_celsius"],
     ),
 )
 
 
 class DatabaseMetrics(Collector):
-    """`folders`: where data and storage lie on this host, by the name they are told under."""
+    """`folders`: data and storage folders on this host, by the label they get."""
 
     def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
         self._engine, self._lease_seconds, self._folders = engine, lease_seconds, folders
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not read the database."""
+        """Return nothing: registering must not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -58,14 +63,14 @@ class DatabaseMetrics(Collector):
             workers = list_workers(conn, self._lease_seconds)
             sent = subscriptions.counts(conn)
         yield _gauge("nightshift_jobs", "Jobs by state.", "state", stats.jobs)
-        yield _counter("nightshift_jobs_submitted", "Jobs accepted, by kind.", "kind", stats.submitted)
+        yield _counter("nightshift_jobs_submitted", "Accepted jobs by kind.", "kind", stats.submitted)
         yield from _queue(stats.due)
         yield _job_seconds(durations)
-        yield _counter("nightshift_attempts_ended", "Attempts that ended, by how.", "outcome", stats.attempts)
-        text = "Running jobs whose lease ran out and that nobody has taken back yet."
+        yield _counter("nightshift_attempts_ended", "Finished attempts by outcome.", "outcome", stats.attempts)
+        text = "Running jobs whose lease has expired and that are not rescued yet."
         yield GaugeMetricFamily("nightshift_leases_expired", text, stats.expired_leases)
-        yield _gauge("nightshift_workers", "Workers heard of within a lease, by state.", "state", stats.workers)
-        text = "Deliveries of the last 30 days, by state."
+        yield _gauge("nightshift_workers", "Workers with a heartbeat within a lease, by state.", "state", stats.workers)
+        text = "Webhook deliveries of the last 30 days by state."
         yield _gauge("nightshift_webhook_deliveries", text, "state", sent)
         yield from _devices([worker for worker in workers if worker["state"] != "offline"])
         yield from _disks(self._folders)
@@ -86,13 +91,13 @@ def _filled(family: Any, values: Mapping[str, float]) -> Metric:
 
 
 def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
-    """A series for every device and priority, also where nobody waits: an alert must see the zero."""
+    """Yield a series for every device and priority, also at zero: an alert must see the zero."""
     depth = GaugeMetricFamily(
-        "nightshift_queue_depth", "Jobs that are due and wait for a worker.", labels=["device", "priority"]
+        "nightshift_queue_depth", "Due jobs that wait for a worker.", labels=["device", "priority"]
     )
     oldest = GaugeMetricFamily(
         "nightshift_queue_oldest_seconds",
-        "How long the longest-waiting due job has waited.",
+        "Waiting time of the longest-waiting due job.",
         labels=["device", "priority"],
     )
     waiting = {(one.device, one.priority): one for one in due}
@@ -105,14 +110,14 @@ def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
 
 
 def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
-    """A series for every kind and ending, also where none ended: `increase()` does not see the first of a new series."""
+    """Return a series for every kind and outcome, also at zero: `increase()` does not see the first value of a new series."""
     family = HistogramMetricFamily(
         "nightshift_job_seconds",
-        "From a job's first claim to its end, by kind and how it ended.",
+        "Time from a job's first claim to its end, by kind and outcome.",
         labels=["kind", "outcome"],
     )
     edges = [*(str(edge) for edge in queries.EDGES), "+Inf"]
-    none = {(kind, state.value): ((0,) * len(edges), 0.0) for kind in queries.KINDS for state in FINAL_STATES}
+    none = {(kind, state.value): ((0,) * len(edges), 0.0) for kind in KINDS for state in FINAL_STATES}
     ended = {(one.kind, one.state): (one.at_most, one.seconds) for one in durations}
     for labels, (at_most, seconds) in sorted((none | ended).items()):
         family.add_metric(labels, list(zip(edges, at_most, strict=True)), seconds)
@@ -121,7 +126,9 @@ def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
 
 def _devices(workers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     workers = list(workers)
-    working = GaugeMetricFamily("nightshift_worker_working", "1 while it has a job, else 0.", labels=_DEVICE_LABELS)
+    working = GaugeMetricFamily(
+        "nightshift_worker_working", "1 while the worker runs a job, else 0.", labels=_DEVICE_LABELS
+    )
     for worker in workers:
         working.add_metric(_labels(worker), 1 if worker["job_id"] else 0)
     yield working
@@ -138,9 +145,11 @@ def _labels(worker: Mapping[str, Any]) -> list[str]:
 
 
 def _disks(folders: Mapping[str, Path]) -> Iterator[Metric]:
-    """Of each folder the file system it lies on; one that is not there (yet) has no series."""
-    size = GaugeMetricFamily("nightshift_disk_bytes", "Size of the file system below a folder.", labels=["folder"])
-    free = GaugeMetricFamily("nightshift_disk_free_bytes", "What may still be written to it.", labels=["folder"])
+    """Yield size and free space of each folder's file system; a missing folder has no series."""
+    size = GaugeMetricFamily("nightshift_disk_bytes", "Size of the file system that holds a folder.", labels=["folder"])
+    free = GaugeMetricFamily(
+        "nightshift_disk_free_bytes", "Free space of the file system that holds a folder.", labels=["folder"]
+    )
     for name, folder in folders.items():
         try:
             usage = shutil.disk_usage(folder)

@@ -1,5 +1,4 @@
-"""Prometheus: what this API process did (requests, latencies by route), and what SQL says of everything else
-(`measures`)."""
+"""Prometheus metrics: requests and latencies of this process, and everything from SQL (`measures`)."""
 
 from __future__ import annotations
 
@@ -21,16 +20,16 @@ _EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 
 
 class HttpMetrics:
-    """One registry per app, so that two apps in a process do not count together."""
+    """Metrics of one app. It has its own registry, so two apps in a process do not share counters."""
 
     def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(DatabaseMetrics(engine, lease_seconds, folders))
         labels = ("method", "route", "status")
-        self._requests = Counter("nightshift_http_requests", "HTTP requests answered.", labels, registry=self.registry)
+        self._requests = Counter("nightshift_http_requests", "Answered HTTP requests.", labels, registry=self.registry)
         self._seconds = Histogram(
             "nightshift_http_request_seconds",
-            "From the request's head to the first byte of the answer.",
+            "Time from a request's head to the first byte of its answer.",
             ("method", "route"),
             buckets=_EDGES,
             registry=self.registry,
@@ -51,13 +50,13 @@ _JOB_PATH = re.compile(r"/v1/jobs/([0-9a-f]{4,16})(?:/|$)")
 
 
 def _named_in(path: str) -> dict[str, str]:
-    """What a request is about, for its log lines."""
+    """Return the job that a path names, for log lines."""
     named = _JOB_PATH.match(path)
     return {"job_id": named[1]} if named else {}
 
 
 class RequestMeter:
-    """ASGI middleware. Labels are route templates, never paths: a scanner must not make a million series."""
+    """ASGI middleware. Labels are route templates, never paths: a scanner must not create a million series."""
 
     def __init__(self, app: ASGIApp, telemetry: HttpMetrics) -> None:
         self._app, self._telemetry = app, telemetry

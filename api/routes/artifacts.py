@@ -29,7 +29,7 @@ from shared.storage import storage_of
 from shared.storage.artifact_files import INLINE
 from shared.storage.stored_file import Reader
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=COMMON)
 
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
@@ -39,20 +39,23 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/artifacts", response_model=Page[ArtifactView], responses=COMMON | problems(404, 409), summary="A job's artifacts"
+    "/artifacts",
+    response_model=Page[ArtifactView],
+    responses=problems(404, 409),
+    summary="List a job's artifacts",
 )
 def list_artifacts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Every file listed is complete and matches its SHA-256."""
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
-        queries.get_job(conn, whole, owner)  # NotFound, also for somebody else's job
+        queries.get_job(conn, whole, owner)  # NotFound, also for another owner's job
         return {"items": queries.artifacts(conn, whole)}
 
 
 @router.get(
     "/artifacts/{path:path}",
     response_class=FileResponse,
-    responses=_DOWNLOAD | COMMON | problems(400, 404, 409, 416),
+    responses=_DOWNLOAD | problems(400, 404, 409, 416),
     summary="Download an artifact",
 )
 @router.head("/artifacts/{path:path}", include_in_schema=False)
@@ -63,7 +66,7 @@ def download(
     owner: Owner,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The ETag is the file's SHA-256. Ranges are served, so that a broken download goes on where it stopped."""
+    """The ETag is the file's SHA-256. Ranges are supported, so a broken download can continue where it stopped."""
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         queries.get_job(conn, whole, owner)
@@ -124,5 +127,5 @@ class _Download(FileResponse):
 
 _RANGE_PROBLEMS = {
     400: ("malformed-request", "The range cannot be parsed", "Use a Range like 'bytes=1000-' or 'bytes=0-499'."),
-    416: ("range-not-satisfiable", "The range lies outside the file", "Content-Range says how long the file is."),
+    416: ("range-not-satisfiable", "The range lies outside the file", "Content-Range has the length of the file."),
 }

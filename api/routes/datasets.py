@@ -1,4 +1,4 @@
-"""What jobs learn from. Every key sees and uses every data set; who made it changes it."""
+"""Routes of data sets. Every key sees and uses every data set; only its owner changes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, write
 
 router = APIRouter(
-    prefix="/v1/datasets", tags=["data sets"], dependencies=[Depends(require_owner)], route_class=WritingRoute
+    prefix="/v1/datasets",
+    tags=["data sets"],
+    responses=COMMON,
+    dependencies=[Depends(require_owner)],
+    route_class=WritingRoute,
 )
 
 RefInPath = Annotated[
@@ -40,7 +44,7 @@ Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's n
 
 _FILE = {
     "file": {"type": "string", "format": "binary", "description": "One file; a folder as a zip."},
-    "format": {"type": "string", "enum": list(FORMATS), "description": "Told by content without it."},
+    "format": {"type": "string", "enum": list(FORMATS), "description": "Detected from the content if omitted."},
 }
 _NAME = {"name": {"type": "string", "examples": ["my-digits"]}}
 
@@ -50,9 +54,9 @@ def _form(fields: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-@router.get("", response_model=Page[DatasetView], responses=COMMON, summary="List the data sets")
+@router.get("", response_model=Page[DatasetView], summary="List the data sets")
 def list_datasets(service: TheService, owner: Owner) -> dict[str, Any]:
-    """With the built-in ones that nobody has used yet; their facts are null."""
+    """Includes built-in sets that are not registered yet; their fields are null."""
     with read(service.engine) as conn:
         items = ownership.told(conn, views.list_datasets(conn), owner)
     known = {item["name"] for item in items}
@@ -61,7 +65,10 @@ def list_datasets(service: TheService, owner: Owner) -> dict[str, Any]:
 
 
 @router.get(
-    "/{name}", response_model=DatasetDetail, responses=COMMON | problems(404), summary="One data set, all versions"
+    "/{name}",
+    response_model=DatasetDetail,
+    responses=problems(404),
+    summary="Show a data set with its versions",
 )
 def show_dataset(name: RefInPath, service: TheService, owner: Owner) -> dict[str, Any]:
     """`digits` is its newest version, `digits@3` that one."""
@@ -78,16 +85,15 @@ def _shown(conn: Connection, ref: str, owner: str) -> dict[str, Any]:
 @router.get(
     "/{name}/sample",
     response_class=Response,
-    responses=COMMON
-    | problems(404)
+    responses=problems(404)
     | {200: {"description": "PNG of images, or plain text.", "content": {"image/png": {}, "text/plain": {}}}},
-    summary="A look at a data set",
+    summary="Preview a data set",
 )
 async def sample(name: RefInPath, service: TheService) -> Response:
-    """Of images a picture with a row per class, of text its first documents; from the training part of the newest (or the
+    """Images: one picture with a row per class. Text: the first documents. From the training part of the newest (or the
     named) version."""
     version = await run_in_threadpool(_resolve, service, name)
-    if version is None:  # `digits` is registered by whoever looks at it first
+    if version is None:  # `digits` is registered by the first request for it
         version = await service.writers.run(registry.ensure_builtin, service.engine, service.settings, name)
     content, media_type = await run_in_threadpool(_sample, service, version)
     return Response(content, media_type=media_type)
@@ -99,7 +105,7 @@ def _sample(service: Service, version: DatasetVersion) -> tuple[bytes, str]:
 
 
 def _resolve(service: Service, name: str) -> DatasetVersion | None:
-    """None for a built-in set that nobody has used and that comes with the package. Raises NotFound."""
+    """Return the version; None for a built-in set of the package that is not registered yet. Raises NotFound."""
     try:
         with read(service.engine) as conn:
             return registry.resolve(conn, name)
@@ -107,7 +113,7 @@ def _resolve(service: Service, name: str) -> DatasetVersion | None:
         if name in AT_ONCE:
             return None
         if name in BUILTIN:
-            raise NotFound(f"Nobody has used {name!r} yet: the first job that names it registers it.") from None
+            raise NotFound(f"{name!r} is not registered yet: the first job that names it registers it.") from None
         raise
 
 
@@ -115,15 +121,14 @@ def _resolve(service: Service, name: str) -> DatasetVersion | None:
     "",
     status_code=201,
     response_model=DatasetDetail,
-    responses=COMMON | problems(400, 403, 409, 413, 415, 507),
+    responses=problems(400, 403, 409, 413, 415, 507),
     openapi_extra=_form({**_FILE, **_NAME}, "file", "name"),
     summary="Register a data set",
 )
 async def register(request: Request, response: Response, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Reads the whole file before it answers. A name of yours that is there already gets a new version; content that it
-    already has is its present version. Nothing of a file that is refused is kept."""
-    folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
-    async with received(request, folder, limit, frozenset({"name", "format"})) as upload:
+    """Answers after the whole file was read. An existing name of yours gets a new version; if the content is that of its
+    current version, no version is added. Nothing of a refused file is kept."""
+    async with received(request, service.settings, frozenset({"name", "format"})) as upload:
         if "name" not in upload.fields:
             raise InvalidRequest.field(("name",), "is required")
         shown = await to_thread.run_sync(_register, service, owner, upload, limiter=service.registering)
@@ -150,7 +155,7 @@ def _may_append(name: NameInPath, service: TheService, owner: Owner) -> None:
     "/{name}/append",
     status_code=201,
     response_model=DatasetDetail,
-    responses=COMMON | problems(400, 403, 404, 409, 413, 415, 507),
+    responses=problems(400, 403, 404, 409, 413, 415, 507),
     openapi_extra=_form(_FILE, "file"),
     dependencies=[Depends(_may_append)],  # before the file comes, which may be large
     summary="Append to a data set",
@@ -158,10 +163,9 @@ def _may_append(name: NameInPath, service: TheService, owner: Owner) -> None:
 async def append(
     name: NameInPath, request: Request, response: Response, service: TheService, owner: Owner
 ) -> dict[str, Any]:
-    """Makes a new version: the rows of the newest one and then the file's. Without parts of its own the file is training
-    data, and the test part stays as it was. Jobs that read an older version go on with it."""
-    folder, limit = service.settings.storage_root / "uploads", service.settings.max_upload_bytes
-    async with received(request, folder, limit, frozenset({"format"})) as upload:
+    """Creates a new version: the rows of the newest one followed by the file's. A file without parts is training data; the
+    test part stays unchanged. Jobs that read an older version keep it."""
+    async with received(request, service.settings, frozenset({"format"})) as upload:
         shown = await to_thread.run_sync(_append, service, owner, name, upload, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{name}@{shown['version']}"
     return shown
@@ -179,11 +183,11 @@ def _append(service: Service, owner: str, name: str, upload: Upload) -> dict[str
 @router.delete(
     "/{name}/versions/{version}",
     status_code=204,
-    responses=COMMON | problems(403, 404, 409),
-    summary="Delete a version",
+    responses=problems(403, 404, 409),
+    summary="Delete a data set version",
 )
 def delete_version(name: NameInPath, version: Version, service: TheService, owner: Owner) -> Response:
-    """Refused while an unfinished job or a schedule needs it. Its number is not given again."""
+    """Refused while an unfinished job or a schedule needs it. The number is not reused."""
     with write(service.engine) as conn:
         references.delete_version(conn, name, version, owner)
     return Response(status_code=204)

@@ -26,7 +26,7 @@ from nightshift.states import JobState
 from shared.db.engine import read
 from shared.jobs import queries
 
-router = APIRouter(prefix="/v1/jobs", tags=["results"])
+router = APIRouter(prefix="/v1/jobs", tags=["results"], responses=COMMON)
 
 #: Seconds of silence after which a comment is sent. Too low: traffic. Too high: proxies close the connection (60 s).
 KEEPALIVE_SECONDS = 10.0
@@ -66,7 +66,7 @@ class _Page:
 @router.get(
     "/{job_id}/events",
     response_class=StreamingResponse,
-    responses=_RESPONSES | COMMON | problems(400, 404, 409),
+    responses=_RESPONSES | problems(400, 404, 409),
     summary="Follow a job's events",
 )
 async def events(

@@ -1,4 +1,4 @@
-"""What can be trained: families, presets, and the JSON schema of their settings."""
+"""Routes of model families: presets and the JSON schema of their settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from api.openapi import COMMON
 from api.schemas import FamilyView, Page
 from api.services.spec_form_schema import family_views
 
-router = APIRouter(prefix="/v1/families", tags=["service"], dependencies=[Depends(require_owner)])
+router = APIRouter(prefix="/v1/families", tags=["service"], responses=COMMON, dependencies=[Depends(require_owner)])
 
 
-@router.get("", response_model=Page[FamilyView], responses=COMMON, summary="List the model families")
+@router.get("", response_model=Page[FamilyView], summary="List the model families")
 def list_families() -> dict[str, Any]:
-    """Families without `kinds` have a spec, but no worker of this version runs them yet."""
+    """Families without `kinds` have a spec, but this version's workers cannot run them."""
     return {"items": family_views()}

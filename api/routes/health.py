@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, and what it counts."""
+"""Routes for liveness, readiness and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from shared.errors import BrokerUnavailable
 router = APIRouter(tags=["service"])
 
 
-@router.get("/healthz", summary="Is the process alive")
+@router.get("/healthz", summary="Check liveness")
 async def healthz() -> dict[str, str]:
-    """Asks nothing of anybody: a restart mends only what is wrong inside."""
+    """Checks the process alone, not the database or the broker: a restart cannot repair those."""
     return {"status": "alive"}
 
 
@@ -34,17 +34,17 @@ async def healthz() -> dict[str, str]:
     "/readyz",
     response_model=Readiness,
     responses=problems(503),
-    summary="Can requests be served",
+    summary="Check readiness",
 )
 def readyz(request: Request, service: TheService) -> Response:
-    """200 `ready`; 200 `degraded` while only the broker is away: submissions are taken and durable without it, their
-    doorbells are rung again when it is back. 503 when the database or its migrations are wanting."""
+    """200 `ready`; 200 `degraded` while only the broker is down: submissions are still accepted and durable, and workers are
+    notified when it is back. 503 while the database is down or its schema is not current."""
     parts = {"database": _database(service), "broker": _broker(service)}
     parts["migrations"] = _migrations(service) if parts["database"] == "ok" else "unknown"
     wanting = [name for name in ("database", "migrations") if parts[name] != "ok"]
     if wanting:
         return problem(
-            request, status=503, slug="unready", title="The service is not ready",
+            request, status=503, slug="unready", title="Not ready",
             detail=f"Not ready: {', '.join(f'{name}: {parts[name]}' for name in wanting)}.", parts=parts,
         )  # fmt: skip
     return JSONResponse({"status": "ready" if parts["broker"] == "ok" else "degraded", "parts": parts})
@@ -86,7 +86,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     dependencies=[Depends(require_owner)],
     response_class=Response,
     responses=_TEXT | problems(401, 503),
-    summary="Prometheus metrics",
+    summary="Get Prometheus metrics",
 )
 def metrics(request: Request) -> Response:
     return Response(request.app.state.telemetry.text(), media_type=CONTENT_TYPE_LATEST)

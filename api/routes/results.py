@@ -1,4 +1,4 @@
-"""What a job leaves behind: metrics, attempts, checkpoints, logs."""
+"""Routes of a job's results: metrics, attempts, checkpoints, logs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from shared.db.engine import read
 from shared.jobs import queries
 from shared.jobs.queries import cursors
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=COMMON)
 
-_RESPONSES = COMMON | problems(404, 409)
+_RESPONSES = problems(404, 409)
 #: Larger numbers are no step and no place in a log; databases refuse them.
 _LARGEST = 2**53
 
@@ -30,7 +30,7 @@ _LARGEST = 2**53
     "/metrics",
     response_model=Page[MetricView],
     responses=_RESPONSES | problems(400),
-    summary="The points of a job's curves",
+    summary="List a job's metric points",
 )
 def list_metrics(
     job_id: JobId,
@@ -40,14 +40,12 @@ def list_metrics(
     after_step: Annotated[int | None, Query(ge=-1, le=_LARGEST, description="Only points after this step.")] = None,
     max_points: Annotated[
         int | None,
-        Query(ge=4, le=100_000, description="Thin each longer curve to about so many points; its spikes stay."),
+        Query(ge=4, le=100_000, description="Reduce each longer curve to about this many points; extremes stay."),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=100_000, description="Points of a page, where `max_points` is not given.")] = (
-        10_000
-    ),
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page, without `max_points`.")] = (10_000),
     cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
 ) -> dict[str, Any]:
-    """By name and step. One point per name and step, whatever happened in between."""
+    """By name and step. One point per name and step, also after crashes and resumes."""
     if max_points is not None:
         return _of_job(
             service, job_id, owner, lambda conn, whole: queries.metrics(conn, whole, name, after_step, max_points)
@@ -81,7 +79,10 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
-    "/metrics.csv", response_class=StreamingResponse, responses=_CSV | _RESPONSES, summary="All of its points as CSV"
+    "/metrics.csv",
+    response_class=StreamingResponse,
+    responses=_CSV | _RESPONSES,
+    summary="Download a job's metrics as CSV",
 )
 def metrics_as_csv(job_id: JobId, service: TheService, owner: Owner) -> StreamingResponse:
     """By name and step."""
@@ -90,7 +91,7 @@ def metrics_as_csv(job_id: JobId, service: TheService, owner: Owner) -> Streamin
 
 
 @router.get(
-    "/log.txt", response_class=StreamingResponse, responses=_TEXT | _RESPONSES, summary="All of its log as a text"
+    "/log.txt", response_class=StreamingResponse, responses=_TEXT | _RESPONSES, summary="Download a job's log as text"
 )
 def log_as_text(job_id: JobId, service: TheService, owner: Owner) -> StreamingResponse:
     """Oldest first."""
@@ -110,26 +111,28 @@ def _file(content: Iterator[bytes], media_type: str, name: str) -> StreamingResp
     return StreamingResponse(content, media_type=media_type, headers=headers)
 
 
-@router.get("/system", response_model=Page[SystemView], responses=_RESPONSES, summary="What its runners used")
+@router.get("/system", response_model=Page[SystemView], responses=_RESPONSES, summary="List a job's resource usage")
 def list_system(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Samples every few seconds, rarer the longer it runs; oldest first. They are no metrics: another run leaves others."""
+    """Samples every few seconds, less often the longer the job runs; oldest first. They differ from run to run."""
     return _of_job(service, job_id, owner, queries.system_samples)
 
 
-@router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="A job's attempts")
+@router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="List a job's attempts")
 def list_attempts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Newest first, with how each ended."""
     return _of_job(service, job_id, owner, queries.attempts)
 
 
-@router.get("/checkpoints", response_model=Page[CheckpointView], responses=_RESPONSES, summary="A job's checkpoints")
+@router.get(
+    "/checkpoints", response_model=Page[CheckpointView], responses=_RESPONSES, summary="List a job's checkpoints"
+)
 def list_checkpoints(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Newest first. A `quarantined` one did not match its hash and is not used."""
+    """Newest first. A `quarantined` checkpoint did not match its hash and is not used."""
     return _of_job(service, job_id, owner, queries.checkpoints)
 
 
 @router.get(
-    "/logs", response_model=Page[LogView], responses=_RESPONSES | problems(400), summary="What a job logged and printed"
+    "/logs", response_model=Page[LogView], responses=_RESPONSES | problems(400), summary="List a job's log lines"
 )
 def list_logs(
     job_id: JobId,
@@ -151,7 +154,7 @@ def _line(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdecimal() and int(cursor) <= _LARGEST):
-        raise MalformedRequest("The cursor is not one that this collection gave; start again without it.")
+        raise MalformedRequest("The cursor is not from this collection; start again without it.")
     return int(cursor)
 
 
@@ -160,5 +163,5 @@ def _of_job(
 ) -> dict[str, Any]:
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
-        queries.get_job(conn, whole, owner)  # NotFound, also for somebody else's job
+        queries.get_job(conn, whole, owner)  # NotFound, also for another owner's job
         return {"items": look(conn, whole)}

@@ -1,54 +1,44 @@
-"""Jobs that come by themselves: schedules, their next times, and what became of each tick."""
+"""Routes of schedules: their jobs, next times and past ticks."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
 from api.dependencies import TheService
-from api.http.json_body import json_body
-from api.openapi import COMMON, body_of, problems
+from api.openapi import COMMON, problems
+from api.route import Route
 from api.schemas import JobView, Page, PreviewView, ScheduleView, TickView
 from api.services import schedules
-from api.services.write_threads import WritingRoute
 from shared.db.engine import read, write
 from shared.jobs import queries as job_queries
 from shared.schedules import queries, transitions
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=WritingRoute)
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"], responses=COMMON, route_class=Route)
 
 ScheduleRef = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The schedule's id, or its name.")
 ]
 
 
-@router.post(
-    "",
-    status_code=201,
-    response_model=ScheduleView,
-    responses=COMMON | problems(400, 409, 413, 415),
-    openapi_extra=body_of(ScheduleSpec),
-    summary="Make a schedule",
-)
-async def create(request: Request, service: TheService, owner: Owner) -> JSONResponse:
+@router.post("", status_code=201, response_model=ScheduleView, responses=problems(409), summary="Create a schedule")
+def create(spec: ScheduleSpec, service: TheService, owner: Owner) -> JSONResponse:
     """Its job is checked as POST /v1/jobs would. Names are unique per owner."""
-    data = await json_body(request, service.settings.max_body_bytes)
-    shown = await service.writers.run(schedules.create, service, owner, data)
+    shown = schedules.create(service, owner, spec)
     return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/schedules/{shown['id']}"})
 
 
-@router.get("", response_model=Page[ScheduleView], responses=COMMON, summary="List the schedules")
+@router.get("", response_model=Page[ScheduleView], summary="List the schedules")
 def list_schedules(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
         return {"items": queries.list_schedules(conn, owner)}
 
 
-@router.get("/{schedule}", response_model=ScheduleView, responses=COMMON | problems(404), summary="Show a schedule")
+@router.get("/{schedule}", response_model=ScheduleView, responses=problems(404), summary="Show a schedule")
 def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
         return queries.schedule_view(queries.get_schedule(conn, queries.find_id(conn, schedule, owner), owner))
@@ -57,19 +47,17 @@ def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, 
 @router.patch(
     "/{schedule}",
     response_model=ScheduleView,
-    responses=COMMON | problems(400, 404, 409, 413, 415),
-    openapi_extra=body_of(SchedulePatch),
+    responses=problems(404, 409),
     summary="Change, pause or resume a schedule",
 )
-async def change(schedule: ScheduleRef, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Fields that are left out stay. `enabled: false` pauses; ticks of a pause are not made up for."""
-    data = await json_body(request, service.settings.max_body_bytes)
-    return await service.writers.run(schedules.change, service, owner, schedule, data)
+def change(schedule: ScheduleRef, patch: SchedulePatch, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Omitted fields stay. `enabled: false` pauses; ticks of a pause are not made up for."""
+    return schedules.change(service, owner, schedule, patch)
 
 
-@router.delete("/{schedule}", status_code=204, responses=COMMON | problems(404), summary="Delete a schedule")
+@router.delete("/{schedule}", status_code=204, responses=problems(404), summary="Delete a schedule")
 def delete(schedule: ScheduleRef, service: TheService, owner: Owner) -> Response:
-    """With its history. Jobs that it has made go on."""
+    """With its history. Its jobs continue."""
     with write(service.engine) as conn:
         transitions.delete_schedule(conn, queries.find_id(conn, schedule, owner), owner)
     return Response(status_code=204)
@@ -79,11 +67,11 @@ def delete(schedule: ScheduleRef, service: TheService, owner: Owner) -> Response
     "/{schedule}/run",
     status_code=202,
     response_model=JobView,
-    responses=COMMON | problems(404, 409),
-    summary="Run its job now",
+    responses=problems(404, 409),
+    summary="Run a schedule's job now",
 )
 def run(schedule: ScheduleRef, service: TheService, owner: Owner) -> JSONResponse:
-    """Also while it is paused, and whatever else of it runs. The next tick comes as before."""
+    """Also while the schedule is paused or another of its jobs runs. The next tick is unchanged."""
     with write(service.engine) as conn:
         job_id = transitions.run_now(conn, queries.find_id(conn, schedule, owner), owner)
         shown = job_queries.job_view(job_queries.get_job(conn, job_id, owner))
@@ -94,8 +82,8 @@ def run(schedule: ScheduleRef, service: TheService, owner: Owner) -> JSONRespons
 @router.get(
     "/{schedule}/preview",
     response_model=Page[PreviewView],
-    responses=COMMON | problems(404),
-    summary="The next times",
+    responses=problems(404),
+    summary="List a schedule's next times",
 )
 def preview(
     schedule: ScheduleRef, service: TheService, owner: Owner, n: Annotated[int, Query(ge=1, le=1000)] = 10
@@ -107,8 +95,8 @@ def preview(
 @router.get(
     "/{schedule}/history",
     response_model=Page[TickView],
-    responses=COMMON | problems(400, 404),
-    summary="Its ticks and what became of each",
+    responses=problems(400, 404),
+    summary="List a schedule's past ticks",
 )
 def history(
     schedule: ScheduleRef,

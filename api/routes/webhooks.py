@@ -1,26 +1,23 @@
-"""Who is told what happens: webhooks, and what became of each delivery."""
+"""Routes of webhooks and their deliveries."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
-from api.dependencies import Service, TheService
-from api.http.json_body import json_body
-from api.openapi import COMMON, body_of, problems
+from api.dependencies import TheService
+from api.openapi import COMMON, problems
+from api.route import Route
 from api.schemas import DeliveryDetail, DeliveryView, NewWebhookView, Page, WebhookView
-from api.services.schedules import parse
-from api.services.write_threads import WritingRoute
 from shared.db.engine import read, write
 from shared.specs.webhooks import WebhookPatch, WebhookSpec
 from shared.webhooks import deliveries, subscriptions
 from shared.webhooks.models import DeliveryState
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=WritingRoute)
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=COMMON, route_class=Route)
 
 WebhookRef = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The webhook's id, or its name.")
@@ -28,35 +25,23 @@ WebhookRef = Annotated[
 DeliveryId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The delivery's id.")]
 
 
-@router.post(
-    "",
-    status_code=201,
-    response_model=NewWebhookView,
-    responses=COMMON | problems(400, 409, 413, 415),
-    openapi_extra=body_of(WebhookSpec),
-    summary="Make a webhook",
-)
-async def create(request: Request, service: TheService, owner: Owner) -> JSONResponse:
-    """The answer holds the secret that signs; it is shown this once. Names are unique per owner."""
-    spec = parse(await json_body(request, service.settings.max_body_bytes), WebhookSpec)
-    shown = await service.writers.run(_create, service, owner, spec)
-    return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/webhooks/{shown['id']}"})
-
-
-def _create(service: Service, owner: str, spec: WebhookSpec) -> dict[str, Any]:
+@router.post("", status_code=201, response_model=NewWebhookView, responses=problems(409), summary="Create a webhook")
+def create(spec: WebhookSpec, service: TheService, owner: Owner) -> JSONResponse:
+    """The answer holds the secret that signs; it is shown only once. Names are unique per owner."""
     with write(service.engine) as conn:
         allow_private = service.settings.webhooks_allow_private
         webhook_id, secret = subscriptions.create(conn, owner, spec, allow_private=allow_private)
-        return {**subscriptions.show(conn, webhook_id), "secret": secret}
+        shown = {**subscriptions.show(conn, webhook_id), "secret": secret}
+    return JSONResponse(shown, status_code=201, headers={"Location": f"/v1/webhooks/{shown['id']}"})
 
 
-@router.get("", response_model=Page[WebhookView], responses=COMMON, summary="List the webhooks")
+@router.get("", response_model=Page[WebhookView], summary="List the webhooks")
 def list_webhooks(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
         return {"items": subscriptions.list_webhooks(conn, owner)}
 
 
-@router.get("/{webhook}", response_model=WebhookView, responses=COMMON | problems(404), summary="Show a webhook")
+@router.get("/{webhook}", response_model=WebhookView, responses=problems(404), summary="Show a webhook")
 def show(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
         return subscriptions.show(conn, subscriptions.find_id(conn, webhook, owner))
@@ -65,25 +50,19 @@ def show(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, An
 @router.patch(
     "/{webhook}",
     response_model=WebhookView,
-    responses=COMMON | problems(400, 404, 409, 413, 415),
-    openapi_extra=body_of(WebhookPatch),
+    responses=problems(404, 409),
     summary="Change, pause or resume a webhook",
 )
-async def change(webhook: WebhookRef, request: Request, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Fields that are left out stay. While `enabled` is false, nothing is sent and no event is kept for later."""
-    patch = parse(await json_body(request, service.settings.max_body_bytes), WebhookPatch)
-    return await service.writers.run(_change, service, owner, webhook, patch)
-
-
-def _change(service: Service, owner: str, reference: str, patch: WebhookPatch) -> dict[str, Any]:
+def change(webhook: WebhookRef, patch: WebhookPatch, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Omitted fields stay. While `enabled` is false, nothing is sent and no event is kept for later."""
     with write(service.engine) as conn:
-        webhook_id = subscriptions.find_id(conn, reference, owner)
+        webhook_id = subscriptions.find_id(conn, webhook, owner)
         allow_private = service.settings.webhooks_allow_private
         subscriptions.change(conn, webhook_id, owner, patch.changes(), allow_private=allow_private)
         return subscriptions.show(conn, webhook_id)
 
 
-@router.delete("/{webhook}", status_code=204, responses=COMMON | problems(404), summary="Remove a webhook")
+@router.delete("/{webhook}", status_code=204, responses=problems(404), summary="Delete a webhook")
 def remove(webhook: WebhookRef, service: TheService, owner: Owner) -> Response:
     """With its deliveries, sent or not."""
     with write(service.engine) as conn:
@@ -92,10 +71,13 @@ def remove(webhook: WebhookRef, service: TheService, owner: Owner) -> Response:
 
 
 @router.post(
-    "/{webhook}/rotate", response_model=NewWebhookView, responses=COMMON | problems(404), summary="Change the secret"
+    "/{webhook}/rotate",
+    response_model=NewWebhookView,
+    responses=problems(404),
+    summary="Rotate a webhook's secret",
 )
 def rotate(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, Any]:
-    """The new one is shown this once. The one before signs beside it for a day."""
+    """The new secret is shown only once. The old one signs as well for another day."""
     with write(service.engine) as conn:
         webhook_id = subscriptions.find_id(conn, webhook, owner)
         secret = subscriptions.rotate(conn, webhook_id, owner)
@@ -106,11 +88,11 @@ def rotate(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, 
     "/{webhook}/test",
     status_code=202,
     response_model=DeliveryDetail,
-    responses=COMMON | problems(404, 409),
-    summary="Send a test",
+    responses=problems(404, 409),
+    summary="Send a test delivery",
 )
 def send_test(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, Any]:
-    """It goes the way of every delivery, within seconds. 409 while the webhook is paused."""
+    """Sent like every delivery, within seconds. 409 while the webhook is paused."""
     with write(service.engine) as conn:
         webhook_id = subscriptions.find_id(conn, webhook, owner)
         return subscriptions.delivery(conn, webhook_id, subscriptions.send_test(conn, webhook_id, owner))
@@ -119,18 +101,18 @@ def send_test(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[st
 @router.get(
     "/{webhook}/deliveries",
     response_model=Page[DeliveryView],
-    responses=COMMON | problems(400, 404),
-    summary="Its deliveries and what became of each",
+    responses=problems(400, 404),
+    summary="List a webhook's deliveries",
 )
 def history(
     webhook: WebhookRef,
     service: TheService,
     owner: Owner,
-    state: Annotated[DeliveryState | None, Query(description="Only those.")] = None,
+    state: Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
 ) -> dict[str, Any]:
-    """Newest first; settled ones are kept for 30 days."""
+    """Newest first; settled deliveries are kept for 30 days."""
     with read(service.engine) as conn:
         page = subscriptions.history(conn, subscriptions.find_id(conn, webhook, owner), state, cursor, limit)
     return {"items": page.items, "next_cursor": page.next_cursor}
@@ -139,8 +121,8 @@ def history(
 @router.get(
     "/{webhook}/deliveries/{delivery}",
     response_model=DeliveryDetail,
-    responses=COMMON | problems(404),
-    summary="One delivery with its body",
+    responses=problems(404),
+    summary="Show a delivery with its body",
 )
 def show_delivery(webhook: WebhookRef, delivery: DeliveryId, service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
@@ -151,11 +133,11 @@ def show_delivery(webhook: WebhookRef, delivery: DeliveryId, service: TheService
     "/{webhook}/deliveries/{delivery}/redeliver",
     status_code=202,
     response_model=DeliveryDetail,
-    responses=COMMON | problems(404, 409),
-    summary="Send it again",
+    responses=problems(404, 409),
+    summary="Redeliver",
 )
 def redeliver(webhook: WebhookRef, delivery: DeliveryId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """With the same `webhook-id`, and as many attempts as a new one. 409 when it is not settled yet."""
+    """With the same `webhook-id` and as many attempts as a new delivery. 409 while it is not settled."""
     with write(service.engine) as conn:
         webhook_id = subscriptions.find_id(conn, webhook, owner)
         deliveries.send_again(conn, webhook_id, delivery)

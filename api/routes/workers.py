@@ -1,4 +1,4 @@
-"""The fleet: every worker that has registered, with its device."""
+"""Routes of workers and their devices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from api.schemas import Page, WorkerView
 from shared.db.engine import read
 from shared.fleet import workers
 
-router = APIRouter(prefix="/v1/workers", tags=["service"])
+router = APIRouter(prefix="/v1/workers", tags=["service"], responses=COMMON)
 
 
-@router.get("", response_model=Page[WorkerView], responses=COMMON, summary="List the workers")
+@router.get("", response_model=Page[WorkerView], summary="List the workers")
 def list_workers(service: TheService, owner: Owner) -> dict[str, Any]:
-    """Of somebody else's job only that the worker is there is told, not its id."""
+    """`job_id` is null where the worker runs another owner's job."""
     with read(service.engine) as conn:
         return {"items": workers.list_workers(conn, service.settings.lease_seconds, owner)}

@@ -1,4 +1,4 @@
-"""What people do with jobs that have ended, over HTTP or from a page: archive, delete."""
+"""Archive and delete finished jobs, for the API and Flower's pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.jobs import queries, transitions
 
 
 def archive(service: Service, job_id: str, owner: str) -> dict[str, Any]:
-    """The job as it is then. Raises NotFound; Conflict while it is not final."""
+    """Return the job after archiving it. Raises NotFound; Conflict while it is not final."""
     return _changed(service, job_id, owner, transitions.archive)
 
 
@@ -22,7 +22,7 @@ def unarchive(service: Service, job_id: str, owner: str) -> dict[str, Any]:
 
 
 def delete(service: Service, job_id: str, owner: str) -> None:
-    """Raises NotFound; Conflict while it is not final, or something needs it."""
+    """Delete the job. Raises NotFound; Conflict while it is not final, or something needs it."""
     with write(service.engine) as conn:
         transitions.delete_job(conn, whole_id(conn, job_id, owner), owner)
 

@@ -1,29 +1,89 @@
-"""Does a data set feed what a job would do with it? SQL knows much of both, so the answer comes with the submission.
+"""Check that a data set fits what a job would do with it, as far as SQL knows both.
 
-Pure: facts in, objection out. What nobody has counted (the tokens of a long text, say) is left to the runner, which checks
-everything again: the newest version may be another one by then.
+Pure functions: facts in, objection out. What has not been counted (the tokens of a long text) is left to the runner,
+which checks everything again: the newest version may be another one by then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nightshift.errors import FieldError
 from shared.datasets.models import DatasetVersion
 from shared.specs.cnn import CnnModel
+from shared.specs.families import FAMILIES
 from shared.specs.gru_lm import window_count
-from shared.specs.jobs import FinetuneJob, TrainJob
+from shared.specs.jobs import AnyJob, BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 from shared.specs.training import Training, held_out
 
 #: Class names shown in a message.
 _SHOWN = 5
+#: Of built-in sets that are not registered yet.
+_BUILTIN_KIND = "image"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What SQL knows of the things that a spec names."""
+
+    family: str
+    #: The spec of the model that is trained; None where it is not known.
+    model: Mapping[str, Any] | None = None
+    #: What an evaluated classifier tells apart; None where it is not known.
+    classes: Sequence[str] | None = None
+    #: None where the job reads none, or one that a worker has yet to register.
+    dataset: DatasetVersion | None = None
+    #: `promote.evaluate_on`.
+    judged_on: DatasetVersion | None = None
+
+
+def objection(spec: AnyJob, facts: Facts) -> FieldError | None:
+    """Return why the runner would find the job impossible, or None."""
+    return _kind_objection(spec, facts) or _data_objection(spec, facts) or _promotion_objection(spec, facts)
+
+
+def _kind_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
+    if spec.dataset is None or (isinstance(spec, BatchInferJob) and spec.inference.task == "generate"):
+        return None
+    kind = facts.dataset.summary["kind"] if facts.dataset else _BUILTIN_KIND
+    wanted = FAMILIES[facts.family].dataset_kind
+    if kind == wanted:
+        return None
+    return FieldError(("dataset",), f"holds {kind} data; {facts.family} learns from {wanted} data")
+
+
+def _data_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
+    if facts.dataset is None:
+        return None
+    if isinstance(spec, TrainJob | FinetuneJob):
+        return training_objection(spec, facts.model, facts.dataset)
+    if isinstance(spec, EvaluateJob) and facts.classes is not None:
+        return class_objection(facts.classes, facts.dataset, ("dataset",), "Fine-tune it on this data set first")
+    return None
+
+
+def _promotion_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
+    """Return why the model cannot be evaluated on `promote.evaluate_on`, or None."""
+    if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None:
+        return None
+    place, data, family = ("promote", "evaluate_on"), facts.judged_on, FAMILIES[facts.family]
+    if data is None:
+        ref = spec.promote.evaluate_on
+        return FieldError(place, f"{ref!r} has no version yet: the first job that names it makes one")
+    kind, wanted = data.summary["kind"], family.dataset_kind
+    if kind != wanted:
+        return FieldError(place, f"holds {kind} data; {facts.family} is judged on {wanted} data")
+    if family.classifies and facts.dataset is not None:
+        return class_objection(facts.dataset.summary["classes"], data, place, "Name a data set of the same classes")
+    return None
 
 
 def training_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
-    """Why a model (its spec; None where it is not known) cannot be trained on this version as the job says, or None."""
+    """Return why a model (its spec, if known) cannot be trained on this version as the job says, or None."""
     if data.summary["kind"] == "text":
         return _text_objection(spec, model, data)
     rows = _train_part(data)["count"]
@@ -54,8 +114,9 @@ def _text_objection(
 
 
 def _tokens(data: DatasetVersion, tokenizer: str, *, kept: bool) -> tuple[int, bool]:
-    """(how many the training part has, True), or where nobody has counted (how many it has at most, False). A tokenizer
-    that is `kept` cuts a text of words that were separated already as the text it was made from."""
+    """Return (number of training tokens, True), or (upper bound, False) where they have not been counted.
+
+    A `kept` tokenizer splits a pre-tokenized text like the text that it was made from."""
     facts = _train_part(data)
     exactly = facts.get({"char": "characters", "word": "words"}.get(tokenizer, ""))
     if exactly is None or (tokenizer == "word" and kept and data.summary["tokenised"]):
@@ -77,7 +138,7 @@ def _batch_objection(training: Training, rows: int, data: DatasetVersion, told: 
 def class_objection(
     known: Sequence[str], data: DatasetVersion, loc: tuple[str, ...], way_out: str
 ) -> FieldError | None:
-    """Why a classifier of these classes cannot be measured on this version, or None."""
+    """Return why a classifier of these classes cannot be evaluated on this version, or None."""
     unknown = [name for name in data.summary["classes"] if name not in known]
     if not unknown:
         return None

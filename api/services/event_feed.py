@@ -1,7 +1,7 @@
-"""One cheap query per tick tells every open event stream whether its job has news.
+"""Tell open event streams whether their jobs have new events, with one cheap query per tick.
 
-A stream that polled by itself would hold a thread and a connection per client. Here all streams of a process share one
-poller: `SELECT id, event_seq … WHERE id IN (watched)`. Only a stream whose number moved goes on to read its events.
+A stream that polled by itself would need a thread and a connection per client. Here all streams of a process share one
+poller: `SELECT id, event_seq … WHERE id IN (watched)`. Only a stream whose number has changed reads its events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.db.schema import jobs
 
 T = TypeVar("T")
 
-#: Seconds between looks at SQL. Too low: a query more per second and process. Too high: watchers see late.
+#: Seconds between polls. Too low: needless queries. Too high: watchers see events late.
 POLL_SECONDS = 0.2
 #: Threads for reading on behalf of streams, apart from those that serve requests.
 STREAM_THREADS = 4
@@ -31,7 +31,7 @@ _BATCH = 500
 
 
 class Subscription:
-    """What is known of one watched job: the highest `event_seq` seen."""
+    """A watched job: the highest `event_seq` seen so far."""
 
     def __init__(self) -> None:
         self.followers = 0
@@ -40,19 +40,21 @@ class Subscription:
         self._changed = asyncio.Event()
 
     def announce(self, seq: int) -> None:
-        """Note a new number and wake everyone who waits."""
+        """Note a new number and wake all waiting streams."""
         self.seq = max(self.seq, seq)
         self._changed.set()
         self._changed = asyncio.Event()
 
     def close(self) -> None:
-        """Nobody waits any longer."""
+        """Wake all waiting streams for good."""
         self._closed = True
         self.announce(0)
 
     async def beyond(self, seq: int, timeout: float) -> bool:
-        """Wait for news after `seq`; False when `timeout` seconds passed, or the watch closed, without any. A number that
-        is known already is no news: a new topic's first look at SQL announces one."""
+        """Wait until there is something after `seq`; False when `timeout` seconds passed or the watch was closed.
+
+        A new topic knows no number yet: its first poll announces one.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self.seq <= seq and not self._closed:
@@ -83,11 +85,11 @@ class EventFeed:
                 self._topics.pop(job_id, None)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run a blocking read for a stream, on threads that requests do not wait for."""
+        """Run a blocking read for a stream, on threads that requests do not use."""
         return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def close(self) -> None:
-        """End every stream at its next breath: clients come back elsewhere with Last-Event-ID."""
+        """End all streams soon; clients reconnect with Last-Event-ID."""
         self.closing = True
         for topic in self._topics.values():
             topic.close()

@@ -1,4 +1,4 @@
-"""A job's points and its log as files: read page by page, so that their length costs no memory."""
+"""Export a job's metrics and log as files, page by page, so that memory does not grow with their length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("name", "step", "epoch", "value", "at")
 
 
 def metrics_csv(engine: Engine, job_id: str) -> Iterator[bytes]:
-    """RFC 4180 with a header: name, step, epoch, value, at; by name and step."""
+    """Yield RFC 4180 CSV with a header: name, step, epoch, value, at; by name and step."""
     yield _csv([COLUMNS])
     after: tuple[str, int] | None = None
     while True:
@@ -32,7 +32,7 @@ def metrics_csv(engine: Engine, job_id: str) -> Iterator[bytes]:
 
 
 def log_text(engine: Engine, job_id: str) -> Iterator[bytes]:
-    """One line per line of the log: time, attempt, level, message."""
+    """Yield a line per log line: time, attempt, level, message."""
     after = 0
     while True:
         with read(engine) as conn:

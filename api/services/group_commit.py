@@ -1,10 +1,10 @@
-"""Submissions that come at the same time share one transaction, where the database has one writer.
+"""Group commit: concurrent submissions share one transaction, where the database has a single writer.
 
 SQLite waits for a busy writer by sleeping longer and longer, so sixteen clients that each commit by themselves queue
-unfairly (p99 of a submit near a second), and each pays for its own fsync. Here whoever gets the turn writes everything
-that waits: nobody sleeps, and the fsync is paid once. Postgres has many writers and groups commits itself.
+unfairly (p99 of a submit near a second), and each pays for its own fsync. Here the thread that gets the turn writes all
+waiting submissions: no thread sleeps, and one fsync serves all. PostgreSQL has many writers and groups commits itself.
 
-While another process holds SQLite's lock, the first to find out tells all that wait: each hears once, within one time-out.
+While another process holds SQLite's lock, the first submission that finds out fails all waiting ones, within one time-out.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from shared.jobs.transitions import NewJob, Submitted
 #: Submissions in one transaction. Too low: an fsync more often. Too high: workers wait for the write lock.
 MAX_GROUP = 32
 
-#: How long a submission waits until it is being written (seconds), before the lock's own time-out. Too low: a burst on a
-#: slow disk is refused. Too high: clients have given up when they are told 503.
+#: How long a submission waits for its turn (seconds), before the lock's own time-out. Too low: a burst on a
+#: slow disk is refused. Too high: clients have given up before they get 503.
 TURN_SECONDS = 5.0
 
 _Waiting = tuple[NewJob, Future[Submitted]]
@@ -43,7 +43,7 @@ class Submissions:
         self._turn = threading.Lock()
 
     def submit(self, new: NewJob) -> Submitted:
-        """Raises InvalidRequest for this job only; DatabaseUnavailable, when nothing was written."""
+        """Write the job. Raises InvalidRequest for this job only; DatabaseUnavailable if nothing was written."""
         if not self._one_writer:
             with write(self._engine) as conn:
                 return transitions.submit(conn, new)
@@ -53,14 +53,14 @@ class Submissions:
         while not future.done():
             if self._turn.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
                 self._serve(future)
-            elif future.cancel():  # nobody has begun to write it, and nobody will
+            elif future.cancel():  # it is not being written, and will not be
                 raise DatabaseLocked("the database does not answer: other submissions were waiting before this one")
             else:
                 break  # it is being written, which takes no longer than the lock's time-out
         return future.result()
 
     def _serve(self, future: Future[Submitted]) -> None:
-        """With the turn: write a group, unless whoever had it before has written this one."""
+        """Write a group, unless the previous turn has written this one; the caller holds the turn."""
         try:
             if not future.done():
                 self._write(self._next_group(MAX_GROUP))
@@ -68,7 +68,7 @@ class Submissions:
             self._turn.release()
 
     def _next_group(self, most: int) -> list[_Waiting]:
-        """Those that have waited longest and not given up; they cannot give up any more."""
+        """Take the longest-waiting submissions that have not given up; they cannot give up any more."""
         group: list[_Waiting] = []
         while self._waiting and len(group) < most:
             waiting = self._waiting.popleft()
@@ -80,7 +80,7 @@ class Submissions:
         try:
             with write(self._engine) as conn:
                 outcomes = [_try(conn, new) for new, _ in group]
-        except DatabaseLocked as error:  # whoever else waits would wait as long for nothing
+        except DatabaseLocked as error:  # the others would wait as long for nothing
             _refuse([*group, *self._next_group(len(self._waiting))], error)
         except BaseException as error:
             _refuse(group, error)
@@ -102,7 +102,7 @@ def _tell(group: list[_Waiting], outcomes: list[Submitted | RequestError]) -> No
 
 
 def _try(conn: Connection, new: NewJob) -> Submitted | RequestError:
-    """A submission that is refused has written nothing, so the others of its group may stay."""
+    """Submit one job. A refused submission has written nothing, so the rest of its group stays."""
     try:
         return transitions.submit(conn, new)
     except RequestError as refused:

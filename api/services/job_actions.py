@@ -1,4 +1,4 @@
-"""What people ask of a job that is there, over HTTP or from a page: durable when a function here returns."""
+"""Control jobs, for the API and Flower's pages: cancel, finish, pause, resume, edit. Durable on return."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from api.dependencies import Service, whole_id
-from api.services.schedules import parse
 from nightshift.states import JobState
 from shared.db.engine import write
 from shared.jobs import queries, transitions
@@ -16,7 +15,7 @@ from shared.specs.edits import JobPatch
 
 
 def request_stop(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
-    """The job as it stands after the request. Raises NotFound; Conflict when its state does not allow it."""
+    """Return the job after the request. Raises NotFound; Conflict when its state does not allow it."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         transitions.request_stop(conn, whole, request, owner)
@@ -25,7 +24,7 @@ def request_stop(service: Service, job_id: str, owner: str, request: StopRequest
 
 
 def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
-    """Raises NotFound; Conflict for a job that is not paused."""
+    """Return the resumed job. Raises NotFound; Conflict for a job that is not paused."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         transitions.resume(conn, whole, owner)
@@ -33,12 +32,11 @@ def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
     return _rung(service, shown)
 
 
-def edit(service: Service, job_id: str, owner: str, by: str, data: Any) -> dict[str, Any]:
-    """`data` is a `JobPatch`. Raises NotFound; InvalidRequest; Conflict when its state does not allow it."""
-    changes = parse(data, JobPatch).changes()
+def edit(service: Service, job_id: str, owner: str, by: str, patch: JobPatch) -> dict[str, Any]:
+    """Return the job after the change. Raises NotFound; InvalidRequest; Conflict when its state does not allow it."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
-        transitions.edit(conn, whole, changes, owner, by)
+        transitions.edit(conn, whole, patch.changes(), owner, by)
         return _shown(conn, whole, owner)
 
 
@@ -47,7 +45,7 @@ def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
 
 
 def _rung(service: Service, shown: dict[str, Any]) -> dict[str, Any]:
-    """`finish` and `resume` may put a job back into the queue."""
+    """Ring the doorbell if the job is queued; `finish` and `resume` may put it back into the queue."""
     if shown["state"] == JobState.QUEUED:
         service.ring(shown["spec"]["resources"]["device"], shown["id"])
     return shown

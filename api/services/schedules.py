@@ -1,23 +1,20 @@
-"""From a body to a schedule: its times make sense, and its job would be accepted by POST /v1/jobs right now."""
+"""Create and change schedules: the times are valid, and POST /v1/jobs would accept the job right now."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ValidationError
-
 from api.dependencies import Service
-from api.services.spec_errors import invalid_spec
+from api.services.spec_errors import parse_spec
 from api.services.submission import checked
 from nightshift.errors import FieldError, InvalidRequest
 from shared.db.engine import read, write
+from shared.models import ownership
 from shared.schedules import cron, queries, template, transitions
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
-
-S = TypeVar("S", bound=BaseModel)
 
 #: A moment whose tick id is as long as any: the rendered name and tags must fit.
 _SAMPLE = 1_800_000_000.123456
@@ -25,18 +22,8 @@ _SAMPLE = 1_800_000_000.123456
 _NOT_IN_A_SCHEDULE = ("run_at", "after")
 
 
-def parse(data: Any, model: type[S]) -> S:
-    """Raises InvalidRequest that names every wrong field."""
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.", [FieldError((), "must be a JSON object")])
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise invalid_spec(error, model, data) from None
-
-
-def create(service: Service, owner_id: str, data: Any) -> dict[str, Any]:
-    spec = parse(data, ScheduleSpec)
+def create(service: Service, owner_id: str, spec: ScheduleSpec) -> dict[str, Any]:
+    """Return the new schedule. Raises InvalidRequest, Conflict (name taken)."""
     cron.parse(spec.cron, spec.timezone)
     checked = spec.model_copy(update={"job": _checked_job(service, owner_id, spec.job)})
     with write(service.engine) as conn:
@@ -44,8 +31,9 @@ def create(service: Service, owner_id: str, data: Any) -> dict[str, Any]:
         return queries.schedule_view(queries.get_schedule(conn, schedule_id, owner_id))
 
 
-def change(service: Service, owner_id: str, reference: str, data: Any) -> dict[str, Any]:
-    changes = parse(data, SchedulePatch).changes()
+def change(service: Service, owner_id: str, reference: str, patch: SchedulePatch) -> dict[str, Any]:
+    """Return the schedule after the change. Raises NotFound, InvalidRequest, Conflict (name taken)."""
+    changes = patch.changes()
     with read(service.engine) as conn:
         schedule_id = queries.find_id(conn, reference, owner_id)
     if "job" in changes:
@@ -56,18 +44,21 @@ def change(service: Service, owner_id: str, reference: str, data: Any) -> dict[s
 
 
 def _checked_job(service: Service, owner_id: str, job: dict[str, Any]) -> dict[str, Any]:
-    """The complete spec with the templates of its name and tags still in it: it runs the same after a preset changes."""
+    """Return the complete spec with templates in name and tags, so that a later change of a preset does not matter."""
     with _inside("job"):
         for name in _NOT_IN_A_SCHEDULE:
             if job.get(name):
-                raise InvalidRequest.field((name,), "cannot stand in a schedule, whose ticks say when a job runs")
-        spec, _ = checked(service, template.render(job, template.facts_of(_SAMPLE, ZoneInfo("UTC"))), owner_id)
+                raise InvalidRequest.field((name,), "is not allowed in a schedule; its ticks say when jobs run")
+        sample = parse_spec(template.render(job, template.facts_of(_SAMPLE, ZoneInfo("UTC"))))
+        spec, _ = checked(service, sample, owner_id)
+        with read(service.engine) as conn:
+            ownership.refuse_register_as(conn, getattr(spec, "register_as", None), owner_id)
     return {**spec.model_dump(mode="json"), "name": job.get("name"), "tags": job.get("tags") or {}}
 
 
 @contextmanager
 def _inside(field: str) -> Iterator[None]:
-    """Errors of a body inside ours get the place that they have there."""
+    """Prefix the places of errors in an embedded body with its field."""
     try:
         yield
     except InvalidRequest as error:

@@ -1,35 +1,67 @@
-"""What pydantic says about a spec, in the words of the API: the field's place, and the way out; never the value."""
+"""Parse specs. Pydantic's errors become InvalidRequest with the field's place and a remedy, never the value."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.http.json_body import MAX_ERRORS, Loc
 from nightshift.errors import FieldError, InvalidRequest
+from nightshift.names import DEFAULT_FAMILY
+from shared.specs.jobs import AnyJob, JobSpec
+
+M = TypeVar("M", bound=BaseModel)
 
 
-def invalid_spec(error: ValidationError, spec: type[BaseModel], data: Mapping[str, Any]) -> InvalidRequest:
-    """`error` came from validating `data` as `spec`."""
-    found = [_field_error(item, spec, data) for item in error.errors(include_url=False, include_input=False)]
+def parse(data: Any, spec: type[M]) -> M:
+    """Return the spec that `data` stands for. Raises InvalidRequest that names every wrong field."""
+    parsed: M = parse_as(data, spec)
+    return parsed
+
+
+def parse_as(data: Any, annotation: Any) -> Any:
+    """Like `parse`, also for a union such as `JobSpec`."""
+    if not isinstance(data, dict):
+        raise InvalidRequest("The body must be a JSON object.", [FieldError((), "must be a JSON object")])
+    try:
+        return _adapter(annotation).validate_python(data)
+    except ValidationError as error:
+        raise invalid_spec(error.errors(include_url=False, include_input=False), annotation, data) from None
+
+
+def parse_spec(data: Any) -> AnyJob:
+    """Return a complete job spec (presets filled in). Raises InvalidRequest that names every wrong field."""
+    spec: AnyJob = parse_as(data, JobSpec)
+    return spec
+
+
+@lru_cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def invalid_spec(errors: Sequence[Mapping[str, Any]], annotation: Any, data: Mapping[str, Any]) -> InvalidRequest:
+    """Return the error for pydantic's `errors` from validating `data` as `annotation`."""
+    found = [_field_error(item, annotation, data) for item in errors]
     named = ", ".join(sorted({".".join(map(str, item.loc))[:80] or "the body" for item in found})[:5])
     return InvalidRequest(f"The spec is not valid; see errors ({len(found)}): {named}.", found[:MAX_ERRORS])
 
 
-def _field_error(item: Any, spec: type[BaseModel], data: Mapping[str, Any]) -> FieldError:
+def _field_error(item: Mapping[str, Any], annotation: Any, data: Mapping[str, Any]) -> FieldError:
     loc = _place(item["loc"], data)
     if item["type"] == "extra_forbidden":
-        return FieldError(loc, _unknown(loc, spec, data))
+        return FieldError(loc, _unknown(loc, annotation, data))
     if item["type"] == "missing":
         return FieldError(loc, "is required")
     return FieldError(loc, str(item["msg"]).removeprefix("Value error, "))
 
 
 def _place(loc: Loc, data: Any) -> Loc:
-    """`loc` without the names of union members that pydantic puts between the keys of the input."""
+    """Return `loc` without the names of union members that pydantic puts between the keys of the input."""
     place: list[str | int] = []
     for position, part in enumerate(loc):
         inside = dict(enumerate(data)) if isinstance(data, list) else data if isinstance(data, dict) else {}
@@ -42,9 +74,9 @@ def _place(loc: Loc, data: Any) -> Loc:
     return tuple(place)
 
 
-def _unknown(loc: Loc, spec: type[BaseModel], data: Mapping[str, Any]) -> str:
+def _unknown(loc: Loc, annotation: Any, data: Mapping[str, Any]) -> str:
     *parents, name = loc
-    owners = list(_specs_at(spec, parents, data))
+    owners = _specs_at(annotation, parents, data)
     known = sorted({field for owner in owners for field in owner.model_fields})
     for owner in owners:
         for field, info in owner.model_fields.items():
@@ -56,22 +88,26 @@ def _unknown(loc: Loc, spec: type[BaseModel], data: Mapping[str, Any]) -> str:
     return f"unknown field; there are {', '.join(known)}"
 
 
-def _specs_at(spec: type[BaseModel], path: Iterable[str | int], data: Any) -> list[type[BaseModel]]:
-    """The models that may stand at `path`; of a family's models only the one that the input names."""
-    owners = [spec]
+def _specs_at(annotation: Any, path: Iterable[str | int], data: Any) -> list[type[BaseModel]]:
+    """Return the models that may stand at `path`; of a union only the one that the input names."""
+    owners = _named(_models_in(annotation), data)
     for part in path:
         data = data[part] if isinstance(data, dict) else None
         fields = [owner.model_fields[part] for owner in owners if isinstance(part, str) and part in owner.model_fields]
-        owners = [model for field in fields for model in _models_in(field.annotation)]
-    if isinstance(data, dict) and len(owners) > 1:
-        named = [model for model in owners if data.get("family", "cnn") in _family(model)]
-        owners = named or owners
+        owners = _named([model for field in fields for model in _models_in(field.annotation)], data)
     return owners
 
 
-def _family(model: type[BaseModel]) -> tuple[Any, ...]:
-    field = model.model_fields.get("family")
-    return get_args(field.annotation) if field else ()
+def _named(models: list[type[BaseModel]], data: Any) -> list[type[BaseModel]]:
+    """Return the union member whose `kind` or `family` the input has, or all."""
+    if not isinstance(data, dict) or len(models) < 2:
+        return models
+    return [model for model in models if _says(model, "kind", data) or _says(model, "family", data)] or models
+
+
+def _says(model: type[BaseModel], name: str, data: Mapping[str, Any]) -> bool:
+    field = model.model_fields.get(name)
+    return field is not None and data.get(name, DEFAULT_FAMILY) in get_args(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

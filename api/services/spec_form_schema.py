@@ -1,22 +1,23 @@
-"""Job specs as a form: which fields there are, of which type and limits, from the schemas of the specs themselves."""
+"""Forms for job specs: fields with types and limits, made from the schemas of the specs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from api.services.job_spec import SPECS
+from nightshift.names import FRAMEWORKS
 from shared.specs import supported
 from shared.specs.families import FAMILIES, Family
+from shared.specs.jobs import SPECS
 from shared.specs.training import Training
 
-#: What people change; other settings that are one value each are folded below, and lists can be changed as JSON.
+#: Common fields; other single values are folded below, and lists can be changed as JSON.
 OFTEN = (
     "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate", "training.optimizer",
     "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.count", "inference.seed",
     "resources.device", "priority", "tags", "register_as",
 )  # fmt: skip
-#: Not filled in by hand: chosen above the form, or written as JSON.
+#: Chosen above the form, or written as JSON.
 _ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "after", "promote"})
 _KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
@@ -27,8 +28,6 @@ def family_views() -> list[dict[str, Any]]:
 
 
 def _family(name: str, family: Family) -> dict[str, Any]:
-    schema = family.model.model_json_schema()
-    schema.pop("required", None)  # the preset fills every field in
     return {
         "name": name,
         "kinds": supported.kinds_of(name),
@@ -39,13 +38,13 @@ def _family(name: str, family: Family) -> dict[str, Any]:
             preset: {"model": dict(model), "training": dict(family.training_for(preset))}
             for preset, model in family.presets.items()
         },
-        "model_schema": schema,
+        "model_schema": family.model.model_json_schema(),
         "training_schema": Training.model_json_schema(),
     }
 
 
 def forms() -> dict[str, list[dict[str, Any]]]:
-    """By kind: [{path, type, often, enum, minimum, …, default, nullable}], those that people change often first."""
+    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable}], common fields first."""
     return {kind: _sorted(list(_fields(kind))) for kind in supported.kinds()}
 
 
@@ -65,18 +64,18 @@ def _fields(kind: str) -> Iterator[dict[str, Any]]:
             continue
         for inner, its_fact in section["properties"].items():
             yield from _field(f"{name}.{inner}", its_fact)
-    if kind == "train":
+    if "model" in schema["properties"]:
         yield {
             "path": "model.framework",
             "type": "enum",
-            "enum": ["torch", "tensorflow"],
+            "enum": [*FRAMEWORKS],
             "often": True,
-            "default": "torch",
+            "default": FRAMEWORKS[0],
         }
 
 
 def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The field, if it is one value (or the tags)."""
+    """Yield the field, if it is a single value or the tags."""
     choices = [one for one in fact.get("anyOf", [fact]) if one.get("type") != "null"]
     (value, *more) = choices or [{}]
     kind = "tags" if path == "tags" else "enum" if "enum" in value else value.get("type")

@@ -1,19 +1,21 @@
-"""From a body to an accepted job: is it a spec, does what it names exist, can any worker run it, is it written.
+"""Submit jobs: check that what the spec names exists and that a worker can run it, write it, ring the doorbell.
 
-The doorbell is rung after COMMIT, by another thread: a Redis that is down or hangs costs the caller nothing (the
+The doorbell is rung after COMMIT, by another thread: a Redis that is down or hangs does not delay the caller (the
 dispatcher rings again).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.dependencies import Service
-from api.services import dataset_fit
-from api.services.job_spec import Spec, check_idempotency_key, hash_of, parse_run_at, parse_spec, refuse
-from nightshift.errors import InvalidRequest, NotFound
+from api.services import dataset_fit, reruns
+from api.services.dataset_fit import Facts
+from nightshift.errors import FieldError, InvalidRequest, NotFound
 from nightshift.states import JobState
 from shared import tracing
 from shared.datasets import builtins, registry
@@ -21,12 +23,11 @@ from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read
 from shared.jobs.transitions import NewJob, Submitted
-from shared.models import ownership
 from shared.models import registry as models
-from shared.models.registry import ResolvedModel
 from shared.specs import supported
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import (
+    AnyJob,
     BatchInferJob,
     EvaluateJob,
     FinetuneJob,
@@ -35,89 +36,110 @@ from shared.specs.jobs import (
     check_promotion,
     check_training,
 )
+from shared.specs.training import Training
 
-#: A complete spec -> `copied_from`.
-Like = Callable[[dict[str, Any]], dict[str, Any]]
-
-# -- does what it names exist ---------------------------------------------------------------------
-
-
-_BUILTIN_KIND = "image"
-#: Characters of a kind that a trace shows; the API has not checked it yet.
-MAX_TRACED = 20
+#: Longest Idempotency-Key (characters), as wide as its column.
+MAX_KEY = 255
 
 
 @dataclass(frozen=True)
-class References:
-    """What a spec names, as SQL has it."""
+class Submission:
+    """A request to create a job. `body` is what was sent: with the same key it must be equal."""
 
-    family: str
-    #: None where the job reads none, or one that a worker has yet to register.
-    dataset: DatasetVersion | None = None
-    #: What `model_ref` leads to.
-    model: ResolvedModel | None = None
+    owner_id: str
+    spec: AnyJob
+    body: Mapping[str, Any]
+    key: str | None = None
+    #: Of the request; they may carry the caller's trace.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: The row of the job that this one is copied from.
+    origin: Mapping[Any, Any] | None = None
 
 
-def checked(service: Service, data: Any, owner_id: str) -> tuple[Spec, str]:
-    """The complete spec of a job that can run as far as SQL knows, and its family. Raises InvalidRequest."""
-    spec = parse_spec(data)
-    found = _references(service, spec, owner_id)
+def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
+    """Check and write a job. When this returns the job is durable, and its doorbell is on its way."""
+    check_idempotency_key(asked.key)
+    with tracing.submitting(asked.headers, asked.spec.kind) as traced:
+        spec, family = checked(service, asked.spec, asked.owner_id)
+        origin = asked.origin
+        new = NewJob(
+            owner_id=asked.owner_id,
+            spec=spec,
+            body_hash=hash_of(asked.body),
+            idempotency_key=asked.key,
+            pinned=traced if isinstance(spec, TrainJob) else {**traced, "family": family},
+            copied_from=reruns.copied_from(origin, spec.model_dump(mode="json")) if origin else None,
+        )
+        submitted = service.submissions.submit(new)
+        if submitted.created and submitted.state is JobState.QUEUED:
+            service.ring(spec.resources.device, submitted.job_id)
+    return spec, submitted
+
+
+def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str]:
+    """Return the complete spec of a job that can run, as far as SQL knows, and its family. Raises InvalidRequest."""
+    facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
-        spec = parse_spec(_with_training_defaults(data, found.family))
-    _check_fit(service, spec, found)
-    return _freeze_evaluation(service, spec, found), found.family
+        spec = _with_training_defaults(spec, facts.family)
+    _refuse(dataset_fit.objection(spec, facts))
+    return _with_fixed_evaluation(spec, facts), facts.family
 
 
-def _references(service: Service, spec: Spec, owner_id: str) -> References:
-    """Raises InvalidRequest for the first thing that is not there, is another owner's or of another family."""
-    if isinstance(spec, TrainJob | FinetuneJob):
-        with read(service.engine) as conn:
-            ownership.refuse_register_as(conn, spec.register_as, owner_id)
-    if isinstance(spec, TrainJob):
-        return References(spec.model.family, _dataset(service, spec, spec.dataset, spec.model.family))
+# -- what it names --------------------------------------------------------------------------------
+
+
+def _facts(service: Service, spec: AnyJob, owner_id: str) -> Facts:
+    """Return what SQL knows of the things named. Raises InvalidRequest for the first that is missing or does not fit."""
+    facts = _of_the_spec(spec) if isinstance(spec, TrainJob) else _of_the_model(service, spec, owner_id)
+    dataset = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
+    promote = spec.promote if isinstance(spec, TrainJob | FinetuneJob) else None
+    judged_on = _version(service, promote.evaluate_on, ("promote", "evaluate_on")) if promote else None
+    return Facts(**facts, dataset=dataset, judged_on=judged_on)
+
+
+def _of_the_spec(spec: TrainJob) -> dict[str, Any]:
+    places = {"family": ("model", "family"), "framework": ("model", "framework")}
+    _refuse(supported.objection(spec.kind, spec.model.family, spec.model.framework, places))
+    return {"family": spec.model.family, "model": spec.model.model_dump()}
+
+
+def _of_the_model(service: Service, spec: FinetuneJob | BatchInferJob | EvaluateJob, owner_id: str) -> dict[str, Any]:
     with read(service.engine) as conn:
         model = models.resolve(conn, spec.model_ref, owner_id)
+        found: dict[str, Any] = {"family": model.family}
+        if isinstance(spec, FinetuneJob):
+            found["model"] = models.spec_of(conn, model.job_id)
+        if isinstance(spec, EvaluateJob) and FAMILIES[model.family].classifies:
+            found["classes"] = models.classes_of(conn, model.job_id)
     _check_family(spec, model.family)
-    dataset = _dataset(service, spec, spec.dataset, model.family) if spec.dataset is not None else None
-    return References(model.family, dataset, model)
+    return found
 
 
-def _freeze_evaluation(service: Service, spec: Spec, found: References) -> Spec:
-    """The spec with the version of `promote.evaluate_on` in it: every candidate is judged on the same rows, whatever is
-    appended later. Raises InvalidRequest where there is no such version, or it holds what the model cannot be judged on."""
-    if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None:
-        return spec
-    family = found.family
-    place, ref = ("promote", "evaluate_on"), spec.promote.evaluate_on
+def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) -> None:
+    """Check what depends on the model's family, which only the registry knows."""
+    in_inference = isinstance(spec, BatchInferJob)
+    framework = spec.inference.framework if isinstance(spec, BatchInferJob) else spec.framework
+    place = ("inference", "framework") if in_inference else ("framework",)
+    places: dict[str, tuple[str, ...]] = {"family": ("model_ref",), "framework": place}
+    _refuse(supported.objection(spec.kind, family, framework, places))
+    if isinstance(spec, FinetuneJob):
+        _refuse(check_training(family, spec.training) or check_promotion(family, spec.promote))
+    if isinstance(spec, BatchInferJob):
+        _refuse(check_inference(family, spec.inference))
+
+
+def _version(service: Service, name: str, place: tuple[str, ...]) -> DatasetVersion | None:
+    """Return the version that `name` means now; None for a built-in set that a worker will register.
+
+    Raises InvalidRequest at `place`.
+    """
     try:
-        version = _version(service, ref)
+        return _resolved(service, name)
     except NotFound as error:
         raise InvalidRequest.field(place, error.detail) from None
-    if version is None:
-        raise InvalidRequest.field(place, f"{ref!r} has no version yet: the first job that names it makes one")
-    wanted = FAMILIES[family].dataset_kind
-    if version.summary["kind"] != wanted:
-        raise InvalidRequest.field(place, f"holds {version.summary['kind']} data; {family} is judged on {wanted} data")
-    if family == "cnn" and found.dataset is not None:
-        learned = found.dataset.summary["classes"]
-        refuse(dataset_fit.class_objection(learned, version, place, "Name a data set of the same classes"))
-    frozen = spec.promote.model_copy(update={"evaluate_on": f"{version.name}@{version.version}"})
-    return spec.model_copy(update={"promote": frozen})
 
 
-def _dataset(service: Service, spec: Spec, name: str, family: str) -> DatasetVersion | None:
-    try:
-        version = _version(service, name)
-    except NotFound as error:
-        raise InvalidRequest.field(("dataset",), error.detail) from None
-    if not (isinstance(spec, BatchInferJob) and spec.inference.task == "generate"):
-        _check_kind(family, version.summary["kind"] if version else _BUILTIN_KIND)
-    return version
-
-
-def _version(service: Service, name: str) -> DatasetVersion | None:
-    """None for a built-in set that takes more than a moment: the first worker that needs it registers it. Raises NotFound,
-    also where that cannot be."""
+def _resolved(service: Service, name: str) -> DatasetVersion | None:
     try:
         with read(service.engine) as conn:
             return registry.resolve(conn, name)
@@ -136,92 +158,40 @@ def _require_available(service: Service, name: str) -> None:
         raise NotFound(f"{name} {why}. {builtins.way_out(service.settings, name)}")
 
 
-def _check_kind(family: str, kind: str) -> None:
-    wanted = FAMILIES[family].dataset_kind
-    if kind != wanted:
-        raise InvalidRequest.field(("dataset",), f"holds {kind} data; {family} learns from {wanted} data")
+# -- what is filled in ----------------------------------------------------------------------------
 
 
-def _check_fit(service: Service, spec: Spec, found: References) -> None:
-    """Raises InvalidRequest for what the runner would find to be impossible, as far as SQL knows."""
-    if found.dataset is None:
-        return
-    if isinstance(spec, TrainJob | FinetuneJob):
-        refuse(dataset_fit.training_objection(spec, _model_of(service, spec, found), found.dataset))
-    elif isinstance(spec, EvaluateJob) and found.family == "cnn" and found.model:
-        with read(service.engine) as conn:
-            known = models.classes_of(conn, found.model.job_id)
-        if known is not None:
-            refuse(
-                dataset_fit.class_objection(known, found.dataset, ("dataset",), "Fine-tune it on this data set first")
-            )
+def _with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
+    """Fill in the family's training defaults (a GAN's learning rate is not a classifier's)."""
+    given = spec.training.model_dump(exclude_unset=True)
+    training = Training.model_validate({**FAMILIES[family].training_for(None), **given})
+    return spec.model_copy(update={"training": training})
 
 
-def _model_of(service: Service, spec: TrainJob | FinetuneJob, found: References) -> Mapping[str, Any] | None:
-    if isinstance(spec, TrainJob):
-        return spec.model.model_dump()
-    if found.model is None:
-        return None
-    with read(service.engine) as conn:
-        return models.spec_of(conn, found.model.job_id)
+def _with_fixed_evaluation(spec: AnyJob, facts: Facts) -> AnyJob:
+    """Fix the version of `promote.evaluate_on`: all candidates are judged on the same rows, whatever comes later."""
+    if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None or facts.judged_on is None:
+        return spec
+    fixed = f"{facts.judged_on.name}@{facts.judged_on.version}"
+    return spec.model_copy(update={"promote": spec.promote.model_copy(update={"evaluate_on": fixed})})
 
 
-def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) -> None:
-    """What can be asked of a model depends on its family, which only the registry knows."""
-    in_inference = isinstance(spec, BatchInferJob)
-    framework = spec.inference.framework if isinstance(spec, BatchInferJob) else spec.framework
-    place = ("inference", "framework") if in_inference else ("framework",)
-    places: dict[str, tuple[str, ...]] = {"family": ("model_ref",), "framework": place}
-    refuse(supported.objection(spec.kind, family, framework, places))
-    if isinstance(spec, FinetuneJob):
-        refuse(check_training(family, spec.training))
-        refuse(check_promotion(family, spec.promote))
-    if isinstance(spec, BatchInferJob):
-        refuse(check_inference(family, spec.inference))
+# -- the same submission once more -----------------------------------------------------------------
 
 
-def _with_training_defaults(data: Any, family: str) -> Any:
-    """A fine-tuning trains as its family does by default (a GAN's rate is not a classifier's) where nothing is said."""
-    defaults = FAMILIES[family].training_for(None)
-    return {**data, "training": {**defaults, **data.get("training", {})}}
+def check_idempotency_key(key: str | None) -> None:
+    if key is not None and not (1 <= len(key) <= MAX_KEY and all("!" <= char <= "~" for char in key)):
+        raise InvalidRequest.field(
+            ("Idempotency-Key",), f"use 1 to {MAX_KEY} printable ASCII characters without spaces"
+        )
 
 
-# -- is it written --------------------------------------------------------------------------------
+def hash_of(data: Any) -> str:
+    """Return a hash that is equal for bodies that differ in white space and order of keys only."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def accept(
-    service: Service,
-    owner_id: str,
-    data: Any,
-    key: str | None,
-    headers: Mapping[str, str] | None = None,
-    *,
-    like: Like | None = None,
-) -> tuple[Spec, Submitted]:
-    """Check and write a job; when this returns it is durable, and its doorbell is on its way. `headers` may carry the
-    caller's trace; `like` makes of the complete spec what the job remembers of the one it was copied from."""
-    kind = data.get("kind") if isinstance(data, dict) else None
-    with tracing.submitting(headers or {}, str(kind)[:MAX_TRACED]) as traced:
-        return _accept(service, owner_id, data, key, traced, like)
-
-
-def _accept(
-    service: Service, owner_id: str, data: Any, key: str | None, traced: dict[str, Any], like: Like | None
-) -> tuple[Spec, Submitted]:
-    check_idempotency_key(key)
-    spec, family = checked(service, data, owner_id)
-    run_at = parse_run_at(spec.run_at)
-    pinned = traced if isinstance(spec, TrainJob) else {**traced, "family": family}
-    new = NewJob(
-        owner_id=owner_id,
-        spec=spec,
-        body_hash=hash_of(data),
-        idempotency_key=key,
-        run_at=run_at,
-        pinned=pinned,
-        copied_from=like(spec.model_dump(mode="json")) if like else None,
-    )
-    submitted = service.submissions.submit(new)
-    if submitted.created and submitted.state is JobState.QUEUED:
-        service.ring(spec.resources.device, submitted.job_id)
-    return spec, submitted
+def _refuse(objection: FieldError | None) -> None:
+    if objection:
+        raise InvalidRequest.field(objection.loc, objection.msg)

@@ -1,29 +1,25 @@
-"""A multipart upload, streamed to disk: counted while it comes in, never held in memory, complete or refused.
+"""Receive a multipart form with one file, which is written to disk while it comes in.
 
-On disk it is named by a random id; what the user called it is kept as text only.
+The user's file name is kept as text only.
 """
 
 from __future__ import annotations
 
-import errno
 import re
-import shutil
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, StorageFull, TooLarge, UnsupportedMedia
+from api.incoming import IncomingFile
+from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
+from shared.settings import Settings
 
-#: Bytes gathered before a thread writes them.
-_WRITE_BYTES = 1_000_000
 #: Bytes of one text field, and of everything around the file (boundaries, headers, text fields).
 _MAX_FIELD, _OVERHEAD = 1_000, 20_000
 _MAX_FILENAME = 200
@@ -37,59 +33,52 @@ class Upload:
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path, limit: int, fields: frozenset[str]) -> AsyncIterator[Upload]:
-    """The file of the part `file`, for as long as the block lasts, and the text `fields` beside it."""
-    form = _Form(_boundary(request), fields, limit)
+async def received(request: Request, settings: Settings, fields: frozenset[str]) -> AsyncIterator[Upload]:
+    """Yield the part `file` and the text `fields`; the file exists until the block ends."""
+    file = IncomingFile(settings)
+    form = _Form(_boundary(request), fields, file)
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit + _OVERHEAD:
-        raise _too_large(limit)
-    own = folder / uuid.uuid4().hex
+    if declared.isdecimal() and int(declared[:20]) > settings.max_upload_bytes + _OVERHEAD:
+        raise file.too_large()
     try:
-        await run_in_threadpool(own.mkdir, parents=True)
-        yield await _receive(request, form, own)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The server's disk is full; nothing was kept.") from error
-        raise
+        await run_in_threadpool(file.open)
+        await _receive(request, form, file)
+        yield Upload(file.path, form.filename, form.values)
     finally:
-        await run_in_threadpool(shutil.rmtree, own, ignore_errors=True)
+        await run_in_threadpool(file.discard)
 
 
 def _boundary(request: Request) -> bytes:
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     if media_type != b"multipart/form-data":
-        raise UnsupportedMedia("Send multipart/form-data with the parts 'file', 'name' and perhaps 'format'.")
+        raise UnsupportedMedia("Send multipart/form-data with the parts 'file', 'name' and optionally 'format'.")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:
-        raise MalformedRequest("The Content-Type names no usable boundary.")
+        raise MalformedRequest("The Content-Type has no valid boundary.")
     return bytes(boundary)
 
 
-async def _receive(request: Request, form: _Form, folder: Path) -> Upload:
-    path = folder / "upload"
-    with path.open("wb") as target:
-        try:
-            async for chunk in request.stream():
-                form.feed(chunk)
-                if len(form.pending) >= _WRITE_BYTES:
-                    await form.flush(target)
-        except ClientDisconnect:
-            raise MalformedRequest("The upload ended before its announced length.") from None
-        await form.flush(target)
+async def _receive(request: Request, form: _Form, file: IncomingFile) -> None:
+    try:
+        async for chunk in request.stream():
+            form.feed(chunk)
+            if file.is_due:
+                await run_in_threadpool(file.write)
+    except ClientDisconnect:
+        raise MalformedRequest("The upload ended before its announced length.") from None
+    await run_in_threadpool(file.write)
     form.finish()
-    return Upload(path, form.filename, form.values)
 
 
 class _Form:
-    """What the parser reports, part by part. `pending` holds bytes of the file that are not on disk yet."""
+    """Collects what the parser reports, part by part."""
 
-    def __init__(self, boundary: bytes, fields: frozenset[str], limit: int) -> None:
+    def __init__(self, boundary: bytes, fields: frozenset[str], file: IncomingFile) -> None:
         self.values: dict[str, str] = {}
-        self.pending = bytearray()
         self.filename: str | None = None
-        self._fields, self._limit = fields, limit
+        self._fields, self._file = fields, file
         self._seen: set[str] = set()
-        self._size = self._overhead = 0
+        self._received = 0
         self._part = ""
         self._text = bytearray()
         self._header_name, self._header_value = bytearray(), bytearray()
@@ -110,17 +99,13 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
-        self._overhead += len(chunk)
+        self._received += len(chunk)
         try:
             self._parser.write(chunk)
         except FormParserError:
             raise MalformedRequest("The body is not well-formed multipart/form-data.") from None
-        if self._overhead - self._size > _OVERHEAD:
+        if self._received - self._file.size > _OVERHEAD:
             raise TooLarge("The parts beside the file are too large.")
-
-    async def flush(self, target: BinaryIO) -> None:
-        data, self.pending = self.pending, bytearray()
-        await run_in_threadpool(target.write, data)
 
     def finish(self) -> None:
         if not self._complete:
@@ -151,10 +136,7 @@ class _Form:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._part == "file":
-            self._size += end - start
-            if self._size > self._limit:
-                raise _too_large(self._limit)
-            self.pending += data[start:end]
+            self._file.add(data[start:end])
             return
         self._text += data[start:end]
         if len(self._text) > _MAX_FIELD:
@@ -170,7 +152,3 @@ class _Form:
 
     def _all(self) -> None:
         self._complete = True
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"An upload may have at most {limit} bytes (NIGHTSHIFT_MAX_UPLOAD_BYTES).")

@@ -1,7 +1,7 @@
-"""Threads for what may wait for the database's write lock, apart from those that serve reads.
+"""Threads for writes, which may wait for the database's lock, apart from the threads that serve reads.
 
-Where another process holds that lock, each write waits for seconds. On the threads that all requests share they would
-soon be all there are, and reads, which need no lock, would stand behind them.
+While another process holds that lock, each write waits for seconds. On shared threads, writes would soon occupy all of
+them, and reads, which need no lock, would wait as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ THREAD_SECONDS = 5.0
 
 
 class Writers:
-    """`run()` a blocking write; also for Flower's pages, each process with threads of its own."""
+    """Runs blocking writes; also for Flower's pages. Each process has its own threads."""
 
     def __init__(self, threads: int = WRITING_THREADS, seconds: float = THREAD_SECONDS) -> None:
         self._free = Semaphore(threads)  # waited for with a time-out; the limiter never has to be
@@ -38,11 +38,11 @@ class Writers:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a thread."""
+        """Return how many requests wait for a thread."""
         return len(self._waiting)
 
     async def run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """Raises what `work` raises; DatabaseLocked when no thread came free in time, or the database was found locked."""
+        """Run `work` on a writer thread. Raises what it raises; DatabaseLocked if no thread is free in time."""
         await self._wait()
         try:
             return await to_thread.run_sync(partial(work, *args, **named), limiter=self._threads)
@@ -69,13 +69,13 @@ class Writers:
             raise DatabaseLocked("the database does not answer: too many writers wait for it")
 
     def _give_up(self) -> None:
-        """For all that wait for a thread: they would find the same lock."""
+        """Fail all requests that wait for a thread: they would find the same lock."""
         for scope in self._waiting:
             scope.cancel()
 
 
 class WritingRoute(APIRoute):
-    """Runs plain functions that answer anything but GET on the service's writers; coroutines ask `service.writers`."""
+    """A route that runs plain functions for methods other than GET on the service's writers."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         reads = set(options.get("methods") or {"GET"}) <= {"GET", "HEAD"}

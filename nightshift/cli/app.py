@@ -39,12 +39,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from nightshift.versions import installed
 
-        try:
-            typer.echo(f"nightshift {version('nightshift')}")
-        except PackageNotFoundError:
-            typer.echo("nightshift (not installed; running from its source)")
+        typer.echo(f"nightshift {installed() or '(not installed; running from its source)'}")
         raise typer.Exit
 
 

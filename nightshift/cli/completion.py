@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from nightshift import names
+
 if TYPE_CHECKING:
     from nightshift.client.client import Client
 
@@ -103,7 +105,7 @@ events = _fixed(
     "model.promotion_refused", "model.alias_moved", "model.rolled_back", "model.version_deleted",
 )  # fmt: skip
 states = _fixed("waiting", "queued", "running", "paused", "succeeded", "failed", "cancelled")
-kinds = _fixed("train", "finetune", "batch_infer", "evaluate")
-families = _fixed("cnn", "gru_lm", "gan")
-frameworks = _fixed("torch", "tensorflow")
+kinds = _fixed(*names.KINDS)
+families = _fixed(*names.FAMILY_NAMES)
+frameworks = _fixed(*names.FRAMEWORKS)
 devices = _fixed("auto", "cpu", "gpu")

@@ -10,13 +10,11 @@ from typing import Any
 from nightshift.cli.render.output import duration, metric_facts, number
 from nightshift.client.client import Job
 from nightshift.client.types import Event
-from nightshift.metrics import OF_STEPS
+from nightshift.metrics import CURVES, OF_STEPS
 from nightshift.states import FINAL_STATES, JobState
 
 #: What stays true of progress when an attempt ends; speed and time left do not.
 LASTING = ("step", "total_steps", "epoch")
-#: Metrics worth a place on the line, in this order.
-SHOWN = ("loss", "accuracy", "perplexity", "g_loss", "d_loss", "val_loss", "val_accuracy", "val_perplexity")
 #: Values kept of a curve; a longer one is thinned to half of them, evenly.
 CURVE_POINTS = 2_000
 #: Log lines kept.
@@ -105,7 +103,7 @@ class JobProgress:
             facts.append(f"step {step:,}/{total:,}" if total else f"step {step:,}")
         if self.progress.get("epoch") is not None:
             facts.append(f"epoch {self.progress['epoch']}" + (f"/{self.epochs}" if self.epochs else ""))
-        facts += [f"{name} {number(self.metrics[name])}" for name in SHOWN if name in self.metrics]
+        facts += [f"{name} {number(self.metrics[name])}" for name in CURVES if name in self.metrics]
         if self.state == JobState.RUNNING:
             facts += [f"attempt {self.attempt}"] if self.attempt > 1 else []
             facts += [f"{self.stop_requested} requested"] if self.stop_requested else []
@@ -120,7 +118,7 @@ class JobProgress:
         """The curves worth a look: the first that is trained on and the first that is validated."""
         for start in ("", "val_"):
             names = [
-                name for name in SHOWN if name.startswith("val_") == bool(start) and len(self.curves.get(name, [])) > 1
+                name for name in CURVES if name.startswith("val_") == bool(start) and len(self.curves.get(name, [])) > 1
             ]
             if names:
                 yield names[0], self.curves[names[0]]
@@ -130,7 +128,7 @@ class JobProgress:
         if self.error:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
         metrics = (self.result or {}).get("metrics") or {}
-        news = {name: value for name, value in metrics.items() if name not in (*SHOWN, *OF_STEPS)}
+        news = {name: value for name, value in metrics.items() if name not in (*CURVES, *OF_STEPS)}
         promotion = (self.result or {}).get("promotion")
         told = (
             [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []

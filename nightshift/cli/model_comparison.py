@@ -6,6 +6,7 @@ from typing import Any
 
 from nightshift.client.client import Client, Job
 from nightshift.errors import InvalidRequest
+from nightshift.names import EVALUATE
 
 Data = dict[str, Any]
 
@@ -49,7 +50,7 @@ def measured(client: Client, first: str, second: str, on: str) -> Data:
 
 def _evaluate(client: Client, ref: str, dataset: str) -> Job:
     """In the framework that the model was trained in: some worker has it."""
-    body = {"kind": "evaluate", "model_ref": ref, "dataset": dataset, "framework": _framework(client, ref)}
+    body = {"kind": EVALUATE, "model_ref": ref, "dataset": dataset, "framework": _framework(client, ref)}
     return client.submit({name: value for name, value in body.items() if value is not None})
 
 

@@ -65,7 +65,7 @@ def require(conn: Connection, name: str, asking: str | None) -> None:
 def refuse_builtin(conn: Connection, name: str, asking: str | None) -> None:
     """Raises Conflict: what everybody counts on being there does not change. `asking` as above."""
     if asking is not None and conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == name)):
-        raise Conflict(f"{name!r} is built in: it belongs to nobody and does not change.")
+        raise Conflict(f"{name!r} is built in: it has no owner and cannot be changed.")
 
 
 def delete_version(conn: Connection, name: str, version: int, asking: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nightshift.names import BATCH_INFER
 from shared.checkpoints.record import CheckpointRecord
 
 
@@ -12,3 +13,8 @@ def superseded(checkpoints: Iterable[CheckpointRecord], *, keep_last: int, keep_
     newest_first = sorted(checkpoints, key=lambda kept: kept.step, reverse=True)
     best = next((kept.id for kept in newest_first if kept.is_best), None) if keep_best else None
     return [kept.id for kept in newest_first[keep_last:] if kept.id != best]
+
+
+def needs_all_checkpoints(kind: str) -> bool:
+    """Whether every checkpoint stays: those of a batch inference are parts of one output."""
+    return kind == BATCH_INFER

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, delete, select, text
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, NotFound
+from nightshift.names import TRAIN
 from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import jobs, model_aliases, model_changes, model_versions
@@ -71,7 +72,7 @@ def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why:
     there = set(conn.scalars(select(model_versions.c.version).where(model_versions.c.name == name)))
     earlier = [version for version in _trail(conn, name, alias)[:-1] if version in there and version != before]
     if not earlier:
-        raise Conflict(f"{name}@{alias} points at {before} and at nothing before that which is still there.")
+        raise Conflict(f"{name}@{alias} points at {before}, and no earlier version it pointed at still exists.")
     _move(conn, name, alias, earlier[-1])
     audit(conn, name, "rollback", alias=alias, from_version=before, to_version=earlier[-1], who=who, why=why)
     return before, earlier[-1]
@@ -118,7 +119,7 @@ def _aliases_of(conn: Connection, name: str, version: int) -> list[str]:
 def _jobs_with(conn: Connection, name: str, version: int) -> list[str]:
     """Jobs that read this version and are not final; one that follows an alias is held by the alias until it starts."""
     living = conn.execute(
-        select(jobs.c.id, jobs.c.spec, jobs.c.pinned).where(jobs.c.finished_at.is_(None), jobs.c.kind != "train")
+        select(jobs.c.id, jobs.c.spec, jobs.c.pinned).where(jobs.c.finished_at.is_(None), jobs.c.kind != TRAIN)
     )
     return [f"job {row.id}" for row in living if _reads(row.spec, row.pinned, name, version)]
 

@@ -27,8 +27,8 @@ def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
     In the order of what tells most: what the family is judged by, then what else has a better side (of the training last),
     then the rest.
     """
-    judged = FAMILIES[family].judged_by if family in FAMILIES else {}
-    found = {name: judged.get(name) or result_sense(name) for name in names}
+    judged = FAMILIES[family].judged_by if family in FAMILIES else ()
+    found = {name: result_sense(name) for name in names}
     sensed = sorted((name for name, sense in found.items() if sense), key=lambda name: name.startswith("train_"))
     order = [*judged, *sensed, *names]
     return {name: found[name] for name in dict.fromkeys(order) if name in found}

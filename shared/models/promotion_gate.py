@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from nightshift.metrics import Sense
-from shared.specs.families import FAMILIES
+from nightshift.metrics import Sense, sense
 from shared.specs.promotion import Promotion
 
 
@@ -20,9 +19,10 @@ class Rule:
     on: str
 
     @classmethod
-    def of(cls, promote: Promotion, family: str) -> Rule:
-        sense = promote.mode or FAMILIES[family].judged_by[promote.metric]
-        return cls(promote.metric, sense, promote.min_improvement, promote.confidence, promote.evaluate_on)
+    def of(cls, promote: Promotion) -> Rule:
+        better = promote.mode or sense(promote.metric)
+        assert better is not None, "the spec was checked"
+        return cls(promote.metric, better, promote.min_improvement, promote.confidence, promote.evaluate_on)
 
     @property
     def sign(self) -> int:

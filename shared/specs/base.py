@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
-
-Framework = Literal["torch", "tensorflow"]
-FamilyName = Literal["cnn", "gru_lm", "gan"]
 
 
 class Spec(BaseModel):
     """Strict: no coercion (`"1"` is not an int), no NaN or infinity, no unknown field."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _optional(schema: dict[str, Any]) -> None:
+    schema.pop("required", None)
+
+
+class ModelSpec(Spec):
+    """The model of one family. Its preset fills in what is left out, so no field is required."""
+
+    model_config = ConfigDict(json_schema_extra=_optional)
 
 
 def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.specs.base import Framework, Probability, Spec, Width, field_error
+from nightshift.names import Framework
+from shared.specs.base import ModelSpec, Probability, Width, field_error
 
 ConvNorm = Literal["none", "batch", "layer"]
 
 
-class CnnModel(Spec):
+class CnnModel(ModelSpec):
     """input -> [conv (valid) -> norm -> relu -> pool?] x n -> flatten -> [dense -> relu -> dropout] x m -> output.
 
     `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit).

@@ -1,4 +1,4 @@
-"""What may be asked of a job that is there: to run again with changes, and to carry another name, notes, tags, priority."""
+"""Changes of existing jobs: run again with changes; edit name, notes, tags and priority."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FieldPath = Annotated[str, Field(max_length=300, pattern=r"^[^.]+(\.[^.]+){0,4}$
 
 
 class Rerun(Spec):
-    """A new job like one that was there, without its `name`, `register_as` and `promote`."""
+    """A copy of a job without its `name`, `register_as` and `promote`."""
 
     set: Annotated[
         dict[FieldPath, Any],
-        Field(max_length=100, description='What differs, by dotted path: `{"training.epochs": 10}`.'),
+        Field(max_length=100, description='Changes by dotted path: `{"training.epochs": 10}`.'),
     ] = {}
     spec: Annotated[
         dict[str, Any] | None,
-        Field(description="The whole spec, where more than a few fields differ; `set` goes on top."),
+        Field(description="A complete spec instead of the job's; `set` is applied to it."),
     ] = None
 
 
@@ -36,15 +36,15 @@ Notes = Annotated[str, Field(max_length=20_000), AfterValidator(_lines)]
 
 
 class JobPatch(Spec):
-    """What to change of a job beside its computation; fields that are left out stay, null takes name or notes away."""
+    """Changes of a job; omitted fields stay, null removes name or notes."""
 
     name: Label | None = None
-    notes: Annotated[Notes | None, Field(description="Plain text of any number of lines.")] = None
+    notes: Annotated[Notes | None, Field(description="Plain text, any number of lines.")] = None
     tags: Annotated[
-        dict[Label, Label | None], Field(max_length=50, description="Those named are set, or with null removed.")
+        dict[Label, Label | None], Field(max_length=50, description="Tags to set, or to remove with null.")
     ] = {}
-    priority: Annotated[int, Field(ge=0, le=9, description="While the job does not run yet.")] = 5
+    priority: Annotated[int, Field(ge=0, le=9, description="Only before the job runs.")] = 5
 
     def changes(self) -> dict[str, Any]:
-        """Those that were given."""
+        """Return the fields that were given."""
         return self.model_dump(exclude_unset=True)

@@ -6,12 +6,12 @@ Adding a family is one spec module, one entry here and one folder in `worker/fam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from nightshift.metrics import Sense
+from nightshift.names import DEFAULT_FAMILY
 from shared.specs import cnn, gan, gru_lm
 from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
@@ -40,12 +40,14 @@ class Family:
     dataset_kind: str  # image | text
     #: What batch inference does with a model of the family.
     tasks: tuple[Task, ...]
+    #: Whether it tells the classes of a data set apart.
+    classifies: bool = False
     #: Whether it generates what follows a prompt.
     prompted: bool = False
     #: The metric the best model is chosen by, and early stopping watches where the user names none.
     watched: Watched = "val_loss"
-    #: Metrics of the test part that a promotion may be decided by, and which is better.
-    judged_by: Mapping[str, Sense] = field(default_factory=dict)
+    #: Metrics of the test part that a promotion may be decided by.
+    judged_by: tuple[str, ...] = ()
     #: Whether they are made of one score per example, which can be resampled.
     resampled: bool = True
 
@@ -65,14 +67,8 @@ FAMILIES: dict[str, Family] = {
         watchable=_COMMON_METRICS,
         dataset_kind="image",
         tasks=("predict",),
-        judged_by={
-            "test_accuracy": "max",
-            "test_loss": "min",
-            "f1_macro": "max",
-            "precision_macro": "max",
-            "recall_macro": "max",
-            "auc_macro_ovr": "max",
-        },
+        classifies=True,
+        judged_by=("test_accuracy", "test_loss", "f1_macro", "precision_macro", "recall_macro", "auc_macro_ovr"),
     ),
     "gru_lm": Family(
         model=GruLmModel,
@@ -84,7 +80,7 @@ FAMILIES: dict[str, Family] = {
         dataset_kind="text",
         tasks=("score", "generate"),
         prompted=True,
-        judged_by={"test_perplexity": "min", "test_loss": "min"},
+        judged_by=("test_perplexity", "test_loss"),
     ),
     "gan": Family(
         model=GanModel,
@@ -96,12 +92,10 @@ FAMILIES: dict[str, Family] = {
         dataset_kind="image",
         tasks=("generate",),
         watched="val_frechet_distance",
-        judged_by={"frechet_distance": "min", "precision": "max", "recall": "max"},
+        judged_by=("frechet_distance", "precision", "recall"),
         resampled=False,
     ),
 }
-
-DEFAULT_FAMILY = "cnn"
 
 
 def _by_family(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.specs.base import Framework, Probability, Spec, Width, field_error
+from nightshift.names import Framework
+from shared.specs.base import ModelSpec, Probability, Width, field_error
 
 GanNorm = Literal["none", "batch", "layer"]
 Layers = Annotated[list[Width], Field(max_length=16)]
@@ -17,7 +18,7 @@ Layers = Annotated[list[Width], Field(max_length=16)]
 MAX_WEIGHTS = 1_000_000_000
 
 
-class GanModel(Spec):
+class GanModel(ModelSpec):
     """generator:     z -> [dense -> norm -> relu -> dropout] x m -> picture (dense), or
                       -> dense to small maps -> norm -> relu -> dropout -> [up -> norm -> relu -> dropout] -> up -> picture
     discriminator: picture -> [conv -> norm -> relu -> dropout] x n -> flatten -> [dense -> norm -> relu -> dropout] x m

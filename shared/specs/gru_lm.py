@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from shared.specs.base import Framework, Probability, Spec, Width, field_error
+from nightshift.names import Framework
+from shared.specs.base import ModelSpec, Probability, Width, field_error
 
 Tokenizer = Literal["word", "bpe", "char"]
 RecurrentNorm = Literal["none", "layer"]
@@ -22,7 +23,7 @@ def window_count(tokens: int, window: int) -> int:
     return max(0, tokens - 1) // window
 
 
-class GruLmModel(Spec):
+class GruLmModel(ModelSpec):
     """tokens -> embedding -> [GRU -> norm -> dropout] x n -> dense over the vocabulary, at every position.
 
     Each window of `window` tokens starts from a zero state and predicts the token after each of its positions.
@@ -37,7 +38,7 @@ class GruLmModel(Spec):
     dropout: Annotated[Probability, Field(description="Share of each GRU layer's outputs dropped in training.")]
     tokenizer: Tokenizer
     vocabulary_size: Annotated[
-        int, Field(ge=4, le=1_000_000, description="Most tokens the vocabulary may have; small texts give fewer.")
+        int, Field(ge=4, le=1_000_000, description="Largest size of the vocabulary; small texts give fewer tokens.")
     ]
     window: Annotated[int, Field(ge=2, le=100_000, description="Tokens per training window.")]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from nightshift.errors import FieldError
-from shared.specs.base import Count, DatasetRef, Framework, Label, ModelRef, Name, Seconds, Spec, Width, field_error
-from shared.specs.families import DEFAULT_FAMILY, FAMILIES, Model, Task
+from nightshift.metrics import sense
+from nightshift.names import DEFAULT_FAMILY, Framework
+from shared.specs.base import Count, DatasetRef, Label, ModelRef, Name, Seconds, Spec, Width, field_error
+from shared.specs.families import FAMILIES, Model, Task
 from shared.specs.promotion import Promotion
+from shared.specs.times import Time
 from shared.specs.training import CheckpointPolicy, Resources, Training
 
 
@@ -18,13 +21,13 @@ class JobBase(Spec):
     name: Label | None = None
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     resources: Resources = Resources()
-    priority: Annotated[int, Field(ge=0, le=9, description="Higher runs first; waiting raises it slowly.")] = 5
+    priority: Annotated[
+        int, Field(ge=0, le=9, description="Higher runs first; waiting raises the effective priority slowly.")
+    ] = 5
     preempt: Annotated[
-        bool, Field(description="Urgent: where no worker is free, a running job of lower priority makes room for it.")
+        bool, Field(description="Urgent: if no worker is free, it preempts a running job of lower priority.")
     ] = False
-    run_at: Annotated[str, Field(max_length=40, description="RFC 3339 time before which it does not start.")] | None = (
-        None
-    )
+    run_at: Annotated[Time | None, Field(description="RFC 3339 time before which the job does not start.")] = None
     max_retries: Annotated[int, Field(ge=0, le=100)] = 2
     timeout_seconds: Seconds | None = None
     after: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]], Field(max_length=100)] = []
@@ -76,12 +79,12 @@ def check_promotion(name: str, promote: Promotion | None) -> FieldError | None:
     if promote is None:
         return None
     family = FAMILIES[name]
-    sense = family.judged_by.get(promote.metric)
-    if sense is None:
+    better = sense(promote.metric)
+    if promote.metric not in family.judged_by:
         known = ", ".join(family.judged_by)
         return FieldError(("promote", "metric"), f"{name} is not judged by {promote.metric!r}; it is by {known}")
-    if promote.mode not in (None, sense):
-        return FieldError(("promote", "mode"), f"of {promote.metric} the better one is the {sense}; leave mode out")
+    if promote.mode not in (None, better):
+        return FieldError(("promote", "mode"), f"of {promote.metric} the better one is the {better}; leave mode out")
     if promote.confidence is not None and not family.resampled:
         return FieldError(("promote", "confidence"), f"{name} has no scores per example to resample; leave it out")
     return None
@@ -177,5 +180,28 @@ class EvaluateJob(JobBase):
     framework: Framework = "torch"
 
 
-JobSpec = Annotated[TrainJob | FinetuneJob | BatchInferJob | EvaluateJob, Field(discriminator="kind")]
-job_spec_adapter: TypeAdapter[TrainJob | FinetuneJob | BatchInferJob | EvaluateJob] = TypeAdapter(JobSpec)
+AnyJob = TrainJob | FinetuneJob | BatchInferJob | EvaluateJob
+
+#: Kind -> its spec.
+SPECS: dict[str, type[AnyJob]] = {
+    "train": TrainJob,
+    "finetune": FinetuneJob,
+    "batch_infer": BatchInferJob,
+    "evaluate": EvaluateJob,
+}
+
+
+def _by_kind(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Validate as the one kind named, so that places of errors read `training.epochs`, not `train.training.epochs`."""
+    if not isinstance(data, dict):
+        return handler(data)
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in SPECS:
+        problem = "is required" if "kind" not in data else "unknown kind"
+        raise field_error("Job", ("kind",), f"{problem}; there are {', '.join(SPECS)}", kind)
+    return SPECS[kind].model_validate(data)
+
+
+#: A job as it is submitted, told apart by `kind`.
+JobSpec = Annotated[AnyJob, Discriminator("kind"), WrapValidator(_by_kind)]
+job_spec_adapter: TypeAdapter[AnyJob] = TypeAdapter(JobSpec)

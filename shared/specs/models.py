@@ -1,4 +1,4 @@
-"""What may be asked of the model registry: bodies of the routes below /v1/models."""
+"""Request bodies of the routes below /v1/models."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Field
 from shared.specs.base import Label, Name, Spec
 from shared.specs.edits import Notes
 
-Reason = Annotated[Label | None, Field(description="Kept in the audit.")]
+Reason = Annotated[Label | None, Field(description="Kept in the model's history.")]
 
 
 def _no_number(alias: str) -> str:
     if alias.isdigit():
-        raise ValueError("must not be a number: those name versions")
+        raise ValueError("must not be a number; numbers are versions")
     return alias
 
 
@@ -27,7 +27,7 @@ class AliasMove(Spec):
 
 
 class AliasMoveTo(AliasMove):
-    """The same where no address says which alias."""
+    """The same with the alias in the body."""
 
     alias: Alias = "champion"
 
@@ -37,14 +37,14 @@ class Rollback(Spec):
     reason: Reason = None
 
 
-Description = Annotated[Notes | None, Field(description="Plain text of any number of lines; null or empty: none.")]
+Description = Annotated[Notes | None, Field(description="Plain text, any number of lines; null or empty: none.")]
 
 
 class NewVersion(Spec):
-    """A version from a job that has succeeded."""
+    """A new version from a succeeded job."""
 
     job: Annotated[
-        str, Field(pattern=r"^[0-9a-f]{4,16}$", description="Its id, or the beginning while that is unique.")
+        str, Field(pattern=r"^[0-9a-f]{4,16}$", description="The job's id, or its beginning while that is unique.")
     ]
     description: Description = None
     tags: Annotated[dict[Label, Label], Field(max_length=50)] = {}
@@ -55,13 +55,13 @@ class ModelPatch(Spec):
 
 
 class VersionPatch(Spec):
-    """What is left out stays."""
+    """Omitted fields stay."""
 
     description: Description = None
     tags: Annotated[
-        dict[Label, Label | None], Field(max_length=50, description="Those named are set, or with null removed.")
+        dict[Label, Label | None], Field(max_length=50, description="Tags to set, or to remove with null.")
     ] = {}
 
     def changes(self) -> dict[str, Any]:
-        """Those that were given."""
+        """Return the fields that were given."""
         return self.model_dump(exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Gated promotion: when a newly trained version may take an alias over."""
+"""Promotion: when a new version takes over an alias."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ class Promotion(Spec):
     """The new version takes `alias` over if it beats the one that holds it then, both measured on `evaluate_on`."""
 
     alias: Alias = "champion"
-    metric: Annotated[JudgedBy, Field(description="As results name it.")]
-    mode: Annotated[Sense | None, Field(description="Which is better; null: as the metric has it.")] = None
-    min_improvement: Annotated[float, Field(ge=0, le=1e9, description="The least it must be better by.")] = 0.0
+    metric: Annotated[JudgedBy, Field(description="Metric of the test part, as in results.")]
+    mode: Annotated[Sense | None, Field(description="Which is better; null: the metric's own.")] = None
+    min_improvement: Annotated[float, Field(ge=0, le=1e9, description="Smallest improvement that counts.")] = 0.0
     evaluate_on: Annotated[
         DatasetRef,
         Field(
-            description="Its test part judges both. Without a version: the newest when the job is accepted, for good."
+            description="Both are evaluated on its test part. Without a version: the newest when the job is accepted."
         ),
     ]
     confidence: Annotated[
         float | None,
-        Field(ge=0.5, lt=1, description="Be so sure of the improvement, by a paired bootstrap over the test part."),
+        Field(
+            ge=0.5,
+            lt=1,
+            description="Required confidence in the improvement, by a paired bootstrap over the test part.",
+        ),
     ] = None

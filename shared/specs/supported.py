@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nightshift.errors import FieldError
-from shared.specs.base import Framework
+from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS, Framework
 
 #: kind -> family -> frameworks with a learner (`worker/families/<family>/<framework>_learner.py`).
-_BOTH: frozenset[Framework] = frozenset({"torch", "tensorflow"})
-SUPPORTED: dict[str, dict[str, frozenset[Framework]]] = {
-    kind: {"cnn": _BOTH, "gru_lm": _BOTH, "gan": _BOTH} for kind in ("train", "finetune", "batch_infer", "evaluate")
-}
+_BOTH: frozenset[Framework] = frozenset(FRAMEWORKS)
+SUPPORTED: dict[str, dict[str, frozenset[Framework]]] = {kind: dict.fromkeys(FAMILY_NAMES, _BOTH) for kind in KINDS}
+
+#: What people read for a kind.
+KIND_LABELS = {"train": "Train", "finetune": "Fine-tune", "batch_infer": "Batch inference", "evaluate": "Evaluate"}
 
 
 def kinds() -> list[str]:

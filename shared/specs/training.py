@@ -26,7 +26,7 @@ class EarlyStopping(Spec):
 class Training(Spec):
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     max_steps: (
-        Annotated[int, Field(ge=1, le=2**40, description="Stop after so many steps, whatever `epochs` says.")] | None
+        Annotated[int, Field(ge=1, le=2**40, description="Stop after this many steps, regardless of `epochs`.")] | None
     ) = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     optimizer: Optimizer = "adam"

@@ -1,4 +1,4 @@
-"""What a webhook may be asked for: the bodies of POST and PATCH /v1/webhooks."""
+"""Request bodies of POST and PATCH /v1/webhooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from shared.specs.base import Label, Name, Spec
 from shared.webhooks.models import EventType
 
-#: Unless others are chosen: how jobs end, and what gates decide.
+#: Default: how jobs end, and decisions on promotions.
 DEFAULT_EVENTS = [
     EventType.JOB_SUCCEEDED.value,
     EventType.JOB_FAILED.value,
@@ -51,7 +51,7 @@ class WebhookSpec(Spec):
 
 
 class WebhookPatch(Spec):
-    """What to change; fields that are left out stay."""
+    """Changes of a webhook; omitted fields stay."""
 
     name: Name | None = None
     url: Url | None = None
@@ -62,6 +62,6 @@ class WebhookPatch(Spec):
     enabled: bool | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Those that were given; null means something for `match` only."""
+        """Return the fields that were given; null counts for `match` only."""
         given = self.model_dump(exclude_unset=True)
         return {name: value for name, value in given.items() if value is not None or name == "match"}

@@ -167,7 +167,7 @@ class Bucket:
             raise StorageUnavailable(f"The storage {self.url} does not answer: {_told(error)}") from error
 
     def _no_bucket(self) -> StorageRefused:
-        advice = f"create it (aws s3 mb s3://{self.name}), or mend NIGHTSHIFT_STORAGE_URL"
+        advice = f"create it (aws s3 mb s3://{self.name}), or correct NIGHTSHIFT_STORAGE_URL"
         return StorageRefused(f"there is no bucket {self.name!r} at {self._where}: {advice}")
 
     def _no_entry(self, error: Exception) -> StorageRefused:

@@ -14,7 +14,7 @@ from shared.db import migrate
 from shared.db.engine import make_engine
 from shared.settings import Settings
 from tests.integration.test_api_datasets import npz, upload
-from tests.support import databases
+from tests.support import databases, full_disk
 from tests.support.api import Api, assert_problem
 
 
@@ -62,6 +62,12 @@ def test_a_disk_without_room_is_no_fault_of_the_upload(api: Api, monkeypatch: py
     problem = assert_problem(upload(api, "shapes", npz()), 507)
     assert "disk has 0 left" in problem["detail"]
     assert "allowed" not in problem["detail"]
+
+
+def test_an_upload_that_fills_the_disk_is_507_and_nothing_is_kept(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_disk.fill(monkeypatch)
+    assert_problem(upload(api, "shapes", npz()), 507)
+    assert list((api.settings.storage_root / "uploads").iterdir()) == []
 
 
 def test_a_database_that_is_not_utf_8_is_named_with_what_to_do(postgres_server: str, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from api.openapi import EXAMPLES
 from shared.datasets.registry import register
 from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, Lease, ModelVersionRecord
+from shared.specs.examples import EXAMPLES
 from shared.specs.families import FAMILIES
 from shared.specs.training import Training
 from tests.support.api import Api, assert_problem

@@ -18,11 +18,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api.openapi import EXAMPLES
+from api.route import Route
 from nightshift.states import JobState
 from shared.specs import supported
+from shared.specs.examples import EXAMPLES
 from shared.specs.jobs import job_spec_adapter
-from tests.support.api import Api
+from tests.support.api import Api, assert_problem
 from tests.support.factories import job_in_state
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -73,6 +74,8 @@ def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any
         if isinstance(node, dict):
             if isinstance(node.get("$ref"), str):
                 yield node["$ref"]
+            if "mapping" in node.get("discriminator", {}):
+                yield from node["discriminator"]["mapping"].values()
             for child in node.values():
                 yield from references(child)
         elif isinstance(node, list):
@@ -99,6 +102,40 @@ def test_every_route_is_described_with_its_problems(document: dict[str, Any]) ->
                 assert route["security"] == [{"api_key": []}], path
             if "{" in path:
                 assert "404" in route["responses"], path
+
+
+PARTS = {
+    "job_id": "0123456789abcdef",
+    "name": "digits",
+    "alias": "best",
+    "version": "1",
+    "schedule": "nightly",
+    "webhook": "chat",
+}
+
+
+def test_every_json_body_is_a_parameter_that_is_parsed_strictly(api: Api, document: dict[str, Any]) -> None:
+    """The schema shown is the one that is checked, whichever route it is."""
+    with_body = [
+        (method, path)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    routes = {(method.lower(), route.path): route for route in api.app.state.routes for method in route.methods}
+    assert len(with_body) >= 12
+    for method, path in with_body:
+        route, address = routes[method, path], path.format(**PARTS)
+        assert isinstance(route, Route), path
+        assert route.body_field is not None, path
+        assert route.openapi_extra is None, path
+        twice = api.send(method, address, content=b'{"a": 1, "a": 2}', headers={"Content-Type": "application/json"})
+        assert_problem(twice, 422, ("a",))
+        assert_problem(api.send(method, address, content=b"{}", headers={"Content-Type": "text/plain"}), 415)
+        assert_problem(api.send(method, address, json=[1]), 422, ())
+        unknown = api.send(method, address, json={"nonsense": 1})
+        assert unknown.status_code == 422, path
+        assert {"400", "413", "415"} <= set(document["paths"][path][method]["responses"]), path
 
 
 @pytest.mark.slow

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import Engine, update
 
-from api.flower.uploads import AddVersion
 from shared.datasets import registry
 from shared.db.engine import write
 from shared.db.schema import jobs
 from tests.integration.test_models_page import trained
+from tests.support import full_disk
 from tests.support.dataset_files import class_folders, labelled_images, npz
 from tests.support.factories import submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
@@ -101,7 +101,7 @@ def test_a_file_that_is_sent_becomes_a_version_and_another_is_appended(flower: F
     x, y = labelled_images()
     file = npz(tmp_path / "sent.npz", x=x, y=y).read_bytes()
     answer = send(flower, file, name="mine", filename="sent.npz")
-    assert (answer.status_code, answer.json()) == (200, {"message": "mine@1 is registered.", "version": 1})
+    assert (answer.status_code, answer.json()) == (200, {"message": "mine@1 registered.", "version": 1})
     assert send(flower, file, name="mine", filename="sent.npz", how="append").json()["version"] == 2
     second, first = flower.data("/datasets/mine/data")["versions"]
     assert (first["rows"], second["change"]["rows"]) == ({"train": 32, "test": 8}, {"train": 40})
@@ -153,13 +153,7 @@ def test_a_file_needs_the_pages_token_and_a_page_that_may_write(sqlite_engine: E
 
 
 def test_a_disk_that_is_full_is_said(flower: FlowerApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full(self: AddVersion) -> None:
-        with Path("/dev/full").open("wb", buffering=0) as file:
-            self._file = file
-            await written(self)
-
-    written = AddVersion._write
-    monkeypatch.setattr(AddVersion, "_write", full)
+    full_disk.fill(monkeypatch)
     answer = send(flower, b"x", name="mine")
-    assert (answer.status_code, "No space left" in answer.json()["error"]) == (503, True), answer.text
+    assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True), answer.text
     assert left(tmp_path) == []

@@ -99,7 +99,7 @@ def test_a_task_shows_the_job_its_work_and_its_progress(flower: Flower) -> None:
     with write(flower.engine) as conn:
         transitions.record(conn, lease, progress={"step": 5, "percent": 41.7, "loss": 0.25}, metrics=[], logs=[])
 
-    (row,) = eventually(lambda: [row for row in rows(flower) if row["result"] == "42 % · loss 0.25"])
+    (row,) = eventually(lambda: [row for row in rows(flower) if row["result"] == "42% · loss 0.25"])
     assert row["args"] == f"night <b>run</b> · {lease.job_id[:8]} #1"
     assert row["kwargs"] == "train cnn/mnist-3conv (torch) on digits"
     page = flower.client.get(f"/task/{TASK}").text

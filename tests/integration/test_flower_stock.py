@@ -106,7 +106,7 @@ def test_a_revoke_cancels_the_owners_job_and_nobody_elses(flower: FlowerApp) -> 
     theirs = on_worker(flower, "somebody else", THEIRS, "secret")
     for query in ({"terminate": "true"}, {}):
         refused = flower.client.post(f"/api/task/revoke/{THEIRS}", params=query)
-        assert (refused.status_code, "no task" in refused.text) == (404, True)
+        assert (refused.status_code, "No task" in refused.text) == (404, True)
     assert asked(flower, theirs.job_id) is None
     assert flower.client.post("/api/task/revoke/unknown").status_code == 404
 

@@ -96,7 +96,7 @@ def test_an_unknown_version_cannot_be_compared(digits: FlowerApp) -> None:
 
 def test_an_alias_moves_and_rolls_back_and_says_who_and_why(digits: FlowerApp) -> None:
     moved = digits.post("/models/digits/aliases", {"version": 2, "alias": "champion", "reason": "better"})
-    assert (moved.status_code, moved.json()["message"]) == (200, "digits@champion points at version 2 now.")
+    assert (moved.status_code, moved.json()["message"]) == (200, "digits@champion points at version 2.")
     rolled = digits.post("/models/digits/rollback", {"alias": "champion", "reason": None})
     assert "version 1 again" in rolled.json()["message"]
     model = digits.data("/models/digits/data")

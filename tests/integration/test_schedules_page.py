@@ -74,10 +74,10 @@ def test_old_ticks_come_in_pages(flower: FlowerApp) -> None:
 
 def test_pause_and_resume(flower: FlowerApp) -> None:
     schedule(flower.engine, flower.owner)
-    assert flower.post("/schedules/nightly/pause").json()["message"] == "nightly is paused."
+    assert flower.post("/schedules/nightly/pause").json()["message"] == "nightly paused."
     assert flower.data("/schedules/nightly/data")["schedule"]["next_at"] is None
     assert flower.post("/schedules/nightly/run").status_code == 200, "by hand it runs all the same"
-    assert "goes on" in flower.post("/schedules/nightly/resume").json()["message"]
+    assert "resumed" in flower.post("/schedules/nightly/resume").json()["message"]
     assert flower.data("/schedules/nightly/data")["schedule"]["next_at"] is not None
 
 

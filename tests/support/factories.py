@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, update
 
 from nightshift.states import JobState
-from shared.clock import db_now
+from shared.clock import db_now, iso
 from shared.db.engine import write
 from shared.db.schema import jobs
 from shared.jobs import transitions
@@ -47,7 +47,7 @@ def submit_job(engine: Engine, *, owner_id: str = OWNER, **fields: Any) -> Submi
         name: fields.pop(name) for name in ("body_hash", "idempotency_key", "pinned") if name in fields
     }
     if isinstance(fields.get("run_at"), float):
-        new["run_at"] = fields.pop("run_at")
+        fields["run_at"] = iso(fields["run_at"])
     with write(engine) as conn:
         return transitions.submit(conn, NewJob(owner_id=owner_id, spec=make_spec(**fields), **new))
 

@@ -6,6 +6,7 @@ Each family's package offers
     data.adapted(dataset_dir, model) -> changes                     optional: what fine-tuning on a set changes
     rows.open_source(learner, parent, inference, dataset_dir) -> Source   batch inference
     weights.FEATURES                                                prefixes of what `freeze: features` keeps
+    weights.shapes_of(model, facts) -> {name: shape}                what is learned, without a device
     metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
     examples.examples(learner, splits, model) -> Examples           how a model did on each row, for promotions
     figures.draw(report, history, folder)                           PNG files beside the report

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-FRAMEWORKS = ("torch", "tensorflow")
+from nightshift.names import FAMILY_NAMES, FRAMEWORKS
+from nightshift.versions import installed_of
+from worker.kinds import MODULES
 
 #: Imported by every forkserver: the runner, the kinds' pipelines, and what evaluation and figures need at a job's end.
 _COMMON = (
     "worker.runners.runner",
     "worker.runners.warmup",
     "worker.run_job",
-    "worker.kinds.train",
-    "worker.kinds.finetune",
-    "worker.kinds.batch_inference",
-    "worker.kinds.evaluate",
+    *MODULES.values(),
     "safetensors.numpy",
     "sklearn.metrics",
     "matplotlib.backends.backend_agg",
@@ -35,7 +33,6 @@ _OWN = {
     "torch": ("torch", "torch._dynamo", "torch.profiler._cupti_monitor", "torch.nn.functional", "safetensors.torch"),
     "tensorflow": ("tensorflow", "keras"),
 }
-_FAMILIES = ("cnn", "gru_lm", "gan")
 _FAMILY_PARTS = ("data", "evaluation", "plots", "batch_inference")
 
 
@@ -47,13 +44,7 @@ def served(wanted: str = "") -> list[str]:
 
 def versions() -> dict[str, str]:
     """Of everything that decides what a run computes, for the fleet page."""
-    found = {}
-    for package in (*FRAMEWORKS, "keras", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return installed_of((*FRAMEWORKS, "keras", "numpy"))
 
 
 def framework_of(spec: Mapping[str, Any]) -> str:
@@ -69,7 +60,9 @@ def preloads(framework: str, everything: bool = True) -> list[str]:
     if not everything:
         return ["worker.runners.runner"]
     own = [
-        f"worker.families.{family}.{part}" for family in _FAMILIES for part in (*_FAMILY_PARTS, framework + "_learner")
+        f"worker.families.{family}.{part}"
+        for family in FAMILY_NAMES
+        for part in (*_FAMILY_PARTS, framework + "_learner")
     ]
     return [module for module in (*_OWN[framework], *_COMMON, *own) if _exists(module)]
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nightshift.versions import installed, installed_of
 from shared.fleet.nvml import driver_version
 from worker.hardware.frameworks import framework_of
 from worker.supervisor.context import WorkerContext
@@ -50,18 +50,11 @@ def _host() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
-        "nightshift": _version("nightshift"),
+        "libraries": installed_of(_LIBRARIES),
+        "nightshift": installed(),
         "commit": _commit(),
         "command": _CREDENTIALS.sub("…", " ".join(sys.orig_argv))[:1_000],
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _processor() -> str | None:

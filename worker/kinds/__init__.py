@@ -7,15 +7,16 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import cast
 
+from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, TRAIN
 from shared.errors import UnsupportedJob
 from worker.runners.messages import Assignment, Result, Stopped
 from worker.training.reporter import Reporter
 
-_MODULES = {
-    "train": "worker.kinds.train",
-    "finetune": "worker.kinds.finetune",
-    "batch_infer": "worker.kinds.batch_inference",
-    "evaluate": "worker.kinds.evaluate",
+MODULES: dict[str, str] = {
+    TRAIN: "worker.kinds.train",
+    FINETUNE: "worker.kinds.finetune",
+    BATCH_INFER: "worker.kinds.batch_inference",
+    EVALUATE: "worker.kinds.evaluate",
 }
 
 
@@ -25,7 +26,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
 
 def _module(kind: str) -> ModuleType:
-    path = _MODULES.get(kind)
+    path = MODULES.get(kind)
     if path is None or find_spec(path) is None:
         raise UnsupportedJob(f"this worker cannot run jobs of kind {kind!r}")
     return import_module(path)

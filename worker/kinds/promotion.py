@@ -30,7 +30,7 @@ def compare_with_champion(
     if job.promote is None:
         return None
     new = read_model(assignment.model_copy(update={"parent_model_dir": str(model_dir)}))
-    rule = Rule.of(job.promote, new.family)
+    rule = Rule.of(job.promote)
     comparison, champion = None, reporter.champion()
     try:
         candidate = _judged(assignment, new, learner)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from nightshift.names import DEFAULT_FAMILY
 from shared.specs.families import FAMILIES
 from shared.specs.training import Training
 from worker import families
 from worker.training.learner import LearnerSetup
 from worker.training.numerics.allocator import keep_freed_memory
 
-_FAMILY = "cnn"  # its kernels (convolution, linear, loss, optimizer) are what most first steps spend their time on
+_FAMILY = (
+    DEFAULT_FAMILY  # its kernels (convolution, linear, loss, optimizer) are what most first steps spend their time on
+)
 _CLASSES, _IMAGE, _BATCH = 10, (28, 28, 1), 32
 _STEPS = 2
 

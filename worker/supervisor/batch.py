@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from shared.db.engine import on_commit
 from shared.jobs import transitions
-from shared.jobs.checkpoint_retention import superseded
+from shared.jobs.checkpoint_retention import needs_all_checkpoints, superseded
 from shared.jobs.transitions import (
     ArtifactRecord,
     AttemptStatus,
@@ -84,11 +84,6 @@ def artifact_records(artifacts: dict[str, ArtifactSaved], folder: str) -> list[A
     return [
         ArtifactRecord(a.path, f"{folder}/{a.path}", a.sha256, a.size_bytes, a.media_type) for a in artifacts.values()
     ]
-
-
-def needs_all_checkpoints(kind: str) -> bool:
-    """Those of a batch inference are parts of one output; of the others the newest is enough."""
-    return kind == "batch_infer"
 
 
 class Retention:

@@ -8,12 +8,12 @@ import mimetypes
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save_file
 
+from nightshift.versions import OURS, installed_of
 from worker.runners.messages import ArtifactSaved, Assignment
 from worker.training.learner import Array
 from worker.training.reporter import Reporter
@@ -68,10 +68,4 @@ def write_model(root: Path, weights: Mapping[str, Array], model: Any, facts: Map
 
 
 def versions(framework: str) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("nightshift", "numpy", framework):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version()} | installed_of((OURS, "numpy", framework))

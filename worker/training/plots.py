@@ -10,6 +10,8 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from nightshift.metrics import PANELS, chart_title, curve_label
+
 INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREEN, RED = "#2563eb", "#ea580c", "#059669", "#dc2626"
 
@@ -17,21 +19,6 @@ BLUE, ORANGE, GREEN, RED = "#2563eb", "#ea580c", "#059669", "#dc2626"
 matplotlib.rcParams["text.parse_math"] = False
 
 History = Mapping[str, Sequence[Sequence[float]]]
-
-#: Which names share an axis: title, then (training, validation) or several curves of equal standing.
-_PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("loss", ("loss", "val_loss")),
-    ("loss", ("g_loss", "d_loss")),
-    ("accuracy", ("accuracy", "val_accuracy")),
-    ("perplexity", ("perplexity", "val_perplexity")),
-    ("Fréchet distance", ("val_frechet_distance",)),
-)
-_LABELS = {
-    "loss": "training", "accuracy": "training", "perplexity": "training",
-    "val_loss": "validation", "val_accuracy": "validation", "val_perplexity": "validation",
-    "val_frechet_distance": "validation",
-    "g_loss": "generator", "d_loss": "discriminator",
-}  # fmt: skip
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -60,7 +47,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def draw_curves(history: History, path: Path, best_step: int | None = None) -> Path:
     """One panel per kind of metric that was recorded; the step of the best model is marked."""
-    panels = [(title, [name for name in names if history.get(name)]) for title, names in _PANELS]
+    panels = [(chart_title(names[0]), [name for name in names if history.get(name)]) for names in PANELS]
     panels = [(title, names) for title, names in panels if names] or [("loss", [])]
     figure = new_figure(5.2 * len(panels), 3.6)
     for column, (title, names) in enumerate(panels):
@@ -69,7 +56,7 @@ def draw_curves(history: History, path: Path, best_step: int | None = None) -> P
         for i, name in enumerate(names):
             steps, values = zip(*history[name], strict=True)
             marker = "o" if name.startswith("val_") else None
-            axes.plot(steps, values, color=(BLUE, ORANGE)[i], lw=1.8, marker=marker, ms=4, label=_LABELS[name])
+            axes.plot(steps, values, color=(BLUE, ORANGE)[i], lw=1.8, marker=marker, ms=4, label=curve_label(name))
         if best_step is not None:
             axes.axvline(best_step, color=GREEN, lw=1.2, ls=(0, (4, 3)), label="best model")
         if names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.specs.training import Training
@@ -124,9 +124,7 @@ def model(spec: Any, facts: Mapping[str, Any]) -> str:
 
 def parameters(spec: Any, facts: Mapping[str, Any]) -> int:
     """What is learned, by the shapes of the canonical weights: nothing is read from the device."""
-    sizes: dict[str, Sequence[Any]] = {"cnn": facts.get("classes", ()), "gru_lm": range(facts.get("vocabulary", 0))}
-    size = [len(sizes[spec.family])] if spec.family in sizes else []
-    shapes = families.part(spec.family, "weights").shapes(spec, *size)
+    shapes = families.part(spec.family, "weights").shapes_of(spec, facts)
     return sum(math.prod(shape) for name, shape in shapes.items() if "running_" not in name)
 
 

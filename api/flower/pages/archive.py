@@ -1,4 +1,4 @@
-"""What is done to jobs from their pages once they are there: archive, bring back, delete."""
+"""Actions on finished jobs: archive, unarchive, delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.jobs import queries
 
 
 class ArchiveJob(Action):
-    """Answers the job, or for a deleted one null."""
+    """Answers the job, or null for a deleted one."""
 
     async def post(self, job_id: str, action: str) -> None:
         row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))

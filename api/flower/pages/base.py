@@ -1,4 +1,4 @@
-"""What every page and data handler of ours is: protected, and answered from SQL off the event loop."""
+"""Base classes of our pages and data handlers: protected, and answered from SQL off the event loop."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any, TypeVar
 import tornado.web
 from flower.views import BaseHandler
 from sqlalchemy import Connection
-from tornado.escape import json_decode
 from tornado.ioloop import IOLoop
 
 from api.flower.site import Site
+from api.http.json_body import parse_json
 from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
 from nightshift.metrics import LAST_STEPS, OF_STEPS
 from shared.db.engine import dump_json, read
+from shared.errors import StorageUnavailable
 from shared.fleet.keys import Principal
 
 T = TypeVar("T")
 
 
 class Handler(BaseHandler):  # type: ignore[misc]
-    """Asks for a key before anything else. Answers `shared.errors` with their own status."""
+    """Checks the key first. Answers `shared.errors` with their own status."""
 
     principal: Principal
     #: The fields that were wrong, when an error is answered.
@@ -42,7 +43,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
 
     @property
     def owner(self) -> str | None:
-        """Whose jobs are shown; None: everyone's."""
+        """Return whose jobs are shown; None: everyone's."""
         return self.site.owner(self.principal)
 
     async def off_loop(self, work: Callable[[], T]) -> T:
@@ -50,7 +51,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
         return await IOLoop.current().run_in_executor(self.application.executor, work)
 
     async def query(self, look: Callable[[Connection], T]) -> T:
-        """One consistent look at the database."""
+        """Run a read in one transaction, off the event loop."""
 
         def work() -> T:
             with read(self.site.engine) as conn:
@@ -59,7 +60,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
         return await self.off_loop(work)
 
     def text_argument(self, name: str, longest: int = 200) -> str | None:
-        """As it was sent (Flower's own `get_argument` escapes it), or None. Raises InvalidRequest."""
+        """Return the argument as sent (Flower's `get_argument` escapes it), or None. Raises InvalidRequest."""
         values = self.request.query_arguments.get(name, [])
         if not values:
             return None
@@ -103,7 +104,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
     # -- what a page needs ------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """For static/js/site.js."""
+        """Return the settings for static/js/site.js."""
         return {
             "root": self.site.url(""),
             "prefix": self.site.prefix,
@@ -115,25 +116,27 @@ class Handler(BaseHandler):  # type: ignore[misc]
 
 
 _WORDS = {
-    404: "There is no such page.",
-    405: "This address does not take this method: a page is read by GET, and changed by its own buttons.",
+    404: "Page not found.",
+    405: "This page does not support this HTTP method.",
 }
 
 
 def said(error: BaseException | None) -> str:
-    """What to tell about an error; never more than was meant for users."""
+    """Return the message for an error; internal errors are not shown."""
     if isinstance(error, RequestError):
         wrong = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in error.errors)
         return wrong or error.detail
+    if isinstance(error, StorageUnavailable):
+        return f"The storage does not answer or cannot be written: {error}. Nothing was changed."
     if isinstance(error, Unavailable):
-        return "The database does not answer. Nothing is lost; this page tries again by itself."
+        return "The database does not answer. Nothing is lost; this page retries."
     if isinstance(error, tornado.web.HTTPError):
         return str(error.log_message or _WORDS.get(error.status_code) or HTTPStatus(error.status_code).phrase)
-    return "This went wrong on our side; the log of `nightshift flower` says more."
+    return "Internal error: see the log of `nightshift flower`."
 
 
 class Page(Handler):
-    """Renders a template of ours; its script finds `data` in the page, so that the first view needs no request."""
+    """Renders a template of ours with `data` in the page, so that the first view needs no further request."""
 
     tab = ""
 
@@ -145,11 +148,11 @@ class Page(Handler):
 
 class Missing(Page):
     def get(self) -> None:
-        raise NotFound("There is no such page.")
+        raise NotFound("Page not found.")
 
 
 class Data(Handler):
-    """Answers JSON, errors too: `{"error": …, "errors": [{loc, msg}]}`. Asked again every few seconds: unchanged, it costs a 304."""
+    """Answers JSON, also for errors: `{"error": …, "errors": [{loc, msg}]}`. Polled; unchanged data is a 304."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -167,7 +170,7 @@ class Action(Data):
     """A POST that changes something: refused in read-only mode, and without the page's token."""
 
     async def off_loop(self, work: Callable[[], T]) -> T:
-        """On threads of their own: what waits for the database's write lock holds up no page."""
+        """Run blocking work on the writer threads, so that waiting for the database's lock delays no page."""
         return await self.site.service.writers.run(work)
 
     def check_xsrf_cookie(self) -> None:
@@ -180,20 +183,15 @@ class Action(Data):
             raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
 
     def body(self) -> dict[str, Any]:
-        """The JSON object that was sent, empty for none. Raises MalformedRequest."""
-        if not self.request.body:
-            return {}
-        try:
-            value = json_decode(self.request.body)
-        except (ValueError, RecursionError):
-            value = None
+        """Return the JSON object that was sent; empty without a body. Raises MalformedRequest, InvalidRequest."""
+        value = parse_json(self.request.body or b"{}")
         if not isinstance(value, dict):
             raise MalformedRequest("The body must be a JSON object.")
         return value
 
 
 class Assets(tornado.web.StaticFileHandler):
-    """Scripts, styles and the chart library. No key, as with Flower's own: they tell nothing."""
+    """Scripts, styles and the chart library. They need no key, like Flower's own: they hold no data."""
 
     def set_extra_headers(self, path: str) -> None:
         self.set_header("Cache-Control", "no-cache")  # asked again by ETag, so an upgrade is seen at once

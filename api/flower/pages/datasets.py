@@ -22,7 +22,7 @@ async def listed(handler: Handler) -> dict[str, Any]:
 
 
 def upload_facts(handler: Handler) -> dict[str, Any]:
-    """What the dialog that adds a file has to know."""
+    """Return what the dialog that adds a file needs."""
     return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
 
 
@@ -61,7 +61,7 @@ class DatasetData(Data):
 
 
 class DatasetSample(Data):
-    """A picture of images, or the beginning of a text. A version never changes, so a browser asks for it once."""
+    """Preview of a version: a picture of images, or the beginning of a text. It never changes, so browsers cache it."""
 
     async def get(self, ref: str) -> None:
         version = await self.query(lambda conn: registry.resolve(conn, ref))
@@ -88,4 +88,4 @@ class DeleteVersion(Action):
                 references.delete_version(conn, name, int(version), asking)
 
         await self.off_loop(work)
-        self.answer({"message": f"{name}@{version} is deleted."})
+        self.answer({"message": f"{name}@{version} deleted."})

@@ -32,7 +32,7 @@ class DevicesData(Data):
 
 
 async def past(handler: Handler) -> dict[str, Any]:
-    """What ran in the window that the address names, and what waits to run."""
+    """Return what ran in the time window of the address, and what waits to run."""
     window, owner = handler.text_argument("window") or "hour", handler.owner
     if window not in WINDOWS:
         raise InvalidRequest.field(("window",), f"there are {', '.join(WINDOWS)}")

@@ -1,4 +1,4 @@
-"""The page of one job: how it stands, its curves, log, files, and what can be asked of it."""
+"""The page of one job: state, curves, log, files and actions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from api.flower.job_overview import overview
 from api.flower.pages.base import Action, Data, Handler, Page
 from api.http.json_body import parse_json
 from api.services import exports, job_actions
+from api.services.spec_errors import parse
 from shared.jobs import queries
 from shared.jobs.queries.curves import curves
 from shared.jobs.states import StopRequest
+from shared.specs.edits import JobPatch
 from shared.storage import storage_of
 from shared.storage.artifact_files import INLINE
 
@@ -45,7 +47,7 @@ class JobPage(Page):
 
 
 class JobLive(Data):
-    """What happened after `?after=`, and how the job stands if anything did."""
+    """Events after `?after=`, and the job's state if there are any."""
 
     async def get(self, job_id: str) -> None:
         after = self.number_argument("after", 0, 0, 2**53)
@@ -90,7 +92,7 @@ def kept_curves(conn: Any, row: Any, points: int) -> dict[str, Any]:
 
 
 class JobSystem(Data):
-    """What its runners used, as curves by attempt."""
+    """Resource usage of its runners, as curves by attempt."""
 
     async def get(self, job_id: str) -> None:
         def look(conn: Any) -> list[dict[str, Any]]:
@@ -101,7 +103,7 @@ class JobSystem(Data):
 
 
 class JobLog(Data):
-    """Earlier lines than `?before=`."""
+    """Log lines before `?before=`."""
 
     async def get(self, job_id: str) -> None:
         before = self.number_argument("before", 2**53, 0, 2**53)
@@ -115,7 +117,7 @@ class JobLog(Data):
 
 
 class JobExport(Handler):
-    """All of its points, or all of its log, as a file."""
+    """All metric points, or the whole log, as a file."""
 
     async def get(self, job_id: str, name: str) -> None:
         await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
@@ -132,7 +134,7 @@ _EXPORTS = {"metrics.csv": (exports.metrics_csv, "text/csv"), "log.txt": (export
 
 
 class JobFile(Handler):
-    """An artifact. The file opened is the one its row names; the path in the address is only compared with rows."""
+    """An artifact. Its row names the file; the path in the address is only compared with rows."""
 
     async def get(self, job_id: str, path: str) -> None:
         def look(conn: Any) -> dict[str, Any]:
@@ -171,9 +173,10 @@ class JobAction(Action):
 
 
 class JobEdit(Action):
-    """Name, notes, tags, priority (`JobPatch`)."""
+    """Changes name, notes, tags or priority (`JobPatch`)."""
 
     async def post(self, job_id: str) -> None:
         row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
-        service, owner, by, asked = self.site.service, str(row["owner_id"]), self.principal.owner_id, self.request.body
-        self.answer(await self.off_loop(lambda: job_actions.edit(service, job_id, owner, by, parse_json(asked))))
+        service, owner, by = self.site.service, str(row["owner_id"]), self.principal.owner_id
+        patch = parse(parse_json(self.request.body), JobPatch)
+        self.answer(await self.off_loop(lambda: job_actions.edit(service, job_id, owner, by, patch)))

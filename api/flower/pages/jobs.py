@@ -1,4 +1,4 @@
-"""The table of jobs, and what it asks for every few seconds."""
+"""The table of jobs, and the data that it polls."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ from typing import Any
 
 from api.flower.pages.base import Data, Handler, Page, said
 from nightshift.errors import InvalidRequest
+from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS
 from nightshift.states import JobState
 from shared.jobs.queries.available_columns import available_columns
 from shared.jobs.queries.columns import ColumnKey, parse_key
 from shared.jobs.queries.table import TableQuery, datasets_used, jobs_table
 
-KINDS = ("train", "finetune", "batch_infer", "evaluate")
-FAMILIES = ("cnn", "gru_lm", "gan")
-FRAMEWORKS = ("torch", "tensorflow")
 STATES = tuple(state.value for state in JobState)
-#: Columns beside each other; more are not read by anybody.
+#: Most columns of a table.
 MAX_COLUMNS = 40
 #: Characters of a search.
 LONGEST_SEARCH = 600
 
 
 def table_query(handler: Handler) -> TableQuery:
-    """From the address, which is the same for the page and its data. Raises InvalidRequest."""
+    """Return the query in the address, which is the same for the page and its data. Raises InvalidRequest."""
     states = tuple(filter(None, (handler.text_argument("state") or "").split(",")))
     if not set(states) <= set(STATES):
         raise InvalidRequest.field(("state",), f"there are {', '.join(STATES)}")
@@ -44,7 +42,7 @@ def table_query(handler: Handler) -> TableQuery:
 
 
 def columns_argument(handler: Handler) -> tuple[ColumnKey, ...]:
-    """`?columns=`. Those that every row has anyway are left to the page's script. Raises InvalidRequest."""
+    """Return `?columns=` without those that every row has. Raises InvalidRequest."""
     keys = list(dict.fromkeys(filter(None, (handler.text_argument("columns", 2_000) or "").split(","))))
     if len(keys) > MAX_COLUMNS:
         raise InvalidRequest.field(("columns",), f"at most {MAX_COLUMNS} columns")
@@ -52,7 +50,7 @@ def columns_argument(handler: Handler) -> tuple[ColumnKey, ...]:
 
 
 async def table(handler: Handler, query: TableQuery) -> dict[str, Any]:
-    """As `jobs_table`. A search that cannot be read (yet: somebody is typing) is said in `problem`."""
+    """Return `jobs_table`; a search that cannot be parsed (yet) is reported in `problem`."""
     try:
         return await handler.query(lambda conn: jobs_table(conn, handler.owner, query))
     except InvalidRequest as error:
@@ -66,7 +64,7 @@ class JobsPage(Page):
     async def get(self) -> None:
         query = table_query(self)
         datasets = await self.query(lambda conn: datasets_used(conn, self.owner))
-        filters = {"kind": KINDS, "family": FAMILIES, "framework": FRAMEWORKS, "dataset": tuple(datasets)}
+        filters = {"kind": KINDS, "family": FAMILY_NAMES, "framework": FRAMEWORKS, "dataset": tuple(datasets)}
         self.show("ns_jobs.html", "Jobs", await table(self, query), filters=filters, states=STATES)
 
 
@@ -77,7 +75,7 @@ class JobsData(Data):
 
 
 class JobsColumns(Data):
-    """What the Columns menu offers."""
+    """Choices of the Columns menu."""
 
     async def get(self) -> None:
         self.answer(await self.query(lambda conn: available_columns(conn, self.owner)))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from api.flower.pages.base import Action, Data, Handler, Page
-from api.services.schedules import parse
+from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
 from shared import ownership
 from shared.db.engine import write
@@ -40,7 +40,7 @@ class ModelsData(Data):
 
 
 async def model(handler: Handler, name: str) -> dict[str, Any]:
-    """The model, the versions that the address compares, and the newest lines of its audit."""
+    """Return the model, the versions that the address compares, and the newest entries of its history."""
     numbers = compared(handler)
     owner, asking = handler.owner, handler.principal.owner_id
     before = handler.number_argument("before", 0, 0, 10**9) or None
@@ -55,7 +55,7 @@ async def model(handler: Handler, name: str) -> dict[str, Any]:
 
 
 def compared(handler: Handler) -> list[int]:
-    """`?compare=1,3`. Raises InvalidRequest."""
+    """Return the versions of `?compare=1,3`. Raises InvalidRequest."""
     given = [part for part in (handler.text_argument("compare") or "").split(",") if part]
     if len(given) > MOST_COMPARED or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in given):
         raise InvalidRequest.field(("compare",), f"must be up to {MOST_COMPARED} versions with commas between")
@@ -99,7 +99,7 @@ class MoveAlias(Action):
                 aliases.set_alias(conn, name, move.alias, move.version, who=who, why=move.reason)
 
         await self.off_loop(work)
-        self.answer({"message": f"{name}@{move.alias} points at version {move.version} now."})
+        self.answer({"message": f"{name}@{move.alias} points at version {move.version}."})
 
 
 class RollBack(Action):
@@ -112,7 +112,7 @@ class RollBack(Action):
                 return aliases.rollback(conn, name, wanted.alias, who=who, why=wanted.reason)
 
         before, now = await self.off_loop(work)
-        self.answer({"message": f"{name}@{wanted.alias} points at version {now} again, not at {before}."})
+        self.answer({"message": f"{name}@{wanted.alias} points at version {now} again (was {before})."})
 
 
 class Describe(Action):
@@ -124,7 +124,7 @@ class Describe(Action):
                 editing.describe(conn, name, patch.description, who=who)
 
         await self.off_loop(work)
-        self.answer({"message": f"{name} is described." if patch.description else f"{name} has no description now."})
+        self.answer({"message": f"Description of {name} {'saved' if patch.description else 'removed'}."})
 
 
 class ChangeVersion(Action):
@@ -136,11 +136,11 @@ class ChangeVersion(Action):
                 editing.change_version(conn, name, int(version), changes, who=who)
 
         await self.off_loop(work)
-        self.answer({"message": f"{name}@{version} is changed."})
+        self.answer({"message": f"{name}@{version} saved."})
 
 
 class RegisterJob(Action):
-    """A version of this name, which may be new, from a job that this key may see."""
+    """Registers a version of this name, which may be new, from a job that this key may see."""
 
     async def post(self, name: str) -> None:
         new, who, owner = parse(self.body(), NewVersion), self.principal.owner_id, self.owner
@@ -152,11 +152,11 @@ class RegisterJob(Action):
                 return editing.register_job(conn, name, job_id, owner, who=who, **said)
 
         version = await self.off_loop(work)
-        self.answer({"message": f"Job {new.job[:8]} is {name}@{version} now.", "version": version})
+        self.answer({"message": f"Job {new.job[:8]} registered as {name}@{version}.", "version": version})
 
 
 class VersionFiles(Handler):
-    """The files of a version as one zip, read and sent piece by piece."""
+    """The files of a version as one zip, streamed."""
 
     async def get(self, name: str, selector: str) -> None:
         version, rows = await self.query(lambda conn: package.files_of(conn, name, selector))

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from api.flower.pages.base import Action, Data, Handler, Page, said
 from api.services import schedules as scheduling
+from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
 from shared.clock import db_now, iso
 from shared.db.engine import read, write
@@ -16,6 +17,7 @@ from shared.db.schema import jobs, schedules
 from shared.fleet.keys import owner_names
 from shared.jobs import queries as job_queries
 from shared.schedules import cron, queries, transitions
+from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
 #: Ticks in the strip of a row, next times and ticks on the page of one schedule.
 STRIP, NEXT, TICKS = 14, 6, 25
@@ -93,7 +95,7 @@ class ScheduleHistory(Data):
 
 
 def found(conn: Connection, reference: str, owner: str | None) -> tuple[str, str]:
-    """Id and owner of a schedule that this key may see, and so may steer. Raises NotFound."""
+    """Return id and owner of a schedule that this key may see and change. Raises NotFound."""
     row = queries.get_schedule(conn, queries.find_id(conn, reference, owner), owner)
     return row["id"], row["owner_id"]
 
@@ -110,7 +112,7 @@ class RunNow(Action):
 
         job_id, device = await self.off_loop(work)
         self.site.service.ring(device, job_id)
-        self.answer({"message": f"Job {job_id[:8]} is submitted.", "job_id": job_id})
+        self.answer({"message": f"Job {job_id[:8]} submitted.", "job_id": job_id})
 
 
 class PauseOrResume(Action):
@@ -124,12 +126,12 @@ class PauseOrResume(Action):
                 return queries.schedule_view(queries.get_schedule(conn, schedule_id, whose))
 
         shown = await self.off_loop(work)
-        resumed = f"{shown['name']} goes on; ticks of the pause are not made up for."
-        self.answer({"message": resumed if shown["enabled"] else f"{shown['name']} is paused."})
+        resumed = f"{shown['name']} resumed; ticks during the pause are not run."
+        self.answer({"message": resumed if shown["enabled"] else f"{shown['name']} paused."})
 
 
 class Preview(Data):
-    """The next times of what is being typed: {times} or {error}, which is no failure of the page."""
+    """The next times of the expression being typed: {times} or {error}; an error is an expected answer."""
 
     async def get(self) -> None:
         expression, zone = self.text_argument("cron") or "", self.text_argument("timezone") or "UTC"
@@ -144,35 +146,35 @@ class Preview(Data):
 
 
 class AddSchedule(Action):
-    """Of what an existing job was told to do."""
+    """Creates a schedule from the spec of an existing job."""
 
     async def post(self) -> None:
         body, owner, who = self.body(), self.owner, self.principal.owner_id
         reference = body.pop("job", None)
         if not (isinstance(reference, str) and re.fullmatch("[0-9a-f]{4,16}", reference)):
-            raise InvalidRequest.field(("job",), "must be the id of a job, or the beginning of it (4 or more)")
+            raise InvalidRequest.field(("job",), "must be a job id or at least its first 4 characters")
 
         def work() -> dict[str, Any]:
             with read(self.site.engine) as conn:
                 spec = job_queries.get_job(conn, job_queries.find_id(conn, reference, owner), owner)["spec"]
             job = {key: value for key, value in spec.items() if key not in ("run_at", "after")}
-            return scheduling.create(self.site.service, who, {**body, "job": job})
+            return scheduling.create(self.site.service, who, parse({**body, "job": job}, ScheduleSpec))
 
         shown = await self.off_loop(work)
-        self.answer({"message": f"{shown['name']} comes next at {shown['next_at_local']}.", "name": shown["name"]})
+        self.answer({"message": f"{shown['name']} runs next at {shown['next_at_local']}.", "name": shown["name"]})
 
 
 class ChangeSchedule(Action):
     async def post(self, reference: str) -> None:
-        body, owner = self.body(), self.owner
+        patch, owner = parse(self.body(), SchedulePatch), self.owner
 
         def work() -> dict[str, Any]:
             with read(self.site.engine) as conn:
                 schedule_id, whose = found(conn, reference, owner)
-            return scheduling.change(self.site.service, whose, schedule_id, body)
+            return scheduling.change(self.site.service, whose, schedule_id, patch)
 
         shown = await self.off_loop(work)
-        self.answer({"message": f"{shown['name']} is changed.", "name": shown["name"]})
+        self.answer({"message": f"{shown['name']} saved.", "name": shown["name"]})
 
 
 class DeleteSchedule(Action):
@@ -184,4 +186,4 @@ class DeleteSchedule(Action):
                 transitions.delete_schedule(conn, *found(conn, reference, owner))
 
         await self.off_loop(work)
-        self.answer({"message": "The schedule is deleted."})
+        self.answer({"message": "Schedule deleted."})

@@ -1,4 +1,4 @@
-"""A new job by hand: from nothing, or like one that was there. What it may hold is the API's to say."""
+"""The form for a new job, empty or from an existing one. Its fields come from the specs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import tornado.web
 
 from api.flower.pages.base import Action, Page
-from api.http.json_body import parse_json
 from api.services import reruns, submission
+from api.services.spec_errors import parse_spec
 from api.services.spec_form_schema import family_views, forms
-from nightshift.errors import InvalidRequest, MalformedRequest
+from api.services.submission import Submission
+from nightshift.errors import InvalidRequest
 from shared.datasets.builtins import BUILTIN, availability
 from shared.datasets.views import list_datasets
 from shared.db.engine import read
@@ -21,7 +22,7 @@ from shared.models.registry import list_models
 
 
 class NewJob(Page):
-    """`?like=ID` begins with that job's spec."""
+    """`?like=ID` starts from that job's spec."""
 
     tab = "jobs"
 
@@ -57,7 +58,7 @@ _OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset",
 
 
 def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """`registered_as` is what the old job registered; the spec to begin with registers nothing."""
+    """Return the origin. `registered_as` is what it registered; the copied spec registers nothing."""
     spec = row["spec"]
     return {
         "id": row["id"],
@@ -69,25 +70,19 @@ def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 class Submit(Action):
-    """{spec, like?, token?} -> {id}. The job belongs to whoever asks."""
+    """{spec, like?, token?} -> {id}. The job belongs to the key's owner."""
 
     async def post(self) -> None:
-        asked = parse_json(self.request.body)
-        if not isinstance(asked, dict):
-            raise MalformedRequest("The body must be a JSON object.")
+        asked = self.body()
         like, token = asked.get("like"), asked.get("token")
         if not all(value is None or isinstance(value, str) for value in (like, token)):
             raise InvalidRequest.field(("like",), "must be the id of a job")
         self.answer({"id": await self.off_loop(lambda: self._submit(asked.get("spec"), like, token))})
 
     def _submit(self, spec: Any, like: str | None, token: str | None) -> str:
-        service, owner = self.site.service, self.principal.owner_id
-        if like is None:
-            _, submitted = submission.accept(service, owner, spec, token)
-            return submitted.job_id
-        with read(self.site.engine) as conn:
-            origin = queries.get_job(conn, like, self.owner)
-        if not isinstance(spec, dict):
-            raise InvalidRequest("The spec must be a JSON object.")
-        _, submitted = reruns.rerun(service, owner, origin, {"spec": spec}, token)
-        return submitted.job_id
+        parsed, origin = parse_spec(spec), None
+        if like is not None:
+            with read(self.site.engine) as conn:
+                origin = queries.get_job(conn, like, self.owner)
+        asked = Submission(self.principal.owner_id, parsed, spec, token, origin=origin)
+        return submission.submit(self.site.service, asked)[1].job_id

@@ -19,20 +19,20 @@ from shared.clock import iso
 from shared.jobs.states import StopRequest
 
 _NO_CONTROL = (
-    "Workers are not changed through Flower: each keeps its own queues, its one thread and no limits. "
-    "SIGTERM to its process lets it finish a checkpoint and leave."
+    "Workers cannot be changed through Flower: each manages its own queues and has one thread and no limits. "
+    "Send SIGTERM to its process to make it write a checkpoint and stop."
 )
 _NO_SENDING = (
-    "Tasks are not sent through Flower: submit a job (POST /v1/jobs, `nightshift submit`, or New job on its page)."
+    "Tasks cannot be sent through Flower: submit a job (POST /v1/jobs, `nightshift submit`, or New job on its page)."
 )
-_NO_RESULT = "Celery keeps no results here: they are on the job's page, and in GET /v1/jobs/{id}."
+_NO_RESULT = "Celery stores no results: see the job's page or GET /v1/jobs/{id}."
 
 
 async def attempt_of(handler: Handler, task_id: str) -> Attempt:
-    """The attempt behind a task, if the key's owner may see its job. Raises NotFound."""
+    """Return the attempt behind a task, if the key's owner may see its job. Raises NotFound."""
     found = await handler.off_loop(lambda: by_task(handler.site.engine, [task_id]))
     if not found or handler.owner not in (None, found[-1].owner_id):
-        raise NotFound(f"There is no task {task_id[:64]!r} of a job of yours.")
+        raise NotFound(f"No task {task_id[:64]!r} belongs to a job of yours.")
     return found[-1]
 
 
@@ -46,7 +46,7 @@ class TaskPage(Page):
 
 
 class Answer(Data):
-    """As Flower's API answers: an error is a sentence."""
+    """Answers like Flower's API: an error is a plain sentence."""
 
     def show_error(self, status_code: int, message: str) -> None:
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -54,23 +54,21 @@ class Answer(Data):
 
 
 class Revoke(Answer):
-    """With or without `terminate`: the job behind the task is asked to cancel."""
+    """Requests to cancel the job behind the task, with or without `terminate`."""
 
     async def post(self, task_id: str) -> None:
         if self.site.read_only:
             raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
         attempt = await attempt_of(self, task_id)
         if attempt.outcome is not None:
-            raise Conflict(
-                f"This attempt has ended ({attempt.outcome}); its job {attempt.job_id} can be cancelled itself."
-            )
+            raise Conflict(f"This attempt has ended ({attempt.outcome}); cancel its job {attempt.job_id} instead.")
         ask = job_actions.request_stop
         await self.off_loop(lambda: ask(self.site.service, attempt.job_id, attempt.owner_id, StopRequest.CANCEL))
-        self.answer({"message": f"Cancel requested: job {attempt.job_id} stops at its next step."})
+        self.answer({"message": f"Cancel requested: job {attempt.job_id} stops at the next step."})
 
 
 class Refused(Answer):
-    """A route of Flower's that is closed, to every key."""
+    """A route of Flower that is disabled for every key."""
 
     def initialize(self, why: str, status: int = 403) -> None:
         self._why, self._status = why, status

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightshift.cli.options import AsJson, JobIds, find_jobs
+from nightshift.metrics import CURVES
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
 
 #: Points fetched of each curve for a drawing: more than a terminal has dots.
 DRAWN_POINTS = 1_000
-#: Drawn unless a name is given, as far as a job has them; each on a scale of its own.
-DRAWN = ("loss", "val_loss", "val_accuracy", "perplexity", "val_perplexity", "g_loss", "d_loss")
 
 Found = list[tuple["Job", Any]]
 
@@ -47,7 +46,7 @@ def metrics(
     if not found:
         return output.print_note(f"No metric {name} so far." if name else "No metrics so far.")
     if plot:
-        return _draw(found, [name] if name else DRAWN, log)
+        return _draw(found, [name] if name else CURVES, log)
     return _print_points(found, several) if name else _print_overview(found, several)
 
 

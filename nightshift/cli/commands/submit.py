@@ -13,6 +13,7 @@ from nightshift.cli import completion, payload, suggestions
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
 from nightshift.errors import InvalidRequest
+from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, TRAIN
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -155,7 +156,7 @@ def from_file(
     _send(ctx, body, idempotency_key, follow=follow, as_json=as_json)
 
 
-@app.command("train")
+@app.command(TRAIN)
 @_with_common
 def train(
     family: Annotated[
@@ -177,13 +178,13 @@ def train(
     register_as: RegisterAs = None,
 ) -> dict[str, Any]:
     """Train a model from scratch, e.g. `submit train cnn --dataset digits --epochs 5 --follow`."""
-    body: dict[str, Any] = {"kind": "train", "model": {"family": family}}
+    body: dict[str, Any] = {"kind": TRAIN, "model": {"family": family}}
     payload.put_options(body, {"model.preset": preset, "model.framework": framework, "register_as": register_as})
     payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
     return body
 
 
-@app.command("finetune")
+@app.command(FINETUNE)
 @_with_common
 def finetune(
     model_ref: ModelRef,
@@ -196,7 +197,7 @@ def finetune(
     register_as: RegisterAs = None,
 ) -> dict[str, Any]:
     """Train a model further, e.g. `submit finetune digits@champion --dataset mnist --epochs 1`."""
-    body: dict[str, Any] = {"kind": "finetune", "model_ref": model_ref}
+    body: dict[str, Any] = {"kind": FINETUNE, "model_ref": model_ref}
     payload.put_options(body, {"framework": framework, "freeze": freeze, "register_as": register_as})
     payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
     return body
@@ -226,7 +227,7 @@ def infer(
     seed: Seed = None,
 ) -> dict[str, Any]:
     """Run a model over a data set, e.g. `submit infer digits --dataset digits --output jsonl`."""
-    body: dict[str, Any] = {"kind": "batch_infer", "model_ref": model_ref}
+    body: dict[str, Any] = {"kind": BATCH_INFER, "model_ref": model_ref}
     given = {
         "framework": framework, "batch_size": batch_size, "task": task, "output": output, "prompts": prompt,
         "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
@@ -235,10 +236,10 @@ def infer(
     return body
 
 
-@app.command("evaluate")
+@app.command(EVALUATE)
 @_with_common
 def evaluate(model_ref: ModelRef, framework: Framework = None) -> dict[str, Any]:
     """Measure a model on a data set's test part."""
-    body: dict[str, Any] = {"kind": "evaluate", "model_ref": model_ref}
+    body: dict[str, Any] = {"kind": EVALUATE, "model_ref": model_ref}
     payload.put_options(body, {"framework": framework})
     return body

@@ -12,6 +12,8 @@ from shared.jobs.explain.ended import attempt_fields, dependencies, how
 from shared.jobs.explain.values import ExplainContext, Reason
 from shared.jobs.states import AttemptOutcome, StopRequest
 
+_ANOTHERS = "another owner's job"
+
 
 def waiting(job: Row, around: ExplainContext) -> Iterator[Reason]:
     yield from dependencies(around)
@@ -101,7 +103,7 @@ def _busy_or_free(job: Row, fitting: Sequence[Row]) -> Reason:
     if len(busy) < len(fitting):
         free = [worker["name"] for worker in fitting if not worker["job_id"]]
         return Reason("worker_free", "a worker is free, so it should start within seconds", {"workers": free})
-    shown = ", ".join(f"{worker['name']} with {worker['job_id'] or 'a job of somebody else'}" for worker in busy[:3])
+    shown = ", ".join(f"{worker['name']} with {worker['job_id'] or _ANOTHERS}" for worker in busy[:3])
     more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
     whole = "the only worker that can run it is busy" if len(busy) == 1 else "all workers that can run it are busy"
     return Reason("workers_busy", f"{whole} ({shown}{more})", {"workers": busy})

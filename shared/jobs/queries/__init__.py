@@ -6,7 +6,7 @@ table     jobs_table (for people)                                   sparks   spa
 counts    waiting_counts, due_ids, stats                            durations, surroundings
 """
 
-from shared.jobs.queries.counts import KINDS, Due, Stats, due_ids, stats, waiting_counts
+from shared.jobs.queries.counts import Due, Stats, due_ids, stats, waiting_counts
 from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.durations import EDGES, Durations, durations
@@ -26,7 +26,6 @@ from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, 
 
 __all__ = [
     "EDGES",
-    "KINDS",
     "Due",
     "Durations",
     "JobFilters",

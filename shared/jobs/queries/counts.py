@@ -9,15 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from nightshift.names import KINDS
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
 from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
-
-#: Kinds that are shown even while there is no job of them.
-KINDS = ("train", "finetune", "batch_infer", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ def queue(conn: Connection) -> list[Due]:
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     """What is true of all jobs, attempts and workers at this moment."""
-    states, kinds = dict.fromkeys((state.value for state in JobState), 0), Counter(dict.fromkeys(KINDS, 0))
+    states: dict[str, int] = dict.fromkeys((state.value for state in JobState), 0)
+    kinds: Counter[str] = Counter({str(kind): 0 for kind in KINDS})
     rows = conn.execute(select(jobs.c.state, jobs.c.kind, func.count()).group_by(jobs.c.state, jobs.c.kind))
     for state, kind, count in rows:
         states[state] += count

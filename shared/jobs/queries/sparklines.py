@@ -11,10 +11,9 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, and_, case, exists, func, literal, select
 
+from nightshift.metrics import MAIN_CURVES
 from shared.db.schema import jobs, metrics
 
-#: The main curve is the first of these that a job has.
-MAIN = ("loss", "g_loss", "val_loss", "samples_per_second")
 #: Points of a picture that is about 90 pixels wide.
 POINTS = 32
 
@@ -39,7 +38,9 @@ def _samples(job_ids: Sequence[str]) -> Any:
 
 
 def _main_curves(job_ids: Sequence[str]) -> CTE:
-    has = [(exists().where(metrics.c.job_id == jobs.c.id, metrics.c.name == name), literal(name)) for name in MAIN]
+    has = [
+        (exists().where(metrics.c.job_id == jobs.c.id, metrics.c.name == name), literal(name)) for name in MAIN_CURVES
+    ]
     curve = select(jobs.c.id.label("job_id"), case(*has).label("name")).where(jobs.c.id.in_(job_ids))
     return curve.cte("curves").prefix_with("MATERIALIZED")
 

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
-from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.errors import Conflict, NotFound
+from nightshift.names import TRAIN
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db import removals
@@ -82,20 +83,6 @@ def _keep_outcomes(conn: Connection, job_id: str) -> None:
     conn.execute(plain_insert(deleted_attempts).from_select(["outcome", "job_id", "attempts"], rows))
 
 
-def refuse_deleted(conn: Connection, owner_id: str, key: str | None, body_hash: str | None) -> None:
-    """A submission whose job was deleted is not made once more. Raises InvalidRequest for another body, else Conflict."""
-    if key is None:
-        return
-    mine = (deleted_jobs.c.owner_id == owner_id, deleted_jobs.c.idempotency_key == key)
-    gone = conn.execute(select(deleted_jobs.c.id, deleted_jobs.c.body_hash).where(*mine)).one_or_none()
-    if gone is None:
-        return
-    if gone.body_hash != body_hash:
-        said = f"this key came before with another body (job {gone.id}); use a new key for a new job"
-        raise InvalidRequest.field(("Idempotency-Key",), said)
-    raise Conflict(f"Job {gone.id}, which this Idempotency-Key made, was deleted; use a new key to run it again.")
-
-
 # -- who needs it ---------------------------------------------------------------------------------
 
 
@@ -113,7 +100,7 @@ def holders(conn: Connection, job: RowMapping) -> Iterator[str]:
     for other in conn.scalars(waiting.order_by(jobs.c.id)):
         yield f"job {other}, which comes after it and has not ended"
     mine = jobs.c.owner_id == job["owner_id"]  # `job:<id>` is read by jobs of its owner only
-    living = select(jobs.c.id, jobs.c.spec).where(jobs.c.finished_at.is_(None), jobs.c.kind != "train", mine)
+    living = select(jobs.c.id, jobs.c.spec).where(jobs.c.finished_at.is_(None), jobs.c.kind != TRAIN, mine)
     for row in conn.execute(living.order_by(jobs.c.id)):
         if reads(row.spec, job_id):
             yield f"job {row.id}, which starts from its model and has not ended"

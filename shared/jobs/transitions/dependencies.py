@@ -20,7 +20,11 @@ _TIMED_OUT = {
     "message": "timeout_seconds have passed since its first start; raise timeout_seconds or make the job smaller",
     "retryable": False,
 }
-_DEPENDENCY_FAILED = {"type": "dependency_failed", "message": "a job it waits for did not succeed", "retryable": False}
+_DEPENDENCY_FAILED = {
+    "type": "dependency_failed",
+    "message": "a job that it waits for did not succeed",
+    "retryable": False,
+}
 _parent = jobs.alias("parent")
 
 
@@ -75,7 +79,7 @@ def _blame(conn: Connection, job_id: str) -> dict[str, Any]:
     if culprit is None:
         return _DEPENDENCY_FAILED
     what = {"failed": "failed", "cancelled": "was cancelled"}.get(culprit.state, "is gone")
-    message = f"job {culprit.depends_on}, which it waits for, {what}; mend that one and submit both again"
+    message = f"job {culprit.depends_on}, which it waits for, {what}; fix that job and submit both again"
     error = {**_DEPENDENCY_FAILED, "message": message}
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(error=error))
     return error

@@ -1,28 +1,28 @@
-"""submit: the one way a job comes to be."""
+"""submit: the only way to create a job."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, case, select
 from sqlalchemy import insert as plain_insert
 
-from nightshift.errors import InvalidRequest
+from nightshift.errors import Conflict, InvalidRequest
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.datasets import references
 from shared.db.engine import insert, on_commit
-from shared.db.schema import job_dependencies, jobs
+from shared.db.schema import deleted_jobs, job_dependencies, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
-from shared.jobs.transitions.archiving import refuse_deleted
 from shared.jobs.transitions.dependencies import resolve_dependencies
 from shared.jobs.transitions.statements import add_state_event
-from shared.jobs.transitions.values import AnyJob, NewJob, Submitted
+from shared.jobs.transitions.values import NewJob, Submitted
 from shared.models import ownership
+from shared.specs.jobs import AnyJob
+from shared.specs.times import seconds_of
 
 
 def submit(conn: Connection, new: NewJob) -> Submitted:
@@ -34,9 +34,9 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
     state = JobState.WAITING if after else JobState.QUEUED
-    ownership.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
     references.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
-    refuse_deleted(conn, new.owner_id, new.idempotency_key, new.body_hash)
+    ownership.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
+    _refuse_deleted(conn, new)
     job_id = secrets.token_hex(8)
     statement = (
         insert(conn, jobs)
@@ -66,7 +66,6 @@ def _settled(counts: dict[str, int]) -> JobState:
 
 def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
     spec = new.spec
-    run_at = new.run_at if new.run_at is not None else parse_time(spec.run_at)
     return {
         "id": job_id,
         "owner_id": new.owner_id,
@@ -84,7 +83,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "state": state.value,
         "fence": 0,
         "priority": spec.priority,
-        "run_at": _not_past(run_at),
+        "run_at": _not_past(seconds_of(spec.run_at) if spec.run_at else None),
         "timeout_seconds": spec.timeout_seconds,
         "lost_streak": 0,
         "retries": 0,
@@ -116,20 +115,6 @@ def _framework(spec: AnyJob) -> str | None:
     return None
 
 
-def parse_time(text: str | None) -> float | None:
-    """RFC 3339 to seconds since the epoch. Raises InvalidRequest."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError("no offset")
-        return moment.astimezone(UTC).timestamp()
-    except (ValueError, OverflowError) as error:
-        hint = "give an RFC 3339 time with its offset, e.g. 2027-01-31T22:00:00Z"
-        raise InvalidRequest.field(("run_at",), hint) from error
-
-
 def _check_dependencies(conn: Connection, owner_id: str, after: list[str]) -> None:
     if not after:
         return
@@ -146,7 +131,23 @@ def _same_again(conn: Connection, new: NewJob) -> Submitted:
         )
     ).one()
     if row.body_hash != new.body_hash:
-        raise InvalidRequest.field(
-            ("Idempotency-Key",), f"this key came before with another body (job {row.id}); use a new key for a new job"
-        )
+        raise _other_body(row.id)
     return Submitted(row.id, JobState(row.state), False)
+
+
+def _refuse_deleted(conn: Connection, new: NewJob) -> None:
+    """Raise Conflict for a key whose job was deleted, InvalidRequest where it came with another body."""
+    if new.idempotency_key is None:
+        return
+    mine = (deleted_jobs.c.owner_id == new.owner_id, deleted_jobs.c.idempotency_key == new.idempotency_key)
+    gone = conn.execute(select(deleted_jobs.c.id, deleted_jobs.c.body_hash).where(*mine)).one_or_none()
+    if gone is None:
+        return
+    if gone.body_hash != new.body_hash:
+        raise _other_body(gone.id)
+    raise Conflict(f"Job {gone.id}, which this Idempotency-Key made, was deleted; use a new key to run it again.")
+
+
+def _other_body(job_id: str) -> InvalidRequest:
+    detail = f"this key came before with another body (job {job_id}); use a new key for a new job"
+    return InvalidRequest.field(("Idempotency-Key",), detail)

@@ -8,9 +8,7 @@ from typing import Any
 from nightshift.states import JobState
 from shared.checkpoints.record import CheckpointRecord
 from shared.jobs.states import StopRequest
-from shared.specs.jobs import BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
-
-AnyJob = TrainJob | FinetuneJob | BatchInferJob | EvaluateJob
+from shared.specs.jobs import AnyJob
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,6 @@ class NewJob:
     spec: AnyJob
     body_hash: str | None = None
     idempotency_key: str | None = None
-    #: Seconds since the epoch; None takes the spec's `run_at`, or now.
-    run_at: float | None = None
     #: Facts fixed at submission. `family` is shown for kinds whose spec does not name one.
     pinned: dict[str, Any] = field(default_factory=dict)
     #: The job it was made like: id, name, changes.

@@ -18,14 +18,23 @@ OLD = {"loss": 0.01, "accuracy": 0.9286, "samples_per_second": 900.0, "val_accur
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_name_says_the_better_side_that_promotions_go_by(family: str) -> None:
-    judged = FAMILIES[family].judged_by
-    assert {name: sense(name) for name in judged} == judged
+def test_what_promotions_go_by_has_a_better_side(family: str) -> None:
+    assert all(sense(name) for name in FAMILIES[family].judged_by)
 
 
 @pytest.mark.parametrize(
     ("name", "better"),
-    [("train_accuracy", "max"), ("train_loss", "min"), ("train_g_loss", None), ("val_d_loss", None), ("rows", None)],
+    [
+        ("train_accuracy", "max"),
+        ("train_loss", "min"),
+        ("train_g_loss", None),
+        ("val_d_loss", None),
+        ("rows", None),
+        ("f1_macro", "max"),
+        ("auc_macro_ovr", "max"),
+        ("val_frechet_distance", "min"),
+        ("test_perplexity", "min"),
+    ],
 )
 def test_which_is_better(name: str, better: str | None) -> None:
     assert (sense(name), result_sense(name)) == (better, better)

@@ -12,6 +12,8 @@ and scales per channel. Both add NORM_EPS to the variance.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,11 @@ PIXEL_SCALE = 1 / 255
 def outputs(model: CnnModel, classes: int) -> int:
     """Logits: one per class, or a single one for the second of two classes."""
     return 1 if model.output == "sigmoid" else classes
+
+
+def shapes_of(model: CnnModel, facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return `shapes` for what was found out about the data."""
+    return shapes(model, len(facts.get("classes", ())))
 
 
 def shapes(model: CnnModel, classes: int) -> dict[str, tuple[int, ...]]:

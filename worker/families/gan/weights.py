@@ -15,8 +15,9 @@ normalises over all numbers of a picture and scales per channel. Both add NORM_E
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,11 @@ NETWORKS = ("generator", "discriminator")
 FEATURES = ("discriminator.conv", "discriminator.norm")
 
 Shape = tuple[int, ...]
+
+
+def shapes_of(model: GanModel, _facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return `shapes` for what was found out about the data."""
+    return shapes(model)
 
 
 def shapes(model: GanModel) -> dict[str, Shape]:

@@ -14,6 +14,8 @@ Gates lie in the order r, z, n (as in torch), with two biases (the "reset after"
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,11 @@ EMBEDDING_RANGE = 0.1
 
 #: Tokens looked at to know how often each occurs.
 COUNTED_TOKENS = 5_000_000
+
+
+def shapes_of(model: GruLmModel, facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return `shapes` for what was found out about the data."""
+    return shapes(model, facts.get("vocabulary", 0))
 
 
 def shapes(model: GruLmModel, vocabulary: int) -> dict[str, tuple[int, ...]]:

@@ -78,17 +78,17 @@ ROW = {
 
 def test_an_attempt_is_described_by_its_job_work_and_progress() -> None:
     assert describe(ROW) == Description(
-        "digits nightly · 1a2b3c4d #2", "train cnn/mnist-3conv (torch) on digits", "42 % · loss 0.3123"
+        "digits nightly · 1a2b3c4d #2", "train cnn/mnist-3conv (torch) on digits", "42% · loss 0.3123"
     )
 
 
 def test_an_attempt_shows_its_own_standing_only() -> None:
     assert describe(ROW | {"outcome": "lost", "fence": 1}).standing == "lost"
-    assert describe(ROW | {"outcome": "cancelled"}).standing == "cancelled · 42 % · loss 0.3123"
+    assert describe(ROW | {"outcome": "cancelled"}).standing == "cancelled · 42% · loss 0.3123"
     assert describe(ROW | {"fence": 1}).standing == ""
     assert describe(ROW | {"progress": None}).standing == ""
 
 
 def test_a_job_by_model_ref_without_a_name() -> None:
     row = ROW | {"name": None, "kind": "batch_infer", "family": None, "framework": None, "spec": {"model_ref": "m@3"}}
-    assert describe(row) == Description("1a2b3c4d #2", "batch_infer m@3 on digits", "42 % · loss 0.3123")
+    assert describe(row) == Description("1a2b3c4d #2", "batch_infer m@3 on digits", "42% · loss 0.3123")

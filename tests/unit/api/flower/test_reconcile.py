@@ -127,7 +127,7 @@ def test_progress_is_seen_and_found_by_a_search(sqlite_engine: Engine, heard: He
     with write(sqlite_engine) as conn:
         transitions.record(conn, lease, progress={"percent": 41.7, "loss": 0.25}, metrics=[], logs=[])
     heard.compare()
-    assert heard.task("t1").result == "42 % · loss 0.25"
+    assert heard.task("t1").result == "42% · loss 0.25"
     page = heard.events.state.search_engine.search(heard.events.state.tasks, "args:nightly")
     assert page.task_ids == ["t1"]
 

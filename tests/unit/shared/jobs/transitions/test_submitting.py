@@ -93,15 +93,6 @@ def test_run_at_of_the_spec_counts(engine: Engine) -> None:
         assert queries.job_view(queries.get_job(conn, job_id, OWNER))["run_at"] == "2033-05-18T03:33:20.000Z"
 
 
-@pytest.mark.parametrize(
-    "bad", ["tomorrow", "2033-05-18T03:33:20", "2033-13-01T00:00:00Z", "", "0001-01-01T00:00:00+23:00"]
-)
-def test_a_time_that_is_none_names_its_field(sqlite_engine: Engine, bad: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        submit_job(sqlite_engine, run_at=bad)
-    assert caught.value.errors[0].loc == ("run_at",)
-
-
 def test_a_dependency_must_exist_and_be_ones_own(engine: Engine) -> None:
     theirs = submit_job(engine, owner_id="somebody-else").job_id
     for job_id in (theirs, "0123456789abcdef"):

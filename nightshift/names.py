@@ -1,0 +1,20 @@
+"""Names of kinds, families and frameworks. Imports nothing heavy: commands ask it while they start."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+Kind = Literal["train", "finetune", "batch_infer", "evaluate"]
+FamilyName = Literal["cnn", "gru_lm", "gan"]
+Framework = Literal["torch", "tensorflow"]
+
+TRAIN: Final = "train"
+FINETUNE: Final = "finetune"
+BATCH_INFER: Final = "batch_infer"
+EVALUATE: Final = "evaluate"
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FAMILY_NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
+#: Where a spec names no family.
+DEFAULT_FAMILY: Final = "cnn"
