@@ -39,9 +39,10 @@ bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one ben
 docs: $(VENV)/.test  ## the documentation site in build/site; warnings, and links that lead nowhere, are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-lint: $(VENV)/.test  ## ruff (rules and format) and mypy --strict
+lint: $(VENV)/.test  ## ruff (rules and format), import contracts, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
 
 format: $(VENV)/.test  ## put the code into its standard form

@@ -1,7 +1,7 @@
 """`Authorization: Bearer <key>` on every /v1 route.
 
-Missing, malformed, non-ASCII, wrong and revoked keys all get the same 401. A key is looked up by its SHA-256, so nothing
-is compared character by character.
+Missing, malformed, non-ASCII, wrong and revoked keys all get the same 401. A key is looked up by its SHA-256, so
+nothing is compared character by character.
 """
 
 from __future__ import annotations

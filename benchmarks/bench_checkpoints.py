@@ -2,9 +2,10 @@
 
     python -m benchmarks.bench_checkpoints [--rounds 3] [--steps 12] [--every 6] [--batch-size 16] [--threads 1]
 
-The three ways take turns, with the language model `gru-2x512` and Adam. A checkpoint is the real one: snapshot, hash, fsync,
-rename. `stalls`: time in which no step could run, per checkpoint. Bias: one checkpoint every few steps is far more than
-anybody writes (the default is one a minute), so `slower` is an upper bound; `a minute` is the stall's share at the default.
+The three ways take turns, with the language model `gru-2x512` and Adam. A checkpoint is the real one: snapshot, hash,
+fsync, rename. `stalls`: time in which no step could run, per checkpoint. Bias: one checkpoint every few steps is far
+more than anybody writes (the default is one a minute), so `slower` is an upper bound; `a minute` is the stall's share
+at the default.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench_gru import make_windows
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Training
 from worker.families import load
@@ -103,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stall = statistics.median(stalls[way]) if stalls[way] else 0.0
         spread = f"{1000 * min(steps[way]):.0f} to {1000 * max(steps[way]):.0f}"
         print(
-            f"{way:<12} {1000 * middle:>10.0f} {spread:>16} {middle / plain - 1:>8.1%} {1000 * stall:>9.0f} {stall / 60:>9.2%}"
+            f"{way:<12} {1000 * middle:>10.0f} {spread:>16} {middle / plain - 1:>8.1%} {1000 * stall:>9.0f} "
+            f"{stall / 60:>9.2%}"
         )
     return 0
 

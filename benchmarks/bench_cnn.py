@@ -131,7 +131,8 @@ def measure(model: CnnModel, batch_size: int, data: Data, threads: int, seconds:
         found.append((by_hand, by_learner, our_loop(model, batch_size, data, threads, steps)))
     medians = [statistics.median(column) for column in zip(*found, strict=True)]
     ratios = [statistics.median(one[i] / one[0] for one in found) for i in (1, 2)]
-    return f"{batch_size:>6} {medians[0]:>9.0f} {medians[1]:>9.0f} {medians[2]:>9.0f} {ratios[0]:>14.2f} {ratios[1]:>10.2f}"
+    speeds = " ".join(f"{median:>9.0f}" for median in medians)
+    return f"{batch_size:>6} {speeds} {ratios[0]:>14.2f} {ratios[1]:>10.2f}"
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Our TensorFlow CNN against the best hand-tuned TensorFlow loop known for it, interleaved: samples a second, their ratio.
+"""Our TensorFlow CNN against the best hand-tuned TensorFlow loop known for it, interleaved: samples a second, their
+ratio.
 
     python -m benchmarks.bench_cnn_tensorflow [--threads 2] [--rounds 5] [--samples 4096] [--preset mnist-3conv]
 

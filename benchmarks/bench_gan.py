@@ -1,6 +1,8 @@
-"""Our GAN against a straightforward hand-written loop of the same networks, interleaved: samples a second, and their ratio.
+"""Our GAN against a straightforward hand-written loop of the same networks, interleaved: samples a second, and their
+ratio.
 
-    python -m benchmarks.bench_gan [--framework torch|tensorflow] [--preset dcgan] [--threads 2] [--rounds 5] [--batch-size 64]
+    python -m benchmarks.bench_gan [--framework torch|tensorflow] [--preset dcgan] [--threads 2] [--rounds 5]
+        [--batch-size 64]
 
 Rivals, as the frameworks' own DCGAN tutorials write them: torch, `nn.Sequential` networks, `backward` on either loss,
 `optim.Adam`; TensorFlow, Keras layers, two tapes in one `tf.function`, Keras's Adam. Both are given the pictures as

@@ -1,10 +1,11 @@
 """Our GRU language model against the best hand-tuned loop known for it, interleaved: tokens a second, and their ratio.
 
-    python -m benchmarks.bench_gru [--framework torch|tensorflow] [--threads 2] [--rounds 5] [--steps 4] [--batch-size 64]
+    python -m benchmarks.bench_gru [--framework torch|tensorflow] [--threads 2] [--rounds 5] [--steps 4]
+        [--batch-size 64]
 
 Rivals: torch, `nn.GRU` under bfloat16 autocast with the cross-entropy in chunks of positions, dropout, fused Adam;
-TensorFlow, Keras layers in mixed bfloat16 (`fit` on batches, its loss from logits). Bias: random tokens, which cost what
-words cost; no data loading from disk, no validation. One framework per process.
+TensorFlow, Keras layers in mixed bfloat16 (`fit` on batches, its loss from logits). Bias: random tokens, which cost
+what words cost; no data loading from disk, no validation. One framework per process.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def main() -> None:
         ratios.append(theirs / own)
     by_hand, by_us = (statistics.median(column) for column in zip(*rates, strict=True))
     print(
-        f"gru-2x512, {given.framework}, batch {given.batch_size}, {given.threads} threads; tokens/s, {given.rounds} rounds"
+        f"gru-2x512, {given.framework}, batch {given.batch_size}, {given.threads} threads; tokens/s, {given.rounds} "
+        "rounds"
     )
     print(f"hand-tuned {by_hand:8.0f}   ours {by_us:8.0f}   ours/hand-tuned {statistics.median(ratios):.2f}", end="")
     print(f"  ({min(ratios):.2f} to {max(ratios):.2f})")

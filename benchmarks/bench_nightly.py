@@ -1,12 +1,14 @@
-"""Thirty nights of retraining on the digits through API, scheduler, worker and runner, with the clock moved from night to night.
+"""Thirty nights of retraining on the digits through API, scheduler, worker and runner, with the clock moved from night
+to night.
 
     python -m benchmarks.bench_nightly [--nights 30] [--poisoned 8 20] [--warm-from 16] [--framework torch]
 
-Each night 40 new digits are appended, the schedule (`0 2 * * *`, Europe/Berlin) trains from the newest version, and the result is
-promoted if it is better by 0.002 on 360 digits that were set apart in version 1. On a poisoned night 1,500 digits come with wrong
-labels; that version is deleted the next day. From `--warm-from` on the champion is fine-tuned instead of training from scratch. At the
-end the champion is rolled back. Exit code 1 unless the champion's score (measured by evaluate jobs) never fell, no poisoned
-night was promoted, and the rollback brought back the weights with the same SHA-256.
+Each night 40 new digits are appended, the schedule (`0 2 * * *`, Europe/Berlin) trains from the newest version, and the
+result is promoted if it is better by 0.002 on 360 digits that were set apart in version 1. On a poisoned night 1,500
+digits come with wrong labels; that version is deleted the next day. From `--warm-from` on the champion is fine-tuned
+instead of training from scratch. At the end the champion is rolled back. Exit code 1 unless the champion's score
+(measured by evaluate jobs) never fell, no poisoned night was promoted, and the rollback brought back the weights with
+the same SHA-256.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def line(night: Night) -> str:
     champion = "" if night.champion is None else f"{night.champion:.4f}"
     done = f"yes, @{night.version}" if night.promoted else "no"
     return (
-        f"| {night.number} | {what} | {night.rows:,} | {night.candidate:.4f} | {champion} | {done} | {night.standing:.4f} | "
+        f"| {night.number} | {what} | {night.rows:,} | {night.candidate:.4f} | {champion} | {done} | "
+        f"{night.standing:.4f} | "
         f"{night.sha256[:12]} |"
     )
 

@@ -1,6 +1,8 @@
-"""How long our pages in Flower take on the server: the table with ten thousand jobs, a job with a hundred thousand points.
+"""How long our pages in Flower take on the server: the table with ten thousand jobs, a job with a hundred thousand
+points.
 
-    python -m benchmarks pages            or: python -m benchmarks.bench_pages [--jobs 10000] [--points 100000] [--url postgresql://…]
+    python -m benchmarks pages            or: python -m benchmarks.bench_pages [--jobs 10000] [--points 100000]
+        [--url postgresql://…]
 
 The real application in this process, on SQLite in a temporary folder unless told otherwise; asked over HTTP on
 loopback, one request at a time, so the figures are server time plus a local round trip. CPU time is the process's.

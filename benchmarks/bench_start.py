@@ -1,6 +1,8 @@
-"""Submit → end of the first training step (forward, backward, optimizer step) in a fresh process, on a warm, idle worker.
+"""Submit → end of the first training step (forward, backward, optimizer step) in a fresh process, on a warm, idle
+worker.
 
-    python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32] [--pause 1]
+    python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32]
+        [--pause 1]
 
 Everything is real: the API over HTTP, SQLite, Redis, a worker with its forkserver, the CNN on `digits`. The clock
 starts before the POST and stops at the time that the runner noted right after its first step (same host, same clock).

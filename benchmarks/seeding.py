@@ -63,7 +63,8 @@ def _job(chance: random.Random, owner_id: str, created: float) -> dict[str, Any]
     model = spec.model
     return {
         "id": f"{chance.getrandbits(64):016x}", "owner_id": owner_id, "kind": "train", "name": spec.name,
-        "family": model.family, "framework": model.framework, "dataset": spec.dataset, "device": "auto", "worker": "gpu0@rack1" if begun else None,
+        "family": model.family, "framework": model.framework, "dataset": spec.dataset, "device": "auto",
+        "worker": "gpu0@rack1" if begun else None,
         "tags": {"team": chance.choice(["vision", "text"])}, "spec": spec.model_dump(mode="json"), "pinned": {},
         "state": state, "fence": int(begun), "priority": chance.randint(0, 9), "run_at": created, "lost_streak": 0,
         "retries": 0, "max_retries": 2, "after": [], "progress_seq": 0, "event_seq": 10_000, "created_at": created,
@@ -71,7 +72,8 @@ def _job(chance: random.Random, owner_id: str, created: float) -> dict[str, Any]
         "progress": {"percent": 100.0 if state == "succeeded" else 40.0, "step": 400, "total_steps": 1000}
         if begun else None,
         "error": {"type": "bad_data", "message": "made to fail", "retryable": False} if state == "failed" else None,
-        "result": {"metrics": {"test_accuracy": chance.uniform(0.9, 0.99), "test_loss": chance.uniform(0.03, 0.3)}} if state == "succeeded" else None,
+        "result": {"metrics": {"test_accuracy": chance.uniform(0.9, 0.99),
+            "test_loss": chance.uniform(0.03, 0.3)}} if state == "succeeded" else None,
     }  # fmt: skip
 
 
@@ -147,8 +149,10 @@ def busy_week(engine: Engine, ids: list[str], devices: int = 10, count: int = 10
                 start = now - 7 * _DAY + number * each
                 outcome = chance.choices(["succeeded", "job_error", "preempted"], [90, 7, 3])[0]
                 rows.append({
-                    "job_id": of[number % len(of)], "fence": 2 + device + devices * (number // len(of)), "worker": f"gpu{device}@rack2",
-                    "device": "gpu", "started_at": start, "ended_at": start + each * chance.uniform(0.3, 0.95), "outcome": outcome,
+                    "job_id": of[number % len(of)], "fence": 2 + device + devices * (number // len(of)),
+                    "worker": f"gpu{device}@rack2",
+                    "device": "gpu", "started_at": start, "ended_at": start + each * chance.uniform(0.3, 0.95),
+                    "outcome": outcome,
                 })  # fmt: skip
             conn.execute(insert(attempts), rows)
 
@@ -162,7 +166,8 @@ def versions(engine: Engine, ids: list[str], name: str = "nightly", count: int =
         now = conn.scalars(select(db_now())).one()
         rows = [
             {
-                "name": name, "version": number, "job_id": ids[number % len(ids)], "family": "cnn", "framework": "torch",
+                "name": name, "version": number, "job_id": ids[number % len(ids)], "family": "cnn",
+                "framework": "torch",
                 "dataset": "digits@1", "metrics": {key: chance.random() for key in measured},
                 "created_at": now - (count - number) * _DAY,
             }

@@ -3,11 +3,11 @@
     python -m benchmarks.study_finetune images MNIST_FOLDER OUT [--seeds 3]
     python -m benchmarks.study_finetune text MODEL_FOLDER TEXT OUT [--seeds 2]
 
-images: `mnist-3conv` learns MNIST for an epoch; then 50, 150 or 500 of the built-in digits (another hand, another scanner,
-8x8 scaled up), judged on their own test part. text: MODEL_FOLDER holds a language model (the `model/` of a job's
-artifacts); TEXT's first 20, 100 or 400 kB are learned and its last tenth judged. From scratch means the same vocabulary, or
-perplexities could not be compared: the job is the same fine-tuning, of a model with random weights in place of the learned.
-Every run is a job run by hand (`worker.run_job`), best weights by validation, threads 1.
+images: `mnist-3conv` learns MNIST for an epoch; then 50, 150 or 500 of the built-in digits (another hand, another
+scanner, 8x8 scaled up), judged on their own test part. text: MODEL_FOLDER holds a language model (the `model/` of a
+job's artifacts); TEXT's first 20, 100 or 400 kB are learned and its last tenth judged. From scratch means the same
+vocabulary, or perplexities could not be compared: the job is the same fine-tuning, of a model with random weights in
+place of the learned. Every run is a job run by hand (`worker.run_job`), best weights by validation, threads 1.
 """
 
 from __future__ import annotations

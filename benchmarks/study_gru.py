@@ -3,11 +3,12 @@
     python -m benchmarks.study_gru TEXT OUT --side ours|keras [--framework torch] [--epochs 5] [--threads 2]
     python -m benchmarks.study_gru TEXT OUT --plot curves.png
 
-TEXT is a file or folder that registers as a text (WikiText-2: its three `.tokens` files); OUT keeps one JSON file a side.
-Both sides read the same windows of the same tokens (batch 64, 100 tokens, a zero state at the start of each) and judge the
-validation part in the same windows; Keras shuffles as `fit` does. Keras' side is the model as its documentation writes it:
-`Embedding(256) GRU(512) Dropout(0.1) GRU(512) Dropout(0.1) Dense(vocabulary)`, float32, `compile("adam", …)`, `fit`.
-Not a race: seconds an epoch are written down, but only those of a quiet machine say anything.
+TEXT is a file or folder that registers as a text (WikiText-2: its three `.tokens` files); OUT keeps one JSON file a
+side. Both sides read the same windows of the same tokens (batch 64, 100 tokens, a zero state at the start of each) and
+judge the validation part in the same windows; Keras shuffles as `fit` does. Keras' side is the model as its
+documentation writes it: `Embedding(256) GRU(512) Dropout(0.1) GRU(512) Dropout(0.1) Dense(vocabulary)`, float32,
+`compile("adam", …)`, `fit`. Not a race: seconds an epoch are written down, but only those of a quiet machine say
+anything.
 """
 
 from __future__ import annotations

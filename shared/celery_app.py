@@ -1,7 +1,7 @@
 """The Celery app, its queues, and `ring`: how anybody says that there is work.
 
-A message is a doorbell, never the job: it may be lost (the dispatcher rings again), doubled (the second finds nothing to
-claim) or forged (it carries only a job id, as advice for the reader). So nothing here retries or waits for long.
+A message is a doorbell, never the job: it may be lost (the dispatcher rings again), doubled (the second finds nothing
+to claim) or forged (it carries only a job id, as advice for the reader). So nothing here retries or waits for long.
 
     attempt workers   consume nightshift.gpu + nightshift.auto, or nightshift.cpu + nightshift.auto
     the beat process  consumes nightshift.maintenance
@@ -144,7 +144,8 @@ def _transport_options(role: Role) -> dict[str, Any]:
         "socket_timeout": seconds,
         "socket_keepalive": True,
         "health_check_interval": 15,
-        # How long an unacked message stays hidden. Acks are early, so it only matters for a worker that died in between.
+        # How long an unacked message stays hidden. Acks are early, so it only matters for a worker that died in
+        # between.
         "visibility_timeout": 300,
     }
 

@@ -1,6 +1,7 @@
 """What a process says outside its log: the address it listens on, why it cannot start, how it died.
 
-Plain text, unless its log is JSON: then this is a line of JSON too, so that whoever collects the lines can read each of them.
+Plain text, unless its log is JSON: then this is a line of JSON too, so that whoever collects the lines can read each of
+them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""How our processes begin and end: files of theirs are private, and settings that cannot work are a message and exit code 1,
-never a traceback."""
+"""How our processes begin and end: files of theirs are private, and settings that cannot work are a message and exit
+code 1, never a traceback."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def run(name: str, main: Callable[[], int]) -> NoReturn:
 
 
 def restrict_umask(umask: str, data_dir: Path) -> None:
-    """What this process and its children make from now on has none of these permissions (octal), and neither has the data
-    folder, if it is there and ours. A folder like /tmp, which many users share, stays as it is."""
+    """What this process and its children make from now on has none of these permissions (octal), and neither has the
+    data folder, if it is there and ours. A folder like /tmp, which many users share, stays as it is."""
     taken = int(umask, 8)
     os.umask(taken)
     with suppress(OSError):

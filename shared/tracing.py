@@ -3,9 +3,9 @@
     submit (API) → queued → attempt ── runner start, train, checkpoint …, evaluate, settle (worker)
                           → attempt, lost (told by the rescuer: its own process cannot any more)
 
-The context travels with the job (`pinned["trace"]`), so attempts on any host, days later, belong to the trace of the request
-that asked for them. Spans of an attempt are made from the events it emits anyway. Without the package, or without an
-exporter named by the usual OTEL_* variables, nothing of this costs anything.
+The context travels with the job (`pinned["trace"]`), so attempts on any host, days later, belong to the trace of the
+request that asked for them. Spans of an attempt are made from the events it emits anyway. Without the package, or
+without an exporter named by the usual OTEL_* variables, nothing of this costs anything.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ with suppress(ImportError):  # without the extra nothing below `use` is reached
 KEY = "trace"
 _EXPORTERS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-#: How long one sending may take in all (seconds) unless those say otherwise. Too low: a slow collector misses spans. Too
-#: high: a collector that hangs holds up a process that leaves, which has 60 s to drain.
+#: How long one sending may take in all (seconds) unless those say otherwise. Too low: a slow collector misses spans.
+#: Too high: a collector that hangs holds up a process that leaves, which has 60 s to drain.
 SEND_SECONDS = 3.0
-#: How long spans are gathered (seconds) unless OTEL_BSP_SCHEDULE_DELAY says otherwise. Too low: a request per span. Too high:
-#: a process that is killed takes as much of a trace along.
+#: How long spans are gathered (seconds) unless OTEL_BSP_SCHEDULE_DELAY says otherwise. Too low: a request per span. Too
+#: high: a process that is killed takes as much of a trace along.
 BATCH_SECONDS = 1.0
 
 _provider: Any = None

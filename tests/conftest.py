@@ -85,8 +85,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those who wait for their turn at a database, or for a connection: where many threads do so at once, the last of
-    them waits as long as the disk and the processor take for all the others. Ask for it before an engine."""
+    """Of those who wait for their turn at a database, or for a connection: where many threads do so at once, the last
+    of them waits as long as the disk and the processor take for all the others. Ask for it before an engine."""
     monkeypatch.setattr("shared.db.engine.SQLITE_BUSY_SECONDS", 300.0)
     monkeypatch.setattr("shared.db.engine.POOL_TIMEOUT_SECONDS", 300.0)
 

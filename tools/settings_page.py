@@ -1,4 +1,5 @@
-"""`python -m tools.settings_page > docs/settings.md`: the reference of all settings, made from their definitions."""
+"""`python -m tools.settings_page > docs/settings.md`: the reference of all settings, made from their
+definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from shared.settings import Settings
 _HEAD = """\
 # Settings
 
-Environment variables, or lines of a `.env` file in the working directory. `nightshift check --settings` shows their present values.
+Environment variables, or lines of a `.env` file in the working directory. `nightshift check --settings` shows
+their present values.
 (This page is made by `python -m tools.settings_page`.)
 
 | variable | default | meaning |
@@ -24,7 +26,8 @@ _COMPUTED = {"host_name": "this host's name"}
 
 def page() -> str:
     rows = (
-        f"| `NIGHTSHIFT_{name.upper()}` | {_COMPUTED.get(name) or _default(field.default)} | {_cell(field.description)} |\n"
+        f"| `NIGHTSHIFT_{name.upper()}` | {_COMPUTED.get(name) or _default(field.default)} | "
+        f"{_cell(field.description)} |\n"
         for name, field in Settings.model_fields.items()
     )
     return _HEAD + "".join(rows)

@@ -1,7 +1,8 @@
 """`python -m worker.beat`: maintenance. A small Celery worker with embedded beat, which pokes itself through Redis.
 
-Celery beat holds no schedule of ours: it only sends `nightshift.maintain` every few seconds. When no poke arrives (Redis is away) a timer of this process runs the same services; they are
-idempotent, and any number of these processes may run.
+Celery beat holds no schedule of ours: it only sends `nightshift.maintain` every few seconds. When no poke arrives
+(Redis is away) a timer of this process runs the same services; they are idempotent, and any number of these processes
+may run.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def main() -> int:
 
 
 def start_timer(app: Celery) -> None:
-    """Celery's beat as a thread. As the worker's option it would be a process of its own, which outlives a `kill -9`."""
+    """Celery's beat as a thread. As the worker's option it would be a process of its own, which outlives a `kill
+    -9`."""
     EmbeddedService(
         app,
         thread=True,

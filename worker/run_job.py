@@ -2,9 +2,9 @@
 
     python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--model FOLDER] [--champion FOLDER] [--threads N]
 
-`--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken. `--model`
-is the folder of the model that `model_ref` stands for (another job's `artifacts/model`), `--champion` that of the model
-that a job with `promote` is compared with, on the test part of the same data set. DIR gets
+`--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken.
+`--model` is the folder of the model that `model_ref` stands for (another job's `artifacts/model`), `--champion` that of
+the model that a job with `promote` is compared with, on the test part of the same data set. DIR gets
 `metrics.jsonl`, `checkpoints/` and `artifacts/`; run again with the same DIR, a killed run goes on from its checkpoint.
 """
 
@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.errors import JobError
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.checkpoint_retention import needs_all_checkpoints, superseded
 from shared.specs.jobs import job_spec_adapter
-from shared.storage import checkpoint_files
 from worker import kinds
 from worker.runners.messages import ArtifactSaved, Assignment, Champion, MetricPoint, Progress, Result, Started
 

@@ -1,7 +1,7 @@
 """Download one of Keras's data sets into an `.npz`: `python -m worker.tensorflow_download mnist FILE.npz`.
 
-A process of its own, so that whoever needs the files imports no framework. The last line of stderr says what failed. Where
-the host they come from does not answer, it is known in moments: Keras, which takes long to import, is not asked.
+A process of its own, so that whoever needs the files imports no framework. The last line of stderr says what failed.
+Where the host they come from does not answer, it is known in moments: Keras, which takes long to import, is not asked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`nightshift check`: each part this machine's settings name, whether it answers, and what to do where it does not.
 
-A part that is missing but that `nightshift up` would bring is a note; one that was named in a setting and does not answer
-is a failure.
+A part that is missing but that `nightshift up` would bring is a note; one that was named in a setting and does not
+answer is a failure.
 """
 
 from __future__ import annotations

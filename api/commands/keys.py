@@ -43,7 +43,8 @@ def create(
         return output.print_json({"id": made.key_id, "name": name, "owner_id": made.owner_id, "key": secret})
     print(secret)
     output.print_note(
-        f"Key {made.key_id} of owner {made.owner_id}. It is not shown again: keep it, and give it as NIGHTSHIFT_API_KEY."
+        f"Key {made.key_id} of owner {made.owner_id}. It is not shown again: keep it, and give it as "
+        "NIGHTSHIFT_API_KEY."
     )
     return None
 
@@ -98,7 +99,10 @@ def _writing(ctx: typer.Context) -> Iterator[Connection]:
     settings = read_settings(data_dir(ctx))
     url = make_url(settings.sql_url)
     shown = url.render_as_string(hide_password=True)
-    advice = "run `nightshift migrate` (or `nightshift up`), or point to the database with NIGHTSHIFT_DATABASE_URL or --data-dir"
+    advice = (
+        "run `nightshift migrate` (or `nightshift up`), or point to the database with NIGHTSHIFT_DATABASE_URL "
+        "or --data-dir"
+    )
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
         raise ConfigurationError(f"there is no database at {shown}: {advice}")
     engine = make_engine(settings.sql_url)

@@ -65,7 +65,8 @@ def protect(check: KeyCheck) -> None:
     """
 
     def refuse(handler: Any) -> tornado.web.Finish:
-        # Not an HTTPError: Flower's API answers that without asking for a key, so a browser that has one does not send it.
+        # Not an HTTPError: Flower's API answers that without asking for a key, so a browser that has one does not send
+        # it.
         handler.set_status(401)
         handler.set_header("WWW-Authenticate", 'Basic realm="flower"')
         handler.set_header("Content-Type", "text/plain; charset=utf-8")

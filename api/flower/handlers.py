@@ -37,7 +37,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 #: Of a data set, or of one of its versions.
 REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 
-#: Rules as in `tornado.web.Application`, below the URL prefix. Handlers of ours inherit from page.py, which asks for a key.
+#: Rules as in `tornado.web.Application`, below the URL prefix. Handlers of ours inherit from page.py, which asks for a
+#: key.
 HANDLERS: list[Any] = [
     (r"/", Home),
     (r"/metrics", Metrics),

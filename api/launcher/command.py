@@ -37,7 +37,8 @@ def _run(stack: Stack) -> int:
     _stop_on_signals(stack)
     try:
         say(
-            f"starting Redis, {len(stack.workers)} worker(s), the API, Flower and beat (logs: {stack.data_dir / 'logs'})"
+            f"starting Redis, {len(stack.workers)} worker(s), the API, Flower and beat (logs: "
+            f"{stack.data_dir / 'logs'})"
         )
         stack.start()
         print(f"ready: api={stack.api_url} flower={stack.flower_url} data={stack.data_dir}", flush=True)

@@ -1,4 +1,5 @@
-"""The files a job leaves. A path in a URL is only ever compared with SQL rows; the file opened is the one the row names."""
+"""The files a job leaves. A path in a URL is only ever compared with SQL rows; the file opened is the one the row
+names."""
 
 from __future__ import annotations
 
@@ -24,9 +25,9 @@ from api.errors import problem
 from api.openapi import COMMON, problems
 from api.schemas import ArtifactView, Page
 from shared.db.engine import read
+from shared.job_files.artifact_files import INLINE
 from shared.jobs import queries
 from shared.storage import storage_of
-from shared.storage.artifact_files import INLINE
 from shared.storage.stored_file import Reader
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=COMMON)

@@ -40,7 +40,8 @@ EventType = Literal["state", "progress", "metric", "checkpoint", "artifact", "pr
 _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\u0085\u2028\u2029"}
 
 _SHOWN: dict[str, Any] = {
-    "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `promotion`, `edited`, `log`; `data` is JSON with the time `at`.",
+    "description": "Events `state`, `progress`, `metric`, `checkpoint`, `artifact`, `promotion`, `edited`, `log`; "
+    "`data` is JSON with the time `at`.",
     "content": {
         "text/event-stream": {
             "example": 'id: 7\nevent: metric\ndata: {"at": "2027-01-31T02:00:00.000Z", "name": "loss", "step": 10, '

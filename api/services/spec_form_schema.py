@@ -13,7 +13,8 @@ from shared.specs.training import Training
 
 #: Common fields; other single values are folded below, and lists can be changed as JSON.
 OFTEN = (
-    "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate", "training.optimizer",
+    "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate",
+    "training.optimizer",
     "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.count", "inference.seed",
     "resources.device", "priority", "tags", "register_as",
 )  # fmt: skip

@@ -55,8 +55,8 @@ def _nearest(wrong: str, names: Sequence[str], beginnings: dict[str, str]) -> st
 
 
 def registration(new: Job, old: Job) -> None:
-    """Says what a job that was run again registers, which the one before does not decide. Of a kind that makes no model,
-    nothing."""
+    """Says what a job that was run again registers, which the one before does not decide. Of a kind that makes no
+    model, nothing."""
     from nightshift.cli.render.output import print_note
 
     name, before = (job.data["spec"].get("register_as") for job in (new, old))

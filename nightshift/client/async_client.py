@@ -99,8 +99,8 @@ class AsyncClient:
         search: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
-        """Newest first, fetched page by page; `limit` is the most that come (None: all). `search` is words and conditions,
-        as in `"nightly test_accuracy > 0.95 lr < 0.01"`."""
+        """Newest first, fetched page by page; `limit` is the most that come (None: all). `search` is words and
+        conditions, as in `"nightly test_accuracy > 0.95 lr < 0.01"`."""
         pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
         while (ask := pages.next()) is not None:
             for data in pages.take(await self._transport.ask(ask)):
@@ -185,12 +185,14 @@ class AsyncJob(JobFacts):
         return await self._control("resume")
 
     async def edit(self, **changes: Any) -> AsyncJob:
-        """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
+        """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits,
+        `priority`."""
         self.data = await self._transport.run(requests.edit(self.id, **changes))
         return self
 
     async def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> AsyncJob:
-        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
+        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs":
+        10}`."""
         return AsyncJob(self._client, await self._transport.run(requests.rerun(self.id, set, idempotency_key)))
 
     async def archive(self) -> AsyncJob:
@@ -237,8 +239,8 @@ class AsyncJob(JobFacts):
 
     async def wait(self, timeout: float | None = None, *, check: bool = True, patience: float = 300.0) -> AsyncJob:
         """Returns when the job is final. Raises `JobFailed` when it failed and `JobCancelled` when it was cancelled
-        (`check=False`: neither; look at `state`), `TimeoutError` after `timeout` seconds, and `Unavailable` when the API
-        cannot be reached for `patience` seconds."""
+        (`check=False`: neither; look at `state`), `TimeoutError` after `timeout` seconds, and `Unavailable` when the
+        API cannot be reached for `patience` seconds."""
         async with asyncio.timeout(timeout):
             if not await self._is_final():
                 async for _ in self.events(patience=patience, only="state"):

@@ -53,8 +53,8 @@ class Deadline:
             raise TimeoutError(self._message)
 
     def cut(self, chunks: Iterable[bytes], silence: float) -> Iterator[bytes]:
-        """The chunks of a connection that may be silent for so many seconds. When that would outlast the deadline, it is
-        dropped: the next connection is made with the time that is left."""
+        """The chunks of a connection that may be silent for so many seconds. When that would outlast the deadline, it
+        is dropped: the next connection is made with the time that is left."""
         for chunk in chunks:
             self.check()
             yield chunk
@@ -102,8 +102,8 @@ def _event(fields: dict[str, str]) -> Event:
 class Place:
     """Where the reader of a job's events stands, over any number of connections; sans I/O.
 
-    `after` is the last event seen. `over`: the final state was among them. `idle`: the present connection brought nothing
-    new, so that only the job itself can say whether there is more to come.
+    `after` is the last event seen. `over`: the final state was among them. `idle`: the present connection brought
+    nothing new, so that only the job itself can say whether there is more to come.
     """
 
     def __init__(self, after: int | None, patience: float, clock: Callable[[], float]) -> None:
@@ -148,9 +148,9 @@ def follow(
 ) -> Iterator[Event]:
     """Every event after `after`, once and in order, until the job is final and its stream has been read to the end.
 
-    Reconnects where it stopped when the connection drops (and tells `on_drop` why); raises `Unavailable` when `patience`
-    seconds have passed without a connection. `is_final` asks the server; it is called only when a stream ends without
-    saying so.
+    Reconnects where it stopped when the connection drops (and tells `on_drop` why); raises `Unavailable` when
+    `patience` seconds have passed without a connection. `is_final` asks the server; it is called only when a stream
+    ends without saying so.
     """
     place = Place(after, patience, clock)
     while True:

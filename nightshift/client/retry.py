@@ -86,7 +86,8 @@ class RetryPolicy:
         problem = _problem(response)
         if problem is None and response.status_code in PASSING:
             raise Unavailable(
-                f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase}: what is behind it does not answer."
+                f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase}: what is behind it does "
+                "not answer."
             )
         if problem is None:
             raise ServerError(response.status_code, self._not_ours(response))
@@ -103,7 +104,8 @@ class RetryPolicy:
     def unreachable(self, error: Exception) -> ApiUnreachable:
         return ApiUnreachable(
             f"The Nightshift API at {self.endpoint.url} ({self.endpoint.url_from}) does not answer: "
-            f"{str(error) or type(error).__name__}. Start it with `nightshift up`, or point to it with NIGHTSHIFT_API_URL."
+            f"{str(error) or type(error).__name__}. Start it with `nightshift up`, or point to it with "
+            "NIGHTSHIFT_API_URL."
         )
 
     def stream_broken(self, error: httpx.RequestError) -> Exception:

@@ -65,7 +65,8 @@ class MetricTable(list[MetricPoint]):
         return found
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with columns name, step, epoch, value, at (a time). Needs pandas, which the SDK does not."""
+        """A `pandas.DataFrame` with columns name, step, epoch, value, at (a time). Needs pandas, which the SDK does
+        not."""
         import pandas as pd
 
         frame = pd.DataFrame(list(self), columns=["name", "step", "epoch", "value", "at"])

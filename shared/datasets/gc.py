@@ -1,7 +1,7 @@
 """Folders of versions that no row names: left by a crash before the row was written, or by a deletion.
 
-Taking one away and entering one are decided under one lock per content hash, so a folder is never taken from under a row
-that is just being written.
+Taking one away and entering one are decided under one lock per content hash, so a folder is never taken from under a
+row that is just being written.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ VERSIONS, JOBS, MODELS = 50, 12, 12
 
 
 def overview(conn: Connection, settings: Settings) -> list[dict[str, Any]]:
-    """`views.list_datasets`, each with the number of jobs that name it; built-in ones that nobody registered have only their
-    name and how they can be had."""
+    """`views.list_datasets`, each with the number of jobs that name it; built-in ones that nobody registered have only
+    their name and how they can be had."""
     used = _jobs_by_name(conn)
     found = {item["name"]: {**item, "registered": True} for item in views.list_datasets(conn)}
     for name in BUILTIN:
@@ -48,8 +48,8 @@ def _jobs_by_name(conn: Connection) -> Counter[str]:
 def detail(
     conn: Connection, settings: Settings, ref: str, owner_id: str | None, before: int | None = None
 ) -> dict[str, Any]:
-    """Everything about `name` or `name@3`; of its versions the newest (of those before `before`). A job is named to who may
-    see it. Raises NotFound."""
+    """Everything about `name` or `name@3`; of its versions the newest (of those before `before`). A job is named to who
+    may see it. Raises NotFound."""
     name = ref.partition("@")[0]
     try:
         shown = views.show(conn, ref)
@@ -95,7 +95,8 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 
 
 def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """{rows: {part: difference}, classes: [new ones], gone: [those that are not there any more]}; no part without one."""
+    """{rows: {part: difference}, classes: [new ones], gone: [those that are not there any more]}; no part without
+    one."""
     before, after = _counts(old), _counts(new)
     rows = {part: after.get(part, 0) - before.get(part, 0) for part in [*after, *(before.keys() - after.keys())]}
     return {

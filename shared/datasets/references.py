@@ -1,7 +1,7 @@
 """Who needs a version of a data set, and deleting one that nobody does.
 
-Whoever comes to need a version (a submission, a schedule, a job that pins its data) takes a share of its row's lock in the
-transaction that says so; who deletes it takes the whole lock first and then looks. So neither misses the other, on
+Whoever comes to need a version (a submission, a schedule, a job that pins its data) takes a share of its row's lock in
+the transaction that says so; who deletes it takes the whole lock first and then looks. So neither misses the other, on
 SQLite, which has one writer, as on PostgreSQL.
 """
 
@@ -89,8 +89,8 @@ def delete_version(conn: Connection, name: str, version: int, asking: str | None
 def holders(conn: Connection, name: str, numbers: Sequence[int]) -> dict[int, list[str]]:
     """version -> who needs it: `job <id>`, `the schedule 'nightly'`.
 
-    Unfinished jobs that read it or will: one that names no version takes the newest when it starts, so it needs the last
-    that is left only. Schedules that name it, in the same sense.
+    Unfinished jobs that read it or will: one that names no version takes the newest when it starts, so it needs the
+    last that is left only. Schedules that name it, in the same sense.
     """
     if not numbers:
         return {}

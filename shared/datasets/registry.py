@@ -30,11 +30,11 @@ from shared.datasets.models import Dataset, DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
 from shared.db.engine import read, write
 from shared.errors import NotStored
+from shared.job_files.layout import dataset_dir
 from shared.settings import Settings
 from shared.specs.base import Name
 from shared.storage import storage_of
 from shared.storage.cache import CacheLease
-from shared.storage.layout import dataset_dir
 
 _datasets = Dataset.__table__  # type: ignore[attr-defined]
 _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -69,13 +69,13 @@ def register(
     image_size: tuple[int, int] | None = None,
     owner_id: str | None = None,
 ) -> DatasetVersion:
-    """Register a folder or a file under a name, which is `owner_id`'s from then on (None: nobody's); content it already has
-    returns the version that is there.
+    """Register a folder or a file under a name, which is `owner_id`'s from then on (None: nobody's); content it already
+    has returns the version that is there.
 
     `format` is one of `formats.FORMATS`, or None: told by names and content. `filename` is what the user called an
     upload; `image_size` (height, width) overrides the size that images in files are stored at.
-    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line; then nothing is
-    kept.
+    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line;
+    then nothing is kept.
     """
     check_name(name)
     with read(engine) as conn:
@@ -100,8 +100,8 @@ def append(
     filename: str | None = None,
     owner_id: str | None = None,
 ) -> DatasetVersion:
-    """A new version: the rows of the newest one, then those of `path` (see `appending`). Jobs that read the newest go on
-    reading it. When another version comes meanwhile, this one is made anew on top of it: no row is lost.
+    """A new version: the rows of the newest one, then those of `path` (see `appending`). Jobs that read the newest go
+    on reading it. When another version comes meanwhile, this one is made anew on top of it: no row is lost.
 
     Raises NotFound, Conflict for a built-in set, and as `register` does.
     """

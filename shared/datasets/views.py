@@ -51,7 +51,8 @@ def show(conn: Connection, ref: str) -> dict[str, Any]:
 def _view(version: DatasetVersion, builtin: bool, owner_id: str | None) -> dict[str, Any]:
     meta = version.summary
     return {
-        "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin, "owner_id": owner_id,
+        "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
+        "owner_id": owner_id,
         "availability": "registered",
         "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
         "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],

@@ -58,7 +58,8 @@ def make_engine(url: str) -> Engine:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # whose text might show a password
         raise ConfigurationError(
-            "NIGHTSHIFT_DATABASE_URL is no database URL: use sqlite:////absolute/path.db or postgresql://user:password@host/name"
+            "NIGHTSHIFT_DATABASE_URL is no database URL: use sqlite:////absolute/path.db or "
+            "postgresql://user:password@host/name"
         ) from None
     match parsed.get_backend_name():
         case "sqlite":
@@ -131,7 +132,8 @@ def _postgres_engine(url: URL) -> Engine:
 
 
 def _refuse_encoding(connection: Any, _record: Any) -> None:
-    """Text of a database without UTF-8 cannot be all text, and psycopg gives bytes where it does not know how to read it."""
+    """Text of a database without UTF-8 cannot be all text, and psycopg gives bytes where it does not know how to read
+    it."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise ConfigurationError(

@@ -41,8 +41,8 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Back to the schema of an older version (`0018`, `-1`, `base`), in one transaction. What that schema has no place for
-    is lost. Raises ConfigurationError for a revision that is not known here."""
+    """Back to the schema of an older version (`0018`, `-1`, `base`), in one transaction. What that schema has no place
+    for is lost. Raises ConfigurationError for a revision that is not known here."""
     try:
         with _migrating(url) as conn:
             command.downgrade(config(conn), revision)
@@ -73,8 +73,8 @@ def _migrating(url: str) -> Iterator[Connection]:
 
 
 def _without_foreign_keys(connection: Any, _record: Any) -> None:
-    """SQLite cannot alter every table: Alembic moves the rows to a new one and drops the old one, which with foreign keys on
-    deletes all that points at it. They cannot be switched off inside a transaction."""
+    """SQLite cannot alter every table: Alembic moves the rows to a new one and drops the old one, which with foreign
+    keys on deletes all that points at it. They cannot be switched off inside a transaction."""
     connection.execute("PRAGMA foreign_keys=OFF").close()
 
 

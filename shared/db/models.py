@@ -7,7 +7,8 @@ from sqlmodel import Field, SQLModel
 
 
 class Removal(SQLModel, table=True):
-    """A job, schedule or webhook whose own row is gone, so that nothing shows it; `shared.db.removals` deletes the rest."""
+    """A job, schedule or webhook whose own row is gone, so that nothing shows it; `shared.db.removals` deletes the
+    rest."""
 
     __tablename__ = "removals"
 

@@ -1,4 +1,5 @@
-"""Deleting what may have millions of rows: its own row goes first, which hides it all; the rest follows in short transactions.
+"""Deleting what may have millions of rows: its own row goes first, which hides it all; the rest follows in short
+transactions.
 
 The tables in `LEFT` have no foreign key that would delete their rows in the same transaction: on SQLite that would hold
 the only write lock for as long, on PostgreSQL outlast the longest statement. Whoever dies in between leaves a row of
@@ -23,8 +24,8 @@ from shared.db.schema import (
     webhook_deliveries,
 )
 
-#: Rows in one transaction. Too low: a commit, and its fsync, more often. Too high: other writers wait (on SQLite some 20
-#: microseconds a row).
+#: Rows in one transaction. Too low: a commit, and its fsync, more often. Too high: other writers wait (on SQLite some
+#: 20 microseconds a row).
 BATCH = 2_000
 
 
@@ -34,16 +35,19 @@ class Kind(StrEnum):
     WEBHOOK = "webhook"
 
 
-#: Where rows of each kind may be left, and the column that names it. All else of a kind hangs on foreign keys: few rows.
+#: Where rows of each kind may be left, and the column that names it. All else of a kind hangs on foreign keys: few
+#: rows.
 LEFT: dict[Kind, tuple[tuple[Table, str], ...]] = {
     Kind.JOB: ((metrics, "job_id"), (job_logs, "job_id"), (job_events, "job_id"), (system_samples, "job_id")),
     Kind.SCHEDULE: ((schedule_ticks, "schedule_id"),),
     Kind.WEBHOOK: ((webhook_deliveries, "webhook_id"),),
 }
-#: By the place of a row, so that nothing is looked up twice; on PostgreSQL an array, else it would read the whole table.
+#: By the place of a row, so that nothing is looked up twice; on PostgreSQL an array, else it would read the whole
+#: table.
 _DELETE = {
     "sqlite": "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE {column} = :id LIMIT :most)",
-    "postgresql": "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {column} = :id LIMIT :most))",
+    "postgresql": "DELETE FROM {table} WHERE ctid = ANY(ARRAY("
+    "SELECT ctid FROM {table} WHERE {column} = :id LIMIT :most))",
 }
 
 

@@ -100,7 +100,8 @@ def _refuse_running(conn: Connection, lease_seconds: float) -> None:
 
 
 def _take_time(conn: Connection) -> None:
-    """Of PostgreSQL: no statement of ours takes half a minute otherwise, but this may count or delete millions of rows."""
+    """Of PostgreSQL: no statement of ours takes half a minute otherwise, but this may count or delete millions of
+    rows."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("SET LOCAL statement_timeout = 0"))
 

@@ -1,4 +1,5 @@
-"""What each device did: its attempts over a window of time, how busy that makes it, and how long jobs waited to start."""
+"""What each device did: its attempts over a window of time, how busy that makes it, and how long jobs waited to
+start."""
 
 from __future__ import annotations
 
@@ -60,8 +61,8 @@ def _worse(one: str, other: str) -> str:
 
 
 def timeline(conn: Connection, owner_id: str | None, window: str) -> dict[str, Any]:
-    """{window, since, now, devices: {name: {busy_share, attempts, outcomes, spans}}, jobs: {id: …}, wait}: every device known
-    or seen. Times in milliseconds, as scripts have them. Of somebody else's job only how it ended is told."""
+    """{window, since, now, devices: {name: {busy_share, attempts, outcomes, spans}}, jobs: {id: …}, wait}: every device
+    known or seen. Times in milliseconds, as scripts have them. Of somebody else's job only how it ended is told."""
     now = conn.scalars(select(db_now())).one()
     since = now - WINDOWS[window]
     lanes = {name: Lane(since, now) for name in conn.scalars(select(workers.c.name))}
@@ -99,7 +100,8 @@ def _jobs(conn: Connection, ids: Collection[str], owner_id: str | None) -> dict[
 
 
 def wait(conn: Connection, since: float) -> dict[str, Any]:
-    """{jobs, mean_seconds, longest_seconds}: from when a job might have run to its first start, of those that started since.
+    """{jobs, mean_seconds, longest_seconds}: from when a job might have run to its first start, of those that started
+    since.
 
     A job that was asked to start later waits from then on; a retry sets that time anew, and then its submission counts.
     """

@@ -31,7 +31,8 @@ class Worker(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key is shown once and stored as SHA-256 of its 256 random bits. Jobs belong to `owner_id`, so keys can rotate."""
+    """A key is shown once and stored as SHA-256 of its 256 random bits. Jobs belong to `owner_id`, so keys can
+    rotate."""
 
     __tablename__ = "api_keys"
 

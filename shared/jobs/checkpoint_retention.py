@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nightshift.names import BATCH_INFER
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 
 
 def superseded(checkpoints: Iterable[CheckpointRecord], *, keep_last: int, keep_best: bool) -> list[str]:

@@ -33,8 +33,8 @@ def ahead_of(job: Row) -> ColumnElement[bool]:
 
 
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
-    """By name: name, device, frameworks, state, and the job each holds with its owner. What a worker holds is said by the
-    jobs themselves: its own heartbeat is seconds old."""
+    """By name: name, device, frameworks, state, and the job each holds with its owner. What a worker holds is said by
+    the jobs themselves: its own heartbeat is seconds old."""
     held = and_(jobs.c.worker == workers.c.name, jobs.c.state == "running", jobs.c.finished_at.is_(None))
     said = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.state)
     job = (func.min(jobs.c.id).label("job_id"), func.min(jobs.c.owner_id).label("owner_id"))

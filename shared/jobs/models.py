@@ -1,5 +1,5 @@
-"""The tables that are the truth about jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, CurveSummary, Checkpoint,
-Artifact.
+"""The tables that are the truth about jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, CurveSummary,
+Checkpoint, Artifact.
 
 Times are seconds since the Unix epoch (UTC) as double precision, always read from the database's clock
 (`shared.clock.db_now`), so that leases compare on one clock whatever the hosts' clocks say.
@@ -89,8 +89,8 @@ class Job(SQLModel, table=True):
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     priority: int = 5
     run_at: float = Field(sa_column=Column(Float(53), nullable=False))
-    #: Lowest is claimed first: `run_at` less what the priority is worth. As every rank is a point in time, a waiting job
-    #: is overtaken by fewer and fewer newcomers: ageing without touching a row.
+    #: Lowest is claimed first: `run_at` less what the priority is worth. As every rank is a point in time, a waiting
+    #: job is overtaken by fewer and fewer newcomers: ageing without touching a row.
     rank: float | None = Field(
         default=None,
         sa_column=Column(Float(53), Computed(f"run_at - {AGEING_SECONDS}.0 * priority", persisted=True)),
@@ -290,7 +290,7 @@ class Checkpoint(SQLModel, table=True):
     fence: int
     step: int = Field(sa_column=Column(BigInteger, nullable=False))
     epoch: int
-    path: str = Field(max_length=300)  # relative to the job's folder (shared.storage.layout.job_dir)
+    path: str = Field(max_length=300)  # relative to the job's folder (shared.job_files.layout.job_dir)
     sha256: str = Field(max_length=64)
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     is_best: bool = False

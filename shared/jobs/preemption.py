@@ -1,8 +1,9 @@
 """Which running job makes room for an urgent one: a pure decision, written by `transitions.preempting`.
 
-Only a job of a priority that is lower by at least the gap: so nobody can ever be pushed out by a job that he pushed out.
-Among those the lowest priority goes, then the one that was started last, which loses least. One that was pushed out
-before is left alone for a while after each new start, for longer each time: it gets on, however many urgent jobs come.
+Only a job of a priority that is lower by at least the gap: so nobody can ever be pushed out by a job that he pushed
+out. Among those the lowest priority goes, then the one that was started last, which loses least. One that was pushed
+out before is left alone for a while after each new start, for longer each time: it gets on, however many urgent jobs
+come.
 """
 
 from __future__ import annotations

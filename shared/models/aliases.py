@@ -1,4 +1,5 @@
-"""Moving aliases and deleting versions: each in one transaction with its line in the audit (who, when, from, to, why)."""
+"""Moving aliases and deleting versions: each in one transaction with its line in the audit (who, when, from, to,
+why)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def current(conn: Connection, name: str, alias: str) -> int | None:
 def set_alias(
     conn: Connection, name: str, alias: str, version: int, *, who: str = SYSTEM, why: str | None = None
 ) -> int | None:
-    """Point an alias at a version; returns the one it pointed at before. Raises Forbidden; NotFound for an unknown version.
+    """Point an alias at a version; returns the one it pointed at before. Raises Forbidden; NotFound for an unknown
+    version.
 
     To where it points already is no change and leaves no line.
     """

@@ -23,7 +23,8 @@ _MAX_TAGS, _KEPT = 50, 200
 def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None, *, who: str, **said: Any) -> int:
     """A version from the model that a finished job left; `said`: description, tags. The first becomes the champion.
 
-    Raises Forbidden; NotFound (no such job), InvalidRequest (it left no model), Conflict (it is a version of this name already).
+    Raises Forbidden; NotFound (no such job), InvalidRequest (it left no model), Conflict (it is a version of this name
+    already).
     """
     from shared.jobs.transitions.values import ModelVersionRecord  # its package imports the registry
 

@@ -58,7 +58,8 @@ class ModelAlias(SQLModel, table=True):
 
 
 class ModelChange(SQLModel, table=True):
-    """The audit: every move of an alias, every version that was registered later, described or deleted, in order of `id`."""
+    """The audit: every move of an alias, every version that was registered later, described or deleted, in order of
+    `id`."""
 
     __tablename__ = "model_changes"
     __table_args__ = (Index("ix_model_changes_name", "name", "id"),)

@@ -24,8 +24,8 @@ VERSIONS, POINTS = 25, 200
 def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
     """metric -> `max` or `min`, whichever is better; None where neither is (a speed, a loss of the last batches).
 
-    In the order of what tells most: what the family is judged by, then what else has a better side (of the training last),
-    then the rest.
+    In the order of what tells most: what the family is judged by, then what else has a better side (of the training
+    last), then the rest.
     """
     judged = FAMILIES[family].judged_by if family in FAMILIES else ()
     found = {name: result_sense(name) for name in names}
@@ -40,7 +40,8 @@ def headline(family: str, names: Sequence[str]) -> str | None:
 
 
 def overview(conn: Connection, owner_id: str | None = None) -> list[dict[str, Any]]:
-    """`list_models` as this owner sees it, each with its number of versions and the curve of its headline over the newest ones."""
+    """`list_models` as this owner sees it, each with its number of versions and the curve of its headline over the
+    newest ones."""
     metrics: dict[str, list[Any]] = {}
     rows = conn.execute(
         select(model_versions.c.name, model_versions.c.version, model_versions.c.metrics).order_by(
@@ -60,8 +61,8 @@ def _summary(model: Mapping[str, Any], versions: list[Any]) -> dict[str, Any]:
 
 
 def detail(conn: Connection, name: str, owner_id: str | None, before: int | None = None) -> dict[str, Any]:
-    """Everything about a model; of its versions the newest (of those before `before`), of its curves what a chart can show.
-    A job is named to who may see it. Raises NotFound."""
+    """Everything about a model; of its versions the newest (of those before `before`), of its curves what a chart can
+    show. A job is named to who may see it. Raises NotFound."""
     table = model_versions.c
     measured = conn.execute(
         select(table.version, table.metrics).where(table.name == name).order_by(table.version)
@@ -110,8 +111,8 @@ def versions(conn: Connection, name: str, owner_id: str | None, before: int | No
 
 
 def curve(measured: Sequence[Any], name: str, marked: Collection[int]) -> dict[str, list[Any]]:
-    """{version: […], value: […]} of one metric, oldest first: of each stretch of versions the lowest and the highest, and all
-    that an alias points at, so that nothing that stands out is lost."""
+    """{version: […], value: […]} of one metric, oldest first: of each stretch of versions the lowest and the highest,
+    and all that an alias points at, so that nothing that stands out is lost."""
     points = [(version, metrics[name]) for version, metrics in measured if _is_number(metrics.get(name))]
     kept = set(points if len(points) <= POINTS else [points[0], points[-1]])
     if len(points) > POINTS:

@@ -38,7 +38,8 @@ def files_of(conn: Connection, name: str, selector: str) -> tuple[int, list[dict
 
 
 def zipped(folder: str, files: Iterable[tuple[str, Callable[[], BinaryIO]]]) -> Iterator[bytes]:
-    """A zip with these files (path, how to open it) in `folder`, piece by piece. Weights hardly shrink: they are stored."""
+    """A zip with these files (path, how to open it) in `folder`, piece by piece. Weights hardly shrink: they are
+    stored."""
     sink: Any = _Sink()
     with ZipFile(sink, "w", ZIP_STORED) as archive:
         for path, opened in files:

@@ -1,4 +1,5 @@
-"""What becomes of a promotion when its job succeeds: in that transaction, under that fence, the alias moves or stays."""
+"""What becomes of a promotion when its job succeeds: in that transaction, under that fence, the alias moves or
+stays."""
 
 from __future__ import annotations
 

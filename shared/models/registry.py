@@ -51,8 +51,8 @@ class ResolvedModel:
 
 
 def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at: float, owner_id: str) -> int:
-    """The next version of `record.name`, which is `owner_id`'s from its first one on; that becomes its champion, unless a
-    promotion decides that. Inside the transaction of `succeed`. Raises Forbidden; then nothing is written."""
+    """The next version of `record.name`, which is `owner_id`'s from its first one on; that becomes its champion, unless
+    a promotion decides that. Inside the transaction of `succeed`. Raises Forbidden; then nothing is written."""
     aliases.lock(conn, record.name)
     ownership.claim(conn, record.name, owner_id)
     version = _newest_ever(conn, record.name) + 1
@@ -140,8 +140,8 @@ def _folder(conn: Connection, job_id: str, model_ref: str) -> str:
 
 
 def spec_of(conn: Connection, job_id: str) -> dict[str, Any] | None:
-    """The spec of the model that a job made: its own, or that of the model it was fine-tuned from. None where a job on the
-    way is gone."""
+    """The spec of the model that a job made: its own, or that of the model it was fine-tuned from. None where a job on
+    the way is gone."""
     for _ in range(_MOST_GENERATIONS):
         row = conn.execute(select(jobs.c.spec, jobs.c.pinned).where(jobs.c.id == job_id)).one_or_none()
         if row is None or "model" in row.spec:

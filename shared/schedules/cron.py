@@ -1,12 +1,12 @@
 """When a schedule is due: five-field cron in an IANA zone, and what a change of the clocks does to it.
 
-`cronsim` reads the expression and knows which days match (`L`, `LW`, `MON#2`, day-of-month *or* day-of-week as in Debian's
-cron); the times of a day are made here, so that one rule holds in every zone:
+`cronsim` reads the expression and knows which days match (`L`, `LW`, `MON#2`, day-of-month *or* day-of-week as in
+Debian's cron); the times of a day are made here, so that one rule holds in every zone:
 
 - A matching local time that the clocks jump over runs **once**, at the first moment after the gap.
 - A matching local time that comes twice runs **once**, the first time.
-- An expression for every hour (`*`, `*/1`, `0-23`) counts real hours instead: it runs in both passes of a repeated hour and
-  has nothing to make up for after a gap.
+- An expression for every hour (`*`, `*/1`, `0-23`) counts real hours instead: it runs in both passes of a repeated hour
+  and has nothing to make up for after a gap.
 
 (`cronsim`'s own rule drops `*/5 2 * * *` on the day of the gap and runs it twice over on the day of the fold.)
 """
@@ -108,7 +108,8 @@ class Cron:
 
 @lru_cache(maxsize=1024)
 def parse(expression: str, timezone: str) -> Cron:
-    """Raises InvalidRequest at `cron` or `timezone`: another number of fields, a date that never comes, an unknown zone."""
+    """Raises InvalidRequest at `cron` or `timezone`: another number of fields, a date that never comes, an unknown
+    zone."""
     zone = _zone(timezone)
     fields = expression.split()
     if len(fields) != 5 or len(expression) > MAX_LENGTH:

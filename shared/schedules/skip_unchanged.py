@@ -18,8 +18,9 @@ _LABELS = ("name", "tags")
 
 
 def unchanged(conn: Connection, schedule_id: str, owner_id: str, spec: Mapping[str, Any]) -> str | None:
-    """Why the job need not run, or None: the settings, the versions of its data sets and that of the model it starts from
-    are those of the schedule's last job that succeeded. What cannot be told (a data set that is gone) has changed."""
+    """Why the job need not run, or None: the settings, the versions of its data sets and that of the model it starts
+    from are those of the schedule's last job that succeeded. What cannot be told (a data set that is gone) has
+    changed."""
     last = _last_success(conn, schedule_id)
     if last is None or _work(last.spec) != _work(spec):
         return None

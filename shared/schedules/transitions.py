@@ -4,8 +4,8 @@
     run_now                     a tick by hand
     take_due, promote           what maintenance does; any number of processes may, at the same time
 
-A tick's row and its job are written in one transaction. The row comes first: (schedule_id, due_at) is its primary key, so
-of two processes one inserts it and the other learns that the tick is taken.
+A tick's row and its job are written in one transaction. The row comes first: (schedule_id, due_at) is its primary key,
+so of two processes one inserts it and the other learns that the tick is taken.
 """
 
 from __future__ import annotations

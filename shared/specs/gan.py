@@ -20,12 +20,13 @@ MAX_WEIGHTS = 1_000_000_000
 
 class GanModel(ModelSpec):
     """generator:     z -> [dense -> norm -> relu -> dropout] x m -> picture (dense), or
-                      -> dense to small maps -> norm -> relu -> dropout -> [up -> norm -> relu -> dropout] -> up -> picture
+                      -> dense to small maps -> norm -> relu -> dropout -> [up -> norm -> relu -> dropout] -> up ->
+                      picture
     discriminator: picture -> [conv -> norm -> relu -> dropout] x n -> flatten -> [dense -> norm -> relu -> dropout] x m
                       -> one logit
 
-    Each `up` (transposed convolution) doubles, each `conv` halves height and width. There are as many `up` as entries of
-    `generator_filters`; the last one makes the picture. The discriminator's first layer is never normalised
+    Each `up` (transposed convolution) doubles, each `conv` halves height and width. There are as many `up` as entries
+    of `generator_filters`; the last one makes the picture. The discriminator's first layer is never normalised
     (Radford et al. 2016). Dropout drops whole maps of convolutions, single numbers of dense layers.
     """
 

@@ -1,5 +1,5 @@
-"""What the workers of this version can run. A kind, family or framework is enabled by adding it to the table; until then the
-API refuses it by name instead of letting it wait for a worker that never comes."""
+"""What the workers of this version can run. A kind, family or framework is enabled by adding it to the table; until
+then the API refuses it by name instead of letting it wait for a worker that never comes."""
 
 from __future__ import annotations
 

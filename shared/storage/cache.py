@@ -3,8 +3,8 @@
     .index/<key>     not empty: the folder surely is in the store; its time: when it was last used
                      flock: shared by whoever uses the folder, exclusive for whoever brings or removes it
 
-A folder whose file is empty is work in progress and never removed to make room. Locks end with their process, so a crash
-leaves nothing locked; any number of processes of a host may share the cache.
+A folder whose file is empty is work in progress and never removed to make room. Locks end with their process, so a
+crash leaves nothing locked; any number of processes of a host may share the cache.
 """
 
 from __future__ import annotations

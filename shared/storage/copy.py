@@ -1,7 +1,7 @@
 """`nightshift copy-storage --from FOLDER`: what a storage folder holds, copied to the bucket of NIGHTSHIFT_STORAGE_URL.
 
-The bucket has the layout of the folder. What is there already, in its whole length, is not sent again, so a copy that was
-broken off goes on. At the end everything that SQL lists is looked for.
+The bucket has the layout of the folder. What is there already, in its whole length, is not sent again, so a copy that
+was broken off goes on. At the end everything that SQL lists is looked for.
 """
 
 from __future__ import annotations

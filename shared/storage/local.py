@@ -1,4 +1,5 @@
-"""The storage of one folder, `file://`: whoever may write there sees what everybody wrote. Nothing is brought or carried.
+"""The storage of one folder, `file://`: whoever may write there sees what everybody wrote. Nothing is brought or
+carried.
 
 Its methods are what an object store needs to hear (see `objects`); here what they ask for is so already.
 """
@@ -10,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shared.datasets.store import META, Stored
-from shared.storage.artifact_files import stored_file
+from shared.job_files.artifact_files import stored_file
+from shared.job_files.layout import dataset_dir, job_dir
 from shared.storage.cache import CacheLease
-from shared.storage.layout import dataset_dir, job_dir
 from shared.storage.s3_client import Going, always
 from shared.storage.shelf import FolderShelf, Shelf
 from shared.storage.stored_file import FileReader, Reader
@@ -57,7 +58,8 @@ class LocalStorage:
         return NoopUploader()
 
     def keep_files(self, files: Mapping[str, str], going: Going = always) -> None:
-        """Files of an attempt, key to SHA-256. Raises StorageUnavailable; NotStored where one is not what was announced."""
+        """Files of an attempt, key to SHA-256. Raises StorageUnavailable; NotStored where one is not what was
+        announced."""
 
     def fetch_beside(self, job_id: str, going: Going = always) -> None:
         """What families keep in a job's folder beside its checkpoints is here."""
@@ -101,5 +103,5 @@ class LocalStorage:
         return str(self.root)
 
     def prove(self, *, thoroughly: bool = False) -> None:
-        """Raises ConfigurationError where it cannot work, StorageUnavailable where it does not answer. `thoroughly`: also
-        writes, reads, lists and deletes there."""
+        """Raises ConfigurationError where it cannot work, StorageUnavailable where it does not answer. `thoroughly`:
+        also writes, reads, lists and deletes there."""

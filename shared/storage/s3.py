@@ -1,8 +1,8 @@
 """The storage of an object store, `s3://`: the store is the truth, a folder of this host its workshop and cache.
 
-Writing: locally first, as everywhere (aside, synced, hashed, renamed), then to the store, then the row: a row never names
-what the store does not have. Reading: what is not here is brought, aside, checked against the hash that SQL or the name
-says, renamed; then it is used like any local file.
+Writing: locally first, as everywhere (aside, synced, hashed, renamed), then to the store, then the row: a row never
+names what the store does not have. Reading: what is not here is brought, aside, checked against the hash that SQL or
+the name says, renamed; then it is used like any local file.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 
 from nightshift.errors import NightshiftError, NotFound
-from shared.checkpoints.record import CheckpointRecord
 from shared.datasets.store import META, Stored, hash_of
 from shared.errors import CorruptCheckpoint, NotStored
-from shared.storage import checkpoint_files, cleanup
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
+from shared.job_files.layout import job_dir
+from shared.storage import cleanup
 from shared.storage.cache import Cache, CacheLease
-from shared.storage.layout import job_dir
 from shared.storage.local import Check, LocalStorage
 from shared.storage.s3_client import Bucket, Going, Object, always
 from shared.storage.shelf import BucketShelf, Shelf

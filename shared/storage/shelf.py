@@ -58,8 +58,8 @@ def _age(path: Path) -> float:
 
 
 class BucketShelf:
-    """Objects cannot be moved out of the way in one step. So all of a folder is deleted where `take` is called, under the
-    lock of its content, and whoever registers that content looks under the same lock whether all of it is there."""
+    """Objects cannot be moved out of the way in one step. So all of a folder is deleted where `take` is called, under
+    the lock of its content, and whoever registers that content looks under the same lock whether all of it is there."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket, self._taken = bucket, 0

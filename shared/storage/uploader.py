@@ -13,9 +13,9 @@ from contextvars import copy_context
 from typing import Protocol
 
 from nightshift.errors import NightshiftError
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import StorageUnavailable
 from shared.events import emit
+from shared.job_files.checkpoint_record import CheckpointRecord
 
 #: Between tries at a store that does not answer (seconds): from the first to the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0

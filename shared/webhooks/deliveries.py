@@ -1,7 +1,7 @@
 """The only writers of deliveries once they are in the outbox: claim, settle, send_again, prune.
 
-At least once: a claim is a lease, and a sender that dies between sending and settling leaves a delivery that is due again.
-The receiver sees the same `webhook-id` and can drop the repetition. `attempts` is the fence.
+At least once: a claim is a lease, and a sender that dies between sending and settling leaves a delivery that is due
+again. The receiver sees the same `webhook-id` and can drop the repetition. `attempts` is the fence.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def _remember(conn: Connection, claimed: Claim, answer: Answer, state: DeliveryS
 
 
 def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
-    """A settled delivery is due now, with as many attempts as a new one. Raises NotFound, Conflict (not settled yet)."""
+    """A settled delivery is due now, with as many attempts as a new one. Raises NotFound, Conflict (not settled
+    yet)."""
     this = and_(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id)
     row = conn.execute(select(webhook_deliveries.c.state).where(this).with_for_update()).one_or_none()
     if row is None:
@@ -199,7 +200,8 @@ def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
 
 
 def prune(conn: Connection, limit: int = 1000) -> int:
-    """Deliveries older than `KEEP_SECONDS` that are settled, or whose webhook was deleted while they were being written."""
+    """Deliveries older than `KEEP_SECONDS` that are settled, or whose webhook was deleted while they were being
+    written."""
     settled = [state.value for state in DeliveryState if state is not DeliveryState.PENDING]
     old = (
         select(webhook_deliveries.c.id)

@@ -1,8 +1,8 @@
 """The outbox: events become deliveries in the very transaction that makes them true.
 
 Called where event rows are written and nowhere else: `shared.jobs.transitions.statements.add_event` for jobs, the audit of
-`shared.models.aliases` for models. Nothing is sent here. If the transaction is rolled back, so is the delivery; once it is
-committed, maintenance sends it, whoever dies.
+`shared.models.aliases` for models. Nothing is sent here. If the transaction is rolled back, so is the delivery; once it
+is committed, maintenance sends it, whoever dies.
 
 An event of a job goes to its owner's webhooks; one of a model, which belongs to the installation, to everybody's.
 """
@@ -22,7 +22,8 @@ from shared.db.schema import jobs, webhook_deliveries, webhooks
 from shared.webhooks import payload
 from shared.webhooks.models import TEST, EventType
 
-#: Of a job's events those that webhooks are told, by type and state. Submitting is not among them: whoever did it knows.
+#: Of a job's events those that webhooks are told, by type and state. Submitting is not among them: whoever did it
+#: knows.
 _STATES = {
     "running": EventType.JOB_STARTED,
     "paused": EventType.JOB_PAUSED,
@@ -36,7 +37,8 @@ _CHANGES = {
     "delete": EventType.MODEL_VERSION_DELETED,
 }
 _JOB_COLUMNS = ("id", "kind", "name", "family", "framework", "dataset", "tags")
-#: The webhooks that may hear of a job, with what they are told of it. Built once: it is asked at every change of a state.
+#: The webhooks that may hear of a job, with what they are told of it. Built once: it is asked at every change of a
+#: state.
 _OF_JOB = (
     select(webhooks, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
     .join(jobs, and_(jobs.c.id == bindparam("job_id"), jobs.c.owner_id == webhooks.c.owner_id))

@@ -1,7 +1,7 @@
 """Where a webhook may point: the URL by its form, and each address that its host's name stands for.
 
-Both are needed. A name is anybody's to point at 169.254.169.254 after it was checked, so the sender checks every address
-that it resolved and connects to one of these, not to the name.
+Both are needed. A name is anybody's to point at 169.254.169.254 after it was checked, so the sender checks every
+address that it resolved and connects to one of these, not to the name.
 """
 
 from __future__ import annotations

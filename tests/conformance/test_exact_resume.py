@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from nightshift.metrics import OF_STEPS
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from tests.support import seeds
 from tests.support.training import CASES, Case, Left, NullReporter, at_epoch, attempt, build, load_splits, outcome
 from worker.training.checkpoints import CheckpointWriter, Restored, restore, run_facts
@@ -77,8 +77,8 @@ def test_a_run_that_was_killed_ends_as_one_never_touched(case: Case, data_set: P
 
 
 def by_hand(case: Case, left: Left, data_set: Path) -> dict[str, float]:
-    """The figures of the epoch whose model was kept, out of the metric rows: what was validated at its end, and the means
-    over the rows of data that it trained on."""
+    """The figures of the epoch whose model was kept, out of the metric rows: what was validated at its end, and the
+    means over the rows of data that it trained on."""
     training = case.job(batch_size=BATCH).training
     splits = load_splits(case, data_set, batch_size=BATCH)
     sampler = DataOrder(training.seed, splits.length, BATCH, splits.rows)

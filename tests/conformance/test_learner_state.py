@@ -1,5 +1,6 @@
 """Every learner, in either framework: its state is all of it. Loaded into another, it goes on bit for bit with every
-optimizer; and a step that is not finite leaves the weights alone. (Runs, and that no part is spare: test_exact_resume.)"""
+optimizer; and a step that is not finite leaves the weights alone. (Runs, and that no part is spare:
+test_exact_resume.)"""
 
 from __future__ import annotations
 

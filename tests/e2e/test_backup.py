@@ -1,4 +1,5 @@
-"""A back-up of a stack at work, as docs/howto/backup.md has it, put back on PostgreSQL: the job goes on to the same result."""
+"""A back-up of a stack at work, as docs/howto/backup.md has it, put back on PostgreSQL: the job goes on to the same
+result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pages of models, schedules and devices in a real browser: by keyboard, live, on a phone, without a script's error."""
+"""The pages of models, schedules and devices in a real browser: by keyboard, live, on a phone, without a script's
+error."""
 
 from __future__ import annotations
 

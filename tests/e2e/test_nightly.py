@@ -1,4 +1,5 @@
-"""A few nights of retraining on real digits: the champion never gets worse, poison is not promoted, rollback is exact."""
+"""A few nights of retraining on real digits: the champion never gets worse, poison is not promoted, rollback is
+exact."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def test_five_nights(tmp_path: Path, sqlite_url: str) -> None:
         poisoned = story.night(poisoned=True)
         assert not poisoned.promoted
         assert "worse by" in poisoned.reason
-        # So far apart on any processor: over twelve shuffles of the digits it scored at most 0.06, a champion at least 0.39.
+        # So far apart on any processor: over twelve shuffles of the digits it scored at most 0.06, a champion at least
+        # 0.39.
         assert poisoned.candidate + 0.25 < poisoned.standing
         story.warm()
         story.night()

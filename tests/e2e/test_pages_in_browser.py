@@ -139,13 +139,15 @@ def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_pa
 CURVES = """async () => {
   const { addPoint, grouped, smooth, spread } = await import("/nightshift/static/js/curves.js");
   const curves = {};
-  for (const [step, value] of [[1, 1], [3, 3], [2, 2], [3, 9]]) addPoint(curves, { name: "loss", step, epoch: 0, value, at: 0 });
+  for (const [step, value] of [[1, 1], [3, 3], [2, 2], [3, 9]])
+              addPoint(curves, { name: "loss", step, epoch: 0, value, at: 0 });
   return {
     steps: curves.loss.step,
     values: curves.loss.value,
     smooth: smooth([2, null, 2], 0.9),
     spread: spread([10, 10, 10, 10, 11, 11, 90]),
-    groups: grouped(["val_loss", "learning_rate", "accuracy", "g_loss", "loss"]).map(({ title, names }) => [title, names]),
+    groups: grouped(["val_loss", "learning_rate", "accuracy", "g_loss", "loss"])
+                .map(({ title, names }) => [title, names]),
   };
 }"""
 

@@ -1,4 +1,5 @@
-"""The embedded stack as a user meets it: started, used, killed in its parts, stopped in the middle of a job, started again."""
+"""The embedded stack as a user meets it: started, used, killed in its parts, stopped in the middle of a job, started
+again."""
 
 from __future__ import annotations
 
@@ -199,7 +200,8 @@ def redis_url(stack: Up) -> str:
 
 
 def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, list[Any]]) -> None:
-    """SIGTERM in the middle of a job, `up` again on the same folder; then kill -9 of the launcher, which takes all along."""
+    """SIGTERM in the middle of a job, `up` again on the same folder; then kill -9 of the launcher, which takes all
+    along."""
     job = submitted(stack)
     processes = stack.everything()
     assert stack.stop() == 0

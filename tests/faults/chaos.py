@@ -2,9 +2,9 @@
 
     python -m tests.faults.chaos [--scale 0.1] [--minutes 43] [--seed S] [--folder chaos-data] [--report FILE]
 
-At scale 1: at least 1,000 kill -9 and 10,000 effect transactions in under 45 minutes of two cores. Each round is a process
-of its own whose figures go into the folder; started again with the same folder, only what is missing is run. Writes
-docs/benchmarks/chaos.md. Exit code: the number of violations (at most 100).
+At scale 1: at least 1,000 kill -9 and 10,000 effect transactions in under 45 minutes of two cores. Each round is a
+process of its own whose figures go into the folder; started again with the same folder, only what is missing is run.
+Writes docs/benchmarks/chaos.md. Exit code: the number of violations (at most 100).
 """
 
 from __future__ import annotations
@@ -72,9 +72,12 @@ def report(found: Sequence[Round], command: str) -> str:
         [
             "# Chaos: random faults against a running stack",
             "",
-            "API, two workers, two maintenance processes, Redis and the database run probe jobs of about a second (a metric"
-            " row per step, a checkpoint every 4 to 12 steps) while they are killed, frozen, drained and made to forget;"
-            " see `tests/faults/nemesis.py`. Leases last 3 s here instead of 30, so that waiting for one does not fill the"
+            "API, two workers, two maintenance processes, Redis and the database run probe jobs of about a second (a "
+            "metric"
+            " row per step, a checkpoint every 4 to 12 steps) while they are killed, frozen, drained and made to "
+            "forget;"
+            " see `tests/faults/nemesis.py`. Leases last 3 s here instead of 30, so that waiting for one does not fill "
+            "the"
             " time. At the end of each round the oracle (`tests/faults/oracle.py`) reads every row and file.",
             "",
             "```",
@@ -86,10 +89,14 @@ def report(found: Sequence[Round], command: str) -> str:
             "",
             "## Recovery",
             "",
-            "Of a runner or worker that died at work: from the fault until the job's next attempt had loaded its checkpoint"
-            " and trained on (a second death in a row waits for its back-off of 2 s, a third of 4 s). Of anything else: from"
-            " the end of the fault until the next attempt started. A killed worker's job waits for its lease (3 s here, 30 s"
-            " by default), a frozen one's too, and then for its turn among eight others. Jobs that a user stopped are left"
+            "Of a runner or worker that died at work: from the fault until the job's next attempt had loaded its "
+            "checkpoint"
+            " and trained on (a second death in a row waits for its back-off of 2 s, a third of 4 s). Of anything "
+            "else: from"
+            " the end of the fault until the next attempt started. A killed worker's job waits for its lease (3 s "
+            "here, 30 s"
+            " by default), a frozen one's too, and then for its turn among eight others. Jobs that a user stopped are "
+            "left"
             " out.",
             "",
             *_recovery(found),

@@ -2,8 +2,8 @@
 
     python -m tests.faults.mutants [NAME …]
 
-Each mutant is a copy of the tree with a line or two replaced; the tests named with it run there, after they have passed in
-an untouched copy. Prints which test caught which. Exit code: how many were not caught.
+Each mutant is a copy of the tree with a line or two replaced; the tests named with it run there, after they have passed
+in an untouched copy. Prints which test caught which. Exit code: how many were not caught.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ EFFECTS, ENDINGS, CLAIM = (
     "tests/unit/shared/jobs/transitions/test_leasing.py",
 )
 FAILPOINTS, DAMAGED = "tests/faults/test_failpoints.py", "tests/faults/test_checkpoints_damaged.py"
-FILES = "tests/unit/shared/storage/test_checkpoint_files.py"
+FILES = "tests/unit/shared/job_files/test_checkpoint_files.py"
 
 MUTANTS = [
     one(
@@ -69,10 +69,10 @@ MUTANTS = [
         "overdue = False",
         "tests/faults/test_database_away.py -k sqlite",
     ),
-    one("no fsync", "shared/storage/checkpoint_files.py", "        os.fsync(file.fileno())\n", "", FILES),
+    one("no fsync", "shared/job_files/checkpoint_files.py", "        os.fsync(file.fileno())\n", "", FILES),
     one(
         "rename before write",
-        "shared/storage/checkpoint_files.py",
+        "shared/job_files/checkpoint_files.py",
         '        failpoint("checkpoint.tmp_written")\n        aside.rename(parent / f"{step}-{sha256}")\n',
         "        kept = {path.name: path.read_bytes() for path in aside.iterdir()}\n"
         "        [path.unlink() for path in aside.iterdir()]\n"
@@ -98,7 +98,8 @@ MUTANTS = [
                 "                outcomes = [_try(conn, new) for new, _ in group]\n"
                 "                _tell(group, outcomes)\n",
             ),
-            ("api/services/group_commit.py", "        future.set_exception(error)\n", "        future.done() or future.set_exception(error)\n"),
+            ("api/services/group_commit.py", "        future.set_exception(error)\n",
+                "        future.done() or future.set_exception(error)\n"),
             ("api/services/group_commit.py", "        else:\n            _tell(group, outcomes)\n", ""),
         ),
         "tests/integration/test_api_group_commit.py",
@@ -143,14 +144,15 @@ MUTANTS = [
         "only the leader of a group is killed",
         (
             ("worker/runners/forkserver.py", "os.killpg(child.pid, number)", "os.kill(child.pid, number)"),
-            ("worker/runners/forkserver.py", "            os.killpg(child.pid, signal.SIGKILL)  # before", "            pass  # before"),
+            ("worker/runners/forkserver.py", "            os.killpg(child.pid, signal.SIGKILL)  # before",
+                "            pass  # before"),
             ("worker/runners/forkserver.py", "        if not self._children:\n            _kill_orphans()\n", ""),
         ),
         "tests/integration/test_attempts.py -k grandchild",
     ),
     one(
         "no hash is compared when restoring",
-        "shared/storage/checkpoint_files.py",
+        "shared/job_files/checkpoint_files.py",
         "    if found != sha256:",
         "    if not found:",
         DAMAGED,
@@ -165,8 +167,10 @@ MUTANTS = [
     Mutant(
         "a doorbell is as good as a claim",
         (
-            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _best(claimer), jobs.c.state == QUEUED)", ".where(jobs.c.id == _best(claimer))"),
-            (f"{JOBS}/leasing.py", "            jobs.c.state == QUEUED,\n            jobs.c.run_at", "            jobs.c.run_at"),
+            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _best(claimer), jobs.c.state == QUEUED)",
+                ".where(jobs.c.id == _best(claimer))"),
+            (f"{JOBS}/leasing.py", "            jobs.c.state == QUEUED,\n            jobs.c.run_at",
+                "            jobs.c.run_at"),
         ),
         CLAIM,
     ),
@@ -195,10 +199,13 @@ MUTANTS = [
     one(
         "a checkpoint is listed apart from its metrics",
         "worker/supervisor/batch.py",
-        "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, checkpoint)\n",
-        "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, checkpoint)\n"
+        "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, "
+        "checkpoint)\n",
+        "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, "
+        "checkpoint)\n"
         "        conn.commit() if not batch.metrics else conn.exec_driver_sql(\n"
-        "            f\"DELETE FROM metrics WHERE job_id = '{lease.job_id}' AND step = {checkpoint.step}\"\n        )\n",
+        "            f\"DELETE FROM metrics WHERE job_id = '{lease.job_id}' AND step = {checkpoint.step}\"\n        "
+        ")\n",
         f"{FAILPOINTS} -k 'sqlite and worker_killed'",
     ),
     one(

@@ -1,7 +1,8 @@
 """What must be true of the database and the files after any faults, once every job has come to rest.
 
-A function of what lies there, not of what was done: `violations` reads all rows and files and names each broken promise.
-What a probe job must leave behind is known beforehand (`tests.support.probe`), so its rows are compared one by one.
+A function of what lies there, not of what was done: `violations` reads all rows and files and names each broken
+promise. What a probe job must leave behind is known beforehand (`tests.support.probe`), so its rows are compared one by
+one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from nightshift.states import JobState
 from shared.db import schema
 from shared.db.engine import read
 from shared.errors import CorruptCheckpoint
-from shared.storage import checkpoint_files
-from shared.storage.layout import job_dir
+from shared.job_files import checkpoint_files
+from shared.job_files.layout import job_dir
 from tests.support import probe
 
 #: How long the processes of a job may outlive its end (seconds): G9.

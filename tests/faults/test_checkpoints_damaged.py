@@ -1,4 +1,5 @@
-"""What lies on the disk is not what was written: the checkpoint before is used, and the damaged one is never tried again."""
+"""What lies on the disk is not what was written: the checkpoint before is used, and the damaged one is never tried
+again."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from sqlalchemy import select
 
 from shared.db.engine import read
 from shared.db.schema import attempts, checkpoints
-from shared.storage.layout import job_dir
+from shared.job_files.layout import job_dir
 from tests.faults.oracle import assert_sound
 from tests.support import databases
 from tests.support.lone_worker import Cluster, open_cluster

@@ -1,4 +1,5 @@
-"""The database crashes or is held by somebody else: 503 and never a false 2xx; running jobs wait and go on; no worker ends."""
+"""The database crashes or is held by somebody else: 503 and never a false 2xx; running jobs wait and go on; no worker
+ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An attempt is killed, frozen or failed at every failpoint, on both databases; somebody else brings the job to its end.
+"""An attempt is killed, frozen or failed at every failpoint, on both databases; somebody else brings the job to its
+end.
 
 Whatever happens, the job ends like one that was never touched (`oracle`): at most one success, no gap, no double row.
 """

@@ -1,4 +1,5 @@
-"""Outages in their full length, with the leases that users have: `make chaos` begins with them, `make test` leaves them out.
+"""Outages in their full length, with the leases that users have: `make chaos` begins with them, `make test` leaves them
+out.
 
 python -m pytest -m long -s tests/faults/test_long_outages.py      # each prints its figures
 """
@@ -82,7 +83,8 @@ def test_redis_frozen_for_a_minute(stack: Stack, server: RedisServer) -> None:
     taken = [took for _, took, _ in answers]
     print(
         f"\nRedis frozen for {REDIS_AWAY} s: {len(answers)} of {len(answers)} submissions accepted after"
-        f" {1000 * median(taken):.0f} ms, the slowest after {1000 * max(taken):.0f} ms (before: {1000 * median(usual):.0f} and"
+        f" {1000 * median(taken):.0f} ms, the slowest after {1000 * max(taken):.0f} ms (before: "
+        f"{1000 * median(usual):.0f} and"
         f" {1000 * max(usual):.0f} ms); all done {caught_up:.1f} s after it was back"
     )
 
@@ -151,6 +153,7 @@ def test_a_gigabyte_of_output(stack: Stack) -> None:
     assert any("were dropped" in message for _, message in lines)
     assert worker.is_running()
     print(
-        f"\n{OUTPUT_MEGABYTES} MB of output: read in {took:.1f} s, {kept / 1e6:.2f} MB in {len(lines):,} lines kept, the"
+        f"\n{OUTPUT_MEGABYTES} MB of output: read in {took:.1f} s, {kept / 1e6:.2f} MB in {len(lines):,} lines kept, "
+        "the"
         f" worker grew by {grown / 1e6:.0f} MB at most, the database has {database.stat().st_size / 1e6:.1f} MB"
     )

@@ -1,4 +1,5 @@
-"""A worker is killed or frozen around the transaction that promotes: the alias moves once, with one line in the audit."""
+"""A worker is killed or frozen around the transaction that promotes: the alias moves once, with one line in the
+audit."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Redis hangs, is full, refuses, forgets or is flooded: submissions are accepted, running jobs do not notice, and when it
-is back no worker is deaf."""
+"""Redis hangs, is full, refuses, forgets or is flooded: submissions are accepted, running jobs do not notice, and when
+it is back no worker is deaf."""
 
 from __future__ import annotations
 

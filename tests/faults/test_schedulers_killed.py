@@ -1,7 +1,7 @@
 """Three maintenance processes are killed again and again while each one's clock jumps: every tick still makes one job.
 
-Six zones, through both changes of their clocks in 2027. `tests/unit/shared/schedules/test_policy_in_every_zone.py` has all of them, in
-one process.
+Six zones, through both changes of their clocks in 2027. `tests/unit/shared/schedules/test_policy_in_every_zone.py` has all of them,
+in one process.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def windows() -> list[tuple[float, float]]:
 
 
 def expressions() -> list[tuple[str, str]]:
-    """(expression, zone), two for each change: some minutes of the hour that is jumped over or repeated, and every hour."""
+    """(expression, zone), two for each change: some minutes of the hour that is jumped over or repeated, and every
+    hour."""
     found = []
     for zone in SIX:
         for change in changes(zone):

@@ -1,4 +1,5 @@
-"""A worker dies at the very moment it hears that its job shall stop: the request is in SQL, so the next one keeps it."""
+"""A worker dies at the very moment it hears that its job shall stop: the request is in SQL, so the next one keeps
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Flower's own list of tasks over a real Redis, worker and maintenance: what `/api/tasks` says is what became of the job."""
+"""Flower's own list of tasks over a real Redis, worker and maintenance: what `/api/tasks` says is what became of the
+job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Real data sets, as users bring them: MNIST, CIFAR-10, cats and dogs as JPEG folders, Shakespeare, WikiText-2, TREC."""
+"""Real data sets, as users bring them: MNIST, CIFAR-10, cats and dogs as JPEG folders, Shakespeare, WikiText-2,
+TREC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Flower's own pages and API: what each owner is shown, what is refused to every key, and what no browser may do with them."""
+"""Flower's own pages and API: what each owner is shown, what is refused to every key, and what no browser may do with
+them."""
 
 from __future__ import annotations
 

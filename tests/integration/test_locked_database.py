@@ -1,4 +1,5 @@
-"""Somebody else holds the lock that writes need: reads answer as ever, and writes wait with an end or are told to come back."""
+"""Somebody else holds the lock that writes need: reads answer as ever, and writes wait with an end or are told to come
+back."""
 
 from __future__ import annotations
 

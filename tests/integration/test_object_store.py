@@ -18,16 +18,17 @@ from sqlalchemy import Engine
 
 from api.commands import doctor
 from nightshift.errors import ConfigurationError, NotFound
-from shared.checkpoints.record import CheckpointRecord
 from shared.datasets import gc, registry
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.datasets.store import hash_of, open_dataset
 from shared.db.engine import write
 from shared.errors import LeaseLost, NotStored, StorageUnavailable
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs import transitions
 from shared.settings import Settings
-from shared.storage import LocalStorage, checkpoint_files, copy, refuse_unusable, storage_of
+from shared.storage import LocalStorage, copy, refuse_unusable, storage_of
 from shared.storage.s3 import S3Storage
 from shared.storage.s3_client import PIECE, Bucket
 from tests.support.factories import make_checkpoint, running_job
@@ -148,7 +149,9 @@ def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_
     kept = registry.ensure_builtin(sqlite_engine, host("a"), "digits")
     storage = storage_of(host("a"))
     source = digits()
-    other = storage.keep_dataset(store_images(storage.root / "datasets", type(source)(source.classes[::-1], source.image, source.splits)))  # fmt: skip
+    other = storage.keep_dataset(
+        store_images(storage.root / "datasets", type(source)(source.classes[::-1], source.image, source.splits))
+    )
     assert other.is_there()
     assert gc.clear(sqlite_engine, storage.shelf(), 3600) == 0
     assert gc.clear(sqlite_engine, storage.shelf(), -1) == 1

@@ -1,4 +1,5 @@
-"""The API beside a bucket: what it takes is read by workers that share no folder with it, and what they leave it hands out."""
+"""The API beside a bucket: what it takes is read by workers that share no folder with it, and what they leave it hands
+out."""
 
 from __future__ import annotations
 

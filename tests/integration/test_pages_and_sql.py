@@ -1,4 +1,5 @@
-"""What pages show is what SQL holds: every figure that the pages of jobs, Compare and models serve, computed anew from rows."""
+"""What pages show is what SQL holds: every figure that the pages of jobs, Compare and models serve, computed anew from
+rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A write of an attempt fails for good when its runner is done already: the job must not succeed with a gap in its curves."""
+"""A write of an attempt fails for good when its runner is done already: the job must not succeed with a gap in its
+curves."""
 
 from __future__ import annotations
 

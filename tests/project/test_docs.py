@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 from tools import reference
 from tools.settings_page import page
 
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
 #: A name in the settings' form that is none: the switch of the test suite.
 SWITCHES = {"NIGHTSHIFT_FAILPOINT"}

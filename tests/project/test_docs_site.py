@@ -1,4 +1,5 @@
-"""The documentation site: it builds without a warning, needs nothing from elsewhere, and its pages from code are whole."""
+"""The documentation site: it builds without a warning, needs nothing from elsewhere, and its pages from code are
+whole."""
 
 from __future__ import annotations
 

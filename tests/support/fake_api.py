@@ -20,9 +20,11 @@ OTHER_ID = "ffb2c3d4e5f60718"
 def job_data(job_id: str = ID, **changes: Any) -> dict[str, Any]:
     """A job as the API shows it."""
     return {
-        "id": job_id, "kind": "train", "name": "digits nightly", "state": "queued", "family": "cnn", "framework": "torch",
+        "id": job_id, "kind": "train", "name": "digits nightly", "state": "queued", "family": "cnn",
+        "framework": "torch",
         "dataset": "digits", "priority": 5, "attempt": 0, "progress": None, "stop_requested": None,
-        "created_at": "2027-01-31T02:00:00.000Z", "run_at": None, "started_at": None, "finished_at": None, "worker": None,
+        "created_at": "2027-01-31T02:00:00.000Z", "run_at": None, "started_at": None, "finished_at": None,
+        "worker": None,
         "device": None, "error": None, "result": None, "tags": {},
         "spec": {"kind": "train", "model": {"family": "cnn", "preset": "mnist-3conv"}, "training": {"epochs": 5}},
         **changes,

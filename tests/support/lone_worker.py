@@ -1,5 +1,6 @@
-"""A worker without Celery: a process with the real supervisor, forkserver and runners, told by the test when to look for
-a job. It is forked from a warm process, so a test may kill one at every line that matters and have the next in a moment.
+"""A worker without Celery: a process with the real supervisor, forkserver and runners, told by the test when to look
+for a job. It is forked from a warm process, so a test may kill one at every line that matters and have the next in a
+moment.
 """
 
 from __future__ import annotations

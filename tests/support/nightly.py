@@ -1,5 +1,5 @@
-"""Nights of a nightly retraining on real data, through everything that would do it: data appended over HTTP, the schedule's
-tick, the job, worker, runner, promotion. Only the clock is moved: to two o'clock, night after night."""
+"""Nights of a nightly retraining on real data, through everything that would do it: data appended over HTTP, the
+schedule's tick, the job, worker, runner, promotion. Only the clock is moved: to two o'clock, night after night."""
 
 from __future__ import annotations
 

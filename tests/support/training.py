@@ -204,8 +204,8 @@ def attempt(
     model: Path | None = None,
     champion: Path | None = None,
 ) -> int:
-    """One attempt of a job in `folder` (from `model`, another's `artifacts/model`, compared with `champion`), resuming what
-    is there. Returns the exit code, -9 when it was killed."""
+    """One attempt of a job in `folder` (from `model`, another's `artifacts/model`, compared with `champion`), resuming
+    what is there. Returns the exit code, -9 when it was killed."""
     process = warm.Process(
         "training", target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model, champion)
     )

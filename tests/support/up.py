@@ -39,7 +39,8 @@ class Up:
         self.words = ""  # on stderr, once it has stopped
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0",
+            [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port",
+                "0",
              "--device", "cpu"],
             env=environment | FAST | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

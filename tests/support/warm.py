@@ -113,8 +113,8 @@ def start(
     log: Path,
     errors: Path | None = None,
 ) -> WarmProcess:
-    """Return at once; stderr goes to `errors` (default: the log). The process dies with the one it was forked from, and so
-    with this one."""
+    """Return at once; stderr goes to `errors` (default: the log). The process dies with the one it was forked from, and
+    so with this one."""
     args = (module, list(arguments), dict(environment), log, errors or log)
     started = Process("stack", target=_run, name=module, args=args)
     started.start()

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, select
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.db.engine import read
 from shared.db.schema import checkpoints
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.settings import Settings
 from shared.specs.jobs import TrainJob
 from shared.specs.training import CheckpointPolicy, Training

@@ -16,7 +16,7 @@ HOMES = {
     r"\bmath\.ceil\(.*batch_size|-\(-.*// .*batch_size\)$": {"shared/specs/training.py"},
     r"\bdef outranks\b": {"shared/jobs/states.py"},
     r"_STRENGTH\b": set[str](),
-    r"^class Checkpoint(?:Record|Row)\b": {"shared/checkpoints/record.py"},
+    r"^class Checkpoint(?:Record|Row)\b": {"shared/job_files/checkpoint_record.py"},
     r"TEST_KINDS|\bfsspec\b|\bs3fs\b": set[str](),
 }
 

@@ -21,7 +21,8 @@ def _nothing() -> None:
     return None
 
 
-#: What `terminate_job` and the pool's stop call. A process has one supervisor; Celery creates the pool, so it is told here.
+#: What `terminate_job` and the pool's stop call. A process has one supervisor; Celery creates the pool, so it is told
+#: here.
 on_terminate: Callable[[], None] = _nothing
 on_stop: Callable[[], None] = _nothing
 
@@ -80,8 +81,8 @@ class AttemptPool(BasePool):  # type: ignore[misc]
             os.write(self._wake_write, b"!")
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
-        """`celery control terminate`, `revoke(terminate=True)`: the attempt's job is cancelled gracefully. `pid` is the worker's
-        own, whatever the task; there is one at a time."""
+        """`celery control terminate`, `revoke(terminate=True)`: the attempt's job is cancelled gracefully. `pid` is the
+        worker's own, whatever the task; there is one at a time."""
         if self._busy.is_set():
             on_terminate()
 

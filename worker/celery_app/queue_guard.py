@@ -1,8 +1,8 @@
 """The queues a worker consumes: its own, whatever Celery was told through Redis.
 
-`cancel_consumer` and `add_consumer` come from anybody who reaches Redis, and Celery remembers them over lost connections.
-A worker without its queue would look well and take no job. So each change is told (presence.py says it to the fleet
-table), and undone when `restore_seconds` have passed.
+`cancel_consumer` and `add_consumer` come from anybody who reaches Redis, and Celery remembers them over lost
+connections. A worker without its queue would look well and take no job. So each change is told (presence.py says it to
+the fleet table), and undone when `restore_seconds` have passed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ def _nothing(complete: bool) -> None:
     return None
 
 
-#: Told when it lost one of its queues (False), and when it has them all again. Celery creates the step, so it is told here.
+#: Told when it lost one of its queues (False), and when it has them all again. Celery creates the step, so it is told
+#: here.
 on_change: Callable[[bool], None] = _nothing
 #: How long a wrong set of queues lasts (seconds): one maintenance interval.
 restore_seconds = 5.0

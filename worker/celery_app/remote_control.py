@@ -1,7 +1,8 @@
 """Which commands a Celery process of ours obeys when they come through Redis (`celery control`, Flower's API).
 
-Whoever reaches Redis can send them, so what would stop the service, change its limits or write files is refused. Looking
-stays, and ending a task, which cancels its job. A change of queues is obeyed and undone soon after (listening.py).
+Whoever reaches Redis can send them, so what would stop the service, change its limits or write files is refused.
+Looking stays, and ending a task, which cancels its job. A change of queues is obeyed and undone soon after
+(listening.py).
 """
 
 from __future__ import annotations

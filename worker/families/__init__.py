@@ -10,8 +10,8 @@ Each family's package offers
     metrics.report(learner, splits, model, training) -> Report      the end of a job, on the test part
     examples.examples(learner, splits, model) -> Examples           how a model did on each row, for promotions
     figures.draw(report, history, folder)                           PNG files beside the report
-    epochs.begin(learner, splits, model, training, job_dir, stop, say) -> AtEpoch     optional: its work after each epoch,
-    epochs.collect(job_dir, folder, last) -> paths                       and what that left, as artifacts
+    epochs.begin(learner, splits, model, training, job_dir, stop, say) -> AtEpoch     optional: its work after each
+    epoch, epochs.collect(job_dir, folder, last) -> paths                       and what that left, as artifacts
     torch_learner.build(setup) / tensorflow_learner.build(setup) -> Learner
 and nothing outside the package names a family.
 """

@@ -75,8 +75,8 @@ def _exists(module: str) -> bool:
 
 
 def onednn_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What keeps TensorFlow alive where oneDNN was told to use less of the processor than there is: it asks the processor
-    whether that has bfloat16, and the whole process dies when oneDNN then says no."""
+    """What keeps TensorFlow alive where oneDNN was told to use less of the processor than there is: it asks the
+    processor whether that has bfloat16, and the whole process dies when oneDNN then says no."""
     told = "ONEDNN_MAX_CPU_ISA" in environ and "TF_ENABLE_ONEDNN_OPTS" not in environ
     return {"TF_ENABLE_ONEDNN_OPTS": "0"} if told else {}
 

@@ -1,4 +1,5 @@
-"""Samples of what a runner uses, by a thread of its supervisor's: the training knows nothing of it and waits for nothing."""
+"""Samples of what a runner uses, by a thread of its supervisor's: the training knows nothing of it and waits for
+nothing."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 def of(place: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit, command;
-    what is not known is left out."""
+    """host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit,
+    command; what is not known is left out."""
     threads = place.settings.torch_threads or os.cpu_count()
     gpu = place.device.name if place.device.kind == "gpu" else None
     found = {

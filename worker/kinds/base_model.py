@@ -103,8 +103,8 @@ def build(parent: TrainedModel, framework: str, assignment: Assignment, threads:
 
 
 def fill(learner: Learner, weights: Mapping[str, Array], head: str | None = None) -> list[str]:
-    """Load weights that must fit in every name and shape; those whose name begins with `head` may differ and then stay as
-    the learner made them. Returns the names of these. Raises BadData."""
+    """Load weights that must fit in every name and shape; those whose name begins with `head` may differ and then stay
+    as the learner made them. Returns the names of these. Raises BadData."""
     own = learner.weights()
     if own.keys() != weights.keys():
         odd = sorted(own.keys() ^ weights.keys())

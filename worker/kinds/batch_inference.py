@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import BadData, CorruptCheckpoint
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.jobs import BatchInferJob, check_inference
-from shared.storage import checkpoint_files
 from worker import families
 from worker.kinds import prediction_files
 from worker.kinds.base_model import TrainedModel, build, read_model
@@ -133,7 +133,8 @@ class Work:
         return sum(part.stop - part.start for part in self.parts.values())
 
     def run(self) -> str | None:
-        """Compute what is missing, in order; returns the reason when told to stop. A `finish` waits for a first chunk."""
+        """Compute what is missing, in order; returns the reason when told to stop. A `finish` waits for a first
+        chunk."""
         total = self.source.total
         meter = ProgressMeter(total, 1, self.done, self.reporter, phase="infer")
         sizes: set[int] = set()

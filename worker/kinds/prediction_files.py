@@ -40,7 +40,8 @@ class Source(Protocol):
 
 
 def encode(table: pa.Table, output: str) -> bytes:
-    """A part: lines for JSONL, for Parquet an Arrow stream (its Parquet form is made once, when all parts are there)."""
+    """A part: lines for JSONL, for Parquet an Arrow stream (its Parquet form is made once, when all parts are
+    there)."""
     if output == "jsonl":
         return b"".join(line for line in _lines(table))
     sink = pa.BufferOutputStream()

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import BadData
+from shared.job_files import checkpoint_files
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
-from shared.storage import checkpoint_files
 from worker import families
 from worker.kinds import promotion
 from worker.runners.messages import Assignment, Result, Started, Stopped
@@ -42,8 +42,8 @@ def fit(
     facts: Mapping[str, Any] | None = None,
     tokenizer: str | None = None,
 ) -> Result | Stopped:
-    """Train `model` as `job` says. `begin` gives a new run's learner the weights it starts from, `facts` are added for the
-    learner, `tokenizer` is the text of a `tokenizer.json` to keep."""
+    """Train `model` as `job` says. `begin` gives a new run's learner the weights it starts from, `facts` are added for
+    the learner, `tokenizer` is the text of a `tokenizer.json` to keep."""
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)

@@ -1,8 +1,8 @@
 """One attempt at delivering: a POST to an address that was checked, within one deadline, with a bounded answer.
 
-The name is resolved here, each of its addresses is checked, and the connection goes to one of these: nothing can point the
-name elsewhere in between. Host header, SNI and certificate are those of the name. Redirects are answers, not places to
-go; proxies of the environment are not asked.
+The name is resolved here, each of its addresses is checked, and the connection goes to one of these: nothing can point
+the name elsewhere in between. Host header, SNI and certificate are those of the name. Redirects are answers, not places
+to go; proxies of the environment are not asked.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _what(failure: Exception, seconds: float) -> str:
 
 
 def _tls_for(url: str) -> Any:
-    """None where there is no TLS. Reading the certificates takes a tenth of a second of CPU: once an hour, not once a POST."""
+    """None where there is no TLS. Reading the certificates takes a tenth of a second of CPU: once an hour, not once a
+    POST."""
     if not url.lower().startswith("https:"):
         return None
     return _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), int(time.monotonic() // 3600))

@@ -36,8 +36,8 @@ _seen: dict[str, tuple[float, str]] = {}
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"checkpoints", "attempts", "leftovers", "deleted", "datasets": folders removed, "offline": workers marked, "deliveries": rows
-    removed}."""
+    """{"checkpoints", "attempts", "leftovers", "deleted", "datasets": folders removed, "offline": workers marked,
+    "deliveries": rows removed}."""
     counts = dict.fromkeys(("checkpoints", "attempts", "leftovers", "deleted", "datasets"), 0)
     try:
         _remove_files(engine, settings, counts)

@@ -1,7 +1,7 @@
 """scheduler: makes the jobs of ticks that are due, each exactly once, and those of ticks that waited.
 
-The database's clock says what is due and a unique constraint who makes it, so any number of processes may run this, die in
-it, or have clocks of their own opinion. One transaction per schedule: one that cannot be served holds up no other.
+The database's clock says what is due and a unique constraint who makes it, so any number of processes may run this, die
+in it, or have clocks of their own opinion. One transaction per schedule: one that cannot be served holds up no other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """courier: sends what is in the outbox to webhooks.
 
-A poke only wakes a few threads, which claim, send and settle until nothing is due: a receiver that does not answer holds
-one of them for some seconds, and never maintenance or a transaction. Any number of processes may do this.
+A poke only wakes a few threads, which claim, send and settle until nothing is due: a receiver that does not answer
+holds one of them for some seconds, and never maintenance or a transaction. Any number of processes may do this.
 """
 
 from __future__ import annotations

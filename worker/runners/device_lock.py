@@ -60,8 +60,8 @@ class DeviceLock:
         return descriptor
 
     def wait(self, seconds: float, worthwhile: Callable[[], bool], tell: Callable[[DeviceBusy], None]) -> int:
-        """The same, after waiting so long at most, as long as it is `worthwhile`. What dead workers left behind is ended;
-        anybody else is waited for, which `tell` is told of once. Raises SlotBusy."""
+        """The same, after waiting so long at most, as long as it is `worthwhile`. What dead workers left behind is
+        ended; anybody else is waited for, which `tell` is told of once. Raises SlotBusy."""
         if (descriptor := self._try()) is not None:
             return descriptor
         kill_orphans(str(self.path))

@@ -1,12 +1,14 @@
 """A warm process that forks one runner per attempt: `python -m worker.runners.forkserver FD MODULE…`.
 
 It has imported the frameworks and nothing more: no device, no thread pool, one thread, so a fork is safe and takes
-milliseconds. Its environment was scrubbed before exec, so no runner ever holds a secret. It is the parent and the reaper:
-exit status and peak memory come from wait4, and what a dead runner leaves behind comes back here (subreaper) to be killed.
+milliseconds. Its environment was scrubbed before exec, so no runner ever holds a secret. It is the parent and the
+reaper: exit status and peak memory come from wait4, and what a dead runner leaves behind comes back here (subreaper) to
+be killed.
 
 On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr,
-and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group, only while it has not been reaped;
-a runner's end → {"exited": key, "code", "signal", "peak_memory_bytes"}. End of file: everything is killed.
+and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group,
+only while it has not been reaped; a runner's end → {"exited": key, "code", "signal", "peak_memory_bytes"}. End of file:
+everything is killed.
 """
 
 from __future__ import annotations

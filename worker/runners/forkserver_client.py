@@ -1,7 +1,7 @@
 """The worker's side of a forkserver: starts it with a clean environment, asks for runners, hears how they end.
 
-A forkserver that dies takes its runners with it (they are told as killed) and is started again at once, so that the next
-attempt finds a warm one.
+A forkserver that dies takes its runners with it (they are told as killed) and is started again at once, so that the
+next attempt finds a warm one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from shared.events import emit
 from worker.runners.forkserver import MAX_MESSAGE
 from worker.runners.process_cleanup import FAMILY, kill_tagged, tag_name
 
-#: What a runner may see of the worker's environment: names, or prefixes that end in `*`. Nothing else passes, so a secret
-#: needs no rule of its own.
+#: What a runner may see of the worker's environment: names, or prefixes that end in `*`. Nothing else passes, so a
+#: secret needs no rule of its own.
 PASSED_ON = (
     *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "GLIBC_TUNABLES", "VIRTUAL_ENV"),

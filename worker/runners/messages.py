@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
+from shared.job_files.layout import Below
 from shared.jobs.states import StopRequest
-from shared.storage.layout import Below
 
 #: A longer line is a protocol error: the runner is killed, the attempt ends `crashed`. (bytes)
 MAX_FRAME_BYTES = 4_000_000

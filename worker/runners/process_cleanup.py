@@ -1,8 +1,8 @@
 """Finds and ends what is left of runners whose parents are gone, wherever in the process tree it went.
 
 Everything below a forkserver carries a mark in its environment: the slot (its lock's path) and the family, which names
-the worker by pid and start time. Sessions, double forks and exec keep the mark; pids that are used again do not have it.
-A process is ours to kill only if its mark names a family that is known to be dead.
+the worker by pid and start time. Sessions, double forks and exec keep the mark; pids that are used again do not have
+it. A process is ours to kill only if its mark names a family that is known to be dead.
 """
 
 from __future__ import annotations

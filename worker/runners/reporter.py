@@ -1,7 +1,8 @@
 """The runner's end of the pipe: says what happens, hears Stop, and ends the process when the supervisor is gone.
 
-Training never waits for the pipe: frames go into a backlog that one thread writes. Only when the supervisor has not read
-for so long that the backlog is full do frames that must not be lost wait; progress and log lines are dropped instead.
+Training never waits for the pipe: frames go into a backlog that one thread writes. Only when the supervisor has not
+read for so long that the backlog is full do frames that must not be lost wait; progress and log lines are dropped
+instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import StopRequest
 from worker.runners.messages import (
     ArtifactSaved,

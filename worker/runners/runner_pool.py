@@ -59,7 +59,8 @@ def fork_runner(
     warm: bool,
     lock: int | None,
 ) -> Runner:
-    """A new runner that waits for its assignment and holds `lock`, which is closed here. Raises ForkserverUnavailable."""
+    """A new runner that waits for its assignment and holds `lock`, which is closed here. Raises
+    ForkserverUnavailable."""
     ours, theirs = socket.socketpair()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()

@@ -14,10 +14,10 @@ from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
+from shared.job_files.layout import attempt_dir, dataset_dir, job_dir
 from shared.jobs.transitions import Claimed
 from shared.models import aliases
 from shared.models.registry import resolve as resolve_model
-from shared.storage.layout import attempt_dir, dataset_dir, job_dir
 from worker.runners.messages import Assignment, Champion
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry

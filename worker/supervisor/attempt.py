@@ -20,6 +20,7 @@ from shared import celery_app
 from shared.errors import JobError, LeaseLost, StorageUnavailable, UnsupportedJob
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.job_files.layout import attempt_dir, job_dir
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import (
@@ -30,7 +31,6 @@ from shared.jobs.transitions import (
     ModelVersionRecord,
     PromotionRecord,
 )
-from shared.storage.layout import attempt_dir, job_dir
 from worker.hardware import run_environment
 from worker.hardware.frameworks import framework_of
 from worker.hardware.oom_counter import OomCounter
@@ -187,14 +187,15 @@ class Attempt:
         return replace(ended, oom_killed=kills.increased())
 
     def _wanted(self) -> StopRequest | None:
-        """What this worker knows before SQL says it: an operator's Terminate, a drain, a request of before the claim."""
+        """What this worker knows before SQL says it: an operator's Terminate, a drain, a request of before the
+        claim."""
         if self._terminated.is_set():
             return StopRequest.CANCEL
         return self.claimed.stop_requested if self._time_left() is None else StopRequest.DRAIN
 
     def terminate(self) -> None:
-        """Durable as soon as the database answers, so that a worker that dies now does not forget it; the runner hears of
-        it at once."""
+        """Durable as soon as the database answers, so that a worker that dies now does not forget it; the runner hears
+        of it at once."""
         if not self._terminated.is_set():
             self._terminated.set()
             self.scribe.submit_urgent(lambda conn: transitions.request_cancel(conn, self.lease))

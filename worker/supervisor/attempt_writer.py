@@ -1,8 +1,8 @@
 """The thread that writes for an attempt: batches of what the runner said, and heartbeats in between.
 
-It is a thread of its own because SQL may hang for minutes, and the supervisor must meanwhile freeze a runner whose lease
-runs out, kill one that ignores a Stop, and keep reading its pipe. A database that does not answer makes it wait and try
-again; only a lost lease ends it early.
+It is a thread of its own because SQL may hang for minutes, and the supervisor must meanwhile freeze a runner whose
+lease runs out, kill one that ignores a Stop, and keep reading its pipe. A database that does not answer makes it wait
+and try again; only a lost lease ends it early.
 """
 
 from __future__ import annotations

@@ -107,7 +107,8 @@ class Retention:
         return transitions.delete_checkpoints(conn, self._lease, gone) if gone else None
 
     def needless(self, waiting: list[CheckpointRecord]) -> set[str]:
-        """Ids of those that would be superseded by the others as soon as all that wait for the storage had come there."""
+        """Ids of those that would be superseded by the others as soon as all that wait for the storage had come
+        there."""
         gone = superseded(self._with(waiting), keep_last=self._keep_last, keep_best=self._keep_best)
         return {c.id for c in waiting} & set(gone)
 

@@ -23,7 +23,8 @@ class DrainTimeout(Exception):
 
 
 class DatabaseRetry:
-    """Until the database answers. The scribe's heartbeat goes on meanwhile; a lost lease or the end of a drain ends it."""
+    """Until the database answers. The scribe's heartbeat goes on meanwhile; a lost lease or the end of a drain ends
+    it."""
 
     def __init__(
         self, engine: Engine, scribe: AttemptWriter, lease_lost: LeaseLost, time_left: Callable[[], float | None]

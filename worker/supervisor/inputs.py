@@ -17,9 +17,10 @@ from sqlalchemy import Connection, select
 from shared.db.schema import artifacts
 from shared.errors import BadData, CorruptCheckpoint, NotStored
 from shared.events import emit
+from shared.job_files import checkpoint_files
 from shared.jobs.checkpoint_retention import needs_all_checkpoints
 from shared.jobs.transitions import Claimed
-from shared.storage import LocalStorage, checkpoint_files
+from shared.storage import LocalStorage
 from shared.storage.s3_client import Going
 from worker.runners.messages import Champion
 from worker.supervisor.db_retry import DatabaseRetry

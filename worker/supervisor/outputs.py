@@ -25,13 +25,13 @@ class OutputUploader:
         instead: Callable[[], Verdict | None],
         tell: Callable[[StorageUnavailable], None],
     ) -> None:
-        """`instead`: what a success becomes where the attempt may not wait (any longer), None where it may; `tell` hears
-        why it waits."""
+        """`instead`: what a success becomes where the attempt may not wait (any longer), None where it may; `tell`
+        hears why it waits."""
         self._storage, self._heard, self._instead, self._tell = storage, heard, instead, tell
 
     def complete(self, verdict: Verdict, files: Mapping[str, str]) -> Verdict:
-        """`files`: key to SHA-256 of what belongs to a success. Returns the verdict that stands when all has arrived, or
-        when there is no time: a success that is not in the storage is none. Raises NotStored."""
+        """`files`: key to SHA-256 of what belongs to a success. Returns the verdict that stands when all has arrived,
+        or when there is no time: a success that is not in the storage is none. Raises NotStored."""
         due, pause = 0.0, FIRST_WAIT
         while True:
             self._heard.collect()

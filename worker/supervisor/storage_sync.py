@@ -1,5 +1,5 @@
-"""An attempt's dealings with the storage: what it needs is brought, what it leaves is delivered, and a storage that does not
-answer is waited for as long as somebody wants the attempt.
+"""An attempt's dealings with the storage: what it needs is brought, what it leaves is delivered, and a storage that
+does not answer is waited for as long as somebody wants the attempt.
 
 Where the storage is a folder everything is where it is needed, and nothing here takes any time.
 """

@@ -1,7 +1,8 @@
-"""Notices a runner that no longer gets on, by what it says it is doing. State of one attempt; times are given, not read.
+"""Notices a runner that no longer gets on, by what it says it is doing. State of one attempt; times are given, not
+read.
 
-A loop that takes steps shows by itself how long a step takes: once a few are known, one that takes many times the slowest
-of late is wedged. Everything that happens once or rarely (loading, a first step that compiles, a validation, a
+A loop that takes steps shows by itself how long a step takes: once a few are known, one that takes many times the
+slowest of late is wedged. Everything that happens once or rarely (loading, a first step that compiles, a validation, a
 checkpoint, an evaluation) has no such measure and gets `stall_seconds`; any word from it starts them anew.
 """
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import CorruptCheckpoint
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy
-from shared.storage import checkpoint_files
 from worker.training.learner import Array, Learner, LearnerState
 from worker.training.reporter import Reporter
 from worker.training.state import Best, RunState

@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class LearnerState:
-    """Everything needed to go on bit for bit: arrays (weights, optimizer slots) and small JSON facts (steps, RNG keys)."""
+    """Everything needed to go on bit for bit: arrays (weights, optimizer slots) and small JSON facts (steps, RNG
+    keys)."""
 
     arrays: Mapping[str, Array]
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,5 @@
-"""Learning curves of any family, and the one look of all figures. Object API and Agg only: no pyplot, no global state."""
+"""Learning curves of any family, and the one look of all figures. Object API and Agg only: no pyplot, no global
+state."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from worker.runners.messages import ArtifactSaved, Champion, MetricPoint, Progress, Started
 
 
 class Reporter(Protocol):
-    """May be called from more than one thread. Every call but `champion` returns at once or soon; none raises for a slow
-    reader."""
+    """May be called from more than one thread. Every call but `champion` returns at once or soon; none raises for a
+    slow reader."""
 
     def started(self, frame: Started) -> None: ...
 

@@ -1,4 +1,5 @@
-"""Where a run stands, beside its learner: everything the loop itself has to remember to go on as if nothing happened."""
+"""Where a run stands, beside its learner: everything the loop itself has to remember to go on as if nothing
+happened."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ class RunState:
     stopped_early: bool = False
     best: Best = field(default_factory=Best)
     row_step: int = 0  # of the last metric row
-    #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover. A step on a smaller batch counts
-    #: as its share of a whole one, so that each row of the data weighs the same.
+    #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover. A step on a smaller batch
+    #: counts as its share of a whole one, so that each row of the data weighs the same.
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_steps: float = 0.0
     #: The means of the last epoch that ended.
@@ -73,7 +74,8 @@ class RunState:
 
     def figures(self) -> dict[str, float]:
         """What was measured of the run's model, the best one where there is one: its validation, and as `train_…` the
-        means over the epoch it came out of. What was measured of other weights is left out, as is what is not finite."""
+        means over the epoch it came out of. What was measured of other weights is left out, as is what is not
+        finite."""
         has_best = self.best.weights is not None
         step, trained = (self.best.step, self.best.trained) if has_best else (self.step, self.trained)
         found = {

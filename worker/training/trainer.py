@@ -175,7 +175,8 @@ class Trainer:
     def _tell_of_early_end(self) -> None:
         best = self.state.best
         self.diary.say(
-            f"stopped early: {self.watched.metric} has not improved for {best.stale} validation{'s' * (best.stale != 1)}; "
+            f"stopped early: {self.watched.metric} has not improved for {best.stale} "
+            f"validation{'s' * (best.stale != 1)}; "
             f"the best was {best.value:.4g} at step {best.step:,}"
         )
 
@@ -216,7 +217,8 @@ class Trainer:
         raise ValueError(f"unknown stop reason {reason!r}")
 
     def _end_in_an_epoch(self) -> None:
-        """What was seen of the epoch is measured over; where no epoch has ended, nothing else is known of the training."""
+        """What was seen of the epoch is measured over; where no epoch has ended, nothing else is known of the
+        training."""
         if self.state.row_step < self.state.step:
             self._read()
         self.state.end_epoch()

@@ -19,7 +19,8 @@ from worker.training.reporter import Reporter
 
 #: Seconds between two lines about epochs, at least. Too low: the log of a run of short epochs is all epochs.
 LEAST = 3.0
-#: As a run gets longer its lines get rarer: one in so many parts of the time it has taken. Bounds a log whatever the run.
+#: As a run gets longer its lines get rarer: one in so many parts of the time it has taken. Bounds a log whatever the
+#: run.
 PARTS = 200
 #: Seconds of silence after which a long epoch says where it is.
 SILENCE = 30.0

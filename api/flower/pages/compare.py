@@ -1,5 +1,5 @@
-"""Several jobs beside each other: their curves, what they came to, what they were given. Which ones is in the address: by
-id, or all that a search of the table of jobs finds."""
+"""Several jobs beside each other: their curves, what they came to, what they were given. Which ones is in the address:
+by id, or all that a search of the table of jobs finds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def ids_argument(handler: Handler) -> list[str]:
 
 
 def compared(conn: Connection, ids: list[str], query: TableQuery | None, owner: str | None) -> dict[str, Any]:
-    """{jobs: [job, the first of them + curves], senses: {metric: max | min}, most, curves, matching}. Raises NotFound."""
+    """{jobs: [job, the first of them + curves], senses: {metric: max | min}, most, curves, matching}. Raises
+    NotFound."""
     found, total = (ids, len(ids)) if query is None else matching(conn, owner, query)
     shown = side_by_side(conn, found, owner)
     if found and not shown:

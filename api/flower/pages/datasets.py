@@ -1,5 +1,5 @@
-"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. Every key sees
-them; keys of a data set's owner change it."""
+"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. Every key
+sees them; keys of a data set's owner change it."""
 
 from __future__ import annotations
 

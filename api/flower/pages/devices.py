@@ -1,4 +1,5 @@
-"""Each device: what runs there, how busy it is, and whether its worker is heard of; what ran there before; and what waits."""
+"""Each device: what runs there, how busy it is, and whether its worker is heard of; what ran there before; and what
+waits."""
 
 from __future__ import annotations
 

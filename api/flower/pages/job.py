@@ -13,12 +13,12 @@ from api.flower.pages.base import Action, Data, Handler, Page
 from api.http.json_body import parse_json
 from api.services import exports, job_actions
 from api.services.spec_errors import parse
+from shared.job_files.artifact_files import INLINE
 from shared.jobs import queries
 from shared.jobs.queries.curves import curves
 from shared.jobs.states import StopRequest
 from shared.specs.edits import JobPatch
 from shared.storage import storage_of
-from shared.storage.artifact_files import INLINE
 
 #: Points of a curve that is some 600 pixels wide.
 MAX_POINTS = 600

@@ -1,5 +1,5 @@
-"""The models, one model with its versions, and the moves of its aliases. Every key sees them; keys of a model's owner change
-it. The jobs that made them are shown to their owner."""
+"""The models, one model with its versions, and the moves of its aliases. Every key sees them; keys of a model's owner
+change it. The jobs that made them are shown to their owner."""
 
 from __future__ import annotations
 

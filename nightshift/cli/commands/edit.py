@@ -65,7 +65,8 @@ def rerun(
         raise InvalidRequest("Give --name or --keep-name, not both.")
     old = find_job(ctx, job_id)
     given = {
-        "name": old.data.get("name") if keep_name else name, "register_as": register_as, "training.epochs": epochs, "training.batch_size": batch_size,
+        "name": old.data.get("name") if keep_name else name, "register_as": register_as, "training.epochs": epochs,
+        "training.batch_size": batch_size,
         "training.learning_rate": learning_rate, "training.seed": seed,
     }  # fmt: skip
     changes = {path: value for path, value in given.items() if value is not None}

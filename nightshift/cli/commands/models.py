@@ -169,7 +169,8 @@ def describe(
         list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Of a version; without =VALUE it goes.")
     ] = None,
 ) -> None:
-    """Say what a model, or one of its versions, is for; e.g. `models describe digits@3 "more augmentation" --tag checked=yes`."""
+    """Say what a model, or one of its versions, is for; e.g. `models describe digits@3 "more augmentation" --tag
+    checked=yes`."""
     if text is None and not tag:
         raise InvalidRequest("Say what to change: a text, or --tag NAME=VALUE.")
     if "@" not in ref:

@@ -111,8 +111,8 @@ def _moment(job: Any) -> float:
 
 
 def other(name: str, jobs: Sequence[Any]) -> Field | None:
-    """A result (`test_accuracy`) or a setting (`training.learning_rate`) that at least one of the jobs has. Nothing is known
-    to be wrong where there are no jobs."""
+    """A result (`test_accuracy`) or a setting (`training.learning_rate`) that at least one of the jobs has. Nothing is
+    known to be wrong where there are no jobs."""
     if any(name in _metrics(job) for job in jobs):
         return Field(lambda job: _plain(_metrics(job).get(name)), right=True, key=lambda job: _metrics(job).get(name))
     if not jobs or any(_setting(job, name) is not None for job in jobs):

@@ -48,8 +48,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show(renderable: RenderableType, width: int | None = None) -> None:
-    """Print to stdout (in `width` characters, where they are not the terminal's); on a pipe without the blanks that pad a row
-    to the width."""
+    """Print to stdout (in `width` characters, where they are not the terminal's); on a pipe without the blanks that pad
+    a row to the width."""
     out = console()
     if width is not None:
         out.width = width
@@ -80,8 +80,8 @@ def state_text(state: str) -> Text:
 
 @dataclass(frozen=True)
 class Column:
-    """`rank` 0 always stays; on a narrow terminal the highest rank goes first. Before one goes, those with a `least` width
-    (characters) are cut to it; a cell that is a list loses whole words at its end."""
+    """`rank` 0 always stays; on a narrow terminal the highest rank goes first. Before one goes, those with a `least`
+    width (characters) are cut to it; a cell that is a list loses whole words at its end."""
 
     title: str
     rank: int = 0
@@ -146,7 +146,8 @@ def _cell(value: Any, room: int | None = None) -> Text:
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
-    """Name and value, one per line; values that are None or empty are left out. A list of words is filled into lines."""
+    """Name and value, one per line; values that are None or empty are left out. A list of words is filled into
+    lines."""
     room = console().width - max(len(name) for name, _ in facts) - 2
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)

@@ -20,8 +20,8 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """What a column shows of an item. `rank` and `least` are those of `output.Column`; `key` is what it sorts by, where that
-    is not what it shows; only a wide table has one that is not `usual`."""
+    """What a column shows of an item. `rank` and `least` are those of `output.Column`; `key` is what it sorts by, where
+    that is not what it shows; only a wide table has one that is not `usual`."""
 
     show: Callable[[Any], Any]
     rank: int = 0

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from shared.datasets.errors import bad_file
 from shared.datasets.ingest.source_files import Files
 
-_PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
+_PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
+    "dev": "valid",
           "test": "test", "testing": "test"}  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
 #: Files that explain a set and are no part of it.

@@ -26,7 +26,8 @@ def decode_line(raw: bytes, name: str, line: int) -> str:
 
 
 def blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """The stream in blocks of whole characters, checked, without byte order mark and carriage returns before newlines."""
+    """The stream in blocks of whole characters, checked, without byte order mark and carriage returns before
+    newlines."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     line, held, first = 1, b"", True
     while True:

@@ -26,8 +26,8 @@ _ROWS, _BYTES = 20_000, 4_000_000
 def store_appended(
     datasets_root: Path, base: OpenDataset, source: ImageSource | TextSource, limits: Limits = NO_LIMITS
 ) -> Stored:
-    """Write `base` with the rows of `source` after its own. Classes are matched by name, new ones come last, so labels of
-    `base` keep their numbers. Raises InvalidRequest where the two do not fit together."""
+    """Write `base` with the rows of `source` after its own. Classes are matched by name, new ones come last, so labels
+    of `base` keep their numbers. Raises InvalidRequest where the two do not fit together."""
     _check(base, source)
     classes = [*base.classes, *(name for name in source.classes if name not in base.classes)]
     number = np.array([classes.index(name) for name in source.classes], np.int64)

@@ -53,7 +53,8 @@ class Limits:
         """Refuse before writing what cannot fit."""
         if needed > self.stored_bytes:
             raise TooLarge(
-                f"The data set would take {needed:,} bytes; {self.stored_bytes:,} are allowed (NIGHTSHIFT_MAX_DATASET_BYTES)."
+                f"The data set would take {needed:,} bytes; {self.stored_bytes:,} are allowed "
+                "(NIGHTSHIFT_MAX_DATASET_BYTES)."
             )
         free = max(0, shutil.disk_usage(folder).free - _SPARE_BYTES)
         if needed > free:

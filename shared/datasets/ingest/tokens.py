@@ -30,8 +30,8 @@ TOKENIZER = "tokenizer.json"
 _REVISION = 1
 #: Text encoded at a time (bytes).
 _PIECE_BYTES = 2_000_000
-#: A part above this (bytes) is not counted when it is registered. Too low: a job that it cannot feed fails in its runner
-#: instead of being refused. Too high: registering a long text takes longer (a second per 8 MB).
+#: A part above this (bytes) is not counted when it is registered. Too low: a job that it cannot feed fails in its
+#: runner instead of being refused. Too high: registering a long text takes longer (a second per 8 MB).
 COUNTED_BYTES = 8_000_000
 
 
@@ -94,8 +94,8 @@ def token_stream(dataset_folder: Path, tokenizer: TokenizerSpec | str) -> Path:
 
 
 def counted(stored: Stored) -> Stored:
-    """The same version; `meta` also says of each part of a text, unless it is large, how many `characters` and `words` it
-    has: the tokens that a model will read of it."""
+    """The same version; `meta` also says of each part of a text, unless it is large, how many `characters` and `words`
+    it has: the tokens that a model will read of it."""
     if stored.meta["kind"] != "text":
         return stored
     data = OpenDataset(stored.folder, stored.meta)

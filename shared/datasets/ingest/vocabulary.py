@@ -3,7 +3,8 @@
 word    id 0 `<unk>`, 1 `<eos>` (one per line), then words, most frequent first. Text that is tokenised already is split
         at spaces only; other text also around punctuation.
 char    id 0 `<unk>`, then the characters in order of their code points.
-bpe     byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2): every text can be written, none is unknown.
+bpe     byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2): every text can be written, none is
+        unknown.
 
 Word and char are encoded here, several times faster than by the library; tests hold both to the same ids.
 """

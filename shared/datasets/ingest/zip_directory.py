@@ -69,7 +69,8 @@ class ZipDirectory:
         self._refuse_overlaps()
 
     def open(self, name: str) -> BinaryIO:
-        """The member unpacked, its checksum compared at the end. Raises what `zipfile` raises of one that is damaged."""
+        """The member unpacked, its checksum compared at the end. Raises what `zipfile` raises of one that is
+        damaged."""
         info = self._info(name)
         file = self._path.open("rb")
         try:

@@ -1,7 +1,8 @@
 """Why a job is where it is: a pure decision. Facts in (`shared.jobs.queries.explain_context`), reasons and a sentence out.
 
-Each reason has a code for programs, fields, and a clause for people. The reasons of the present come first, the decisive
-one at their head, and make up the sentence; `attempt_ended`, the tries that did not count, follow, newest first.
+Each reason has a code for programs, fields, and a clause for people. The reasons of the present come first, the
+decisive one at their head, and make up the sentence; `attempt_ended`, the tries that did not count, follow, newest
+first.
 
 waiting    dependency
 queued     run_at, back_off, no_worker, no_suitable_worker, not_listening, workers_busy, worker_free,

@@ -1,8 +1,8 @@
 """What a table of jobs may show, sort and search by: fields of a job, its results and curves, its settings, its tags.
 
-    state, dataset, duration, …          a field                    test_accuracy, metric.loss   a result, else a curve's last value
-    training.learning_rate, lr           a setting of the spec      best.val_loss, min.x, max.x  the best, lowest, highest of a curve
-    tag.team                             a tag
+    state, dataset, duration, …          a field                    test_accuracy, metric.loss   a result, else a
+    curve's last value training.learning_rate, lr           a setting of the spec      best.val_loss, min.x, max.x  the
+    best, lowest, highest of a curve tag.team                             a tag
 
 A bare name is a field, else a setting, else a metric; `metric.` says a metric where a setting has the same name.
 """
@@ -169,7 +169,8 @@ def _in_sqlite(column: Any, path: Sequence[str]) -> Value:
 
 
 def _in_postgres(column: Any, path: Sequence[str]) -> Value:
-    """Once out of the whole document, which is parsed anew by every function that is given it; what is found is small."""
+    """Once out of the whole document, which is parsed anew by every function that is given it; what is found is
+    small."""
     value = select(func.json_extract_path(column, *path).label("found")).correlate(jobs).offset(0).subquery()
     is_number = func.json_typeof(value.c.found) == "number"
     words = type_coerce(value.c.found.op("#>>")(literal_column("'{}'")), Text)

@@ -23,8 +23,8 @@ _LABELS = ("name", "tags", "kind", "priority", "run_at", "after", "dataset")
 def comparison(conn: Connection, job_ids: Sequence[str], owner_id: str | None) -> list[dict[str, Any]]:
     """In the order asked for; jobs that are not there (any more) are left out.
 
-    `results`: figures of the result, else the last value of a curve; `best`: the better end of each curve of validations;
-    `settings`: the spec by path; `pictures`: paths of artifacts.
+    `results`: figures of the result, else the last value of a curve; `best`: the better end of each curve of
+    validations; `settings`: the spec by path; `pictures`: paths of artifacts.
     """
     statement = select(jobs).where(jobs.c.id.in_(job_ids))
     if owner_id is not None:

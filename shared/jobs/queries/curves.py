@@ -42,7 +42,8 @@ def metrics(
 
 
 def curves(conn: Connection, job_id: str, max_points: int) -> dict[str, dict[str, list[Any]]]:
-    """Every curve as columns, for charts: name -> {step, epoch, value, at}, thinned as `metrics` does; `at` in seconds."""
+    """Every curve as columns, for charts: name -> {step, epoch, value, at}, thinned as `metrics` does; `at` in
+    seconds."""
     found: dict[str, dict[str, list[Any]]] = {}
     for name, *point in map(tuple, _thinned(conn, [table.c.job_id == job_id], max(4, max_points))):
         columns = found.setdefault(name, {"step": [], "epoch": [], "value": [], "at": []})

@@ -22,8 +22,8 @@ def events_after(
     conn: Connection, job_id: str, seq: int = 0, limit: int = 500, types: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
     """At most `limit` events beyond `seq`: [{seq, type, at, data}], type in state, progress, metric, checkpoint,
-    artifact, promotion, edited, log; only those in `types` where that is given. Fewer than `limit` means there is nothing more
-    yet."""
+    artifact, promotion, edited, log; only those in `types` where that is given. Fewer than `limit` means there is
+    nothing more yet."""
     merged = _events(conn, job_id, seq, limit, types)
     if types is None or "metric" in types:
         merged += _metrics(conn, job_id, seq, limit)

@@ -1,4 +1,5 @@
-"""What belongs to one job: attempts, checkpoints, artifacts, logs, state events. The caller has checked the owner (`get_job`)."""
+"""What belongs to one job: attempts, checkpoints, artifacts, logs, state events. The caller has checked the owner
+(`get_job`)."""
 
 from __future__ import annotations
 

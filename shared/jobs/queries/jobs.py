@@ -143,7 +143,8 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
 
 
 def _pinned_view(pinned: Mapping[str, Any]) -> dict[str, str]:
-    """What the names in the spec meant when the job first started: data set, evaluation set, model, each with its version."""
+    """What the names in the spec meant when the job first started: data set, evaluation set, model, each with its
+    version."""
     found = {key: pinned[key] for key in ("dataset", "evaluate_on") if key in pinned}
     if parent := pinned.get("parent"):
         found["model"] = f"{parent['name']}@{parent['version']}" if parent.get("name") else parent["ref"]

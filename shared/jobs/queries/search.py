@@ -1,7 +1,7 @@
 """What people type to find jobs: words, and `name operator value`. All of it must hold.
 
-digits nightly                 each word is in the name, data set, model, framework, kind, worker, a tag, or begins the id
-"lr sweep"                     the two words together
+digits nightly                 each word is in the name, data set, model, framework, kind, worker, a tag, or begins the
+id "lr sweep"                     the two words together
 state:failed,cancelled         one of these           name:sweep   contains      name=sweep   is exactly
 test_accuracy > 0.95           a result or the last value of a curve; best.val_loss, min.x, max.x too; 95 % is 0.95
 lr < 0.01  batch_size=64       a setting, by its name or its path (model.preset:mnist); none for a setting that is null
@@ -43,7 +43,8 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|[smhdw])")
 
 
 def conditions(text: str, dialect: str) -> list[Any]:
-    """What a job must be; not archived, unless the text says `is:`. Raises InvalidRequest that says what to write instead."""
+    """What a job must be; not archived, unless the text says `is:`. Raises InvalidRequest that says what to write
+    instead."""
     terms = list(_TERM.finditer(text))
     if len(terms) > MAX_TERMS:
         raise _wrong(f"at most {MAX_TERMS} words and conditions")

@@ -11,7 +11,7 @@ attempt, `Conflict` for a user, None for maintenance.
     filing       archive, unarchive, delete_job
 """
 
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.transitions.archiving import archive, delete_job, unarchive
 from shared.jobs.transitions.dependencies import expire_deadlines, resolve_dependencies
 from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint, delete_checkpoints, record

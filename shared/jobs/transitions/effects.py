@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.db.engine import insert, on_commit
 from shared.db.schema import (
     artifacts,
@@ -25,6 +24,7 @@ from shared.db.schema import (
 )
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.transitions.statements import add_event, renew_and_update
 from shared.jobs.transitions.values import ArtifactRecord, AttemptStatus, Lease, LogRow, MetricRow, SampleRow
 

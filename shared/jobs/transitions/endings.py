@@ -87,8 +87,9 @@ def succeed(
 def _registered(
     conn: Connection, lease: Lease, register: ModelVersionRecord, result: dict[str, Any], row: Row[*tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """The result with what became of its model, which another owner may have taken the name of while the job ran: then it
-    stays the job's, to be registered under another name. The event before the last is the promotion's, if there is one."""
+    """The result with what became of its model, which another owner may have taken the name of while the job ran: then
+    it stays the job's, to be registered under another name. The event before the last is the promotion's, if there is
+    one."""
     version, said = _version_of(conn, lease, register, row)
     result = {**result, "model": {**(result.get("model") or {}), **said}}
     if register.promotion is None:

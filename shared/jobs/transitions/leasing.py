@@ -10,13 +10,13 @@ from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
 from nightshift.states import JobState
-from shared.checkpoints.record import CheckpointRecord
 from shared.clock import db_now
 from shared.datasets import references
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.transitions.effects import summarize_anew
 from shared.jobs.transitions.statements import QUEUED, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease

@@ -1,7 +1,7 @@
 """urgent_ids, make_room: a running job of lower priority gives its device to an urgent one.
 
-The victim is asked to stop, like by anybody else; it writes a checkpoint and is released. `makes_room_for` ties the two:
-unique among running jobs, so that an urgent job never has two victims at a time, whoever decides at once.
+The victim is asked to stop, like by anybody else; it writes a checkpoint and is released. `makes_room_for` ties the
+two: unique among running jobs, so that an urgent job never has two victims at a time, whoever decides at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A checkpoint whose bytes are right and that still cannot be loaded: after two attempts that tried, it is set aside."""
+"""A checkpoint whose bytes are right and that still cannot be loaded: after two attempts that tried, it is set
+aside."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ SUSPICIOUS = frozenset(
 
 
 def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:
-    """Whether loading may have caused this ending. A SIGKILL that neither we nor the kernel for want of memory sent (those
-    are other outcomes, or carry our reason) came from outside, as did the end of a whole forkserver: no process dies of
-    its own deeds like that, so such deaths count in the job's budget of crashes and against no checkpoint."""
+    """Whether loading may have caused this ending. A SIGKILL that neither we nor the kernel for want of memory sent
+    (those are other outcomes, or carry our reason) came from outside, as did the end of a whole forkserver: no process
+    dies of its own deeds like that, so such deaths count in the job's budget of crashes and against no checkpoint."""
     if outcome not in SUSPICIOUS:
         return False
     unexplained = outcome is AttemptOutcome.CRASHED and (error or {}).get("type") == AttemptOutcome.CRASHED.value

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.states import JobState
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import StopRequest
 from shared.specs.jobs import AnyJob
 

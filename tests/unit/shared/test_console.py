@@ -74,9 +74,12 @@ def test_settings_that_cannot_be_read_are_a_line_and_no_traceback(module: str) -
 @pytest.mark.parametrize(
     ("line", "level", "text"),
     [
-        ("22856:M 22 Nov 2026 20:45:57.138 # Valkey is now ready to exit, bye bye...", "warning", "Valkey is now ready to exit, bye bye..."),
-        ("22856:C 01 Jan 2027 00:00:00.001 * Ready to accept connections tcp", "info", "Ready to accept connections tcp"),
-        ('*** FATAL CONFIG FILE ERROR (Redis 7.0) ***: "oops"', "info", '*** FATAL CONFIG FILE ERROR (Redis 7.0) ***: "oops"'),
+        ("22856:M 22 Nov 2026 20:45:57.138 # Valkey is now ready to exit, bye bye...", "warning",
+            "Valkey is now ready to exit, bye bye..."),
+        ("22856:C 01 Jan 2027 00:00:00.001 * Ready to accept connections tcp", "info",
+            "Ready to accept connections tcp"),
+        ('*** FATAL CONFIG FILE ERROR (Redis 7.0) ***: "oops"', "info",
+            '*** FATAL CONFIG FILE ERROR (Redis 7.0) ***: "oops"'),
     ],
 )  # fmt: skip
 def test_lines_of_redis_take_our_shape(line: str, level: str, text: str) -> None:

@@ -15,11 +15,11 @@ from shared.db.engine import read, write
 from shared.db.schema import jobs
 from shared.errors import BrokerUnavailable
 from shared.events import subscribe
+from shared.job_files.layout import attempt_dir, job_dir
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import ArtifactRecord, Lease, LogRow
 from shared.settings import Settings
-from shared.storage.layout import attempt_dir, job_dir
 from tests.support.factories import (
     ERROR,
     OWNER,

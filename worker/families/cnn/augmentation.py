@@ -19,7 +19,8 @@ GEOMETRIC = frozenset({"shift", "rotate", "flip"})
 
 def affine(augment: Collection[str], seed: int, step: int, n: int) -> Array | None:
     """[n, 2, 3] float32 matrices from output to input coordinates (x right, y down, both -1 … 1, as
-    `torch.nn.functional.affine_grid` takes them), or None where nothing moves. Every draw is made whatever is asked for."""
+    `torch.nn.functional.affine_grid` takes them), or None where nothing moves. Every draw is made whatever is asked
+    for."""
     if not GEOMETRIC.intersection(augment):
         return None
     shift, angle, flip = _draws(seed, step, n)

@@ -1,4 +1,5 @@
-"""Batch inference with a classifier: every image of a data set, its training part first, as columns built from arrays."""
+"""Batch inference with a classifier: every image of a data set, its training part first, as columns built from
+arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A stored image set as a CNN wants it: bytes in the model's size, cached beside the set; rows of training and validation.
+"""A stored image set as a CNN wants it: bytes in the model's size, cached beside the set; rows of training and
+validation.
 
 Arrays are `x` uint8 [n, height, width, channels] and `y` int64 [n]. Small sets are read whole, large ones stay mapped.
 """
@@ -174,7 +175,8 @@ def _resample(images: Array, axis: int, size: int) -> Array:
 
 
 def _taps(old: int, new: int, total: int) -> tuple[Array, Array]:
-    """(indices, integer weights that sum to `total`), each [taps, new]: a triangle around each output pixel's centre."""
+    """(indices, integer weights that sum to `total`), each [taps, new]: a triangle around each output pixel's
+    centre."""
     scale = old / new
     reach = max(1.0, scale)
     centre = (np.arange(new) + 0.5) * scale

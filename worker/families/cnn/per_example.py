@@ -1,5 +1,5 @@
-"""A classifier row by row: every metric of a report as a function of how often each row is there, so that a bootstrap is
-a few products of matrices. With each row once they are scikit-learn's."""
+"""A classifier row by row: every metric of a report as a function of how often each row is there, so that a bootstrap
+is a few products of matrices. With each row once they are scikit-learn's."""
 
 from __future__ import annotations
 

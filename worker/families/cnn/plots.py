@@ -92,8 +92,8 @@ _PER_ROW, _SIDE, _ROW = 5, 1.0, 1.22
 
 
 def draw_predictions(report: Evaluation, path: Path) -> Path:
-    """25 pictures with what was predicted and what is true; mistakes are framed in red. All on one set of axes: with one
-    for each, laying them out takes longer than a small job's training."""
+    """25 pictures with what was predicted and what is true; mistakes are framed in red. All on one set of axes: with
+    one for each, laying them out takes longer than a small job's training."""
     classes, arrays = report.document["classes"], report.arrays
     figure = new_figure(8, 8.9)
     figure.suptitle(

@@ -21,7 +21,8 @@ def step_noise(model: GanModel, seed: int, step: int, n: int) -> Array:
 
 
 def sample_noise(model: GanModel, seed: int, start: int, count: int) -> Array:
-    """z of samples `start` … `start + count - 1` of `seed`: [count, latent] float32. A row depends on its number alone."""
+    """z of samples `start` … `start + count - 1` of `seed`: [count, latent] float32. A row depends on its number
+    alone."""
     blocks = range(start // BLOCK, -(-(start + count) // BLOCK))
     rows = [generator(seed, "samples", b).standard_normal((BLOCK, model.latent), np.float32) for b in blocks]
     first = start % BLOCK
@@ -38,7 +39,9 @@ def masked_widths(model: GanModel) -> dict[str, list[int]]:
 def dropout_masks(model: GanModel, seed: int, step: int, n: int) -> dict[str, list[Array]]:
     """What each layer's numbers are multiplied by, for each pass: 0 where they are dropped."""
     return {
-        use: _masks(seed, use, step, n, widths, model.generator_dropout if use == "generator" else model.discriminator_dropout)
+        use: _masks(
+            seed, use, step, n, widths, model.generator_dropout if use == "generator" else model.discriminator_dropout
+        )
         for use, widths in masked_widths(model).items()
     }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The canonical weights of a GAN: names, shapes and starting values, the same for every framework.
 
-generator.dense{i}.weight [out, in] | bias [out]        generator.dense_norm{i}.weight | bias | running_mean | running_var
-generator.project.weight [maps * h * w, in] | bias      generator.norm0.…        to the smallest maps, in C, H, W order
-generator.up{i}.weight [in, out, kh, kw] | bias [out]   generator.norm{i}.…      i from 1
+generator.dense{i}.weight [out, in] | bias [out]        generator.dense_norm{i}.weight | bias | running_mean |
+running_var generator.project.weight [maps * h * w, in] | bias      generator.norm0.…        to the smallest maps, in C,
+H, W order generator.up{i}.weight [in, out, kh, kw] | bias [out]   generator.norm{i}.…      i from 1
 generator.output.weight | bias                          an up, or without filters a dense layer in C, H, W order
 discriminator.conv{i}.weight [out, in, kh, kw] | bias   discriminator.norm{i}.…  i from 1 for the norm
 discriminator.dense{i}.weight [out, in] | bias          discriminator.dense_norm{i}.…; the first reads C, H, W order
@@ -32,7 +32,8 @@ NORM_MOMENTUM = 0.1
 #: Every weight's name begins with one of them.
 NETWORKS = ("generator", "discriminator")
 
-#: Weights that stay as they are under `freeze: features`: what the discriminator sees in pictures (FreezeD, Mo et al. 2020).
+#: Weights that stay as they are under `freeze: features`: what the discriminator sees in pictures (FreezeD, Mo et al.
+#: 2020).
 FEATURES = ("discriminator.conv", "discriminator.norm")
 
 Shape = tuple[int, ...]

@@ -49,7 +49,8 @@ class Score:
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is drawn: logits / temperature, of the `top_k` likeliest, of those the smallest set that
-    `top_p` of the probability falls on (nucleus sampling, Holtzman et al. 2020). `top_k` 1 always takes the likeliest."""
+    `top_p` of the probability falls on (nucleus sampling, Holtzman et al. 2020). `top_k` 1 always takes the
+    likeliest."""
 
     max_new_tokens: int = 100
     temperature: float = 1.0

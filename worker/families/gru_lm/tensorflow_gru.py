@@ -63,7 +63,8 @@ def _forward(x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor,
 
 
 def _backward(
-    d_out: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Tensor, gates: Tensor, n: Tensor, states: Tensor, computed: Any
+    d_out: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Tensor, gates: Tensor, n: Tensor, states: Tensor,
+    computed: Any
 ) -> tuple[Tensor, ...]:  # fmt: skip
     time, h = tf.shape(x)[0], w_hh.shape[1]
     r, z = gates[..., :h], gates[..., h:]

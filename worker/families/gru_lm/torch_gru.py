@@ -1,7 +1,8 @@
 """The two hot parts of the language model in torch, with gradients written by hand.
 
-`gru` is the same function as `torch.nn.GRU` (one layer). Written by hand, its backward pass has three small operations a
-time step, and the weights' gradients are one product over all steps; autograd's has over a dozen and one product each.
+`gru` is the same function as `torch.nn.GRU` (one layer). Written by hand, its backward pass has three small operations
+a time step, and the weights' gradients are one product over all steps; autograd's has over a dozen and one product
+each.
 
 `chunked_cross_entropy` never holds the logits of all positions: over 10,000 tokens they would be the largest thing in
 the step by far, and on a CPU fetching them from memory would cost more than the products.
@@ -95,8 +96,8 @@ def _column_sums(flat: Tensor) -> Tensor:
 
 
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -log softmax(hidden @ weight.T + bias)[target]: hidden [n, h] of any float dtype, in which the products are
-    made; weight [v, h] and bias [v] float32; targets int64 [n]. Its gradients are made with it, in one pass."""
+    """Mean of -log softmax(hidden @ weight.T + bias)[target]: hidden [n, h] of any float dtype, in which the products
+    are made; weight [v, h] and bias [v] float32; targets int64 [n]. Its gradients are made with it, in one pass."""
     return cast("Tensor", _ChunkedCrossEntropy.apply(hidden, weight, bias, targets))  # type: ignore[no-untyped-call]
 
 

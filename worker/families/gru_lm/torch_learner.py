@@ -1,4 +1,5 @@
-"""The GRU language model in torch: bfloat16 products where they are native, hand-written recurrence and cross-entropy."""
+"""The GRU language model in torch: bfloat16 products where they are native, hand-written recurrence and
+cross-entropy."""
 
 from __future__ import annotations
 

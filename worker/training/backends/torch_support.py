@@ -95,7 +95,8 @@ def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 
 @torch.no_grad()
 def assign(tensor: Tensor, name: str, arrays: Mapping[str, Array]) -> None:
-    """Copy the named array into the tensor, keeping the tensor's memory layout. KeyError / ValueError if it is not so."""
+    """Copy the named array into the tensor, keeping the tensor's memory layout. KeyError / ValueError if it is not
+    so."""
     array = arrays[name]
     if tuple(array.shape) != tuple(tensor.shape):
         raise ValueError(f"{name} has shape {tuple(array.shape)}, the model needs {tuple(tensor.shape)}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-#: Bytes kept free, and the smallest block that is mapped on its own. Too low: page faults in every step. Too high: memory
-#: that is never given back.
+#: Bytes kept free, and the smallest block that is mapped on its own. Too low: page faults in every step. Too high:
+#: memory that is never given back.
 KEPT_BYTES = 512 << 20
 
 

@@ -1,4 +1,5 @@
-"""The paired bootstrap: how surely one model beats another on the rows that both were judged on (Efron 1979; Koehn 2004)."""
+"""The paired bootstrap: how surely one model beats another on the rows that both were judged on (Efron 1979; Koehn
+2004)."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ _SEED = 20_240_101
 def lower_bound(
     candidate: PerExampleScores, champion: PerExampleScores, metric: str, sign: int, confidence: float
 ) -> float:
-    """The improvement that is exceeded with this (one-sided) confidence: a quantile over resamples of the rows, the same
-    rows for both models. The seed is fixed: the same scores give the same bound."""
+    """The improvement that is exceeded with this (one-sided) confidence: a quantile over resamples of the rows, the
+    same rows for both models. The seed is fixed: the same scores give the same bound."""
     n, rng = candidate.rows, np.random.Generator(np.random.Philox(key=_SEED))
     gains: list[Array] = []
     left, at_once = RESAMPLES, max(1, _HELD // n)

@@ -166,4 +166,3 @@ followSystem(id, () => Date.parse(shown.job.started_at || shown.job.created_at) 
 const updates = live(update, 1.5);
 loadCurves().catch((error) => toast(error.message, "danger"));
 if (isFinal()) updates.stop("Ended");
-

@@ -14,7 +14,8 @@ _FILL = """
 INSERT INTO curve_summaries (job_id, name, step, last, lowest, highest)
 SELECT ends.job_id, ends.name, ends.step, metrics.value, ends.lowest, ends.highest
 FROM (
-    SELECT job_id, name, max(step) AS step, min(value) AS lowest, max(value) AS highest FROM metrics GROUP BY job_id, name
+    SELECT job_id, name, max(step) AS step, min(value) AS lowest, max(value) AS highest FROM metrics
+    GROUP BY job_id, name
 ) AS ends
 JOIN metrics ON metrics.job_id = ends.job_id AND metrics.name = ends.name AND metrics.step = ends.step
 """

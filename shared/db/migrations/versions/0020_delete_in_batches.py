@@ -1,4 +1,5 @@
-"""Let go of the foreign keys that would delete millions of rows in one transaction; `removals` says what is left to delete."""
+"""Let go of the foreign keys that would delete millions of rows in one transaction; `removals` says what is left to
+delete."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ def test_settings_that_contradict_each_other_are_named(run: Run, monkeypatch: py
 @pytest.mark.parametrize(
     ("name", "value", "part", "said"),
     [
-        ("DATABASE_URL", "postgresql+psycopg://u:geheim@127.0.0.1:9/x?connect_timeout=2", "database", "does not answer"),
+        ("DATABASE_URL", "postgresql+psycopg://u:geheim@127.0.0.1:9/x?connect_timeout=2", "database",
+            "does not answer"),
         ("DATABASE_URL", "nonsense", "database", ""),
         ("REDIS_URL", "http://localhost", "broker", "NIGHTSHIFT_REDIS_URL must be"),
         ("STORAGE_URL", "ftp://x", "settings", "file://"),

@@ -80,7 +80,8 @@ def test_rerun_keeps_a_name_and_registers_only_when_asked_and_says_so(run: Run, 
 def test_what_a_runner_used_is_listed_by_seconds(run: Run, fake: FakeApi) -> None:
     fake.jobs = {ID: job_data()}
     fake.collections["jobs/system"] = [
-        {"attempt": 1, "at": f"2027-01-31T02:00:{10 * n:02}.000Z", "cpu_percent": 50.0 * n, "memory_bytes": 7, "gpu_percent": None, "gpu_memory_bytes": None}
+        {"attempt": 1, "at": f"2027-01-31T02:00:{10 * n:02}.000Z", "cpu_percent": 50.0 * n, "memory_bytes": 7,
+            "gpu_percent": None, "gpu_memory_bytes": None}
         for n in range(3)
     ]  # fmt: skip
     told = run("metrics", ID, "--system", "--csv").stdout.splitlines()
@@ -218,7 +219,8 @@ def test_the_other_kinds(run: Run, fake: FakeApi) -> None:
     )
     run(*["submit", "evaluate", "digits", "--dataset", "mnist"])
     assert fake.bodies() == [
-        {"kind": "finetune", "model_ref": "digits@3", "dataset": "mnist", "freeze": "features", "training": {"epochs": 1}},
+        {"kind": "finetune", "model_ref": "digits@3", "dataset": "mnist", "freeze": "features",
+            "training": {"epochs": 1}},
         {
             "kind": "batch_infer",
             "model_ref": "job:a1b2",

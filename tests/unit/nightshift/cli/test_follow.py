@@ -65,8 +65,10 @@ def test_a_pipe_gets_a_line_per_change_validation_and_tenth(fake: FakeApi) -> No
         "running    step 10/40  epoch 0/5  loss 2.2500  3,210/s  ETA 1:01",
         "running    step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  3,210/s  ETA 1:00",
         "queued     step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100",
-        "running    step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish requested",
-        "running    step 40/40  epoch 2/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish requested  3,210/s  ETA 0:00",
+        "running    step 12/40  epoch 0/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish "
+        "requested",
+        "running    step 40/40  epoch 2/5  loss 2.2500  val_loss 0.2500  val_accuracy 0.9100  attempt 2  finish "
+        "requested  3,210/s  ETA 0:00",
         "succeeded  step 40/40  epoch 2/5  val_loss 0.2000",
         "succeeded  test_accuracy 0.9812  test_loss 0.0512  train_loss 0.3000",
     ]

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 #: What a check constraint wants; every other column gets a value of its type.
 LEGAL: dict[tuple[str, str], Any] = {("jobs", "state"): "running", ("schedule_ticks", "outcome"): "submitted"}
 
-#: Columns that name a row of another table without a foreign key: such rows are deleted in batches, after the one they name.
+#: Columns that name a row of another table without a foreign key: such rows are deleted in batches, after the one they
+#: name.
 NAMED = {
     **{(table, "job_id"): "jobs" for table in ("metrics", "job_logs", "job_events", "system_samples")},
     ("schedule_ticks", "schedule_id"): "schedules",

@@ -29,7 +29,17 @@ RULES = Rules(priority_gap=2, patience_seconds=5.0, quiet_seconds=600.0)
 
 
 def holder(job_id: str = "a", **fields: Any) -> Holder:
-    return Holder(**{"job_id": job_id, "fence": 1, "worker": "w", "priority": 3, "started_at": 0.0, "times_preempted": 0, **fields})  # fmt: skip
+    return Holder(
+        **{
+            "job_id": job_id,
+            "fence": 1,
+            "worker": "w",
+            "priority": 3,
+            "started_at": 0.0,
+            "times_preempted": 0,
+            **fields,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +134,8 @@ def test_a_job_that_had_waited_for_hours_does_not_take_its_device_back(engine: E
 
 @pytest.mark.parametrize(
     "spared",
-    ["not urgent", "not due long enough", "priority too near", "a worker is free", "one is about to be", "no such device"],
+    ["not urgent", "not due long enough", "priority too near", "a worker is free", "one is about to be",
+        "no such device"],
 )  # fmt: skip
 def test_nobody_is_pushed_out_without_need(sqlite_engine: Engine, spared: str) -> None:
     low = running(sqlite_engine, priority=8 if spared == "priority too near" else 3)

@@ -1,4 +1,5 @@
-"""When schedules are due: against a brute-force reading of cron, in every zone, over the changes of the clocks of 2027."""
+"""When schedules are due: against a brute-force reading of cron, in every zone, over the changes of the clocks of
+2027."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Previews agree with croniter, an independent reader of cron, on random expressions: 10,000 with `-m long`, else 4,000.
+"""Previews agree with croniter, an independent reader of cron, on random expressions: 10,000 with `-m long`, else
+4,000.
 
-Where they do not, the expression is of a class that docs/schedules.md lists with who is right; and once what is said there
-of croniter is undone, they agree again. Zones whose clocks do not change: what a change does is `test_cron`'s.
+Where they do not, the expression is of a class that docs/schedules.md lists with who is right; and once what is said
+there of croniter is undone, they agree again. Zones whose clocks do not change: what a change does is `test_cron`'s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Every zone of the tz database through 2027: around each change of its clocks, ticks are those of a brute-force reading."""
+"""Every zone of the tz database through 2027: around each change of its clocks, ticks are those of a brute-force
+reading."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Every zone through every change of its clocks in 2027: one job per due tick, with schedulers that die and clocks that jump.
+"""Every zone through every change of its clocks in 2027: one job per due tick, with schedulers that die and clocks that
+jump.
 
-In one process, for speed: a scheduler that dies is a failpoint that raises after the tick's row, and the clocks of three
-machines are one that jumps by up to an hour between their passes. `tests/faults` has real processes and kill -9.
+In one process, for speed: a scheduler that dies is a failpoint that raises after the tick's row, and the clocks of
+three machines are one that jumps by up to an hour between their passes. `tests/faults` has real processes and kill -9.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""GAN specs: presets with good training settings, models that cannot be built are refused, early stopping by distance."""
+"""GAN specs: presets with good training settings, models that cannot be built are refused, early stopping by
+distance."""
 
 from __future__ import annotations
 

@@ -146,7 +146,8 @@ def test_no_secret_reaches_a_runner(run: Callable[..., Runner]) -> None:
 
 def test_descriptors_of_the_forkserver_are_closed_in_a_runner(run: Callable[..., Runner]) -> None:
     runner = run(
-        "import os; reporter.log(' '.join(os.readlink(f'/proc/self/fd/{n}') for n in range(3, 50) if os.path.lexists(f'/proc/self/fd/{n}')))"
+        "import os; reporter.log(' '.join(os.readlink(f'/proc/self/fd/{n}') for n in range(3, 50) if "
+        "os.path.lexists(f'/proc/self/fd/{n}')))"
     )
     assert runner.line().count(b"socket:") == 1
 

@@ -1,4 +1,5 @@
-"""A champion that changes while it is compared with is compared with again; the last one told is the one that counts."""
+"""A champion that changes while it is compared with is compared with again; the last one told is the one that
+counts."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.checkpoints.record import CheckpointRecord
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.transitions import Claimed, Lease
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings

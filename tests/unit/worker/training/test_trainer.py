@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import NonFiniteLoss
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy, Training
 from tests.support.training import NullReporter
 from worker.training.checkpoints import CheckpointWriter

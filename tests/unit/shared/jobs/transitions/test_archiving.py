@@ -15,6 +15,7 @@ from shared.db.engine import read, write
 from shared.db.removals import LEFT, Kind
 from shared.db.schema import deleted_jobs, jobs, metadata
 from shared.failpoints import FailpointError
+from shared.job_files.layout import job_dir
 from shared.jobs import queries, transitions
 from shared.jobs.queries import JobFilters
 from shared.jobs.states import StopRequest
@@ -24,7 +25,6 @@ from shared.schedules.queries import get_schedule, history
 from shared.settings import Settings
 from shared.specs.jobs import job_spec_adapter
 from shared.specs.schedules import ScheduleSpec
-from shared.storage.layout import job_dir
 from tests.support.factories import OWNER, claim_job, commit_checkpoint, job_in_state, running_job, submit_job
 from worker.maintenance import pruner
 

@@ -92,7 +92,8 @@ def test_waiting_raises_priority_so_that_nothing_starves(engine: Engine) -> None
 
 @pytest.mark.parametrize(
     ("wanted", "device", "fits"),
-    [("auto", "cpu", True), ("auto", "gpu", True), ("cpu", "cpu", True), ("gpu", "gpu", True), ("gpu", "cpu", False), ("cpu", "gpu", False)],
+    [("auto", "cpu", True), ("auto", "gpu", True), ("cpu", "cpu", True), ("gpu", "gpu", True), ("gpu", "cpu", False),
+        ("cpu", "gpu", False)],
 )  # fmt: skip
 def test_a_job_goes_to_the_device_it_asked_for(engine: Engine, wanted: str, device: str, fits: bool) -> None:
     job_id = submit_job(engine, resources={"device": wanted}).job_id

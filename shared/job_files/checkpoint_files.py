@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import CorruptCheckpoint
 from shared.failpoints import failpoint
 from shared.fsync import fsync_folder
+from shared.job_files.checkpoint_record import CheckpointRecord
 
 #: Below a job's folder.
 FOLDER = "checkpoints"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.storage.layout import Below
+from shared.job_files.layout import Below
 
 
 class CheckpointRecord(BaseModel):

@@ -12,11 +12,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from shared import failpoints
-from shared.checkpoints.record import CheckpointRecord
 from shared.errors import CorruptCheckpoint
+from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.checkpoint_retention import superseded
 from shared.specs.training import CheckpointPolicy
-from shared.storage import checkpoint_files
 from tests.support.factories import make_checkpoint
 from tests.support.training import NullReporter
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter, Snapshot, restore, run_facts, safetensors
