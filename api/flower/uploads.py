@@ -54,7 +54,7 @@ class AddVersion(Action):
         registry.check_name(self._name)
         for name, value, allowed in (("how", self._how, ("add", "append")), ("format", self._format, FORMATS)):
             if value is not None and value not in allowed:
-                raise InvalidRequest.field((name,), f"there are {', '.join(allowed)}")
+                raise InvalidRequest.field((name,), f"must be one of {', '.join(allowed)}")
         with read(self.site.engine) as conn:
             references.require(conn, self._name, self.principal.owner_id)
 

@@ -130,7 +130,7 @@ def edit(job_id: str, **changes: Any) -> Call[types.JobData]:
 
 def job(job_id: str) -> Call[types.JobData]:
     if not JOB_ID.fullmatch(job_id):
-        raise InvalidRequest(f"{job_id!r} is no job id: it has 16 hexadecimal digits, or at least the first 4 of them.")
+        raise InvalidRequest(f"{job_id!r} is not a job id: use all 16 hexadecimal digits or at least the first 4.")
     return cast("types.JobData", (yield get(f"jobs/{job_id}")))
 
 

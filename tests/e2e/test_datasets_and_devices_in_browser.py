@@ -57,7 +57,7 @@ def test_a_version_is_compared_promoted_and_rolled_back(flower: FlowerApp, visit
     for version in (1, 2):
         page.get_by_role("checkbox", name=f"Compare version {version}").press("Space")
     comparison = page.locator("#model-comparison")
-    expect(comparison.locator("td.ns-best")).to_contain_text(["95.00 %"])
+    expect(comparison.locator("td.ns-best")).to_contain_text(["95.00%"])
     expect(comparison).to_contain_text("training.epochs")
     page.reload()
     expect(comparison).to_be_visible()
@@ -65,7 +65,7 @@ def test_a_version_is_compared_promoted_and_rolled_back(flower: FlowerApp, visit
     page.get_by_role("button", name="Promote version 2").press("Enter")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Promote version 2").press("Enter")
-    page.get_by_label("Why").fill(f"better {HOSTILE}")
+    page.get_by_label("Reason").fill(f"better {HOSTILE}")
     page.keyboard.press("Enter")
     expect(page.locator("#model-aliases")).to_contain_text("version 2")
     expect(page.locator("#model-history li")).to_have_count(2)
@@ -98,14 +98,14 @@ def test_a_device_is_watched(flower: FlowerApp, visitor: BrowserSession) -> None
     page.goto("/nightshift/devices")
     card = page.get_by_role("article", name="gpu0@a")
     expect(card).to_contain_text("Idle")
-    expect(card).to_contain_text("40 % · 61 °C")
+    expect(card).to_contain_text("40% · 61 °C")
     submit_job(flower.engine, owner_id=flower.owner, name=HOSTILE, priority=9)
     lease = claim_job(flower.engine, make_claimer("gpu0@a", "gpu")).lease
     with write(flower.engine) as conn:
         transitions.record(conn, lease, progress={"percent": 41.0}, metrics=[], logs=[])
     beat(flower, busy=97.0)
-    expect(card).to_contain_text("41 %")
-    expect(card).to_contain_text("97 %")
+    expect(card).to_contain_text("41%")
+    expect(card).to_contain_text("97%")
     expect(card.get_by_role("link", name=HOSTILE)).to_have_attribute("href", f"/nightshift/jobs/{lease.job_id}")
     with write(flower.engine) as conn:
         workers.deregister(conn, "gpu0@a")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nightshift.metrics import OF_STEPS
+from nightshift.metrics import HEADLINES, OF_STEPS, label, sense
 from tests.support import stored
 from tests.support.browser import BrowserSession, expect
 from tests.support.flower_app import FlowerApp
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def text(name: str, value: float) -> str:
     """A figure as a page writes it: shares per cent with two decimals, four digits of anything else."""
     if any(part in name for part in ("accuracy", "precision", "recall", "f1")):
-        return f"{100 * value:.2f} %"
+        return f"{100 * value:.2f}%"
     return f"{float(f'{value:.4g}'):g}"
 
 
@@ -47,7 +47,7 @@ def test_figures_are_those_that_are_stored(
             figures = stored.result(flower.engine, job_id)
             shown = {called(name): [text(name, value)] for name, value in figures.items() if "per_second" not in name}
             assert cells(page, ".ns-result") == shown
-            wanted = "20 % · 13 s left" if job_id == jobs["running"] else "100 %"
+            wanted = "20% · 13 s left" if job_id == jobs["running"] else "100%"
             assert page.locator("#job-facts .ns-progress-text").text_content() == wanted
             assert cells(page, "#curves-summary tbody tr") == {
                 name.replace("_", " "): summary(name, stored.curve(flower.engine, job_id, name))
@@ -129,3 +129,18 @@ def test_a_number_is_shown_as_what_it_is(visitor: BrowserSession) -> None:
     for value, shown in zip(values, page.evaluate(script, values), strict=True):
         for digits, one in zip((4, 3), shown, strict=True):
             assert float(one.replace(",", "")) == pytest.approx(value, rel=10.0 ** (1 - digits)), one
+
+
+def test_a_page_knows_of_a_metric_what_python_knows(flower: FlowerApp, visitor: BrowserSession) -> None:
+    visitor.page.goto("/nightshift/models")
+    look = """async names => {
+      const { better, figureName, figureOrder } = await import("/nightshift/static/js/figures.js");
+      const order = names.toSorted((a, b) => figureOrder(a) - figureOrder(b));
+      return { better: names.map(better), called: names.map(figureName), order };
+    }"""
+    known = [*HEADLINES, *sorted(OF_STEPS), "f1_macro", "val_g_loss", "train_d_loss", "rows"]
+    found = visitor.page.evaluate(look, known)
+    assert found["better"] == [sense(name) for name in known]
+    assert [name.replace(" ", "_") for name in found["called"]] == [label(name).replace(" ", "_") for name in known]
+    assert found["order"][:3] == ["test_accuracy", "test_perplexity", "frechet_distance"]
+    assert set(found["order"][-len(OF_STEPS) :]) == OF_STEPS

@@ -43,8 +43,8 @@ def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(
     page.get_by_role("link", name="Run again").press("Enter")
     expect(page.get_by_label("Name", exact=True)).to_be_focused()
     expect(page.get_by_label("Name", exact=True)).to_have_value("")
-    expect(page.locator("[data-path=register_as]")).to_contain_text("the old job registered digits")
-    expect(page.locator("#submit-changes")).to_contain_text("Nothing is changed so far")
+    expect(page.locator("[data-path=register_as]")).to_contain_text("the original job registered digits")
+    expect(page.locator("#submit-changes")).to_contain_text("No changes")
     expect(page.locator("#submit-changes")).to_contain_text("will not be registered")
     page.get_by_label("Register as").fill("mine")
     expect(page.locator("#submit-changes")).to_contain_text("registered as a new version of mine")
@@ -59,7 +59,7 @@ def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(
     whole = text.input_value()
     assert '"learning_rate": 0.003' in whole
     text.fill("{")
-    expect(page.locator("#submit-errors")).to_contain_text("not JSON")
+    expect(page.locator("#submit-errors")).to_contain_text("Invalid JSON")
     page.get_by_role("tab", name="Form").click()
     expect(text).to_be_focused()
     text.fill(whole.replace('"seed": 0', '"seed": 7'))
@@ -67,7 +67,7 @@ def test_a_job_is_run_again_with_changes_and_errors_stand_at_their_field(
     expect(page.get_by_label("Seed")).to_have_value("7")
     page.get_by_role("button", name="Submit").press("Enter")
     expect(page.locator(".ns-like")).to_contain_text(
-        "Like first, with: learning rate 0.001 → 0.003, seed 0 → 7, register as digits → mine"
+        "Copy of first, changed: learning rate 0.001 → 0.003, seed 0 → 7, register as digits → mine"
     )
     shown = job(flower, page)
     assert (shown["tags"], shown["copied_from"]["id"]) == ({"team": "vision"}, old)
@@ -143,7 +143,7 @@ def test_what_a_runner_used_and_ran_on_is_shown(flower: FlowerApp, visitor: Brow
     page.locator("#system summary").press("Enter")
     charts = page.locator("#system-charts .ns-chart")
     expect(charts).to_have_count(2)
-    expect(charts.first).to_have_attribute("aria-label", re.compile("150 %"))
+    expect(charts.first).to_have_attribute("aria-label", re.compile("150%"))
     expect(charts.last).to_have_attribute("aria-label", re.compile("700 MB"))
     with page.expect_download() as saved:
         page.get_by_role("link", name="Download the whole log").press("Enter")

@@ -141,7 +141,7 @@ def test_a_schedule_is_made_of_a_job_changed_and_deleted_from_its_pages(
     page.get_by_role("textbox", name="Name").fill("mine")
     page.get_by_role("textbox", name="When").fill("0 5 * *")
     expect(dialog.locator(".ns-preview")).to_contain_text("cron")
-    expect(dialog.get_by_role("button", name="Make it")).to_be_disabled()
+    expect(dialog.get_by_role("button", name="Create")).to_be_disabled()
     page.get_by_role("textbox", name="When").fill("0 5 * * *")
     expect(dialog.locator(".ns-preview li").first).to_contain_text("05:00")
     page.get_by_role("textbox", name="When").press("Enter")

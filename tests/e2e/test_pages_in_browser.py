@@ -49,9 +49,9 @@ def test_the_table_moves_by_itself_and_is_searched_and_sorted(flower: FlowerApp,
     page.get_by_role("button", name="Next page").click()
     expect(rows).to_have_count(6)
     expect(rows.last).to_contain_text(HOSTILE)
-    expect(rows.last).to_contain_text("19 %")
+    expect(rows.last).to_contain_text("19%")
     say(flower, lease, range(20, 58))
-    expect(rows.last).to_contain_text("57 %")
+    expect(rows.last).to_contain_text("57%")
     page.get_by_role("button", name="Job", exact=True).press("Enter")
     expect(page).to_have_url(re.compile("sort=name"))
     page.get_by_role("searchbox", name="Search").fill("sweep 07")
@@ -72,7 +72,7 @@ def test_a_job_is_followed_and_cancelled_from_its_page(flower: FlowerApp, visito
     expect(page.locator("#log")).to_contain_text(f"step 19 {HOSTILE}")
     say(flower, lease, range(20, 40))
     expect(page.locator("#log")).to_contain_text("step 39")
-    expect(page.locator("#job-facts")).to_contain_text("39 %")
+    expect(page.locator("#job-facts")).to_contain_text("39%")
     expect(chart).to_have_attribute("aria-label", re.compile("0.025"))
     for tool in ("#log-scale", "#smoothing"):
         page.locator(tool).press("Space" if tool == "#log-scale" else "ArrowRight")
@@ -84,7 +84,7 @@ def test_a_job_is_followed_and_cancelled_from_its_page(flower: FlowerApp, visito
         assert queries.get_job(conn, lease.job_id, None)["stop_requested"] is None, "Escape means no"
     page.get_by_role("button", name="Cancel").press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    expect(page.locator("#job-state")).to_contain_text("cancel asked")
+    expect(page.locator("#job-state")).to_contain_text("cancel requested")
     with read(flower.engine) as conn:
         assert queries.get_job(conn, lease.job_id, None)["stop_requested"] == "cancel"
 
@@ -95,7 +95,7 @@ def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visito
     page = visitor.page
     page.goto("/nightshift/jobs")
     for name in ("one", "two"):
-        page.get_by_role("checkbox", name=f"Choose {name}").press("Space")
+        page.get_by_role("checkbox", name=f"Select {name}").press("Space")
     page.get_by_role("button", name="Compare 2").click()
     expect(page.locator(".ns-chosen")).to_have_count(2)
     expect(page.locator(".ns-chart")).to_have_count(2)

@@ -39,7 +39,7 @@ def test_a_task_leads_to_its_job_and_cancels_it_after_a_question(flower: FlowerA
     assert asked(flower, job_id) is None
     page.get_by_role("button", name="Cancel the job").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
-    expect(page.get_by_role("status")).to_contain_text("Cancel requested: the job stops at its next step")
+    expect(page.get_by_role("status")).to_contain_text("Cancel requested: the job stops at the next step")
     expect(page.get_by_role("button", name="Cancel the job")).to_have_count(0)
     assert asked(flower, job_id) == "cancel"
     page.reload()

@@ -62,7 +62,37 @@ def test_ci_stops_at_the_first_error_and_runs_lint_and_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Makefile", ".ci/run", "Dockerfile", "docker-compose.yml", "pyproject.toml", "constraints.txt"]
+    "name",
+    [
+        "Makefile",
+        ".ci/run",
+        "Dockerfile",
+        "docker-compose.yml",
+        "pyproject.toml",
+        "constraints.txt",
+        "package.json",
+        ".npmrc",
+    ],
 )
 def test_no_host_of_a_package_registry_is_named(name: str) -> None:
     assert not re.search(r"https?://(?!127\.0\.0\.1|\{)|index-url|pypi\.|ghcr\.|quay\.", (ROOT / name).read_text())
+
+
+def test_npm_installs_from_whatever_registry_it_is_set_to() -> None:
+    lock = (ROOT / "package-lock.json").read_text()
+    assert '"integrity": "sha512-' in lock
+    assert '"resolved"' not in lock
+
+
+def test_lint_says_plainly_that_npm_needs_the_network(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "package.json", "package-lock.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("bin/python", ".embedded", ".test"):
+        (tmp_path / ".venv" / name).touch()
+    for name, text in {"node": "exit 0", "npm": "exit 1"}.items():
+        (tmp_path / ".venv" / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / ".venv" / "bin" / name).chmod(0o755)
+    refused = make("lint", folder=tmp_path)
+    assert refused.returncode != 0
+    assert "it needs the network once" in refused.stderr

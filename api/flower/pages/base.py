@@ -11,10 +11,10 @@ from flower.views import BaseHandler
 from sqlalchemy import Connection
 from tornado.ioloop import IOLoop
 
+from api.flower.facts import facts
 from api.flower.site import Site
 from api.http.json_body import parse_json
 from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
-from nightshift.metrics import LAST_STEPS, OF_STEPS
 from shared.db.engine import dump_json, read
 from shared.errors import StorageUnavailable
 from shared.fleet.keys import Principal
@@ -110,8 +110,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
             "prefix": self.site.prefix,
             "readOnly": self.site.read_only,
             "xsrf": self.xsrf_token.decode(),
-            "ofSteps": sorted(OF_STEPS),
-            "lastSteps": LAST_STEPS,
+            "facts": facts(),
         }
 
 

@@ -36,7 +36,7 @@ async def past(handler: Handler) -> dict[str, Any]:
     """Return what ran in the time window of the address, and what waits to run."""
     window, owner = handler.text_argument("window") or "hour", handler.owner
     if window not in WINDOWS:
-        raise InvalidRequest.field(("window",), f"there are {', '.join(WINDOWS)}")
+        raise InvalidRequest.field(("window",), f"must be one of {', '.join(WINDOWS)}")
     lease_seconds = handler.site.settings.lease_seconds
 
     def look(conn: Connection) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def table_query(handler: Handler) -> TableQuery:
     """Return the query in the address, which is the same for the page and its data. Raises InvalidRequest."""
     states = tuple(filter(None, (handler.text_argument("state") or "").split(",")))
     if not set(states) <= set(STATES):
-        raise InvalidRequest.field(("state",), f"there are {', '.join(STATES)}")
+        raise InvalidRequest.field(("state",), f"must be one of {', '.join(STATES)}")
     sort = handler.text_argument("sort") or "-created"
     parse_key(sort.removeprefix("-"))
     return TableQuery(

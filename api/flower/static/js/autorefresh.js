@@ -1,2 +1,2 @@
-// Flower's page of workers has this in the page itself, where no script may stand.
-var autorefresh = 1;
+// Flower sets this in an inline script, which our content security policy forbids.
+window.autorefresh = 1;

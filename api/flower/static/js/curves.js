@@ -1,8 +1,19 @@
-// Curves as data: columns that grow while a job runs, and what is computed from them. Nothing here draws.
+// Curves as columns of numbers, and what is computed from them. Nothing here draws.
 
-/** Put a point where its step belongs; a step that a later attempt measured again replaces the earlier value. */
+import { chartOf, chartOrder } from "./figures.js";
+
+/**
+ * Insert a point by its step; a step measured again by a later attempt replaces the earlier value.
+ * @param {Curves} curves
+ * @param {{ name: string, step: number, epoch: number, value: number, at: number }} point
+ */
 export function addPoint(curves, { name, step, epoch, value, at }) {
-  const curve = (curves[name] ||= { step: [], epoch: [], value: [], at: [] });
+  curves[name] ??= { step: [], epoch: [], value: [], at: [] };
+  const curve = curves[name];
+  /**
+   * @param {number} index
+   * @param {number} remove
+   */
   const put = (index, remove) => {
     curve.step.splice(index, remove, step);
     curve.epoch.splice(index, remove, epoch);
@@ -15,7 +26,11 @@ export function addPoint(curves, { name, step, epoch, value, at }) {
   else put(index, 0);
 }
 
-/** Exponential moving average, corrected for its beginning (as TensorBoard does); weight 0 leaves values as they are. */
+/**
+ * Exponential moving average, corrected for its beginning (as TensorBoard does); weight 0 leaves values as they are.
+ * @param {(number | null)[]} values
+ * @param {number} weight
+ */
 export function smooth(values, weight) {
   if (!weight) return values;
   let [last, seen] = [0, 0];
@@ -27,36 +42,45 @@ export function smooth(values, weight) {
   });
 }
 
-/** Points that were written together carry one time: they are laid out over the seconds (at most 5) before it. */
+/**
+ * Spread points that share one time over the seconds (at most 5) before it.
+ * @param {number[]} times
+ */
 export function spread(times) {
   const spaced = [...times];
-  for (let start = 0; start < times.length;) {
+  for (let start = 0; start < times.length; ) {
     let end = start;
     while (end < times.length && times[end] === times[start]) end += 1;
     const before = Math.max(times[start] - 5, start > 0 ? Math.min(times[start], times[start - 1]) : times[start] - 1);
-    for (let place = start; place < end; place += 1) spaced[place] = before + ((times[start] - before) * (place - start + 1)) / (end - start);
+    for (let place = start; place < end; place += 1)
+      spaced[place] = before + ((times[start] - before) * (place - start + 1)) / (end - start);
     start = end;
   }
   return spaced;
 }
 
-/** What has no logarithm is not drawn on a logarithmic scale. */
-export const positive = (values) => values.map((value) => (value > 0 ? value : null));
+/**
+ * Replace values that have no logarithm by null.
+ * @param {(number | null)[]} values
+ */
+export const positive = (values) => values.map((value) => (value !== null && value > 0 ? value : null));
 
-/** Charts of one job: related metrics share one. [{title, names}] */
+/**
+ * Charts of one job: related metrics share one. [{title, names}]
+ * @param {Iterable<string>} names
+ */
 export function grouped(names) {
+  /** @type {Map<string, string[]>} */
   const groups = new Map();
   for (const name of [...names].sort()) {
-    const title = /^(val_)?([gd]_)?loss$/.test(name) ? "loss" : name.replace(/^val_/, "");
+    const title = chartOf(name);
     groups.set(title, [...(groups.get(title) || []), name]);
   }
-  const place = (title) => {
-    const known = ["loss", "accuracy", "perplexity"].indexOf(title);
-    return known >= 0 ? known : /learning_rate|per_second/.test(title) ? 9 : 5;
-  };
-  return [...groups].sort(([a], [b]) => place(a) - place(b) || a.localeCompare(b)).map(([title, members]) => ({ title, names: members }));
+  const titles = [...groups.keys()].sort((a, b) => chartOrder(a) - chartOrder(b) || a.localeCompare(b));
+  return titles.map((title) => ({ title, names: groups.get(title) ?? [] }));
 }
 
+/** @param {Curve} curve */
 export function summary(curve) {
   let [low, high] = [0, 0];
   curve.value.forEach((value, index) => {
@@ -64,5 +88,12 @@ export function summary(curve) {
     if (value > curve.value[high]) high = index;
   });
   const last = curve.value.length - 1;
-  return { last: curve.value[last], low: curve.value[low], lowStep: curve.step[low], high: curve.value[high], highStep: curve.step[high], step: curve.step[last] };
+  return {
+    last: curve.value[last],
+    low: curve.value[low],
+    lowStep: curve.step[low],
+    high: curve.value[high],
+    highStep: curve.step[high],
+    step: curve.step[last],
+  };
 }

@@ -1,68 +1,136 @@
-// One data set: what it holds, a look at it, what each version changed, and who used it.
+// The page of one data set: contents, preview, versions, and the jobs and models that used it.
 
 import { addData } from "./add_data.js";
-import { PARTS, counts, howToGet, noun, rows, size } from "./dataset_parts.js";
-import { byId, fill, h, pageData } from "./dom.js";
-import { KIND, bytes, number } from "./format.js";
+import { counts, howToGet, noun, PARTS, rows, size } from "./dataset_parts.js";
+import { byId, fill, h, pageData, parts } from "./dom.js";
+import { kindLabel, trainCommand } from "./facts.js";
+import { bytes, number } from "./format.js";
 import { mayChange, whose } from "./owned.js";
 import { empty, stateBadge } from "./parts.js";
-import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
+import { actionButton, ago, config, getJson, live, said, toast, url } from "./site.js";
 import { drawTable } from "./table.js";
 
+/** @type {DatasetPage} */
 let shown = pageData();
+/** @type {DatasetVersion[]} */
 let older = [];
 const ref = location.pathname.split("/").pop();
-const drawn = {};
+const part = parts();
+/** @param {number} version */
 const at = (version) => url(`/datasets/${shown.name}${version === shown.newest ? "" : `@${version}`}`);
-
-/** Draw a part only when what it shows has changed. */
-function part(name, value, draw) {
-  const text = JSON.stringify(value);
-  if (drawn[name] === text) return;
-  drawn[name] = text;
-  draw();
-}
 
 // -- what the version holds -------------------------------------------------------------------------
 
-const fact = (label, value, sub = null) => (value === null || value === undefined ? null : h("div", { class: "ns-fact" }, h("dt", {}, label), h("dd", {}, value, sub && h("span", { class: "ns-sub" }, sub))));
+/**
+ * @param {string} label
+ * @param {Child} value
+ * @param {Child} sub
+ */
+const fact = (label, value, sub = null) =>
+  value === null || value === undefined
+    ? null
+    : h(
+        "div",
+        { class: "ns-fact" },
+        h("dt", {}, label),
+        h("dd", {}, value, sub && h("span", { class: "ns-sub" }, sub)),
+      );
 
 function drawFacts() {
-  const { registered, version, newest, kind, splits, image, classes, split, size_bytes: weight, sha256, builtin, created_at: made, used } = shown;
-  if (!registered) return fill(byId("dataset-facts"), h("div", { class: "ns-card" }, empty(`${shown.name} is not registered yet`, ...howToGet(shown))));
-  fill(byId("dataset-facts"), h("dl", { class: "ns-facts" },
-    fact("Version", version, version === newest ? "the newest: what its name alone means" : h("a", { href: at(newest) }, `version ${newest} is newer`)),
-    fact("Holds", rows(counts(splits)), noun(kind)),
-    fact("Images", size(image)),
-    fact("Classes", classes.length ? number(classes.length) : null),
-    fact("Size", bytes(weight)),
-    fact("Test part", split),
-    fact("Registered", ago(made), builtin ? "built in" : whose(shown)),
-    fact("Used by", `${number(used.jobs)} ${used.jobs === 1 ? "job" : "jobs"}`),
-    fact("SHA-256", h("code", { title: sha256 }, sha256.slice(0, 12)))));
+  const {
+    registered,
+    version,
+    newest,
+    kind,
+    splits,
+    image,
+    classes,
+    split,
+    size_bytes: weight,
+    sha256,
+    builtin,
+    created_at: made,
+    used,
+  } = shown;
+  if (!registered)
+    return fill(
+      byId("dataset-facts"),
+      h("div", { class: "ns-card" }, empty(`${shown.name} is not registered yet`, ...howToGet(shown))),
+    );
+  fill(
+    byId("dataset-facts"),
+    h(
+      "dl",
+      { class: "ns-facts" },
+      fact(
+        "Version",
+        version,
+        version === newest ? "the newest" : h("a", { href: at(newest ?? version) }, `version ${newest} is newer`),
+      ),
+      fact("Rows", rows(counts(splits)), noun(kind)),
+      fact("Images", size(image)),
+      fact("Classes", classes.length ? number(classes.length) : null),
+      fact("Size", bytes(weight)),
+      fact("Test split", split),
+      fact("Registered", ago(made), builtin ? "built in" : whose(shown)),
+      fact("Used by", `${number(used.jobs)} ${used.jobs === 1 ? "job" : "jobs"}`),
+      fact("SHA-256", h("code", { title: sha256 }, sha256.slice(0, 12))),
+    ),
+  );
 }
 
-/** A bar per class with its parts side by side; of text without classes, a bar per part. */
+/** Draw a bar per class, divided by split; without classes, a bar per split. */
 function drawClasses() {
   const parts = Object.keys(shown.splits);
   const labelled = shown.classes.length > 0 && parts.some((one) => shown.splits[one].classes);
+  /** @type {[string, [string, number][]][]} */
   const lines = labelled
     ? shown.classes.map((name) => [name, parts.map((one) => [one, shown.splits[one].classes?.[name] || 0])])
     : parts.map((one) => [PARTS[one] || one, [[one, shown.splits[one].count]]]);
   const most = Math.max(1, ...lines.map(([, found]) => found.reduce((sum, [, count]) => sum + count, 0)));
-  fill(byId("dataset-legend"), labelled ? parts.map((one) => h("span", { class: `ns-part ns-part-${one}` }, PARTS[one] || one)) : null);
-  fill(byId("dataset-classes"), h("dl", { class: "ns-tally", tabindex: 0, "aria-label": labelled ? "Rows of each class" : "Rows of each part" }, lines.map(([name, found]) => [
-    h("dt", { title: name }, name),
-    h("dd", { class: "ns-tally-bars", "aria-hidden": "true" }, found.filter(([, count]) => count).map(([one, count]) => h("span", { class: `ns-part-${one}`, title: `${number(count)} ${PARTS[one] || one}`, style: { width: `${(100 * count) / most}%` } }))),
-    h("dd", { class: "ns-tally-count" }, found.map(([, count]) => number(count)).join(" + ")),
-  ])));
+  fill(
+    byId("dataset-legend"),
+    labelled ? parts.map((one) => h("span", { class: `ns-part ns-part-${one}` }, PARTS[one] || one)) : null,
+  );
+  fill(
+    byId("dataset-classes"),
+    h(
+      "dl",
+      { class: "ns-tally", tabindex: 0, "aria-label": labelled ? "Rows per class" : "Rows per split" },
+      lines.map(([name, found]) => [
+        h("dt", { title: name }, name),
+        h(
+          "dd",
+          { class: "ns-tally-bars", "aria-hidden": "true" },
+          found
+            .filter(([, count]) => count)
+            .map(([one, count]) =>
+              h("span", {
+                class: `ns-part-${one}`,
+                title: `${number(count)} ${PARTS[one] || one}`,
+                style: { width: `${(100 * count) / most}%` },
+              }),
+            ),
+        ),
+        h("dd", { class: "ns-tally-count" }, found.map(([, count]) => number(count)).join(" + ")),
+      ]),
+    ),
+  );
 }
 
 async function drawSample() {
   const box = byId("dataset-sample");
   const address = `/datasets/${shown.name}@${shown.version}/sample`;
   if (shown.kind === "image") {
-    fill(box, h("img", { class: "ns-look", src: url(address), alt: `Images of ${shown.name}, a row for each class`, onerror: () => fill(box, h("p", { class: "ns-muted ns-none" }, "Its files cannot be read from here.")) }));
+    fill(
+      box,
+      h("img", {
+        class: "ns-look",
+        src: url(address),
+        alt: `Images of ${shown.name}, a row for each class`,
+        onerror: () => fill(box, h("p", { class: "ns-muted ns-none" }, "Its files cannot be read on this host.")),
+      }),
+    );
     return;
   }
   try {
@@ -70,78 +138,184 @@ async function drawSample() {
     if (!response.ok) throw new Error();
     fill(box, h("pre", { class: "ns-look-text", tabindex: 0 }, await response.text()));
   } catch {
-    fill(box, h("p", { class: "ns-muted ns-none" }, "Its files cannot be read from here."));
+    fill(box, h("p", { class: "ns-muted ns-none" }, "Its files cannot be read on this host."));
   }
 }
 
 // -- versions ---------------------------------------------------------------------------------------
 
+/** @param {number} value */
 const signed = (value) => (value > 0 ? `+ ${number(value)}` : `− ${number(-value)}`);
 
+/** @param {DatasetVersion} version */
 function changed({ change, version }) {
-  if (!change) return h("span", { class: "ns-muted" }, version === 1 ? "the first" : "–");
+  if (!change) return h("span", { class: "ns-muted" }, version === 1 ? "first version" : "–");
   const lines = Object.entries(change.rows).map(([one, count]) => `${signed(count)} ${PARTS[one] || one}`);
-  const named = (words, names) => (names.length ? `${words}${names.length > 1 ? "es" : ""}: ${names.slice(0, 6).join(", ")}${names.length > 6 ? " …" : ""}` : null);
-  const said = [lines.join(" · "), named("new class", change.classes), named("without class", change.gone)].filter(Boolean);
-  return said.length ? said.map((line, place) => (place ? h("span", { class: "ns-sub" }, line) : line)) : "as many rows, other content";
+  /**
+   * @param {string} words
+   * @param {string[]} names
+   */
+  const named = (words, names) =>
+    names.length
+      ? `${words}${names.length > 1 ? "es" : ""}: ${names.slice(0, 6).join(", ")}${names.length > 6 ? " …" : ""}`
+      : null;
+  const said = [lines.join(" · "), named("new class", change.classes), named("removed class", change.gone)].filter(
+    Boolean,
+  );
+  return said.length
+    ? said.map((line, place) => (place ? h("span", { class: "ns-sub" }, line) : line))
+    : "same number of rows, different content";
 }
 
+/** @param {DatasetVersion} version */
 function held({ held_by: by }) {
-  if (!by.length) return h("span", { class: "ns-muted" }, "nobody");
-  const line = (one) => (one.startsWith("job ") ? h("a", { href: url(`/jobs/${one.slice(4)}`), "data-key": one }, `job ${one.slice(4, 12)}`) : one);
-  return [by.slice(0, 3).flatMap((one, place) => (place ? [", ", line(one)] : [line(one)])), by.length > 3 ? ` and ${by.length - 3} more` : null];
+  if (!by.length) return h("span", { class: "ns-muted" }, "nothing");
+  /** @param {string} one */
+  const line = (one) =>
+    one.startsWith("job ")
+      ? h("a", { href: url(`/jobs/${one.slice(4)}`), "data-key": one }, `job ${one.slice(4, 12)}`)
+      : one;
+  return [
+    by.slice(0, 3).flatMap((one, place) => (place ? [", ", line(one)] : [line(one)])),
+    by.length > 3 ? ` and ${by.length - 3} more` : null,
+  ];
 }
 
+/** @param {DatasetVersion} version */
 function deleteButton({ version, held_by: by }) {
   const path = `/datasets/${shown.name}/versions/${version}/delete`;
-  const detail = `Its number is never given again. Its files go with the next pruning an hour later, unless another name has the same content.${by.length ? ` It is needed by ${by[0]} now, so this will be refused.` : ""}`;
-  const then = () => { older = []; return version === shown.version ? location.assign(shown.versions.length > 1 ? url(`/datasets/${shown.name}`) : url("/datasets")) : updates.now(); };
-  const button = actionButton("Delete", path, { ask: { question: `Delete ${shown.name}@${version}?`, detail }, then });
+  const detail =
+    "Its number is not used again. Its files are removed by the next pruning after an hour, " +
+    "unless another data set has the same content.";
+  const held = by.length ? ` It is in use by ${by[0]}, so this will be refused.` : "";
+  const done = () => {
+    older = [];
+    return version === shown.version
+      ? location.assign(shown.versions.length > 1 ? url(`/datasets/${shown.name}`) : url("/datasets"))
+      : updates.now();
+  };
+  const button = actionButton("Delete", path, {
+    ask: { question: `Delete ${shown.name}@${version}?`, detail: detail + held },
+    done,
+  });
   button.setAttribute("aria-label", `Delete version ${version}`);
   return button;
 }
 
+/** @type {Column<DatasetVersion>[]} */
 const COLUMNS = [
-  { label: "Version", class: "ns-nowrap", cell: ({ version }) => h("a", { class: "ns-name", href: at(version), "aria-current": version === shown.version ? "true" : null, "data-key": `v${version}` }, version) },
-  { label: "Made", class: "ns-nowrap", cell: ({ created_at: made }) => ago(made) },
-  { label: "Holds", class: "ns-nowrap", cell: (version) => rows(version.rows) },
-  { label: "What changed", class: "ns-wide", cell: changed },
+  {
+    label: "Version",
+    class: "ns-nowrap",
+    cell: ({ version }) =>
+      h(
+        "a",
+        {
+          class: "ns-name",
+          href: at(version),
+          "aria-current": version === shown.version ? "true" : null,
+          "data-key": `v${version}`,
+        },
+        version,
+      ),
+  },
+  { label: "Created", class: "ns-nowrap", cell: ({ created_at: made }) => ago(made) },
+  { label: "Rows", class: "ns-nowrap", cell: (version) => rows(version.rows) },
+  { label: "Changes", class: "ns-wide", cell: changed },
   { label: "Size", class: "ns-number", cell: ({ size_bytes: weight }) => bytes(weight) },
   { label: "Jobs", class: "ns-number", cell: ({ jobs }) => number(jobs) },
   { label: "Models", class: "ns-number", cell: ({ models }) => number(models) },
-  { label: "Needed by", cell: held },
+  { label: "In use by", cell: held },
 ];
-const ACTIONS = { label: "", head: h("span", { class: "visually-hidden" }, "Actions"), class: "ns-number", cell: deleteButton };
+const ACTIONS = {
+  label: "",
+  head: h("span", { class: "visually-hidden" }, "Actions"),
+  class: "ns-number",
+  cell: deleteButton,
+};
 
 function drawVersions() {
   const every = [...shown.versions, ...older];
-  drawTable(byId("dataset-versions"), mayChange(shown) ? [...COLUMNS, ACTIONS] : COLUMNS, every, { key: ({ version }) => version, rowClass: ({ version }) => (version === shown.version ? "ns-shown" : "") });
+  drawTable(byId("dataset-versions"), mayChange(shown) ? [...COLUMNS, ACTIONS] : COLUMNS, every, {
+    key: ({ version }) => version,
+    rowClass: ({ version }) => (version === shown.version ? "ns-shown" : ""),
+  });
   const last = every.at(-1);
-  fill(byId("dataset-more"), last?.change ? h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", onclick: () => showOlder(last.version) }, "Older versions") : null);
+  fill(
+    byId("dataset-more"),
+    last?.change
+      ? h(
+          "button",
+          { class: "btn btn-sm btn-outline-secondary", type: "button", onclick: () => showOlder(last.version) },
+          "Older versions",
+        )
+      : null,
+  );
 }
 
+/** @param {number} before */
 async function showOlder(before) {
   try {
     older = [...older, ...(await getJson(`/datasets/${ref}/data?before=${before}`)).versions];
     drawVersions();
   } catch (error) {
-    toast(error.message, "danger");
+    toast(said(error), "danger");
   }
 }
 
 // -- who used it ------------------------------------------------------------------------------------
 
-const line = (href, name, ...rest) => h("li", {}, h("a", { class: "ns-name", href, "data-key": href }, name), h("span", { class: "ns-sub" }, rest));
+/**
+ * @param {string} href
+ * @param {string} name
+ * @param {Child[]} rest
+ */
+const line = (href, name, ...rest) =>
+  h("li", {}, h("a", { class: "ns-name", href, "data-key": href }, name), h("span", { class: "ns-sub" }, rest));
 
 function drawJobs() {
-  const said = (job) => line(url(`/jobs/${job.id}`), job.name || job.id.slice(0, 8), stateBadge(job.state), ` ${[KIND[job.kind] || job.kind, job.family].filter(Boolean).join(" ")} · ${job.version ? `version ${job.version}` : "takes the newest when it starts"} · `, ago(job.created_at));
-  fill(byId("dataset-jobs"), shown.jobs.length ? shown.jobs.map(said) : h("li", { class: "ns-muted" }, shown.used.jobs ? "Only jobs of somebody else." : "None yet."));
-  fill(byId("dataset-jobs-all"), shown.jobs.length ? h("a", { href: url(`/jobs?q=${encodeURIComponent(shown.name)}`) }, shown.used.jobs > shown.jobs.length ? `all ${number(shown.used.jobs)}` : "in the table of jobs") : null);
+  /** @param {DatasetPage["jobs"][number]} job */
+  const said = (job) =>
+    line(
+      url(`/jobs/${job.id}`),
+      job.name || job.id.slice(0, 8),
+      stateBadge(job.state),
+      ` ${[kindLabel(job.kind), job.family].filter(Boolean).join(" ")} · `,
+      job.version ? `version ${job.version}` : "newest version at start",
+      " · ",
+      ago(job.created_at),
+    );
+  fill(
+    byId("dataset-jobs"),
+    shown.jobs.length
+      ? shown.jobs.map(said)
+      : h("li", { class: "ns-muted" }, shown.used.jobs ? "Only other owners' jobs." : "None yet."),
+  );
+  fill(
+    byId("dataset-jobs-all"),
+    shown.jobs.length
+      ? h(
+          "a",
+          { href: url(`/jobs?q=${encodeURIComponent(shown.name)}`) },
+          shown.used.jobs > shown.jobs.length ? `all ${number(shown.used.jobs)}` : "show in the jobs table",
+        )
+      : null,
+  );
 }
 
 function drawModels() {
-  const said = (model) => line(url(`/models/${model.name}`), `${model.name}@${model.version}`, `${model.family} · from version ${model.dataset_version ?? "?"} · `, ago(model.created_at));
-  fill(byId("dataset-models"), shown.models.length ? shown.models.map(said) : h("li", { class: "ns-muted" }, "None yet."));
+  /** @param {DatasetPage["models"][number]} model */
+  const said = (model) =>
+    line(
+      url(`/models/${model.name}`),
+      `${model.name}@${model.version}`,
+      `${model.family} · from version ${model.dataset_version ?? "?"} · `,
+      ago(model.created_at),
+    );
+  fill(
+    byId("dataset-models"),
+    shown.models.length ? shown.models.map(said) : h("li", { class: "ns-muted" }, "None yet."),
+  );
 }
 
 // -- the page ---------------------------------------------------------------------------------------
@@ -154,16 +328,38 @@ async function add() {
 }
 
 function drawActions() {
-  const train = shown.kind === "text" ? "gru_lm" : "cnn";
   const open = shown.registered ? mayChange(shown) : !config.readOnly && shown.name !== "digits";
-  fill(byId("dataset-actions"), !open ? null : h("button", { class: "btn btn-outline-secondary", type: "button", "data-key": "add", onclick: add, title: `Or: nightshift datasets append ${shown.name} PATH · then: nightshift submit train ${train} --dataset ${shown.name}` }, "Add a version"));
+  fill(
+    byId("dataset-actions"),
+    !open
+      ? null
+      : h(
+          "button",
+          {
+            class: "btn btn-outline-secondary",
+            type: "button",
+            "data-key": "add",
+            onclick: add,
+            title: `Or: nightshift datasets append ${shown.name} PATH · then: ${trainCommand(shown.name, shown.kind)}`,
+          },
+          "Add a version",
+        ),
+  );
 }
 
+/** @param {DatasetPage} answer */
 function draw(answer) {
   shown = answer;
   byId("dataset-look").hidden = !shown.registered;
-  part("facts", [shown.registered, shown.version, shown.newest, shown.used, shown.owner, shown.may_change], () => { drawFacts(); drawActions(); });
-  if (shown.registered) part("look", [shown.sha256], () => { drawClasses(); drawSample(); });
+  part("facts", [shown.registered, shown.version, shown.newest, shown.used, shown.owner, shown.may_change], () => {
+    drawFacts();
+    drawActions();
+  });
+  if (shown.registered)
+    part("look", [shown.sha256], () => {
+      drawClasses();
+      drawSample();
+    });
   part("versions", [shown.versions, shown.version, shown.may_change], drawVersions);
   part("jobs", [shown.jobs, shown.used], drawJobs);
   part("models", shown.models, drawModels);

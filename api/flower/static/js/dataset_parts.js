@@ -1,33 +1,64 @@
-// What the list of data sets and the page of one both show.
+// Pieces shared by the list of data sets and the page of one.
 
 import { h } from "./dom.js";
+import { trainCommand } from "./facts.js";
 import { number } from "./format.js";
 
+/** @type {Record<string, string>} */
 export const PARTS = { train: "training", valid: "validation", test: "test" };
 
-/** "1,437 training · 360 test". */
-export const rows = (counts) => Object.entries(counts).map(([part, count]) => `${number(count)} ${PARTS[part] || part}`).join(" · ");
+/**
+ * "1,437 training · 360 test".
+ * @param {Record<string, number>} counts
+ */
+export const rows = (counts) =>
+  Object.entries(counts)
+    .map(([part, count]) => `${number(count)} ${PARTS[part] || part}`)
+    .join(" · ");
 
+/** @param {Splits} splits */
 export const counts = (splits) => Object.fromEntries(Object.entries(splits).map(([part, { count }]) => [part, count]));
 
-/** What a row of it is. */
+/**
+ * Return what a row is.
+ * @param {string} kind
+ */
 export const noun = (kind) => (kind === "text" ? "documents" : "images");
 
-/** [8, 8, 1] -> "8 × 8, grey". */
-export const size = (image) => (image ? `${image[0]} × ${image[1]}, ${image[2] === 1 ? "grey" : "colour"}` : null);
+/**
+ * [8, 8, 1] -> "8 × 8, grayscale".
+ * @param {DatasetRow["image"]} image
+ */
+export const size = (image) => (image ? `${image[0]} × ${image[1]}, ${image[2] === 1 ? "grayscale" : "color"}` : null);
 
-/** How a job can have a built-in set that nobody has registered, in a word or two. */
-export const HAD = { on_first_use: "registered by the first job", needs_download: "needs download", unavailable: "no files, downloads are off" };
-
-const HOW = {
-  on_first_use: "Its files are here; the first job that names it registers it:",
-  needs_download: "It needs a download: a worker makes it for the first job that names it, unless its published files are in that worker's NIGHTSHIFT_DATASETS_DIR.",
-  unavailable: "Its files are not in NIGHTSHIFT_DATASETS_DIR, and NIGHTSHIFT_DATASET_DOWNLOADS is never: jobs that name it are refused.",
+/**
+ * Availability of a built-in data set that is not registered yet.
+ * @type {Record<string, string>}
+ */
+export const HAD = {
+  on_first_use: "registered by the first job",
+  needs_download: "needs download",
+  unavailable: "not available",
 };
 
-/** The same, with what to do. */
-export const howToGet = ({ name, availability }) => [
-  HOW[availability],
-  availability === "unavailable" ? null : h("code", {}, `nightshift submit train cnn --dataset ${name}`),
-  ...(availability === "on_first_use" ? [] : ["Without a download:", h("code", {}, `nightshift datasets add ${name} path/to/folder`)]),
-].filter(Boolean);
+/** @type {Record<string, string>} */
+const HOW = {
+  on_first_use: "The first job that uses it registers it:",
+  needs_download:
+    "A worker downloads it for the first job that uses it, unless its files are in NIGHTSHIFT_DATASETS_DIR there.",
+  unavailable: "Its files are not in NIGHTSHIFT_DATASETS_DIR and downloads are off, so jobs that use it are refused.",
+};
+
+/**
+ * Return the availability with instructions.
+ * @param {Pick<DatasetRow, "name" | "availability">} dataset
+ * @returns {Child[]}
+ */
+export const howToGet = ({ name, availability }) =>
+  [
+    HOW[availability],
+    availability === "unavailable" ? null : h("code", {}, trainCommand(name)),
+    ...(availability === "on_first_use"
+      ? []
+      : ["Without a download:", h("code", {}, `nightshift datasets add ${name} path/to/folder`)]),
+  ].filter(Boolean);

@@ -1,27 +1,39 @@
-// Each device of the fleet: what runs there, how busy it is, whether its worker is heard of.
+// The page of devices: what runs on each, its load, and its heartbeat.
 
 import { byId, fill, h, pageData, patch } from "./dom.js";
-import { KIND, bytes, duration, metricName, number } from "./format.js";
-import { WINDOWS, drawLanes } from "./lanes.js";
+import { kindLabel } from "./facts.js";
+import { bytes, duration, metricName, number } from "./format.js";
+import { drawLanes, WINDOWS } from "./lanes.js";
 import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
 import { drawQueue } from "./queue.js";
 import { ago, getJson, live, url } from "./site.js";
 
-/** How many readings of a device are kept for its curve: at two seconds each, ten minutes. */
+/** Readings kept per device: ten minutes at one every two seconds. */
 const KEPT = 300;
+/** @type {Map<string, { at: string, busy: number }[]>} */
 const readings = new Map();
-/** The hosts and devices there are cards for: those stay, and only what they say changes. */
+/**
+ * The hosts and devices that have cards now; cards are kept, only their contents change.
+ * @type {string | null}
+ */
 let drawn = null;
-/** The past and the queue change slowly and cost more: asked for so often (milliseconds). */
+/** Milliseconds between requests for history and queue, which change slowly and cost more. */
+/** @type {Record<string, number>} */
 const PAST_EVERY = { hour: 8000, day: 20000, week: 60000 };
 let [window_, pastAt] = ["hour", 0];
 
-/** How busy its runners are, in per cent of the host, or the GPU. Without that, the host. */
+/**
+ * Return the load of the runner in percent of the host, or of the GPU; else of the host.
+ * @param {Device} device
+ */
 function busyPercent({ device, usage }) {
   if (!usage) return null;
-  return device === "gpu" || typeof usage.runner?.cpu_percent !== "number" || !usage.host.cores ? usage.busy_percent : usage.runner.cpu_percent / usage.host.cores;
+  return device === "gpu" || typeof usage.runner?.cpu_percent !== "number" || !usage.host.cores
+    ? usage.busy_percent
+    : usage.runner.cpu_percent / usage.host.cores;
 }
 
+/** @param {Device} device */
 function remember(device) {
   const points = readings.get(device.name) || [];
   const busy = busyPercent(device);
@@ -30,123 +42,326 @@ function remember(device) {
   readings.set(device.name, points.slice(-KEPT));
 }
 
-const title = (job) => job.name || [KIND[job.kind] || job.kind, job.dataset].filter(Boolean).join(" ");
-const link = (job) => (job.id ? h("a", { class: "ns-name", href: url(`/jobs/${job.id}`), "data-key": `job-${job.id}` }, title(job)) : h("span", {}, "somebody else's job"));
-const about = (job) => [job.id && h("code", {}, job.id.slice(0, 8)), [job.family, job.framework].filter(Boolean).join(" "), job.attempt > 1 && `attempt ${job.attempt}`].filter(Boolean).flatMap((part, index) => (index ? [" · ", part] : [part]));
+/** @param {Job} job */
+const title = (job) => job.name || [kindLabel(job.kind), job.dataset].filter(Boolean).join(" ");
+/** @param {Job} job */
+const link = (job) =>
+  job.id
+    ? h("a", { class: "ns-name", href: url(`/jobs/${job.id}`), "data-key": `job-${job.id}` }, title(job))
+    : h("span", {}, "another owner's job");
+/** @param {Job & { attempt: number }} job */
+const about = (job) =>
+  [
+    job.id && h("code", {}, job.id.slice(0, 8)),
+    [job.family, job.framework].filter(Boolean).join(" "),
+    job.attempt > 1 && `attempt ${job.attempt}`,
+  ]
+    .filter(Boolean)
+    .flatMap((part, index) => (index ? [" · ", part] : [part]));
 
+/** @param {Device} device */
 function work(device) {
   const { job, last } = device;
   if (job) {
     return [
       h("div", { class: "ns-device-job" }, link(job), stateBadge(job.state, job.stop_requested)),
-      h("span", { class: "ns-sub" }, about(job), ` · for ${duration((Date.now() - Date.parse(job.started_at)) / 1000)}`),
+      h(
+        "span",
+        { class: "ns-sub" },
+        about(job),
+        ` · for ${duration((Date.now() - Date.parse(job.started_at ?? "")) / 1000)}`,
+      ),
       progressBar(job),
     ];
   }
-  if (!last) return h("p", { class: "ns-muted ns-idle" }, device.state === "offline" ? "Nothing runs here." : "Idle: it waits for a job.");
+  if (!last) return h("p", { class: "ns-muted ns-idle" }, device.state === "offline" ? "Offline." : "Idle.");
   return [
-    h("div", { class: "ns-device-job" }, h("span", { class: "ns-muted" }, device.state === "offline" ? "Was here last:" : "Idle. Last:"), link(last), stateBadge(last.outcome)),
+    h(
+      "div",
+      { class: "ns-device-job" },
+      h("span", { class: "ns-muted" }, device.state === "offline" ? "Last:" : "Idle. Last:"),
+      link(last),
+      stateBadge(last.outcome),
+    ),
     h("span", { class: "ns-sub" }, about(last), last.id ? " · " : null, "ended ", ago(last.ended_at)),
   ];
 }
 
-/** A bar with what it means beside it; without a figure it says so. */
+/**
+ * Return a bar with a text beside it.
+ * @param {string} label
+ * @param {number | null | undefined} percent
+ * @param {string} text
+ * @param {number} high
+ */
 function meter(label, percent, text, high = Infinity) {
   const known = typeof percent === "number";
-  return h("div", { class: "ns-meter" },
+  return h(
+    "div",
+    { class: "ns-meter" },
     h("span", { class: "ns-meter-label" }, label),
-    h("div", { class: `ns-meter-bar${known && percent >= high ? " ns-meter-high" : ""}`, role: "meter", "aria-label": label, "aria-valuenow": known ? Math.round(percent) : null, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuetext": text },
-      h("div", { style: { width: `${known ? Math.min(100, percent) : 0}%` } })),
-    h("span", { class: "ns-meter-text" }, text));
+    h(
+      "div",
+      {
+        class: `ns-meter-bar${known && percent >= high ? " ns-meter-high" : ""}`,
+        role: "meter",
+        "aria-label": label,
+        "aria-valuenow": known ? Math.round(percent) : null,
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuetext": text,
+      },
+      h("div", { style: { width: `${known ? Math.min(100, percent) : 0}%` } }),
+    ),
+    h("span", { class: "ns-meter-text" }, text),
+  );
 }
 
+/**
+ * @param {number | undefined} used
+ * @param {number | undefined} all
+ */
 const share = (used, all) => (typeof used === "number" && all ? (100 * used) / all : null);
-const amount = (used, all) => (typeof used === "number" ? `${bytes(used)} of ${bytes(all)}` : all ? `${bytes(all)}, use unknown` : "unknown");
-const percent = (value) => (typeof value === "number" ? `${Math.round(value)} %` : "unknown");
+/**
+ * @param {number | undefined} used
+ * @param {number | undefined} all
+ */
+const amount = (used, all) =>
+  typeof used === "number" ? `${bytes(used)} of ${bytes(all)}` : all ? `${bytes(all)}, use unknown` : "unknown";
+/** @param {number | undefined} value */
+const percent = (value) => (typeof value === "number" ? `${Math.round(value)}%` : "unknown");
 
-/** A GPU's own figures; of a CPU, which its workers share, what this worker's runner uses. The host's are told once, above. */
+/**
+ * Return the meters of a GPU, or of what this worker's runner uses of a CPU.
+ * @param {Device} device
+ */
 function meters(device) {
   const { usage } = device;
   if (!usage) return null;
   const points = readings.get(device.name) || [];
-  return h("div", { class: "ns-meters" },
-    device.device === "gpu" ? gpuMeters(device) : runnerMeters(device),
-    points.length > 2 ? h("div", { class: "ns-device-curve" }, sparkline(points.map(({ busy }, index) => [index, busy]), { width: 220, height: 34, label: "busy, per cent, since this page was opened:" })) : null);
+  return h(
+    "div",
+    { class: "ns-meters" },
+    device.device === "gpu" ? gpuMeters(device, usage) : runnerMeters(device, usage),
+    points.length > 2
+      ? h(
+          "div",
+          { class: "ns-device-curve" },
+          sparkline(
+            points.map(({ busy }, index) => [index, busy]),
+            { width: 220, height: 34, label: "busy (%) since this page was opened:" },
+          ),
+        )
+      : null,
+  );
 }
 
-function gpuMeters({ usage, memory_bytes: all }) {
+/**
+ * @param {Device} device
+ * @param {Usage} usage
+ */
+function gpuMeters({ memory_bytes: all }, usage) {
   const heat = typeof usage.temperature_celsius === "number" ? ` · ${Math.round(usage.temperature_celsius)} °C` : "";
   return [
     meter("GPU", usage.busy_percent, percent(usage.busy_percent) + heat),
-    meter("Memory", share(usage.memory_used_bytes, usage.memory_bytes), amount(usage.memory_used_bytes, usage.memory_bytes ?? all), 90),
-    usage.runner ? h("span", { class: "ns-sub" }, `On the host: ${runnerCores(usage.runner) || "– cores"}, ${bytes(usage.runner.memory_bytes)}`) : null,
+    meter(
+      "Memory",
+      share(usage.memory_used_bytes, usage.memory_bytes),
+      amount(usage.memory_used_bytes, usage.memory_bytes ?? all),
+      90,
+    ),
+    usage.runner
+      ? h(
+          "span",
+          { class: "ns-sub" },
+          `On the host: ${runnerCores(usage.runner) || "– cores"}, ${bytes(usage.runner.memory_bytes)}`,
+        )
+      : null,
   ];
 }
 
+/** @param {{ cpu_percent?: number }} runner */
 const runnerCores = ({ cpu_percent: used }) => (typeof used === "number" ? `${number(used / 100, 2)} cores` : null);
 
-function runnerMeters(device) {
-  const { runner, host } = device.usage;
-  if (!runner) return meter("Cores", device.usage.busy_percent, percent(device.usage.busy_percent));
+/**
+ * @param {Device} device
+ * @param {Usage} usage
+ */
+function runnerMeters(device, usage) {
+  const { runner, host } = usage;
+  if (!runner) return meter("Cores", usage.busy_percent, percent(usage.busy_percent));
   return [
-    meter("Cores", busyPercent(device), runnerCores(runner) ? `${runnerCores(runner)}${host.cores ? ` of ${host.cores}` : ""}` : "unknown"),
+    meter(
+      "Cores",
+      busyPercent(device),
+      runnerCores(runner) ? `${runnerCores(runner)}${host.cores ? ` of ${host.cores}` : ""}` : "unknown",
+    ),
     meter("Memory", share(runner.memory_bytes, host.memory_bytes), bytes(runner.memory_bytes), 90),
   ];
 }
 
-const versions = (device) => Object.entries(device.versions || {}).map(([name, version]) => `${metricName(name)} ${version}`).join(" · ");
+/** @param {Device} device */
+const versions = (device) =>
+  Object.entries(device.versions || {})
+    .map(([name, version]) => `${metricName(name)} ${version}`)
+    .join(" · ");
 
-const emptyCard = ({ name }) => h("article", { "data-device": name, "aria-label": name }, h("div", { class: "ns-card-head" }), h("div", { class: "ns-card-body" }));
+/** @param {Device} device */
+const emptyCard = ({ name }) =>
+  h(
+    "article",
+    { "data-device": name, "aria-label": name },
+    h("div", { class: "ns-card-head" }),
+    h("div", { class: "ns-card-body" }),
+  );
 
-function drawCard(device) {
-  const card = document.querySelector(`[data-device="${CSS.escape(device.name)}"]`);
-  card.className = `ns-card ns-device ns-device-${device.state}`;
-  patch(card.firstChild,
-    h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
-    h("span", { class: `ns-badge ns-${device.state}` }, device.state.replace("_", " ")));
-  patch(card.lastChild, work(device), meters(device),
-    h("p", { class: "ns-sub ns-device-foot" }, "Heartbeat ", ago(device.heartbeat_at), " · since ", ago(device.started_at),
-      h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · "))));
+/**
+ * Return an element with its head and body.
+ * @param {string} selector
+ */
+function halves(selector) {
+  const found = document.querySelector(selector);
+  if (!found) throw new Error(`nothing is ${selector}`);
+  return [found, found.children[0], found.children[1]];
 }
 
-const emptyHost = (name, devices) => h("section", { class: "ns-host", "data-host": name, "aria-label": `Host ${name}` }, h("div", { class: "ns-host-head" }), h("div", { class: "ns-devices" }, devices.map(emptyCard)));
+/** @param {Device} device */
+function drawCard(device) {
+  const [card, head, body] = halves(`[data-device="${CSS.escape(device.name)}"]`);
+  card.className = `ns-card ns-device ns-device-${device.state}`;
+  patch(
+    head,
+    h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
+    h("span", { class: `ns-badge ns-${device.state}` }, device.state.replace("_", " ")),
+  );
+  patch(
+    body,
+    work(device),
+    meters(device),
+    h(
+      "p",
+      { class: "ns-sub ns-device-foot" },
+      "Heartbeat ",
+      ago(device.heartbeat_at),
+      " · since ",
+      ago(device.started_at),
+      h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · ")),
+    ),
+  );
+}
 
+/**
+ * @param {string} name
+ * @param {Device[]} devices
+ */
+const emptyHost = (name, devices) =>
+  h(
+    "section",
+    { class: "ns-host", "data-host": name, "aria-label": `Host ${name}` },
+    h("div", { class: "ns-host-head" }),
+    h("div", { class: "ns-devices" }, devices.map(emptyCard)),
+  );
+
+/** @param {Usage["host"] | undefined} usage */
+function hostUse(usage) {
+  if (!usage) return "no data";
+  const cores = usage.cores ? ` of ${usage.cores} cores` : "";
+  const memory = amount(usage.memory_used_bytes, usage.memory_bytes);
+  return `processor ${percent(usage.cpu_percent)}${cores} · memory ${memory}`;
+}
+
+/**
+ * @param {string} name
+ * @param {Device[]} devices
+ */
 function drawHost(name, devices) {
-  const usage = devices.find((device) => device.usage)?.usage.host;
-  const said = usage ? `processor ${percent(usage.cpu_percent)}${usage.cores ? ` of ${usage.cores} cores` : ""} · memory ${amount(usage.memory_used_bytes, usage.memory_bytes)}` : "not heard of";
-  patch(document.querySelector(`[data-host="${CSS.escape(name)}"]`).firstChild, h("h2", {}, name), h("span", { class: "ns-muted" }, said));
+  const usage = devices.find((device) => device.usage)?.usage?.host;
+  patch(
+    halves(`[data-host="${CSS.escape(name)}"]`)[1],
+    h("h2", {}, name),
+    h("span", { class: "ns-muted" }, hostUse(usage)),
+  );
   devices.forEach(drawCard);
 }
 
+/** @param {Device[]} devices */
 function summary(devices) {
+  /** @param {Device["state"]} state */
   const count = (state) => devices.filter((device) => device.state === state).length;
   const busy = devices.filter((device) => device.job && device.state !== "offline").length;
-  const parts = [`${count("online")} online`, count("not_listening") && `${count("not_listening")} not listening`, count("draining") && `${count("draining")} draining`, count("offline") && `${count("offline")} offline`, `${busy} at work`];
+  const parts = [
+    `${count("online")} online`,
+    count("not_listening") && `${count("not_listening")} not listening`,
+    count("draining") && `${count("draining")} draining`,
+    count("offline") && `${count("offline")} offline`,
+    `${busy} busy`,
+  ];
   return parts.filter(Boolean).join(" · ");
 }
 
+/** @param {{ devices: Device[] }} answer */
 function draw({ devices }) {
   devices.forEach(remember);
   byId("devices-summary").textContent = devices.length ? summary(devices) : "";
   const hosts = [...new Set(devices.map((device) => device.host))];
+  /** @param {string} name */
   const here = (name) => devices.filter((device) => device.host === name);
-  // Hosts that are there come first; each keeps its devices together.
-  const order = hosts.sort((a, b) => here(b).some((d) => d.state !== "offline") - here(a).some((d) => d.state !== "offline") || a.localeCompare(b));
+  /** @param {string} name */
+  const online = (name) => Number(here(name).some((device) => device.state !== "offline"));
+  // Online hosts come first.
+  const order = hosts.sort((a, b) => online(b) - online(a) || a.localeCompare(b));
   const layout = JSON.stringify(order.map((name) => [name, here(name).map((device) => device.name)]));
-  if (layout !== drawn) fill(byId("devices"), devices.length ? order.map((name) => emptyHost(name, here(name))) : empty("No worker has come yet", "Start one on any host that reaches Redis and the database:", h("code", {}, "nightshift worker")));
+  if (layout !== drawn)
+    fill(
+      byId("devices"),
+      devices.length
+        ? order.map((name) => emptyHost(name, here(name)))
+        : empty(
+            "No workers yet",
+            "Start one on any host that reaches Redis and the database:",
+            h("code", {}, "nightshift worker"),
+          ),
+    );
   drawn = layout;
-  order.forEach((name) => drawHost(name, here(name)));
+  for (const name of order) drawHost(name, here(name));
 }
 
+/** @param {{ history: Past, queue: Queue }} past */
 function drawPast({ history, queue }) {
   pastAt = Date.now();
   const { jobs, mean_seconds: mean, longest_seconds: longest } = history.wait;
-  drawQueue({ said: byId("queue-said"), tools: byId("queue-tools"), table: byId("queue-table"), more: byId("queue-more") }, queue);
+  drawQueue(
+    { said: byId("queue-said"), tools: byId("queue-tools"), table: byId("queue-table"), more: byId("queue-more") },
+    queue,
+  );
   drawLanes(byId("history-lanes"), byId("history-told"), history);
-  byId("history-said").textContent = jobs ? `${number(jobs)} ${jobs === 1 ? "job" : "jobs"} began, after ${duration(Math.max(0, mean))} on average and ${duration(Math.max(0, longest))} at most` : "No job began in this time.";
-  fill(byId("history-tools"), Object.entries(WINDOWS).map(([name, label]) => h("button", { type: "button", class: "ns-chip", "aria-pressed": String(name === window_), "data-key": `window-${name}`, onclick: () => { window_ = name; pastAt = 0; updates.now(); } }, label)));
+  const waits = [mean, longest].map((seconds) => duration(Math.max(0, seconds)));
+  byId("history-said").textContent = jobs
+    ? `${number(jobs)} ${jobs === 1 ? "job" : "jobs"} started, after ${waits[0]} on average and ${waits[1]} at most`
+    : "No job started in this window.";
+  fill(
+    byId("history-tools"),
+    Object.entries(WINDOWS).map(([name, label]) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "ns-chip",
+          "aria-pressed": String(name === window_),
+          "data-key": `window-${name}`,
+          onclick: () => {
+            window_ = name;
+            pastAt = 0;
+            updates.now();
+          },
+        },
+        label,
+      ),
+    ),
+  );
 }
 
+/** @type {DevicesPage} */
 const first = pageData();
 draw(first);
 drawPast(first);

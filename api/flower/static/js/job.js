@@ -1,76 +1,190 @@
-// The page of one job. `overview` is drawn again when something happened; curves and log grow.
+// The page of one job. The overview is redrawn on events; curves and log grow.
 
-import { Charts, colour, drawTools } from "./charts.js";
+import { Charts, color, drawTools } from "./charts.js";
 import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
-import { figureName, isOfSteps } from "./figures.js";
-import { KIND, duration, measure, metricName, number, seconds } from "./format.js";
-import { attemptsTable, artifactsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
 import { editJob } from "./edit.js";
+import { kindLabel } from "./facts.js";
+import { figureName, figureOrder, isPace, measure } from "./figures.js";
+import { duration, metricName, number, seconds } from "./format.js";
+import { artifactsTable, attemptsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
 import { Log } from "./log.js";
 import { CANCEL, empty, progressBar, stateBadge } from "./parts.js";
-import { actionButton, ago, config, getJson, live, toast, url } from "./site.js";
+import { actionButton, ago, config, getJson, live, said, toast, url } from "./site.js";
 import { drawEnvironment, followSystem } from "./system.js";
 
 const LOG_LINES = 400;
+/** @type {JobPage} */
 const first = pageData();
 const id = first.job.id;
 const charts = new Charts(byId("curves"));
 const log = new Log(byId("log"), byId("log-tools"), id, first.log, LOG_LINES);
 let shown = first;
+/** @type {Curves} */
 let curves = {};
 let seq = first.seq;
 
 const isFinal = () => ["succeeded", "failed", "cancelled"].includes(shown.job.state);
 
+/** @type {Record<string, ActionOptions & { label: string }>} */
 const ACTIONS = {
-  pause: { label: "Pause", title: "Write a checkpoint and give the device back" },
-  resume: { label: "Resume", style: "primary", title: "Go on from the last checkpoint" },
-  finish: { label: "Finish now", title: "Stop training and keep the best model", ask: { question: "Finish this job now?", detail: "Training ends at the next step; the best model so far is evaluated and kept. It cannot be taken up again." } },
+  pause: { label: "Pause", title: "Write a checkpoint and free the device" },
+  resume: { label: "Resume", style: "primary", title: "Continue from the last checkpoint" },
+  finish: {
+    label: "Finish now",
+    title: "Stop training and keep the best model",
+    ask: {
+      question: "Finish this job now?",
+      detail: "Training ends at the next step; the best model so far is evaluated and kept. The job cannot be resumed.",
+    },
+  },
   cancel: { label: "Cancel", ...CANCEL },
-  archive: { label: "Archive", title: "Put it out of sight; everything of it stays" },
+  archive: { label: "Archive", title: "Hide it from lists; nothing is removed" },
   unarchive: { label: "Unarchive", title: "Show it in lists again" },
-  delete: { label: "Delete", style: "outline-danger", title: "Remove it for good", ask: { question: "Delete this job for good?", detail: "Its files, checkpoints, metrics, log and events are removed. This cannot be undone." } },
+  delete: {
+    label: "Delete",
+    style: "outline-danger",
+    title: "Delete permanently",
+    ask: {
+      question: "Delete this job permanently?",
+      detail: "Its files, checkpoints, metrics, log and events are removed. This cannot be undone.",
+    },
+  },
 };
 
 function actionButtons() {
-  const compare = h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/compare?ids=${id}`), "data-key": "compare" }, "Compare");
-  if (config.readOnly) return [compare, h("span", { class: "ns-badge", title: "NIGHTSHIFT_FLOWER_READ_ONLY" }, "read-only")];
-  const again = h("a", { class: `btn btn-sm btn-${isFinal() ? "primary" : "outline-secondary"}`, href: url(`/jobs/new?like=${id}`), title: "Change its spec, or nothing, and submit a new job", "data-key": "again" }, "Run again");
-  const edit = h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", title: "Name, notes, tags, priority", "data-key": "edit", onclick: () => editJob(shown.job, updates.now) }, "Edit");
-  const repeat = isFinal() ? h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/schedules?of=${id}`), title: "Submit it again every night, or whenever you say", "data-key": "repeat" }, "Schedule") : null;
-  return [compare, edit, again, repeat, ...shown.actions.map((name) => actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], then: () => done(name) }))];
+  const compare = h(
+    "a",
+    { class: "btn btn-sm btn-outline-secondary", href: url(`/compare?ids=${id}`), "data-key": "compare" },
+    "Compare",
+  );
+  if (config.readOnly)
+    return [compare, h("span", { class: "ns-badge", title: "NIGHTSHIFT_FLOWER_READ_ONLY" }, "read-only")];
+  const again = h(
+    "a",
+    {
+      class: `btn btn-sm btn-${isFinal() ? "primary" : "outline-secondary"}`,
+      href: url(`/jobs/new?like=${id}`),
+      title: "Change its spec, or nothing, and submit a new job",
+      "data-key": "again",
+    },
+    "Run again",
+  );
+  const edit = h(
+    "button",
+    {
+      class: "btn btn-sm btn-outline-secondary",
+      type: "button",
+      title: "Name, notes, tags, priority",
+      "data-key": "edit",
+      onclick: () => editJob(shown.job, updates.now),
+    },
+    "Edit",
+  );
+  const repeat = isFinal()
+    ? h(
+        "a",
+        {
+          class: "btn btn-sm btn-outline-secondary",
+          href: url(`/schedules?of=${id}`),
+          title: "Submit it again on a schedule",
+          "data-key": "repeat",
+        },
+        "Schedule",
+      )
+    : null;
+  return [
+    compare,
+    edit,
+    again,
+    repeat,
+    ...shown.actions.map((name) =>
+      actionButton(ACTIONS[name].label, `/jobs/${id}/${name}`, { ...ACTIONS[name], done: () => acted(name) }),
+    ),
+  ];
 }
 
-async function done(name) {
+/** @type {Record<string, string>} */
+const ASKED = {
+  pause: "Pause requested: takes effect at the next step.",
+  resume: "Queued again.",
+  finish: "Finish requested: takes effect at the next step.",
+  cancel: "Cancel requested: a running job stops at the next step.",
+};
+
+/** @param {string} name */
+async function acted(name) {
   if (name === "delete") return location.assign(url("/jobs"));
-  if (name.endsWith("archive")) return location.reload();  // no event says so, and the page of a job that has ended is still
-  toast({ pause: "It will pause at its next step.", resume: "Back in the queue.", finish: "It will finish at its next step.", cancel: "Cancelled; a running job stops at its next step." }[name]);
+  if (name.endsWith("archive")) return location.reload(); // no event tells of it
+  toast(ASKED[name]);
   await updates.now();
 }
 
-/** Of a job that runs another one again: which, and what differs. */
+/** @param {string} path */
+const settingName = (path) => path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ");
+/** @param {unknown} value */
+const valueText = (value) => (value === null ? "none" : leaf(value));
+
+/** Return the origin of a copied job and the changes. */
 function like() {
   const origin = shown.job.copied_from;
   if (!origin) return null;
-  const said = origin.changes.filter(({ path }) => path !== "name").map(({ path, before, after }, place) => [place ? ", " : null, h("span", { class: "ns-change-of", title: path }, `${path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ")} ${before === null ? "none" : leaf(before)} → ${after === null ? "none" : leaf(after)}`)]);
-  return h("p", { class: "ns-like" }, "Like ", h("a", { href: url(`/jobs/${origin.id}`) }, origin.name || origin.id.slice(0, 8)), said.length ? ", with: " : ", unchanged", said);
+  const said = origin.changes
+    .filter(({ path }) => path !== "name")
+    .map(({ path, before, after }, place) => [
+      place ? ", " : null,
+      h(
+        "span",
+        { class: "ns-change-of", title: path },
+        `${settingName(path)} ${valueText(before)} → ${valueText(after)}`,
+      ),
+    ]);
+  return h(
+    "p",
+    { class: "ns-like" },
+    "Copy of ",
+    h("a", { href: url(`/jobs/${origin.id}`) }, origin.name || origin.id.slice(0, 8)),
+    said.length ? ", changed: " : ", unchanged",
+    said,
+  );
 }
 
 function facts() {
   const { job } = shown;
   const end = job.finished_at || shown.now;
+  /**
+   * @param {string} label
+   * @param {Child[]} value
+   */
   const fact = (label, ...value) => h("div", { class: "ns-fact" }, h("dt", {}, label), h("dd", {}, value));
   const spec = job.spec || {};
-  return h("dl", { class: "ns-facts" },
+  return h(
+    "dl",
+    { class: "ns-facts" },
     job.progress || job.state === "succeeded" ? fact("Progress", progressBar(job)) : null,
-    fact("Kind", KIND[job.kind] || job.kind),
-    fact("Model", spec.model?.preset || spec.model_ref || job.family || "–", h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · "))),
+    fact("Kind", kindLabel(job.kind)),
+    fact(
+      "Model",
+      spec.model?.preset || spec.model_ref || job.family || "–",
+      h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · ")),
+    ),
     fact("Data set", job.dataset || "–"),
     fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
-    fact(job.finished_at ? "Took" : job.state === "running" ? "Running for" : "Since its start", job.started_at ? duration(seconds(job.started_at, end)) : "–", job.progress?.samples_per_second ? h("span", { class: "ns-sub" }, `${number(Math.round(job.progress.samples_per_second))} samples/s`) : null),
+    fact(
+      job.finished_at ? "Duration" : job.state === "running" ? "Running for" : "Since start",
+      job.started_at ? duration(seconds(job.started_at, end)) : "–",
+      job.progress?.samples_per_second
+        ? h("span", { class: "ns-sub" }, `${number(Math.round(job.progress.samples_per_second))} samples/s`)
+        : null,
+    ),
     fact("Submitted", ago(job.created_at), h("span", { class: "ns-sub" }, `by ${shown.who}, priority ${job.priority}`)),
-    Object.keys(job.tags || {}).length ? fact("Tags", Object.entries(job.tags).map(([key, value]) => h("span", { class: "ns-tag" }, `${key}=${value}`))) : null);
+    Object.keys(job.tags || {}).length
+      ? fact(
+          "Tags",
+          Object.entries(job.tags).map(([key, value]) => h("span", { class: "ns-tag" }, `${key}=${value}`)),
+        )
+      : null,
+  );
 }
 
 function why() {
@@ -80,20 +194,32 @@ function why() {
 }
 
 function results() {
-  const place = (name) => (isOfSteps(name) ? 3 : name.startsWith("train_") ? 2 : name.startsWith("val_") ? 1 : 0);
-  const measured = Object.entries(shown.job.result?.metrics || {}).filter(([name, value]) => typeof value === "number" && !/learning_rate|per_second/.test(name)).sort(([a], [b]) => place(a) - place(b));
+  const measured = Object.entries(shown.job.result?.metrics || {})
+    .flatMap(([name, value]) => (typeof value === "number" && !isPace(name) ? [{ name, value }] : []))
+    .sort((a, b) => figureOrder(a.name) - figureOrder(b.name));
   if (!measured.length) return null;
-  return h("dl", { class: "ns-results" }, measured.map(([name, value]) => h("div", { class: "ns-result" }, h("dt", {}, figureName(name)), h("dd", {}, measure(name, value)))));
+  return h(
+    "dl",
+    { class: "ns-results" },
+    measured.map(({ name, value }) =>
+      h("div", { class: "ns-result" }, h("dt", {}, figureName(name)), h("dd", {}, measure(name, value))),
+    ),
+  );
 }
 
 function drawOverview() {
-  patch(byId("job-state"), stateBadge(shown.job.state, shown.job.stop_requested), shown.job.archived_at ? h("span", { class: "ns-badge" }, "archived") : null);
+  patch(
+    byId("job-state"),
+    stateBadge(shown.job.state, shown.job.stop_requested),
+    shown.job.archived_at ? h("span", { class: "ns-badge" }, "archived") : null,
+  );
   patch(byId("job-actions"), actionButtons());
   patch(byId("job-why"), like(), why());
   patch(byId("job-facts"), facts(), results());
   byId("job-notes").hidden = !shown.job.notes;
   byId("job-notes").textContent = shown.job.notes || "";
-  document.querySelector("h1").textContent = shown.job.name || `${shown.job.kind} ${id.slice(0, 8)}`;
+  /** @type {HTMLElement} */ (document.querySelector("h1")).textContent =
+    shown.job.name || `${shown.job.kind} ${id.slice(0, 8)}`;
   patch(byId("attempts"), timelineBar(shown.timeline, shown.now), attemptsTable(shown.attempts, shown.now));
   drawEnvironment(shown.attempts);
   patch(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
@@ -105,27 +231,72 @@ function drawOverview() {
 function drawCurves() {
   const names = Object.keys(curves);
   if (!names.length) {
-    fill(byId("curves-summary"), empty("No metrics yet", isFinal() ? "This job recorded none." : "Curves appear here with the first steps."));
+    fill(
+      byId("curves-summary"),
+      empty("No metrics yet", isFinal() ? "This job recorded no metrics." : "Curves appear here with the first steps."),
+    );
     return;
   }
   const from = Date.parse(shown.job.started_at || shown.job.created_at) / 1000;
-  charts.draw(grouped(names).map(({ title, names: members }) => ({
-    title,
-    lines: members.map((name, place) => ({ label: metricName(name), name, colour: colour(place), curve: curves[name], from })),
-  })));
+  charts.draw(
+    grouped(names).map(({ title, names: members }) => ({
+      title,
+      lines: members.map((name, place) => ({
+        label: metricName(name),
+        name,
+        color: color(place),
+        curve: curves[name],
+        from,
+      })),
+    })),
+  );
   fill(byId("curves-summary"), summaryTable(names.sort()));
 }
 
+/** @param {string[]} names */
 function summaryTable(names) {
   const rows = names.map((name) => {
     const { last, step, low, lowStep, high, highStep } = summary(curves[name]);
-    const cell = (value, at) => h("td", { class: "ns-number" }, measure(name, value), h("span", { class: "ns-sub" }, `step ${number(at)}`));
-    return h("tr", {}, h("th", { scope: "row" }, metricName(name)), cell(last, step), cell(low, lowStep), cell(high, highStep));
+    /**
+     * @param {number} value
+     * @param {number} at
+     */
+    const cell = (value, at) =>
+      h("td", { class: "ns-number" }, measure(name, value), h("span", { class: "ns-sub" }, `step ${number(at)}`));
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, metricName(name)),
+      cell(last, step),
+      cell(low, lowStep),
+      cell(high, highStep),
+    );
   });
-  return h("details", { class: "ns-details", open: byId("curves-summary").querySelector("details")?.open }, h("summary", {}, "Values as a table"),
-    h("div", { class: "ns-scroll", tabindex: 0 }, h("table", { class: "ns-table" },
-      h("thead", {}, h("tr", {}, ["Metric", "Latest", "Lowest", "Highest"].map((label, place) => h("th", { scope: "col", class: place ? "ns-number" : null }, label)))),
-      h("tbody", {}, rows))));
+  return h(
+    "details",
+    { class: "ns-details", open: byId("curves-summary").querySelector("details")?.open },
+    h("summary", {}, "Values as a table"),
+    h(
+      "div",
+      { class: "ns-scroll", tabindex: 0 },
+      h(
+        "table",
+        { class: "ns-table" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["Metric", "Latest", "Lowest", "Highest"].map((label, place) =>
+              h("th", { scope: "col", class: place ? "ns-number" : null }, label),
+            ),
+          ),
+        ),
+        h("tbody", {}, rows),
+      ),
+    ),
+  );
 }
 
 async function loadCurves() {
@@ -134,13 +305,17 @@ async function loadCurves() {
   drawCurves();
 }
 
+/** @param {JobEvent[]} events */
 function take(events) {
   const points = events.filter((event) => event.type === "metric");
   for (const { at, data } of points) addPoint(curves, { ...data, at: Date.parse(at) / 1000 });
-  log.add(events.filter((event) => event.type === "log").map(({ seq: number_, at, data }) => ({ seq: number_, at, ...data })));
+  log.add(
+    events.filter((event) => event.type === "log").map(({ seq: number_, at, data }) => ({ seq: number_, at, ...data })),
+  );
   if (points.length) drawCurves();
 }
 
+/** @param {AbortSignal} signal */
 async function update(signal) {
   let answer;
   do {
@@ -150,19 +325,49 @@ async function update(signal) {
     take(answer.events);
   } while (answer.more);
   if (answer.overview) drawOverview();
-  // Grown far beyond what a chart can show: have it thinned again.
+  // Too many points for a chart: load a thinned curve.
   if (Object.values(curves).some((curve) => curve.step.length > 3000)) await loadCurves();
   if (isFinal() && !answer.events.length) updates.stop("Ended");
 }
 
 drawOverview();
 fill(byId("spec"), specList(first.job.spec));
-fill(byId("spec-tools"), h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => navigator.clipboard.writeText(JSON.stringify(first.job.spec, null, 2)).then(() => toast("The spec is in the clipboard."), () => toast("The browser does not let it be copied.", "danger")) }, "Copy JSON"));
+fill(
+  byId("spec-tools"),
+  h(
+    "button",
+    {
+      type: "button",
+      class: "btn btn-sm btn-outline-secondary",
+      onclick: () =>
+        navigator.clipboard.writeText(JSON.stringify(first.job.spec, null, 2)).then(
+          () => toast("Spec copied."),
+          () => toast("The browser denied access to the clipboard.", "danger"),
+        ),
+    },
+    "Copy JSON",
+  ),
+);
 drawTools(byId("curves-tools"), drawCurves);
-for (const [place, file, label, what] of [["curves-tools", "metrics.csv", "CSV", "all points as CSV"], ["log-tools", "log.txt", "Save", "the whole log"]]) {
-  byId(place).append(h("a", { class: "btn btn-sm btn-outline-secondary", href: url(`/jobs/${id}/${file}`), download: true, title: `Download ${what}`, "aria-label": `Download ${what}` }, label));
+for (const [place, file, label, what] of [
+  ["curves-tools", "metrics.csv", "CSV", "all points as CSV"],
+  ["log-tools", "log.txt", "Save", "the whole log"],
+]) {
+  byId(place).append(
+    h(
+      "a",
+      {
+        class: "btn btn-sm btn-outline-secondary",
+        href: url(`/jobs/${id}/${file}`),
+        download: true,
+        title: `Download ${what}`,
+        "aria-label": `Download ${what}`,
+      },
+      label,
+    ),
+  );
 }
 followSystem(id, () => Date.parse(shown.job.started_at || shown.job.created_at) / 1000, isFinal);
 const updates = live(update, 1.5);
-loadCurves().catch((error) => toast(error.message, "danger"));
+loadCurves().catch((error) => toast(said(error), "danger"));
 if (isFinal()) updates.stop("Ended");

@@ -1,33 +1,91 @@
-// The log of a job: its tail, new lines as they come, earlier ones when asked for.
+// The log of a job: its tail, new lines as they come, earlier ones on request.
 
 import { fill, h } from "./dom.js";
 import { exact } from "./format.js";
-import { getJson, toast } from "./site.js";
+import { getJson, said, toast } from "./site.js";
 
-/** Lines kept on the page; earlier ones are a click away. */
+/** Lines kept on the page; earlier ones can be loaded again. */
 const KEPT = 5000;
 const SEVERE = ["warning", "error", "stderr"];
 
+/**
+ * @param {boolean} checked
+ * @param {(on: boolean) => void} change
+ */
+const checkbox = (checked, change) =>
+  h("input", {
+    type: "checkbox",
+    class: "form-check-input",
+    checked,
+    onchange: (event) => change(event.target.checked),
+  });
+
 export class Log {
+  /**
+   * @param {HTMLElement} box
+   * @param {HTMLElement} tools
+   * @param {string} jobId
+   * @param {LogLine[]} lines
+   * @param {number} firstLines
+   */
   constructor(box, tools, jobId, lines, firstLines) {
-    [this.box, this.jobId, this.lines] = [box, jobId, []];
-    [this.search, this.severe, this.follow] = ["", false, true];
-    this.earlier = h("button", { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => this.loadEarlier() }, "Load earlier lines");
+    this.box = box;
+    this.jobId = jobId;
+    /** @type {LogLine[]} */
+    this.lines = [];
+    this.search = "";
+    this.severe = false;
+    this.follow = true;
+    this.earlier = h(
+      "button",
+      { type: "button", class: "btn btn-sm btn-outline-secondary", onclick: () => this.loadEarlier() },
+      "Load earlier lines",
+    );
     this.earlier.hidden = lines.length < firstLines;
     this.list = h("div", {});
-    this.nothing = h("p", { class: "ns-muted ns-log-empty" }, "Nothing was logged so far.");
+    this.nothing = h("p", { class: "ns-muted ns-log-empty" }, "No log lines yet.");
+    this.following = checkbox(true, (on) => {
+      this.follow = on;
+      this.toEnd();
+    });
     fill(box, this.earlier, this.nothing, this.list);
-    fill(tools,
-      h("input", { type: "search", class: "form-control form-control-sm", placeholder: "Find in the log", "aria-label": "Find in the log", oninput: (event) => { this.search = event.target.value.toLowerCase(); this.draw(); } }),
-      h("label", { class: "ns-tool" }, h("input", { type: "checkbox", class: "form-check-input", onchange: (event) => { this.severe = event.target.checked; this.draw(); } }), "Warnings only"),
-      h("label", { class: "ns-tool" }, this.following = h("input", { type: "checkbox", class: "form-check-input", checked: true, onchange: (event) => { this.follow = event.target.checked; this.toEnd(); } }), "Follow"));
-    box.addEventListener("scroll", () => {
-      this.follow = this.following.checked = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
-    }, { passive: true });
+    fill(tools, this.tools());
+    box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.add(lines);
   }
 
-  /** Lines {seq, at, level, message, attempt}; those that are there already are left out. */
+  tools() {
+    const severe = checkbox(false, (on) => {
+      this.severe = on;
+      this.draw();
+    });
+    const search = h("input", {
+      type: "search",
+      class: "form-control form-control-sm",
+      placeholder: "Find in the log",
+      "aria-label": "Find in the log",
+      oninput: (event) => {
+        this.search = event.target.value.toLowerCase();
+        this.draw();
+      },
+    });
+    return [
+      search,
+      h("label", { class: "ns-tool" }, severe, "Warnings only"),
+      h("label", { class: "ns-tool" }, this.following, "Follow"),
+    ];
+  }
+
+  /** New lines are followed while the end is in view. */
+  scrolled() {
+    this.follow = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 30;
+    this.following.checked = this.follow;
+  }
+
+  /**
+   * Append lines; known ones are skipped.
+   * @param {LogLine[]} lines
+   */
   add(lines) {
     const last = this.lines.at(-1)?.seq ?? -1;
     const news = lines.filter((line) => line.seq > last);
@@ -53,7 +111,7 @@ export class Log {
       this.draw();
       this.box.scrollTop = this.box.scrollHeight - below;
     } catch (error) {
-      toast(error.message, "danger");
+      toast(said(error), "danger");
     }
     this.earlier.disabled = false;
   }
@@ -66,24 +124,37 @@ export class Log {
 
   say() {
     this.nothing.hidden = this.list.childElementCount > 0;
-    this.nothing.textContent = this.lines.length ? "No line matches." : "Nothing was logged so far.";
+    this.nothing.textContent = this.lines.length ? "No matching lines." : "No log lines yet.";
   }
 
+  /** @param {LogLine} line */
   shown(line) {
-    return (!this.severe || SEVERE.includes(line.level)) && (!this.search || line.message.toLowerCase().includes(this.search));
+    return (
+      (!this.severe || SEVERE.includes(line.level)) &&
+      (!this.search || line.message.toLowerCase().includes(this.search))
+    );
   }
 
+  /**
+   * @param {LogLine[]} lines
+   * @param {LogLine | null | undefined} before
+   */
   elements(lines, before) {
     let attempt = before?.attempt ?? null;
-    return lines.filter((line) => this.shown(line)).flatMap((line) => {
-      const row = h("div", { class: `ns-line ns-level-${line.level}` },
-        h("time", { datetime: line.at, title: exact(line.at) }, line.at.slice(11, 19)),
-        h("span", { class: "ns-level" }, line.level),
-        h("span", { class: "ns-message" }, line.message));
-      const turned = attempt !== null && line.attempt !== attempt;
-      attempt = line.attempt;
-      return turned ? [h("div", { class: "ns-log-attempt" }, `attempt ${attempt}`), row] : [row];
-    });
+    return lines
+      .filter((line) => this.shown(line))
+      .flatMap((line) => {
+        const row = h(
+          "div",
+          { class: `ns-line ns-level-${line.level}` },
+          h("time", { datetime: line.at, title: exact(line.at) }, line.at.slice(11, 19)),
+          h("span", { class: "ns-level" }, line.level),
+          h("span", { class: "ns-message" }, line.message),
+        );
+        const turned = attempt !== null && line.attempt !== attempt;
+        attempt = line.attempt;
+        return turned ? [h("div", { class: "ns-log-attempt" }, `attempt ${attempt}`), row] : [row];
+      });
   }
 
   toEnd() {

@@ -1,13 +1,35 @@
-// A button that unfolds a box: closed by Escape, by a press outside, and by the button.
+// A button with a box that opens below it; Escape, a press outside and the button close it.
 
 import { h } from "./dom.js";
 
-/** menu("Columns", () => children, {label}) -> {element, button, box, redraw}; `draw` is asked each time it is opened. */
+/**
+ * Return the menu; `draw` fills its box each time it is opened.
+ * @param {string} text
+ * @param {(box: HTMLElement) => void | Promise<void>} draw
+ */
 export function menu(text, draw, { label = text, wide = false } = {}) {
-  const button = h("button", { type: "button", class: "btn btn-outline-secondary", "aria-expanded": "false", "aria-haspopup": "true", "aria-label": label === text ? null : label }, text);
-  const box = h("div", { class: `ns-menu-box${wide ? " ns-menu-wide" : ""}`, role: "group", "aria-label": label, hidden: true });
+  const button = h(
+    "button",
+    {
+      type: "button",
+      class: "btn btn-outline-secondary",
+      "aria-expanded": "false",
+      "aria-haspopup": "true",
+      "aria-label": label === text ? null : label,
+    },
+    text,
+  );
+  const box = h("div", {
+    class: `ns-menu-box${wide ? " ns-menu-wide" : ""}`,
+    role: "group",
+    "aria-label": label,
+    hidden: true,
+  });
   const element = h("div", { class: "ns-menu" }, button, box);
-  const outside = (event) => { if (!element.contains(event.target)) close(); };
+  /** @param {PointerEvent} event */
+  const outside = (event) => {
+    if (!(event.target instanceof Node && element.contains(event.target))) close();
+  };
 
   function close({ focus = false } = {}) {
     box.hidden = true;
@@ -21,16 +43,19 @@ export function menu(text, draw, { label = text, wide = false } = {}) {
     button.setAttribute("aria-expanded", "true");
     document.addEventListener("pointerdown", outside);
     await draw(box);
-    // As far to the left as it takes to be seen whole.
+    // Move left as far as needed to be fully visible.
     box.style.marginLeft = "0";
     const over = box.getBoundingClientRect().right - document.documentElement.clientWidth + 8;
     box.style.marginLeft = over > 0 ? `${-over}px` : "0";
-    box.querySelector("input, button, a")?.focus({ preventScroll: true });
+    /** @type {HTMLElement | null} */ (box.querySelector("input, button, a"))?.focus({ preventScroll: true });
   }
 
   button.addEventListener("click", () => (box.hidden ? open() : close()));
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !box.hidden) { event.stopPropagation(); close({ focus: true }); }
+    if (event.key === "Escape" && !box.hidden) {
+      event.stopPropagation();
+      close({ focus: true });
+    }
   });
   return { element, button, box, close };
 }

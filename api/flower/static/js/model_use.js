@@ -1,46 +1,114 @@
-// How a version is used from Python and from a terminal: lines to copy.
+// Snippets that use a model version from Python and from a terminal.
 
 import { fill, h } from "./dom.js";
+import { CONTINUE, families, INFER } from "./facts.js";
 import { toast } from "./site.js";
 
-const copied = (text) => navigator.clipboard.writeText(text).then(() => toast("It is in the clipboard."), () => toast("The browser does not let it be copied.", "danger"));
+/** @param {string} text */
+const copied = (text) =>
+  navigator.clipboard.writeText(text).then(
+    () => toast("Copied."),
+    () => toast("The browser denied access to the clipboard.", "danger"),
+  );
 
-/** What inference does with each family. */
-const TASK = { cnn: "predict", gru_lm: "generate", gan: "generate" };
+/**
+ * Format JSON on one line, with spaces as in Python.
+ * @param {unknown} value
+ */
+const spaced = (value) =>
+  JSON.stringify(value, null, 1)
+    .replace(/\n\s*/g, " ")
+    .replaceAll("{ ", "{")
+    .replaceAll(" }", "}")
+    .replaceAll("[ ", "[")
+    .replaceAll(" ]", "]");
 
-/** A value as Python has it, with room between its parts: of what stands here JSON differs in nothing else. */
-const spaced = (value) => JSON.stringify(value, null, 1).replace(/\n\s*/g, " ").replaceAll("{ ", "{").replaceAll(" }", "}").replaceAll("[ ", "[").replaceAll(" ]", "]");
+/** @param {ModelVersion} version */
+const datasetOf = (version) => (version.dataset || "digits@1").split("@")[0];
+/**
+ * @param {ModelVersion} version
+ * @returns {Inference}
+ */
+const inferenceOf = (version) => families.find(({ name }) => name === version.family)?.inference ?? {};
+/**
+ * Return whether inference reads a data set; generating does not.
+ * @param {Inference} inference
+ */
+const readsData = ({ prompts, count }) => !prompts && !count;
 
+/**
+ * @param {string} ref
+ * @param {ModelVersion} version
+ */
 function python(ref, version) {
-  const dataset = (version.dataset || "digits@1").split("@")[0];
-  const generate = TASK[version.family] === "generate";
-  const inference = version.family === "gan" ? { task: "generate", count: 64 } : generate ? { task: "generate", prompts: ["Once upon a time"] } : { task: "predict" };
-  const infer = { kind: "batch_infer", model_ref: ref, ...(generate ? {} : { dataset }), inference };
+  const [dataset, inference] = [datasetOf(version), inferenceOf(version)];
+  const infer = { kind: INFER.name, model_ref: ref, ...(readsData(inference) ? { dataset } : {}), inference };
+  const further = { kind: CONTINUE.name, model_ref: ref, dataset, training: { epochs: 1 } };
   return [
     "from nightshift import Client",
     "",
     "with Client() as nightshift:",
     "    # run it",
     `    job = nightshift.submit(${spaced(infer)})`,
-    "    # or train it further",
-    `    job = nightshift.submit(${spaced({ kind: "finetune", model_ref: ref, dataset, training: { epochs: 1 } })})`,
+    "    # or continue training",
+    `    job = nightshift.submit(${spaced(further)})`,
     "    job.wait()",
     "    # or take its files",
     `    nightshift.download_model("${ref}", to="model.zip")`,
   ].join("\n");
 }
 
-function terminal(ref, version) {
-  const dataset = (version.dataset || "digits@1").split("@")[0];
-  const infer = version.family === "gan" ? `${ref} --task generate --count 64` : version.family === "gru_lm" ? `${ref} --task generate --prompt 'Once upon a time'` : `${ref} --dataset ${dataset}`;
-  return [`nightshift submit infer ${infer}`, `nightshift submit finetune ${ref} --dataset ${dataset} --epochs 1`, `nightshift models download ${ref}`].join("\n");
+/** @param {ModelVersion} version */
+function inferOptions(version) {
+  const inference = inferenceOf(version);
+  if (readsData(inference)) return `--dataset ${datasetOf(version)}`;
+  const { task, prompts, count } = inference;
+  return `--task ${task} ${prompts ? `--prompt '${prompts[0]}'` : `--count ${count}`}`;
 }
 
-const block = (label, text) => h("div", { class: "ns-snippet" },
-  h("div", { class: "ns-snippet-head" }, h("h3", {}, label), h("button", { class: "btn btn-sm btn-outline-secondary", type: "button", "aria-label": `Copy ${label}`, onclick: () => copied(text) }, "Copy")),
-  h("pre", { class: "ns-howto", tabindex: 0 }, text));
+/**
+ * @param {string} ref
+ * @param {ModelVersion} version
+ */
+const terminal = (ref, version) =>
+  [
+    `nightshift submit infer ${ref} ${inferOptions(version)}`,
+    `nightshift submit ${CONTINUE.name} ${ref} --dataset ${datasetOf(version)} --epochs 1`,
+    `nightshift models download ${ref}`,
+  ].join("\n");
 
-/** `ref` is `digits` or `digits@3`; `version` the one it means. */
+/**
+ * @param {string} label
+ * @param {string} text
+ */
+const block = (label, text) =>
+  h(
+    "div",
+    { class: "ns-snippet" },
+    h(
+      "div",
+      { class: "ns-snippet-head" },
+      h("h3", {}, label),
+      h(
+        "button",
+        {
+          class: "btn btn-sm btn-outline-secondary",
+          type: "button",
+          "aria-label": `Copy ${label}`,
+          onclick: () => copied(text),
+        },
+        "Copy",
+      ),
+    ),
+    h("pre", { class: "ns-howto", tabindex: 0 }, text),
+  );
+
+/**
+ * Draw the snippets; `ref` (`digits`, `digits@3`) means `version`.
+ * @param {Element} box
+ * @param {string} ref
+ * @param {ModelVersion | undefined} version
+ */
 export function drawUse(box, ref, version) {
   fill(box, version ? [block("Terminal", terminal(ref, version)), block("Python", python(ref, version))] : null);
 }

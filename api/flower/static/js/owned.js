@@ -1,9 +1,15 @@
-// Whose a data set or model is, and whether this key may change it.
+// The owner of a data set or model, and whether this key may change it.
 
 import { config } from "./site.js";
 
-/** "yours", "owner: anna"; null: nobody's. */
+/**
+ * Return "yours", "owner: anna", or null without an owner.
+ * @param {Owned} owned
+ */
 export const whose = ({ owner, yours }) => (yours ? "yours" : owner ? `owner: ${owner}` : null);
 
-/** Buttons that would be refused are not shown. */
+/**
+ * Return whether to show buttons that change it.
+ * @param {Owned} owned
+ */
 export const mayChange = ({ may_change: may }) => may && !config.readOnly;

@@ -1,71 +1,109 @@
-// What every page needs of the server: addresses, data, actions, messages, and a clock that asks again.
+// Access to the server for every page: addresses, data, actions, messages, polling.
 
+import { confirmed } from "./dialog.js";
 import { byId, fill, h } from "./dom.js";
 import { age, exact } from "./format.js";
 
-export const config = JSON.parse(byId("ns-page").dataset.config);
+/** @type {Config} */
+export const config = JSON.parse(byId("ns-config").textContent ?? "");
 
-/** The address of one of our pages: url("/jobs"). */
+/** A response with an error status, and the wrong fields. */
+export class ServerError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   * @param {FieldError[]} errors
+   */
+  constructor(status, message, errors = []) {
+    super(message);
+    this.status = status;
+    this.errors = errors;
+  }
+}
+
+/**
+ * Return the message of anything that was thrown.
+ * @param {unknown} error
+ */
+export const said = (error) => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Return the address of a page: url("/jobs").
+ * @param {string} path
+ */
 export const url = (path) => config.root + path;
 
+/** @param {Response} response */
 async function answer(response) {
   const isJson = (response.headers.get("Content-Type") || "").startsWith("application/json");
   const value = isJson ? await response.json() : null;
   if (!response.ok) {
-    const error = new Error(value?.error || `The server answered ${response.status}.`);
-    error.status = response.status;
-    error.errors = value?.errors || [];
-    throw error;
+    throw new ServerError(response.status, value?.error || `The server answered ${response.status}.`, value?.errors);
   }
   return value;
 }
 
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
 export const getJson = async (path, signal) => answer(await fetch(url(path), { signal }));
 
+/**
+ * @param {string} path
+ * @param {object} body
+ * @returns {Promise<any>}
+ */
 export const post = async (path, body = {}) =>
-  answer(await fetch(url(path), {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-XSRFToken": config.xsrf },
-    body: JSON.stringify(body),
-  }));
+  answer(
+    await fetch(url(path), {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-XSRFToken": config.xsrf },
+      body: JSON.stringify(body),
+    }),
+  );
 
-/** Show a short message in the corner and return it. Errors stay until they are closed, and so does what is told to. */
+/**
+ * Show a short message in the corner and return it. Errors stay until closed; others 5 seconds, unless `stays`.
+ * @param {string} message
+ * @param {"success" | "danger"} kind
+ */
 export function toast(message, kind = "success", stays = kind === "danger") {
-  const close = h("button", { class: "btn-close", type: "button", "aria-label": "Close", onclick: () => box.remove() });
-  const box = h("div", { class: `ns-toast ns-toast-${kind}`, role: kind === "danger" ? "alert" : "status" }, h("span", {}, message), close);
+  const close = h("button", { class: "btn-close", type: "button", "aria-label": "Close" });
+  const box = h(
+    "div",
+    { class: `ns-toast ns-toast-${kind}`, role: kind === "danger" ? "alert" : "status" },
+    h("span", {}, message),
+    close,
+  );
+  close.addEventListener("click", () => box.remove());
   byId("toast-container").append(box);
   if (!stays) setTimeout(() => box.remove(), 5000);
   return box;
 }
 
-/** Ask before something that cannot be undone. Resolves to whether it was confirmed; Escape and "Keep" mean no. */
-export function confirmed(question, detail, action) {
-  return new Promise((resolve) => {
-    const dialog = h("dialog", { class: "ns-dialog", "aria-labelledby": "ns-question" },
-      h("form", { method: "dialog" },
-        h("h2", { id: "ns-question" }, question),
-        h("p", {}, detail),
-        h("div", { class: "ns-buttons" },
-          h("button", { class: "btn btn-outline-secondary", value: "no", autofocus: true }, "Go back"),
-          h("button", { class: "btn btn-danger", value: "yes" }, action))));
-    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes"); });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
-}
-
-/** A button that POSTs and cannot be pressed twice; `then` gets the answer. With `ask` {question, detail}, asks first. */
-export function actionButton(label, path, { style = "outline-secondary", ask = null, body = {}, then = null, title = null } = {}) {
-  const button = h("button", { class: `btn btn-sm btn-${style}`, type: "button", title, "data-key": path + JSON.stringify(body) }, label);
+/**
+ * Return a button that POSTs once per press, after a question if `ask` is given; `done` gets the answer.
+ * @param {string} label
+ * @param {string} path
+ * @param {ActionOptions} options
+ */
+export function actionButton(label, path, { style = "outline-secondary", ask, body = {}, done, title } = {}) {
+  const button = h(
+    "button",
+    { class: `btn btn-sm btn-${style}`, type: "button", title, "data-key": path + JSON.stringify(body) },
+    label,
+  );
   button.addEventListener("click", async () => {
     if (ask && !(await confirmed(ask.question, ask.detail, label))) return;
     button.disabled = true;
     try {
       const value = await post(path, body);
       if (value?.message) toast(value.message);
-      if (then) await then(value);
+      await done?.(value);
     } catch (error) {
-      toast(error.message, "danger");
+      toast(said(error), "danger");
     } finally {
       button.disabled = false;
     }
@@ -74,18 +112,25 @@ export function actionButton(label, path, { style = "outline-secondary", ask = n
 }
 
 /**
- * Call `load` now and again `seconds` after each end, while the page can be seen; says in #ns-live how that goes.
- * Returns {now, stop}: now() asks at once, and an older answer that comes late is dropped.
+ * Poll: call `load` every `seconds` while the page is visible, and show the state in #ns-live.
+ * `now()` polls at once and drops an older answer that arrives later.
+ * @param {(signal: AbortSignal) => Promise<void>} load
+ * @param {number} seconds
+ * @returns {Live}
  */
 export function live(load, seconds = 2) {
-  let timer = null;
+  let timer = 0;
   let turn = 0;
   let failures = 0;
+  /** @type {AbortController | null} */
   let controller = null;
-  const show = (state, text) => fill(byId("ns-live"), h("span", { class: `ns-dot ns-dot-${state}`, "aria-hidden": "true" }), text);
+  /** @type {(state: string, text: string) => void} */
+  const show = (state, text) =>
+    fill(byId("ns-live"), h("span", { class: `ns-dot ns-dot-${state}`, "aria-hidden": "true" }), text);
   async function run() {
     clearTimeout(timer);
-    const mine = (turn += 1);
+    turn += 1;
+    const mine = turn;
     controller?.abort();
     controller = new AbortController();
     try {
@@ -94,17 +139,17 @@ export function live(load, seconds = 2) {
       failures = 0;
       show("live", "Live");
     } catch (error) {
-      if (mine !== turn || error.name === "AbortError") return;
+      if (mine !== turn || (error instanceof Error && error.name === "AbortError")) return;
       failures += 1;
-      show("error", error.status ? error.message : "Connection lost; trying again");
+      show("error", error instanceof ServerError ? error.message : "Connection lost; retrying");
     }
     const wait = Math.min(30, seconds * 2 ** Math.min(failures, 4));
-    if (mine === turn && !document.hidden) timer = setTimeout(run, wait * 1000);
+    if (mine === turn && !document.hidden) timer = window.setTimeout(run, wait * 1000);
   }
   const seen = () => (document.hidden ? clearTimeout(timer) : run());
   document.addEventListener("visibilitychange", seen);
   show("live", "Live");
-  timer = setTimeout(run, seconds * 1000);
+  timer = window.setTimeout(run, seconds * 1000);
   return {
     now: run,
     stop: (text = "Ended") => {
@@ -117,11 +162,16 @@ export function live(load, seconds = 2) {
   };
 }
 
-/** A time as its age, with the exact time in its title; ages move on by themselves. */
-export const ago = (time) => (time ? h("time", { datetime: time, title: exact(time), "data-age": "" }, age(time)) : "–");
+/**
+ * Return a time as its age, updated every second, with the exact time as title.
+ * @param {string | null | undefined} time
+ * @returns {Child}
+ */
+export const ago = (time) =>
+  time ? h("time", { datetime: time, title: exact(time), "data-age": "" }, age(time)) : "–";
 
 setInterval(() => {
-  for (const element of document.querySelectorAll("time[data-age]")) {
+  for (const element of /** @type {NodeListOf<HTMLTimeElement>} */ (document.querySelectorAll("time[data-age]"))) {
     const text = age(element.dateTime);
     if (element.textContent !== text) element.textContent = text;
   }

@@ -1,11 +1,22 @@
-// A spec as form fields: what is shown for a value, and what a text typed there means. What is right, the server says.
+// A spec as form fields: values to text and back. The server validates.
 
 import { h } from "./dom.js";
 
-/** at(spec, "training.epochs") */
-export const at = (spec, path) => path.split(".").reduce((value, name) => (value === null || value === undefined ? undefined : value[name]), spec);
+/**
+ * at(spec, "training.epochs")
+ * @param {Spec} spec
+ * @param {string} path
+ * @returns {any}
+ */
+export const at = (spec, path) =>
+  path.split(".").reduce((value, name) => (value === null || value === undefined ? undefined : value[name]), spec);
 
-/** A copy of `spec` with `value` at `path`; undefined takes the field out, so that its default counts. */
+/**
+ * A copy of `spec` with `value` at `path`; undefined removes the field, so that its default applies.
+ * @param {Spec} spec
+ * @param {string} path
+ * @param {unknown} value
+ */
 export function put(spec, path, value) {
   const [name, ...rest] = path.split(".");
   const copy = { ...spec };
@@ -15,43 +26,163 @@ export function put(spec, path, value) {
   return copy;
 }
 
-/** What was typed: a number where it is one, tags as an object, nothing for an empty field; else the text itself. */
+/**
+ * Parse a typed text: numbers, tags as an object, undefined if empty; else the text itself.
+ * @param {string | undefined} type
+ * @param {string} text
+ * @returns {any}
+ */
 export function meaning(type, text) {
   const trimmed = text.trim();
   if (!trimmed) return undefined;
-  if (type === "tags") return Object.fromEntries(trimmed.split(",").map((pair) => pair.trim()).filter(Boolean).map((pair) => { const [key, ...value] = pair.split("="); return [key.trim(), value.join("=").trim()]; }));
-  if (type === "integer" || type === "number") return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : trimmed;
+  if (type === "tags")
+    return Object.fromEntries(
+      trimmed
+        .split(",")
+        .map((pair) => pair.trim())
+        .filter(Boolean)
+        .map((pair) => {
+          const [key, ...value] = pair.split("=");
+          return [key.trim(), value.join("=").trim()];
+        }),
+    );
+  if (type === "integer" || type === "number")
+    return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : trimmed;
   return trimmed;
 }
 
+/**
+ * @param {string | undefined} type
+ * @param {unknown} value
+ */
 export function asText(type, value) {
   if (value === undefined || value === null) return "";
-  if (type === "tags") return Object.entries(value).map(([key, one]) => `${key}=${one}`).join(", ");
+  if (type === "tags")
+    return Object.entries(value)
+      .map(([key, one]) => `${key}=${one}`)
+      .join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-const label = (path) => ({ name: "Name", tags: "Tags", register_as: "Register as", "model.framework": "Framework" }[path] || path.split(".").at(-1).replaceAll("_", " "));
+/** @type {Record<string, string>} */
+const LABELS = { name: "Name", tags: "Tags", register_as: "Register as", "model.framework": "Framework" };
+/** @param {string} path */
+const label = (path) => LABELS[path] || path.replace(/^.*\./, "").replaceAll("_", " ");
 
-const limits = ({ minimum, maximum, exclusiveMinimum, exclusiveMaximum, description }) => [
-  description,
-  [[">", exclusiveMinimum], ["≥", minimum], ["<", exclusiveMaximum], ["≤", maximum]].filter(([, limit]) => limit !== undefined).map(([sign, limit]) => `${sign} ${limit.toLocaleString("en-US")}`).join(", "),
-].filter(Boolean).join(" ");
+/** @param {Partial<FormField>} field */
+const limits = ({ minimum, maximum, exclusiveMinimum, exclusiveMaximum, description }) =>
+  [
+    description,
+    [
+      [">", exclusiveMinimum],
+      ["≥", minimum],
+      ["<", exclusiveMaximum],
+      ["≤", maximum],
+    ]
+      .flatMap(([sign, limit]) => (limit === undefined ? [] : `${sign} ${limit.toLocaleString("en-US")}`))
+      .join(", "),
+  ]
+    .filter(Boolean)
+    .join(" ");
 
-/** One field: its label, its input and the place for what is wrong with it. `set` gets each new value. */
-export function field({ path, type, enum: options, list, title, hint, ...facts }, value, usual, set, error) {
+/**
+ * Return a field: label, input, place for its error. `set` gets each new value.
+ * @param {FormField} facts
+ * @param {any} value
+ * @param {any} usual The value that counts where the field is empty.
+ * @param {(value: any) => void} set
+ * @param {string} [error]
+ */
+export function field({ title, hint, ...facts }, value, usual, set, error) {
+  const { path, type } = facts;
   const id = `field-${path}`;
-  const common = { id, name: path, "data-key": id, "aria-invalid": error ? "true" : null, "aria-describedby": error ? `${id}-error` : null, title: hint === undefined ? limits(facts) || null : null };
-  const input = options ? select(common, options, value ?? usual, set)
-    : type === "boolean" ? h("input", { ...common, type: "checkbox", class: "form-check-input", checked: value ?? usual ?? false, onchange: (event) => set(event.target.checked) })
-    : h("input", { ...common, class: `form-control${error ? " is-invalid" : ""}`, value: asText(type, value), autocomplete: "off", spellcheck: "false", list,
-      inputmode: type === "integer" ? "numeric" : type === "number" ? "decimal" : null,
-      placeholder: type === "tags" ? "team=vision, owner=me" : value === null || usual === null || usual === undefined ? "none" : asText(type, usual),
-      oninput: (event) => set(meaning(type, event.target.value)) });
-  return h("div", { class: `ns-field${type === "boolean" ? " ns-field-check" : ""}`, "data-path": path },
-    h("label", { for: id }, title || label(path)), input,
+  const common = {
+    id,
+    name: path,
+    "data-key": id,
+    "aria-invalid": error ? "true" : null,
+    "aria-describedby": error ? `${id}-error` : null,
+    class: `form-control${error ? " is-invalid" : ""}`,
+    title: hint === undefined ? limits(facts) || null : null,
+  };
+  return h(
+    "div",
+    { class: `ns-field${type === "boolean" ? " ns-field-check" : ""}`, "data-path": path },
+    h("label", { for: id }, title || label(path)),
+    inputOf(common, facts, value, usual, set),
     hint ? h("span", { class: "ns-sub" }, hint) : null,
-    h("span", { class: "ns-error", id: `${id}-error` }, error || null));
+    h("span", { class: "ns-error", id: `${id}-error` }, error || null),
+  );
 }
 
-const select = (common, options, value, set) => h("select", { ...common, class: "form-select", onchange: (event) => set(event.target.value) },
-  options.map((option) => h("option", { value: option, selected: option === value }, option)));
+/**
+ * @param {Attributes} common
+ * @param {FormField} facts
+ * @param {any} value
+ * @param {any} usual
+ * @param {(value: any) => void} set
+ */
+function inputOf(common, facts, value, usual, set) {
+  if (facts.enum) return select(common, facts.enum, value ?? usual, set);
+  if (facts.type === "boolean") return checkbox(common, value ?? usual ?? false, set);
+  return textInput(common, facts, value, usual, set);
+}
+
+/**
+ * @param {Attributes} common
+ * @param {boolean} checked
+ * @param {(value: boolean) => void} set
+ */
+const checkbox = (common, checked, set) =>
+  h("input", {
+    ...common,
+    type: "checkbox",
+    class: "form-check-input",
+    checked,
+    onchange: (event) => set(event.target.checked),
+  });
+
+/** @type {Record<string, string>} */
+const KEYBOARDS = { integer: "numeric", number: "decimal" };
+
+/**
+ * @param {Attributes} common
+ * @param {FormField} facts
+ * @param {any} value
+ * @param {any} usual
+ * @param {(value: any) => void} set
+ */
+const textInput = (common, { type, list }, value, usual, set) =>
+  h("input", {
+    ...common,
+    value: asText(type, value),
+    autocomplete: "off",
+    spellcheck: "false",
+    list,
+    inputmode: KEYBOARDS[type ?? ""],
+    placeholder: placeholder(type, value, usual),
+    oninput: (event) => set(meaning(type, event.target.value)),
+  });
+
+/**
+ * @param {string | undefined} type
+ * @param {unknown} value
+ * @param {unknown} usual
+ */
+function placeholder(type, value, usual) {
+  if (type === "tags") return "team=vision, owner=me";
+  return value === null || usual === null || usual === undefined ? "none" : asText(type, usual);
+}
+
+/**
+ * @param {Attributes} common
+ * @param {string[]} options
+ * @param {unknown} value
+ * @param {(value: string) => void} set
+ */
+const select = (common, options, value, set) =>
+  h(
+    "select",
+    { ...common, class: "form-select", onchange: (event) => set(event.target.value) },
+    options.map((option) => h("option", { value: option, selected: option === value }, option)),
+  );

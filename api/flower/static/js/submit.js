@@ -1,75 +1,189 @@
-// A job by hand: a form and its JSON, kept in step; errors of the server at their field; then the new job's page.
+// The page that submits a job, as a form or as JSON.
 
 import { HAD } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
-import { KIND } from "./format.js";
+import { kindOf, TRAIN } from "./facts.js";
 import { flat, leaf } from "./job_parts.js";
+import { post, ServerError, said, url } from "./site.js";
 import { at, field, put } from "./spec_form.js";
-import { post, url } from "./site.js";
 
+/** @type {SubmitPage} */
 const { origin, forms, families, datasets, models, token } = pageData();
-const text = byId("spec-text");
-let spec = origin ? origin.spec : fresh(new URLSearchParams(location.search).get("kind") || "train", {});
+const text = /** @type {HTMLTextAreaElement} */ (byId("spec-text"));
+const submitButton = /** @type {HTMLButtonElement} */ (byId("submit-button"));
+/** @type {Spec} */
+let spec = origin ? origin.spec : fresh(new URLSearchParams(location.search).get("kind") || TRAIN.name, {});
+/** @type {Map<string, string>} */
 let errors = new Map();
+/** @type {string | null} */
 let notJson = null;
 let sent = { body: "", tries: 0 };
 
-/** A spec of another kind: what both kinds have is kept. */
-function fresh(kind, before) {
-  const known = new Set(forms[kind].map(({ path }) => path.split(".")[0]));
-  const kept = Object.fromEntries(Object.entries(before).filter(([name]) => name === "dataset" || (name !== "model" && name !== "framework" && known.has(name))));
-  if (kind === "train") return { kind, model: { family: families[0].name, preset: families[0].default_preset }, dataset: "digits", ...kept };
-  const named = before.model_ref ?? models[0]?.name;
-  return { kind, ...(named ? { model_ref: named } : {}), ...(kind === "batch_infer" ? {} : { dataset: "digits" }), ...kept };
+/** @param {string} kind */
+function makesModel(kind) {
+  return kindOf(kind)?.makesModel;
 }
 
+/**
+ * Return a spec of another kind, with the fields that both kinds have.
+ * @param {string} kind
+ * @param {Spec} before
+ * @returns {Spec}
+ */
+function fresh(kind, before) {
+  const known = new Set(forms[kind].map(({ path }) => path.split(".")[0]));
+  const kept = Object.fromEntries(
+    Object.entries(before).filter(
+      ([name]) => name === "dataset" || (name !== "model" && name !== "framework" && known.has(name)),
+    ),
+  );
+  if (makesModel(kind))
+    return {
+      kind,
+      model: { family: families[0].name, preset: families[0].default_preset },
+      dataset: "digits",
+      ...kept,
+    };
+  const named = before.model_ref ?? models[0]?.name;
+  return {
+    kind,
+    ...(named ? { model_ref: named } : {}),
+    ...(kindOf(kind)?.needsDataset ? { dataset: "digits" } : {}),
+    ...kept,
+  };
+}
+
+/** @param {string} path */
+const fieldOf = (path) => document.getElementById(`field-${path}`);
 const family = () => families.find(({ name }) => name === (spec.model?.family || families[0].name));
-const preset = () => family()?.presets[spec.model?.preset || family().default_preset];
+/** @param {string} name */
+const defaultPreset = (name) => families.find((one) => one.name === name)?.default_preset ?? "";
+const preset = () => family()?.presets[spec.model?.preset || family()?.default_preset];
 
-/** The value that counts where the field is empty. */
-const usual = ({ path, default: known }) => (spec.kind === "train" && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined) ?? known;
+/**
+ * Return the value that applies if the field is empty.
+ * @param {FormField} field
+ */
+const usual = ({ path, default: known }) =>
+  (makesModel(spec.kind) && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined) ?? known;
 
+/**
+ * @param {string} path
+ * @param {unknown} value
+ */
 function change(path, value) {
   spec = put(spec, path, value);
   errors.delete(path);
-  const place = byId(`field-${path}`);
-  if (place) {
-    place.removeAttribute("aria-invalid");
-    place.classList.remove("is-invalid");
-    byId(`field-${path}-error`).textContent = "";
-  }
+  const place = fieldOf(path);
+  place?.removeAttribute("aria-invalid");
+  place?.classList.remove("is-invalid");
+  if (place) byId(`${place.id}-error`).textContent = "";
   drawChanges();
 }
 
-/** Another family or preset: the layers that the old one brought go with it. */
+/**
+ * Change family or preset; model settings of the old one are dropped.
+ * @param {Record<string, unknown>} model
+ * @param {boolean} keepTraining
+ */
 function choose(model, keepTraining = true) {
   const { training, ...rest } = spec;
-  spec = { ...rest, model: { framework: spec.model?.framework, ...model }, ...(keepTraining && training ? { training } : {}) };
+  spec = {
+    ...rest,
+    model: { framework: spec.model?.framework, ...model },
+    ...(keepTraining && training ? { training } : {}),
+  };
   if (!spec.model.framework) delete spec.model.framework;
   errors = new Map();
   drawForm();
   drawChanges();
 }
 
-/** Said below a field: what the job that is run again had there. */
-const hints = { register_as: origin?.registered_as ? `the old job registered ${origin.registered_as}; this one does only if you say so` : undefined };
+/**
+ * Hints below fields about the original job.
+ * @type {Record<string, string | undefined>}
+ */
+const hints = {
+  register_as: origin?.registered_as
+    ? `the original job registered ${origin.registered_as}; this one does only if set`
+    : undefined,
+};
 
-const shown = (facts) => field({ hint: hints[facts.path], ...facts }, at(spec, facts.path), usual(facts), (value) => change(facts.path, value), errors.get(facts.path));
+/** @param {FormField} facts */
+const shown = (facts) =>
+  field(
+    { hint: hints[facts.path], ...facts },
+    at(spec, facts.path),
+    usual(facts),
+    (value) => change(facts.path, value),
+    errors.get(facts.path),
+  );
 
 function choices() {
-  const choice = (path, title, options, set) => field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
+  /**
+   * @param {string} path
+   * @param {string} title
+   * @param {string[]} options
+   * @param {(value: any) => void} set
+   */
+  const choice = (path, title, options, set) =>
+    field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
   const named = families.map(({ name }) => name);
-  const of = spec.kind === "train" ? family() : families.find(({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family);
+  const of = makesModel(spec.kind)
+    ? family()
+    : families.find(
+        ({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family,
+      );
   const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind);
   return [
-    origin ? null : choice("kind", "Kind", Object.keys(forms), (kind) => { spec = fresh(kind, spec); errors = new Map(); drawForm(); }),
-    spec.kind === "train" ? [
-      choice("model.family", "Model", named, (name) => choose({ family: name, preset: families.find((one) => one.name === name).default_preset }, false)),
-      choice("model.preset", "Preset", Object.keys(family()?.presets || {}), (name) => choose({ family: spec.model.family, preset: name })),
-    ] : shown({ path: "model_ref", type: "string", title: "Model", list: "known-models", hint: "name, name@3, name@alias or job:<id>" }),
-    shown({ path: "dataset", type: "string", title: "Data set", list: "known-datasets", hint: origin?.dataset && origin.dataset !== spec.dataset ? `it ran on ${origin.dataset}; ${spec.dataset} is the newest` : undefined }),
-    h("datalist", { id: "known-datasets" }, fitting.map(({ name, availability }) => h("option", { value: name, label: HAD[availability] ? `${name} (${HAD[availability]})` : null }))),
-    h("datalist", { id: "known-models" }, models.map(({ name }) => h("option", { value: name }))),
+    origin
+      ? null
+      : choice("kind", "Kind", Object.keys(forms), (kind) => {
+          spec = fresh(kind, spec);
+          errors = new Map();
+          drawForm();
+        }),
+    makesModel(spec.kind)
+      ? [
+          choice("model.family", "Model", named, (name) =>
+            choose({ family: name, preset: defaultPreset(name) }, false),
+          ),
+          choice("model.preset", "Preset", Object.keys(family()?.presets || {}), (name) =>
+            choose({ family: spec.model.family, preset: name }),
+          ),
+        ]
+      : shown({
+          path: "model_ref",
+          type: "string",
+          title: "Model",
+          list: "known-models",
+          hint: "name, name@3, name@alias or job:<id>",
+        }),
+    shown({
+      path: "dataset",
+      type: "string",
+      title: "Data set",
+      list: "known-datasets",
+      hint:
+        origin?.dataset && origin.dataset !== spec.dataset
+          ? `the original ran on ${origin.dataset}; ${spec.dataset} is the newest`
+          : undefined,
+    }),
+    h(
+      "datalist",
+      { id: "known-datasets" },
+      fitting.map(({ name, availability }) =>
+        h("option", {
+          value: name,
+          label: availability && HAD[availability] ? `${name} (${HAD[availability]})` : null,
+        }),
+      ),
+    ),
+    h(
+      "datalist",
+      { id: "known-models" },
+      models.map(({ name }) => h("option", { value: name })),
+    ),
   ];
 }
 
@@ -78,19 +192,38 @@ function drawForm() {
   const rest = fields.filter(({ often }) => !often);
   const sections = [...new Set(rest.map(({ path }) => (path.includes(".") ? path.split(".")[0] : "job")))];
   const open = byId("spec-form").querySelector("details")?.open || rest.some(({ path }) => errors.has(path));
-  fill(byId("spec-form"),
+  fill(
+    byId("spec-form"),
     h("div", { class: "ns-fields" }, choices(), fields.filter(({ often }) => often).map(shown)),
-    h("details", { class: "ns-more", open }, h("summary", {}, "More settings"),
-      sections.map((section) => [h("h3", {}, section), h("div", { class: "ns-fields" }, rest.filter(({ path }) => (path.includes(".") ? path.split(".")[0] : "job") === section).map(shown))]),
-      h("p", { class: "ns-muted" }, "Lists (layers, augmentation), early stopping and promotion can be changed as JSON.")));
+    h(
+      "details",
+      { class: "ns-more", open },
+      h("summary", {}, "More settings"),
+      sections.map((section) => [
+        h("h3", {}, section),
+        h(
+          "div",
+          { class: "ns-fields" },
+          rest.filter(({ path }) => (path.includes(".") ? path.split(".")[0] : "job") === section).map(shown),
+        ),
+      ]),
+      h("p", { class: "ns-muted" }, "Lists (layers, augmentation), early stopping and promotion: edit as JSON."),
+    ),
+  );
 }
 
 // -- what differs, and what is wrong ----------------------------------------------------------------
 
-/** Kinds that make no model have no such field. */
+/** Return a note on registration; null for kinds that make no model. */
 function registration() {
   if (!(forms[spec.kind] || []).some(({ path }) => path === "register_as")) return null;
-  return h("p", { id: "submit-registration" }, spec.register_as ? ["When it succeeds, its model is registered as a new version of ", h("strong", {}, leaf(spec.register_as)), "."] : "Its model will not be registered.");
+  return h(
+    "p",
+    { id: "submit-registration" },
+    spec.register_as
+      ? ["When it succeeds, its model is registered as a new version of ", h("strong", {}, leaf(spec.register_as)), "."]
+      : "Its model will not be registered.",
+  );
 }
 
 function drawChanges() {
@@ -98,30 +231,61 @@ function drawChanges() {
 }
 
 function changes() {
-  const [before, after] = [origin.spec, spec].map((one) => new Map(flat(one).map(([path, value]) => [path.join("."), JSON.stringify(value)])));
-  const paths = [...new Set([...after.keys(), ...before.keys()])].filter((path) => before.get(path) !== after.get(path));
-  const said = (map, path) => (map.has(path) ? leaf(JSON.parse(map.get(path))) : "default");
+  const [before, after] = [origin?.spec, spec].map(
+    (one) => new Map(flat(one).map(([path, value]) => [path.join("."), JSON.stringify(value)])),
+  );
+  const paths = [...new Set([...after.keys(), ...before.keys()])].filter(
+    (path) => before.get(path) !== after.get(path),
+  );
+  /**
+   * @param {Map<string, string>} map
+   * @param {string} path
+   */
+  const said = (map, path) => (map.has(path) ? leaf(JSON.parse(map.get(path) ?? "")) : "default");
   return paths.length
-    ? [h("strong", {}, "Changed: "), paths.map((path, place) => [place ? ", " : null, h("span", {}, `${path} ${said(before, path)} → ${said(after, path)}`)])]
-    : h("span", { class: "ns-muted" }, "Nothing is changed so far: it would run the same again.");
+    ? [
+        h("strong", {}, "Changed: "),
+        paths.map((path, place) => [
+          place ? ", " : null,
+          h("span", {}, `${path} ${said(before, path)} → ${said(after, path)}`),
+        ]),
+      ]
+    : h("span", { class: "ns-muted" }, "No changes: the job would run as before.");
 }
 
+/** @param {string | null} general */
 function drawErrors(general = null) {
-  const elsewhere = [...errors].filter(([path]) => byId("spec-form").hidden || !byId(`field-${path}`));
-  const lines = [general, notJson, ...elsewhere.map(([path, message]) => [h("strong", {}, path || "spec"), ` ${message}`])].filter(Boolean);
-  fill(byId("submit-errors"), lines.length ? h("ul", { class: "ns-errors" }, lines.map((line) => h("li", {}, line))) : null);
+  const elsewhere = [...errors].filter(([path]) => byId("spec-form").hidden || !fieldOf(path));
+  const lines = [
+    general,
+    notJson,
+    ...elsewhere.map(([path, message]) => [h("strong", {}, path || "spec"), ` ${message}`]),
+  ].filter(Boolean);
+  fill(
+    byId("submit-errors"),
+    lines.length
+      ? h(
+          "ul",
+          { class: "ns-errors" },
+          lines.map((line) => h("li", {}, line)),
+        )
+      : null,
+  );
 }
 
+/** @param {unknown} error */
 function refused(error) {
-  errors = new Map((error.errors || []).map(({ loc, msg }) => [loc.join("."), msg]));
+  const wrong = error instanceof ServerError ? error.errors : [];
+  errors = new Map(wrong.map(({ loc, msg }) => [loc.join("."), msg]));
   drawForm();
-  drawErrors(errors.size ? null : error.message);
-  const first = [...errors.keys()].map((path) => byId(`field-${path}`)).find(Boolean);
+  drawErrors(errors.size ? null : said(error));
+  const first = [...errors.keys()].map(fieldOf).find(Boolean);
   (byId("spec-form").hidden ? text : first)?.focus();
 }
 
 // -- form or JSON -----------------------------------------------------------------------------------
 
+/** @param {string} name */
 function view(name) {
   if (name === "form" && notJson) return text.focus();
   for (const one of ["form", "json"]) {
@@ -140,10 +304,10 @@ text.addEventListener("input", () => {
   notJson = null;
   try {
     const value = JSON.parse(text.value);
-    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("it must be an object");
+    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("must be an object");
     spec = value;
   } catch (error) {
-    notJson = `This is not JSON: ${error.message}`;
+    notJson = `Invalid JSON: ${said(error)}`;
   }
   errors = new Map();
   drawErrors();
@@ -162,17 +326,16 @@ byId("submit").addEventListener("submit", async (event) => {
   if (notJson) return text.focus();
   const body = JSON.stringify(spec);
   if (body !== sent.body) sent = { body, tries: sent.tries + 1 };
-  const button = byId("submit-button");
-  button.disabled = true;
+  submitButton.disabled = true;
   try {
     const { id } = await post("/jobs/submit", { spec, like: origin?.id ?? null, token: `${token}-${sent.tries}` });
     location.href = url(`/jobs/${id}`);
   } catch (error) {
-    button.disabled = false;
+    submitButton.disabled = false;
     refused(error);
   }
 });
 
 drawForm();
 drawChanges();
-(origin ? byId("field-name") : byId("field-kind"))?.focus();
+fieldOf(origin ? "name" : "kind")?.focus();

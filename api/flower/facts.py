@@ -1,0 +1,45 @@
+"""What the scripts of the pages are told of kinds, families and metrics: the tables of shared/specs, as JSON."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from nightshift import metrics
+from shared.specs import supported
+from shared.specs.families import FAMILIES, Family
+from shared.specs.jobs import SPECS
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """Return {kinds, families, metrics} for static/js/facts.js."""
+    return {
+        "kinds": [_kind(name) for name in supported.kinds()],
+        "families": [_family(name, family) for name, family in FAMILIES.items()],
+        "metrics": metrics.facts(),
+    }
+
+
+def _kind(name: str) -> dict[str, Any]:
+    """`makesModel`: from nothing; other kinds begin with a model that is there (`model_ref`)."""
+    fields = SPECS[name].model_fields
+    return {
+        "name": name,
+        "label": supported.KIND_LABELS[name],
+        "makesModel": "model" in fields,
+        "trains": "training" in fields,
+        "infers": "inference" in fields,
+        "needsDataset": fields["dataset"].is_required(),
+    }
+
+
+def _family(name: str, family: Family) -> dict[str, Any]:
+    return {"name": name, "datasetKind": family.dataset_kind, "inference": _example(family)}
+
+
+def _example(family: Family) -> dict[str, Any]:
+    """Return what batch inference is most often asked of a model of the family: a valid `inference` of a spec."""
+    if "generate" not in family.tasks:
+        return {"task": family.tasks[0]}
+    return {"task": "generate"} | ({"prompts": ["Once upon a time"]} if family.prompted else {"count": 64})
