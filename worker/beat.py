@@ -1,7 +1,7 @@
-"""`python -m worker.beat`: maintenance. A small Celery worker with embedded beat, which pokes itself through Redis.
+"""`python -m worker.beat`: a small Celery worker with embedded beat that runs maintenance.
 
-Celery beat holds no schedule of ours: it only sends `nightshift.maintain` every few seconds. When no poke arrives
-(Redis is away) a timer of this process runs the same services; they are idempotent, and any number of these processes
+Celery beat only sends `nightshift.maintain` every few seconds; it has no schedules of ours. If no message arrives
+(Redis is down), a timer of this process runs the same services; they are idempotent, and any number of these processes
 may run.
 """
 
@@ -24,15 +24,15 @@ from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
 from shared.storage import refuse_unusable
 from worker.celery_app import queue_guard, redis_transport, remote_control
-from worker.celery_app.tasks import hush_celery, register_maintain
+from worker.celery_app.tasks import register_maintain, silence_celery
 from worker.maintenance import run_all
 
-#: Intervals without a poke after which maintenance runs by itself.
-PATIENCE = 2
+#: Intervals without a message after which the timer runs maintenance.
+MISSED_INTERVALS = 2
 
 
 class MaintenanceRunner:
-    """Runs maintenance at a poke, or without one when none came for too long."""
+    """Runs maintenance when asked, or by a timer if it was not asked for too long."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -40,19 +40,22 @@ class MaintenanceRunner:
         self._leaving = threading.Event()
 
     def run(self) -> None:
+        """Run one pass of maintenance."""
         self._last = monotonic()
         run_all(get_engine(), self._settings)
 
     def start_timer(self) -> None:
-        threading.Thread(target=self._watch, name="upkeep", daemon=True).start()
+        """Start the timer thread."""
+        threading.Thread(target=self._watch, name="maintenance-timer", daemon=True).start()
 
     def _watch(self) -> None:
         while not self._leaving.wait(self._settings.maintenance_seconds):
-            if monotonic() - self._last > PATIENCE * self._settings.maintenance_seconds:
+            if monotonic() - self._last > MISSED_INTERVALS * self._settings.maintenance_seconds:
                 self.run()
 
 
 def main() -> int:
+    """Run maintenance until the process is stopped, and return the exit code."""
     argparse.ArgumentParser(prog="nightshift beat", description="Maintenance; any number may run.").parse_args()
     settings = get_settings()
     configure_logging(settings, "beat")
@@ -66,27 +69,30 @@ def main() -> int:
     except ConfigurationError as error:
         print_error(f"nightshift beat: {error}")
         return 2
-    upkeep = MaintenanceRunner(settings)
-    register_maintain(app, upkeep.run)
-    hush_celery()
-    upkeep.start_timer()
+    maintenance = MaintenanceRunner(settings)
+    register_maintain(app, maintenance.run)
+    silence_celery()
+    maintenance.start_timer()
     worker = make_worker(app, settings)
-    start_timer(app)
+    start_beat(app)
     worker.start()
     return int(worker.exitcode or 0)
 
 
-def start_timer(app: Celery) -> None:
-    """Celery's beat as a thread. As the worker's option it would be a process of its own, which outlives a `kill
-    -9`."""
+def start_beat(app: Celery) -> None:
+    """Run Celery's beat as a thread.
+
+    As an option of the worker it would be a separate process, which outlives `kill -9`.
+    """
     EmbeddedService(
         app,
         thread=True,
-        scheduler_cls="celery.beat:Scheduler",  # in memory: there is nothing worth a file
+        scheduler_cls="celery.beat:Scheduler",  # in memory: there is no state to keep
     ).start()
 
 
 def make_worker(app: Celery, settings: Settings) -> Any:
+    """Return the Celery worker that consumes the maintenance queue."""
     queue_guard.install(app, settings.maintenance_seconds)
     app.conf.beat_schedule = {
         "maintenance": {

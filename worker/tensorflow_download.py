@@ -1,7 +1,7 @@
-"""Download one of Keras's data sets into an `.npz`: `python -m worker.tensorflow_download mnist FILE.npz`.
+"""Download one of Keras's data sets: `python -m worker.tensorflow_download mnist FILE.npz`.
 
-A process of its own, so that whoever needs the files imports no framework. The last line of stderr says what failed.
-Where the host they come from does not answer, it is known in moments: Keras, which takes long to import, is not asked.
+It is a process of its own so that its caller imports no framework. The last line of stderr is the error. If the host
+does not answer, it fails within seconds, without importing Keras, which is slow.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-#: Where Keras takes each from, and what it calls it in its cache.
+#: The host that Keras downloads each from, and the pattern of its files in Keras's cache.
 _SOURCES = {
     "mnist": ("https://storage.googleapis.com/", "mnist*"),
     "fashion_mnist": ("https://storage.googleapis.com/", "fashion-mnist*"),
     "cifar10": ("https://www.cs.toronto.edu/", "cifar-10*"),
 }
-#: How long that host may take to answer at all.
+#: Most seconds for a response of that host.
 _ANSWER_SECONDS = 10.0
 
 
 def main(name: str, target: str) -> int:
+    """Download the data set into the file `target`, and return the exit code."""
     if problem := _unreachable(name):
         print(problem, file=sys.stderr)
         return 1
@@ -37,7 +38,7 @@ def main(name: str, target: str) -> int:
         return 1
     try:
         (x, y), (x_test, y_test) = getattr(datasets, name).load_data()
-    except Exception as error:  # whatever Keras and urllib raise without a connection
+    except Exception as error:  # Keras and urllib raise various errors without a connection
         print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
         return 1
     np.savez(target, x=x, y=y, x_test=x_test, y_test=y_test)
@@ -45,7 +46,7 @@ def main(name: str, target: str) -> int:
 
 
 def _unreachable(name: str) -> str | None:
-    """Why nothing can be downloaded, or None. What Keras downloaded before needs no connection."""
+    """Return why the data set cannot be downloaded, or None. A copy in Keras's cache needs no connection."""
     address, cached = _SOURCES[name]
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     if any((home / "datasets").glob(cached)):

@@ -105,7 +105,7 @@ def test_told_to_stop_the_judge_keeps_nothing_and_is_called_again(tmp_path: Path
     job = CASE.job()
     learner: Any = build(CASE, splits)
     after = start(learner, splits, job.model, job.training, tmp_path / "job", lambda: True, said.append)  # type: ignore[arg-type]
-    assert "judge" in said[0]
+    assert "feature extractor" in said[0]
     assert not kept(data_set).exists()
     assert after(1)["val_frechet_distance"] > 0
     assert kept(data_set).exists()

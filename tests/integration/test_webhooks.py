@@ -316,8 +316,8 @@ SENDER = """
 import sys
 from shared.db.engine import make_engine
 from shared.settings import Settings
-from worker.maintenance import courier
-courier.deliver_due(make_engine(sys.argv[1]), Settings(webhooks_allow_private=True))
+from worker.maintenance import webhook_sender
+webhook_sender.deliver_due(make_engine(sys.argv[1]), Settings(webhooks_allow_private=True))
 """
 
 
@@ -379,7 +379,7 @@ def test_a_receiver_that_hangs_holds_up_neither_maintenance_nor_others(engine: E
     for _ in range(5):
         succeed(engine)
     with receiving() as quick:
-        (service,) = [service for service in SERVICES if service.name == "courier"]
+        (service,) = [service for service in SERVICES if service.name == "webhook_sender"]
         assert service.run(engine, HOUSE) == {"started": webhook_sender.SENDERS}
         eventually("the slow one is busy", lambda: len(receiver.received) == deliveries.PER_WEBHOOK)
         subscribe(engine, quick.url, name="quick", events=["job.succeeded"])
@@ -388,7 +388,7 @@ def test_a_receiver_that_hangs_holds_up_neither_maintenance_nor_others(engine: E
         with write(engine) as conn:  # no transaction is held while somebody waits
             conn.execute(update(webhooks).values(updated_at=db_now()))
         receiver.closing.set()
-        eventually("all senders are free", lambda: not any(t.name == "courier" for t in threading.enumerate()))
+        eventually("all senders are free", lambda: not any(t.name == "webhook-sender" for t in threading.enumerate()))
 
 
 def test_old_deliveries_are_pruned(engine: Engine, receiver: Receiver) -> None:

@@ -127,10 +127,10 @@ def build(case: Case, splits: Splits, **training: Any) -> Any:
 
 def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training: Any) -> AtEpoch | None:
     """What the family does after each epoch, as a job does it."""
-    if not families.has(case.family, "epochs"):
+    if not families.has(case.family, "per_epoch"):
         return None
     job = case.job(**training)
-    begun: AtEpoch = families.part(case.family, "epochs").begin(
+    begun: AtEpoch = families.part(case.family, "per_epoch").start(
         learner, splits, job.model, job.training, folder, lambda: False, print
     )
     return begun

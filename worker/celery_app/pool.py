@@ -1,7 +1,7 @@
-"""The Celery pool of an attempt worker: one thread, so that the worker answers pings and revokes while it trains.
+"""The Celery pool of an attempt worker: one thread, so that it answers pings and revokes in training.
 
-Prefork takes 0.2 to 5 s to pick up the next task and forbids its children children; here the process of an attempt is
-the forkserver's business, and the thread only waits for it.
+Prefork takes 0.2 to 5 s to pick up the next task and its children may not have child processes. Here the forkserver
+runs the process of an attempt, and the thread only waits for it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ def _nothing() -> None:
     return None
 
 
-#: What `terminate_job` and the pool's stop call. A process has one supervisor; Celery creates the pool, so it is told
-#: here.
+#: Called by `terminate_job` and by the pool's stop. They are globals because Celery creates the pool.
 on_terminate: Callable[[], None] = _nothing
 on_stop: Callable[[], None] = _nothing
 
 
 class Applied:
-    """Celery keeps a weak reference to this and may ask it to terminate; `terminate_job` has done so by then."""
+    """The result of `on_apply`. Celery keeps a weak reference to it.
+
+    It may call `terminate`, but `terminate_job` has been called by then.
+    """
 
     def __init__(self, future: Future[None]) -> None:
         self._future = future
@@ -41,6 +43,8 @@ class Applied:
 
 
 class AttemptPool(BasePool):  # type: ignore[misc]
+    """A pool of one thread that runs the supervisor."""
+
     body_can_be_buffer = True
     signal_safe = False
 
@@ -54,8 +58,10 @@ class AttemptPool(BasePool):  # type: ignore[misc]
         os.set_blocking(self._wake_write, False)
 
     def register_with_event_loop(self, loop: Any) -> None:
-        """Celery's loop sleeps up to a second and looks for the next message only when something wakes it; the end of
-        an attempt must."""
+        """Wake Celery's loop at the end of an attempt.
+
+        The loop sleeps up to a second and looks for the next message only when an event wakes it.
+        """
         loop.add_reader(self._wake_read, self._on_wake)
 
     def _on_wake(self) -> None:
@@ -74,20 +80,22 @@ class AttemptPool(BasePool):  # type: ignore[misc]
         self._busy.set()
         try:
             apply_target(target, args, kwargs, callback, accept)
-        except BaseException as error:  # Celery's bookkeeping failed; the attempt itself is settled in SQL
+        except BaseException as error:  # an error in Celery; the attempt itself is settled in SQL
             emit("worker.survived", error=repr(error))
         finally:
             self._busy.clear()
             os.write(self._wake_write, b"!")
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
-        """`celery control terminate`, `revoke(terminate=True)`: the attempt's job is cancelled gracefully. `pid` is the
-        worker's own, whatever the task; there is one at a time."""
+        """Cancel the job of the running attempt (`celery control terminate`, `revoke(terminate=True)`).
+
+        `pid` is always the worker's own; there is one attempt at a time.
+        """
         if self._busy.is_set():
             on_terminate()
 
     def on_stop(self) -> None:
-        """Shutdown, asked for or not: wait until the supervisor has given its job back."""
+        """Wait until the supervisor has released its job, at any shutdown."""
         on_stop()
         self._executor.shutdown(cancel_futures=True)
 

@@ -1,8 +1,8 @@
-"""The queues a worker consumes: its own, whatever Celery was told through Redis.
+"""Keeps a worker on its own queues, even if Celery was told otherwise through Redis.
 
-`cancel_consumer` and `add_consumer` come from anybody who reaches Redis, and Celery remembers them over lost
-connections. A worker without its queue would look well and take no job. So each change is told (presence.py says it to
-the fleet table), and undone when `restore_seconds` have passed.
+Any client of Redis can send `cancel_consumer` and `add_consumer`, and Celery remembers them over lost connections. A
+worker without its queue would look healthy and take no job. Therefore each change is reported (`on_change`, shown in
+the fleet table), and undone after `restore_seconds`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ def _nothing(complete: bool) -> None:
     return None
 
 
-#: Told when it lost one of its queues (False), and when it has them all again. Celery creates the step, so it is told
-#: here.
+#: Called with False when a queue was lost, with True when all are back. A global because Celery creates the step.
 on_change: Callable[[bool], None] = _nothing
-#: How long a wrong set of queues lasts (seconds): one maintenance interval.
+#: Seconds until a wrong set of queues is restored: one maintenance interval.
 restore_seconds = 5.0
 
 
 def install(app: Celery, seconds: float) -> None:
-    """Celery workers of this app keep the queues they are made with; a wrong set lasts so long at most."""
+    """Keep the queues of this app's Celery workers; a wrong set is restored after `seconds`."""
     global restore_seconds
     restore_seconds = seconds
     app.steps["consumer"].add(QueueGuard)
@@ -36,7 +35,7 @@ def install(app: Celery, seconds: float) -> None:
 
 
 class Listener(Consumer):  # type: ignore[misc]
-    """Celery's consumer; it also tells the step below when it was given a queue or lost one."""
+    """Celery's consumer, which also reports changes of its queues to `QueueGuard`."""
 
     own_queues: QueueGuard
 
@@ -50,7 +49,7 @@ class Listener(Consumer):  # type: ignore[misc]
 
 
 class QueueGuard(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Keeps a `Listener` at the queues it was started with. Everything here runs in Celery's loop."""
+    """Keeps a `Listener` on the queues it was started with. All methods run in Celery's loop."""
 
     requires = (Tasks,)
 
@@ -61,13 +60,17 @@ class QueueGuard(bootsteps.StartStopStep):  # type: ignore[misc]
         self._complete = True
 
     def start(self, consumer: Any) -> None:
-        """After each connection: a lost one takes Celery's timers with it, and its memory of wrong queues stays."""
+        """Restore the queues after each connection.
+
+        A lost connection removes Celery's timers but not its memory of wrong queues.
+        """
         self._restore(consumer)
 
     def stop(self, consumer: Any) -> None:
         return None
 
     def changed(self, consumer: Any) -> None:
+        """Report and schedule the restoration of a wrong set of queues."""
         consumed = self._consumed(consumer)
         complete = self._own <= consumed
         if complete != self._complete:
@@ -78,14 +81,14 @@ class QueueGuard(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _restore(self, consumer: Any) -> None:
         consumed = self._consumed(consumer)
-        lost, foreign = sorted(self._own - consumed), sorted(consumed - self._own)
-        if not lost and not foreign:
+        lost, extra = sorted(self._own - consumed), sorted(consumed - self._own)
+        if not lost and not extra:
             return
-        for queue in foreign:
+        for queue in extra:
             consumer.cancel_task_queue(queue)
         for queue in lost:
             consumer.add_task_queue(queue)
-        emit("worker.queues_restored", worker=consumer.hostname, taken_back=lost, dropped=foreign)
+        emit("worker.queues_restored", worker=consumer.hostname, taken_back=lost, dropped=extra)
 
     @staticmethod
     def _consumed(consumer: Any) -> frozenset[str]:

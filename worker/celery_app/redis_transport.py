@@ -1,9 +1,9 @@
-"""A Redis transport that survives what others put into our lists.
+"""A Redis transport that survives invalid or forged messages in our lists.
 
-Stock kombu lets any element that is not JSON, or not a message, end the worker's main process; and a message that fails
-late in Celery (a forged time limit, say) stays reserved and makes the worker deaf. Here garbage is counted and dropped,
-and what Celery gets to see is a message we wrote ourselves: of the one that came only the task's name, its id and the
-job id shown in Flower are kept, each checked. A doorbell carries nothing that could be lost.
+In stock kombu an element that is not JSON, or not a message, ends the worker's main process; a message that fails late
+in Celery (such as one with a forged time limit) stays reserved, and the worker receives no more. Here invalid elements
+are counted and dropped, and Celery receives a message rebuilt from the original's task name, its id and the job id
+shown in Flower, each checked. A doorbell carries nothing that could be lost.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from shared.events import emit
 
 _TASK_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _JOB_ID = re.compile(r"[0-9a-f]{16}")
-#: What a forged element can raise on its way through kombu. Errors of the connection are others, but for KeyError: to
-#: kombu it is a connection error too.
+#: Errors that a forged element can raise in kombu. Connection errors are others, except KeyError, which kombu also
+#: counts as a connection error.
 _GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError, DataError)
 _EMPTY_BODY = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
 class Channel(redis.Channel):
+    """A channel that drops invalid elements and rebuilds messages."""
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except _GARBAGE as error:
-            _dropped(f"{type(error).__name__}: {error}")
+            _report_dropped(f"{type(error).__name__}: {error}")
             raise Empty from error
 
     def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> Any:
@@ -41,18 +43,20 @@ class Channel(redis.Channel):
             if sanitize(message, queue):
                 return callback(message)
             message.reject()
-            _dropped("it is no doorbell of ours")
+            _report_dropped("not a doorbell")
             return None
 
         return super().basic_consume(queue, no_ack, guarded, consumer_tag, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class Transport(redis.Transport):
+    """The Redis transport with the guarded channel."""
+
     Channel = Channel
 
 
 def sanitize(message: Any, queue: str) -> bool:
-    """Replace everything in it by what an honest doorbell says. False: it is none."""
+    """Rebuild the message from its checked parts. Return False if it is not a doorbell."""
     headers = message.headers
     if not isinstance(headers, dict):
         return False
@@ -72,8 +76,8 @@ def sanitize(message: Any, queue: str) -> bool:
     return True
 
 
-def _headers(task: str, task_id: str, shown: object) -> dict[str, Any]:
-    job_id = shown if isinstance(shown, str) and _JOB_ID.fullmatch(shown) else ""
+def _headers(task: str, task_id: str, job_id_shown: object) -> dict[str, Any]:
+    job_id = job_id_shown if isinstance(job_id_shown, str) and _JOB_ID.fullmatch(job_id_shown) else ""
     nothing = dict.fromkeys(("parent_id", "group", "group_index", "eta", "expires", "shadow", "ignore_result"))
     return {
         **nothing,
@@ -90,12 +94,12 @@ def _headers(task: str, task_id: str, shown: object) -> dict[str, Any]:
     }
 
 
-def _dropped(why: str) -> None:
+def _report_dropped(why: str) -> None:
     emit("doorbell.dropped", why=why[:200])
 
 
 def install() -> None:
-    """Use the guarded transport in this process for every Redis URL."""
+    """Use the guarded transport in this process for all Redis URLs."""
     path = f"{__name__}:Transport"
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = path

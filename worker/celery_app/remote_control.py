@@ -1,8 +1,8 @@
-"""Which commands a Celery process of ours obeys when they come through Redis (`celery control`, Flower's API).
+"""The remote control commands that our Celery processes accept (`celery control`, Flower's API).
 
-Whoever reaches Redis can send them, so what would stop the service, change its limits or write files is refused.
-Looking stays, and ending a task, which cancels its job. A change of queues is obeyed and undone soon after
-(listening.py).
+Any client of Redis can send commands, so those that would stop the service, change its limits or write files are
+refused. Inspection is allowed, and ending a task, which cancels its job. A change of queues is accepted and soon undone
+(queue_guard.py).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from celery.worker.control import Panel, nok
 
 from shared.events import emit
 
-#: What Flower and people look with.
-LOOKING = frozenset(
+#: Commands of Flower and people that only read.
+INSPECTION = frozenset(
     {"ping", "stats", "active", "active_queues", "reserved", "scheduled", "revoked", "registered", "conf", "clock",
      "report", "query_task", "dump_active", "dump_reserved", "dump_schedule", "dump_revoked", "dump_tasks", "dump_conf"}
 )  # fmt: skip
-OBEYED = LOOKING | {"revoke", "terminate", "enable_events", "heartbeat", "add_consumer", "cancel_consumer"}
+ALLOWED = INSPECTION | {"revoke", "terminate", "enable_events", "heartbeat", "add_consumer", "cancel_consumer"}
 
 
 def install() -> None:
-    """Refuse every other command in this process, those of later versions of Celery too."""
-    for name in Panel.data.keys() - OBEYED:
+    """Refuse all other commands in this process, including those of later versions of Celery."""
+    for name in Panel.data.keys() - ALLOWED:
         Panel.data[name] = _refusal(name)
 
 

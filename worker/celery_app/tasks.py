@@ -1,4 +1,4 @@
-"""The two Celery tasks. Their arguments are advice from anybody who can reach Redis, and are not looked at."""
+"""The two Celery tasks. Their arguments are ignored, because any client of Redis can send them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shared.celery_app import ATTEMPT_TASK, MAINTAIN_TASK
 from shared.console import print_line
 
 
-def hush_celery() -> None:
-    """Logging is ours (observability.py), and so are the words that Celery would print past it."""
+def silence_celery() -> None:
+    """Keep Celery from configuring logging and from printing."""
     signals.setup_logging.connect(_nothing, weak=False)
     celery_worker.safe_say = lambda text, *_: print_line(text)
 
@@ -22,7 +22,10 @@ def _nothing(**_: Any) -> None: ...
 
 
 def register_attempt(app: Celery, run_one: Callable[[str | None], None]) -> None:
-    """A doorbell rang: `run_one(celery_task_id)` claims the best waiting job, if there still is one, and runs it."""
+    """Register the task of a doorbell.
+
+    `run_one(celery_task_id)` claims the best waiting job, if there still is one, and runs it.
+    """
 
     @app.task(name=ATTEMPT_TASK, bind=True)  # type: ignore[untyped-decorator]
     def attempt(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -30,7 +33,9 @@ def register_attempt(app: Celery, run_one: Callable[[str | None], None]) -> None
 
 
 def register_maintain(app: Celery, run: Callable[[], None]) -> None:
-    # No events: a poke every few seconds would push the attempts out of Flower's memory within hours.
+    """Register the task that runs maintenance."""
+
+    # No events: one every few seconds would push the attempts out of Flower's memory within hours.
     @app.task(name=MAINTAIN_TASK, send_events=False)  # type: ignore[untyped-decorator]
     def maintain(*args: Any, **kwargs: Any) -> None:
         run()

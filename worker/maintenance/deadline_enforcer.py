@@ -1,4 +1,7 @@
-"""reaper: ends jobs whose deadline has passed. A supervisor watches its own; this is for those that nobody watches."""
+"""deadline_enforcer: time out jobs whose deadline has passed.
+
+A supervisor enforces the deadline of its own job; this service covers jobs without a live supervisor.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from worker.maintenance.service import Counts
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"timed_out": n}. A running job's supervisor has its stop grace before this steps in."""
+    """Return {"timed_out": n}. The supervisor of a running job has its stop grace first."""
     with write(engine) as conn:
-        late = transitions.expire_deadlines(conn, grace_seconds=2 * settings.stop_grace_seconds)
-    return {"timed_out": len(late)}
+        expired = transitions.expire_deadlines(conn, grace_seconds=2 * settings.stop_grace_seconds)
+    return {"timed_out": len(expired)}

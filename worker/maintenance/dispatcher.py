@@ -1,7 +1,8 @@
-"""dispatcher: rings lost doorbells, and settles jobs that waited for others.
+"""dispatcher: replace lost doorbells, and resolve jobs that waited for others.
 
-The job row is the job; messages may be lost (FLUSHALL, a killed Redis, a worker that died between message and claim).
-Where a queue holds fewer doorbells than there are due jobs, the missing ones are rung again. One too many is harmless.
+The database row is the job; messages may be lost (FLUSHALL, a killed Redis, a worker killed between message and claim).
+If a queue holds fewer doorbells than there are due jobs, the missing ones are sent again. An extra doorbell is
+harmless.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from shared.jobs import queries, transitions
 from shared.settings import Settings
 from worker.maintenance.service import Counts
 
-#: Doorbells per queue and pass. Too low: a flushed backlog of short jobs starves idle workers until the next pass.
-#: Too high: a long backlog is pushed into Redis to no purpose, since every busy worker claims without a bell.
+#: Doorbells per queue and pass. Too low: after a flush, idle workers wait for the next pass. Too high: Redis fills with
+#: doorbells of a long backlog, although busy workers claim their next job without one.
 BATCH = 200
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"queued", "failed": settled by their dependencies; "rung": doorbells}."""
-    return _settle(engine) | {"rung": _ring_missing(engine)}
+    """Return {"queued", "failed": jobs resolved by their dependencies, "rung": doorbells sent}."""
+    return _resolve(engine) | {"rung": _ring_missing(engine)}
 
 
-def _settle(engine: Engine) -> Counts:
-    """Until nothing moves: one that fails fails those that wait for it."""
+def _resolve(engine: Engine) -> Counts:
+    """Resolve dependencies until nothing changes: a failed job fails the jobs that depend on it."""
     total = {"queued": 0, "failed": 0}
     while True:
         with write(engine) as conn:
-            moved = transitions.resolve_dependencies(conn)
-        if not any(moved.values()):
+            resolved = transitions.resolve_dependencies(conn)
+        if not any(resolved.values()):
             return total
-        total = {name: count + moved[name] for name, count in total.items()}
+        total = {name: count + resolved[name] for name, count in total.items()}
 
 
 def _ring_missing(engine: Engine) -> int:
@@ -52,7 +53,7 @@ def _ring_missing(engine: Engine) -> int:
 
 
 def _missing(engine: Engine) -> dict[str, list[str]]:
-    """device -> due jobs for which its queue holds no doorbell."""
+    """Return the due jobs by device for which the queue holds no doorbell."""
     with read(engine) as conn:
         due = queries.waiting_counts(conn)
         if not any(due.values()):

@@ -1,8 +1,8 @@
-"""One attempt at delivering: a POST to an address that was checked, within one deadline, with a bounded answer.
+"""One webhook delivery attempt: a POST to a checked address, with one deadline and a bounded response.
 
-The name is resolved here, each of its addresses is checked, and the connection goes to one of these: nothing can point
-the name elsewhere in between. Host header, SNI and certificate are those of the name. Redirects are answers, not places
-to go; proxies of the environment are not asked.
+The host name is resolved here, all of its addresses are checked, and the connection goes to one of them, so that DNS
+cannot redirect it in between. Host header, SNI and certificate are those of the name. Redirects are not followed;
+proxies from the environment are not used.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ import httpcore
 from shared.webhooks import url_policy
 from shared.webhooks.deliveries import Answer
 
-#: What is read of an answer (bytes); the rest is not waited for.
+#: Most bytes read of a response body.
 MAX_ANSWER = 10_000
-#: What is kept of an answer that is no success (characters).
+#: Most characters kept of the body of an error response.
 _EXCERPT = 200
 
 
 class RefusedAddress(Exception):
-    """The name stands for an address that webhooks may not reach."""
+    """The name resolves to an address that webhooks may not reach."""
 
 
 def post(url: str, headers: Mapping[str, str], body: bytes, *, seconds: float, allow_private: bool) -> Answer:
-    """Never raises: whatever goes wrong is an answer."""
-    began = time.monotonic()
-    deadline = began + seconds
+    """Send a POST and return the answer. Never raises: every failure is an answer."""
+    started = time.monotonic()
+    deadline = started + seconds
     try:
         status, text = _exchange(url, headers, body, deadline, allow_private)
-        error = None if 200 <= status < 300 else _complaint(status, text)
-    except Exception as failure:  # sockets, TLS, DNS, HTTP: there are many ways, and one thing to do
-        status, error = None, _what(failure, seconds)
-    return Answer(status, error, round((time.monotonic() - began) * 1000, 1), gone=status == 410)
+        error = None if 200 <= status < 300 else _describe_status(status, text)
+    except Exception as failure:  # sockets, TLS, DNS, HTTP: all are handled alike
+        status, error = None, _describe(failure, seconds)
+    return Answer(status, error, round((time.monotonic() - started) * 1000, 1), gone=status == 410)
 
 
 def _exchange(
@@ -65,13 +65,13 @@ def _beginning(chunks: Iterable[bytes]) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_EXCERPT]
 
 
-def _complaint(status: int, text: str) -> str:
+def _describe_status(status: int, text: str) -> str:
     if 300 <= status < 400:
         return f"HTTP {status}: redirects are not followed; give the address it points to"
     return f"HTTP {status}: {text}" if text else f"HTTP {status}"
 
 
-def _what(failure: Exception, seconds: float) -> str:
+def _describe(failure: Exception, seconds: float) -> str:
     if isinstance(failure, httpcore.TimeoutException):
         return f"no answer within {seconds:g} s"
     if isinstance(failure, socket.gaierror):
@@ -80,8 +80,10 @@ def _what(failure: Exception, seconds: float) -> str:
 
 
 def _tls_for(url: str) -> Any:
-    """None where there is no TLS. Reading the certificates takes a tenth of a second of CPU: once an hour, not once a
-    POST."""
+    """Return the TLS context of a URL, or None without TLS.
+
+    Loading certificates takes a tenth of a second of CPU, so that the context is reused for an hour.
+    """
     if not url.lower().startswith("https:"):
         return None
     return _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), int(time.monotonic() // 3600))
@@ -89,14 +91,14 @@ def _tls_for(url: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _tls(*_changed: Any) -> Any:
-    """Certificates of public authorities, and those that this host trusts besides (SSL_CERT_FILE)."""
+    """Return a context with public certificates and those that this host trusts (SSL_CERT_FILE)."""
     context = httpcore.default_ssl_context()
     context.load_default_certs()
     return context
 
 
 class PinnedBackend(httpcore.NetworkBackend):
-    """Connects to an address that it has checked itself, and lets no operation outlast the deadline."""
+    """Connects to an address that it resolved and checked, and applies the deadline to every operation."""
 
     def __init__(self, deadline: float, allow_private: bool) -> None:
         self._deadline, self._allow_private = deadline, allow_private
@@ -123,7 +125,10 @@ class PinnedBackend(httpcore.NetworkBackend):
         raise socket.gaierror(socket.EAI_NONAME, "it has no address")
 
     def checked(self, host: str, port: int) -> list[str]:
-        """The addresses of a name. One that is refused refuses the name. Raises RefusedAddress, socket.gaierror."""
+        """Return the addresses of a name, all of which must be allowed.
+
+        Raises RefusedAddress, socket.gaierror.
+        """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
@@ -134,7 +139,7 @@ class PinnedBackend(httpcore.NetworkBackend):
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """A stream whose every operation ends by the deadline: a receiver that sends a byte now and then gains nothing."""
+    """A stream whose operations all end by one deadline, even if the receiver sends single bytes slowly."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
         self._stream, self._deadline = stream, deadline
@@ -159,7 +164,7 @@ class DeadlineStream(httpcore.NetworkStream):
 
 
 def remaining(deadline: float) -> float:
-    """Seconds left. Raises httpcore.TimeoutException when there are none."""
+    """Return the seconds left. Raises httpcore.TimeoutException if there are none."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise httpcore.ReadTimeout

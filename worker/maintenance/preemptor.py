@@ -1,4 +1,4 @@
-"""preemptor: asks a running job to make room for an urgent one that no free worker takes."""
+"""preemptor: ask a running job to release its worker for an urgent job that no idle worker takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.maintenance.service import Counts
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"preempted": running jobs asked}. At most one per urgent job, the next only when that one has left."""
+    """Return {"preempted": running jobs asked}: at most one per urgent job at a time."""
     rules = Rules(settings.preempt_priority_gap, settings.preempt_patience_seconds, settings.preempt_quiet_seconds)
     with read(engine) as conn:
         urgent = transitions.urgent_ids(conn, rules)

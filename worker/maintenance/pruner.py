@@ -1,11 +1,14 @@
-"""pruner: removes what nothing refers to any more. Rows decide, files follow; a listed file is never touched.
+"""pruner: remove files and rows that nothing refers to any more.
 
-- folders of deleted checkpoints, then their rows (the supervisor removes them itself; this is for when it died before)
+Rows decide, files follow; a listed file is never touched. Removed are
+
+- folders of deleted checkpoints, then their rows (the supervisor normally removes them, unless it was killed before)
 - of final jobs: folders of attempts with no listed artifact, half-written checkpoints, checkpoints without a row
 - folders of deleted jobs
 - folders of data sets that no version names
-- workers that have not been heard of are marked offline
-- deliveries to webhooks that were settled a month ago
+- webhook deliveries that ended a month ago
+
+Workers without a heartbeat are marked offline.
 """
 
 from __future__ import annotations
@@ -31,17 +34,19 @@ from worker.maintenance.service import Counts
 #: Jobs or checkpoints per pass.
 BATCH = 500
 
-#: Up to which (finished_at, id) this process has looked; after a restart it looks at all once more.
+#: By database: the last (finished_at, id) that this process has checked. It starts over after a restart.
 _seen: dict[str, tuple[float, str]] = {}
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"checkpoints", "attempts", "leftovers", "deleted", "datasets": folders removed, "offline": workers marked,
-    "deliveries": rows removed}."""
+    """Return counts of what was removed, and of workers marked offline ("offline").
+
+    "checkpoints", "attempts", "leftovers", "deleted" and "datasets" count folders, "deliveries" rows.
+    """
     counts = dict.fromkeys(("checkpoints", "attempts", "leftovers", "deleted", "datasets"), 0)
     try:
         _remove_files(engine, settings, counts)
-    except StorageUnavailable as error:  # the rest of the house is kept in order all the same
+    except StorageUnavailable as error:  # the rest does not depend on the storage
         emit("storage.unavailable", error=str(error))
     with write(engine) as conn:
         counts["offline"] = len(workers.mark_offline(conn, settings.lease_seconds))
@@ -53,8 +58,8 @@ def _remove_files(engine: Engine, settings: Settings, counts: Counts) -> None:
     storage = storage_of(settings)
     counts["checkpoints"] = _deleted_checkpoints(engine, storage)
     with read(engine) as conn:
-        done = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
-    for job_id, finished_at in done:
+        final = _final_jobs(conn, settings, _seen.get(str(engine.url), (0.0, "")))
+    for job_id, finished_at in final:
         counts["attempts"] += _attempts(engine, storage, job_id)
         counts["leftovers"] += _leftovers(engine, storage, job_id)
         _seen[str(engine.url)] = (finished_at, job_id)
@@ -79,7 +84,7 @@ def _deleted_checkpoints(engine: Engine, storage: LocalStorage) -> int:
 
 
 def _final_jobs(conn: Connection, settings: Settings, after: tuple[float, str]) -> list[tuple[str, float]]:
-    """Jobs that ended long enough ago for a frozen runner of theirs to have been killed."""
+    """Return jobs that ended long enough ago for a frozen runner of theirs to have been killed."""
     quiet = _quiet_seconds(settings)
     later = or_(jobs.c.finished_at > after[0], and_(jobs.c.finished_at == after[0], jobs.c.id > after[1]))
     rows = conn.execute(
@@ -92,7 +97,7 @@ def _final_jobs(conn: Connection, settings: Settings, after: tuple[float, str]) 
 
 
 def _attempts(engine: Engine, storage: LocalStorage, job_id: str) -> int:
-    """Remove the folders of attempts that did not win; files that an earlier attempt listed stay."""
+    """Remove the folders of unsuccessful attempts, except files that an earlier attempt listed."""
     folder = f"jobs/{job_id}/attempts"
     found = storage.children(folder)
     if not found:
@@ -109,7 +114,7 @@ def _attempts(engine: Engine, storage: LocalStorage, job_id: str) -> int:
 
 
 def _leftovers(engine: Engine, storage: LocalStorage, job_id: str) -> int:
-    """Remove checkpoint folders that have no row: half-written ones, and those whose row never came."""
+    """Remove checkpoint folders that have no row, such as half-written ones."""
     folder = f"jobs/{job_id}"
     found = [f"checkpoints/{name}" for name in storage.children(f"{folder}/checkpoints")]
     if not found:
@@ -120,15 +125,18 @@ def _leftovers(engine: Engine, storage: LocalStorage, job_id: str) -> int:
 
 
 def _deleted_jobs(engine: Engine, settings: Settings) -> int:
-    """Remove all folders of jobs whose rows are gone. The mark goes last: whoever dies before it does it again."""
+    """Remove all folders of jobs whose rows are gone.
+
+    The mark is removed last, so that a killed process does not lose the rest of the work.
+    """
     with read(engine) as conn:
         gone = archiving.with_files(conn, _quiet_seconds(settings), BATCH)
-    done = [job_id for job_id in gone if storage_of(settings).remove_job(job_id)]
+    removed = [job_id for job_id in gone if storage_of(settings).remove_job(job_id)]
     failpoint("delete.files_removed")
-    if done:
+    if removed:
         with write(engine) as conn:
-            archiving.without_files(conn, done)
-    return len(done)
+            archiving.without_files(conn, removed)
+    return len(removed)
 
 
 def _quiet_seconds(settings: Settings) -> float:

@@ -1,4 +1,4 @@
-"""remover: deletes the rows of deleted jobs, schedules and webhooks, a batch at a time."""
+"""remover: delete the rows of deleted jobs, schedules and webhooks in batches."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from shared.failpoints import failpoint
 from shared.settings import Settings
 from worker.maintenance.service import Counts
 
-#: Batches in one pass. Too low: millions of rows stay for hours. Too high: one pass holds up the other services.
+#: Batches in one pass. Too low: millions of rows stay for hours. Too high: one pass delays the other services.
 BATCHES = 20
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"rows": deleted}. What is left waits for the next pass."""
+    """Return {"rows": deleted}. The rest waits for the next pass."""
     with read(engine) as conn:
         waiting = removals.pending(conn, BATCHES)
     rows, left = 0, BATCHES
@@ -29,11 +29,14 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
 
 
 def _batch(engine: Engine, kind: Kind, removed_id: str) -> int:
-    """And a rest of the same length, for writers of other processes, which look for SQLite's lock now and then."""
-    began = monotonic()
+    """Delete a batch, then sleep as long as it took.
+
+    Writers of other processes poll for SQLite's lock and need the pause.
+    """
+    started = monotonic()
     with write(engine) as conn:
         gone = removals.clear(conn, kind, removed_id, removals.BATCH)
         failpoint("removal.before_commit")
     failpoint("removal.batch_deleted")
-    sleep(min(monotonic() - began, 1.0))
+    sleep(min(monotonic() - started, 1.0))
     return gone

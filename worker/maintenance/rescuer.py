@@ -1,4 +1,4 @@
-"""rescuer: takes back the jobs whose lease ran out, because their worker is gone, frozen or cut off."""
+"""rescuer: take back jobs whose lease expired because their worker was killed, frozen or disconnected."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from shared.jobs import transitions
 from shared.settings import Settings
 from worker.maintenance.service import Counts
 
-#: Jobs per pass. Too low: a lost rack waits several passes. Too high: one pass holds up the other services.
+#: Jobs per pass. Too low: many lost workers need several passes. Too high: one pass delays the other services.
 BATCH = 200
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"rescued": back in the queue, "failed": poisoned, "stopped": had been asked to stop}."""
+    """Return {"rescued": back in the queue, "failed": poisoned, "stopped": a stop had been requested}."""
     with read(engine) as conn:
         lost = transitions.expired(conn, BATCH)
     counts = {"rescued": 0, "failed": 0, "stopped": 0}

@@ -1,7 +1,7 @@
-"""courier: sends what is in the outbox to webhooks.
+"""webhook_sender: send pending webhook deliveries.
 
-A poke only wakes a few threads, which claim, send and settle until nothing is due: a receiver that does not answer
-holds one of them for some seconds, and never maintenance or a transaction. Any number of processes may do this.
+A pass only starts a few threads, which claim, send and settle deliveries until none is due: a slow receiver occupies
+one thread for some seconds, but neither maintenance nor a transaction. Any number of processes may do this.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from shared.webhooks.models import DeliveryState
 from worker.maintenance import http_delivery
 from worker.maintenance.service import Counts
 
-#: Threads that send. Too low: two slow receivers hold up the rest. Too high: connections to the database.
+#: Sender threads. Too low: two slow receivers delay the rest. Too high: database connections.
 SENDERS = 4
 
-#: One claim at a time, so that each sees what the others have in flight. (Processes do not wait for each other: two of
-#: them may hold twice as many of one webhook.)
+#: One claim at a time, so that each sees the deliveries in flight. Processes do not wait for each other: two of them
+#: may hold twice as many deliveries of one webhook.
 _claiming = threading.Lock()
 _free = threading.BoundedSemaphore(SENDERS)
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """{"started": threads woken}."""
+    """Return {"started": threads}."""
     with read(engine) as conn:
         due = deliveries.count_due(conn, SENDERS)
     started = 0
     while started < due and _free.acquire(blocking=False):
-        threading.Thread(target=_work, args=(engine, settings), name="courier", daemon=True).start()
+        threading.Thread(target=_work, args=(engine, settings), name="webhook-sender", daemon=True).start()
         started += 1
     return {"started": started}
 
@@ -44,14 +44,14 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
 def _work(engine: Engine, settings: Settings) -> None:
     try:
         deliver_due(engine, settings)
-    except Exception as error:  # the database went away: what was claimed is due again when its lease is over
-        emit("maintenance.failed", service="courier", error=f"{type(error).__name__}: {error}")
+    except Exception as error:  # such as a database outage: claimed deliveries are due again after their lease
+        emit("maintenance.failed", service="webhook_sender", error=f"{type(error).__name__}: {error}")
     finally:
         _free.release()
 
 
 def deliver_due(engine: Engine, settings: Settings) -> Counts:
-    """Claim, send and settle until nothing is due; how many ended in each state."""
+    """Claim, send and settle deliveries until none is due, and return counts by final state."""
     counts = Counter({state.value: 0 for state in DeliveryState})
     while (claimed := _claim(engine)) is not None:
         state = deliver(engine, settings, claimed)
@@ -66,7 +66,10 @@ def _claim(engine: Engine) -> Claim | None:
 
 
 def deliver(engine: Engine, settings: Settings, claimed: Claim) -> DeliveryState | None:
-    """One attempt. Between its two transactions there is none: nothing waits for the receiver but this thread."""
+    """Send one claimed delivery and settle it.
+
+    No transaction is open while sending: only this thread waits for the receiver.
+    """
     body = claimed.body.encode()
     headers = {
         "content-type": "application/json",

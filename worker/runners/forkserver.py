@@ -1,14 +1,14 @@
 """A warm process that forks one runner per attempt: `python -m worker.runners.forkserver FD MODULE…`.
 
-It has imported the frameworks and nothing more: no device, no thread pool, one thread, so a fork is safe and takes
-milliseconds. Its environment was scrubbed before exec, so no runner ever holds a secret. It is the parent and the
-reaper: exit status and peak memory come from wait4, and what a dead runner leaves behind comes back here (subreaper) to
-be killed.
+It has imported the frameworks but opened no device and started no thread, so that a fork is safe and takes
+milliseconds. Its environment was sanitized before exec, so no runner ever holds a secret. As the runners' parent it
+gets exit status and peak memory from wait4; as a subreaper it becomes the parent of a dead runner's children, which it
+kills.
 
 On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr,
-and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → the runner's group,
-only while it has not been reaped; a runner's end → {"exited": key, "code", "signal", "peak_memory_bytes"}. End of file:
-everything is killed.
+and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → to the runner's
+process group, unless it was reaped; when a runner ends → {"exited": key, "code", "signal", "peak_memory_bytes"}. At end
+of file everything is killed.
 """
 
 from __future__ import annotations
@@ -32,23 +32,27 @@ from typing import Any, NoReturn
 
 MAX_MESSAGE = 65_536
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-#: The kernel's choice when memory runs out: the runner before its worker (0 … 1000).
+#: oom_score_adj of runners (0 … 1000): the OOM killer picks a runner before its worker.
 _OOM_SCORE = 500
 
 
 @dataclass
 class Child:
+    """A forked runner."""
+
     key: str
     pid: int
 
 
 class ForkServer:
+    """Serves the control socket and reaps runners."""
+
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._children: dict[int, Child] = {}
 
     def serve(self, ready: dict[str, Any]) -> None:
-        """Until the control socket ends."""
+        """Serve until the control socket is closed."""
         wake_read, wake_write = socket.socketpair()
         wake_read.setblocking(False)
         wake_write.setblocking(False)
@@ -57,7 +61,7 @@ class ForkServer:
         selector = selectors.DefaultSelector()
         selector.register(self._control, selectors.EVENT_READ, self._on_message)
         selector.register(wake_read, selectors.EVENT_READ, lambda: self._on_child(wake_read))
-        self._say(ready)
+        self._send(ready)
         try:
             while True:
                 for key, _ in selector.select():
@@ -67,7 +71,7 @@ class ForkServer:
         finally:
             self._kill_everything()
 
-    # -- what the worker asks ---------------------------------------------------------------------
+    # -- requests of the worker -------------------------------------------------------------------
 
     def _on_message(self) -> None:
         data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 4)
@@ -81,8 +85,8 @@ class ForkServer:
 
     def _fork(self, message: dict[str, Any], descriptors: list[int]) -> None:
         threads = len(os.listdir("/proc/self/task"))
-        if threads != 1:  # a forked copy of a lock held by another thread is never released
-            self._say({"refused": message["fork"], "why": f"the forkserver runs {threads} threads"})
+        if threads != 1:  # in the child, a lock that another thread holds would never be released
+            self._send({"refused": message["fork"], "why": f"the forkserver runs {threads} threads"})
             _close(descriptors)
             return
         parent = os.getpid()
@@ -91,17 +95,17 @@ class ForkServer:
             _become_runner(parent, descriptors, message)
         _close(descriptors)
         self._children[pid] = Child(message["fork"], pid)
-        self._say({"forked": message["fork"], "pid": pid})
+        self._send({"forked": message["fork"], "pid": pid})
 
     def _signal(self, key: str, number: int) -> None:
         for child in self._children.values():
             if child.key == key:
                 try:
                     os.killpg(child.pid, number)
-                except ProcessLookupError:  # it has no group of its own yet; it is not reaped, so the number is its own
+                except ProcessLookupError:  # it has no group yet; it is not reaped, so the pid is still its own
                     os.kill(child.pid, number)
 
-    # -- what the children do ---------------------------------------------------------------------
+    # -- exits of the children --------------------------------------------------------------------
 
     def _on_child(self, wake: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -120,14 +124,14 @@ class ForkServer:
                 self._reap(child)
 
     def _reap(self, child: Child) -> None:
-        """Report only when its whole family is gone, so that its memory is free when the attempt is settled."""
+        """Report the exit only after all its descendants are gone, so that their memory is free by then."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)  # before it is reaped: its number cannot belong to others yet
+            os.killpg(child.pid, signal.SIGKILL)  # before it is reaped, so that the pid cannot be reused yet
         _, status, usage = os.wait4(child.pid, 0)
         if not self._children:
             _kill_orphans()
         code = os.waitstatus_to_exitcode(status)
-        self._say(
+        self._send(
             {
                 "exited": child.key,
                 "code": code if code >= 0 else None,
@@ -142,15 +146,15 @@ class ForkServer:
                 os.killpg(pid, signal.SIGKILL)
         _kill_orphans()
 
-    def _say(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         self._control.send(json.dumps(message).encode())
 
 
-# -- the runner's first moments -------------------------------------------------------------------
+# -- start of a runner ----------------------------------------------------------------------------
 
 
 def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any]) -> NoReturn:
-    """In the child: cut all ties to the forkserver, then run. Never returns into the server's code."""
+    """In the child: cut all ties to the forkserver, then run. Never returns."""
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -160,7 +164,7 @@ def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any])
         os.dup2(out, 1)
         os.dup2(err, 2)
         keep = os.dup2(sock, 3)
-        for held in lock:  # never closed: it, and all that it forks, holds the device as long as one of them lives
+        for held in lock:  # never closed: the runner and its descendants hold the device as long as one of them lives
             os.dup2(held, 4)
         os.closerange(4 + len(lock), 65_536)
         _limit(options)
@@ -175,7 +179,7 @@ def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any])
 
 def _die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # it died before the prctl
         os._exit(70)
 
 
@@ -198,10 +202,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _kill_orphans() -> None:
-    """Everything that still is a child of ours, generation after generation, until nobody is left.
+    """Kill all remaining children, generation after generation.
 
-    A killed process's children become ours (subreaper), so this ends only when the whole tree is gone. Processes that
-    sit in the kernel and cannot die yet are waited for no longer than a second; SIGKILL stays with them.
+    A killed process's children become ours (subreaper), so this ends only when the whole tree is gone. Processes stuck
+    in the kernel are waited for no longer than a second; SIGKILL stays pending.
     """
     give_up = time.monotonic() + 1.0
     while time.monotonic() < give_up:
@@ -230,7 +234,7 @@ def _close(descriptors: list[int]) -> None:
 
 
 def preload(modules: list[str]) -> dict[str, str]:
-    """Import what every runner needs; what cannot be imported is reported, and its runners will say so themselves."""
+    """Import what every runner needs, and return the errors by module; runners will raise them again."""
     missing = {}
     for module in modules:
         try:
@@ -238,19 +242,20 @@ def preload(modules: list[str]) -> dict[str, str]:
         except Exception as error:
             missing[module] = f"{type(error).__name__}: {error}"[:300]
     gc.collect()
-    gc.freeze()  # a collection in a runner would otherwise copy every page it shares with us
+    gc.freeze()  # a collection in a runner would otherwise copy every shared page
     return missing
 
 
 def main(argv: list[str]) -> None:
+    """Run the forkserver until its control socket is closed."""
     control = socket.socket(fileno=int(argv[0]))
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    faulthandler.enable()  # a runner that dies by a signal says where, on its stderr
-    begun = time.monotonic()
+    faulthandler.enable()  # a runner killed by a fatal signal prints its stack on stderr
+    started = time.monotonic()
     missing = preload(argv[1:])
-    ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - begun, 3), "missing": missing}
+    ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - started, 3), "missing": missing}
     ForkServer(control).serve(ready)
 
 

@@ -1,6 +1,6 @@
-"""The worker's side of a forkserver: starts it with a clean environment, asks for runners, hears how they end.
+"""The worker's side of a forkserver: starts it with a sanitized environment and forks runners.
 
-A forkserver that dies takes its runners with it (they are told as killed) and is started again at once, so that the
+A forkserver that dies takes its runners with it (they are reported as killed) and is restarted at once, so that the
 next attempt finds a warm one.
 """
 
@@ -26,8 +26,8 @@ from shared.events import emit
 from worker.runners.forkserver import MAX_MESSAGE
 from worker.runners.process_cleanup import FAMILY, kill_tagged, tag_name
 
-#: What a runner may see of the worker's environment: names, or prefixes that end in `*`. Nothing else passes, so a
-#: secret needs no rule of its own.
+#: The variables of the worker's environment that runners get: names, or prefixes that end in `*`. An allow list, so
+#: secrets need no rules of their own.
 PASSED_ON = (
     *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "GLIBC_TUNABLES", "VIRTUAL_ENV"),
@@ -49,7 +49,7 @@ PASSED_ON = (
     "NIGHTSHIFT_FAILPOINT",
 )
 
-#: How long a start may take before a runner's request fails (seconds). TensorFlow on a busy machine takes 20.
+#: Seconds that a start may take before a fork fails. TensorFlow on a busy machine takes 20.
 START_SECONDS = 180.0
 KILL_SECONDS = 10.0
 
@@ -57,12 +57,12 @@ _FORKSERVERS = itertools.count(1)
 
 
 class ForkserverUnavailable(Unavailable):
-    """No runner can be forked now; the attempt is given back and another one tried later."""
+    """No runner can be forked now. The attempt is released and another one started later."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a runner's process ended, by wait4. `lost`: the forkserver died first, so nobody knows."""
+    """How a runner's process ended, by wait4. `lost`: unknown, because the forkserver died first."""
 
     code: int | None = None
     signal: int | None = None
@@ -84,17 +84,20 @@ class RunnerHandle:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def signal(self, number: int) -> None:
-        """To the runner's whole group; nothing happens when it is gone."""
+        """Signal the runner's process group, if it still exists."""
         self.client.signal(self.key, number)
 
     def kill(self) -> None:
-        """Return when the runner and its family are gone (or KILL_SECONDS later: a process can hang in the kernel)."""
+        """Kill the runner and return when all its processes are gone, or after KILL_SECONDS.
+
+        A process can hang in the kernel.
+        """
         self.signal(signal.SIGKILL)
         self.ended.wait(KILL_SECONDS)
 
 
 def sanitized_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a forkserver: what is allowed through, our own package's folder, and `extra`."""
+    """Return a forkserver's environment: allowed variables, our package's folder, and `extra`."""
     exact = {name for name in PASSED_ON if not name.endswith("*")}
     prefixes = tuple(name[:-1] for name in PASSED_ON if name.endswith("*"))
     passed = {name: value for name, value in environ.items() if name in exact or name.startswith(prefixes)}
@@ -103,11 +106,13 @@ def sanitized_environment(environ: Mapping[str, str], extra: Mapping[str, str]) 
     return {**passed, **extra}
 
 
-#: Lines kept for the event of a forkserver's death, and characters kept of a line.
-LAST_WORDS, LONGEST_LINE = 20, 2_000
+#: Output lines in the event of a forkserver's exit, and most characters of a line.
+LAST_LINES, MAX_LINE = 20, 2_000
 
 
 class ForkserverClient:
+    """A forkserver process, restarted when it dies."""
+
     def __init__(self, name: str, modules: Sequence[str], env: Mapping[str, str]) -> None:
         self.name = name
         self.start_seconds: float | None = None
@@ -120,12 +125,12 @@ class ForkserverClient:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
-        self._said: deque[str] = deque(maxlen=LAST_WORDS)
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
-    # -- life -------------------------------------------------------------------------------------
+    # -- start and end ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Returns at once; `wait_ready` tells when it is warm."""
+        """Start the forkserver without waiting; `wait_ready` waits until it is warm."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._family = tag_name(next(_FORKSERVERS))
         with theirs:
@@ -136,33 +141,34 @@ class ForkserverClient:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the worker's terminal is the worker's to handle
+                start_new_session=True,  # only the worker handles Ctrl-C in its terminal
             )
         self._control = ours
         threading.Thread(
-            target=self._read_errors, args=(self._process,), name=f"forkserver-{self.name}-output", daemon=True
+            target=self._read_output, args=(self._process,), name=f"forkserver-{self.name}-output", daemon=True
         ).start()
         threading.Thread(
             target=self._listen, args=(ours, self._process), name=f"forkserver-{self.name}", daemon=True
         ).start()
 
-    def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
-        """What frameworks print while they are imported, as events: a log of JSON lines has no place for a banner."""
+    def _read_output(self, process: subprocess.Popen[bytes]) -> None:
+        """Emit the output of frameworks as events, because a log of JSON lines has no place for a banner."""
         assert process.stdout is not None
         for line in process.stdout:
             text = line.decode("utf-8", "replace").rstrip()
-            self._said.append(text)
-            emit("forkserver.said", framework=self.name, line=text[:LONGEST_LINE])
+            self._last_lines.append(text)
+            emit("forkserver.said", framework=self.name, line=text[:MAX_LINE])
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
     def wait_ready(self, timeout: float) -> bool:
+        """Wait until the forkserver is warm; return False after the timeout."""
         return self._ready.wait(timeout)
 
     def close(self) -> None:
-        """End the forkserver and every runner of it."""
+        """End the forkserver and all its runners."""
         self._closed = True
         if self._control is not None:
             with contextlib.suppress(OSError):
@@ -174,7 +180,7 @@ class ForkserverClient:
                 self._process.kill()
                 self._process.wait()
 
-    # -- asking -----------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------
 
     def fork(
         self,
@@ -185,9 +191,10 @@ class ForkserverClient:
         options: Mapping[str, Any] | None = None,
         lock: int | None = None,
     ) -> RunnerHandle:
-        """A runner that serves `sock` and holds `lock`; the caller closes its copies of the descriptors.
+        """Fork a runner that serves `sock` and holds `lock`; the caller closes its copies of the descriptors.
 
-        `options`: `memory_limit_bytes`; `warm` (a framework), `device`, `threads` to warm it up.
+        `options`: `memory_limit_bytes`; `warm` (a framework), `device` and `threads` for the warm-up. Raises
+        ForkserverUnavailable.
         """
         if not self._ready.wait(START_SECONDS):
             raise ForkserverUnavailable(f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s")
@@ -203,6 +210,7 @@ class ForkserverClient:
         return handle
 
     def signal(self, key: str, number: int) -> None:
+        """Signal a runner's process group, if the forkserver still runs."""
         with contextlib.suppress(ForkserverUnavailable):  # then the runner is dead too
             self._send({"signal": key, "number": number})
 
@@ -219,7 +227,7 @@ class ForkserverClient:
         with self._lock:
             self._runners.pop(handle.key, None)
 
-    # -- hearing ----------------------------------------------------------------------------------
+    # -- replies ----------------------------------------------------------------------------------
 
     def _listen(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -245,21 +253,21 @@ class ForkserverClient:
             handle.answered.set()
 
     def _on_forkserver_exit(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        """The forkserver is gone, and with it all its runners: say so, and start a new one unless we meant it."""
+        """Report all its runners as killed, and restart the forkserver unless it was closed."""
         self._ready.clear()
         control.close()
         with self._lock:
-            bereaved, self._runners = list(self._runners.values()), {}
-        for handle in bereaved:
+            lost, self._runners = list(self._runners.values()), {}
+        for handle in lost:
             _finish(handle, Exit(signal=signal.SIGKILL, lost=True))
         if self._closed:
             return
         process.kill()
         code = process.wait()
         if self._family is not None:
-            kill_tagged(self._family)  # its runners died with it; what they had forked did not
-        emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._said))
-        # One that dies while it imports would die again at once: a second between starts keeps the machine usable.
+            kill_tagged(self._family)  # its runners died with it, but not their children
+        emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._last_lines))
+        # One that dies during imports would die again at once: a second between starts keeps the machine usable.
         if self.start_seconds is None:
             threading.Event().wait(1.0)
         self.start_seconds = None

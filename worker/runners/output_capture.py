@@ -1,4 +1,4 @@
-"""What a runner prints and logs: lines out of pipes, within a budget of bytes and of lines per second."""
+"""Output of a runner: lines read from pipes, limited in bytes and in lines per second."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 
-#: A longer line is cut into pieces (bytes); a progress bar without line ends must not grow for ever.
+#: Longer lines (bytes) are split, since a progress bar may never end its line.
 MAX_LINE_BYTES = 4_096
-#: Lines per second an attempt may log in the long run, and how many at once. Too low: a traceback is torn. Too high: a
-#: chatty job fills the database instead of training.
+#: Lines per second an attempt may log on average, and at once. Too low: tracebacks lose lines. Too high: a verbose job
+#: fills the database.
 LINES_PER_SECOND = 100.0
 BURST_LINES = 2_000
-#: How much is read at a time (bytes): printing costs the runner little even when all of it is dropped.
+#: Bytes per read: large, so that printing costs the runner little even if all of it is dropped.
 _CHUNK = 65_536
 
 
@@ -29,10 +29,11 @@ class LineReader:
         self._tail: deque[str] = deque(maxlen=keep_tail or 1)
 
     def fileno(self) -> int:
+        """Return the descriptor to select on."""
         return self.descriptor
 
     def read(self) -> list[str]:
-        """Whole lines that came since; at the end also the unfinished one."""
+        """Return the complete lines received, and at end of file also the last incomplete one."""
         try:
             data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
@@ -43,7 +44,10 @@ class LineReader:
         return lines
 
     def skip(self) -> tuple[int, int]:
-        """Lines and bytes that came since, unread but for the last ones: a flood costs us no more than the runner."""
+        """Discard what was received, except the tail, and return its number of lines and bytes.
+
+        It costs the worker no more than printing costs the runner.
+        """
         try:
             data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
@@ -55,15 +59,17 @@ class LineReader:
         return data.count(b"\n"), len(data)
 
     def discard(self) -> None:
-        """Forget what came so far."""
+        """Discard what was received."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self.descriptor, _CHUNK):
                 continue
 
     def tail(self) -> str:
+        """Return the last lines received."""
         return " | ".join(self._tail)
 
     def close(self) -> None:
+        """Close the descriptor."""
         os.close(self.descriptor)
 
     def _split(self, data: bytes) -> Iterator[bytes]:
@@ -78,7 +84,7 @@ class LineReader:
 
 
 class LogRateLimiter:
-    """Says of each line whether it is kept. What is dropped is counted, and told once when there is room again."""
+    """Decides whether a log line is kept. Dropped lines are counted and reported once."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = monotonic) -> None:
         self._left = max_bytes
@@ -89,17 +95,19 @@ class LogRateLimiter:
         self.dropped_bytes = 0
 
     def spent(self) -> bool:
-        """No line would be admitted now."""
+        """Return whether no line would be admitted now."""
         now = self._clock()
         self._tokens = min(BURST_LINES, self._tokens + (now - self._at) * LINES_PER_SECOND)
         self._at = now
         return self._tokens < 1 or self._left <= 0
 
     def drop(self, lines: int, size: int) -> None:
+        """Count dropped lines and characters."""
         self.dropped_lines += lines
         self.dropped_bytes += size
 
     def admits(self, message: str) -> bool:
+        """Return whether the line is kept, and count it."""
         if self.spent() or len(message) > self._left:
             self.drop(1, len(message))
             return False
@@ -108,11 +116,11 @@ class LogRateLimiter:
         return True
 
     def notice(self) -> str | None:
-        """What to tell of the lines dropped since the last time."""
+        """Return a message about the lines dropped since the last call, or None."""
         if not self.dropped_lines:
             return None
-        told = (
+        message = (
             f"… {self.dropped_lines} lines ({self.dropped_bytes} characters) were dropped: too many in too short a time"
         )
         self.dropped_lines = self.dropped_bytes = 0
-        return told
+        return message

@@ -1,8 +1,8 @@
-"""Finds and ends what is left of runners whose parents are gone, wherever in the process tree it went.
+"""Finds and kills processes that outlived their runner, anywhere in the process tree.
 
-Everything below a forkserver carries a mark in its environment: the slot (its lock's path) and the family, which names
-the worker by pid and start time. Sessions, double forks and exec keep the mark; pids that are used again do not have
-it. A process is ours to kill only if its mark names a family that is known to be dead.
+All processes below a forkserver carry a tag in their environment: the slot (path of its device lock) and the family,
+which names the worker by pid and start time. Sessions, double forks and exec keep the tag; a reused pid does not have
+it. A process is killed only if its tag names a family that is known to be dead.
 """
 
 from __future__ import annotations
@@ -19,67 +19,69 @@ import psutil
 from shared.events import emit
 
 SLOT, FAMILY = "NIGHTSHIFT_SLOT", "NIGHTSHIFT_FAMILY"
-#: How long killed processes may take to be gone (seconds); one can hang in the kernel.
+#: Seconds that killed processes may take to end; one can hang in the kernel.
 GONE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ProcessTag:
+    """The tag of a process: its device slot and its family."""
+
     slot: str
     family: str  # <pid of the worker>:<its start, in clock ticks>:<its pid namespace>:<number of the forkserver>
 
 
 def tag_name(number: int) -> str:
-    """Of a forkserver that this process starts."""
-    return f"{os.getpid()}:{_started(os.getpid())}:{_namespace()}:{number}"
+    """Return the family of a forkserver that this process starts."""
+    return f"{os.getpid()}:{_start_time(os.getpid())}:{_namespace()}:{number}"
 
 
 def kill_tagged(family: str) -> list[int]:
-    """Of a forkserver of this worker that has died: what its runners left behind."""
-    return _end(lambda mark: mark.family == family)
+    """Kill all processes of a dead forkserver of this worker."""
+    return _kill_all(lambda tag: tag.family == family)
 
 
 def kill_orphans(slot: str) -> list[int]:
-    """Of earlier workers of this slot that are dead: what their runners left behind."""
-    return _end(lambda mark: mark.slot == slot and not _worker_lives(mark.family))
+    """Kill all processes of dead workers of this slot."""
+    return _kill_all(lambda tag: tag.slot == slot and not _worker_lives(tag.family))
 
 
-def _end(ours: Callable[[ProcessTag], bool]) -> list[int]:
-    """Kill until nobody is found any more: who forks while he is looked for leaves children with the same mark."""
-    ended: set[int] = set()
+def _kill_all(matches: Callable[[ProcessTag], bool]) -> list[int]:
+    """Kill matching processes until none is found: one that forks meanwhile leaves children with the tag."""
+    killed: set[int] = set()
     give_up = time.monotonic() + GONE_SECONDS
-    while found := list(_marked(ours)):
+    while found := list(_matching(matches)):
         for pid in found:
-            _kill(pid, ours)
-        ended |= set(found)
+            _kill(pid, matches)
+        killed |= set(found)
         if time.monotonic() > give_up:
             break
         time.sleep(0.01)
-    if ended:
-        emit("orphans.ended", pids=sorted(ended))
-    return sorted(ended)
+    if killed:
+        emit("orphans.ended", pids=sorted(killed))
+    return sorted(killed)
 
 
-def _marked(ours: Callable[[ProcessTag], bool]) -> Iterator[int]:
+def _matching(matches: Callable[[ProcessTag], bool]) -> Iterator[int]:
     for pid in psutil.pids():
-        if pid != os.getpid() and (mark := _mark(pid)) is not None and ours(mark):
+        if pid != os.getpid() and (tag := _tag(pid)) is not None and matches(tag):
             yield pid
 
 
-def _kill(pid: int, ours: Callable[[ProcessTag], bool]) -> None:
-    """By a descriptor of the process, looked at once more: its number may be another's by now."""
+def _kill(pid: int, matches: Callable[[ProcessTag], bool]) -> None:
+    """Kill by a pidfd after checking the tag again, because the pid may have been reused."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)
         try:
-            mark = _mark(pid)
-            if mark is not None and ours(mark):
+            tag = _tag(pid)
+            if tag is not None and matches(tag):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         finally:
             os.close(descriptor)
 
 
-def _mark(pid: int) -> ProcessTag | None:
-    """None: it has none, is not ours to look at, or is a zombie (whose memory, and mark, are gone)."""
+def _tag(pid: int) -> ProcessTag | None:
+    """Return the tag of a process. None: it has none, is not readable, or is a zombie."""
     try:
         found = psutil.Process(pid).environ()
     except psutil.Error:
@@ -89,19 +91,22 @@ def _mark(pid: int) -> ProcessTag | None:
 
 
 def _worker_lives(family: str) -> bool:
-    """In another container its pid means nothing here: then it is not ours to say."""
+    """Return whether the worker of a family may still run.
+
+    In another container its pid has no meaning here, and it counts as running.
+    """
     pid, started, namespace, _ = family.split(":")
-    return int(namespace) != _namespace() or _started(int(pid)) == int(started)
+    return int(namespace) != _namespace() or _start_time(int(pid)) == int(started)
 
 
 def _namespace() -> int:
     return os.stat("/proc/self/ns/pid").st_ino
 
 
-def _started(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None: there is none, or it is dead and not yet reaped.
+def _start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot, or None if it does not run.
 
-    psutil knows it by the wall clock only: after that was set, a living worker would be taken for another process.
+    psutil converts it to the wall clock: after that was set, a living worker would be taken for another process.
     """
     try:
         with open(f"/proc/{pid}/stat") as file:

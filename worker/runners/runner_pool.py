@@ -1,8 +1,8 @@
-"""The next runner, forked and warmed up while the worker is idle, so that a first step need not wait for that.
+"""A spare runner, forked and warmed up while the worker is idle, so that a first step starts at once.
 
-It is as fresh as any other: it has served nobody, and it serves one job. There is at most one, of the framework used
-last, and none while a job runs: memory and cores are the job's then. A job that goes on from a checkpoint gets a cold
-runner: nothing about it may differ from the one that wrote the checkpoint, and there a tenth of a second is nothing.
+Like any other runner it serves one job only. There is at most one spare, for the framework used last, and none while a
+job runs, which needs the memory and cores. A job that resumes from a checkpoint gets a cold runner: it must not differ
+in anything from the one that wrote the checkpoint, and a tenth of a second does not matter there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.runners.device_lock import DeviceLock
 from worker.runners.forkserver_client import ForkserverClient, RunnerHandle
 from worker.runners.output_capture import LineReader
 
-#: Idle time before one is made (seconds): between jobs that follow one another it would only be in the way.
+#: Idle seconds before a spare is made: between consecutive jobs it would only delay the next.
 IDLE_SECONDS = 0.2
 #: Lines of stderr that go into the error of a runner that died.
 TAIL_LINES = 5
@@ -26,7 +26,7 @@ TAIL_LINES = 5
 
 @dataclass(frozen=True)
 class Runner:
-    """A forked runner and our ends of its socket and pipes."""
+    """A forked runner with the worker's ends of its socket and pipes."""
 
     framework: str
     handle: RunnerHandle
@@ -35,7 +35,7 @@ class Runner:
     err: LineReader
 
     def close(self) -> None:
-        """It is dead afterwards, with all its family."""
+        """Kill the runner with all its processes, and close the descriptors."""
         if self.handle.exit is None:
             self.handle.kill()
         self.sock.close()
@@ -45,6 +45,8 @@ class Runner:
 
 @dataclass(frozen=True)
 class RunnerSettings:
+    """Settings common to all runners of a worker."""
+
     device: str
     threads: int | None
     memory_limit_bytes: int | None
@@ -59,31 +61,33 @@ def fork_runner(
     warm: bool,
     lock: int | None,
 ) -> Runner:
-    """A new runner that waits for its assignment and holds `lock`, which is closed here. Raises
-    ForkserverUnavailable."""
-    ours, theirs = socket.socketpair()
+    """Fork a runner that waits for its assignment and holds `lock`, which is closed here.
+
+    Raises ForkserverUnavailable.
+    """
+    own, remote = socket.socketpair()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
     request = {"memory_limit_bytes": settings.memory_limit_bytes}
     if warm:
         request |= {"warm": framework, "device": settings.device, "threads": settings.threads}  # type: ignore[dict-item]
     try:
-        handle = forkserver.fork(theirs, out_write, err_write, on_exit, request, lock)
+        handle = forkserver.fork(remote, out_write, err_write, on_exit, request, lock)
     except BaseException:
-        for descriptor in (ours.detach(), out_read, err_read):
+        for descriptor in (own.detach(), out_read, err_read):
             os.close(descriptor)
         raise
     finally:
-        theirs.close()
+        remote.close()
         os.close(out_write)
         os.close(err_write)
         if lock is not None:
             os.close(lock)
-    return Runner(framework, handle, ours, LineReader(out_read), LineReader(err_read, TAIL_LINES))
+    return Runner(framework, handle, own, LineReader(out_read), LineReader(err_read, TAIL_LINES))
 
 
 class RunnerPool:
-    """Where attempts get their runners."""
+    """Provides runners to attempts."""
 
     def __init__(
         self, forkservers: Mapping[str, ForkserverClient], settings: RunnerSettings, keep_spare: bool = True
@@ -106,8 +110,11 @@ class RunnerPool:
     def take(
         self, framework: str, on_exit: Callable[[], None], fresh_start: bool, lock: Callable[[], int | None]
     ) -> Runner:
-        """A runner for one attempt: the spare, which holds the device already, if it suits; else a new one, for which
-        `lock` gets the device. Raises ForkserverUnavailable, and what `lock` raises."""
+        """Return a runner for one attempt: the spare if it suits, else a new one.
+
+        The spare already holds the device; for a new one, `lock` acquires it. Raises ForkserverUnavailable, and what
+        `lock` raises.
+        """
         with self._lock:
             self._busy = True
             self._framework = framework
@@ -124,7 +131,7 @@ class RunnerPool:
         return fork_runner(framework, self._forkservers[framework], self._settings, on_exit, False, lock())
 
     def idle(self) -> None:
-        """The attempt is over: make a spare soon."""
+        """Prepare a spare soon: the attempt is over."""
         with self._lock:
             self._busy = False
             if self._keep_spare and self._framework:
@@ -133,6 +140,7 @@ class RunnerPool:
                 self._timer.start()
 
     def close(self) -> None:
+        """Kill the spare and prepare no more."""
         with self._lock:
             self._busy, self._keep_spare = True, False
             spare, self._spare = self._spare, None
@@ -149,7 +157,7 @@ class RunnerPool:
                     self._framework, self._forkservers[self._framework], self._settings, _nothing, True, lock
                 )
             except Unavailable:
-                return  # the next attempt asks for one itself and is told why
+                return  # the next attempt will get the error
 
 
 def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""Waiting for a database that does not answer, and when to stop waiting."""
+"""Retries while the database is down, until it makes no sense to wait."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from worker.supervisor.attempt_writer import RETRY_SECONDS, AttemptWriter
 
 T = TypeVar("T")
 
-#: What a drain still waits for the database after its runner is gone (seconds).
+#: Seconds that a drain waits for the database after its runner ended.
 SETTLE_SECONDS = 5.0
 
 
 class DrainTimeout(Exception):
-    """The worker must leave and the database still does not answer: the rescuer will find the job."""
+    """The worker must exit and the database is still down. The rescuer will take back the job."""
 
 
 class DatabaseRetry:
-    """Until the database answers. The scribe's heartbeat goes on meanwhile; a lost lease or the end of a drain ends
-    it."""
+    """Retries until the database answers; ends at a lost lease or the end of a drain.
+
+    The attempt writer keeps sending heartbeats meanwhile.
+    """
 
     def __init__(
-        self, engine: Engine, scribe: AttemptWriter, lease_lost: LeaseLost, time_left: Callable[[], float | None]
+        self, engine: Engine, writer: AttemptWriter, lease_lost: LeaseLost, time_left: Callable[[], float | None]
     ):
-        self._engine, self._scribe, self._lease_lost, self._time_left = engine, scribe, lease_lost, time_left
+        self._engine, self._writer, self._lease_lost, self._time_left = engine, writer, lease_lost, time_left
 
     def write(self, action: Callable[[Connection], T]) -> T:
+        """Run the action in a write transaction."""
+
         def once() -> T:
             with write(self._engine) as conn:
                 return action(conn)
@@ -39,6 +43,8 @@ class DatabaseRetry:
         return self.wait(once)
 
     def read(self, action: Callable[[Connection], T]) -> T:
+        """Run the action in a read transaction."""
+
         def once() -> T:
             with read(self._engine) as conn:
                 return action(conn)
@@ -46,6 +52,7 @@ class DatabaseRetry:
         return self.wait(once)
 
     def wait(self, action: Callable[[], T]) -> T:
+        """Run the action until it does not raise DatabaseUnavailable."""
         while True:
             try:
                 return action()
@@ -54,14 +61,14 @@ class DatabaseRetry:
                 sleep(RETRY_SECONDS)
 
     def close_writer(self) -> None:
-        """Until its last write went through."""
-        while not self._scribe.close(RETRY_SECONDS):
+        """Close the attempt writer after its last write."""
+        while not self._writer.close(RETRY_SECONDS):
             self.check()
         self.check()
 
     def check(self) -> None:
-        """Raises LeaseLost or OutOfTime when there is nothing to wait for any more."""
-        if self._scribe.lease_lost:
+        """Raise LeaseLost or DrainTimeout if there is no reason to wait any longer."""
+        if self._writer.lease_lost:
             raise self._lease_lost
         left = self._time_left()
         if left is not None and left <= -SETTLE_SECONDS:

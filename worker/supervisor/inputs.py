@@ -1,6 +1,6 @@
-"""What an attempt needs of the storage: brought to this host before its runner starts, and held here until it ends.
+"""Inputs of an attempt: fetched before its runner starts, and kept on this host until it ends.
 
-Where the storage is a folder it is all here already, and nothing below takes any time.
+With local storage everything is already in place, and nothing here takes any time.
 """
 
 from __future__ import annotations
@@ -27,33 +27,40 @@ from worker.supervisor.db_retry import DatabaseRetry
 
 
 class InputFetcher:
-    def __init__(self, storage: LocalStorage, claimed: Claimed, patience: DatabaseRetry, going: Going) -> None:
-        """`going` is called between pieces, and raises to break off."""
-        self._storage, self._claimed, self._patience, self._going = storage, claimed, patience, going
-        self._held = ExitStack()
+    """Fetches an attempt's inputs and holds leases on them."""
+
+    def __init__(self, storage: LocalStorage, claimed: Claimed, database: DatabaseRetry, check_wanted: Going) -> None:
+        """Create a fetcher. `check_wanted` is called between chunks and raises to abort a transfer."""
+        self._storage, self._claimed, self._database, self._check_wanted = storage, claimed, database, check_wanted
+        self._leases = ExitStack()
 
     def fetch(self, pinned: Mapping[str, Any]) -> None:
-        """Data sets, the parent's model, what the job left before, the checkpoint to go on from. May be called again
-        after StorageUnavailable. Raises BadData for what the storage should have and has not."""
+        """Fetch data sets, the parent's model, files of earlier attempts and the checkpoint to resume from.
+
+        May be called again after StorageUnavailable. Raises BadData for files that are missing in the storage.
+        """
         job_id = self._claimed.lease.job_id
-        self._held.close()
-        self._held.enter_context(self._storage.at_work(job_id))
+        self._leases.close()
+        self._leases.enter_context(self._storage.at_work(job_id))
         try:
             for sha256 in {pinned.get("dataset_sha256"), pinned.get("evaluate_sha256")} - {None}:
-                self._held.enter_context(self._storage.hold_dataset(str(sha256), self._going))
+                self._leases.enter_context(self._storage.hold_dataset(str(sha256), self._check_wanted))
             if parent := pinned.get("parent"):
                 self._hold_model(str(parent["folder"]))
         except NotStored as error:
             raise BadData(str(error)) from error
-        self._storage.fetch_beside(job_id, self._going)
+        self._storage.fetch_beside(job_id, self._check_wanted)
         self._fetch_checkpoints(job_id)
 
     def _fetch_checkpoints(self, job_id: str) -> None:
-        """The newest that is what it was; the runner finds those before it missing, as it would find them damaged."""
+        """Fetch the newest checkpoint that passes its hash check.
+
+        The runner treats missing ones like damaged ones.
+        """
         for row in self._claimed.checkpoints:
             try:
                 check = partial(checkpoint_files.verify, sha256=row.sha256)
-                self._held.enter_context(self._storage.hold(f"jobs/{job_id}/{row.path}", check, self._going))
+                self._leases.enter_context(self._storage.hold(f"jobs/{job_id}/{row.path}", check, self._check_wanted))
             except NotStored as error:
                 emit("checkpoint.not_stored", job_id=job_id, step=row.step, error=str(error))
                 continue
@@ -61,7 +68,10 @@ class InputFetcher:
                 return
 
     def fetch_champion(self, champion: Champion) -> Champion:
-        """With its model here; without one where its files are gone. Raises StorageUnavailable."""
+        """Return the champion with its model fetched, or without a model if its files are missing.
+
+        Raises StorageUnavailable.
+        """
         if champion.model_dir is None:
             return champion
         try:
@@ -71,15 +81,16 @@ class InputFetcher:
         return champion
 
     def _hold_model(self, folder: str) -> None:
-        check = partial(_is_model, lambda: self._patience.read(partial(_hashes, folder)))
-        self._held.enter_context(self._storage.hold(folder, check, self._going))
+        check = partial(_verify_model, lambda: self._database.read(partial(_hashes, folder)))
+        self._leases.enter_context(self._storage.hold(folder, check, self._check_wanted))
 
     def close(self) -> None:
-        self._held.close()
+        """Release the leases."""
+        self._leases.close()
 
 
 def _hashes(folder: str, conn: Connection) -> dict[str, str]:
-    """File name -> SHA-256 of a model's files, as its job listed them."""
+    """Return the SHA-256 of a model's files by name, as its job listed them."""
     rows = conn.execute(
         select(artifacts.c.stored_as, artifacts.c.sha256).where(
             artifacts.c.stored_as >= f"{folder}/", artifacts.c.stored_as < f"{folder}0"
@@ -88,7 +99,8 @@ def _hashes(folder: str, conn: Connection) -> dict[str, str]:
     return {row.stored_as.removeprefix(f"{folder}/"): row.sha256 for row in rows}
 
 
-def _is_model(listed: Callable[[], Mapping[str, str]], folder: Path) -> None:
+def _verify_model(listed: Callable[[], Mapping[str, str]], folder: Path) -> None:
+    """Raise CorruptCheckpoint unless the folder holds the listed files."""
     for name, sha256 in listed().items():
         try:
             with (folder / name).open("rb") as file:

@@ -1,4 +1,4 @@
-"""The one place that turns the way a runner ended into what becomes of the attempt. Pure: facts in, verdict out."""
+"""Maps how a runner ended to the outcome of the attempt. Pure functions: facts in, verdict out."""
 
 from __future__ import annotations
 
@@ -15,51 +15,55 @@ from worker.runners.messages import Failed, Result, Stopped
 
 
 class KillReason(StrEnum):
-    """Why the supervisor ended a runner by itself."""
+    """Why the supervisor killed a runner."""
 
     TIMEOUT = "timeout"  # the job's deadline
     STALLED = "stalled"  # no sign of life for longer than the watchdog allows
-    PROTOCOL = "protocol_error"  # it sent what is no frame
-    NOT_FINITE = "non_finite_loss"  # it sent a metric that is no number
-    GRACE = "grace"  # asked to stop, it did not in time
+    PROTOCOL = "protocol_error"  # an invalid frame
+    NOT_FINITE = "non_finite_loss"  # a metric that is not finite
+    GRACE = "grace"  # it did not stop in time when asked to
 
 
 @dataclass(frozen=True)
 class RunnerExit:
-    """All that is known of a runner that is gone."""
+    """All facts about a runner that ended."""
 
     exit: Exit
     last: Result | Stopped | Failed | None = None
-    asked: StopRequest | None = None  # the strongest Stop it was sent
+    asked: StopRequest | None = None  # the strongest stop request it was sent
     cut: KillReason | None = None
-    detail: str = ""  # of the cut
-    oom_killed: bool = False  # the kernel killed for memory meanwhile (cgroup counter)
+    detail: str = ""  # of the kill
+    oom_killed: bool = False  # the OOM killer ran meanwhile (cgroup counter)
     tail: str = ""  # last lines of its stderr
     peak_device_memory_bytes: int | None = None
-    evidence: dict[str, Any] | None = None  # what it did and said last
+    evidence: dict[str, Any] | None = None  # its last phase, step and messages
 
 
 @dataclass(frozen=True)
 class Succeed:
+    """The attempt succeeds with this result."""
+
     result: Result
 
 
 @dataclass(frozen=True)
 class Fail:
+    """The attempt fails with this outcome and error."""
+
     outcome: AttemptOutcome
     error: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Released:
-    """CANCELLED | PAUSED: stop; DRAINED | PREEMPTED: release."""
+    """The attempt ends by a stop request: cancelled, paused, drained or preempted."""
 
     outcome: AttemptOutcome
 
 
 Verdict = Succeed | Fail | Released
 
-_LEFT = {
+_RELEASED_AS = {
     StopRequest.CANCEL: AttemptOutcome.CANCELLED,
     StopRequest.PAUSE: AttemptOutcome.PAUSED,
     StopRequest.PREEMPT: AttemptOutcome.PREEMPTED,
@@ -68,33 +72,34 @@ _LEFT = {
 
 
 def classify_exit(ended: RunnerExit) -> Verdict:
-    """A result counts whatever else happened; then what was asked; then why we cut it; then how it died."""
+    """Return the verdict: a result counts first, then the stop request, the kill reason, the exit status."""
     if isinstance(ended.last, Result):
         return Succeed(ended.last)
     if ended.asked is StopRequest.CANCEL and ended.cut is not KillReason.TIMEOUT:
         return Released(AttemptOutcome.CANCELLED)
     if ended.cut is not None and ended.cut is not KillReason.GRACE:
-        return _cut(ended.cut, ended.detail)
-    if isinstance(ended.last, Stopped) and StopRequest(ended.last.reason) in _LEFT:
-        return Released(_LEFT[StopRequest(ended.last.reason)])
-    if ended.cut is KillReason.GRACE and ended.asked in _LEFT:
-        return Released(_LEFT[ended.asked])
+        return _killed(ended.cut, ended.detail)
+    if isinstance(ended.last, Stopped) and StopRequest(ended.last.reason) in _RELEASED_AS:
+        return Released(_RELEASED_AS[StopRequest(ended.last.reason)])
+    if ended.cut is KillReason.GRACE and ended.asked in _RELEASED_AS:
+        return Released(_RELEASED_AS[ended.asked])
     if isinstance(ended.last, Failed):
         return failed(ended.last)
-    return _died(ended)
+    return _crashed(ended)
 
 
 def ending_of(ended: RunnerExit) -> Ending:
-    """The evidence kept with the attempt."""
+    """Return the evidence stored with the attempt."""
     exit = ended.exit
     return Ending(exit.code, exit.signal, exit.peak_memory_bytes, ended.peak_device_memory_bytes, ended.evidence)
 
 
 def error(kind: str, message: str, *, retryable: bool) -> dict[str, Any]:
+    """Return an error as stored with the attempt."""
     return {"type": kind, "message": message, "retryable": retryable}
 
 
-_CUT_OUTCOMES = {
+_KILL_OUTCOMES = {
     KillReason.TIMEOUT: (AttemptOutcome.TIMED_OUT, False),
     KillReason.STALLED: (AttemptOutcome.STALLED, True),
     KillReason.PROTOCOL: (AttemptOutcome.CRASHED, True),
@@ -102,32 +107,32 @@ _CUT_OUTCOMES = {
 }
 
 
-def _cut(cut: KillReason, detail: str) -> Fail:
-    outcome, retryable = _CUT_OUTCOMES[cut]
+def _killed(cut: KillReason, detail: str) -> Fail:
+    outcome, retryable = _KILL_OUTCOMES[cut]
     return Fail(outcome, error(cut.value, detail, retryable=retryable))
 
 
 def failed(frame: Failed) -> Fail:
-    """Of an error that was caught and typed, in the runner or on the way to it."""
+    """Return the verdict of a typed error, raised in the runner or before it started."""
     by_memory = frame.error_type in (OutOfMemory.type, DeviceOutOfMemory.type)
     outcome = AttemptOutcome.OUT_OF_MEMORY if by_memory else AttemptOutcome.JOB_ERROR
     return Fail(outcome, error(frame.error_type, frame.message, retryable=frame.retryable))
 
 
-def _died(ended: RunnerExit) -> Fail:
-    told = _how(ended.exit)
+def _crashed(ended: RunnerExit) -> Fail:
+    message = _describe_exit(ended.exit)
     if ended.exit.peak_memory_bytes:
-        told += f" (peak memory {ended.exit.peak_memory_bytes / 1e6:.0f} MB)"
+        message += f" (peak memory {ended.exit.peak_memory_bytes / 1e6:.0f} MB)"
     if ended.tail:
-        told += f"; its last words: {ended.tail}"
+        message += f"; last lines of stderr: {ended.tail}"
     if ended.oom_killed and ended.exit.signal == signal.SIGKILL:
-        return Fail(AttemptOutcome.OUT_OF_MEMORY, error(OutOfMemory.type, f"out of memory: {told}", retryable=True))
+        return Fail(AttemptOutcome.OUT_OF_MEMORY, error(OutOfMemory.type, f"out of memory: {message}", retryable=True))
     if any(word in ended.tail for word in ("bad_alloc", "MemoryError", "Cannot allocate memory")):
-        return Fail(AttemptOutcome.OUT_OF_MEMORY, error(OutOfMemory.type, f"out of memory: {told}", retryable=True))
-    return Fail(AttemptOutcome.CRASHED, error("crashed", told, retryable=True))
+        return Fail(AttemptOutcome.OUT_OF_MEMORY, error(OutOfMemory.type, f"out of memory: {message}", retryable=True))
+    return Fail(AttemptOutcome.CRASHED, error("crashed", message, retryable=True))
 
 
-def _how(exit: Exit) -> str:
+def _describe_exit(exit: Exit) -> str:
     if exit.lost:
         return "the runner was killed together with its forkserver"
     if exit.signal is not None:

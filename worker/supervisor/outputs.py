@@ -1,5 +1,6 @@
-"""The last things of an attempt on their way to the storage: its checkpoints, and when it succeeded its artifacts, are
-there before anything is settled. A store that does not answer is waited for as long as waiting makes sense.
+"""Uploads of an attempt's checkpoints and artifacts, completed before the attempt is settled.
+
+While the storage is down, uploads are retried as long as the attempt may wait.
 """
 
 from __future__ import annotations
@@ -13,43 +14,50 @@ from shared.storage.uploader import FIRST_WAIT, LONGEST_WAIT
 from worker.supervisor.outcomes import Succeed, Verdict
 from worker.supervisor.runner_messages import RunnerMessages
 
-#: Between looks at what is on its way (seconds).
+#: Seconds between two polls of the uploads.
 LOOK_SECONDS = 0.05
 
 
 class OutputUploader:
+    """Completes the uploads of one attempt."""
+
     def __init__(
         self,
         storage: LocalStorage,
-        heard: RunnerMessages,
-        instead: Callable[[], Verdict | None],
-        tell: Callable[[StorageUnavailable], None],
+        messages: RunnerMessages,
+        give_up: Callable[[], Verdict | None],
+        report: Callable[[StorageUnavailable], None],
     ) -> None:
-        """`instead`: what a success becomes where the attempt may not wait (any longer), None where it may; `tell`
-        hears why it waits."""
-        self._storage, self._heard, self._instead, self._tell = storage, heard, instead, tell
+        """Create an uploader. `report` is called with the reason for waiting.
+
+        `give_up` returns the verdict that replaces a success if the attempt may not wait (any longer), else None.
+        """
+        self._storage, self._messages, self._give_up, self._report = storage, messages, give_up, report
 
     def complete(self, verdict: Verdict, files: Mapping[str, str]) -> Verdict:
-        """`files`: key to SHA-256 of what belongs to a success. Returns the verdict that stands when all has arrived,
-        or when there is no time: a success that is not in the storage is none. Raises NotStored."""
+        """Wait until all uploads are complete, and return the verdict that then applies.
+
+        `files` maps keys to SHA-256 of the artifacts of a success. A success that cannot be stored in time is replaced
+        by `give_up`'s verdict. Raises NotStored.
+        """
         due, pause = 0.0, FIRST_WAIT
         while True:
-            self._heard.collect()
-            trouble = self._heard.uploader.trouble
-            if not self._heard.uploader.waiting() and monotonic() >= due:
+            self._messages.collect()
+            trouble = self._messages.uploader.trouble
+            if not self._messages.uploader.waiting() and monotonic() >= due:
                 try:
-                    self._storage.keep_files(files, self._going)
+                    self._storage.keep_files(files, self._check_wanted)
                     return verdict
                 except StorageUnavailable as error:
                     trouble, due, pause = error, monotonic() + pause, min(LONGEST_WAIT, 2 * pause)
-            if (instead := self._instead()) is not None:
-                self._heard.uploader.close()
-                self._heard.collect()
-                return instead if isinstance(verdict, Succeed) else verdict
+            if (verdict_instead := self._give_up()) is not None:
+                self._messages.uploader.close()
+                self._messages.collect()
+                return verdict_instead if isinstance(verdict, Succeed) else verdict
             if trouble is not None:
-                self._tell(trouble)
+                self._report(trouble)
             sleep(LOOK_SECONDS)
 
-    def _going(self) -> None:
-        if self._instead() is not None:
+    def _check_wanted(self) -> None:
+        if self._give_up() is not None:
             raise StorageUnavailable("the attempt may not wait for the storage any longer")

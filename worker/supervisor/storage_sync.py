@@ -1,7 +1,6 @@
-"""An attempt's dealings with the storage: what it needs is brought, what it leaves is delivered, and a storage that
-does not answer is waited for as long as somebody wants the attempt.
+"""Downloads inputs and uploads outputs; retries while the storage is down and the attempt is wanted.
 
-Where the storage is a folder everything is where it is needed, and nothing here takes any time.
+With local storage everything is already in place, and nothing here takes any time.
 """
 
 from __future__ import annotations
@@ -28,98 +27,106 @@ from worker.supervisor.outputs import OutputUploader
 from worker.supervisor.runner_messages import RunnerMessages
 from worker.supervisor.self_pipe import SelfPipe
 
-#: Between tries at a storage that does not answer, at most (seconds): a stop request is heard as late.
-MOST_PATIENT_SECONDS = 5.0
+#: Most seconds between two retries, and so the latest that a stop request is noticed.
+MAX_RETRY_SECONDS = 5.0
 
 T = TypeVar("T")
 
 
 class AttemptStorage:
+    """The storage as one attempt uses it."""
+
     def __init__(
         self,
-        place: WorkerContext,
+        context: WorkerContext,
         claimed: Claimed,
-        scribe: AttemptWriter,
-        patience: DatabaseRetry,
+        writer: AttemptWriter,
+        database: DatabaseRetry,
         wake: SelfPipe,
         asked: Callable[[], set[StopRequest | None]],
         terminated: threading.Event,
         time_left: Callable[[], float | None],
     ) -> None:
-        """`asked`: what this worker and SQL ask of the attempt now."""
-        self._place, self._lease, self._scribe, self._patience = place, claimed.lease, scribe, patience
+        """Create the storage of an attempt. `asked` returns the present stop requests of this worker and SQL."""
+        self._context, self._lease, self._writer, self._database = context, claimed.lease, writer, database
         self._asked, self._terminated, self._time_left = asked, terminated, time_left
-        self._storage = storage_of(place.settings)
-        self._told = False
+        self._storage = storage_of(context.settings)
+        self._reported = False
         self.uploader = self._storage.uploader(claimed.lease.job_id, wake)
-        self._luggage = InputFetcher(self._storage, claimed, patience, self._going)
+        self._inputs = InputFetcher(self._storage, claimed, database, self._check_wanted)
 
     def close(self) -> None:
+        """Close the uploader and release the inputs."""
         self.uploader.close()
-        self._luggage.close()
+        self._inputs.close()
 
-    # -- bring ------------------------------------------------------------------------------------
+    # -- inputs -----------------------------------------------------------------------------------
 
     def fetch(self, pinned: Mapping[str, Any]) -> None:
-        """Raises StorageUnavailable, BadData."""
-        self._luggage.fetch(pinned)
+        """Fetch the inputs. Raises StorageUnavailable, BadData."""
+        self._inputs.fetch(pinned)
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Again while the storage does not answer, for as long as a busy device would be waited for. Raises
-        StorageUnavailable, LeaseLost, OutOfTime."""
-        give_up, pause = monotonic() + self._place.settings.slot_wait_seconds, FIRST_WAIT
+        """Retry while the storage is down, for at most as long as an attempt waits for a busy device.
+
+        Raises StorageUnavailable, LeaseLost, DrainTimeout.
+        """
+        give_up, pause = monotonic() + self._context.settings.slot_wait_seconds, FIRST_WAIT
         while True:
             try:
                 return action()
             except StorageUnavailable as trouble:
-                self._tell(trouble)
+                self._report(trouble)
                 if monotonic() > give_up or not self.is_wanted() or self._terminated.wait(pause):
                     raise
-                pause = min(MOST_PATIENT_SECONDS, 2 * pause)
+                pause = min(MAX_RETRY_SECONDS, 2 * pause)
 
     def is_wanted(self) -> bool:
-        """Nobody has asked the attempt to leave. Raises LeaseLost, OutOfTime."""
-        self._patience.check()
+        """Return whether no stop was requested (FINISH is none). Raises LeaseLost, DrainTimeout."""
+        self._database.check()
         return self._asked() <= {None, StopRequest.FINISH}
 
-    def _going(self) -> None:
-        """Between pieces of what is brought."""
+    def _check_wanted(self) -> None:
+        """Raise StorageUnavailable if the attempt was asked to stop. Called between chunks of a transfer."""
         if not self.is_wanted():
-            raise StorageUnavailable("the attempt was asked to leave while its data was brought")
+            raise StorageUnavailable("the attempt was asked to stop while its inputs were fetched")
 
     def fetch_champion(self, champion: Champion, found: Callable[[Champion], None]) -> None:
-        """Returns at once; `found` gets it with its model here, or without one."""
+        """Fetch the champion in the background, then call `found` with it (without its model if that failed)."""
 
-        def bring() -> None:
+        def fetch() -> None:
             try:
-                found(self.patiently(lambda: self._luggage.fetch_champion(champion)))
+                found(self.patiently(lambda: self._inputs.fetch_champion(champion)))
             except (LeaseLost, DrainTimeout, StorageUnavailable):
                 found(champion.model_copy(update={"model_dir": None}))
 
-        self._storage.apart(bring)
+        self._storage.apart(fetch)
 
-    def _tell(self, trouble: StorageUnavailable) -> None:
-        """In the job's log once."""
+    def _report(self, trouble: StorageUnavailable) -> None:
+        """Log that the attempt waits for the storage; once in the job's log."""
         emit("storage.unavailable", job_id=self._lease.job_id, error=str(trouble))
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             logs = [LogRow("warning", f"the attempt waits for the storage: {trouble}")]
-            self._patience.write(lambda conn: transitions.record(conn, self._lease, logs=logs))
+            self._database.write(lambda conn: transitions.record(conn, self._lease, logs=logs))
 
-    # -- deliver ----------------------------------------------------------------------------------
+    # -- outputs ----------------------------------------------------------------------------------
 
-    def deliver(self, verdict: Verdict, heard: RunnerMessages, files: Mapping[str, str]) -> Verdict:
-        """What the attempt leaves is in the storage; `files` (key to SHA-256) are those of a success."""
-        return OutputUploader(self._storage, heard, self._instead, self._tell).complete(verdict, files)
+    def deliver(self, verdict: Verdict, messages: RunnerMessages, files: Mapping[str, str]) -> Verdict:
+        """Complete the uploads. `files` maps keys to SHA-256 of the artifacts of a success."""
+        return OutputUploader(self._storage, messages, self._give_up, self._report).complete(verdict, files)
 
-    def _instead(self) -> Verdict | None:
-        """What becomes of a success that cannot be stored in time. Raises LeaseLost, OutOfTime."""
-        self._patience.check()
+    def _give_up(self) -> Verdict | None:
+        """Return the verdict of a success that cannot be stored in time, or None while there is time.
+
+        Raises LeaseLost, DrainTimeout.
+        """
+        self._database.check()
         if StopRequest.CANCEL in self._asked():
             return Released(AttemptOutcome.CANCELLED)
-        deadline = self._scribe.renewal.deadline()
+        deadline = self._writer.renewal.deadline()
         if deadline is not None and monotonic() >= deadline:
-            told = "the job ran longer than timeout_seconds allows: the storage did not take its result"
-            return Fail(AttemptOutcome.TIMED_OUT, error(KillReason.TIMEOUT.value, told, retryable=False))
+            message = "the job ran longer than timeout_seconds allows: the storage did not take its result"
+            return Fail(AttemptOutcome.TIMED_OUT, error(KillReason.TIMEOUT.value, message, retryable=False))
         time_left = self._time_left()
         return Released(AttemptOutcome.DRAINED) if time_left is not None and time_left <= 0 else None

@@ -1,9 +1,9 @@
-"""Notices a runner that no longer gets on, by what it says it is doing. State of one attempt; times are given, not
-read.
+"""Detects a stalled runner by its reported phase and steps.
 
-A loop that takes steps shows by itself how long a step takes: once a few are known, one that takes many times the
-slowest of late is wedged. Everything that happens once or rarely (loading, a first step that compiles, a validation, a
-checkpoint, an evaluation) has no such measure and gets `stall_seconds`; any word from it starts them anew.
+It holds the state of one attempt; times are passed in, not read. In a loop of steps the watchdog learns how long a step
+takes: once a few gaps are known, a runner that takes many times the slowest recent gap is stalled. Phases without steps
+(loading, a first step that compiles, a validation, a checkpoint, an evaluation) get `stall_seconds`; every message from
+the runner restarts them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 from shared.clock import format_duration
 
-#: Phases whose pulse is the number of steps; a word that is no step does not count in them.
+#: Phases in which only steps count as a sign of life.
 STEPPING = frozenset({"train", "infer"})
-#: Gaps between steps that set the limit (the newest so many), and how many there must be before it is trusted.
+#: Number of recent gaps between steps that set the limit, and the least number before it applies.
 REMEMBERED, ENOUGH = 200, 3
-#: Whoever watches looks at least this often. Longer between two looks, he was frozen himself: that time does not count.
+#: Poll interval. A gap longer than BLIND_SECONDS means the supervisor was suspended and does not count as a stall.
 LOOK_SECONDS, BLIND_SECONDS = 5.0, 10.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """See the settings of the same names."""
+    """The settings of the same names."""
 
     stall_seconds: float
     stall_factor: float
@@ -31,6 +31,8 @@ class Limits:
 
 
 class Watchdog:
+    """Stall detection for one attempt."""
+
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self.phase = "load"
@@ -38,18 +40,19 @@ class Watchdog:
         self._gaps: deque[float] = deque(maxlen=REMEMBERED)
         self._since = self._looked_at = now
 
-    # -- what the runner says -----------------------------------------------------------------------
+    # -- messages of the runner ---------------------------------------------------------------------
 
     def heard(self, now: float) -> None:
-        """Some word. In a loop of steps it is no sign of life: other threads speak too."""
+        """Note a message. In a loop of steps it does not count: other threads send messages too."""
         if self.phase not in STEPPING:
             self._since = now
 
     def entered(self, phase: str, now: float) -> None:
+        """Note a new phase."""
         self.phase, self._since = phase, now
 
     def stepped(self, phase: str, step: int, now: float) -> None:
-        """Steps may be told less often than they are made; what counts is the time between two that are told."""
+        """Note a step. Not every step is reported; the time between two reports counts."""
         if self.step is not None and step <= self.step:
             return self.heard(now)
         if self.phase in STEPPING:
@@ -59,17 +62,17 @@ class Watchdog:
         self.step, self._since = step, now
         return None
 
-    # -- what the watcher asks ----------------------------------------------------------------------
+    # -- polls of the supervisor --------------------------------------------------------------------
 
     def looked(self, now: float) -> None:
-        """Called at each look, after what was heard has been told."""
-        blind = now - self._looked_at
-        if blind > BLIND_SECONDS:
-            self._since = min(now, self._since + blind)
+        """Note a poll, after all messages were noted."""
+        gap = now - self._looked_at
+        if gap > BLIND_SECONDS:
+            self._since = min(now, self._since + gap)
         self._looked_at = now
 
     def excuse(self, now: float) -> None:
-        """The runner was not allowed to run until now."""
+        """Restart the limit: the runner was suspended until now."""
         self._since = now
 
     @property
@@ -82,11 +85,13 @@ class Watchdog:
         return max(floor, limits.stall_factor * max(self._gaps))
 
     def stalled_at(self) -> float:
+        """Return the time at which the runner counts as stalled."""
         return self._since + self.limit
 
     def diagnosis(self, now: float) -> str:
+        """Return the error message of a stall."""
         silent = format_duration(now - self._since)
         if self.phase not in STEPPING or len(self._gaps) < ENOUGH:
             return f"no sign of life from the runner for {silent} in phase {self.phase}"
         slowest = format_duration(max(self._gaps))
-        return f"no step after step {self.step} for {silent}; its slowest of late took {slowest}"
+        return f"no step after step {self.step} for {silent}; the slowest recent step took {slowest}"

@@ -1,4 +1,4 @@
-"""Finished files of an attempt: written, on the disk, hashed, then announced."""
+"""Artifacts of an attempt: written, synced to disk, hashed, then reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.runners.messages import ArtifactSaved, Assignment
 from worker.training.learner import Array
 from worker.training.reporter import Reporter
 
-#: Of `config.json`. Readers refuse what they do not know.
+#: Format version of `config.json`. Readers refuse unknown versions.
 MODEL_FORMAT = 1
 _TYPES = {
     ".safetensors": "application/octet-stream",
@@ -28,13 +28,14 @@ _TYPES = {
 
 
 def folder(assignment: Assignment) -> Path:
+    """Return the attempt's artifact folder, creating it."""
     path = Path(assignment.work_dir) / "artifacts"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def announce(path: Path, root: Path, reporter: Reporter) -> None:
-    """fsync, hash, and say that `path` below `root` is finished."""
+    """Sync and hash the finished file `path` below `root`, and report it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -47,13 +48,17 @@ def announce(path: Path, root: Path, reporter: Reporter) -> None:
 
 
 def write_json(path: Path, document: Any) -> Path:
+    """Write a document as JSON and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False))
     return path
 
 
 def write_model(root: Path, weights: Mapping[str, Array], model: Any, facts: Mapping[str, Any]) -> list[Path]:
-    """`model/model.safetensors` (canonical, float32) and `model/config.json`: enough to build it again anywhere."""
+    """Write `model/model.safetensors` (canonical, float32) and `model/config.json`.
+
+    They are enough to rebuild the model in either framework.
+    """
     config = {
         "format": MODEL_FORMAT,
         "family": model.family,
@@ -68,4 +73,5 @@ def write_model(root: Path, weights: Mapping[str, Array], model: Any, facts: Map
 
 
 def versions(framework: str) -> dict[str, str]:
+    """Return the versions of Python, Nightshift, numpy and the framework."""
     return {"python": platform.python_version()} | installed_of((OURS, "numpy", framework))

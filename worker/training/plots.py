@@ -1,5 +1,7 @@
-"""Learning curves of any family, and the one look of all figures. Object API and Agg only: no pyplot, no global
-state."""
+"""Learning curves of any family, and the common style of all figures.
+
+Uses matplotlib's object API with Agg only: no pyplot, no global state.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,21 @@ from nightshift.metrics import PANELS, chart_title, curve_label
 INK, MUTED, GRID = "#1f2937", "#6b7280", "#e5e7eb"
 BLUE, ORANGE, GREEN, RED = "#2563eb", "#ea580c", "#059669", "#dc2626"
 
-#: Names of classes are shown as they are: `$` begins no formula.
+#: Class names are shown literally: `$` does not begin a formula.
 matplotlib.rcParams["text.parse_math"] = False
 
 History = Mapping[str, Sequence[Sequence[float]]]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this size (inches)."""
+    """Return an empty figure of this size (inches)."""
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def style(axes: Any, title: str, xlabel: str = "", ylabel: str = "") -> None:
+    """Apply the common style to axes, with a title and labels."""
     axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
     axes.set_xlabel(xlabel, color=MUTED, fontsize=9)
     axes.set_ylabel(ylabel, color=MUTED, fontsize=9)
@@ -41,13 +44,14 @@ def style(axes: Any, title: str, xlabel: str = "", ylabel: str = "") -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a file and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
 
 
 def draw_curves(history: History, path: Path, best_step: int | None = None) -> Path:
-    """One panel per kind of metric that was recorded; the step of the best model is marked."""
+    """Draw one panel per kind of metric recorded; the step of the best model is marked."""
     panels = [(chart_title(names[0]), [name for name in names if history.get(name)]) for names in PANELS]
     panels = [(title, names) for title, names in panels if names] or [("loss", [])]
     figure = new_figure(5.2 * len(panels), 3.6)

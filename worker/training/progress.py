@@ -1,4 +1,4 @@
-"""How far a run is, for people: by time, at most a few frames a second; the first step at once."""
+"""Progress of a run for people, sent at most a few times per second; the first step at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from worker.hardware.gpu_memory import peak_bytes
 from worker.runners.messages import Progress
 from worker.training.reporter import Reporter
 
-#: Seconds between two frames. Too low: the pipe costs training time. Too high: bars jump.
+#: Seconds between two progress frames. Too low: the pipe costs training time. Too high: progress bars jump.
 INTERVAL = 0.25
-#: Weight of the newest measurement of speed.
+#: Weight of the newest speed in the moving average.
 SMOOTHING = 0.3
 
 
 class ProgressMeter:
-    """Speed counts training alone: time spent validating or waiting for a checkpoint is taken out."""
+    """Measures speed and sends progress. Time spent on validation and checkpoints does not count."""
 
     def __init__(self, total_steps: int, batch_size: int, step: int, reporter: Reporter, phase: str = "train") -> None:
         self.own_phase = phase
@@ -30,6 +30,7 @@ class ProgressMeter:
         self._mark = self._row_mark = (step, time.perf_counter())
 
     def stepped(self, step: int, epoch: int) -> None:
+        """Note a finished step, and send progress if it is due."""
         self.step, self.epoch = step, epoch
         now = time.perf_counter()
         if now - self._sent_at < INTERVAL and step != self.total_steps:
@@ -38,25 +39,25 @@ class ProgressMeter:
         self._send(now, self.own_phase)
 
     def samples_per_second(self) -> float:
-        """Since the last call; an epoch's last batch counts as a whole one."""
+        """Return the speed since the last call; an epoch's last batch counts as a whole one."""
         (step, at), now = self._row_mark, time.perf_counter()
         self._row_mark = (self.step, now)
         return (self.step - step) * self.batch_size / max(now - at, 1e-9)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Work that is not training: said, and left out of the speed."""
-        began, before = time.perf_counter(), self._phase
+        """Report a phase other than training and exclude its time from the speed."""
+        started, before = time.perf_counter(), self._phase
         self.enter(name)
-        if began - self._sent_at >= INTERVAL / 5:
-            self._send(began, name)
+        if started - self._sent_at >= INTERVAL / 5:
+            self._send(started, name)
         yield
-        taken = time.perf_counter() - began
-        self._mark, self._row_mark = _later(self._mark, taken), _later(self._row_mark, taken)
+        elapsed = time.perf_counter() - started
+        self._mark, self._row_mark = _later(self._mark, elapsed), _later(self._row_mark, elapsed)
         self.enter(before)
 
     def enter(self, name: str) -> None:
-        """What happens from here on; the watchdog is told each time, for its patience depends on it."""
+        """Report the phase from here on; the watchdog's limit depends on it."""
         self._phase = name
         self.reporter.phase(name)
 

@@ -1,5 +1,7 @@
-"""What the training loop needs of the outside world. `worker.runners.reporter.Reporter` sends it over the pipe;
-`worker.run_job` prints it."""
+"""The training loop's interface to the outside.
+
+`worker.runners.reporter.Reporter` sends reports over the pipe; `worker.run_job` prints them.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,14 @@ from worker.runners.messages import ArtifactSaved, Champion, MetricPoint, Progre
 
 
 class Reporter(Protocol):
-    """May be called from more than one thread. Every call but `champion` returns at once or soon; none raises for a
-    slow reader."""
+    """Receives reports from any thread. Only `champion` blocks; no call raises because of a slow reader."""
 
     def started(self, frame: Started) -> None: ...
 
     def progress(self, frame: Progress) -> None: ...
 
     def phase(self, name: str) -> None:
-        """What happens from here on (`worker.runners.messages.Phase`): the watchdog's patience depends on it."""
+        """Report the phase from here on (`worker.runners.messages.Phase`); the watchdog's limit depends on it."""
         ...
 
     def metrics(self, points: Sequence[MetricPoint]) -> None: ...
@@ -31,9 +32,9 @@ class Reporter(Protocol):
     def log(self, message: str, level: str = "info") -> None: ...
 
     def champion(self) -> Champion:
-        """The version that the job's `promote.alias` points at now. Waits for the answer."""
+        """Return the version that the job's `promote.alias` points at now. Blocks until the reply."""
         ...
 
     def stop_requested(self) -> str | None:
-        """The reason of the strongest Stop heard so far, or None. Cheap: asked at each step."""
+        """Return the reason of the strongest stop request so far, or None. Cheap: called at each step."""
         ...

@@ -1,9 +1,8 @@
-"""A run's curves as a TensorBoard event file.
+"""A run's learning curves as a TensorBoard event file.
 
-Written here because the packages that can do it import a framework as they load, and a runner uses one only. The
-format: TFRecord frames (length, masked CRC-32C of it, bytes, masked CRC-32C of them), each holding a protobuf
-`tensorflow.Event` {1: wall_time double, 2: step varint, 3: file_version string, 5: summary {1: value {1: tag string,
-2: simple_value float}}}.
+Written here because the packages that can do it import a framework, and a runner uses only one. The format: TFRecord
+frames (length, masked CRC-32C of it, bytes, masked CRC-32C of them), each with a protobuf `tensorflow.Event` {1:
+wall_time double, 2: step varint, 3: file_version string, 5: summary {1: value {1: tag string, 2: simple_value float}}}.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ FOLDER = "tensorboard"
 
 
 def write_events(history: History, path: Path, at: float) -> Path:
-    """Every row of the history as a scalar of its name. `at` (seconds since the epoch) is the time of all of them: a
-    history knows steps, not times."""
+    """Write every row of the history as a scalar of its name, and return the path.
+
+    `at` (seconds since the epoch) is the time of all rows, since a history has steps but no times.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     events = [_double(1, at) + _bytes(3, b"brain.Event:2"), *(_scalar(at, *row) for row in _rows(history))]
     path.write_bytes(b"".join(map(_record, events)))
@@ -27,7 +28,7 @@ def write_events(history: History, path: Path, at: float) -> Path:
 
 
 def _rows(history: Mapping[str, Sequence[Sequence[float]]]) -> Iterator[tuple[int, str, float]]:
-    """(step, name, value) in the order of steps."""
+    """Return (step, name, value) in the order of steps."""
     rows = [(int(step), name, value) for name, found in history.items() for step, value in found]
     return iter(sorted(rows, key=lambda row: row[:2]))
 

@@ -1,7 +1,7 @@
-"""The training loop of every family and framework: load, step, save, validate.
+"""The training loop of all families and frameworks: load, step, save, validate.
 
-Which metric rows there are follows from step counts alone, never from time, so that a resumed run leaves the same rows
-as one that was never touched. Progress is for people and goes by time.
+Metric rows follow from step counts only, never from time, so that a resumed run leaves the same rows as an
+uninterrupted one. Progress is for people and follows time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from worker.training.reporter import Reporter
 from worker.training.state import RunState
 from worker.training.training_log import TrainingLog
 
-#: Metric rows a run leaves per name, about, and the most steps between two of them. Rows are also the points where a
-#: non-finite loss is noticed: fewer rows notice later, more rows wait for the device more often.
+#: Approximate number of rows per metric, and the most steps between two rows. A non-finite loss is detected at rows:
+#: fewer rows detect it later, more rows wait for the device more often.
 ROWS, MOST_STEPS_PER_ROW = 200, 1000
 
-#: What a family does after each epoch beside validation: epoch -> metrics to leave as rows.
+#: A family's work after each epoch beside validation: epoch -> metrics to leave as rows.
 AtEpoch = Callable[[int], Mapping[str, float]]
 
 Ending = Literal["completed", "finish", "cancel", "pause", "preempt", "drain"]
@@ -35,7 +35,7 @@ Ending = Literal["completed", "finish", "cancel", "pause", "preempt", "drain"]
 
 @dataclass(frozen=True)
 class Plan:
-    """The run on one screen: how long, and where rows and validations fall. Pure arithmetic."""
+    """Length of a run and the steps at which rows and validations fall. Pure arithmetic."""
 
     training: Training
     length: int  # rows trained on
@@ -54,30 +54,34 @@ class Plan:
         return max(1, min(self.total_steps // ROWS, MOST_STEPS_PER_ROW))
 
     def rows(self, step: int) -> int:
-        """Rows seen, again in each epoch, once `step` steps are done."""
+        """Return the rows seen (counted again in each epoch) after `step` steps."""
         epochs, steps = divmod(step, self.steps_per_epoch)
         return epochs * self.length + steps * self.training.batch_size
 
     def steps_between(self, start: int, end: int) -> float:
-        """How many whole batches were seen in these steps: a smaller one counts as its share."""
+        """Return the number of batches between two steps; a smaller batch counts as its share."""
         return (self.rows(end) - self.rows(start)) / self.training.batch_size
 
     def epoch(self, step: int) -> int:
-        """The epoch (from 1) that step number `step` (from 1) belongs to; 0 before the first step."""
+        """Return the epoch (from 1) of step number `step` (from 1); 0 before the first step."""
         return math.ceil(step / self.steps_per_epoch)
 
     def finished_epochs(self, step: int) -> int:
-        """Epochs that have ended, and been validated, once `step` steps are done."""
+        """Return the number of epochs that ended (and were validated) after `step` steps."""
         return self.epoch(step) if self.ends_epoch(step) else step // self.steps_per_epoch
 
     def ends_epoch(self, step: int) -> bool:
+        """Return whether an epoch ends after `step` steps."""
         return step % self.steps_per_epoch == 0 or step == self.total_steps
 
     def logs_at(self, step: int) -> bool:
+        """Return whether a metric row is due after `step` steps."""
         return step % self.steps_per_row == 0 or self.ends_epoch(step)
 
 
 class Trainer:
+    """Trains a learner, leaving metric rows, checkpoints and the best weights."""
+
     def __init__(
         self,
         learner: Learner,
@@ -91,22 +95,24 @@ class Trainer:
         watched: Watched = "val_loss",
         at_epoch: AtEpoch | None = None,
     ) -> None:
-        """`watched`: the metric the best model is chosen by where early stopping names none."""
+        """Create a trainer. `watched`: the metric that selects the best model if early stopping names none."""
         self.learner, self.splits, self.training, self.state = learner, splits, training, state
         self.plan = Plan(training, splits.length)
-        self.sampler = DataOrder(training.seed, splits.length, training.batch_size, splits.rows)
+        self.data_order = DataOrder(training.seed, splits.length, training.batch_size, splits.rows)
         self.watched = training.early_stopping or EarlyStopping(metric=watched)
         self.at_epoch = at_epoch
         self.writer, self.reporter = writer, reporter
-        self.policy, self.due = policy, CheckpointSchedule(policy, state.step)
+        self.policy, self.checkpoint_due = policy, CheckpointSchedule(policy, state.step)
         self.saved_step: int | None = state.step or None
-        self.sizes: set[int] = set()
-        self.diary = TrainingLog(reporter, training.epochs)
+        self.batch_sizes: set[int] = set()
+        self.log = TrainingLog(reporter, training.epochs)
         self.progress = ProgressMeter(self.plan.total_steps, training.batch_size, state.step, reporter)
 
     def run(self) -> Ending:
-        """Train until done or told to stop; the state stands at a step boundary in either case. A `finish` that comes
-        before the first step waits for it."""
+        """Train until done or asked to stop; the state is at a step boundary in either case.
+
+        A `finish` request before the first step takes effect after it.
+        """
         self.learner.set_data(self.splits.train)
         while not self.is_done:
             if (reason := self.reporter.stop_requested()) and (self.state.step or reason != "finish"):
@@ -116,7 +122,7 @@ class Trainer:
                 self._log_row()
             if self.plan.ends_epoch(self.state.step):
                 self._validate()
-            if self.due(self.state.step):
+            if self.checkpoint_due(self.state.step):
                 self._save()
         if self.policy.every_steps or self.policy.every_seconds:
             self._save()
@@ -128,11 +134,11 @@ class Trainer:
 
     def _step(self) -> None:
         step = self.state.step
-        rows = self.sampler.batch(step)
-        if len(rows) in self.sizes:
+        rows = self.data_order.batch(step)
+        if len(rows) in self.batch_sizes:
             self.learner.train_step(rows, step)
-        else:  # a first batch of its size may be compiled for: the watchdog must not take that for a stall
-            self.sizes.add(len(rows))
+        else:  # the first batch of a size may be compiled for, which is not a stall
+            self.batch_sizes.add(len(rows))
             self.progress.enter("first_step")
             self.learner.train_step(rows, step)
             self.progress.enter("train")
@@ -145,10 +151,10 @@ class Trainer:
         self.progress.loss = means.get("loss", means.get("g_loss"))
         speed = self.progress.samples_per_second()
         self._emit(means | {"samples_per_second": speed})
-        self.diary.step(self.state.step, self.plan.total_steps, self.plan.epoch(self.state.step), means, speed)
+        self.log.step(self.state.step, self.plan.total_steps, self.plan.epoch(self.state.step), means, speed)
 
     def _read(self) -> dict[str, float]:
-        """The means since the last row, which count for the epoch."""
+        """Return the means since the last row, and add them to the epoch's."""
         means = self.learner.read_metrics()
         self.state.add_row(means, self.plan.steps_between(self.state.row_step, self.state.step))
         return means
@@ -158,29 +164,29 @@ class Trainer:
         if self.splits.validation is not None:
             with self.progress.phase("validate"):
                 found = self.learner.evaluate(self.splits.validation, self.training.batch_size)
-            values |= self._take({f"val_{name}": value for name, value in found.items()})
+            values |= self._check_and_emit({f"val_{name}": value for name, value in found.items()})
         if self.at_epoch is not None:
             with self.progress.phase("validate"):
                 measured = self.at_epoch(self.plan.epoch(self.state.step))
-            values |= self._take(measured)
+            values |= self._check_and_emit(measured)
         is_best = self.state.judge(self.watched, values)
         if is_best:
             self.state.best.weights = self.learner.weights()
         early = self.training.early_stopping
         self.state.stopped_early = early is not None and self.state.best.stale >= early.patience
-        self.diary.epoch(self.plan.epoch(self.state.step), values, best=is_best, last=self.is_done)
+        self.log.epoch(self.plan.epoch(self.state.step), values, best=is_best, last=self.is_done)
         if self.state.stopped_early:
-            self._tell_of_early_end()
+            self._log_early_stop()
 
-    def _tell_of_early_end(self) -> None:
+    def _log_early_stop(self) -> None:
         best = self.state.best
-        self.diary.say(
-            f"stopped early: {self.watched.metric} has not improved for {best.stale} "
-            f"validation{'s' * (best.stale != 1)}; "
+        validations = f"{best.stale} validation{'s' * (best.stale != 1)}"
+        self.log.write(
+            f"stopped early: {self.watched.metric} has not improved for {validations}; "
             f"the best was {best.value:.4g} at step {best.step:,}"
         )
 
-    def _take(self, values: Mapping[str, float]) -> Mapping[str, float]:
+    def _check_and_emit(self, values: Mapping[str, float]) -> Mapping[str, float]:
         self._check_finite(values)
         self._emit(values)
         return values
@@ -200,14 +206,14 @@ class Trainer:
         )
 
     def _stop(self, reason: str) -> Ending:
-        """Cancel keeps nothing more; finish goes on to the end of the job; the others leave a checkpoint to resume."""
-        self.diary.say(f"{reason} was asked for: leaves at step {self.state.step:,}")
+        """Stop: cancel saves nothing, finish goes on to the end of the job, the others save a checkpoint."""
+        self.log.write(f"{reason} requested: stopping at step {self.state.step:,}")
         match reason:
             case "cancel":
                 return "cancel"
             case "finish":
                 if not self.plan.ends_epoch(self.state.step):
-                    self._end_in_an_epoch()
+                    self._end_partial_epoch()
                 return "finish"
             case "pause" | "preempt" | "drain":
                 self._save()
@@ -216,9 +222,8 @@ class Trainer:
                 return reason
         raise ValueError(f"unknown stop reason {reason!r}")
 
-    def _end_in_an_epoch(self) -> None:
-        """What was seen of the epoch is measured over; where no epoch has ended, nothing else is known of the
-        training."""
+    def _end_partial_epoch(self) -> None:
+        """End an epoch early so that its metrics count; without a finished epoch there would be none."""
         if self.state.row_step < self.state.step:
             self._read()
         self.state.end_epoch()
@@ -229,4 +234,4 @@ class Trainer:
         with self.progress.phase("checkpoint"):
             self.writer.save(self.learner, self.state, self.plan.epoch(self.state.step))
         self.saved_step = self.state.step
-        self.due.reset(self.state.step)
+        self.checkpoint_due.reset(self.state.step)

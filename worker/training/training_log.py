@@ -1,6 +1,6 @@
-"""What a run says of itself in its log, for whoever reads along: by time, so it is no part of what is computed.
+"""Log lines of a run, for people: rate-limited by time and independent of what is computed.
 
-Everything told was already on the host: no line costs a wait for the device.
+All values logged are already on the host, so that no line waits for the device.
 """
 
 from __future__ import annotations
@@ -17,82 +17,85 @@ from worker.runners.messages import Assignment
 from worker.training.learner import Array, Learner, Splits
 from worker.training.reporter import Reporter
 
-#: Seconds between two lines about epochs, at least. Too low: the log of a run of short epochs is all epochs.
-LEAST = 3.0
-#: As a run gets longer its lines get rarer: one in so many parts of the time it has taken. Bounds a log whatever the
-#: run.
+#: Least seconds between two lines about epochs. Too low: short epochs fill the log.
+MIN_INTERVAL = 3.0
+#: The interval also grows to this fraction of the elapsed time, which bounds the log of any run.
 PARTS = 200
-#: Seconds of silence after which a long epoch says where it is.
-SILENCE = 30.0
-#: Not a measure of the model, or in the progress already.
-_UNSAID = frozenset({"learning_rate", "samples_per_second"})
+#: Seconds without a line after which progress within an epoch is logged.
+STEP_INTERVAL = 30.0
+#: Metrics that do not measure the model or are part of the progress.
+_NOT_LOGGED = frozenset({"learning_rate", "samples_per_second"})
 
 
 class Pace:
-    """Whether it is time for another line."""
+    """Rate limit of log lines."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = self._asked = clock()
-        self._said = float("-inf")
+        self._last_line = float("-inf")
 
-    def due(self, least: float = LEAST) -> bool:
+    def due(self, interval: float = MIN_INTERVAL) -> bool:
+        """Return whether a line is due, and count it as written."""
         now = self._clock()
-        if now - self._said < max(least, (now - self._began) / PARTS):
+        if now - self._last_line < max(interval, (now - self._began) / PARTS):
             return False
-        self._said = now
+        self._last_line = now
         return True
 
     def seconds(self) -> float:
-        """Since it began, or since this was asked last."""
+        """Return seconds since the start or the last call."""
         before, self._asked = self._asked, self._clock()
         return self._asked - before
 
-    def said(self) -> None:
-        self._said = self._clock()
+    def reset(self) -> None:
+        """Count a line as written now."""
+        self._last_line = self._clock()
 
 
 class TrainingLog:
-    """Of the training itself: epochs, and where a long one is."""
+    """Log of the training: epochs, and progress within long ones."""
 
     def __init__(self, reporter: Reporter, epochs: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._reporter, self._epochs = reporter, epochs
         self._epoch_pace, self._step_pace = Pace(clock), Pace(clock)
-        self._step_pace.said()
-        self._unsaid = 0
+        self._step_pace.reset()
+        self._skipped = 0
 
     def epoch(self, number: int, values: Mapping[str, float], *, best: bool, last: bool) -> None:
-        """An epoch has ended. The last one is always said."""
-        taken = self._epoch_pace.seconds()
-        self._step_pace.said()
+        """Log a finished epoch if a line is due. The last epoch is always logged."""
+        seconds = self._epoch_pace.seconds()
+        self._step_pace.reset()
         if not (self._epoch_pace.due() or last):
-            self._unsaid += 1
+            self._skipped += 1
             return
-        before = f" ({self._unsaid} more since the last line)" if self._unsaid else ""
-        self._unsaid = 0
-        told = [measures(values), f"{taken:.1f} s", "the best so far" if best else ""]
-        self.say(f"epoch {number}/{self._epochs}{before}: {', '.join(filter(None, told))}")
+        before = f" ({self._skipped} more since the last line)" if self._skipped else ""
+        self._skipped = 0
+        parts = [measures(values), f"{seconds:.1f} s", "the best so far" if best else ""]
+        self.write(f"epoch {number}/{self._epochs}{before}: {', '.join(filter(None, parts))}")
 
     def step(self, number: int, total: int, epoch: int, values: Mapping[str, float], speed: float) -> None:
-        """A metric row was left."""
-        if self._step_pace.due(SILENCE):
-            self.say(
+        """Log progress within an epoch if no line was written for a while."""
+        if self._step_pace.due(STEP_INTERVAL):
+            self.write(
                 f"epoch {epoch}/{self._epochs}, step {number:,}/{total:,}: {measures(values)}, {speed:,.0f} samples/s"
             )
 
-    def say(self, message: str) -> None:
+    def write(self, message: str) -> None:
+        """Write a line to the job's log."""
         self._reporter.log(message)
 
 
 def measures(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name not in _UNSAID)
+    """Return metrics as `name value, …`."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name not in _NOT_LOGGED)
 
 
 # -- at the start -------------------------------------------------------------------------------------
 
 
 def environment(learner: Learner, framework: str, assignment: Assignment, threads: int | None) -> str:
-    """`runs on cpu with 4 threads, torch 2.13.0`"""
+    """Return a line such as `runs on cpu with 4 threads, torch 2.13.0`."""
     device = getattr(learner, "device_name", assignment.device)
     version = getattr(sys.modules.get(framework), "__version__", "")
     with_threads = f" with {threads} thread{'s' * (threads != 1)}" if threads and assignment.device == "cpu" else ""
@@ -100,7 +103,7 @@ def environment(learner: Learner, framework: str, assignment: Assignment, thread
 
 
 def data(assignment: Assignment, splits: Splits) -> str:
-    """`data set digits@1: 1,293 rows to train on, 144 to validate, 360 to test; 28x28x1, 10 classes`"""
+    """Return a line such as `data set digits@1: 1,293 rows to train on, 144 to validate; 10 classes`."""
     counts = [f"{splits.length:,} rows to train on"]
     counts += [
         f"{_rows(part):,} to {use}" for part, use in ((splits.validation, "validate"), (splits.test, "test")) if part
@@ -119,17 +122,18 @@ def _rows(part: Mapping[str, Array]) -> int:
 
 
 def model(spec: Any, facts: Mapping[str, Any]) -> str:
-    """`model cnn mnist-3conv: 93,322 parameters`"""
+    """Return a line such as `model cnn mnist-3conv: 93,322 parameters`."""
     return f"model {spec.family} {spec.preset}: {parameters(spec, facts):,} parameters"
 
 
 def parameters(spec: Any, facts: Mapping[str, Any]) -> int:
-    """What is learned, by the shapes of the canonical weights: nothing is read from the device."""
+    """Return the number of trained parameters, from the shapes of the canonical weights."""
     shapes = families.part(spec.family, "weights").shapes_of(spec, facts)
     return sum(math.prod(shape) for name, shape in shapes.items() if "running_" not in name)
 
 
 def plan(training: Training, steps_per_epoch: int, total_steps: int) -> str:
+    """Return a line with epochs, steps and the main hyperparameters."""
     return (
         f"trains {training.epochs} epochs of {steps_per_epoch:,} steps ({total_steps:,} in all), batch size "
         f"{training.batch_size}, {training.optimizer} at {training.learning_rate:g}, seed {training.seed}"

@@ -34,8 +34,8 @@ configure_logging(Settings(), "beat")
 from celery.apps import worker
 from tests.support import warm
 from shared.console import print_error, print_line
-from worker.celery_app.tasks import hush_celery
-hush_celery()
+from worker.celery_app.tasks import silence_celery
+silence_celery()
 worker.safe_say("worker: Warm shutdown (MainProcess)", None)
 print_line("here I am")
 print_error("not well")

@@ -43,7 +43,7 @@ def state_of(engine: Engine, job_id: str) -> str:
         return str(queries.get_job(conn, job_id, OWNER)["state"])
 
 
-# -- rescuer, reaper ------------------------------------------------------------------------------
+# -- rescuer, deadline_enforcer -------------------------------------------------------------------
 
 
 def test_the_rescuer_brings_back_what_was_lost_and_only_that(engine: Engine, stack: Settings) -> None:
@@ -86,7 +86,7 @@ def test_the_rescuer_ends_a_poison_job(engine: Engine, stack: Settings) -> None:
     assert state_of(engine, job_id) == "failed"
 
 
-def test_the_reaper_ends_what_is_late(engine: Engine, stack: Settings) -> None:
+def test_jobs_past_their_deadline_time_out(engine: Engine, stack: Settings) -> None:
     job_id = submit_job(engine).job_id
     with write(engine) as conn:
         conn.execute(update(jobs).values(deadline_at=db_now() - 1))

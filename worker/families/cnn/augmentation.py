@@ -1,6 +1,6 @@
-"""What augmentation draws, in numpy, so that every framework moves the same picture by the same amount.
+"""Random parameters of image augmentation, drawn in numpy so that both frameworks use the same ones.
 
-The frameworks apply it: one bilinear resampling for shift, rotate and flip together, one mask for erase.
+The learners apply them: one bilinear resampling for shift, rotate and flip together, one mask for erase.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import numpy as np
 from worker.training.learner import Array
 from worker.training.numerics.data_order import generator
 
-#: Largest moves: share of the picture's side, degrees, share of the side of an erased rectangle.
+#: Largest shift (share of the image's side), rotation (degrees) and erased rectangle (share of the side).
 SHIFT, ROTATE, ERASE = 0.1, 12.0, 0.4
 GEOMETRIC = frozenset({"shift", "rotate", "flip"})
 
 
 def affine(augment: Collection[str], seed: int, step: int, n: int) -> Array | None:
-    """[n, 2, 3] float32 matrices from output to input coordinates (x right, y down, both -1 … 1, as
-    `torch.nn.functional.affine_grid` takes them), or None where nothing moves. Every draw is made whatever is asked
-    for."""
+    """Return the affine transforms of a step as float32 [n, 2, 3], or None if none is requested.
+
+    The matrices map output to input coordinates (x right, y down, both -1 … 1, as `torch.nn.functional.affine_grid`
+    takes them). All random numbers are drawn even if `augment` does not use them.
+    """
     if not GEOMETRIC.intersection(augment):
         return None
     shift, angle, flip = _draws(seed, step, n)
@@ -39,7 +41,7 @@ def _draws(seed: int, step: int, n: int) -> tuple[Array, Array, Array]:
 
 
 def erase_boxes(seed: int, step: int, n: int, height: int, width: int) -> Array:
-    """[n, 4] int64: top, bottom, left, right (exclusive) of the rectangle of each picture that becomes black."""
+    """Return the rectangle to erase in each image: int64 [n, 4] as top, bottom, left, right (exclusive)."""
     draw = generator(seed, "erase", step)
     side = np.array([height, width])
     size = np.maximum(1, (draw.uniform(0, ERASE, (n, 2)) * side)).astype(np.int64)

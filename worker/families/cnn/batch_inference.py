@@ -1,5 +1,4 @@
-"""Batch inference with a classifier: every image of a data set, its training part first, as columns built from
-arrays."""
+"""Batch inference with a classifier: predicts every image of a data set, its training part first."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ _SCHEMA = pa.schema(
 
 
 def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Predictions:
-    """Raises BadData where the set holds no images."""
+    """Return the rows to predict. Raises BadData if the data set holds no images."""
     if dataset_dir is None:
         raise BadData("predict needs a data set")
     stored = open_dataset(dataset_dir)
@@ -43,6 +42,8 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
 
 @dataclass
 class Predictions:
+    """Predictions of a data set as Arrow tables whose columns are built from arrays."""
+
     learner: Learner
     model: Any
     classes: list[str]
@@ -51,14 +52,14 @@ class Predictions:
     schema = _SCHEMA
 
     def __post_init__(self) -> None:
-        self.places = RowIndex(self.stored)
-        self.total = self.places.total
+        self.row_index = RowIndex(self.stored)
+        self.total = self.row_index.total
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
         image = (*self.model.image_size, self.model.image_channels)
         pieces = [
             (split, first, last, self._probabilities(split, first, last, image))
-            for split, first, last in self.places.pieces(start, stop)
+            for split, first, last in self.row_index.pieces(start, stop)
         ]
         tables = [self._table(*piece) for piece in pieces]
         return pa.concat_tables([self.schema.empty_table(), *(t for t, _ in tables)]), [
@@ -72,7 +73,7 @@ class Predictions:
 
     def _table(self, split: str, first: int, last: int, probabilities: Array) -> tuple[pa.Table, list[BadRow]]:
         finite = np.isfinite(probabilities).all(axis=1)
-        ids, numbers = self.places.ids(split, first, last), np.arange(first, last, dtype=np.int64)
+        ids, numbers = self.row_index.ids(split, first, last), np.arange(first, last, dtype=np.int64)
         bad = [
             BadRow(ids[int(i)].as_py(), first + int(i), "the model's output is not a number")
             for i in np.flatnonzero(~finite)
@@ -82,7 +83,7 @@ class Predictions:
         offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
         columns = [
             ids,
-            self.places.split_column(split, last - first),
+            self.row_index.split_column(split, last - first),
             pa.array(numbers),
             pa.array(self.classes, pa.string()).take(pa.array(best)),
             pa.array(best.astype(np.int32)),

@@ -1,7 +1,7 @@
-"""A stored image set as a CNN wants it: bytes in the model's size, cached beside the set; rows of training and
-validation.
+"""Image data sets for a CNN, resized to the model's input size and cached beside the data set.
 
-Arrays are `x` uint8 [n, height, width, channels] and `y` int64 [n]. Small sets are read whole, large ones stay mapped.
+Arrays are `x` uint8 [n, height, width, channels] and `y` int64 [n]. Small sets are read into memory, large ones are
+memory-mapped.
 """
 
 from __future__ import annotations
@@ -23,30 +23,35 @@ from worker.families.cnn.weights import PIXEL_SCALE
 from worker.training.learner import Array, Splits
 from worker.training.numerics.data_order import Rows, validation_split
 
-#: Arrays up to this size (bytes) are read into memory; too low: page faults in the step, too high: memory.
+#: Arrays up to this size (bytes) are read into memory. Too low: page faults during steps. Too high: memory.
 IN_MEMORY_BYTES = 1 << 30
 #: Images resized at a time.
 CHUNK = 512
-#: Fixed-point bits of a resampling weight: integers give the same picture on every machine.
+#: Fixed-point bits of a resampling weight. Integer arithmetic gives the same image on every machine.
 WEIGHT_BITS = 15
 
 
 def load_splits(dataset_dir: Path, model: CnnModel, training: Training) -> Splits:
-    """Raises BadData where the set cannot feed the model."""
+    """Load the training, validation and test parts. Raises BadData if the data set does not fit the model."""
     stored = open_dataset(dataset_dir)
     _check(stored, model)
     return picture_splits(stored, (*model.image_size, model.image_channels), training)
 
 
 def adapted(dataset_dir: Path, model: CnnModel) -> dict[str, Any]:
-    """What fine-tuning on this set changes in a model: one logit tells two classes apart, not more."""
+    """Return what fine-tuning on this data set changes in the model.
+
+    A sigmoid output (one logit) becomes a softmax unless there are exactly two classes.
+    """
     classes = open_dataset(dataset_dir).classes
     return {"output": "softmax"} if model.output == "sigmoid" and len(classes) != 2 else {}
 
 
 def load_test(dataset_dir: Path, model: CnnModel, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
-    """The test part as a trained model sees it: labels are the model's own, matched by the classes' names. Raises
-    BadData for classes that the model does not know."""
+    """Load the test part for evaluating a trained model; labels are mapped to its classes by name.
+
+    Raises BadData if the data set has classes that the model does not know.
+    """
     stored = open_dataset(dataset_dir)
     _check_images(stored)
     known = {name: label for label, name in enumerate(facts["classes"])}
@@ -63,7 +68,7 @@ def load_test(dataset_dir: Path, model: CnnModel, facts: Mapping[str, Any], toke
 
 
 def picture_splits(stored: OpenDataset, image: tuple[int, int, int], training: Training) -> Splits:
-    """Training, validation and test pictures in this size, with their labels."""
+    """Return training, validation and test images of this size (height, width, channels), with labels."""
     folder = _in_size(stored, image)
     train, test = (
         {"x": _load(folder / f"{s}_x.npy"), "y": _load(stored.folder / f"{s}_y.npy")} for s in ("train", "test")
@@ -98,7 +103,7 @@ def _check_images(stored: OpenDataset) -> None:
 
 
 class RowView:
-    """Chosen rows of a mapped array, read when sliced: a validation part that is never held in memory."""
+    """Selected rows of a memory-mapped array, read when sliced and never held in memory as a whole."""
 
     def __init__(self, array: Array, rows: Rows) -> None:
         self._array, self._rows = array, rows
@@ -116,7 +121,7 @@ def _rows(array: Array, rows: Rows) -> Any:
 
 
 def _load(path: Path) -> Array:
-    """In memory, or mapped privately (mode `c`: torch asks for memory it could write to)."""
+    """Read an array into memory, or map it privately (mode `c`, because torch needs writable memory)."""
     mode: Any = "c" if path.stat().st_size > IN_MEMORY_BYTES else None
     array: Array = np.load(path, mmap_mode=mode, allow_pickle=False)
     return array
@@ -126,7 +131,7 @@ def _load(path: Path) -> Array:
 
 
 def _in_size(stored: OpenDataset, image: tuple[int, int, int]) -> Path:
-    """The folder with `<split>_x.npy` of this size: the set itself, or a cache made once beside it."""
+    """Return the folder with `<split>_x.npy` in this size: the data set's or a cache made once in it."""
     if stored.image == image:
         return stored.folder
     cache = stored.folder / "resized-{}x{}x{}".format(*image)
@@ -146,7 +151,7 @@ def _write_resized(images: Array, path: Path, image: tuple[int, int, int]) -> No
 
 
 def fit(images: Array, image: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Images [n, h, w, c] in another size and number of channels: bilinear, averaging when they shrink (as Pillow)."""
+    """Resize images [n, h, w, c] and convert their channels: bilinear, averaging to shrink (as Pillow)."""
     height, width, channels = image
     resized = _resample(_resample(_with_channels(images, channels), 1, height), 2, width)
     return np.ascontiguousarray(resized, np.uint8)
@@ -175,14 +180,16 @@ def _resample(images: Array, axis: int, size: int) -> Array:
 
 
 def _taps(old: int, new: int, total: int) -> tuple[Array, Array]:
-    """(indices, integer weights that sum to `total`), each [taps, new]: a triangle around each output pixel's
-    centre."""
+    """Return indices and integer weights (of sum `total`) of a bilinear resampling, each [taps, new].
+
+    The weights form a triangle around each output pixel's center.
+    """
     scale = old / new
     reach = max(1.0, scale)
-    centre = (np.arange(new) + 0.5) * scale
-    first = np.floor(centre - reach).astype(np.int64)
+    center = (np.arange(new) + 0.5) * scale
+    first = np.floor(center - reach).astype(np.int64)
     index = first + np.arange(math.ceil(2 * reach) + 1)[:, None]
-    weight = np.maximum(0.0, 1 - np.abs(index + 0.5 - centre) / reach) * ((index >= 0) & (index < old))
+    weight = np.maximum(0.0, 1 - np.abs(index + 0.5 - center) / reach) * ((index >= 0) & (index < old))
     fixed = np.floor(weight / weight.sum(axis=0) * total).astype(np.int32)
     fixed[weight.argmax(axis=0), np.arange(new)] += total - fixed.sum(axis=0)
     return index.clip(0, old - 1), fixed

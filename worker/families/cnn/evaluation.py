@@ -1,4 +1,4 @@
-"""What a finished classifier is worth, on its test part: scikit-learn's numbers over its probabilities."""
+"""Evaluation of a classifier on its test part, with scikit-learn's metrics over its probabilities."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from worker.training.learner import Array, Evaluation, Learner, Splits
 
 #: Points kept of each ROC curve in `evaluation.json`.
 ROC_POINTS = 201
-#: Pictures of the 5x5 prediction grid.
+#: Images in the 5x5 prediction grid.
 GRID = 25
 #: Rows predicted at a time.
 BATCH_SIZE = 500
 
 
 def report(learner: Learner, splits: Splits, model: CnnModel, training: Training) -> Evaluation:
-    """Metrics and document over the test part; `arrays` has the pictures of the prediction grid."""
+    """Return metrics and document of the test part; `arrays` holds the images of the prediction grid."""
     if splits.test is None:
         return Evaluation({})
     labels = np.asarray(splits.test["y"])
@@ -30,7 +30,10 @@ def report(learner: Learner, splits: Splits, model: CnnModel, training: Training
 
 
 def evaluate(probabilities: Array, labels: Array, classes: list[str], pictures: Array) -> Evaluation:
-    """probabilities [n, classes], labels [n]. A class without rows has no AUC and is left out of the macro mean."""
+    """Return the evaluation of probabilities [n, classes] against labels [n].
+
+    A class without rows has no AUC and is left out of the macro mean.
+    """
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=range(len(classes)), zero_division=0
@@ -64,7 +67,7 @@ def evaluate(probabilities: Array, labels: Array, classes: list[str], pictures: 
 
 
 def _roc(is_class: npt.NDArray[np.bool_], score: Array) -> dict[str, Any] | None:
-    """One class against the rest, or None where either side is empty."""
+    """Return the ROC curve of one class against the rest, or None if either side is empty."""
     if is_class.all() or not is_class.any():
         return None
     false_positive, true_positive, _ = roc_curve(is_class, score)
@@ -77,7 +80,7 @@ def _roc(is_class: npt.NDArray[np.bool_], score: Array) -> dict[str, Any] | None
 
 
 def _grid(pictures: Array, labels: Array, predicted: Array, probabilities: Array) -> dict[str, Array]:
-    """The surest mistakes lead the grid (up to ten), then the first rows of the set."""
+    """Return the prediction grid: up to ten most confident mistakes, then the first rows of the set."""
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:10]

@@ -1,5 +1,8 @@
-"""A classifier row by row: every metric of a report as a function of how often each row is there, so that a bootstrap
-is a few products of matrices. With each row once they are scikit-learn's."""
+"""Per-example scores of a classifier, for bootstrapping.
+
+Every metric is a function of how often each row is counted, so that resampling is a few matrix products. With each row
+counted once the metrics equal scikit-learn's.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,17 @@ from worker.training.learner import Array, Learner, Splits
 
 
 def examples(learner: Learner, splits: Splits, model: object) -> PredictionScores:
-    """Over the test part."""
+    """Return the scores of each row of the test part."""
     assert splits.test is not None, "every image set has a test part"
     return PredictionScores(learner.predict(splits.test["x"], BATCH_SIZE), np.asarray(splits.test["y"]))
 
 
 @dataclass(frozen=True)
 class PredictionScores:
-    """probabilities [n, classes], labels [n]. Macro means are over the classes that have rows, whatever else a model
-    knows: of two models, the one that knows more classes is not at a disadvantage."""
+    """Scores from probabilities [n, classes] and labels [n].
+
+    Macro means run over the classes that have rows, so a model that knows more classes is not at a disadvantage.
+    """
 
     probabilities: Array
     labels: Array
@@ -53,13 +58,18 @@ class PredictionScores:
 
     def _macro(self, metric: str, counts: Array) -> Array:
         present = np.unique(self.labels)
-        is_class, is_said = self.labels[:, None] == present, self._predicted()[:, None] == present
-        hits, said, real = (counts @ part.astype(np.float64) for part in (is_class & is_said, is_said, is_class))
-        over = {"precision_macro": said, "recall_macro": real, "f1_macro": (said + real) / 2}[metric]
+        is_class, is_predicted = self.labels[:, None] == present, self._predicted()[:, None] == present
+        hits, predicted, actual = (
+            counts @ part.astype(np.float64) for part in (is_class & is_predicted, is_predicted, is_class)
+        )
+        over = {"precision_macro": predicted, "recall_macro": actual, "f1_macro": (predicted + actual) / 2}[metric]
         return np.asarray(np.divide(hits, over, out=np.zeros_like(hits), where=over > 0).mean(axis=1))
 
     def _area(self, label: int, counts: Array) -> Array:
-        """Under the ROC curve of one class against the rest; NaN where a resample has one side only."""
+        """Return the area under the ROC curve of one class against the rest, for each resample.
+
+        It is NaN where a resample has rows of one side only.
+        """
         scores = self.probabilities[:, label]
         order = np.argsort(scores, kind="stable")
         first = np.flatnonzero(np.diff(scores[order], prepend=-1.0))  # of each group of equal scores
@@ -67,8 +77,8 @@ class PredictionScores:
         inside, outside = (np.add.reduceat(ordered * side, first, axis=1) for side in (is_class, ~is_class))
         below = outside.cumsum(axis=1) - outside / 2
         pairs = inside.sum(axis=1) * outside.sum(axis=1)
-        won = (inside * below).sum(axis=1)
-        return np.asarray(np.divide(won, pairs, out=np.full(len(counts), np.nan), where=pairs > 0))
+        ordered_pairs = (inside * below).sum(axis=1)
+        return np.asarray(np.divide(ordered_pairs, pairs, out=np.full(len(counts), np.nan), where=pairs > 0))
 
 
 def _mean(values: Array, counts: Array) -> Array:

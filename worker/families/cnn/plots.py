@@ -1,4 +1,4 @@
-"""The pictures of a finished classifier: learning curves, confusion matrix, ROC, a 5x5 grid of predictions."""
+"""Plots of a classifier: learning curves, confusion matrix, ROC curves and a 5x5 grid of predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from worker.training.learner import Array, Evaluation
 from worker.training.plots import GREEN, GRID, INK, MUTED, RED, History, draw_curves, new_figure, save, style
 
-#: Above so many classes, cells hold no numbers and curves no names.
+#: With more classes, cells hold no counts and curves no names.
 MOST_NAMED = 20
 
 
@@ -29,7 +29,7 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
 
 
 def draw_confusion(document: dict[str, Any], path: Path) -> Path:
-    """Counts, coloured by their share of the true class."""
+    """Draw the confusion matrix: counts, colored by their share of the true class."""
     counts, classes = np.array(document["confusion_matrix"]), document["classes"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(12.0, 3.2 + 0.45 * len(classes))
@@ -57,24 +57,24 @@ def _name_ticks(axes: Any, classes: list[str]) -> None:
 def _write_counts(axes: Any, counts: Array, shares: Array) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if shares[row, column] > 0.55 else INK if row == column else RED
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if shares[row, column] > 0.55 else INK if row == column else RED
+            axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
 
 
 def draw_roc(document: dict[str, Any], path: Path) -> Path:
-    """One class against the rest, and the corner where good classifiers differ."""
+    """Draw one-against-the-rest ROC curves, whole and enlarged at the upper left corner."""
     figure = new_figure(10, 4.6)
     whole, corner = figure.subplots(1, 2)
     macro = document["metrics"].get("auc_macro_ovr")
     style(whole, f"ROC, one against the rest · macro AUC {macro:.5f}" if macro is not None else "ROC", *_ROC_AXES)
     style(corner, "its upper left corner", *_ROC_AXES)
-    colours = colormaps["tab10" if len(document["classes"]) <= 10 else "viridis"]
+    colors = colormaps["tab10" if len(document["classes"]) <= 10 else "viridis"]
     for i, (name, curve) in enumerate(zip(document["classes"], document["roc"], strict=True)):
         if curve is None:
             continue
-        colour = colours(i if len(document["classes"]) <= 10 else i / len(document["classes"]))
+        color = colors(i if len(document["classes"]) <= 10 else i / len(document["classes"]))
         for axes in (whole, corner):
-            axes.plot(curve["fpr"], curve["tpr"], color=colour, lw=1.6, label=f"{name}  {curve['auc']:.4f}")
+            axes.plot(curve["fpr"], curve["tpr"], color=color, lw=1.6, label=f"{name}  {curve['auc']:.4f}")
     whole.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
     corner.set(xlim=(-0.002, 0.1), ylim=(0.9, 1.002))
     if len(document["classes"]) <= MOST_NAMED:
@@ -87,13 +87,15 @@ def draw_roc(document: dict[str, Any], path: Path) -> Path:
 _ROC_AXES = ("false positive rate", "true positive rate")
 
 
-#: Pictures in a row, and the place of one: its side, and below the next one's the room for its title.
+#: Images per row, and in axes units the side of an image and the height of a row with its title.
 _PER_ROW, _SIDE, _ROW = 5, 1.0, 1.22
 
 
 def draw_predictions(report: Evaluation, path: Path) -> Path:
-    """25 pictures with what was predicted and what is true; mistakes are framed in red. All on one set of axes: with
-    one for each, laying them out takes longer than a small job's training."""
+    """Draw 25 images with predicted and true classes; mistakes are framed in red.
+
+    All share one set of axes, because laying out 25 takes longer than training a small model.
+    """
     classes, arrays = report.document["classes"], report.arrays
     figure = new_figure(8, 8.9)
     figure.suptitle(
@@ -108,18 +110,18 @@ def draw_predictions(report: Evaluation, path: Path) -> Path:
     axes.set_axis_off()
     for i, picture in enumerate(arrays["pictures"]):
         truth, guess = int(arrays["labels"][i]), int(arrays["predicted"][i])
-        grey = picture.shape[2] == 1
+        gray = picture.shape[2] == 1
         left, top = 1.08 * (i % _PER_ROW), _ROW * (i // _PER_ROW)
         high, wide = (_SIDE * pixels / max(picture.shape[:2]) for pixels in picture.shape[:2])
         area = (left, left + wide, top + high, top)
-        shown = picture[..., 0] if grey else picture
-        axes.imshow(shown, cmap="gray" if grey else None, vmin=0, vmax=255, extent=area)
-        colour = GREEN if truth == guess else RED
+        shown = picture[..., 0] if gray else picture
+        axes.imshow(shown, cmap="gray" if gray else None, vmin=0, vmax=255, extent=area)
+        color = GREEN if truth == guess else RED
         text = classes[guess] if truth == guess else f"{classes[guess]}, is {classes[truth]}"
         title = f"{text}  {arrays['confidence'][i]:.0%}"
         middle = left + _SIDE / 2
-        axes.text(middle, top - 0.05, title, color=colour, ha="center", fontsize=9, fontweight="bold")
-        edge = colour if truth != guess else GRID
+        axes.text(middle, top - 0.05, title, color=color, ha="center", fontsize=9, fontweight="bold")
+        edge = color if truth != guess else GRID
         axes.add_patch(Rectangle((left, top), _SIDE, _SIDE, fill=False, ec=edge, lw=2.5))
     axes.set(xlim=(-0.02, 1.08 * _PER_ROW - 0.06), ylim=(_ROW * _PER_ROW - 0.2, -0.2))
     return save(figure, path)

@@ -1,4 +1,4 @@
-"""The CNN in TensorFlow: one graph per step over variables in TensorFlow's own layout, bfloat16 where it is native."""
+"""The CNN in TensorFlow: one graph per step, variables in TensorFlow's layout, native bfloat16."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 
-#: Steps that wait to be done in one call, at most, and the pictures they may hold (bytes). Too low: calls cost as much
-#: as small steps. Too high: memory, and progress in jerks.
-WAITING_STEPS, WAITING_BYTES = 16, 2_000_000
+#: Most steps run in one call, and most bytes of images they may hold. Too low: calls cost as much as small steps.
+#: Too high: memory, and progress in jerks.
+PENDING_STEPS, PENDING_BYTES = 16, 2_000_000
 
 
 def build(setup: LearnerSetup) -> TensorflowCnn:
-    """facts: `classes` (names), optionally `frozen` (prefixes of weights that do not learn)."""
+    """Return the learner. `facts`: `classes` (names), optionally `frozen` (prefixes of fixed weights)."""
     support.use_threads(setup.threads)
     return TensorflowCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
 class TensorflowCnn(TensorflowLearner):
+    """A CNN classifier in TensorFlow; the twin of `TorchCnn`."""
+
     model: CnnModel
 
     def __init__(
@@ -42,17 +44,19 @@ class TensorflowCnn(TensorflowLearner):
         self.classes = len(facts["classes"])
         self._begin(initial(model, self.classes, training.seed), totals=3)  # loss * n, correct, n
         self.data: dict[str, Array] = {}
-        self.waiting: list[Any] = []
+        self.pending: list[Any] = []
         self.warm = False
         pixels, labels = tf.TensorSpec([None, *self._image()], tf.uint8), tf.TensorSpec([None], tf.int64)
-        masks = [tf.TensorSpec([None, units], tf.bool) for units in self._dropped()]
-        drawn = {name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._drawn().items()}
+        masks = [tf.TensorSpec([None, units], tf.bool) for units in self._dropout_units()]
+        drawn = {
+            name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._augmentation_specs().items()
+        }
         one = (pixels, labels, tf.TensorSpec([], tf.float32), masks, drawn)
         several = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), one)
         self._train = support.compiled(self._steps, several).get_concrete_function()
-        self._evaluate = support.compiled(self._judge, [pixels, labels])
+        self._evaluate = support.compiled(self._evaluate_batch, [pixels, labels])
         self._predict = support.compiled(self._probabilities, [pixels])
-        self._embed = support.compiled(self._embedded, [pixels])
+        self._embed = support.compiled(self._embed_batch, [pixels])
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -60,27 +64,30 @@ class TensorflowCnn(TensorflowLearner):
         self.data = {"x": split["x"], "y": split["y"]}
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        """Steps on small batches wait for a few more, and all are done in one call: the call costs as much as a small
-        step. Whoever asks for anything sees them done."""
+        """Queue one step and run the queue when it is long enough.
+
+        Several steps on small batches run in one call, because the call costs as much as a small step. Every method
+        that reads state flushes the queue first.
+        """
         n, self.rate = len(rows), learning_rate(self.training, step, self.total_steps)
-        drawn = (np.float32(self.rate), self._masks(n, step), self._draws(n, step))
+        drawn = (np.float32(self.rate), self._masks(n, step), self._augmentations(n, step))
         batch = (self.data["x"][rows], self.data["y"][rows], *drawn)
-        if self.waiting and len(self.waiting[0][1]) != n:
-            self._settle()
-        self.waiting.append(batch)
-        if not self.warm or len(self.waiting) >= min(WAITING_STEPS, WAITING_BYTES // batch[0].nbytes):
-            self._settle()
+        if self.pending and len(self.pending[0][1]) != n:
+            self._flush()
+        self.pending.append(batch)
+        if not self.warm or len(self.pending) >= min(PENDING_STEPS, PENDING_BYTES // batch[0].nbytes):
+            self._flush()
             self.warm = True
 
-    def _settle(self) -> None:
-        """Do the steps that wait."""
-        if self.waiting:
+    def _flush(self) -> None:
+        """Run the queued steps."""
+        if self.pending:
             with tf.device(self.device):
-                self._train(*tf.nest.map_structure(lambda *parts: tf.constant(np.stack(parts)), *self.waiting))
-            self.waiting.clear()
+                self._train(*tf.nest.map_structure(lambda *parts: tf.constant(np.stack(parts)), *self.pending))
+            self.pending.clear()
 
     def _steps(self, x: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor], drawn: Mapping[str, Tensor]) -> None:
-        """Steps on batches [steps, n, …], one after the other."""
+        """Run the steps on batches [steps, n, …], one after the other."""
 
         def one(i: Tensor) -> list[Tensor]:
             this = {name: draw[i] for name, draw in drawn.items()}
@@ -107,7 +114,7 @@ class TensorflowCnn(TensorflowLearner):
         self._count(loss, logits, y)
 
     def read_metrics(self) -> dict[str, float]:
-        self._settle()
+        self._flush()
         loss, correct, n = self.totals.numpy().tolist()
         self.totals.assign(tf.zeros(3, tf.float64))
         return {"loss": loss / n, "accuracy": correct / n, "learning_rate": self.rate} if n else {}
@@ -119,19 +126,19 @@ class TensorflowCnn(TensorflowLearner):
     # -- the network ------------------------------------------------------------------------------
 
     def _pixels(self, x: Tensor) -> Tensor:
-        """Bytes to float32 [n, h, w, c]."""
+        """Convert bytes to float32 [n, h, w, c]."""
         return tf.cast(x, tf.float32) * PIXEL_SCALE
 
     def _forward(
         self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
     ) -> Tensor:
-        """Logits, float32. `running` receives batch norm's new statistics (training); None: evaluation."""
+        """Return float32 logits. `running` receives batch norm's new statistics; None means evaluation."""
         return tf.cast(self._linear(self._features(x, dtype, running, masks), "output", dtype), tf.float32)
 
     def _features(
         self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
     ) -> Tensor:
-        """What the output layer reads: [n, width]."""
+        """Return the input of the output layer: [n, width]."""
         w, model = self.tensors, self.model
         x = tf.cast(x, dtype)
         for i, pooled in enumerate(model.pool):
@@ -179,24 +186,24 @@ class TensorflowCnn(TensorflowLearner):
         chosen = tf.cast(logits[:, 0] > 0, tf.int64) if self.model.output == "sigmoid" else tf.argmax(logits, 1)
         return tf.reduce_sum(tf.cast(chosen == y, tf.float64))
 
-    # -- what a step draws, in numpy --------------------------------------------------------------
+    # -- random numbers of a step, drawn in numpy -------------------------------------------------
 
-    def _dropped(self) -> list[int]:
-        """Units of the layers with dropout."""
+    def _dropout_units(self) -> list[int]:
+        """Return the units of the layers with dropout."""
         return list(self.model.dense) if self.model.dropout else []
 
     def _masks(self, n: int, step: int) -> list[Array]:
         seed, share = self.training.seed, self.model.dropout
-        shapes = [(n, units) for units in self._dropped()]
+        shapes = [(n, units) for units in self._dropout_units()]
         return [dropout_mask(seed, f"dropout{i}", step, shape, share) for i, shape in enumerate(shapes)]
 
-    def _drawn(self) -> dict[str, tuple[list[int], Any]]:
-        """Shape and dtype, per picture, of what augmentation draws."""
+    def _augmentation_specs(self) -> dict[str, tuple[list[int], Any]]:
+        """Return shape (per image) and dtype of the random parameters of augmentation."""
         asked = set(self.training.augment)
         moved: dict[str, tuple[list[int], Any]] = {"affine": ([2, 3], tf.float32)} if asked - {"erase"} else {}
         return moved | ({"erase": ([4], tf.int64)} if "erase" in asked else {})
 
-    def _draws(self, n: int, step: int) -> dict[str, Array]:
+    def _augmentations(self, n: int, step: int) -> dict[str, Array]:
         seed, drawn = self.training.seed, {}
         if (moves := affine(self.training.augment, seed, step, n)) is not None:
             drawn["affine"] = moves
@@ -207,7 +214,7 @@ class TensorflowCnn(TensorflowLearner):
     # -- evaluation -------------------------------------------------------------------------------
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        self._settle()
+        self._flush()
         n, totals = len(split["y"]), np.zeros(2)
         with tf.device(self.device):
             for at in range(0, n, batch_size):
@@ -215,28 +222,28 @@ class TensorflowCnn(TensorflowLearner):
         loss, correct = (totals / n).tolist()
         return {"loss": loss, "accuracy": correct}
 
-    def _judge(self, x: Tensor, y: Tensor) -> Tensor:
+    def _evaluate_batch(self, x: Tensor, y: Tensor) -> Tensor:
         logits = self._forward(self._pixels(x), self.computed)
         total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
         return tf.stack([total, self._correct(logits, y)])
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
+        """Return probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
         if len(inputs) == 0:
             return np.empty((0, self.classes), np.float32)
-        self._settle()
+        self._flush()
         with tf.device(self.device):
             parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts)
 
     def features(self, inputs: Array, batch_size: int) -> Array:
-        """What the output layer reads, [n, width] float32, computed in float32."""
-        self._settle()
+        """Return the input of the output layer, [n, width] float32, computed in float32."""
+        self._flush()
         with tf.device(self.device):
             parts = [self._embed(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts)
 
-    def _embedded(self, x: Tensor) -> Tensor:
+    def _embed_batch(self, x: Tensor) -> Tensor:
         return self._features(self._pixels(x), tf.float32)
 
     def _probabilities(self, x: Tensor) -> Tensor:
@@ -249,11 +256,11 @@ class TensorflowCnn(TensorflowLearner):
     # -- state ------------------------------------------------------------------------------------
 
     def weights(self) -> dict[str, Array]:
-        self._settle()
+        self._flush()
         return super().weights()
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
-        self._settle()
+        self._flush()
         super().load_weights(weights)
 
     def _image(self) -> tuple[int, int, int]:
@@ -262,7 +269,7 @@ class TensorflowCnn(TensorflowLearner):
     # -- layouts: [out, in, kh, kw] <-> [kh, kw, in, out];  [out, in] <-> [in, out], inputs C, H, W <-> H, W, C -----
 
     def _own(self, name: str, array: Array) -> Array:
-        """A canonical array in TensorFlow's layout."""
+        """Return a canonical array in TensorFlow's layout."""
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
         if array.ndim == 2 and name == self._after_flatten() and array.shape[1] == np.prod(self.model.feature_map()):
@@ -283,7 +290,7 @@ class TensorflowCnn(TensorflowLearner):
 
 
 def _augmented(x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
-    """Pictures moved and erased as drawn; bilinear, black outside, as torch's `grid_sample` does it."""
+    """Transform and erase images as drawn: bilinear, black outside, as torch's `grid_sample` does."""
     height, width = x.shape[1], x.shape[2]
     if "affine" in drawn:
         x = tf.raw_ops.ImageProjectiveTransformV3(
@@ -299,7 +306,7 @@ def _augmented(x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
 
 
 def _in_pixels(theta: Tensor, height: int, width: int) -> Tensor:
-    """Matrices [n, 2, 3] between coordinates -1 … 1 (pixels' edges) as [n, 8] between pixel numbers."""
+    """Convert matrices [n, 2, 3] in coordinates -1 … 1 (pixel edges) to [n, 8] in pixel indices."""
     (a, b, x), (c, d, y) = (tf.unstack(row, axis=1) for row in tf.unstack(theta, axis=1))
     left, top = 1 / width - 1, 1 / height - 1
     shift_x = (a * left + b * top + x + 1) * width / 2 - 0.5

@@ -1,4 +1,4 @@
-"""The CNN in torch: channels-last, bfloat16 where it is native, fused optimizers, no host sync per step."""
+"""The CNN in torch: channels-last, native bfloat16, fused optimizers, no device sync per step."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from worker.training.backends.torch_base import TorchLearner
 from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.data_order import rng_seed
 
-#: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
+#: Share of the device's free memory that training arrays may take; larger sets are copied batch by batch.
 RESIDENT_SHARE = 0.5
 
 
 def build(setup: LearnerSetup) -> TorchCnn:
-    """facts: `classes` (names), optionally `frozen` (prefixes of weights that do not learn)."""
+    """Return the learner. `facts`: `classes` (names), optionally `frozen` (prefixes of fixed weights)."""
     support.use_threads(setup.threads)
     return TorchCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
 class TorchCnn(TorchLearner):
+    """A CNN classifier in torch; the twin of `TensorflowCnn`."""
+
     model: CnnModel
 
     def __init__(
@@ -70,15 +72,15 @@ class TorchCnn(TorchLearner):
     # -- the network ------------------------------------------------------------------------------
 
     def _pixels(self, x: Tensor) -> Tensor:
-        """Bytes [n, h, w, c] to float32 [n, c, h, w]; the memory stays channels-last."""
+        """Convert bytes [n, h, w, c] to float32 [n, c, h, w] in channels-last memory."""
         return x.permute(0, 3, 1, 2).float().mul_(PIXEL_SCALE)
 
     def _forward(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
-        """Logits. `running`: batch norm's statistics to update (training); None: evaluation."""
+        """Return logits. `running` holds batch norm's statistics to update; None means evaluation."""
         return F.linear(self._features(x, running, step), self.tensors["output.weight"], self.tensors["output.bias"])
 
     def _features(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
-        """What the output layer reads: [n, width]."""
+        """Return the input of the output layer: [n, width]."""
         w, model = self.tensors, self.model
         for i, pooled in enumerate(model.pool):
             x = F.conv2d(x, w[f"conv{i}.weight"], w[f"conv{i}.bias"])
@@ -130,7 +132,7 @@ class TorchCnn(TorchLearner):
         chosen = logits[:, 0] > 0 if self.model.output == "sigmoid" else logits.argmax(1)
         return (chosen == y).sum()
 
-    # -- batch norm's statistics: written only once the loss is known to be finite ------------------
+    # -- batch norm's statistics: kept only if the loss is finite -----------------------------------
 
     def _running(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.tensors.items() if ".running_" in name}
@@ -154,7 +156,7 @@ class TorchCnn(TorchLearner):
 
     @torch.no_grad()
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
+        """Return probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
         if len(inputs) == 0:
             return np.empty((0, self.classes), np.float32)
         parts = [self._probabilities(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
@@ -162,7 +164,7 @@ class TorchCnn(TorchLearner):
 
     @torch.no_grad()
     def features(self, inputs: Array, batch_size: int) -> Array:
-        """What the output layer reads, [n, width] float32, computed in float32."""
+        """Return the input of the output layer, [n, width] float32, computed in float32."""
         parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
         found = [self._features(self._pixels(support.to_device(part, self.device)), None) for part in parts]
         return torch.cat(found).cpu().numpy()

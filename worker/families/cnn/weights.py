@@ -1,11 +1,11 @@
-"""The canonical weights of a CNN: names, shapes and starting values, the same for every framework.
+"""The canonical weights of a CNN: names, shapes and initial values, the same in both frameworks.
 
 conv{i}.weight [out, in, kh, kw]   conv{i}.bias [out]
 norm{i}.weight | bias [out]        norm{i}.running_mean | running_var [out]   (the last two with batch norm only)
 dense{i}.weight [out, in]          dense{i}.bias [out]      the first dense layer reads its input in C, H, W order
 output.weight [out, in]            output.bias [out]
 
-`batch` keeps running_var unbiased, with a momentum of 0.1; `layer` normalises over channels, height and width together
+`batch` keeps running_var unbiased, with a momentum of 0.1; `layer` normalizes over channels, height and width together
 and scales per channel. Both add NORM_EPS to the variance.
 """
 
@@ -24,15 +24,15 @@ from worker.training.numerics.data_order import generator
 NORM_EPS = 1e-5
 NORM_MOMENTUM = 0.1
 
-#: Weights that stay as they are under `freeze: features`: every layer before the dense ones.
+#: Prefixes of the weights that `freeze: features` keeps: all layers before the dense ones.
 FEATURES = ("conv", "norm")
 
-#: What the network multiplies stored bytes by.
+#: Factor from stored bytes to the network's inputs.
 PIXEL_SCALE = 1 / 255
 
 
 def outputs(model: CnnModel, classes: int) -> int:
-    """Logits: one per class, or a single one for the second of two classes."""
+    """Return the number of logits: one per class, or one for the second of two classes."""
     return 1 if model.output == "sigmoid" else classes
 
 
@@ -42,7 +42,7 @@ def shapes_of(model: CnnModel, facts: Mapping[str, Any]) -> dict[str, tuple[int,
 
 
 def shapes(model: CnnModel, classes: int) -> dict[str, tuple[int, ...]]:
-    """Every weight's name and shape, in the order of the network."""
+    """Return the name and shape of every weight, in the order of the network."""
     found: dict[str, tuple[int, ...]] = {}
     channels: int = model.image_channels
     for i, filters in enumerate(model.filters):
@@ -62,7 +62,10 @@ def shapes(model: CnnModel, classes: int) -> dict[str, tuple[int, ...]]:
 
 
 def initial(model: CnnModel, classes: int, seed: int) -> dict[str, Array]:
-    """Starting values: He uniform before a relu (He et al. 2015), Glorot uniform for the output, biases zero."""
+    """Return initial weights.
+
+    He uniform before a ReLU (He et al. 2015), Glorot uniform for the output, zero biases.
+    """
     draw = generator(seed, "init", 0)
     return {name: _start(draw, name, shape) for name, shape in shapes(model, classes).items()}
 

@@ -1,1 +1,1 @@
-"""Generative adversarial networks: pictures out of noise."""
+"""Generative adversarial networks: images generated from noise."""

@@ -1,4 +1,4 @@
-"""Batch inference with a GAN: samples by number. A sample depends on the seed and its number alone."""
+"""Batch inference with a GAN: numbered samples, each of which depends only on the seed and its number."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from worker.training.learner import Array
 
 
 def open_source(learner: GanLearner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Samples:
+    """Return the samples to generate."""
     return Samples(learner, inference)
 
 
 @dataclass
 class Samples:
-    """`png`: the sample as a PNG file (in JSONL as base64)."""
+    """Samples as PNG files in the column `png` (base64 in JSONL)."""
 
     learner: GanLearner
     inference: Inference
@@ -45,7 +46,7 @@ class Samples:
         return pa.Table.from_arrays(columns, schema=self.schema), []
 
     def figures(self, root: Path) -> list[Path]:
-        """`samples.png`: the first of them as a grid."""
+        """Write `samples.png`, a grid of the first samples."""
         first = self.learner.generate(min(self.total, GRID), self.inference.seed, BATCH_SIZE)
         return [draw_grid(first, root / "samples.png")]
 

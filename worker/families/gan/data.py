@@ -1,4 +1,4 @@
-"""A stored image set as a GAN wants it: the pictures as a CNN sees them, in bytes, in the model's size."""
+"""Image data sets for a GAN: the same bytes as for a CNN, in the model's image size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from worker.training.learner import Splits
 
 
 def load_splits(dataset_dir: Path, model: GanModel, training: Training) -> Splits:
-    """`x` uint8 [n, height, width, channels]; labels `y` are for the judge alone. Raises BadData for text."""
+    """Load `x` uint8 [n, height, width, channels] and labels `y`, which only the feature extractor uses.
+
+    Raises BadData if the data set holds text or too few images.
+    """
     stored = open_dataset(dataset_dir)
     if stored.kind != "image":
         raise BadData(f"a gan needs a data set of images, this one holds {stored.kind}")
@@ -31,5 +34,5 @@ def load_splits(dataset_dir: Path, model: GanModel, training: Training) -> Split
 
 
 def load_test(dataset_dir: Path, model: GanModel, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
-    """The set as a trained model is compared with it; the judge learns from its training part."""
+    """Load a data set for evaluating a trained model; the feature extractor learns from its training part."""
     return load_splits(dataset_dir, model, Training())

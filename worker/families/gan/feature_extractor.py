@@ -1,7 +1,8 @@
-"""The judge: a small CNN classifier of the same data set, in whose last hidden layer pictures are compared.
+"""The feature extractor of GAN scores: a small CNN classifier of the same data set.
 
-It is trained once per data set version and picture size, from a fixed seed, and kept beside the data set, so that all
-GANs on that version, of either framework, are measured with the same eyes.
+Images are compared in its last hidden layer. It is trained once per data set version and image size, from a fixed seed,
+and kept beside the data set, so that all GANs on that version, in either framework, are measured alike. Stored files
+and documents call it `judge`.
 """
 
 from __future__ import annotations
@@ -21,51 +22,53 @@ from worker import families
 from worker.training.learner import Array, LearnerSetup, Splits
 from worker.training.numerics.data_order import DataOrder
 
-#: Part of the folder's name: another recipe is another judge.
+#: Version of the training recipe; part of the folder's name.
 RECIPE = 1
-#: Steps and passes over the training part, whichever is less; 600 steps bring MNIST to about 0.99.
-MOST_STEPS, MOST_EPOCHS = 600, 12
+#: Most steps and epochs of training, whichever is less; 600 steps give about 0.99 accuracy on MNIST.
+MAX_STEPS, MAX_EPOCHS = 600, 12
 BATCH_SIZE = 128
-#: Pictures looked at a time.
-LOOK = 500
-#: Numbers of the last hidden layer, and the side (pixels) below which nothing more is halved.
+#: Images evaluated at a time.
+EVAL_BATCH_SIZE = 500
+#: Units of the last hidden layer, and the smallest side (pixels) after a pooling.
 FEATURES, SMALLEST = 64, 6
 
 Stop = Callable[[], bool]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
+    """A trained classifier whose last hidden layer gives the features."""
+
     learner: Any
     accuracy: float  # on the test part
 
     def features(self, pictures: Array) -> Array:
-        """What it sees in uint8 pictures [n, h, w, c]: [n, FEATURES] float32."""
-        found: Array = self.learner.features(pictures, LOOK)
+        """Return the features of uint8 images [n, h, w, c]: [n, FEATURES] float32."""
+        found: Array = self.learner.features(pictures, EVAL_BATCH_SIZE)
         return found
 
 
 def load_extractor(
-    splits: Splits, framework: str, device: str, stop: Stop = lambda: False, say: Say = lambda message: None
+    splits: Splits, framework: str, device: str, stop: Stop = lambda: False, log: Log = lambda message: None
 ) -> FeatureExtractor | None:
-    """The kept judge of this data, or a new one. None when told to stop meanwhile."""
+    """Return the stored feature extractor of this data, or train one. None if `stop()` becomes true."""
     model = extractor_model(splits.facts["image"], framework)
     folder = None
     if splits.folder is not None:
         folder = splits.folder / "judge{}-{}x{}x{}".format(RECIPE, *splits.facts["image"])
         if (folder / "judge.json").exists():
-            return _read(folder, model, splits, device)
-    say("training the judge of this data set, once: a small classifier that samples are measured by")
-    judge = _train(model, splits, device, stop)
-    if judge is None or folder is None:
-        return judge
-    _keep(judge, folder)
-    return _read(folder, model, splits, device)
+            return _load(folder, model, splits, device)
+    log("training the feature extractor of this data set, once: a small classifier used to score samples")
+    extractor = _train(model, splits, device, stop)
+    if extractor is None or folder is None:
+        return extractor
+    _store(extractor, folder)
+    return _load(folder, model, splits, device)
 
 
 def extractor_model(image: tuple[int, int, int], framework: str) -> CnnModel:
-    """Convolutions of 3x3, each with a pool, while the picture is large enough."""
+    """Return a model of 3x3 convolutions, each with a pooling, down to SMALLEST pixels."""
     side, filters = min(image[:2]), [32]
     while (side := (side - 2) // 2) >= SMALLEST:
         filters.append(64)
@@ -78,34 +81,34 @@ def extractor_model(image: tuple[int, int, int], framework: str) -> CnnModel:
 def _train(model: CnnModel, splits: Splits, device: str, stop: Stop) -> FeatureExtractor | None:
     n = len(splits.train["y"])
     batch_size = min(BATCH_SIZE, n)
-    steps = min(MOST_STEPS, MOST_EPOCHS * -(-n // batch_size))
+    steps = min(MAX_STEPS, MAX_EPOCHS * -(-n // batch_size))
     learner = _build(model, splits, device, steps)
     learner.set_data(splits.train)
-    sampler = DataOrder(0, n, batch_size)
+    order = DataOrder(0, n, batch_size)
     for step in range(steps):
         if stop():
             return None
-        learner.train_step(sampler.batch(step), step)
+        learner.train_step(order.batch(step), step)
     test = splits.test if splits.test is not None else splits.train
-    return FeatureExtractor(learner, learner.evaluate(test, LOOK)["accuracy"])
+    return FeatureExtractor(learner, learner.evaluate(test, EVAL_BATCH_SIZE)["accuracy"])
 
 
 def _build(model: CnnModel, splits: Splits, device: str, steps: int) -> Any:
-    """In float32: its eyes must not depend on the processor's number formats."""
+    """Return a learner in float32, so that features do not depend on the processor's number formats."""
     training = Training(learning_rate=0.003, lr_schedule="onecycle", precision="float32")
     setup = LearnerSetup(model, training, steps, device, None, {"classes": splits.facts["classes"]})
     return families.load("cnn", model.framework)(setup)
 
 
-def _keep(judge: FeatureExtractor, folder: Path) -> None:
-    """When another job was first, its judge stays, and is the one that both read."""
+def _store(extractor: FeatureExtractor, folder: Path) -> None:
+    """Store the extractor, unless another job stored one first."""
     with staging(folder.parent) as aside:
-        save_file(judge.learner.weights(), aside / "judge.safetensors")
-        (aside / "judge.json").write_text(json.dumps({"accuracy": judge.accuracy}))
+        save_file(extractor.learner.weights(), aside / "judge.safetensors")
+        (aside / "judge.json").write_text(json.dumps({"accuracy": extractor.accuracy}))
         rename_into_place(aside, folder)
 
 
-def _read(folder: Path, model: CnnModel, splits: Splits, device: str) -> FeatureExtractor:
+def _load(folder: Path, model: CnnModel, splits: Splits, device: str) -> FeatureExtractor:
     learner = _build(model, splits, device, 1)
     learner.load_weights(load_file(folder / "judge.safetensors"))
     return FeatureExtractor(learner, float(json.loads((folder / "judge.json").read_text())["accuracy"]))

@@ -1,4 +1,4 @@
-"""What a GAN draws, in numpy: the noise z and dropout's masks, the same for every framework."""
+"""Random numbers of a GAN, in numpy: the noise z and dropout masks, the same in both frameworks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from worker.training.learner import Array
 from worker.training.numerics.data_order import generator
 from worker.training.numerics.dropout import dropout_mask
 
-#: Rows of z that one key of the generator gives: any range of samples can be had without the ones before.
+#: Rows of z per key of the random generator, so that any range of samples is drawn without those before it.
 BLOCK = 256
 
 
 def step_noise(model: GanModel, seed: int, step: int, n: int) -> Array:
-    """z of one training step: [n, latent] float32."""
+    """Return z of one training step: [n, latent] float32."""
     return generator(seed, "z", step).standard_normal((n, model.latent), np.float32)
 
 
 def sample_noise(model: GanModel, seed: int, start: int, count: int) -> Array:
-    """z of samples `start` … `start + count - 1` of `seed`: [count, latent] float32. A row depends on its number
-    alone."""
+    """Return z of samples `start` … `start + count - 1` of `seed`: [count, latent] float32.
+
+    Each row depends only on its number.
+    """
     blocks = range(start // BLOCK, -(-(start + count) // BLOCK))
     rows = [generator(seed, "samples", b).standard_normal((BLOCK, model.latent), np.float32) for b in blocks]
     first = start % BLOCK
@@ -30,20 +32,19 @@ def sample_noise(model: GanModel, seed: int, start: int, count: int) -> Array:
 
 
 def masked_widths(model: GanModel) -> dict[str, list[int]]:
-    """Numbers (or maps) per picture of the layers with dropout, for each pass of a step through a network."""
-    made = [*model.generator_dense, *model.generator_filters] if model.generator_dropout else []
-    seen = [*model.discriminator_filters, *model.discriminator_dense] if model.discriminator_dropout else []
-    return {"generator": made, "real": seen, "fake": seen, "fooled": seen}
+    """Return the widths (units or feature maps) of the layers with dropout, for each pass of a step."""
+    generator = [*model.generator_dense, *model.generator_filters] if model.generator_dropout else []
+    discriminator = [*model.discriminator_filters, *model.discriminator_dense] if model.discriminator_dropout else []
+    return {"generator": generator, "real": discriminator, "fake": discriminator, "fooled": discriminator}
 
 
 def dropout_masks(model: GanModel, seed: int, step: int, n: int) -> dict[str, list[Array]]:
-    """What each layer's numbers are multiplied by, for each pass: 0 where they are dropped."""
+    """Return the factors of each layer's outputs, for each pass: 0 where they are dropped."""
+    shares = {"generator": model.generator_dropout}
     return {
-        use: _masks(
-            seed, use, step, n, widths, model.generator_dropout if use == "generator" else model.discriminator_dropout
-        )
+        use: _masks(seed, use, step, n, widths, shares.get(use, model.discriminator_dropout))
         for use, widths in masked_widths(model).items()
-    }  # fmt: skip
+    }
 
 
 def _masks(seed: int, use: str, step: int, n: int, widths: Sequence[int], share: float) -> list[Array]:

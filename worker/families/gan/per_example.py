@@ -1,4 +1,4 @@
-"""A GAN as a whole: its samples have no rows to be compared by."""
+"""Scores of a GAN as a whole: samples cannot be compared row by row."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ from worker.training.learner import Array, Splits
 
 
 def examples(learner: GanLearner, splits: Splits, model: GanModel) -> SampleScores:
-    """By the judge of the evaluation set and the same noise for every model."""
+    """Return scores by the feature extractor of the evaluation set, with the same noise for every model."""
     image: tuple[int, int, int] = (*model.image_size, model.image_channels)
     return SampleScores(report(learner, splits, model, Training()).metrics, image)
 
 
 @dataclass(frozen=True)
 class SampleScores:
+    """Metrics of a GAN's samples, without rows."""
+
     metrics: Mapping[str, float]
     image: tuple[int, int, int]
     rows: int = 0
 
     def incomparable(self, other: SampleScores) -> str | None:
-        return "their pictures have different sizes, and each size its own judge" if self.image != other.image else None
+        return (
+            "their image sizes differ, and each size has its own feature extractor"
+            if self.image != other.image
+            else None
+        )
 
     def score(self, metric: str) -> float:
         return self.metrics[metric]

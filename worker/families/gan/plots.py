@@ -1,4 +1,4 @@
-"""The pictures of a GAN: the same samples after each epoch, at the end, and the learning curves."""
+"""Plots of a GAN: grids of the same samples after each epoch and at the end, and learning curves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 from worker.training.learner import Array, Evaluation
 from worker.training.plots import History, draw_curves
 
-#: Pixels of a sample's longer side in a grid (whole multiples of the picture's own), and of the gap between two.
+#: Pixels of a sample's longer side in a grid (a whole multiple of the image's), and of the gap between samples.
 SIDE, GAP = 84, 4
 #: Columns of a grid.
 COLUMNS = 8
-#: In the job's folder, where the grids of every attempt come together.
+#: Subfolder of the job's folder for the grids of all attempts.
 EPOCHS = "samples"
 
 
@@ -27,17 +27,19 @@ def draw(report: Evaluation, history: History, folder: Path, best_step: int | No
 
 
 def draw_epoch(samples: Array, job_dir: Path, epoch: int) -> None:
-    """Kept in the job's folder, not the attempt's: a resumed job has the grids of all its epochs. Written aside and
-    renamed: an attempt that lost its lease draws the same picture."""
+    """Write the grid of an epoch into the job's folder, so that a resumed job has the grids of all epochs.
+
+    Written to a temporary file and renamed; an attempt that lost its lease draws the same image.
+    """
     target = job_dir / EPOCHS / f"epoch-{epoch:03}.png"
-    aside = target.with_suffix(f".{os.getpid()}.tmp")
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
-    grid(samples).save(aside, format="PNG", optimize=True)
-    aside.replace(target)
+    grid(samples).save(temporary, format="PNG", optimize=True)
+    temporary.replace(target)
 
 
 def collect_epochs(job_dir: Path, folder: Path, last: int) -> list[Path]:
-    """Copy the grids of epochs 1 … `last` below `folder`, and return their paths."""
+    """Copy the grids of epochs 1 … `last` below `folder` and return their paths."""
     paths = []
     for source in sorted((job_dir / EPOCHS).glob("epoch-*.png")):
         if int(source.stem.removeprefix("epoch-")) <= last:
@@ -48,20 +50,21 @@ def collect_epochs(job_dir: Path, folder: Path, last: int) -> list[Path]:
 
 
 def draw_grid(samples: Array, path: Path) -> Path:
+    """Write a grid of samples as a PNG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     grid(samples).save(path, optimize=True)
     return path
 
 
 def grid(samples: Array) -> Image.Image:
-    """uint8 [n, h, w, c] in rows of COLUMNS on white, enlarged without smoothing."""
+    """Return uint8 samples [n, h, w, c] in rows of COLUMNS on white, enlarged without smoothing."""
     n, height, width, channels = samples.shape
-    times = max(1, SIDE // max(height, width))
+    factor = max(1, SIDE // max(height, width))
     rows = -(-n // COLUMNS)
-    cell = np.array([height * times + GAP, width * times + GAP])
+    cell = np.array([height * factor + GAP, width * factor + GAP])
     sheet = np.full((*(cell * [rows, COLUMNS] + GAP), channels), 255, np.uint8)
     for i, sample in enumerate(samples):
         top, left = GAP + cell * divmod(i, COLUMNS)
-        large = sample.repeat(times, axis=0).repeat(times, axis=1)
-        sheet[top : top + height * times, left : left + width * times] = large
+        large = sample.repeat(factor, axis=0).repeat(factor, axis=1)
+        sheet[top : top + height * factor, left : left + width * factor] = large
     return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)

@@ -1,4 +1,4 @@
-"""How far two clouds of features lie apart: Fréchet distance, and precision and recall of one against the other."""
+"""Scores of generated samples: Fréchet distance, precision and recall between two sets of features."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 
 from worker.training.learner import Array
 
-#: k of the k-nearest-neighbour manifolds, as in the paper.
-NEIGHBOURS = 3
+#: k of the k-nearest-neighbor manifolds, as in the paper.
+NEIGHBORS = 3
 #: Rows of a distance matrix held at a time.
 CHUNK = 1000
 
 
 def frechet_distance(a: Array, b: Array) -> float:
-    """Between Gaussians fitted to features [n, d] and [m, d] (Heusel et al. 2017, eq. 6):
-    |μ_a - μ_b|² + tr(C_a + C_b - 2 (C_a C_b)^½). Zero for equal clouds; falls with n where n is small."""
+    """Return the Fréchet distance between Gaussians fitted to features [n, d] and [m, d].
+
+    |μ_a - μ_b|² + tr(C_a + C_b - 2 (C_a C_b)^½) (Heusel et al. 2017, eq. 6).
+    Zero for equal sets; falls with n while n is small.
+    """
     (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)
     root = _root(cov_a)
     mixed = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
@@ -36,25 +39,29 @@ def _root(cov: Array) -> Array:
     return rooted
 
 
-def precision_recall(real: Array, generated: Array, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """(precision, recall) of features [n, d] against [m, d] (Kynkäänniemi et al. 2019, eq. 1-2): the share of generated
-    ones inside the manifold of the real ones (do they look real?), and of real ones inside that of the generated ones
-    (is everything there?). A manifold is the union of balls that reach to each point's k-th neighbour."""
+def precision_recall(real: Array, generated: Array, k: int = NEIGHBORS) -> tuple[float, float]:
+    """Return (precision, recall) of generated features [m, d] against real ones [n, d].
+
+    Precision is the share of generated points inside the manifold of the real ones (do they look real?), recall the
+    share of real points inside that of the generated ones (is everything covered?) (Kynkäänniemi et al. 2019, eq. 1-2).
+    A manifold is the union of balls that reach to each point's k-th neighbor.
+    """
     return _share_inside(generated, real, k), _share_inside(real, generated, k)
 
 
-def _share_inside(points: Array, cloud: Array, k: int) -> float:
-    if len(cloud) <= k or not len(points):
+def _share_inside(points: Array, manifold: Array, k: int) -> float:
+    if len(manifold) <= k or not len(points):
         return 0.0
-    reach = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _squared(cloud, cloud)])  # itself is the first
-    inside = [(d <= reach).any(axis=1) for d in _squared(points, cloud)]
+    # Index k, because each point's nearest neighbor is the point itself.
+    reach = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _squared(manifold, manifold)])
+    inside = [(d <= reach).any(axis=1) for d in _squared(points, manifold)]
     return float(np.concatenate(inside).mean())
 
 
-def _squared(points: Array, cloud: Array) -> Iterator[Array]:
-    """Squared distances [n, m], in chunks of rows."""
-    points, cloud = np.asarray(points, np.float64), np.asarray(cloud, np.float64)
-    lengths = (cloud**2).sum(axis=1)
+def _squared(points: Array, manifold: Array) -> Iterator[Array]:
+    """Yield squared distances [n, m] in chunks of rows."""
+    points, manifold = np.asarray(points, np.float64), np.asarray(manifold, np.float64)
+    lengths = (manifold**2).sum(axis=1)
     for at in range(0, len(points), CHUNK):
         part = points[at : at + CHUNK]
-        yield np.maximum((part**2).sum(axis=1)[:, None] + lengths - 2 * part @ cloud.T, 0)
+        yield np.maximum((part**2).sum(axis=1)[:, None] + lengths - 2 * part @ manifold.T, 0)

@@ -1,4 +1,4 @@
-"""The GAN in TensorFlow: two networks, two optimizers, one graph per step; bfloat16 where it is native."""
+"""The GAN in TensorFlow: two networks, two optimizers, one graph per step, native bfloat16."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
-#: Batch norm's statistics: a mapping of the present ones, replaced by the new (training); None is evaluation.
+#: Batch norm's statistics: a mapping whose values are replaced by new ones (training); None means evaluation.
 Running = dict[str, Tensor] | None
-#: What each layer's numbers are multiplied by: dropout.
+#: Dropout: the factors of each layer's outputs.
 Drop = Sequence[Tensor]
 
 
 def build(setup: LearnerSetup) -> TensorflowGan:
-    """facts: optionally `frozen` (prefixes of weights that do not learn)."""
+    """Return the learner. `facts`: optionally `frozen` (prefixes of fixed weights)."""
     support.use_threads(setup.threads)
     return TensorflowGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
 class TensorflowGan(TensorflowLearner):
+    """A GAN in TensorFlow; the twin of `TorchGan`."""
+
     model: GanModel
 
     def __init__(
@@ -50,7 +52,7 @@ class TensorflowGan(TensorflowLearner):
             for use, widths in masked_widths(model).items()
         }
         self._train = support.compiled(self._step, [pixels, z, scalar, drop])
-        self._evaluate = support.compiled(self._judge, [pixels, z])
+        self._evaluate = support.compiled(self._evaluate_batch, [pixels, z])
         self._predict = support.compiled(self._probabilities, [pixels])
         self._sample = support.compiled(self._pictures, [z])
 
@@ -60,7 +62,7 @@ class TensorflowGan(TensorflowLearner):
         self.data = {"x": split["x"]}
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        rows = rows.repeat(2) if len(rows) == 1 else rows  # one picture alone has no variance
+        rows = rows.repeat(2) if len(rows) == 1 else rows  # batch norm needs a variance
         seed, n = self.training.seed, len(rows)
         self.rate = learning_rate(self.training, step, self.total_steps)
         z, drop = step_noise(self.model, seed, step, n), dropout_masks(self.model, seed, step, n)
@@ -68,23 +70,23 @@ class TensorflowGan(TensorflowLearner):
             self._train(self.data["x"][rows], z, np.float32(self.rate), drop)
 
     def _step(self, x: Tensor, z: Tensor, rate: Tensor, drop: Mapping[str, Drop]) -> None:
-        """The discriminator learns first; the same fakes then teach the generator through what it has become."""
+        """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
         running = {name: tf.identity(tensor) for name, tensor in self.tensors.items() if ".running_" in name}
-        made, seen = (list(self._trained(part).values()) for part in NETWORKS)
-        with tf.GradientTape(watch_accessed_variables=False) as maker:
-            maker.watch(made)
+        generator, discriminator = (list(self._trained(part).values()) for part in NETWORKS)
+        with tf.GradientTape(watch_accessed_variables=False) as generator_tape:
+            generator_tape.watch(generator)
             fakes = self._generate(z, self.computed, running, drop["generator"])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(seen)
+            tape.watch(discriminator)
             real = self._discriminate(self._pixels(x), self.computed, running, drop["real"])
             fake = self._discriminate(fakes, self.computed, running, drop["fake"])
             d_loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
-        self._learn("discriminator", d_loss, tape.gradient(d_loss, seen), rate)
+        self._learn("discriminator", d_loss, tape.gradient(d_loss, discriminator), rate)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fakes)
             fooled = self._discriminate(fakes, self.computed, dict(running), drop["fooled"])
             g_loss = tf.reduce_mean(tf.nn.softplus(-fooled))
-        gradients = maker.gradient(fakes, made, output_gradients=tape.gradient(g_loss, fakes))
+        gradients = generator_tape.gradient(fakes, generator, output_gradients=tape.gradient(g_loss, fakes))
         self._learn("generator", g_loss, gradients, rate, running)
         n = tf.cast(tf.shape(x)[0], tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
@@ -92,7 +94,7 @@ class TensorflowGan(TensorflowLearner):
     def _learn(
         self, part: str, loss: Tensor, gradients: Sequence[Tensor], rate: Tensor, running: Running = None
     ) -> None:
-        """One step of one network, and the statistics of batch norm, unless a loss was not finite."""
+        """Run one step of one network and keep batch norm's statistics, unless a loss was not finite."""
 
         def update() -> Tensor:
             self.optimizers[part].step(gradients, rate)
@@ -110,7 +112,7 @@ class TensorflowGan(TensorflowLearner):
     # -- the networks -----------------------------------------------------------------------------
 
     def _generate(self, z: Tensor, dtype: Any, running: Running = None, drop: Drop = ()) -> Tensor:
-        """Pictures [n, h, w, c], float32, in the range the discriminator sees."""
+        """Return images [n, h, w, c], float32, in the range of the discriminator's inputs."""
         model, masks = self.model, iter(drop)
         x = tf.cast(z, dtype)
         for i in range(len(model.generator_dense)):
@@ -130,7 +132,7 @@ class TensorflowGan(TensorflowLearner):
         return tf.sigmoid(x) if model.output == "sigmoid" else tf.tanh(x)
 
     def _discriminate(self, x: Tensor, dtype: Any, running: Running = None, drop: Drop = ()) -> Tensor:
-        """Logits [n], float32: how sure it is that a picture is real."""
+        """Return logits [n], float32, for an image being real."""
         model, masks = self.model, iter(drop)
         x = tf.cast(x, dtype)
         for i in range(len(model.discriminator_filters)):
@@ -146,14 +148,14 @@ class TensorflowGan(TensorflowLearner):
         return self._biased(tf.matmul(x, tf.cast(self.tensors[f"{name}.weight"], x.dtype)), name)
 
     def _biased(self, x: Tensor, name: str) -> Tensor:
-        """By a plain sum: of a BiasAdd before a LeakyRelu TensorFlow's graph optimiser makes an error and gives up."""
+        """Add the bias by a plain sum: TensorFlow's graph optimizer fails on BiasAdd before LeakyRelu."""
         bias = self.tensors.get(f"{name}.bias")
         return x if bias is None else x + tf.cast(bias, x.dtype)
 
-    # Not with explicit paddings, which mean the same: their gradients in bfloat16 take 50 times as long on a CPU.
+    # Explicit paddings would be equivalent, but their gradients in bfloat16 take 50 times as long on a CPU.
 
     def _down(self, x: Tensor, name: str) -> Tensor:
-        """Half the height and width, rounded down."""
+        """Apply a convolution that halves height and width, rounding down."""
         weight, side = tf.cast(self.tensors[f"{name}.weight"], x.dtype), self.model.kernel_size // 2 - 1
         if x.shape[1] % 2 == x.shape[2] % 2 == 0:
             return self._biased(tf.nn.conv2d(x, weight, 2, "SAME"), name)
@@ -161,7 +163,7 @@ class TensorflowGan(TensorflowLearner):
         return self._biased(tf.nn.conv2d(x, weight, 2, "VALID"), name)
 
     def _up(self, x: Tensor, name: str, size: tuple[int, int]) -> Tensor:
-        """Twice the height and width, plus one where `size` is odd."""
+        """Apply a transposed convolution that doubles height and width, plus one if `size` is odd."""
         weight, side = tf.cast(self.tensors[f"{name}.weight"], x.dtype), self.model.kernel_size // 2 - 1
         (height, width), maps = size, weight.shape[2]
         if height % 2 == width % 2 == 0:
@@ -173,7 +175,7 @@ class TensorflowGan(TensorflowLearner):
         return self._biased(tf.ensure_shape(x, [None, height, width, maps]), name)
 
     def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
-        """Whatever norm has weights of this name; none where there are none."""
+        """Apply the normalization whose weights have this name, if there are any."""
         if f"{name}.running_var" in self.tensors:
             return self._batch_norm(x, name, running)
         if f"{name}.weight" not in self.tensors:
@@ -184,7 +186,7 @@ class TensorflowGan(TensorflowLearner):
         return tf.cast(y * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"], x.dtype)
 
     def _batch_norm(self, x: Tensor, name: str, running: Running) -> Tensor:
-        """Fused; a dense layer's numbers are maps of one pixel to it."""
+        """Apply fused batch norm; a dense layer's units are treated as maps of one pixel."""
         if len(x.shape) == 2:
             return self._batch_norm(x[:, None, None, :], name, running)[:, 0, 0, :]
         scale, bias, fused = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], _fused_batch_norm
@@ -205,13 +207,13 @@ class TensorflowGan(TensorflowLearner):
         return x * (mask[:, None, None, :] if len(x.shape) == 4 else mask)
 
     def _pixels(self, x: Tensor) -> Tensor:
-        """Bytes to float32, both [n, h, w, c]."""
+        """Convert bytes to float32, both [n, h, w, c]."""
         return tf.cast(x, tf.float32) * self.scale + self.shift
 
     # -- evaluation -------------------------------------------------------------------------------
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        """Both losses, without dropout, on these pictures and as many samples."""
+        """Return both losses, without dropout, on these images and as many samples."""
         n, totals = len(split["x"]), np.zeros(2)
         with tf.device(self.device):
             for at in range(0, n, batch_size):
@@ -220,14 +222,14 @@ class TensorflowGan(TensorflowLearner):
         g_loss, d_loss = (totals / n).tolist()
         return {"g_loss": g_loss, "d_loss": d_loss}
 
-    def _judge(self, x: Tensor, z: Tensor) -> Tensor:
+    def _evaluate_batch(self, x: Tensor, z: Tensor) -> Tensor:
         real = self._discriminate(self._pixels(x), self.computed)
         fake = self._discriminate(self._generate(z, self.computed), self.computed)
-        judged = tf.cast(tf.nn.softplus(-real), tf.float64) + tf.cast(tf.nn.softplus(fake), tf.float64)
-        return tf.stack([tf.reduce_sum(tf.cast(tf.nn.softplus(-fake), tf.float64)), tf.reduce_sum(judged)])
+        d_losses = tf.cast(tf.nn.softplus(-real), tf.float64) + tf.cast(tf.nn.softplus(fake), tf.float64)
+        return tf.stack([tf.reduce_sum(tf.cast(tf.nn.softplus(-fake), tf.float64)), tf.reduce_sum(d_losses)])
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """How probably each picture is real by the discriminator: [n] float32, computed in float32."""
+        """Return the discriminator's probability that each image is real: [n] float32, computed in float32."""
         with tf.device(self.device):
             parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
@@ -236,7 +238,7 @@ class TensorflowGan(TensorflowLearner):
         return tf.sigmoid(self._discriminate(self._pixels(x), tf.float32))
 
     def generate(self, count: int, seed: int, batch_size: int, start: int = 0) -> Array:
-        """Samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
+        """Return samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
         parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
         for at in range(start, start + count, batch_size):
             z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))
@@ -248,10 +250,10 @@ class TensorflowGan(TensorflowLearner):
         return self._generate(z, tf.float32)
 
     # -- layouts: convolutions [a, b, kh, kw] <-> [kh, kw, b, a];  dense [out, in] <-> [in, out] -----------
-    # -- where a dense layer meets maps, canonical order is C, H, W and TensorFlow's H, W, C ----------------
+    # -- between a dense layer and maps, the canonical order is C, H, W and TensorFlow's H, W, C ------------
 
     def _own(self, name: str, array: Array) -> Array:
-        """A canonical array in TensorFlow's layout."""
+        """Return a canonical array in TensorFlow's layout."""
         if array.ndim == 4:
             return array.transpose(2, 3, 1, 0)
         if (maps := self._maps_after(name)) and array.shape[0] == math.prod(maps):
@@ -273,7 +275,7 @@ class TensorflowGan(TensorflowLearner):
         return np.ascontiguousarray(array)
 
     def _maps_after(self, name: str) -> tuple[int, int, int] | None:
-        """(channels, height, width) of the maps a dense layer of the generator makes; None where it makes none."""
+        """Return (channels, height, width) of the maps that a dense layer of the generator produces, or None."""
         filters = self.model.generator_filters
         if filters and name.startswith("generator.project."):
             return filters[0], *self.model.halved(len(filters))
@@ -285,7 +287,7 @@ class TensorflowGan(TensorflowLearner):
         return "discriminator.dense0.weight" if self.model.discriminator_dense else "discriminator.output.weight"
 
     def _flat(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the maps the discriminator flattens."""
+        """Return (channels, height, width) of the maps the discriminator flattens."""
         filters = self.model.discriminator_filters
         return (filters[-1] if filters else self.model.image_channels), *self.model.halved(len(filters))
 

@@ -1,4 +1,4 @@
-"""The GAN in torch: two networks, two fused optimizers, one step; channels-last, bfloat16 where it is native."""
+"""The GAN in torch: two networks, two fused optimizers; channels-last, native bfloat16."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ from worker.training.backends.torch_base import TorchLearner
 from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.optim import learning_rate
 
-#: Share of the device's free memory the training arrays may take; larger sets are copied batch by batch.
+#: Share of the device's free memory that training arrays may take; larger sets are copied batch by batch.
 RESIDENT_SHARE = 0.5
 
-#: Batch norm's statistics: a mapping receives the new ones (training), an empty one is not kept, None is evaluation.
+#: Batch norm's statistics: a mapping to update in training, an empty one to discard them, None for evaluation.
 Running = Mapping[str, Tensor] | None
-#: What each layer's numbers are multiplied by: dropout.
+#: Dropout: the factors of each layer's outputs.
 Drop = Sequence[Tensor]
 
 
 def build(setup: LearnerSetup) -> TorchGan:
-    """facts: optionally `frozen` (prefixes of weights that do not learn)."""
+    """Return the learner. `facts`: optionally `frozen` (prefixes of fixed weights)."""
     support.use_threads(setup.threads)
     return TorchGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
 class TorchGan(TorchLearner):
+    """A GAN in torch; the twin of `TensorflowGan`."""
+
     model: GanModel
 
     def __init__(
@@ -53,8 +55,8 @@ class TorchGan(TorchLearner):
         self.data = support.move_to_device({"x": split["x"]}, self.device, RESIDENT_SHARE)
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        """The discriminator learns first; the same fakes then teach the generator through what it has become."""
-        rows = rows.repeat(2) if len(rows) == 1 else rows  # one picture alone has no variance
+        """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
+        rows = rows.repeat(2) if len(rows) == 1 else rows  # batch norm needs a variance
         (x,) = support.select(self.data, torch.from_numpy(rows), self.device)
         z = self._to_device(step_noise(self.model, self.training.seed, step, len(rows)))
         drop = self._masks(len(rows), step)
@@ -74,7 +76,7 @@ class TorchGan(TorchLearner):
         self.totals += torch.stack([g_loss.detach().double(), d_loss.detach().double(), self._one()]) * len(rows)
 
     def _learn(self, part: str, loss: Tensor) -> None:
-        """One step of one network on its own loss; the gradients of the other are not computed."""
+        """Run one step of one network on its own loss, without gradients of the other network."""
         weights = list(self._trained(part).values())
         for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
             weight.grad = gradient
@@ -94,7 +96,7 @@ class TorchGan(TorchLearner):
     # -- the networks -----------------------------------------------------------------------------
 
     def _generate(self, z: Tensor, running: Running = None, drop: Drop = ()) -> Tensor:
-        """Pictures [n, c, h, w], float32, in the range the discriminator sees; the memory is channels-last."""
+        """Return images [n, c, h, w], float32, channels-last, in the range of the discriminator's inputs."""
         model, masks = self.model, iter(drop)
         x = z
         for i in range(len(model.generator_dense)):
@@ -114,12 +116,12 @@ class TorchGan(TorchLearner):
         return x.float().sigmoid() if model.output == "sigmoid" else x.float().tanh()
 
     def _discriminate(self, x: Tensor, running: Running = None, drop: Drop = ()) -> Tensor:
-        """Logits [n], float32: how sure it is that a picture is real."""
+        """Return logits [n], float32, for an image being real."""
         model, masks = self.model, iter(drop)
         for i in range(len(model.discriminator_filters)):
             name = f"discriminator.conv{i}"
             x = F.conv2d(x, self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias"), 2, self._padding())
-            x = x.contiguous(memory_format=torch.channels_last)  # of a single channel, it comes out channels-first
+            x = x.contiguous(memory_format=torch.channels_last)  # a single channel gives channels-first outputs
             x = F.leaky_relu(self._norm(x, f"discriminator.norm{i}", running), model.leak)
             x = self._drop(x, masks)
         for i in range(len(model.discriminator_dense)):
@@ -128,8 +130,11 @@ class TorchGan(TorchLearner):
         return self._linear(x, "discriminator.output")[:, 0].float()
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
-        """Maps are read in the order of their memory, H, W, C: flattening them to the weights' C, H, W would copy them,
-        and leave every gradient above in a layout that convolutions are slow with."""
+        """Apply a dense layer; maps are flattened in memory order, H, W, C.
+
+        Flattening them to the weights' C, H, W would copy them, and give every gradient above a layout in which
+        convolutions are slow.
+        """
         weight = self.tensors[f"{name}.weight"]
         if x.dim() == 4:
             weight = weight.view(-1, *x.shape[1:]).permute(0, 2, 3, 1).flatten(1)
@@ -137,7 +142,7 @@ class TorchGan(TorchLearner):
         return F.linear(x, weight, self.tensors.get(f"{name}.bias"))
 
     def _up(self, x: Tensor, name: str, size: tuple[int, int]) -> Tensor:
-        """Twice the height and width, plus one where `size` is odd."""
+        """Apply a transposed convolution that doubles height and width, plus one if `size` is odd."""
         more = (size[0] - 2 * x.shape[2], size[1] - 2 * x.shape[3])
         weight, bias = self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias")
         return F.conv_transpose2d(x, weight, bias, 2, self._padding(), more)
@@ -146,7 +151,7 @@ class TorchGan(TorchLearner):
         return self.model.kernel_size // 2 - 1
 
     def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
-        """Whatever norm has weights of this name; none where there are none."""
+        """Apply the normalization whose weights have this name, if there are any."""
         scale, bias = self.tensors.get(f"{name}.weight"), self.tensors.get(f"{name}.bias")
         if f"{name}.running_var" not in self.tensors:
             return x if scale is None else F.group_norm(x, 1, scale, bias, NORM_EPS)
@@ -160,21 +165,21 @@ class TorchGan(TorchLearner):
         return x if mask is None else x * mask.view(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
 
     def _pixels(self, x: Tensor) -> Tensor:
-        """Bytes [n, h, w, c] to float32 [n, c, h, w]; the memory stays channels-last."""
+        """Convert bytes [n, h, w, c] to float32 [n, c, h, w] in channels-last memory."""
         return x.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
 
-    # -- what a step draws, in numpy --------------------------------------------------------------
+    # -- random numbers of a step, drawn in numpy -------------------------------------------------
 
     def _masks(self, n: int, step: int) -> dict[str, list[Tensor]]:
         drawn = dropout_masks(self.model, self.training.seed, step, n)
         return {use: [self._to_device(mask) for mask in found] for use, found in drawn.items()}
 
     def _to_device(self, array: Array) -> Tensor:
-        """Without waiting for the device."""
+        """Copy to the device without a sync."""
         host = torch.from_numpy(array)
         return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
 
-    # -- batch norm's statistics: written only once the losses are known to be finite --------------
+    # -- batch norm's statistics: kept only if the losses are finite -------------------------------
 
     def _running(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.tensors.items() if ".running_" in name}
@@ -187,28 +192,28 @@ class TorchGan(TorchLearner):
 
     @torch.no_grad()
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        """Both losses, without dropout, on these pictures and as many samples."""
+        """Return both losses, without dropout, on these images and as many samples."""
         n, totals = len(split["x"]), torch.zeros(2, dtype=torch.float64, device=self.device)
         for at in range(0, n, batch_size):
             x = self._pixels(support.to_device(split["x"][at : at + batch_size], self.device))
             z = self._to_device(sample_noise(self.model, self.training.seed, at, len(x)))
             with self.autocast():
                 real, fake = self._discriminate(x), self._discriminate(self._generate(z))
-            judged = F.softplus(-real).double() + F.softplus(fake).double()
-            totals += torch.stack([F.softplus(-fake).double().sum(), judged.sum()])
+            d_losses = F.softplus(-real).double() + F.softplus(fake).double()
+            totals += torch.stack([F.softplus(-fake).double().sum(), d_losses.sum()])
         g_loss, d_loss = (totals / n).tolist()
         return {"g_loss": g_loss, "d_loss": d_loss}
 
     @torch.no_grad()
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """How probably each picture is real by the discriminator: [n] float32, computed in float32."""
+        """Return the discriminator's probability that each image is real: [n] float32, computed in float32."""
         parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
         logits = [self._discriminate(self._pixels(support.to_device(part, self.device))) for part in parts]
         return torch.cat(logits).sigmoid().cpu().numpy() if logits else np.empty(0, np.float32)
 
     @torch.no_grad()
     def generate(self, count: int, seed: int, batch_size: int, start: int = 0) -> Array:
-        """Samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
+        """Return samples `start` … `start + count - 1` of `seed`: uint8 [count, h, w, c], computed in float32."""
         parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
         for at in range(start, start + count, batch_size):
             z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))

@@ -1,15 +1,15 @@
-"""The canonical weights of a GAN: names, shapes and starting values, the same for every framework.
+"""The canonical weights of a GAN: names, shapes and initial values, the same in both frameworks.
 
-generator.dense{i}.weight [out, in] | bias [out]        generator.dense_norm{i}.weight | bias | running_mean |
-running_var generator.project.weight [maps * h * w, in] | bias      generator.norm0.…        to the smallest maps, in C,
-H, W order generator.up{i}.weight [in, out, kh, kw] | bias [out]   generator.norm{i}.…      i from 1
+generator.dense{i}.weight [out, in] | bias [out]        generator.dense_norm{i}.… (weight, bias, running_mean and _var)
+generator.project.weight [maps * h * w, in] | bias      generator.norm0.…        to the smallest maps, in C, H, W order
+generator.up{i}.weight [in, out, kh, kw] | bias [out]   generator.norm{i}.…      i from 1
 generator.output.weight | bias                          an up, or without filters a dense layer in C, H, W order
 discriminator.conv{i}.weight [out, in, kh, kw] | bias   discriminator.norm{i}.…  i from 1 for the norm
 discriminator.dense{i}.weight [out, in] | bias          discriminator.dense_norm{i}.…; the first reads C, H, W order
 discriminator.output.weight [1, in] | bias [1]
 
 A layer that batch norm follows has no bias. `batch` keeps running_var unbiased, with a momentum of 0.1; `layer`
-normalises over all numbers of a picture and scales per channel. Both add NORM_EPS to the variance.
+normalizes over all numbers of an image and scales per channel. Both add NORM_EPS to the variance.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ from worker.training.numerics.data_order import generator
 NORM_EPS = 1e-5
 NORM_MOMENTUM = 0.1
 
-#: Every weight's name begins with one of them.
+#: Prefixes of the weights' names.
 NETWORKS = ("generator", "discriminator")
 
-#: Weights that stay as they are under `freeze: features`: what the discriminator sees in pictures (FreezeD, Mo et al.
-#: 2020).
+#: Prefixes of the weights that `freeze: features` keeps: the discriminator's features (FreezeD, Mo et al. 2020).
 FEATURES = ("discriminator.conv", "discriminator.norm")
 
 Shape = tuple[int, ...]
@@ -45,54 +44,58 @@ def shapes_of(model: GanModel, _facts: Mapping[str, Any]) -> dict[str, tuple[int
 
 
 def shapes(model: GanModel) -> dict[str, Shape]:
-    """Every weight's name and shape, in the order of the networks."""
+    """Return the name and shape of every weight, in the order of the networks."""
     return dict((*_generator(model), *_discriminator(model)))
 
 
 def _generator(model: GanModel) -> Iterator[tuple[str, Shape]]:
-    width, how, filters = model.latent, model.generator_normalization, model.generator_filters
+    width, normalization, filters = model.latent, model.generator_normalization, model.generator_filters
     for i, units in enumerate(model.generator_dense):
-        yield from _layer(f"generator.dense{i}", (units, width), units, how, f"generator.dense_norm{i}")
+        yield from _layer(f"generator.dense{i}", (units, width), units, normalization, f"generator.dense_norm{i}")
         width = units
     size, channels, kernel = math.prod(model.halved(len(filters))), model.image_channels, model.kernel_size
     if not filters:
         yield from _layer("generator.output", (size * channels, width), size * channels)
         return
     maps = filters[0]
-    yield from _layer("generator.project", (maps * size, width), maps * size, how, "generator.norm0", maps)
+    yield from _layer("generator.project", (maps * size, width), maps * size, normalization, "generator.norm0", maps)
     for i, (before, after) in enumerate(pairwise(filters), 1):
-        yield from _layer(f"generator.up{i}", (before, after, kernel, kernel), after, how, f"generator.norm{i}")
+        yield from _layer(
+            f"generator.up{i}", (before, after, kernel, kernel), after, normalization, f"generator.norm{i}"
+        )
     yield from _layer("generator.output", (filters[-1], channels, kernel, kernel), channels)
 
 
 def _discriminator(model: GanModel) -> Iterator[tuple[str, Shape]]:
     channels, kernel, filters = int(model.image_channels), model.kernel_size, model.discriminator_filters
     for i, maps in enumerate(filters):
-        how = model.discriminator_normalization if i else "none"
+        normalization = model.discriminator_normalization if i else "none"
         shape = (maps, channels, kernel, kernel)
-        yield from _layer(f"discriminator.conv{i}", shape, maps, how, f"discriminator.norm{i}")
+        yield from _layer(f"discriminator.conv{i}", shape, maps, normalization, f"discriminator.norm{i}")
         channels = maps
     width = channels * math.prod(model.halved(len(filters)))
     for i, units in enumerate(model.discriminator_dense):
-        how = model.discriminator_normalization if filters or i else "none"
-        yield from _layer(f"discriminator.dense{i}", (units, width), units, how, f"discriminator.dense_norm{i}")
+        normalization = model.discriminator_normalization if filters or i else "none"
+        yield from _layer(
+            f"discriminator.dense{i}", (units, width), units, normalization, f"discriminator.dense_norm{i}"
+        )
         width = units
     yield from _layer("discriminator.output", (1, width), 1)
 
 
 def _layer(
-    name: str, shape: Shape, width: int, how: str = "none", norm: str = "", normed: int | None = None
+    name: str, shape: Shape, width: int, normalization: str = "none", norm: str = "", normed: int | None = None
 ) -> Iterator[tuple[str, Shape]]:
     yield f"{name}.weight", shape
-    if how != "batch":
+    if normalization != "batch":
         yield f"{name}.bias", (width,)
     parts = {"none": (), "layer": ("weight", "bias"), "batch": ("weight", "bias", "running_mean", "running_var")}
-    for part in parts[how]:
+    for part in parts[normalization]:
         yield f"{norm}.{part}", (normed or width,)
 
 
 def initial(model: GanModel, seed: int) -> dict[str, Array]:
-    """Starting values: Glorot uniform, biases zero, norms neutral."""
+    """Return initial weights: Glorot uniform, zero biases, neutral norms."""
     draw = generator(seed, "init", 0)
     return {name: _start(draw, name, shape) for name, shape in shapes(model).items()}
 
@@ -106,7 +109,10 @@ def _start(draw: np.random.Generator, name: str, shape: Shape) -> Array:
 
 
 def precision(model: GanModel, training: Training) -> str:
-    """`auto` leaves dense networks in float32: converting their weights costs more than bfloat16 saves."""
+    """Return the precision to use; `auto` leaves dense networks in float32.
+
+    Converting their weights costs more than bfloat16 saves.
+    """
     convolves = model.generator_filters or model.discriminator_filters
     return "float32" if training.precision == "auto" and not convolves else training.precision
 
@@ -115,11 +121,11 @@ def precision(model: GanModel, training: Training) -> str:
 
 
 def pixel_scale(model: GanModel) -> tuple[float, float]:
-    """(a, b): stored bytes times a plus b are what the networks see."""
+    """Return (a, b): the networks' inputs are a times the stored bytes, plus b."""
     return (1 / 255, 0.0) if model.output == "sigmoid" else (2 / 255, -1.0)
 
 
 def to_bytes(model: GanModel, pictures: Array) -> Array:
-    """What the generator makes, as uint8 pixels 0 … 255."""
+    """Convert the generator's outputs to uint8 pixels 0 … 255."""
     a, b = pixel_scale(model)
     return np.clip(np.rint((pictures - b) / a), 0, 255).astype(np.uint8)

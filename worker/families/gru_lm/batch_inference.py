@@ -1,4 +1,4 @@
-"""Batch inference with a language model: documents scored, or prompts continued."""
+"""Batch inference with a language model: scores documents or continues prompts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from worker.families.gru_lm.language_model import Sampling, generate, score
 from worker.kinds.dataset_rows import RowIndex
 from worker.kinds.prediction_files import BadRow
 
-#: A longer document is not scored (bytes): its tokens alone would fill the memory.
-MOST_BYTES = 64_000_000
+#: Longer documents (bytes) are not scored: their tokens alone would fill the memory.
+MAX_DOCUMENT_BYTES = 64_000_000
 
 
 def open_source(learner: Any, parent: Any, inference: Inference, dataset_dir: Path | None) -> Scores | Texts:
-    """Raises BadData where there is nothing to read."""
+    """Return the documents to score or the prompts to continue.
+
+    Raises BadData if the model has no tokenizer or the data set holds no text.
+    """
     if parent.tokenizer is None:
         raise BadData("the model has no tokenizer.json")
     tokenizer = vocabulary.load(parent.tokenizer)
@@ -43,12 +46,12 @@ class _Document:
     split: str
     row: int
     text: str | None
-    flaw: str = ""
+    error: str = ""
 
 
 @dataclass
 class Scores:
-    """How likely the model finds each document: `log_likelihood` in nats, `perplexity` per token."""
+    """Scores of documents: `log_likelihood` in nats, `perplexity` per token."""
 
     learner: Any
     tokenizer: vocabulary.TextTokenizer
@@ -66,46 +69,46 @@ class Scores:
     )
 
     def __post_init__(self) -> None:
-        self.places = RowIndex(self.stored)
-        self.total = self.places.total
+        self.row_index = RowIndex(self.stored)
+        self.total = self.row_index.total
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
         documents = list(self._documents(start, stop))
         good = [one for one in documents if one.text is not None]
         scores = score(self.learner, self.tokenizer, [one.text or "" for one in good], self.batch_size)
         found: list[dict[str, Any]] = []
-        flawed = [BadRow(one.id, one.row, one.flaw) for one in documents if one.text is None]
+        bad_rows = [BadRow(one.id, one.row, one.error) for one in documents if one.text is None]
         for one, result in zip(good, scores, strict=True):
             if not math.isfinite(result.log_likelihood):
-                flawed.append(BadRow(one.id, one.row, "the model's output is not a number"))
+                bad_rows.append(BadRow(one.id, one.row, "the model's output is not a number"))
                 continue
-            perplexity = result.perplexity if math.isfinite(result.perplexity) else None  # beyond what a float holds
+            perplexity = result.perplexity if math.isfinite(result.perplexity) else None  # overflows a float
             found.append(
                 {"id": one.id, "split": one.split, "row": one.row, "tokens": result.tokens,
                  "log_likelihood": result.log_likelihood, "perplexity": perplexity}
             )  # fmt: skip
         order = {one.id: number for number, one in enumerate(documents)}
-        return pa.Table.from_pylist(found, self.schema), sorted(flawed, key=lambda bad: order[bad.id])
+        return pa.Table.from_pylist(found, self.schema), sorted(bad_rows, key=lambda bad: order[bad.id])
 
     def _documents(self, start: int, stop: int) -> Iterator[_Document]:
-        for split, first, last in self.places.pieces(start, stop):
+        for split, first, last in self.row_index.pieces(start, stop):
             bounds = self.stored.document_bounds(split)[first : last + 1].tolist()
-            ids = self.places.ids(split, first, last).to_pylist()
+            ids = self.row_index.ids(split, first, last).to_pylist()
             with self.stored.text_path(split).open("rb") as file:
                 for number, name in enumerate(ids):
                     begin, end = bounds[number], bounds[number + 1]
-                    text, flaw = self._read(file, begin, end)
-                    yield _Document(name, split, first + number, text, flaw)
+                    text, error = self._read(file, begin, end)
+                    yield _Document(name, split, first + number, text, error)
 
     def _read(self, file: Any, begin: int, end: int) -> tuple[str | None, str]:
-        """The text of a document, or what is wrong with it."""
-        if end - begin > MOST_BYTES:
-            return None, f"the document is longer than {MOST_BYTES:,} bytes"
+        """Return the text of a document, or None and what is wrong with it."""
+        if end - begin > MAX_DOCUMENT_BYTES:
+            return None, f"the document is longer than {MAX_DOCUMENT_BYTES:,} bytes"
         file.seek(begin)
         try:
             text = file.read(end - begin).decode()
-        except UnicodeDecodeError as error:
-            return None, f"the document is not UTF-8 at byte {error.start}"
+        except UnicodeDecodeError as failure:
+            return None, f"the document is not UTF-8 at byte {failure.start}"
         return (text, "") if len(self.tokenizer.encode(text)) else (None, "the document is empty")
 
     def figures(self, root: Path) -> list[Path]:
@@ -114,7 +117,7 @@ class Scores:
 
 @dataclass
 class Texts:
-    """What the model writes after each prompt."""
+    """Continuations of prompts."""
 
     learner: Any
     tokenizer: vocabulary.TextTokenizer
@@ -123,8 +126,10 @@ class Texts:
 
     def __post_init__(self) -> None:
         self.total = len(self.inference.prompts)
-        how = self.inference
-        self.sampling = Sampling(how.max_new_tokens, how.temperature, how.top_k, how.top_p, how.seed)
+        inference = self.inference
+        self.sampling = Sampling(
+            inference.max_new_tokens, inference.temperature, inference.top_k, inference.top_p, inference.seed
+        )
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
         numbers, prompts, size = range(start, stop), self.inference.prompts[start:stop], self.inference.batch_size

@@ -1,6 +1,6 @@
-"""A stored text as a language model wants it: windows over a token stream, never held in memory.
+"""Text data sets for a language model: windows over a memory-mapped token stream.
 
-A window is `window` tokens to read and the one after them; the next window begins with that token, so every token but
+A window is `window` input tokens and the token after them; the next window begins with that token, so every token but
 the first is predicted once an epoch. `windows` [n, window + 1] is a view of the mapped stream.
 """
 
@@ -23,12 +23,17 @@ from worker.training.learner import Array, Splits
 
 @dataclass(frozen=True, kw_only=True)
 class TextSplits(Splits):
+    """Splits with the token stream that they are views of."""
+
     stream: OpenTokens
 
 
 def load_splits(dataset_dir: Path, model: GruLmModel, training: Training, tokenizer: str | None = None) -> TextSplits:
-    """`tokenizer`: the text of a `tokenizer.json` to keep (fine-tuning); None makes the model's own from the training
-    part. Without a validation part of its own, a text lends the end of its training part. Raises BadData."""
+    """Load the training, validation and test parts as windows.
+
+    `tokenizer` is the text of a `tokenizer.json` to keep (fine-tuning); None builds the model's own from the training
+    part. Without a validation part, the end of the training part becomes one. Raises BadData if the text is too short.
+    """
     spec = TokenizerSpec(model.tokenizer, model.vocabulary_size)
     stream = open_tokens(token_stream(dataset_dir, tokenizer or spec))
     train = windows(stream.tokens("train"), model.window)
@@ -50,8 +55,10 @@ def load_splits(dataset_dir: Path, model: GruLmModel, training: Training, tokeni
 
 
 def load_test(dataset_dir: Path, model: GruLmModel, facts: Mapping[str, Any], tokenizer: str | None) -> TextSplits:
-    """The test part in the tokens of a trained model; the training part, however short, lends prompts where there is
-    none."""
+    """Load the test part in the tokens of a trained model.
+
+    Without a test part, the training part (however short) provides prompts. Raises BadData if there are no tokens.
+    """
     if tokenizer is None:
         raise BadData(f"the model has no {TOKENIZER}")
     stream = open_tokens(token_stream(dataset_dir, tokenizer))
@@ -63,7 +70,7 @@ def load_test(dataset_dir: Path, model: GruLmModel, facts: Mapping[str, Any], to
 
 
 def windows(tokens: Array, window: int) -> Array:
-    """All whole windows of a stream, as a read-only view [n, window + 1]; what is left at the end is not used."""
+    """Return all whole windows of a stream as a read-only view [n, window + 1]; the rest is not used."""
     n = window_count(len(tokens), window)
     if n == 0:
         return np.empty((0, window + 1), tokens.dtype)
@@ -72,13 +79,16 @@ def windows(tokens: Array, window: int) -> Array:
 
 
 def _part(stream: OpenTokens, split: str, window: int) -> dict[str, Array] | None:
-    """A part to measure on; one shorter than a window is one short window. None where there is nothing to predict."""
+    """Return the windows of a part to evaluate, or None if there is nothing to predict.
+
+    A part shorter than a window becomes one short window.
+    """
     tokens = stream.tokens(split) if split in stream.splits else np.empty(0, np.uint16)
     return {"windows": windows(tokens, min(window, len(tokens) - 1))} if len(tokens) > 1 else None
 
 
 def write_extras(root: Path, splits: TextSplits) -> list[Path]:
-    """`model/tokenizer.json`, beside the weights it belongs to."""
+    """Write `model/tokenizer.json` beside the weights."""
     path = root / "model" / TOKENIZER
     path.write_bytes((splits.stream.folder / TOKENIZER).read_bytes())
     return [path]

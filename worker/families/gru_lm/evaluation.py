@@ -1,4 +1,4 @@
-"""What a finished language model is worth, on its test part, and what it writes."""
+"""Evaluation of a language model on its test part, with text samples."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from worker.families.gru_lm.data import TextSplits
 from worker.families.gru_lm.language_model import Sampling, continue_tokens
 from worker.training.learner import Array, Evaluation, Learner
 
-#: Windows measured at a time.
+#: Windows evaluated at a time.
 BATCH_SIZE = 64
-#: Samples written at the end of a training, tokens they begin with (from the test part), and tokens they are given.
+#: Number of samples at the end of a training, prompt tokens (from the test part) and new tokens by kind of tokenizer.
 SAMPLES, PROMPT = 6, {"word": 8, "bpe": 12, "char": 40}
 NEW_TOKENS = {"word": 100, "bpe": 120, "char": 400}
 TEMPERATURE, TOP_K = 0.8, 40
 
 
 def report(learner: Learner, splits: TextSplits, model: GruLmModel, training: Training) -> Evaluation:
-    """Loss, perplexity and accuracy of the next token over the test part; samples in the document."""
+    """Return loss, perplexity and next-token accuracy on the test part; the document also has samples."""
     tokenizer = splits.stream.tokenizer()
     metrics: dict[str, float] = {}
     document: dict[str, Any] = {"vocabulary": tokenizer.size, "tokenizer": tokenizer.kind}
@@ -35,12 +35,14 @@ def report(learner: Learner, splits: TextSplits, model: GruLmModel, training: Tr
 
 
 def samples(learner: Any, tokenizer: TextTokenizer, splits: TextSplits, seed: int) -> list[dict[str, str]]:
-    """Beginnings from evenly spaced windows of the test part (else of the training part), and what the model makes of
-    them."""
+    """Return prompts and the model's continuations.
+
+    Prompts are the beginnings of evenly spaced windows of the test part, or of the training part if there is none.
+    """
     windows = (splits.test or splits.train)["windows"]
     rows = np.unique(np.linspace(0, len(windows) - 1, SAMPLES).round().astype(np.int64))
     prompts: list[Array] = [windows[row][: PROMPT[tokenizer.kind]].astype(np.int64) for row in rows]
-    how = Sampling(NEW_TOKENS[tokenizer.kind], TEMPERATURE, TOP_K, None, seed)
-    written = continue_tokens(learner, prompts, how)
-    pairs = zip(prompts, written, strict=True)
+    sampling = Sampling(NEW_TOKENS[tokenizer.kind], TEMPERATURE, TOP_K, None, seed)
+    continuations = continue_tokens(learner, prompts, sampling)
+    pairs = zip(prompts, continuations, strict=True)
     return [{"prompt": tokenizer.decode(a.tolist()), "text": tokenizer.decode(b.tolist())} for a, b in pairs]

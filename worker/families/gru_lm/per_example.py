@@ -1,4 +1,4 @@
-"""A language model window by window: how likely each window of the test part is to it."""
+"""Per-example scores of a language model: one example is one window."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from worker.training.learner import Array, Learner
 
 
 def examples(learner: Learner, splits: TextSplits, model: GruLmModel) -> WindowScores:
+    """Return the loss of each window of the test part, or of the training part if there is none."""
     windows = (splits.test or splits.train)["windows"]
     losses = -learner.predict(windows, BATCH_SIZE).astype(np.float64).mean(axis=1)
     return WindowScores(losses, windows.shape[1] - 1, splits.stream.folder.name)
@@ -20,11 +21,11 @@ def examples(learner: Learner, splits: TextSplits, model: GruLmModel) -> WindowS
 
 @dataclass(frozen=True)
 class WindowScores:
-    """losses [n]: nats per token, the mean of each window."""
+    """Losses [n] in nats per token, the mean of each window."""
 
     losses: Array
     window: int
-    #: Names the token stream of the data set: the same text in the same tokens.
+    #: Name of the token stream: equal for the same text in the same tokens.
     stream: str
     rows: int = field(init=False)
 

@@ -1,7 +1,7 @@
-"""The two hot parts of the language model in TensorFlow, with gradients written by hand: the twin of `torch_gru.py`.
+"""Recurrence and cross-entropy in TensorFlow with hand-written gradients; the twin of `torch_gru.py`.
 
-Products are made in `computed` (bfloat16 where it is native), everything between them in float32. Time steps and chunks
-of positions are graph loops: tracing takes a fraction of a second, whatever the window.
+Products are computed in `computed` (bfloat16 if native), everything between them in float32. Time steps and chunks of
+positions are graph loops: tracing takes a fraction of a second for any window length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-#: Logits in flight at once (numbers). Too low: the weights are fetched too often. Too high: they leave the cache.
+#: Logits computed at once (numbers). Too low: weights are fetched too often. Too high: logits leave the cache.
 CHUNK_LOGITS = 16_000_000
 
 Tensor = Any
@@ -27,8 +27,10 @@ def gru(
     *,
     computed: Any,
 ) -> Tensor:
-    """Outputs [time, batch, h] for inputs [time, batch, in] and a first state [batch, h], all float32.
-    No gradient flows into `state`."""
+    """Return outputs [time, batch, h] for inputs [time, batch, in] and a first state [batch, h].
+
+    All are float32. No gradient flows into `state`.
+    """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def differentiable(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, Any]:
@@ -63,9 +65,16 @@ def _forward(x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor,
 
 
 def _backward(
-    d_out: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, kept: Tensor, gates: Tensor, n: Tensor, states: Tensor,
-    computed: Any
-) -> tuple[Tensor, ...]:  # fmt: skip
+    d_out: Tensor,
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    kept: Tensor,
+    gates: Tensor,
+    n: Tensor,
+    states: Tensor,
+    computed: Any,
+) -> tuple[Tensor, ...]:
     time, h = tf.shape(x)[0], w_hh.shape[1]
     r, z = gates[..., :h], gates[..., h:]
     d_n = (1 - z) * (1 - n * n)
@@ -94,8 +103,10 @@ def _backward(
 
 
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, computed: Any) -> Tensor:
-    """Mean of -log softmax(hidden @ weight.T + bias)[target]: hidden [n, h], weight [v, h], bias [v] float32; targets
-    int64 [n]. Its gradients are made with it, in one pass."""
+    """Return the mean of -log softmax(hidden @ weight.T + bias)[target] and compute its gradients with it.
+
+    hidden [n, h], weight [v, h] and bias [v] are float32; targets int64 [n].
+    """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def differentiable(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
@@ -127,7 +138,7 @@ def _cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
     pieces = tf.TensorArray(computed, (n + size - 1) // size, element_shape=[None, x.shape[1]], infer_shape=False)
     start = (0, tf.zeros([]), pieces, tf.zeros_like(weight), tf.zeros_like(bias))
     _, loss, pieces, d_weight, d_bias = tf.while_loop(lambda start, *_: start < n, step, start)
-    # What is missing from p for the gradient by the logits, p - 1 at the target, is small: no pass over p for it.
+    # The gradient by the logits is p, minus 1 at the target. That part is small and needs no pass over p.
     d_hidden = tf.cast(pieces.concat(), tf.float32) - tf.gather(weight, targets)
     d_weight -= tf.math.unsorted_segment_sum(hidden, targets, vocabulary)
     d_bias -= tf.math.unsorted_segment_sum(tf.ones_like(hidden[:, 0]), targets, vocabulary)

@@ -1,5 +1,7 @@
-"""The GRU language model in TensorFlow: one graph per step over variables in the canonical layout, products in bfloat16
-where it is native, hand-written recurrence and cross-entropy."""
+"""The GRU language model in TensorFlow: one graph per step, recurrence and cross-entropy by hand.
+
+Variables have the canonical layout; products are computed in bfloat16 if it is native.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,19 @@ from worker.training.numerics.optim import learning_rate
 from worker.training.numerics.perplexity import with_perplexity
 
 Tensor = Any
-#: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
+#: The recurrent state between two pieces of text: one [batch, h] per layer.
 State = list[Any]
 
 
 def build(setup: LearnerSetup) -> TensorflowGruLm:
-    """facts: `vocabulary` (its size), optionally `frozen` (prefixes of weights)."""
+    """Return the learner. `facts`: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights)."""
     support.use_threads(setup.threads)
     return TensorflowGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
 class TensorflowGruLm(TensorflowLearner):
+    """A GRU language model in TensorFlow; the twin of `TorchGruLm`."""
+
     model: GruLmModel
 
     def __init__(
@@ -42,23 +46,25 @@ class TensorflowGruLm(TensorflowLearner):
         self.computed = support.computed(self.device, training.precision)
         self.vocabulary = int(facts["vocabulary"])
         self._begin(initial(model, self.vocabulary, training.seed), totals=2)  # loss * tokens, tokens
-        self.fresh = True  # nothing was loaded yet, and no text seen
+        self.is_new = True  # neither weights nor data were loaded yet
         self.data: Array = np.zeros((0, model.window + 1), np.int32)
         tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
         states = [tf.TensorSpec([None, units], tf.float32) for units in model.units]
-        masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropped()]
+        masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropout_units()]
         self._train = support.compiled(self._step, [tokens, tokens, scalar, masks])
-        self._evaluate = support.compiled(self._judge, [tokens, tokens])
+        self._evaluate = support.compiled(self._evaluate_batch, [tokens, tokens])
         self._follow = support.compiled(self._likelihoods, [tokens, tokens, states])
-        self._read = support.compiled(self._next, [tokens, states])
+        self._read = support.compiled(self._next_logits, [tokens, states])
 
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        """`windows` [n, window + 1]: rows are taken on the host (26 KB a step), whatever the device. A model that was
-        not loaded starts from the frequencies of their tokens."""
+        """Set `windows` [n, window + 1], whose rows are selected on the host (26 KB a step).
+
+        A new model's output bias starts from the token frequencies.
+        """
         self.data = split["windows"]
-        if self.fresh:
+        if self.is_new:
             self.load_weights({**self.weights(), "output.bias": output_bias(self.data, self.vocabulary)})
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
@@ -96,7 +102,7 @@ class TensorflowGruLm(TensorflowLearner):
     def _hidden(
         self, tokens: Tensor, state: State | None, computed: Any, masks: list[Tensor] | None = None
     ) -> tuple[Tensor, State]:
-        """[time, batch, h] after the last layer, float32, and the state to go on from. `masks`: what dropout drops."""
+        """Return [time, batch, h] after the last layer, float32, and the state. `masks`: dropout's masks."""
         w = self.tensors
         x = tf.gather(w["embedding.weight"], tokens)
         after: State = []
@@ -120,14 +126,15 @@ class TensorflowGruLm(TensorflowLearner):
     def _output(self) -> tuple[Tensor, Tensor]:
         return tf.convert_to_tensor(self.tensors["output.weight"]), tf.convert_to_tensor(self.tensors["output.bias"])
 
-    def _dropped(self) -> list[int]:
-        """Units of the layers with dropout."""
+    def _dropout_units(self) -> list[int]:
+        """Return the units of the layers with dropout."""
         return list(self.model.units) if self.model.dropout else []
 
     def _masks(self, shape: tuple[int, ...], step: int) -> list[Array]:
         seed, share = self.training.seed, self.model.dropout
         return [
-            dropout_mask(seed, f"dropout{i}", step, (*shape, units), share) for i, units in enumerate(self._dropped())
+            dropout_mask(seed, f"dropout{i}", step, (*shape, units), share)
+            for i, units in enumerate(self._dropout_units())
         ]
 
     # -- evaluation -------------------------------------------------------------------------------
@@ -141,43 +148,46 @@ class TensorflowGruLm(TensorflowLearner):
         total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
         return {**with_perplexity(-total), "accuracy": correct}
 
-    def _judge(self, read: Tensor, targets: Tensor) -> Tensor:
-        likelihoods, hits = self._judged(self._hidden(read, None, self.computed)[0], targets, self.computed)
+    def _evaluate_batch(self, read: Tensor, targets: Tensor) -> Tensor:
+        likelihoods, hits = self._scores(self._hidden(read, None, self.computed)[0], targets, self.computed)
         return tf.stack([tf.reduce_sum(tf.cast(likelihoods, tf.float64)), tf.reduce_sum(tf.cast(hits, tf.float64))])
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t], computed in float32."""
+        """Return the log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t].
+
+        Computed in float32.
+        """
         parts = [self.follow(inputs[at : at + batch_size], None)[0] for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts) if parts else np.empty((0, max(0, inputs.shape[1] - 1)), np.float32)
 
     def follow(self, windows: Array, state: State | None) -> tuple[Array, State]:
-        """Log-likelihoods [n, t] of windows [n, t + 1] that go on from `state`, and the state after them."""
+        """Return log-likelihoods [n, t] of windows [n, t + 1] that continue `state`, and the new state."""
         with tf.device(self.device):
             likelihoods, state = self._follow(
-                _tokens(windows[:, :-1]), _tokens(windows[:, 1:]), self._begun(state, len(windows))
+                _tokens(windows[:, :-1]), _tokens(windows[:, 1:]), self._initial_state(state, len(windows))
             )
         return np.ascontiguousarray(likelihoods.numpy().T), state
 
     def read(self, tokens: Array, state: State | None) -> tuple[Array, State]:
-        """Read tokens [n, t]; logits [n, vocabulary] float32 of the one that comes next, and the state after them."""
+        """Return logits [n, vocabulary] float32 of the token after `tokens` [n, t], and the new state."""
         with tf.device(self.device):
-            logits, state = self._read(_tokens(tokens), self._begun(state, len(tokens)))
+            logits, state = self._read(_tokens(tokens), self._initial_state(state, len(tokens)))
         return support.to_numpy(logits), state
 
-    def _begun(self, state: State | None, n: int) -> State:
+    def _initial_state(self, state: State | None, n: int) -> State:
         return [tf.zeros([n, units]) for units in self.model.units] if state is None else state
 
     def _likelihoods(self, read: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, state = self._hidden(read, state, tf.float32)
-        return self._judged(hidden, targets, tf.float32)[0], state
+        return self._scores(hidden, targets, tf.float32)[0], state
 
-    def _next(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+    def _next_logits(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, state = self._hidden(tokens, state, tf.float32)
         weight, bias = self._output()
         return tf.matmul(hidden[-1], weight, transpose_b=True) + bias, state
 
-    def _judged(self, hidden: Tensor, targets: Tensor, computed: Any) -> tuple[Tensor, Tensor]:
-        """Log-likelihood (float32) of each target, and whether it was the likeliest token: both [time, batch]."""
+    def _scores(self, hidden: Tensor, targets: Tensor, computed: Any) -> tuple[Tensor, Tensor]:
+        """Return each target's log-likelihood (float32) and whether it was most likely, both [time, batch]."""
         flat, wanted = tf.cast(_flat(hidden), computed), tf.reshape(targets, [-1])
         weight, bias = (tf.cast(part, computed) for part in self._output())
         size, n = max(1, CHUNK_LOGITS // self.vocabulary), tf.shape(flat)[0]
@@ -199,7 +209,7 @@ class TensorflowGruLm(TensorflowLearner):
     # -- state ------------------------------------------------------------------------------------
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
-        self.fresh = False
+        self.is_new = False
         super().load_weights(weights)
 
 
@@ -207,7 +217,7 @@ _GRU_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def _tokens(tokens: Array) -> Array:
-    """[batch, time] of any integer type to int64 [time, batch]."""
+    """Transpose [batch, time] of any integer type to int64 [time, batch]."""
     return np.ascontiguousarray(tokens.T, np.int64)
 
 

@@ -1,11 +1,10 @@
-"""The two hot parts of the language model in torch, with gradients written by hand.
+"""Recurrence and cross-entropy in torch with hand-written gradients.
 
-`gru` is the same function as `torch.nn.GRU` (one layer). Written by hand, its backward pass has three small operations
-a time step, and the weights' gradients are one product over all steps; autograd's has over a dozen and one product
-each.
+`gru` is the same function as `torch.nn.GRU` (one layer). Its hand-written backward pass has three small operations per
+time step, and the weights' gradients are one product over all steps; autograd's has over a dozen and one product each.
 
-`chunked_cross_entropy` never holds the logits of all positions: over 10,000 tokens they would be the largest thing in
-the step by far, and on a CPU fetching them from memory would cost more than the products.
+`chunked_cross_entropy` never holds the logits of all positions: with a vocabulary over 10,000 they would be by far the
+largest tensor of the step, and on a CPU fetching them from memory would cost more than the products.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-#: Logits in flight at once (numbers). Too low: the weights are fetched too often. Too high: they leave the cache.
+#: Logits computed at once (numbers). Too low: weights are fetched too often. Too high: logits leave the cache.
 CHUNK_LOGITS = 16_000_000
 
 
 def gru(
     inputs: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
 ) -> Tensor:
-    """Outputs [time, batch, h] for inputs [time, batch, in] and a first state [batch, h]; all of one dtype.
+    """Return outputs [time, batch, h] for inputs [time, batch, in] and a first state [batch, h].
 
-    cuDNN's on a GPU, ours elsewhere. No gradient flows into `state`.
+    All have one dtype. Uses cuDNN on a GPU. No gradient flows into `state`.
     """
     if inputs.is_cuda:
         weights = [weight_ih, weight_hh, bias_ih, bias_hh]
@@ -34,7 +33,7 @@ def gru(
 
 
 class _Gru(torch.autograd.Function):
-    """Cho et al. 2014 in the form of `worker.families.gru_lm.weights`."""
+    """GRU (Cho et al. 2014) in the form of `worker.families.gru_lm.weights`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ class _Gru(torch.autograd.Function):
         h = w_hh.shape[1]
         d_n, gates = _slopes(kept, rz, n, states)
         z = rz[..., h:]
-        d_kept = torch.empty_like(gates)  # of what the recurrent product gave
+        d_kept = torch.empty_like(gates)  # by the recurrent product
         d_state = torch.empty_like(n)
         d_state[-1] = d_out[-1]
         for t in range(time - 1, -1, -1):
@@ -71,15 +70,18 @@ class _Gru(torch.autograd.Function):
                 torch.addmm(carried, d_kept[t].view(batch, 3 * h), w_hh, out=d_state[t - 1])
         flat = d_kept.view(time * batch, 3 * h)
         d_w_hh, d_b_hh = flat.t() @ states[:-1].reshape(time * batch, h), _column_sums(flat)
-        d_kept[:, :, 2] = d_state * d_n  # from here on: of what the input's product gave
+        d_kept[:, :, 2] = d_state * d_n  # from here on: by the input's product
         d_w_ih, d_b_ih = flat.t() @ x.reshape(time * batch, width), _column_sums(flat)
         d_x = (flat @ w_ih).view(time, batch, width) if ctx.needs_input_grad[0] else None
         return d_x, None, d_w_ih, d_w_hh, d_b_ih, d_b_hh
 
 
 def _slopes(kept: Tensor, rz: Tensor, n: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-    """How the new state moves with n before its tanh [t, b, h], and with the recurrent product's r, z, n parts
-    [t, b, 3, h]: all that the backward loop needs, for all time steps at once."""
+    """Return the derivatives that the backward loop needs, for all time steps at once.
+
+    They are those of the new state by n before its tanh [t, b, h], and by the recurrent product's r, z, n parts [t, b,
+    3, h].
+    """
     time, batch, h = n.shape
     r, z = rz[..., :h], rz[..., h:]
     gates = n.new_empty(time, batch, 3, h)
@@ -91,18 +93,24 @@ def _slopes(kept: Tensor, rz: Tensor, n: Tensor, states: Tensor) -> tuple[Tensor
 
 
 def _column_sums(flat: Tensor) -> Tensor:
-    """A product with ones: it adds in float32 whatever the dtype, and `sum` would first copy all to float32."""
+    """Sum columns by a product with ones, which accumulates in float32 for every dtype.
+
+    `sum` would first copy everything to float32.
+    """
     return torch.mm(flat.new_ones(1, len(flat)), flat)[0]
 
 
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -log softmax(hidden @ weight.T + bias)[target]: hidden [n, h] of any float dtype, in which the products
-    are made; weight [v, h] and bias [v] float32; targets int64 [n]. Its gradients are made with it, in one pass."""
+    """Return the mean of -log softmax(hidden @ weight.T + bias)[target] and compute its gradients with it.
+
+    hidden [n, h] has any float dtype, in which the products are computed; weight [v, h] and bias [v] are float32;
+    targets int64 [n].
+    """
     return cast("Tensor", _ChunkedCrossEntropy.apply(hidden, weight, bias, targets))  # type: ignore[no-untyped-call]
 
 
 def chunks(n: int, vocabulary: int) -> list[slice]:
-    """Slices of n positions whose logits number about CHUNK_LOGITS."""
+    """Return slices of n positions that have about CHUNK_LOGITS logits each."""
     size = max(1, CHUNK_LOGITS // vocabulary)
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
@@ -114,19 +122,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         w, b = weight.to(hidden.dtype), bias.to(hidden.dtype)
         loss = torch.zeros((), device=hidden.device)
         d_hidden, d_weight, d_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
-        places = chunks(n, vocabulary)
-        logits = hidden.new_empty(places[0].stop, vocabulary)
+        slices = chunks(n, vocabulary)
+        logits = hidden.new_empty(slices[0].stop, vocabulary)
         d_w = torch.empty_like(w)
-        rows = torch.arange(places[0].stop, device=hidden.device) * vocabulary
-        for place in places:
-            x, size = hidden[place], place.stop - place.start
+        rows = torch.arange(slices[0].stop, device=hidden.device) * vocabulary
+        for part in slices:
+            x, size = hidden[part], part.stop - part.start
             p = torch.addmm(b, x, w.t(), out=logits[:size])
             torch.softmax(p, -1, out=p)
-            flat, at = p.view(-1), rows[:size] + targets[place]
+            flat, at = p.view(-1), rows[:size] + targets[part]
             hit = flat[at]
             loss -= hit.float().clamp_min(1e-38).log_().sum()
             flat[at] = hit - 1  # p is now the gradient of this chunk's summed loss by its logits
-            torch.mm(p, w, out=d_hidden[place])
+            torch.mm(p, w, out=d_hidden[part])
             d_weight += torch.mm(p.t(), x, out=d_w)
             d_bias += _column_sums(p)
         scale = 1 / n

@@ -1,5 +1,4 @@
-"""The GRU language model in torch: bfloat16 products where they are native, hand-written recurrence and
-cross-entropy."""
+"""The GRU language model in torch: native bfloat16, hand-written recurrence and cross-entropy."""
 
 from __future__ import annotations
 
@@ -24,17 +23,19 @@ from worker.training.numerics.dropout import dropout_mask
 from worker.training.numerics.perplexity import with_perplexity
 from worker.training.numerics.precision import choose
 
-#: What the recurrence carries from one piece of text to the next: one [batch, h] per layer.
+#: The recurrent state between two pieces of text: one [batch, h] per layer.
 State = list[Tensor]
 
 
 def build(setup: LearnerSetup) -> TorchGruLm:
-    """facts: `vocabulary` (its size), optionally `frozen` (prefixes of weights)."""
+    """Return the learner. `facts`: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights)."""
     support.use_threads(setup.threads)
     return TorchGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
 
 
 class TorchGruLm(TorchLearner):
+    """A GRU language model in torch; the twin of `TensorflowGruLm`."""
+
     model: GruLmModel
 
     def __init__(
@@ -45,16 +46,18 @@ class TorchGruLm(TorchLearner):
         self.computed = torch.bfloat16 if choose(training.precision, native) == "bfloat16" else torch.float32
         self.vocabulary = int(facts["vocabulary"])
         self._begin(initial(model, self.vocabulary, training.seed), totals=2)  # loss * tokens, tokens
-        self.fresh = True  # nothing was loaded yet, and no text seen
+        self.is_new = True  # neither weights nor data were loaded yet
         self.data: Array = np.zeros((0, model.window + 1), np.int32)
 
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        """`windows` [n, window + 1]: rows are taken on the host (26 KB a step), whatever the device. A model that was
-        not loaded starts from the frequencies of their tokens."""
+        """Set `windows` [n, window + 1], whose rows are selected on the host (26 KB a step).
+
+        A new model's output bias starts from the token frequencies.
+        """
         self.data = split["windows"]
-        if self.fresh:
+        if self.is_new:
             self.load_weights({**self.weights(), "output.bias": output_bias(self.data, self.vocabulary)})
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
@@ -76,7 +79,7 @@ class TorchGruLm(TorchLearner):
         return torch.full((), tokens.numel(), dtype=torch.float64, device=self.device)
 
     def _tokens(self, tokens: Array) -> Tensor:
-        """[batch, time] of any integer type to int64 [time, batch] on the device, without waiting for it."""
+        """Convert [batch, time] of any integer type to int64 [time, batch] on the device, without a sync."""
         host = torch.from_numpy(np.ascontiguousarray(tokens.T, np.int64))
         return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
 
@@ -85,7 +88,7 @@ class TorchGruLm(TorchLearner):
     def _hidden(
         self, tokens: Tensor, state: State | None, dtype: torch.dtype, step: int | None = None
     ) -> tuple[Tensor, State]:
-        """[time, batch, h] after the last layer, and the state to go on from. `step` keys dropout; None: evaluation."""
+        """Return [time, batch, h] after the last layer, and the state. `step` keys dropout; None: evaluation."""
         w = self.tensors
         x = F.embedding(tokens, w["embedding.weight"]).to(dtype)
         after: State = []
@@ -124,42 +127,45 @@ class TorchGruLm(TorchLearner):
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             hidden, _ = self._hidden(self._tokens(batch[:, :-1]), None, self.computed)
-            likelihoods, hits = self._judged(hidden, self._tokens(batch[:, 1:]))
+            likelihoods, hits = self._scores(hidden, self._tokens(batch[:, 1:]))
             totals += torch.stack([likelihoods.double().sum(), hits.double().sum()])
         total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
         return {**with_perplexity(-total), "accuracy": correct}
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t], computed in float32."""
+        """Return the log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t].
+
+        Computed in float32.
+        """
         parts = [self.follow(inputs[at : at + batch_size], None)[0] for at in range(0, len(inputs), batch_size)]
         return np.concatenate(parts) if parts else np.empty((0, max(0, inputs.shape[1] - 1)), np.float32)
 
     @torch.no_grad()
     def follow(self, windows: Array, state: State | None) -> tuple[Array, State]:
-        """Log-likelihoods [n, t] of windows [n, t + 1] that go on from `state`, and the state after them."""
+        """Return log-likelihoods [n, t] of windows [n, t + 1] that continue `state`, and the new state."""
         hidden, state = self._hidden(self._tokens(windows[:, :-1]), state, torch.float32)
-        likelihoods, _ = self._judged(hidden, self._tokens(windows[:, 1:]))
+        likelihoods, _ = self._scores(hidden, self._tokens(windows[:, 1:]))
         return support.to_numpy(likelihoods.t()), state
 
     @torch.no_grad()
     def read(self, tokens: Array, state: State | None) -> tuple[Array, State]:
-        """Read tokens [n, t]; logits [n, vocabulary] float32 of the one that comes next, and the state after them."""
+        """Return logits [n, vocabulary] float32 of the token after `tokens` [n, t], and the new state."""
         hidden, state = self._hidden(self._tokens(tokens), state, torch.float32)
         return support.to_numpy(F.linear(hidden[-1], *self._output())), state
 
-    def _judged(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-likelihood (float32) of each target, and whether it was the likeliest token: both [time, batch]."""
+    def _scores(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each target's log-likelihood (float32) and whether it was most likely, both [time, batch]."""
         flat, wanted = hidden.flatten(0, 1), targets.flatten()
         weight, bias = (part.to(hidden.dtype) for part in self._output())
         likelihoods = torch.empty(len(flat), device=self.device)
         hits = torch.empty(len(flat), dtype=torch.bool, device=self.device)
-        for place in chunks(len(flat), self.vocabulary):
-            logits = F.linear(flat[place], weight, bias).float()
-            chosen = logits.gather(1, wanted[place, None])
-            likelihoods[place] = (chosen - logits.logsumexp(1, keepdim=True))[:, 0]
-            hits[place] = (chosen >= logits.amax(1, keepdim=True))[:, 0]
+        for part in chunks(len(flat), self.vocabulary):
+            logits = F.linear(flat[part], weight, bias).float()
+            chosen = logits.gather(1, wanted[part, None])
+            likelihoods[part] = (chosen - logits.logsumexp(1, keepdim=True))[:, 0]
+            hits[part] = (chosen >= logits.amax(1, keepdim=True))[:, 0]
         return likelihoods.view_as(targets), hits.view_as(targets)
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
-        self.fresh = False
+        self.is_new = False
         super().load_weights(weights)

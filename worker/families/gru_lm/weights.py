@@ -1,11 +1,11 @@
-"""The canonical weights of a GRU language model: names, shapes and starting values, the same for every framework.
+"""The canonical weights of a GRU language model: names, shapes and initial values in both frameworks.
 
 embedding.weight [vocabulary, e]
 gru{i}.weight_ih [3h, in]   gru{i}.weight_hh [3h, h]   gru{i}.bias_ih [3h]   gru{i}.bias_hh [3h]
 norm{i}.weight [h]          norm{i}.bias [h]           (normalization "layer" only; over the units, NORM_EPS)
 output.weight [vocabulary, h]                          output.bias [vocabulary]
 
-Gates lie in the order r, z, n (as in torch), with two biases (the "reset after" form):
+Gates are in the order r, z, n (as in torch), with two biases (the "reset after" form):
 
     r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)         z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
     n = tanh(W_in x + b_in + r * (W_hn h + b_hn))      h' = n + z * (h - n)            (Cho et al. 2014)
@@ -25,13 +25,13 @@ from worker.training.numerics.data_order import generator
 
 NORM_EPS = 1e-5
 
-#: Weights that stay as they are under `freeze: features`: all but the output layer.
+#: Prefixes of the weights that `freeze: features` keeps: all but the output layer.
 FEATURES = ("embedding", "gru", "norm")
 
-#: Embeddings start uniform between minus and plus this.
+#: Embeddings start uniform in ± this range.
 EMBEDDING_RANGE = 0.1
 
-#: Tokens looked at to know how often each occurs.
+#: Most tokens counted for the initial output bias.
 COUNTED_TOKENS = 5_000_000
 
 
@@ -41,7 +41,7 @@ def shapes_of(model: GruLmModel, facts: Mapping[str, Any]) -> dict[str, tuple[in
 
 
 def shapes(model: GruLmModel, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """Every weight's name and shape, in the order of the network."""
+    """Return the name and shape of every weight, in the order of the network."""
     found: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, model.embedding)}
     for i, (inputs, units) in enumerate(zip(model.inputs_of_layers(), model.units, strict=True)):
         found |= {f"gru{i}.weight_ih": (3 * units, inputs), f"gru{i}.weight_hh": (3 * units, units)}
@@ -52,15 +52,20 @@ def shapes(model: GruLmModel, vocabulary: int) -> dict[str, tuple[int, ...]]:
 
 
 def initial(model: GruLmModel, vocabulary: int, seed: int) -> dict[str, Array]:
-    """Starting values: Glorot uniform inputs (per gate), orthogonal recurrences (Saxe et al. 2014), biases zero
-    (`output_bias` follows with the data)."""
+    """Return initial weights.
+
+    Glorot uniform inputs (per gate), orthogonal recurrences (Saxe et al. 2014), zero biases (`output_bias` follows with
+    the data).
+    """
     draw = generator(seed, "init", 0)
     return {name: _start(draw, name, shape) for name, shape in shapes(model, vocabulary).items()}
 
 
 def output_bias(windows: Array, vocabulary: int) -> Array:
-    """The bias a model starts from once its text is known: the logarithm of how often each token occurs (plus one), so
-    that the first epoch is not spent on learning that. Of a long text, evenly spaced windows are counted."""
+    """Return the initial output bias: the log of each token's frequency (plus one).
+
+    It spares the first epoch from learning the frequencies. In a long text, evenly spaced windows are counted.
+    """
     chosen = windows[:: max(1, windows.size // COUNTED_TOKENS), 1:]
     counts = np.bincount(np.asarray(chosen).reshape(-1), minlength=vocabulary) + 1.0
     bias: Array = np.log(counts / counts.sum()).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What every TensorFlow learner needs: device, precision, optimizer and its slots, the guard against non-finite losses.
+"""Shared parts of the TensorFlow learners: device, precision, optimizer and non-finite loss guard.
 
-The twin of `torch_support.py`. Optimizers are written out over TensorFlow's own update kernels, because Keras's mean
-something else by the same names (epsilon, weight decay, momentum).
+The twin of `torch_support.py`. Optimizers are written out over TensorFlow's update kernels, because Keras's optimizers
+define epsilon, weight decay and momentum differently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tensorflow as tf
 from shared.errors import UnsupportedJob
 from shared.specs.training import Training
 from worker.training.learner import Array
-from worker.training.numerics.optim import constants
+from worker.training.numerics.optim import constants as optimizer_constants
 from worker.training.numerics.precision import choose
 
 Tensor = Any
@@ -26,7 +26,10 @@ Tensor = Any
 
 
 def use_threads(threads: int | None) -> None:
-    """The number of CPU threads is part of a run's identity. TensorFlow takes it before its first operation only."""
+    """Set the number of CPU threads, which is part of a run's identity.
+
+    TensorFlow accepts it only before its first operation. Raises UnsupportedJob if it is too late.
+    """
     if threads is None or threads == tf.config.threading.get_intra_op_parallelism_threads():
         return
     try:
@@ -37,7 +40,10 @@ def use_threads(threads: int | None) -> None:
 
 
 def tensorflow_device(device: str) -> str:
-    """The device's name; memory on a GPU is taken as needed, and a CPU run repeats bit for bit."""
+    """Return TensorFlow's name of the device, and configure it.
+
+    GPU memory grows as needed; operations on a CPU become deterministic. Raises UnsupportedJob if there is no GPU.
+    """
     if device == "cpu":
         tf.config.experimental.enable_op_determinism()
         return "/cpu:0"
@@ -51,8 +57,11 @@ def tensorflow_device(device: str) -> str:
 
 
 def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
-    """`tf.function` that takes Python as it stands. AutoGraph would rewrite every function first: seconds before the
-    first step, and a file in the temporary folder for each that nobody removes."""
+    """Return a `tf.function` without AutoGraph.
+
+    AutoGraph would rewrite every function first, which takes seconds before the first step and leaves a temporary file
+    for each function.
+    """
     return tf.function(function, input_signature=signature, autograph=False)
 
 
@@ -66,6 +75,7 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def native_bfloat16(device: str) -> bool:
+    """Return whether the device computes in bfloat16 natively."""
     if device == "/gpu:0":
         details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
@@ -73,11 +83,12 @@ def native_bfloat16(device: str) -> bool:
 
 
 def computed(device: str, precision: str) -> Any:
-    """The dtype products are made in; weights, optimizer state and loss are float32."""
+    """Return the dtype of products; weights, optimizer state and loss are float32."""
     return tf.bfloat16 if choose(precision, native_bfloat16(device)) == "bfloat16" else tf.float32
 
 
 def versions() -> dict[str, Any]:
+    """Return the number of threads and the library versions of the run."""
     threads = tf.config.threading.get_intra_op_parallelism_threads() or None
     return {"threads": threads, "versions": {"tensorflow": tf.__version__, "numpy": np.__version__}}
 
@@ -86,16 +97,17 @@ def versions() -> dict[str, Any]:
 
 
 def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names start with the prefix, under the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def to_numpy(variable: Any) -> Array:
-    """A copy that later steps do not change."""
+    """Return a copy that later steps do not change."""
     return np.array(variable.numpy(), order="C", copy=True)
 
 
 def assign(variable: Any, name: str, arrays: Mapping[str, Array]) -> None:
-    """Assign the named array. KeyError / ValueError if it is not so."""
+    """Assign the named array. Raises KeyError if it is missing, ValueError if its shape differs."""
     array = arrays[name]
     if tuple(array.shape) != tuple(variable.shape):
         raise ValueError(f"{name} has shape {tuple(array.shape)}, the model needs {tuple(variable.shape)}")
@@ -114,11 +126,11 @@ _SLOTS = {
 
 
 class Optimizer:
-    """The update rules of `worker.training.numerics.optim`, as torch has them. `step` is called inside a graph."""
+    """The update rules of `worker.training.numerics.optim`, equal to torch's. `step` runs inside a graph."""
 
     def __init__(self, training: Training, weights: Mapping[str, Any]) -> None:
         self.name, self.decay = training.optimizer, training.weight_decay
-        self.clip, self.how = training.grad_clip, constants(training)
+        self.clip, self.constants = training.grad_clip, optimizer_constants(training)
         self.weights = dict(weights)
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.slots = {
@@ -127,7 +139,7 @@ class Optimizer:
         }
 
     def step(self, gradients: Sequence[Tensor], rate: Tensor) -> None:
-        """One update; gradients in the order of `weights`, `rate` a float32 scalar."""
+        """Update the weights. `gradients` are in the order of `weights`, `rate` is a float32 scalar."""
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         if self.clip is not None:
             norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in dense]))
@@ -142,16 +154,16 @@ class Optimizer:
     def _sgd(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
         tf.raw_ops.ResourceApplyMomentum(
             var=weight.handle, accum=slots["momentum_buffer"].handle, lr=rate, grad=gradient,
-            momentum=self.how["momentum"], use_nesterov=self.how["nesterov"],
+            momentum=self.constants["momentum"], use_nesterov=self.constants["nesterov"],
         )  # fmt: skip
 
     def _adam(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
-        """The kernel adds epsilon before the second moment's bias correction, torch after it: hence the factor."""
-        beta1, beta2 = self.how["betas"]
+        """Correct epsilon: the kernel adds it before the second moment's bias correction, torch after it."""
+        beta1, beta2 = self.constants["betas"]
         power1, power2 = tf.pow(beta1, count), tf.pow(beta2, count)
         tf.raw_ops.ResourceApplyAdam(
             var=weight.handle, m=slots["exp_avg"].handle, v=slots["exp_avg_sq"].handle, beta1_power=power1,
-            beta2_power=power2, lr=rate, beta1=beta1, beta2=beta2, epsilon=self.how["eps"] * tf.sqrt(1 - power2),
+            beta2_power=power2, lr=rate, beta1=beta1, beta2=beta2, epsilon=self.constants["eps"] * tf.sqrt(1 - power2),
             grad=gradient,
         )  # fmt: skip
 
@@ -161,22 +173,23 @@ class Optimizer:
         self._adam(weight, slots, gradient, rate, count)
 
     def _rmsprop(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
-        alpha, mean = self.how["alpha"], slots["square_avg"]
+        alpha, mean = self.constants["alpha"], slots["square_avg"]
         mean.assign(alpha * mean + (1 - alpha) * tf.square(gradient))
-        weight.assign_sub(rate * gradient / (tf.sqrt(mean) + self.how["eps"]))
+        weight.assign_sub(rate * gradient / (tf.sqrt(mean) + self.constants["eps"]))
 
     def _adadelta(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
         tf.raw_ops.ResourceApplyAdadelta(
             var=weight.handle, accum=slots["square_avg"].handle, accum_update=slots["acc_delta"].handle, lr=rate,
-            rho=self.how["rho"], epsilon=self.how["eps"], grad=gradient,
+            rho=self.constants["rho"], epsilon=self.constants["eps"], grad=gradient,
         )  # fmt: skip
 
     def state(self) -> dict[str, Array]:
-        """The optimizer's memory as `<weight>/<slot>`, and its count of steps: copies."""
+        """Return copies of the slots as `<weight>/<slot>` and of the step count."""
         arrays = {f"{name}/{slot}": to_numpy(v) for name, slots in self.slots.items() for slot, v in slots.items()}
         return arrays | {"count": to_numpy(self.count)}
 
     def load_state(self, arrays: Mapping[str, Array]) -> None:
+        """Restore slots and step count."""
         self.count.assign(int(np.asarray(arrays["count"]).item()))
         for name, slots in self.slots.items():
             for slot, variable in slots.items():
@@ -184,11 +197,11 @@ class Optimizer:
 
 
 class FiniteLossGuard:
-    """Lets no step through once a loss was not finite: the weights stay those of the last finite step."""
+    """Blocks all steps after a non-finite loss: the weights stay those of the last finite step."""
 
     def __init__(self) -> None:
         self.bad = tf.Variable(False, trainable=False)
 
     def ok(self, loss: Tensor) -> Tensor:
-        """Inside a graph: whether the step may touch the weights."""
+        """Return, inside a graph, whether the step may change the weights."""
         return tf.logical_not(self.bad.assign(tf.logical_or(self.bad, tf.logical_not(tf.math.is_finite(loss)))))

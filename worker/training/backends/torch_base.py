@@ -1,4 +1,4 @@
-"""What the torch learners share: where weights lie, which of them learn, and what is kept of a run."""
+"""Base class of the torch learners: weights, optimizers and state of a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from worker.training.backends import torch_support as support
 from worker.training.learner import Array, LearnerState
 from worker.training.numerics.optim import learning_rate
 
-#: Part of the names of weights that are counted, not learned.
+#: Part of the names of running statistics, which are not trained.
 RUNNING = ".running_"
 
 
 class TorchLearner:
-    """A family calls `_begin` with its first weights; `networks` are the prefixes of the weights that have an optimizer
-    of their own ("": all in one)."""
+    """Base of the torch learners. A family calls `_begin` with its initial weights.
+
+    `networks` are the prefixes of weights with an optimizer of their own ("": one for all).
+    """
 
     def __init__(self, model: Any, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]) -> None:
         self.model, self.training, self.total_steps = model, training, total_steps
@@ -28,7 +30,7 @@ class TorchLearner:
         self.frozen = tuple(facts.get("frozen", ()))
 
     def _begin(self, weights: Mapping[str, Array], totals: int, networks: tuple[str, ...] = ("",)) -> None:
-        """`totals`: how many sums are kept on the device between two readings of the metrics."""
+        """Create tensors and optimizers, and `totals` sums on the device for the metrics."""
         self.tensors = {name: self._place(name, array) for name, array in weights.items()}
         self.optimizers = {part: support.make_optimizer(self.training, self._trained(part)) for part in networks}
         self.guards = {
@@ -36,14 +38,14 @@ class TorchLearner:
         }
         self.bad = self.guards[networks[0]].bad
         for guard in self.guards.values():
-            guard.bad = self.bad  # one loss stops all
+            guard.bad = self.bad  # one non-finite loss stops all networks
         self.totals = torch.zeros(totals, dtype=torch.float64, device=self.device)
         self.rate = learning_rate(self.training, 0, self.total_steps)
 
     # -- the step ---------------------------------------------------------------------------------
 
     def _descend(self, loss: Tensor, step: int) -> None:
-        """One step of the one optimizer down `loss`."""
+        """Run one step of the only optimizer."""
         (optimizer,), (guard,) = self.optimizers.values(), self.guards.values()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -57,8 +59,8 @@ class TorchLearner:
     def state(self) -> LearnerState:
         arrays = {f"weights/{name}": array for name, array in self.weights().items()}
         for part, optimizer in self.optimizers.items():
-            kept = support.slots(optimizer, self._trained(part))
-            arrays |= {f"optimizer/{name}": array for name, array in kept.items()}
+            slots = support.slots(optimizer, self._trained(part))
+            arrays |= {f"optimizer/{name}": array for name, array in slots.items()}
         arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.bad)}
         return LearnerState(arrays, {"rate": self.rate, **support.versions()})
 
@@ -78,14 +80,14 @@ class TorchLearner:
             support.assign(tensor, name, weights)
 
     def _trained(self, part: str = "") -> dict[str, Tensor]:
-        """The weights below `part` that learn."""
+        """Return the trainable weights whose names start with `part`."""
         return {name: t for name, t in self.tensors.items() if t.requires_grad and name.startswith(part)}
 
     def _is_frozen(self, name: str) -> bool:
         return bool(self.frozen) and name.startswith(self.frozen)
 
     def _place(self, name: str, array: Array) -> Tensor:
-        """Weights of convolutions lie channels last."""
+        """Copy an array to the device, convolution weights in channels-last memory."""
         tensor = torch.from_numpy(array).to(self.device)
         if tensor.dim() == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)

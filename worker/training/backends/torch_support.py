@@ -1,4 +1,4 @@
-"""What every torch learner needs: device, precision, optimizer and its slots, the guard against non-finite losses."""
+"""Shared parts of the torch learners: device, precision, optimizer and non-finite loss guard."""
 
 from __future__ import annotations
 
@@ -21,30 +21,34 @@ from worker.training.numerics.precision import choose
 
 
 def use_threads(threads: int | None) -> None:
-    """The number of CPU threads is part of a run's identity: sums are split by it."""
+    """Set the number of CPU threads, which is part of a run's identity: sums are split by it."""
     if threads is not None and threads != torch.get_num_threads():
         torch.set_num_threads(threads)
 
 
 def torch_device(device: str) -> torch.device:
+    """Return torch's device. Raises UnsupportedJob if there is no GPU."""
     if device == "gpu" and not torch.cuda.is_available():
         raise UnsupportedJob("this worker was given a GPU, but torch sees none")
     return torch.device("cuda", 0) if device == "gpu" else torch.device("cpu")
 
 
 def native_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
 
 
 def autocast(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[Any]]:
+    """Return a factory of autocast contexts for the precision."""
     if choose(precision, native_bfloat16(device)) == "float32":
         return nullcontext
     return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 def versions() -> dict[str, Any]:
+    """Return the number of threads and the library versions of the run."""
     return {"threads": torch.get_num_threads(), "versions": {"torch": torch.__version__, "numpy": np.__version__}}
 
 
@@ -52,7 +56,7 @@ def versions() -> dict[str, Any]:
 
 
 def move_to_device(arrays: Mapping[str, Array], device: torch.device, share: float) -> dict[str, Tensor]:
-    """The arrays as tensors: on the device when they fit into `share` of its free memory, else left where they are."""
+    """Return the arrays as tensors, on the device if they fit into `share` of its free memory."""
     tensors = {name: torch.from_numpy(_writable(array)) for name, array in arrays.items()}
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -62,7 +66,7 @@ def move_to_device(arrays: Mapping[str, Array], device: torch.device, share: flo
 
 
 def select(data: Mapping[str, Tensor], rows: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """The rows of each array, on the device. Copies from host memory are pinned, so that they overlap with work."""
+    """Return the rows of each array, on the device. Copies from pinned memory overlap with computation."""
     return tuple(_select(tensor, rows, device) for tensor in data.values())
 
 
@@ -74,29 +78,36 @@ def _select(tensor: Tensor, rows: Tensor, device: torch.device) -> Tensor:
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
+    """Copy an array to the device."""
     return torch.from_numpy(_writable(array)).to(device)
 
 
 def _writable(array: Array) -> Array:
-    """torch takes writable memory only (a private mapping, mode `c`, is that); anything else is copied."""
+    """Return a writable array, copying if necessary, because torch requires one.
+
+    A private mapping (mode `c`) is writable.
+    """
     if array.flags.writeable and array.flags.c_contiguous:
         return array
     return np.array(array, order="C")
 
 
 def to_numpy(tensor: Tensor) -> Array:
-    """A copy in canonical (row-major) layout that later steps do not change."""
+    """Return a copy in canonical (row-major) layout that later steps do not change."""
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
 
 
 def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names start with the prefix, under the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()
 def assign(tensor: Tensor, name: str, arrays: Mapping[str, Array]) -> None:
-    """Copy the named array into the tensor, keeping the tensor's memory layout. KeyError / ValueError if it is not
-    so."""
+    """Copy the named array into the tensor, keeping the tensor's memory layout.
+
+    Raises KeyError if the array is missing, ValueError if its shape differs.
+    """
     array = arrays[name]
     if tuple(array.shape) != tuple(tensor.shape):
         raise ValueError(f"{name} has shape {tuple(array.shape)}, the model needs {tuple(tensor.shape)}")
@@ -104,7 +115,10 @@ def assign(tensor: Tensor, name: str, arrays: Mapping[str, Array]) -> None:
 
 
 def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
-    """[n, 1, height, width] bool: within the rectangle (top, bottom, left, right; ends exclusive) of each picture."""
+    """Return a bool mask [n, 1, height, width] of each image's rectangle (top, bottom, left, right).
+
+    Ends are exclusive.
+    """
     top, bottom, left, right = boxes[:, :, None].unbind(1)
     y, x = torch.arange(height, device=boxes.device), torch.arange(width, device=boxes.device)
     rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
@@ -123,6 +137,7 @@ _CLASSES: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def make_optimizer(training: Training, weights: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    """Return the optimizer of a training for these weights."""
     return _CLASSES[training.optimizer](
         list(weights.values()),
         lr=training.learning_rate,
@@ -132,13 +147,14 @@ def make_optimizer(training: Training, weights: Mapping[str, Tensor]) -> torch.o
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
+    """Set and return the learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate
 
 
 def slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Array]:
-    """The optimizer's memory as `<weight>/<slot>`: copies."""
+    """Return copies of the optimizer's state as `<weight>/<slot>`."""
     return {
         f"{name}/{slot}": to_numpy(value)
         for name, weight in weights.items()
@@ -148,6 +164,7 @@ def slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> di
 
 
 def load_slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], arrays: Mapping[str, Array]) -> None:
+    """Replace the optimizer's state by arrays named `<weight>/<slot>`."""
     optimizer.state.clear()
     for name, weight in weights.items():
         for slot, array in strip_prefix(arrays, f"{name}/").items():
@@ -160,10 +177,10 @@ def load_slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], 
 
 
 class FiniteLossGuard:
-    """Lets no step through once a loss was not finite: the weights stay those of the last finite step.
+    """Blocks all steps after a non-finite loss: the weights stay those of the last finite step.
 
-    Fused optimizers skip on the device (`found_inf`, as gradient scaling uses it), so nobody waits; the others have no
-    such switch and look at the loss, which on a CPU costs nothing.
+    Fused optimizers skip on the device (`found_inf`, as gradient scaling uses it), without a sync; the others have no
+    such switch and check the loss, which on a CPU costs nothing.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -172,6 +189,7 @@ class FiniteLossGuard:
         self.fused = bool(optimizer.defaults.get("fused"))
 
     def step(self, loss: Tensor) -> None:
+        """Run the optimizer unless a loss was not finite."""
         self.bad |= ~torch.isfinite(loss.detach())
         if self.fused and self.bad.is_cuda:
             self.optimizer.grad_scale, self.optimizer.found_inf = None, self.bad.float()  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Keep freed memory: a training step allocates and frees the same large blocks again and again.
+"""Keep freed memory in the process: a training step frees and allocates the same large blocks again.
 
-glibc gives large blocks back to the kernel and takes them anew, zeroed page by page. Kept, the small CNN's step took
-0.6 to 0.8 of the time (docs/benchmarks). Other C libraries have no `mallopt`; there nothing is changed.
+By default glibc returns large blocks to the kernel and maps new ones, zeroed page by page. With freed memory kept, the
+small CNN's step took 0.6 to 0.8 of the time (docs/benchmarks). C libraries without `mallopt` are left as they are.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-#: Bytes kept free, and the smallest block that is mapped on its own. Too low: page faults in every step. Too high:
-#: memory that is never given back.
+#: Most free bytes kept, and the smallest block mapped on its own. Too low: page faults in every step. Too high: memory
+#: is never returned.
 KEPT_BYTES = 512 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Set it for this process; False where the C library cannot."""
+    """Configure the allocator of this process. Return False if the C library does not support it."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

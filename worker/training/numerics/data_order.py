@@ -1,7 +1,7 @@
-"""Which rows each step sees, and the seed of every random draw: pure functions of (seed, purpose, step or epoch).
+"""Row order and random seeds as pure functions of (seed, purpose, step or epoch).
 
-Counter-based (Philox, Salmon et al. 2011): nothing has to be drawn to get at a later draw, so a resumed run needs no
-generator state, only its step. Raw Philox output is stable across numpy versions; `Generator` methods are not.
+Philox is counter-based (Salmon et al. 2011), so any draw is available without the draws before it, and a resumed run
+needs no generator state, only its step. Raw Philox output is stable across numpy versions; `Generator` methods are not.
 """
 
 from __future__ import annotations
@@ -18,31 +18,36 @@ Rows = npt.NDArray[np.int64]
 
 
 def rng_seed(seed: int, purpose: str, step: int) -> int:
-    """A 63-bit seed for one purpose ("dropout", "augment", "init", …) at one step."""
+    """Return a 63-bit seed for one purpose ("dropout", "augment", "init", …) at one step."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def philox(seed: int, purpose: str, step: int) -> np.random.Philox:
+    """Return the bit generator for one purpose at one step."""
     return np.random.Philox(key=rng_seed(seed, purpose, step))
 
 
 def generator(seed: int, purpose: str, step: int) -> np.random.Generator:
-    """A numpy generator for one purpose at one step."""
+    """Return a numpy generator for one purpose at one step."""
     return np.random.Generator(philox(seed, purpose, step))
 
 
 def permutation(seed: int, purpose: str, step: int, n: int) -> Rows:
+    """Return a random permutation of `n` rows."""
     return np.argsort(philox(seed, purpose, step).random_raw(n), kind="stable").astype(np.int64, copy=False)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Rows:
-    """The order of `n` rows in an epoch."""
+    """Return the order of `n` rows in an epoch."""
     return permutation(seed, "order", epoch, n)
 
 
 def validation_split(seed: int, n: int, share: float) -> tuple[Rows, Rows]:
-    """(training rows, validation rows) of `n`, both ascending. At least one row on either side where `share` > 0."""
+    """Return (training rows, validation rows) of `n`, both ascending.
+
+    There is at least one row on either side if `share` > 0.
+    """
     taken = held_out(n, share)
     order = permutation(seed, "validation", 0, n)
     return np.sort(order[taken:]), np.sort(order[:taken])
@@ -50,12 +55,12 @@ def validation_split(seed: int, n: int, share: float) -> tuple[Rows, Rows]:
 
 @dataclass
 class DataOrder:
-    """The rows of any step. The last batch of an epoch may be smaller; every row is seen once an epoch."""
+    """The rows of every step. Each row occurs once an epoch; the last batch of an epoch may be smaller."""
 
     seed: int
     length: int
     batch_size: int
-    rows: Rows | None = None  # what the `length` positions stand for; None: themselves
+    rows: Rows | None = None  # the rows at the `length` positions; None: 0 … length - 1
 
     def __post_init__(self) -> None:
         self._epoch, self._order = -1, np.empty(0, np.int64)
@@ -65,6 +70,7 @@ class DataOrder:
         return steps_per_epoch(self.length, self.batch_size)
 
     def batch(self, step: int) -> Rows:
+        """Return the rows of a step (from 0)."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             order = epoch_order(self.seed, epoch, self.length)

@@ -1,4 +1,4 @@
-"""Learning rates and optimizer constants: pure, framework-neutral, the same meaning in both frameworks."""
+"""Learning rates and optimizer constants: pure functions, with the same meaning in both frameworks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from shared.specs.training import Training
 
-#: Every optimizer's constants beside learning rate and weight decay. `adamw` decays weights apart from the gradient
-#: (decoupled, Loshchilov & Hutter 2019); every other optimizer adds `weight_decay * weight` to the gradient.
+#: Each optimizer's constants beside learning rate and weight decay. `adamw` has decoupled weight decay (Loshchilov &
+#: Hutter 2019); every other optimizer adds `weight_decay * weight` to the gradient.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.9, "nesterov": True},
     "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
@@ -19,21 +19,22 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 
 def constants(training: Training) -> dict[str, Any]:
-    """The optimizer's constants, with what the user says of them."""
-    how = dict(OPTIMIZERS[training.optimizer])
-    if training.beta1 is not None and "betas" in how:
-        how["betas"] = (training.beta1, how["betas"][1])
-    return how
+    """Return the optimizer's constants, with those the user set."""
+    chosen = dict(OPTIMIZERS[training.optimizer])
+    if training.beta1 is not None and "betas" in chosen:
+        chosen["betas"] = (training.beta1, chosen["betas"][1])
+    return chosen
 
 
-#: One-cycle (Smith & Topin 2018): share of steps going up, and how far below the peak it begins and ends.
+#: One-cycle (Smith & Topin 2018): share of rising steps, and the divisors of the peak at the start and end.
 ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 25.0, 1e5
 
 
 def learning_rate(training: Training, step: int, total_steps: int) -> float:
-    """The rate of optimizer step `step` (from 0) of `total_steps`. `training.learning_rate` is the peak.
+    """Return the rate of optimizer step `step` (from 0) of `total_steps`.
 
-    `warmup_steps` rise linearly to the peak; under `onecycle` they are the length of its rise instead.
+    `training.learning_rate` is the peak. `warmup_steps` rise linearly to it; under `onecycle` they are the length of
+    its rise instead.
     """
     peak, warmup = training.learning_rate, training.warmup_steps
     if training.lr_schedule == "onecycle":
@@ -53,5 +54,5 @@ def _onecycle(peak: float, step: int, total_steps: int, warmup: int) -> float:
 
 
 def _between(start: float, end: float, part: float) -> float:
-    """Half a cosine wave from `start` (part 0) to `end` (part 1)."""
+    """Interpolate along half a cosine wave from `start` (part 0) to `end` (part 1)."""
     return end + (start - end) * (1 + math.cos(math.pi * min(max(part, 0.0), 1.0))) / 2

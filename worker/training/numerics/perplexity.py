@@ -1,4 +1,4 @@
-"""What a language model's loss says."""
+"""Perplexity of a language model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 
 
 def with_perplexity(loss: float) -> dict[str, float]:
-    """A mean loss (nats per token) with its perplexity."""
+    """Return a mean loss (nats per token) and its perplexity."""
     return {"loss": loss, "perplexity": perplexity(loss)}
 
 
 def perplexity(loss: float) -> float:
-    """Of a mean loss (nats per token); beyond what a float holds, infinity."""
+    """Return the perplexity of a mean loss (nats per token); infinity if it overflows a float."""
     return math.exp(loss) if loss < 700 else math.inf

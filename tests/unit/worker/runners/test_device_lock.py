@@ -105,7 +105,7 @@ def marked(slot: str, family: str) -> subprocess.Popen[bytes]:
 def test_only_the_leftovers_of_dead_workers_of_the_slot_are_ended(started: list[subprocess.Popen[bytes]]) -> None:
     worker = sleeper({})
     namespace = os.stat("/proc/self/ns/pid").st_ino
-    begun = process_cleanup._started(worker.pid)
+    begun = process_cleanup._start_time(worker.pid)
     families = {
         "of a dead worker": (NAME, f"{worker.pid}:{begun}:{namespace}:1"),
         "of a live worker": (NAME, process_cleanup.tag_name(1)),
