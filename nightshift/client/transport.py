@@ -1,4 +1,4 @@
-"""HTTP for the SDK, blocking and awaited. `Policy` decides; `Transport` and `AsyncTransport` send and do as it says."""
+"""HTTP of the clients, blocking and asynchronous. `RetryPolicy` decides what is retried and what a response means."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from nightshift.client.retry import ANSWER_TIMEOUT, CONNECT_TIMEOUT, RetryPolicy
 
 T = TypeVar("T")
 
-#: Seconds an event stream may be silent. The server sends a comment every few seconds; silence means it is gone.
+#: Read timeout of an event stream (seconds). The server sends a comment every few seconds, so silence means it is gone.
 STREAM_SILENCE = 45.0
 
 
 class Transport:
+    """A blocking HTTP connection to the API."""
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -36,10 +38,11 @@ class Transport:
             raise self.policy.bad_url(error) from error
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def run(self, steps: Call[T]) -> T:
-        """The result of a call."""
+        """Send the requests of a call and return its result."""
         try:
             ask = next(steps)
             while True:
@@ -49,7 +52,7 @@ class Transport:
             return result
 
     def ask(self, ask: Request) -> Any:
-        """The parsed answer."""
+        """Send a request, with retries, and return the parsed response."""
         attempt = 0
         while True:
             try:
@@ -72,7 +75,7 @@ class Transport:
         params: Any = None,
         silence: float = STREAM_SILENCE,
     ) -> Iterator[httpx.Response]:
-        """An open answer whose body is read piece by piece. Breaks in the middle raise `StreamDropped`."""
+        """Open a response whose body is read in chunks. Raise `StreamDropped` if it breaks off."""
         timeout = httpx.Timeout(min(silence, STREAM_SILENCE), connect=CONNECT_TIMEOUT)
         try:
             with self._http.stream("GET", path, headers=headers, params=params, timeout=timeout) as response:
@@ -102,9 +105,11 @@ class AsyncTransport:
             raise self.policy.bad_url(error) from error
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def run(self, steps: Call[T]) -> T:
+        """Send the requests of a call and return its result."""
         try:
             ask = next(steps)
             while True:
@@ -114,6 +119,7 @@ class AsyncTransport:
             return result
 
     async def ask(self, ask: Request) -> Any:
+        """Send a request, with retries, and return the parsed response."""
         attempt = 0
         while True:
             try:
@@ -131,6 +137,7 @@ class AsyncTransport:
     async def stream(
         self, path: str, *, headers: Mapping[str, str] | None = None, params: Any = None
     ) -> AsyncIterator[httpx.Response]:
+        """Open a response whose body is read in chunks. Raise `StreamDropped` if it breaks off."""
         timeout = httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT)
         try:
             async with self._http.stream("GET", path, headers=headers, params=params, timeout=timeout) as response:

@@ -263,7 +263,7 @@ def test_the_idempotency_key_is_passed_on(run: Run, fake: FakeApi) -> None:
         (["-f", "bad.json"], "bad.json is not JSON"),
         (["-f", "list.json"], "no JSON object"),
         (["-f", "list.json", "train", "cnn"], "-f goes without a kind"),
-        (["train", "cnn", "--after", "x"], "is no job id"),
+        (["train", "cnn", "--after", "x"], "is not a job id"),
     ],
 )
 def test_what_cannot_be_sent_is_explained(run: Run, fake: FakeApi, tmp_path: Path, args: list[str], said: str) -> None:
