@@ -59,8 +59,8 @@ _EXPORTS = {
     "client.resources": "Comparison Dataset DatasetVersion Delivery Family Model ModelVersion Schedule Webhook Worker",
     "client.retry": "ApiUnreachable ServerError",
     "client.types": "Event MetricTable",
-    "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError NotFound "
-    "RequestError StorageFull TooLarge Unauthorized Unavailable UnsupportedMedia",
+    "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError "
+    "NotFound RequestError StorageFull TooLarge Unauthorized Unavailable UnsupportedMedia",
     "states": "JobState",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}

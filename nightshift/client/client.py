@@ -127,8 +127,8 @@ class Client:
         Pages are requested as needed. `search` has words and conditions: `"nightly test_accuracy > 0.95 lr < 0.01"`.
         """
         pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
-        while (ask := pages.next()) is not None:
-            yield from (Job(self, data) for data in pages.take(self._transport.ask(ask)))
+        while (request := pages.next()) is not None:
+            yield from (Job(self, data) for data in pages.take(self._transport.send(request)))
 
     # -- workers, families, data sets -------------------------------------------------------------
 
@@ -146,12 +146,12 @@ class Client:
         `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
         """
         with uploads.opened(Path(path)) as file:
-            return Dataset(self._transport.ask(requests.add_dataset(file, name, format)))
+            return Dataset(self._transport.send(requests.add_dataset(file, name, format)))
 
     def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
         """Create a new version: the rows of the newest one, followed by those of a local file or folder."""
         with uploads.opened(Path(path)) as file:
-            return Dataset(self._transport.ask(requests.append_to_dataset(file, name, format)))
+            return Dataset(self._transport.send(requests.append_to_dataset(file, name, format)))
 
     delete_dataset_version = _sent(requests.delete_dataset_version)
 
@@ -199,7 +199,7 @@ class Job(JobFacts):
     # -- changes ----------------------------------------------------------------------------------
 
     def cancel(self) -> Job:
-        """Request the job to stop; nothing of it is kept. Raises `Conflict` if it has ended."""
+        """Request the job to stop; no result is kept. Raises `Conflict` if it has ended."""
         return self._control("cancel")
 
     def finish(self) -> Job:

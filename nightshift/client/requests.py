@@ -92,8 +92,8 @@ class Pages:
 def collect(path: str, params: Data | None = None, limit: int | None = None) -> Call[list[Any]]:
     """Return the items of all pages, at most `limit`."""
     pages, found = Pages(path, params, limit), []
-    while (ask := pages.next()) is not None:
-        found += pages.take((yield ask))
+    while (request := pages.next()) is not None:
+        found += pages.take((yield request))
     return found
 
 
@@ -104,7 +104,7 @@ def submit(spec: Spec | None = None, idempotency_key: str | None = None, **field
     """Submit a job: `spec`, or a spec made of `fields`. Given both, the fields replace those of the spec."""
     key = idempotency_key or str(uuid.uuid4())
     if not (key.isascii() and key.isprintable()):
-        raise InvalidRequest("The idempotency key may hold printable ASCII characters only.")
+        raise InvalidRequest("The idempotency key may contain only printable ASCII characters.")
     return cast(
         "types.JobData", (yield send("POST", "jobs", _body(spec, fields), safe=True, headers={"idempotency-key": key}))
     )
@@ -122,8 +122,8 @@ def _body(spec: Spec | None, fields: Mapping[str, Any]) -> Spec:
 def rerun(job_id: str, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Call[types.JobData]:
     """Submit a copy of a job, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
     headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-    asked = send("POST", f"jobs/{job_id}/rerun", {"set": dict(set or {})}, safe=True, headers=headers)
-    return cast("types.JobData", (yield asked))
+    request = send("POST", f"jobs/{job_id}/rerun", {"set": dict(set or {})}, safe=True, headers=headers)
+    return cast("types.JobData", (yield request))
 
 
 def edit(job_id: str, **changes: Any) -> Call[types.JobData]:

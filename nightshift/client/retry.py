@@ -58,17 +58,17 @@ class RetryPolicy:
         """Return the error of an invalid URL."""
         return ApiUnreachable(f"{self.endpoint.url!r} ({self.endpoint.url_from}) is not a URL: {error}")
 
-    def after_error(self, ask: Request, attempt: int, error: httpx.RequestError) -> float:
+    def after_error(self, request: Request, attempt: int, error: httpx.RequestError) -> float:
         """Return the seconds before a retry. Raise `ApiUnreachable` if a retry is unsafe or useless."""
         never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         hopeless = isinstance(error, httpx.UnsupportedProtocol) or attempt >= self._retries
-        if hopeless or not (ask.safe or never_sent):
+        if hopeless or not (request.safe or never_sent):
             raise self.unreachable(error) from error
         return _pause(attempt)
 
-    def after_answer(self, ask: Request, attempt: int, response: httpx.Response) -> float | None:
+    def after_answer(self, request: Request, attempt: int, response: httpx.Response) -> float | None:
         """Return the seconds before a retry, or None if the response is final. Raise its error, if it is one."""
-        if response.status_code in PASSING and ask.safe and attempt < self._retries:
+        if response.status_code in PASSING and request.safe and attempt < self._retries:
             return _pause(attempt)
         self.raise_problem(response)
         return None

@@ -41,26 +41,26 @@ class Transport:
         """Close the connections."""
         self._http.close()
 
-    def run(self, steps: Call[T]) -> T:
+    def run(self, call: Call[T]) -> T:
         """Send the requests of a call and return its result."""
         try:
-            ask = next(steps)
+            request = next(call)
             while True:
-                ask = steps.send(self.ask(ask))
+                request = call.send(self.send(request))
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def ask(self, ask: Request) -> Any:
+    def send(self, request: Request) -> Any:
         """Send a request, with retries, and return the parsed response."""
         attempt = 0
         while True:
             try:
-                response = self._http.request(ask.method, ask.path, **ask.options)
+                response = self._http.request(request.method, request.path, **request.options)
             except httpx.RequestError as error:
-                pause: float | None = self.policy.after_error(ask, attempt, error)
+                pause: float | None = self.policy.after_error(request, attempt, error)
             else:
-                pause = self.policy.after_answer(ask, attempt, response)
+                pause = self.policy.after_answer(request, attempt, response)
             if pause is None:
                 return self.policy.parsed(response)
             time.sleep(pause)
@@ -108,26 +108,26 @@ class AsyncTransport:
         """Close the connections."""
         await self._http.aclose()
 
-    async def run(self, steps: Call[T]) -> T:
+    async def run(self, call: Call[T]) -> T:
         """Send the requests of a call and return its result."""
         try:
-            ask = next(steps)
+            request = next(call)
             while True:
-                ask = steps.send(await self.ask(ask))
+                request = call.send(await self.send(request))
         except StopIteration as done:
             result: T = done.value
             return result
 
-    async def ask(self, ask: Request) -> Any:
+    async def send(self, request: Request) -> Any:
         """Send a request, with retries, and return the parsed response."""
         attempt = 0
         while True:
             try:
-                response = await self._http.request(ask.method, ask.path, **ask.options)
+                response = await self._http.request(request.method, request.path, **request.options)
             except httpx.RequestError as error:
-                pause: float | None = self.policy.after_error(ask, attempt, error)
+                pause: float | None = self.policy.after_error(request, attempt, error)
             else:
-                pause = self.policy.after_answer(ask, attempt, response)
+                pause = self.policy.after_answer(request, attempt, response)
             if pause is None:
                 return self.policy.parsed(response)
             await asyncio.sleep(pause)
