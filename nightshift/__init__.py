@@ -1,4 +1,4 @@
-"""The client of Nightshift.
+"""The Python client of Nightshift.
 
     from nightshift import Client
 
@@ -6,8 +6,8 @@
         job = nightshift.submit(kind="train", model={"family": "cnn"}, dataset="digits")
         print(job.wait().result)
 
-`Client` and `AsyncClient` talk to the API; `nightshift --help` is the command line. Names are imported when they are first
-used, so that the command line starts without what it does not need.
+`Client` blocks and `AsyncClient` is awaited; `nightshift --help` shows the command line. Names are imported when they
+are first used, so the command line starts fast.
 """
 
 from __future__ import annotations
@@ -59,18 +59,19 @@ _EXPORTS = {
     "client.resources": "Comparison Dataset DatasetVersion Delivery Family Model ModelVersion Schedule Webhook Worker",
     "client.retry": "ApiUnreachable ServerError",
     "client.types": "Event MetricTable",
-    "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError NotFound "
-    "RequestError StorageFull TooLarge Unauthorized Unavailable UnsupportedMedia",
+    "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError "
+    "NotFound RequestError StorageFull TooLarge Unauthorized Unavailable UnsupportedMedia",
     "states": "JobState",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 
 __all__ = [
-    "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "Client", "Comparison", "ConfigurationError",
-    "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event", "Family", "FieldError", "Forbidden",
-    "InvalidRequest", "Job", "JobCancelled", "JobFailed", "JobState", "MalformedRequest", "MetricTable", "Model",
-    "ModelVersion", "NightshiftError", "NotFound", "RequestError", "Schedule", "ServerError", "StorageFull", "TooLarge",
-    "Unauthorized", "Unavailable", "UnsupportedMedia", "Webhook", "Worker",
+    "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "Client", "Comparison",
+    "ConfigurationError", "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event", "Family",
+    "FieldError", "Forbidden", "InvalidRequest", "Job", "JobCancelled", "JobFailed", "JobState", "MalformedRequest",
+    "MetricTable", "Model", "ModelVersion", "NightshiftError", "NotFound", "RequestError", "Schedule",
+    "ServerError", "StorageFull", "TooLarge", "Unauthorized", "Unavailable", "UnsupportedMedia", "Webhook",
+    "Worker",
 ]  # fmt: skip
 
 

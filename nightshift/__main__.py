@@ -1,4 +1,4 @@
-"""`python -m nightshift` is `nightshift`."""
+"""Entry point: `python -m nightshift` runs the `nightshift` command."""
 
 from nightshift.cli.app import main
 

@@ -6,23 +6,26 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    #: For other jobs. The dispatcher moves it to QUEUED when all of `after` succeeded, to FAILED when one did not.
+    """The state of a job."""
+
+    #: Waits for other jobs. The dispatcher moves it to QUEUED when all of `after` succeeded, to FAILED if one did not.
     WAITING = "waiting"
-    #: For a worker, from `run_at` on. A claim moves it out; so do cancel and pause, at once.
+    #: Waits for a worker, from `run_at` on. A claim moves it out; cancel and pause do so at once.
     QUEUED = "queued"
-    #: An attempt holds the lease. The attempt moves it out; after a crash the rescuer does, when the lease has expired.
+    #: An attempt holds the lease. The attempt moves it out; after a crash, the rescuer does when the lease has expired.
     RUNNING = "running"
-    #: By request, progress kept. Only resume and cancel move it out.
+    #: Stopped at a checkpoint by request. Only resume and cancel move it out.
     PAUSED = "paused"
-    #: Final: the result is written.
+    #: Final: `result` is stored.
     SUCCEEDED = "succeeded"
-    #: Final: `error` says why.
+    #: Final: `error` has the reason.
     FAILED = "failed"
-    #: Final: nothing of it is committed any more.
+    #: Final: stopped by request; no result is stored.
     CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:
+        """Whether the state never changes again."""
         return self in FINAL_STATES
 
 

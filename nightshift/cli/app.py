@@ -13,7 +13,7 @@ from nightshift.cli.registry import COMMANDS, load, missing
 
 
 class RootGroup(CommandGroup):
-    """The list has names and help texts only; a call imports the command."""
+    """The commands, by name and help text; a command is imported when it is called."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -21,6 +21,7 @@ class RootGroup(CommandGroup):
             self.commands[name] = TyperCommand(name, help=entry.help, rich_help_panel=entry.panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command, imported unless its packages are missing during completion."""
         name, command, rest = super().resolve_command(ctx, args)
         is_listed_only = name not in COMMANDS or (ctx.resilient_parsing and missing(COMMANDS[name]))
         return name, command if is_listed_only else load(str(name)), rest
@@ -29,7 +30,7 @@ class RootGroup(CommandGroup):
 app = typer.Typer(
     name="nightshift",
     cls=RootGroup,
-    help="Train, fine-tune and run models in a queue. `nightshift up` starts everything on this machine.",
+    help="Train, fine-tune and run models in a job queue. Start everything on this machine with `nightshift up`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -41,7 +42,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from nightshift.versions import installed
 
-        typer.echo(f"nightshift {installed() or '(not installed; running from its source)'}")
+        typer.echo(f"nightshift {installed() or '(not installed, running from source)'}")
         raise typer.Exit
 
 
@@ -49,23 +50,22 @@ def _version(wanted: bool) -> None:
 def options(
     ctx: typer.Context,
     url: Annotated[
-        str | None, typer.Option(help="The API; default NIGHTSHIFT_API_URL, else the address that `up` wrote.")
+        str | None, typer.Option(help="URL of the API; default: NIGHTSHIFT_API_URL, then the data folder.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="The API key; default NIGHTSHIFT_API_KEY, else the data folder's.")
-    ] = None,
+    key: Annotated[str | None, typer.Option(help="API key; default: NIGHTSHIFT_API_KEY, then the data folder.")] = None,
     data_dir: Annotated[
-        str | None, typer.Option(help="Data folder of a local stack; default NIGHTSHIFT_DATA_DIR.")
+        str | None, typer.Option(help="Data folder of `nightshift up`; default: NIGHTSHIFT_DATA_DIR.")
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    """Store the global options for the commands."""
     ctx.obj = Options(url, key, data_dir)
 
 
 def whole_command() -> Any:
-    """Return the command with all its commands imported, for what documents them."""
+    """Return the command with all its commands imported, for the reference pages."""
     root: Any = typer.main.get_command(app)
     root.commands.update({name: load(name) for name in COMMANDS})
     return root

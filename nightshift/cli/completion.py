@@ -1,4 +1,4 @@
-"""Shell completion from what the API has: ids, names, presets. Silent and quick: a shell waits for it.
+"""Shell completion of ids, names and presets from the API. It prints no errors and has a short timeout.
 
 `nightshift --install-completion` sets it up.
 """
@@ -15,9 +15,9 @@ from nightshift import names
 if TYPE_CHECKING:
     from nightshift.client.client import Client
 
-#: Newest jobs that are offered.
+#: Number of newest jobs offered.
 OFFERED = 100
-#: Seconds to wait for an answer; a shell that hangs is worse than one that offers nothing.
+#: Timeout of a request (seconds): the shell blocks meanwhile.
 PATIENCE = 1.5
 
 Found = list[tuple[str, str]]
@@ -25,7 +25,7 @@ Completer = Callable[[typer.Context, str], Found]
 
 
 def _from_api(look: Callable[[Client], Iterable[tuple[str, str]]]) -> Completer:
-    """A completer that offers what `look` finds; nothing when the API does not answer."""
+    """Return a completer of what `look` finds; it offers nothing if the API does not answer."""
 
     def complete(ctx: typer.Context, incomplete: str) -> Found:
         from nightshift.client.client import Client
@@ -34,9 +34,9 @@ def _from_api(look: Callable[[Client], Iterable[tuple[str, str]]]) -> Completer:
         try:
             with Client(
                 given.get("url"), given.get("key"), data_dir=given.get("data_dir"), retries=0, timeout=PATIENCE
-            ) as asked:
-                return [(value, help) for value, help in look(asked) if value.startswith(incomplete)]
-        except Exception:  # a traceback in the middle of a half-typed command helps nobody
+            ) as api:
+                return [(value, help) for value, help in look(api) if value.startswith(incomplete)]
+        except Exception:  # a traceback would garble the line that is being typed
             return []
 
     return complete

@@ -1,4 +1,4 @@
-"""Errors a person can act on, never a traceback: every error of a command passes here once."""
+"""Errors of commands: a message on stderr and exit code 1 instead of a traceback."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class CommandGroup(TyperGroup):
                 formatter.write_dl([(name, command.get_short_help_str(width)) for name, command in found])
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command and report its error."""
         try:
             return super().invoke(ctx)
         except NightshiftError as error:
             report(error, _next_step(ctx, error))
-        except BrokenPipeError:  # `nightshift jobs | head`: nobody reads on, which is no error
+        except BrokenPipeError:  # not an error: `nightshift jobs | head` closes the pipe early
             raise
         except OSError as error:
             typer.echo(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", err=True)
@@ -40,7 +41,7 @@ class CommandGroup(TyperGroup):
 
 
 def _next_step(ctx: Any, error: NightshiftError) -> str:
-    """For a name that the API does not know: the nearest it does."""
+    """Return a suggestion for a name that does not exist."""
     if not isinstance(error, NotFound):
         return ""
     from nightshift.cli import suggestions
@@ -50,11 +51,11 @@ def _next_step(ctx: Any, error: NightshiftError) -> str:
 
 
 def report(error: NightshiftError, next_step: str = "") -> None:
-    """`error: detail`, then one line per wrong field."""
+    """Print `error: detail`, then one line per wrong field."""
     if isinstance(error, RequestError) and error.errors:
-        fields = [(".".join(map(str, field.loc)) or "(the whole)", field.msg) for field in error.errors]
+        fields = [(".".join(map(str, field.loc)) or "(body)", field.msg) for field in error.errors]
         typer.echo(f"error: {error.title.lower()}", err=True)
-        for where, message in fields:
-            typer.echo(f"  {where}: {message}", err=True)
+        for path, message in fields:
+            typer.echo(f"  {path}: {message}", err=True)
     else:
         typer.echo(f"error: {error}{next_step}", err=True)

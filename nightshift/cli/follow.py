@@ -1,4 +1,4 @@
-"""Following jobs to their end: one thread per job listens, the caller's draws."""
+"""Follow jobs until they end: one thread per job reads its events, the main thread draws."""
 
 from __future__ import annotations
 
@@ -16,41 +16,42 @@ from nightshift.client.types import Event
 from nightshift.errors import NightshiftError
 from nightshift.states import JobState
 
-#: Exit codes of `--follow` and `watch` (the worst of several jobs); 3: the outcome could not be learnt.
+#: Exit codes of `--follow` and `watch` (the highest of several jobs); 3: the outcome is unknown.
 EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 2}
 OUTCOME_UNKNOWN = 3
-#: Log lines of each job on a terminal, unless told otherwise.
+#: Default number of log lines per job on a terminal.
 LIVE_LOGS = 3
 
 
 class Dropped:
-    """The connection of one job's listener broke; it tries again."""
+    """The connection of one job's reader broke; it reconnects."""
 
 
-Heard = tuple[int, "Event | Dropped | Job | NightshiftError"]
+#: Index of a job, and a message about it.
+Message = tuple[int, "Event | Dropped | Job | NightshiftError"]
 
 
 def watch(
     jobs: Sequence[Job], out: Console, on_event: Callable[[Job, Event], None] | None = None, *, logs: int | None = None
 ) -> int:
-    """Follows all jobs to their end on `out` (or hands their events to `on_event`); the exit code.
+    """Follow the jobs until they end, on `out` or with `on_event`, and return the exit code.
 
-    `logs` is the number of log lines a terminal shows of each job; other outputs get them all when it is not 0.
-    KeyboardInterrupt leaves the jobs running.
+    `logs` is the number of log lines per job on a terminal; elsewhere all lines are printed unless it is 0.
+    KeyboardInterrupt does not stop the jobs.
     """
     watched = [JobProgress.of(job) for job in jobs]
-    heard: queue.Queue[Heard] = queue.Queue()
+    messages: queue.Queue[Message] = queue.Queue()
     for index, job in enumerate(jobs):
-        threading.Thread(target=_listen, args=(index, job, heard), daemon=True).start()
+        threading.Thread(target=_read, args=(index, job, messages), daemon=True).start()
     screen = _screen(out, watched, logs, quiet=on_event is not None)
     left = len(jobs)
     with screen:
         while left:
-            index, message = heard.get()
+            index, message = messages.get()
             one = watched[index]
             if isinstance(message, Event):
                 one.apply(message)
-                screen.heard(one, message)
+                screen.event(one, message)
                 if on_event:
                     on_event(jobs[index], message)
             elif isinstance(message, Dropped):
@@ -70,10 +71,10 @@ def _screen(out: Console, watched: Sequence[JobProgress], logs: int | None, *, q
 
 
 def _note_drop(one: JobProgress, screen: PlainScreen | LiveScreen) -> None:
-    """Once per break, however many tries it takes."""
+    """Show a dropped connection, once until it is restored."""
     if one.trouble is None:
-        one.trouble = "The connection is lost; trying again. The job goes on meanwhile."
-        screen.remark(one)
+        one.trouble = "Connection lost; reconnecting. The job continues meanwhile."
+        screen.trouble(one)
 
 
 def _end(one: JobProgress, message: Job | NightshiftError, screen: PlainScreen | LiveScreen) -> None:
@@ -81,16 +82,16 @@ def _end(one: JobProgress, message: Job | NightshiftError, screen: PlainScreen |
         one.settle(message)
         screen.closed(one)
     else:
-        one.trouble = f"{message} The job goes on without us."
-        screen.remark(one)
+        one.trouble = f"{message} The job continues on the server."
+        screen.trouble(one)
 
 
-def _listen(index: int, job: Job, heard: queue.Queue[Heard]) -> None:
+def _read(index: int, job: Job, messages: queue.Queue[Message]) -> None:
     try:
-        for event in job.events(on_drop=lambda _: heard.put((index, Dropped()))):
-            heard.put((index, event))
-        heard.put((index, job.refresh()))
+        for event in job.events(on_drop=lambda _: messages.put((index, Dropped()))):
+            messages.put((index, event))
+        messages.put((index, job.refresh()))
     except NightshiftError as error:
-        heard.put((index, error))
-    except Exception as error:  # a thread that dies silently would leave the watcher waiting for ever
-        heard.put((index, NightshiftError(f"{type(error).__name__}: {error}")))
+        messages.put((index, error))
+    except Exception as error:  # else `watch` would wait for ever for this thread
+        messages.put((index, NightshiftError(f"{type(error).__name__}: {error}")))

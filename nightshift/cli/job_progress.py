@@ -1,4 +1,4 @@
-"""What is known of a job that is watched: its events folded together."""
+"""The state of a job that is followed, updated by its events."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from nightshift.client.types import Event
 from nightshift.metrics import CURVES, OF_STEPS
 from nightshift.states import FINAL_STATES, JobState
 
-#: What stays true of progress when an attempt ends; speed and time left do not.
+#: Fields of progress that are kept when an attempt ends; speed and remaining time are not.
 LASTING = ("step", "total_steps", "epoch")
-#: Values kept of a curve; a longer one is thinned to half of them, evenly.
+#: Largest number of values kept per curve; then every second one is dropped.
 CURVE_POINTS = 2_000
-#: Log lines kept.
+#: Number of log lines kept.
 LOG_LINES = 50
 
 
 @dataclass
 class JobProgress:
-    """What is known of one job. `apply` folds an event in."""
+    """The state of one job; `apply` updates it."""
 
     id: str
     title: str = ""
@@ -35,24 +35,26 @@ class JobProgress:
     stop_requested: str | None = None
     error: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
-    #: Why nothing is heard at the moment.
+    #: Why no events arrive; None while they do.
     trouble: str | None = None
     curves: dict[str, list[float]] = field(default_factory=dict)
     logs: deque[Event] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
 
     @classmethod
     def of(cls, job: Job) -> JobProgress:
+        """Return the state of a job before its first event."""
         spec = job.data.get("spec") or {}
-        what = [job.data.get("kind"), job.data.get("family") or spec.get("model_ref"), job.data.get("dataset")]
-        title = job.data.get("name") or " ".join(str(word) for word in what if word)
+        words = [job.data.get("kind"), job.data.get("family") or spec.get("model_ref"), job.data.get("dataset")]
+        title = job.data.get("name") or " ".join(str(word) for word in words if word)
         return cls(job.id, title, epochs=(spec.get("training") or {}).get("epochs"))
 
     def apply(self, event: Event) -> None:
+        """Update the state by an event."""
         self.trouble = None
         if event.type == "state":
             self.state = event.data.get("state", self.state)
             if self.state == JobState.SUCCEEDED:
-                self.metrics = _figures(event.data.get("result"))
+                self.metrics = _metrics(event.data.get("result"))
             if self.state != JobState.RUNNING or event.data.get("attempt") != self.attempt:
                 self.progress = {name: self.progress[name] for name in LASTING if name in self.progress}
             self.attempt = event.data.get("attempt") or self.attempt
@@ -74,14 +76,15 @@ class JobProgress:
             del curve[1::2]
 
     def settle(self, job: Job) -> None:
-        """The job's final word, which is truer than what was heard on the way."""
+        """Take state, error and result from the final job, which overrides its events."""
         self.state, self.error, self.result, self.trouble = str(job.state), job.error, job.result, None
         self.progress = {**self.progress, **(job.progress or {})}
         if self.state == JobState.SUCCEEDED:
-            self.metrics = _figures(job.result)
+            self.metrics = _metrics(job.result)
 
     @property
     def fraction(self) -> float | None:
+        """The share of the job that is done, 0 to 1; None if unknown."""
         if self.state == JobState.SUCCEEDED:
             return 1.0
         step, total = self.progress.get("step"), self.progress.get("total_steps")
@@ -89,15 +92,16 @@ class JobProgress:
 
     @property
     def standing(self) -> tuple[str, int, str | None]:
-        """What a watcher is told of at once when it changes."""
+        """State, attempt and requested stop; a change of these is printed at once."""
         return self.state, self.attempt, self.stop_requested
 
     @property
     def is_final(self) -> bool:
+        """Whether the job has ended."""
         return self.state in FINAL_STATES
 
     def facts(self) -> list[str]:
-        """`step 120/450`, `epoch 2/5`, `loss 0.2134`, … as far as they are known."""
+        """Return the known facts: `step 120/450`, `epoch 2/5`, `loss 0.2134` and so on."""
         facts, step, total = [], self.progress.get("step"), self.progress.get("total_steps")
         if step is not None:
             facts.append(f"step {step:,}/{total:,}" if total else f"step {step:,}")
@@ -114,8 +118,8 @@ class JobProgress:
                 facts.append(f"ETA {duration(eta)}")
         return facts
 
-    def courses(self) -> Iterator[tuple[str, list[float]]]:
-        """The curves worth a look: the first that is trained on and the first that is validated."""
+    def shown_curves(self) -> Iterator[tuple[str, list[float]]]:
+        """Yield the first training curve and the first validation curve, with their names."""
         for start in ("", "val_"):
             names = [
                 name for name in CURVES if name.startswith("val_") == bool(start) and len(self.curves.get(name, [])) > 1
@@ -124,19 +128,19 @@ class JobProgress:
                 yield names[0], self.curves[names[0]]
 
     def closing(self) -> list[str]:
-        """How it ended: the error, or the result's metrics."""
+        """Return how the job ended: the error, or the metrics of the result."""
         if self.error:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
         metrics = (self.result or {}).get("metrics") or {}
         news = {name: value for name, value in metrics.items() if name not in (*CURVES, *OF_STEPS)}
         promotion = (self.result or {}).get("promotion")
-        told = (
-            [f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}"] if promotion else []
-        )
-        return metric_facts(news or metrics) + told
+        facts = metric_facts(news or metrics)
+        if promotion:
+            facts.append(f"{'promoted' if promotion['promoted'] else 'not promoted'}: {promotion['reason']}")
+        return facts
 
 
-def _figures(result: Mapping[str, Any] | None) -> dict[str, float]:
-    """Those of the job's model: of the last that were heard on the way nothing stays."""
+def _metrics(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the metrics of a result, without those of single steps."""
     measured = (result or {}).get("metrics") or {}
     return {name: value for name, value in measured.items() if name not in OF_STEPS}

@@ -1,4 +1,4 @@
-"""Two models side by side: by what they measured when they were made, or measured now on one data set."""
+"""Comparison of two models: by their stored metrics, or evaluated now on one data set."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ Data = dict[str, Any]
 
 
 def pair(refs: list[str]) -> tuple[str, str]:
-    """`digits@1 digits@2`, or `digits 1 2`. A name alone means its champion."""
+    """Return the two references of `digits@1 digits@2` or `digits 1 2`; a name alone means its champion."""
     if len(refs) == 3 and "@" not in refs[0]:
         refs = [f"{refs[0]}@{selector}" for selector in refs[1:]]
     if len(refs) != 2:
-        raise InvalidRequest("Name two: models compare digits@champion digits@4 (or: digits champion 4).")
+        raise InvalidRequest("Name two versions: models compare digits@champion digits@4 (or: digits champion 4).")
     first, second = (ref if "@" in ref or ref.startswith("job:") else f"{ref}@champion" for ref in refs)
     return first, second
 
 
 def registered(client: Client, first: str, second: str) -> Data:
-    """The API's comparison, with `titles`. Two names, and jobs, have to be measured."""
+    """Return the API's comparison, with `titles`. Raises `InvalidRequest` unless both are versions of one model."""
     (name, _, a), (other, _, b) = first.partition("@"), second.partition("@")
     if name != other or not a or not b:
-        raise InvalidRequest(
-            f"{first} and {second} are not versions of one model; --on DATASET measures both on one set."
-        )
+        raise InvalidRequest(f"{first} and {second} are not versions of one model; use --on DATASET to evaluate both.")
     found = client.compare(name, a, b)
     return {**found, "titles": [f"{name}@{found[side]['version']}" for side in ("a", "b")]}
 
 
 def measured(client: Client, first: str, second: str, on: str) -> Data:
-    """Both on the same version of a data set, by evaluate jobs that run one after the other or side by side, whatever
-    workers there are. Raises JobFailed."""
+    """Evaluate both models on the same version of a data set, by one job each. Raises `JobFailed`."""
     version = client.dataset(on)["version"]
     dataset = f"{on.partition('@')[0]}@{version}" if version else on
     jobs = [_evaluate(client, ref, dataset) for ref in (first, second)]
@@ -49,7 +46,7 @@ def measured(client: Client, first: str, second: str, on: str) -> Data:
 
 
 def _evaluate(client: Client, ref: str, dataset: str) -> Job:
-    """In the framework that the model was trained in: some worker has it."""
+    """Submit an evaluate job in the framework the model was trained with, which some worker has."""
     body = {"kind": EVALUATE, "model_ref": ref, "dataset": dataset, "framework": _framework(client, ref)}
     return client.submit({name: value for name, value in body.items() if value is not None})
 

@@ -1,4 +1,4 @@
-"""What all commands share: the connection made from the global options, and the `--json` option."""
+"""Parts that all commands share: the client made from the global options, common arguments, and `--json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """The global options, kept until a command wants to talk to the API."""
+    """The global options."""
 
     url: str | None = None
     key: str | None = None
@@ -29,17 +29,17 @@ JobId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="A job's id, or the beginning of it while that is unique.",
+        help="The job's id, or a unique prefix of it.",
         autocompletion=completion.job_ids,
     ),
 ]
 JobIds = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="One or more jobs.", autocompletion=completion.job_ids)
+    list[str], typer.Argument(metavar="ID...", help="One or more job ids.", autocompletion=completion.job_ids)
 ]
 
 
 def client(ctx: typer.Context) -> Client:
-    """A connection that closes when the command ends."""
+    """Return a client that is closed when the command ends."""
     from nightshift.client.client import Client
 
     options = ctx.find_object(Options) or Options()
@@ -49,25 +49,25 @@ def client(ctx: typer.Context) -> Client:
 
 
 def find_job(ctx: typer.Context, job_id: str) -> Job:
-    """Raises `NotFound` that names the nearest one there is."""
+    """Return a job by its id or a prefix. Raises `NotFound` that suggests a similar id."""
     return find_jobs(ctx, [job_id])[0]
 
 
 def find_jobs(ctx: typer.Context, job_ids: Sequence[str]) -> list[Job]:
-    """The jobs of these ids, each once."""
-    asked = client(ctx)
-    return [_find(asked, job_id) for job_id in dict.fromkeys(job_ids)]
+    """Return the jobs with these ids, each once."""
+    api = client(ctx)
+    return [_find(api, job_id) for job_id in dict.fromkeys(job_ids)]
 
 
-def _find(asked: Client, job_id: str) -> Job:
+def _find(api: Client, job_id: str) -> Job:
     try:
-        return asked.job(job_id)
+        return api.job(job_id)
     except NotFound as error:
         from nightshift.cli import suggestions
 
-        raise NotFound(f"{error}{suggestions.nearest_job(asked, job_id)}") from error
+        raise NotFound(f"{error}{suggestions.nearest_job(api, job_id)}") from error
 
 
 def data_dir(ctx: typer.Context) -> str | None:
-    """The global option `--data-dir`, for commands that read settings themselves."""
+    """Return the global option `--data-dir`, for commands that read settings themselves."""
     return (ctx.find_object(Options) or Options()).data_dir

@@ -1,4 +1,4 @@
-"""Job bodies from what is typed: options, `--set path=value`, a file. What they may hold is the API's to say."""
+"""Request bodies from options, `--set path=value` and files. The API checks their content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nightshift.errors import InvalidRequest, MalformedRequest
 
 
 def read(source: str) -> dict[str, Any]:
-    """A job body from a JSON file, or from stdin (`-`)."""
+    """Read a job from a JSON file, or from stdin (`-`). Raises `InvalidRequest` and `MalformedRequest`."""
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -23,38 +23,38 @@ def read(source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"{where} is not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise MalformedRequest(f'{where} holds no JSON object; a job is one, such as {{"kind": "train", …}}.')
+        raise MalformedRequest(f'{where} is not a JSON object; a job is one, such as {{"kind": "train", …}}.')
     return body
 
 
 def put(body: dict[str, Any], path: str, value: Any) -> None:
-    """`put(body, "training.epochs", 5)`: a value under a dotted path; objects on the way are made."""
+    """Set a value at a dotted path, as in `put(body, "training.epochs", 5)`; missing objects are created."""
     *folders, last = path.split(".")
     here: Any = body
     for index, name in enumerate(folders):
         here = here.setdefault(name, {})
         if not isinstance(here, dict):
             raise InvalidRequest(
-                f"--set {path}: {'.'.join(folders[: index + 1])} is {json.dumps(here)}, which holds no fields."
+                f"--set {path}: {'.'.join(folders[: index + 1])} is {json.dumps(here)}, which has no fields."
             )
     here[last] = value
 
 
 def put_options(body: dict[str, Any], options: dict[str, Any]) -> None:
-    """The options that were given (not None, not empty), each under its dotted path."""
+    """Set the options that were given (not None, not empty), each at its dotted path."""
     for path, value in options.items():
         if value is not None and value not in ([], {}):
             put(body, path, value)
 
 
 def assign(body: dict[str, Any], assignments: Iterable[str]) -> None:
-    """Applies `path=value` texts in order."""
+    """Apply `path=value` texts in order."""
     for path, value in assigned(assignments):
         put(body, path, value)
 
 
 def assigned(assignments: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Path and value of each `path=value` text; a value is JSON where it parses as JSON, else a string."""
+    """Yield path and value of each `path=value` text; the value is parsed as JSON, else it is a string."""
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
@@ -70,6 +70,7 @@ def _value(text: str) -> Any:
 
 
 def tags(pairs: Iterable[str]) -> dict[str, str]:
+    """Return the tags of `name=value` texts. Raises `InvalidRequest`."""
     found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

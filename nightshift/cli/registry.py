@@ -1,7 +1,7 @@
-"""Every command of `nightshift`: its help in the list, and the module that has it.
+"""The commands of `nightshift`: the help text and the module of each.
 
-A module is imported when one of its commands runs, so `nightshift --help` costs little more than the import of typer, and a
-client is installed without the packages of the server. A command whose packages are missing says which extra to install.
+A module is imported when one of its commands runs, so `nightshift --help` starts fast and the client can be installed
+without the packages of the server. A command whose packages are missing names the extra to install.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from nightshift.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Entry:
-    """A command. Its module has a typer application `app`, which is the command or has it, or is a process (`python -m`)."""
+    """A command. Its module has a typer application `app` with the command, or is run as a process (`python -m`)."""
 
     help: str
     module: str
     panel: str = "Jobs"
     is_process: bool = False
-    #: The extra that installs what it needs; empty: the client.
+    #: The extra that installs the packages it needs; empty: none.
     extra: str = ""
 
 
@@ -37,7 +37,7 @@ def _client(module: str, panel: str, **helps: str) -> dict[str, Entry]:
     return {name: Entry(help, f"nightshift.cli.commands.{module}", panel) for name, help in helps.items()}
 
 
-#: Extra -> packages that show whether it is installed.
+#: Extra -> packages whose presence shows that it is installed.
 NEEDS = {
     "": (),
     "server": ("celery", "fastapi", "flower", "sqlmodel"),
@@ -51,15 +51,15 @@ COMMANDS: dict[str, Entry] = {
         "jobs",
         "Jobs",
         jobs="List jobs, newest first.",
-        show="Show everything about one job: state, progress, result, error, settings.",
+        show="Show one job: state, progress, result, error, settings.",
         watch="Follow jobs live until they end.",
-        logs="Print what a job logged.",
+        logs="Print the log and the output of a job.",
         metrics="Print the metrics of jobs, as a table, CSV, JSON or curves.",
         artifacts="List the files of a job, or download them.",
-        attempts="List the attempts of a job: worker, outcome, where each resumed.",
+        attempts="List the attempts of a job: worker, outcome, step at which it resumed.",
         checkpoints="List the checkpoints of a job.",
-        why="Explain a job's state.",
-        cancel="Stop jobs; nothing of them is kept.",
+        why="Explain a job's state: why it waits, what it does, or how it ended.",
+        cancel="Stop jobs; no result is kept.",
         finish="Stop running jobs now and keep their best model as the result.",
         pause="Stop jobs at a checkpoint, until `resume`.",
         resume="Put paused jobs back in the queue.",
@@ -71,8 +71,8 @@ COMMANDS: dict[str, Entry] = {
         "archive",
         "Jobs",
         archive="Hide finished jobs from lists.",
-        unarchive="Take jobs out of the archive.",
-        delete="Delete finished jobs for good, with their files.",
+        unarchive="Show archived jobs in lists again.",
+        delete="Delete finished jobs and their files.",
     ),
     **_client("submit", "Jobs", submit="Submit a job: train, finetune, infer, evaluate, or any body with -f."),
     **_client("datasets", "Resources", datasets="List, add, append to, show and delete data sets."),
@@ -98,11 +98,15 @@ COMMANDS: dict[str, Entry] = {
     "worker": Entry(
         "Run one worker per GPU of this host, or one for its CPU.", "worker.main", "Processes", True, "torch"
     ),
-    "beat": Entry("Run the maintenance of the queue; one is enough.", "worker.beat", "Processes", True, "server"),
-    "flower": Entry("Run Flower, with Nightshift's pages.", "api.flower.app", "Processes", True, "server"),
-    "migrate": Entry("Bring the database's schema up to date.", "shared.db.migrate", "Processes", True, "server"),
+    "beat": Entry(
+        "Run the maintenance of the queue; one process is enough.", "worker.beat", "Processes", True, "server"
+    ),
+    "flower": Entry("Run Flower with Nightshift's pages.", "api.flower.app", "Processes", True, "server"),
+    "migrate": Entry(
+        "Migrate the database's schema to this version.", "shared.db.migrate", "Processes", True, "server"
+    ),
     "copy-storage": Entry(
-        "Copy a storage folder to the bucket of the settings.", "shared.storage.copy", "Processes", True, "s3"
+        "Copy a storage folder to the configured bucket.", "shared.storage.copy", "Processes", True, "s3"
     ),
 }
 
@@ -114,12 +118,13 @@ def missing(entry: Entry) -> list[str]:
 
 @cache
 def load(name: str) -> Any:
-    """Return the command, from its module. Raises `ConfigurationError` that names the extra to install."""
+    """Return the command from its module. Raises `ConfigurationError` that names the extra to install."""
     entry = COMMANDS[name]
     packages = missing(entry)
     if packages:
         raise ConfigurationError(
-            f"`nightshift {name}` is not installed ({', '.join(packages)} missing): pip install 'nightshift[{entry.extra}]'"
+            f"`nightshift {name}` needs packages that are not installed ({', '.join(packages)}): "
+            f"pip install 'nightshift[{entry.extra}]'"
         )
     if entry.is_process:
         return get_command(_process(name, entry))
@@ -132,13 +137,13 @@ def load(name: str) -> Any:
 def _process(name: str, entry: Entry) -> typer.Typer:
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     pass_on = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(name, help=entry.help, context_settings=pass_on, add_help_option=False)(_become(entry.module))
+    app.command(name, help=entry.help, context_settings=pass_on, add_help_option=False)(_exec(entry.module))
     return app
 
 
-def _become(module: str) -> Callable[[typer.Context], None]:
+def _exec(module: str) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
-        """Become that process: it keeps this one's id and gets its arguments and signals."""
+        """Replace this process with the command's, so that it keeps the process id and receives the signals."""
         os.execv(sys.executable, [sys.executable, "-m", module, *ctx.args])
 
     return run

@@ -1,4 +1,4 @@
-"""The next step, where a person would otherwise have to guess it. Remarks go to stderr and never fail a command."""
+"""Suggestions of the next step. They are printed to stderr and never fail a command."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nightshift.errors import NightshiftError
 if TYPE_CHECKING:
     from nightshift.client.client import Client, Job
 
-#: Jobs among which one that was mistyped is looked for.
+#: Number of newest jobs searched for a similar id.
 RECENT = 200
 WAITING = ("queued", "waiting")
 
 
 def nearest_job(client: Client, wrong: str) -> str:
-    """` Did you mean …?`, or where ids are listed."""
+    """Return ` Did you mean …?`, or how to list the ids."""
     ids = [job.id for job in client.jobs(limit=RECENT)]
     return _nearest(wrong, ids, {job_id[: len(wrong)]: job_id for job_id in ids}) or " `nightshift jobs` lists them."
 
 
-#: What the API says of a name it does not know, and how to list those it does.
+#: The API's message for an unknown name, and how to list the known ones.
 _UNKNOWN = re.compile(r"There is no (model|data set|schedule|webhook)(?: version)? '([^'@]+)")
 _LISTS: dict[str, Callable[[Client], list[Any]]] = {
     "model": lambda client: client.models(),
@@ -34,9 +34,9 @@ _LISTS: dict[str, Callable[[Client], list[Any]]] = {
 }
 
 
-def nearest_name(client: Client, told: str) -> str:
-    """What to add to an error about a name: the nearest there is, or all. Empty for other errors."""
-    unknown = _UNKNOWN.match(told)
+def nearest_name(client: Client, message: str) -> str:
+    """Return what to add to an error about an unknown name: a similar one, or all. Empty for other errors."""
+    unknown = _UNKNOWN.match(message)
     if unknown is None:
         return ""
     noun, wrong = unknown.groups()
@@ -48,43 +48,45 @@ def nearest_name(client: Client, told: str) -> str:
 
 
 def _nearest(wrong: str, names: Sequence[str], beginnings: dict[str, str]) -> str:
-    """A name, or one whose beginning is nearly what was typed."""
+    """Return a suggestion of the most similar name or prefix, or an empty text."""
     candidates = {**{name: name for name in names}, **beginnings}
     near = difflib.get_close_matches(wrong, candidates, n=1, cutoff=0.6)
     return f" Did you mean {candidates[near[0]]}?" if near else ""
 
 
 def registration(new: Job, old: Job) -> None:
-    """Says what a job that was run again registers, which the one before does not decide. Of a kind that makes no
-    model, nothing."""
+    """Print whether the model of a rerun job will be registered, which is not copied from the old job.
+
+    Jobs of a kind that makes no model print nothing.
+    """
     from nightshift.cli.render.output import print_note
 
     name, before = (job.data["spec"].get("register_as") for job in (new, old))
     if name:
-        print_note(f"Its model will be registered as a new version of {name}.")
+        print_note(f"The model will be registered as a new version of {name}.")
     elif before:
-        print_note(f"Its model will not be registered; --register-as {before} makes it a new version of {before}.")
+        print_note(f"The model will not be registered; --register-as {before} makes it a new version of {before}.")
     elif "register_as" in new.data["spec"]:
-        print_note("Its model will not be registered.")
+        print_note("The model will not be registered.")
 
 
 def needs_download(client: Client, job: Job) -> None:
-    """Says that a worker must first download the job's data set. Only for a person, as below."""
+    """Print that a worker must first download the job's data set; only on a terminal."""
     name = job.data.get("dataset")
     if not sys.stderr.isatty() or not name:
         return
     from nightshift.cli.render.output import print_note
 
     try:
-        there = client.dataset(name).get("availability")
+        availability = client.dataset(name).get("availability")
     except NightshiftError:
         return
-    if there == "needs_download":
-        print_note(f"{name} needs a download: the worker that takes the job makes it first, unless it has the files.")
+    if availability == "needs_download":
+        print_note(f"The worker that runs the job will first download {name}, unless it has the files.")
 
 
 def no_worker(client: Client, jobs: Sequence[Job]) -> None:
-    """Says that nothing will run while no worker is online. Only for a person: a program reads the workers itself."""
+    """Print that no worker is online, if the jobs wait for one; only on a terminal."""
     if not sys.stderr.isatty() or not any(job.state in WAITING for job in jobs):
         return
     from nightshift.cli.render.output import print_note
@@ -94,4 +96,4 @@ def no_worker(client: Client, jobs: Sequence[Job]) -> None:
     except NightshiftError:
         return
     if not any(worker.get("state") == "online" for worker in workers):
-        print_note("No worker is online: it waits until one is. Start one with `nightshift up` or `nightshift worker`.")
+        print_note("No worker is online, so the job waits. Start one with `nightshift up` or `nightshift worker`.")

@@ -1,4 +1,4 @@
-"""The SDK for asyncio: the calls of `Client`, awaited.
+"""The client for asyncio: the calls of `Client`, awaited.
 
 async with AsyncClient() as nightshift:
     job = await nightshift.submit({"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"})
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[T]]:
-    """A client's method from a call."""
+    """Return a client's method that runs a call."""
 
     @functools.wraps(call)
     async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -42,7 +42,7 @@ def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], A
 
 
 def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenate[AsyncJob, P], Awaitable[T]]:
-    """A job's method from a call that takes its id first."""
+    """Return a job's method that runs a call whose first argument is the job's id."""
 
     @functools.wraps(call)
     async def method(self: AsyncJob, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -74,6 +74,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._transport.close()
 
     # -- jobs -------------------------------------------------------------------------------------
@@ -81,12 +82,16 @@ class AsyncClient:
     async def submit(self, spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> AsyncJob:
         """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
 
-        The same key and spec twice give the same job. Raises `InvalidRequest` that names each wrong field.
+        Submitting the same spec twice with the same `idempotency_key` returns the same job. Raises `InvalidRequest`,
+        whose `errors` name each wrong field.
         """
         return AsyncJob(self, await self._transport.run(requests.submit(spec, idempotency_key, **fields)))
 
     async def job(self, job_id: str) -> AsyncJob:
-        """The job with this id, or with the only id that begins so (4 characters or more)."""
+        """Return a job by its id or a unique prefix of it (4 characters or more).
+
+        Raises `NotFound`, and `Conflict` for a prefix that several jobs share.
+        """
         return AsyncJob(self, await self._transport.run(requests.job(job_id)))
 
     async def jobs(
@@ -99,32 +104,37 @@ class AsyncClient:
         search: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
-        """Newest first, fetched page by page; `limit` is the most that come (None: all). `search` is words and
-        conditions, as in `"nightly test_accuracy > 0.95 lr < 0.01"`."""
+        """Iterate over the jobs that match all filters, newest first, at most `limit` (None: all).
+
+        Pages are requested as needed. `search` has words and conditions: `"nightly test_accuracy > 0.95 lr < 0.01"`.
+        """
         pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
-        while (ask := pages.next()) is not None:
-            for data in pages.take(await self._transport.ask(ask)):
+        while (request := pages.next()) is not None:
+            for data in pages.take(await self._transport.send(request)):
                 yield AsyncJob(self, data)
 
-    # -- what is there ----------------------------------------------------------------------------
+    # -- workers, families, data sets -------------------------------------------------------------
 
     workers, families = _sent(requests.workers), _sent(requests.families)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 
     async def dataset_sample(self, name: str) -> bytes:
-        """A look at a data set: a PNG of images, or the beginning of a text in UTF-8."""
+        """Return a sample of a data set: a PNG of images, or the first texts in UTF-8."""
         async with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return await answer.aread()
 
     async def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
-        """Registers a file or a folder of this machine as a new version of the data set `name`."""
+        """Upload a local file or folder as a new version of the data set `name`.
+
+        `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
+        """
         with uploads.opened(Path(path)) as file:
-            return Dataset(await self._transport.ask(requests.add_dataset(file, name, format)))
+            return Dataset(await self._transport.send(requests.add_dataset(file, name, format)))
 
     async def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
-        """Makes a new version: the rows of the newest, then those of a file or a folder of this machine."""
+        """Create a new version: the rows of the newest one, followed by those of a local file or folder."""
         with uploads.opened(Path(path)) as file:
-            return Dataset(await self._transport.ask(requests.append_to_dataset(file, name, format)))
+            return Dataset(await self._transport.send(requests.append_to_dataset(file, name, format)))
 
     delete_dataset_version = _sent(requests.delete_dataset_version)
 
@@ -141,7 +151,7 @@ class AsyncClient:
     describe_model, change_version = _sent(model_requests.describe_model), _sent(model_requests.change_version)
 
     async def download_model(self, ref: str, to: str | Path) -> Path:
-        """The files of a version (`digits`, `digits@3`, `digits@alias`) as one zip, streamed to the file `to`."""
+        """Download the files of a version (`digits`, `digits@3`, `digits@alias`) as a zip to the file `to`."""
         async with self._transport.stream(model_requests.files_path(ref)) as answer:
             with atomic_write(Path(to)) as file:
                 async for chunk in answer.aiter_bytes():
@@ -154,7 +164,7 @@ class AsyncClient:
     schedule_history = _sent(model_requests.schedule_history)
 
     async def run_schedule(self, schedule: str) -> AsyncJob:
-        """Its job, now."""
+        """Submit the schedule's job now, even while the schedule is paused, and return it."""
         return AsyncJob(self, await self._transport.run(model_requests.run_schedule(schedule)))
 
 
@@ -166,51 +176,57 @@ class AsyncJob(JobFacts):
         self._client, self._transport = client, client._transport
 
     async def refresh(self) -> AsyncJob:
+        """Update `data` from the API and return this job."""
         self.data = await self._transport.run(requests.job(self.id))
         return self
 
-    # -- requests ---------------------------------------------------------------------------------
+    # -- changes ----------------------------------------------------------------------------------
 
     async def cancel(self) -> AsyncJob:
+        """Request the job to stop; no result is kept. Raises `Conflict` if it has ended."""
         return await self._control("cancel")
 
     async def finish(self) -> AsyncJob:
-        """Stop now and keep the best model as the result."""
+        """Request a running job to stop now and keep its best model as the result."""
         return await self._control("finish")
 
     async def pause(self) -> AsyncJob:
+        """Request the job to stop at a checkpoint, until `resume`."""
         return await self._control("pause")
 
     async def resume(self) -> AsyncJob:
+        """Queue a paused job again; it resumes from its checkpoint. Raises `Conflict` if it is not paused."""
         return await self._control("resume")
 
     async def edit(self, **changes: Any) -> AsyncJob:
-        """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits,
-        `priority`."""
+        """Change `name`, `notes`, `tags` (a value of None removes the tag) or, before the job runs, `priority`."""
         self.data = await self._transport.run(requests.edit(self.id, **changes))
         return self
 
     async def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> AsyncJob:
-        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs":
-        10}`."""
+        """Submit a copy of this job, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`.
+
+        `name`, `register_as` and `promote` are not copied; `set` may hold them.
+        """
         return AsyncJob(self._client, await self._transport.run(requests.rerun(self.id, set, idempotency_key)))
 
     async def archive(self) -> AsyncJob:
-        """Put it out of sight when it has ended; nothing is lost."""
+        """Hide a finished job from lists. Nothing is deleted. Raises `Conflict` while it has not ended."""
         return await self._control("archive")
 
     async def unarchive(self) -> AsyncJob:
+        """Show an archived job in lists again."""
         return await self._control("unarchive")
 
     async def delete(self) -> None:
-        """For good, with its files. Raises `Conflict` while it has not ended or something needs it."""
+        """Delete the job and its files. Raises `Conflict` while it has not ended or something needs it."""
         await self._transport.run(requests.delete(self.id))
 
     async def _control(self, verb: str) -> AsyncJob:
         self.data = await self._transport.run(requests.control(self.id, verb))
         return self
 
-    # -- following --------------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------
 
     def events(
         self,
@@ -220,10 +236,11 @@ class AsyncJob(JobFacts):
         on_drop: event_stream.OnDrop | None = None,
         only: str | None = None,
     ) -> AsyncIterator[Event]:
-        """What happens to the job, from the beginning or after an event's id, until it is final; `only` one type of it.
+        """Iterate over the job's events, from the first or after the id `after`, until the job is final.
 
-        A dropped connection is taken up where it broke; nothing comes twice and nothing is missed. Raises
-        `Unavailable` when the API cannot be reached for `patience` seconds.
+        `only` selects one type. After a dropped connection the stream resumes: no event is repeated or lost.
+        `on_drop` is called with the error of each drop. Raises `Unavailable` if the API is unreachable for `patience`
+        seconds.
         """
 
         @asynccontextmanager
@@ -238,9 +255,11 @@ class AsyncJob(JobFacts):
         return (await self.refresh()).is_final
 
     async def wait(self, timeout: float | None = None, *, check: bool = True, patience: float = 300.0) -> AsyncJob:
-        """Returns when the job is final. Raises `JobFailed` when it failed and `JobCancelled` when it was cancelled
-        (`check=False`: neither; look at `state`), `TimeoutError` after `timeout` seconds, and `Unavailable` when the
-        API cannot be reached for `patience` seconds."""
+        """Wait until the job is final, and return it.
+
+        Raises `JobFailed` or `JobCancelled` unless it succeeded (not with `check=False`), `TimeoutError` after
+        `timeout` seconds, and `Unavailable` if the API is unreachable for `patience` seconds.
+        """
         async with asyncio.timeout(timeout):
             if not await self._is_final():
                 async for _ in self.events(patience=patience, only="state"):
@@ -250,13 +269,14 @@ class AsyncJob(JobFacts):
             self.raise_unless_succeeded()
         return self
 
-    # -- what it leaves ---------------------------------------------------------------------------
+    # -- outputs ----------------------------------------------------------------------------------
 
     why, metrics, logs = _of_job(requests.why), _of_job(requests.metrics), _of_job(requests.logs)
     attempts, checkpoints = _of_job(requests.attempts), _of_job(requests.checkpoints)
     system = _of_job(requests.system)
 
     async def artifacts(self) -> list[AsyncArtifact]:
+        """Return the job's artifacts."""
         return [AsyncArtifact(self, data) for data in await self._transport.run(requests.artifacts(self.id))]
 
     @overload
@@ -266,27 +286,33 @@ class AsyncJob(JobFacts):
     async def artifact(self, path: str, to: str | Path) -> Path: ...
 
     async def artifact(self, path: str, to: str | Path | None = None) -> bytes | Path:
-        """One artifact, e.g. `"evaluation.json"`: its content, or with `to` the file it was streamed to."""
+        """Return the content of an artifact, e.g. `"evaluation.json"`; with `to`, save it to that file instead.
+
+        Raises `NotFound`, and `DamagedDownload` if the content does not match its SHA-256.
+        """
         artifact = named(self.id, await self.artifacts(), path)
         return await artifact.read() if to is None else await artifact.save(to)
 
     async def download(self, folder: str | Path, paths: Iterable[str] | None = None) -> list[Path]:
-        """Writes artifacts (all, or those named) below `folder`; the files written."""
-        there = await self.artifacts()
-        chosen = there if paths is None else [named(self.id, there, path) for path in paths]
+        """Save artifacts (all, or those in `paths`) below `folder` and return the files written."""
+        found = await self.artifacts()
+        chosen = found if paths is None else [named(self.id, found, path) for path in paths]
         return [await artifact.download(folder) for artifact in chosen]
 
 
 class AsyncArtifact(ArtifactFacts):
+    """`Artifact` for asyncio."""
+
     def __init__(self, job: AsyncJob, data: types.ArtifactData) -> None:
         super().__init__(data)
         self._job = job
 
     async def read(self) -> bytes:
+        """Return the content. Raises `DamagedDownload` if it does not match its SHA-256."""
         return b"".join([chunk async for chunk in self.chunks()])
 
     async def save(self, file: str | Path) -> Path:
-        """Streams it to `file`; a partial or damaged one is never left there."""
+        """Save the artifact to `file`. Raises `DamagedDownload`; a partial or damaged file is not left behind."""
         target = Path(file)
         with atomic_write(target) as partial:
             async for chunk in self.chunks():
@@ -294,11 +320,11 @@ class AsyncArtifact(ArtifactFacts):
         return target
 
     async def download(self, folder: str | Path) -> Path:
-        """Writes the file below `folder` under its own path."""
+        """Save the artifact below `folder`, under its own path, and return the file."""
         return await self.save(safe_join(folder, self.path))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Its content piece by piece; raises `DamagedDownload` at the end if it was not the whole."""
+        """Iterate over the content in chunks. Raises `DamagedDownload` at the end if the SHA-256 does not match."""
         checked = HashVerifier(self.data)
         path = f"jobs/{self._job.id}/artifacts/{quote(self.path)}"
         try:

@@ -1,4 +1,4 @@
-"""The Python SDK.
+"""The blocking client.
 
     from nightshift import Client
 
@@ -8,9 +8,10 @@
         print(job.metrics().series()["loss"][-1], job.result)
         job.artifact("curves.png", to="curves.png")
 
-`AsyncClient` (`nightshift.client.async_client`) has the same calls to await. Errors are those of `nightshift.errors` (`InvalidRequest`,
-`NotFound`, `Conflict`, …, with `detail` and `errors`), `ApiUnreachable` when nothing answers, and `JobFailed` from `wait`.
-Calls that are safe to repeat are repeated when the connection fails; `submit` is, because it carries an idempotency key.
+`AsyncClient` (`nightshift.client.async_client`) has the same calls to await. Errors are those of `nightshift.errors`
+(`InvalidRequest`, `NotFound`, `Conflict`, …, with `detail` and `errors`), `ApiUnreachable` if the API does not answer,
+and `JobFailed` from `wait`. Idempotent calls are retried when the connection fails; so is `submit`, because it sends an
+idempotency key.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ T = TypeVar("T")
 
 
 def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
-    """A client's method from a call."""
+    """Return a client's method that runs a call."""
 
     @functools.wraps(call)
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -55,7 +56,7 @@ def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
 
 
 def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenate[Job, P], T]:
-    """A job's method from a call that takes its id first."""
+    """Return a job's method that runs a call whose first argument is the job's id."""
 
     @functools.wraps(call)
     def method(self: Job, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -65,8 +66,11 @@ def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenat
 
 
 class Client:
-    """One connection to the API. `url` and `key` default to what `endpoint.find` finds; `retries` is per call, `timeout`
-    (seconds) per answer."""
+    """A client of the API; use it as a context manager, or `close` it.
+
+    `url` and `key` default to NIGHTSHIFT_API_URL and NIGHTSHIFT_API_KEY, then to the files in the data folder
+    (`data_dir` or NIGHTSHIFT_DATA_DIR). `retries` is per call; `timeout` (seconds) is per response.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._transport.close()
 
     # -- jobs -------------------------------------------------------------------------------------
@@ -95,12 +100,16 @@ class Client:
     def submit(self, spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Job:
         """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
 
-        The same key and spec twice give the same job. Raises `InvalidRequest` that names each wrong field.
+        Submitting the same spec twice with the same `idempotency_key` returns the same job. Raises `InvalidRequest`,
+        whose `errors` name each wrong field.
         """
         return Job(self, self._transport.run(requests.submit(spec, idempotency_key, **fields)))
 
     def job(self, job_id: str) -> Job:
-        """The job with this id, or with the only id that begins so (4 characters or more)."""
+        """Return a job by its id or a unique prefix of it (4 characters or more).
+
+        Raises `NotFound`, and `Conflict` for a prefix that several jobs share.
+        """
         return Job(self, self._transport.run(requests.job(job_id)))
 
     def jobs(
@@ -113,31 +122,36 @@ class Client:
         search: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
-        """Newest first, fetched page by page; `limit` is the most that come (None: all). `search` is words and conditions,
-        as in `"nightly test_accuracy > 0.95 lr < 0.01"`."""
-        pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
-        while (ask := pages.next()) is not None:
-            yield from (Job(self, data) for data in pages.take(self._transport.ask(ask)))
+        """Iterate over the jobs that match all filters, newest first, at most `limit` (None: all).
 
-    # -- what is there ----------------------------------------------------------------------------
+        Pages are requested as needed. `search` has words and conditions: `"nightly test_accuracy > 0.95 lr < 0.01"`.
+        """
+        pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
+        while (request := pages.next()) is not None:
+            yield from (Job(self, data) for data in pages.take(self._transport.send(request)))
+
+    # -- workers, families, data sets -------------------------------------------------------------
 
     workers, families = _sent(requests.workers), _sent(requests.families)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 
     def dataset_sample(self, name: str) -> bytes:
-        """A look at a data set: a PNG of images, or the beginning of a text in UTF-8."""
+        """Return a sample of a data set: a PNG of images, or the first texts in UTF-8."""
         with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return answer.read()
 
     def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
-        """Registers a file or a folder of this machine as a new version of the data set `name`."""
+        """Upload a local file or folder as a new version of the data set `name`.
+
+        `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
+        """
         with uploads.opened(Path(path)) as file:
-            return Dataset(self._transport.ask(requests.add_dataset(file, name, format)))
+            return Dataset(self._transport.send(requests.add_dataset(file, name, format)))
 
     def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
-        """Makes a new version: the rows of the newest, then those of a file or a folder of this machine."""
+        """Create a new version: the rows of the newest one, followed by those of a local file or folder."""
         with uploads.opened(Path(path)) as file:
-            return Dataset(self._transport.ask(requests.append_to_dataset(file, name, format)))
+            return Dataset(self._transport.send(requests.append_to_dataset(file, name, format)))
 
     delete_dataset_version = _sent(requests.delete_dataset_version)
 
@@ -154,7 +168,7 @@ class Client:
     describe_model, change_version = _sent(model_requests.describe_model), _sent(model_requests.change_version)
 
     def download_model(self, ref: str, to: str | Path) -> Path:
-        """The files of a version (`digits`, `digits@3`, `digits@alias`) as one zip, streamed to the file `to`."""
+        """Download the files of a version (`digits`, `digits@3`, `digits@alias`) as a zip to the file `to`."""
         with self._transport.stream(model_requests.files_path(ref)) as answer, atomic_write(Path(to)) as file:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
@@ -166,62 +180,69 @@ class Client:
     schedule_history = _sent(model_requests.schedule_history)
 
     def run_schedule(self, schedule: str) -> Job:
-        """Its job, now."""
+        """Submit the schedule's job now, even while the schedule is paused, and return it."""
         return Job(self, self._transport.run(model_requests.run_schedule(schedule)))
 
 
 class Job(JobFacts):
-    """A job as it was when last asked; `data` is the API's answer, `refresh()` asks again."""
+    """A job. `data` is the API's last response about it; `refresh()` updates it."""
 
     def __init__(self, client: Client, data: Any) -> None:
         super().__init__(data)
         self._client, self._transport = client, client._transport
 
     def refresh(self) -> Job:
+        """Update `data` from the API and return this job."""
         self.data = self._transport.run(requests.job(self.id))
         return self
 
-    # -- requests ---------------------------------------------------------------------------------
+    # -- changes ----------------------------------------------------------------------------------
 
     def cancel(self) -> Job:
+        """Request the job to stop; no result is kept. Raises `Conflict` if it has ended."""
         return self._control("cancel")
 
     def finish(self) -> Job:
-        """Stop now and keep the best model as the result."""
+        """Request a running job to stop now and keep its best model as the result."""
         return self._control("finish")
 
     def pause(self) -> Job:
+        """Request the job to stop at a checkpoint, until `resume`."""
         return self._control("pause")
 
     def resume(self) -> Job:
+        """Queue a paused job again; it resumes from its checkpoint. Raises `Conflict` if it is not paused."""
         return self._control("resume")
 
     def edit(self, **changes: Any) -> Job:
-        """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
+        """Change `name`, `notes`, `tags` (a value of None removes the tag) or, before the job runs, `priority`."""
         self.data = self._transport.run(requests.edit(self.id, **changes))
         return self
 
     def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Job:
-        """A new job with this one's spec, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`. Its
-        `name`, `register_as` and `promote` are not copied; `set` may hold them."""
+        """Submit a copy of this job, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`.
+
+        `name`, `register_as` and `promote` are not copied; `set` may hold them.
+        """
         return Job(self._client, self._transport.run(requests.rerun(self.id, set, idempotency_key)))
 
     def archive(self) -> Job:
-        """Put it out of sight when it has ended; nothing is lost."""
+        """Hide a finished job from lists. Nothing is deleted. Raises `Conflict` while it has not ended."""
         return self._control("archive")
 
     def unarchive(self) -> Job:
+        """Show an archived job in lists again."""
         return self._control("unarchive")
 
     def delete(self) -> None:
-        """For good, with its files. Raises `Conflict` while it has not ended or something needs it."""
+        """Delete the job and its files. Raises `Conflict` while it has not ended or something needs it."""
         self._transport.run(requests.delete(self.id))
 
     def _control(self, verb: str) -> Job:
         self.data = self._transport.run(requests.control(self.id, verb))
         return self
 
-    # -- following --------------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------
 
     def events(
         self,
@@ -231,10 +252,11 @@ class Job(JobFacts):
         on_drop: event_stream.OnDrop | None = None,
         only: str | None = None,
     ) -> Iterator[Event]:
-        """What happens to the job, from the beginning or after an event's id, until it is final; `only` one type of it.
+        """Iterate over the job's events, from the first or after the id `after`, until the job is final.
 
-        A dropped connection is taken up where it broke; nothing comes twice and nothing is missed. Raises
-        `Unavailable` when the API cannot be reached for `patience` seconds.
+        `only` selects one type. After a dropped connection the stream resumes: no event is repeated or lost.
+        `on_drop` is called with the error of each drop. Raises `Unavailable` if the API is unreachable for `patience`
+        seconds.
         """
         return event_stream.follow(
             lambda after: self._event_stream(after, only),
@@ -256,9 +278,11 @@ class Job(JobFacts):
         return self.refresh().is_final
 
     def wait(self, timeout: float | None = None, *, check: bool = True, patience: float = 300.0) -> Job:
-        """Returns when the job is final. Raises `JobFailed` when it failed and `JobCancelled` when it was cancelled
-        (`check=False`: neither; look at `state`), `TimeoutError` after `timeout` seconds, and `Unavailable` when the API
-        cannot be reached for `patience` seconds. It listens rather than asks, so it returns at once."""
+        """Wait until the job is final, and return it. Events are streamed, not polled, so there is no delay.
+
+        Raises `JobFailed` or `JobCancelled` unless it succeeded (not with `check=False`), `TimeoutError` after
+        `timeout` seconds, and `Unavailable` if the API is unreachable for `patience` seconds.
+        """
         deadline = event_stream.Deadline(timeout, f"job {self.id} is not final after {timeout} seconds")
 
         @contextmanager
@@ -279,13 +303,14 @@ class Job(JobFacts):
             self.raise_unless_succeeded()
         return self
 
-    # -- what it leaves ---------------------------------------------------------------------------
+    # -- outputs ----------------------------------------------------------------------------------
 
     why, metrics, logs = _of_job(requests.why), _of_job(requests.metrics), _of_job(requests.logs)
     attempts, checkpoints = _of_job(requests.attempts), _of_job(requests.checkpoints)
     system = _of_job(requests.system)
 
     def artifacts(self) -> list[Artifact]:
+        """Return the job's artifacts."""
         return [Artifact(self, data) for data in self._transport.run(requests.artifacts(self.id))]
 
     @overload
@@ -295,27 +320,33 @@ class Job(JobFacts):
     def artifact(self, path: str, to: str | Path) -> Path: ...
 
     def artifact(self, path: str, to: str | Path | None = None) -> bytes | Path:
-        """One artifact, e.g. `"evaluation.json"`: its content, or with `to` the file it was streamed to."""
+        """Return the content of an artifact, e.g. `"evaluation.json"`; with `to`, save it to that file instead.
+
+        Raises `NotFound`, and `DamagedDownload` if the content does not match its SHA-256.
+        """
         artifact = named(self.id, self.artifacts(), path)
         return artifact.read() if to is None else artifact.save(to)
 
     def download(self, folder: str | Path, paths: Iterable[str] | None = None) -> list[Path]:
-        """Writes artifacts (all, or those named) below `folder`; the files written."""
-        there = self.artifacts()
-        chosen = there if paths is None else [named(self.id, there, path) for path in paths]
+        """Save artifacts (all, or those in `paths`) below `folder` and return the files written."""
+        found = self.artifacts()
+        chosen = found if paths is None else [named(self.id, found, path) for path in paths]
         return [artifact.download(folder) for artifact in chosen]
 
 
 class Artifact(ArtifactFacts):
+    """A file that a job produced. Its content is checked against its SHA-256."""
+
     def __init__(self, job: Job, data: types.ArtifactData) -> None:
         super().__init__(data)
         self._job = job
 
     def read(self) -> bytes:
+        """Return the content. Raises `DamagedDownload` if it does not match its SHA-256."""
         return b"".join(self.chunks())
 
     def save(self, file: str | Path) -> Path:
-        """Streams it to `file`; a partial or damaged one is never left there."""
+        """Save the artifact to `file`. Raises `DamagedDownload`; a partial or damaged file is not left behind."""
         target = Path(file)
         with atomic_write(target) as partial:
             for chunk in self.chunks():
@@ -323,11 +354,11 @@ class Artifact(ArtifactFacts):
         return target
 
     def download(self, folder: str | Path) -> Path:
-        """Writes the file below `folder` under its own path."""
+        """Save the artifact below `folder`, under its own path, and return the file."""
         return self.save(safe_join(folder, self.path))
 
     def chunks(self) -> Iterator[bytes]:
-        """Its content piece by piece; raises `DamagedDownload` at the end if it was not the whole."""
+        """Iterate over the content in chunks. Raises `DamagedDownload` at the end if the SHA-256 does not match."""
         checked = HashVerifier(self.data)
         try:
             with self._job._transport.stream(f"jobs/{self._job.id}/artifacts/{quote(self.path)}") as response:

@@ -1,4 +1,4 @@
-"""What both kinds of job handle have in common: the facts as last asked, how a job can end badly, files made whole."""
+"""Parts that the blocking and the asynchronous job share: its fields, its errors, and checked downloads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nightshift.states import JobState
 
 
 class DamagedDownload(NightshiftError):
-    """What arrived does not match the artifact's SHA-256."""
+    """A downloaded file is incomplete or does not match its SHA-256."""
 
 
 class JobFailed(NightshiftError):
-    """A job that was waited for did not succeed: `job_id`, `type` (such as `bad_data`), `message`, `retryable`."""
+    """A job failed. It has `job_id`, `type` (such as `bad_data`), `message` and `retryable`."""
 
     def __init__(self, data: types.JobData) -> None:
         error = data.get("error") or {}
@@ -31,11 +31,11 @@ class JobFailed(NightshiftError):
 
 
 class JobCancelled(JobFailed):
-    """Somebody asked for its end."""
+    """A job was cancelled by request."""
 
 
 class JobFacts:
-    """A job as it was when last asked; `data` is the API's answer."""
+    """A job. `data` is the API's last response about it."""
 
     def __init__(self, data: Any) -> None:
         self.data = cast("types.JobData", data)
@@ -45,29 +45,36 @@ class JobFacts:
 
     @property
     def id(self) -> str:
+        """The job's id: 16 hexadecimal digits."""
         return self.data["id"]
 
     @property
     def state(self) -> JobState:
+        """The job's state."""
         return JobState(self.data["state"])
 
     @property
     def is_final(self) -> bool:
+        """Whether the job has succeeded, failed or been cancelled."""
         return self.state.is_final
 
     @property
     def progress(self) -> types.Progress | None:
+        """Step, epoch, percent and remaining time; None before the first step."""
         return self.data.get("progress")
 
     @property
     def result(self) -> dict[str, Any] | None:
+        """The result of a succeeded job, with `metrics`; else None."""
         return self.data.get("result")
 
     @property
     def error(self) -> dict[str, Any] | None:
+        """The error of a failed job (`type`, `message`, `retryable`); else None."""
         return self.data.get("error")
 
     def raise_unless_succeeded(self) -> None:
+        """Raise `JobFailed` if the job failed and `JobCancelled` if it was cancelled."""
         if self.state is JobState.CANCELLED:
             raise JobCancelled(self.data)
         if self.state is JobState.FAILED:
@@ -75,17 +82,19 @@ class JobFacts:
 
 
 class ArtifactFacts:
-    """A file a job left. What is read is checked against its SHA-256."""
+    """A file that a job produced. Its content is checked against its SHA-256."""
 
     def __init__(self, data: types.ArtifactData) -> None:
         self.data = data
 
     @property
     def path(self) -> str:
+        """The artifact's path within the job, such as `evaluation.json`."""
         return self.data["path"]
 
     @property
     def size_bytes(self) -> int:
+        """The size in bytes."""
         return self.data["size_bytes"]
 
 
@@ -93,7 +102,7 @@ Found = TypeVar("Found", bound=ArtifactFacts)
 
 
 def named(job_id: str, artifacts: Iterable[Found], path: str) -> Found:
-    """The artifact of this path; raises NotFound that says what there is."""
+    """Return the artifact with this path. Raises `NotFound` that lists the paths there are."""
     known = {artifact.path: artifact for artifact in artifacts}
     if path not in known:
         raise NotFound(f"Job {job_id} has no artifact {path!r}; it has: {', '.join(known) or 'none so far'}.")
@@ -101,25 +110,28 @@ def named(job_id: str, artifacts: Iterable[Found], path: str) -> Found:
 
 
 class HashVerifier:
-    """Counts what is read of an artifact; `finish` raises DamagedDownload unless it was the whole of it, unharmed."""
+    """Check of an artifact's SHA-256 while it is read."""
 
     def __init__(self, data: types.ArtifactData) -> None:
         self._data, self._digest = data, hashlib.sha256()
 
     def feed(self, chunk: bytes) -> bytes:
+        """Add a chunk to the hash and return it."""
         self._digest.update(chunk)
         return chunk
 
     def finish(self) -> None:
+        """Raise `DamagedDownload` if the chunks do not match the artifact's SHA-256."""
         if self._digest.hexdigest() != self._data["sha256"]:
             raise DamagedDownload(f"{self._data['path']} does not match its SHA-256; download it again.")
 
     def broken(self, error: Exception) -> DamagedDownload:
+        """Return the error of a connection that broke."""
         return DamagedDownload(f"The connection broke while {self._data['path']} was downloaded: {error}")
 
 
 def safe_join(folder: str | Path, path: str) -> Path:
-    """The file a path names below a folder, which it must not leave."""
+    """Return the file of a path below a folder. Raises `DamagedDownload` for a path outside the folder."""
     root = Path(folder).resolve()
     target = (root / path).resolve()
     if not target.is_relative_to(root):
@@ -129,7 +141,7 @@ def safe_join(folder: str | Path, path: str) -> Path:
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place when the block ends well: a partial or damaged one is never left there."""
+    """Open a temporary file that replaces `target` when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

@@ -1,7 +1,7 @@
-"""Where the API is and which key opens it: arguments, then the environment (or `.env`), then the data folder.
+"""The API's URL and key: from arguments, then the environment (or `.env`), then the data folder.
 
-The launcher leaves `endpoints.json` and `api_key` in its data folder, so that on the machine where `nightshift up` runs
-nothing has to be set. Read without `shared.settings`: the client starts in the time of an import of httpx.
+`nightshift up` writes `endpoints.json` and `api_key` to its data folder, so on that machine nothing has to be set. They
+are read without `shared.settings`, whose import would slow down the start of the client.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT_DATA_DIR = "nightshift-data"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An address and a key, each with the place it came from (for messages a person can act on)."""
+    """A URL and a key, each with its origin, which error messages name."""
 
     url: str
     url_from: str
@@ -27,6 +27,7 @@ class Endpoint:
 
 
 def find(url: str | None = None, key: str | None = None, data_dir: str | Path | None = None) -> Endpoint:
+    """Return the API's URL and key. Given `data_dir`, its files come before the environment."""
     folder = Path(data_dir or _setting("NIGHTSHIFT_DATA_DIR") or DEFAULT_DATA_DIR).resolve()
     found_url, url_from = _url(url, folder, data_dir is not None)
     found_key, key_from = _key(key, folder, data_dir is not None)
@@ -66,7 +67,7 @@ def _key_file(path: Path) -> tuple[str | None, str]:
 
 
 def _noted_url(folder: Path) -> str | None:
-    """The address the launcher noted in the data folder; a damaged note is no note."""
+    """Return the URL in the data folder's `endpoints.json`; None if the file is missing or damaged."""
     try:
         note = json.loads((folder / "endpoints.json").read_text(encoding="utf-8"))
         return str(note["api"])
@@ -80,7 +81,7 @@ def _setting(name: str) -> str | None:
 
 
 def _dotenv() -> dict[str, str]:
-    """Return the variables of `.env`; a line that is not an assignment is left out, as is a file that cannot be read."""
+    """Return the variables of `.env`, without lines that are not assignments; none if it cannot be read."""
     try:
         lines = Path(".env").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

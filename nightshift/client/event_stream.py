@@ -1,4 +1,4 @@
-"""Server-sent events: reading one stream, and following a job across dropped connections without missing an event."""
+"""Server-sent events: parse a stream, and follow a job across dropped connections without losing an event."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from nightshift.client.types import Event
 from nightshift.errors import Unavailable
 from nightshift.states import FINAL_STATES
 
-#: Seconds to the first reconnection; doubles up to the second number.
+#: Seconds before the first reconnection, doubled for each further one up to the second number.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
-#: The server breaks a silence at least so often (seconds).
+#: Longest time between two messages of the server (seconds): it sends a comment when there is no event.
 KEEPALIVE_SECONDS = 15.0
 
-#: Opens the stream after an event number.
+#: Opens the event stream after an event id (None: from the first event).
 Connect = Callable[[int | None], AbstractContextManager[Iterable[bytes]]]
 ConnectAsync = Callable[[int | None], AbstractAsyncContextManager[AsyncIterable[bytes]]]
-#: Told of each connection that broke or could not be made, before the next is tried.
+#: Called with the error of each connection that broke or failed, before the next attempt.
 OnDrop = Callable[[Exception], None]
 
 
 class StreamDropped(Exception):
-    """The connection broke or fell silent; everything after the last event is still on the server."""
+    """The connection broke or timed out. The server still has all events after the last one received."""
 
 
 def headers(after: int | None) -> dict[str, str]:
-    """Of a request for the events after a number."""
+    """Return the headers of a request for the events after an id."""
     resumed = {} if after is None else {"last-event-id": str(after)}
     return {"accept": "text/event-stream", **resumed}
 
 
 class Deadline:
-    """A time after which a follower gives up: `check` and `cut` raise TimeoutError(`message`)."""
+    """The deadline of `Job.wait`: `check` and `cut` raise `TimeoutError` with this message after it."""
 
     def __init__(self, seconds: float | None, message: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._message, self._clock = message, clock
@@ -46,15 +46,19 @@ class Deadline:
 
     @property
     def left(self) -> float:
+        """Seconds until the deadline, at least 0."""
         return max(0.0, self._at - self._clock())
 
     def check(self) -> None:
+        """Raise `TimeoutError` after the deadline."""
         if self.left <= 0:
             raise TimeoutError(self._message)
 
     def cut(self, chunks: Iterable[bytes], silence: float) -> Iterator[bytes]:
-        """The chunks of a connection that may be silent for so many seconds. When that would outlast the deadline, it
-        is dropped: the next connection is made with the time that is left."""
+        """Yield the chunks of a connection whose read timeout is `silence` seconds.
+
+        Raise `StreamDropped` when a timeout would end after the deadline: the next connection has a shorter one.
+        """
         for chunk in chunks:
             self.check()
             yield chunk
@@ -63,14 +67,18 @@ class Deadline:
 
 
 class Parser:
-    """Bytes in, events out; sans I/O. Lines end by LF or CR LF only: a log message may hold U+2028, which
-    `str.splitlines` takes for an end. A block without its closing blank line was cut off: it will be sent again."""
+    """A parser of server-sent events, without I/O.
+
+    Lines end with LF or CR LF only: a log message may contain U+2028, at which `str.splitlines` would split. A block
+    without a closing blank line is incomplete and is dropped; the server sends it again after a reconnection.
+    """
 
     def __init__(self) -> None:
         self._rest = b""
         self._fields: dict[str, str] = {}
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Yield the events that are complete with this chunk."""
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         for line in whole:
             yield from self._line(line.removesuffix(b"\r").decode("utf-8", "replace"))
@@ -88,7 +96,7 @@ class Parser:
 
 
 def parse(chunks: Iterable[bytes]) -> Iterator[Event]:
-    """Events of one stream."""
+    """Yield the events of one stream."""
     parser = Parser()
     for chunk in chunks:
         yield from parser.feed(chunk)
@@ -100,10 +108,10 @@ def _event(fields: dict[str, str]) -> Event:
 
 
 class Place:
-    """Where the reader of a job's events stands, over any number of connections; sans I/O.
+    """The position in a job's events, kept over any number of connections; without I/O.
 
-    `after` is the last event seen. `over`: the final state was among them. `idle`: the present connection brought
-    nothing new, so that only the job itself can say whether there is more to come.
+    `after` is the id of the last event. `over`: the final state was among the events. `idle`: the current connection
+    has brought no new event, so the job's state must be requested to see whether more will come.
     """
 
     def __init__(self, after: int | None, patience: float, clock: Callable[[], float]) -> None:
@@ -112,10 +120,11 @@ class Place:
         self._failing_since, self._pause = math.inf, FIRST_PAUSE
 
     def connected(self) -> None:
+        """Note a new connection."""
         self._failing_since, self.idle = math.inf, True
 
     def take(self, event: Event) -> bool:
-        """Note an event; False for one that came before."""
+        """Note an event. Return False if it is a repeated one."""
         self._pause = FIRST_PAUSE
         if self.after is not None and event.id <= self.after:
             return False
@@ -125,13 +134,14 @@ class Place:
         return True
 
     def dropped(self, error: Exception) -> None:
-        """Raises Unavailable when there was no connection for longer than the patience lasts."""
+        """Note a dropped connection. Raise `Unavailable` after `patience` seconds without a connection."""
         now = self._clock()
         self._failing_since = min(self._failing_since, now)
         if now - self._failing_since > self._patience:
             raise Unavailable(f"the event stream cannot be read: {error}") from error
 
     def next_pause(self) -> float:
+        """Return the seconds before the next reconnection, and double them."""
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
         return pause
 
@@ -146,11 +156,11 @@ def follow(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Event]:
-    """Every event after `after`, once and in order, until the job is final and its stream has been read to the end.
+    """Yield every event after `after`, once and in order, until the job is final and its stream has ended.
 
-    Reconnects where it stopped when the connection drops (and tells `on_drop` why); raises `Unavailable` when
-    `patience` seconds have passed without a connection. `is_final` asks the server; it is called only when a stream
-    ends without saying so.
+    When the connection drops, call `on_drop` with the error and resume after the last event. Raise `Unavailable` after
+    `patience` seconds without a connection. `is_final` asks the server; it is called only when a stream ends without
+    a new event.
     """
     place = Place(after, patience, clock)
     while True:

@@ -1,7 +1,7 @@
-"""Calls of the API: the requests of each and what it returns, once for both clients.
+"""Calls of the API, written once for both clients; their docstrings are those of the clients' methods.
 
-A call is a generator: it yields requests (`Request`), is sent their parsed answers, and returns the result. `Client` and
-`AsyncClient` run it, blocking or awaited; the call itself does no I/O.
+A call is a generator: it yields requests (`Request`), receives the parsed responses, and returns the result.
+`Client` runs it blocking and `AsyncClient` awaits it; the call itself does no I/O.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from nightshift.errors import InvalidRequest
 T = TypeVar("T")
 Data = dict[str, Any]
 
-#: A whole job id, or the beginning of one.
+#: A job id, or a prefix of one.
 JOB_ID = re.compile(r"[0-9a-f]{4,16}")
-#: What the server may take to read an upload (seconds).
+#: Timeout of an upload request (seconds).
 UPLOAD_TIMEOUT = 3600.0
-#: Items of a page when only so many are wanted.
+#: Largest page requested when the number of items is limited.
 PAGE = 100
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `safe`: sending it twice does what sending it once does. `options` go to httpx."""
+    """One request. `safe`: it is idempotent, so it may be retried. `options` are keyword arguments of httpx."""
 
     method: str
     path: str
@@ -46,25 +46,27 @@ Call = Generator[Request, Any, T]
 class Dumpable(Protocol):
     """A pydantic model, such as those of `shared.specs.jobs`."""
 
-    def model_dump_json(self, *, exclude_unset: bool) -> str: ...
+    def model_dump_json(self, *, exclude_unset: bool) -> str:
+        """Return the model as JSON."""
 
 
 Spec = Mapping[str, Any] | Dumpable
 
 
 def get(path: str, params: Data | None = None) -> Request:
+    """Return a GET request."""
     return Request("GET", path, True, {"params": params} if params else {})
 
 
 def send(method: str, path: str, body: Spec, *, safe: bool | None = None, headers: Data | None = None) -> Request:
-    """NaN and the like go through: the API says which field holds them."""
+    """Return a request with a JSON body. NaN and infinity are sent: the API rejects them and names the field."""
     content = json.dumps(body) if isinstance(body, Mapping) else body.model_dump_json(exclude_unset=True)
     options = {"content": content.encode(), "headers": {"content-type": "application/json", **(headers or {})}}
     return Request(method, path, method in IDEMPOTENT if safe is None else safe, options)
 
 
 class Pages:
-    """A collection, page after page, `limit` items of it at most (None: all)."""
+    """Pagination of a collection: at most `limit` items (None: all)."""
 
     def __init__(self, path: str, params: Data | None = None, limit: int | None = None) -> None:
         self._path, self._left = path, limit
@@ -72,7 +74,7 @@ class Pages:
         self._more = True
 
     def next(self) -> Request | None:
-        """The request for the next page; None after the last."""
+        """Return the request for the next page, or None after the last."""
         if not self._more or (self._left is not None and self._left <= 0):
             return None
         if self._left is not None:
@@ -80,7 +82,7 @@ class Pages:
         return get(self._path, dict(self._query))
 
     def take(self, page: Any) -> list[Data]:
-        """The page's items."""
+        """Return the items of a page and store its cursor."""
         items: list[Data] = page["items"] if self._left is None else page["items"][: self._left]
         self._left = None if self._left is None else self._left - len(items)
         self._more, self._query["cursor"] = bool(page.get("next_cursor")), page.get("next_cursor")
@@ -88,9 +90,10 @@ class Pages:
 
 
 def collect(path: str, params: Data | None = None, limit: int | None = None) -> Call[list[Any]]:
+    """Return the items of all pages, at most `limit`."""
     pages, found = Pages(path, params, limit), []
-    while (ask := pages.next()) is not None:
-        found += pages.take((yield ask))
+    while (request := pages.next()) is not None:
+        found += pages.take((yield request))
     return found
 
 
@@ -98,10 +101,10 @@ def collect(path: str, params: Data | None = None, limit: int | None = None) -> 
 
 
 def submit(spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Call[types.JobData]:
-    """Submit `spec`, or the job of these `fields`; given both, the fields replace those of the spec."""
+    """Submit a job: `spec`, or a spec made of `fields`. Given both, the fields replace those of the spec."""
     key = idempotency_key or str(uuid.uuid4())
     if not (key.isascii() and key.isprintable()):
-        raise InvalidRequest("The idempotency key may hold printable ASCII characters only.")
+        raise InvalidRequest("The idempotency key may contain only printable ASCII characters.")
     return cast(
         "types.JobData", (yield send("POST", "jobs", _body(spec, fields), safe=True, headers={"idempotency-key": key}))
     )
@@ -117,18 +120,22 @@ def _body(spec: Spec | None, fields: Mapping[str, Any]) -> Spec:
 
 
 def rerun(job_id: str, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Call[types.JobData]:
-    """A new job like this one, with `set`: values by dotted path, such as `{"training.epochs": 10}`."""
+    """Submit a copy of a job, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`."""
     headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
-    asked = send("POST", f"jobs/{job_id}/rerun", {"set": dict(set or {})}, safe=True, headers=headers)
-    return cast("types.JobData", (yield asked))
+    request = send("POST", f"jobs/{job_id}/rerun", {"set": dict(set or {})}, safe=True, headers=headers)
+    return cast("types.JobData", (yield request))
 
 
 def edit(job_id: str, **changes: Any) -> Call[types.JobData]:
-    """Another `name`, `notes`, `tags` (those named are set, or with None removed) or, while it waits, `priority`."""
+    """Change a job's `name`, `notes`, `tags` (a value of None removes the tag) or, before it runs, `priority`."""
     return cast("types.JobData", (yield send("PATCH", f"jobs/{job_id}", changes, safe=True)))
 
 
 def job(job_id: str) -> Call[types.JobData]:
+    """Return a job by its id or a unique prefix of it (4 characters or more).
+
+    Raises `NotFound`, and `Conflict` for a prefix that several jobs share.
+    """
     if not JOB_ID.fullmatch(job_id):
         raise InvalidRequest(f"{job_id!r} is not a job id: use all 16 hexadecimal digits or at least the first 4.")
     return cast("types.JobData", (yield get(f"jobs/{job_id}")))
@@ -143,89 +150,102 @@ def jobs(
     search: str | None = None,
     limit: int | None = None,
 ) -> Pages:
+    """Return the pages of the jobs that match all filters, newest first."""
     return Pages("jobs", {"state": state, "kind": kind, "family": family, "tag": tag, "q": search}, limit)
 
 
 def control(job_id: str, verb: str) -> Call[types.JobData]:
-    """Asks for cancel, finish, pause, resume, archive or unarchive; the job as it is then."""
+    """Request cancel, finish, pause, resume, archive or unarchive. Return the job after that."""
     yield Request("POST", f"jobs/{job_id}/{verb}", False)
     return cast("types.JobData", (yield get(f"jobs/{job_id}")))
 
 
 def delete(job_id: str) -> Call[None]:
-    """For good; raises Conflict while something needs it."""
+    """Delete a finished job and its files. Raises `Conflict` while a model, job or schedule needs it."""
     yield Request("DELETE", f"jobs/{job_id}", False)
 
 
 def why(job_id: str) -> Call[types.WhyData]:
-    """Why the job waits, what it is doing, or how it ended: `sentence`, and `reasons` with code and fields."""
+    """Explain the job's state: why it waits, what it does, or how it ended.
+
+    `sentence` is the explanation; each of `reasons` has `code`, `sentence` and `fields`.
+    """
     return cast("types.WhyData", (yield get(f"jobs/{job_id}/why")))
 
 
 def metrics(
     job_id: str, name: str | None = None, *, after_step: int | None = None, max_points: int | None = None
 ) -> Call[types.MetricTable]:
-    """Its points, by name and step: a list of rows that `pandas.DataFrame` takes as they are (or `to_pandas()`)."""
+    """Return the job's metric points, sorted by name and step, as rows for `pandas.DataFrame`.
+
+    `name` selects one metric, `after_step` the points after a step. Longer series are thinned to `max_points`,
+    keeping their extremes.
+    """
     params = {"name": name, "after_step": after_step, "max_points": max_points}
     return types.MetricTable((yield from collect(f"jobs/{job_id}/metrics", params)))
 
 
 def system(job_id: str) -> Call[list[types.SystemData]]:
-    """What its runners used, sampled every few seconds, oldest first."""
+    """Return samples of the CPU, memory and GPU usage of the job's attempts, oldest first."""
     return (yield from collect(f"jobs/{job_id}/system"))
 
 
 def attempts(job_id: str) -> Call[list[types.AttemptData]]:
-    """Newest first, with how each ended."""
+    """Return the job's attempts with their outcomes, newest first."""
     return (yield from collect(f"jobs/{job_id}/attempts"))
 
 
 def checkpoints(job_id: str) -> Call[list[types.CheckpointData]]:
-    """Newest first."""
+    """Return the job's checkpoints, newest first."""
     return (yield from collect(f"jobs/{job_id}/checkpoints"))
 
 
 def logs(job_id: str, tail: int | None = None) -> Call[list[types.LogLine]]:
-    """What it logged and printed, oldest first; `tail` is the number of lines from the end."""
+    """Return the job's log and output lines, oldest first; with `tail`, only the last `tail` lines."""
     found: list[types.LogLine] = yield from collect(f"jobs/{job_id}/logs")
     return found if tail is None else found[max(0, len(found) - tail) :]
 
 
 def artifacts(job_id: str) -> Call[list[types.ArtifactData]]:
+    """Return the job's artifacts."""
     return (yield from collect(f"jobs/{job_id}/artifacts"))
 
 
-# -- what is there --------------------------------------------------------------------------------
+# -- workers, families, data sets -----------------------------------------------------------------
 
 
 def workers() -> Call[list[Worker]]:
+    """Return the workers, with their devices and current jobs."""
     return each(Worker, (yield from collect("workers")))
 
 
 def families() -> Call[list[Family]]:
-    """Each family's presets, and the JSON schema of its settings."""
+    """Return the model families, with their presets and the JSON schemas of their settings."""
     return each(Family, (yield from collect("families")))
 
 
 def datasets() -> Call[list[Dataset]]:
+    """Return the data sets, each at its newest version, and the built-in ones."""
     return each(Dataset, (yield from collect("datasets")))
 
 
 def dataset(name: str) -> Call[Dataset]:
+    """Return a data set (`pets`, or a version of it: `pets@3`) with its versions. Raises `NotFound`."""
     return Dataset((yield get(dataset_path(name))))
 
 
 def delete_dataset_version(name: str, version: int) -> Call[None]:
-    """Raises `Conflict` while an unfinished job or a schedule needs it."""
+    """Delete a version of a data set. Raises `Conflict` while an unfinished job or a schedule needs it."""
     yield Request("DELETE", f"{dataset_path(name)}/versions/{version}", True)
 
 
 def add_dataset(file: Any, name: str, format: str | None = None) -> Request:
-    """`file`: (name, stream)."""
+    """Return the request that registers `file`, a pair of file name and stream."""
     return _upload("datasets", file, name=name, format=format)
 
 
 def append_to_dataset(file: Any, name: str, format: str | None = None) -> Request:
+    """Return the request that appends `file`, a pair of file name and stream."""
     return _upload(f"{dataset_path(name)}/append", file, format=format)
 
 
@@ -235,4 +255,5 @@ def _upload(path: str, file: Any, **fields: str | None) -> Request:
 
 
 def dataset_path(name: str) -> str:
+    """Return the URL path of a data set."""
     return f"datasets/{quote(name, safe='')}"

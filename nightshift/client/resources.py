@@ -1,6 +1,6 @@
-"""What the API answers about one thing: a dictionary whose fields are attributes as well, with a short repr.
+"""Results of the API: dictionaries whose fields are also attributes, with a short repr.
 
-A newer server may send more fields than are declared here; they are kept, and read in the same two ways.
+Fields that are not declared here, as a newer server may send, are kept and read in the same two ways.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 
 class Resource(dict[str, Any]):
-    """Base of the answers. `model.name` is `model["name"]`; `dict(model)` is the plain dictionary."""
+    """Base of the results. `model.name` is `model["name"]`; `dict(model)` is the plain dictionary."""
 
     #: The fields that the repr shows, in this order, where they are not empty.
     _SHOWN: ClassVar[tuple[str, ...]] = ("name",)
@@ -39,7 +39,7 @@ def each(kind: type[R], items: Iterable[dict[str, Any]]) -> list[R]:
 
 
 class Worker(Resource):
-    """A worker, its device and what it does now."""
+    """A worker, its device and its current job."""
 
     name: str
     host: str
@@ -55,7 +55,7 @@ class Worker(Resource):
 
 
 class Family(Resource):
-    """A family of models: its presets, and the JSON schemas of its settings."""
+    """A model family: its presets, and the JSON schemas of its settings."""
 
     name: str
     kinds: list[str]
@@ -69,7 +69,7 @@ class Family(Resource):
 
 
 class DatasetVersion(Resource):
-    """One version of a data set. `rows`: images or documents of each part."""
+    """One version of a data set. `rows`: number of images or documents by split."""
 
     version: int
     sha256: str
@@ -79,7 +79,7 @@ class DatasetVersion(Resource):
 
 
 class Dataset(Resource):
-    """A data set at its newest version; `versions` where one data set was asked for."""
+    """A data set at its newest version. Only `Client.dataset` gives its `versions`."""
 
     name: str
     version: int | None
@@ -95,6 +95,7 @@ class Dataset(Resource):
 
     @property
     def versions(self) -> list[DatasetVersion]:
+        """All versions of the data set."""
         return each(DatasetVersion, self["versions"])
 
 
@@ -116,7 +117,7 @@ class ModelVersion(Resource):
 
 
 class Model(Resource):
-    """A registered model: `champion` and `aliases`; `versions`, newest first, where one model was asked for."""
+    """A registered model, its `champion` and `aliases`. Only `Client.model` gives its `versions`."""
 
     name: str
     family: str
@@ -130,7 +131,7 @@ class Model(Resource):
 
     @property
     def champion(self) -> ModelVersion | None:
-        """The version that the name alone means."""
+        """The version that the model's name alone refers to; None if there is none."""
         if "champion" in self:
             return ModelVersion(self["champion"], name=self["name"]) if self["champion"] else None
         number = self["aliases"].get("champion")
@@ -138,6 +139,7 @@ class Model(Resource):
 
     @property
     def versions(self) -> list[ModelVersion]:
+        """All versions of the model, newest first."""
         return each(ModelVersion, self["versions"])
 
 
@@ -150,10 +152,12 @@ class Comparison(Resource):
 
     @property
     def a(self) -> ModelVersion:
+        """The first version."""
         return ModelVersion(self["a"])
 
     @property
     def b(self) -> ModelVersion:
+        """The second version."""
         return ModelVersion(self["b"])
 
 
@@ -172,7 +176,7 @@ class Schedule(Resource):
 
 
 class Webhook(Resource):
-    """A webhook; `secret` only where it was just made or rotated."""
+    """A webhook. Only `Client.add_webhook` and `Client.rotate_webhook` give its `secret`."""
 
     id: str
     name: str
@@ -183,7 +187,7 @@ class Webhook(Resource):
 
 
 class Delivery(Resource):
-    """One event on its way to a webhook."""
+    """The delivery of one event to a webhook."""
 
     id: str
     event_id: str

@@ -1,6 +1,6 @@
-"""What is sent with every request, when one is sent again, and what an answer means; nothing here sends anything.
+"""Headers and timeouts of requests, the decision to retry, and the errors of responses; without I/O.
 
-Problem documents become the errors of `shared.errors`.
+Problem documents (RFC 9457) become the errors of `nightshift.errors`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from nightshift.client.event_stream import StreamDropped
 from nightshift.client.requests import Request
 from nightshift.errors import FieldError, NightshiftError, RequestError, Unauthorized, Unavailable
 
-#: Seconds: to connect, and for an answer. Uploads wait longer (`calls.UPLOAD_TIMEOUT`).
+#: Timeouts to connect and to respond (seconds). Uploads have a longer one (`requests.UPLOAD_TIMEOUT`).
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 5.0, 30.0
-#: Seconds before the first retry; doubles, with jitter, so that many clients do not come back together.
+#: Seconds before the first retry, doubled for each further one; jitter keeps many clients from retrying at once.
 FIRST_PAUSE = 0.1
 
-#: Answers of a server or a proxy on its way up or down.
+#: Status codes of a server or proxy that is starting or stopping.
 PASSING = frozenset({502, 503, 504})
 
 
 class ApiUnreachable(Unavailable):
-    """Nothing answers at the API's address."""
+    """The API does not answer at its URL."""
 
 
 class ServerError(NightshiftError):
-    """An answer outside the contract: a 5xx, or something that is not a Nightshift API."""
+    """An unexpected response: a 5xx status, or one that does not come from a Nightshift API."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -40,13 +40,13 @@ _BY_STATUS: dict[int, type[RequestError]] = {kind.status: kind for kind in Reque
 
 
 class RetryPolicy:
-    """What is sent with every request, when one is sent again, and what an answer means."""
+    """Headers and timeouts of requests, the decision to retry, and the errors of responses."""
 
     def __init__(self, endpoint: Endpoint, retries: int, timeout: float) -> None:
         self.endpoint, self._retries, self._timeout = endpoint, retries, timeout
 
     def settings(self) -> dict[str, Any]:
-        """Keyword arguments of an httpx client."""
+        """Return the keyword arguments of an httpx client."""
         headers = {"user-agent": "nightshift-client"}
         if self.endpoint.key:
             headers["authorization"] = _bearer(self.endpoint)
@@ -55,24 +55,26 @@ class RetryPolicy:
         return {"base_url": url, "headers": headers, "follow_redirects": False, "timeout": timeout}
 
     def bad_url(self, error: Exception) -> ApiUnreachable:
+        """Return the error of an invalid URL."""
         return ApiUnreachable(f"{self.endpoint.url!r} ({self.endpoint.url_from}) is not a URL: {error}")
 
-    def after_error(self, ask: Request, attempt: int, error: httpx.RequestError) -> float:
-        """The pause before it is sent again; raises `ApiUnreachable` where that is not safe or no use."""
+    def after_error(self, request: Request, attempt: int, error: httpx.RequestError) -> float:
+        """Return the seconds before a retry. Raise `ApiUnreachable` if a retry is unsafe or useless."""
         never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         hopeless = isinstance(error, httpx.UnsupportedProtocol) or attempt >= self._retries
-        if hopeless or not (ask.safe or never_sent):
+        if hopeless or not (request.safe or never_sent):
             raise self.unreachable(error) from error
         return _pause(attempt)
 
-    def after_answer(self, ask: Request, attempt: int, response: httpx.Response) -> float | None:
-        """None: the answer stands. Else the pause before it is sent again."""
-        if response.status_code in PASSING and ask.safe and attempt < self._retries:
+    def after_answer(self, request: Request, attempt: int, response: httpx.Response) -> float | None:
+        """Return the seconds before a retry, or None if the response is final. Raise its error, if it is one."""
+        if response.status_code in PASSING and request.safe and attempt < self._retries:
             return _pause(attempt)
         self.raise_problem(response)
         return None
 
     def parsed(self, response: httpx.Response) -> Any:
+        """Return the JSON of a response; None if its body is empty. Raises `ServerError`."""
         if not response.content:
             return None
         try:
@@ -81,13 +83,14 @@ class RetryPolicy:
             raise ServerError(response.status_code, self._not_ours(response)) from error
 
     def raise_problem(self, response: httpx.Response) -> None:
+        """Raise the error of a response, unless it is a success."""
         if response.is_success:
             return
         problem = _problem(response)
         if problem is None and response.status_code in PASSING:
             raise Unavailable(
-                f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase}: what is behind it does "
-                "not answer."
+                f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase}: "
+                "the server behind this address does not answer."
             )
         if problem is None:
             raise ServerError(response.status_code, self._not_ours(response))
@@ -102,13 +105,15 @@ class RetryPolicy:
         raise kind(detail, _field_errors(problem))
 
     def unreachable(self, error: Exception) -> ApiUnreachable:
+        """Return the error of a connection that failed."""
         return ApiUnreachable(
             f"The Nightshift API at {self.endpoint.url} ({self.endpoint.url_from}) does not answer: "
-            f"{str(error) or type(error).__name__}. Start it with `nightshift up`, or point to it with "
-            "NIGHTSHIFT_API_URL."
+            f"{str(error) or type(error).__name__}. "
+            "Start it with `nightshift up`, or set NIGHTSHIFT_API_URL to its address."
         )
 
     def stream_broken(self, error: httpx.RequestError) -> Exception:
+        """Return the error of a stream that failed: `ApiUnreachable` if it never connected, else `StreamDropped`."""
         if isinstance(error, httpx.ConnectError):
             return self.unreachable(error)
         return StreamDropped(str(error) or type(error).__name__)
@@ -116,7 +121,7 @@ class RetryPolicy:
     def _not_ours(self, response: httpx.Response) -> str:
         return (
             f"{self.endpoint.url} answered {response.status_code} {response.reason_phrase} without a problem document; "
-            "is it a Nightshift API? Its log says more."
+            "is it a Nightshift API? See its log."
         )
 
 
@@ -125,15 +130,15 @@ def _pause(attempt: int) -> float:
 
 
 _HOW_TO_GET_ONE = (
-    "Where the stack runs, `nightshift keys create NAME` makes a key; give it as NIGHTSHIFT_API_KEY, or point "
-    "NIGHTSHIFT_DATA_DIR to the stack's data folder."
+    "Create a key with `nightshift keys create NAME` on the server and set NIGHTSHIFT_API_KEY to it, or set "
+    "NIGHTSHIFT_DATA_DIR to the server's data folder."
 )
 
 
 def _bearer(endpoint: Endpoint) -> str:
     key = endpoint.key or ""
     if not (key.isascii() and key.isprintable()):
-        raise Unauthorized(f"The key holds characters that no key has. {endpoint.key_from}")
+        raise Unauthorized(f"The key contains characters that are not allowed in a key. {endpoint.key_from}")
     return f"Bearer {key}"
 
 

@@ -1,4 +1,4 @@
-"""HTTP for the SDK, blocking and awaited. `Policy` decides; `Transport` and `AsyncTransport` send and do as it says."""
+"""HTTP of the clients, blocking and asynchronous. `RetryPolicy` decides what is retried and what a response means."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from nightshift.client.retry import ANSWER_TIMEOUT, CONNECT_TIMEOUT, RetryPolicy
 
 T = TypeVar("T")
 
-#: Seconds an event stream may be silent. The server sends a comment every few seconds; silence means it is gone.
+#: Read timeout of an event stream (seconds). The server sends a comment every few seconds, so silence means it is gone.
 STREAM_SILENCE = 45.0
 
 
 class Transport:
+    """A blocking HTTP connection to the API."""
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -36,28 +38,29 @@ class Transport:
             raise self.policy.bad_url(error) from error
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
-    def run(self, steps: Call[T]) -> T:
-        """The result of a call."""
+    def run(self, call: Call[T]) -> T:
+        """Send the requests of a call and return its result."""
         try:
-            ask = next(steps)
+            request = next(call)
             while True:
-                ask = steps.send(self.ask(ask))
+                request = call.send(self.send(request))
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def ask(self, ask: Request) -> Any:
-        """The parsed answer."""
+    def send(self, request: Request) -> Any:
+        """Send a request, with retries, and return the parsed response."""
         attempt = 0
         while True:
             try:
-                response = self._http.request(ask.method, ask.path, **ask.options)
+                response = self._http.request(request.method, request.path, **request.options)
             except httpx.RequestError as error:
-                pause: float | None = self.policy.after_error(ask, attempt, error)
+                pause: float | None = self.policy.after_error(request, attempt, error)
             else:
-                pause = self.policy.after_answer(ask, attempt, response)
+                pause = self.policy.after_answer(request, attempt, response)
             if pause is None:
                 return self.policy.parsed(response)
             time.sleep(pause)
@@ -72,7 +75,7 @@ class Transport:
         params: Any = None,
         silence: float = STREAM_SILENCE,
     ) -> Iterator[httpx.Response]:
-        """An open answer whose body is read piece by piece. Breaks in the middle raise `StreamDropped`."""
+        """Open a response whose body is read in chunks. Raise `StreamDropped` if it breaks off."""
         timeout = httpx.Timeout(min(silence, STREAM_SILENCE), connect=CONNECT_TIMEOUT)
         try:
             with self._http.stream("GET", path, headers=headers, params=params, timeout=timeout) as response:
@@ -102,26 +105,29 @@ class AsyncTransport:
             raise self.policy.bad_url(error) from error
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
-    async def run(self, steps: Call[T]) -> T:
+    async def run(self, call: Call[T]) -> T:
+        """Send the requests of a call and return its result."""
         try:
-            ask = next(steps)
+            request = next(call)
             while True:
-                ask = steps.send(await self.ask(ask))
+                request = call.send(await self.send(request))
         except StopIteration as done:
             result: T = done.value
             return result
 
-    async def ask(self, ask: Request) -> Any:
+    async def send(self, request: Request) -> Any:
+        """Send a request, with retries, and return the parsed response."""
         attempt = 0
         while True:
             try:
-                response = await self._http.request(ask.method, ask.path, **ask.options)
+                response = await self._http.request(request.method, request.path, **request.options)
             except httpx.RequestError as error:
-                pause: float | None = self.policy.after_error(ask, attempt, error)
+                pause: float | None = self.policy.after_error(request, attempt, error)
             else:
-                pause = self.policy.after_answer(ask, attempt, response)
+                pause = self.policy.after_answer(request, attempt, response)
             if pause is None:
                 return self.policy.parsed(response)
             await asyncio.sleep(pause)
@@ -131,6 +137,7 @@ class AsyncTransport:
     async def stream(
         self, path: str, *, headers: Mapping[str, str] | None = None, params: Any = None
     ) -> AsyncIterator[httpx.Response]:
+        """Open a response whose body is read in chunks. Raise `StreamDropped` if it breaks off."""
         timeout = httpx.Timeout(STREAM_SILENCE, connect=CONNECT_TIMEOUT)
         try:
             async with self._http.stream("GET", path, headers=headers, params=params, timeout=timeout) as response:

@@ -1,6 +1,6 @@
-"""The JSON shapes the API answers with, as the SDK hands them on.
+"""Types of the JSON that the API returns.
 
-Dictionaries, not classes: a newer server may send more than is listed here, and nothing of it gets lost.
+They are dictionaries, so fields that only a newer server sends are kept.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any, TypedDict
 
 
 class Progress(TypedDict, total=False):
+    """The progress of a running job."""
+
     step: int
     total_steps: int | None
     epoch: int
@@ -19,6 +21,8 @@ class Progress(TypedDict, total=False):
 
 
 class JobData(TypedDict, total=False):
+    """A job. Times are ISO 8601 in UTC."""
+
     id: str
     kind: str
     name: str | None
@@ -47,6 +51,8 @@ class JobData(TypedDict, total=False):
 
 
 class MetricPoint(TypedDict):
+    """One value of a metric."""
+
     name: str
     step: int
     epoch: int
@@ -55,18 +61,20 @@ class MetricPoint(TypedDict):
 
 
 class MetricTable(list[MetricPoint]):
-    """Points as rows, by name and step: what `pandas.DataFrame` and `polars.DataFrame` take as it is."""
+    """Metric points as rows, sorted by name and step; an argument for `pandas.DataFrame` or `polars.DataFrame`."""
 
     def series(self) -> dict[str, list[tuple[int, float]]]:
-        """The curves: (step, value) by name."""
+        """Return the curves: lists of (step, value) by metric name."""
         found: dict[str, list[tuple[int, float]]] = {}
         for point in self:
             found.setdefault(point["name"], []).append((point["step"], point["value"]))
         return found
 
     def to_pandas(self) -> Any:
-        """A `pandas.DataFrame` with columns name, step, epoch, value, at (a time). Needs pandas, which the SDK does
-        not."""
+        """Return a `pandas.DataFrame` with the columns name, step, epoch, value, at (a timestamp).
+
+        Needs pandas, which the client does not install.
+        """
         import pandas as pd
 
         frame = pd.DataFrame(list(self), columns=["name", "step", "epoch", "value", "at"])
@@ -75,6 +83,8 @@ class MetricTable(list[MetricPoint]):
 
 
 class SystemData(TypedDict):
+    """A sample of the CPU, memory and GPU usage of an attempt."""
+
     attempt: int
     at: str
     cpu_percent: float | None
@@ -84,6 +94,8 @@ class SystemData(TypedDict):
 
 
 class AttemptData(TypedDict, total=False):
+    """One attempt to run a job."""
+
     attempt: int
     worker: str
     device: str | None
@@ -101,12 +113,16 @@ class AttemptData(TypedDict, total=False):
 
 
 class Reason(TypedDict):
+    """One reason of a job's state."""
+
     code: str
     sentence: str
     fields: dict[str, Any]
 
 
 class WhyData(TypedDict):
+    """The explanation of a job's state."""
+
     id: str
     state: str
     sentence: str
@@ -114,6 +130,8 @@ class WhyData(TypedDict):
 
 
 class CheckpointData(TypedDict, total=False):
+    """A checkpoint of a job."""
+
     id: str
     step: int
     epoch: int
@@ -125,6 +143,8 @@ class CheckpointData(TypedDict, total=False):
 
 
 class ArtifactData(TypedDict, total=False):
+    """A file that a job produced."""
+
     path: str
     sha256: str
     size_bytes: int
@@ -133,6 +153,8 @@ class ArtifactData(TypedDict, total=False):
 
 
 class LogLine(TypedDict, total=False):
+    """A line of a job's log."""
+
     seq: int
     at: str
     attempt: int
@@ -142,7 +164,7 @@ class LogLine(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job. `id` counts up within the job; a stream resumes after any of them."""
+    """An event of a job. `id` increases within the job; a stream can be resumed after any id."""
 
     id: int
     type: str  # state | progress | metric | checkpoint | artifact | promotion | edited | log

@@ -1,4 +1,4 @@
-"""Getting a data set's files onto the wire: a file as it is, a folder as a zip in a temporary file."""
+"""Uploads of data sets: a file as it is, a folder as a zip in a temporary file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import BinaryIO
 
 from nightshift.errors import InvalidRequest
 
-#: Already compressed: deflating them again costs time and saves nothing.
+#: Formats that are compressed already and are stored in the zip as they are.
 COMPRESSED = frozenset({".jpg", ".jpeg", ".png", ".gz", ".npz", ".zip", ".parquet"})
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """(file name, open file) of what is sent. Neither a file nor a folder's zip is ever held in memory."""
+    """Open what is uploaded, as (file name, file); nothing is read into memory. Raises `InvalidRequest`."""
     if path.is_dir():
         with tempfile.TemporaryFile(prefix="nightshift-upload-") as packed:
             if pack(path, packed) == 0:
-                raise InvalidRequest(f"{path} holds no files.")
+                raise InvalidRequest(f"{path} contains no files.")
             packed.seek(0)
             yield f"{path.resolve().name}.zip", packed
     elif path.is_file():
@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def pack(folder: Path, target: BinaryIO) -> int:
-    """Zip every visible file of `folder` into `target`, one at a time; the number of files."""
+    """Zip every visible file of `folder` into `target`, and return the number of files."""
     count = 0
     with zipfile.ZipFile(target, "w", allowZip64=True, strict_timestamps=False) as archive:
         for root, folders, names in os.walk(folder):

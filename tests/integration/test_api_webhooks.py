@@ -152,7 +152,7 @@ def test_the_command_line(run: Run, served: ServedApi, sending: None) -> None:
     run("webhooks", "change", "ops", "--all", "--match", "digits*", "--event", "model.promoted", "--format", "slack")
     changed = read(run, "webhooks", "show", "ops")
     assert (changed["tags"], changed["match"], changed["events"]) == ({}, "digits*", ["model.promoted"])
-    assert "Change what?" in run("webhooks", "change", "ops", code=1).stderr
+    assert "Nothing to change" in run("webhooks", "change", "ops", code=1).stderr
     assert run("webhooks", "pause", "ops").stdout == "ops paused\n"
     assert "is paused" in run("webhooks", "test", "ops", code=1).stderr
     assert run("webhooks", "list").stdout.splitlines()[1].split()[:2] == ["ops", "paused"]

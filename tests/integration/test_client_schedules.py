@@ -96,8 +96,8 @@ def test_run_pause_resume_history_change_delete(run: Run, nightly: str) -> None:
 def test_what_is_wrong_is_named(run: Run, nightly: str) -> None:
     bad = run("schedules", "change", "nightly", "--cron", "0 0 2 * * *", "--tz", "Europe/Berlin", code=1)
     assert "cron: has 6 fields" in bad.stderr
-    assert "Change what?" in run("schedules", "change", "nightly", code=1).stderr
-    assert "Which job?" in run("schedules", "add", "x", "--cron", "0 2 * * *", code=1).stderr
+    assert "Nothing to change" in run("schedules", "change", "nightly", code=1).stderr
+    assert "The job is missing" in run("schedules", "add", "x", "--cron", "0 2 * * *", code=1).stderr
 
 
 def test_the_sdk_runs_and_changes_schedules(served: ServedApi) -> None:

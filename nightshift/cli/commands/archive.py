@@ -1,4 +1,4 @@
-"""Jobs that have ended, put away: archive, unarchive, delete."""
+"""Commands for finished jobs: archive, unarchive, delete."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from nightshift.errors import RequestError
 
 
 def archive(ctx: typer.Context, job_ids: JobIds) -> None:
-    """Hide finished jobs from lists. `jobs -q is:archived` lists them, `unarchive` brings them back."""
+    """Hide finished jobs from lists. `jobs -q is:archived` lists them; `unarchive` shows them again."""
     for job_id in job_ids:
         print(f"{find_job(ctx, job_id).archive().id} archived")
 
 
 def unarchive(ctx: typer.Context, job_ids: JobIds) -> None:
-    """Take jobs out of the archive."""
+    """Show archived jobs in lists again."""
     for job_id in job_ids:
-        print(f"{find_job(ctx, job_id).unarchive().id} is back")
+        print(f"{find_job(ctx, job_id).unarchive().id} unarchived")
 
 
 def delete(
     ctx: typer.Context,
     job_ids: JobIds,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; archived jobs are not asked for.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; archived jobs never need it.")
+    ] = False,
 ) -> None:
-    """Delete finished jobs for good, with their files. Refused while a model, job or schedule needs one."""
+    """Delete finished jobs and their files. Fails for a job that a model, job or schedule needs."""
     from nightshift.cli.render import output
 
     refused = False
     for job in [find_job(ctx, job_id) for job_id in job_ids]:
         named = f"{job.id} {job.data.get('name') or ''}".strip()
         if not (yes or job.data.get("archived_at")):
-            typer.confirm(f"Delete {named} ({job.state}) for good, with all its files?", abort=True)
+            typer.confirm(f"Delete {named} ({job.state}) and all its files? This cannot be undone.", abort=True)
         try:
             job.delete()
         except RequestError as error:

@@ -24,6 +24,7 @@ app = typer.Typer(
 
 @app.callback()
 def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the data sets."""
     if ctx.invoked_subcommand:
         return None
     from nightshift.cli.render import output
@@ -36,7 +37,9 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
     columns += [output.Column("OWNER", 6)]
     output.print_table(
-        columns, [_dataset_row(item) for item in found], "No data sets. `nightshift datasets add NAME PATH`"
+        columns,
+        [_dataset_row(item) for item in found],
+        "No data sets. Add one with `nightshift datasets add NAME PATH`.",
     )
     return None
 
@@ -57,8 +60,8 @@ def _dataset_row(item: dict[str, Any]) -> list[Any]:
     ]
 
 
-#: How a job can have a built-in set that nobody has registered.
-_HAD = {"needs_download": "needs download", "unavailable": "no files, downloads are off"}
+#: Words for the availability of a built-in data set that no job has used yet.
+_AVAILABILITY = {"needs_download": "needs download", "unavailable": "no files, downloads are off"}
 
 
 def _owner(item: dict[str, Any]) -> str:
@@ -66,16 +69,16 @@ def _owner(item: dict[str, Any]) -> str:
 
     if not item.get("builtin"):
         return output.owner(item)
-    return ", ".join(filter(None, ["built in", _HAD.get(item.get("availability", ""))]))
+    return ", ".join(filter(None, ["built in", _AVAILABILITY.get(item.get("availability", ""))]))
 
 
 @app.command("add")
 def add_dataset(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name; an existing one gets a new version.")],
-    path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set; an existing one gets a new version.")],
+    path: Annotated[str, typer.Argument(help="A local file or folder. A folder is uploaded as a zip.")],
     format: Annotated[
-        str | None, typer.Option(help="Where the files do not say it: idx, npz, cifar10, images, csv, text.")
+        str | None, typer.Option(help="idx, npz, cifar10, images, csv or text; default: detect it from the files.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,11 +96,11 @@ def add_dataset(
 def append_to_dataset(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="The data set that gets a new version.")],
-    path: Annotated[str, typer.Argument(help="A file or a folder on this machine. Folders are sent as a zip.")],
-    format: Annotated[str | None, typer.Option(help="Where the files do not say it; see `add`.")] = None,
+    path: Annotated[str, typer.Argument(help="A local file or folder. A folder is uploaded as a zip.")],
+    format: Annotated[str | None, typer.Option(help="As in `add`; default: detect it from the files.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A new version: the rows of the newest, then new ones. They are training data, unless files say otherwise."""
+    """Add rows to a data set, as a new version. They are training data unless the files contain a test part."""
     from nightshift.cli.render import output
 
     answer = client(ctx).append_to_dataset(name, path, format)
@@ -109,9 +112,10 @@ def append_to_dataset(
 
 @app.command("delete")
 def delete_dataset_version(
-    ctx: typer.Context, version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="E.g. pets@3.")]
+    ctx: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="The version, e.g. pets@3.")],
 ) -> None:
-    """Delete a version that no unfinished job and no schedule needs."""
+    """Delete a version of a data set. Fails while an unfinished job or a schedule needs it."""
     name, number = split_version(version, "data set")
     client(ctx).delete_dataset_version(name, number)
     print(f"{version} deleted")
@@ -120,13 +124,13 @@ def delete_dataset_version(
 @app.command("show")
 def show_dataset(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name.", autocompletion=completion.datasets)],
+    name: Annotated[str, typer.Argument(help="Name of the data set.", autocompletion=completion.datasets)],
     sample: Annotated[
-        str | None, typer.Option(help="Write a look at it to this file: a PNG of images, or the first texts.")
+        str | None, typer.Option(help="Write a sample to this file: a PNG of images, or the first texts.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sizes, classes and versions of a data set, and with --sample a look at it."""
+    """Show the sizes, classes and versions of a data set."""
     from nightshift.cli.render import output
 
     answer = client(ctx).dataset(name)
@@ -137,18 +141,18 @@ def show_dataset(
         return output.print_json(answer)
     splits = answer.get("splits") or {}
     counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
-    told = {name: value for name, value in answer.items() if name not in ("yours", "may_change")}
-    output.print_facts(_flat({**told, "owner": output.owner(answer) or None, "splits": counts}))
+    shown = {name: value for name, value in answer.items() if name not in ("yours", "may_change")}
+    output.print_facts(_flat({**shown, "owner": output.owner(answer) or None, "splits": counts}))
     _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
     return None
 
 
-#: Classes of a histogram that are printed, and the length of its longest bar (characters).
+#: Largest number of classes in a histogram, and the length of its longest bar (characters).
 MOST_CLASSES, BAR = 50, 30
 
 
 def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
-    """How many rows of each class every part has; the bar is the training part's."""
+    """Print the number of rows of each class in every split; the bar is that of the training split."""
     from nightshift.cli.render import output
 
     if not classes:
@@ -163,11 +167,11 @@ def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
     print()
     output.print_table([*columns, output.Column("", 2)], rows, "")
     if len(names) > MOST_CLASSES:
-        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more classes; --json has them all")
+        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more classes; --json lists all")
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Values for a person: nested ones as `a 1  b 2`, times and hashes as they are."""
+    """Return the values as text: nested ones as `a 1  b 2`."""
     return [(name.replace("_", " "), _words(value)) for name, value in facts.items()]
 
 

@@ -1,4 +1,4 @@
-"""Jobs that are there, changed: `edit` what people wrote on them, `rerun` makes a new one like them."""
+"""Commands that change jobs: `edit` their name, notes, tags and priority; `rerun` submits a changed copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import payload, suggestions
-from nightshift.cli.commands.submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, tell_of
+from nightshift.cli.commands.submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, print_submitted
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, JobId, find_job
 from nightshift.errors import InvalidRequest
@@ -17,16 +17,14 @@ from nightshift.errors import InvalidRequest
 def edit(
     ctx: typer.Context,
     job_id: JobId,
-    name: Annotated[str | None, typer.Option(help='A label for people; "" takes it away.')] = None,
-    notes: Annotated[
-        str | None, typer.Option(help='What there is to say about it; - reads stdin, "" takes them away.')
-    ] = None,
+    name: Annotated[str | None, typer.Option(help='A display name; "" removes it.')] = None,
+    notes: Annotated[str | None, typer.Option(help='Notes on the job; - reads stdin, "" removes them.')] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a tag. Repeatable.")] = None,
     untag: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Remove a tag. Repeatable.")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first. Only while it waits.")] = None,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first. Only before the job runs.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a job's name, notes, tags or priority. The priority only while it waits; never what it computes."""
+    """Change a job's name, notes, tags or priority. Use `rerun` to change its settings."""
     from nightshift.cli.render import output
 
     changes: dict[str, Any] = {} if priority is None else {"priority": priority}
@@ -46,17 +44,19 @@ def rerun(
     ctx: typer.Context,
     job_id: JobId,
     set_: Sets = None,
-    name: Annotated[str | None, typer.Option(help="A label for people; the old job's is not copied.")] = None,
-    keep_name: Annotated[bool, typer.Option("--keep-name", help="Call it as the old job is called.")] = False,
+    name: Annotated[str | None, typer.Option(help="A display name; that of the old job is not copied.")] = None,
+    keep_name: Annotated[bool, typer.Option("--keep-name", help="Copy the name of the old job.")] = False,
     register_as: Annotated[
         str | None,
-        typer.Option(help="Name in the model registry the result becomes a version of; without it, of none."),
+        typer.Option(help="Register the result as a new version of this model; default: do not register it."),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Submitting again with the same key returns the same job.")
+    ] = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,22 +65,25 @@ def rerun(
         raise InvalidRequest("Give --name or --keep-name, not both.")
     old = find_job(ctx, job_id)
     given = {
-        "name": old.data.get("name") if keep_name else name, "register_as": register_as, "training.epochs": epochs,
+        "name": old.data.get("name") if keep_name else name,
+        "register_as": register_as,
+        "training.epochs": epochs,
         "training.batch_size": batch_size,
-        "training.learning_rate": learning_rate, "training.seed": seed,
-    }  # fmt: skip
+        "training.learning_rate": learning_rate,
+        "training.seed": seed,
+    }
     changes = {path: value for path, value in given.items() if value is not None}
     changes |= _sets(set_ or [])
     new = old.rerun(changes, idempotency_key)
     if not as_json:
         suggestions.registration(new, old)
-    tell_of(ctx, new, follow=follow, as_json=as_json)
+    print_submitted(ctx, new, follow=follow, as_json=as_json)
 
 
 def _sets(texts: list[str]) -> dict[str, Any]:
     found = dict(payload.assigned(texts))
     if len(found) < len(texts):
-        raise InvalidRequest("--set names a field twice.")
+        raise InvalidRequest("--set gives a field twice.")
     return found
 
 

@@ -11,7 +11,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def families(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List the model families and their presets. --json also has the schema of every setting."""
+    """List the model families and their presets. --json includes the JSON schemas of their settings."""
     from nightshift.cli.render import output
 
     found = client(ctx).families()

@@ -1,4 +1,4 @@
-"""Looking at jobs and asking things of them: jobs, show, watch, logs, metrics, artifacts, why, cancel, finish, …"""
+"""Commands that show and control jobs: jobs, show, watch, logs, artifacts, why, cancel, finish and others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from nightshift.client.types import Event
 
 
-#: What --columns and --sort take beside a job's own fields.
-MORE = ", or any result or setting, such as test_accuracy or training.learning_rate"
+#: Values of --columns and --sort besides the fields of a job.
+MORE = ", or any metric or setting, such as test_accuracy or training.learning_rate"
 
 
 def jobs(
@@ -30,44 +30,46 @@ def jobs(
     state: Annotated[
         str | None,
         typer.Option(
-            help="waiting, queued, running, paused, succeeded, failed, cancelled.", autocompletion=completion.states
+            help="waiting, queued, running, paused, succeeded, failed or cancelled.", autocompletion=completion.states
         ),
     ] = None,
     kind: Annotated[
         str | None, typer.Option(help="train, finetune, batch_infer or evaluate.", autocompletion=completion.kinds)
     ] = None,
     family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.", autocompletion=completion.families)] = None,
-    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this tag.")] = None,
     search: Annotated[
         str | None,
         typer.Option(
-            "--search", "-q", help="Words and conditions: 'nightly test_accuracy > 0.95 lr < 0.01 -state:failed'."
+            "--search", "-q", help="Words and conditions, e.g. 'nightly test_accuracy > 0.95 lr < 0.01 -state:failed'."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="The newest (or with --sort the first) so many; 0 is all.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Number of jobs, newest first (or in the order of --sort); 0: all.")
+    ] = 20,
     sort: Annotated[str | None, tables.sort_option(FIELDS, MORE)] = None,
     columns: Annotated[str | None, tables.columns_option(FIELDS, MORE)] = None,
     format: tables.FormatOption = tables.Format.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first. E.g. `jobs --sort test_accuracy:desc --columns id,training.learning_rate,test_accuracy`."""
+    """List jobs, newest first. E.g. `jobs --sort test_accuracy:desc --columns id,training.epochs,test_accuracy`."""
     from nightshift.cli.render import output
 
-    # What is sorted is all that there is, not the newest few.
-    asked = None if sort else limit or None
-    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=asked)
+    # With --sort, all jobs are fetched and sorted before the limit applies.
+    most = None if sort else limit or None
+    found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=most)
     rows = [job.data for job in found]
     if sort:
         rows = tables.sorted_by(sort, rows, FIELDS, other)[: limit or None]
     if as_json or format is tables.Format.JSON:
         return output.print_items(rows)
     wide = format is tables.Format.WIDE
-    empty = "No jobs. `nightshift submit train cnn --dataset digits`"
+    empty = "No jobs. Submit one with `nightshift submit train cnn --dataset digits`."
     return tables.print_items(rows, FIELDS, empty, columns=columns, wide=wide, other=other)
 
 
 def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Show everything about one job: state, progress, result, error, settings. --json has its whole spec."""
+    """Show one job: state, progress, result, error, settings. --json includes its complete spec."""
     from nightshift.cli.render import output
 
     job = find_job(ctx, job_id)
@@ -85,7 +87,7 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
 
 
 def _evidence(attempt: Any) -> list[tuple[str, Any]]:
-    """Of an attempt that did not end well: how it died, what it held, did and said last."""
+    """Return how an unsuccessful attempt ended: exit code, memory, last phase and last log lines."""
     from nightshift.cli.render import output
 
     kept = attempt.get("evidence") or {}
@@ -96,7 +98,7 @@ def _evidence(attempt: Any) -> list[tuple[str, Any]]:
         ("signal", attempt.get("signal")),
         ("peak memory", output.size(attempt.get("peak_memory_bytes"))),
         ("peak device memory", output.size(attempt.get("peak_device_memory_bytes"))),
-        ("was at", where),
+        ("stopped at", where),
         ("last lines", "\n".join(output.printable(line) for line in kept.get("log_tail", [])[-5:])),
     ]
 
@@ -109,15 +111,15 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
     return [
         ("id", job["id"]),
         ("name", job.get("name")),
-        ("like", like_text(job.get("copied_from"))),
+        ("copy of", like_text(job.get("copied_from"))),
         ("state", output.state_text(job["state"])),
         ("stop requested", job.get("stop_requested")),
         ("kind", job.get("kind")),
         ("family", job.get("family")),
         ("framework", job.get("framework")),
         ("data set", (pinned := job.get("pinned") or {}).get("dataset") or job.get("dataset")),
-        ("judged on", pinned.get("evaluate_on")),
-        ("began from", pinned.get("model")),
+        ("evaluated on", pinned.get("evaluate_on")),
+        ("started from", pinned.get("model")),
         ("priority", job.get("priority")),
         ("tags", [f"{name}={value}" for name, value in (job.get("tags") or {}).items()]),
         ("notes", "\n".join(output.printable(line) for line in (job.get("notes") or "").splitlines())),
@@ -143,7 +145,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
 
 
 def like_text(origin: Any) -> str | None:
-    """The job that it runs again, and what differs."""
+    """Return the job that a job is a copy of, and the changes."""
     if not origin:
         return None
     changes = [f"{one['path']} {_plain(one['before'])} -> {_plain(one['after'])}" for one in origin["changes"]]
@@ -152,24 +154,25 @@ def like_text(origin: Any) -> str | None:
 
 
 def promoted_text(result: dict[str, Any]) -> str | None:
-    """Whether a job with `promote` moved its alias, and why."""
+    """Return whether a job with `promote` moved its alias, and why."""
     if "promotion" not in result:
         return None
-    told = result["promotion"]
-    where = f"{told['name']}@{told['alias']}"
-    done = f"yes, {where} -> {told['version']}" if told["promoted"] else f"no, {where} stays at {told['previous']}"
-    return f"{done}: {told['reason']}"
+    promotion = result["promotion"]
+    alias = f"{promotion['name']}@{promotion['alias']}"
+    if promotion["promoted"]:
+        return f"yes, {alias} -> {promotion['version']}: {promotion['reason']}"
+    return f"no, {alias} stays at {promotion['previous']}: {promotion['reason']}"
 
 
 def _model_ref(job_id: str, model: Any) -> str | None:
-    """What to give as MODEL_REF to use the job's model."""
+    """Return the MODEL_REF of the job's model."""
     if not model:
         return None
     return str(model.get("registered") or f"job:{job_id}") if isinstance(model, dict) else str(model)
 
 
 def _settings(spec: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The groups of a spec, one fact each; what is null goes without saying."""
+    """Return the groups of a spec, one fact each, without null values."""
     return [
         (f"spec {name}", [f"{key} {_plain(value)}" for key, value in group.items() if value is not None])
         for name, group in spec.items()
@@ -185,7 +188,8 @@ def watch(
     ctx: typer.Context,
     job_ids: JobIds,
     logs: Annotated[
-        int | None, typer.Option(min=0, help="Log lines shown of each job (default 3); on a pipe, all of them or none.")
+        int | None,
+        typer.Option(min=0, help="Log lines per job (default 3). On a pipe: all lines if above 0 (default 0)."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -196,7 +200,7 @@ def watch(
 
 
 def follow_jobs(jobs: Sequence[Job], *, as_json: bool, logs: int | None = None) -> None:
-    """Watches to the end and exits with the outcome's code; Ctrl-C leaves the jobs running."""
+    """Follow the jobs until they end and exit with the outcome's code. Ctrl-C does not stop the jobs."""
     from nightshift.cli import follow
     from nightshift.cli.render import output
 
@@ -209,7 +213,7 @@ def follow_jobs(jobs: Sequence[Job], *, as_json: bool, logs: int | None = None) 
     except KeyboardInterrupt:
         ids = " ".join(job.id for job in jobs)
         output.print_note(
-            f"The work goes on. `nightshift watch {ids}` to look again, `nightshift cancel {ids}` to stop it."
+            f"Still running. Follow again with `nightshift watch {ids}`, or stop with `nightshift cancel {ids}`."
         )
         code = 130
     raise typer.Exit(code)
@@ -218,10 +222,10 @@ def follow_jobs(jobs: Sequence[Job], *, as_json: bool, logs: int | None = None) 
 def logs(
     ctx: typer.Context,
     job_id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the job ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a job logged. Output of its runner is part of it."""
+    """Print the log and the output of a job."""
     from nightshift.cli.render import output
 
     job = find_job(ctx, job_id)
@@ -242,8 +246,8 @@ def logs(
 def artifacts(
     ctx: typer.Context,
     job_id: JobId,
-    download: Annotated[str | None, typer.Option(metavar="DIR", help="Write them all below this folder.")] = None,
-    name: Annotated[list[str] | None, typer.Option(help="Only this path (with --download). Repeatable.")] = None,
+    download: Annotated[str | None, typer.Option(metavar="DIR", help="Download all files to this folder.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="With --download: only this path. Repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the files of a job, or download them. Downloads are checked against their SHA-256."""
@@ -264,12 +268,12 @@ def artifacts(
         output.Column("TYPE", 2),
         output.Column("SHA-256", 3),
     ]
-    output.print_table(columns, rows, "No artifacts so far.")
+    output.print_table(columns, rows, "The job has no artifacts yet.")
     return None
 
 
 def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """List the attempts of a job: worker, outcome, where each resumed."""
+    """List the attempts of a job: worker, outcome, step at which it resumed."""
     from nightshift.cli.render import output
 
     found = find_job(ctx, job_id).attempts()
@@ -294,7 +298,7 @@ def _print_attempts(found: Sequence[Any]) -> None:
         ]
         for a in found
     ]
-    output.print_table(columns, rows, "No attempts so far.")
+    output.print_table(columns, rows, "The job has no attempts yet.")
 
 
 def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
@@ -312,23 +316,31 @@ def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> N
         output.Column("SHA-256", 3),
     ]
     rows = [
-        [c["step"], c["epoch"], c.get("state"), "best" if c.get("is_best") else "", output.size(c.get("size_bytes")), output.age(c.get("created_at")), c.get("sha256")]
+        [
+            c["step"],
+            c["epoch"],
+            c.get("state"),
+            "best" if c.get("is_best") else "",
+            output.size(c.get("size_bytes")),
+            output.age(c.get("created_at")),
+            c.get("sha256"),
+        ]
         for c in found
-    ]  # fmt: skip
-    output.print_table(columns, rows, "No checkpoints so far.")
+    ]
+    output.print_table(columns, rows, "The job has no checkpoints yet.")
     return None
 
 
 def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Explain a job's state. The answer names what it waits for, what it does, or how it ended."""
+    """Explain a job's state: why it waits, what it does, or how it ended."""
     from nightshift.cli.render import output
 
-    told = find_job(ctx, job_id).why()
+    answer = find_job(ctx, job_id).why()
     if as_json:
-        return output.print_json(told)
-    print(f"{told['id']} {told['state']}")
-    print(f"  {output.printable(told['sentence'])}")
-    for reason in told["reasons"]:
+        return output.print_json(answer)
+    print(f"{answer['id']} {answer['state']}")
+    print(f"  {output.printable(answer['sentence'])}")
+    for reason in answer["reasons"]:
         if reason["code"] == "attempt_ended":
             print(f"  {output.printable(reason['sentence'])}")
     return None
@@ -337,7 +349,9 @@ def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
 VERBS = ("cancel", "finish", "pause", "resume")
 
 
-def _asking(verb: str) -> Any:
+def _control(verb: str) -> Any:
+    """Return the command that requests this of jobs."""
+
     def command(
         ctx: typer.Context,
         job_ids: JobIds,
@@ -361,4 +375,4 @@ app = typer.Typer(cls=CommandGroup, rich_markup_mode=None, add_completion=False)
 for _command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
     app.command()(_command)
 for _verb in VERBS:
-    app.command(_verb, help=COMMANDS[_verb].help)(_asking(_verb))
+    app.command(_verb, help=COMMANDS[_verb].help)(_control(_verb))

@@ -1,4 +1,4 @@
-"""`nightshift metrics`: curves of one or several jobs as a table, as JSON, or drawn in the terminal."""
+"""`nightshift metrics`: metrics of one or several jobs as a table, CSV, JSON or curves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nightshift.metrics import CURVES
 if TYPE_CHECKING:
     from nightshift.client.client import Job
 
-#: Points fetched of each curve for a drawing: more than a terminal has dots.
+#: Points fetched per curve for --plot: more than a terminal can show.
 DRAWN_POINTS = 1_000
 
 Found = list[tuple["Job", Any]]
@@ -22,14 +22,16 @@ Found = list[tuple["Job", Any]]
 def metrics(
     ctx: typer.Context,
     job_ids: JobIds,
-    name: Annotated[str | None, typer.Option(help="All points of this one, e.g. val_loss.")] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves, those of several jobs in one frame.")] = False,
-    log: Annotated[bool, typer.Option("--log", help="With --plot: a logarithmic vertical axis.")] = False,
-    max_points: Annotated[int | None, typer.Option(min=4, help="Thin long series out to so many points.")] = None,
+    name: Annotated[str | None, typer.Option(help="Print all points of this metric, e.g. val_loss.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves; those of several jobs share a chart.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="With --plot: use a logarithmic vertical axis.")] = False,
+    max_points: Annotated[
+        int | None, typer.Option(min=4, help="Reduce each series to at most this many points.")
+    ] = None,
     system: Annotated[
-        bool, typer.Option("--system", help="What its runners used: CPU, memory, GPU. Steps are seconds.")
+        bool, typer.Option("--system", help="Print CPU, memory and GPU usage instead; steps are seconds.")
     ] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Every point as a line of CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the metrics of jobs, as a table, CSV, JSON or curves."""
@@ -44,14 +46,14 @@ def metrics(
     if as_csv:
         return _print_csv(found, several)
     if not found:
-        return output.print_note(f"No metric {name} so far." if name else "No metrics so far.")
+        return output.print_note(f"There is no metric {name} yet." if name else "There are no metrics yet.")
     if plot:
         return _draw(found, [name] if name else CURVES, log)
     return _print_points(found, several) if name else _print_overview(found, several)
 
 
 def _system(job: Job) -> list[Any]:
-    """The samples as points: `system/cpu_percent` and so on, by seconds since the first."""
+    """Return the usage samples as metric points, such as `system/cpu_percent`; steps are seconds since the first."""
     from datetime import datetime
 
     samples = job.system()
@@ -114,11 +116,11 @@ def _draw(found: Found, names: Sequence[str], log: bool) -> None:
     }
     for title, curves in drawn.items():
         if curves:
-            output.show(chart.chart(title, curves, width, log=log, colour=out.color_system is not None))
+            output.show(chart.chart(title, curves, width, log=log, color=out.color_system is not None))
 
 
 def _series(found: Found) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """Points (step, value) by metric and job."""
+    """Return the points (step, value) by metric and job."""
     series: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for job, point in found:
         series.setdefault((point["name"], job.id), []).append((point["step"], point["value"]))

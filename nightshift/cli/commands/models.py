@@ -1,4 +1,4 @@
-"""`nightshift models`: registered models, their versions and aliases."""
+"""`nightshift models`: commands for registered models, their versions and aliases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Version = Annotated[
     typer.Argument(metavar="NAME@VERSION", help="A version, e.g. digits@3.", autocompletion=completion.versions),
 ]
 Alias = Annotated[str, typer.Option(help="The alias to move.")]
-Reason = Annotated[str | None, typer.Option(help="Why; it is kept in the history.")]
+Reason = Annotated[str | None, typer.Option(help="The reason, kept in the history.")]
 
 
 def _owner(item: dict[str, Any]) -> str:
@@ -43,7 +43,7 @@ def _champion(item: Any) -> int | None:
 
 
 def _metrics(owner: Any) -> list[str]:
-    """Of a model's champion, or a version: measured on the test part first, so that a narrow terminal shows those."""
+    """Return the metrics of a version, those of the test part first, so that a narrow terminal shows them."""
     from nightshift.cli.render.output import metric_facts
 
     found = (owner or {}).get("metrics") or {}
@@ -51,7 +51,7 @@ def _metrics(owner: Any) -> list[str]:
 
 
 def _metric(name: str, items: Sequence[Any]) -> tables.Field | None:
-    """A figure of the champions, where one has it."""
+    """Return the column of a metric, or None if no champion has it."""
     found = [((item.get("champion") or {}).get("metrics") or {}).get(name) for item in items]
     if items and not any(value is not None for value in found):
         return None
@@ -79,7 +79,7 @@ FIELDS = {
     "framework": tables.Field(lambda item: item.get("framework"), usual=False),
     "updated": tables.Field(lambda item: item.get("updated_at"), usual=False),
 }
-MORE = ", or any figure of the champions, such as test_accuracy"
+MORE = ", or any metric of the champions, such as test_accuracy"
 
 
 @app.callback()
@@ -90,6 +90,7 @@ def list_models(
     format: tables.FormatOption = tables.Format.TABLE,
     as_json: AsJson = False,
 ) -> None:
+    """List the models."""
     if ctx.invoked_subcommand:
         return None
     from nightshift.cli.render import output
@@ -99,13 +100,13 @@ def list_models(
         found = tables.sorted_by(sort, found, FIELDS, _metric)
     if as_json or format is tables.Format.JSON:
         return output.print_items(found)
-    wide, empty = format is tables.Format.WIDE, "No models. Submit a job with --register-as NAME."
+    wide, empty = format is tables.Format.WIDE, "No models. Submit a job with --register-as NAME to register one."
     return tables.print_items(found, FIELDS, empty, columns=columns, wide=wide, other=_metric)
 
 
 @app.command("show")
 def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Versions and aliases of a model."""
+    """Show the versions and aliases of a model."""
     from nightshift.cli.render import output
 
     answer = client(ctx).model(name)
@@ -137,25 +138,25 @@ def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
 
 def split_version(text: str, noun: str = "model") -> tuple[str, int]:
-    """`digits@3` to its parts. Raises InvalidRequest."""
+    """Return the name and the number of `digits@3`. Raises `InvalidRequest`."""
     found = re.fullmatch(r"(.+)@([0-9]{1,9})", text)
     if found is None:
-        raise InvalidRequest(f"{text!r} is no version of a {noun}; write it as NAME@3.")
+        raise InvalidRequest(f"{text!r} is not a {noun} version; write it as NAME@3.")
     return found[1], int(found[2])
 
 
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Repeatable.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Set a tag. Repeatable.")]
 
 
 @app.command("register")
 def register(
     ctx: typer.Context,
     name: Name,
-    job: Annotated[str, typer.Argument(help="A job that has succeeded and left a model.")],
-    description: Annotated[str | None, typer.Option(help="What is special about it.")] = None,
+    job: Annotated[str, typer.Argument(help="A succeeded job that produced a model.")],
+    description: Annotated[str | None, typer.Option(help="A description of the version.")] = None,
     tag: Tags = None,
 ) -> None:
-    """Make a finished job's model the next version of NAME, as `--register-as` would have done."""
+    """Register the model of a succeeded job as the next version of NAME."""
     shown = client(ctx).register_model(name, job, description=description, tags=_tags(tag))
     print(f"{name}@{shown['version']}")
 
@@ -163,19 +164,23 @@ def register(
 @app.command("describe")
 def describe(
     ctx: typer.Context,
-    ref: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", autocompletion=completion.versions)],
-    text: Annotated[str | None, typer.Argument(help="The description; '' takes it away. None: it stays.")] = None,
+    ref: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="A model or a version.", autocompletion=completion.versions)
+    ],
+    text: Annotated[str | None, typer.Argument(help="The description; '' removes it. Default: unchanged.")] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Of a version; without =VALUE it goes.")
+        list[str] | None,
+        typer.Option(
+            "--tag", metavar="NAME=VALUE", help="Set a tag of a version; without =VALUE, remove it. Repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Say what a model, or one of its versions, is for; e.g. `models describe digits@3 "more augmentation" --tag
-    checked=yes`."""
+    """Describe a model or a version, e.g. `models describe digits@3 "more augmentation" --tag checked=yes`."""
     if text is None and not tag:
-        raise InvalidRequest("Say what to change: a text, or --tag NAME=VALUE.")
+        raise InvalidRequest("Nothing to change: give a text, or --tag NAME=VALUE.")
     if "@" not in ref:
         if tag:
-            raise InvalidRequest(f"Tags belong to a version: write {ref}@3.")
+            raise InvalidRequest(f"Only versions have tags; name one, such as {ref}@3.")
         client(ctx).describe_model(ref, text)
     else:
         name, number = split_version(ref)
@@ -189,11 +194,11 @@ def describe(
 
 
 def _tags(given: list[str] | None) -> dict[str, str]:
-    """Raises InvalidRequest."""
+    """Return the tags of `NAME=VALUE` texts. Raises `InvalidRequest`."""
     parts = [one.partition("=") for one in given or []]
     wrong = next((key for key, equals, value in parts if not (key and value)), None)
     if wrong is not None:
-        raise InvalidRequest(f"{wrong!r} is no tag; write it as NAME=VALUE.")
+        raise InvalidRequest(f"{wrong!r} is not a tag; write it as NAME=VALUE.")
     return {key: value for key, _, value in parts}
 
 
@@ -203,18 +208,20 @@ def download(
     ref: Annotated[
         str,
         typer.Argument(
-            metavar="NAME[@VERSION]", help="Without a version the champion.", autocompletion=completion.versions
+            metavar="NAME[@VERSION]",
+            help="A model or a version; default: the champion.",
+            autocompletion=completion.versions,
         ),
     ],
-    to: Annotated[str | None, typer.Option(help="The file to write; NAME-VERSION.zip otherwise.")] = None,
+    to: Annotated[str | None, typer.Option(help="The file to write; default: NAME-VERSION.zip.")] = None,
 ) -> None:
-    """The files of a version (weights, config, tokenizer) as a zip."""
+    """Download the files of a version (weights, config, tokenizer) as a zip."""
     print(client(ctx).download_model(ref, to or f"{ref.replace('@', '-')}.zip"))
 
 
 @app.command("promote")
 def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", reason: Reason = None) -> None:
-    """Point an alias (the champion, unless told otherwise) at a version, e.g. `models promote digits@3`."""
+    """Point an alias at a version, e.g. `models promote digits@3`. The default alias is champion."""
     name, number = split_version(version)
     shown = client(ctx).promote(name, number, alias, reason)
     print(f"{name}@{alias} -> {shown['aliases'][alias]}")
@@ -222,7 +229,7 @@ def promote(ctx: typer.Context, version: Version, alias: Alias = "champion", rea
 
 @app.command("rollback")
 def rollback(ctx: typer.Context, name: Name, alias: Alias = "champion", reason: Reason = None) -> None:
-    """Point an alias back at where it was before; once more goes one further back."""
+    """Point an alias back at its previous version. Repeat it to go back further."""
     shown = client(ctx).rollback(name, alias, reason)
     print(f"{name}@{alias} -> {shown['aliases'][alias]}")
 
@@ -230,13 +237,13 @@ def rollback(ctx: typer.Context, name: Name, alias: Alias = "champion", reason: 
 @app.command("compare")
 def compare(
     ctx: typer.Context,
-    refs: Annotated[list[str], typer.Argument(metavar="NAME@A NAME@B", help="Versions or aliases; or NAME A B.")],
+    refs: Annotated[list[str], typer.Argument(metavar="NAME@A NAME@B", help="Two versions or aliases; or NAME A B.")],
     on: Annotated[
-        str | None, typer.Option(metavar="DATASET", help="Measure both on its test part now, by an evaluate job each.")
+        str | None, typer.Option(metavar="DATASET", help="Evaluate both on the test part of this data set now.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The metrics of two versions side by side, e.g. `models compare digits@champion digits@4 --on digits@1`."""
+    """Compare the metrics of two versions, e.g. `models compare digits@champion digits@4 --on digits@1`."""
     from nightshift.cli import model_comparison
     from nightshift.cli.render import output
     from nightshift.metrics import label
@@ -253,13 +260,14 @@ def compare(
         [label(metric), *(_number(pair[part]) for part in ("a", "b", "difference"))]
         for metric, pair in found["metrics"].items()
     ]
-    output.print_table([*columns, output.Column("DIFFERENCE", 1, right=True)], rows, "Neither has metrics.")
+    output.print_table([*columns, output.Column("DIFFERENCE", 1, right=True)], rows, "Neither version has metrics.")
     if found.get("on"):
         output.print_note(f"Measured on the test part of {found['on']} by the jobs {' and '.join(found['jobs'])}.")
     elif not found["same_dataset"]:
         sets = " and ".join(str(found[side]["dataset"]) for side in ("a", "b"))
         output.print_note(
-            f"Measured on different data ({sets}): the differences say little. --on DATASET measures both on one."
+            f"Measured on different data sets ({sets}), so the differences mean little. "
+            "Use --on DATASET to evaluate both on the same one."
         )
     return None
 
@@ -272,7 +280,7 @@ def _number(value: Any) -> str:
 
 @app.command("history")
 def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Who moved which alias when, from where to where, and why."""
+    """List the changes of a model's aliases: time, versions, author and reason."""
     from nightshift.cli.render import output
 
     found = client(ctx).model_history(name)
@@ -281,13 +289,13 @@ def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     columns = [output.Column("AT"), output.Column("CHANGE"), output.Column("ALIAS"), output.Column("FROM", right=True)]
     columns += [output.Column("TO", right=True), output.Column("WHO", 1), output.Column("WHY", 2)]
     names = ("at", "change", "alias", "from_version", "to_version", "who", "why")
-    output.print_table(columns, [[item[key] for key in names] for item in found], "No changes.")
+    output.print_table(columns, [[item[key] for key in names] for item in found], "No alias was changed yet.")
     return None
 
 
 @app.command("delete")
 def delete(ctx: typer.Context, version: Version) -> None:
-    """Delete a version that no alias and no unfinished job holds."""
+    """Delete a version. Fails while an alias or an unfinished job uses it."""
     name, number = split_version(version)
     client(ctx).delete_version(name, number)
     print(f"{version} deleted")

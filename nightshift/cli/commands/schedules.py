@@ -1,4 +1,4 @@
-"""`nightshift schedules`: jobs that come by themselves."""
+"""`nightshift schedules`: commands for jobs that are submitted at set times."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ app = typer.Typer(
 )
 
 Schedule = Annotated[
-    str, typer.Argument(metavar="SCHEDULE", help="Its name or id.", autocompletion=completion.schedules)
+    str, typer.Argument(metavar="SCHEDULE", help="Name or id of the schedule.", autocompletion=completion.schedules)
 ]
 Cron = Annotated[str | None, typer.Option(help='minute hour day-of-month month day-of-week, e.g. "0 2 * * *".')]
-Zone = Annotated[str | None, typer.Option("--tz", help="IANA time zone, e.g. Europe/Berlin; UTC if not given.")]
+Zone = Annotated[str | None, typer.Option("--tz", help="IANA time zone, e.g. Europe/Berlin; default: UTC.")]
 File = Annotated[
     str | None,
-    typer.Option("-f", "--file", metavar="FILE", help="The job as JSON; - is stdin. Name and tags: {date}, {tick}."),
+    typer.Option(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="The job as JSON; - reads stdin. Its name and tags may contain {date} and {tick}.",
+    ),
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Any field of the job. Repeatable.")
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Set any field of the job. Repeatable.")
 ]
-CatchUp = Annotated[str | None, typer.Option(help="Missed ticks: none, latest or all.")]
-CatchUpLimit = Annotated[int | None, typer.Option(help="The most that `all` makes up for.")]
-MaxLateness = Annotated[float | None, typer.Option(help="Ticks later than this are missed (seconds).")]
-Overlap = Annotated[str | None, typer.Option(help="While its last job is not done: skip, queue or cancel_running.")]
+CatchUp = Annotated[str | None, typer.Option(help="Which missed ticks to run: none, latest or all.")]
+CatchUpLimit = Annotated[int | None, typer.Option(help="Largest number of missed ticks that `all` runs.")]
+MaxLateness = Annotated[float | None, typer.Option(help="Delay after which a tick counts as missed (seconds).")]
+Overlap = Annotated[str | None, typer.Option(help="While its last job is unfinished: skip, queue or cancel_running.")]
 Unchanged = Annotated[
     bool | None,
     typer.Option(
         "--skip-if-unchanged/--always",
-        help="Make no job while data, settings and parent are those of the last success.",
+        help="Skip a tick while data, settings and parent model are unchanged since the last success.",
     ),
 ]
-Limit = Annotated[int, typer.Option("-n", "--limit", help="The most that are shown.")]
+Limit = Annotated[int, typer.Option("-n", "--limit", help="Number of rows.")]
 
 
 @app.callback()
@@ -54,7 +59,7 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("list")
 def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """All schedules, with their next time and what became of the last."""
+    """List the schedules, with their next time and last outcome."""
     from nightshift.cli.render import output
 
     found = client(ctx).schedules()
@@ -73,14 +78,16 @@ def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
         for item in found
     ]
     columns += [output.Column("LAST", 1), output.Column("JOB", 4)]
-    output.print_table(columns, rows, "No schedules. `nightshift schedules add NAME --cron '0 2 * * *' -f job.json`")
+    output.print_table(
+        columns, rows, "No schedules. Add one: `nightshift schedules add NAME --cron '0 2 * * *' -f job.json`"
+    )
     return None
 
 
 @app.command("add")
 def add(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name, which no other schedule of yours has.")],
+    name: Annotated[str, typer.Argument(help="Name of the schedule, unique among yours.")],
     cron: Annotated[str, typer.Option(help='minute hour day-of-month month day-of-week, e.g. "0 2 * * *".')],
     timezone: Zone = None,
     file: File = None,
@@ -90,17 +97,17 @@ def add(
     max_lateness: MaxLateness = None,
     overlap: Overlap = None,
     skip_if_unchanged: Unchanged = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Make it, and wait for `resume`.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Create it paused, until `resume`.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job by the clock, e.g. `schedules add nightly --cron "0 2 * * *" --tz Europe/Berlin -f job.json`."""
+    """Submit a job at set times, e.g. `schedules add nightly --cron "0 2 * * *" --tz Europe/Berlin -f job.json`."""
     body = {
         "name": name,
         **_given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged),
     }
     if "job" not in body:
-        raise InvalidRequest("Which job? Give it with -f job.json (or -f -), or with --set.")
-    _tell(client(ctx).add_schedule({**body, **({"enabled": False} if paused else {})}), as_json)
+        raise InvalidRequest("The job is missing: give it with -f job.json (or -f -), or with --set.")
+    _print_changed(client(ctx).add_schedule({**body, **({"enabled": False} if paused else {})}), as_json)
 
 
 @app.command("change")
@@ -118,15 +125,15 @@ def change(
     skip_if_unchanged: Unchanged = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; the rest stays. --set without -f changes fields of its present job."""
-    asked = client(ctx)
-    job = dict(asked.schedule(schedule)["job"]) if set_ and not file else None
+    """Change the given fields of a schedule. --set without -f changes fields of its current job."""
+    api = client(ctx)
+    job = dict(api.schedule(schedule)["job"]) if set_ and not file else None
     body = _given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged, job)
     if not body:
         raise InvalidRequest(
-            "Change what? Give an option, such as --cron or --set; `schedules change --help` lists them."
+            "Nothing to change: give an option, such as --cron or --set; `schedules change --help` lists them."
         )
-    _tell(asked.change_schedule(schedule, **body), as_json)
+    _print_changed(api.change_schedule(schedule, **body), as_json)
 
 
 def _given(
@@ -160,7 +167,7 @@ def _given(
     return body
 
 
-def _tell(shown: dict[str, Any], as_json: bool) -> None:
+def _print_changed(shown: dict[str, Any], as_json: bool) -> None:
     from nightshift.cli.render import output
 
     if as_json:
@@ -174,7 +181,7 @@ def _tell(shown: dict[str, Any], as_json: bool) -> None:
 
 @app.command("show")
 def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> None:
-    """A schedule and its job."""
+    """Show a schedule and its job."""
     from nightshift.cli.render import output
 
     shown = client(ctx).schedule(schedule)
@@ -193,20 +200,22 @@ def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> Non
 
 @app.command("preview")
 def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: AsJson = False) -> None:
-    """The next times, in its own zone and in UTC."""
+    """List the next times of a schedule, in its own time zone and in UTC."""
     from nightshift.cli.render import output
 
     found = client(ctx).preview_schedule(schedule, limit)
     if as_json:
         return output.print_items(found)
     columns = [output.Column("LOCAL"), output.Column("UTC"), output.Column("TICK", 1)]
-    output.print_table(columns, [[item["local"], item["utc"], item["tick"]] for item in found], "It never comes.")
+    output.print_table(
+        columns, [[item["local"], item["utc"], item["tick"]] for item in found], "The schedule has no next time."
+    )
     return None
 
 
 @app.command("history")
 def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """Its ticks, newest first, and what became of each."""
+    """List the past ticks of a schedule with their outcomes, newest first."""
     from nightshift.cli.render import output
 
     found = client(ctx).schedule_history(schedule, limit)
@@ -223,7 +232,7 @@ def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: 
         ]
         for item in found
     ]
-    output.print_table([*columns, output.Column("WHY", 3)], rows, "No tick so far.")
+    output.print_table([*columns, output.Column("WHY", 3)], rows, "The schedule has no ticks yet.")
     return None
 
 
@@ -232,11 +241,12 @@ def run(
     ctx: typer.Context,
     schedule: Schedule,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Stay until it ends; exit code 0 succeeded, 1 failed, 2 cancelled.")
+        bool,
+        typer.Option("--follow", help="Follow the job until it ends. Exit code: 0 succeeded, 1 failed, 2 cancelled."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit its job now, also while it is paused. Prints the job's id."""
+    """Submit a schedule's job now, even while it is paused. Prints the job's id."""
     job = client(ctx).run_schedule(schedule)
     if follow:
         from nightshift.cli.commands.jobs import follow_jobs
@@ -251,19 +261,19 @@ def run(
 
 @app.command("pause")
 def pause(ctx: typer.Context, schedule: Schedule) -> None:
-    """No more ticks until `resume`; they are not made up for."""
+    """Pause a schedule until `resume`. Ticks in between are not run later."""
     print(f"{client(ctx).change_schedule(schedule, enabled=False)['name']} paused")
 
 
 @app.command("resume")
 def resume(ctx: typer.Context, schedule: Schedule) -> None:
-    """Go on with the next tick from now."""
+    """Resume a schedule with its next tick."""
     shown = client(ctx).change_schedule(schedule, enabled=True)
     print(f"{shown['name']} next at {shown['next_at_local']}")
 
 
 @app.command("delete")
 def delete(ctx: typer.Context, schedule: Schedule) -> None:
-    """Delete it with its history. Jobs that it has made go on."""
+    """Delete a schedule and its history. Jobs it has submitted are not affected."""
     client(ctx).delete_schedule(schedule)
     print(f"{schedule} deleted")

@@ -29,23 +29,25 @@ app = typer.Typer(
 ModelRef = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL_REF", help="name, name@3, name@alias or job:<id>.", autocompletion=completion.model_refs
+        metavar="MODEL_REF", help="A model: name, name@3, name@alias or job:<id>.", autocompletion=completion.model_refs
     ),
 ]
 Framework = Annotated[str | None, typer.Option(help="torch or tensorflow.", autocompletion=completion.frameworks)]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training part.")]
+Epochs = Annotated[int | None, typer.Option(help="Number of passes over the training data.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per step.")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", "--lr")]
-Seed = Annotated[int | None, typer.Option(help="Of everything random in the run.")]
-RegisterAs = Annotated[str | None, typer.Option(help="Name in the model registry the result becomes a version of.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", "--lr", help="Initial learning rate.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers of the run.")]
+RegisterAs = Annotated[str | None, typer.Option(help="Register the result as a new version of this model.")]
 Follow = Annotated[
-    bool, typer.Option("--follow", help="Stay until it ends; exit code 0 succeeded, 1 failed, 2 cancelled.")
+    bool, typer.Option("--follow", help="Follow the job until it ends. Exit code: 0 succeeded, 1 failed, 2 cancelled.")
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Any field of the job, e.g. training.batch_size=64. Repeatable."),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Set any field of the job, e.g. training.batch_size=64. Repeatable."
+    ),
 ]
-#: The options of every kind and where each belongs in the body.
+#: Common options -> their paths in the request body.
 PLACES = {
     "dataset": "dataset",
     "name": "name",
@@ -63,30 +65,34 @@ def _common(
         str | None,
         typer.Option(help="Name of the data set, e.g. digits or mnist@2.", autocompletion=completion.datasets),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
+    name: Annotated[str | None, typer.Option(help="A display name.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 9; higher runs first.")] = None,
     preempt: Annotated[
-        bool | None, typer.Option("--preempt", help="Urgent: a running job of lower priority makes room for it.")
+        bool | None, typer.Option("--preempt", help="Urgent: preempt a running job of lower priority.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or gpu.", autocompletion=completion.devices)] = None,
-    run_at: Annotated[str | None, typer.Option(help="Not before this time, e.g. 2030-01-01T02:00:00Z.")] = None,
-    max_retries: Annotated[int | None, typer.Option(help="Retries after errors that may pass.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which it fails.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Repeatable.")] = None,
+    run_at: Annotated[
+        str | None, typer.Option(help="Do not start before this time, e.g. 2030-01-01T02:00:00Z.")
+    ] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Number of retries after retryable errors.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit in seconds, after which the job fails.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a tag. Repeatable.")] = None,
     after: Annotated[
         list[str] | None,
         typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.", autocompletion=completion.job_ids),
     ] = None,
     set_: Sets = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Submitting again with the same key returns the same job.")
+    ] = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
-    """The options of every kind of job; `_with_common` gives them to a command."""
+    """Declare the options of every kind of job; `_with_common` adds them to a command."""
 
 
 def _with_common(build: Callable[..., dict[str, Any]]) -> Callable[..., None]:
-    """A command with `build`'s own parameters and the common ones. `build` makes the body from its own."""
+    """Return a command with the parameters of `build`, which makes the request body, and the common ones."""
     common = inspect.signature(_common, eval_str=True).parameters
     own = inspect.signature(build, eval_str=True).parameters
 
@@ -108,17 +114,17 @@ def _fill(ctx: typer.Context, body: dict[str, Any], given: dict[str, Any]) -> No
     payload.put_options(body, {path: given[option] for option, path in PLACES.items()})
     payload.put_options(body, {"tags": payload.tags(given["tag"] or [])})
     if given["after"]:
-        asked = client(ctx)
-        body["after"] = [asked.job(job_id).id for job_id in given["after"]]
+        api = client(ctx)
+        body["after"] = [api.job(job_id).id for job_id in given["after"]]
     payload.assign(body, given["set_"] or [])
 
 
 def _send(ctx: typer.Context, body: dict[str, Any], key: str | None, *, follow: bool, as_json: bool) -> None:
-    tell_of(ctx, client(ctx).submit(body, key), follow=follow, as_json=as_json)
+    print_submitted(ctx, client(ctx).submit(body, key), follow=follow, as_json=as_json)
 
 
-def tell_of(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> None:
-    """Of a job just submitted: its id, or what becomes of it."""
+def print_submitted(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> None:
+    """Print the id of a submitted job, or follow it."""
     suggestions.no_worker(client(ctx), [job])
     suggestions.needs_download(client(ctx), job)
     if follow:
@@ -138,15 +144,20 @@ def tell_of(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool) -> Non
 @app.callback()
 def from_file(
     ctx: typer.Context,
-    file: Annotated[str | None, typer.Option("-f", "--file", metavar="FILE", help="A job as JSON; - is stdin.")] = None,
+    file: Annotated[
+        str | None, typer.Option("-f", "--file", metavar="FILE", help="A job as JSON; - reads stdin.")
+    ] = None,
     set_: Sets = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="Submitting twice with one key makes one job.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Submitting again with the same key returns the same job.")
+    ] = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
+    """Submit a job from a file."""
     if ctx.invoked_subcommand:
         if file or set_ or idempotency_key or follow or as_json:
-            raise InvalidRequest(f"Write the options after `{ctx.invoked_subcommand}`; -f goes without a kind.")
+            raise InvalidRequest(f"Write the options after `{ctx.invoked_subcommand}`; -f is used without a kind.")
         return
     if file is None:
         typer.echo(ctx.get_help())
@@ -168,7 +179,7 @@ def train(
         ),
     ],
     preset: Annotated[
-        str | None, typer.Option(help="One of the family's presets.", autocompletion=completion.presets)
+        str | None, typer.Option(help="A preset of the family.", autocompletion=completion.presets)
     ] = None,
     framework: Framework = None,
     epochs: Epochs = None,
@@ -189,14 +200,14 @@ def train(
 def finetune(
     model_ref: ModelRef,
     framework: Framework = None,
-    freeze: Annotated[str | None, typer.Option(help="none or features.")] = None,
+    freeze: Annotated[str | None, typer.Option(help="Layers to freeze: none or features.")] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     seed: Seed = None,
     register_as: RegisterAs = None,
 ) -> dict[str, Any]:
-    """Train a model further, e.g. `submit finetune digits@champion --dataset mnist --epochs 1`."""
+    """Fine-tune a model, e.g. `submit finetune digits@champion --dataset mnist --epochs 1`."""
     body: dict[str, Any] = {"kind": FINETUNE, "model_ref": model_ref}
     payload.put_options(body, {"framework": framework, "freeze": freeze, "register_as": register_as})
     payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
@@ -220,13 +231,15 @@ def infer(
     batch_size: BatchSize = None,
     task: Annotated[str | None, typer.Option(help="predict, score or generate.")] = None,
     output: Annotated[str | None, typer.Option(help="parquet or jsonl.")] = None,
-    prompt: Annotated[list[str] | None, typer.Option(help="A beginning to continue (generate). Repeatable.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest continuation.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Below 1: surer; above: freer.")] = None,
-    count: Annotated[int | None, typer.Option(help="Samples to generate.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="With generate: a text to continue. Repeatable.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Largest number of tokens to generate.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sampling temperature: below 1 less random, above 1 more random.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Number of samples to generate.")] = None,
     seed: Seed = None,
 ) -> dict[str, Any]:
-    """Run a model over a data set, e.g. `submit infer digits --dataset digits --output jsonl`."""
+    """Run a model on a data set, e.g. `submit infer digits --dataset digits --output jsonl`."""
     body: dict[str, Any] = {"kind": BATCH_INFER, "model_ref": model_ref}
     given = {
         "framework": framework, "batch_size": batch_size, "task": task, "output": output, "prompts": prompt,
@@ -239,7 +252,7 @@ def infer(
 @app.command(EVALUATE)
 @_with_common
 def evaluate(model_ref: ModelRef, framework: Framework = None) -> dict[str, Any]:
-    """Measure a model on a data set's test part."""
+    """Evaluate a model on the test part of a data set."""
     body: dict[str, Any] = {"kind": EVALUATE, "model_ref": model_ref}
     payload.put_options(body, {"framework": framework})
     return body

@@ -1,4 +1,4 @@
-"""`nightshift webhooks`: who is told what happens."""
+"""`nightshift webhooks`: commands for HTTP notifications of events."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Webhook = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Its name or id.", autocompletion=completion.webhooks)]
+Webhook = Annotated[
+    str, typer.Argument(metavar="WEBHOOK", help="Name or id of the webhook.", autocompletion=completion.webhooks)
+]
 Events = Annotated[
     list[str] | None,
     typer.Option(
         "--event",
         metavar="EVENT",
-        help="E.g. job.failed or model.promoted. Repeatable.",
+        help="Send this event, e.g. job.failed or model.promoted. Repeatable.",
         autocompletion=completion.events,
     ),
 ]
 Tags = Annotated[
     list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only jobs with this tag. Repeatable.")
 ]
-Match = Annotated[str | None, typer.Option(help='Only jobs or models with such a name, e.g. "digits*".')]
+Match = Annotated[str | None, typer.Option(help='Only jobs or models whose name matches, e.g. "digits*".')]
 Format = Annotated[str | None, typer.Option(help="event (JSON), or slack (one line of text).")]
-Limit = Annotated[int, typer.Option("-n", "--limit", help="The most that are shown.")]
+Limit = Annotated[int, typer.Option("-n", "--limit", help="Number of rows.")]
 
-#: How long `test` waits for its delivery to be tried (seconds): a round of maintenance and a slow receiver.
+#: Time `test` waits for its delivery (seconds): enough for a maintenance interval and a slow receiver.
 TEST_PATIENCE = 45.0
 
 
@@ -50,7 +52,7 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("list")
 def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """All webhooks."""
+    """List the webhooks."""
     from nightshift.cli.render import output
 
     found = client(ctx).webhooks()
@@ -58,7 +60,9 @@ def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
         return output.print_items(found)
     columns = [output.Column("NAME"), output.Column("STATE"), output.Column("URL", 1), output.Column("EVENTS", 2)]
     rows = [[item["name"], _state(item), item["url"], " ".join(item["events"])] for item in found]
-    output.print_table(columns, rows, "No webhooks. `nightshift webhooks add NAME https://example.com/hook`")
+    output.print_table(
+        columns, rows, "No webhooks. Add one with `nightshift webhooks add NAME https://example.com/hook`."
+    )
     return None
 
 
@@ -71,15 +75,15 @@ def _state(shown: dict[str, Any]) -> str:
 @app.command("add")
 def add(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its name, which no other webhook of yours has.")],
-    url: Annotated[str, typer.Argument(help="Where to POST, e.g. https://example.com/hook.")],
+    name: Annotated[str, typer.Argument(help="Name of the webhook, unique among yours.")],
+    url: Annotated[str, typer.Argument(help="URL that receives the POST requests, e.g. https://example.com/hook.")],
     events: Events = None,
     tags: Tags = None,
     match: Match = None,
     format: Format = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell a URL how jobs end and what is promoted. Prints the secret that signs; it is not shown again."""
+    """Add a webhook, which sends events to a URL. Prints the signing secret, which is not shown again."""
     from nightshift.cli.render import output
 
     shown = client(ctx).add_webhook({"name": name, "url": url, **_given(events, tags, match, format)})
@@ -87,8 +91,8 @@ def add(
         return output.print_json(shown)
     print(shown["secret"])
     output.print_note(
-        f"{name} hears of {', '.join(shown['events'])}. The secret is not shown again: give it to the receiver, and "
-        f"try it with `nightshift webhooks test {name}`."
+        f"{name} receives {', '.join(shown['events'])}. The secret is not shown again: give it to the receiver, then "
+        f"send a test with `nightshift webhooks test {name}`."
     )
     return None
 
@@ -97,20 +101,20 @@ def add(
 def change(
     ctx: typer.Context,
     webhook: Webhook,
-    url: Annotated[str | None, typer.Option(help="Where to POST.")] = None,
+    url: Annotated[str | None, typer.Option(help="URL that receives the POST requests.")] = None,
     events: Events = None,
     tags: Tags = None,
     match: Match = None,
     format: Format = None,
-    anything: Annotated[bool, typer.Option("--all", help="No longer only some tags or names.")] = False,
+    anything: Annotated[bool, typer.Option("--all", help="Remove the --tag and --match filters.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; the rest stays. The events that are given replace those before."""
+    """Change the given fields of a webhook. --event replaces all previous events."""
     changes = {**({"tags": {}, "match": None} if anything else {}), **_given(events, tags, match, format)}
     if url is not None:
         changes["url"] = url
     if not changes:
-        raise InvalidRequest("Change what? Give an option, such as --event; `webhooks change --help` lists them.")
+        raise InvalidRequest("Nothing to change: give an option, such as --event; `webhooks change --help` lists them.")
     _show(client(ctx).change_webhook(webhook, **changes), as_json)
 
 
@@ -122,7 +126,7 @@ def _given(events: list[str] | None, tags: list[str] | None, match: str | None, 
 
 @app.command("show")
 def show(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
-    """A webhook, without its secret."""
+    """Show a webhook, without its secret."""
     _show(client(ctx).webhook(webhook), as_json)
 
 
@@ -134,24 +138,24 @@ def _show(shown: dict[str, Any], as_json: bool) -> None:
     facts: list[tuple[str, Any]] = [(name, shown[name]) for name in ("id", "name", "url", "events")]
     facts.append(("tags", [f"{name}={value}" for name, value in shown["tags"].items()]))
     facts += [("match", shown["match"]), ("format", shown["format"]), ("state", _state(shown))]
-    facts += [("because", shown["disabled_reason"]), ("old secret until", shown["old_secret_until"])]
+    facts += [("reason", shown["disabled_reason"]), ("old secret until", shown["old_secret_until"])]
     return output.print_facts(facts)
 
 
 @app.command("test")
 def send_test(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
-    """Send a test and say whether it arrived. Exit code 1 when it did not."""
+    """Send a test event and wait for the response. Exit code 1 if the delivery fails."""
     from nightshift.cli.render import output
 
-    asked = client(ctx)
-    sent = asked.test_webhook(webhook)
+    api = client(ctx)
+    sent = api.test_webhook(webhook)
     give_up = time.monotonic() + TEST_PATIENCE
     while not sent["attempts"] or (sent["state"] == "pending" and sent["error"] is None):
         if time.monotonic() > give_up:
-            output.print_note(f"It was not sent within {TEST_PATIENCE:.0f} s: does `nightshift beat` run?")
+            output.print_note(f"The test was not sent within {TEST_PATIENCE:.0f} s. Check that `nightshift beat` runs.")
             raise typer.Exit(1)
         time.sleep(0.25)
-        sent = asked.delivery(webhook, sent["id"])
+        sent = api.delivery(webhook, sent["id"])
     if as_json:
         output.print_json(sent)
     else:
@@ -165,11 +169,11 @@ def send_test(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> 
 def deliveries(
     ctx: typer.Context,
     webhook: Webhook,
-    state: Annotated[str | None, typer.Option(help="Only pending, delivered or dead ones.")] = None,
+    state: Annotated[str | None, typer.Option(help="pending, delivered or dead.")] = None,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Its deliveries, newest first, and what became of each."""
+    """List the deliveries of a webhook with their results, newest first."""
     from nightshift.cli.render import output
 
     found = client(ctx).deliveries(webhook, state, limit)
@@ -189,45 +193,47 @@ def deliveries(
         for item in found
     ]
     columns += [output.Column("AGE", 2, right=True), output.Column("NEXT", 4), output.Column("ANSWER", 3)]
-    output.print_table(columns, rows, "Nothing was sent so far.")
+    output.print_table(columns, rows, "The webhook has no deliveries yet.")
     return None
 
 
 @app.command("redeliver")
 def redeliver(
-    ctx: typer.Context, webhook: Webhook, delivery: Annotated[str, typer.Argument(help="Its id, of `deliveries`.")]
+    ctx: typer.Context,
+    webhook: Webhook,
+    delivery: Annotated[str, typer.Argument(help="Id of the delivery, from `deliveries`.")],
 ) -> None:
-    """Send one again that was given up (or arrived): the receiver sees the same webhook-id."""
+    """Send a dead or delivered event again, with the same webhook-id."""
     print(f"{client(ctx).redeliver(webhook, delivery)['id']} will be sent again")
 
 
 @app.command("rotate")
 def rotate(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
-    """Change its secret. The one before signs beside it for a day."""
+    """Replace the secret of a webhook. For a day, the old and the new one both sign."""
     from nightshift.cli.render import output
 
     shown = client(ctx).rotate_webhook(webhook)
     if as_json:
         return output.print_json(shown)
     print(shown["secret"])
-    output.print_note(f"The secret before signs, too, until {shown['old_secret_until']}.")
+    output.print_note(f"The old secret also signs until {shown['old_secret_until']}.")
     return None
 
 
 @app.command("pause")
 def pause(ctx: typer.Context, webhook: Webhook) -> None:
-    """Send nothing until `resume`; what happens meanwhile is not told later."""
+    """Pause a webhook until `resume`. Events in between are not sent later."""
     print(f"{client(ctx).change_webhook(webhook, enabled=False)['name']} paused")
 
 
 @app.command("resume")
 def resume(ctx: typer.Context, webhook: Webhook) -> None:
-    """Go on, also after it was disabled because its receiver was gone."""
+    """Resume a webhook that is paused, or was disabled because its receiver failed."""
     print(f"{client(ctx).change_webhook(webhook, enabled=True)['name']} enabled")
 
 
 @app.command("remove")
 def remove(ctx: typer.Context, webhook: Webhook) -> None:
-    """Remove it with its deliveries, sent or not."""
+    """Remove a webhook and its deliveries, sent or not."""
     client(ctx).remove_webhook(webhook)
     print(f"{webhook} removed")

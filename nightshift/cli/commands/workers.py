@@ -21,7 +21,7 @@ def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
     columns += [
         output.Column("MEMORY", 4, right=True),
         output.Column("FRAMEWORKS", 5),
-        output.Column("HEARD", 3, right=True),
+        output.Column("HEARTBEAT", 3, right=True),
     ]
     rows = [
         [
@@ -36,6 +36,6 @@ def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
         for item in found
     ]
     output.print_table(
-        columns, rows, "No workers. `nightshift up` starts one here, `nightshift worker` joins this host."
+        columns, rows, "No workers. Start one with `nightshift up`, or with `nightshift worker` on this host."
     )
     return None

@@ -1,4 +1,4 @@
-"""The columns of `nightshift jobs`. On a narrow terminal those go first that one could tell from the others."""
+"""The columns of `nightshift jobs`. A narrow terminal drops the least important first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from nightshift.cli.render.tables import Field
 def _state(job: Any) -> Any:
     from nightshift.cli.render.output import state_text
 
-    asked = job["stop_requested"] if job["state"] == "running" else None
-    return f"{job['state']} ({asked})" if asked else state_text(job["state"])
+    requested = job["stop_requested"] if job["state"] == "running" else None
+    return f"{job['state']} ({requested})" if requested else state_text(job["state"])
 
 
 def _model(job: Any) -> str:
@@ -50,7 +50,7 @@ def _age(job: Any) -> str:
 
 
 def _outcome(job: Any) -> tuple[Any, ...]:
-    """The one thing worth knowing of a final job in a table: its error, or the figure it is known by."""
+    """Return the outcome of a final job: its error type, or its main metric as (name, value)."""
     from nightshift.metrics import HEADLINES
 
     if job.get("error"):
@@ -77,29 +77,29 @@ def _metrics(job: Any) -> dict[str, Any]:
     return (job.get("result") or {}).get("metrics") or {}
 
 
-def _given(name: str) -> Any:
+def _field(name: str) -> Any:
     return lambda job: job.get(name)
 
 
 FIELDS: dict[str, Field] = {
-    "id": Field(_given("id")),
-    "state": Field(_state, key=_given("state")),
-    "kind": Field(_given("kind"), 9),
-    "name": Field(_given("name"), 2, least=12),
+    "id": Field(_field("id")),
+    "state": Field(_state, key=_field("state")),
+    "kind": Field(_field("kind"), 9),
+    "name": Field(_field("name"), 2, least=12),
     "model": Field(_model, 7),
-    "dataset": Field(_given("dataset"), 8),
+    "dataset": Field(_field("dataset"), 8),
     "done": Field(_done, 6, right=True, key=_percent),
     "result": Field(_result, 1, key=_outcome),
-    "worker": Field(_given("worker"), 5),
+    "worker": Field(_field("worker"), 5),
     "time": Field(_time, 3, right=True, key=_seconds),
     "age": Field(_age, 4, right=True, key=lambda job: -_moment(job)),
-    "framework": Field(_given("framework"), usual=False),
-    "priority": Field(_given("priority"), right=True, usual=False),
-    "attempt": Field(_given("attempt"), right=True, usual=False),
-    "device": Field(_given("device"), usual=False),
-    "created": Field(_given("created_at"), usual=False),
-    "started": Field(_given("started_at"), usual=False),
-    "finished": Field(_given("finished_at"), usual=False),
+    "framework": Field(_field("framework"), usual=False),
+    "priority": Field(_field("priority"), right=True, usual=False),
+    "attempt": Field(_field("attempt"), right=True, usual=False),
+    "device": Field(_field("device"), usual=False),
+    "created": Field(_field("created_at"), usual=False),
+    "started": Field(_field("started_at"), usual=False),
+    "finished": Field(_field("finished_at"), usual=False),
     "tags": Field(_tags, usual=False),
 }
 
@@ -111,8 +111,10 @@ def _moment(job: Any) -> float:
 
 
 def other(name: str, jobs: Sequence[Any]) -> Field | None:
-    """A result (`test_accuracy`) or a setting (`training.learning_rate`) that at least one of the jobs has. Nothing is
-    known to be wrong where there are no jobs."""
+    """Return the column of a metric (`test_accuracy`) or a setting (`training.learning_rate`).
+
+    None if none of the jobs has it; without jobs, any name is accepted.
+    """
     if any(name in _metrics(job) for job in jobs):
         return Field(lambda job: _plain(_metrics(job).get(name)), right=True, key=lambda job: _metrics(job).get(name))
     if not jobs or any(_setting(job, name) is not None for job in jobs):

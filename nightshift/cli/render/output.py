@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, tables and plain lines for people. Errors go to stderr.
+"""Output of commands: JSON for programs, tables and plain lines for people; notes go to stderr.
 
 A table drops its least important columns on a narrow terminal and none on a pipe.
 """
@@ -34,22 +34,24 @@ STATE_STYLES = {
     "offline": "red",
 }
 
-#: Between two columns of a table (characters).
+#: Space between two columns of a table (characters).
 GAP = 2
-#: Columns of a pipe, where nothing has to fit: wide enough for any row.
+#: Width of output to a pipe (characters): enough for any row.
 PIPE_WIDTH = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Made per call, since `COLUMNS` and stdout may have changed."""
+    """Return a new console, since `COLUMNS` and stdout may have changed."""
     file = sys.stderr if stderr else sys.stdout
     width = None if file.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
 def show(renderable: RenderableType, width: int | None = None) -> None:
-    """Print to stdout (in `width` characters, where they are not the terminal's); on a pipe without the blanks that pad
-    a row to the width."""
+    """Print to stdout, `width` characters wide (None: the terminal's width).
+
+    On a pipe, rows have no trailing spaces.
+    """
     out = console()
     if width is not None:
         out.width = width
@@ -61,27 +63,32 @@ def show(renderable: RenderableType, width: int | None = None) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_items(items: Sequence[Any]) -> None:
-    """A whole collection, in the shape the API gives one page of it."""
+    """Print a collection as JSON, in the shape of one page of the API."""
     print_json({"items": list(items), "next_cursor": None})
 
 
 def print_note(message: str) -> None:
-    """A remark for the person, not for the pipe."""
+    """Print a note to stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(escape(message))
 
 
 def state_text(state: str) -> Text:
+    """Return a state in its color."""
     return Text(state, STATE_STYLES.get(state, ""))
 
 
 @dataclass(frozen=True)
 class Column:
-    """`rank` 0 always stays; on a narrow terminal the highest rank goes first. Before one goes, those with a `least`
-    width (characters) are cut to it; a cell that is a list loses whole words at its end."""
+    """A column of a table.
+
+    On a narrow terminal, columns with the highest `rank` are dropped first; rank 0 is never dropped. Before that,
+    columns with a `least` width (characters) are cut to it; a cell that is a list loses whole words at its end.
+    """
 
     title: str
     rank: int = 0
@@ -90,20 +97,20 @@ class Column:
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], empty: str, *, fit: bool = True) -> None:
-    """`fit`: to the terminal; else all of it is printed, however long the lines get."""
+    """Print a table, or the note `empty` if it has no rows. `fit`: drop columns to fit the terminal."""
     if not rows:
         print_note(empty)
         return
     width = console().width if fit else PIPE_WIDTH
     widths = _widths(columns, rows)
     kept = _kept(columns, widths, width)
-    room = _room(columns, widths, kept, width)
+    cut_widths = _cut_widths(columns, widths, kept, width)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     for index in kept:
         column = columns[index]
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(_cell(row[index], room[index]) for index in kept))
+        table.add_row(*(_cell(row[index], cut_widths[index]) for index in kept))
     show(table, width)
 
 
@@ -112,7 +119,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[in
 
 
 def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    """Indexes of the columns that fit, dropped from the highest rank down."""
+    """Return the indexes of the columns that fit."""
     least = [min(widths[i], column.least or widths[i]) + GAP for i, column in enumerate(columns)]
     kept = list(range(len(columns)))
     for index in sorted(kept, key=lambda i: -columns[i].rank):
@@ -122,39 +129,38 @@ def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[
     return kept
 
 
-def _room(columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int], width: int) -> list[int]:
-    """Of each column the width that it has once those that may be cut are; the last ones are cut first."""
-    room = list(widths)
+def _cut_widths(columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int], width: int) -> list[int]:
+    """Return the widths of the columns after cutting those that may be cut, from the last to the first."""
+    cut_widths = list(widths)
     over = sum(widths[i] + GAP for i in kept) - GAP - width
     for index in reversed(kept):
         cut = max(0, min(over, widths[index] - (columns[index].least or widths[index])))
-        room[index], over = room[index] - cut, over - cut
-    return room
+        cut_widths[index], over = cut_widths[index] - cut, over - cut
+    return cut_widths
 
 
-def _cell(value: Any, room: int | None = None) -> Text:
-    """What is cut ends with `…`."""
+def _cell(value: Any, width: int | None = None) -> Text:
+    """Return a cell, cut to `width` characters; a cut text ends with `…`."""
     if isinstance(value, Text):
         return value
     text = "  ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-    if room is None or len(text) <= room:
+    if width is None or len(text) <= width:
         return Text(text)
     if not isinstance(value, list):
-        return Text(f"{text[: room - 1]}…")
-    head = filled(value, room - 2)[0]
-    return Text(f"{head} …" if len(head) <= room - 2 else f"{head[: room - 1]}…")
+        return Text(f"{text[: width - 1]}…")
+    head = filled(value, width - 2)[0]
+    return Text(f"{head} …" if len(head) <= width - 2 else f"{head[: width - 1]}…")
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
-    """Name and value, one per line; values that are None or empty are left out. A list of words is filled into
-    lines."""
-    room = console().width - max(len(name) for name, _ in facts) - 2
+    """Print names and values, one per line, without None and empty values; a list is filled into lines."""
+    width = console().width - max(len(name) for name, _ in facts) - 2
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts:
         if value not in (None, "", []):
-            grid.add_row(name, _cell("\n".join(filled(value, room)) if isinstance(value, list) else value))
+            grid.add_row(name, _cell("\n".join(filled(value, width)) if isinstance(value, list) else value))
     show(grid)
 
 
@@ -162,7 +168,7 @@ def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
 
 
 def number(value: float | int | None) -> str:
-    """Short and exact enough to compare: integers whole, others with four significant digits or more."""
+    """Return a number as text: integers in full, others with four significant digits or more."""
     if value is None:
         return ""
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15 and abs(value) >= 1000):
@@ -173,6 +179,7 @@ def number(value: float | int | None) -> str:
 
 
 def size(count: int | None) -> str:
+    """Return a number of bytes as text, such as `12.3 MB`."""
     if count is None:
         return ""
     amount = float(count)
@@ -184,6 +191,7 @@ def size(count: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
+    """Return seconds as `1:05`, `2:01:05` or `3d04h`."""
     if seconds is None:
         return ""
     whole = max(0, round(seconds))
@@ -194,12 +202,12 @@ def duration(seconds: float | None) -> str:
 
 
 def owner(item: Mapping[str, Any]) -> str:
-    """Whose it is: "you", or the name of the owner's key; nothing for nobody's."""
+    """Return "you", or the name of the owner's key; empty without an owner."""
     return "you" if item.get("yours") else str(item.get("owner") or "")
 
 
 def age(at: str | None, now: datetime | None = None) -> str:
-    """How long ago an API time was: `42s`, `7m`, `3h`, `12d`."""
+    """Return the age of a time of the API: `42s`, `7m`, `3h`, `12d`."""
     if not at:
         return ""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(at)).total_seconds()
@@ -210,13 +218,14 @@ def age(at: str | None, now: datetime | None = None) -> str:
 
 
 def between(start: str | None, end: str | None) -> str:
-    """The time from one API time to another, or to now."""
+    """Return the duration between two times of the API; without `end`, until now."""
     if not start:
         return ""
     return duration(seconds_between(start, end))
 
 
 def seconds_between(start: str | None, end: str | None) -> float | None:
+    """Return the seconds between two times of the API; without `end`, until now."""
     if not start:
         return None
     until = datetime.fromisoformat(end) if end else datetime.now(UTC)
@@ -224,24 +233,24 @@ def seconds_between(start: str | None, end: str | None) -> float | None:
 
 
 def log_line(at: str | None, entry: Mapping[str, Any]) -> str:
-    """`02:00:01.250 info    message`"""
+    """Return a log entry as `02:00:01.250 info    message`."""
     return f"{(at or '')[11:23]} {entry.get('level', ''):<7} {printable(str(entry.get('message', '')))}"
 
 
 def printable(text: str) -> str:
-    """Without what would steer the terminal: a job's output is not ours to trust."""
+    """Return the text without control characters: the output of a job is not trusted."""
     return "".join(
         char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text.rstrip("\n")
     )
 
 
 def metric_facts(metrics: dict[str, Any]) -> list[str]:
-    """Of a result or a version."""
+    """Return the metrics of a result or a version as `name value` texts."""
     return [f"{label(name)} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float)]
 
 
 def filled(facts: Sequence[str], width: int) -> list[str]:
-    """Facts side by side on as few lines as they need; none is broken in two."""
+    """Return the facts side by side on as few lines as possible; no fact is split."""
     lines: list[str] = []
     for fact in filter(None, facts):
         if lines and len(lines[-1]) + 2 + len(fact) <= width:

@@ -1,4 +1,4 @@
-"""How watched jobs are shown: live blocks on a terminal, plain lines on a pipe."""
+"""Output of `watch`: live blocks on a terminal, plain lines on a pipe."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nightshift.cli.render.chart import spark
 from nightshift.cli.render.output import filled, log_line, state_text
 from nightshift.client.types import Event
 
-#: A plain line is printed at least so often (percent of the job).
+#: Progress after which a plain line is printed (percent).
 PLAIN_EVERY_PERCENT = 10.0
-#: Lines of a block besides its log: title, facts, curves.
+#: Largest number of lines of a block without its log: title, facts, curves.
 BLOCK_LINES = 4
-#: Widest curve (characters).
+#: Largest width of a curve (characters).
 CURVE_WIDTH = 40
 
 # -- plain lines (a pipe, a dumb terminal) --------------------------------------------------------
 
 
 class PlainScreen:
-    """A line when the state changes, when a validation is in, and every tenth of the way."""
+    """Output of a line when the state changes, after a validation, and every 10 % of progress."""
 
     def __init__(self, out: Console, several: bool, logs: bool = False) -> None:
         self._out, self._several, self._logs = out, several, logs
@@ -40,7 +40,8 @@ class PlainScreen:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def heard(self, watched: JobProgress, event: Event) -> None:
+    def event(self, watched: JobProgress, event: Event) -> None:
+        """Print an event, if it is worth a line."""
         standing, (before, fraction) = watched.standing, self._seen.get(watched.id, (None, 0.0))
         now = watched.fraction or 0.0
         if event.type == "log":
@@ -48,7 +49,7 @@ class PlainScreen:
                 self._print(watched, f"log        {log_line(event.at, event.data)}")
             return
         if event.type == "metric" and str(event.data.get("name", "")).startswith("val_"):
-            self._validated.add(watched.id)  # several come at once: one line, at the next event
+            self._validated.add(watched.id)  # several arrive at once: one line, at the next event
             return
         validated = event.type != "metric" and watched.id in self._validated
         far = event.type == "progress" and (now - fraction) * 100 >= PLAIN_EVERY_PERCENT
@@ -58,10 +59,12 @@ class PlainScreen:
             self._line(watched, watched.facts())
 
     def closed(self, watched: JobProgress) -> None:
+        """Print how a job ended."""
         if closing := watched.closing():
             self._line(watched, closing)
 
-    def remark(self, watched: JobProgress) -> None:
+    def trouble(self, watched: JobProgress) -> None:
+        """Print why no events arrive."""
         self._line(watched, [watched.trouble or ""])
 
     def _line(self, watched: JobProgress, facts: list[str]) -> None:
@@ -76,7 +79,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """One block per job: a title line with the bar, and below it what is known, as the width allows."""
+    """A live block per job: a title line with the progress bar, and below it facts, curves and log lines."""
 
     def __init__(self, out: Console, watched: Sequence[JobProgress], logs: int = 0) -> None:
         self._out, self._watched, self._logs = out, watched, logs
@@ -89,42 +92,43 @@ class LiveScreen:
     def __exit__(self, *exc: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def heard(self, watched: JobProgress, event: Event) -> None:
-        """The next frame shows it; likewise below."""
+    def event(self, watched: JobProgress, event: Event) -> None:
+        """Do nothing: the next frame shows it."""
 
     def closed(self, watched: JobProgress) -> None:
-        pass
+        """Do nothing: the next frame shows it."""
 
-    def remark(self, watched: JobProgress) -> None:
-        pass
+    def trouble(self, watched: JobProgress) -> None:
+        """Do nothing: the next frame shows it."""
 
     def _draw(self) -> RenderableType:
-        return Group(*(block(watched, self._out.width, self._room) for watched in self._watched))
+        return Group(*(block(watched, self._out.width, self._log_lines) for watched in self._watched))
 
     @property
-    def _room(self) -> int:
-        """Log lines each job may show, so that all jobs fit the terminal."""
+    def _log_lines(self) -> int:
+        """Number of log lines per job, so that all jobs fit the terminal."""
         left = self._out.height - len(self._watched) * (BLOCK_LINES + 1)
         return max(0, min(self._logs, left // len(self._watched)))
 
 
 def block(watched: JobProgress, width: int, logs: int = 0) -> RenderableType:
+    """Return the block of a job, with its last `logs` log lines."""
     fraction = watched.fraction
     percent = f"{fraction * 100:3.0f}%" if fraction is not None else "    "
     title = f"{watched.id[:8]} {watched.title}"
-    room = max(12, width - 9 - 4 - 4 - 12)
+    title_width = max(12, width - 9 - 4 - 4 - 12)
     head = Table.grid(padding=(0, 1, 0, 0))
-    head.add_column(no_wrap=True, overflow="ellipsis", max_width=min(room, max(len(title), 8)))
+    head.add_column(no_wrap=True, overflow="ellipsis", max_width=min(title_width, max(len(title), 8)))
     head.add_column(no_wrap=True)
     head.add_column()
     head.add_column(no_wrap=True)
-    bar_width = max(10, min(40, width - min(room, len(title)) - 9 - 4 - 4))
+    bar_width = max(10, min(40, width - min(title_width, len(title)) - 9 - 4 - 4))
     bar = ProgressBar(
         total=1.0, completed=fraction or 0.0, width=bar_width, pulse=watched.state == "running" and fraction is None
     )
     head.add_row(Text(title, "bold"), state_text(watched.state), bar, Text(percent))
     below = [Text(line, "dim") for line in filled(watched.facts(), width - 2)]
-    below += _courses(watched, width - 2)
+    below += _curves(watched, width - 2)
     if not watched.is_final:
         below += [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in _last_logs(watched, logs)]
     if watched.trouble:
@@ -134,15 +138,15 @@ def block(watched: JobProgress, width: int, logs: int = 0) -> RenderableType:
     return Group(head, Padding(Group(*below), (0, 0, 0, 2)))
 
 
-def _courses(watched: JobProgress, width: int) -> list[Text]:
-    """Sparklines side by side, where there is room for them."""
-    found = list(watched.courses())
+def _curves(watched: JobProgress, width: int) -> list[Text]:
+    """Return the sparklines side by side; none if the terminal is too narrow."""
+    found = list(watched.shown_curves())
     if not found:
         return []
-    room = min(CURVE_WIDTH, width // len(found) - max(len(name) for name, _ in found) - 3)
-    if room < 8:
+    curve_width = min(CURVE_WIDTH, width // len(found) - max(len(name) for name, _ in found) - 3)
+    if curve_width < 8:
         return []
-    return [Text("  ".join(f"{name} {spark(values, room)}" for name, values in found), "cyan")]
+    return [Text("  ".join(f"{name} {spark(values, curve_width)}" for name, values in found), "cyan")]
 
 
 def _last_logs(watched: JobProgress, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables whose columns a person chooses: `-o wide`, `--columns`, `--sort`, for every list that offers them."""
+"""Lists with `-o wide`, `--columns` and `--sort`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from nightshift.errors import InvalidRequest
 
 
 class Format(StrEnum):
+    """Values of `--output`."""
+
     TABLE = "table"
     WIDE = "wide"
     JSON = "json"
@@ -20,8 +22,10 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """What a column shows of an item. `rank` and `least` are those of `output.Column`; `key` is what it sorts by, where
-    that is not what it shows; only a wide table has one that is not `usual`."""
+    """A column of a list: `show` returns its content of an item, and `key` the sort key, if that differs.
+
+    `rank` and `least` are those of `output.Column`. Columns that are not `usual` are shown by `-o wide` only.
+    """
 
     show: Callable[[Any], Any]
     rank: int = 0
@@ -31,13 +35,13 @@ class Field:
     usual: bool = True
 
 
-#: By the name that people give, which is also the title.
+#: Columns by name, which is also the title.
 Fields = Mapping[str, Field]
-#: A name that is none of `Fields`, and the items -> its field, if any of them has it.
+#: Return the column of a name that is not in `Fields`, if one of the items has it.
 Other = Callable[[str, Sequence[Any]], Field | None]
 
 FormatOption = Annotated[
-    Format, typer.Option("--output", "-o", help="table fits the terminal, wide has every column, json is --json.")
+    Format, typer.Option("--output", "-o", help="table (fits the terminal), wide (all columns) or json (as --json).")
 ]
 
 
@@ -46,20 +50,20 @@ def _nothing_else(name: str, items: Sequence[Any]) -> Field | None:
 
 
 def columns_option(fields: Fields, more: str = "") -> Any:
-    """The option `--columns` of a list with these fields."""
-    text = f"Only these, in this order, at full width: {', '.join(fields)}{more}."
+    """Return the option `--columns` of a list with these fields."""
+    text = f"Columns, in this order and at full width: {', '.join(fields)}{more}."
     return typer.Option("--columns", metavar="A,B,…", help=text, autocompletion=_completer(fields, ",", ()))
 
 
 def sort_option(fields: Fields, more: str = "") -> Any:
-    """The option `--sort` of a list with these fields."""
-    text = f"By a column{more}; :desc turns it round. What has no value comes last."
+    """Return the option `--sort` of a list with these fields."""
+    text = f"Sort by a column{more}; :desc reverses the order. Rows without a value come last."
     completer = _completer(fields, "", (":asc", ":desc"))
     return typer.Option("--sort", metavar="FIELD[:asc|desc]", help=text, autocompletion=completer)
 
 
 def _completer(fields: Fields, separator: str, endings: Sequence[str]) -> Callable[[str], list[str]]:
-    """Offers names for the word behind the last separator."""
+    """Return a completer of names for the word after the last separator."""
 
     def complete(incomplete: str) -> list[str]:
         before, found, word = incomplete.rpartition(separator) if separator else ("", "", incomplete)
@@ -70,18 +74,18 @@ def _completer(fields: Fields, separator: str, endings: Sequence[str]) -> Callab
 
 
 def sorted_by(text: str, items: Sequence[Any], fields: Fields, other: Other = _nothing_else) -> list[Any]:
-    """By `FIELD`, `FIELD:asc` or `FIELD:desc`; items without a value come last. Raises InvalidRequest."""
+    """Sort by `FIELD`, `FIELD:asc` or `FIELD:desc`; items without a value come last. Raises `InvalidRequest`."""
     name, _, direction = text.partition(":")
     if direction not in ("", "asc", "desc"):
-        raise InvalidRequest(f"--sort {text!r}: after the field write :asc or :desc.")
+        raise InvalidRequest(f"--sort {text!r}: write :asc or :desc after the field.")
     field = _field("--sort", name, items, fields, other)
     keyed = [(_comparable((field.key or field.show)(item)), item) for item in items]
-    there = sorted((pair for pair in keyed if pair[0]), key=lambda pair: pair[0], reverse=direction == "desc")
-    return [item for _, item in there] + [item for key, item in keyed if not key]
+    valued = sorted((pair for pair in keyed if pair[0]), key=lambda pair: pair[0], reverse=direction == "desc")
+    return [item for _, item in valued] + [item for key, item in keyed if not key]
 
 
 def _comparable(value: Any) -> tuple[Any, ...]:
-    """Numbers before texts; nothing for no value."""
+    """Return a sort key: numbers before texts, and an empty one for no value."""
     if value is None or value == "":
         return ()
     if isinstance(value, tuple):
@@ -92,8 +96,8 @@ def _comparable(value: Any) -> tuple[Any, ...]:
 def _field(option: str, name: str, items: Sequence[Any], fields: Fields, other: Other) -> Field:
     found = fields.get(name.lower()) or other(name, items)
     if found is None:
-        also = "" if other is _nothing_else else ", or a result or setting that one of them has"
-        raise InvalidRequest(f"{option}: there is no {name!r}; there are {', '.join(fields)}{also}.")
+        also = "" if other is _nothing_else else ", or a metric or setting that one of them has"
+        raise InvalidRequest(f"{option}: there is no field {name!r}; there are {', '.join(fields)}{also}.")
     return found
 
 
@@ -106,7 +110,7 @@ def print_items(
     wide: bool,
     other: Other = _nothing_else,
 ) -> None:
-    """The items in the columns that were asked for, else in those that fit the terminal. Raises InvalidRequest."""
+    """Print the items in the requested columns, or in those that fit the terminal. Raises `InvalidRequest`."""
     from nightshift.cli.render import output
 
     chosen = {name: field for name, field in fields.items() if field.usual or wide}

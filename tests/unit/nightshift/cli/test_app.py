@@ -119,7 +119,7 @@ def test_jobs_are_searched_put_away_and_deleted(run: Run, fake: FakeApi) -> None
     run("jobs", "-q", "lr < 0.1 is:archived")
     assert fake.requests[-1].url.params["q"] == "lr < 0.1 is:archived"
     assert run("archive", ID).stdout == f"{ID} archived\n"
-    assert run("unarchive", ID).stdout == f"{ID} is back\n"
+    assert run("unarchive", ID).stdout == f"{ID} unarchived\n"
     run("delete", ID, code=1, input="n\n")
     assert ID in fake.jobs, "no means no"
     told = run("delete", OTHER_ID, ID, "--yes", code=1)
@@ -258,13 +258,13 @@ def test_the_idempotency_key_is_passed_on(run: Run, fake: FakeApi) -> None:
     [
         (["train", "cnn", "--set", "epochs"], "write it as path=value"),
         (["train", "cnn", "--set", "a..b=1"], "write it as path=value"),
-        (["train", "cnn", "--set", "model.family.x=1"], 'model.family is "cnn", which holds no fields'),
+        (["train", "cnn", "--set", "model.family.x=1"], 'model.family is "cnn", which has no fields'),
         (["train", "cnn", "--tag", "x"], "write it as name=value"),
         (["-f", "gone.json"], "gone.json cannot be read: No such file"),
         (["-f", "."], "cannot be read"),
         (["-f", "bad.json"], "bad.json is not JSON"),
-        (["-f", "list.json"], "no JSON object"),
-        (["-f", "list.json", "train", "cnn"], "-f goes without a kind"),
+        (["-f", "list.json"], "is not a JSON object"),
+        (["-f", "list.json", "train", "cnn"], "-f is used without a kind"),
         (["train", "cnn", "--after", "x"], "is not a job id"),
     ],
 )
@@ -365,7 +365,7 @@ def test_columns_are_chosen_and_all_are_shown_wide(run: Run, fake: FakeApi, monk
     assert json.loads(run("jobs", "-o", "json").stdout)["items"] == list(fake.jobs.values())
     for option in ("--columns", "--sort"):
         told = run("jobs", option, "colour", code=1).stderr
-        assert f"{option}: there is no 'colour'; there are id, state, kind, name," in told
+        assert f"{option}: there is no field 'colour'; there are id, state, kind, name," in told
     assert "table" in run("jobs", "-o", "tall", code=2).stderr
     fake.jobs = {}
     assert "No jobs" in run("jobs", "--columns", "id,colour").stderr

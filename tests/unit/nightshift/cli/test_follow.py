@@ -89,7 +89,7 @@ def test_losing_the_api_is_an_outcome_of_its_own(fake: FakeApi, monkeypatch: pyt
         raise Unavailable("gone for 300 s.")
 
     monkeypatch.setattr(Job, "events", lost)
-    assert watched_lines(fake, OUTCOME_UNKNOWN)[-1] == "running    gone for 300 s. The job goes on without us."
+    assert watched_lines(fake, OUTCOME_UNKNOWN)[-1] == "running    gone for 300 s. The job continues on the server."
 
 
 def test_a_defect_in_listening_does_not_hang_the_watcher(fake: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_lost_connection_is_said_once_and_forgotten_when_it_is_back(
     lines = watched_lines(fake)
     assert lines[:3] == [
         "running",
-        "running    The connection is lost; trying again. The job goes on meanwhile.",
+        "running    Connection lost; reconnecting. The job continues meanwhile.",
         "running    step 20/40",
     ]
     assert lines[-1].startswith("succeeded")

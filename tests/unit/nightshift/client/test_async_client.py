@@ -55,7 +55,7 @@ def test_both_clients_have_the_same_calls(sync: type, awaited: type) -> None:
 
 
 def test_calls_keep_their_documentation() -> None:
-    assert "audit" in (AsyncClient.model_history.__doc__ or "")
+    assert "aliases" in (AsyncClient.model_history.__doc__ or "")
     assert list(inspect.signature(Client.promote).parameters)[-3:] == ["version", "alias", "reason"]
 
 

@@ -318,7 +318,7 @@ def test_a_file_is_sent_as_it_is(fake: FakeApi, client: Client, tmp_path: Path) 
 
 
 def test_nothing_to_send_is_said(client: Client, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="holds no files"):
+    with pytest.raises(InvalidRequest, match="contains no files"):
         client.add_dataset("empty", tmp_path)
     with pytest.raises(InvalidRequest, match="neither a file nor a folder"):
         client.add_dataset("gone", tmp_path / "gone")
