@@ -126,8 +126,8 @@ def test_what_is_built_in_belongs_to_nobody_and_does_not_change(api: Api) -> Non
         "delete digits": api.send("DELETE", "/v1/datasets/digits/versions/1"),
     }
     assert {assert_problem(answer, 409)["detail"] for answer in said.values()} == {
-        "'mnist' is built in: it belongs to nobody and does not change.",
-        "'digits' is built in: it belongs to nobody and does not change.",
+        "'mnist' is a built-in data set and cannot be changed or deleted.",
+        "'digits' is a built-in data set and cannot be changed or deleted.",
     }
     again = api.post("/v1/datasets", files={"file": ("m.npz", classes)}, data={"name": "mnist"})
     assert (again.status_code, again.json()["version"], again.json()["owner"]) == (201, 1, None)
