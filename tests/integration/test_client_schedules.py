@@ -65,7 +65,7 @@ def test_a_schedule_is_added_as_it_was_typed(run: Run, nightly: str) -> None:
     assert "digits {date}" in run("schedules", "show", "nightly").stdout
     for listed in (run("schedules"), run("schedules", "list")):
         assert listed.stdout.splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
-    assert "a schedule 'nightly' already" in run(
+    assert "Schedule 'nightly' already exists" in run(
         "schedules", "add", "nightly", "--cron", "0 2 * * *", "-f", "job.json", code=1
     ).stderr.replace("\n", " ")
 
