@@ -36,7 +36,7 @@ Selector = Annotated[
 @router.get("", response_model=Page[ModelView], responses=COMMON, summary="List the models")
 def list_models(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return {"items": ownership.told(conn, registry.list_models(conn, owner), owner)}
+        return {"items": ownership.with_owner(conn, registry.list_models(conn, owner), owner)}
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=COMMON | problems(404), summary="One model, all versions")
@@ -46,7 +46,7 @@ def show_model(name: NameInPath, service: TheService, owner: Owner) -> dict[str,
 
 
 def _shown(conn: Connection, name: str, owner: str) -> dict[str, Any]:
-    return ownership.told(conn, [registry.show_model(conn, name, owner)], owner)[0]
+    return ownership.with_owner(conn, [registry.show_model(conn, name, owner)], owner)[0]
 
 
 @router.patch(
@@ -153,7 +153,7 @@ async def set_alias(
 ) -> dict[str, Any]:
     """`champion` is what the model's name alone means. The move is atomic and audited."""
     if alias.isdigit():
-        raise InvalidRequest.field(("alias",), "must not be a number: those name versions")
+        raise InvalidRequest.field(("alias",), "must not be a number: numbers refer to versions")
     move = parse(await json_body(request, service.settings.max_body_bytes), AliasMove)
     return await service.writers.run(_set_alias, service, owner, name, alias, move)
 

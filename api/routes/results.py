@@ -151,7 +151,7 @@ def _line(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdecimal() and int(cursor) <= _LARGEST):
-        raise MalformedRequest("The cursor is not one that this collection gave; start again without it.")
+        raise MalformedRequest("The cursor is not valid for this collection; start again without it.")
     return int(cursor)
 
 

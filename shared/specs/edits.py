@@ -1,4 +1,4 @@
-"""What may be asked of a job that is there: to run again with changes, and to carry another name, notes, tags, priority."""
+"""Request bodies for existing jobs: a rerun with changes; a new name, notes, tags, priority."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FieldPath = Annotated[str, Field(max_length=300, pattern=r"^[^.]+(\.[^.]+){0,4}$
 
 
 class Rerun(Spec):
-    """A new job like one that was there, without its `name`, `register_as` and `promote`."""
+    """A new job with the spec of an existing one, without its `name`, `register_as` and `promote`."""
 
     set: Annotated[
         dict[FieldPath, Any],
-        Field(max_length=100, description='What differs, by dotted path: `{"training.epochs": 10}`.'),
+        Field(max_length=100, description='Changed fields by dotted path: `{"training.epochs": 10}`.'),
     ] = {}
     spec: Annotated[
         dict[str, Any] | None,
-        Field(description="The whole spec, where more than a few fields differ; `set` goes on top."),
+        Field(description="A complete spec in place of the existing one; `set` is applied to it."),
     ] = None
 
 
@@ -36,15 +36,15 @@ Notes = Annotated[str, Field(max_length=20_000), AfterValidator(_lines)]
 
 
 class JobPatch(Spec):
-    """What to change of a job beside its computation; fields that are left out stay, null takes name or notes away."""
+    """Changes of a job that do not affect its result. Omitted fields stay; null removes name or notes."""
 
     name: Label | None = None
     notes: Annotated[Notes | None, Field(description="Plain text of any number of lines.")] = None
     tags: Annotated[
-        dict[Label, Label | None], Field(max_length=50, description="Those named are set, or with null removed.")
+        dict[Label, Label | None], Field(max_length=50, description="Tags to set; null removes a tag.")
     ] = {}
-    priority: Annotated[int, Field(ge=0, le=9, description="While the job does not run yet.")] = 5
+    priority: Annotated[int, Field(ge=0, le=9, description="Can be changed until the job runs.")] = 5
 
     def changes(self) -> dict[str, Any]:
-        """Those that were given."""
+        """Return the fields that were given."""
         return self.model_dump(exclude_unset=True)

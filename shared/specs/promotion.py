@@ -1,4 +1,4 @@
-"""Gated promotion: when a newly trained version may take an alias over."""
+"""Gated promotion: the condition under which an alias moves to a newly trained version."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ JudgedBy = Literal[
 
 
 class Promotion(Spec):
-    """The new version takes `alias` over if it beats the one that holds it then, both measured on `evaluate_on`."""
+    """Move `alias` to the new version if it is better than the current one; both are measured on `evaluate_on`."""
 
     alias: Alias = "champion"
-    metric: Annotated[JudgedBy, Field(description="As results name it.")]
-    mode: Annotated[Sense | None, Field(description="Which is better; null: as the metric has it.")] = None
-    min_improvement: Annotated[float, Field(ge=0, le=1e9, description="The least it must be better by.")] = 0.0
+    metric: Annotated[JudgedBy, Field(description="A metric of the results.")]
+    mode: Annotated[Sense | None, Field(description="Whether larger or smaller is better; null: the metric's.")] = None
+    min_improvement: Annotated[float, Field(ge=0, le=1e9, description="Smallest required improvement.")] = 0.0
     evaluate_on: Annotated[
         DatasetRef,
-        Field(
-            description="Its test part judges both. Without a version: the newest when the job is accepted, for good."
-        ),
+        Field(description="Data set whose test part measures both. Without a version: the newest at submission."),
     ]
     confidence: Annotated[
         float | None,
-        Field(ge=0.5, lt=1, description="Be so sure of the improvement, by a paired bootstrap over the test part."),
+        Field(ge=0.5, lt=1, description="Required confidence, from a paired bootstrap over the test part."),
     ] = None

@@ -1,4 +1,4 @@
-"""What a schedule may be asked for: the bodies of POST and PATCH /v1/schedules."""
+"""Request bodies of schedules (/v1/schedules)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CronText = Annotated[
 Zone = Annotated[str, Field(min_length=1, max_length=64, description="An IANA time zone, e.g. Europe/Berlin.")]
 JobTemplate = Annotated[
     dict[str, Any],
-    Field(description="The body of a POST /v1/jobs. `name` and `tags` may hold {date} and {tick}."),
+    Field(description="The body of POST /v1/jobs. `name` and `tags` may contain {date} and {tick}."),
 ]
-Limit = Annotated[int, Field(ge=1, le=1000, description="The most late ticks that `all` makes up for.")]
-Lateness = Annotated[Seconds | None, Field(description="Ticks later than this are missed, whatever the policy.")]
+Limit = Annotated[int, Field(ge=1, le=1000, description="Most missed ticks that `all` runs.")]
+Lateness = Annotated[Seconds | None, Field(description="Ticks later than this are never run.")]
 
 Unchanged = Annotated[
     bool,
-    Field(description="Make no job while settings, data set versions and parent are those of the last that succeeded."),
+    Field(description="Skip ticks while settings, data set versions and parent model equal those of the last success."),
 ]
 
 
@@ -42,7 +42,7 @@ class ScheduleSpec(Spec):
 
 
 class SchedulePatch(Spec):
-    """What to change; fields that are left out stay."""
+    """Changes of a schedule; omitted fields stay."""
 
     name: Name | None = None
     cron: CronText | None = None
@@ -56,6 +56,6 @@ class SchedulePatch(Spec):
     skip_if_unchanged: Unchanged | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Those that were given; null means something for `max_lateness_seconds` only."""
+        """Return the fields that were given; null is a value only of `max_lateness_seconds`."""
         given = self.model_dump(exclude_unset=True)
         return {name: value for name, value in given.items() if value is not None or name == "max_lateness_seconds"}

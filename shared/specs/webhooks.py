@@ -1,4 +1,4 @@
-"""What a webhook may be asked for: the bodies of POST and PATCH /v1/webhooks."""
+"""Request bodies of webhooks (/v1/webhooks)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from shared.specs.base import Label, Name, Spec
 from shared.webhooks.models import EventType
 
-#: Unless others are chosen: how jobs end, and what gates decide.
+#: Default events: ends of jobs, and decisions about promotions.
 DEFAULT_EVENTS = [
     EventType.JOB_SUCCEEDED.value,
     EventType.JOB_FAILED.value,
@@ -22,7 +22,7 @@ DEFAULT_EVENTS = [
 
 def _event(value: str) -> str:
     if value not in set(EventType):
-        raise ValueError(f"there is no event {value!r}; there are: {', '.join(EventType)}")
+        raise ValueError(f"unknown event {value!r}; events: {', '.join(EventType)}")
     return value
 
 
@@ -31,7 +31,7 @@ Events = Annotated[
     Field(min_length=1, max_length=50, description=f"Any of {', '.join(f'`{name.value}`' for name in EventType)}."),
 ]
 Url = Annotated[str, Field(min_length=1, max_length=2000, description="https://, to a public address.")]
-Tags = Annotated[dict[Label, Label], Field(max_length=50, description="Tags that a job must have, all of them.")]
+Tags = Annotated[dict[Label, Label], Field(max_length=50, description="Tags that a job must all have.")]
 Match = Annotated[
     Label | None, Field(description="A pattern for the name of the job or the model, e.g. `digits*`; null: any.")
 ]
@@ -51,7 +51,7 @@ class WebhookSpec(Spec):
 
 
 class WebhookPatch(Spec):
-    """What to change; fields that are left out stay."""
+    """Changes of a webhook; omitted fields stay."""
 
     name: Name | None = None
     url: Url | None = None
@@ -62,6 +62,6 @@ class WebhookPatch(Spec):
     enabled: bool | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Those that were given; null means something for `match` only."""
+        """Return the fields that were given; null is a value only of `match`."""
         given = self.model_dump(exclude_unset=True)
         return {name: value for name, value in given.items() if value is not None or name == "match"}

@@ -77,10 +77,10 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
 @pytest.mark.parametrize(
     ("body", "loc", "says"),
     [
-        (infer("cnn", task="score"), ("inference", "task"), "it can predict"),
-        (infer("cnn", task="generate"), ("inference", "task"), "it can predict"),
-        (infer("gru_lm"), ("inference", "task"), "it can score or generate"),
-        (infer("gan", task="predict"), ("inference", "task"), "it can generate"),
+        (infer("cnn", task="score"), ("inference", "task"), "use predict"),
+        (infer("cnn", task="generate"), ("inference", "task"), "use predict"),
+        (infer("gru_lm"), ("inference", "task"), "use score or generate"),
+        (infer("gan", task="predict"), ("inference", "task"), "use generate"),
         (infer("gru_lm", task="generate"), ("inference", "prompts"), "at least one"),
         (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "`count`"),
         (infer("cnn", prompts=["a"]), ("inference", "prompts"), "generate"),

@@ -13,7 +13,7 @@ from shared.console import print_line
 
 
 def hush_celery() -> None:
-    """Logging is ours (observability.py), and so are the words that Celery would print past it."""
+    """Logging is ours (shared.logging), and so are the words that Celery would print past it."""
     signals.setup_logging.connect(_nothing, weak=False)
     celery_worker.safe_say = lambda text, *_: print_line(text)
 

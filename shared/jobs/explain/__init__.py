@@ -1,7 +1,7 @@
-"""Explain a job's state, as a pure function: facts (`shared.jobs.queries.explain_context`) in, reasons and a sentence out.
+"""Explain a job's state: a pure function from facts (`shared.jobs.queries.explain_context`) to reasons and a sentence.
 
 Each reason has a code for programs, fields, and a clause of text. The reasons for the current state come first, the
-most important one at the front, and form the sentence; `attempt_ended`, the unsuccessful attempts, follow, newest first.
+most important one at the front, and form the sentence; `attempt_ended`, unsuccessful attempts, follow, newest first.
 
 waiting    dependency
 queued     run_at, back_off, no_worker, no_suitable_worker, not_listening, workers_busy, worker_free,

@@ -1,4 +1,4 @@
-"""How many: due jobs per device for the dispatcher, everything for Prometheus."""
+"""Counts of jobs, attempts and workers, for the dispatcher and Prometheus."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
 
-#: Kinds that are shown even while there is no job of them.
+#: Kinds that are counted even if there is no job of them.
 KINDS = ("train", "finetune", "batch_infer", "evaluate")
 
 
 @dataclass(frozen=True)
 class Due:
-    """Jobs that wait for a worker: how many, and for how long the oldest has (seconds)."""
+    """Number of jobs that wait for a worker, and the longest waiting time (seconds)."""
 
     device: str
     priority: int
@@ -31,16 +31,18 @@ class Due:
 
 @dataclass(frozen=True)
 class Stats:
+    """Counts for Prometheus."""
+
     jobs: dict[str, int]  # by state
     submitted: dict[str, int]  # by kind
-    attempts: dict[str, int]  # ended, by outcome
-    workers: dict[str, int]  # heard of within a lease, by state
+    attempts: dict[str, int]  # finished, by outcome
+    workers: dict[str, int]  # with a heartbeat within a lease, by state
     due: list[Due]
     expired_leases: int
 
 
 def waiting_counts(conn: Connection) -> dict[str, int]:
-    """Due queued jobs per device asked for: {"auto": …, "cpu": …, "gpu": …}."""
+    """Count the due queued jobs per requested device: {"auto": …, "cpu": …, "gpu": …}."""
     rows = conn.execute(
         select(jobs.c.device, func.count())
         .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
@@ -50,7 +52,7 @@ def waiting_counts(conn: Connection) -> dict[str, int]:
 
 
 def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
-    """The due jobs that ask for `device`, the next to be claimed first."""
+    """Return the due jobs that request `device`, in the order of the claim."""
     rows = conn.scalars(
         select(jobs.c.id)
         .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now(), jobs.c.device == device)
@@ -61,7 +63,7 @@ def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
 
 
 def queue(conn: Connection) -> list[Due]:
-    """Due queued jobs, by the device they ask for and their priority; those of which there are any."""
+    """Return the due queued jobs by requested device and priority, without empty groups."""
     rows = conn.execute(
         select(jobs.c.device, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
         .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
@@ -71,7 +73,7 @@ def queue(conn: Connection) -> list[Due]:
 
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
-    """What is true of all jobs, attempts and workers at this moment."""
+    """Count all jobs, attempts and workers."""
     states, kinds = dict.fromkeys((state.value for state in JobState), 0), dict.fromkeys(KINDS, 0)
     rows = conn.execute(select(jobs.c.state, jobs.c.kind, func.count()).group_by(jobs.c.state, jobs.c.kind))
     for state, kind, count in rows:
@@ -83,9 +85,9 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
             select(attempts.c.outcome, func.count()).where(attempts.c.outcome.is_not(None)).group_by(attempts.c.outcome)
         )
     )
-    heard = workers.c.heartbeat_at >= db_now() - lease_seconds
+    is_recent = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(
-        select(workers.c.state, func.count()).where(workers.c.state != "offline", heard).group_by(workers.c.state)
+        select(workers.c.state, func.count()).where(workers.c.state != "offline", is_recent).group_by(workers.c.state)
     )
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())

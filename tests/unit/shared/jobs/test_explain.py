@@ -66,7 +66,7 @@ def test_no_worker_at_all(sqlite_engine: Engine) -> None:
     ("job", "words"),
     [
         ({"resources": {"device": "gpu"}}, "device gpu and torch"),
-        ({"model": {"family": "cnn", "framework": "tensorflow"}}, "needs: tensorflow"),
+        ({"model": {"family": "cnn", "framework": "tensorflow"}}, "requires: tensorflow"),
     ],
 )
 def test_no_worker_for_that_device_or_framework(sqlite_engine: Engine, job: dict[str, Any], words: str) -> None:
