@@ -1,7 +1,7 @@
-"""The Celery app, its queues, and `ring`: how anybody says that there is work.
+"""The Celery app, its queues, and `ring`, which notifies workers of queued jobs.
 
-A message is a doorbell, never the job: it may be lost (the dispatcher rings again), doubled (the second finds nothing
-to claim) or forged (it carries only a job id, as advice for the reader). So nothing here retries or waits for long.
+A message is a doorbell, never the job itself: it may be lost (the dispatcher rings again), duplicated (the second finds
+nothing to claim) or forged (it carries only a job id, for reading logs). So nothing here retries or waits for long.
 
     attempt workers   consume nightshift.gpu + nightshift.auto, or nightshift.cpu + nightshift.auto
     the beat process  consumes nightshift.maintenance
@@ -30,23 +30,23 @@ Role = Literal["producer", "worker"]
 ATTEMPT_TASK = "nightshift.attempt"
 MAINTAIN_TASK = "nightshift.maintain"
 
-#: A job's `device` -> the queue its doorbell rings in.
+#: A job's `device` -> the queue of its doorbells.
 ATTEMPT_QUEUES = {"auto": "nightshift.auto", "cpu": "nightshift.cpu", "gpu": "nightshift.gpu"}
 MAINTENANCE_QUEUE = "nightshift.maintenance"
 
-#: A ring that takes longer is given up (seconds). Too low: a busy Redis loses rings. Too high: its caller waits.
+#: Timeout of a ring (seconds). Too low: a busy Redis loses rings. Too high: its caller waits.
 RING_SECONDS = 1.0
-#: Doorbells that wait for the ringing thread. When it is full new ones are dropped; the dispatcher makes up for them.
+#: Doorbells that wait for the publishing thread. New ones beyond it are dropped; the dispatcher rings again.
 PENDING_RINGS = 1_000
 
 
 def queues_for(device: Literal["cpu", "gpu"]) -> list[str]:
-    """The queues a worker with this device consumes: what is meant for it, and what does not care."""
+    """Return the queues of a worker with this device: those of its device and of jobs for any device."""
     return [ATTEMPT_QUEUES[device], ATTEMPT_QUEUES["auto"]]
 
 
 def make_celery(settings: Settings, role: Role = "producer") -> Celery:
-    """The app with every setting and its reason. `producer` gives up soon; `worker` is patient and never gives up."""
+    """Create the Celery app. A `producer` has short timeouts; a `worker` reconnects without limit."""
     refuse_cluster(settings)
     app = Celery("nightshift", broker=settings.redis_url.get_secret_value(), set_as_current=role == "worker")
     for group in (_DELIVERY, _QUEUES, _CONNECTION, _VISIBILITY):
@@ -56,7 +56,7 @@ def make_celery(settings: Settings, role: Role = "producer") -> Celery:
 
 
 def refuse_cluster(settings: Settings) -> None:
-    """Redis Cluster spreads a pipeline's keys over nodes; kombu's BRPOP over several queues cannot work there."""
+    """Raise ConfigurationError for the URL of a Redis Cluster, where kombu's BRPOP over several queues cannot work."""
     url = settings.redis_url.get_secret_value()
     if not url.startswith(("redis://", "rediss://", "redis+socket://")):
         raise ConfigurationError(
@@ -65,7 +65,7 @@ def refuse_cluster(settings: Settings) -> None:
 
 
 def refuse_cluster_server(settings: Settings) -> None:
-    """The same of the server itself, at the start of whoever consumes. One that does not answer may come later."""
+    """Raise ConfigurationError if the server is a Redis Cluster; a server that does not answer is accepted."""
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -76,16 +76,16 @@ def refuse_cluster_server(settings: Settings) -> None:
     except (RedisError, OSError):
         return
     if is_cluster:
-        raise ConfigurationError("NIGHTSHIFT_REDIS_URL is a Redis Cluster: use one Redis or Valkey server")
+        raise ConfigurationError("NIGHTSHIFT_REDIS_URL points to a Redis Cluster; use a single Redis or Valkey server")
 
 
 _DELIVERY: dict[str, Any] = {
-    # Early ack: the job's fate hangs on its lease in SQL. Late acks lost 11 of 3,000 messages in 25 kills anyway.
+    # Early ack: the job depends on its lease in SQL only. Late acks lost 11 of 3,000 messages in 25 kills anyway.
     "task_acks_late": False,
-    # A message whose worker died is not redelivered for ever; the rescuer takes the job back.
+    # A message whose worker died is not redelivered forever; the rescuer takes the job back.
     "task_reject_on_worker_lost": False,
     # Without these two a busy worker keeps one message in `unacked` behind a job of hours: it is restored after the
-    # visibility timeout, fetched again, and loops for ever. Disabled prefetch leaves it in the list for others.
+    # visibility timeout, fetched again, and loops forever. Disabled prefetch leaves it in the list for other workers.
     "worker_disable_prefetch": True,
     "worker_prefetch_multiplier": 1,
     # Results live in SQL.
@@ -95,9 +95,9 @@ _DELIVERY: dict[str, Any] = {
     "task_serializer": "json",
     "event_serializer": "json",
     "accept_content": ["json"],
-    # The API must not hang in a publish: one try, and the dispatcher rings again.
+    # The API must not hang in a publish: there is one try, and the dispatcher rings again.
     "task_publish_retry": False,
-    # Host clocks may be wrong and DST must not matter; nothing of ours uses ETA, countdown or crontab.
+    # UTC, independent of host time zones and DST; no task uses ETA, countdown or crontab.
     "enable_utc": True,
 }
 
@@ -110,7 +110,7 @@ _QUEUES: dict[str, Any] = {
     # The default exchange routes by queue name without a binding table, so FLUSHALL cannot break routing.
     "task_queues": [_queue(name) for name in (*ATTEMPT_QUEUES.values(), MAINTENANCE_QUEUE)],
     "task_default_queue": MAINTENANCE_QUEUE,
-    # A misspelt queue is an error, not a new queue nobody reads.
+    # A misspelled queue is an error, not a new queue without consumers.
     "task_create_missing_queues": False,
     # RabbitMQ only; skips its probe.
     "worker_detect_quorum_queues": False,
@@ -123,7 +123,7 @@ _CONNECTION: dict[str, Any] = {
     "broker_connection_retry_on_startup": True,
     # `OOM command not allowed`, `LOADING`: Redis answers with channel errors, which otherwise end the worker.
     "broker_channel_error_retry": True,
-    # Running jobs do not notice a Redis outage. Celery 6 flips the default, so it is said.
+    # Running jobs are not affected by a Redis outage. Explicit, because Celery 6 changes the default.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
 }
 
@@ -137,22 +137,21 @@ _VISIBILITY: dict[str, Any] = {
 
 
 def _transport_options(role: Role) -> dict[str, Any]:
-    """A hung Redis otherwise blocks a publish for more than 40 s; a worker only needs to notice it some time."""
+    """Return timeouts; by default a hung Redis would block a publish for more than 40 s."""
     seconds = RING_SECONDS / 2 if role == "producer" else 10.0
     return {
         "socket_connect_timeout": seconds,
         "socket_timeout": seconds,
         "socket_keepalive": True,
         "health_check_interval": 15,
-        # How long an unacked message stays hidden. Acks are early, so it only matters for a worker that died in
-        # between.
+        # Time until an unacked message is restored. Acks are early, so it matters only if a worker died in between.
         "visibility_timeout": 300,
     }
 
 
 @lru_cache
 def get_app() -> Celery:
-    """The producer's app of this process."""
+    """Return this process's app for producers."""
     return make_celery(get_settings())
 
 
@@ -166,7 +165,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Notifier:
-    """One thread that publishes, so that a hung Redis holds up nobody else. Started at the first ring."""
+    """A publishing thread, so that a hung Redis does not block callers. It starts at the first ring."""
 
     def __init__(self) -> None:
         self._pending: queue.Queue[tuple[str, str, Future[None]]] = queue.Queue(PENDING_RINGS)
@@ -179,11 +178,11 @@ class _Notifier:
         try:
             self._pending.put_nowait((device, job_id, future))
         except queue.Full:
-            future.set_exception(BrokerUnavailable("too many doorbells wait for the broker"))
+            future.set_exception(BrokerUnavailable("too many messages are waiting for the broker"))
         return future
 
     def flush(self, timeout: float) -> None:
-        """Give what is pending a moment at exit: a command line that submits and leaves should still ring."""
+        """Wait at exit for pending messages, so that a command that submits a job and exits still rings."""
         thread = self._thread
         if thread is None or not thread.is_alive() or self._pending.empty():
             return
@@ -215,7 +214,7 @@ class _Notifier:
                 self._drop_pending()
 
     def _drop_pending(self) -> None:
-        """After a failure the rest would only fail one deadline after the other; the dispatcher rings them again."""
+        """Drop all pending messages after a failure: each would wait for a timeout, and the dispatcher rings again."""
         while True:
             try:
                 _, _, future = self._pending.get_nowait()
@@ -225,7 +224,7 @@ class _Notifier:
                 future.set_exception(BrokerUnavailable("the broker does not answer"))
 
 
-_bell = _Notifier()
+_notifier = _Notifier()
 
 
 def _publish(device: str, job_id: str) -> None:
@@ -233,21 +232,21 @@ def _publish(device: str, job_id: str) -> None:
 
 
 def ring(device: str, job_id: str) -> None:
-    """Say that a job waits. Raises BrokerUnavailable within RING_SECONDS when Redis does not take it."""
-    future = _bell.ring(device, job_id)
+    """Notify workers of a queued job. Raises BrokerUnavailable within RING_SECONDS if Redis does not accept it."""
+    future = _notifier.ring(device, job_id)
     try:
         future.result(RING_SECONDS)
     except FutureTimeout:
         future.cancel()
-        raise BrokerUnavailable(f"the broker did not take a message within {RING_SECONDS} s") from None
+        raise BrokerUnavailable(f"the broker did not accept a message within {RING_SECONDS} s") from None
 
 
 def ring_later(device: str, job_id: str) -> None:
-    """Say it from a background thread: never blocks, never raises. A lost ring is the dispatcher's to repeat."""
-    _bell.ring(device, job_id)
+    """Ring from a background thread: never blocks, never raises. The dispatcher repeats lost rings."""
+    _notifier.ring(device, job_id)
 
 
-# -- looking --------------------------------------------------------------------------------------
+# -- inspection -----------------------------------------------------------------------------------
 
 
 @lru_cache
@@ -263,7 +262,7 @@ def _redis() -> Any:
 
 
 def queue_lengths() -> dict[str, int]:
-    """device -> doorbells that wait in its queue. Raises BrokerUnavailable."""
+    """Return the number of waiting messages per device. Raises BrokerUnavailable."""
     from redis.exceptions import RedisError
 
     try:
@@ -276,7 +275,7 @@ def queue_lengths() -> dict[str, int]:
 
 
 def ping() -> None:
-    """Raises BrokerUnavailable when Redis does not answer within RING_SECONDS."""
+    """Raise BrokerUnavailable if Redis does not answer within RING_SECONDS."""
     from redis.exceptions import RedisError
 
     try:
@@ -286,7 +285,7 @@ def ping() -> None:
 
 
 def answers(settings: Settings, node: str, timeout: float) -> bool:
-    """Whether the Celery process called `node` (`beat@host`, `gpu0@host`) answers a ping within `timeout` seconds."""
+    """Return whether the Celery process `node` (`beat@host`, `gpu0@host`) answers a ping within `timeout` seconds."""
     try:
         return bool(make_celery(settings).control.ping(destination=[node], timeout=timeout))
     except (OSError, OperationalError):

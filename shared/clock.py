@@ -1,7 +1,7 @@
-"""Time. Leases, `run_at` and deadlines are compared on the database's clock only, as seconds since the epoch.
+"""Time: leases, `run_at` and deadlines are compared only on the database's clock, in seconds since the epoch.
 
-`db_now()` is an SQL expression for that clock; on SQLite it calls `nightshift_now()`, a function the engine registers
-on every connection (SQLite's clock *is* the host's), which tests may shift with `FakeClock`.
+`db_now()` is an SQL expression for that clock. On SQLite it calls `nightshift_now()`, a function that the engine
+registers on every connection (SQLite's clock *is* the host's), and that tests may shift with `FakeClock`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class db_now(FunctionElement[float]):
-    """The database's clock: seconds since 1970-01-01 UTC, sub-millisecond resolution, moving within a transaction."""
+    """The database's clock: seconds since 1970-01-01 UTC, sub-millisecond resolution, advancing in a transaction."""
 
     type = Float(53)
     inherit_cache = True
@@ -40,19 +40,19 @@ class _Clock:
         return time.time() + self.offset
 
 
-#: What SQLite's `nightshift_now()` reads. Tests set `offset` (seconds); nothing else does.
+#: The clock of SQLite's `nightshift_now()`. Only tests set `offset` (seconds).
 sqlite_clock = _Clock()
 
 
 def iso(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds, as the API shows times."""
+    """Format a time as in the API: RFC 3339 in UTC with milliseconds."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time as a sentence has it: `0.4 s`, `42 s`, `12 min`, `3 h 20 min`, `4 days`."""
+    """Format a duration for text: `0.4 s`, `42 s`, `12 min`, `3 h 20 min`, `4 days`."""
     seconds = max(0.0, seconds)
     if seconds < 10:
         return f"{seconds:.1f} s"

@@ -1,7 +1,6 @@
-"""What a process says outside its log: the address it listens on, why it cannot start, how it died.
+"""Output of a process outside its log: its address, errors at start, uncaught exceptions.
 
-Plain text, unless its log is JSON: then this is a line of JSON too, so that whoever collects the lines can read each of
-them.
+Plain text, or a line of JSON if the log is JSON, so that log collectors can parse every line.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import Any
 
 _OUT, _ERR = 1, 2
 _process: str | None = None
-#: Until settings are read, for they may be what is wrong.
+#: From the environment until settings are read, since reading them may fail.
 _as_json = os.environ.get("NIGHTSHIFT_LOG_FORMAT", "").lower() == "json"
 
 
-def speak_as(process: str | None, as_json: bool = _as_json) -> None:
-    """From now on; with JSON, exceptions that nobody catches are told so too."""
+def configure(process: str | None, as_json: bool = _as_json) -> None:
+    """Set the process name and the format of later lines; with JSON, uncaught exceptions are lines of JSON too."""
     global _process, _as_json
     _process, _as_json = process, as_json
     sys.excepthook = _uncaught if as_json else sys.__excepthook__
@@ -29,17 +28,17 @@ def speak_as(process: str | None, as_json: bool = _as_json) -> None:
 
 
 def print_line(text: str) -> None:
-    """On stdout. May be called by a signal handler: it takes no lock."""
+    """Write a line to stdout. Takes no lock, so signal handlers may call it."""
     _write(_OUT, text, "info")
 
 
 def print_error(text: str, level: str = "error") -> None:
-    """On stderr."""
+    """Write a line to stderr."""
     _write(_ERR, text, level)
 
 
 def as_line(process: str | None, text: str, level: str, **facts: Any) -> str:
-    """The same shape as a line of the log."""
+    """Return a line of JSON in the format of the log."""
     at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return json.dumps({"event": text, "process": process, "level": level, "at": at, **facts})
 
@@ -50,10 +49,10 @@ def _write(file: int, text: str, level: str, **facts: Any) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    told = "".join(traceback.format_exception(kind, error, trace))
-    _write(_ERR, f"died of {kind.__name__}", "critical", exception=told)
+    text = "".join(traceback.format_exception(kind, error, trace))
+    _write(_ERR, f"died of {kind.__name__}", "critical", exception=text)
 
 
 def _unraisable(unraisable: Any) -> None:
-    told = "".join(traceback.format_exception(unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback))
-    _write(_ERR, unraisable.err_msg or "exception ignored", "error", exception=told)
+    text = "".join(traceback.format_exception(unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback))
+    _write(_ERR, unraisable.err_msg or "exception ignored", "error", exception=text)

@@ -1,5 +1,4 @@
-"""How our processes begin and end: files of theirs are private, and settings that cannot work are a message and exit
-code 1, never a traceback."""
+"""Entry point of all processes: private files, and errors of configuration as a message with exit code 1."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from shared.settings import get_settings
 
 
 def run(name: str, main: Callable[[], int]) -> NoReturn:
-    """Run `main` as this process; ends it with main's exit code."""
+    """Run `main` and exit with its exit code."""
     try:
         settings = get_settings()
         restrict_umask(settings.umask, settings.data_dir)
@@ -28,12 +27,14 @@ def run(name: str, main: Callable[[], int]) -> NoReturn:
 
 
 def restrict_umask(umask: str, data_dir: Path) -> None:
-    """What this process and its children make from now on has none of these permissions (octal), and neither has the
-    data folder, if it is there and ours. A folder like /tmp, which many users share, stays as it is."""
-    taken = int(umask, 8)
-    os.umask(taken)
+    """Set the umask (octal) of this process and its children, and apply it to the data folder.
+
+    A folder of another user, or a shared one such as /tmp (sticky bit), is not changed.
+    """
+    removed = int(umask, 8)
+    os.umask(removed)
     with suppress(OSError):
         found = data_dir.stat()
         mode = stat.S_IMODE(found.st_mode)
         if found.st_uid == os.geteuid() and not mode & stat.S_ISVTX:
-            data_dir.chmod(mode & ~taken)
+            data_dir.chmod(mode & ~removed)

@@ -1,7 +1,7 @@
-"""Named events: code says *what happened*, `observability.py` decides how it is told.
+"""Named events: code emits them, `logging.py` turns them into log lines.
 
-`emit("job.claimed", job_id=…, worker=…)`. Names are `noun.past_participle`. Emitting is cheap and never raises: a
-subscriber that fails must not fail a job.
+`emit("job.claimed", job_id=…, worker=…)`. Names are `noun.past_participle`. Emitting is cheap and never raises, because
+a failing subscriber must not fail a job.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from typing import Any
 Subscriber = Callable[[str, dict[str, Any]], None]
 
 _subscribers: list[Subscriber] = []
-_about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxyType({}))
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))
 
 
 @contextmanager
 def log_context(**facts: Any) -> Iterator[None]:
-    """What this work is about, such as `job_id` and `attempt`: on every log line of the block, a library's too.
+    """Add facts such as `job_id` and `attempt` to every log line of the block, including those of libraries.
 
-    A thread that is started inside starts without it; run it in `contextvars.copy_context()`.
+    Threads started inside do not inherit them; run them in `contextvars.copy_context()`.
     """
-    token = _about.set({**_about.get(), **facts})
+    token = _context.set({**_context.get(), **facts})
     try:
         yield
     finally:
-        _about.reset(token)
+        _context.reset(token)
 
 
 def current_context() -> Mapping[str, Any]:
-    """The facts of the blocks this work is in."""
-    return _about.get()
+    """Return the facts of all enclosing `log_context` blocks."""
+    return _context.get()
 
 
 def emit(event: str, /, **fields: Any) -> None:
+    """Pass an event to all subscribers; their exceptions are ignored."""
     for subscriber in _subscribers:
         try:
             subscriber(event, fields)
@@ -45,6 +46,6 @@ def emit(event: str, /, **fields: Any) -> None:
 
 
 def subscribe(subscriber: Subscriber) -> Callable[[], None]:
-    """Returns the function that ends the subscription."""
+    """Subscribe to all events; return the function that ends the subscription."""
     _subscribers.append(subscriber)
     return lambda: _subscribers.remove(subscriber)

@@ -1,8 +1,8 @@
-"""Named places in the code where a fault test can make this process die, freeze or fail.
+"""Failpoints: named places in the code where a fault test can make this process die, freeze or fail.
 
 `NIGHTSHIFT_FAILPOINT=name:action@nth[,name:action@nth…]`; action is `kill` (SIGKILL to this process), `stop:s` (SIGSTOP
-for s seconds), `raise` (FailpointError) or `enospc` (OSError ENOSPC). `@nth` counts the passes, from 1 (the default);
-only that one acts. Unset, a failpoint costs one dictionary look-up; production settings refuse the variable.
+for s seconds), `raise` (FailpointError) or `enospc` (OSError ENOSPC). Only the nth pass acts, counted from 1 (the
+default). Without the variable a failpoint costs one check; it is refused in production.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SYNTAX = re.compile(r"(?P<name>[a-z_.]+):(?P<action>kill|raise|enospc|stop:(?P<
 
 
 class FailpointError(Exception):
-    """What the action `raise` raises; nothing catches it by name."""
+    """Raised by the action `raise`; no code catches it by name."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ def failpoint(name: str) -> None:
 
 
 def arm(text: str) -> None:
-    """Replace what is armed in this process (in-process tests); an empty text disarms."""
+    """Replace the armed failpoints of this process (for in-process tests); an empty text disarms all."""
     global _armed
     _armed = _parse(text)
 
@@ -80,8 +80,8 @@ def _act(name: str, armed: _Armed) -> None:
     if armed.action == "enospc":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
     if armed.action == "stop":
-        # Somebody else must wake us, and not before we are stopped, however late that is: a SIGCONT that comes first is
-        # lost. A process group of its own survives what a test does to ours.
+        # Another process must send SIGCONT once this one is stopped: an earlier SIGCONT has no effect. It has its own
+        # session, so that signals of a test to our process group do not reach it.
         stopped = (
             f"until ! [ -d /proc/{os.getpid()} ] || grep -q '^State:.T' /proc/{os.getpid()}/status; do sleep 0.01; done"
         )

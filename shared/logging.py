@@ -1,4 +1,4 @@
-"""The one place that turns named events and library logs into lines: coloured on a terminal, JSON elsewhere."""
+"""Logging: named events and library logs as lines, colored on a terminal and JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
-from shared.console import speak_as
+from shared import console
 from shared.events import current_context, subscribe
 from shared.settings import Settings
 
@@ -31,7 +31,7 @@ _WARNINGS = frozenset(
     }
 )
 _ERRORS = frozenset({"job.failed", "maintenance.failed", "schedule.failed"})
-#: Too many to be worth a line unless somebody looks for them.
+#: Frequent events, logged at `debug`.
 _DETAILS = frozenset(
     {
         "checkpoint.committed",
@@ -43,7 +43,7 @@ _DETAILS = frozenset(
         "maintenance.ran",
     }
 )
-#: Libraries whose information nobody needs at `info`.
+#: Libraries whose `info` messages are not useful.
 _CHATTY = (
     "alembic", "asyncio", "celery.app.trace", "celery.beat", "celery.worker.strategy", "httpx", "httpcore", "kombu",
     "matplotlib", "PIL", "tornado.access",
@@ -53,8 +53,10 @@ _unsubscribe: Callable[[], None] | None = None
 
 
 def configure_logging(settings: Settings, process: str | None = None) -> None:
-    """Once per process; a second call replaces the first. `process` (api, worker, beat, flower) marks each line, and so
-    does what the work is `about`."""
+    """Configure logging of this process; a second call replaces the first.
+
+    Each line has the `process` (api, worker, beat, flower) and the facts of `log_context`.
+    """
     global _unsubscribe
     shared: list[Processor] = [
         partial(_stamp, process),
@@ -68,7 +70,7 @@ def configure_logging(settings: Settings, process: str | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     _install_handler(settings, shared)
-    speak_as(process, not is_for_people(settings))
+    console.configure(process, not uses_console_format(settings))
     logger = structlog.stdlib.get_logger("nightshift")
     if _unsubscribe is not None:
         _unsubscribe()
@@ -77,14 +79,14 @@ def configure_logging(settings: Settings, process: str | None = None) -> None:
     threading.excepthook = _thread_died
 
 
-def is_for_people(settings: Settings) -> bool:
-    """Or for machines, one JSON object per line."""
+def uses_console_format(settings: Settings) -> bool:
+    """Return whether lines are formatted for a terminal rather than as JSON objects."""
     return settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
 
 def _install_handler(settings: Settings, shared: list[Processor]) -> None:
-    """One handler on the root logger, for our lines and for those of libraries."""
-    as_console = is_for_people(settings)
+    """Install one handler on the root logger, for our lines and those of libraries."""
+    as_console = uses_console_format(settings)
     renderer: Processor = (
         structlog.dev.ConsoleRenderer() if as_console else structlog.processors.JSONRenderer(default=str)
     )
@@ -106,7 +108,7 @@ def _install_handler(settings: Settings, shared: list[Processor]) -> None:
 
 
 def _stamp(process: str | None, _logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Which process speaks, and what about; what the line says itself comes first."""
+    """Add the process and the log context to a line; fields of the line itself take precedence."""
     facts = {"process": process, **current_context()} if process else current_context()
     for name, value in facts.items():
         line.setdefault(name, value)
@@ -114,13 +116,14 @@ def _stamp(process: str | None, _logger: Any, _method: str, line: MutableMapping
 
 
 def _thread_died(died: threading.ExceptHookArgs) -> None:
-    """A thread's last words go where all others go."""
+    """Log the uncaught exception of a thread."""
     name = died.thread.name if died.thread else "?"
-    told = died.exc_value if died.exc_value is not None else died.exc_type()
-    logging.getLogger("nightshift").error("the thread %s died", name, exc_info=told)
+    error = died.exc_value if died.exc_value is not None else died.exc_type()
+    logging.getLogger("nightshift").error("the thread %s died", name, exc_info=error)
 
 
 def level_of(event: str) -> int:
+    """Return the log level of an event."""
     if event in _ERRORS:
         return logging.ERROR
     if event in _WARNINGS:

@@ -1,4 +1,4 @@
-"""Libraries that only some readers need, imported when they are needed."""
+"""Optional libraries, imported when they are needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nightshift.errors import ConfigurationError
 
 
 def need(module: str, package: str) -> Any:
-    """The module, or a ConfigurationError that says what to install."""
+    """Import a module. Raises ConfigurationError naming the package to install."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise ConfigurationError(f"this needs {package}, which is not installed: pip install {package}") from error
+        raise ConfigurationError(f"this requires {package}, which is not installed: pip install {package}") from error

@@ -1,4 +1,4 @@
-"""Who may change what every key may use: a data set or model is changed by keys of the owner who made it."""
+"""Ownership of data sets and models: every key may use them, only keys of their owner may change them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from shared.fleet.keys import owner_names
 
 
 def may_change(owner_id: str | None, asking: str | None) -> bool:
-    """`owner_id` None: nobody's, which every key may change; `asking` None: Nightshift itself."""
+    """Return whether `asking` (None: Nightshift itself) may change something of `owner_id` (None: no owner)."""
     return owner_id is None or asking is None or owner_id == asking
 
 
 def refusal(noun: str, name: str) -> str:
-    return (
-        f"{noun} {name!r} belongs to another key's owner, who alone may change it; "
-        "use it as it is, or choose another name for your own"
-    )
+    """Return the error message for a change of another owner's data set or model."""
+    return f"{noun} {name!r} belongs to another owner and only that owner can change it; choose another name for yours"
 
 
 def require(noun: str, name: str, owner_id: str | None, asking: str | None) -> None:
-    """Raises Forbidden."""
+    """Raise Forbidden unless `asking` may change it."""
     if not may_change(owner_id, asking):
         raise Forbidden(f"{refusal(noun, name)}.")
 
 
-def told(conn: Connection, items: Iterable[dict[str, Any]], asking: str) -> list[dict[str, Any]]:
-    """The items, each with `owner` (a name; None: nobody's), `yours` and `may_change` in place of its `owner_id`."""
+def with_owner(conn: Connection, items: Iterable[dict[str, Any]], asking: str) -> list[dict[str, Any]]:
+    """Replace `owner_id` of each item by `owner` (a name; None: no owner), `yours` and `may_change`."""
     found = [(item, item.get("owner_id")) for item in items]
     names = owner_names(conn, {owner for _, owner in found if owner})
     return [

@@ -1,11 +1,11 @@
-"""OpenTelemetry traces from submission to result, where the extra is installed: `pip install 'nightshift[otel]'`.
+"""OpenTelemetry traces from submission to result, with the extra installed: `pip install 'nightshift[otel]'`.
 
     submit (API) → queued → attempt ── runner start, train, checkpoint …, evaluate, settle (worker)
-                          → attempt, lost (told by the rescuer: its own process cannot any more)
+                          → attempt, lost (from the rescuer, because its own process is dead)
 
-The context travels with the job (`pinned["trace"]`), so attempts on any host, days later, belong to the trace of the
-request that asked for them. Spans of an attempt are made from the events it emits anyway. Without the package, or
-without an exporter named by the usual OTEL_* variables, nothing of this costs anything.
+The context is stored with the job (`pinned["trace"]`), so attempts on any host, days later, belong to the trace of the
+request that submitted the job. Spans of an attempt are made from its events. Without the package, or without an
+exporter set by the usual OTEL_* variables, tracing costs nothing.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from shared.events import emit, subscribe
 with suppress(ImportError):  # without the extra nothing below `use` is reached
     from opentelemetry import context, propagate, trace
 
-#: Of `job.pinned`: the carrier of the context and when it was submitted (nanoseconds).
+#: Key in `job.pinned` of the context's carrier and the time of submission (nanoseconds).
 KEY = "trace"
 _EXPORTERS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-#: How long one sending may take in all (seconds) unless those say otherwise. Too low: a slow collector misses spans.
-#: Too high: a collector that hangs holds up a process that leaves, which has 60 s to drain.
+#: Timeout of an export (seconds) unless one of these variables is set. Too low: a slow collector misses spans. Too
+#: high: a hung collector delays the exit of a process, which has 60 s to drain.
 SEND_SECONDS = 3.0
-#: How long spans are gathered (seconds) unless OTEL_BSP_SCHEDULE_DELAY says otherwise. Too low: a request per span. Too
-#: high: a process that is killed takes as much of a trace along.
+#: Delay between exports (seconds) unless OTEL_BSP_SCHEDULE_DELAY is set. Too low: one request per span. Too high: spans
+#: of this time are lost if the process is killed.
 BATCH_SECONDS = 1.0
 
 _provider: Any = None
 
 
 def setup(process: str) -> None:
-    """Once per process: send spans where OTEL_EXPORTER_OTLP_ENDPOINT says, if it says so and the extra is installed."""
+    """Start exporting this process's spans if OTEL_EXPORTER_OTLP_ENDPOINT is set and the extra is installed."""
     if not any(os.environ.get(name) for name in _EXPORTERS):
         return
     try:
@@ -55,13 +55,13 @@ def setup(process: str) -> None:
 
 
 def use(provider: Any) -> None:
-    """Make spans with this tracer provider; None: make none."""
+    """Set the tracer provider; None disables tracing."""
     global _provider
     _provider = provider
 
 
-def wanted() -> bool:
-    """Whether anybody listens."""
+def is_enabled() -> bool:
+    """Return whether spans are recorded."""
     return _provider is not None
 
 
@@ -71,7 +71,7 @@ def _tracer() -> Any:
 
 @contextmanager
 def submitting(headers: Mapping[str, str], kind: str) -> Iterator[dict[str, Any]]:
-    """The `submit` span, below the caller's context; yields what to pin to the job."""
+    """Record the `submit` span under the caller's context; yield the entries of `job.pinned`."""
     if _provider is None:
         yield {}
         return
@@ -85,12 +85,12 @@ def submitting(headers: Mapping[str, str], kind: str) -> Iterator[dict[str, Any]
 
 @contextmanager
 def attempt(job_id: str, fence: int, pinned: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[None]:
-    """The `attempt` span and its parts, from the events of the block."""
+    """Record the `attempt` span and its parts from the events of the block."""
     if _provider is None:
         yield
         return
     recorder = _Attempt(job_id, fence, pinned.get(KEY) or {}, facts)
-    unsubscribe = subscribe(recorder.hear)
+    unsubscribe = subscribe(recorder.on_event)
     try:
         yield
     finally:
@@ -101,7 +101,7 @@ def attempt(job_id: str, fence: int, pinned: Mapping[str, Any], facts: Mapping[s
 def lost(
     job_id: str, fence: int, pinned: Mapping[str, Any], start: float, end: float, facts: Mapping[str, Any]
 ) -> None:
-    """The `attempt` span of one that nobody else can tell of; times as the database has them (seconds)."""
+    """Record the `attempt` span of a lost attempt; times are on the database's clock (seconds)."""
     if _provider is None:
         return
     span = _tracer().start_span(
@@ -115,16 +115,16 @@ def lost(
 
 
 def _above(carrier: Mapping[str, Any]) -> Any:
-    """The context that a job carries."""
+    """Return the context stored with a job."""
     return propagate.extract({name: str(value) for name, value in carrier.items()}, context=context.Context())
 
 
 class _Attempt:
-    """Turns events into spans. Each part begins where the one before it ended."""
+    """Converts events of an attempt to spans. Each part begins where the previous one ended."""
 
     #: Event -> the part that it begins.
     _BEGINS = {"runner.started": "train", "attempt.settling": "settle", "attempt.settled": ""}
-    #: Phases of a runner that come once and may take long; those of every epoch would be thousands.
+    #: Phases of a runner that occur once and may take long; phases of every epoch would be thousands of spans.
     _PHASES = frozenset({"evaluate", "figures", "write"})
 
     def __init__(self, job_id: str, fence: int, carrier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -136,7 +136,7 @@ class _Attempt:
         self._span = _tracer().start_span("attempt", context=above, start_time=self._mark, attributes=attributes)
         self._inside = trace.set_span_in_context(self._span, context.Context())
 
-    def hear(self, event: str, fields: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         if fields.get("job_id") != self._job_id:
             return
         now = time.time_ns()

@@ -8,7 +8,8 @@ from types import FrameType
 from api.launcher import data_dir_lock
 from api.launcher.stack import Options, Stack
 from nightshift.errors import ConfigurationError, NightshiftError
-from shared.console import print_error, speak_as
+from shared import console
+from shared.console import print_error
 from shared.entrypoint import restrict_umask
 from shared.settings import get_settings
 
@@ -22,7 +23,7 @@ def say(message: str) -> None:
 
 def up(options: Options) -> int:
     """Exit code: 0 after a stop that was asked for, 1 when the stack cannot run."""
-    speak_as("up")
+    console.configure("up")
     try:
         restrict_umask(get_settings().umask, options.data_dir)
         with data_dir_lock.held(options.data_dir.resolve()):

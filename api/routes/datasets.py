@@ -58,7 +58,7 @@ def _form(fields: dict[str, Any], *required: str) -> dict[str, Any]:
 def list_datasets(service: TheService, owner: Owner) -> dict[str, Any]:
     """Includes built-in sets that are not registered yet; their fields are null."""
     with read(service.engine) as conn:
-        items = ownership.told(conn, views.list_datasets(conn), owner)
+        items = ownership.with_owner(conn, views.list_datasets(conn), owner)
     known = {item["name"] for item in items}
     waiting = [_unregistered(service, name) for name in BUILTIN if name not in known]
     return {"items": sorted(items + waiting, key=lambda item: str(item["name"]))}
@@ -79,7 +79,7 @@ def show_dataset(name: RefInPath, service: TheService, owner: Owner) -> dict[str
 
 
 def _shown(conn: Connection, ref: str, owner: str) -> dict[str, Any]:
-    return ownership.told(conn, [views.show(conn, ref)], owner)[0]
+    return ownership.with_owner(conn, [views.show(conn, ref)], owner)[0]
 
 
 @router.get(

@@ -34,7 +34,7 @@ Selector = Annotated[
 @router.get("", response_model=Page[ModelView], summary="List the models")
 def list_models(service: TheService, owner: Owner) -> dict[str, Any]:
     with read(service.engine) as conn:
-        return {"items": ownership.told(conn, registry.list_models(conn, owner), owner)}
+        return {"items": ownership.with_owner(conn, registry.list_models(conn, owner), owner)}
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=problems(404), summary="Show a model with its versions")
@@ -44,7 +44,7 @@ def show_model(name: NameInPath, service: TheService, owner: Owner) -> dict[str,
 
 
 def _shown(conn: Connection, name: str, owner: str) -> dict[str, Any]:
-    return ownership.told(conn, [registry.show_model(conn, name, owner)], owner)[0]
+    return ownership.with_owner(conn, [registry.show_model(conn, name, owner)], owner)[0]
 
 
 @router.patch("/{name}", response_model=ModelDetail, responses=problems(403, 404), summary="Describe a model")

@@ -1,7 +1,7 @@
-"""The data sets every installation has: `digits` at once, the others when their published files can be had.
+"""Built-in data sets: `digits` is part of the package, the others are read from local files or downloaded.
 
-`mnist`, `fashion_mnist` and `cifar10` are read from `NIGHTSHIFT_DATASETS_DIR` where their files are there, else Keras
-downloads them, in a process of its own: neither this one nor its parents import a framework.
+`mnist`, `fashion_mnist` and `cifar10` are read from `NIGHTSHIFT_DATASETS_DIR` if their files are present; otherwise
+Keras downloads them in a separate process, so that neither this process nor its parents import a framework.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLASSES = {
     "cifar10": cifar.CLASSES,
 }  # fmt: skip
 BUILTIN = ("digits", *CLASSES)
-#: Those that come with the package: registered by whoever names them first, in milliseconds.
+#: Built-in sets that are part of the package: the first request that names one registers it, in milliseconds.
 AT_ONCE = frozenset({"digits"})
 
 _FOLDER = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "cifar10": "cifar10"}
@@ -48,27 +48,27 @@ _FILES = {
     "fashion_mnist": _IDX_FILES,
     "cifar10": "data_batch_1.bin … data_batch_5.bin, test_batch.bin (unpacked from cifar-10-binary.tar.gz)",
 }
-#: How long a download may take (seconds); CIFAR-10 has 170 MB.
+#: Timeout of a download (seconds); CIFAR-10 has 170 MB.
 _DOWNLOAD_SECONDS = 1800.0
 
 _DIGITS = Path(__file__).with_name("digits.csv.gz")
 
 
-#: Whether a job can have a data set: it is registered; the first job registers it from files that are here, or by a
-#: download; or it can be had by neither.
+#: Whether a job can use a data set: it is registered; or the first job registers it from local files
+#: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
 Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]
 
 
 def availability(settings: Settings, name: str) -> Availability:
-    """Of a built-in set that nobody has registered, as far as this host can tell: a worker may be another one."""
-    with suppress(RequestError, OSError):  # a folder that cannot be read has no files for us
+    """Return the availability of an unregistered built-in set on this host; a worker's host may differ."""
+    with suppress(RequestError, OSError):  # an unreadable folder counts as one without files
         if name in AT_ONCE or _published(settings, name):
             return "on_first_use"
     return "needs_download" if settings.dataset_downloads == "auto" else "unavailable"
 
 
 def way_out(settings: Settings, name: str) -> str:
-    """How its files come here without a download."""
+    """Return the instructions for registering a built-in set without a download."""
     folder, files = _FOLDER[name], _FILES[name]
     put = f"put {files} into {settings.datasets_dir}/{folder}/"
     if settings.datasets_dir is None:
@@ -78,7 +78,10 @@ def way_out(settings: Settings, name: str) -> str:
 
 @contextmanager
 def source(settings: Settings, name: str) -> Iterator[ImageSource]:
-    """What a built-in set is made of. Raises DatasetUnavailable saying what to do where its files cannot be had."""
+    """Open the images of a built-in set.
+
+    Raises DatasetUnavailable, with instructions, if its files are neither present nor downloadable.
+    """
     if name == "digits":
         yield digits()
         return
@@ -88,7 +91,7 @@ def source(settings: Settings, name: str) -> Iterator[ImageSource]:
             yield named(formats.read(files, _FORMAT[name]), name)
         return
     if settings.dataset_downloads == "never":
-        why = "has no files here, and NIGHTSHIFT_DATASET_DOWNLOADS is never"
+        why = "has no files on this host, and NIGHTSHIFT_DATASET_DOWNLOADS is set to never"
         raise DatasetUnavailable(name, why, way_out(settings, name))
     with staging(settings.storage_root / "datasets") as folder:
         target = folder / f"{name}.npz"
@@ -98,10 +101,15 @@ def source(settings: Settings, name: str) -> Iterator[ImageSource]:
 
 
 def named(source: ImageSource | TextSource, name: str) -> ImageSource:
-    """A built-in set's classes by name instead of number. Raises InvalidRequest for anything but ten-class images."""
+    """Return `source` with the class names of a built-in set in place of numbers.
+
+    Raises InvalidRequest unless it holds images of as many classes.
+    """
     classes = CLASSES[name]
     if not isinstance(source, ImageSource) or len(source.classes) != len(classes):
-        raise InvalidRequest.field(("name",), f"{name!r} has images of {len(classes)} classes; choose another name")
+        raise InvalidRequest.field(
+            ("name",), f"{name!r} is reserved for images of {len(classes)} classes; choose another name"
+        )
     return replace(source, classes=classes)
 
 
@@ -125,7 +133,10 @@ def _download(settings: Settings, name: str, target: Path) -> None:
 
 
 def digits() -> ImageSource:
-    """scikit-learn's 1,797 handwritten digits, 8x8, pixels 0 … 16 spread over 0 … 255 (licence: digits.LICENCE.txt)."""
+    """Return scikit-learn's 1,797 handwritten digits, 8x8, pixels scaled from 0 … 16 to 0 … 255.
+
+    License: digits.LICENCE.txt.
+    """
     with gzip.open(_DIGITS, "rt") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)

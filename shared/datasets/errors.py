@@ -1,4 +1,4 @@
-"""What is wrong with a file a user gave, said with its name and line."""
+"""Errors in a user's file, with its name and line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _SHOWN = 200
 
 
 def printable(name: str) -> str:
-    """A user's file name as it may appear in a message: control, format and broken characters escaped."""
+    """Return a user's file name for a message: shortened, with unprintable characters escaped."""
     shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in name)
     return shown if len(shown) <= _SHOWN else "…" + shown[-_SHOWN:]
 
 
 def bad_file(name: str, problem: str, line: int | None = None) -> InvalidRequest:
-    """422: this file (and line) has content that cannot be used."""
+    """Return the error (422) for a file, or a line of it, with unusable content."""
     loc: tuple[str | int, ...] = ("file", printable(name)) if line is None else ("file", printable(name), line)
     return InvalidRequest(f"{_where(name, line)}: {problem}", [FieldError(loc, problem)])
 
 
 def broken_file(name: str, problem: str) -> MalformedRequest:
-    """400: this file is cut off or not what it says it is."""
+    """Return the error (400) for a file that is truncated or not of its declared format."""
     return MalformedRequest(f"{_where(name, None)}: {problem}", [FieldError(("file", printable(name)), problem)])
 
 

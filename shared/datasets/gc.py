@@ -1,7 +1,7 @@
-"""Folders of versions that no row names: left by a crash before the row was written, or by a deletion.
+"""Garbage collection of version folders without a row, left by a deletion or by a crash before the row was written.
 
-Taking one away and entering one are decided under one lock per content hash, so a folder is never taken from under a
-row that is just being written.
+Removing a folder and writing its row take the same lock, one per content hash, so a folder is never removed while its
+row is being written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.db.engine import read, write
 from shared.jobs.models import Job
 from shared.storage.shelf import FolderShelf, Shelf
 
-#: A folder without a row is left alone for so long (seconds): its registration may be about to write it.
+#: Minimum age (seconds) at which a folder without a row is removed: its registration may be about to write the row.
 GRACE_SECONDS = 3600.0
 
 _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -25,25 +25,25 @@ _jobs = Job.__table__  # type: ignore[attr-defined]
 
 
 def keep(conn: Connection, stored: Stored) -> None:
-    """Before a row for this content is written. Raises Unavailable where its folder has just been taken away."""
+    """Lock a version's content before its row is written. Raises Unavailable if its folder was just removed."""
     _lock(conn, stored.sha256)
     if not stored.is_there():
         raise Unavailable("The files of this version were being removed; register it again.")
 
 
 def _lock(conn: Connection, sha256: str) -> None:
-    """Until the transaction ends; SQLite has one writer anyway."""
+    """Lock the content hash until the transaction ends; SQLite has a single writer anyway."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"dataset:{sha256}"})
 
 
 def remove_unnamed(engine: Engine, datasets_root: Path, grace_seconds: float = GRACE_SECONDS) -> int:
-    """Remove the folders that no version and no unfinished job names; returns how many."""
+    """Remove the folders that no version and no unfinished job refers to; return how many."""
     return clear(engine, FolderShelf(datasets_root), grace_seconds)
 
 
 def clear(engine: Engine, shelf: Shelf, grace_seconds: float = GRACE_SECONDS) -> int:
-    """The same, wherever they lie."""
+    """Remove unreferenced folders from `shelf`, locally or in the object store; return how many."""
     old = shelf.old(grace_seconds)
     if old:
         with read(engine) as conn:
@@ -58,11 +58,11 @@ def _take(engine: Engine, shelf: Shelf, sha256: str) -> None:
     with write(engine) as conn:
         _lock(conn, sha256)
         named = conn.scalar(select(_versions.c.sha256).where(_versions.c.sha256 == sha256).limit(1))
-        if named is None and sha256 not in _read_now(conn):
+        if named is None and sha256 not in _pinned(conn):
             shelf.take(sha256)
 
 
-def _read_now(conn: Connection) -> set[str]:
-    """What unfinished jobs are pinned to."""
+def _pinned(conn: Connection) -> set[str]:
+    """Return the content hashes that unfinished jobs are pinned to."""
     living = conn.scalars(select(_jobs.c.pinned).where(_jobs.c.finished_at.is_(None)))
     return {str(pinned.get(key)) for pinned in living for key in ("dataset_sha256", "evaluate_sha256")}

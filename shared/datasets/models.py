@@ -1,4 +1,4 @@
-"""Data sets in SQL: a name, and versions by content hash. The bytes lie in `<storage>/datasets/<version>/`."""
+"""Tables of data sets and their versions. The files are in `<storage>/datasets/<sha256>/`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from sqlmodel import Field, SQLModel
 
 
 class Dataset(SQLModel, table=True):
-    """A name that users give. Every key may use it; keys of its owner may change it."""
+    """A named data set. Every API key may use it; only keys of its owner may change it."""
 
     __tablename__ = "datasets"
 
     name: str = Field(primary_key=True, max_length=100)
     kind: str = Field(max_length=16)  # image | text
     builtin: bool = False
-    #: None: nobody's, as built-in sets are, and those of whom it was not kept.
+    #: None: no owner, as for built-in sets and those registered before owners were recorded.
     owner_id: str | None = Field(default=None, max_length=64)
-    #: The highest number ever given: that of a deleted version never means another one.
+    #: The highest version number ever assigned; numbers of deleted versions are not reused.
     last_version: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
@@ -33,6 +33,6 @@ class DatasetVersion(SQLModel, table=True):
     version: int = Field(primary_key=True)
     sha256: str = Field(max_length=64)
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
-    #: Shapes, dtype, classes, counts per split, class histogram; of a text also characters and words per split.
+    #: Shapes, dtype, classes, counts per split, class histogram; for text also characters and words per split.
     summary: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))

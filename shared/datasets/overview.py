@@ -1,4 +1,4 @@
-"""Data sets as a person looks at them: what each version changed, who used it, and who holds it."""
+"""Data sets for the data set pages: changes per version, jobs and models made from it, and what holds it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from shared.datasets.builtins import BUILTIN
 from shared.db.schema import dataset_versions, jobs, model_versions
 from shared.settings import Settings
 
-#: Versions, jobs and models of one data set that are told of at once.
+#: Most versions, jobs and models of one data set in an answer.
 VERSIONS, JOBS, MODELS = 50, 12, 12
 
 
 def overview(conn: Connection, settings: Settings) -> list[dict[str, Any]]:
-    """`views.list_datasets`, each with the number of jobs that name it; built-in ones that nobody registered have only
-    their name and how they can be had."""
+    """Return `views.list_datasets` with the number of jobs that name each set.
+
+    Unregistered built-in sets have only their name and availability.
+    """
     used = _jobs_by_name(conn)
     found = {item["name"]: {**item, "registered": True} for item in views.list_datasets(conn)}
     for name in BUILTIN:
@@ -31,8 +33,8 @@ def overview(conn: Connection, settings: Settings) -> list[dict[str, Any]]:
 
 
 def _unregistered(settings: Settings, name: str) -> dict[str, Any]:
-    there = builtins.availability(settings, name)
-    return {"name": name, "builtin": True, "registered": False, "availability": there}
+    availability = builtins.availability(settings, name)
+    return {"name": name, "builtin": True, "registered": False, "availability": availability}
 
 
 def _jobs_by_name(conn: Connection) -> Counter[str]:
@@ -48,8 +50,10 @@ def _jobs_by_name(conn: Connection) -> Counter[str]:
 def detail(
     conn: Connection, settings: Settings, ref: str, owner_id: str | None, before: int | None = None
 ) -> dict[str, Any]:
-    """Everything about `name` or `name@3`; of its versions the newest (of those before `before`). A job is named to who
-    may see it. Raises NotFound."""
+    """Return everything about `name` or `name@3`, with its newest versions (of those before `before`).
+
+    Jobs of other owners are left out. Raises NotFound.
+    """
     name = ref.partition("@")[0]
     try:
         shown = views.show(conn, ref)
@@ -67,7 +71,7 @@ def detail(
 
 
 def versions(conn: Connection, name: str, before: int | None = None) -> list[dict[str, Any]]:
-    """Newest first: size, rows, what came since the one before, jobs and models made from it, who holds it."""
+    """Return versions, newest first: size, rows, change to the previous one, jobs, models and holders."""
     table = dataset_versions.c
     within = (table.name == name) if before is None else (table.name == name) & (table.version < before)
     rows = conn.execute(
@@ -95,8 +99,7 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 
 
 def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """{rows: {part: difference}, classes: [new ones], gone: [those that are not there any more]}; no part without
-    one."""
+    """Return {rows: {part: difference}, classes: [new ones], gone: [removed ones]}; unchanged parts are left out."""
     before, after = _counts(old), _counts(new)
     rows = {part: after.get(part, 0) - before.get(part, 0) for part in [*after, *(before.keys() - after.keys())]}
     return {
@@ -107,12 +110,12 @@ def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """`pets` or `pets@3` stands there."""
+    """Match `pets` and any `pets@3`."""
     return or_(column == name, column.startswith(f"{name}@", autoescape=True))
 
 
 def _by_version(conn: Connection, name: str, ref: ColumnElement[Any], within: ColumnElement[bool]) -> Counter[int]:
-    """version -> how many rows name it."""
+    """Count the rows that name each version."""
     counted: Counter[int] = Counter()
     for found, count in conn.execute(select(ref, func.count()).where(within).group_by(ref)):
         if number := version_in(name, found):
@@ -121,7 +124,7 @@ def _by_version(conn: Connection, name: str, ref: ColumnElement[Any], within: Co
 
 
 def version_in(name: str, ref: str | None) -> int | None:
-    """`pets@3` -> 3; None where it names no version of `pets`."""
+    """Return 3 for `pets@3`, or None if `ref` names no version of `name`."""
     before, _, number = (ref or "").partition("@")
     return int(number) if before == name and number.isascii() and number.isdigit() else None
 
@@ -132,7 +135,7 @@ def _uses(conn: Connection, name: str, owner_id: str | None) -> dict[str, Any]:
 
 
 def _jobs(conn: Connection, name: str, owner_id: str | None) -> list[dict[str, Any]]:
-    """The newest ones of this owner, with the version each reads (null until it starts)."""
+    """Return the newest jobs of this owner, with the version each reads (None until it starts)."""
     columns = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.state, jobs.c.created_at)
     pinned = jobs.c.pinned["dataset"].as_string().label("pinned")
     mine = [_names(jobs.c.dataset, name)] + ([] if owner_id is None else [jobs.c.owner_id == owner_id])

@@ -1,4 +1,4 @@
-"""A look at a data set: a picture of some images of each class, or the beginning of a text."""
+"""Previews of a data set: a picture with images of each class, or the beginning of a text."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ import numpy.typing as npt
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.optional_imports import need
 
-#: Classes (rows) and images of each (columns) at most.
+#: Most classes (rows) and images per class (columns).
 ROWS, COLUMNS = 10, 10
-#: Smaller images are enlarged to at least this side (pixels), so that a person sees them.
+#: Smaller images are enlarged to at least this side (pixels).
 SHOWN_SIDE = 56
 _GAP = 2
 _WHITE = 255
 
-
-#: What stands between two texts of a sample.
+#: Separator of the texts of a sample.
 BETWEEN_TEXTS = f"\n{'-' * 40}\n"
 
 
 def preview(folder: Path) -> tuple[bytes, str]:
-    """A look at the training part, and its media type: a PNG of images, plain text of documents."""
+    """Return a preview of the training part and its media type: a PNG of images or plain text."""
     if open_dataset(folder).kind == "image":
         return sample_picture(folder), "image/png"
     return BETWEEN_TEXTS.join(sample_texts(folder)).encode(), "text/plain; charset=utf-8"
 
 
 def sample_picture(folder: Path, split: str = "train") -> bytes:
-    """A PNG: one row per class, `COLUMNS` images each, spread evenly over the split. Raises ValueError for text."""
+    """Return a PNG with one row per class: `COLUMNS` images spread evenly over the split.
+
+    Raises ValueError for text.
+    """
     data = open_dataset(folder)
     if data.kind != "image":
         raise ValueError("only a data set of images has a sample picture; take sample_texts")
@@ -46,7 +48,7 @@ def sample_picture(folder: Path, split: str = "train") -> bytes:
 
 
 def sample_texts(folder: Path, split: str = "train", count: int = 5, length: int = 500) -> list[str]:
-    """The first documents of a text, cut to `length` characters. Raises ValueError for images."""
+    """Return the first documents of a text, cut to `length` characters. Raises ValueError for images."""
     data = open_dataset(folder)
     if data.kind != "text":
         raise ValueError("only a data set of text has sample texts; take sample_picture")
@@ -59,7 +61,7 @@ def sample_texts(folder: Path, split: str = "train", count: int = 5, length: int
 
 
 def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Up to COLUMNS of the rows, from the first to the last."""
+    """Choose up to `COLUMNS` of the rows, evenly from the first to the last."""
     return (
         rows[np.unique(np.linspace(0, len(rows) - 1, min(COLUMNS, len(rows))).astype(np.int64))] if len(rows) else rows
     )

@@ -1,8 +1,8 @@
-"""Who needs a version of a data set, and deleting one that nobody does.
+"""References to data set versions from jobs and schedules, and deletion of versions without references.
 
-Whoever comes to need a version (a submission, a schedule, a job that pins its data) takes a share of its row's lock in
-the transaction that says so; who deletes it takes the whole lock first and then looks. So neither misses the other, on
-SQLite, which has one writer, as on PostgreSQL.
+A transaction that adds a reference (a submission, a schedule, a job that pins its data) takes a shared lock on the
+version's row; a deletion takes the exclusive lock before it looks for references. So neither misses the other, on
+PostgreSQL and on SQLite, which has a single writer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _schedules = Schedule.__table__  # type: ignore[attr-defined]
 
 
 def named_in(spec: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(place, reference) of every data set that a job's spec names."""
+    """Yield (field path, reference) of every data set that a job's spec names."""
     if spec.get("dataset"):
         yield ("dataset",), str(spec["dataset"])
     if spec.get("promote"):
@@ -36,15 +36,17 @@ def named_in(spec: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def hold_named(conn: Connection, spec: Mapping[str, Any]) -> None:
-    """Keep the versions that a spec names by number from being deleted until this transaction has said so. Raises
-    InvalidRequest for one that is gone."""
+    """Share the locks on all versions that a spec names by number until the end of the transaction.
+
+    Raises InvalidRequest if one does not exist.
+    """
     for place, ref in named_in(spec):
         if "@" in ref and not hold(conn, ref):
             raise InvalidRequest.field(place, f"there is no data set {ref!r}")
 
 
 def hold(conn: Connection, ref: str) -> bool:
-    """Share the lock on `name@3` until the end of the transaction. False: there is no such version (any more)."""
+    """Share the lock on `name@3` until the end of the transaction; return False if it does not exist."""
     return conn.execute(select(_versions.c.version).where(_this(ref)).with_for_update(read=True)).first() is not None
 
 
@@ -57,21 +59,21 @@ NOUN = "data set"
 
 
 def require(conn: Connection, name: str, asking: str | None) -> None:
-    """Raises Forbidden where the data set is another owner's. `asking` None: Nightshift itself."""
+    """Raise Forbidden if the data set has another owner. `asking` None: Nightshift itself."""
     owner_id = conn.scalar(select(_datasets.c.owner_id).where(_datasets.c.name == name))
     ownership.require(NOUN, name, owner_id, asking)
 
 
 def refuse_builtin(conn: Connection, name: str, asking: str | None) -> None:
-    """Raises Conflict: what everybody counts on being there does not change. `asking` as above."""
+    """Raise Conflict for a built-in data set, on which all users rely. `asking` None: Nightshift itself."""
     if asking is not None and conn.scalar(select(_datasets.c.builtin).where(_datasets.c.name == name)):
         raise Conflict(f"{name!r} is built in: it has no owner and cannot be changed.")
 
 
 def delete_version(conn: Connection, name: str, version: int, asking: str | None = None) -> None:
-    """Its number is never given again; the pruner removes its files. `asking` None: Nightshift itself.
+    """Delete a version. Its number is not reused; the pruner removes its files. `asking` None: Nightshift itself.
 
-    Raises Forbidden; NotFound; Conflict while it is needed, and for a built-in set.
+    Raises Forbidden; NotFound; Conflict while it is in use, and for a built-in set.
     """
     ref = f"{name}@{version}"
     if conn.execute(select(_versions.c.version).where(_this(ref)).with_for_update()).first() is None:
@@ -81,16 +83,16 @@ def delete_version(conn: Connection, name: str, version: int, asking: str | None
     needed = holders(conn, name, [version])[version]
     if needed:
         more = f" and {len(needed) - 5} more" if len(needed) > 5 else ""
-        raise Conflict(f"{ref} is needed by {', '.join(needed[:5])}{more}.")
+        raise Conflict(f"{ref} cannot be deleted: it is used by {', '.join(needed[:5])}{more}.")
     conn.execute(delete(_versions).where(_this(ref)))
     on_commit(conn, partial(emit, "dataset.deleted", name=name, version=version))
 
 
 def holders(conn: Connection, name: str, numbers: Sequence[int]) -> dict[int, list[str]]:
-    """version -> who needs it: `job <id>`, `the schedule 'nightly'`.
+    """Return the holders of each version: `job <id>`, `the schedule 'nightly'`.
 
-    Unfinished jobs that read it or will: one that names no version takes the newest when it starts, so it needs the
-    last that is left only. Schedules that name it, in the same sense.
+    Holders are unfinished jobs that read the version or will read it, and schedules that name it. A job that names no
+    version takes the newest when it starts, so it holds a version only if no other is left.
     """
     if not numbers:
         return {}
@@ -109,7 +111,7 @@ def _jobs_with(living: Sequence[Any], ref: str, means_it: set[str]) -> list[str]
     return [f"job {row.id}" for row in living if any(_means(row, place, means_it, ref) for place in PINNED_AS)]
 
 
-#: Where a job's spec names a data set, and what it is pinned as once the job has started.
+#: Field path of a data set in a job's spec -> its key in `pinned` once the job has started.
 PINNED_AS = {("dataset",): "dataset", ("promote", "evaluate_on"): "evaluate_on"}
 
 

@@ -1,7 +1,7 @@
-"""Data sets by name: register, append, resolve. The rows are in SQL, the bytes in `shared.datasets.store`.
+"""Data sets by name: register, append, resolve. The rows are in SQL, the files in `shared.datasets.store`.
 
-Order of a registration: the version is complete on disk, then one transaction writes its rows. A crash in between
-leaves a folder without a row; registering again finds the folder and writes the row.
+A registration writes the complete version to disk, then its rows in one transaction. A crash in between leaves a
+folder without a row; registering again finds the folder and writes the row.
 """
 
 from __future__ import annotations
@@ -41,15 +41,18 @@ _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
 
 _name: TypeAdapter[str] = TypeAdapter(Name)
 
-#: Registrations of one name that may collide before the last loser gives up (Postgres; SQLite writers queue).
+#: Attempts to write a version while other registrations of the name collide (PostgreSQL; SQLite writers queue).
 _TRIES = 10
 
 
 def ensure_builtin(engine: Engine, settings: Settings, name: str) -> DatasetVersion:
-    """The newest version of a built-in set, registered first where that is needed. Raises NotFound for other names,
-    DatasetUnavailable where its files are neither in NIGHTSHIFT_DATASETS_DIR nor to be had by download (minutes)."""
+    """Return the newest version of a built-in set; register it first if needed (a download takes minutes).
+
+    Raises NotFound for other names, DatasetUnavailable if its files are neither in NIGHTSHIFT_DATASETS_DIR nor
+    downloadable.
+    """
     if name not in BUILTIN:
-        raise NotFound(f"There is no built-in data set {name!r}; there are {', '.join(BUILTIN)}.")
+        raise NotFound(f"There is no built-in data set {name!r}. Built-in data sets: {', '.join(BUILTIN)}.")
     with read(engine) as conn:
         known = _newest(conn, name)
     if known and storage_of(settings).has_dataset(known.sha256):
@@ -69,13 +72,12 @@ def register(
     image_size: tuple[int, int] | None = None,
     owner_id: str | None = None,
 ) -> DatasetVersion:
-    """Register a folder or a file under a name, which is `owner_id`'s from then on (None: nobody's); content it already
-    has returns the version that is there.
+    """Register a folder or a file as a version of `name`; return the existing version if the content is the same.
 
-    `format` is one of `formats.FORMATS`, or None: told by names and content. `filename` is what the user called an
-    upload; `image_size` (height, width) overrides the size that images in files are stored at.
-    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line;
-    then nothing is kept.
+    A new name belongs to `owner_id` (None: no owner). `format` is one of `formats.FORMATS`, or None to detect it.
+    `filename` is the user's name of an upload; `image_size` (height, width) overrides the stored size of image files.
+    Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line.
+    After an error nothing is kept.
     """
     check_name(name)
     with read(engine) as conn:
@@ -100,10 +102,10 @@ def append(
     filename: str | None = None,
     owner_id: str | None = None,
 ) -> DatasetVersion:
-    """A new version: the rows of the newest one, then those of `path` (see `appending`). Jobs that read the newest go
-    on reading it. When another version comes meanwhile, this one is made anew on top of it: no row is lost.
+    """Register a new version: the rows of the newest one, then those of `path` (see `ingest.append`).
 
-    Raises NotFound, Conflict for a built-in set, and as `register` does.
+    Running jobs keep the version they read. If another version is registered meanwhile, this one is built again on top
+    of it, so no row is lost. Raises NotFound, Conflict for a built-in set, and the errors of `register`.
     """
     check_name(name)
     sweep(_root(settings))
@@ -119,24 +121,24 @@ def append(
             if name in builtins.CLASSES:
                 found = builtins.named(found, name)
             more = _store_more(settings, stored, found)
-        with suppress(_Outrun):
+        with suppress(_BaseOutdated):
             return enter(engine, name, more, after=base.version, owner_id=owner_id)
     raise _too_many(name)
 
 
 def check_name(name: str) -> None:
-    """Raises InvalidRequest for a name that no upload may have."""
+    """Raise InvalidRequest for a name that uploads may not have."""
     try:
         _name.validate_python(name)
     except ValidationError as error:
         raise InvalidRequest.field(("name",), error.errors()[0]["msg"]) from None
     if name == "digits":
-        raise InvalidRequest.field(("name",), "'digits' comes with Nightshift and does not change; choose another name")
+        raise InvalidRequest.field(("name",), "'digits' is built in and cannot be changed; choose another name")
 
 
 def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
     limits = Limits(settings.max_dataset_bytes)
-    with _room():
+    with _disk_full_as_error():
         if isinstance(source, ImageSource):
             stored = store_images(_root(settings), source, limits)
         else:
@@ -145,13 +147,13 @@ def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
 
 
 def _store_more(settings: Settings, base: OpenDataset, source: ImageSource | TextSource) -> Stored:
-    with _room():
+    with _disk_full_as_error():
         more = store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
         return storage_of(settings).keep_dataset(counted(more))
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def _disk_full_as_error() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -173,22 +175,22 @@ def enter(
     after: int | None = None,
     owner_id: str | None = None,
 ) -> DatasetVersion:
-    """Write the rows of a version that is on disk, which comes after the version `after`, if that is given. Content the
-    name already has returns its present version. `owner_id` asks for it (None: Nightshift itself), and owns a new name.
+    """Write the rows of a stored version; return the existing version if the content is the same.
 
-    Raises Forbidden; Conflict for other content of a built-in set.
+    `after`: the version that must be the newest. `owner_id` makes the request (None: Nightshift itself) and owns a new
+    name. Raises Forbidden; Conflict for other content of a built-in set.
     """
     for _ in range(_TRIES):
         try:
             with write(engine) as conn:
                 return _enter(conn, name, stored, builtin, after, owner_id)
         except IntegrityError:
-            continue  # another process entered a version of this name meanwhile; look again
+            continue  # another process wrote a version of this name
     raise _too_many(name)
 
 
-class _Outrun(Exception):
-    """Another version came first."""
+class _BaseOutdated(Exception):
+    """The version that was appended to is no longer the newest."""
 
 
 def _too_many(name: str) -> InvalidRequest:
@@ -205,12 +207,13 @@ def _enter(
         conn.execute(insert(_datasets).values(**row, owner_id=None if builtin else owner_id))
     elif dataset.kind != stored.meta["kind"]:
         raise InvalidRequest.field(
-            ("name",), f"{name!r} holds {dataset.kind} data, this is {stored.meta['kind']}; choose another name"
+            ("name",),
+            f"{name!r} holds {dataset.kind} data, but this is {stored.meta['kind']} data; choose another name",
         )
     ownership.require(references.NOUN, name, dataset.owner_id if dataset else None, owner_id)
     newest = _newest(conn, name)
     if after is not None and (newest is None or newest.version != after):
-        raise _Outrun
+        raise _BaseOutdated
     same = conn.execute(
         select(_versions).where(_versions.c.name == name, _versions.c.sha256 == stored.sha256)
     ).mappings().first()  # fmt: skip
@@ -228,7 +231,7 @@ def _enter(
 
 
 def resolve(conn: Connection, ref: str) -> DatasetVersion:
-    """`name` is its newest version, `name@3` that one. Raises NotFound saying what there is."""
+    """Return version 3 for `name@3`, the newest for `name`. Raises NotFound, listing the existing ones."""
     name, at, number = ref.partition("@")
     if not at:
         found = _newest(conn, name)
@@ -237,16 +240,16 @@ def resolve(conn: Connection, ref: str) -> DatasetVersion:
         row = conn.execute(chosen).mappings().first()
         found = version_of(row) if row else None
     else:
-        raise NotFound(f"There is no data set {ref!r}: a version is a number, as in {name}@1.")
+        raise NotFound(f"There is no data set {ref!r}: a version is a number, for example {name}@1.")
     return found or _not_found(conn, ref, name)
 
 
 def _not_found(conn: Connection, ref: str, name: str) -> DatasetVersion:
     versions = conn.scalars(select(_versions.c.version).where(_versions.c.name == name).order_by("version")).all()
     if versions:
-        raise NotFound(f"There is no data set {ref!r}; {name!r} has the versions {', '.join(map(str, versions))}.")
+        raise NotFound(f"There is no data set {ref!r}. Versions of {name!r}: {', '.join(map(str, versions))}.")
     names = {*BUILTIN, *conn.scalars(select(_datasets.c.name))}
-    raise NotFound(f"There is no data set {ref!r}; there are {', '.join(sorted(names)[:50])}.")
+    raise NotFound(f"There is no data set {ref!r}. Data sets: {', '.join(sorted(names)[:50])}.")
 
 
 def _newest(conn: Connection, name: str) -> DatasetVersion | None:
@@ -256,19 +259,21 @@ def _newest(conn: Connection, name: str) -> DatasetVersion | None:
 
 
 def version_of(row: RowMapping) -> DatasetVersion:
-    """From a row of the table."""
+    """Build a DatasetVersion from a row of the table."""
     return DatasetVersion(**{column.name: row[column.name] for column in _versions.columns})
 
 
 def dataset_folder(settings: Settings, version: DatasetVersion) -> Path:
-    """Where a version's files lie on this host, if they are here (see `hold_dataset`): what `open_dataset` takes."""
+    """Return the local folder of a version, for `open_dataset`; see `hold_dataset` for fetching its files."""
     return dataset_dir(settings.storage_root, version.sha256)
 
 
 def hold_dataset(settings: Settings, version: DatasetVersion) -> CacheLease:
-    """The same folder, brought from the storage where that is needed, and here as long as it is held. Raises NotFound,
-    StorageUnavailable."""
+    """Fetch a version's folder from the storage if needed and lease it: it stays local while the lease is held.
+
+    Raises NotFound, StorageUnavailable.
+    """
     try:
         return storage_of(settings).hold_dataset(version.sha256)
     except NotStored as error:
-        raise NotFound(f"The files of {version.name}@{version.version} are gone: {error}.") from error
+        raise NotFound(f"The files of {version.name}@{version.version} are missing: {error}.") from error

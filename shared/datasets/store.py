@@ -1,4 +1,4 @@
-"""One data set version on disk: `<storage>/datasets/<sha256>/`, complete and immutable from the moment it is there.
+"""One data set version on disk: `<storage>/datasets/<sha256>/`, complete and immutable.
 
 meta.json                     {format, kind, classes, image, splits, split, size_bytes}
 images   <split>_x.npy        uint8 [n, height, width, channels], as they were given (0 … 255)
@@ -9,9 +9,9 @@ text     <split>.txt          UTF-8, documents back to back
          <split>_y.npy        only where documents have a label
          tokens-<hash>/       token streams, made on demand (shared.datasets.ingest.tokens)
 
-A version is built in `.tmp-<id>/` beside, fsynced, hashed, and renamed to its hash: a reader sees all of it or nothing,
-and the same content, however it was packed, is stored once. The builder holds a lock on `.tmp-<id>.lock`; a folder
-whose lock is free was left by a dead process and is swept.
+A version is built in `.tmp-<id>/` in the same folder, fsynced, hashed, and renamed to its hash: a reader sees all of it
+or nothing, and equal content, in whatever archive it came, is stored once. The builder holds a lock on
+`.tmp-<id>.lock`; a folder whose lock is free was left by a dead process and is removed.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from shared.fsync import fsync_folder
 FORMAT = 1
 META = "meta.json"
 SPLITS = ("train", "valid", "test")
-#: A lock file this young (seconds) may be between its creation and its locking; too low: a live folder is swept.
+#: Minimum age (seconds) of a lock file before it counts as abandoned: it is created before it is locked. Too low: the
+#: folder of a live process is removed.
 _YOUNG = 60.0
-
 #: Bytes copied at a time.
 _COPIED = 4_000_000
 
@@ -60,50 +60,51 @@ class OpenDataset:
 
     @property
     def kind(self) -> str:
-        """`image` or `text`."""
+        """Return `image` or `text`."""
         return str(self.meta["kind"])
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes in the order of their labels; empty where nothing is labelled."""
+        """Return the names of the classes in the order of their labels; empty without labels."""
         return list(self.meta["classes"])
 
     @property
     def image(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every image."""
+        """Return (height, width, channels) of every image."""
         height, width, channels = self.meta["image"]
         return height, width, channels
 
     @cached_property
     def splits(self) -> list[str]:
-        """The splits it has, of `train`, `valid`, `test`; `train` and `test` are always there."""
+        """Return its splits, of `train`, `valid`, `test`; it always has `train` and `test`."""
         return [name for name in SPLITS if name in self.meta["splits"]]
 
     def count(self, split: str) -> int:
-        """Images or documents of a split."""
+        """Return the number of images or documents of a split."""
         return int(self.meta["splits"][split]["count"])
 
     def x(self, split: str) -> npt.NDArray[np.uint8]:
-        """Images, uint8 [n, height, width, channels]."""
+        """Return the images, uint8 [n, height, width, channels]."""
         return self._array(f"{split}_x.npy")
 
     def y(self, split: str) -> npt.NDArray[np.int64]:
-        """Labels, int64 [n]. Raises FileNotFoundError for text without labels."""
+        """Return the labels, int64 [n]. Raises FileNotFoundError for text without labels."""
         return self._array(f"{split}_y.npy")
 
     def ids(self, split: str) -> npt.NDArray[np.bytes_] | None:
-        """The file each row came from (UTF-8), or None: rows are then known by their number."""
+        """Return the source file of each row (UTF-8), or None if rows are identified by their number."""
         return self._array(f"{split}_ids.npy") if (self.folder / f"{split}_ids.npy").exists() else None
 
     def text_path(self, split: str) -> Path:
+        """Return the path of a split's text."""
         return self.folder / f"{split}.txt"
 
     def document_bounds(self, split: str) -> npt.NDArray[np.int64]:
-        """Byte offsets of the documents in `text_path`, int64 [documents + 1]."""
+        """Return the byte offsets of the documents in `text_path`, int64 [documents + 1]."""
         return self._array(f"{split}_docs.npy")
 
     def documents(self, split: str) -> Iterator[str]:
-        """The documents of a text, in order, one in memory at a time."""
+        """Yield the documents of a text in order, one in memory at a time."""
         bounds = self.document_bounds(split)
         with self.text_path(split).open("rb") as file:
             for length in map(int, np.diff(bounds)):
@@ -111,7 +112,7 @@ class OpenDataset:
 
     def _array(self, name: str) -> Array:
         path = self.folder / name
-        # mmap refuses a file without content: an empty array is read instead.
+        # mmap does not accept an empty file, so an empty array is read.
         array: Array = np.load(path, mmap_mode="r" if _has_rows(path) else None, allow_pickle=False)
         return array
 
@@ -124,7 +125,7 @@ def _has_rows(path: Path) -> bool:
 
 
 def open_dataset(folder: Path) -> OpenDataset:
-    """Open the folder of one version. Raises FileNotFoundError where there is none."""
+    """Open the folder of one version. Raises FileNotFoundError if it does not exist."""
     return OpenDataset(folder, json.loads((folder / META).read_text()))
 
 
@@ -132,7 +133,7 @@ def open_dataset(folder: Path) -> OpenDataset:
 
 
 class NpyWriter:
-    """Appends rows to a `.npy` file without holding them: the header is rewritten at the end, in the same space."""
+    """Append rows to a `.npy` file without holding them; `close` rewrites the header in place."""
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
         self._dtype, self._row_shape, self.rows = np.dtype(dtype), row_shape, 0
@@ -140,13 +141,14 @@ class NpyWriter:
         self._write_header()
 
     def append(self, rows: Array) -> None:
+        """Write rows. Raises ValueError for another shape."""
         if rows.shape[1:] != self._row_shape:
             raise ValueError(f"rows of {self._row_shape} expected, got {rows.shape[1:]}")
         self._file.write(np.ascontiguousarray(rows, self._dtype).data)
         self.rows += len(rows)
 
     def append_file(self, path: Path) -> None:
-        """The rows of another `.npy` file, copied as they lie there: nothing is mapped or held."""
+        """Copy the rows of another `.npy` file as bytes. Raises ValueError for another shape or dtype."""
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -158,6 +160,7 @@ class NpyWriter:
         self.rows += shape[0]
 
     def close(self) -> None:
+        """Write the header with the number of rows, and close the file."""
         self._file.seek(0)
         self._write_header()
         self._file.close()
@@ -176,13 +179,13 @@ class Stored:
     meta: dict[str, Any]
 
     def is_there(self) -> bool:
-        """Still: garbage collection may have taken away what nobody had named yet."""
+        """Return whether the folder still exists: garbage collection may have removed it before its row was written."""
         return (self.folder / META).exists()
 
 
 @contextmanager
 def staging(datasets_root: Path) -> Iterator[Path]:
-    """A folder to build a version in; whatever is left of it on exit goes away, also after an error."""
+    """Create a locked folder to build a version in; remove what is left of it on exit."""
     datasets_root.mkdir(parents=True, exist_ok=True)
     folder = datasets_root / f".tmp-{uuid.uuid4().hex}"
     lock_path = _lock_path(folder)
@@ -197,21 +200,21 @@ def staging(datasets_root: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, meta: dict[str, Any]) -> Stored:
-    """Give a built folder its name. Order: files, `meta.json`, fsync of all, hash, rename, fsync of the parent."""
+    """Rename a built folder to its hash. Order: files, `meta.json`, fsync of all, hash, rename, fsync of the parent."""
     size = sum(file.stat().st_size for file in folder.iterdir())
     meta = {"format": FORMAT, **meta, "size_bytes": size}
     (folder / META).write_text(json.dumps(meta, sort_keys=True, ensure_ascii=False))
-    sha256 = _seal(folder)
+    sha256 = hash_of(folder, sync=True)
     target = folder.parent / sha256
     if (target / META).exists():
-        os.utime(target)  # young again: what is not named yet is not removed (see `garbage`)
+        os.utime(target)  # restarts the grace period of garbage collection (see `gc`): its row is not written yet
     else:
         rename_into_place(folder, target)
     return Stored(sha256, target, meta)
 
 
 def rename_into_place(folder: Path, target: Path) -> None:
-    """Rename a finished folder; when another process was first, its (equal) folder stays."""
+    """Rename a finished folder; if another process has done so first, keep its (equal) folder."""
     fsync_folder(folder)
     try:
         folder.rename(target)
@@ -222,9 +225,9 @@ def rename_into_place(folder: Path, target: Path) -> None:
 
 
 def sweep(datasets_root: Path) -> int:
-    """Remove what dead builders left; returns how many folders."""
+    """Remove the folders that dead builders left; return how many."""
     swept = 0
-    # Not `Path.glob`, which fails at a folder that another builder renames while it is looked into.
+    # Not `Path.glob`, which fails if another builder renames a folder meanwhile.
     for pattern in (".tmp-*.lock", "*/.tmp-*.lock"):
         swept += sum(_swept(datasets_root / found) for found in glob(pattern, root_dir=datasets_root))
     return swept
@@ -241,6 +244,7 @@ def _swept(lock_path: Path) -> bool:
 
 @contextmanager
 def open_if_exists(path: Path) -> Iterator[int | None]:
+    """Open a file for reading and writing; the descriptor is None if it does not exist."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -264,13 +268,8 @@ def _lock_path(folder: Path) -> Path:
     return folder.with_name(folder.name + ".lock")
 
 
-def _seal(folder: Path) -> str:
-    """fsync every file and hash the folder."""
-    return hash_of(folder, sync=True)
-
-
 def hash_of(folder: Path, *, sync: bool = False) -> str:
-    """SHA-256 over the sorted lines `<sha256 of file>  <name>`: what a version's folder is called."""
+    """Return the name of a version's folder: SHA-256 over the sorted lines `<sha256 of file>  <name>`."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Data sets as the API shows them."""
+"""Data sets in the API's format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
 
 
 def list_datasets(conn: Connection) -> list[dict[str, Any]]:
-    """One line per name, newest version each, by name."""
+    """Return the newest version of each data set, sorted by name."""
     newest = (
         select(_versions.c.name, func.max(_versions.c.version).label("version")).group_by(_versions.c.name).subquery()
     )
@@ -29,7 +29,7 @@ def list_datasets(conn: Connection) -> list[dict[str, Any]]:
 
 
 def show(conn: Connection, ref: str) -> dict[str, Any]:
-    """What `GET /datasets/{name}` shows: the newest (or the named) version, and the numbers of all versions."""
+    """Return the answer of `GET /datasets/{name}`: the newest (or named) version and a list of all versions."""
     version = resolve(conn, ref)
     named = select(_datasets.c.builtin, _datasets.c.owner_id).where(_datasets.c.name == version.name)
     dataset = conn.execute(named).one()
@@ -52,8 +52,7 @@ def _view(version: DatasetVersion, builtin: bool, owner_id: str | None) -> dict[
     meta = version.summary
     return {
         "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
-        "owner_id": owner_id,
-        "availability": "registered",
+        "owner_id": owner_id, "availability": "registered",
         "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
         "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
         "created_at": iso(version.created_at),

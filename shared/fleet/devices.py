@@ -1,4 +1,4 @@
-"""Each device as a person looks at it: its worker, how busy it is, what runs there and what ran last."""
+"""Devices for the devices page: worker, usage, running job and last attempt."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from shared.clock import iso
 from shared.db.schema import attempts, jobs
 from shared.fleet.workers import list_workers
 
-#: Attempts looked through for the last one of each device; one that has idled for longer shows none.
+#: Newest attempts searched for the last one of each device; a device without one among them shows none.
 RECENT = 500
 
 _OF_JOB = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.dataset, jobs.c.family, jobs.c.framework, jobs.c.owner_id)
 
 
 def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> list[dict[str, Any]]:
-    """`list_workers`, each with `job` (the one whose lease its worker holds) and `last` (the attempt it ended last).
+    """Return `list_workers` with `job` (whose lease the worker holds) and `last` (its last finished attempt).
 
-    Of somebody else's job only the state and progress are told; `owner_id` None sees all.
+    Of other owners' jobs only state and progress are returned; `owner_id` None sees all.
     """
     running = {row["worker"]: row for row in conn.execute(_running()).mappings()}
     last: dict[str, Any] = {}
@@ -37,19 +37,19 @@ def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> lis
 
 def _running() -> Select[Any]:
     present = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
-    said = (jobs.c.worker, jobs.c.state, jobs.c.progress, jobs.c.stop_requested, jobs.c.fence, attempts.c.started_at)
-    # Living jobs are few rows at the front of an index.
-    living = (jobs.c.finished_at.is_(None), jobs.c.state == "running")
-    return select(*_OF_JOB, *said).join_from(jobs, attempts, present).where(*living)
+    columns = (jobs.c.worker, jobs.c.state, jobs.c.progress, jobs.c.stop_requested, jobs.c.fence, attempts.c.started_at)
+    # `finished_at IS NULL` selects few rows by an index.
+    running = (jobs.c.finished_at.is_(None), jobs.c.state == "running")
+    return select(*_OF_JOB, *columns).join_from(jobs, attempts, present).where(*running)
 
 
 def _ended() -> Select[Any]:
     newest = (
         select(attempts).order_by(attempts.c.started_at.desc()).limit(RECENT).subquery()  # by its index
     )
-    said = (newest.c.worker, newest.c.outcome, newest.c.ended_at, newest.c.started_at)
+    columns = (newest.c.worker, newest.c.outcome, newest.c.ended_at, newest.c.started_at)
     return (
-        select(*_OF_JOB, *said)
+        select(*_OF_JOB, *columns)
         .join_from(newest, jobs, newest.c.job_id == jobs.c.id)
         .where(newest.c.outcome.is_not(None))
         .order_by(newest.c.ended_at.desc())
@@ -57,8 +57,8 @@ def _ended() -> Select[Any]:
 
 
 def _present(row: Any, owner_id: str | None) -> dict[str, Any]:
-    said = {name: row[name] for name in ("state", "progress", "stop_requested")}
-    return _named(row, owner_id) | said | {"attempt": row["fence"], "started_at": iso(row["started_at"])}
+    state = {name: row[name] for name in ("state", "progress", "stop_requested")}
+    return _named(row, owner_id) | state | {"attempt": row["fence"], "started_at": iso(row["started_at"])}
 
 
 def _past(row: Any, owner_id: str | None) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""What each device did: its attempts over a window of time, how busy that makes it, and how long jobs waited to
-start."""
+"""Timeline of each device: attempts and utilization over a time window, and queue waiting times."""
 
 from __future__ import annotations
 
@@ -12,9 +11,9 @@ from sqlalchemy import Connection, case, func, or_, select
 from shared.clock import db_now
 from shared.db.schema import attempts, jobs, workers
 
-#: Name -> its length (seconds).
+#: Window name -> length (seconds).
 WINDOWS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
-#: A window is drawn in so many columns: attempts that would share one are drawn as one.
+#: Columns of a drawn window: attempts within one column are merged.
 COLUMNS = 400
 
 
@@ -30,7 +29,7 @@ class Lane:
     spans: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, row: Any) -> None:
-        """Attempts of a device follow each other; of one whose worker was lost the end is when that was noticed."""
+        """Add the next attempt in order. That of a lost worker ends when the loss was detected."""
         start, end = max(row.started_at, self.since), min(row.ended_at or self.now, self.now)
         last = self.spans[-1] if self.spans else None
         self.busy += max(0.0, end - max(start, last["to"] if last else start))
@@ -45,7 +44,7 @@ class Lane:
             self.spans.append(one)
 
     def view(self, known: Collection[str]) -> dict[str, Any]:
-        """A span is [from, to, outcome, how many attempts, the first one's job, if that is one of `known`]."""
+        """Return the lane for the page; a span is [from, to, outcome, attempts, first job id if in `known`]."""
         spans = [
             [round(span["from"] * 1000), round(span["to"] * 1000), span["outcome"], span["count"],
              span["job_id"] if span["job_id"] in known else None]
@@ -56,13 +55,16 @@ class Lane:
 
 
 def _worse(one: str, other: str) -> str:
-    """What several that are drawn as one look like: not well where one of them did not end well."""
+    """Return the outcome of two merged attempts: an unsuccessful one if there is any."""
     return other if one in ("succeeded", "running") else one
 
 
 def timeline(conn: Connection, owner_id: str | None, window: str) -> dict[str, Any]:
-    """{window, since, now, devices: {name: {busy_share, attempts, outcomes, spans}}, jobs: {id: …}, wait}: every device
-    known or seen. Times in milliseconds, as scripts have them. Of somebody else's job only how it ended is told."""
+    """Return {window, since, now, devices: {name: {busy_share, attempts, outcomes, spans}}, jobs: {id: …}, wait}.
+
+    Devices are those registered or with an attempt in the window. Times are in milliseconds, as in JavaScript. Of other
+    owners' jobs only the outcome is returned.
+    """
     now = conn.scalars(select(db_now())).one()
     since = now - WINDOWS[window]
     lanes = {name: Lane(since, now) for name in conn.scalars(select(workers.c.name))}
@@ -80,15 +82,15 @@ def timeline(conn: Connection, owner_id: str | None, window: str) -> dict[str, A
 
 
 def _within(conn: Connection, since: float) -> Iterable[Any]:
-    """The attempts that ran at some moment since then, in the order in which they began."""
+    """Return the attempts that ran at any moment since `since`, by start."""
     table = attempts.c
-    said = (table.job_id, table.worker, table.outcome, table.started_at, table.ended_at)
+    columns = (table.job_id, table.worker, table.outcome, table.started_at, table.ended_at)
     ran = or_(table.ended_at >= since, table.ended_at.is_(None))
-    return conn.execute(select(*said).where(ran).order_by(table.started_at))
+    return conn.execute(select(*columns).where(ran).order_by(table.started_at))
 
 
 def _jobs(conn: Connection, ids: Collection[str], owner_id: str | None) -> dict[str, dict[str, Any]]:
-    """What this owner may know of these jobs: only those that are drawn are looked up."""
+    """Return the jobs among `ids` that belong to the owner (None: all)."""
     columns = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.dataset, jobs.c.family)
     mine = [] if owner_id is None else [jobs.c.owner_id == owner_id]
     every, found = sorted(ids), {}
@@ -100,10 +102,9 @@ def _jobs(conn: Connection, ids: Collection[str], owner_id: str | None) -> dict[
 
 
 def wait(conn: Connection, since: float) -> dict[str, Any]:
-    """{jobs, mean_seconds, longest_seconds}: from when a job might have run to its first start, of those that started
-    since.
+    """Return {jobs, mean_seconds, longest_seconds}: the waiting times of jobs first started since `since`.
 
-    A job that was asked to start later waits from then on; a retry sets that time anew, and then its submission counts.
+    A job waits from its submission, or from `run_at` if it was submitted for a later start.
     """
     due = case((jobs.c.run_at <= attempts.c.started_at, jobs.c.run_at), else_=jobs.c.created_at)
     waited = attempts.c.started_at - due

@@ -1,4 +1,4 @@
-"""API keys: shown once, stored as SHA-256. What a key makes belongs to its `owner_id`, so that keys can be rotated."""
+"""API keys: shown once, stored as SHA-256. Jobs and models belong to the `owner_id`, so keys can be rotated."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from shared.clock import db_now, iso
 from shared.db.engine import write
 from shared.db.schema import api_keys
 
-#: Recognisable in a leak scan; 256 random bits follow.
+#: Recognizable in a leak scan; 256 random bits follow.
 PREFIX = "ns_"
 _COLUMNS = (api_keys.c.id, api_keys.c.owner_id, api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks."""
+    """The authenticated caller."""
 
     key_id: str
     owner_id: str
@@ -32,7 +32,7 @@ class Principal:
 
 
 def create(conn: Connection, name: str, owner_id: str | None = None) -> tuple[Principal, str]:
-    """A new key and its secret text, which cannot be had again. No owner given: a new owner."""
+    """Create a key; return it with its secret, for the only time. Without `owner_id` it has a new owner."""
     secret = PREFIX + secrets.token_urlsafe(32)
     return _store(conn, name, owner_id, secret), secret
 
@@ -52,7 +52,10 @@ def _store(conn: Connection, name: str, owner_id: str | None, secret: str) -> Pr
 
 
 def verify(conn: Connection, secret: str) -> Principal:
-    """Raises Unauthorized. Looked up by the hash of 256 random bits: timing tells nothing about another key."""
+    """Return the caller of a key. Raises Unauthorized.
+
+    The look-up by the hash of 256 random bits leaks nothing about other keys through timing.
+    """
     row = conn.execute(
         select(*_COLUMNS).where(api_keys.c.sha256 == _digest(secret), api_keys.c.revoked_at.is_(None))
     ).one_or_none()
@@ -66,7 +69,7 @@ def _digest(secret: str) -> str:
 
 
 def revoke(conn: Connection, key_id: str) -> None:
-    """Raises NotFound. Revoking twice is harmless."""
+    """Revoke a key; idempotent. Raises NotFound."""
     changed = conn.execute(
         update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)).values(revoked_at=db_now())
     )
@@ -76,26 +79,26 @@ def revoke(conn: Connection, key_id: str) -> None:
 
 
 def list_keys(conn: Connection) -> list[dict[str, Any]]:
-    """All keys, newest first, without their secrets."""
+    """Return all keys without their secrets, newest first."""
     rows = conn.execute(select(*_COLUMNS).order_by(api_keys.c.created_at.desc(), api_keys.c.id))
     return [{**row._mapping, "created_at": iso(row.created_at), "revoked_at": iso(row.revoked_at)} for row in rows]
 
 
 def owner_names(conn: Connection, owners: set[str]) -> dict[str, str]:
-    """Owner -> the name of its first key, which is how people know it."""
+    """Return the display name of each owner: the name of its first key."""
     keys = select(api_keys.c.owner_id, api_keys.c.name).where(api_keys.c.owner_id.in_(owners))
     rows = conn.execute(keys.order_by(api_keys.c.created_at.desc(), api_keys.c.id))
     return {row.owner_id: row.name for row in rows}
 
 
 def ensure_key_file(engine: Engine, path: Path) -> str:
-    """The embedded stack's key: kept in `path` (mode 0600), made at first start. Returns the secret."""
+    """Return the secret of the embedded stack's key, created in `path` (mode 0600) at the first start."""
     if path.exists():
         secret = path.read_text(encoding="utf-8").strip()
         with write(engine) as conn:
             try:
                 verify(conn, secret)
-            except Unauthorized:  # a new database under an old folder: let the key that people know go on working
+            except Unauthorized:  # a new database in an old folder: keep the existing key valid
                 if conn.scalar(select(api_keys.c.id).where(api_keys.c.sha256 == _digest(secret))) is None:
                     _store(conn, "embedded", None, secret)
         return secret

@@ -1,4 +1,4 @@
-"""Who works here: workers with their devices, and the API keys that may ask."""
+"""Tables of workers with their devices, and of API keys."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ class Worker(SQLModel, table=True):
     versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     state: str = Field(default="online", max_length=16)  # online | not_listening | draining | offline
     job_id: str | None = Field(default=None, max_length=32)
-    #: What the last heartbeat said of its device and host (shared.fleet.workers.Usage).
+    #: Usage of its device and host at the last heartbeat (shared.fleet.workers.Usage).
     usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     started_at: float = Field(sa_column=Column(Float(53), nullable=False))
     heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ApiKey(SQLModel, table=True):
-    """A key is shown once and stored as SHA-256 of its 256 random bits. Jobs belong to `owner_id`, so keys can
-    rotate."""
+    """An API key, stored as the SHA-256 of its 256 random bits. Jobs belong to `owner_id`, so keys can be rotated."""
 
     __tablename__ = "api_keys"
 

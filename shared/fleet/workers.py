@@ -1,5 +1,8 @@
-"""The workers that are here: register/deregister, heartbeat, list. A worker is online while its heartbeat is younger
-than a lease; nothing else depends on this table, jobs are held by leases."""
+"""Registry of workers: register/deregister, heartbeat, list.
+
+A worker is online while its heartbeat is younger than a lease. Nothing else depends on this table: jobs are held by
+leases.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ from shared.db.schema import workers
 from shared.events import emit
 from shared.jobs.ownership import owned_ids
 
-#: The state of a worker that is there, but lost one of its queues: it hears of no job in that, and takes it back soon.
+#: State of a worker that runs but lost the subscription to one of its queues; it subscribes again soon.
 NOT_LISTENING = "not_listening"
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
+    """A worker's identity, device and software."""
+
     name: str  # gpu0@host, cpu0@host
     host: str
     pid: int
@@ -33,23 +38,25 @@ class WorkerInfo:
 
 @dataclass(frozen=True)
 class HostUsage:
+    """Memory and CPU usage of a host. None: unknown."""
+
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
-    cpu_percent: float | None = None  # of all cores, since the heartbeat before
+    cpu_percent: float | None = None  # of all cores, since the previous heartbeat
     cores: int | None = None
 
 
 @dataclass(frozen=True)
 class RunnerUsage:
-    """What the runners of one worker use of their host; nothing while none is there."""
+    """Host memory and CPU used by the runners of one worker; zero without one."""
 
     memory_bytes: int = 0
-    cpu_percent: float | None = None  # 100: one core, since the heartbeat before
+    cpu_percent: float | None = None  # 100: one core, since the previous heartbeat
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How busy a worker's device is: its GPU, or the host where it works on the CPU. None: cannot be known."""
+    """Usage of a worker's device: its GPU, or the host for a CPU worker. None: unknown."""
 
     memory_bytes: int | None = None
     memory_used_bytes: int | None = None
@@ -60,7 +67,7 @@ class Usage:
 
 
 def register(conn: Connection, worker: WorkerInfo) -> None:
-    """Say that a worker has started. One of the same name before it (it died, or moved) is replaced."""
+    """Record that a worker has started; replaces a previous one of the same name."""
     fresh = {"state": "online", "job_id": None, "usage": None, "started_at": db_now(), "heartbeat_at": db_now()}
     row = {**asdict(worker), **fresh}
     changed = {column: value for column, value in row.items() if column != "name"}
@@ -78,18 +85,21 @@ def heartbeat(
     listening: bool = True,
     usage: Usage | None = None,
 ) -> bool:
-    """False: the row is gone; register again. `listening`: to all its queues."""
-    said = {
+    """Renew a worker's heartbeat; return False if its row is missing and it must register again.
+
+    `listening`: it is subscribed to all its queues.
+    """
+    values = {
         "heartbeat_at": db_now(),
         "state": "draining" if draining else "online" if listening else NOT_LISTENING,
         "job_id": job_id,
         "usage": asdict(usage) if usage else None,
     }
-    return conn.execute(update(workers).where(workers.c.name == name).values(**said)).rowcount == 1
+    return conn.execute(update(workers).where(workers.c.name == name).values(**values)).rowcount == 1
 
 
 def deregister(conn: Connection, name: str, pid: int | None = None) -> None:
-    """Say that a worker has left on purpose. With a pid, only that process: a successor stays registered."""
+    """Record that a worker has stopped. With `pid`, only that process: a successor stays registered."""
     statement = update(workers).where(workers.c.name == name).values(state="offline", job_id=None)
     if pid is not None:
         statement = statement.where(workers.c.pid == pid)
@@ -98,7 +108,7 @@ def deregister(conn: Connection, name: str, pid: int | None = None) -> None:
 
 
 def mark_offline(conn: Connection, lease_seconds: float) -> list[str]:
-    """Mark workers whose heartbeat is older than a lease; returns their names."""
+    """Mark workers whose heartbeat is older than a lease as offline; return their names."""
     statement = (
         update(workers)
         .where(workers.c.state != "offline", workers.c.heartbeat_at < db_now() - lease_seconds)
@@ -109,9 +119,9 @@ def mark_offline(conn: Connection, lease_seconds: float) -> list[str]:
 
 
 def list_workers(conn: Connection, lease_seconds: float, owner_id: str | None = None) -> list[dict[str, Any]]:
-    """All that were ever here, by name; `state` is offline for those not heard of within a lease.
+    """Return all workers ever registered, by name; offline if the heartbeat is older than a lease.
 
-    `job_id` is told of a job of this owner only; `owner_id` None sees all.
+    `job_id` is None for jobs of other owners; `owner_id` None sees all.
     """
     rows = conn.execute(select(workers, db_now().label("now")).order_by(workers.c.name)).all()
     mine = owned_ids(conn, (row.job_id for row in rows), owner_id)
@@ -119,8 +129,8 @@ def list_workers(conn: Connection, lease_seconds: float, owner_id: str | None = 
 
 
 def _view(row: dict[str, Any], lease_seconds: float, mine: set[str]) -> dict[str, Any]:
-    heard_within = row.pop("now") - row["heartbeat_at"] <= lease_seconds
-    if not heard_within or row["state"] == "offline":
+    is_online = row.pop("now") - row["heartbeat_at"] <= lease_seconds
+    if not is_online or row["state"] == "offline":
         row |= {"state": "offline", "job_id": None, "usage": None}
     if row["job_id"] not in mine:
         row["job_id"] = None

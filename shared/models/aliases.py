@@ -1,5 +1,4 @@
-"""Moving aliases and deleting versions: each in one transaction with its line in the audit (who, when, from, to,
-why)."""
+"""Moves of aliases and deletion of versions, each in one transaction with its audit log entry."""
 
 from __future__ import annotations
 
@@ -24,18 +23,19 @@ SYSTEM = "system"
 
 
 def lock(conn: Connection, name: str) -> None:
-    """One writer per model name until the transaction ends; SQLite has one writer anyway."""
+    """Lock the model name until the transaction ends; SQLite has a single writer anyway."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"model:{name}"})
 
 
 def lock_for(conn: Connection, name: str, who: str) -> None:
-    """The same, for a change that `who` asks for. Raises Forbidden for the key of another owner."""
+    """Lock the model name for a change requested by `who`. Raises Forbidden for another owner."""
     lock(conn, name)
     ownership.require(conn, name, None if who == SYSTEM or who.startswith("job:") else who)
 
 
 def current(conn: Connection, name: str, alias: str) -> int | None:
+    """Return the version that an alias points at, or None."""
     return conn.scalar(
         select(model_aliases.c.version).where(model_aliases.c.name == name, model_aliases.c.alias == alias)
     )
@@ -44,10 +44,9 @@ def current(conn: Connection, name: str, alias: str) -> int | None:
 def set_alias(
     conn: Connection, name: str, alias: str, version: int, *, who: str = SYSTEM, why: str | None = None
 ) -> int | None:
-    """Point an alias at a version; returns the one it pointed at before. Raises Forbidden; NotFound for an unknown
-    version.
+    """Point an alias at a version; return the one it pointed at before. No change leaves no audit log entry.
 
-    To where it points already is no change and leaves no line.
+    Raises Forbidden; NotFound for an unknown version.
     """
     lock_for(conn, name, who)
     found = conn.scalar(
@@ -63,16 +62,16 @@ def set_alias(
 
 
 def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why: str | None = None) -> tuple[int, int]:
-    """Back to where the alias pointed before its last move; once more goes one further back. Returns (from, to).
+    """Move an alias back to its previous version; repeated calls go further back. Returns (from, to).
 
-    Deleted versions are passed over. Raises Forbidden, NotFound (no such alias), Conflict (nothing before).
+    Deleted versions are skipped. Raises Forbidden, NotFound (no such alias), Conflict (no previous version).
     """
     lock_for(conn, name, who)
     before = current(conn, name, alias)
     if before is None:
         raise NotFound.of("alias", f"{name}@{alias}")
-    there = set(conn.scalars(select(model_versions.c.version).where(model_versions.c.name == name)))
-    earlier = [version for version in _trail(conn, name, alias)[:-1] if version in there and version != before]
+    existing = set(conn.scalars(select(model_versions.c.version).where(model_versions.c.name == name)))
+    earlier = [version for version in _trail(conn, name, alias)[:-1] if version in existing and version != before]
     if not earlier:
         raise Conflict(f"{name}@{alias} points at {before}, and no earlier version it pointed at still exists.")
     _move(conn, name, alias, earlier[-1])
@@ -81,7 +80,7 @@ def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why:
 
 
 def _trail(conn: Connection, name: str, alias: str) -> list[int]:
-    """The versions that led to the present one: a move adds one, a rollback takes away down to its target."""
+    """Return the versions that led to the current one: a move adds one, a rollback removes those after its target."""
     changes = conn.execute(
         select(model_changes.c.change, model_changes.c.to_version)
         .where(model_changes.c.name == name, model_changes.c.alias == alias)
@@ -98,9 +97,9 @@ def _trail(conn: Connection, name: str, alias: str) -> list[int]:
 
 
 def delete_version(conn: Connection, name: str, version: int, *, who: str = SYSTEM, why: str | None = None) -> None:
-    """Its number is never given again; the job that made it keeps its files.
+    """Delete a version. Its number is not reused; the job that made it keeps its files.
 
-    Raises Forbidden; NotFound; Conflict while an alias or a job that is not final holds it.
+    Raises Forbidden; NotFound; Conflict while an alias or an unfinished job uses it.
     """
     lock_for(conn, name, who)
     this = and_(model_versions.c.name == name, model_versions.c.version == version)
@@ -108,7 +107,7 @@ def delete_version(conn: Connection, name: str, version: int, *, who: str = SYST
         raise NotFound.of("model version", f"{name}@{version}")
     holders = [*_aliases_of(conn, name, version), *_jobs_with(conn, name, version)]
     if holders:
-        raise Conflict(f"{name}@{version} is held by {', '.join(holders[:5])}; release it first.")
+        raise Conflict(f"{name}@{version} cannot be deleted: it is used by {', '.join(holders[:5])}.")
     conn.execute(delete(model_versions).where(this))
     audit(conn, name, "delete", from_version=version, who=who, why=why)
 
@@ -119,11 +118,11 @@ def _aliases_of(conn: Connection, name: str, version: int) -> list[str]:
 
 
 def _jobs_with(conn: Connection, name: str, version: int) -> list[str]:
-    """Jobs that read this version and are not final; one that follows an alias is held by the alias until it starts."""
-    living = conn.execute(
+    """Return the unfinished jobs that read this version; a job that names an alias counts once it has started."""
+    unfinished = conn.execute(
         select(jobs.c.id, jobs.c.spec, jobs.c.pinned).where(jobs.c.finished_at.is_(None), jobs.c.kind != TRAIN)
     )
-    return [f"job {row.id}" for row in living if _reads(row.spec, row.pinned, name, version)]
+    return [f"job {row.id}" for row in unfinished if _reads(row.spec, row.pinned, name, version)]
 
 
 def _reads(spec: dict[str, Any], pinned: dict[str, Any], name: str, version: int) -> bool:
@@ -142,7 +141,7 @@ def _move(conn: Connection, name: str, alias: str, version: int) -> None:
 
 
 def audit(conn: Connection, name: str, change: str, **facts: Any) -> None:
-    """A line of it, and who subscribed to such changes is told."""
+    """Write an entry of the audit log, with deliveries to the webhooks that subscribe to it."""
     line = plain_insert(model_changes).values(name=name, change=change, at=db_now(), **facts)
     at = conn.execute(line.returning(model_changes.c.at)).scalar_one()
     outbox.add_model_change(conn, name, change, at, facts)
@@ -150,7 +149,7 @@ def audit(conn: Connection, name: str, change: str, **facts: Any) -> None:
 
 
 def history(conn: Connection, name: str, cursor: str | None = None, limit: int = 50) -> Page:
-    """The audit, newest first. Raises NotFound for a name that never was; MalformedRequest for a bad cursor."""
+    """Return a page of the audit log, newest first. Raises NotFound; MalformedRequest for a bad cursor."""
     statement = select(model_changes).where(model_changes.c.name == name).order_by(model_changes.c.id.desc())
     if cursor is not None:
         (before,) = cursors.decode("changes", cursor, int)

@@ -1,5 +1,4 @@
-"""What people add to the registry: a version from a job that has ended, descriptions, tags. Each leaves its line in the
-audit."""
+"""Manual changes of the registry: versions from finished jobs, descriptions, tags; each with an audit log entry."""
 
 from __future__ import annotations
 
@@ -16,15 +15,14 @@ from shared.db.schema import model_descriptions, model_versions
 from shared.jobs import queries
 from shared.models import aliases, registry
 
-#: Tags a version may have, and characters of a new description that the audit keeps.
+#: Most tags of a version, and characters of a new description kept in the audit log.
 _MAX_TAGS, _KEPT = 50, 200
 
 
-def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None, *, who: str, **said: Any) -> int:
-    """A version from the model that a finished job left; `said`: description, tags. The first becomes the champion.
+def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None, *, who: str, **labels: Any) -> int:
+    """Register the model of a finished job; `labels`: description, tags. The first version becomes the champion.
 
-    Raises Forbidden; NotFound (no such job), InvalidRequest (it left no model), Conflict (it is a version of this name
-    already).
+    Raises Forbidden; NotFound (no such job); InvalidRequest (no model); Conflict (already a version of this name).
     """
     from shared.jobs.transitions.values import ModelVersionRecord  # its package imports the registry
 
@@ -32,9 +30,9 @@ def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None,
     _has_model(conn, job_id, owner_id)
     aliases.lock_for(conn, name, who)
     this = (model_versions.c.name == name, model_versions.c.job_id == job_id)
-    there = conn.scalar(select(model_versions.c.version).where(*this))
-    if there is not None:
-        raise Conflict(f"Job {job_id} is {name}@{there} already.")
+    existing = conn.scalar(select(model_versions.c.version).where(*this))
+    if existing is not None:
+        raise Conflict(f"Job {job_id} is already registered as {name}@{existing}.")
     result, pinned = job["result"] or {}, job["pinned"]
     model = result.get("model") or {}
     record = ModelVersionRecord(
@@ -44,7 +42,7 @@ def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None,
         dataset=pinned.get("dataset"),
         parent=(pinned.get("parent") or {}).get("ref"),
         metrics=result.get("metrics") or {},
-        **said,
+        **labels,
     )
     version = registry.create_version(conn, job_id, record, conn.scalars(select(db_now())).one(), who)
     aliases.audit(conn, name, "register", to_version=version, who=who, why=f"from job {job_id}")
@@ -59,7 +57,7 @@ def _has_model(conn: Connection, job_id: str, owner_id: str | None) -> None:
 
 
 def describe(conn: Connection, name: str, description: str | None, *, who: str) -> None:
-    """None or nothing takes it away. Raises Forbidden, NotFound."""
+    """Set the description of a model; None or empty removes it. Raises Forbidden, NotFound."""
     aliases.lock_for(conn, name, who)
     known = select(model_versions.c.version).where(model_versions.c.name == name).limit(1)
     if conn.scalar(known) is None:
@@ -76,8 +74,10 @@ def describe(conn: Connection, name: str, description: str | None, *, who: str) 
 
 
 def change_version(conn: Connection, name: str, version: int, changes: Mapping[str, Any], *, who: str) -> None:
-    """Another `description`, `tags` (set, or removed where None); what is not given stays. Raises Forbidden,
-    NotFound, InvalidRequest."""
+    """Change the `description` and `tags` (None removes one) of a version; fields not given stay.
+
+    Raises Forbidden, NotFound, InvalidRequest.
+    """
     aliases.lock_for(conn, name, who)
     this = and_(model_versions.c.name == name, model_versions.c.version == version)
     row = conn.execute(select(model_versions.c.description, model_versions.c.tags).where(this)).one_or_none()
@@ -93,21 +93,22 @@ def change_version(conn: Connection, name: str, version: int, changes: Mapping[s
         return
     conn.execute(update(model_versions).where(this).values(**new))
     tags = ", ".join(f"{key}={value}" for key, value in new["tags"].items()) if "tags" in new else None
-    told = [
+    summary = [
         _kept(new["description"]) if "description" in new else None,
         f"tags: {tags or 'none'}" if "tags" in new else None,
     ]
-    aliases.audit(conn, name, "describe", to_version=version, who=who, why="; ".join(filter(None, told))[:500] or None)
+    why = "; ".join(filter(None, summary))[:500] or None
+    aliases.audit(conn, name, "describe", to_version=version, who=who, why=why)
 
 
 def _merged(before: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     merged = {key: value for key, value in {**before, **changes}.items() if value is not None}
     if len(merged) > _MAX_TAGS:
-        raise InvalidRequest.field(("tags",), f"a version has at most {_MAX_TAGS} tags; this would make {len(merged)}")
+        raise InvalidRequest.field(("tags",), f"a version may have at most {_MAX_TAGS} tags, not {len(merged)}")
     return merged
 
 
 def _kept(description: str | None) -> str | None:
-    """As the audit shows it: one line, not too long."""
+    """Return a description for the audit log: one line, shortened."""
     text = " ".join((description or "").split())
     return text if len(text) <= _KEPT else f"{text[: _KEPT - 1]}…"

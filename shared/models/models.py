@@ -1,4 +1,4 @@
-"""The model registry in SQL: versions made by `register_as`, and aliases that point at them."""
+"""Tables of the model registry: models, versions, aliases and the audit log."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from sqlmodel import Field, SQLModel
 
 
 class Model(SQLModel, table=True):
-    """A name, and whose it is: the owner of the first version's job, or of the key that registered it."""
+    """A model name and its owner: that of the first version's job or of the key that registered it."""
 
     __tablename__ = "models"
 
     name: str = Field(primary_key=True, max_length=100)
-    #: None: nobody's, as of models whose maker is not known.
+    #: None: no owner, for models whose creator is unknown.
     owner_id: str | None = Field(default=None, max_length=64)
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ModelVersion(SQLModel, table=True):
+    """A version of a model: the result of one job."""
+
     __tablename__ = "model_versions"
 
     name: str = Field(primary_key=True, max_length=100)
@@ -30,14 +32,14 @@ class ModelVersion(SQLModel, table=True):
     dataset: str | None = Field(default=None, max_length=200)  # name@version
     parent: str | None = Field(default=None, max_length=200)  # model_ref it was fine-tuned from
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    #: What people say of it; both may change at any time.
+    #: Description and tags may be changed at any time.
     description: str | None = Field(default=None, sa_column=Column(Text))
     tags: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ModelDescription(SQLModel, table=True):
-    """What people say of a model as a whole; no row for one that nobody described."""
+    """The description of a model as a whole, if it has one."""
 
     __tablename__ = "model_descriptions"
 
@@ -47,7 +49,7 @@ class ModelDescription(SQLModel, table=True):
 
 
 class ModelAlias(SQLModel, table=True):
-    """`champion` and any other. The first version of a name becomes its champion."""
+    """A named pointer to a version. The first version of a model becomes its `champion`."""
 
     __tablename__ = "model_aliases"
 
@@ -58,8 +60,7 @@ class ModelAlias(SQLModel, table=True):
 
 
 class ModelChange(SQLModel, table=True):
-    """The audit: every move of an alias, every version that was registered later, described or deleted, in order of
-    `id`."""
+    """Audit log, in order of `id`: moves of aliases; versions registered manually, described or deleted."""
 
     __tablename__ = "model_changes"
     __table_args__ = (Index("ix_model_changes_name", "name", "id"),)
@@ -67,7 +68,7 @@ class ModelChange(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(max_length=100)
     change: str = Field(max_length=16)  # set | rollback | delete | register | describe
-    alias: str | None = Field(default=None, max_length=100)  # null: no alias moved
+    alias: str | None = Field(default=None, max_length=100)  # null: no alias was moved
     from_version: int | None = None
     to_version: int | None = None
     who: str = Field(max_length=100)  # an owner, `job:<id>` or `system`

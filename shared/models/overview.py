@@ -1,4 +1,4 @@
-"""Models as a person looks at them: how each version did, what it was made with, several side by side."""
+"""Models for the model pages: metrics and origin of each version, and comparisons."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from shared.fleet.keys import owner_names
 from shared.models import ownership, registry
 from shared.specs.families import FAMILIES
 
-#: Versions that make the curve of a row in the list.
+#: Newest versions in the curve of a row in the list.
 CURVE = 40
-#: Versions of a model that are told of at once, and points of a curve over all of them.
+#: Most versions of a model in an answer, and points of a curve over all of them.
 VERSIONS, POINTS = 25, 200
 
 
 def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
-    """metric -> `max` or `min`, whichever is better; None where neither is (a speed, a loss of the last batches).
+    """Return `max` or `min` for each metric, whichever is better, or None (a speed, a loss of the last batches).
 
-    In the order of what tells most: what the family is judged by, then what else has a better side (of the training
-    last), then the rest.
+    Ordered by relevance: metrics that the family is judged by, then others with a sense (training metrics last), then
+    the rest.
     """
     judged = FAMILIES[family].judged_by if family in FAMILIES else ()
     found = {name: result_sense(name) for name in names}
@@ -35,13 +35,12 @@ def senses(family: str, names: Sequence[str]) -> dict[str, str | None]:
 
 
 def headline(family: str, names: Sequence[str]) -> str | None:
-    """The one figure versions are known by: the first that has a better side."""
+    """Return the main metric of the versions: the first one of `senses` that has a sense."""
     return next((name for name, sense in senses(family, names).items() if sense), None)
 
 
 def overview(conn: Connection, owner_id: str | None = None) -> list[dict[str, Any]]:
-    """`list_models` as this owner sees it, each with its number of versions and the curve of its headline over the
-    newest ones."""
+    """Return `list_models` for an owner, with the number of versions and the headline metric of the newest ones."""
     metrics: dict[str, list[Any]] = {}
     rows = conn.execute(
         select(model_versions.c.name, model_versions.c.version, model_versions.c.metrics).order_by(
@@ -61,8 +60,10 @@ def _summary(model: Mapping[str, Any], versions: list[Any]) -> dict[str, Any]:
 
 
 def detail(conn: Connection, name: str, owner_id: str | None, before: int | None = None) -> dict[str, Any]:
-    """Everything about a model; of its versions the newest (of those before `before`), of its curves what a chart can
-    show. A job is named to who may see it. Raises NotFound."""
+    """Return everything about a model, with its newest versions (of those before `before`) and reduced curves.
+
+    Jobs of other owners are left out. Raises NotFound.
+    """
     table = model_versions.c
     measured = conn.execute(
         select(table.version, table.metrics).where(table.name == name).order_by(table.version)
@@ -93,7 +94,7 @@ def detail(conn: Connection, name: str, owner_id: str | None, before: int | None
 
 
 def versions(conn: Connection, name: str, owner_id: str | None, before: int | None) -> list[dict[str, Any]]:
-    """Newest first, `VERSIONS` of them."""
+    """Return up to `VERSIONS` versions, newest first."""
     table = model_versions.c
     within = [table.name == name] + ([] if before is None else [table.version < before])
     rows = (
@@ -111,8 +112,11 @@ def versions(conn: Connection, name: str, owner_id: str | None, before: int | No
 
 
 def curve(measured: Sequence[Any], name: str, marked: Collection[int]) -> dict[str, list[Any]]:
-    """{version: […], value: […]} of one metric, oldest first: of each stretch of versions the lowest and the highest,
-    and all that an alias points at, so that nothing that stands out is lost."""
+    """Return {version: […], value: […]} of one metric, oldest first.
+
+    A long curve keeps the minimum and maximum of each stretch of versions, and all versions in `marked` (with an
+    alias), so that outliers stay visible.
+    """
     points = [(version, metrics[name]) for version, metrics in measured if _is_number(metrics.get(name))]
     kept = set(points if len(points) <= POINTS else [points[0], points[-1]])
     if len(points) > POINTS:
@@ -125,7 +129,7 @@ def curve(measured: Sequence[Any], name: str, marked: Collection[int]) -> dict[s
 
 
 def _schedules(conn: Connection, ids: Sequence[str], owner_id: str | None) -> dict[str, dict[str, Any]]:
-    """Job -> the schedule whose tick made it."""
+    """Return the schedule of each job that was submitted by one."""
     mine = [] if owner_id is None else [schedules.c.owner_id == owner_id]
     joined = schedule_ticks.join(schedules, schedules.c.id == schedule_ticks.c.schedule_id)
     found = select(schedule_ticks.c.job_id, schedules.c.id, schedules.c.name).select_from(joined)
@@ -134,10 +138,10 @@ def _schedules(conn: Connection, ids: Sequence[str], owner_id: str | None) -> di
 
 
 def existing(conn: Connection, name: str, numbers: Sequence[int]) -> list[int]:
-    """Those of the versions that are there, in the order given."""
+    """Return those of `numbers` that exist, in the same order."""
     table = model_versions.c
-    there = set(conn.scalars(select(table.version).where(table.name == name, table.version.in_(numbers))))
-    return [number for number in numbers if number in there]
+    found = set(conn.scalars(select(table.version).where(table.name == name, table.version.in_(numbers))))
+    return [number for number in numbers if number in found]
 
 
 def _aliases(conn: Connection, name: str) -> list[dict[str, Any]]:
@@ -170,7 +174,7 @@ def _version(version: Mapping[str, Any], job: Any, owner_id: str | None) -> dict
 
 
 def _jobs(conn: Connection, ids: Sequence[str], also: Any) -> dict[str, dict[str, Any]]:
-    """Each job's name, owner and one more column; specs and results are large where there are a thousand."""
+    """Return each job's name, owner and the column `also`; whole rows would be large for a thousand jobs."""
     columns = (jobs.c.id, jobs.c.name, jobs.c.owner_id, also)
     found: list[Any] = []
     for start in range(0, len(ids), 500):
@@ -181,9 +185,9 @@ def _jobs(conn: Connection, ids: Sequence[str], also: Any) -> dict[str, dict[str
 
 
 def side_by_side(conn: Connection, name: str, numbers: Sequence[int], owner_id: str | None) -> dict[str, Any]:
-    """These versions: every metric with the best of them, and the settings in which their jobs differ.
+    """Compare versions: every metric with the best values, and the settings in which their jobs differ.
 
-    Raises NotFound. Settings of somebody else's job are not told.
+    Settings of other owners' jobs are left out. Raises NotFound.
     """
     chosen = [registry.show_version(conn, name, number) for number in numbers]
     made_by = _jobs(conn, [version["job_id"] for version in chosen], jobs.c.spec)
@@ -204,7 +208,7 @@ def side_by_side(conn: Connection, name: str, numbers: Sequence[int], owner_id: 
 
 
 def _row(name: str, sense: str | None, values: list[Any]) -> dict[str, Any]:
-    """`best`: the places of the best values, where one is better and not all are alike."""
+    """Return a row of metrics; `best` holds the indices of the best values, unless all are equal."""
     numbers = [value for value in values if _is_number(value)]
     best = (max if sense == "max" else min)(numbers) if sense and len(set(numbers)) > 1 else None
     places = [place for place, value in enumerate(values) if best is not None and value == best]
@@ -212,11 +216,11 @@ def _row(name: str, sense: str | None, values: list[Any]) -> dict[str, Any]:
 
 
 def differing(specs: Sequence[Mapping[str, Any] | None]) -> list[dict[str, Any]]:
-    """[{name: "training.epochs", values: […]}, …] for what is not the same in all; what is not told is null."""
+    """Return [{name: "training.epochs", values: […]}, …] of the settings that differ; None if unknown."""
     flat = [dict(_flat(spec)) if spec is not None else {} for spec in specs]
     names = dict.fromkeys(name for spec in flat for name in spec)
-    told = [spec for spec, given in zip(flat, specs, strict=True) if given is not None]
-    changed = [name for name in names if len({repr(spec.get(name)) for spec in told}) > 1]
+    known = [spec for spec, given in zip(flat, specs, strict=True) if given is not None]
+    changed = [name for name in names if len({repr(spec.get(name)) for spec in known}) > 1]
     return [{"name": name, "values": [spec.get(name) for spec in flat]} for name in changed]
 
 
@@ -228,7 +232,7 @@ def _flat(value: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 
 def _names(measured: Any) -> list[str]:
-    """Every metric that is a number in one of them, in the order of their first appearance."""
+    """Return the metrics that are a number in any of them, in order of first appearance."""
     return list(dict.fromkeys(key for one in measured for key, value in one.items() if _is_number(value)))
 
 

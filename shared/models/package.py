@@ -1,4 +1,4 @@
-"""The files of a version as one zip, written while it is read: nothing of it is held, however large the weights are."""
+"""Download of a version's files as one zip, streamed in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from shared.db.schema import artifacts, model_aliases, model_versions
 
 #: Bytes read at a time.
 _CHUNK = 1_000_000
-#: Of a job's artifacts, those that are its model.
+#: Folder of the model in a job's artifacts.
 _FOLDER = "model/"
 
 
 def files_of(conn: Connection, name: str, selector: str) -> tuple[int, list[dict[str, Any]]]:
-    """The version that a number or alias means, and the rows of its files. Raises NotFound."""
+    """Return the version that a number or alias refers to, and the rows of its files. Raises NotFound."""
     if selector.isascii() and selector.isdigit():
         number: int | None = int(selector[:9])
     else:
@@ -38,8 +38,7 @@ def files_of(conn: Connection, name: str, selector: str) -> tuple[int, list[dict
 
 
 def zipped(folder: str, files: Iterable[tuple[str, Callable[[], BinaryIO]]]) -> Iterator[bytes]:
-    """A zip with these files (path, how to open it) in `folder`, piece by piece. Weights hardly shrink: they are
-    stored."""
+    """Yield a zip of files (path, how to open it) in `folder`, uncompressed: weights hardly shrink."""
     sink: Any = _Sink()
     with ZipFile(sink, "w", ZIP_STORED) as archive:
         for path, opened in files:
@@ -53,7 +52,7 @@ def zipped(folder: str, files: Iterable[tuple[str, Callable[[], BinaryIO]]]) -> 
 
 
 class _Sink:
-    """What a zip is written to: it cannot be gone back in, and gives away what it has."""
+    """An unseekable output of a zip whose data is taken in pieces."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

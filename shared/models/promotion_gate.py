@@ -1,4 +1,4 @@
-"""Whether a new model is better than the champion, by the rule of its job. Pure: scores in, verdict out."""
+"""Promotion rule: whether a new model is better than the champion. Pure: scores in, verdict out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from shared.specs.promotion import Promotion
 
 @dataclass(frozen=True)
 class Rule:
+    """The promotion rule of a job."""
+
     metric: str
     sense: Sense
     min_improvement: float
     confidence: float | None
-    #: The evaluation set with its version, and the champion's name: for the reason.
+    #: The evaluation set with its version, for the reason.
     on: str
 
     @classmethod
@@ -26,12 +28,14 @@ class Rule:
 
     @property
     def sign(self) -> int:
-        """What turns a difference of scores into an improvement."""
+        """Return the factor that turns a difference of scores into an improvement."""
         return 1 if self.sense == "max" else -1
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """Decision of a promotion, with its reason."""
+
     better: bool
     reason: str
 
@@ -40,9 +44,10 @@ NO_CHAMPION = "no champion yet"
 
 
 def decide(rule: Rule, candidate: float, champion: float | None, lower: float | None = None) -> Verdict:
-    """`champion` None: there is none. `lower`: the least improvement at `rule.confidence`; needed where that is set.
+    """Decide whether `candidate` is better than `champion` (None: there is no champion).
 
-    Better means by more than nothing, and by `min_improvement` at least; at a confidence, both hold for `lower`.
+    The improvement must be positive and at least `min_improvement`. With `rule.confidence` set, the same holds for
+    `lower`, the lower confidence bound of the improvement.
     """
     if not isfinite(candidate):
         return Verdict(False, f"{rule.metric} is {candidate} on {rule.on}")
@@ -51,13 +56,14 @@ def decide(rule: Rule, candidate: float, champion: float | None, lower: float | 
     gain = (candidate - champion) * rule.sign if isfinite(champion) else float("inf")
     scores = f"{rule.metric} {candidate:.6g} against the champion's {champion:.6g} on {rule.on}"
     if gain <= 0:
-        return Verdict(False, f"{scores}: {'no better' if gain == 0 else f'worse by {-gain:.3g}'}")
+        return Verdict(False, f"{scores}: {'not better' if gain == 0 else f'worse by {-gain:.3g}'}")
     if gain < rule.min_improvement:
-        return Verdict(False, f"{scores}: better by {gain:.3g}, which is less than {rule.min_improvement:.3g}")
+        least = f"min_improvement is {rule.min_improvement:.3g}"
+        return Verdict(False, f"{scores}: better by {gain:.3g}, but {least}")
     if rule.confidence is None or lower is None:
         return Verdict(True, f"{scores}: better by {gain:.3g}")
-    sure = f"{scores}: better by {gain:.3g}, at {100 * rule.confidence:g} % confidence by {lower:.3g} at least"
+    bound = f"{scores}: better by {gain:.3g}, at {100 * rule.confidence:g} % confidence by at least {lower:.3g}"
     if lower <= 0 or lower < rule.min_improvement:
-        wanted = f"{rule.min_improvement:.3g}" if rule.min_improvement else "more than nothing"
-        return Verdict(False, f"{sure}; wanted is {wanted}")
-    return Verdict(True, sure)
+        least = f"min_improvement is {rule.min_improvement:.3g}" if rule.min_improvement else "this must be above 0"
+        return Verdict(False, f"{bound}, but {least}")
+    return Verdict(True, bound)

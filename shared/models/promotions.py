@@ -1,5 +1,4 @@
-"""What becomes of a promotion when its job succeeds: in that transaction, under that fence, the alias moves or
-stays."""
+"""Promotion when a job succeeds: the alias moves or stays in the transaction, and under the fence, of the success."""
 
 from __future__ import annotations
 
@@ -18,29 +17,32 @@ if TYPE_CHECKING:
 
 
 def settle(conn: Connection, job_id: str, name: str, version: int, record: PromotionRecord) -> dict[str, Any]:
-    """The data of the `promotion` event. The alias moves only from the version that the new one was compared with: a
-    champion that came meanwhile has not been beaten. The caller has registered `version` in this transaction."""
+    """Move the alias if the gate allows it; return the data of the `promotion` event.
+
+    The alias moves only from the version that the new one was compared with: another champion that was set meanwhile
+    has not been compared. The caller has registered `version` in this transaction.
+    """
     aliases.lock(conn, name)
     now = aliases.current(conn, name, record.alias)
     promoted, reason = record.better, record.reason
     if promoted and now != record.previous:
         promoted, reason = (
             False,
-            f"{name}@{record.alias} {_moved(record.previous, now)} while this was compared with it",
+            f"{name}@{record.alias} {_moved(record.previous, now)} during the comparison",
         )
     if promoted:
         aliases.set_alias(conn, name, record.alias, version, who=f"job:{job_id}", why=reason[:500])
-    told = _told(name, version, now, record, promoted, reason)
-    on_commit(conn, partial(emit, "model.compared", job_id=job_id, **told))
-    return told
+    facts = _event_data(name, version, now, record, promoted, reason)
+    on_commit(conn, partial(emit, "model.compared", job_id=job_id, **facts))
+    return facts
 
 
 def refused(conn: Connection, name: str, record: PromotionRecord, reason: str) -> dict[str, Any]:
-    """The same where the new model could not be registered, so that it has no version."""
-    return _told(name, None, aliases.current(conn, name, record.alias), record, False, reason)
+    """Return the data of the `promotion` event for a model that could not be registered and has no version."""
+    return _event_data(name, None, aliases.current(conn, name, record.alias), record, False, reason)
 
 
-def _told(
+def _event_data(
     name: str, version: int | None, now: int | None, record: PromotionRecord, promoted: bool, reason: str
 ) -> dict[str, Any]:
     facts = asdict(record)
@@ -57,5 +59,5 @@ def _told(
 
 def _moved(before: int | None, now: int | None) -> str:
     if before is None:
-        return f"came to point at version {now}"
-    return f"moved from version {before} to {now}" if now is not None else f"ceased to point at version {before}"
+        return f"was set to version {now}"
+    return f"moved from version {before} to {now}" if now is not None else f"(version {before}) was removed"

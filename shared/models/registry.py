@@ -1,4 +1,4 @@
-"""The model registry: versions made when a job succeeds, references resolved. `aliases.py` moves the aliases.
+"""Model registry: creates versions and resolves references. `aliases.py` moves the aliases.
 
 A **model_ref** is `name` (= `name@champion`), `name@3`, `name@alias` or `job:<id>`.
 """
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 #: The artifact whose folder a model is loaded from.
 WEIGHTS = "model/model.safetensors"
-#: Fine-tunings of fine-tunings that are followed back.
+#: Most generations of fine-tuned models that are followed back.
 _MOST_GENERATIONS = 20
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """Where a reference leads: the job whose artifacts hold the model."""
+    """The target of a reference: the job whose artifacts hold the model."""
 
     job_id: str
     #: Folder of `model.safetensors` and `config.json`, relative to the storage root.
@@ -51,8 +51,11 @@ class ResolvedModel:
 
 
 def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at: float, owner_id: str) -> int:
-    """The next version of `record.name`, which is `owner_id`'s from its first one on; that becomes its champion, unless
-    a promotion decides that. Inside the transaction of `succeed`. Raises Forbidden; then nothing is written."""
+    """Create the next version of `record.name` in the caller's transaction; return its number.
+
+    `owner_id` becomes the owner of a new name. The first version becomes the champion, unless a promotion decides that.
+    Raises Forbidden; then nothing is written.
+    """
     aliases.lock(conn, record.name)
     ownership.claim(conn, record.name, owner_id)
     version = _newest_ever(conn, record.name) + 1
@@ -78,7 +81,7 @@ def _decided_by_promotion(record: ModelVersionRecord) -> bool:
 
 
 def _newest_ever(conn: Connection, name: str) -> int:
-    """Deleted versions count: a number never means another model later."""
+    """Return the highest version number ever assigned; numbers of deleted versions are not reused."""
     newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
     deleted = conn.scalar(
         select(func.max(model_changes.c.from_version)).where(
@@ -89,9 +92,9 @@ def _newest_ever(conn: Connection, name: str) -> int:
 
 
 def resolve(conn: Connection, model_ref: str, owner_id: str | None = None) -> ResolvedModel:
-    """Raises InvalidRequest (naming what there is) when the reference leads nowhere.
+    """Resolve a model reference. Raises InvalidRequest, listing the existing models or versions.
 
-    `job:<id>` sees the owner's jobs only (unless `owner_id` is None) and may be shortened while unique.
+    `job:<id>` is limited to the owner's jobs (`owner_id` None: all), and any unique prefix of the id will do.
     """
     if model_ref.startswith("job:"):
         return _of_job(conn, model_ref, owner_id)
@@ -124,24 +127,26 @@ def _of_job(conn: Connection, model_ref: str, owner_id: str | None) -> ResolvedM
         statement = statement.where(jobs.c.owner_id == owner_id)
     rows = conn.execute(statement.limit(2)).all()
     if len(rows) != 1:
-        why = "there is no such job" if not rows else "several jobs begin so; give more of the id"
+        why = "there is no such job" if not rows else "the id is ambiguous; give more of its characters"
         raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: {why}")
     row = rows[0]
     if row.state != "succeeded":
-        raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: the job is {row.state}, it has no model yet")
+        raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: the job is {row.state} and has no model")
     return ResolvedModel(row.id, _folder(conn, row.id, model_ref), row.family or "", row.framework or "")
 
 
 def _folder(conn: Connection, job_id: str, model_ref: str) -> str:
     stored = conn.scalar(select(artifacts.c.stored_as).where(artifacts.c.job_id == job_id, artifacts.c.path == WEIGHTS))
     if stored is None:
-        raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: job {job_id} left no {WEIGHTS}")
+        raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: job {job_id} has no artifact {WEIGHTS}")
     return str(stored).rpartition("/")[0]
 
 
 def spec_of(conn: Connection, job_id: str) -> dict[str, Any] | None:
-    """The spec of the model that a job made: its own, or that of the model it was fine-tuned from. None where a job on
-    the way is gone."""
+    """Return the model spec of a job's model: its own, or that of the model it was fine-tuned from.
+
+    Returns None if a job in between was deleted.
+    """
     for _ in range(_MOST_GENERATIONS):
         row = conn.execute(select(jobs.c.spec, jobs.c.pinned).where(jobs.c.id == job_id)).one_or_none()
         if row is None or "model" in row.spec:
@@ -156,7 +161,7 @@ def spec_of(conn: Connection, job_id: str) -> dict[str, Any] | None:
 
 
 def classes_of(conn: Connection, job_id: str) -> list[str] | None:
-    """The classes that the model of a job knows: those of the data it learned from. None where that is not known."""
+    """Return the classes of a job's model, from its training data; None if they are unknown."""
     ref = conn.scalar(select(jobs.c.pinned["dataset"].as_string()).where(jobs.c.id == job_id))
     if ref is None:
         return None
@@ -172,17 +177,18 @@ def classes_of(conn: Connection, job_id: str) -> list[str] | None:
 def _unknown(conn: Connection, name: str, model_ref: str) -> InvalidRequest:
     known = conn.scalars(select(model_versions.c.name).distinct().order_by(model_versions.c.name).limit(20)).all()
     if name not in known:
-        has = f"there are: {', '.join(known)}" if known else "no model is registered yet (submit with register_as)"
-        return InvalidRequest.field(("model_ref",), f"there is no model {name!r}; {has}")
+        hint = f"models: {', '.join(known)}" if known else "no model is registered yet (submit a job with register_as)"
+        return InvalidRequest.field(("model_ref",), f"there is no model {name!r}; {hint}")
     named = conn.scalars(select(model_aliases.c.alias).where(model_aliases.c.name == name)).all()
     newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
     return InvalidRequest.field(
-        ("model_ref",), f"{model_ref!r}: {name} has versions 1 to {newest} and the aliases {', '.join(named)}"
+        ("model_ref",),
+        f"{model_ref!r} does not exist; {name} has versions 1 to {newest} and aliases {', '.join(named)}",
     )
 
 
 def list_models(conn: Connection, owner_id: str | None = None) -> list[dict[str, Any]]:
-    """One entry per name: newest version, number of versions, aliases, the champion's metrics. `job_id`: visible.py."""
+    """Return one entry per model: newest version, aliases, the champion's metrics. For `job_id` see visibility.py."""
     found: dict[str, dict[str, Any]] = {}
     owned = {row.name: row.owner_id for row in conn.execute(select(models.c.name, models.c.owner_id))}
     for version in conn.execute(select(model_versions).order_by(model_versions.c.name, model_versions.c.version)):
@@ -206,7 +212,7 @@ def list_models(conn: Connection, owner_id: str | None = None) -> list[dict[str,
 
 
 def show_model(conn: Connection, name: str, owner_id: str | None = None) -> dict[str, Any]:
-    """All versions, newest first, and the aliases. `job_id`: visible.py. Raises NotFound."""
+    """Return a model with its versions, newest first, and aliases. For `job_id` see visibility.py. Raises NotFound."""
     rows = conn.execute(
         select(model_versions).where(model_versions.c.name == name).order_by(model_versions.c.version.desc())
     ).all()
@@ -225,7 +231,7 @@ def show_model(conn: Connection, name: str, owner_id: str | None = None) -> dict
 
 
 def show_version(conn: Connection, name: str, version: int, owner_id: str | None = None) -> dict[str, Any]:
-    """`job_id`: visible.py. Raises NotFound."""
+    """Return one version. For `job_id` see visibility.py. Raises NotFound."""
     this = (model_versions.c.name == name, model_versions.c.version == version)
     row = conn.execute(select(model_versions).where(*this)).one_or_none()
     if row is None:
@@ -236,13 +242,14 @@ def show_version(conn: Connection, name: str, version: int, owner_id: str | None
 
 
 def description(conn: Connection, name: str) -> str | None:
+    """Return the description of a model, or None."""
     return conn.scalar(select(model_descriptions.c.description).where(model_descriptions.c.name == name))
 
 
 def compare(conn: Connection, name: str, first: str, second: str, owner_id: str | None = None) -> dict[str, Any]:
-    """Two versions (numbers or aliases) with their metrics side by side. Raises NotFound.
+    """Compare the metrics of two versions (numbers or aliases). Raises NotFound.
 
-    `same_dataset` says whether they were measured on one data set version; only then do differences mean something.
+    Differences are meaningful only if both were measured on the same data set version (`same_dataset`).
     """
     shown = show_model(conn, name, owner_id)
     a, b = (_chosen(shown, selector) for selector in (first, second))
@@ -265,7 +272,7 @@ def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
 
 
 def _side_by_side(name: str, a: Any, b: Any) -> dict[str, Any]:
-    """Without a difference where it would say nothing: a point of a curve is no figure of a model."""
+    """Return two values and their difference, except for metrics of single steps, which do not describe a model."""
     both = name not in OF_STEPS and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b)
     )

@@ -1,4 +1,4 @@
-"""Models are everybody's; the jobs that made them are their owners'. So a version tells its job to that owner only."""
+"""Visibility of jobs in the registry: models are public, but only its owner sees the job that made a version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.jobs.ownership import owned_ids
 
 
 def without_foreign_jobs(conn: Connection, shown: Sequence[dict[str, Any]], owner_id: str | None) -> None:
-    """Empty `job_id` of these versions (or champions) where the job is somebody else's; `owner_id` None sees all."""
+    """Set `job_id` of versions (or champions) to None for other owners' jobs; `owner_id` None sees all."""
     mine = owned_ids(conn, (version["job_id"] for version in shown), owner_id)
     for version in shown:
         if version["job_id"] not in mine:

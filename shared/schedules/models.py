@@ -1,7 +1,7 @@
-"""Schedules, and every tick with what became of it.
+"""Tables of schedules and of their ticks with their outcomes.
 
-`(schedule_id, due_at)` is unique: whoever inserts the row of a tick makes its job, in the same transaction. Times are
-seconds since the epoch on the database's clock.
+`(schedule_id, due_at)` is unique: the process that inserts the row of a tick submits its job in the same transaction.
+Times are seconds since the epoch on the database's clock.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ from sqlmodel import Field, SQLModel
 
 
 class CatchUp(StrEnum):
-    """What becomes of ticks that nobody was there to see."""
+    """Which ticks missed during an outage are run afterwards."""
 
     NONE = "none"
-    #: The newest of them.
+    #: The newest one.
     LATEST = "latest"
-    #: The newest `catch_up_limit` of them, oldest first.
+    #: The newest `catch_up_limit`, oldest first.
     ALL = "all"
 
 
 class Overlap(StrEnum):
-    """What a tick does when a job of its schedule is not final yet."""
+    """Action of a tick while a job of its schedule is unfinished."""
 
     SKIP = "skip"
-    #: The job is made when the one before has ended.
+    #: The job is submitted after the previous one has ended.
     QUEUE = "queue"
     CANCEL_RUNNING = "cancel_running"
 
 
 class TickOutcome(StrEnum):
-    #: `job_id` names its job.
+    """Outcome of a tick."""
+
+    #: `job_id` is its job.
     SUBMITTED = "submitted"
-    #: For the job before it (overlap `queue`); the scheduler moves it to SUBMITTED.
+    #: Waits for the previous job (overlap `queue`); the scheduler changes it to SUBMITTED.
     WAITING = "waiting"
-    #: A job of the schedule was not final (overlap `skip`), or nothing has changed (`skip_if_unchanged`).
+    #: A job of the schedule was unfinished (overlap `skip`), or nothing has changed (`skip_if_unchanged`).
     SKIPPED = "skipped"
     #: Too late for the catch-up policy.
     MISSED = "missed"
-    #: The job could not be made; `reason` says why.
+    #: The job could not be submitted; see `reason`.
     FAILED = "failed"
 
 
 class Schedule(SQLModel, table=True):
+    """A cron expression and the job it submits."""
+
     __tablename__ = "schedules"
     __table_args__ = (
         UniqueConstraint("owner_id", "name"),
@@ -65,15 +69,17 @@ class Schedule(SQLModel, table=True):
     catch_up_limit: int
     max_lateness_seconds: float | None = Field(default=None, sa_column=Column(Float(53)))
     overlap: str = Field(max_length=16)
-    #: A tick makes no job while data, settings and parent model are those of the last one that succeeded.
+    #: Skip a tick while data, settings and parent model are the same as in the last job that succeeded.
     skip_if_unchanged: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
-    #: The earliest tick that nobody has decided yet; null while paused.
+    #: The earliest tick without an outcome; null while paused.
     next_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
     updated_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ScheduleTick(SQLModel, table=True):
+    """One due time of a schedule and its outcome."""
+
     __tablename__ = "schedule_ticks"
     __table_args__ = (
         CheckConstraint("(outcome = 'submitted') = (job_id IS NOT NULL)", name="job_iff_submitted"),
@@ -83,7 +89,7 @@ class ScheduleTick(SQLModel, table=True):
 
     schedule_id: str = Field(primary_key=True, max_length=32)  # no foreign key: see `shared.db.removals`
     due_at: float = Field(sa_column=Column(Float(53), primary_key=True))
-    manual: bool  # run by hand; `due_at` is when that was asked
+    manual: bool  # requested by a user; `due_at` is the time of the request
     outcome: str = Field(max_length=16)
     job_id: str | None = Field(default=None, max_length=32)
     reason: str | None = Field(default=None, max_length=500)

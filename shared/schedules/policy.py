@@ -1,4 +1,4 @@
-"""Pure decisions about ticks that are due: which are run, which are missed and why."""
+"""Catch-up policy: pure decisions about which due ticks are run, and why the others are missed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from shared.schedules.models import CatchUp
 
-#: A tick that is seen within this is on time (seconds). Too low: a slow maintenance pass counts as an outage. Too high:
-#: after a short outage `none` still runs.
+#: Largest delay at which a tick is on time (seconds). Too low: a slow maintenance pass counts as an outage. Too high:
+#: ticks missed in a short outage are run even with `none`.
 ON_TIME_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Policy:
+    """Catch-up settings of a schedule. `max_lateness` in seconds."""
+
     catch_up: CatchUp
     limit: int
     max_lateness: float | None
@@ -21,24 +23,26 @@ class Policy:
 
 @dataclass(frozen=True)
 class Verdict:
+    """Decision about one tick."""
+
     due_at: float
-    #: Why it is not run; None: it is.
+    #: Why the tick is not run; None if it is run.
     missed: str | None = None
 
 
 def decide(due: Sequence[float], now: float, policy: Policy) -> list[Verdict]:
-    """A verdict on every tick of `due` (ascending, none later than `now`), in the same order.
+    """Return a verdict on every tick of `due` (ascending, none later than `now`), in the same order.
 
-    Those on time are run. Of the others, `none` runs none, `latest` the newest if nothing newer is on time, `all` the
-    newest `limit`; never one that is later than `max_lateness`.
+    Ticks on time are run. Of the late ones, `none` runs none, `latest` the newest if no tick is on time, `all` the
+    newest `limit`; ticks later than `max_lateness` are never run.
     """
     late = [tick for tick in due if now - tick > ON_TIME_SECONDS]
     on_time = due[len(late) :]
-    chosen = set(on_time) | set(_made_up(late, bool(on_time), now, policy))
+    chosen = set(on_time) | set(_caught_up(late, bool(on_time), now, policy))
     return [Verdict(tick, None if tick in chosen else _why(tick, now, policy)) for tick in due]
 
 
-def _made_up(late: list[float], any_on_time: bool, now: float, policy: Policy) -> list[float]:
+def _caught_up(late: list[float], any_on_time: bool, now: float, policy: Policy) -> list[float]:
     allowed = [tick for tick in late if not _too_late(tick, now, policy)]
     match policy.catch_up:
         case CatchUp.NONE:
@@ -63,4 +67,4 @@ def _why(tick: float, now: float, policy: Policy) -> str:
         case CatchUp.LATEST:
             return f"{late}; catch_up is latest, and a newer tick was due"
         case CatchUp.ALL:
-            return f"{late}; catch_up makes up for the newest {policy.limit} only"
+            return f"{late}; catch_up runs only the newest {policy.limit}"

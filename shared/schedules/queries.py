@@ -1,4 +1,4 @@
-"""Reading schedules: nothing here writes."""
+"""Read-only queries of schedules and their ticks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _newest = (
 
 
 def _rows(owner_id: str | None) -> Select[Any]:
-    """Schedules, each with its newest tick; `owner_id` None: everybody's."""
+    """Select schedules with their newest tick; `owner_id` None: of all owners."""
     last = and_(schedule_ticks.c.schedule_id == _newest.c.schedule_id, schedule_ticks.c.due_at == _newest.c.due_at)
     return (
         select(
@@ -40,11 +40,12 @@ def _rows(owner_id: str | None) -> Select[Any]:
 
 
 def owned_by(owner_id: str | None) -> Any:
+    """Return the condition for schedules of an owner; None: of all owners."""
     return schedules.c.owner_id == owner_id if owner_id is not None else true()
 
 
 def find_id(conn: Connection, reference: str, owner_id: str | None) -> str:
-    """By id, else by name. Raises NotFound, also for somebody else's."""
+    """Return a schedule's id by id or name. Raises NotFound, also for another owner's."""
     named = or_(schedules.c.id == reference, schedules.c.name == reference)
     statement = select(schedules.c.id).where(owned_by(owner_id), named)
     found = conn.scalars(statement.order_by(schedules.c.id != reference)).first()
@@ -54,7 +55,7 @@ def find_id(conn: Connection, reference: str, owner_id: str | None) -> str:
 
 
 def get_schedule(conn: Connection, schedule_id: str, owner_id: str | None) -> RowMapping:
-    """Raises NotFound."""
+    """Return a schedule with its newest tick. Raises NotFound."""
     row = conn.execute(_rows(owner_id).where(schedules.c.id == schedule_id)).mappings().one_or_none()
     if row is None:
         raise NotFound.of("schedule", schedule_id)
@@ -62,11 +63,12 @@ def get_schedule(conn: Connection, schedule_id: str, owner_id: str | None) -> Ro
 
 
 def list_schedules(conn: Connection, owner_id: str | None) -> list[dict[str, Any]]:
+    """Return schedules in the API's format, sorted by name."""
     return [schedule_view(row) for row in conn.execute(_rows(owner_id).order_by(schedules.c.name)).mappings()]
 
 
 def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int) -> list[dict[str, str | None]]:
-    """The next times from now, also of a paused schedule. Raises NotFound."""
+    """Return the next ticks from now, also of a paused schedule. Raises NotFound."""
     row = get_schedule(conn, schedule_id, owner_id)
     checked = cron.parse(row["cron"], row["timezone"])
     now = conn.execute(select(db_now())).scalar_one()
@@ -75,7 +77,7 @@ def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int
 
 
 def recent(conn: Connection, schedule_id: str, count: int) -> list[dict[str, Any]]:
-    """Its newest ticks, oldest first, each with what became of it and of its job."""
+    """Return the newest ticks, oldest first, with their outcomes and the states of their jobs."""
     shown = ("due_at", "manual", "outcome", "job_id")
     statement = (
         select(*(schedule_ticks.c[name] for name in shown), jobs.c.state.label("job_state"))
@@ -91,7 +93,10 @@ def recent(conn: Connection, schedule_id: str, count: int) -> list[dict[str, Any
 def history(
     conn: Connection, schedule_id: str, owner_id: str | None, cursor: str | None = None, limit: int = 50
 ) -> Page:
-    """Ticks, newest first, each with what became of it. Raises NotFound, MalformedRequest for a bad cursor."""
+    """Return a page of ticks with their outcomes, newest first.
+
+    Raises NotFound, MalformedRequest for a bad cursor.
+    """
     zone = cron.parse(*_times(get_schedule(conn, schedule_id, owner_id))).zone
     statement = (
         select(schedule_ticks, jobs.c.state.label("job_state"))
@@ -114,13 +119,13 @@ def _times(row: RowMapping) -> tuple[str, str]:
 
 
 def due_ids(conn: Connection, limit: int) -> list[str]:
-    """Schedules with a tick that is due, longest waiting first."""
+    """Return the ids of schedules with a due tick, longest due first."""
     statement = select(schedules.c.id).where(schedules.c.next_at <= db_now()).order_by(schedules.c.next_at)
     return [str(schedule_id) for schedule_id in conn.scalars(statement.limit(limit))]
 
 
 def waiting_ids(conn: Connection) -> list[str]:
-    """Schedules with a tick that waits for the job before it."""
+    """Return the ids of schedules with a tick that waits for a previous job."""
     statement = select(schedule_ticks.c.schedule_id).where(schedule_ticks.c.outcome == TickOutcome.WAITING.value)
     return [str(schedule_id) for schedule_id in conn.scalars(statement.distinct())]
 
@@ -132,7 +137,7 @@ _SHOWN_AS_IS = (
 
 
 def schedule_view(row: RowMapping) -> dict[str, Any]:
-    """A schedule as the API shows it."""
+    """Return a schedule in the API's format."""
     zone = cron.parse(*_times(row)).zone
     last = None
     if row["last_due_at"] is not None:

@@ -1,4 +1,4 @@
-"""Would a schedule's next job do what its last one did? Then `skip_if_unchanged` lets the tick go by."""
+"""`skip_if_unchanged`: skip a tick whose job would repeat the schedule's last successful one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from shared.datasets.references import PINNED_AS, named_in
 from shared.db.schema import jobs, schedule_ticks
 from shared.models import registry as models
 
-#: Of a spec, what says nothing about the work.
+#: Fields of a spec that do not affect the result.
 _LABELS = ("name", "tags")
 
 
 def unchanged(conn: Connection, schedule_id: str, owner_id: str, spec: Mapping[str, Any]) -> str | None:
-    """Why the job need not run, or None: the settings, the versions of its data sets and that of the model it starts
-    from are those of the schedule's last job that succeeded. What cannot be told (a data set that is gone) has
-    changed."""
+    """Return the reason to skip the job, or None if anything has changed.
+
+    Unchanged means the same settings, data set versions and parent model version as in the schedule's last successful
+    job. A data set or model that does not exist any more counts as changed.
+    """
     last = _last_success(conn, schedule_id)
     if last is None or _work(last.spec) != _work(spec):
         return None

@@ -1,11 +1,11 @@
-"""The only writers of schedules and their ticks. Each takes an open connection of `shared.db.engine.write()`.
+"""All writes to schedules and their ticks. Functions take an open connection of `shared.db.engine.write()`.
 
-    create, change, delete      what a user asks
-    run_now                     a tick by hand
-    take_due, promote           what maintenance does; any number of processes may, at the same time
+    create, change, delete      requests of users
+    run_now                     a manual tick
+    take_due, promote           maintenance; any number of processes may run it at the same time
 
 A tick's row and its job are written in one transaction. The row comes first: (schedule_id, due_at) is its primary key,
-so of two processes one inserts it and the other learns that the tick is taken.
+so only one of two processes inserts it, and the other leaves the tick alone.
 """
 
 from __future__ import annotations
@@ -40,21 +40,24 @@ from shared.schedules.skip_unchanged import unchanged
 from shared.specs.jobs import job_spec_adapter
 from shared.specs.schedules import ScheduleSpec
 
-#: How far back ticks are counted after an outage (seconds). Older ones leave no trace.
+#: How far back missed ticks are recorded after an outage (seconds). Older ones are dropped.
 LOOK_BACK_SECONDS = 366 * 86_400.0
-#: Missed ticks that get a row each after an outage; the older ones share one.
+#: Missed ticks recorded in a row of their own after an outage; the older ones share one row.
 MAX_MISSED_ROWS = 1000
-#: Ticks that may wait for the job before them (overlap `queue`). Too low: a long job loses ticks. Too high: a schedule
-#: that is faster than its jobs falls behind without anybody noticing.
+#: Most ticks that wait for a previous job (overlap `queue`). Too low: ticks are skipped during a long job. Too high: a
+#: schedule that is faster than its jobs falls behind unnoticed.
 MAX_WAITING = 100
 
 Found = Row[*tuple[Any, ...]]
 
-# -- what a user asks -----------------------------------------------------------------------------
+# -- requests of users ----------------------------------------------------------------------------
 
 
 def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
-    """`spec.job` has been checked and is complete. Returns the id. Raises InvalidRequest, Conflict (name taken)."""
+    """Create a schedule and return its id. `spec.job` must be validated and complete.
+
+    Raises InvalidRequest, Conflict (name taken).
+    """
     checked = cron.parse(spec.cron, spec.timezone)
     references.hold_named(conn, spec.job)
     now = _now(conn)
@@ -74,15 +77,15 @@ def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
 
 
 def _name_taken(name: str) -> Conflict:
-    return Conflict(f"There is a schedule {name!r} already; change that one, or choose another name.")
+    return Conflict(f"Schedule {name!r} already exists; change it or choose another name.")
 
 
-#: A change of one of these makes the next tick anew, from now on.
+#: Fields whose change recomputes the next tick, starting from now.
 _TIMING = frozenset({"cron", "timezone", "enabled"})
 
 
 def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str, Any]) -> None:
-    """Takes effect at the next tick. After a change of times or a pause, only ticks from now on count.
+    """Change a schedule from its next tick on. After a change of its times or a pause, past ticks are not caught up.
 
     Raises NotFound, InvalidRequest, Conflict (name taken).
     """
@@ -100,25 +103,25 @@ def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str,
 
 
 def delete_schedule(conn: Connection, schedule_id: str, owner_id: str) -> None:
-    """With its history; its jobs stay. Raises NotFound."""
+    """Delete a schedule with its history; its jobs stay. Raises NotFound."""
     _locked(conn, schedule_id, owner_id)
-    conn.execute(delete(schedule_ticks).where(_waiting_of(schedule_id)))  # which the scheduler would look after
+    conn.execute(delete(schedule_ticks).where(_waiting_of(schedule_id)))  # so that the scheduler does not submit them
     removals.note(conn, Kind.SCHEDULE, schedule_id)
     conn.execute(delete(schedules).where(schedules.c.id == schedule_id))
 
 
 def run_now(conn: Connection, schedule_id: str, owner_id: str) -> str:
-    """A tick by hand, also while paused, whatever else of the schedule runs. Returns the job's id.
+    """Submit the job of a schedule now and return its id, also while it is paused or another of its jobs runs.
 
-    Raises NotFound; InvalidRequest when the job cannot be made any more.
+    Raises NotFound; InvalidRequest if the job is no longer valid.
     """
     row = _locked(conn, schedule_id, owner_id)
     due_at = row.now
     if not _insert_tick(conn, row.id, due_at, manual=True):
-        raise Conflict("Two runs were asked for in the same microsecond; ask again.")
+        raise Conflict("Another run was requested in the same microsecond; try again.")
     outcome, job_id, reason = _make_job(conn, row, due_at, changed_only=False)
     if outcome is TickOutcome.FAILED or job_id is None:
-        raise InvalidRequest(f"The job of schedule {row.name} cannot be made: {reason}")
+        raise InvalidRequest(f"The job of schedule {row.name!r} cannot be submitted: {reason}")
     _settle(conn, row.id, due_at, outcome, job_id, reason)
     return job_id
 
@@ -137,13 +140,13 @@ def _now(conn: Connection) -> float:
     return float(conn.execute(select(db_now())).scalar_one())
 
 
-# -- what maintenance does ------------------------------------------------------------------------
+# -- maintenance ----------------------------------------------------------------------------------
 
 
 def take_due(conn: Connection, schedule_id: str) -> Counter[str]:
-    """Decide every tick of a schedule that is due, and make the jobs. Returns how many got each outcome.
+    """Decide all due ticks of a schedule and submit their jobs; return the number of ticks by outcome.
 
-    Empty when none is due or another process is at it.
+    Empty if none is due or another process holds the schedule's lock.
     """
     row = _free(conn, schedule_id, schedules.c.next_at <= db_now())
     if row is None:
@@ -166,10 +169,10 @@ def take_due(conn: Connection, schedule_id: str) -> Counter[str]:
 
 
 def promote(conn: Connection, schedule_id: str) -> Counter[str]:
-    """Make the job of the oldest tick that waits, once no job of its schedule lives (overlap `queue`)."""
+    """Submit the job of the oldest waiting tick once no job of its schedule is unfinished (overlap `queue`)."""
     counts: Counter[str] = Counter()
     row = _free(conn, schedule_id, schedules.c.enabled)
-    if row is None or _living_jobs(conn, row.id):
+    if row is None or _unfinished_jobs(conn, row.id):
         return counts
     waiting = select(schedule_ticks.c.due_at).where(_waiting_of(row.id)).order_by(schedule_ticks.c.due_at)
     for due_at in conn.scalars(waiting).all():
@@ -182,7 +185,7 @@ def promote(conn: Connection, schedule_id: str) -> Counter[str]:
 
 
 def _free(conn: Connection, schedule_id: str, condition: Any) -> Found | None:
-    """The schedule, locked, unless another process has it."""
+    """Lock and return the schedule, or None if it does not match or another process holds its lock."""
     statement = select(schedules, db_now().label("now")).where(schedules.c.id == schedule_id, condition)
     return conn.execute(statement.with_for_update(skip_locked=True)).one_or_none()
 
@@ -190,10 +193,10 @@ def _free(conn: Connection, schedule_id: str, condition: Any) -> Found | None:
 def _write_missed(conn: Connection, schedule_id: str, missed: Sequence[Verdict]) -> int:
     if not missed:
         return 0
-    told, untold = list(missed[-MAX_MISSED_ROWS:]), missed[:-MAX_MISSED_ROWS]
-    if untold:
-        others = f"and {len(untold) - 1} more up to {iso(untold[-1].due_at)}: {untold[0].missed}"
-        told.insert(0, Verdict(untold[0].due_at, others))
+    recorded, older = list(missed[-MAX_MISSED_ROWS:]), missed[:-MAX_MISSED_ROWS]
+    if older:
+        reason = f"and {len(older) - 1} more up to {iso(older[-1].due_at)}: {older[0].missed}"
+        recorded.insert(0, Verdict(older[0].due_at, reason))
     outcome, now = TickOutcome.MISSED.value, _now(conn)
     rows = [
         {
@@ -204,28 +207,30 @@ def _write_missed(conn: Connection, schedule_id: str, missed: Sequence[Verdict])
             "reason": item.missed,
             "decided_at": now,
         }
-        for item in told
+        for item in recorded
     ]
     conn.execute(insert(conn, schedule_ticks).on_conflict_do_nothing(), rows)
     return len(missed)
 
 
 def _run(conn: Connection, schedule: Found, due_at: float) -> TickOutcome | None:
-    """One tick that is to run; None: it has been decided before."""
+    """Run one tick and return its outcome, or None if it already has a row."""
     if not _insert_tick(conn, schedule.id, due_at, manual=False):
         return None
     failpoint("tick.inserted")
-    living = _living_jobs(conn, schedule.id)
+    unfinished = _unfinished_jobs(conn, schedule.id)
     waiting = _count_waiting(conn, schedule.id) - 1
     match Overlap(schedule.overlap):
-        case Overlap.SKIP if living:
-            return _settle(conn, schedule.id, due_at, TickOutcome.SKIPPED, None, f"job {living[0]} is not done yet")
+        case Overlap.SKIP if unfinished:
+            return _settle(
+                conn, schedule.id, due_at, TickOutcome.SKIPPED, None, f"job {unfinished[0]} has not finished"
+            )
         case Overlap.QUEUE if waiting >= MAX_WAITING:
-            return _settle(conn, schedule.id, due_at, TickOutcome.SKIPPED, None, f"{waiting} ticks wait already")
-        case Overlap.QUEUE if living or waiting:
+            return _settle(conn, schedule.id, due_at, TickOutcome.SKIPPED, None, f"{waiting} ticks are already waiting")
+        case Overlap.QUEUE if unfinished or waiting:
             return TickOutcome.WAITING
         case Overlap.CANCEL_RUNNING:
-            for job_id in living:
+            for job_id in unfinished:
                 job_transitions.request_stop(conn, job_id, StopRequest.CANCEL, None)
     return _settle(
         conn, schedule.id, due_at, *_make_job(conn, schedule, due_at, changed_only=schedule.skip_if_unchanged)
@@ -236,7 +241,7 @@ def _run(conn: Connection, schedule: Found, due_at: float) -> TickOutcome | None
 
 
 def _insert_tick(conn: Connection, schedule_id: str, due_at: float, *, manual: bool) -> bool:
-    """False: there is that tick already. It waits until `_settle` says what became of it."""
+    """Insert a tick as waiting until `_settle`; return False if it already exists."""
     statement = insert(conn, schedule_ticks).values(
         schedule_id=schedule_id,
         due_at=due_at,
@@ -251,7 +256,7 @@ def _insert_tick(conn: Connection, schedule_id: str, due_at: float, *, manual: b
 def _make_job(
     conn: Connection, schedule: Found, due_at: float, *, changed_only: bool
 ) -> tuple[TickOutcome, str | None, str | None]:
-    """(outcome, job's id, reason). A job that cannot be made fails its tick, not the ticks after it."""
+    """Submit a tick's job; return (outcome, job id, reason). An invalid job fails this tick only."""
     checked = cron.parse(schedule.cron, schedule.timezone)
     try:
         body = template.render(schedule.job, template.facts_of(due_at, checked.zone))
@@ -268,7 +273,7 @@ def _make_job(
 def _settle(
     conn: Connection, schedule_id: str, due_at: float, outcome: TickOutcome, job_id: str | None, reason: str | None
 ) -> TickOutcome:
-    """From waiting to what became of it, once."""
+    """Set the outcome of a waiting tick and emit its event."""
     conn.execute(
         update(schedule_ticks)
         .where(_waiting_of(schedule_id), schedule_ticks.c.due_at == due_at)
@@ -287,8 +292,8 @@ def _count_waiting(conn: Connection, schedule_id: str) -> int:
     return int(conn.scalar(select(func.count()).where(_waiting_of(schedule_id))) or 0)
 
 
-def _living_jobs(conn: Connection, schedule_id: str) -> list[str]:
-    """Jobs of the schedule that are not final, oldest first."""
+def _unfinished_jobs(conn: Connection, schedule_id: str) -> list[str]:
+    """Return the ids of the schedule's unfinished jobs, oldest first."""
     mine = and_(schedule_ticks.c.job_id == jobs.c.id, schedule_ticks.c.schedule_id == schedule_id)
     statement = select(jobs.c.id).join(schedule_ticks, mine).where(jobs.c.finished_at.is_(None))
     return [str(job_id) for job_id in conn.scalars(statement.order_by(jobs.c.created_at))]

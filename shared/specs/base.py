@@ -1,4 +1,4 @@
-"""What every spec has in common: strict fields, unknown ones refused with the nearest known name, safe strings."""
+"""Base of all specs: strict fields, no unknown fields, safe strings."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class ModelSpec(Spec):
 
 
 def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:
-    """A validation error at `loc`, to be raised inside a validator: pydantic keeps the place below its own."""
+    """Return a validation error at `loc`, for use inside a validator: pydantic prepends the path of the model."""
     detail = InitErrorDetails(type=PydanticCustomError("value_error", message.replace("{", "{{")), loc=loc, input=value)
     return ValidationError.from_exception_data(model, [detail])
 
 
 def printable(value: str) -> str:
+    """Return `value`; raise ValueError if it has control, format or unassigned characters."""
     for char in value:
         if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
             raise ValueError(f"must not contain control, format or unassigned characters (found U+{ord(char):04X})")
@@ -45,7 +46,7 @@ def _trimmed(value: str) -> str:
     return value
 
 
-#: Text a person reads: one line, printable, at most 200 characters.
+#: Free text: one line, printable, at most 200 characters.
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable), AfterValidator(_trimmed)]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -65,7 +66,7 @@ _DATASET_REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[1-9][0-9]{0,8})?")
 
 def _dataset_ref(value: str) -> str:
     if not _DATASET_REF.fullmatch(value) or ".." in value:
-        raise ValueError("a data set is 'name' or 'name@3' (letters, digits, '.', '_' and '-')")
+        raise ValueError("must be 'name' or 'name@3' (letters, digits, '.', '_' and '-')")
     return value
 
 
@@ -77,13 +78,13 @@ _MODEL_REF = re.compile(r"(job:[0-9a-f]{4,32})|([A-Za-z0-9][A-Za-z0-9._-]{0,99}(
 
 def _model_ref(value: str) -> str:
     if not _MODEL_REF.fullmatch(value):
-        raise ValueError("a model_ref is 'name', 'name@3', 'name@alias' or 'job:<id>'")
+        raise ValueError("must be 'name', 'name@3', 'name@alias' or 'job:<id>'")
     return value
 
 
 ModelRef = Annotated[str, AfterValidator(_model_ref)]
 
-#: Sizes of layers: positive and small enough that one layer cannot exhaust a machine.
+#: Sizes of layers: positive, and limited so that a single layer fits into memory.
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]

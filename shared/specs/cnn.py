@@ -1,4 +1,4 @@
-"""Convolutional classifiers. A preset is a full model; any field given beside it overrides that field."""
+"""Convolutional classifiers. A preset is a complete model; fields given with it override its values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ ConvNorm = Literal["none", "batch", "layer"]
 
 
 class CnnModel(ModelSpec):
-    """input -> [conv (valid) -> norm -> relu -> pool?] x n -> flatten -> [dense -> relu -> dropout] x m -> output.
+    """Convolutional classifier.
 
+    input -> [conv (valid) -> norm -> relu -> pool?] x n -> flatten -> [dense -> relu -> dropout] x m -> output.
     `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit).
     """
 
@@ -41,18 +42,18 @@ class CnnModel(ModelSpec):
             return data
         name = data.get("preset", "mnist-3conv")
         if not isinstance(name, str) or name not in PRESETS:
-            raise field_error("CnnModel", ("preset",), f"unknown preset; cnn has {', '.join(PRESETS)}", name)
+            raise field_error("CnnModel", ("preset",), f"unknown preset; presets of cnn: {', '.join(PRESETS)}", name)
         return {**PRESETS[name], **data, "preset": name}
 
     @model_validator(mode="after")
     def _buildable(self) -> CnnModel:
         if len(self.pool) != len(self.filters):
-            raise ValueError("pool needs one entry per entry of filters")
+            raise ValueError("pool must have as many entries as filters")
         self.feature_map()
         return self
 
     def feature_map(self) -> tuple[int, int, int]:
-        """(height, width, filters) after the last convolution; raises ValueError when the image is too small."""
+        """Return (height, width, filters) after the last convolution; raise ValueError if the image is too small."""
         height, width = self.image_size
         for pooled in self.pool:
             height, width = height - self.kernel_size + 1, width - self.kernel_size + 1
@@ -80,8 +81,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cats-vs-dogs": _preset(224, 3, [32, 64, 128], [True, True, True], [128], output="sigmoid"),
 }
 
-#: Training defaults a preset brings along where the user says nothing. A falling learning rate is what takes the digits
-#: from 0.989 to 0.991 (test accuracy after the published five epochs of adam).
+#: Training defaults of each preset. A decaying learning rate raises the test accuracy on the digits from 0.989 to 0.991
+#: (after the published five epochs of adam).
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "mnist-3conv": {"lr_schedule": "cosine"},
     "mnist-2conv": {"lr_schedule": "cosine"},

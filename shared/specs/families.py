@@ -1,6 +1,6 @@
-"""The model families: what `model` may hold, what each preset brings along, what can be asked of the family.
+"""Model families: model specs, presets and their training defaults, tasks and metrics.
 
-Adding a family is one spec module, one entry here and one folder in `worker/families`.
+To add a family, add one spec module, one entry here and one folder in `worker/families`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.specs.gan import GanModel
 from shared.specs.gru_lm import GruLmModel
 from shared.specs.training import Watched
 
-#: What batch inference can ask of a model.
+#: Tasks of batch inference.
 Task = Literal["predict", "score", "generate"]
 
 _COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
@@ -27,24 +27,24 @@ _COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
 
 @dataclass(frozen=True)
 class Family:
-    """One family as the outside sees it."""
+    """Properties of one family, without its implementation."""
 
     model: type[CnnModel] | type[GruLmModel] | type[GanModel]
     presets: Mapping[str, Mapping[str, Any]]
     default_preset: str
-    #: Values a preset brings for `training` where the user says nothing.
+    #: Defaults of `training` per preset.
     training_defaults: Mapping[str, Mapping[str, Any]]
     augmentations: frozenset[str]
-    #: Metrics early stopping may watch.
+    #: Metrics that early stopping may watch.
     watchable: frozenset[str]
     dataset_kind: str  # image | text
-    #: What batch inference does with a model of the family.
+    #: Tasks of batch inference that the family supports.
     tasks: tuple[Task, ...]
     #: Whether it tells the classes of a data set apart.
     classifies: bool = False
     #: Whether it generates what follows a prompt.
     prompted: bool = False
-    #: The metric the best model is chosen by, and early stopping watches where the user names none.
+    #: The metric that selects the best checkpoint, and the default of early stopping.
     watched: Watched = "val_loss"
     #: Metrics of the test part that a promotion may be decided by.
     judged_by: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Family:
     resampled: bool = True
 
     def training_for(self, preset: object) -> Mapping[str, Any]:
-        """The training defaults of a preset; none for a name that is not a preset (parsing refuses it later)."""
+        """Return the training defaults of a preset; empty for an unknown name, which parsing refuses later."""
         name = self.default_preset if preset is None else preset
         return self.training_defaults.get(name, {}) if isinstance(name, str) else {}
 
@@ -99,16 +99,16 @@ FAMILIES: dict[str, Family] = {
 
 
 def _by_family(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """Validate as the one family named, so that places of errors read `model.units`, not `model.gru_lm.units`."""
+    """Validate as the named family, so that error paths read `model.units`, not `model.gru_lm.units`."""
     if not isinstance(data, dict):
         return handler(data)
     name = data.get("family", DEFAULT_FAMILY)
     if not isinstance(name, str) or name not in FAMILIES:
-        raise field_error("Model", ("family",), f"unknown family; there are {', '.join(FAMILIES)}", name)
+        raise field_error("Model", ("family",), f"unknown family; families: {', '.join(FAMILIES)}", name)
     return FAMILIES[name].model.model_validate(data)
 
 
-#: What `model` holds: the spec of one family, told apart by `family`.
+#: The `model` field: the spec of one family, selected by `family`.
 Model = Annotated[
     Annotated[CnnModel | GruLmModel | GanModel, Field(discriminator="family")],
     WrapValidator(_by_family),

@@ -1,4 +1,4 @@
-"""Generative adversarial networks. A preset is a full model; any field given beside it overrides that field."""
+"""Generative adversarial networks. A preset is a complete model; fields given with it override its values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.specs.base import ModelSpec, Probability, Width, field_error
 GanNorm = Literal["none", "batch", "layer"]
 Layers = Annotated[list[Width], Field(max_length=16)]
 
-#: Weights both networks may have together: above it a runner cannot hold them, their gradients and two moments.
+#: Most weights of both networks together; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 1_000_000_000
 
 
@@ -25,9 +25,9 @@ class GanModel(ModelSpec):
     discriminator: picture -> [conv -> norm -> relu -> dropout] x n -> flatten -> [dense -> norm -> relu -> dropout] x m
                       -> one logit
 
-    Each `up` (transposed convolution) doubles, each `conv` halves height and width. There are as many `up` as entries
-    of `generator_filters`; the last one makes the picture. The discriminator's first layer is never normalised
-    (Radford et al. 2016). Dropout drops whole maps of convolutions, single numbers of dense layers.
+    Each `up` (transposed convolution) doubles height and width, each `conv` halves them. There is one `up` per entry of
+    `generator_filters`; the last one outputs the image. The discriminator's first layer is never normalized
+    (Radford et al. 2016). Dropout drops whole maps of convolutions and single units of dense layers.
     """
 
     family: Literal["gan"] = "gan"
@@ -38,9 +38,9 @@ class GanModel(ModelSpec):
         Field(description="Height, width (pixels); images are resized to it.", strict=False),
     ]
     image_channels: Literal[1, 3]
-    latent: Annotated[Width, Field(description="Numbers of the noise z, drawn from a standard normal distribution.")]
+    latent: Annotated[Width, Field(description="Size of the noise vector z, drawn from a standard normal.")]
     generator_dense: Annotated[Layers, Field(description="Units of each dense layer after z.")]
-    generator_filters: Annotated[Layers, Field(description="Maps before each doubling of the size; empty: none.")]
+    generator_filters: Annotated[Layers, Field(description="Channels before each doubling of the size; empty: none.")]
     generator_normalization: GanNorm
     generator_dropout: Probability
     discriminator_filters: Annotated[Layers, Field(description="Filters of each convolution; each halves the size.")]
@@ -48,8 +48,10 @@ class GanModel(ModelSpec):
     discriminator_normalization: GanNorm
     discriminator_dropout: Probability
     leak: Annotated[Probability, Field(description="Slope of the discriminator's relu below zero.")]
-    kernel_size: Annotated[Literal[2, 4, 6, 8], Field(description="Of every convolution; even, for a stride of 2.")]
-    output: Annotated[Literal["sigmoid", "tanh"], Field(description="Pixels lie in 0 … 1, or in -1 … 1.")]
+    kernel_size: Annotated[
+        Literal[2, 4, 6, 8], Field(description="Kernel of all convolutions; even, for a stride of 2.")
+    ]
+    output: Annotated[Literal["sigmoid", "tanh"], Field(description="Range of pixels: 0 … 1 (sigmoid), -1 … 1 (tanh).")]
 
     @model_validator(mode="before")
     @classmethod
@@ -58,7 +60,7 @@ class GanModel(ModelSpec):
             return data
         name = data.get("preset", "dcgan")
         if not isinstance(name, str) or name not in PRESETS:
-            raise field_error("GanModel", ("preset",), f"unknown preset; gan has {', '.join(PRESETS)}", name)
+            raise field_error("GanModel", ("preset",), f"unknown preset; presets of gan: {', '.join(PRESETS)}", name)
         return {**PRESETS[name], **data, "preset": name}
 
     @model_validator(mode="after")
@@ -71,11 +73,11 @@ class GanModel(ModelSpec):
         return self
 
     def halved(self, times: int) -> tuple[int, int]:
-        """Height and width after so many halvings (rounded down)."""
+        """Return height and width after `times` halvings (rounded down)."""
         return self.image_size[0] >> times, self.image_size[1] >> times
 
     def weight_count(self) -> int:
-        """Trainable numbers of both networks, without biases and norms."""
+        """Return the number of weights of both networks, without biases and norms."""
         pixels, window = math.prod(self.image_size) * self.image_channels, self.kernel_size**2
         ups, convs = self.generator_filters, self.discriminator_filters
         project = math.prod(self.halved(len(ups))) * ups[0] if ups else pixels
@@ -108,8 +110,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-#: Training defaults a preset brings along where the user says nothing. A first moment that forgets faster (`beta1`)
-#: keeps the two players from overshooting each other (Radford et al. 2016).
+#: Training defaults of each preset. A lower `beta1` keeps generator and discriminator from oscillating (Radford et al.
+#: 2016).
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "dense": {
         "optimizer": "adam", "learning_rate": 0.0002, "lr_schedule": "cosine", "beta1": 0.5, "batch_size": 64,

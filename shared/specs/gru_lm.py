@@ -1,4 +1,4 @@
-"""Recurrent language models. A preset is a full model; any field given beside it overrides that field."""
+"""Recurrent language models. A preset is a complete model; fields given with it override its values."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from shared.specs.base import ModelSpec, Probability, Width, field_error
 Tokenizer = Literal["word", "bpe", "char"]
 RecurrentNorm = Literal["none", "layer"]
 
-#: Weights a model may have: above it a runner cannot hold them, their gradients and two moments in ordinary memory.
+#: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000
-#: Of a byte-pair vocabulary: the bytes and the two special tokens.
+#: Smallest byte-pair vocabulary: the bytes and two special tokens.
 SMALLEST_BPE = 258
 
 
 def window_count(tokens: int, window: int) -> int:
-    """Whole windows of so many tokens, each with the one that follows it; what is left at the end is not used."""
+    """Return the number of whole windows, each with the token that follows it; the rest is not used."""
     return max(0, tokens - 1) // window
 
 
 class GruLmModel(ModelSpec):
-    """tokens -> embedding -> [GRU -> norm -> dropout] x n -> dense over the vocabulary, at every position.
+    """Recurrent language model.
 
+    tokens -> embedding -> [GRU -> norm -> dropout] x n -> dense over the vocabulary, at every position.
     Each window of `window` tokens starts from a zero state and predicts the token after each of its positions.
     """
 
@@ -49,23 +50,25 @@ class GruLmModel(ModelSpec):
             return data
         name = data.get("preset", "gru-2x512")
         if not isinstance(name, str) or name not in PRESETS:
-            raise field_error("GruLmModel", ("preset",), f"unknown preset; gru_lm has {', '.join(PRESETS)}", name)
+            raise field_error(
+                "GruLmModel", ("preset",), f"unknown preset; presets of gru_lm: {', '.join(PRESETS)}", name
+            )
         return {**PRESETS[name], **data, "preset": name}
 
     @model_validator(mode="after")
     def _affordable(self) -> GruLmModel:
         if self.tokenizer == "bpe" and self.vocabulary_size < SMALLEST_BPE:
-            raise ValueError(f"a byte-pair vocabulary has at least {SMALLEST_BPE} tokens; raise vocabulary_size")
+            raise ValueError(f"a byte-pair vocabulary needs at least {SMALLEST_BPE} tokens; raise vocabulary_size")
         if self.weight_count(self.vocabulary_size) > MAX_WEIGHTS:
             raise ValueError(f"the model would have more than {MAX_WEIGHTS:,} weights; use smaller units or vocabulary")
         return self
 
     def inputs_of_layers(self) -> list[int]:
-        """Width of what each GRU layer reads."""
+        """Return the input width of each GRU layer."""
         return [self.embedding, *self.units[:-1]]
 
     def weight_count(self, vocabulary: int) -> int:
-        """Trainable numbers of a model over `vocabulary` tokens."""
+        """Return the number of weights of a model over `vocabulary` tokens."""
         recurrent = sum(
             3 * units * (inputs + units + 2) for inputs, units in zip(self.inputs_of_layers(), self.units, strict=True)
         )
@@ -80,7 +83,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-#: Training defaults a preset brings along where the user says nothing.
+#: Training defaults of each preset.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "gru-2x512": {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64, "validation_split": 0.2},
 }

@@ -1,5 +1,7 @@
-"""The job specs a user may submit, told apart by `kind`. Parsing fills presets and defaults in, so that a stored spec
-is complete: the job runs the same after a preset changes."""
+"""Job specs, selected by `kind`.
+
+Parsing fills in presets and defaults, so that a stored spec is complete: the job runs the same after a preset changes.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ from shared.specs.training import CheckpointPolicy, Resources, Training
 
 
 class JobBase(Spec):
+    """Fields of all kinds of jobs."""
+
     name: Label | None = None
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     resources: Resources = Resources()
@@ -35,6 +39,8 @@ class JobBase(Spec):
 
 
 class TrainJob(JobBase):
+    """Train a model on a data set."""
+
     kind: Literal["train"]
     dataset: DatasetRef
     model: Model
@@ -71,11 +77,11 @@ class TrainJob(JobBase):
 
 def _check_registered(promote: Promotion | None, register_as: str | None) -> None:
     if promote and register_as is None:
-        raise field_error("Job", ("register_as",), "is required: promote moves an alias of the model it names", None)
+        raise field_error("Job", ("register_as",), "is required with promote: it names the model to promote", None)
 
 
 def check_promotion(name: str, promote: Promotion | None) -> FieldError | None:
-    """What in `promote` makes no sense for this family, or None."""
+    """Return the first error of `promote` for a family, or None."""
     if promote is None:
         return None
     family = FAMILIES[name]
@@ -86,26 +92,29 @@ def check_promotion(name: str, promote: Promotion | None) -> FieldError | None:
     if promote.mode not in (None, better):
         return FieldError(("promote", "mode"), f"of {promote.metric} the better one is the {better}; leave mode out")
     if promote.confidence is not None and not family.resampled:
-        return FieldError(("promote", "confidence"), f"{name} has no scores per example to resample; leave it out")
+        return FieldError(("promote", "confidence"), f"{name} has no scores per example to resample; omit it")
     return None
 
 
 def check_training(name: str, training: Training) -> FieldError | None:
-    """What in `training` this family cannot do, or None."""
+    """Return the first error of `training` for a family, or None."""
     family = FAMILIES[name]
     for place, wanted in enumerate(training.augment):
         if wanted not in family.augmentations:
             known = ", ".join(sorted(family.augmentations)) or "none"
-            return FieldError(("training", "augment", place), f"{name} has no augmentation {wanted!r}; it has {known}")
+            message = f"{name} has no augmentation {wanted!r}; available: {known}"
+            return FieldError(("training", "augment", place), message)
     stopping = training.early_stopping
     if stopping and stopping.metric not in family.watchable:
         known = ", ".join(sorted(family.watchable))
-        message = f"{name} does not measure {stopping.metric!r}; it measures {known}"
+        message = f"{name} has no metric {stopping.metric!r} during training; use one of {known}"
         return FieldError(("training", "early_stopping", "metric"), message)
     return None
 
 
 class FinetuneJob(JobBase):
+    """Continue the training of a registered model or of a job's model."""
+
     kind: Literal["finetune"]
     dataset: DatasetRef
     model_ref: ModelRef
@@ -122,6 +131,8 @@ class FinetuneJob(JobBase):
 
 
 class Inference(Spec):
+    """Settings of batch inference."""
+
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
     framework: Framework = "torch"
     output: Literal["parquet", "jsonl"] = "parquet"
@@ -138,28 +149,26 @@ class Inference(Spec):
     def _prompted(self) -> Inference:
         if self.prompts and self.task != "generate":
             raise field_error(
-                "Inference", ("prompts",), f"{self.task} reads a data set; prompts go with generate", None
+                "Inference", ("prompts",), f"{self.task} reads a data set; prompts require the task generate", None
             )
         return self
 
 
 def check_inference(name: str, inference: Inference) -> FieldError | None:
-    """What of `inference` a model of this family cannot do, or None."""
+    """Return the first error of `inference` for a family, or None."""
     tasks = FAMILIES[name].tasks
     if inference.task not in tasks:
-        message = f"{name} cannot {inference.task}; it can {' or '.join(tasks)}"
+        message = f"{name} does not support {inference.task}; use {' or '.join(tasks)}"
         return FieldError(("inference", "task"), message)
     if inference.task == "generate" and FAMILIES[name].prompted and not inference.prompts:
-        return FieldError(("inference", "prompts"), f'{name} continues prompts: give at least one (it may be "")')
+        return FieldError(("inference", "prompts"), f'{name} continues prompts: give at least one, possibly empty ("")')
     if inference.prompts and not FAMILIES[name].prompted:
-        return FieldError(
-            ("inference", "prompts"), f"{name} takes no prompts; `count` and `seed` say what it generates"
-        )
+        return FieldError(("inference", "prompts"), f"{name} takes no prompts; use count and seed")
     return None
 
 
 class BatchInferJob(JobBase):
-    """`generate` reads no data set: it may be left out, and one that is given is not read."""
+    """Apply a model to a data set. The task `generate` ignores `dataset`, which may be omitted."""
 
     kind: Literal["batch_infer"]
     dataset: DatasetRef | None = None
@@ -169,11 +178,13 @@ class BatchInferJob(JobBase):
     @model_validator(mode="after")
     def _has_inputs(self) -> BatchInferJob:
         if self.dataset is None and self.inference.task != "generate":
-            raise field_error("BatchInferJob", ("dataset",), f"is required: {self.inference.task} reads its rows", None)
+            raise field_error("BatchInferJob", ("dataset",), f"is required for the task {self.inference.task}", None)
         return self
 
 
 class EvaluateJob(JobBase):
+    """Measure a model on the test part of a data set."""
+
     kind: Literal["evaluate"]
     dataset: DatasetRef
     model_ref: ModelRef

@@ -22,6 +22,8 @@ Alias = Annotated[Name, AfterValidator(_no_number)]
 
 
 class AliasMove(Spec):
+    """Point an alias at a version."""
+
     version: Annotated[int, Field(ge=1, le=999_999_999)]
     reason: Reason = None
 
@@ -33,6 +35,8 @@ class AliasMoveTo(AliasMove):
 
 
 class Rollback(Spec):
+    """Move an alias back to its previous version."""
+
     alias: Name = "champion"
     reason: Reason = None
 
@@ -51,6 +55,8 @@ class NewVersion(Spec):
 
 
 class ModelPatch(Spec):
+    """Change a model's description."""
+
     description: Description
 
 

@@ -17,7 +17,7 @@ JudgedBy = Literal[
 
 
 class Promotion(Spec):
-    """The new version takes `alias` over if it beats the one that holds it then, both measured on `evaluate_on`."""
+    """Move `alias` to the new version if it is better than the current one; both are measured on `evaluate_on`."""
 
     alias: Alias = "champion"
     metric: Annotated[JudgedBy, Field(description="Metric of the test part, as in results.")]

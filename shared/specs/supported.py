@@ -1,5 +1,7 @@
-"""What the workers of this version can run. A kind, family or framework is enabled by adding it to the table; until
-then the API refuses it by name instead of letting it wait for a worker that never comes."""
+"""Kinds, families and frameworks that the workers of this version can run.
+
+The API refuses combinations that are not in the table, for which no worker would ever claim the job.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,28 @@ KIND_LABELS = {"train": "Train", "finetune": "Fine-tune", "batch_infer": "Batch 
 
 
 def kinds() -> list[str]:
+    """Return all kinds of jobs."""
     return list(SUPPORTED)
 
 
 def frameworks_of(family: str) -> list[str]:
-    """Frameworks in which any kind runs this family."""
+    """Return the frameworks of a family, over all kinds."""
     return sorted({framework for families in SUPPORTED.values() for framework in families.get(family, ())})
 
 
 def kinds_of(family: str) -> list[str]:
+    """Return the kinds that support a family."""
     return [kind for kind, families in SUPPORTED.items() if family in families]
 
 
 def objection(kind: str, family: str, framework: str, places: Mapping[str, tuple[str, ...]]) -> FieldError | None:
-    """Why no worker can run this, at the place of the field to change (`places`: `family` and `framework`); or None."""
+    """Return why no worker can run a job, or None. `places`: field paths of `family` and `framework`."""
     families = SUPPORTED[kind]
     if family not in families:
-        return FieldError(places["family"], f"{kind} does not run this family yet; it runs {', '.join(families)}")
+        return FieldError(places["family"], f"{kind} does not support this family; use one of {', '.join(families)}")
     if framework not in families[family]:
         known = ", ".join(sorted(families[family]))
         return FieldError(
-            places["framework"], f"{kind} of {family} does not run in this framework yet; it runs in {known}"
+            places["framework"], f"{kind} of {family} does not support this framework; use one of {known}"
         )
     return None

@@ -1,4 +1,4 @@
-"""How to train: every hyper-parameter on one screen."""
+"""Training settings: hyper-parameters, early stopping, checkpoints, resources."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class EarlyStopping(Spec):
+    """Stop training when a metric no longer improves."""
+
     metric: Watched = "val_loss"
     patience: Annotated[int, Field(ge=1, le=10_000, description="Validations without improvement before stopping.")] = 3
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Training(Spec):
+    """Hyper-parameters of training."""
+
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     max_steps: (
         Annotated[int, Field(ge=1, le=2**40, description="Stop after this many steps, regardless of `epochs`.")] | None
@@ -55,11 +59,13 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 
 
 def held_out(rows: int, share: float) -> int:
-    """How many of `rows` a `validation_split` of this share takes: at least one where it is above 0, and never all."""
+    """Return the rows of a `validation_split`: at least one if the share is above 0, and never all."""
     return min(max(1, round(rows * share)), rows - 1) if share > 0 else 0
 
 
 class CheckpointPolicy(Spec):
+    """When checkpoints are written, and which are kept."""
+
     every_steps: Count | None = None
     every_seconds: Seconds | None = 60.0
     keep_last: Annotated[int, Field(ge=1, le=1_000)] = 2
@@ -67,5 +73,7 @@ class CheckpointPolicy(Spec):
 
 
 class Resources(Spec):
+    """Device that a job requires."""
+
     device: Literal["auto", "cpu", "gpu"] = "auto"
     gpus: Annotated[int, Field(ge=1, le=1, description="One GPU per job.")] = 1

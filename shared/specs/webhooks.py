@@ -22,7 +22,7 @@ DEFAULT_EVENTS = [
 
 def _event(value: str) -> str:
     if value not in set(EventType):
-        raise ValueError(f"there is no event {value!r}; there are: {', '.join(EventType)}")
+        raise ValueError(f"unknown event {value!r}; events: {', '.join(EventType)}")
     return value
 
 
@@ -31,7 +31,7 @@ Events = Annotated[
     Field(min_length=1, max_length=50, description=f"Any of {', '.join(f'`{name.value}`' for name in EventType)}."),
 ]
 Url = Annotated[str, Field(min_length=1, max_length=2000, description="https://, to a public address.")]
-Tags = Annotated[dict[Label, Label], Field(max_length=50, description="Tags that a job must have, all of them.")]
+Tags = Annotated[dict[Label, Label], Field(max_length=50, description="Tags that a job must all have.")]
 Match = Annotated[
     Label | None, Field(description="A pattern for the name of the job or the model, e.g. `digits*`; null: any.")
 ]

@@ -1,7 +1,7 @@
-"""The only writers of deliveries once they are in the outbox: claim, settle, send_again, prune.
+"""All writes to deliveries in the outbox: claim, settle, send_again, prune.
 
-At least once: a claim is a lease, and a sender that dies between sending and settling leaves a delivery that is due
-again. The receiver sees the same `webhook-id` and can drop the repetition. `attempts` is the fence.
+Delivery is at least once: a claim is a lease, and if a sender dies between sending and settling, the delivery becomes
+due again. The receiver sees the same `webhook-id` and can drop duplicates. `attempts` is the fence.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ from shared.db.schema import webhook_deliveries, webhooks
 from shared.jobs.retry import Backoff
 from shared.webhooks.models import DeliveryState
 
-#: How long a claim lasts (seconds): longer than any attempt at sending. Too low: two senders send the same. Too high:
-#: what a dead sender held waits as long.
+#: Duration of a claim (seconds): longer than any attempt at sending. Too low: two senders send the same delivery. Too
+#: high: deliveries of a dead sender are delayed as long.
 LEASE_SECONDS = 60.0
-#: Of one webhook, deliveries that are sent at the same time. Too low: a fast receiver waits. Too high: a slow one takes
-#: every sender from the others.
+#: Concurrent deliveries per webhook. Too low: a fast receiver waits. Too high: a slow receiver occupies all senders.
 PER_WEBHOOK = 2
-#: Between attempts: 10 s, 30 s, 90 s, … up to 6 hours. Ten attempts take about 15 hours.
+#: Delays between attempts: 10 s, 30 s, 90 s, … up to 6 hours. Ten attempts take about 15 hours.
 BACKOFF = Backoff(first=10.0, factor=3.0, most=6 * 3600.0, jitter=0.25)
-#: Deliveries given up one after the other until a webhook is disabled: its receiver is gone.
+#: Consecutive failed deliveries after which a webhook is disabled.
 DISABLE_AFTER = 5
 #: How long settled deliveries are kept (seconds).
 KEEP_SECONDS = 30 * 86_400.0
@@ -52,7 +51,7 @@ _PENDING_LITERAL: ColumnElement[str] = literal_column("'pending'")
 
 @dataclass(frozen=True)
 class Claim:
-    """A delivery that is this process's to send, and nobody else's until the lease runs out."""
+    """A delivery leased to this process for sending."""
 
     id: str
     webhook_id: str
@@ -67,19 +66,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of an attempt at sending. `error` None: it arrived."""
+    """Result of an attempt at sending. `error` is None if it was delivered."""
 
     status: int | None
     error: str | None
     milliseconds: float
-    #: The receiver said 410: it never wants anything again.
+    #: The receiver answered 410 Gone: the webhook is disabled.
     gone: bool = False
 
 
 def _due(conn: Connection) -> Select[Any]:
-    """Deliveries to send now, of webhooks that are enabled and not busy; the longest due first.
+    """Select the due deliveries of webhooks that are enabled and not busy, the longest due first.
 
-    Asked without a join: SQLite would sort all that is due, each time.
+    There is no join, with which SQLite would sort all due rows each time.
     """
     free = or_(webhook_deliveries.c.lease_until.is_(None), webhook_deliveries.c.lease_until < db_now())
     return (
@@ -91,12 +90,12 @@ def _due(conn: Connection) -> Select[Any]:
 
 
 def _is_wanted() -> ColumnElement[bool]:
-    """Its webhook is there: deliveries of a deleted one follow it later."""
+    """Match deliveries whose webhook exists: those of a deleted one are removed later."""
     return exists().where(webhooks.c.id == webhook_deliveries.c.webhook_id)
 
 
 def _resting(conn: Connection) -> list[str]:
-    """Webhooks that get nothing now: paused ones, and those that are sent enough already."""
+    """Return the webhooks that are paused or at their limit of concurrent deliveries."""
     leased = and_(webhook_deliveries.c.lease_until >= db_now(), webhook_deliveries.c.lease_until.is_not(None))
     in_flight = Counter(conn.scalars(select(webhook_deliveries.c.webhook_id).where(leased)))
     paused = conn.scalars(select(webhooks.c.id).where(not_(webhooks.c.enabled)))
@@ -104,11 +103,12 @@ def _resting(conn: Connection) -> list[str]:
 
 
 def count_due(conn: Connection, most: int) -> int:
+    """Return the number of due deliveries, at most `most`."""
     return len(conn.execute(_due(conn).limit(most)).all())
 
 
 def claim(conn: Connection) -> Claim | None:
-    """The delivery that has been due longest, of a webhook that is enabled and not busy."""
+    """Claim the longest due delivery of a webhook that is enabled and not busy."""
     found = conn.execute(_due(conn).limit(1).with_for_update(skip_locked=True)).one_or_none()
     if found is None:
         return None
@@ -132,7 +132,10 @@ def _claim_of(row: Row[*tuple[Any, ...]], webhook: Row[*tuple[Any, ...]]) -> Cla
 
 
 def settle(conn: Connection, claimed: Claim, answer: Answer, max_attempts: int) -> DeliveryState | None:
-    """What became of it: delivered, pending until the next attempt, or dead. None: another sender has it by now."""
+    """Record the result of an attempt: delivered, pending until the next attempt, or dead.
+
+    Returns the new state, or None if another sender has claimed the delivery since.
+    """
     state = _state_after(claimed, answer, max_attempts)
     values: dict[str, Any] = {
         "state": state.value,
@@ -153,7 +156,7 @@ def settle(conn: Connection, claimed: Claim, answer: Answer, max_attempts: int) 
     if not conn.execute(update(webhook_deliveries).where(mine).values(**values)).rowcount:
         return None
     if state is not DeliveryState.PENDING:
-        _remember(conn, claimed, answer, state)
+        _count_failure(conn, claimed, answer, state)
     return state
 
 
@@ -163,16 +166,16 @@ def _state_after(claimed: Claim, answer: Answer, max_attempts: int) -> DeliveryS
     return DeliveryState.DEAD if answer.gone or claimed.attempt >= max_attempts else DeliveryState.PENDING
 
 
-def _remember(conn: Connection, claimed: Claim, answer: Answer, state: DeliveryState) -> None:
-    """A webhook whose deliveries die one after the other is disabled, so that the outbox does not grow for ever."""
+def _count_failure(conn: Connection, claimed: Claim, answer: Answer, state: DeliveryState) -> None:
+    """Disable a webhook after too many consecutive failures, so that the outbox does not grow without bound."""
     this = webhooks.c.id == claimed.webhook_id
     if state is DeliveryState.DELIVERED:
         conn.execute(update(webhooks).where(this, webhooks.c.dead_streak > 0).values(dead_streak=0))
         return
     streak = webhooks.c.dead_streak + 1
-    why = "the receiver answered 410 Gone" if answer.gone else f"{DISABLE_AFTER} deliveries in a row were given up"
+    why = "the receiver answered 410 Gone" if answer.gone else f"{DISABLE_AFTER} deliveries in a row failed"
     ends = webhooks.c.enabled if answer.gone else and_(webhooks.c.enabled, streak >= DISABLE_AFTER)
-    reason = f"{why}; the last: {answer.error}"[:500]
+    reason = f"{why}; last error: {answer.error}"[:500]
     values = {
         "dead_streak": streak,
         "enabled": case((ends, False), else_=webhooks.c.enabled),
@@ -182,14 +185,16 @@ def _remember(conn: Connection, claimed: Claim, answer: Answer, state: DeliveryS
 
 
 def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
-    """A settled delivery is due now, with as many attempts as a new one. Raises NotFound, Conflict (not settled
-    yet)."""
+    """Make a settled delivery due now, with as many attempts as a new one.
+
+    Raises NotFound, Conflict (still pending).
+    """
     this = and_(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id)
     row = conn.execute(select(webhook_deliveries.c.state).where(this).with_for_update()).one_or_none()
     if row is None:
         raise NotFound.of("delivery", delivery_id)
     if row.state == _PENDING:
-        raise Conflict(f"Delivery {delivery_id} is to be sent anyway; it is not settled yet.")
+        raise Conflict(f"Delivery {delivery_id} is still pending and will be sent anyway.")
     values = {
         "state": _PENDING,
         "next_at": db_now(),
@@ -200,8 +205,7 @@ def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
 
 
 def prune(conn: Connection, limit: int = 1000) -> int:
-    """Deliveries older than `KEEP_SECONDS` that are settled, or whose webhook was deleted while they were being
-    written."""
+    """Delete old deliveries that are settled or whose webhook no longer exists; return how many."""
     settled = [state.value for state in DeliveryState if state is not DeliveryState.PENDING]
     old = (
         select(webhook_deliveries.c.id)

@@ -1,7 +1,7 @@
-"""Webhooks, and what is to be or was delivered to each: the outbox.
+"""Tables of webhooks and of their deliveries (the outbox).
 
-A row of `webhook_deliveries` is written in the transaction of the event that it tells of. Times are seconds since the
-epoch on the database's clock.
+A row of `webhook_deliveries` is written in the transaction of its event. Times are seconds since the epoch on the
+database's clock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 
 
 class EventType(StrEnum):
-    """What a webhook may ask for."""
+    """Events that a webhook can subscribe to."""
 
     JOB_STARTED = "job.started"
     JOB_PAUSED = "job.paused"
@@ -22,37 +22,41 @@ class EventType(StrEnum):
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     JOB_CANCELLED = "job.cancelled"
-    #: A gate moved an alias to what a job made.
+    #: A promotion gate moved an alias to the model of a job.
     MODEL_PROMOTED = "model.promoted"
-    #: A gate left the alias where it was.
+    #: A promotion gate left the alias unchanged.
     MODEL_PROMOTION_REFUSED = "model.promotion_refused"
-    #: An alias points at another version, whoever moved it.
+    #: An alias points at another version, moved by a gate or a user.
     MODEL_ALIAS_MOVED = "model.alias_moved"
     MODEL_ROLLED_BACK = "model.rolled_back"
     MODEL_VERSION_DELETED = "model.version_deleted"
 
 
-#: Asked for by hand; every webhook gets it.
+#: Sent on request to any webhook.
 TEST = "webhook.test"
 
 
 class BodyFormat(StrEnum):
-    #: `{"type", "timestamp", "data"}`, as the Standard Webhooks specification has it.
+    """Format of the request body."""
+
+    #: `{"type", "timestamp", "data"}` of the Standard Webhooks specification.
     EVENT = "event"
-    #: `{"text"}`: what Slack, Mattermost and Rocket.Chat show as a message.
+    #: `{"text"}`, a message in Slack, Mattermost and Rocket.Chat.
     SLACK = "slack"
 
 
 class DeliveryState(StrEnum):
+    """State of a delivery."""
+
     #: To be sent at `next_at`, or being sent until `lease_until`.
     PENDING = "pending"
     DELIVERED = "delivered"
-    #: Given up; it can be sent again by hand.
+    #: Failed for good; it can be sent again on request.
     DEAD = "dead"
 
 
 class Webhook(SQLModel, table=True):
-    """Where to send what. A secret is kept in clear, because signing needs it."""
+    """A subscription to events. The secret is stored in clear text, because signing needs it."""
 
     __tablename__ = "webhooks"
     __table_args__ = (UniqueConstraint("owner_id", "name"),)
@@ -68,19 +72,19 @@ class Webhook(SQLModel, table=True):
     match: str | None = Field(default=None, max_length=200)
     format: str = Field(max_length=8)
     secret: str = Field(max_length=100)
-    #: Signs beside the present one until `old_secret_until`, so that receivers can change over.
+    #: Also used for signing until `old_secret_until`, so that receivers can switch to the new secret.
     old_secret: str | None = Field(default=None, max_length=100)
     old_secret_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     enabled: bool = True
-    #: Why it was disabled, when nobody paused it.
+    #: Why it was disabled automatically; None if a user paused it.
     disabled_reason: str | None = Field(default=None, max_length=500)
-    dead_streak: int = 0  # deliveries given up since the last that arrived
+    dead_streak: int = 0  # failed deliveries since the last successful one
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
     updated_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class WebhookDelivery(SQLModel, table=True):
-    """One event for one webhook. `attempts` is the fence: it counts claims, and only the newest claim settles."""
+    """One event for one webhook. `attempts` counts claims and is the fence: only the newest claim can settle it."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -105,10 +109,10 @@ class WebhookDelivery(SQLModel, table=True):
     webhook_id: str = Field(max_length=32)  # no foreign key: see `shared.db.removals`
     event_id: str = Field(max_length=64)
     event_type: str = Field(max_length=32)
-    body: str = Field(sa_column=Column(Text, nullable=False))  # the very text that is sent
+    body: str = Field(sa_column=Column(Text, nullable=False))  # sent and signed unchanged
     state: str = Field(default="pending", max_length=16)
     attempts: int = 0
-    #: Attempts before it was sent again by hand: those that count towards giving up come after.
+    #: Attempts before it was sent again on request; they do not count toward the limit.
     attempts_before: int = 0
     next_at: float = Field(sa_column=Column(Float(53), nullable=False))
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))

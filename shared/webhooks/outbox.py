@@ -1,10 +1,10 @@
-"""The outbox: events become deliveries in the very transaction that makes them true.
+"""Transactional outbox: deliveries are written in the transaction of their event.
 
-Called where event rows are written and nowhere else: `shared.jobs.transitions.statements.add_event` for jobs, the audit of
+Called only where event rows are written: `shared.jobs.transitions.statements.add_event` for jobs, the audit log of
 `shared.models.aliases` for models. Nothing is sent here. If the transaction is rolled back, so is the delivery; once it
-is committed, maintenance sends it, whoever dies.
+is committed, maintenance sends it, even if this process dies.
 
-An event of a job goes to its owner's webhooks; one of a model, which belongs to the installation, to everybody's.
+An event of a job goes to its owner's webhooks; one of a model, which has no single owner, to those of all owners.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from shared.db.schema import jobs, webhook_deliveries, webhooks
 from shared.webhooks import payload
 from shared.webhooks.models import TEST, EventType
 
-#: Of a job's events those that webhooks are told, by type and state. Submitting is not among them: whoever did it
-#: knows.
+#: State of a job -> event type. Submission is not an event: the client that submitted the job has its answer.
 _STATES = {
     "running": EventType.JOB_STARTED,
     "paused": EventType.JOB_PAUSED,
@@ -37,8 +36,7 @@ _CHANGES = {
     "delete": EventType.MODEL_VERSION_DELETED,
 }
 _JOB_COLUMNS = ("id", "kind", "name", "family", "framework", "dataset", "tags")
-#: The webhooks that may hear of a job, with what they are told of it. Built once: it is asked at every change of a
-#: state.
+#: The webhooks of a job's owner, with the job's columns. Built once, because every change of a state executes it.
 _OF_JOB = (
     select(webhooks, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
     .join(jobs, and_(jobs.c.id == bindparam("job_id"), jobs.c.owner_id == webhooks.c.owner_id))
@@ -48,19 +46,19 @@ _OF_JOB = (
 
 @dataclass(frozen=True)
 class Event:
-    """What happened. `id` goes with every attempt at delivering it, so that a receiver can tell a repetition."""
+    """An event to deliver. All attempts have the same `id`, so that a receiver can drop duplicates."""
 
     id: str
     type: str
     at: float
     data: dict[str, Any]
-    #: What a webhook's pattern is compared with.
+    #: Names that a webhook's pattern is compared with.
     names: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
 
 
 def add_job_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, data: dict[str, Any]) -> None:
-    """Deliveries of one event of a job, if any of its owner's webhooks wants it. One look-up if there is none."""
+    """Add deliveries of a job's event to its owner's webhooks that subscribe to it; one query if there are none."""
     event_type = _type_of(kind, data)
     if event_type is None:
         return
@@ -92,7 +90,7 @@ def _job_event(event_type: str, job: dict[str, Any], seq: int, at: float, data: 
 
 
 def add_model_change(conn: Connection, name: str, change: str, at: float, facts: dict[str, Any]) -> None:
-    """Deliveries of one line of the audit of models."""
+    """Add deliveries of an entry of the models' audit log."""
     event_type = _CHANGES.get(change)
     if event_type is None:
         return
@@ -102,7 +100,7 @@ def add_model_change(conn: Connection, name: str, change: str, at: float, facts:
 
 
 def add_test(conn: Connection, webhook: Row[*tuple[Any, ...]], at: float) -> str:
-    """A delivery that somebody asked for, to see whether it arrives. Returns its id."""
+    """Add a test delivery and return its id."""
     event = Event(_any_id(), TEST, at, {"webhook": {"id": webhook.id, "name": webhook.name}})
     return _insert(conn, [webhook], event)[0]
 

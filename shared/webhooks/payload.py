@@ -1,4 +1,4 @@
-"""The bodies that webhooks get: an event as JSON, or one line of text for a chat."""
+"""Bodies of webhook requests: an event as JSON, or one line of text for a chat."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from shared.clock import iso
 from shared.db.engine import dump_json
 from shared.webhooks.models import TEST, BodyFormat, EventType
 
-#: Largest body (bytes). A result that would make it larger is left out, and `truncated` says so.
+#: Largest body (bytes). A result that would exceed it is left out and `truncated` is set.
 MAX_BYTES = 64_000
-#: What a chat line shows of a result, at most.
+#: Most metrics of a result in a chat line.
 _METRICS_SHOWN = 4
 _OF_TRAINING = ("train_", "val_")
 
 
 def body(shape: str, event_id: str, event_type: str, at: float, data: dict[str, Any]) -> str:
-    """The very text that is sent and signed."""
+    """Return the body, which is sent and signed unchanged."""
     if shape == BodyFormat.SLACK:
         return dump_json({"text": line(event_type, data)})
     message = {"id": event_id, "type": event_type, "timestamp": iso(at), "data": data}
@@ -29,7 +29,7 @@ def body(shape: str, event_id: str, event_type: str, at: float, data: dict[str, 
 
 
 def line(event_type: str, data: dict[str, Any]) -> str:
-    """What happened, in one line. `&<>` are escaped: a job named `<!channel>` must not call everybody."""
+    """Describe an event in one line. `&<>` are escaped: a job named `<!channel>` must not notify a whole channel."""
     text = _line(event_type, data)[:1000]
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -47,7 +47,7 @@ def _line(event_type: str, data: dict[str, Any]) -> str:
             verdict = "promoted" if event_type == EventType.MODEL_PROMOTED else "not promoted"
             return _joined(f"{_job(data)}: {verdict}", data.get("reason"))
         case _ if event_type == TEST:
-            return f"A test of the webhook {data['webhook']['name']}."
+            return f"Test of webhook {data['webhook']['name']}."
         case _:
             return _joined(f"{_job(data)} {event_type.removeprefix('job.')}", _outcome(data))
 
@@ -66,7 +66,7 @@ def _outcome(data: dict[str, Any]) -> str | None:
         for name, value in (result.get("metrics") or {}).items()
         if _is_number(value) and name not in OF_STEPS
     }
-    # Those of the test part say what the model is worth; the others how its training went.
+    # Test metrics describe the model; training metrics are shown only if there are none.
     tested = {name: value for name, value in measured.items() if not name.startswith(_OF_TRAINING)}
     shown = [f"{name} {value:.4g}" for name, value in (tested or measured).items()]
     registered = (result.get("model") or {}).get("registered")

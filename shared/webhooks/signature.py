@@ -1,4 +1,4 @@
-"""Signing as the Standard Webhooks specification has it: HMAC-SHA256 over `id.timestamp.body`."""
+"""Signatures of the Standard Webhooks specification: HMAC-SHA256 over `id.timestamp.body`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import hmac
 import secrets
 from collections.abc import Sequence
 
-#: Recognisable in a leak scan; the base64 of 256 random bits follows.
+#: Recognizable in a leak scan; the base64 of 256 random bits follows.
 PREFIX = "whsec_"
 
 
 def make_secret() -> str:
+    """Return a new random secret."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """One signature, `v1,<base64>`."""
+    """Return one signature, `v1,<base64>`."""
     key = base64.b64decode(secret.removeprefix(PREFIX))
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def headers(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """What goes with a message. While a secret is being changed there is a signature by each."""
+    """Return the headers of a message, with one signature per secret (two during a rotation)."""
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),

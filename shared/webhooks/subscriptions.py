@@ -1,8 +1,8 @@
-"""The only writers of webhooks, and the reading of them. Each takes an open connection of `shared.db.engine`.
+"""All writes to webhooks, and their queries. Functions take an open connection of `shared.db.engine`.
 
-create, change, remove, rotate      what a user asks
-test                                a delivery by hand
-find, list_webhooks, history        looking; a secret is never among it
+create, change, remove, rotate      requests of users
+send_test                           a test delivery
+find_id, list_webhooks, history     queries; they never return a secret
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from shared.specs.webhooks import WebhookSpec
 from shared.webhooks import outbox, signature, url_policy
 from shared.webhooks.models import DeliveryState
 
-#: How long a secret that was changed still signs (seconds).
+#: How long an old secret is still used for signing after a rotation (seconds).
 OVERLAP_SECONDS = 86_400.0
 
 Found = Row[*tuple[Any, ...]]
 
 
 def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private: bool) -> tuple[str, str]:
-    """(id, secret); the secret cannot be had again. Raises InvalidRequest (url), Conflict (name taken)."""
+    """Create a webhook; return (id, secret), the secret for the only time.
+
+    Raises InvalidRequest (url), Conflict (name taken).
+    """
     now = _now(conn)
     values = spec.model_dump() | {
         "id": secrets.token_hex(8),
@@ -51,11 +54,14 @@ def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private:
 
 
 def _name_taken(name: str) -> Conflict:
-    return Conflict(f"There is a webhook {name!r} already; change that one, or choose another name.")
+    return Conflict(f"Webhook {name!r} already exists; change it or choose another name.")
 
 
 def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, Any], *, allow_private: bool) -> None:
-    """Raises NotFound, InvalidRequest (url), Conflict (name taken). Enabling forgets what disabled it."""
+    """Change a webhook; enabling it resets its failures.
+
+    Raises NotFound, InvalidRequest (url), Conflict (name taken).
+    """
     _locked(conn, webhook_id, owner_id)
     values: dict[str, Any] = {**changes, "updated_at": db_now()}
     if "url" in changes:
@@ -71,14 +77,14 @@ def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, 
 
 
 def remove(conn: Connection, webhook_id: str, owner_id: str) -> None:
-    """With its deliveries, sent or not. Raises NotFound."""
+    """Delete a webhook with all its deliveries. Raises NotFound."""
     _locked(conn, webhook_id, owner_id)
     removals.note(conn, Kind.WEBHOOK, webhook_id)
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 
 
 def rotate(conn: Connection, webhook_id: str, owner_id: str) -> str:
-    """A new secret; the one before signs beside it for `OVERLAP_SECONDS`. Raises NotFound."""
+    """Return a new secret; the old one is also used for signing for `OVERLAP_SECONDS`. Raises NotFound."""
     row = _locked(conn, webhook_id, owner_id)
     secret = signature.make_secret()
     until = db_now() + OVERLAP_SECONDS
@@ -88,10 +94,10 @@ def rotate(conn: Connection, webhook_id: str, owner_id: str) -> str:
 
 
 def send_test(conn: Connection, webhook_id: str, owner_id: str) -> str:
-    """Put a test into the outbox. Returns the delivery's id. Raises NotFound, Conflict (it is paused)."""
+    """Add a test delivery to the outbox and return its id. Raises NotFound, Conflict (paused)."""
     row = _locked(conn, webhook_id, owner_id)
     if not row.enabled:
-        raise Conflict(f"Webhook {row.name} is paused, so that nothing is sent to it; resume it first.")
+        raise Conflict(f"Webhook {row.name!r} is paused and nothing is sent to it; resume it first.")
     return outbox.add_test(conn, row, _now(conn))
 
 
@@ -107,11 +113,11 @@ def _now(conn: Connection) -> float:
     return float(conn.execute(select(db_now())).scalar_one())
 
 
-# -- looking --------------------------------------------------------------------------------------
+# -- queries --------------------------------------------------------------------------------------
 
 
 def find_id(conn: Connection, reference: str, owner_id: str) -> str:
-    """By id, else by name. Raises NotFound, also for somebody else's."""
+    """Return a webhook's id by id or name. Raises NotFound, also for another owner's."""
     named = or_(webhooks.c.id == reference, webhooks.c.name == reference)
     statement = select(webhooks.c.id).where(webhooks.c.owner_id == owner_id, named)
     found = conn.scalars(statement.order_by(webhooks.c.id != reference)).first()
@@ -121,10 +127,12 @@ def find_id(conn: Connection, reference: str, owner_id: str) -> str:
 
 
 def show(conn: Connection, webhook_id: str) -> dict[str, Any]:
+    """Return a webhook in the API's format."""
     return _view(conn.execute(select(webhooks).where(webhooks.c.id == webhook_id)).mappings().one())
 
 
 def list_webhooks(conn: Connection, owner_id: str) -> list[dict[str, Any]]:
+    """Return an owner's webhooks, sorted by name."""
     statement = select(webhooks).where(webhooks.c.owner_id == owner_id).order_by(webhooks.c.name)
     return [_view(row) for row in conn.execute(statement).mappings()]
 
@@ -132,7 +140,7 @@ def list_webhooks(conn: Connection, owner_id: str) -> list[dict[str, Any]]:
 def history(
     conn: Connection, webhook_id: str, state: DeliveryState | None = None, cursor: str | None = None, limit: int = 50
 ) -> Page:
-    """Deliveries, newest first. Raises MalformedRequest for a bad cursor."""
+    """Return a page of deliveries, newest first. Raises MalformedRequest for a bad cursor."""
     order = (webhook_deliveries.c.created_at.desc(), webhook_deliveries.c.id.desc())
     statement = select(webhook_deliveries).where(webhook_deliveries.c.webhook_id == webhook_id).order_by(*order)
     if state is not None:
@@ -149,7 +157,7 @@ def history(
 
 
 def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, Any]:
-    """Raises NotFound."""
+    """Return one delivery with its body. Raises NotFound."""
     this = select(webhook_deliveries).where(
         webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id
     )
@@ -160,7 +168,7 @@ def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, A
 
 
 def counts(conn: Connection) -> dict[str, int]:
-    """Deliveries by state, of everybody."""
+    """Count the deliveries of all owners by state."""
     statement = select(webhook_deliveries.c.state, func.count()).group_by(webhook_deliveries.c.state)
     return dict.fromkeys((state.value for state in DeliveryState), 0) | {
         row[0]: row[1] for row in conn.execute(statement)

@@ -1,6 +1,6 @@
-"""Where a webhook may point: the URL by its form, and each address that its host's name stands for.
+"""Allowed webhook targets, against server-side request forgery: checks of the URL and of resolved addresses.
 
-Both are needed. A name is anybody's to point at 169.254.169.254 after it was checked, so the sender checks every
+Both are needed: after the check of the URL, its DNS name may be pointed at 169.254.169.254. So the sender checks every
 address that it resolved and connects to one of these, not to the name.
 """
 
@@ -14,29 +14,29 @@ import httpx
 from nightshift.errors import InvalidRequest
 
 MAX_URL = 2000
-#: Below 1024, what else listens there is not for strangers to write to.
+#: Allowed ports below 1024; others belong to system services.
 _WELL_KNOWN = frozenset({80, 443})
-#: What clouds answer their own hosts at, by addresses that look public: Azure's agent, Oracle's metadata.
+#: Cloud services for their own hosts at addresses that look public: Azure's agent, Oracle's metadata.
 _METADATA = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
-#: Addresses of a translator: the last 32 bits are the IPv4 address that is meant.
+#: NAT64 addresses: the last 32 bits are the IPv4 address.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 Address = IPv4Address | IPv6Address
 
 
 def check_url(text: str, *, allow_private: bool) -> str:
-    """The URL in its normal form. Raises InvalidRequest at `url`. Names are not resolved here: that is the sender's."""
+    """Return the normalized URL. Raises InvalidRequest at `url`. The sender, not this function, resolves names."""
     url = _parsed(text)
     if url.scheme not in ("https", "http"):
         raise _bad("must begin with https://")
     if url.scheme == "http" and not allow_private:
-        raise _bad("must begin with https:// (http is for NIGHTSHIFT_WEBHOOKS_ALLOW_PRIVATE=true)")
+        raise _bad("must begin with https:// (http:// requires NIGHTSHIFT_WEBHOOKS_ALLOW_PRIVATE=true)")
     if not url.host:
         raise _bad("has no host")
     if url.userinfo:
-        raise _bad("must not hold a user or password; the signature says who sends")
+        raise _bad("must not contain a user or password; verify the signature instead")
     if url.fragment:
-        raise _bad("must not have a fragment (#), which is never sent")
+        raise _bad("must not have a fragment (#); fragments are never sent")
     port = url.port
     if port is not None and not allow_private and port < 1024 and port not in _WELL_KNOWN:
         raise _bad(f"must not have port {port}: use 443, 80 or one above 1023")
@@ -50,13 +50,13 @@ def _parsed(text: str) -> httpx.URL:
     if len(text) > MAX_URL:
         raise _bad(f"is longer than {MAX_URL} characters")
     if not text.isprintable() or text != text.strip() or " " in text or "\\" in text:
-        raise _bad("must not hold white space, backslashes or control characters")
+        raise _bad("must not contain white space, backslashes or control characters")
     try:
         url = httpx.URL(text)
         if url.port is not None and not 0 < url.port <= 65_535:
             raise ValueError
     except (httpx.InvalidURL, ValueError, UnicodeError):
-        raise _bad("is no URL such as https://example.com/hook") from None
+        raise _bad("must be a URL such as https://example.com/hook") from None
     return url
 
 
@@ -65,16 +65,16 @@ def _bad(message: str) -> InvalidRequest:
 
 
 def refused_host(host: str) -> str | None:
-    """Why a host is refused by its text alone: a literal address, or a name that always means this machine."""
+    """Return why a host is refused by its text: a private address, or a name of this machine; else None."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
-        return "names this machine; NIGHTSHIFT_WEBHOOKS_ALLOW_PRIVATE=true would allow it"
+        return "points to the server itself; NIGHTSHIFT_WEBHOOKS_ALLOW_PRIVATE=true would allow it"
     address = _literal(name)
     return None if address is None else refused_address(address)
 
 
 def _literal(name: str) -> Address | None:
-    """The address that a host spells out, also as `127.1`, `2130706433` or `0x7f.1`; None for a name."""
+    """Parse a literal address, also as `127.1`, `2130706433` or `0x7f.1`; return None for a name."""
     try:
         return ip_address(name)
     except ValueError:
@@ -85,7 +85,7 @@ def _literal(name: str) -> Address | None:
 
 
 def refused_address(address: Address) -> str | None:
-    """Why an address is refused; None: it is a public one."""
+    """Return why an address is refused, or None if it is public."""
     if isinstance(address, IPv6Address) and address in _NAT64:
         address = IPv4Address(int(address) & 0xFFFF_FFFF)
     if all(map(_is_public, (address, *_embedded(address)))):
@@ -101,7 +101,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> list[IPv4Address]:
-    """The IPv4 addresses inside an IPv6 one: packets for it may come out there."""
+    """Return the IPv4 addresses embedded in an IPv6 one, to which its packets may be routed."""
     if isinstance(address, IPv4Address):
         return []
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

@@ -58,7 +58,7 @@ def test_an_equal_model_is_no_better(champions: dict[str, Trained], root: Path) 
     spec = champion.case.spec(epochs=1, max_steps=40, **PLAIN) | asked("cnn", "test_loss")
     told = compared(champion, root / "equal", spec)["comparison"]
     assert (told["better"], told["candidate"]) == (False, told["champion"]), told
-    assert told["reason"].endswith("no better")
+    assert told["reason"].endswith("not better")
 
 
 def test_a_fine_tuned_language_model_is_compared_by_perplexity(champions: dict[str, Trained], root: Path) -> None:

@@ -77,10 +77,10 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
 @pytest.mark.parametrize(
     ("body", "loc", "says"),
     [
-        (infer("cnn", task="score"), ("inference", "task"), "it can predict"),
-        (infer("cnn", task="generate"), ("inference", "task"), "it can predict"),
-        (infer("gru_lm"), ("inference", "task"), "it can score or generate"),
-        (infer("gan", task="predict"), ("inference", "task"), "it can generate"),
+        (infer("cnn", task="score"), ("inference", "task"), "use predict"),
+        (infer("cnn", task="generate"), ("inference", "task"), "use predict"),
+        (infer("gru_lm"), ("inference", "task"), "use score or generate"),
+        (infer("gan", task="predict"), ("inference", "task"), "use generate"),
         (infer("gru_lm", task="generate"), ("inference", "prompts"), "at least one"),
         (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "`count`"),
         (infer("cnn", prompts=["a"]), ("inference", "prompts"), "generate"),
@@ -101,7 +101,7 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
         (job("finetune", "cnn", training={"batch_size": 5000}), ("training", "batch_size"), "at most"),
         (job("finetune", "gru_lm", dataset="short"), ("training", "batch_size"), "at most"),
         (job("finetune", "cnn@7"), ("model_ref",), "versions 1 to 1"),
-        (job("evaluate", "nobody"), ("model_ref",), "there are: cnn"),
+        (job("evaluate", "nobody"), ("model_ref",), "models: cnn"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_with_what_it_can(

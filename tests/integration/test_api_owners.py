@@ -66,7 +66,7 @@ def test_what_is_anothers_is_not_changed(
 ) -> None:
     before = [shown(api, "/v1/datasets/shapes"), shown(api, "/v1/models/digits")]
     problem = assert_problem(api.send(method, path, key=other, **request_), 403)
-    assert "belongs to another key's owner" in problem["detail"]
+    assert "belongs to another owner" in problem["detail"]
     assert ("'digits'" if "models" in path else "'shapes'") in problem["detail"]
     assert [shown(api, "/v1/datasets/shapes"), shown(api, "/v1/models/digits")] == before
     mine = api.send(method, path, **request_)
@@ -99,7 +99,7 @@ def test_lists_say_whose_they_are(api: Api, other: str) -> None:
 def test_nothing_is_registered_into_anothers_model(api: Api, other: str) -> None:
     register = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "register_as": "digits"}
     [error] = assert_problem(api.post("/v1/jobs", key=other, json=register), 422, ("register_as",))["errors"]
-    assert "model 'digits' belongs to another key's owner" in error["msg"]
+    assert "model 'digits' belongs to another owner" in error["msg"]
     schedule = {"name": "nightly", "cron": "0 2 * * *", "timezone": "UTC", "job": register}
     assert_problem(api.post("/v1/schedules", key=other, json=schedule), 422, ("job", "register_as"))
     assert api.post("/v1/jobs", json=register).status_code == 202
@@ -111,7 +111,7 @@ def test_a_tick_whose_model_became_anothers_fails_with_the_reason(api: Api) -> N
     schedule = {"name": "nightly", "cron": "0 2 * * *", "timezone": "UTC", "job": job}
     made = api.post("/v1/schedules", key=key, json=schedule).json()
     trained(api.engine, "digits")
-    with pytest.raises(RequestError, match="belongs to another key's owner"), write(api.engine) as conn:
+    with pytest.raises(RequestError, match="belongs to another owner"), write(api.engine) as conn:
         run_now(conn, made["id"], OTHER)
 
 
@@ -195,7 +195,7 @@ def test_a_job_whose_model_became_anothers_keeps_what_it_trained(api: Api) -> No
     key = api.new_key(OTHER)
     job = api.get(f"/v1/jobs/{lease.job_id}", key=key).json()
     assert job["state"] == "succeeded"
-    assert "belongs to another key's owner" in job["result"]["model"]["not_registered"]
+    assert "belongs to another owner" in job["result"]["model"]["not_registered"]
     assert (job["result"]["promoted"], job["result"]["promotion"]["version"]) == (False, None)
     assert [item["version"] for item in api.get("/v1/models/digits").json()["versions"]] == [1]
     assert api.post("/v1/models/mine/versions", key=key, json={"job": lease.job_id}).status_code == 201

@@ -65,7 +65,7 @@ def test_a_schedule_is_added_as_it_was_typed(run: Run, nightly: str) -> None:
     assert "digits {date}" in run("schedules", "show", "nightly").stdout
     for listed in (run("schedules"), run("schedules", "list")):
         assert listed.stdout.splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
-    assert "a schedule 'nightly' already" in run(
+    assert "Schedule 'nightly' already exists" in run(
         "schedules", "add", "nightly", "--cron", "0 2 * * *", "-f", "job.json", code=1
     ).stderr.replace("\n", " ")
 
@@ -130,7 +130,7 @@ def test_models_are_promoted_rolled_back_compared_and_deleted(run: Run, served: 
     ]  # fmt: skip
     changes = [line.split()[1:5] for line in run("models", "history", "digits").stdout.splitlines()[1:]]
     assert changes[:2] == [["rollback", "champion", "2", "1"], ["set", "champion", "1", "2"]]
-    assert "held by the alias 'champion'" in run("models", "delete", "digits@1", code=1).stderr
+    assert "used by the alias 'champion'" in run("models", "delete", "digits@1", code=1).stderr
     assert run("models", "delete", "digits@2").stdout == "digits@2 deleted\n"
     assert [version["version"] for version in read(run, "models", "show", "digits")["versions"]] == [1]
     assert "NAME@3" in run("models", "promote", "digits", code=1).stderr

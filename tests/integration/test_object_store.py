@@ -227,7 +227,7 @@ def test_a_copy_that_is_damaged_here_is_brought_again(bucket: ABucket, tmp_path:
 def test_a_damaged_data_set_is_not_used(bucket: ABucket, tmp_path: Path, sqlite_engine: Engine) -> None:
     version = registry.ensure_builtin(sqlite_engine, bucket.settings(tmp_path / "a"), "digits")
     bucket.flip(f"datasets/{version.sha256}/train_x.npy")
-    with pytest.raises(NotFound, match="are gone"):
+    with pytest.raises(NotFound, match="are missing"):
         registry.hold_dataset(bucket.settings(tmp_path / "b"), version)
 
 

@@ -19,4 +19,4 @@ def test_a_redis_cluster_is_refused_at_start(module: str, tmp_path: Path) -> Non
     finally:
         server.kill()
     assert refused.returncode != 0
-    assert "is a Redis Cluster: use one Redis or Valkey server" in refused.stderr
+    assert "points to a Redis Cluster; use a single Redis or Valkey server" in refused.stderr

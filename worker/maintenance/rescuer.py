@@ -33,7 +33,7 @@ def run_once(engine: Engine, settings: Settings) -> Counts:
 
 
 def _trace(engine: Engine, job_id: str, fence: int) -> None:
-    if not tracing.wanted():
+    if not tracing.is_enabled():
         return
     with read(engine) as conn:
         row = conn.execute(

@@ -17,7 +17,7 @@ from shared.db.engine import write
 
 async def listed(handler: Handler) -> dict[str, Any]:
     asking, settings = handler.principal.owner_id, handler.site.settings
-    found = await handler.query(lambda conn: ownership.told(conn, overview.overview(conn, settings), asking))
+    found = await handler.query(lambda conn: ownership.with_owner(conn, overview.overview(conn, settings), asking))
     return {"datasets": found, **upload_facts(handler)}
 
 
@@ -43,7 +43,7 @@ async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
     asking = handler.principal.owner_id
 
     def look(conn: Connection) -> dict[str, Any]:
-        return ownership.told(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
+        return ownership.with_owner(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
 
     return await handler.query(look) | upload_facts(handler)
 

@@ -24,7 +24,9 @@ MOST_COMPARED = 8
 
 async def listed(handler: Handler) -> dict[str, Any]:
     asking, seen = handler.principal.owner_id, handler.owner
-    return {"models": await handler.query(lambda conn: ownership.told(conn, overview.overview(conn, seen), asking))}
+    return {
+        "models": await handler.query(lambda conn: ownership.with_owner(conn, overview.overview(conn, seen), asking))
+    }
 
 
 class ModelsPage(Page):
@@ -46,7 +48,7 @@ async def model(handler: Handler, name: str) -> dict[str, Any]:
     before = handler.number_argument("before", 0, 0, 10**9) or None
 
     def look(conn: Connection) -> dict[str, Any]:
-        [shown] = ownership.told(conn, [overview.detail(conn, name, owner, before)], asking)
+        [shown] = ownership.with_owner(conn, [overview.detail(conn, name, owner, before)], asking)
         chosen = overview.existing(conn, name, numbers)
         shown["comparison"] = overview.side_by_side(conn, name, chosen, owner) if len(chosen) > 1 else None
         return shown | {"history": changes(conn, name, None)}

@@ -1,4 +1,4 @@
-"""One module per format, each with `recognises(files)` and `read(files)`. This one tells which format a path has."""
+"""Readers of data set formats, one module each with `recognizes(files)` and `read(files)`, and format detection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _READERS: dict[str, Callable[[Files], ImageSource | TextSource]] = {
     "idx": idx.read, "npz": npz.read, "cifar10": cifar.read, "csv": csv_text.read, "text": text.read
 }  # fmt: skip
 
-#: What a file begins with that is none of our formats, and its name.
+#: First bytes of files in unsupported formats -> the format's name.
 _FOREIGN = {
     b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pickle", b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR", b"BZh": "bzip2", b"\xfd7zXZ": "xz",
@@ -27,18 +27,21 @@ _FOREIGN = {
     b"\x7fELF": "a program", b"MZ\x90": "a program",
 }  # fmt: skip
 _TAR_AT, _TAR = 257, b"ustar"
-#: Files whose beginning is looked at before a format is chosen.
-_LOOKED_AT = 20
+#: Files checked for unsupported formats before a format is chosen.
+_CHECKED_FILES = 20
 _HELP = "send IDX or class folders of images in a zip, .npz, CSV (text,label) or plain text"
 
 
 def read(
     files: Files, format: str | None = None, *, image_size: tuple[int, int] | None = None
 ) -> ImageSource | TextSource:
-    """What the files hold. `format` as the user says it, or None: told by names and content."""
+    """Read the files in `format`, or in the detected format if it is None.
+
+    Raises InvalidRequest, MalformedRequest or UnsupportedMedia.
+    """
     if not files.names:
         raise bad_file(files.label, "holds no files")
-    for name in files.names[:_LOOKED_AT]:
+    for name in files.names[:_CHECKED_FILES]:
         _refuse_foreign(files, name)
     chosen = format or detect(files)
     if chosen not in FORMATS:
@@ -47,9 +50,9 @@ def read(
 
 
 def detect(files: Files) -> str:
-    """The format of the files, by names and content; what nothing else recognises is text."""
+    """Detect the format by file names and content; files that no other format recognizes are text."""
     for format, module in (("npz", npz), ("idx", idx), ("cifar10", cifar), ("images", pictures), ("csv", csv_text)):
-        if module.recognises(files):
+        if module.recognizes(files):
             return format
     return "text"
 

@@ -13,7 +13,7 @@ from shared.datasets.errors import bad_file, broken_file
 
 #: Bytes read at a time.
 CHUNK_BYTES = 4_000_000
-#: Limits of what counts as an image or a label array; beyond them a header is absurd rather than big.
+#: Limits of an image or label array; a header with larger numbers is taken as damaged.
 MAX_ROWS = 100_000_000
 MAX_SIDE = 1_024
 
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 def read_rows(
     stream: BinaryIO, name: str, dtype: np.dtype[Any], rows: int, row_shape: tuple[int, ...]
 ) -> Iterator[Array]:
-    """Exactly `rows` rows in chunks. Raises MalformedRequest where the stream ends early or goes on."""
+    """Yield exactly `rows` rows in chunks. Raises MalformedRequest if the stream is shorter or longer."""
     row_bytes = dtype.itemsize * math.prod(row_shape)
     at_once, done = max(1, CHUNK_BYTES // row_bytes), 0
     while done < rows:
@@ -34,11 +34,11 @@ def read_rows(
         yield np.frombuffer(data, dtype).reshape(wanted, *row_shape)
         done += wanted
     if stream.read(1):
-        raise broken_file(name, f"goes on after its {rows} rows")
+        raise broken_file(name, f"has more data than its header says ({rows} rows)")
 
 
 def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
-    """(height, width, channels) of an array [n, h, w] or [n, h, w, c]; raises InvalidRequest."""
+    """Return (height, width, channels) of an array [n, h, w] or [n, h, w, c]; raises InvalidRequest."""
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         raise bad_file(
             name, f"has the shape {_short(shape)}; images are [n, height, width] or [n, height, width, 1 or 3]"
@@ -52,6 +52,7 @@ def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
 
 
 def same_length(name: str, rows: int, labels_name: str, labels: int) -> None:
+    """Raise InvalidRequest unless there are as many labels as images."""
     if rows != labels:
         raise bad_file(labels_name, f"has {labels} labels, but {name} has {rows} images")
 

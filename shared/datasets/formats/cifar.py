@@ -1,5 +1,8 @@
-"""CIFAR-10's binary layout (https://www.cs.toronto.edu/~kriz/cifar.html): records of one label byte and 3,072 pixels
-(red, green, blue planes of 32x32). Files named `*test*` are the test part, all other `.bin` files the training part."""
+"""CIFAR-10's binary format (https://www.cs.toronto.edu/~kriz/cifar.html).
+
+Records of one label byte and 3,072 pixels (red, green and blue planes of 32x32). Files named `*test*` are the test
+part, all other `.bin` files the training part.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,22 @@ _RECORD = 1 + 32 * 32 * 3
 _UBYTE = np.dtype(np.uint8)
 
 
-def recognises(files: Files) -> bool:
+def recognizes(files: Files) -> bool:
+    """Return whether there are `.bin` files."""
     return any(name.lower().endswith(".bin") for name in files.names)
 
 
 def read(files: Files) -> ImageSource:
+    """Read CIFAR-10 files. Raises InvalidRequest, MalformedRequest."""
     parts: dict[str, list[str]] = {"train": [], "test": []}
     for name in files.names:
-        # A single file may have any name: then `format` says what it is.
+        # A single file may have any name, because `format` was given.
         if name.lower().endswith(".bin") or len(files.names) == 1:
             parts["test" if "test" in PurePosixPath(name).name.lower() else "train"].append(name)
     if not parts["train"]:
-        raise bad_file(files.label, "has no training part: a .bin file without 'test' in its name, as data_batch_1.bin")
+        raise bad_file(
+            files.label, "has no training part: a .bin file without 'test' in its name, for example data_batch_1.bin"
+        )
     splits = {split: _split(files, names) for split, names in parts.items() if names}
     return ImageSource(CLASSES, _IMAGE, splits)
 
@@ -60,7 +67,7 @@ def _records(files: Files, name: str) -> Iterator[Images]:
     rows, rest = divmod(files.size(name), _RECORD)
     if rest or not rows:
         raise broken_file(
-            name, f"is cut off or no CIFAR-10 file: {files.size(name)} bytes are no multiple of {_RECORD}"
+            name, f"is cut off or not a CIFAR-10 file: {files.size(name)} bytes are not a multiple of {_RECORD}"
         )
     with files.open(name) as stream:
         yield from read_rows(stream, name, _UBYTE, rows, (_RECORD,))

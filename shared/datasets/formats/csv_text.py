@@ -14,14 +14,15 @@ from shared.datasets.formats.utf8 import decode_line
 from shared.datasets.ingest.build_text import Block, TextSource, TextSplit
 from shared.datasets.ingest.source_files import Files, open_unpacked
 
-#: Longest line (bytes) and field (characters). Lower: long documents are refused. Higher: one quote left open is read
-#: into memory up to this.
+#: Longest line (bytes) and field (characters). Too low: long documents are refused. Too high: a field whose quote is
+#: never closed takes as much memory.
 MAX_LINE = 10_000_000
 _SUFFIXES = (".csv",)
 _MAX_CLASSES = 65_536
 
 
-def recognises(files: Files) -> bool:
+def recognizes(files: Files) -> bool:
+    """Return whether all files are CSV, or the only file has the header of one."""
     if all(name.lower().removesuffix(".gz").endswith(_SUFFIXES) for name in files.names):
         return True
     if len(files.names) > 1:
@@ -31,6 +32,7 @@ def recognises(files: Files) -> bool:
 
 
 def read(files: Files) -> TextSource:
+    """Read labeled documents. Raises InvalidRequest, with the line."""
     names = by_part(files, _SUFFIXES)
     found = {part: [label for name in group for label in _labels(files, name)] for part, group in names.items()}
     classes = _sorted(set(found["train"]))
@@ -38,11 +40,11 @@ def read(files: Files) -> TextSource:
     for part, labels in found.items():
         if unknown := set(labels) - number.keys():
             raise bad_file(
-                names[part][0], f"has the class {printable(min(unknown))!r}, which the training part does not"
+                names[part][0], f"has the class {printable(min(unknown))!r}, which the training part does not have"
             )
     if len(classes) < 2:
         raise bad_file(
-            names["train"][0], f"has one class only ({printable(classes[0])}); a classifier needs at least two"
+            names["train"][0], f"has only one class ({printable(classes[0])}); a classifier needs at least two"
         )
     splits = {
         part: TextSplit(
@@ -60,7 +62,7 @@ def _sorted(labels: set[str]) -> list[str]:
 
 
 def _labels(files: Files, name: str) -> list[str]:
-    """The label of each row; every row is checked. Equal labels share one string."""
+    """Return the label of each row and check every row. Equal labels share one string."""
     known: dict[str, str] = {}
     labels = [known.setdefault(label, label) for _, label in _rows(files, name)]
     if not labels:
@@ -78,7 +80,7 @@ def _blocks(files: Files, names: list[str]) -> Iterator[Block]:
 
 
 def _rows(files: Files, name: str) -> Iterator[tuple[str, str]]:
-    """(text, label) of each row. Raises InvalidRequest with the line."""
+    """Yield (text, label) of each row. Raises InvalidRequest with the line."""
     csv.field_size_limit(MAX_LINE)
     with open_unpacked(files, name) as stream:
         reader = csv.reader(_lines(stream, name), strict=True)
@@ -105,7 +107,7 @@ def _checked(row: list[str], at: tuple[int, int], name: str, line: int) -> tuple
     if not text.strip():
         raise bad_file(name, "has an empty text", line)
     if not label or label != printable(label):
-        raise bad_file(name, "has a label that is empty, too long or cannot be shown", line)
+        raise bad_file(name, "has a label that is empty, too long or has unprintable characters", line)
     return text, label
 
 

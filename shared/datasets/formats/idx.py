@@ -1,6 +1,6 @@
 """IDX, the format of MNIST (http://yann.lecun.com/exdb/mnist): a folder or zip with the published file names.
 
-`train-images-idx3-ubyte[.gz]`, `train-labels-idx1-ubyte[.gz]` and, where there is a test part, `t10k-…` or `test-…`.
+`train-images-idx3-ubyte[.gz]`, `train-labels-idx1-ubyte[.gz]` and optionally a test part, `t10k-…` or `test-…`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ _UBYTE = np.dtype(np.uint8)
 _NAME = re.compile(r"(?:.*/)?(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(?:\.gz)?", re.IGNORECASE)
 
 
-def recognises(files: Files) -> bool:
+def recognizes(files: Files) -> bool:
+    """Return whether there are files with MNIST's names."""
     return any(_NAME.fullmatch(name) for name in files.names)
 
 
 def read(files: Files) -> ImageSource:
+    """Read IDX files. Raises InvalidRequest, MalformedRequest."""
     found: dict[tuple[str, str], str] = {}
     for name in files.names:
         if match := _NAME.fullmatch(name):
             key = ("train" if match[1].lower() == "train" else "test", match[2].lower())
             if key in found:
-                raise bad_file(name, f"is the same part as {found[key]}; keep one of them")
+                raise bad_file(name, f"is the same part as {found[key]}; remove one of them")
             found[key] = name
     shapes, splits = set(), {}
     for split in ("train", "test") if ("test", "images") in found or ("test", "labels") in found else ("train",):
@@ -48,7 +50,7 @@ def _required(files: Files, found: dict[tuple[str, str], str], split: str, part:
     if (split, part) not in found:
         stem = "train" if split == "train" else "t10k"
         wanted = f"{stem}-{part}-idx{3 if part == 'images' else 1}-ubyte"
-        raise bad_file(files.label, f"has no {wanted} (.gz or not); images and labels go together in a folder or a zip")
+        raise bad_file(files.label, f"has no {wanted} or {wanted}.gz; put images and labels in one folder or zip")
     return found[split, part]
 
 
@@ -75,9 +77,9 @@ def _header(files: Files, name: str) -> tuple[int, ...]:
         if len(head) < 4:
             raise broken_file(name, "is cut off in its header")
         if head[:2] != b"\0\0" or not 1 <= head[3] <= 4:
-            raise broken_file(name, "is no IDX file")
+            raise broken_file(name, "is not an IDX file")
         if head[2] != 0x08:
-            raise bad_file(name, f"has data type 0x{head[2]:02x}; only unsigned bytes (0x08) are images or labels")
+            raise bad_file(name, f"has data type 0x{head[2]:02x}; only unsigned bytes (0x08) are supported")
         sizes = stream.read(4 * head[3])
         if len(sizes) < 4 * head[3]:
             raise broken_file(name, "is cut off in its header")

@@ -1,6 +1,6 @@
-"""`.npz`: `x` (images), `y` (labels) and, where there is a test part, `x_test`, `y_test` (`x_train`, `y_train` too).
+"""`.npz`: `x` (images), `y` (labels) and optionally `x_test`, `y_test`; `x_train`, `y_train` are aliases of `x`, `y`.
 
-Every member's header is read and judged before its data; pickled objects are never loaded.
+Every member's header is checked before its data is read; pickled objects are never loaded.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from shared.datasets.ingest.source_files import Files
 
 _ALIASES = {"x_train": "x", "y_train": "y"}
 _MAX_HEADER = 10_000
-#: Most classes a data set may have (as a layer may be wide).
+#: Most classes a data set may have: the widest layer a spec allows.
 _MAX_CLASSES = 65_536
 
 Header = tuple[np.dtype[Any], tuple[int, ...]]
 
 
-def recognises(files: Files) -> bool:
+def recognizes(files: Files) -> bool:
+    """Return whether all files are `.npy` members."""
     return bool(files.names) and all(name.endswith(".npy") for name in files.names)
 
 
 def read(files: Files) -> ImageSource:
+    """Read an `.npz` file. Raises InvalidRequest, MalformedRequest."""
     members: dict[str, str] = {}
     for name in files.names:
         key = name.removesuffix(".npy")
@@ -49,10 +51,10 @@ def read(files: Files) -> ImageSource:
 def _check_names(files: Files, members: dict[str, str]) -> None:
     wanted = {"x", "y", "x_test", "y_test"}
     if unknown := members.keys() - wanted:
-        raise bad_file(members[min(unknown)], "is not known; an .npz holds x, y and, if you like, x_test, y_test")
+        raise bad_file(members[min(unknown)], "is unknown; an .npz holds x, y and optionally x_test, y_test")
     for x, y in (("x", "y"), ("y", "x"), ("x_test", "y_test"), ("y_test", "x_test")):
         if (x in members or x in ("x", "y")) and y not in members:
-            raise bad_file(files.label, f"has no {y}; an .npz holds x, y and, if you like, x_test, y_test")
+            raise bad_file(files.label, f"has no {y}; an .npz holds x, y and optionally x_test, y_test")
 
 
 def _split(files: Files, x: str, y: str) -> tuple[tuple[int, int, int], ImageSplit]:
@@ -83,7 +85,7 @@ def _labels(files: Files, name: str, dtype: np.dtype[Any], rows: int) -> Labels:
 
 
 def _scale(files: Files, name: str, dtype: np.dtype[Any], rows: int, shape: tuple[int, ...]) -> float:
-    """What pixels are multiplied by to span 0 … 255. Looks at every pixel unless they are bytes."""
+    """Return the factor that scales pixels to 0 … 255. Reads every pixel unless they are bytes."""
     if dtype == np.uint8:
         return 1.0
     low, high, row = math.inf, -math.inf, 0
@@ -121,13 +123,13 @@ def _header(stream: BinaryIO, name: str) -> Header:
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(stream, max_header_size=_MAX_HEADER)
     except (ValueError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
-        raise broken_file(name, "is no .npy array or is cut off in its header") from error
+        raise broken_file(name, "is not a .npy array or is cut off in its header") from error
     if dtype.hasobject:
         raise bad_file(
-            name, "holds Python objects; store numbers (objects would have to be unpickled, which runs code)"
+            name, "holds Python objects; store numbers (reading objects means unpickling, which can run code)"
         )
     if fortran and len(shape) > 1:
-        raise bad_file(name, "is stored column by column; save np.ascontiguousarray(x)")
+        raise bad_file(name, "is stored in column-major (Fortran) order; save np.ascontiguousarray(x)")
     if any(n < 0 or n > MAX_ROWS for n in shape) or math.prod(shape) * max(dtype.itemsize, 1) > 2**62:
-        raise bad_file(name, f"has an absurd shape of {len(shape)} dimensions")
+        raise bad_file(name, f"has an impossible shape ({len(shape)} dimensions)")
     return dtype, shape

@@ -1,4 +1,4 @@
-"""Which part of a data set a text or CSV file is: `train.csv`, `wiki.valid.tokens`, `test/1.txt`."""
+"""The part of a data set that a text or CSV file is, by its name: `train.csv`, `wiki.valid.tokens`, `test/1.txt`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from shared.datasets.errors import bad_file
 from shared.datasets.ingest.source_files import Files
 
 _PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
-    "dev": "valid",
-          "test": "test", "testing": "test"}  # fmt: skip
+          "dev": "valid", "test": "test", "testing": "test"}  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
-#: Files that explain a set and are no part of it.
+#: Files that describe a set and are ignored.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|changelog|citation)(\.[a-z]+)?", re.IGNORECASE)
 
 
 def by_part(files: Files, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
-    """The files of each part. Without any named part all files are `train`; a mixture is refused."""
+    """Group the files by part. If no name contains a part, all files are `train`.
+
+    Raises InvalidRequest if only some names do, or for a file with another suffix.
+    """
     names = [name for name in files.names if not _ABOUT.fullmatch(PurePosixPath(name).name)] or files.names
     for name in names:
         if len(names) > 1 and not _bare(name).endswith(suffixes):
-            raise bad_file(name, f"is none of {', '.join(suffixes)}; take it out or say --format")
+            raise bad_file(name, f"does not end in {', '.join(suffixes)}; remove it or set the format (--format)")
     parts: dict[str, list[str]] = {}
     unnamed = None
     for name in names:
@@ -31,7 +33,7 @@ def by_part(files: Files, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
     if unnamed and any(_part_of(name) for name in names):
         if len(names) > 1:
             raise bad_file(
-                unnamed, "is named neither train, valid nor test, but other files are; name it or take it out"
+                unnamed, "has none of train, valid, test in its name, but other files have; rename or remove it"
             )
     elif "train" not in parts and len(names) > 1:
         raise bad_file(files.label, f"has {' and '.join(sorted(parts))} files but none named train")

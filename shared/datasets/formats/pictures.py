@@ -1,10 +1,10 @@
 """A folder or zip of class-named folders of JPEG or PNG files: `cats/1.jpg`, or `train/cats/1.jpg`, `test/cats/2.jpg`.
 
-Two passes, neither holding images: the headers (size, mode, whether the content is what the name says), then the
-pixels, decoded on all cores a bounded number at a time.
+Two passes in bounded memory: first the headers (size, mode, whether content and suffix agree), then the pixels,
+decoded on all cores with a bounded read-ahead.
 
-Stored size: the images' own where they all have the same and it is at most 256x256; else a square with the median
-longer side, at most 224. A job scales from there to what its model asks for.
+Stored size: the images' own if it is the same for all and at most 256x256; otherwise a square whose side is the median
+of the longer sides, at most 224. A job resizes them to its model's input.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from shared.optional_imports import need
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: Images kept as they are up to this side (pixels); larger or mixed ones are scaled.
+#: Largest side (pixels) at which images of one size are stored as they are; larger or mixed ones are scaled.
 KEEP_SIDE = 256
-#: Largest side of scaled images (pixels): what the largest preset reads.
+#: Largest side of scaled images (pixels): the input of the largest preset.
 SCALED_SIDE = 224
-#: Pixels above which an image counts as a bomb: decoding takes four bytes each.
+#: Most pixels of an image, against decompression bombs: decoding takes four bytes each.
 MAX_PIXELS = 50_000_000
 #: Largest image file (bytes).
 MAX_FILE_BYTES = 64_000_000
-#: Images decoded at a time, per core. Higher: more memory. Lower: cores wait for the slowest image.
+#: Images decoded at a time, per core. Too high: more memory. Too low: cores wait for the slowest image.
 _AHEAD = 4
 
-#: Modes without colour (Pillow), 1 to 16 bits a pixel.
+#: Pillow's modes without color, 1 to 16 bits a pixel.
 _GREY = {"1", "L", "LA", "I;16", "I"}
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 _SPLITS = {
@@ -56,16 +56,17 @@ _SPLITS = {
 @dataclass(frozen=True, slots=True)
 class _Entry:
     name: str  # in the files
-    id: str  # what users see: the name below folders that hold everything
+    id: str  # shown to users: the name below the common folder
     label: str
 
 
-def recognises(files: Files) -> bool:
+def recognizes(files: Files) -> bool:
+    """Return whether there are JPEG or PNG files."""
     return any(_suffix(name) in _FORMATS for name in files.names)
 
 
 def read(files: Files, image_size: tuple[int, int] | None = None) -> ImageSource:
-    """`image_size`: (height, width) to store, in place of the rule above."""
+    """Read images by class. `image_size` (height, width) overrides the stored size."""
     entries = _entries(files)
     if "train" not in entries:
         raise bad_file(files.label, f"has {' and '.join(sorted(entries))} but no train folder")
@@ -79,7 +80,7 @@ def read(files: Files, image_size: tuple[int, int] | None = None) -> ImageSource
 
 
 def _entries(files: Files) -> dict[str, list[_Entry]]:
-    """The images of each split, by class and name."""
+    """Return the images of each split, sorted by class and name."""
     base = len(_common_folder(files.names))
     split_folders = {found for name in files.names if (found := _split_folder(name[base:]))}
     entries: dict[str, list[_Entry]] = {}
@@ -97,18 +98,18 @@ def _entries(files: Files) -> dict[str, list[_Entry]]:
 
 
 def _split_folder(name: str) -> str | None:
-    """`train` of `train/cats/1.jpg`."""
+    """Return the first folder if it names a split: `train` of `train/cats/1.jpg`."""
     first, _, rest = name.partition("/")
     return first if "/" in rest and first.lower() in _SPLITS else None
 
 
 def _check_place(name: str, parts: list[str], inner: list[str], has_splits: bool) -> None:
     if _suffix(name) not in _FORMATS:
-        raise bad_file(name, "is no image; class folders hold .jpg, .jpeg and .png files only")
+        raise bad_file(name, "is not an image; class folders hold only .jpg, .jpeg and .png files")
     if len(inner) < 2:
-        raise bad_file(name, "lies in no class folder; put every image in a folder named after its class")
+        raise bad_file(name, "is not in a class folder; put every image in a folder named after its class")
     if has_splits and len(parts) == len(inner):
-        raise bad_file(name, "lies beside the train and test folders; put it into one of them")
+        raise bad_file(name, "is outside the train and test folders; move it into one of them")
 
 
 def _check_labels(entries: dict[str, list[_Entry]]) -> None:
@@ -120,13 +121,11 @@ def _check_labels(entries: dict[str, list[_Entry]]) -> None:
                     entry.name, f"is of class {printable(entry.label)}, which the training part does not have"
                 )
             if entry.label != printable(entry.label):
-                raise bad_file(
-                    entry.name, "lies in a folder whose name is too long or has characters that cannot be shown"
-                )
+                raise bad_file(entry.name, "is in a folder whose name is too long or has unprintable characters")
 
 
 def _common_folder(names: list[str]) -> str:
-    """`pets/` where everything lies in `pets/` and there are folders below it: a zip of a folder."""
+    """Return the folder that holds all class folders, as in a zip of a folder (`pets/`), else ``."""
     base = ""
     while True:
         first = {name[len(base) :].split("/", 1)[0] for name in names}
@@ -144,7 +143,7 @@ def _suffix(name: str) -> str:
 
 
 def _survey(files: Files, names: list[str]) -> tuple[Counter[tuple[int, int]], bool]:
-    """How many images there are of each (height, width), and whether all are grey. Raises for what is no image."""
+    """Count the images of each (height, width), and whether all are gray. Raises InvalidRequest for other files."""
     sizes: Counter[tuple[int, int]] = Counter()
     grey = True
     for name in names:
@@ -155,7 +154,7 @@ def _survey(files: Files, names: list[str]) -> tuple[Counter[tuple[int, int]], b
 
 
 def _header(files: Files, name: str) -> tuple[int, int, str]:
-    """(height, width, mode), read without decoding."""
+    """Return (height, width, mode), read without decoding."""
     if files.size(name) > MAX_FILE_BYTES:
         raise bad_file(name, f"is larger than {MAX_FILE_BYTES:,} bytes")
     with files.open(name) as stream, _opened(stream, name) as image:
@@ -163,19 +162,19 @@ def _header(files: Files, name: str) -> tuple[int, int, str]:
         if width * height > MAX_PIXELS:
             raise bad_file(name, f"has {width}x{height} pixels; at most {MAX_PIXELS:,} are decoded")
         if image.format != _FORMATS[_suffix(name)]:
-            raise bad_file(name, f"is named {_suffix(name)} but its content is {image.format}; rename it")
+            raise bad_file(name, f"has the suffix {_suffix(name)} but its content is {image.format}; rename it")
         return height, width, image.mode
 
 
 def _opened(stream: Any, name: str) -> Image:
     pillow = need("PIL.Image", "pillow")
     try:
-        # The limit of Pillow's own bomb check lies above ours, so that ours names the file.
+        # Pillow's own bomb check has a higher limit than ours.
         return pillow.open(stream, formats=("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"))  # type: ignore[no-any-return]
     except pillow.DecompressionBombError as error:
         raise bad_file(name, f"has too many pixels; at most {MAX_PIXELS:,} are decoded") from error
     except Exception as error:  # Pillow's decoders raise many types for damaged input
-        raise bad_file(name, "is no JPEG or PNG that can be read, or it is empty or cut off") from error
+        raise bad_file(name, "is not a readable JPEG or PNG (another format, empty or cut off)") from error
 
 
 def _stored_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
@@ -189,7 +188,7 @@ def _stored_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _median(counts: Counter[int]) -> int:
-    """The upper median of values given with their counts."""
+    """Return the upper median of values given with their counts."""
     left = counts.total() // 2
     for value in sorted(counts):
         left -= counts[value]
@@ -206,7 +205,7 @@ def _split(files: Files, entries: list[_Entry], classes: list[str], shape: tuple
 
 
 def _chunks(files: Files, names: list[str], shape: tuple[int, int, int]) -> Iterator[Images]:
-    """Images in order, decoded by a pool that runs a bounded number ahead."""
+    """Yield images in order, decoded by a thread pool with a bounded read-ahead."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         pending: deque[Future[Images]] = deque()
@@ -224,7 +223,7 @@ def _chunks(files: Files, names: list[str], shape: tuple[int, int, int]) -> Iter
 
 
 def _decode(data: bytes, name: str, shape: tuple[int, int, int]) -> Images:
-    """One image as uint8 [1, height, width, channels]."""
+    """Return one image as uint8 [1, height, width, channels]."""
     height, width, channels = shape
     with _opened(BytesIO(data), name) as image:
         try:
@@ -237,7 +236,7 @@ def _decode(data: bytes, name: str, shape: tuple[int, int, int]) -> Images:
 
 
 def _upright(image: Image) -> Image:
-    """Turned as its EXIF orientation says."""
+    """Rotate the image by its EXIF orientation."""
     turned: Image = need("PIL.ImageOps", "pillow").exif_transpose(image)
     return turned
 

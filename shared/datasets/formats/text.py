@@ -1,7 +1,7 @@
-"""Plain text for language models: `.txt` (also `.md`, or one file of any name), or `.tokens` as WikiText has them.
+"""Plain text for language models: `.txt` (also `.md`, or one file of any name), or `.tokens` as in WikiText.
 
-Documents, which batch inference scores one by one: in plain text they end at blank lines; in `.tokens`, whose words are
-already separated by spaces, they begin at headings (` = Title = `). Every file begins a document.
+Documents are the units that batch inference scores. In plain text they end at blank lines; in `.tokens`, whose words
+are already separated by spaces, they begin at headings (` = Title = `). Every file begins a document.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ _TOKENS = ".tokens"
 _BLANK_LINES = rb"\n(?:[ \t\r]*+\n)++"
 _PARAGRAPH = re.compile(_BLANK_LINES)
 _ARTICLE = re.compile(_BLANK_LINES + rb"(?= = [^=\n]+ = ?(?:\n|\Z))")
-#: A line longer than this (bytes) is passed on in parts; a document's end inside it may then be missed.
+#: A line longer than this (bytes) is split; the end of a document inside it may then be missed.
 _LONGEST_CARRY = 8_000_000
 
 
 def read(files: Files) -> TextSource:
+    """Read text files. Raises InvalidRequest, with the line."""
     parts = by_part(files, _SUFFIXES)
     every = [name for names in parts.values() for name in names]
     tokenised = all(name.lower().removesuffix(".gz").endswith(_TOKENS) for name in every)
@@ -47,8 +48,10 @@ def _blocks(files: Files, names: list[str], ends: re.Pattern[bytes]) -> Iterator
 
 
 def _documents(text: Iterator[bytes], ends: re.Pattern[bytes]) -> Iterator[Block]:
-    """The text with the places where documents end. The last line and the blank ones before it wait for what follows,
-    so that no end falls between two blocks."""
+    """Yield the text in blocks, with the offsets where documents end.
+
+    The last line and the blank lines before it are carried over, so that no end falls between two blocks.
+    """
     carry, begun = b"", False
     for data in text:
         carry += data
@@ -63,6 +66,6 @@ def _documents(text: Iterator[bytes], ends: re.Pattern[bytes]) -> Iterator[Block
 
 
 def _block(data: bytes, ends: re.Pattern[bytes], begun: bool) -> Block:
-    """Blank lines before the first word end no document."""
+    """Return a block with the ends of its documents; blank lines before the first word end none."""
     blank = 0 if begun else len(data) - len(data.lstrip())
     return Block(data, [match.end() for match in ends.finditer(data) if match.end() > blank])

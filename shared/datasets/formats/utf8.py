@@ -1,4 +1,4 @@
-"""UTF-8, strictly: the first byte that is not is reported with its line."""
+"""Strict UTF-8 decoding; errors name the line of the first invalid byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decode_line(raw: bytes, name: str, line: int) -> str:
-    """One line. A byte order mark before the first is dropped."""
+    """Decode one line. A byte order mark before the first line is dropped."""
     if line == 1 and raw.startswith(_UTF16):
         raise _not_utf8(name, "UTF-16", 1)
     if b"\0" in raw:
@@ -26,8 +26,10 @@ def decode_line(raw: bytes, name: str, line: int) -> str:
 
 
 def blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """The stream in blocks of whole characters, checked, without byte order mark and carriage returns before
-    newlines."""
+    """Yield the checked stream in blocks of whole characters.
+
+    The byte order mark and carriage returns before newlines are removed.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     line, held, first = 1, b"", True
     while True:
@@ -59,7 +61,7 @@ def _check(raw: bytes, decoder: codecs.IncrementalDecoder, name: str, line: int,
 
 
 def _incomplete(data: bytes) -> int:
-    """Bytes at the end that belong with the next block: a carriage return, or a character cut in two."""
+    """Return how many last bytes belong to the next block: a carriage return or part of a character."""
     if data.endswith(b"\r"):
         return 1
     for back in range(1, min(4, len(data)) + 1):

@@ -1,7 +1,7 @@
 """A new version of a data set: the rows of the old one, then new ones, streamed from disk to disk.
 
-New rows go to the part that their files are; files without parts are training data. So the test part stays what it was,
-byte for byte, unless the new data bring one of their own, and what is measured on it stays comparable.
+New rows go to the part that their files name; files without parts are training data. So the test part stays the same,
+byte for byte, unless the new data has a test part, and metrics stay comparable between versions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ _ROWS, _BYTES = 20_000, 4_000_000
 def store_appended(
     datasets_root: Path, base: OpenDataset, source: ImageSource | TextSource, limits: Limits = NO_LIMITS
 ) -> Stored:
-    """Write `base` with the rows of `source` after its own. Classes are matched by name, new ones come last, so labels
-    of `base` keep their numbers. Raises InvalidRequest where the two do not fit together."""
+    """Write a version with the rows of `base`, then those of `source`.
+
+    Classes are matched by name and new ones come last, so labels of `base` keep their numbers. Raises InvalidRequest if
+    the two differ in kind, image shape or in having labels.
+    """
     _check(base, source)
     classes = [*base.classes, *(name for name in source.classes if name not in base.classes)]
     number = np.array([classes.index(name) for name in source.classes], np.int64)
@@ -48,15 +51,17 @@ def store_appended(
 def _check(base: OpenDataset, source: ImageSource | TextSource) -> None:
     kind = "image" if isinstance(source, ImageSource) else "text"
     if kind != base.kind:
-        raise InvalidRequest.field(("file",), f"holds {kind} data, the data set {base.kind}")
+        raise InvalidRequest.field(("file",), f"holds {kind} data, but the data set holds {base.kind} data")
     if isinstance(source, ImageSource) and tuple(source.image) != base.image:
         sizes = ["x".join(map(str, shape)) for shape in (source.image, base.image)]
         raise InvalidRequest.field(
-            ("file",), f"holds images of {sizes[0]} (height, width, channels), the data set {sizes[1]}"
+            ("file",), f"holds images of {sizes[0]} (height, width, channels), but the data set holds {sizes[1]}"
         )
     if bool(source.classes) != bool(base.classes):
-        has = "has labels and the data set none" if source.classes else "has no labels, the data set has"
-        raise InvalidRequest.field(("file",), has)
+        raise InvalidRequest.field(
+            ("file",),
+            "has labels, but the data set has none" if source.classes else "has no labels, but the data set has",
+        )
 
 
 def _size(source: ImageSource | TextSource) -> int:
@@ -79,7 +84,7 @@ def _describe(folder: Path, kind: str, split: str, classes: Sequence[str]) -> di
 
 
 def _write(path: Path, dtype: Any, row_shape: tuple[int, ...], old: Path | None, new: Iterable[Array]) -> int:
-    """The rows of a file that is there, then new ones; how many there are."""
+    """Write the rows of the file `old`, then new ones; return their number."""
     writer = NpyWriter(path, dtype, row_shape)
     if old is not None:
         writer.append_file(old)
@@ -89,7 +94,7 @@ def _write(path: Path, dtype: Any, row_shape: tuple[int, ...], old: Path | None,
     return writer.rows
 
 
-def _there(base: OpenDataset, split: str, name: str) -> Path | None:
+def _old_file(base: OpenDataset, split: str, name: str) -> Path | None:
     return base.folder / name if split in base.splits else None
 
 
@@ -99,20 +104,20 @@ def _there(base: OpenDataset, split: str, name: str) -> Path | None:
 def _extend_images(base: OpenDataset, split: str, new: ImageSplit, number: Labels, folder: Path) -> None:
     before = base.count(split) if split in base.splits else 0
     name = f"{split}_x.npy"
-    rows = _write(folder / name, np.uint8, base.image, _there(base, split, name), new.chunks())
+    rows = _write(folder / name, np.uint8, base.image, _old_file(base, split, name), new.chunks())
     if rows != before + len(new.labels):
-        raise ValueError(f"{split}: {len(new.labels)} labels but {rows - before} images")  # a reader's bug
+        raise ValueError(f"{split}: {len(new.labels)} labels but {rows - before} images")  # a bug in a reader
     _extend_labels(base, split, new.labels, number, folder)
     _extend_ids(base.ids(split) if before else None, before, new, folder / f"{split}_ids.npy")
 
 
 def _extend_labels(base: OpenDataset, split: str, labels: Labels, number: Labels, folder: Path) -> None:
     name = f"{split}_y.npy"
-    _write(folder / name, np.int64, (), _there(base, split, name), [number[labels]])
+    _write(folder / name, np.int64, (), _old_file(base, split, name), [number[labels]])
 
 
 def _extend_ids(old: Array | None, before: int, new: ImageSplit, path: Path) -> None:
-    """Rows that came without a file name are known by their number."""
+    """Write the ids of old and new rows; a row without a file name gets its number."""
     if old is None and new.ids is None:
         return
     kept = np.arange(before).astype("S") if old is None else old
@@ -127,7 +132,7 @@ def _extend_ids(old: Array | None, before: int, new: ImageSplit, path: Path) -> 
 
 def _extend_text(base: OpenDataset, split: str, new: TextSplit, number: Labels, folder: Path) -> None:
     name = f"{split}_docs.npy"
-    bounds, old = NpyWriter(folder / name, np.int64), _there(base, split, name)
+    bounds, old = NpyWriter(folder / name, np.int64), _old_file(base, split, name)
     if old is not None:
         bounds.append_file(old)
     else:

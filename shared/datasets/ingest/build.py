@@ -1,7 +1,7 @@
-"""From what a format's reader finds to a stored version, in one sequential pass and bounded memory.
+"""Write image data as a stored version, in one sequential pass and bounded memory.
 
-A set without a test part gets one here: a fixed, stratified 80/20 split. It depends on the labels alone, so the same
-content always gets the same split, and it is part of the version.
+A set without a test part gets a fixed, stratified 80/20 split. It depends on the labels alone, so the same content
+always gets the same split, and it is part of the version.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nightshift.errors import InvalidRequest, StorageFull, TooLarge
 from shared.datasets.store import NpyWriter, Stored, publish, staging
 
 TEST_SHARE = 0.2
-#: Free disk space that must remain after a version is stored (bytes). Too low: SQLite and checkpoints find no room.
+#: Free disk space that must remain after a version is stored (bytes). Too low: none is left for SQLite and checkpoints.
 _SPARE_BYTES = 200_000_000
 
 Images = npt.NDArray[np.uint8]
@@ -29,7 +29,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """`chunks()` yields uint8 [m, h, w, c] in the order of `labels`, each chunk a few MB."""
+    """A split of images; `chunks()` yields uint8 [m, h, w, c] in the order of `labels`, a few MB each."""
 
     labels: Labels
     chunks: Callable[[], Iterator[Images]]
@@ -38,6 +38,8 @@ class ImageSplit:
 
 @dataclass(frozen=True)
 class ImageSource:
+    """Images found by a format's reader."""
+
     classes: list[str]
     image: tuple[int, int, int]
     splits: Mapping[str, ImageSplit]  # `train` at least
@@ -45,22 +47,22 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a registration may take. `stored_bytes`: the largest version (bytes)."""
+    """Limits of a registration. `stored_bytes`: the largest version (bytes)."""
 
     stored_bytes: int = 10**15
 
     def check(self, needed: int, folder: Path) -> None:
-        """Refuse before writing what cannot fit."""
+        """Raise TooLarge or StorageFull if `needed` bytes cannot be stored."""
         if needed > self.stored_bytes:
             raise TooLarge(
-                f"The data set would take {needed:,} bytes; {self.stored_bytes:,} are allowed "
+                f"The data set would take {needed:,} bytes; at most {self.stored_bytes:,} are allowed "
                 "(NIGHTSHIFT_MAX_DATASET_BYTES)."
             )
         free = max(0, shutil.disk_usage(folder).free - _SPARE_BYTES)
         if needed > free:
             raise StorageFull(
-                f"The data set would take {needed:,} bytes and the server's disk has {free:,} left for it; nothing was "
-                "kept. The operator can free space, or set another NIGHTSHIFT_STORAGE_URL."
+                f"The data set would take {needed:,} bytes, but the server's disk has {free:,} left for it; nothing "
+                "was stored. The operator can free space or set another NIGHTSHIFT_STORAGE_URL."
             )
 
 
@@ -68,7 +70,7 @@ NO_LIMITS = Limits()
 
 
 def stratified_test_rows(labels: Labels, share: float = TEST_SHARE) -> npt.NDArray[np.bool_]:
-    """Which rows go to the test part: `share` of each class, at least one where a class has two or more rows."""
+    """Choose the rows of the test part: `share` of each class, at least one of a class with two or more rows."""
     chosen = np.zeros(len(labels), np.bool_)
     order = np.argsort(labels, kind="stable")
     if len(labels) == 0:
@@ -87,25 +89,25 @@ def _draw(rows: npt.NDArray[np.int64], label: int, share: float) -> npt.NDArray[
 
 
 def histogram(labels: Labels, classes: Sequence[str]) -> dict[str, int]:
-    """How many rows each class has, by name."""
+    """Count the rows of each class, by name."""
     counts = np.bincount(labels, minlength=len(classes))
     return {name: int(n) for name, n in zip(classes, counts, strict=True)}
 
 
 def check_classes(labels: Labels, classes: Sequence[str], where: str) -> None:
-    """At least two classes with rows; raises InvalidRequest."""
+    """Raise InvalidRequest unless at least two classes have rows."""
     if len(labels) == 0:
         raise InvalidRequest.field(("file", where), "holds no rows; a data set needs at least two rows per class")
     if len(np.unique(labels)) < 2:
         only = classes[int(labels[0])]
-        raise InvalidRequest.field(("file", where), f"has one class only ({only}); a classifier needs at least two")
+        raise InvalidRequest.field(("file", where), f"has only one class ({only}); a classifier needs at least two")
 
 
 # -- images ---------------------------------------------------------------------------------------
 
 
 def store_images(datasets_root: Path, source: ImageSource, limits: Limits = NO_LIMITS) -> Stored:
-    """Write a version. Raises what the source raises while it is read; then nothing is left behind."""
+    """Write a version. Errors of the source are passed on, and nothing is left on disk."""
     check_classes(source.splits["train"].labels, source.classes, "train")
     with staging(datasets_root) as folder:
         pixels = int(np.prod(source.image))
@@ -143,7 +145,7 @@ def _write_split(folder: Path, source: ImageSource, name: str, split: ImageSplit
                 writers[part].append(chunk if here.all() else chunk[here])
             row += len(chunk)
     if row != len(split.labels):
-        raise ValueError(f"{name}: {len(split.labels)} labels but {row} images")  # a reader's bug, never the user's
+        raise ValueError(f"{name}: {len(split.labels)} labels but {row} images")  # a bug in a reader
     for part, chosen in parts.items():
         np.save(folder / f"{part}_y.npy", split.labels[chosen])
         if split.ids is not None:
@@ -154,4 +156,5 @@ def _write_split(folder: Path, source: ImageSource, name: str, split: ImageSplit
 
 
 def as_bytes(ids: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    """Encode ids as a UTF-8 byte array."""
     return np.array([i.encode("utf-8", "backslashreplace") for i in ids], np.bytes_)

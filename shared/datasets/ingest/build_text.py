@@ -1,7 +1,7 @@
-"""From a text reader's blocks to a stored version, in bounded memory whatever the text's length.
+"""Write text data as a stored version, in bounded memory.
 
-Without a test part of its own a labelled set is split 80/20 per class, any other text at the end of the document that
-is nearest to 80 % of its bytes: what a language model is tested on follows what it was trained on.
+Without a test part, a labeled set is split 80/20 per class; any other text is split at the end of the document nearest
+to 80 % of its bytes, so that a language model is tested on text that follows its training text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.datasets.ingest.build import NO_LIMITS, TEST_SHARE, Labels, Limits, 
 from shared.datasets.store import NpyWriter, Stored, publish, staging
 
 _COPY_BYTES = 4_000_000
-#: Bytes looked at for a place to cut a text that is one document.
+#: Bytes searched for a line end or space at which a text of one document is cut.
 _CUT_WITHIN = 100_000
 
 Bounds = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ Bounds = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Block:
-    """Some bytes of a text, and where documents end in them (offsets, ascending; the end itself included)."""
+    """Some bytes of a text, and the offsets where documents end in it (ascending; may include its length)."""
 
     data: bytes
     ends: Sequence[int]
@@ -37,7 +37,7 @@ class Block:
 
 @dataclass(frozen=True)
 class TextSplit:
-    """`blocks()` yields the text in order; the last block ends a document. `labels`: one per document."""
+    """A split of text; `blocks()` yields it in order and ends with a document's end; one label per document."""
 
     blocks: Callable[[], Iterator[Block]]
     labels: Labels | None = None
@@ -45,16 +45,18 @@ class TextSplit:
 
 @dataclass(frozen=True)
 class TextSource:
+    """Text found by a format's reader."""
+
     splits: Mapping[str, TextSplit]  # `train` at least
     classes: list[str] = field(default_factory=list)
     #: Words are already separated by spaces, as in WikiText.
     tokenised: bool = False
-    #: What it takes, as far as that is known before reading (bytes).
+    #: Estimated stored size before reading (bytes).
     size: int = 0
 
 
 def store_text(datasets_root: Path, source: TextSource, limits: Limits = NO_LIMITS) -> Stored:
-    """Write a version. Raises what the source raises while it is read; then nothing is left behind."""
+    """Write a version. Errors of the source are passed on, and nothing is left on disk."""
     with staging(datasets_root) as folder:
         limits.check(source.size, folder)
         for name, split in source.splits.items():
@@ -92,7 +94,7 @@ def _write(folder: Path, name: str, split: TextSplit, limits: Limits) -> None:
 
 
 def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
-    """What `meta.json` says of a part."""
+    """Return the entry of a part in `meta.json`."""
     bounds = _load(folder / f"{name}_docs.npy")
     facts: dict[str, Any] = {"count": len(bounds) - 1, "bytes": int(bounds[-1])}
     if classes:
@@ -104,7 +106,7 @@ def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _divide(folder: Path) -> None:
-    """Make `test` out of `train`."""
+    """Split `test` off `train`."""
     bounds = _load(folder / "train_docs.npy")
     if (folder / "train_y.npy").exists():
         labels = np.load(folder / "train_y.npy")
@@ -130,7 +132,7 @@ def _divide_by_document(folder: Path, bounds: Bounds, labels: Labels, in_test: n
 
 
 def _cut(path: Path, bounds: Bounds) -> int:
-    """Where the test part begins: the end of a document, or white space inside a text that is a single one."""
+    """Return the offset where the test part begins: a document's end, or white space in a single document."""
     size = int(bounds[-1])
     aim = round(size * (1 - TEST_SHARE))
     if len(bounds) > 2:

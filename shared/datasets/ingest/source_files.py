@@ -1,6 +1,6 @@
-"""The files of a data set as its readers see them: a folder, a zip or a single file, all opened the same way.
+"""The source files of a data set: a folder, a zip or a single file behind one interface.
 
-Nothing is ever extracted: members are read as streams, and what they unpack to is counted while it is read.
+Zips are never extracted: members are read as streams, and their unpacked size is limited while reading.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
 
 
 class Files(Protocol):
-    """Files by relative path with `/`, sorted. `label` names the whole in messages."""
+    """Files by relative path with `/`, sorted. `label` names the folder, zip or file in messages."""
 
     label: str
     names: list[str]
 
     def open(self, name: str) -> BinaryIO:
-        """A stream of the file as it is stored. Raises MalformedRequest or InvalidRequest while it is read."""
+        """Open the file without unpacking `.gz`. Reading raises MalformedRequest or InvalidRequest."""
         ...
 
     def size(self, name: str) -> int:
-        """Bytes the file says it has."""
+        """Return the declared size of the file (bytes)."""
         ...
 
 
 class FolderFiles:
-    """All files below a folder; hidden ones and desktop litter are left out."""
+    """All files below a folder, except hidden ones and those that desktops create."""
 
     def __init__(self, folder: Path) -> None:
         self.label, self._folder = folder.name, folder
@@ -52,7 +52,7 @@ class FolderFiles:
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Names below a folder; a folder that links lead to again is visited once."""
+    """Yield the names below a folder; each folder is visited once even if links form a cycle."""
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
         return
@@ -72,6 +72,8 @@ def _is_junk(name: str) -> bool:
 
 
 class SingleFile:
+    """One file."""
+
     def __init__(self, path: Path, label: str | None = None) -> None:
         self.label, self._path = label or path.name, path
         self.names = [self.label]
@@ -84,7 +86,7 @@ class SingleFile:
 
 
 class ZipFiles:
-    """The members of a zip, whose table of contents was checked before anything is read."""
+    """The members of a zip, whose central directory is checked before any member is read."""
 
     def __init__(self, path: Path, label: str | None = None) -> None:
         self.label = label or path.name
@@ -107,7 +109,7 @@ class ZipFiles:
 
 @contextmanager
 def open_files(path: Path, label: str | None = None) -> Iterator[Files]:
-    """A folder, a zip (by content) or any other single file. `label` stands for the name the user gave it."""
+    """Open a folder, a zip (by content) or a single file. `label`: the user's name for it, in messages."""
     if path.is_dir():
         yield FolderFiles(path)
     elif _begins(path, b"PK\x03\x04", b"PK\x05\x06"):
@@ -117,7 +119,7 @@ def open_files(path: Path, label: str | None = None) -> Iterator[Files]:
 
 
 def open_unpacked(files: Files, name: str) -> BinaryIO:
-    """Like `files.open`, and a `.gz` unpacked."""
+    """Open a file like `files.open`, and unpack it if it is `.gz`."""
     stream = files.open(name)
     if not name.lower().endswith(".gz"):
         return stream
@@ -128,7 +130,7 @@ def open_unpacked(files: Files, name: str) -> BinaryIO:
 
 
 class _Unpacking(io.RawIOBase):
-    """Counts what a packed stream unpacks to, and turns the ways it can be broken into our errors."""
+    """Unpacking stream that limits the compression ratio and raises damage as our errors."""
 
     def __init__(self, stream: object, name: str, packed: int, source: BinaryIO | None = None) -> None:
         self._stream, self._name, self._packed, self._source = cast(BinaryIO, stream), name, max(packed, 1), source

@@ -1,9 +1,9 @@
-"""Token streams of a text data set: made once per tokenizer, beside the text, and memory-mapped from then on.
+"""Token streams of a text data set: encoded once per tokenizer, stored beside the text, read memory-mapped.
 
 `<data set>/tokens-<hash>/`:
     tokenizer.json           as shared.datasets.ingest.vocabulary writes it
     <split>.npy              uint16 (uint32 above 65,536 tokens) [tokens], the documents back to back
-    <split>_docs.npy         int64 [documents + 1], where each document begins in it
+    <split>_docs.npy         int64 [documents + 1], the offset of each document in it
     meta.json                {kind, vocabulary, splits: {train: {tokens, documents}, …}}
 """
 
@@ -26,12 +26,12 @@ from shared.datasets.store import META, NpyWriter, OpenDataset, Stored, open_dat
 from shared.errors import BadData
 
 TOKENIZER = "tokenizer.json"
-#: Raised when the same tokenizer would cut a text into other tokens.
+#: Increased when the same tokenizer would split a text into other tokens.
 _REVISION = 1
 #: Text encoded at a time (bytes).
 _PIECE_BYTES = 2_000_000
-#: A part above this (bytes) is not counted when it is registered. Too low: a job that it cannot feed fails in its
-#: runner instead of being refused. Too high: registering a long text takes longer (a second per 8 MB).
+#: The tokens of a larger part (bytes) are not counted at registration. Too low: a job for which the part is too short
+#: fails in its runner instead of being refused. Too high: registering a long text takes longer (a second per 8 MB).
 COUNTED_BYTES = 8_000_000
 
 
@@ -44,21 +44,24 @@ class OpenTokens:
 
     @property
     def vocabulary(self) -> int:
-        """Number of tokens the tokenizer has; ids are below it."""
+        """Return the number of tokens of the tokenizer; ids are below it."""
         return int(self.meta["vocabulary"])
 
     @property
     def splits(self) -> list[str]:
+        """Return the names of the splits."""
         return list(self.meta["splits"])
 
     def tokens(self, split: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
+        """Return the token ids of a split, [tokens]."""
         return self._array(f"{split}.npy")
 
     def document_bounds(self, split: str) -> npt.NDArray[np.int64]:
-        """Where documents begin and end in `tokens`, int64 [documents + 1]."""
+        """Return the offsets of the documents in `tokens`, int64 [documents + 1]."""
         return self._array(f"{split}_docs.npy")
 
     def tokenizer(self) -> TextTokenizer:
+        """Load the tokenizer of the stream."""
         return vocabulary.load((self.folder / TOKENIZER).read_text())
 
     def _array(self, name: str) -> npt.NDArray[Any]:
@@ -68,18 +71,19 @@ class OpenTokens:
 
 
 def open_tokens(folder: Path) -> OpenTokens:
+    """Open the folder of a token stream."""
     return OpenTokens(folder, json.loads((folder / META).read_text()))
 
 
 def token_stream(dataset_folder: Path, tokenizer: TokenizerSpec | str) -> Path:
-    """The folder of a data set's token stream, made now if it is not there (seconds per 10 MB).
+    """Return the folder of a data set's token stream; encode it if it does not exist (seconds per 10 MB).
 
-    `tokenizer` is what to make from the training part, or the text of a `tokenizer.json` to keep (fine-tuning).
-    Raises BadData where the data set is no text or the tokenizer cannot be made.
+    `tokenizer` is the specification of one to train on the training part, or the text of an existing `tokenizer.json`
+    (fine-tuning). Raises BadData if the data set is not text or the tokenizer cannot be trained.
     """
     data = open_dataset(dataset_folder)
     if data.kind != "text":
-        raise BadData(f"a language model needs a data set of text, this one holds {data.kind}")
+        raise BadData(f"a language model needs a data set of text, but this one holds {data.kind} data")
     target = dataset_folder / f"tokens-{_key(tokenizer)}"
     if (target / META).exists():
         return target
@@ -94,8 +98,10 @@ def token_stream(dataset_folder: Path, tokenizer: TokenizerSpec | str) -> Path:
 
 
 def counted(stored: Stored) -> Stored:
-    """The same version; `meta` also says of each part of a text, unless it is large, how many `characters` and `words`
-    it has: the tokens that a model will read of it."""
+    """Return the version with the `characters` and `words` of each part of a text added to `meta`.
+
+    They are the numbers of tokens that a char or word model reads. Large parts are not counted.
+    """
     if stored.meta["kind"] != "text":
         return stored
     data = OpenDataset(stored.folder, stored.meta)
@@ -138,7 +144,7 @@ def _encode(data: OpenDataset, split: str, tokenizer: TextTokenizer, folder: Pat
 
 
 def _batches(data: OpenDataset, split: str) -> Iterator[tuple[list[bool], list[str]]]:
-    """Pieces of text grouped to some MB, each with whether it ends a document."""
+    """Yield pieces of text in batches of a few MB, each piece with whether it ends a document."""
     ends: list[bool] = []
     texts: list[str] = []
     size = 0
@@ -154,7 +160,7 @@ def _batches(data: OpenDataset, split: str) -> Iterator[tuple[list[bool], list[s
 
 
 def _pieces(data: OpenDataset, split: str) -> Iterator[tuple[bool, str]]:
-    """Documents in order as (ends here, text); long ones in several pieces, cut after a line or a space."""
+    """Yield documents in order as (ends here, text); long ones in several pieces, cut at a line or space."""
     with data.text_path(split).open("rb") as file:
         for begin, end in pairwise(_in_chunks(data.document_bounds(split))):
             carry, left = b"", end - begin
@@ -173,7 +179,7 @@ def _in_chunks(bounds: npt.NDArray[np.int64]) -> Iterator[int]:
 
 
 def _cut(data: bytes) -> int:
-    """Where a long document may be cut: after the last line, else before the last space, else between characters."""
+    """Return where to cut a long document: after the last line, before the last space, or between characters."""
     cut = data.rfind(b"\n") + 1 or data.rfind(b" ")
     if cut > 0:
         return cut

@@ -1,12 +1,11 @@
-"""Tokenizers: made from a text, kept as a `tokenizer.json` that the `tokenizers` library reads as well.
+"""Tokenizers: trained on a text and stored as a `tokenizer.json` that the `tokenizers` library can read.
 
-word    id 0 `<unk>`, 1 `<eos>` (one per line), then words, most frequent first. Text that is tokenised already is split
+word    id 0 `<unk>`, 1 `<eos>` (one per line), then words, most frequent first. Text that is already tokenized is split
         at spaces only; other text also around punctuation.
 char    id 0 `<unk>`, then the characters in order of their code points.
-bpe     byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2): every text can be written, none is
-        unknown.
+bpe     byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2): no text is unknown.
 
-Word and char are encoded here, several times faster than by the library; tests hold both to the same ids.
+Word and char are encoded here, several times faster than by the library; tests check that the ids are equal.
 """
 
 from __future__ import annotations
@@ -29,43 +28,51 @@ UNK, EOS = "<unk>", "<eos>"
 Kind = Literal["word", "bpe", "char"]
 Ids = npt.NDArray[np.uint32]
 
-#: ASCII punctuation except `_`, and the common typographic signs: explicit, so that every regex engine agrees.
+#: ASCII punctuation except `_`, and common typographic signs. Explicit, so that all regex engines agree.
 _PUNCTUATION = r"!-/:-@\[-\^`{-~–—‘’“”„«»…"
 _BY_SPACE = r"[^ \t\r\n]+"
 _BY_PUNCTUATION = rf"{UNK}|{EOS}|[^ \t\r\n{_PUNCTUATION}]+|[{_PUNCTUATION}]"
 _ANY_CHARACTER = r"[\s\S]"
 
-#: Different words counted at a time; above it those seen once are forgotten. Too low: rare words are missed.
+#: Distinct words counted at a time; above it words seen once are dropped. Too low: rare words are missed.
 MAX_COUNTED = 10_000_000
-#: Text that byte pairs are learned from (bytes); more changes few merges and takes memory.
+#: Text that byte-pair merges are learned from (bytes); more changes few merges and takes memory.
 BPE_SAMPLE_BYTES = 300_000_000
 
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """What a tokenizer is made to be. `size`: most tokens it may have, special ones included."""
+    """Kind and size of a tokenizer to train. `size`: most tokens it may have, including special ones."""
 
     kind: Kind = "word"
     size: int = 10_000
 
 
 class TextTokenizer(Protocol):
+    """Interface of all tokenizers."""
+
     kind: Kind
     eos_id: int | None
 
     @property
     def size(self) -> int:
-        """Number of tokens; ids are 0 … size - 1."""
+        """Return the number of tokens; ids are 0 … size - 1."""
         ...
 
-    def encode(self, text: str) -> Ids: ...
+    def encode(self, text: str) -> Ids:
+        """Return the ids of a text, uint32 [tokens]."""
+        ...
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Ids]: ...
+    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text."""
+        ...
 
-    def decode(self, ids: Iterable[int]) -> str: ...
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ids."""
+        ...
 
     def to_json(self) -> str:
-        """The `tokenizer.json`."""
+        """Return the text of a `tokenizer.json`."""
         ...
 
 
@@ -73,6 +80,8 @@ class TextTokenizer(Protocol):
 
 
 class WordTokenizer:
+    """Tokens are words; unknown words become `<unk>`."""
+
     kind: Kind = "word"
 
     def __init__(self, vocabulary: dict[str, int], pattern: str) -> None:
@@ -105,7 +114,7 @@ def _with_ends(text: str) -> str:
 
 
 def count_words(text: str, *, tokenised: bool) -> int:
-    """The tokens that a word tokenizer makes of a text, whatever its vocabulary."""
+    """Count the tokens of a text under a word tokenizer; the vocabulary does not matter."""
     return len(re.findall(_word_pattern(tokenised=tokenised), _with_ends(text)))
 
 
@@ -114,6 +123,8 @@ def _word_pattern(*, tokenised: bool) -> str:
 
 
 class CharTokenizer:
+    """Tokens are characters; unknown ones become `<unk>`."""
+
     kind: Kind = "char"
     eos_id: int | None = None
 
@@ -155,6 +166,8 @@ def _word_level(vocabulary: dict[str, int], pattern: str, newline: str | None) -
 
 
 class BpeTokenizer:
+    """Byte-level byte-pair encoding by the `tokenizers` library."""
+
     kind: Kind = "bpe"
     eos_id: int | None = None
 
@@ -182,7 +195,7 @@ class BpeTokenizer:
 
 
 def train(spec: TokenizerSpec, texts: Iterator[str], *, tokenised: bool) -> TextTokenizer:
-    """Make a tokenizer from pieces of text. Raises BadData where `spec` cannot be met."""
+    """Train a tokenizer on pieces of text. Raises BadData if the vocabulary of `spec` is too small."""
     match spec.kind:
         case "word":
             return _train_word(spec.size, texts, _word_pattern(tokenised=tokenised))
@@ -214,7 +227,7 @@ def _train_char(size: int, texts: Iterator[str]) -> CharTokenizer:
 
 def _train_bpe(size: int, texts: Iterator[str]) -> BpeTokenizer:
     if size < SMALLEST_BPE:
-        raise BadData(f"a byte-pair vocabulary has at least {SMALLEST_BPE} tokens, not {size}: raise vocabulary_size")
+        raise BadData(f"a byte-pair vocabulary needs at least {SMALLEST_BPE} tokens, not {size}; raise vocabulary_size")
     library = need("tokenizers", "tokenizers")
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -239,7 +252,7 @@ def _sample(texts: Iterator[str]) -> Iterator[str]:
 
 
 def load(tokenizer_json: str) -> TextTokenizer:
-    """The tokenizer of a `tokenizer.json` that `to_json` wrote. Raises BadData for any other."""
+    """Load a tokenizer from a `tokenizer.json` that `to_json` wrote. Raises BadData for any other."""
     try:
         document = json.loads(tokenizer_json)
         model = document["model"]
@@ -253,5 +266,7 @@ def load(tokenizer_json: str) -> TextTokenizer:
         if pattern in (_BY_SPACE, _BY_PUNCTUATION):
             return WordTokenizer(vocabulary, pattern)
     except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"the tokenizer.json cannot be used ({error})") from error
-    raise BadData("the tokenizer.json was not made by Nightshift; word, char and byte-pair ones are known")
+        raise BadData(f"the tokenizer.json cannot be read ({error})") from error
+    raise BadData(
+        "the tokenizer.json was not made by Nightshift; only its word, char and byte-pair kinds are supported"
+    )

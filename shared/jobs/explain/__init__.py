@@ -1,8 +1,7 @@
-"""Why a job is where it is: a pure decision. Facts in (`shared.jobs.queries.explain_context`), reasons and a sentence out.
+"""Explain a job's state: a pure function from facts (`shared.jobs.queries.explain_context`) to reasons and a sentence.
 
-Each reason has a code for programs, fields, and a clause for people. The reasons of the present come first, the
-decisive one at their head, and make up the sentence; `attempt_ended`, the tries that did not count, follow, newest
-first.
+Each reason has a code for programs, fields, and a clause of text. The reasons for the current state come first, the
+most important one at the front, and form the sentence; `attempt_ended`, unsuccessful attempts, follow, newest first.
 
 waiting    dependency
 queued     run_at, back_off, no_worker, no_suitable_worker, not_listening, workers_busy, worker_free,
@@ -25,7 +24,7 @@ __all__ = ["MAX_TRIES", "ExplainContext", "Reason", "Why", "explain"]
 
 
 def explain(job: Row, around: ExplainContext) -> Why:
-    """`job`: its row in `jobs`."""
+    """Explain the state of `job`, a row of `jobs`."""
     state = JobState(job["state"])
     present = list(_PRESENT[state](job, around))
     return Why(_INTRODUCED[state](present), [*present, *ended.tries(job, around)])
@@ -45,14 +44,14 @@ _PRESENT = {
 def _waits_for(reasons: Sequence[Reason]) -> str:
     count = len(reasons)
     if not count:
-        return "It waits for other jobs, which have all succeeded; it is queued within seconds."
-    return sentence(f"it waits for {count} other job{'' if count == 1 else 's'}: {clauses(reasons)}")
+        return "It is waiting for other jobs, which have all succeeded; it will be queued within seconds."
+    return sentence(f"it is waiting for {count} other job{'' if count == 1 else 's'}: {clauses(reasons)}")
 
 
 _INTRODUCED: dict[JobState, Callable[[Sequence[Reason]], str]] = {
     JobState.WAITING: _waits_for,
     JobState.QUEUED: lambda reasons: sentence(f"it is queued: {clauses(reasons)}"),
-    JobState.RUNNING: lambda reasons: sentence(f"it runs: {clauses(reasons)}"),
+    JobState.RUNNING: lambda reasons: sentence(f"it is running: {clauses(reasons)}"),
     JobState.PAUSED: lambda reasons: sentence(f"it is paused: {clauses(reasons)}"),
     JobState.SUCCEEDED: lambda reasons: sentence(f"it succeeded: {clauses(reasons)}"),
     JobState.FAILED: lambda reasons: sentence(f"it failed: {clauses(reasons)}"),

@@ -1,4 +1,4 @@
-"""What a running job does, or why it does nothing."""
+"""Reasons of running jobs: their phase, or a lost worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.jobs.eligibility import Row
 from shared.jobs.explain.values import ExplainContext, Reason
 from shared.jobs.states import StopRequest
 
-#: Phases of a run (`worker.runners.messages.Progress.phase`) as people say them.
+#: Phases of a run (`worker.runners.messages.Progress.phase`) -> text.
 _PHASES = {
     "device": "waiting for its device, which a process of an earlier attempt still holds,",
     "load": "loading its data and weights",
@@ -26,36 +26,39 @@ _PHASES = {
 
 
 def running(job: Row, around: ExplainContext) -> Iterator[Reason]:
-    heard = around.now - (job["lease_until"] - around.lease_seconds)
+    """Yield the reasons of a running job."""
+    age = around.now - (job["lease_until"] - around.lease_seconds)
     if job["lease_until"] < around.now:
-        clause = f"its worker {job['worker']} has not been heard of for {format_duration(heard)}; another one takes it over soon"
-        yield Reason("silent", clause, _where(job, heard))
+        clause = (
+            f"its worker {job['worker']} has sent no heartbeat for {format_duration(age)}; the job will be rescued soon"
+        )
+        yield Reason("silent", clause, _where(job, age))
     elif around.has_begun:
-        yield _doing(job, around, heard)
+        yield _doing(job, around, age)
     else:
-        clause = f"{_on(job)} is starting, last heartbeat {format_duration(heard)} ago"
-        yield Reason("starting", clause, _where(job, heard) | {"phase": "load"})
+        clause = f"{_on(job)} is starting, last heartbeat {format_duration(age)} ago"
+        yield Reason("starting", clause, _where(job, age) | {"phase": "load"})
     if job["stop_requested"] == StopRequest.PREEMPT and job["makes_room_for"]:
-        yield _requested(job, f"was asked to make room for job {job['makes_room_for']}, and goes on later by itself")
+        yield _requested(job, f"is being preempted by job {job['makes_room_for']} and will be resumed automatically")
     elif job["stop_requested"]:
-        yield _requested(job, f"was asked to {job['stop_requested']} and does so at the end of its step")
+        yield _requested(job, f"will {job['stop_requested']} at the end of its step, as requested")
 
 
-def _doing(job: Row, around: ExplainContext, heard: float) -> Reason:
+def _doing(job: Row, around: ExplainContext, age: float) -> Reason:
     progress = job["progress"] or {}
     phase, step, total = progress.get("phase", "train"), progress.get("step"), progress.get("total_steps")
     at = "" if step is None else f" at step {step:,} of {total:,}" if total else f" at step {step:,}"
-    clause = f"{_on(job)} is {_PHASES.get(phase, phase)}{at}, last heartbeat {format_duration(heard)} ago"
+    clause = f"{_on(job)} is {_PHASES.get(phase, phase)}{at}, last heartbeat {format_duration(age)} ago"
     shown = {name: progress.get(name) for name in ("phase", "step", "total_steps", "epoch", "percent", "eta_seconds")}
-    return Reason("doing", clause, _where(job, heard) | shown)
+    return Reason("doing", clause, _where(job, age) | shown)
 
 
 def _on(job: Row) -> str:
     return f"attempt {job['fence']} on {job['worker']}"
 
 
-def _where(job: Row, heard: float) -> dict[str, Any]:
-    return {"worker": job["worker"], "attempt": job["fence"], "heartbeat_age_seconds": round(max(0.0, heard), 3)}
+def _where(job: Row, age: float) -> dict[str, Any]:
+    return {"worker": job["worker"], "attempt": job["fence"], "heartbeat_age_seconds": round(max(0.0, age), 3)}
 
 
 def _requested(job: Row, clause: str) -> Reason:

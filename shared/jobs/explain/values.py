@@ -1,4 +1,4 @@
-"""Facts in, reasons and a sentence out: the small values of `shared.jobs.explain`."""
+"""Value objects of `shared.jobs.explain`: context, reasons and sentences."""
 
 from __future__ import annotations
 
@@ -8,45 +8,52 @@ from typing import Any
 
 from shared.jobs.eligibility import Row
 
-#: Tries that are told of; a job that was drained every night has many.
+#: Most attempts in an answer; a job that was drained every night has many.
 MAX_TRIES = 10
 
 
 @dataclass(frozen=True)
 class ExplainContext:
-    """What a job's state depends on besides its row. Times are the database's."""
+    """Facts besides its row that a job's state depends on. Times are on the database's clock."""
 
     now: float
     lease_seconds: float = 30.0
     attempts: Sequence[Row] = ()  # newest first
     workers: Sequence[Row] = ()  # online ones
-    ahead: int = 0  # due jobs that its workers would take first
-    awaited: Sequence[tuple[str, str | None]] = ()  # (id, state) of the jobs it comes after; None: gone
-    has_begun: bool = False  # the present attempt has told its progress
-    victim: str | None = None  # the job that was asked to make room for it
+    ahead: int = 0  # due jobs that its workers would claim first
+    awaited: Sequence[tuple[str, str | None]] = ()  # (id, state) of the jobs in `after`; None: deleted
+    has_begun: bool = False  # the current attempt has reported progress
+    victim: str | None = None  # the job that is being preempted for it
 
 
 @dataclass(frozen=True)
 class Reason:
+    """One reason; `code` and `fields` for programs, `clause` as text."""
+
     code: str
     clause: str
     fields: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
+        """Return the clause as a sentence."""
         return sentence(self.clause)
 
 
 @dataclass(frozen=True)
 class Why:
+    """The explanation of a job's state."""
+
     sentence: str
     reasons: list[Reason]
 
 
 def sentence(text: str) -> str:
+    """Return the text with a capital letter and a period."""
     text = " ".join(text.split())
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?', '…')) else '.'}"
 
 
 def clauses(reasons: Sequence[Reason]) -> str:
+    """Join the clauses of reasons."""
     return "; ".join(reason.clause.rstrip(".") for reason in reasons)

@@ -1,4 +1,4 @@
-"""Why a job that nothing holds waits: for other jobs, for its time, for a worker, for those ahead of it, for people."""
+"""Reasons of waiting, queued and paused jobs: other jobs, `run_at`, retry delay, workers, jobs ahead, a pause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from shared.clock import format_duration, iso
 from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.eligibility import Row, can_run
-from shared.jobs.explain.ended import attempt_fields, dependencies, how
+from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import ExplainContext, Reason
 from shared.jobs.states import AttemptOutcome, StopRequest
 
@@ -16,13 +16,15 @@ _ANOTHERS = "another owner's job"
 
 
 def waiting(job: Row, around: ExplainContext) -> Iterator[Reason]:
+    """Yield the reasons of a job that waits for other jobs."""
     yield from dependencies(around)
 
 
 def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
+    """Yield the reasons of a queued job."""
     if job["stop_requested"] == StopRequest.FINISH:
         yield Reason(
-            "stop_requested", "it was asked to finish, so it runs once more, only to end", {"request": "finish"}
+            "stop_requested", "finish was requested: its next attempt only writes the results", {"request": "finish"}
         )
     if job["run_at"] > around.now:
         yield _not_yet(job, around)
@@ -31,7 +33,7 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
     if fitting:
         yield _taken(job, fitting)
         if around.victim:
-            clause = f"job {around.victim} was asked to make room for it and does so after a checkpoint"
+            clause = f"it preempts job {around.victim}, which stops after its next checkpoint"
             yield Reason("room_is_made", clause, {"job_id": around.victim})
         if around.ahead:
             jobs_are = "1 queued job is" if around.ahead == 1 else f"{around.ahead} queued jobs are"
@@ -39,7 +41,7 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
     elif around.workers:
         yield _unsuited(job, around)
     else:
-        clause = "no worker is online (`nightshift up` or `nightshift worker` starts one)"
+        clause = "no worker is online (start one with `nightshift up` or `nightshift worker`)"
         yield Reason("no_worker", clause, _wanted(job))
 
 
@@ -48,15 +50,14 @@ def _not_yet(job: Row, around: ExplainContext) -> Reason:
     until = {"until": iso(job["run_at"]), "seconds": round(seconds, 3)}
     last = around.attempts[0] if around.attempts else None
     if last is None or last["outcome"] not in _CHARGED:
-        return Reason(
-            "run_at", f"it was asked not to start before {until['until']}, in {format_duration(seconds)}", until
-        )
-    clause = f"it is tried again in {format_duration(seconds)}, after attempt {last['fence']} ended {how(last)}"
+        return Reason("run_at", f"its run_at is {until['until']}, in {format_duration(seconds)}", until)
+    ended = f"attempt {last['fence']} ended: {outcome_text(last)}"
+    clause = f"it will be retried in {format_duration(seconds)}; {ended}"
     fields = until | attempt_fields(last) | {"retries": job["retries"], "max_retries": job["max_retries"]}
     return Reason("back_off", clause, fields | {"lost_streak": job["lost_streak"]})
 
 
-#: Endings after which a job may have to wait before the next try.
+#: Outcomes after which a retry may be delayed.
 _CHARGED = {
     outcome.value
     for outcome in (
@@ -76,8 +77,8 @@ def _wanted(job: Row) -> dict[str, Any]:
 def _unsuited(job: Row, around: ExplainContext) -> Reason:
     wanted = [f"device {job['device']}" if job["device"] != "auto" else "", job["framework"] or ""]
     online = len(around.workers)
-    there = "the worker online does not have" if online == 1 else f"none of the {online} workers online has"
-    clause = f"{there} what it needs: {' and '.join(filter(None, wanted))}"
+    which = "the only worker online does not have" if online == 1 else f"none of the {online} workers online has"
+    clause = f"{which} what it requires: {' and '.join(filter(None, wanted))}"
     return Reason("no_suitable_worker", clause, _wanted(job) | {"workers_online": online})
 
 
@@ -88,13 +89,13 @@ def _taken(job: Row, fitting: Sequence[Row]) -> Reason:
 
 def _not_listening(fitting: Sequence[Row]) -> Reason:
     names = [worker["name"] for worker in fitting]
-    who = f"worker {names[0]} does" if len(names) == 1 else f"all {len(names)} workers that can run it do"
-    clause = f"{who} not listen to its queue, which was taken away; it is taken back within seconds"
+    which = f"worker {names[0]} has" if len(names) == 1 else f"all {len(names)} workers that can run it have"
+    clause = f"{which} lost the subscription to its queue and will subscribe again within seconds"
     return Reason("not_listening", clause, {"workers": names})
 
 
 def _busy_or_free(job: Row, fitting: Sequence[Row]) -> Reason:
-    """Somebody else's job is not named."""
+    """Return whether a worker is free or all are busy. Jobs of other owners are not named."""
     busy = [
         {"name": worker["name"], "job_id": worker["job_id"] if worker["owner_id"] == job["owner_id"] else None}
         for worker in fitting
@@ -110,4 +111,5 @@ def _busy_or_free(job: Row, fitting: Sequence[Row]) -> Reason:
 
 
 def paused(job: Row, around: ExplainContext) -> Iterator[Reason]:
-    yield Reason("paused", f"it was asked to pause; `nightshift resume {job['id']}` puts it back in the queue")
+    """Yield the reason of a paused job."""
+    yield Reason("paused", f"a pause was requested; `nightshift resume {job['id']}` puts it back in the queue")

@@ -1,9 +1,11 @@
-"""Reading jobs: nothing here writes. Functions take an open connection; those that a user reaches take the owner too.
+"""Read-only queries of jobs. Functions take an open connection, and the owner if they check access.
 
-jobs      get_job, find_id, list_jobs, job_view, job_by_task        parts    attempts, checkpoints, artifacts, logs, …
-stream    events_after                                              curves   metrics, curves
-table     jobs_table (for people)                                   sparks   sparks
-counts    waiting_counts, due_ids, stats                            durations, surroundings
+jobs              get_job, find_id, list_jobs, job_view, job_by_task
+job_details       attempts, checkpoints, artifacts, logs, …
+event_log         events_after                  curves        metrics, curves
+table             jobs_table (for the pages)    sparklines    sparklines
+counts            waiting_counts, due_ids, stats
+durations, explain_context
 """
 
 from shared.jobs.queries.counts import Due, Stats, due_ids, stats, waiting_counts

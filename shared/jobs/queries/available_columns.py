@@ -1,4 +1,4 @@
-"""offered: the columns that a table of somebody's jobs can have, as far as the newest ones tell."""
+"""available_columns: the columns that a table of an owner's jobs can have, from the newest jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nightshift.metrics import result_sense
 from shared.db.schema import curve_summaries, jobs
 from shared.jobs.queries.columns import GROUPS, SHORT, leaves, parse_key
 
-#: Jobs looked at: what has not been used for longer is asked for by name.
+#: Jobs searched; columns of older ones can still be requested by name.
 _NEWEST = 300
 
 
 def available_columns(conn: Connection, owner_id: str | None) -> dict[str, list[str]]:
-    """{metrics, best, settings, tags}: keys for `columns.parse_key`, each in the order of its name."""
+    """Return {metrics, best, settings, tags}: sorted keys for `columns.parse_key`."""
     statement = select(jobs.c.id, jobs.c.spec, jobs.c.tags, jobs.c.result).order_by(jobs.c.created_at.desc())
     if owner_id is not None:
         statement = statement.where(jobs.c.owner_id == owner_id)

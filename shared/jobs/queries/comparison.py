@@ -1,4 +1,4 @@
-"""side_by_side: what jobs came to and what they were given, for looking at many of them together."""
+"""comparison: results and settings of several jobs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from shared.fleet.keys import owner_names
 from shared.jobs.queries.columns import leaves
 
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "tags", "event_seq")
-#: Types of files that a page shows beside each other.
+#: Media types of artifacts that the page shows next to each other.
 _PICTURES = ("image/png", "image/jpeg")
-#: Of a spec, what says nothing about the work.
+#: Fields of a spec that are not settings.
 _LABELS = ("name", "tags", "kind", "priority", "run_at", "after", "dataset")
 
 
 def comparison(conn: Connection, job_ids: Sequence[str], owner_id: str | None) -> list[dict[str, Any]]:
-    """In the order asked for; jobs that are not there (any more) are left out.
+    """Return jobs in the order of `job_ids`; missing ones are left out.
 
-    `results`: figures of the result, else the last value of a curve; `best`: the better end of each curve of
-    validations; `settings`: the spec by path; `pictures`: paths of artifacts.
+    `results`: metrics of the result, else the last value of a curve; `best`: the best value of each validation curve;
+    `settings`: the spec by path; `pictures`: paths of artifacts.
     """
     statement = select(jobs).where(jobs.c.id.in_(job_ids))
     if owner_id is not None:

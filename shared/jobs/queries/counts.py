@@ -1,4 +1,4 @@
-"""How many: due jobs per device for the dispatcher, everything for Prometheus."""
+"""Counts of jobs, attempts and workers, for the dispatcher and Prometheus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
 
 @dataclass(frozen=True)
 class Due:
-    """Jobs that wait for a worker: how many, and for how long the oldest has (seconds)."""
+    """Number of jobs that wait for a worker, and the longest waiting time (seconds)."""
 
     device: str
     priority: int
@@ -30,6 +30,8 @@ class Due:
 
 @dataclass(frozen=True)
 class Stats:
+    """Counts for Prometheus."""
+
     jobs: dict[str, int]  # by state
     submitted: dict[str, int]  # by kind, deleted jobs too
     attempts: dict[str, int]  # ended, by outcome, those of deleted jobs too
@@ -39,7 +41,7 @@ class Stats:
 
 
 def waiting_counts(conn: Connection) -> dict[str, int]:
-    """Due queued jobs per device asked for: {"auto": …, "cpu": …, "gpu": …}."""
+    """Count the due queued jobs per requested device: {"auto": …, "cpu": …, "gpu": …}."""
     rows = conn.execute(
         select(jobs.c.device, func.count())
         .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
@@ -49,7 +51,7 @@ def waiting_counts(conn: Connection) -> dict[str, int]:
 
 
 def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
-    """The due jobs that ask for `device`, the next to be claimed first."""
+    """Return the due jobs that request `device`, in the order of the claim."""
     rows = conn.scalars(
         select(jobs.c.id)
         .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now(), jobs.c.device == device)
@@ -60,7 +62,7 @@ def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
 
 
 def queue(conn: Connection) -> list[Due]:
-    """Due queued jobs, by the device they ask for and their priority; those of which there are any."""
+    """Return the due queued jobs by requested device and priority, without empty groups."""
     rows = conn.execute(
         select(jobs.c.device, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
         .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
@@ -79,9 +81,9 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
         kinds[kind] += count
     gone = deleted_jobs.c.kind
     kinds.update(_pairs(conn.execute(select(gone, func.count()).where(gone.is_not(None)).group_by(gone))))
-    heard = workers.c.heartbeat_at >= db_now() - lease_seconds
+    is_recent = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(
-        select(workers.c.state, func.count()).where(workers.c.state != "offline", heard).group_by(workers.c.state)
+        select(workers.c.state, func.count()).where(workers.c.state != "offline", is_recent).group_by(workers.c.state)
     )
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())

@@ -1,7 +1,7 @@
-"""Keyset cursors: where a page ended, as opaque text with a check sum.
+"""Keyset cursors: the end of a page as opaque text with a checksum.
 
-A cursor is a position, not a permission: every query repeats the owner's condition, so the check sum guards against
-mistakes and tinkering (400 instead of a strange page), not against attackers.
+A cursor is a position, not a permission: every query repeats the owner's condition. The checksum only turns mistakes
+and manual changes into an error (400); it is no protection against attackers.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ _CHECK_BYTES = 6
 
 @dataclass(frozen=True)
 class Page:
+    """One page of items; `next_cursor` is None for the last."""
+
     items: list[dict[str, Any]]
     next_cursor: str | None
 
 
 def encode(collection: str, *position: float | str) -> str:
+    """Return the cursor of a position in a collection."""
     body = json.dumps(position, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(_check(collection, body) + body).rstrip(b"=").decode()
 
 
 def decode(collection: str, cursor: str, *kinds: type) -> tuple[Any, ...]:
-    """The position, one value per kind. Raises MalformedRequest for anything that `encode` did not make."""
+    """Return the position, one value per kind. Raises MalformedRequest for text that `encode` did not return."""
     try:
         if len(cursor) > _MAX_LENGTH:
             raise ValueError("too long")
@@ -45,7 +48,7 @@ def decode(collection: str, cursor: str, *kinds: type) -> tuple[Any, ...]:
         if encode(collection, *position) != cursor:
             raise ValueError("not canonical")
     except (ValueError, binascii.Error, TypeError, RecursionError) as error:
-        raise MalformedRequest("The cursor is not one that this collection gave; start again without it.") from error
+        raise MalformedRequest("The cursor is not valid for this collection; start again without it.") from error
     return tuple(position)
 
 

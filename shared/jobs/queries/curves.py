@@ -1,4 +1,4 @@
-"""metrics, curves: the points of a job's curves, thinned without losing a spike."""
+"""metrics, curves: the points of a job's curves, downsampled without losing spikes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def metrics(
     limit: int | None = None,
     after: tuple[Any, ...] | None = None,
 ) -> list[dict[str, Any]]:
-    """Points {name, step, epoch, value, at} by name and step; `after` is the (name, step) at which a page before ended.
+    """Return points {name, step, epoch, value, at} by name and step, after the (name, step) `after`.
 
-    `max_points` (at least 4) is per name: a longer curve keeps its first and last point, and the lowest and highest of
-    each of equally long stretches in between.
+    `max_points` (at least 4) is per name: a longer curve keeps its first and last point, and the minimum and maximum of
+    each of several equal stretches in between.
     """
     conditions = [table.c.job_id == job_id]
     if name is not None:
@@ -42,8 +42,10 @@ def metrics(
 
 
 def curves(conn: Connection, job_id: str, max_points: int) -> dict[str, dict[str, list[Any]]]:
-    """Every curve as columns, for charts: name -> {step, epoch, value, at}, thinned as `metrics` does; `at` in
-    seconds."""
+    """Return every curve as columns for charts: name -> {step, epoch, value, at}; `at` in seconds.
+
+    They are downsampled as in `metrics`.
+    """
     found: dict[str, dict[str, list[Any]]] = {}
     for name, *point in map(tuple, _thinned(conn, [table.c.job_id == job_id], max(4, max_points))):
         columns = found.setdefault(name, {"step": [], "epoch": [], "value": [], "at": []})
@@ -67,7 +69,7 @@ def _thinned(conn: Connection, conditions: list[Any], max_points: int) -> list[R
 
 
 def _names(conn: Connection, conditions: list[Any]) -> list[str]:
-    """Hopping from name to name in the index, whatever number of points lies between."""
+    """Return the distinct names by index look-ups, one per name, not per point."""
     names: list[str] = []
     while True:
         beyond = [table.c.name > names[-1]] if names else []
@@ -78,8 +80,10 @@ def _names(conn: Connection, conditions: list[Any]) -> list[str]:
 
 
 def _long(conn: Connection, of_curve: list[Any], stretches: int) -> Any:
-    """One statement that goes through the curve twice, sorting nothing: for the extremes of each stretch, and for the
-    first step that has them."""
+    """Return a statement that downsamples a long curve in two passes without sorting.
+
+    The first pass finds the extremes of each stretch, the second the first step with each extreme.
+    """
     first = conn.scalars(select(func.min(table.c.step)).where(*of_curve)).one()
     last = conn.scalars(select(func.max(table.c.step)).where(*of_curve)).one()
     width = -(-(last - first + 1) // stretches)

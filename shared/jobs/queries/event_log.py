@@ -1,7 +1,7 @@
-"""events_after: everything a job emitted, merged by its sequence number.
+"""events_after: all events of a job, merged by sequence number.
 
-Numbers are drawn under the job's row lock, so their order is commit order: a reader that has seen number n never meets
-a smaller new one later. Progress is kept as the latest only, under the number it was last written with.
+Numbers are assigned under the job's row lock, so their order is commit order: a reader that has seen number n never
+sees a smaller new one later. Only the latest progress is kept, under the number of its last write.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from sqlalchemy import Connection, select
 from shared.clock import db_now, iso
 from shared.db.schema import job_events, job_logs, jobs, metrics
 
-#: What the stream calls an event row; whatever changes how a job stands is a `state` to a watcher.
+#: Type of an event row -> type in the stream, where both kinds of change are a `state`.
 _SHOWN_AS = {"stop_requested": "state", "attempt": "state"}
 
 
 def events_after(
     conn: Connection, job_id: str, seq: int = 0, limit: int = 500, types: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """At most `limit` events beyond `seq`: [{seq, type, at, data}], type in state, progress, metric, checkpoint,
-    artifact, promotion, edited, log; only those in `types` where that is given. Fewer than `limit` means there is
-    nothing more yet."""
+    """Return up to `limit` events after `seq`: [{seq, type, at, data}]; fewer than `limit` if there are no more yet.
+
+    Types are state, progress, metric, checkpoint, artifact, promotion, edited, log; `types` selects some of them.
+    """
     merged = _events(conn, job_id, seq, limit, types)
     if types is None or "metric" in types:
         merged += _metrics(conn, job_id, seq, limit)

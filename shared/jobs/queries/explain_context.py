@@ -1,4 +1,4 @@
-"""surroundings: everything that decides why a job is where it is, read in one transaction (for `shared.jobs.explain`)."""
+"""explain_context: the facts that explain a job's state, read in one transaction (for `shared.jobs.explain`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _parent = jobs.alias("parent")
 
 
 def explain_context(conn: Connection, job: Mapping[Any, Any], lease_seconds: float) -> ExplainContext:
-    """`job`: its row (`get_job`). Only what its state makes relevant is read."""
+    """Return the facts for a job's row (`get_job`); only those relevant to its state are read."""
     state = JobState(job["state"])
     now = conn.scalars(select(db_now())).one()
     online = online_workers(conn, lease_seconds) if state is JobState.QUEUED else []
@@ -39,7 +39,7 @@ def _attempts(conn: Connection, job_id: str) -> list[Any]:
 
 
 def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
-    """Due jobs of a lower rank that one of its workers can run."""
+    """Count the due jobs ahead of it that one of its workers can run."""
     if not fitting:
         return 0
     kinds = {(worker["device"], *sorted(worker["frameworks"])) for worker in fitting}
@@ -48,7 +48,7 @@ def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
 
 
 def _victim(conn: Connection, job_id: str) -> str | None:
-    """Who was asked to make room for it and has not yet."""
+    """Return the running job that is being preempted for it."""
     return conn.scalar(select(jobs.c.id).where(jobs.c.makes_room_for == job_id, jobs.c.state == "running"))
 
 
@@ -63,7 +63,7 @@ def _awaited(conn: Connection, job_id: str) -> list[tuple[str, str | None]]:
 
 
 def _has_begun(conn: Connection, job: Mapping[Any, Any]) -> bool:
-    """Its progress was written after its claim: before that it is an earlier attempt's."""
+    """Return whether its progress was written after its claim; older progress is of an earlier attempt."""
     table = job_events.c
     claim = (table.job_id == job["id"], table.fence == job["fence"], table.type == "state")
     claimed = conn.scalar(select(func.max(table.seq)).where(*claim))

@@ -1,5 +1,4 @@
-"""What belongs to one job: attempts, checkpoints, artifacts, logs, state events. The caller has checked the owner
-(`get_job`)."""
+"""Details of one job: attempts, checkpoints, artifacts, logs, state events. Callers check the owner (`get_job`)."""
 
 from __future__ import annotations
 
@@ -13,21 +12,21 @@ from shared.db import schema
 
 
 def attempts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
-    """Newest first; `attempt` is the fence."""
+    """Return the attempts, newest first; `attempt` is the fence."""
     table = schema.attempts
     rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.fence.desc()))
     return [_view(row) for row in rows]
 
 
 def system_samples(conn: Connection, job_id: str) -> list[dict[str, Any]]:
-    """What its runners used, oldest first: some thousand rows however long it ran."""
+    """Return the resource usage of its runners, oldest first; at most some thousand rows."""
     table = schema.system_samples
     rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.fence, table.c.at))
     return [_view(row) for row in rows]
 
 
 def checkpoints(conn: Connection, job_id: str) -> list[dict[str, Any]]:
-    """Newest first, quarantined ones too; deleted ones are not shown."""
+    """Return the checkpoints, newest first, including quarantined but not deleted ones."""
     table = schema.checkpoints
     rows = conn.execute(
         select(table)
@@ -38,13 +37,14 @@ def checkpoints(conn: Connection, job_id: str) -> list[dict[str, Any]]:
 
 
 def artifacts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Return the artifacts, sorted by path."""
     table = schema.artifacts
     rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.path))
     return [_view(row) for row in rows]
 
 
 def artifact(conn: Connection, job_id: str, path: str) -> dict[str, Any]:
-    """One file, with `stored_as` relative to the storage root. Raises NotFound."""
+    """Return one artifact, with `stored_as` relative to the storage root. Raises NotFound."""
     table = schema.artifacts
     row = conn.execute(select(table).where(table.c.job_id == job_id, table.c.path == path)).one_or_none()
     if row is None:
@@ -53,7 +53,7 @@ def artifact(conn: Connection, job_id: str, path: str) -> dict[str, Any]:
 
 
 def logs(conn: Connection, job_id: str, after_seq: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
-    """In order, from the line after `after_seq`."""
+    """Return log lines in order, after `after_seq`."""
     table = schema.job_logs
     rows = conn.execute(
         select(table).where(table.c.job_id == job_id, table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
@@ -62,7 +62,7 @@ def logs(conn: Connection, job_id: str, after_seq: int = 0, limit: int = 1000) -
 
 
 def log_tail(conn: Connection, job_id: str, limit: int, before_seq: int | None = None) -> list[dict[str, Any]]:
-    """The last lines (of those before `before_seq`), in order."""
+    """Return the last log lines (before `before_seq`), in order."""
     table = schema.job_logs
     conditions = [table.c.job_id == job_id] + ([table.c.seq < before_seq] if before_seq is not None else [])
     rows = conn.execute(select(table).where(*conditions).order_by(table.c.seq.desc()).limit(limit)).all()
@@ -70,7 +70,7 @@ def log_tail(conn: Connection, job_id: str, limit: int, before_seq: int | None =
 
 
 def state_events(conn: Connection, job_id: str, limit: int = 500) -> list[dict[str, Any]]:
-    """When its state changed, and to what: [{seq, at, attempt, data}], oldest first; of very many the latest."""
+    """Return the latest `limit` changes of its state: [{seq, at, attempt, data}], oldest first."""
     table = schema.job_events
     rows = conn.execute(
         select(table.c.job_id, table.c.seq, table.c.at, table.c.fence, table.c.data)

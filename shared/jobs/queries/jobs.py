@@ -1,4 +1,4 @@
-"""One job, or many: get_job, find_id, list_jobs, and the shape in which the API shows them."""
+"""Queries of jobs: get_job, find_id, list_jobs, and their format in the API."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs
 
 
 def _rows() -> Select[Any]:
-    """Jobs, each with its present attempt's device and Celery task."""
+    """Select jobs with the device and Celery task of their current attempt."""
     return select(jobs, attempts.c.device.label("attempt_device"), attempts.c.celery_task_id).select_from(
         jobs.outerjoin(attempts, _present_attempt)
     )
 
 
 def get_job(conn: Connection, job_id: str, owner_id: str | None) -> RowMapping:
-    """The job's row (for `job_view`). `owner_id` None sees all. Raises NotFound, also for somebody else's job."""
+    """Return the job's row (for `job_view`). `owner_id` None sees all. Raises NotFound, also for foreign jobs."""
     statement = _rows().where(jobs.c.id == job_id)
     if owner_id is not None:
         statement = statement.where(jobs.c.owner_id == owner_id)
@@ -36,7 +36,7 @@ def get_job(conn: Connection, job_id: str, owner_id: str | None) -> RowMapping:
 
 
 def find_id(conn: Connection, prefix: str, owner_id: str | None) -> str:
-    """The one id that begins so. Raises NotFound, or Conflict when several do."""
+    """Return the id with this prefix. Raises NotFound, or Conflict if there are several."""
     statement = select(jobs.c.id).where(jobs.c.id >= prefix, jobs.c.id < prefix + "g").order_by(jobs.c.id).limit(4)
     if owner_id is not None:
         statement = statement.where(jobs.c.owner_id == owner_id)
@@ -44,13 +44,13 @@ def find_id(conn: Connection, prefix: str, owner_id: str | None) -> str:
     if not found or not prefix:
         raise NotFound.of("job", prefix)
     if len(found) > 1 and prefix not in found:
-        raise Conflict(f"Several jobs begin with {prefix!r}: {', '.join(found[:3])}, …; give more of the id.")
+        raise Conflict(f"Several job ids begin with {prefix!r}: {', '.join(found[:3])}, …; give more of the id.")
     return str(found[0])
 
 
 @dataclass(frozen=True)
 class JobFilters:
-    """What `list_jobs` may be narrowed by; empty means all."""
+    """Filters of `list_jobs`; empty means all."""
 
     states: tuple[str, ...] = ()
     kind: str | None = None
@@ -68,7 +68,7 @@ def list_jobs(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page:
-    """Newest first, as `job_view`s. Raises MalformedRequest for a bad cursor."""
+    """Return a page of jobs (`job_view`), newest first. Raises MalformedRequest for a bad cursor."""
     statement = _rows().order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
     if owner_id is not None:
         statement = statement.where(jobs.c.owner_id == owner_id)
@@ -97,7 +97,7 @@ def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:
 
 
 def job_by_task(conn: Connection, celery_task_id: str) -> RowMapping | None:
-    """The job of a Celery task, with that attempt's `attempt_fence`, `attempt_outcome` (Flower joins on it)."""
+    """Return the job of a Celery task, with `attempt_fence` and `attempt_outcome` of its attempt (for Flower)."""
     statement = (
         select(
             jobs,
@@ -119,7 +119,7 @@ _PROGRESS = ("step", "total_steps", "epoch", "percent", "eta_seconds", "samples_
 
 
 def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
-    """A job as the API shows it. Times are RFC 3339; `device` is the attempt's once there is one."""
+    """Return a job in the API's format. Times are RFC 3339; `device` is the attempt's once there is one."""
     progress = row["progress"]
     return {
         **{column: row[column] for column in _SHOWN_AS_IS},
@@ -143,8 +143,7 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
 
 
 def _pinned_view(pinned: Mapping[str, Any]) -> dict[str, str]:
-    """What the names in the spec meant when the job first started: data set, evaluation set, model, each with its
-    version."""
+    """Return the versions of data set, evaluation set and model that were resolved when the job first started."""
     found = {key: pinned[key] for key in ("dataset", "evaluate_on") if key in pinned}
     if parent := pinned.get("parent"):
         found["model"] = f"{parent['name']}@{parent['version']}" if parent.get("name") else parent["ref"]

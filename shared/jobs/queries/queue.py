@@ -1,4 +1,4 @@
-"""upcoming: what waits, in the order in which it will be taken, and why each does. The sentence is that of `why`."""
+"""queued_jobs: the queue in the order of the claim, each job with the sentence of `why`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from shared.jobs.eligibility import Row, can_run, online_workers
 from shared.jobs.explain import ExplainContext, explain
 from shared.jobs.queries.counts import queue
 
-#: Jobs that are told of, of those that may run now and of those whose time has not come.
+#: Most jobs in an answer: due ones, and those with a later `run_at`.
 DUE, LATER = 100, 25
 
 
 def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) -> dict[str, Any]:
-    """{now, counts, devices, due: [...], later: [...]}. `due` is in the order of the claim, `later` by time.
+    """Return {now, counts, devices, due: [...], later: [...]}; `due` in the order of the claim, `later` by time.
 
-    Of somebody else's job its place, device and priority are told, not what it is.
+    Of other owners' jobs only position, device and priority are returned.
     """
     now = conn.scalars(select(db_now())).one()
     queued = jobs.c.state == "queued"
@@ -64,20 +64,20 @@ def _jobs(conn: Connection, conditions: Sequence[Any], order: Sequence[Any], lim
 
 
 def _ahead(job: Row, before: Sequence[Row], online: Sequence[Row]) -> int:
-    """How many of those before it one of its workers can run."""
+    """Count the jobs before it that one of its workers can run."""
     fitting = [worker for worker in online if can_run(job, worker)]
     kinds = {(worker["device"], frozenset(worker["frameworks"])): worker for worker in fitting}
     return sum(any(can_run(other, worker) for worker in kinds.values()) for other in before)
 
 
 def _last_attempts(conn: Connection, ids: Sequence[str]) -> dict[str, list[Mapping[Any, Any]]]:
-    """The newest attempt of each that had one."""
+    """Return the newest attempt of each job that has one."""
     newest = select(attempts).where(attempts.c.job_id.in_(ids)).order_by(attempts.c.fence)
     return {row["job_id"]: [row] for row in conn.execute(newest).mappings()}
 
 
 def _victims(conn: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """Urgent job -> the running one that was asked to make room for it."""
+    """Return the running job that is being preempted for each urgent job."""
     if not ids:
         return {}
     asked = select(jobs.c.makes_room_for, jobs.c.id).where(jobs.c.makes_room_for.in_(ids), jobs.c.state == "running")
@@ -85,9 +85,9 @@ def _victims(conn: Connection, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _counts(conn: Connection, now: float) -> dict[str, int]:
-    """Jobs that are due, that come later, that wait for other jobs, and that people paused."""
-    living = (jobs.c.finished_at.is_(None),)
-    rows = conn.execute(select(jobs.c.state, func.count()).where(*living).group_by(jobs.c.state))
+    """Count the jobs that are due, have a later `run_at`, wait for other jobs or are paused."""
+    unfinished = jobs.c.finished_at.is_(None)
+    rows = conn.execute(select(jobs.c.state, func.count()).where(unfinished).group_by(jobs.c.state))
     counts = {row[0]: row[1] for row in rows}
     later = (
         conn.scalar(select(func.count()).select_from(jobs).where(jobs.c.state == "queued", jobs.c.run_at > now)) or 0
@@ -97,7 +97,7 @@ def _counts(conn: Connection, now: float) -> dict[str, int]:
 
 
 def _devices(conn: Connection) -> dict[str, dict[str, Any]]:
-    """Device asked for -> how many are due, and for how long the oldest has been."""
+    """Count the due jobs per requested device, with the longest waiting time."""
     found: dict[str, dict[str, Any]] = {}
     for due in queue(conn):
         one = found.setdefault(due.device, {"count": 0, "oldest_seconds": 0.0})

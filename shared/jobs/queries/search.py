@@ -1,13 +1,13 @@
-"""What people type to find jobs: words, and `name operator value`. All of it must hold.
+"""Search language for jobs: words and `name operator value`, all of which must match.
 
-digits nightly                 each word is in the name, data set, model, framework, kind, worker, a tag, or begins the
-id "lr sweep"                     the two words together
-state:failed,cancelled         one of these           name:sweep   contains      name=sweep   is exactly
-test_accuracy > 0.95           a result or the last value of a curve; best.val_loss, min.x, max.x too; 95 % is 0.95
-lr < 0.01  batch_size=64       a setting, by its name or its path (model.preset:mnist); none for a setting that is null
+digits nightly                 each word is in name, data set, model, framework, kind, worker or a tag, or begins the id
+"lr sweep"                     a phrase
+state:failed,cancelled         one of these           name:sweep   contains      name=sweep   equals
+test_accuracy > 0.95           a result or the last value of a curve; also best.val_loss, min.x, max.x; 95 % is 0.95
+lr < 0.01  batch_size=64       a setting, by its name or its path (model.preset:mnist); `none` matches null
 tag:team  tag:team=vision      a tag
 who:ada  age < 2d  duration > 1h30m  created > 2026-11-01  progress >= 50  error:crashed  is:archived
--state:failed  -nightly        not so
+-state:failed  -nightly        negation
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from nightshift.states import FINAL_STATES, JobState
 from shared.db.schema import api_keys, jobs
 from shared.jobs.queries.columns import FIELDS, SHORT, ColumnKey, Value, parse_key, value_of
 
-#: Parts of one search.
+#: Most terms of a search.
 MAX_TERMS = 20
-#: Columns that a word of a search may be in.
+#: Columns in which words are searched.
 _SEARCHED = (jobs.c.name, jobs.c.dataset, jobs.c.family, jobs.c.framework, jobs.c.kind, jobs.c.worker)
-#: A shorter word is no beginning of an id: two digits of a name would begin every 256th.
+#: Shortest word that is compared with ids: two characters would match every 256th job.
 _LEAST_OF_AN_ID = 4
 _TERM = re.compile(
     r"""(?P<no>-)?(?:
@@ -43,11 +43,13 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|[smhdw])")
 
 
 def conditions(text: str, dialect: str) -> list[Any]:
-    """What a job must be; not archived, unless the text says `is:`. Raises InvalidRequest that says what to write
-    instead."""
+    """Parse a search into SQL conditions; archived jobs only match with `is:archived` or `is:any`.
+
+    Raises InvalidRequest with a correction.
+    """
     terms = list(_TERM.finditer(text))
     if len(terms) > MAX_TERMS:
-        raise _wrong(f"at most {MAX_TERMS} words and conditions")
+        raise _wrong(f"may have at most {MAX_TERMS} words and conditions")
     found = [_condition(term, dialect) for term in terms]
     if not any(term["key"] == "is" and term["value"] in _WITH_ARCHIVED for term in terms):
         found.append(jobs.c.archived_at.is_(None))
@@ -59,7 +61,7 @@ def _condition(term: re.Match[str], dialect: str) -> Any:
         found = _mentions(term["word"] if term["phrase"] is None else term["phrase"])
     else:
         if not (value := (term["value"] or "").strip('"')):
-            raise _wrong(f"{term['key']}{term['operator']} wants a value, as in {_example(term['key'])}")
+            raise _wrong(f"{term['key']}{term['operator']} needs a value, for example {_example(term['key'])}")
         found = _compared(term["key"], term["operator"], value, dialect)
     return not_(func.coalesce(found, false())) if term["no"] else found
 
@@ -80,7 +82,7 @@ def _compared(key: str, operator: str, value: str, dialect: str) -> Any:
             raise _unknown(key)
         return _by_value(column, value_of(column, dialect), operator, value)
     if operator not in (":", "=", "!="):
-        raise _wrong(f"{key} has no order; write {_example(key)}")
+        raise _wrong(f"{key} cannot be compared with {operator}; write {_example(key)}")
     found = special(value, dialect)
     return not_(func.coalesce(found, false())) if operator == "!=" else found
 
@@ -88,7 +90,7 @@ def _compared(key: str, operator: str, value: str, dialect: str) -> Any:
 def _by_value(key: ColumnKey, column: Value, operator: str, value: str) -> Any:
     if operator in ("<", ">", "<=", ">="):
         if column.number is None:
-            raise _wrong(f"{key.key} holds words; write {key.key}:{value}")
+            raise _wrong(f"{key.key} is text and cannot be compared with {operator}; write {key.key}:{value}")
         return column.number.op(operator)(_measure(key, column, value))
     if operator == "!=":
         return not_(func.coalesce(_equal(key, column, "=", value), false()))
@@ -107,15 +109,15 @@ def _equal(key: ColumnKey, column: Value, operator: str, value: str) -> Any:
 
 
 def _measure(key: ColumnKey, column: Value, value: str) -> float:
-    """The value as a number of the column's unit. Raises InvalidRequest."""
+    """Return the value as a number in the column's unit. Raises InvalidRequest."""
     if column.kind == "time":
-        found, wanted = _moment(value), "a day or time, as in created > 2026-11-01 (UTC)"
+        found, wanted = _moment(value), "a date or time, for example created > 2026-11-01 (UTC)"
     elif column.kind == "seconds":
-        found, wanted = _seconds(value), f"a length of time, as in {key.key} > 90s, 10m, 2h or 3d"
+        found, wanted = _seconds(value), f"a duration, for example {key.key} > 90s, 10m, 2h or 3d"
     else:
-        found, wanted = _number(value), f"a number, as in {key.key} > 0.9"
+        found, wanted = _number(value), f"a number, for example {key.key} > 0.9"
     if found is None:
-        raise _wrong(f"{key.key} is compared with {wanted}, not with {value!r}")
+        raise _wrong(f"{value!r} is not valid; {key.key} needs {wanted}")
     return found
 
 
@@ -131,7 +133,7 @@ def _number(value: str) -> float | None:
 
 
 def _seconds(value: str) -> float | None:
-    """`90`, `90s`, `1h30m`."""
+    """Parse a duration: `90`, `90s`, `1h30m`."""
     parts = _LENGTH.findall(value)
     if parts and "".join(map("".join, parts)) == value:
         return sum(float(number) * _LENGTHS[unit] for number, unit in parts)
@@ -150,7 +152,7 @@ def _moment(value: str) -> float | None:
 
 
 def tagged(tag: str, dialect: str) -> Any:
-    """`key=value`, or `key` for any value."""
+    """Return the condition for a tag: `key=value`, or `key` for any value."""
     key, has_value, value = tag.partition("=")
     each = func.json_each if dialect == "sqlite" else func.json_each_text
     entries = each(jobs.c.tags).table_valued("key", "value", name="tag")
@@ -164,12 +166,12 @@ def _state(value: str, dialect: str) -> Any:
     states, wanted = [state.value for state in JobState], value.lower().split(",")
     for state in wanted:
         if state not in states:
-            raise _wrong(f"there is no state {state!r}; there are {', '.join(states)}")
+            raise _wrong(f"there is no state {state!r}; states: {', '.join(states)}")
     return jobs.c.state.in_(wanted)
 
 
 def _who(value: str, dialect: str) -> Any:
-    """By the name of one of the owner's keys, as the table shows it."""
+    """Match the name of one of the owner's keys, which the table shows."""
     owners = select(api_keys.c.owner_id).where(api_keys.c.name.icontains(value, autoescape=True))
     return or_(jobs.c.owner_id.in_(owners), jobs.c.owner_id == value)
 
@@ -186,7 +188,7 @@ def _id(value: str, dialect: str) -> Any:
 def _is(value: str, dialect: str) -> Any:
     found = _KINDS.get(value.lower())
     if found is None:
-        raise _wrong(f"is: knows {', '.join(_KINDS)}, not {value!r}")
+        raise _wrong(f"is:{value} is unknown; use is: with one of {', '.join(_KINDS)}")
     return found
 
 
@@ -196,7 +198,7 @@ _KINDS: dict[str, Any] = {
     "archived": jobs.c.archived_at.is_not(None),
     "any": true(),
 }
-#: Those that show archived jobs.
+#: Values of `is:` that include archived jobs.
 _WITH_ARCHIVED = ("archived", "any")
 _SPECIAL: dict[str, Callable[[str, str], Any]] = {
     "state": _state, "who": _who, "owner": _who, "tag": tagged, "model": _model, "id": _id, "job": _id, "is": _is,
@@ -214,8 +216,8 @@ def _example(key: str) -> str:
 def _unknown(key: str) -> InvalidRequest:
     known = [*_SPECIAL, *FIELDS, *SHORT]
     near = difflib.get_close_matches(key, known, 1, 0.6)
-    hint = f"did you mean {near[0]}?" if near else "try state:, name:, dataset:, tag:, who:, or a number of a metric"
-    return _wrong(f'there is no field {key!r}; {hint} Put "quotes" around text that holds : or =')
+    hint = f"did you mean {near[0]}?" if near else "use state:, name:, dataset:, tag:, who: or a metric."
+    return _wrong(f'there is no field {key!r}; {hint} Put "quotes" around text that contains : or =')
 
 
 def _wrong(message: str) -> InvalidRequest:

@@ -1,7 +1,7 @@
-"""sparks: a small picture of each job's main curve, at a cost that does not grow with the curve's length.
+"""sparklines: a coarse version of each job's main curve, at a cost independent of the curve's length.
 
-The range of steps is cut into equal parts, and the index is asked for the first point of each: some thirty look-ups per
-job, whether it has fifty points or five million. (`curves.metrics`, which keeps every spike, reads them all.)
+The range of steps is divided into equal parts, and the first point of each is looked up by the index: some thirty
+look-ups per job, for fifty points or five million. (`curves.metrics`, which keeps spikes, reads all points.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ POINTS = 32
 
 
 def sparklines(conn: Connection, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """job -> {name, points: [[step, value], …]}; a job without a curve is left out."""
+    """Return {name, points: [[step, value], …]} of each job that has a curve."""
     found: dict[str, dict[str, Any]] = {}
     for job_id, name, step, value in conn.execute(_samples(job_ids)) if job_ids else ():
         points = found.setdefault(job_id, {"name": name, "points": []})["points"]
@@ -34,7 +34,7 @@ def _samples(job_ids: Sequence[str]) -> Any:
     return select(chosen, value.scalar_subquery()).order_by(chosen.c.job_id, chosen.c.step)
 
 
-# Materialized, because each is asked for again by every row of what follows it.
+# Materialized, because every row of the next expression reads the previous one again.
 
 
 def _main_curves(job_ids: Sequence[str]) -> CTE:
@@ -46,7 +46,7 @@ def _main_curves(job_ids: Sequence[str]) -> CTE:
 
 
 def _ends(curves: CTE) -> CTE:
-    """The first and last step of each curve, each one look-up."""
+    """Select the first and last step of each curve, by one look-up each."""
     first, last = (
         select(extreme(metrics.c.step)).where(_of_curve(curves)).correlate(curves).scalar_subquery()
         for extreme in (func.min, func.max)
@@ -56,7 +56,7 @@ def _ends(curves: CTE) -> CTE:
 
 
 def _chosen(ends: CTE, parts: CTE) -> CTE:
-    """The first step of each part. Subqueries, not joins: a planner may turn a join around and read whole curves."""
+    """Select the first step of each part. Not a join, which a planner may reorder and then read whole curves."""
     start = ends.c.first + (ends.c.last - ends.c.first) * parts.c.number // (POINTS - 1)
     step = select(func.min(metrics.c.step)).where(_of_curve(ends), metrics.c.step >= start).correlate(ends, parts)
     chosen = select(ends.c.job_id, ends.c.name, step.scalar_subquery().label("step"))
@@ -64,7 +64,7 @@ def _chosen(ends: CTE, parts: CTE) -> CTE:
 
 
 def _parts() -> CTE:
-    """0 … POINTS - 1; the last part begins at the last step."""
+    """Select 0 … POINTS - 1; the last part begins at the last step."""
     parts = select(literal(0).label("number")).cte("parts", recursive=True)
     return parts.union_all(select(parts.c.number + 1).where(parts.c.number < POINTS - 1))
 

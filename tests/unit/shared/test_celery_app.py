@@ -29,7 +29,7 @@ def point_at(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
         monkeypatch.setattr(celery_app, "get_settings", lambda: Settings(redis_url=url))
         celery_app.get_app.cache_clear()
         celery_app._redis.cache_clear()
-        monkeypatch.setattr(celery_app, "_bell", celery_app._Notifier())
+        monkeypatch.setattr(celery_app, "_notifier", celery_app._Notifier())
 
     yield point
     celery_app.get_app.cache_clear()
@@ -59,7 +59,7 @@ def test_whoever_rings_does_not_wait_for_a_publish_that_hangs(point_at, monkeypa
         for _ in range(20):
             celery_app.ring_later("auto", "0" * 16)
         assert hangs.wait(120)
-        with pytest.raises(BrokerUnavailable, match="did not take a message within"):
+        with pytest.raises(BrokerUnavailable, match="did not accept a message within"):
             celery_app.ring("auto", "0" * 16)
     finally:
         let_go.set()
@@ -71,7 +71,7 @@ def test_a_publish_to_a_hung_redis_is_given_up(point_at) -> None:  # type: ignor
         point_at(url)
         for _ in range(2):
             with pytest.raises(BrokerUnavailable, match="does not answer"):
-                celery_app._bell.ring("auto", "0" * 16).result()
+                celery_app._notifier.ring("auto", "0" * 16).result()
 
 
 @pytest.mark.parametrize("role", ["producer", "worker"])

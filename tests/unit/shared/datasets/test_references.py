@@ -139,7 +139,7 @@ def test_labelled_text_keeps_its_labels(files: Shelf, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "more", "hint"),
     [
-        ("npz", "text", "holds text data, the data set image"),
+        ("npz", "text", "holds text data, but the data set holds image"),
         ("npz", "wide", "images of 7x5x1"),
         ("csv", "text", "has no labels"),
     ],
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_kept(
 def test_only_what_is_there_and_may_change_can_be_appended_to(files: Shelf) -> None:
     with pytest.raises(NotFound, match="nothing"):
         files.append(files.arrays(4), "nothing")
-    with pytest.raises(InvalidRequest, match="does not change"):
+    with pytest.raises(InvalidRequest, match="cannot be changed"):
         files.append(files.arrays(4), "digits")
 
 

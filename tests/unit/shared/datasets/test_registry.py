@@ -143,7 +143,7 @@ def test_a_download_that_fails_says_what_to_do(
         registry.ensure_builtin(engine, settings, "cifar10")
     assert list((settings.storage_root / "datasets").iterdir()) == []
     offline = settings.model_copy(update={"dataset_downloads": "never", "datasets_dir": Path("/srv/sets")})
-    with pytest.raises(DatasetUnavailable, match=r"DOWNLOADS is never.*t10k-images.* into /srv/sets/mnist/"):
+    with pytest.raises(DatasetUnavailable, match=r"DOWNLOADS is set to never.*t10k-images.* into /srv/sets/mnist/"):
         registry.ensure_builtin(engine, offline, "mnist")
 
 
@@ -199,7 +199,12 @@ def test_a_look_at_images_and_texts(settings: Settings, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ref", "says"),
-    [("nope", "digits, fashion_mnist"), ("shapes@2", "versions 1"), ("shapes@x", "number"), ("shapes@", "number")],
+    [
+        ("nope", "digits, fashion_mnist"),
+        ("shapes@2", "Versions of .shapes.: 1"),
+        ("shapes@x", "number"),
+        ("shapes@", "number"),
+    ],
 )
 def test_unknown_names_say_what_there_is(engine: Engine, settings: Settings, ref: str, says: str) -> None:
     registry.enter(engine, "shapes", store(settings))
@@ -223,7 +228,7 @@ def test_the_split_depends_on_labels_only_and_keeps_one_row_of_each_class() -> N
 
 def test_one_class_and_no_rows_are_refused(settings: Settings) -> None:
     root = settings.storage_root / "datasets"
-    with pytest.raises(InvalidRequest, match="one class only"):
+    with pytest.raises(InvalidRequest, match="only one class"):
         store_images(root, source(classes=1))
     with pytest.raises(InvalidRequest, match="no rows"):
         store_images(root, source(rows=0))

@@ -66,7 +66,7 @@ def test_no_worker_at_all(sqlite_engine: Engine) -> None:
     ("job", "words"),
     [
         ({"resources": {"device": "gpu"}}, "device gpu and torch"),
-        ({"model": {"family": "cnn", "framework": "tensorflow"}}, "needs: tensorflow"),
+        ({"model": {"family": "cnn", "framework": "tensorflow"}}, "requires: tensorflow"),
     ],
 )
 def test_no_worker_for_that_device_or_framework(sqlite_engine: Engine, job: dict[str, Any], words: str) -> None:
@@ -109,7 +109,7 @@ def test_a_worker_that_lost_its_queue_does_not_count_as_free(engine: Engine) -> 
         heartbeat(conn, "cpu0@test", listening=False)
     found = why(engine, job_id)
     assert codes(found) == ["not_listening"]
-    assert "cpu0@test does not listen to its queue" in found.sentence
+    assert "cpu0@test has lost the subscription to its queue" in found.sentence
     assert only(found, "not_listening").fields == {"workers": ["cpu0@test"]}
     worker(engine, "cpu1@test")
     assert only(why(engine, job_id), "worker_free").fields == {"workers": ["cpu1@test"]}
@@ -130,7 +130,7 @@ def test_back_off_names_the_error(sqlite_engine: Engine) -> None:
     assert codes(found) == ["back_off", "attempt_ended"]
     fields = only(found, "back_off").fields
     assert (fields["error"], fields["attempt"], fields["retries"], fields["exit_code"]) == (error, 1, 1, 0)
-    assert "after attempt 1 ended job error (the disk hiccuped)" in found.sentence
+    assert "attempt 1 ended: job error (the disk hiccuped)" in found.sentence
     make_due(sqlite_engine, lease.job_id)
     assert "back_off" not in codes(why(sqlite_engine, lease.job_id))
 
@@ -142,7 +142,7 @@ def test_dependencies(engine: Engine) -> None:
     first, second = running_job(engine), submit_job(engine).job_id
     waits = submit_job(engine, after=[first.job_id, second]).job_id
     found = why(engine, waits)
-    assert found.sentence.startswith("It waits for 2 other jobs: ")
+    assert found.sentence.startswith("It is waiting for 2 other jobs: ")
     assert {(r.fields["job_id"], r.fields["state"]) for r in found.reasons} == {
         (first.job_id, "running"),
         (second, "queued"),
@@ -165,7 +165,7 @@ def test_running_says_what_it_does(engine: Engine) -> None:
     found = why(engine, lease.job_id)
     assert codes(found) == ["doing", "stop_requested"]
     assert "attempt 1 on cpu0@test is validating at step 1,200 of 5,000, last heartbeat " in found.sentence
-    assert "asked to pause" in found.sentence
+    assert "it will pause at the end of its step" in found.sentence
     fields = only(found, "doing").fields
     assert (fields["phase"], fields["step"], fields["worker"]) == ("validate", 1200, "cpu0@test")
     assert 0 <= fields["heartbeat_age_seconds"] < 30
@@ -185,16 +185,16 @@ def test_a_worker_that_went_silent(sqlite_engine: Engine) -> None:
     expire_lease(sqlite_engine, lease.job_id)
     found = why(sqlite_engine, lease.job_id)
     assert codes(found) == ["silent"]
-    assert "has not been heard of" in found.sentence
+    assert "has sent no heartbeat" in found.sentence
 
 
 @pytest.mark.parametrize(
     ("state", "words"),
     [
         (JobState.PAUSED, "nightshift resume"),
-        (JobState.SUCCEEDED, "It succeeded: attempt 1 on cpu0@test ended well"),
+        (JobState.SUCCEEDED, "It succeeded: attempt 1 on cpu0@test succeeded"),
         (JobState.FAILED, "It failed: bad_data: made to fail."),
-        (JobState.CANCELLED, "It was cancelled by request, while nothing ran."),
+        (JobState.CANCELLED, "It was cancelled by request, while it was not running."),
     ],
 )
 def test_how_it_ended(sqlite_engine: Engine, state: JobState, words: str) -> None:
@@ -208,7 +208,7 @@ def test_a_cancel_of_a_running_job(sqlite_engine: Engine) -> None:
     with write(sqlite_engine) as conn:
         transitions.request_stop(conn, lease.job_id, StopRequest.CANCEL, OWNER)
         transitions.stop(conn, lease, outcome=AttemptOutcome.CANCELLED)
-    assert why(sqlite_engine, lease.job_id).sentence == "It was cancelled by request, while attempt 1 ran."
+    assert why(sqlite_engine, lease.job_id).sentence == "It was cancelled by request, while attempt 1 was running."
 
 
 def test_tries_that_did_not_count_are_told_with_their_evidence(sqlite_engine: Engine) -> None:

@@ -217,5 +217,5 @@ def test_why_says_who_makes_room_for_whom(sqlite_engine: Engine) -> None:
             for one in (low.job_id, job_id)
             if (job := queries.get_job(conn, one, OWNER))
         }
-    assert f"job {low.job_id} was asked to make room for it" in found[job_id].sentence
-    assert f"it was asked to make room for job {job_id}, and goes on later by itself" in found[low.job_id].sentence
+    assert f"it preempts job {low.job_id}" in found[job_id].sentence
+    assert f"it is being preempted by job {job_id} and will be resumed automatically" in found[low.job_id].sentence

@@ -107,7 +107,7 @@ def test_of_two_first_versions_one_is_refused(engine: Engine) -> None:
     assert succeed(engine, first)["promoted"] is True
     late = succeed(engine, second)
     assert late["promoted"] is False
-    assert "came to point at version 1" in late["promotion"]["reason"]
+    assert "was set to version 1" in late["promotion"]["reason"]
 
 
 def test_another_alias_is_moved_alone(engine: Engine) -> None:

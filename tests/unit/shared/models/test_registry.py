@@ -49,7 +49,7 @@ def test_every_kind_of_reference_leads_to_its_job(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("reference", "hint"),
     [
-        ("nothing", "there are: digits"),
+        ("nothing", "models: digits"),
         ("digits@9", "versions 1 to 1"),
         ("digits@best", "aliases champion"),
         ("digits@99999999999999999999", "versions 1 to 1"),

@@ -176,11 +176,11 @@ def test_a_zone_with_a_typing_mistake_gets_a_hint() -> None:
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("0 22-2 * * *", "hour '22-2': a range goes upwards"),
-        ("0 0 * * FRI-MON", "day-of-week 'FRI-MON': a range goes upwards"),
-        ("0 0 31 2 *", "never comes: day-of-month '31' in month '2'"),
-        ("0 0 15W * *", "day-of-month '15W' cannot be read: give 1-31, L or LW"),
-        ("60 * * * *", "minute '60' cannot be read: give 0-59"),
+        ("0 22-2 * * *", "hour '22-2': a range must ascend"),
+        ("0 0 * * FRI-MON", "day-of-week 'FRI-MON': a range must ascend"),
+        ("0 0 31 2 *", "never occurs: day-of-month '31' in month '2'"),
+        ("0 0 15W * *", "day-of-month '15W' is not valid: use 1-31, L or LW"),
+        ("60 * * * *", "minute '60' is not valid: use 0-59"),
     ],
 )
 def test_what_is_refused_is_told_with_the_way_out(expression: str, message: str) -> None:

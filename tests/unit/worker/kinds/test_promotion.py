@@ -27,8 +27,8 @@ RULE = Rule("test_accuracy", "max", 0.01, None, "digits@1")
     [
         (0.90, None, True, NO_CHAMPION),
         (0.92, 0.90, True, "better by 0.02"),
-        (0.905, 0.90, False, "less than 0.01"),
-        (0.90, 0.90, False, "no better"),
+        (0.905, 0.90, False, "but min_improvement is 0.01"),
+        (0.90, 0.90, False, "not better"),
         (0.30, 0.90, False, "worse by 0.6"),
         (float("nan"), 0.90, False, "is nan"),
         (float("nan"), None, False, "is nan"),

@@ -67,7 +67,7 @@ def test_members_on_top_of_each_other_are_refused(tmp_path: Path) -> None:
     assert struct.unpack_from("<L", data, entry + 42) == (second,)
     struct.pack_into("<L", data, entry + 42, first)
     path.write_bytes(data)
-    with pytest.raises(NightshiftError, match=re.escape("2.txt: lies on top of another file")):
+    with pytest.raises(NightshiftError, match=re.escape("2.txt: overlaps another file")):
         ZipDirectory(path, "set.zip")
 
 
