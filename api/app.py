@@ -32,7 +32,7 @@ from api.routes import (
 from api.services.event_feed import EventFeed
 from api.services.group_commit import Submissions
 from nightshift.versions import installed
-from shared import celery_app
+from shared import celery_app, doorbell
 from shared.db.engine import make_engine
 from shared.settings import Settings, get_settings
 
@@ -56,7 +56,7 @@ def create_app(
     settings: Settings | None = None,
     engine: Engine | None = None,
     *,
-    ring: Callable[[str, str], None] = celery_app.ring_later,
+    ring: Callable[[str, str], None] = doorbell.ring_later,
     ping: Callable[[], None] = celery_app.ping,
 ) -> FastAPI:
     settings = settings or get_settings()

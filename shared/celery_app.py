@@ -1,19 +1,11 @@
-"""The Celery app, its queues, and `ring`, which notifies workers of queued jobs.
+"""The Celery app and its queues.
 
-A message is a doorbell, never the job itself: it may be lost (the dispatcher rings again), duplicated (the second finds
-nothing to claim) or forged (it carries only a job id, for reading logs). So nothing here retries or waits for long.
-
-    attempt workers   consume nightshift.gpu + nightshift.auto, or nightshift.cpu + nightshift.auto
-    the beat process  consumes nightshift.maintenance
+attempt workers   consume nightshift.gpu + nightshift.auto, or nightshift.cpu + nightshift.auto
+the beat process  consumes nightshift.maintenance
 """
 
 from __future__ import annotations
 
-import atexit
-import queue
-import threading
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -34,10 +26,8 @@ MAINTAIN_TASK = "nightshift.maintain"
 ATTEMPT_QUEUES = {"auto": "nightshift.auto", "cpu": "nightshift.cpu", "gpu": "nightshift.gpu"}
 MAINTENANCE_QUEUE = "nightshift.maintenance"
 
-#: Timeout of a ring (seconds). Too low: a busy Redis loses rings. Too high: its caller waits.
-RING_SECONDS = 1.0
-#: Doorbells that wait for the publishing thread. New ones beyond it are dropped; the dispatcher rings again.
-PENDING_RINGS = 1_000
+#: Time-out of a request to the broker (seconds). Too low: a busy Redis loses doorbells. Too high: the caller waits.
+BROKER_SECONDS = 1.0
 
 
 def queues_for(device: Literal["cpu", "gpu"]) -> list[str]:
@@ -71,7 +61,7 @@ def refuse_cluster_server(settings: Settings) -> None:
 
     url = settings.redis_url.get_secret_value()
     try:
-        with Redis.from_url(url, socket_timeout=RING_SECONDS, socket_connect_timeout=RING_SECONDS) as server:
+        with Redis.from_url(url, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS) as server:
             is_cluster = server.info("cluster").get("cluster_enabled")
     except (RedisError, OSError):
         return
@@ -138,7 +128,7 @@ _VISIBILITY: dict[str, Any] = {
 
 def _transport_options(role: Role) -> dict[str, Any]:
     """Return timeouts; by default a hung Redis would block a publish for more than 40 s."""
-    seconds = RING_SECONDS / 2 if role == "producer" else 10.0
+    seconds = BROKER_SECONDS / 2 if role == "producer" else 10.0
     return {
         "socket_connect_timeout": seconds,
         "socket_timeout": seconds,
@@ -161,91 +151,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-# -- ringing --------------------------------------------------------------------------------------
-
-
-class _Notifier:
-    """A publishing thread, so that a hung Redis does not block callers. It starts at the first ring."""
-
-    def __init__(self) -> None:
-        self._pending: queue.Queue[tuple[str, str, Future[None]]] = queue.Queue(PENDING_RINGS)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def ring(self, device: str, job_id: str) -> Future[None]:
-        future: Future[None] = Future()
-        self._start()
-        try:
-            self._pending.put_nowait((device, job_id, future))
-        except queue.Full:
-            future.set_exception(BrokerUnavailable("too many messages are waiting for the broker"))
-        return future
-
-    def flush(self, timeout: float) -> None:
-        """Wait at exit for pending messages, so that a command that submits a job and exits still rings."""
-        thread = self._thread
-        if thread is None or not thread.is_alive() or self._pending.empty():
-            return
-        future: Future[None] = Future()
-        try:
-            self._pending.put_nowait(("", "", future))
-            future.exception(timeout)
-        except (queue.Full, FutureTimeout):
-            return
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
-                self._thread.start()
-                atexit.register(self.flush, RING_SECONDS)
-
-    def _run(self) -> None:
-        while True:
-            device, job_id, future = self._pending.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                if device:
-                    _publish(device, job_id)
-                future.set_result(None)
-            except Exception as error:
-                future.set_exception(BrokerUnavailable(f"the broker does not answer: {error}"))
-                self._drop_pending()
-
-    def _drop_pending(self) -> None:
-        """Drop all pending messages after a failure: each would wait for a timeout, and the dispatcher rings again."""
-        while True:
-            try:
-                _, _, future = self._pending.get_nowait()
-            except queue.Empty:
-                return
-            if future.set_running_or_notify_cancel():
-                future.set_exception(BrokerUnavailable("the broker does not answer"))
-
-
-_notifier = _Notifier()
-
-
-def _publish(device: str, job_id: str) -> None:
-    get_app().send_task(ATTEMPT_TASK, args=(job_id,), queue=ATTEMPT_QUEUES[device], argsrepr=job_id)
-
-
-def ring(device: str, job_id: str) -> None:
-    """Notify workers of a queued job. Raises BrokerUnavailable within RING_SECONDS if Redis does not accept it."""
-    future = _notifier.ring(device, job_id)
-    try:
-        future.result(RING_SECONDS)
-    except FutureTimeout:
-        future.cancel()
-        raise BrokerUnavailable(f"the broker did not accept a message within {RING_SECONDS} s") from None
-
-
-def ring_later(device: str, job_id: str) -> None:
-    """Ring from a background thread: never blocks, never raises. The dispatcher repeats lost rings."""
-    _notifier.ring(device, job_id)
-
-
 # -- inspection -----------------------------------------------------------------------------------
 
 
@@ -257,7 +162,7 @@ def _redis() -> Any:
 
     url = get_settings().redis_url.get_secret_value()
     return Redis.from_url(
-        url, socket_timeout=RING_SECONDS, socket_connect_timeout=RING_SECONDS, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS, retry=Retry(NoBackoff(), 0)
     )
 
 
@@ -275,7 +180,7 @@ def queue_lengths() -> dict[str, int]:
 
 
 def ping() -> None:
-    """Raise BrokerUnavailable if Redis does not answer within RING_SECONDS."""
+    """Raise BrokerUnavailable if Redis does not answer within BROKER_SECONDS."""
     from redis.exceptions import RedisError
 
     try:

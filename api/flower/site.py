@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from api.dependencies import Service
 from api.services.event_feed import EventFeed
 from api.services.group_commit import Submissions
-from shared import celery_app
+from shared import celery_app, doorbell
 from shared.fleet.keys import Principal
 from shared.settings import Settings
 
@@ -69,6 +69,6 @@ class Site:
 
 def make_site(settings: Settings, engine: Engine) -> Site:
     service = Service(
-        settings, engine, EventFeed(engine), Submissions(engine), ring=celery_app.ring_later, ping=celery_app.ping
+        settings, engine, EventFeed(engine), Submissions(engine), ring=doorbell.ring_later, ping=celery_app.ping
     )
     return Site(settings, engine, service)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from api.metrics.http import HttpMetrics
 from nightshift.states import JobState
-from shared import celery_app
+from shared import doorbell
 from shared.db.engine import make_engine, write
 from shared.fleet import workers
 from shared.fleet.workers import HostUsage, Usage
@@ -91,7 +91,7 @@ def _without_key(engine: Engine, folder: Path) -> Api:
 def test_a_doorbell_that_cannot_ring_does_not_fail_the_submission(sqlite_engine: Engine, tmp_path: Path) -> None:
     """`ring_later` never raises; a Redis that refuses connections is the real thing."""
     with running_api(sqlite_engine, tmp_path, redis_url="redis://127.0.0.1:1/0") as api:
-        object.__setattr__(api.app.state.service, "ring", celery_app.ring_later)
+        object.__setattr__(api.app.state.service, "ring", doorbell.ring_later)
         answers = [api.submit() for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202] * 3
 

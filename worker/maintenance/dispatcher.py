@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from shared.celery_app import queue_lengths, ring
+from shared.celery_app import queue_lengths
 from shared.db.engine import read, write
+from shared.doorbell import ring
 from shared.errors import BrokerUnavailable
 from shared.events import emit
 from shared.jobs import queries, transitions

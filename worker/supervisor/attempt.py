@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from nightshift.errors import NotFound, RequestError
 from nightshift.states import JobState
-from shared import celery_app
+from shared import doorbell
 from shared.errors import JobError, LeaseLost, StorageUnavailable, UnsupportedJob
 from shared.events import emit
 from shared.failpoints import failpoint
@@ -226,7 +226,7 @@ class Attempt:
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)
         if state is JobState.QUEUED:
-            celery_app.ring_later(str(self.claimed.spec.get("resources", {}).get("device", "auto")), self.lease.job_id)
+            doorbell.ring_later(str(self.claimed.spec.get("resources", {}).get("device", "auto")), self.lease.job_id)
 
     def _settled(self, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]) -> JobState:
         try:

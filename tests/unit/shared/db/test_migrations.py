@@ -95,7 +95,9 @@ def value_of(conn: Connection, column: Any) -> Any:
 
 
 def contents(engine: Engine, tables: dict[str, Table]) -> Rows:
-    with engine.connect() as conn:  # no transaction that PostgreSQL could find idle while this process waits for its turn
+    with (
+        engine.connect() as conn
+    ):  # no transaction that PostgreSQL could find idle while this process waits for its turn
         conn = conn.execution_options(isolation_level="AUTOCOMMIT")
         return {name: columns_of(conn, table) for name, table in tables.items()}
 

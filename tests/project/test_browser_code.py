@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.flower.templating import STATIC
-from nightshift.metrics import CHARTS, FRACTIONS, HEADLINES, OF_STEPS
+from nightshift.metrics import CHARTS, HEADLINES, OF_STEPS, facts
 from shared.specs import supported
 from shared.specs.families import FAMILIES
 
@@ -50,7 +50,7 @@ def test_no_script_names_a_kind_or_a_family(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if path.name != EXAMPLES], ids=lambda path: path.name)
 def test_no_script_says_anything_of_a_metric_by_its_name(path: Path) -> None:
-    words = {*OF_STEPS, *HEADLINES, *CHARTS, *FRACTIONS} | {name.rpartition("_")[2] for name in HEADLINES}
+    words = {*OF_STEPS, *HEADLINES, *CHARTS, *facts()["fractions"]} | {name.rpartition("_")[2] for name in HEADLINES}
     found = [
         text for text in literals(path) for word in words if word in re.split(r"[^a-z0-9_]+|_", text) or text == word
     ]

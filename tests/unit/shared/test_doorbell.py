@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from nightshift.errors import ConfigurationError
-from shared import celery_app
+from shared import celery_app, doorbell
 from shared.errors import BrokerUnavailable
 from shared.settings import Settings
 from tests.support.redis import free_port
@@ -29,7 +29,7 @@ def point_at(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
         monkeypatch.setattr(celery_app, "get_settings", lambda: Settings(redis_url=url))
         celery_app.get_app.cache_clear()
         celery_app._redis.cache_clear()
-        monkeypatch.setattr(celery_app, "_notifier", celery_app._Notifier())
+        monkeypatch.setattr(doorbell, "_notifier", doorbell._Notifier())
 
     yield point
     celery_app.get_app.cache_clear()
@@ -39,28 +39,28 @@ def point_at(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
 def test_a_refused_ring_is_an_error(point_at) -> None:  # type: ignore[no-untyped-def]
     point_at(f"redis://127.0.0.1:{free_port()}/0")
     with pytest.raises(BrokerUnavailable):
-        celery_app.ring("cpu", "0" * 16)
+        doorbell.ring("cpu", "0" * 16)
     with pytest.raises(BrokerUnavailable):
         celery_app.ping()
     with pytest.raises(BrokerUnavailable):
         celery_app.queue_lengths()
 
 
-def test_whoever_rings_does_not_wait_for_a_publish_that_hangs(point_at, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_ring_does_not_wait_for_a_publish_that_hangs(point_at, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     hangs, let_go = threading.Event(), threading.Event()
 
     def publish(device: str, job_id: str) -> None:
         hangs.set()
         let_go.wait()
 
-    monkeypatch.setattr(celery_app, "_publish", publish)
+    monkeypatch.setattr(doorbell, "_publish", publish)
     point_at("redis://127.0.0.1:1/0")
     try:
         for _ in range(20):
-            celery_app.ring_later("auto", "0" * 16)
+            doorbell.ring_later("auto", "0" * 16)
         assert hangs.wait(120)
         with pytest.raises(BrokerUnavailable, match="did not accept a message within"):
-            celery_app.ring("auto", "0" * 16)
+            doorbell.ring("auto", "0" * 16)
     finally:
         let_go.set()
 
@@ -71,7 +71,7 @@ def test_a_publish_to_a_hung_redis_is_given_up(point_at) -> None:  # type: ignor
         point_at(url)
         for _ in range(2):
             with pytest.raises(BrokerUnavailable, match="does not answer"):
-                celery_app._notifier.ring("auto", "0" * 16).result()
+                doorbell._notifier.ring("auto", "0" * 16).result()
 
 
 @pytest.mark.parametrize("role", ["producer", "worker"])
