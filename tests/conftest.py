@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.support.objects import ObjectStore, object_store
 from tests.support.redis import RedisServer, running_redis
 from worker.hardware.frameworks import onednn_environment
 
+# What modules are made of is never garbage: to look through all of it again and again takes seconds.
+gc.disable()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= onednn_environment(os.environ)
 # Each HTTP client reads the certificates of all authorities of the world, for 30 ms; nothing here is signed by them.
@@ -45,6 +48,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What is marked `long` runs only where `-m` asks for it."""
     if "long" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("long") is None]
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +123,16 @@ def api(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Api]:
     """The API in this process, on SQLite."""
     with running_api(sqlite_engine, tmp_path) as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def shared_api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One for those tests of a module that change nothing: what they look at is made once."""
+    folder = tmp_path_factory.mktemp("shared")
+    engine = make_engine(databases.sqlite_database(folder, sqlite_template))
+    with running_api(engine, folder) as api:
+        yield api
+    engine.dispose()
 
 
 @pytest.fixture

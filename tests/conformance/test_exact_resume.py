@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -137,6 +138,10 @@ class Run:
         self.splits = load_splits(case, data_set, **training)
         self.learner = learner or self.build()
         self.new = snapshot(self.learner)
+        self.after = self.at_epoch(self.learner)
+
+    def at_epoch(self, learner: Any) -> Any:
+        return at_epoch(self.case, learner, self.splits, self.folder, **self.training)
 
     def build(self) -> Any:
         return build(self.case, self.splits, **self.training)
@@ -145,13 +150,13 @@ class Run:
         self, restored: Restored | None, stops: dict[int, str] | None = None, learner: Any = None
     ) -> tuple[Any, NullReporter]:
         """With the learner of all its runs, to save building one each (seconds in TensorFlow), or with a new one."""
+        after = self.at_epoch(learner) if learner else self.after
         learner = learner or self.learner
         learner.load_state(restored.learner if restored is not None else self.new)
         reporter = NullReporter(stops)
         job = self.case.job(**self.training)
         state = restored.run if restored else RunState()
         writer = CheckpointWriter(self.folder, 1, reporter)
-        after = at_epoch(self.case, learner, self.splits, self.folder, **self.training)
         loop = Trainer(learner, self.splits, job.training, job.checkpoint, writer, reporter, state, at_epoch=after)
         loop.run()
         writer.wait()
@@ -171,12 +176,16 @@ class Run:
         frame = next(f for f in reporter.frames if isinstance(f, CheckpointRecord) and f.step == SAVED_AT)
         return frame
 
-    def restored(self) -> Restored:
-        """A copy of its own: a run changes what it is given."""
+    @cached_property
+    def _restored(self) -> Restored:
         restored, damaged = restore(self.folder, [self.point])
         assert restored is not None
         assert not damaged
         return restored
+
+    def restored(self) -> Restored:
+        """A copy of its own: a run changes what it is given."""
+        return deepcopy(self._restored)
 
 
 def snapshot(learner: Any) -> LearnerState:

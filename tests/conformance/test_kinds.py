@@ -13,7 +13,7 @@ import pytest
 from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
 from shared.datasets.store import open_dataset
 from tests.support import kinds
-from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, table, trained
+from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, table
 from tests.support.training import CASES, Left, attempt, outcome
 from worker import families
 
@@ -26,19 +26,6 @@ TASKS: dict[str, list[dict[str, Any]]] = {
     "gru_lm": [{"task": "score"}, {"task": "generate", "prompts": ["the 3 cats", "", "saw"] * 40, "max_new_tokens": 4}],
     "gan": [{"task": "generate", "count": 130}],
 }
-
-
-@pytest.fixture(scope="module")
-def parents(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
-    """Each model is trained once, by who asks first."""
-    root, made = tmp_path_factory.mktemp("parents"), {}
-
-    def parent(name: str) -> Trained:
-        if name not in made:
-            made[name] = trained(name, root)
-        return made[name]
-
-    return parent
 
 
 Parents = Callable[[str], Trained]

@@ -13,8 +13,9 @@ from tests.support.browser import BrowserSession, running_browser
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
+    """One for all tests here: each visitor's cookies, caches and storage are its own."""
     with running_browser() as browser:
         yield browser
 

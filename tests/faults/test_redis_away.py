@@ -118,7 +118,7 @@ def test_the_list_of_doorbells_deleted(stack: tuple[Stack, list[Process]], serve
     assert_sound(house_.engine, house_.root, [held, *waiting])
 
 
-def test_ten_thousand_doorbells_too_many(stack: tuple[Stack, list[Process]], server: RedisServer) -> None:
+def test_thousands_of_doorbells_too_many(stack: tuple[Stack, list[Process]], server: RedisServer) -> None:
     """Doubled ones and rubbish, with jobs among them."""
     house_, processes = stack
     client = redis.Redis.from_url(server.url)
@@ -128,7 +128,7 @@ def test_ten_thousand_doorbells_too_many(stack: tuple[Stack, list[Process]], ser
     house_.ring(held)
     real = eventually("a doorbell lies there", lambda: client.lindex(queue, 0))
     rubbish = json.dumps({**json.loads(real), "headers": {"task": "os.system", "id": "x"}}).encode()
-    for _ in range(10):
+    for _ in range(2):
         client.lpush(queue, *([real, *[rubbish] * 5, *[b"not json"] * 4] * 100))
     jobs, _ = _submit(house_)
     house_.go(held)

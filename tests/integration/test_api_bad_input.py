@@ -14,6 +14,12 @@ JSON = {"Content-Type": "application/json"}
 ODD = "qzx-marker"
 
 
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    """Whatever it was sent before makes no difference."""
+    return shared_api
+
+
 def _post(api: Api, raw: bytes | Iterator[bytes], **headers: str) -> Any:
     return api.post("/v1/jobs", content=raw, headers={**JSON, **headers})
 

@@ -28,11 +28,20 @@ IN_EXAMPLES = {"digits": "cnn", "shakespeare": "gru_lm"}
 
 
 @pytest.fixture
-def models(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Api:
+def models(api: Api, tmp_path: Path) -> Api:
+    return with_models(api, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_models(shared_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    return with_models(shared_api, tmp_path_factory.mktemp("texts"))
+
+
+def with_models(api: Api, folder: Path) -> Api:
     """A registered model of each family, named like it, those of the examples, and a text to go with the digits."""
     for name, family in {"cnn": "cnn", "gru_lm": "gru_lm", "gan": "gan", **IN_EXAMPLES}.items():
         made(api, name, running_job(api.engine, model={"family": family}), family)
-    text = tmp_path_factory.mktemp("text") / "tale.txt"
+    text = folder / "tale.txt"
     text.write_text("the cats saw 2 dogs\n" * 2_000)
     register(api.engine, api.settings, "tale", text)
     short = text.with_name("short.txt")
@@ -105,9 +114,9 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
     ],
 )
 def test_what_a_model_cannot_do_is_refused_with_what_it_can(
-    models: Api, body: dict[str, Any], loc: tuple[str | int, ...], says: str
+    shared_models: Api, body: dict[str, Any], loc: tuple[str | int, ...], says: str
 ) -> None:
-    answer = models.post("/v1/jobs", json=body)
+    answer = shared_models.post("/v1/jobs", json=body)
     assert_problem(answer, 422, loc)
     assert says in answer.json()["errors"][0]["msg"]
 

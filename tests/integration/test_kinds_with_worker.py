@@ -28,7 +28,7 @@ TRAINING = {"epochs": 1, "max_steps": 12, "batch_size": 32}
 
 @pytest.fixture
 def stack(tmp_path: Path, sqlite_url: str) -> Iterator[Stack]:
-    settings = {"kinds": "unpainted", "frameworks": "torch,tensorflow", "torch_threads": 1}
+    settings = {"kinds": "unpainted", "frameworks": "torch,tensorflow", "torch_threads": 1, "preload": "true"}
     with running_redis(tmp_path) as redis, open_stack(tmp_path, sqlite_url, redis.url, **settings) as stack:
         yield stack
 

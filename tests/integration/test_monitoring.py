@@ -47,9 +47,10 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-@pytest.fixture
-def text(api: Api) -> str:
+@pytest.fixture(scope="module")
+def text(shared_api: Api) -> str:
     """A scrape of an installation with a job, a worker with a GPU, and some requests behind it."""
+    api = shared_api
     job_in_state(api.engine, JobState.SUCCEEDED)
     with write(api.engine) as conn:
         workers.register(conn, workers.WorkerInfo("gpu0@host", "host", 1, "gpu", "a device"))
@@ -58,7 +59,7 @@ def text(api: Api) -> str:
     return str(api.get("/metrics").text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def series(text: str) -> Series:
     found: Series = defaultdict(lambda: defaultdict(set))
     for line in text.splitlines():
@@ -66,7 +67,7 @@ def series(text: str) -> Series:
             labels = found[named[1]]
             for label, value in re.findall(r'(\w+)="([^"]*)"', named[2] or ""):
                 labels[label].add(value)
-    return found | {"up": {}}
+    return {**found, "up": {}}
 
 
 @pytest.mark.parametrize(("title", "query"), queries())

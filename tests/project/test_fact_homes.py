@@ -13,7 +13,13 @@ from nightshift.names import FAMILY_NAMES, KINDS
 
 ROOT = Path(__file__).parents[2]
 #: Where such names belong: the specs, stored schemas of the past, and each family's own code.
-HOMES = ("nightshift/metrics.py", "nightshift/names.py", "shared/specs/", "shared/db/migrations/", *(f"worker/families/{name}/" for name in FAMILY_NAMES))
+HOMES = (
+    "nightshift/metrics.py",
+    "nightshift/names.py",
+    "shared/specs/",
+    "shared/db/migrations/",
+    *(f"worker/families/{name}/" for name in FAMILY_NAMES),
+)
 #: Files that may name one nevertheless.
 ALLOWED = {
     "api/commands/demo.py": "its jobs are written as a user would write them",

@@ -14,6 +14,7 @@ import pytest
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--in-process-gpu",  # what is painted is not sent to another process first
     "--disable-software-rasterizer",
     "--disable-dev-shm-usage",
     "--disable-extensions",

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 
 from nightshift.client.client import Client, Job
+from tests.support import stack
 from tests.support.stack import gone, runs
 from tests.support.takeover import pythonpath
 
@@ -100,11 +100,7 @@ def alive(process: psutil.Process) -> bool:
 
 def eventually(condition: Callable[[], Any], seconds: float = 180.0) -> Any:
     """The first true value of `condition`."""
-    give_up_at = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < give_up_at, "waited in vain"
-        time.sleep(0.05)
-    return value
+    return stack.eventually("waited in vain", condition, seconds)
 
 
 def has_checkpoint(job: Job) -> bool:

@@ -39,6 +39,8 @@ SERVERS = {
     "lone worker": ["tests.support.lone_worker"],
     "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
 }
+#: Imported last: nothing of all this is garbage, and a collection in a fork would copy the pages it looks through.
+FROZEN = "tests.support.frozen"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -46,7 +48,7 @@ _PR_SET_PDEATHSIG = 1
 def _server(name: str) -> forkserver.ForkServer:
     """`multiprocessing` itself has one only, with whatever its first user preloads."""
     server = forkserver.ForkServer()
-    server.set_forkserver_preload(SERVERS[name])
+    server.set_forkserver_preload([*SERVERS[name], FROZEN])
     return server
 
 

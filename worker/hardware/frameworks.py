@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
@@ -68,10 +69,14 @@ def preloads(framework: str, everything: bool = True) -> list[str]:
 
 
 def _exists(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent is missing
-        return False
+    """Return whether a module is installed, importing none of its packages (`find_spec` alone would import them)."""
+    package, *rest = module.split(".")
+    spec = find_spec(package)
+    for name in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        spec = PathFinder.find_spec(f"{spec.name}.{name}", spec.submodule_search_locations)
+    return spec is not None
 
 
 def onednn_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -236,11 +236,13 @@ def _close(descriptors: list[int]) -> None:
 def preload(modules: list[str]) -> dict[str, str]:
     """Import what every runner needs, and return the errors by module; runners will raise them again."""
     missing = {}
+    gc.disable()  # what modules are made of is never garbage
     for module in modules:
         try:
             importlib.import_module(module)
         except Exception as error:
             missing[module] = f"{type(error).__name__}: {error}"[:300]
+    gc.enable()
     gc.collect()
     gc.freeze()  # a collection in a runner would otherwise copy every shared page
     return missing

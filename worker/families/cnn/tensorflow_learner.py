@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,17 +47,28 @@ class TensorflowCnn(TensorflowLearner):
         self.data: dict[str, Array] = {}
         self.pending: list[Any] = []
         self.warm = False
-        pixels, labels = tf.TensorSpec([None, *self._image()], tf.uint8), tf.TensorSpec([None], tf.int64)
+        pixels, labels = self._batch_specs()
+        self._evaluate = support.compiled(self._evaluate_batch, [pixels, labels])
+        self._predict = support.compiled(self._probabilities, [pixels])
+        self._embed = support.compiled(self._embed_batch, [pixels])
+
+    def _batch_specs(self) -> tuple[Any, Any]:
+        """Return the specs of a batch of pixels and labels."""
+        return tf.TensorSpec([None, *self._image()], tf.uint8), tf.TensorSpec([None], tf.int64)
+
+    @cached_property
+    def _train(self) -> Any:
+        """Return the graph of the training steps.
+
+        It is traced at the first step, because tracing takes a second and evaluation and prediction never need it.
+        """
         masks = [tf.TensorSpec([None, units], tf.bool) for units in self._dropout_units()]
         drawn = {
             name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._augmentation_specs().items()
         }
-        one = (pixels, labels, tf.TensorSpec([], tf.float32), masks, drawn)
+        one = (*self._batch_specs(), tf.TensorSpec([], tf.float32), masks, drawn)
         several = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), one)
-        self._train = support.compiled(self._steps, several).get_concrete_function()
-        self._evaluate = support.compiled(self._evaluate_batch, [pixels, labels])
-        self._predict = support.compiled(self._probabilities, [pixels])
-        self._embed = support.compiled(self._embed_batch, [pixels])
+        return support.compiled(self._steps, several).get_concrete_function()
 
     # -- the step ---------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -83,3 +84,17 @@ def test_only_installed_frameworks_are_served(monkeypatch: pytest.MonkeyPatch) -
     assert frameworks.served() == ["torch"]
     assert frameworks.served("torch, tensorflow") == ["torch"]
     assert frameworks.served("tensorflow") == []
+
+
+def test_a_worker_imports_nothing_of_what_its_forkserver_preloads() -> None:
+    told = """if True:
+        import sys
+        from worker import frameworks
+        preloads = [module for name in frameworks.FRAMEWORKS for module in frameworks.preloads(name)]
+        print(*(module for module in preloads if not module.startswith("worker")))
+        print(*(module for module in preloads if module.partition(".")[0] in sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    preloaded, imported = (set(line.split()) for line in done.stdout.splitlines())
+    assert {"sklearn.metrics", "matplotlib.figure"} <= preloaded
+    assert {module for module in imported if not module.startswith("worker")} == set()
