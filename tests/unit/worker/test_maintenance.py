@@ -12,7 +12,7 @@ import worker.maintenance
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import read, write
-from shared.db.schema import jobs
+from shared.db.schema import checkpoints, jobs
 from shared.errors import BrokerUnavailable
 from shared.events import subscribe
 from shared.job_files.layout import attempt_dir, job_dir
@@ -224,10 +224,10 @@ def test_no_row_leads_the_pruner_out_of_its_job(engine: Engine, stack: Settings,
     lease = running_job(engine)
     precious = write_file(stack.data_dir / "precious" / "file")
     own = write_file(job_dir(stack.storage_root, lease.job_id) / "file")
-    row = commit_checkpoint(
-        engine, lease, path=path.replace("/precious", str(precious.parent)) if path[:1] == "/" else path
-    )
+    row = commit_checkpoint(engine, lease)
+    wrong = path.replace("/precious", str(precious.parent)) if path[:1] == "/" else path
     with write(engine) as conn:
+        conn.execute(update(checkpoints).where(checkpoints.c.id == row.id).values(path=wrong))
         transitions.delete_checkpoints(conn, lease, [row.id])
     pruner.run_once(engine, stack)
     assert precious.exists()

@@ -80,6 +80,7 @@ def test_no_table_that_may_be_long_hangs_on_a_row_that_is_deleted() -> None:
     assert cascading == {
         "job_dependencies",
         "attempts",
+        "deleted_attempts",
         "curve_summaries",
         "checkpoints",
         "artifacts",
