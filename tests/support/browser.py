@@ -1,4 +1,4 @@
-"""A real browser: the Chromium that the system has (Debian: `apt-get install chromium`), driven by playwright."""
+"""A real browser: the Chromium that the system has (Debian: `apt-get install chromium-headless-shell`), driven by playwright."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ CAP = 90_000
 
 
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Return the first that is installed; the headless shell takes a quarter less processor time."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
     if not found:
         if os.environ.get("CI"):
-            raise RuntimeError("no Chromium here: apt-get install chromium")
-        pytest.skip("no Chromium here: apt-get install chromium")
+            raise RuntimeError("no Chromium here: apt-get install chromium-headless-shell")
+        pytest.skip("no Chromium here: apt-get install chromium-headless-shell")
     return found
 
 
