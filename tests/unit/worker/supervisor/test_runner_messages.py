@@ -136,6 +136,7 @@ def test_no_more_checkpoints_wait_for_the_storage_than_are_kept() -> None:
     claimed = Claimed(Lease("job", 1, "w", 30.0), "train", {"checkpoint": {"keep_last": 2}}, {}, [], None, "me")
     messages = RunnerMessages(Settings(), uploader=uploader, superseded=Retention(claimed, Path()).superseded_in_queue)
     for step in range(1, 8):
-        messages.line(encode(CheckpointSaved(id=f"c{step}", path=f"checkpoints/{step}-x", step=step, epoch=0, sha256="0", size_bytes=1, is_best=step == 3)))  # fmt: skip
+        row = {"id": f"c{step}", "path": f"checkpoints/{step}-x", "step": step, "epoch": 0, "is_best": step == 3}
+        messages.line(encode(CheckpointSaved(**row, sha256="0", size_bytes=1)))
     assert [checkpoint.step for checkpoint in uploader.checkpoints] == [3, 6, 7]
     assert messages.batch.checkpoints == []
