@@ -47,7 +47,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
 
     monkeypatch.setattr(promotion, "read_model", lambda assignment: type("P", (), {"family": "cnn"}))
     monkeypatch.setattr(promotion, "_score", lambda *_: losses(1.0))
-    monkeypatch.setattr(promotion, "_of_champion", of_champion)
+    monkeypatch.setattr(promotion, "_score_champion", of_champion)
     return known
 
 
