@@ -20,7 +20,7 @@ from time import sleep
 from urllib.parse import quote, unquote
 
 from shared.fsync import fsync_folder
-from shared.storage.s3_client import Going, always
+from shared.storage.s3_client import CancelCheck, never_cancelled
 
 INDEX = ".index"
 #: A folder that is being brought; whoever brings it next begins by removing it.
@@ -61,16 +61,20 @@ class Cache:
     # -- using ------------------------------------------------------------------------------------
 
     def hold(
-        self, key: str, bring: Callable[[Path], None], is_sound: Callable[[Path], bool], going: Going = always
+        self,
+        key: str,
+        bring: Callable[[Path], None],
+        is_sound: Callable[[Path], bool],
+        cancel_check: CancelCheck = never_cancelled,
     ) -> CacheLease:
         """The folder `key`, as it is here, or brought by `bring(aside)` where it is not here or not sound."""
         while True:
-            descriptor = self._lock(key, fcntl.LOCK_SH, going)
+            descriptor = self._lock(key, fcntl.LOCK_SH, cancel_check)
             if self._is_here(key, descriptor) and is_sound(self.root / key):
                 os.utime(descriptor)
                 return CacheLease(self.root / key, descriptor)
             os.close(descriptor)
-            with self._alone(key, going) as descriptor:
+            with self._alone(key, cancel_check) as descriptor:
                 if not (self._is_here(key, descriptor) and is_sound(self.root / key)):
                     self._fetch(key, bring, descriptor)
 
@@ -92,7 +96,7 @@ class Cache:
 
     def mark(self, key: str) -> None:
         """The folder is in the store now, so that it may go when room is needed."""
-        descriptor = self._lock(key, fcntl.LOCK_SH, always)
+        descriptor = self._lock(key, fcntl.LOCK_SH, never_cancelled)
         try:
             if not os.fstat(descriptor).st_size:
                 _write(descriptor)
@@ -102,7 +106,7 @@ class Cache:
 
     def busy(self, key: str) -> CacheLease:
         """Nobody removes what is left over in the folder `key` meanwhile (see `alone`)."""
-        return CacheLease(self.root / key, self._lock(key, fcntl.LOCK_SH, always))
+        return CacheLease(self.root / key, self._lock(key, fcntl.LOCK_SH, never_cancelled))
 
     # -- removing ---------------------------------------------------------------------------------
 
@@ -157,17 +161,17 @@ class Cache:
     def _is_here(self, key: str, descriptor: int) -> bool:
         return os.fstat(descriptor).st_size > 0 and (self.root / key).is_dir()
 
-    def _lock(self, key: str, kind: int, going: Going) -> int:
+    def _lock(self, key: str, kind: int, cancel_check: CancelCheck) -> int:
         """A descriptor that holds the lock."""
         self._index.mkdir(parents=True, exist_ok=True)
         while (descriptor := _try(self._path(key), kind)) is None:
-            going()
+            cancel_check()
             sleep(_LOOK_SECONDS)
         return descriptor
 
     @contextmanager
-    def _alone(self, key: str, going: Going) -> Iterator[int]:
-        descriptor = self._lock(key, fcntl.LOCK_EX, going)
+    def _alone(self, key: str, cancel_check: CancelCheck) -> Iterator[int]:
+        descriptor = self._lock(key, fcntl.LOCK_EX, cancel_check)
         try:
             yield descriptor
         finally:

@@ -14,7 +14,7 @@ from shared.datasets.store import META, Stored
 from shared.job_files.artifact_files import stored_file
 from shared.job_files.layout import dataset_dir, job_dir
 from shared.storage.cache import CacheLease
-from shared.storage.s3_client import Going, always
+from shared.storage.s3_client import CancelCheck, never_cancelled
 from shared.storage.shelf import FolderShelf, Shelf
 from shared.storage.stored_file import FileReader, Reader
 from shared.storage.uploader import NoopUploader, Uploader
@@ -31,11 +31,11 @@ class LocalStorage:
 
     # -- bringing ---------------------------------------------------------------------------------
 
-    def hold(self, key: str, check: Check, going: Going = always) -> CacheLease:
+    def hold(self, key: str, check: Check, cancel_check: CancelCheck = never_cancelled) -> CacheLease:
         """The folder `key`, here for as long as it is held. Raises NotStored, StorageUnavailable."""
         return CacheLease(self.root / key)
 
-    def hold_dataset(self, sha256: str, going: Going = always) -> CacheLease:
+    def hold_dataset(self, sha256: str, cancel_check: CancelCheck = never_cancelled) -> CacheLease:
         """The folder of a data set's version. Raises NotStored, StorageUnavailable."""
         return CacheLease(dataset_dir(self.root, sha256))
 
@@ -57,11 +57,11 @@ class LocalStorage:
         """Takes the job's checkpoints to the storage; calls `arrived` from any thread."""
         return NoopUploader()
 
-    def keep_files(self, files: Mapping[str, str], going: Going = always) -> None:
+    def keep_files(self, files: Mapping[str, str], cancel_check: CancelCheck = never_cancelled) -> None:
         """Files of an attempt, key to SHA-256. Raises StorageUnavailable; NotStored where one is not what was
         announced."""
 
-    def fetch_beside(self, job_id: str, going: Going = always) -> None:
+    def fetch_beside(self, job_id: str, cancel_check: CancelCheck = never_cancelled) -> None:
         """What families keep in a job's folder beside its checkpoints is here."""
 
     def apart(self, work: Callable[[], None]) -> None:

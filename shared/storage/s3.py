@@ -23,7 +23,7 @@ from shared.job_files.layout import job_dir
 from shared.storage import cleanup
 from shared.storage.cache import Cache, CacheLease
 from shared.storage.local import Check, LocalStorage
-from shared.storage.s3_client import Bucket, Going, Object, always
+from shared.storage.s3_client import Bucket, CancelCheck, Object, never_cancelled
 from shared.storage.shelf import BucketShelf, Shelf
 from shared.storage.stored_file import ObjectReader, Reader
 from shared.storage.uploader import BackgroundUploader, Uploader
@@ -40,22 +40,26 @@ class S3Storage(LocalStorage):
 
     # -- bringing ---------------------------------------------------------------------------------
 
-    def hold(self, key: str, check: Check, going: Going = always) -> CacheLease:
-        return self.cache.hold(key, partial(self._fetch, key, check, going), partial(_passes, check), going)
+    def hold(self, key: str, check: Check, cancel_check: CancelCheck = never_cancelled) -> CacheLease:
+        return self.cache.hold(
+            key, partial(self._fetch, key, check, cancel_check), partial(_passes, check), cancel_check
+        )
 
-    def hold_dataset(self, sha256: str, going: Going = always) -> CacheLease:
+    def hold_dataset(self, sha256: str, cancel_check: CancelCheck = never_cancelled) -> CacheLease:
         """What was brought once is not hashed again: it may be large, and is as immutable here as there."""
         key = f"datasets/{sha256}"
-        return self.cache.hold(key, partial(self._fetch, key, partial(_is_version, sha256), going), _is_whole, going)
+        return self.cache.hold(
+            key, partial(self._fetch, key, partial(_is_version, sha256), cancel_check), _is_whole, cancel_check
+        )
 
-    def _fetch(self, key: str, check: Check, going: Going, aside: Path) -> None:
+    def _fetch(self, key: str, check: Check, cancel_check: CancelCheck, aside: Path) -> None:
         found = self.bucket.files(key)
         if not found:
             raise NotStored(key, "is not there")
         self.cache.trim(room=sum(item.size for item in found))
         try:
             for item in found:
-                self.bucket.get(item, aside / _name(item), going)
+                self.bucket.get(item, aside / _name(item), cancel_check)
         except FileNotFoundError as error:
             raise NotStored(key, "went away while it was read") from error
         try:
@@ -91,31 +95,31 @@ class S3Storage(LocalStorage):
 
     def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
         return BackgroundUploader(
-            lambda checkpoint, going: self._keep_checkpoint(job_id, checkpoint, going),
+            lambda checkpoint, cancel_check: self._keep_checkpoint(job_id, checkpoint, cancel_check),
             lambda checkpoint: self.cache.drop(f"jobs/{job_id}/{checkpoint.path}"),
             arrived,
         )
 
-    def _keep_checkpoint(self, job_id: str, checkpoint: CheckpointRecord, going: Going) -> None:
+    def _keep_checkpoint(self, job_id: str, checkpoint: CheckpointRecord, cancel_check: CancelCheck) -> None:
         """What the family keeps beside it first: a run that goes on from a checkpoint finds that too."""
         key = f"jobs/{job_id}/{checkpoint.path}"
         checkpoint_files.verify(self.root / key, checkpoint.sha256)
-        self._keep_beside(job_id, going)
+        self._keep_beside(job_id, cancel_check)
         for path in sorted((self.root / key).iterdir()):
-            self.bucket.put(path, f"{key}/{path.name}", going)
+            self.bucket.put(path, f"{key}/{path.name}", cancel_check)
         self.cache.mark(key)
         self.cache.trim()
 
-    def keep_files(self, files: Mapping[str, str], going: Going = always) -> None:
+    def keep_files(self, files: Mapping[str, str], cancel_check: CancelCheck = never_cancelled) -> None:
         for key, sha256 in files.items():
-            if self.bucket.put(self.root / key, key, going) != sha256:
+            if self.bucket.put(self.root / key, key, cancel_check) != sha256:
                 raise NotStored(key, "would not be the file that was announced: its hash is another")
         for folder in {key.rpartition("/")[0] for key in files}:
             if folder.endswith("/model"):  # what other jobs may start from here
                 self.cache.mark(folder)
         self.cache.trim()
 
-    def _keep_beside(self, job_id: str, going: Going) -> None:
+    def _keep_beside(self, job_id: str, cancel_check: CancelCheck) -> None:
         folder = job_dir(self.root, job_id)
         own = [path for path in folder.glob("*/**/*") if path.is_file() and _is_familys(path.relative_to(folder))]
         if own:
@@ -123,15 +127,15 @@ class S3Storage(LocalStorage):
             for path in own:
                 key = path.relative_to(self.root).as_posix()
                 if there.get(key) != path.stat().st_size:
-                    self.bucket.put(path, key, going)
+                    self.bucket.put(path, key, cancel_check)
 
-    def fetch_beside(self, job_id: str, going: Going = always) -> None:
+    def fetch_beside(self, job_id: str, cancel_check: CancelCheck = never_cancelled) -> None:
         for item in self._beside(job_id):
             path = self.root / item.key
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 aside = path.with_name(f".tmp-{path.name}")
-                self.bucket.get(item, aside, going)
+                self.bucket.get(item, aside, cancel_check)
                 aside.rename(path)
 
     def _beside(self, job_id: str) -> list[Object]:

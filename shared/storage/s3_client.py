@@ -31,12 +31,12 @@ _AT_ONCE = 4
 #: Until a store that does not answer is given up (seconds): to connect, and between two bytes; and how often it is tried.
 _CONNECT_SECONDS, _READ_SECONDS, _TRIES = 3, 30, 3
 
-#: Called between pieces; raises to break off.
-Going = Callable[[], None]
+#: Called between pieces; raises to cancel the transfer.
+CancelCheck = Callable[[], None]
 
 
-def always() -> None:
-    """Nothing ends the work early."""
+def never_cancelled() -> None:
+    """Never cancel."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Bucket:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def put(self, path: Path, key: str, going: Going = always) -> str:
+    def put(self, path: Path, key: str, cancel_check: CancelCheck = never_cancelled) -> str:
         """Upload a file; returns the SHA-256 of what was sent. Raises StorageUnavailable."""
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        watcher = _Watcher(going)
+        watcher = _Watcher(cancel_check)
         with self._failures():
             watcher.wait(self._transfers.upload(str(path), self.name, self._prefix + key, subscribers=[watcher]))
         watcher.raise_error()
@@ -82,9 +82,9 @@ class Bucket:
             data: bytes = self._client.get_object(**asked)["Body"].read()
         return data
 
-    def get(self, found: Object, path: Path, going: Going = always) -> None:
+    def get(self, found: Object, path: Path, cancel_check: CancelCheck = never_cancelled) -> None:
         """Download a whole file and sync it. Raises FileNotFoundError, StorageUnavailable."""
-        watcher = _Watcher(going)
+        watcher = _Watcher(cancel_check)
         with self._failures():
             key = self._prefix + found.key
             watcher.wait(self._transfers.download(self.name, key, str(path), subscribers=[watcher]))
@@ -237,10 +237,10 @@ def _add_md5(params: dict[str, Any], **_: Any) -> None:
 
 
 class _Watcher:
-    """Asks `going` as a transfer gets on, and cancels it when that raises."""
+    """Calls `cancel_check` during a transfer, and cancels the transfer if that raises."""
 
-    def __init__(self, going: Going) -> None:
-        self._going = going
+    def __init__(self, cancel_check: CancelCheck) -> None:
+        self._cancel_check = cancel_check
         self._error: BaseException | None = None
 
     def on_queued(self, future: Any, **_: Any) -> None:
@@ -249,7 +249,7 @@ class _Watcher:
     def on_progress(self, future: Any, **_: Any) -> None:
         """Called in a thread of s3transfer, which would take what is raised here for a broken connection."""
         try:
-            self._going()
+            self._cancel_check()
         except BaseException as error:
             self._error = self._error or error
             future.cancel()

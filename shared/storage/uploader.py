@@ -142,7 +142,7 @@ class BackgroundUploader:
         pause = FIRST_WAIT
         while (checkpoint := self._next()) is not None:
             try:
-                self._keep(checkpoint, self._going)
+                self._keep(checkpoint, self._cancel_check)
             except Closed:
                 return
             except StorageUnavailable as trouble:
@@ -163,7 +163,7 @@ class BackgroundUploader:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return None if self._closed else self._waiting[0]
 
-    def _going(self) -> None:
+    def _cancel_check(self) -> None:
         if self._closed:
             raise Closed("the attempt is over")
 

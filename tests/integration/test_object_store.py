@@ -196,12 +196,12 @@ def test_a_large_file_goes_in_pieces_and_each_with_its_md5(bucket: ABucket, tmp_
 def test_a_transfer_that_is_broken_off_leaves_nothing(bucket: ABucket, tmp_path: Path, calls: int) -> None:
     path, store, left = large(tmp_path), Bucket(bucket.url, bucket.store.endpoint), iter(range(calls))
 
-    def going() -> None:
+    def cancel_check() -> None:
         if next(left, None) is None:
             raise LeaseLost("a job", 1)
 
     with pytest.raises(LeaseLost):
-        store.put(path, "some/large", going)
+        store.put(path, "some/large", cancel_check)
     assert bucket.keys() == []
     assert "Uploads" not in bucket.store.client.list_multipart_uploads(Bucket=bucket.name)
 

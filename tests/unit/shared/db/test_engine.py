@@ -115,7 +115,7 @@ def test_calls_come_after_the_commit(engine: Engine) -> None:
     assert seen == [1]
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_eight_writers_that_read_first_never_fail(engine: Engine) -> None:
     """Deferred transactions fail here with SQLITE_BUSY on SQLite, whatever the timeout."""
     job_id = submit_job(engine).job_id

@@ -53,7 +53,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_two_migrations_at_once_do_no_harm(empty_url: str) -> None:
     upgrade(empty_url, "base")  # makes the folder
     errors: list[BaseException] = []
