@@ -66,7 +66,9 @@ _routers: list[BaseRoute] = []
 
 
 def _share_routes(app: FastAPI) -> None:
-    """Give it the included routers of the first app: FastAPI works out their routes when they are first asked for something,
+    """Give it the included routers of the first app.
+
+    FastAPI works out their routes when they are first asked for something,
     which takes an app a tenth of a second, and an app is all that one test has."""
     own = [route for route in app.router.routes if isinstance(route, (Route, Mount))]
     _routers[:] = _routers or [route for route in app.router.routes if route not in own]

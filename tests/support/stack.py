@@ -32,7 +32,10 @@ CAP = 180.0
 
 
 def eventually(what: str, true: Callable[[], Any], cap: float = CAP) -> Any:
-    """Wait for a true value and return it; fail with `what` after `cap` seconds. Polls less and less often, to save CPU."""
+    """Wait for a true value and return it; fail with `what` after `cap` seconds.
+
+    Polls less and less often, because what it polls costs processor time.
+    """
     begun = time.monotonic()
     while not (value := true()):
         waited = time.monotonic() - begun
