@@ -139,7 +139,7 @@ def storage(settings: Settings) -> Iterator[Finding]:
     from shared.storage import storage_of
 
     root, store = settings.storage_root, storage_of(settings)
-    store.prove(thoroughly=True)
+    store.check_access(thoroughly=True)
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -149,7 +149,7 @@ def storage(settings: Settings) -> Iterator[Finding]:
         yield Finding("storage", "fails", f"{there} cannot be written: {error.strerror}", advice)
         return
     free = shutil.disk_usage(there).free
-    detail = f"{store.place}{'' if there == root else ' (not there yet)'}, {output.size(free)} free"
+    detail = f"{store.location}{'' if there == root else ' (not there yet)'}, {output.size(free)} free"
     if free < LITTLE_SPACE:
         yield Finding("storage", "note", detail, "Checkpoints and data sets need room.")
     else:

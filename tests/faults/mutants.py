@@ -50,14 +50,14 @@ FILES = "tests/unit/shared/job_files/test_checkpoint_files.py"
 MUTANTS = [
     one(
         "no fence",
-        f"{JOBS}/guard.py",
+        f"{JOBS}/statements.py",
         "return and_(jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.state == RUNNING)",
         "return and_(jobs.c.id == lease.job_id, jobs.c.state == RUNNING)",
         EFFECTS,
     ),
     one(
         "no fence and no look at the state (a stale attempt writes on)",
-        f"{JOBS}/guard.py",
+        f"{JOBS}/statements.py",
         "return and_(jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.state == RUNNING)",
         "return and_(jobs.c.id == lease.job_id, jobs.c.finished_at.is_(None) | jobs.c.finished_at.is_not(None))",
         f"{FAILPOINTS} -k 'sqlite and frozen_until'",
@@ -106,7 +106,7 @@ MUTANTS = [
     ),
     one(
         "the worker's clock for leases",
-        f"{JOBS}/guard.py",
+        f"{JOBS}/statements.py",
         ".values(lease_until=db_now() + lease.seconds, **values)",
         ".values(lease_until=__import__('time').time() + lease.seconds, **values)",
         EFFECTS,
@@ -177,15 +177,15 @@ MUTANTS = [
     one(
         "success though cancel was asked",
         f"{JOBS}/endings.py",
-        "        .where(held(lease), not_cancelled)\n",
-        "        .where(held(lease))\n",
+        "        .where(owned_by(lease), not_cancelled)\n",
+        "        .where(owned_by(lease))\n",
         ENDINGS,
     ),
     one(
         "a resumed attempt leaves what was written beyond its checkpoint",
         f"{JOBS}/leasing.py",
         "    if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:\n"
-        "        summarize_anew(conn, job_id)\n",
+        "        rebuild_summaries(conn, job_id)\n",
         "",
         EFFECTS,
     ),
