@@ -232,8 +232,10 @@ def events() -> str:
         ("`log`", "a line that the job logged or printed", "`attempt level message`"),
     ]
     text += _table(("type", "when", "data"), types)
-    text += "\n## Of the log\n\nEvery process logs named events as JSON. Lines of an attempt have `job_id` and "
+    text += (
+        "\n## Of the log\n\nEvery process logs named events as JSON. Lines of an attempt have `job_id` and "
         "`attempt`.\n\n"
+    )
     rows = [(f"`{name}`", ", ".join(f"`{field}`" for field in fields), where) for name, fields, where in _emitted()]
     return text + _table(("event", "fields", "where"), rows)
 
