@@ -1,6 +1,6 @@
-"""A file that is written to disk while it comes in: counted, never held in memory, removed after its request.
+"""An uploaded file, written to disk while it is received: counted, never held in memory, removed after the request.
 
-The API reads it from a multipart form, Flower's pages from a raw body. On disk it has a random name.
+The API receives it in a multipart form, Flower's pages in a raw body. On disk it has a random name.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from nightshift.errors import StorageFull, TooLarge
 from shared.errors import StorageUnavailable
 from shared.settings import Settings
 
-#: Bytes gathered before a thread writes them.
+#: Bytes buffered before a thread writes them.
 WRITE_BYTES = 1_000_000
 
 
 class IncomingFile:
-    """`open`, `write` and `discard` block: call them on a thread. `add` does not."""
+    """An uploaded file. `open`, `write` and `discard` block: call them on a thread. `add` does not."""
 
     def __init__(self, settings: Settings) -> None:
         self.path = settings.storage_root / "uploads" / uuid.uuid4().hex / "upload"
         self._limit = settings.max_upload_bytes
         self._pending = bytearray()
-        #: Bytes that came so far.
+        #: Bytes received so far.
         self.size = 0
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
+        """Create the file. Raises StorageFull, StorageUnavailable."""
         with _storage_errors():
             self.path.parent.mkdir(parents=True)
             self._file = self.path.open("wb")
 
     def add(self, data: bytes) -> None:
-        """Take the next bytes; raises TooLarge. Call `write` once `is_due`."""
+        """Buffer the next bytes. Call `write` once `is_due`. Raises TooLarge."""
         self.size += len(data)
         if self.size > self._limit:
             raise self.too_large()
@@ -45,10 +46,11 @@ class IncomingFile:
 
     @property
     def is_due(self) -> bool:
+        """Return whether the buffer is full."""
         return len(self._pending) >= WRITE_BYTES
 
     def write(self) -> None:
-        """Write what came since the last time. Raises StorageFull, StorageUnavailable."""
+        """Write the buffered bytes. Raises StorageFull, StorageUnavailable."""
         assert self._file is not None
         data, self._pending = self._pending, bytearray()
         with _storage_errors():
@@ -56,13 +58,14 @@ class IncomingFile:
             self._file.flush()
 
     def discard(self) -> None:
-        """Remove the file; twice is harmless."""
+        """Remove the file; idempotent."""
         if self._file is not None:
-            with suppress(OSError):  # what is still buffered has no room
+            with suppress(OSError):  # closing flushes, which fails on a full disk
                 self._file.close()
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def too_large(self) -> TooLarge:
+        """Return the error of a file above the limit."""
         return TooLarge(f"An upload may have at most {self._limit} bytes (NIGHTSHIFT_MAX_UPLOAD_BYTES).")
 
 

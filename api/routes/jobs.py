@@ -49,7 +49,7 @@ def submit(
     owner: Owner,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """The job is durable when this answers 202. `Location` is its address."""
+    """The job is durable once this answers 202. `Location` is its address."""
     return _created(*submission.submit(service, Submission(owner, spec, body, idempotency_key, request.headers)))
 
 
@@ -68,10 +68,13 @@ def rerun(
     owner: Owner,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Submits a new job with the spec of this one, in any state of it; `{}` changes nothing. It runs at once (`run_at`
-    and `after` are not copied), on the newest version of the data set that the spec names; `copied_from` lists the
-    differences. `name`, `register_as` and `promote` are not copied: a model is registered only if `set` or `spec` says
-    so (`{"set": {"register_as": "digits"}}`). Another `model.preset` replaces the model's other fields."""
+    """Submits a new job with the spec of this one, which may be in any state; `{}` changes nothing.
+
+    It runs at once (`run_at` and `after` are not copied), on the newest version of the data set that the spec names;
+    `copied_from` lists the differences. `name`, `register_as` and `promote` are not copied: a model is registered only
+    if `set` or `spec` has it (`{"set": {"register_as": "digits"}}`). Another `model.preset` replaces the model's other
+    fields.
+    """
     with read(service.engine) as conn:
         origin = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
     body = reruns.body_of(origin, asked)
@@ -86,7 +89,7 @@ def _created(spec: AnyJob, submitted: transitions.Submitted) -> JSONResponse:
 
 
 def _accepted(spec: AnyJob, submitted: transitions.Submitted) -> dict[str, Any]:
-    """Return the answer, built from what was written: reading the row again would cost as much as writing it."""
+    """Return the response without reading the row again, which would cost as much as writing it."""
     model = getattr(spec, "model", None)
     return {
         "id": submitted.job_id,
@@ -119,6 +122,7 @@ def list_jobs(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
 ) -> dict[str, Any]:
+    """Archived jobs are omitted unless `q` has `is:archived` or `is:any`."""
     filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag, q)
     with read(service.engine) as conn:
         page = queries.list_jobs(conn, owner, filters, cursor, limit)
@@ -127,6 +131,7 @@ def list_jobs(
 
 @router.get("/{job_id}", response_model=JobView, responses=problems(404, 409), summary="Show a job")
 def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """With its complete spec, progress and result."""
     with read(service.engine) as conn:
         return queries.job_view(queries.get_job(conn, whole_id(conn, job_id, owner), owner))
 
@@ -138,8 +143,10 @@ def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     summary="Change name, notes, tags or priority",
 )
 def edit(job_id: JobId, patch: JobPatch, service: TheService, owner: Owner) -> dict[str, Any]:
-    """In any state; the priority only while the job waits. `spec` stays what was submitted. Each change leaves an event
-    `edited` with the values before it."""
+    """In any state; the priority only while the job waits. `spec` does not change.
+
+    Each change creates an event `edited` with the old and new values.
+    """
     return job_actions.edit(service, job_id, owner, owner, patch)
 
 
@@ -155,31 +162,32 @@ def why(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
 
 # -- control --------------------------------------------------------------------------------------
 
-_STEERED: dict[str, Any] = {
+_CONTROL: dict[str, Any] = {
     "status_code": 202,
     "response_model": JobView,
     "responses": problems(404, 409),
 }
 
 
-@router.post("/{job_id}/cancel", **_STEERED, summary="Cancel a job")
+@router.post("/{job_id}/cancel", **_CONTROL, summary="Cancel a job")
 def cancel(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A waiting job is cancelled at once, a running one at its next step. No result is kept."""
     return job_actions.request_stop(service, job_id, owner, StopRequest.CANCEL)
 
 
-@router.post("/{job_id}/finish", **_STEERED, summary="Finish a job early and keep its best model")
+@router.post("/{job_id}/finish", **_CONTROL, summary="Finish a job early and keep its best model")
 def finish(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Ends training at the next step and continues with the evaluation, as if all epochs were done."""
     return job_actions.request_stop(service, job_id, owner, StopRequest.FINISH)
 
 
-@router.post("/{job_id}/pause", **_STEERED, summary="Pause a job")
+@router.post("/{job_id}/pause", **_CONTROL, summary="Pause a job")
 def pause(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A running job writes a checkpoint and releases its device."""
     return job_actions.request_stop(service, job_id, owner, StopRequest.PAUSE)
 
 
-@router.post("/{job_id}/resume", **_STEERED, summary="Resume a paused job")
+@router.post("/{job_id}/resume", **_CONTROL, summary="Resume a paused job")
 def resume(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """It is queued again and resumes from its newest checkpoint, with its full time-out."""
     return job_actions.resume(service, job_id, owner)

@@ -13,16 +13,17 @@ from shared.jobs import queries, transitions
 
 
 def archive(service: Service, job_id: str, owner: str) -> dict[str, Any]:
-    """Return the job after archiving it. Raises NotFound; Conflict while it is not final."""
+    """Archive a job; return it. Raises NotFound; Conflict while it is not final."""
     return _changed(service, job_id, owner, transitions.archive)
 
 
 def unarchive(service: Service, job_id: str, owner: str) -> dict[str, Any]:
+    """Unarchive a job; return it. Raises NotFound."""
     return _changed(service, job_id, owner, transitions.unarchive)
 
 
 def delete(service: Service, job_id: str, owner: str) -> None:
-    """Delete the job. Raises NotFound; Conflict while it is not final, or something needs it."""
+    """Delete a job. Raises NotFound; Conflict while it is not final or still needed."""
     with write(service.engine) as conn:
         transitions.delete_job(conn, whole_id(conn, job_id, owner), owner)
 

@@ -15,7 +15,7 @@ from shared.specs.edits import JobPatch
 
 
 def request_stop(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
-    """Return the job after the request. Raises NotFound; Conflict when its state does not allow it."""
+    """Request a stop; return the job. Raises NotFound; Conflict when its state does not allow it."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         transitions.request_stop(conn, whole, request, owner)
@@ -24,7 +24,7 @@ def request_stop(service: Service, job_id: str, owner: str, request: StopRequest
 
 
 def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
-    """Return the resumed job. Raises NotFound; Conflict for a job that is not paused."""
+    """Resume a job; return it. Raises NotFound; Conflict for a job that is not paused."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         transitions.resume(conn, whole, owner)
@@ -33,7 +33,7 @@ def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
 
 
 def edit(service: Service, job_id: str, owner: str, by: str, patch: JobPatch) -> dict[str, Any]:
-    """Return the job after the change. Raises NotFound; InvalidRequest; Conflict when its state does not allow it."""
+    """Edit a job; return it. Raises NotFound, InvalidRequest, Conflict when its state does not allow it."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         transitions.edit(conn, whole, patch.changes(), owner, by)
@@ -45,7 +45,7 @@ def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
 
 
 def _rung(service: Service, shown: dict[str, Any]) -> dict[str, Any]:
-    """Ring the doorbell if the job is queued; `finish` and `resume` may put it back into the queue."""
+    """Ring the doorbell if the job is queued, as `finish` and `resume` may leave it; return the job."""
     if shown["state"] == JobState.QUEUED:
         service.ring(shown["spec"]["resources"]["device"], shown["id"])
     return shown

@@ -1,6 +1,6 @@
-"""Receive a multipart form with one file, which is written to disk while it comes in.
+"""Receive a multipart form with one file, which is written to disk while it is received.
 
-The user's file name is kept as text only.
+The user's file name is kept as text only, never used as a path.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from api.incoming import IncomingFile
 from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
 from shared.settings import Settings
 
-#: Bytes of one text field, and of everything around the file (boundaries, headers, text fields).
+#: Largest text field, and largest rest of the form without the file: boundaries, headers, text fields (bytes).
 _MAX_FIELD, _OVERHEAD = 1_000, 20_000
 _MAX_FILENAME = 200
 
 
 @dataclass
 class Upload:
+    """A received form."""
+
     file: Path
     filename: str | None
     fields: dict[str, str]
@@ -71,7 +73,7 @@ async def _receive(request: Request, form: _Form, file: IncomingFile) -> None:
 
 
 class _Form:
-    """Collects what the parser reports, part by part."""
+    """Collects the parts that the parser reports."""
 
     def __init__(self, boundary: bytes, fields: frozenset[str], file: IncomingFile) -> None:
         self.values: dict[str, str] = {}
@@ -99,6 +101,7 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
+        """Parse the next bytes. Raises RequestError for an invalid form."""
         self._received += len(chunk)
         try:
             self._parser.write(chunk)
@@ -108,6 +111,7 @@ class _Form:
             raise TooLarge("The parts beside the file are too large.")
 
     def finish(self) -> None:
+        """Check that the form is complete. Raises MalformedRequest, InvalidRequest."""
         if not self._complete:
             raise MalformedRequest("The upload ended in the middle of a part.")
         if "file" not in self._seen:
@@ -124,7 +128,7 @@ class _Form:
         if self._part != "file" and self._part not in self._fields:
             known = ", ".join(["file", *sorted(self._fields)])
             raise InvalidRequest(
-                "The form has an unknown part.", [FieldError((self._part,), f"unknown part; there are {known}")]
+                "The form has an unknown part.", [FieldError((self._part,), f"unknown part; known parts are {known}")]
             )
         if self._part in self._seen:
             raise InvalidRequest.field((self._part,), "is given more than once")

@@ -96,11 +96,11 @@ MUTANTS = [
                 "api/services/group_commit.py",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n"
-                "                _tell(group, outcomes)\n",
+                "                _set_results(group, outcomes)\n",
             ),
             ("api/services/group_commit.py", "        future.set_exception(error)\n",
                 "        future.done() or future.set_exception(error)\n"),
-            ("api/services/group_commit.py", "        else:\n            _tell(group, outcomes)\n", ""),
+            ("api/services/group_commit.py", "        else:\n            _set_results(group, outcomes)\n", ""),
         ),
         "tests/integration/test_api_group_commit.py",
     ),
@@ -185,7 +185,7 @@ MUTANTS = [
         "a resumed attempt leaves what was written beyond its checkpoint",
         f"{JOBS}/leasing.py",
         "    if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:\n"
-        "        summarize_anew(conn, job_id)\n",
+        "        rebuild_summaries(conn, job_id)\n",
         "",
         EFFECTS,
     ),

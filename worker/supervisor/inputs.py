@@ -43,7 +43,7 @@ class InputFetcher:
         """
         job_id = self._claimed.lease.job_id
         self._leases.close()
-        self._leases.enter_context(self._storage.at_work(job_id))
+        self._leases.enter_context(self._storage.work_folder(job_id))
         try:
             for sha256 in {pinned.get("dataset_sha256"), pinned.get("evaluate_sha256")} - {None}:
                 self._leases.enter_context(self._storage.hold_dataset(str(sha256), self._check_wanted))

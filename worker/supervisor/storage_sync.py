@@ -100,7 +100,7 @@ class AttemptStorage:
             except (LeaseLost, DrainTimeout, StorageUnavailable):
                 found(champion.model_copy(update={"model_dir": None}))
 
-        self._storage.apart(fetch)
+        self._storage.run_in_background(fetch)
 
     def _report(self, trouble: StorageUnavailable) -> None:
         """Log that the attempt waits for the storage; once in the job's log."""

@@ -11,7 +11,7 @@ from shared.jobs import queries
 
 
 class ArchiveJob(Action):
-    """Answers the job, or null for a deleted one."""
+    """Archives, unarchives or deletes a job; answers the job, or null for a deleted one."""
 
     async def post(self, job_id: str, action: str) -> None:
         row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
