@@ -98,7 +98,7 @@ def test_a_champion_that_came_meanwhile_has_not_been_beaten(engine: Engine) -> N
         aliases.rollback(conn, "m", "champion", who=OWNER)
     result = succeed(engine, lease, previous=2, champion=0.8)
     assert result["promoted"] is False
-    assert "moved from version 2 to 1 while" in result["promotion"]["reason"]
+    assert "moved from version 2 to 1 during" in result["promotion"]["reason"]
     assert pointed_at(engine) == 1
 
 
