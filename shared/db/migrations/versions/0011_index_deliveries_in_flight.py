@@ -1,4 +1,4 @@
-"""Index the deliveries that are being sent, and let the index of old ones not be taken for that of pending ones."""
+"""Add an index of leased deliveries, and change that of old ones so that the planner does not use it for pending ones."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_only_the_two_databases_are_taken() -> None:
     "wrong", ["nonsense", "postgresql:user:geheim@host", "postgresql://user:geheim@host:port/name"]
 )
 def test_what_is_no_url_is_said_without_showing_it(wrong: str) -> None:
-    with pytest.raises(ConfigurationError, match="no database URL") as refused:
+    with pytest.raises(ConfigurationError, match="not a database URL") as refused:
         make_engine(wrong)
     assert "geheim" not in str(refused.value)
 
