@@ -123,7 +123,7 @@ class DeviceOutOfMemory(OutOfMemory):
 
 
 class UnsupportedJob(JobError):
-    """This worker cannot run the spec (framework not installed, family unknown)."""
+    """The worker cannot run the spec (framework not installed, family unknown)."""
 
     type = "unsupported_job"
 

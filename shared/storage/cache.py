@@ -1,4 +1,4 @@
-"""This host's cache of an object store: complete folders, each with an index file in `.index/`.
+"""Cache of an object store on this host: complete folders, each with an index file in `.index/`.
 
     .index/<key>     not empty: the folder is in the store; modification time: its last use
                      flock: shared while the folder is used, exclusive while it is downloaded or removed

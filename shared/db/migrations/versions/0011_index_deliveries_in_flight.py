@@ -1,4 +1,4 @@
-"""Add an index of leased deliveries, and change that of old ones so that the planner does not use it for pending ones."""
+"""Index leased deliveries, and change the index of old ones so that the planner does not use it for pending ones."""
 
 from __future__ import annotations
 
