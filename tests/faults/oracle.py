@@ -8,9 +8,11 @@ one.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -250,10 +252,11 @@ def nobody_works_for_a_final_job(facts: Facts) -> Iterator[str]:
 
 
 def _working_below(folder: Path) -> Iterator[tuple[int, str]]:
-    for process in psutil.process_iter(["pid", "cwd", "status"]):
-        cwd = process.info["cwd"]
-        if cwd and Path(cwd).is_relative_to(folder) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            yield process.info["pid"], cwd
+    for pid in psutil.pids():
+        with suppress(OSError):  # a zombie has none
+            cwd = os.readlink(f"/proc/{pid}/cwd")
+            if Path(cwd).is_relative_to(folder):
+                yield pid, cwd
 
 
 RULES: tuple[Callable[[Facts], Iterator[str]], ...] = (

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from datetime import timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,13 +24,13 @@ from shared.schedules import cron, transitions
 from shared.settings import Settings
 from shared.specs.schedules import ScheduleSpec
 from tests.support import warm
-from tests.support.clocks import brute_force, changes, minutes
+from tests.support.clocks import Change, Minute, brute_force, changes, minutes
 from tests.support.factories import OWNER, make_spec
 from tests.unit.shared.schedules.test_policy_in_every_zone import SIX, inside
 from worker.maintenance import scheduler
 
 #: Hours before and after a change.
-AROUND = 9
+AROUND = 5
 KILLS = 4
 
 
@@ -45,6 +46,7 @@ def walk(url: str, seed: int, windows: list[tuple[float, float]], failpoint: str
             scheduler.run_once(engine, Settings())
 
 
+@cache
 def windows() -> list[tuple[float, float]]:
     """One for each change of the six, in order; those that overlap are one."""
     around, found = timedelta(hours=AROUND).total_seconds(), list[tuple[float, float]]()
@@ -106,12 +108,16 @@ def test_every_tick_makes_one_job(sqlite_engine: Engine, sqlite_url: str) -> Non
     assert made == set(ticked)  # no job without its tick either
 
 
+@cache
+def around(zone: str, change: Change) -> list[Minute]:
+    return minutes(ZoneInfo(zone), change.at - timedelta(hours=36), 3)
+
+
 def due(expression: str, zone: str) -> list[float]:
     """All of 2027, by brute force around the changes, until the end of the last window."""
     found: set[float] = set()
     for change in changes(zone):
-        start = change.at - timedelta(hours=36)
-        found |= set(brute_force(expression, minutes(ZoneInfo(zone), start, 3)))
+        found |= set(brute_force(expression, around(zone, change)))
     return sorted(tick for tick in found if tick <= windows()[-1][1])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 YEAR = 2027
@@ -73,8 +74,7 @@ def one_of_each(zones: Iterable[str]) -> list[str]:
 # -- cron, minute by minute -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Minute:
+class Minute(NamedTuple):
     """A minute of real time: its local time, whether that repeats an earlier one, and the local times skipped."""
 
     at: float
@@ -89,7 +89,8 @@ def minutes(zone: ZoneInfo, start: datetime, days: int) -> list[Minute]:
         moment = start + number * _MINUTE
         local = moment.astimezone(zone)
         wall = local.replace(tzinfo=None, fold=0)
-        jumped_over = tuple(before + n * _MINUTE for n in range(1, int((wall - before).total_seconds() // 60)))
+        moved = wall - before
+        jumped_over = () if moved == _MINUTE else tuple(before + n * _MINUTE for n in range(1, moved // _MINUTE))
         again = local.fold == 1 and local.replace(fold=0).utcoffset() != local.utcoffset()
         found.append(Minute(moment.timestamp(), wall, again, jumped_over))
         before = wall

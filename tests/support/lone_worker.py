@@ -24,6 +24,7 @@ from shared.db.schema import attempts, jobs
 from shared.settings import Settings
 from tests.support import warm
 from tests.support.factories import expire_lease, make_due, submit_job
+from tests.support.forked_server import forked
 from tests.support.stack import CAP, eventually
 from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
@@ -105,11 +106,12 @@ class LoneWorker:
 def _main(pipe: Connection, name: str, database_url: str, values: dict[str, Any], environment: dict[str, str]) -> None:
     os.environ |= environment
     settings = Settings(**values)
-    engine = make_engine(database_url)
     forkserver = ForkserverClient(
         "torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": pythonpath("probe")})
     )
-    forkserver.start()
+    with forked():
+        forkserver.start()
+    engine = make_engine(database_url)
     limits = RunnerSettings("cpu", 1, settings.runner_memory_limit_bytes)
     runners = RunnerPool({"torch": forkserver}, limits, keep_spare=False)
     supervisor = Supervisor(WorkerContext(name, cpu(), engine, settings, runners))

@@ -36,7 +36,7 @@ PROCESSES = {command.module: name for name, command in COMMANDS.items() if comma
 #: Modules that each server imports before its first fork.
 SERVERS = {
     "stack": [*PROCESSES, "tests.support.probe"],
-    "lone worker": ["tests.support.lone_worker"],
+    "lone worker": ["tests.support.lone_worker", "tests.support.probe", "worker.runners.runner"],
     "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
 }
 #: Imported last: nothing of all this is garbage, and a collection in a fork would copy the pages it looks through.
