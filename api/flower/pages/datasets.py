@@ -7,12 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Action, Data, Handler, Page
+from api.flower.pages.base import Action, Data, Handler
 from shared import ownership
 from shared.datasets import overview, previews, references, registry
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
-from shared.db.engine import write
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
@@ -26,18 +25,6 @@ def upload_facts(handler: Handler) -> dict[str, Any]:
     return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
 
 
-class DatasetsPage(Page):
-    tab = "datasets"
-
-    async def get(self) -> None:
-        self.show("ns_datasets.html", "Data sets", await listed(self))
-
-
-class DatasetsData(Data):
-    async def get(self) -> None:
-        self.answer(await listed(self))
-
-
 async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
     before, settings = handler.number_argument("before", 0, 0, 10**9) or None, handler.site.settings
     asking = handler.principal.owner_id
@@ -46,18 +33,6 @@ async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
         return ownership.with_owner(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
 
     return await handler.query(look) | upload_facts(handler)
-
-
-class DatasetPage(Page):
-    tab = "datasets"
-
-    async def get(self, ref: str) -> None:
-        self.show("ns_dataset.html", ref, await dataset(self, ref))
-
-
-class DatasetData(Data):
-    async def get(self, ref: str) -> None:
-        self.answer(await dataset(self, ref))
 
 
 class DatasetSample(Data):
@@ -82,10 +57,5 @@ class DatasetSample(Data):
 class DeleteVersion(Action):
     async def post(self, name: str, version: str) -> None:
         asking = self.principal.owner_id
-
-        def work() -> None:
-            with write(self.site.engine) as conn:
-                references.delete_version(conn, name, int(version), asking)
-
-        await self.off_loop(work)
+        await self.change(lambda conn: references.delete_version(conn, name, int(version), asking))
         self.answer({"message": f"{name}@{version} deleted."})

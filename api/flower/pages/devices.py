@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Data, Handler, Page
+from api.flower.pages.base import Handler, Page
 from nightshift.errors import InvalidRequest
 from shared.fleet.devices import devices
 from shared.fleet.history import WINDOWS, timeline
@@ -27,11 +27,6 @@ class DevicesPage(Page):
         self.show("ns_devices.html", "Devices", await fleet(self) | await past(self))
 
 
-class DevicesData(Data):
-    async def get(self) -> None:
-        self.answer(await fleet(self))
-
-
 async def past(handler: Handler) -> dict[str, Any]:
     """Return what ran in the time window of the address, and what waits to run."""
     window, owner = handler.text_argument("window") or "hour", handler.owner
@@ -43,8 +38,3 @@ async def past(handler: Handler) -> dict[str, Any]:
         return {"history": timeline(conn, owner, window), "queue": queued_jobs(conn, owner, lease_seconds)}
 
     return await handler.query(look)
-
-
-class DevicesHistory(Data):
-    async def get(self) -> None:
-        self.answer(await past(self))
