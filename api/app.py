@@ -1,4 +1,4 @@
-"""The API as an ASGI app. `create_app()` opens no connection: the database and the broker may be down when it starts."""
+"""The API as an ASGI app. `create_app()` opens no connection: the database and the broker may be down at the start."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def create_app(
     ring: Callable[[str, str], None] = doorbell.ring_later,
     ping: Callable[[], None] = celery_app.ping,
 ) -> FastAPI:
+    """Return the API; arguments replace the configured parts in tests."""
     settings = settings or get_settings()
     engine = engine or make_engine(settings.sql_url)
     service = Service(settings, engine, EventFeed(engine), Submissions(engine), ring, ping)
@@ -66,7 +67,7 @@ def create_app(
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # to an address made of the Host header, which is the client's
+        redirect_slashes=False,  # redirects are built from the Host header, which the client controls
     )
     app.state.service = service
     app.state.telemetry = HttpMetrics(engine, settings.lease_seconds, _folders(settings))

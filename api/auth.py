@@ -1,7 +1,7 @@
 """`Authorization: Bearer <key>` on every /v1 route.
 
-Missing, malformed, non-ASCII, wrong and revoked keys all get the same 401. A key is looked up by its SHA-256, so
-nothing is compared character by character.
+Missing, malformed, non-ASCII, wrong and revoked keys all get the same 401. A key is looked up by its SHA-256, so no
+comparison leaks its characters by timing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nightshift.errors import Unauthorized
 from shared.db.engine import read
 from shared.fleet import keys
 
-#: Longest key looked at (characters); ours have fewer than 100.
+#: Longest key that is looked up (characters); ours have fewer than 100.
 _MAX_KEY = 512
 
 bearer = HTTPBearer(
@@ -32,9 +32,9 @@ def require_owner(
     service: TheService,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> str:
-    """Return the owner of the key. Raises Unauthorized; DatabaseUnavailable (503) when keys cannot be read, never a 401.
+    """Return the owner of the key. Raises Unauthorized; DatabaseUnavailable (503) when keys cannot be read.
 
-    The key is looked up once per request, also where a route asks before it reads the body.
+    The key is looked up once per request, also where a route checks it before it reads the body.
     """
     if not hasattr(request.state, "owner"):
         request.state.owner = _owner_of(service, credentials)

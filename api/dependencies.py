@@ -27,17 +27,18 @@ class Service:
     engine: Engine
     watch: EventFeed
     submissions: Submissions
-    #: Rings the doorbell of a device's queue; must neither wait nor raise.
+    #: Sends a doorbell to a device's queue; must neither block nor raise.
     ring: Callable[[str, str], None]
     #: Raises BrokerUnavailable when the broker does not answer.
     ping: Callable[[], None]
-    #: Threads for what may wait for the database's write lock.
+    #: Threads for endpoints that may wait for the database's write lock.
     writers: Writers = field(default_factory=Writers)
-    #: Threads that read uploads; a registration takes long and must not hold those that answer requests.
+    #: Limits the threads that register data sets; a registration takes long and must not occupy request threads.
     registering: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
 
 def get_service(request: Request) -> Service:
+    """Return the parts of the app that handles the request."""
     service: Service = request.app.state.service
     return service
 
@@ -58,7 +59,7 @@ NameInPath = Annotated[
     str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, '.', '_' and '-'.")
 ]
 
-#: Text to compare with: no control characters, which databases refuse (NUL).
+#: A tag to filter by, without control characters: databases reject NUL.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=401, pattern=r"^[^\x00-\x1f\x7f]+$")]
 #: A search for jobs.
 Search = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -67,9 +68,9 @@ Search = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00-\x1f
 Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")]
 
-_WHOLE = 16
+_ID_LENGTH = 16
 
 
 def whole_id(conn: Connection, job_id: str, owner_id: str) -> str:
     """Return the full id. Raises NotFound, also for another owner's job."""
-    return job_id if len(job_id) == _WHOLE else queries.find_id(conn, job_id, owner_id)
+    return job_id if len(job_id) == _ID_LENGTH else queries.find_id(conn, job_id, owner_id)

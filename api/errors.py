@@ -1,7 +1,7 @@
 """Turn errors into problem documents (RFC 9457): `type, title, status, detail, instance, errors: [{loc, msg}]`.
 
-A problem never echoes what was sent, except the names of fields, made printable: an answer that repeats a lone
-surrogate or NaN cannot be encoded, and would turn the caller's mistake into our 500.
+A problem never repeats input, except names of fields, made printable: a response with a lone surrogate or NaN cannot be
+encoded, and would turn the caller's error into a 500.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from shared.errors import DatabaseUnavailable, StorageUnavailable
 from shared.events import emit
 
 MEDIA_TYPE = "application/problem+json"
-#: Seconds after which a client may try again when a part does not answer.
+#: Seconds after which a client may retry when a service does not answer.
 RETRY_AFTER = "2"
-#: Longest shown part of a field's place (characters); names are the caller's text.
+#: Longest part of a field's path shown (characters); names come from the caller.
 _MAX_NAME = 64
 _MAX_DETAIL = 2_000
 
 
 class ProblemResponse(Response):
+    """A response of `application/problem+json`."""
+
     media_type = MEDIA_TYPE
 
     def render(self, content: Any) -> bytes:
@@ -48,7 +50,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> ProblemResponse:
-    """Return a problem document. `slug` names the problem for programs; `detail` tells people what to do."""
+    """Return a problem document. `slug` names the problem for programs; `detail` states the remedy for users."""
     body = {
         "type": f"urn:nightshift:problem:{slug}",
         "title": title,
@@ -70,7 +72,7 @@ def _printable(text: str, limit: int) -> str:
     return shown if len(text) <= limit else shown + "…"
 
 
-# -- one handler per root of the error tree -------------------------------------------------------
+# -- handlers, one per base class of errors -------------------------------------------------------
 
 
 def _request_error(request: Request, error: Exception) -> Response:
@@ -114,7 +116,7 @@ def _unavailable(request: Request, error: Exception) -> Response:
 
 
 def _http(request: Request, error: Exception) -> Response:
-    """Answer what the router raises: unknown path (404), wrong method (405)."""
+    """Answer errors of the router: unknown path (404), wrong method (405)."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
     detail = {
@@ -127,14 +129,14 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _allow(request: Request) -> dict[str, str]:
-    """Return all methods of the path; the router names those of its first route only."""
+    """Return all methods of the path; the router reports only those of its first route."""
     routes = [route for route in request.app.state.routes if route.path_regex.match(request.scope["path"])]
     methods = sorted({method for route in routes for method in route.methods})
     return {"Allow": ", ".join(methods)} if methods else {}
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    """Answer 500. The server logs the traceback; the caller sees nothing of it."""
+    """Answer 500. The server logs the traceback, which the response does not contain."""
     return problem(
         request,
         status=500,
@@ -150,6 +152,7 @@ def _misconfigured(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
+    """Add the handlers to the app."""
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(ConfigurationError, _misconfigured)
     app.add_exception_handler(RequestValidationError, _parameters)

@@ -38,8 +38,8 @@ _REF = "#/components/schemas/{model}"
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return `responses=` of a route: the problems it can answer with, besides those of every route."""
-    said = {
+    """Return `responses=` of a route: the problems it can answer with."""
+    descriptions = {
         400: "Not parseable: JSON, cursor or Last-Event-ID.",
         401: "No valid key.",
         403: "Readable, but only its owner may change it.",
@@ -54,18 +54,19 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         507: "The server's storage is full; nothing was kept.",
     }
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": said[status], "content": content} for status in statuses}
+    return {status: {"description": descriptions[status], "content": content} for status in statuses}
 
 
-#: Every /v1 route can answer with these.
+#: Problems of every /v1 route.
 COMMON = problems(401, 422, 503)
 
 
-#: A route with a JSON body can answer with these, too.
+#: Additional problems of routes with a JSON body.
 BODY = problems(400, 413, 415)
 
 
 def install(app: FastAPI) -> None:
+    """Make the app serve this document."""
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
 
 

@@ -1,7 +1,7 @@
 """The route class of /v1: check the key, parse a JSON body strictly, run writes on their own threads.
 
-FastAPI takes a body's type from the endpoint's signature, for validation and for the OpenAPI document. By itself it would
-read a body of any size before the key is checked, keep the last of two equal keys and accept NaN.
+FastAPI takes a body's type from the endpoint's signature, for validation and for the OpenAPI document. Without this
+class it would read a body of any size before the key is checked, keep the last of duplicate keys and accept NaN.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Route(WritingRoute):
-    """A route whose JSON body is parsed strictly; its errors are those of `spec_errors`."""
+    """A route whose JSON body is parsed strictly; `spec_errors` describes its errors."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
@@ -35,6 +35,7 @@ class Route(WritingRoute):
             self.responses = BODY | self.responses
 
     def get_route_handler(self) -> Any:
+        """Return the ASGI handler, with strict parsing if the route has a body."""
         handler = super().get_route_handler()
         field = self.body_field
         if field is None:
@@ -57,13 +58,13 @@ def _strict(handler: Handler, annotation: Any, *, required: bool) -> Handler:
         try:
             return await handler(_Parsed(request, raw, data))
         except RequestValidationError as error:
-            raise _sorted(error, annotation, data) from None
+            raise _most_relevant(error, annotation, data) from None
 
     return handle
 
 
-def _sorted(error: RequestValidationError, annotation: Any, data: dict[str, Any]) -> Exception:
-    """Return the error to raise; wrong parameters come before a wrong body."""
+def _most_relevant(error: RequestValidationError, annotation: Any, data: dict[str, Any]) -> Exception:
+    """Return the error to raise: errors of parameters take precedence over errors of the body."""
     parameters = [item for item in error.errors() if item["loc"][0] != "body"]
     if parameters:
         return RequestValidationError(parameters)
@@ -94,7 +95,7 @@ AsSent = Annotated[dict[str, Any], Depends(_as_sent)]
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    """Count the body while it comes in, so that neither a lying length nor a chunked body gets past `limit`."""
+    """Read the body and count it, so that neither a wrong Content-Length nor a chunked body exceeds `limit`."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)

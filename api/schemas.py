@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 
 class Page(BaseModel, Generic[T]):
+    """One page of a collection."""
+
     items: list[T]
     next_cursor: str | None = Field(
         None, description="Pass it as `cursor` to get the next page; null on the last page."
@@ -23,12 +25,14 @@ class Page(BaseModel, Generic[T]):
 
 
 class FieldProblem(BaseModel):
+    """An invalid field."""
+
     loc: list[str | int] = Field(description='The path to the field, e.g. `["training", "epochs"]`.')
     msg: str = Field(description="What is wrong and what is allowed.")
 
 
 class Problem(BaseModel):
-    """RFC 9457. `type` is for programs; `detail` tells people what to do."""
+    """RFC 9457. `type` is for programs; `detail` states the remedy for users."""
 
     type: str = Field(examples=["urn:nightshift:problem:invalid-request"])
     title: str
@@ -39,6 +43,8 @@ class Problem(BaseModel):
 
 
 class Progress(BaseModel):
+    """Progress of the current attempt."""
+
     step: int | None = None
     total_steps: int | None = None
     epoch: int | None = None
@@ -52,24 +58,32 @@ class Progress(BaseModel):
 
 
 class JobErrorView(BaseModel):
+    """Why a job or attempt failed."""
+
     type: str = Field(examples=["non_finite_loss"])
     message: str
     retryable: bool
 
 
 class ChangeView(BaseModel):
+    """A setting that differs between two jobs."""
+
     path: str = Field(examples=["training.learning_rate"])
     before: Any
     after: Any
 
 
 class CopiedFromView(BaseModel):
+    """The job that another one was copied from."""
+
     id: str
     name: str | None
     changes: list[ChangeView] = Field(description="Settings that differ from that job.")
 
 
 class JobView(BaseModel):
+    """A job."""
+
     id: str
     kind: str
     name: str | None
@@ -91,7 +105,8 @@ class JobView(BaseModel):
     device: str | None = Field(description="Device of the current attempt; before the first, the requested one.")
     error: JobErrorView | None
     result: dict[str, Any] | None = Field(
-        description="`metrics`, `model` and `artifacts` of a succeeded job; with `promote` also `promoted` and `promotion`."
+        description="`metrics`, `model` and `artifacts` of a succeeded job; with `promote` also `promoted` and "
+        "`promotion`."
     )
     retries: int = Field(description="Retryable failures so far; at most `max_retries`.")
     after: list[str]
@@ -105,7 +120,7 @@ class JobView(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The job as written. `created` is false when the Idempotency-Key belongs to an existing job."""
+    """The accepted job. `created` is false when the Idempotency-Key belongs to an existing job."""
 
     id: str
     kind: str
@@ -120,6 +135,8 @@ class Accepted(BaseModel):
 
 
 class MetricView(BaseModel):
+    """One measured value."""
+
     name: str
     step: int
     epoch: int
@@ -137,6 +154,8 @@ class EvidenceView(BaseModel):
 
 
 class AttemptView(BaseModel):
+    """One attempt to run a job."""
+
     attempt: int
     worker: str
     device: str | None
@@ -160,6 +179,8 @@ class AttemptView(BaseModel):
 
 
 class SystemView(BaseModel):
+    """Resource usage of a runner at one time."""
+
     attempt: int
     at: str
     cpu_percent: float | None = Field(description="100 is one core; 200 are two.")
@@ -169,6 +190,8 @@ class SystemView(BaseModel):
 
 
 class ReasonView(BaseModel):
+    """A reason for a job's state."""
+
     code: str = Field(examples=["jobs_ahead"], description="Code of the reason; docs/why.md lists all.")
     sentence: str
     fields: dict[str, Any] = Field(description="The facts of the sentence; which ones depends on the code.")
@@ -186,6 +209,8 @@ class WhyView(BaseModel):
 
 
 class CheckpointView(BaseModel):
+    """A checkpoint of a job."""
+
     id: str
     attempt: int
     step: int
@@ -198,6 +223,8 @@ class CheckpointView(BaseModel):
 
 
 class ArtifactView(BaseModel):
+    """A file that a job wrote."""
+
     path: str = Field(examples=["model/model.safetensors"])
     attempt: int
     sha256: str
@@ -207,6 +234,8 @@ class ArtifactView(BaseModel):
 
 
 class LogView(BaseModel):
+    """A line of a job's log."""
+
     seq: int
     at: str
     attempt: int
@@ -215,6 +244,8 @@ class LogView(BaseModel):
 
 
 class HostUsageView(BaseModel):
+    """Usage of a worker's host."""
+
     memory_bytes: int | None
     memory_used_bytes: int | None
     cpu_percent: float | None = Field(description="Of all cores, since the previous heartbeat.")
@@ -222,6 +253,8 @@ class HostUsageView(BaseModel):
 
 
 class RunnerUsageView(BaseModel):
+    """Usage of a worker's runners."""
+
     memory_bytes: int
     cpu_percent: float | None = Field(description="100 is one core; since the previous heartbeat.")
 
@@ -238,10 +271,13 @@ class UsageView(BaseModel):
 
 
 class WorkerView(BaseModel):
+    """A worker and its device."""
+
     name: str
     host: str
     state: str = Field(
-        description="online, not_listening (lost its queue and is reconnecting), draining or offline (no heartbeat for a lease)"
+        description="online, not_listening (lost its queue and is reconnecting), draining or offline (no heartbeat for "
+        "a lease)"
     )
     device: Literal["cpu", "gpu"]
     device_name: str
@@ -255,6 +291,8 @@ class WorkerView(BaseModel):
 
 
 class FamilyView(BaseModel):
+    """A model family."""
+
     name: str
     kinds: list[str] = Field(description="Kinds of job that this version's workers run for it.")
     frameworks: list[str]
@@ -274,6 +312,8 @@ class Owned(BaseModel):
 
 
 class DatasetView(Owned):
+    """A data set, described by its newest version."""
+
     name: str
     version: int | None = Field(description="Newest version; null for a built-in set that is not registered yet.")
     kind: str | None
@@ -292,6 +332,8 @@ class DatasetView(Owned):
 
 
 class DatasetVersionView(BaseModel):
+    """A version of a data set."""
+
     version: int
     sha256: str
     rows: dict[str, int] = Field(description="Number of images or documents in each part.")
@@ -299,26 +341,34 @@ class DatasetVersionView(BaseModel):
 
 
 class DatasetDetail(DatasetView):
+    """A data set with its versions."""
+
     versions: list[DatasetVersionView]
 
 
 class Champion(BaseModel):
+    """The version that a model's name alone refers to."""
+
     version: int
     job_id: str | None = Field(description="The job that created it; null for another owner's job.")
     metrics: dict[str, Any]
 
 
 class ModelView(Owned):
+    """A registered model."""
+
     name: str
     family: str
     framework: str
     latest_version: int
     updated_at: str
-    champion: Champion | None = Field(description="The version that the model's name alone stands for.")
+    champion: Champion | None = Field(description="The version that the model's name alone refers to.")
     aliases: dict[str, int]
 
 
 class ModelVersionView(BaseModel):
+    """A version of a model."""
+
     name: str
     version: int
     job_id: str | None = Field(description="The job that created it; null for another owner's job.")
@@ -333,6 +383,8 @@ class ModelVersionView(BaseModel):
 
 
 class ModelDetail(Owned):
+    """A registered model with its versions."""
+
     name: str
     description: str | None = None
     aliases: dict[str, int]
@@ -340,6 +392,8 @@ class ModelDetail(Owned):
 
 
 class ModelChangeView(BaseModel):
+    """An audited change of a model."""
+
     change: Literal["set", "rollback", "delete", "register", "describe"]
     alias: str | None = Field(description="null: no alias was moved.")
     from_version: int | None
@@ -350,12 +404,16 @@ class ModelChangeView(BaseModel):
 
 
 class MetricPair(BaseModel):
+    """A metric of two versions."""
+
     a: Any
     b: Any
     difference: float | None = Field(description="b - a, where both are numbers.")
 
 
 class ComparisonView(BaseModel):
+    """Two versions of a model with their metrics."""
+
     name: str
     a: ModelVersionView
     b: ModelVersionView
@@ -364,6 +422,8 @@ class ComparisonView(BaseModel):
 
 
 class LastTick(BaseModel):
+    """The last tick of a schedule."""
+
     tick: str
     due_at: str
     outcome: TickOutcome
@@ -371,6 +431,8 @@ class LastTick(BaseModel):
 
 
 class ScheduleView(BaseModel):
+    """A schedule."""
+
     id: str
     name: str
     cron: str
@@ -390,12 +452,16 @@ class ScheduleView(BaseModel):
 
 
 class PreviewView(BaseModel):
+    """A future tick of a schedule."""
+
     utc: str
     local: str
     tick: str = Field(description="The value of {tick}.")
 
 
 class TickView(BaseModel):
+    """A past tick of a schedule."""
+
     tick: str
     due_at: str
     due_at_local: str
@@ -408,6 +474,8 @@ class TickView(BaseModel):
 
 
 class WebhookView(BaseModel):
+    """A webhook."""
+
     id: str
     name: str
     url: str
@@ -423,10 +491,14 @@ class WebhookView(BaseModel):
 
 
 class NewWebhookView(WebhookView):
+    """A webhook with its signing secret."""
+
     secret: str = Field(description="Signs deliveries; it is not shown again.")
 
 
 class DeliveryView(BaseModel):
+    """The delivery of an event to a webhook."""
+
     id: str
     event_id: str = Field(description="Header `webhook-id`, the same for every attempt.")
     event_type: str
@@ -441,9 +513,13 @@ class DeliveryView(BaseModel):
 
 
 class DeliveryDetail(DeliveryView):
+    """A delivery with its body."""
+
     body: str = Field(description="The exact body that is sent.")
 
 
 class Readiness(BaseModel):
+    """Readiness of the service."""
+
     status: Literal["ready", "degraded", "unready"]
     parts: dict[str, str] = Field(description="`ok` or the problem, for database, migrations and broker.")

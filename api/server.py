@@ -1,7 +1,7 @@
 """`python -m api.server`: run the API under uvicorn. Port 0 picks a free one, which is printed.
 
-SIGTERM or Ctrl-C: no new connections, running requests are answered, event streams end (their clients reconnect with
-Last-Event-ID), exit 0.
+On SIGTERM or Ctrl-C it accepts no new connections, completes running requests, ends event streams (their clients
+reconnect with Last-Event-ID) and exits with 0.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
 from shared.storage import refuse_unusable
 
-#: Seconds that running requests have at shutdown.
+#: Time for running requests at shutdown (seconds).
 GRACE_SECONDS = 10
-#: Connections the kernel holds while the process is busy.
+#: Connections that the kernel queues while the process is busy.
 _BACKLOG = 2_048
 
 
 class Server(uvicorn.Server):
-    """Ends event streams before uvicorn waits for open answers; a stream is open for as long as its job runs."""
+    """Ends event streams before uvicorn waits for open responses; a stream lasts as long as its job."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End event streams, then shut down."""
         self.config.app.state.service.watch.close()  # type: ignore[union-attr]
         await super().shutdown(sockets)
 
 
 def make_server(settings: Settings) -> Server:
+    """Return a server for the API of these settings."""
     engine = make_engine(settings.sql_url)
     config = uvicorn.Config(
         create_app(settings, engine),
@@ -54,22 +56,24 @@ def make_server(settings: Settings) -> Server:
 
 
 def address_of(listening: socket.socket) -> str:
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Bind before the server starts, so that the port is known and taken at once. Raises OSError."""
+    """Return a bound socket, so that the port is known before the server starts. Raises OSError."""
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((settings.api_host, settings.api_port))
-    listening.listen(_BACKLOG)  # early clients wait and are not refused
+    listening.listen(_BACKLOG)  # early clients are queued, not refused
     listening.set_inheritable(True)
     return listening
 
 
 def main() -> int:
+    """Run the API until it is stopped; return the exit code."""
     argparse.ArgumentParser(
         prog="nightshift api", description="The HTTP API; settings say where it listens."
     ).parse_args()
@@ -85,7 +89,7 @@ def main() -> int:
     except OSError as error:
         print_error(f"cannot listen on {settings.api_host}:{settings.api_port}: {error.strerror}")
         return 1
-    # uvicorn raises the signal that ended it once more, on the handlers it found: to leave on request is no failure.
+    # After its shutdown uvicorn raises the signal again for the previous handlers; exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with listening:

@@ -1,8 +1,8 @@
-"""`make bench`: every benchmark (or those named), one after the other, each in a process of its own.
+"""`make bench`: run every benchmark (or those named), one after the other, each in its own process.
 
     python -m benchmarks [NAME …]        NAME as in benchmarks/bench_NAME.py
 
-Figures worth keeping go to docs/benchmarks with date, hardware, versions and the command.
+Results to keep go to docs/benchmarks with date, hardware, versions and the command.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 
 def machine() -> str:
-    """What a figure is worth nothing without."""
+    """Return the hardware and versions, without which a result means nothing."""
     versions = "  ".join(f"{package} {found}" for package in PACKAGES if (found := _version(package)))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
@@ -50,7 +50,7 @@ def _processor() -> str:
 
 
 def main(wanted: Sequence[str]) -> int:
-    """Exit code: the number of benchmarks that failed."""
+    """Run the benchmarks; return the number that failed."""
     unknown = set(wanted) - set(names())
     if unknown:
         print(f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(names())}", file=sys.stderr)

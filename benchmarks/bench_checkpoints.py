@@ -1,11 +1,11 @@
-"""What checkpoints cost a training loop: without, written beside training (ours), and written while training waits.
+"""Cost of checkpoints in a training loop: without, written beside training (ours), and written while training waits.
 
     python -m benchmarks.bench_checkpoints [--rounds 3] [--steps 12] [--every 6] [--batch-size 16] [--threads 1]
 
-The three ways take turns, with the language model `gru-2x512` and Adam. A checkpoint is the real one: snapshot, hash,
-fsync, rename. `stalls`: time in which no step could run, per checkpoint. Bias: one checkpoint every few steps is far
-more than anybody writes (the default is one a minute), so `slower` is an upper bound; `a minute` is the stall's share
-at the default.
+The three variants are interleaved, with the language model `gru-2x512` and Adam. Checkpoints are real: snapshot, hash,
+fsync, rename. `stalls`: time per checkpoint in which no step could run. Bias: one checkpoint every few steps is far
+more than in practice (the default is one a minute), so `slower` is an upper bound; `a minute` is the stall's share at
+the default.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from worker.training.state import RunState
 WAYS = ("none", "beside", "waiting")
 
 
-class Told:
-    """The reporter of a loop, as far as a checkpoint needs one."""
+class StubReporter:
+    """The methods of a reporter that a checkpoint needs."""
 
     def __init__(self) -> None:
         self.saved: list[CheckpointRecord] = []
@@ -46,10 +46,10 @@ class Told:
 
 
 def measure(learner: Learner, windows: int, given: argparse.Namespace, way: str) -> tuple[float, list[float], int]:
-    """(seconds a step, stalls in seconds, bytes of a checkpoint)."""
-    draw, stalls, told = np.random.default_rng(0), [], Told()
+    """Return (seconds per step, stalls in seconds, bytes of a checkpoint)."""
+    draw, stalls, reporter = np.random.default_rng(0), [], StubReporter()
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as folder:
-        writer = CheckpointWriter(Path(folder), 1, told)  # type: ignore[arg-type]
+        writer = CheckpointWriter(Path(folder), 1, reporter)  # type: ignore[arg-type]
         begun = time.perf_counter()
         for step in range(1, given.steps + 1):
             learner.train_step(draw.integers(0, windows, given.batch_size), step)
@@ -58,7 +58,7 @@ def measure(learner: Learner, windows: int, given: argparse.Namespace, way: str)
                 stalls.append(_save(learner, writer, step, way))
         took = time.perf_counter() - begun
         writer.wait()
-    return took / given.steps, stalls, max((frame.size_bytes for frame in told.saved), default=0)
+    return took / given.steps, stalls, max((frame.size_bytes for frame in reporter.saved), default=0)
 
 
 def _save(learner: Learner, writer: CheckpointWriter, step: int, way: str) -> float:

@@ -1,9 +1,9 @@
-"""Our torch CNN against the best hand-tuned loop known for it, interleaved: samples a second, and their ratio.
+"""Our torch CNN against the best hand-tuned loop known for it, interleaved: samples per second, and their ratio.
 
     python -m benchmarks.bench_cnn [--threads 2] [--seconds 2] [--rounds 5] [--preset mnist-3conv]
 
-Bias: random pixels, no data loading from disk, no validation; both sides keep their data in memory. `loop` is the whole
-training loop as a job runs it (metric rows, progress, checkpoints every 60 s); `learner` is its step alone.
+Bias: random pixels, no data loading from disk, no validation; both keep their data in memory. `loop` is the complete
+training loop of a job (metric rows, progress, checkpoints every 60 s); `learner` is only its step.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Data = dict[str, Array]
 
 
 class Silent:
-    """Takes every frame and does nothing with it."""
+    """A reporter that ignores all messages."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
@@ -51,7 +51,7 @@ def make_data(model: CnnModel) -> Data:
 
 
 def hand_tuned(model: CnnModel, batch_size: int, data: Data) -> Step:
-    """bfloat16 autocast, channels-last, pool before relu, fused Adam, pixels already float32 in memory."""
+    """Return a step with bfloat16 autocast, channels-last, pooling before ReLU, fused Adam, pixels in memory."""
     net = _network(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=True)
     x = torch.from_numpy(data["x"]).permute(0, 3, 1, 2).float() / 255
@@ -96,7 +96,7 @@ def our_step(model: CnnModel, batch_size: int, data: Data, threads: int) -> Step
 
 
 def our_loop(model: CnnModel, batch_size: int, data: Data, threads: int, steps: int, reporter: Any = None) -> float:
-    """Samples a second of a whole loop of so many steps, told to `reporter` (None: to nobody)."""
+    """Return the samples per second of a complete loop of some steps that reports to `reporter`, if given."""
     training = Training(batch_size=batch_size, epochs=100_000, max_steps=steps)
     splits = Splits(data, None, None, {}, len(data["y"]))
     learner = make_learner(model, training, threads, steps)
@@ -146,7 +146,7 @@ def main() -> None:
     model = CnnModel.model_validate({"preset": given.preset, "output": "softmax"})
     data = make_data(model)
     torch.set_num_threads(given.threads)
-    keep_freed_memory()  # for both sides
+    keep_freed_memory()  # for both
     print(f"{given.preset}, {given.threads} threads, torch {torch.__version__}; samples/s, medians of {given.rounds}")
     print(f"{'batch':>6} {'hand':>9} {'learner':>9} {'loop':>9} {'learner/hand':>14} {'loop/hand':>10}")
     for batch_size in given.batch_sizes:

@@ -1,11 +1,10 @@
-"""Our TensorFlow CNN against the best hand-tuned TensorFlow loop known for it, interleaved: samples a second, their
-ratio.
+"""Our TensorFlow CNN against the best hand-tuned TensorFlow loop known for it: samples per second, and their ratio.
 
     python -m benchmarks.bench_cnn_tensorflow [--threads 2] [--rounds 5] [--samples 4096] [--preset mnist-3conv]
 
-The rival trains all its samples in one `tf.function` (a graph loop over batches of a tensor in memory, Keras layers,
-Adam), once in float32 and once in mixed bfloat16. Ours is called step by step from Python, as a job does. Bias: random
-pixels, no data loading from disk, no validation.
+Interleaved. The baseline trains on all samples in one `tf.function` (a graph loop over batches of a tensor in memory,
+Keras layers, Adam), once in float32 and once in mixed bfloat16. Ours is called step by step from Python, as in a job.
+Bias: random pixels, no data loading from disk, no validation.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def seconds(run: Run) -> float:
 
 
 def measure(runs: list[Run], samples: int, rounds: int) -> str:
-    """Rates of (rival, rival, ours) and the median ratio of ours to the better rival of each round."""
+    """Return the rates of (baseline, baseline, ours) and the median ratio of ours to the better baseline per round."""
     for run in runs:
         run()
     found = [[seconds(run) for run in runs] for _ in range(rounds)]
@@ -101,7 +100,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4096)
     given = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_freed_memory()  # as a runner does, for both sides
+    keep_freed_memory()  # as a runner does, for both
     model = CnnModel.model_validate({"preset": given.preset, "output": "softmax"})
     draw = np.random.default_rng(0)
     shape = (given.samples, *model.image_size, model.image_channels)

@@ -1,13 +1,12 @@
-"""Our GAN against a straightforward hand-written loop of the same networks, interleaved: samples a second, and their
-ratio.
+"""Our GAN against a simple hand-written loop with the same networks, interleaved: samples per second, and their ratio.
 
     python -m benchmarks.bench_gan [--framework torch|tensorflow] [--preset dcgan] [--threads 2] [--rounds 5]
         [--batch-size 64]
 
-Rivals, as the frameworks' own DCGAN tutorials write them: torch, `nn.Sequential` networks, `backward` on either loss,
-`optim.Adam`; TensorFlow, Keras layers, two tapes in one `tf.function`, Keras's Adam. Both are given the pictures as
-float32 arrays in memory, in float32 and, where that is faster, in bfloat16 autocast / mixed precision. Bias: random
-pixels, nothing read from disk, no validation. One framework per process.
+Baselines follow the frameworks' own DCGAN tutorials: torch, `nn.Sequential` networks, `backward` on each loss,
+`optim.Adam`; TensorFlow, Keras layers, two tapes in one `tf.function`, Keras's Adam. Both get the images as float32
+arrays in memory, in float32 and, where that is faster, in bfloat16 autocast or mixed precision. Bias: random pixels,
+nothing read from disk, no validation. One framework per process.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def tensorflow_by_hand(model: GanModel, batch_size: int, pictures: Array, bfloat
     import tensorflow as tf
 
     keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
-    tf.random.set_seed(1)  # determinism, which our learner switches on for the process, asks for one
+    tf.random.set_seed(1)  # required by determinism, which our learner enables for the process
     generator, discriminator = _keras_generator(model), _keras_discriminator(model)
     of_g, of_d = (keras.optimizers.Adam(RATE, beta_1=BETA1) for _ in range(2))
     judge = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -228,7 +227,7 @@ def measure(given: argparse.Namespace, preset: str, bfloat16: bool) -> str:
 
 
 def both(arguments: Sequence[str]) -> int:
-    """Each framework in a process of its own."""
+    """Measure each framework in its own process."""
     command = [sys.executable, "-m", "benchmarks.bench_gan", *arguments, "--framework"]
     return sum(subprocess.run([*command, framework], check=False).returncode != 0 for framework in FRAMEWORKS)
 

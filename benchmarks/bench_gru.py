@@ -1,11 +1,11 @@
-"""Our GRU language model against the best hand-tuned loop known for it, interleaved: tokens a second, and their ratio.
+"""Our GRU language model against the best hand-tuned loop known for it: tokens per second, and their ratio.
 
     python -m benchmarks.bench_gru [--framework torch|tensorflow] [--threads 2] [--rounds 5] [--steps 4]
         [--batch-size 64]
 
-Rivals: torch, `nn.GRU` under bfloat16 autocast with the cross-entropy in chunks of positions, dropout, fused Adam;
-TensorFlow, Keras layers in mixed bfloat16 (`fit` on batches, its loss from logits). Bias: random tokens, which cost
-what words cost; no data loading from disk, no validation. One framework per process.
+Interleaved. Baselines: torch, `nn.GRU` under bfloat16 autocast with the cross-entropy in chunks of positions, dropout,
+fused Adam; TensorFlow, Keras layers in mixed bfloat16 (`fit` on batches, loss from logits). Bias: random tokens, which
+cost as much as words; no data loading from disk, no validation. One framework per process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from worker.families import load
 from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.allocator import keep_freed_memory
 
-#: Positions whose logits the hand-tuned torch loop holds at once.
+#: Positions per chunk of logits in the hand-tuned torch loop.
 CHUNK = 1600
 FRAMEWORKS = ("torch", "tensorflow")
 Step = Callable[[], None]
@@ -112,7 +112,7 @@ def seconds(step: Step, steps: int) -> float:
 
 
 def both(arguments: Sequence[str]) -> int:
-    """Each framework in a process of its own."""
+    """Measure each framework in its own process."""
     command = [sys.executable, "-m", "benchmarks.bench_gru", *arguments, "--framework"]
     return sum(subprocess.run([*command, framework], check=False).returncode != 0 for framework in FRAMEWORKS)
 
@@ -128,7 +128,7 @@ def main() -> None:
     if given.framework is None:
         sys.exit(both(sys.argv[1:]))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_freed_memory()  # as a runner does, for both sides
+    keep_freed_memory()  # as a runner does, for both
     model = GruLmModel.model_validate({"framework": given.framework})
     windows = make_windows(model, 1024)
     mine = ours(model, given.batch_size, windows, given.threads)

@@ -1,9 +1,9 @@
-"""How long reads take, and what submissions are told, while another process holds SQLite's write lock.
+"""Latency of reads, and responses to submissions, while another process holds SQLite's write lock.
 
     python -m benchmarks locked_sqlite      or: python -m benchmarks.bench_locked_sqlite [--seconds 30] [--posts 150]
 
-The real API and Flower over HTTP on loopback, SQLite and Redis; no worker. First reads alone, then the same reads while
-all submissions, and more cancels than Flower has threads, come at once; and once more with those while a process holds
+The real API and Flower over HTTP on loopback, SQLite and Redis; no worker. First reads alone; then the same reads with
+concurrent submissions and more cancel requests than Flower has threads; then the same with a process that holds
 `BEGIN IMMEDIATE`. Client, API, Flower and lock holder share the machine's cores.
 """
 
@@ -29,13 +29,13 @@ from tests.support import databases
 from tests.support.redis import free_port, running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
-#: Between two reads (seconds).
+#: Interval of reads (seconds).
 PAUSE = 0.1
-#: Longest a client waits for an answer (seconds).
+#: Time-out of a client (seconds).
 PATIENCE = 120.0
-#: Buttons pressed on pages: more than Flower has threads.
+#: Concurrent actions on pages: more than Flower has threads.
 CANCELS = 40
-#: One client for all, whose making takes longer than a request.
+#: One client for all requests: creating one takes longer than a request.
 _MANY = httpx.Limits(max_connections=None)
 SPEC = {"kind": "train", "model": {"family": "cnn", "preset": "mnist-1conv-linear"}, "dataset": "digits"}
 _HOLD = """
@@ -77,7 +77,7 @@ class Bench:
             return False
 
     def read_for(self, seconds: float) -> dict[str, list[float]]:
-        """Each read again and again, side by side: name -> milliseconds."""
+        """Repeat all reads concurrently; return {name: milliseconds}."""
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(len(self.reads)) as pool:
             found = pool.map(lambda url: self._read_until(url, until), self.reads.values())
@@ -99,7 +99,7 @@ class Bench:
         return httpx.Client(headers={"Authorization": f"Bearer {self.key}"}, timeout=PATIENCE, limits=_MANY)
 
     def post_all(self, posts: int, pool: ThreadPoolExecutor) -> list[Future[tuple[int, float]]]:
-        """Submissions to the API and cancels to Flower, all at once."""
+        """Send submissions to the API and cancel requests to Flower, all at once."""
         api, flower = self._client(self.api), self._client(self.flower)
         flower.get(f"{self.flower}/nightshift/devices").raise_for_status()
         token = {"X-XSRFToken": flower.cookies["_xsrf"]}
@@ -154,7 +154,7 @@ def measure(bench: Bench, seconds: float, posts: int) -> None:
     show("free, nothing else", bench.read_for(5.0))
     with ThreadPoolExecutor(posts + CANCELS) as pool:
         under_load(bench, f"free, {posts} submissions", posts, 5.0, pool)
-        bench.job_id = bench.new_job()  # the one before is cancelled by now
+        bench.job_id = bench.new_job()  # the previous one is cancelled by now
         with lock_held(str(bench.stack.engine.url.database), seconds):
             under_load(bench, f"locked {seconds:.0f} s, {posts} submissions", posts, seconds, pool)
 

@@ -1,14 +1,13 @@
-"""Thirty nights of retraining on the digits through API, scheduler, worker and runner, with the clock moved from night
-to night.
+"""Thirty nights of retraining on the digits through API, scheduler, worker and runner, with a simulated clock.
 
     python -m benchmarks.bench_nightly [--nights 30] [--poisoned 8 20] [--warm-from 16] [--framework torch]
 
 Each night 40 new digits are appended, the schedule (`0 2 * * *`, Europe/Berlin) trains from the newest version, and the
-result is promoted if it is better by 0.002 on 360 digits that were set apart in version 1. On a poisoned night 1,500
-digits come with wrong labels; that version is deleted the next day. From `--warm-from` on the champion is fine-tuned
-instead of training from scratch. At the end the champion is rolled back. Exit code 1 unless the champion's score
-(measured by evaluate jobs) never fell, no poisoned night was promoted, and the rollback brought back the weights with
-the same SHA-256.
+result is promoted if it is better by 0.002 on 360 digits that were held out in version 1. On a poisoned night 1,500
+digits with wrong labels are appended; that version is deleted the next day. From `--warm-from` on, the champion is
+fine-tuned instead of training from scratch. At the end the champion is rolled back. Exit code 1 unless the champion's
+score (measured by evaluate jobs) never fell, no poisoned night was promoted, and the rollback restored weights with the
+same SHA-256.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tests.support.stack import open_stack
 
 
 def line(night: Night) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     what = "poisoned" if night.poisoned else "fine-tune" if night.warm else "scratch"
     champion = "" if night.champion is None else f"{night.champion:.4f}"
     done = f"yes, @{night.version}" if night.promoted else "no"
@@ -43,7 +42,7 @@ HEAD = """| night | trained | rows | candidate | champion then | promoted | cham
 
 
 def run(story: Nightly, options: argparse.Namespace) -> list[str]:
-    """Plays the nights; what was promised and did not come true."""
+    """Run the nights; return the violated guarantees."""
     print(HEAD, flush=True)
     for number in range(1, options.nights + 1):
         if number == options.warm_from:

@@ -1,11 +1,10 @@
-"""How long our pages in Flower take on the server: the table with ten thousand jobs, a job with a hundred thousand
-points.
+"""Server time of our pages in Flower: the table of ten thousand jobs, a job with a hundred thousand points.
 
     python -m benchmarks pages            or: python -m benchmarks.bench_pages [--jobs 10000] [--points 100000]
         [--url postgresql://…]
 
-The real application in this process, on SQLite in a temporary folder unless told otherwise; asked over HTTP on
-loopback, one request at a time, so the figures are server time plus a local round trip. CPU time is the process's.
+The real application in this process, by default on SQLite in a temporary folder, over HTTP on loopback, one request at
+a time, so the results are server time plus a local round trip. CPU time is that of the process.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from shared.db.engine import make_engine
 from shared.db.migrate import upgrade
 from tests.support.flower_app import FlowerApp, running_flower_app
 
-#: Requests of each kind; the first one warms caches and is told apart.
+#: Requests of each kind; the first one warms caches and is reported separately.
 REQUESTS = 15
 
 

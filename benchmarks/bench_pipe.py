@@ -1,11 +1,10 @@
-"""What a job's telling costs: steps of the learner alone, in the whole loop, and in the loop with the pipe to a
-supervisor.
+"""Cost of a job's reporting: steps of the learner alone, in the loop, and in the loop with the pipe to a supervisor.
 
     python -m benchmarks.bench_pipe [--threads 1] [--seconds 5] [--rounds 7] [--batch-sizes 32 256]
 
-`loop` adds metric rows, progress, the sampler and the watch for stops; `pipe` sends all of it as a runner does, to a
-process that reads and parses every frame. Both shares are of the learner's own time, interleaved, medians over the
-rounds.
+`loop` adds metric rows, progress, the resource sampler and the check for stop requests; `pipe` also sends all of it, as
+a runner does, to a process that reads and parses every frame. Both are shares of the learner's own time, interleaved,
+medians over the rounds.
 """
 
 from __future__ import annotations

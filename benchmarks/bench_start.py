@@ -1,13 +1,12 @@
-"""Submit → end of the first training step (forward, backward, optimizer step) in a fresh process, on a warm, idle
-worker.
+"""Time from submission to the end of the first training step in a fresh process, on a warm, idle worker.
 
     python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32]
         [--pause 1]
 
-Everything is real: the API over HTTP, SQLite, Redis, a worker with its forkserver, the CNN on `digits`. The clock
-starts before the POST and stops at the time that the runner noted right after its first step (same host, same clock).
-Biased against us: client, API, Redis and worker share the machine's cores. Biased for us: nothing else waits in the
-queue, and the data set is in the page cache.
+Everything is real: the API over HTTP, SQLite, Redis, a worker with its forkserver, the CNN on `digits`. A step is
+forward, backward and optimizer. The time starts before the POST and ends when the runner recorded its first step (same
+host, same clock). Bias against us: client, API, Redis and worker share the machine's cores. Bias for us: the queue is
+empty, and the data set is in the page cache.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from tests.support.factories import OWNER
 from tests.support.redis import free_port, running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
-#: The target of the issue that asked for it (milliseconds).
+#: The target (milliseconds).
 TARGET = 120.0
 
 
@@ -58,7 +57,7 @@ class Bench:
             return False
 
     def one(self) -> dict[str, float]:
-        """Milliseconds since the submission: accepted, claimed, ready (state loaded), first step done."""
+        """Run a job; return the milliseconds until accepted, claimed, ready (state loaded), first step done."""
         body = {
             "kind": "train",
             "model": {"family": "cnn", "preset": self.options.preset, "framework": self.options.framework},
@@ -128,14 +127,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds the worker idles before each job")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the started processes are stopped
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         url = databases.sqlite_database(folder, databases.make_sqlite_template(folder))
         settings = {"preload": "true", "frameworks": options.framework, "relay_seconds": 0.01, "heartbeat_seconds": 0.5}
         with running_redis(folder) as redis, open_stack(folder, url, redis.url, **settings) as stack:
             bench = Bench(stack, options)
-            bench.one()  # registers the data set and warms every cache: the promise is about a warm worker
+            bench.one()  # registers the data set and warms every cache: the target is for a warm worker
             runs = [bench.one() for _ in range(options.jobs)]
     result = report(options, runs)
     print(json.dumps(result, indent=1))

@@ -1,4 +1,4 @@
-"""A database as it looks after months: thousands of jobs in every state, written straight into SQL."""
+"""A database as after months of use: thousands of jobs in every state, written directly to SQL."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _BODIES: list[dict[str, Any]] = [
 ]
 _NAMES = ("digits nightly", "baseline", "wider kernel", "lr sweep", None, "fashion")
 _RATES = (0.0003, 0.001, 0.003, 0.01)
-#: State -> how many of a hundred jobs. `running` is left to real workers.
+#: Percentage of jobs by state. `running` is left to real workers.
 _STATES = {"succeeded": 78, "failed": 9, "cancelled": 6, "queued": 4, "paused": 3}
 _DAY = 86_400.0
 
 
 def fill(engine: Engine, owner_id: str, count: int, points: int = 40, seed: int = 0) -> list[str]:
-    """`count` jobs of the last 90 days, finished ones with curves of `points` steps; the ids, oldest first."""
+    """Write `count` jobs of the last 90 days, finished ones with curves of `points` steps; return ids, oldest first."""
     chance = random.Random(seed)
     with read(engine) as conn:
         now = conn.scalars(select(db_now())).one()
@@ -101,7 +101,7 @@ def _attempt(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def curve(chance: random.Random, row: dict[str, Any], name: str, points: int, seq: int = 10) -> list[dict[str, Any]]:
-    """A falling curve with noise, as rows of the metrics table."""
+    """Return a falling curve with noise, as rows of the metrics table."""
     start, end = row["started_at"], row["finished_at"] or row["started_at"] + 600
     return [
         {
@@ -114,7 +114,7 @@ def curve(chance: random.Random, row: dict[str, Any], name: str, points: int, se
 
 
 def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] = ("loss", "accuracy")) -> str:
-    """One finished job with `points` metric points in all, and a thousand log lines."""
+    """Write one finished job with `points` metric points in total, and a thousand log lines."""
     chance = random.Random(1)
     with read(engine) as conn:
         row = _job(chance, owner_id, conn.scalars(select(db_now())).one() - 7200)
@@ -136,7 +136,7 @@ def long_job(engine: Engine, owner_id: str, points: int, names: tuple[str, ...] 
 
 
 def busy_week(engine: Engine, ids: list[str], devices: int = 10, count: int = 10_000) -> None:
-    """`count` attempts of the last week on so many devices, of jobs that have ended."""
+    """Write `count` attempts of the last week on some devices, of jobs that have ended."""
     chance = random.Random(2)
     with write(engine) as conn:
         now = conn.scalars(select(db_now())).one()
@@ -158,7 +158,7 @@ def busy_week(engine: Engine, ids: list[str], devices: int = 10, count: int = 10
 
 
 def versions(engine: Engine, ids: list[str], name: str = "nightly", count: int = 1000) -> None:
-    """A model in a thousand versions, each with a dozen metrics, a champion among them."""
+    """Write a model with a thousand versions and a champion, each version with a dozen metrics."""
     chance = random.Random(3)
     measured = ("test_accuracy", "test_loss", "precision_macro", "recall_macro", "f1_macro", "auc_macro_ovr",
                 "accuracy", "loss", "val_accuracy", "val_loss", "samples_per_second", "learning_rate")  # fmt: skip

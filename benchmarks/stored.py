@@ -11,7 +11,7 @@ from shared.datasets.ingest.source_files import open_files
 
 
 def store(path: Path, root: Path) -> Path:
-    """The version's folder below `root`; content that lies there already is found again."""
+    """Store the content below `root`, unless it is there already; return the folder of the version."""
     with open_files(path) as files:
         source = formats.read(files)
         stored = store_images(root, source) if isinstance(source, ImageSource) else store_text(root, source)

@@ -1,9 +1,9 @@
-"""`cats-vs-dogs` on a folder of JPEGs of mixed sizes, made from the cats and dogs of CIFAR-10's binary files.
+"""`cats-vs-dogs` on a folder of JPEGs of mixed sizes, created from the cats and dogs of CIFAR-10's binary files.
 
     python -m benchmarks.study_cats CIFAR10_FOLDER OUT [--framework torch] [--epochs 15] [--threads 2]
 
-Every picture is scaled to a size of its own (32 to 300 pixels a side, any shape), saved as JPEG below `train/cats`,
-`test/dogs` and so on, registered as users register a folder, and trained on by hand (`worker.run_job`).
+Every image is scaled to a random size (32 to 300 pixels per side, any aspect ratio), saved as JPEG below `train/cats`,
+`test/dogs` and so on, registered as users register a folder, and used for training with `worker.run_job`.
 """
 
 from __future__ import annotations

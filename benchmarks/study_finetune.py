@@ -1,13 +1,13 @@
-"""Does fine-tuning beat training from scratch on the same few data? Test scores of both, same settings, several seeds.
+"""Fine-tuning against training from scratch on the same small data: test scores, same settings, several seeds.
 
     python -m benchmarks.study_finetune images MNIST_FOLDER OUT [--seeds 3]
     python -m benchmarks.study_finetune text MODEL_FOLDER TEXT OUT [--seeds 2]
 
-images: `mnist-3conv` learns MNIST for an epoch; then 50, 150 or 500 of the built-in digits (another hand, another
-scanner, 8x8 scaled up), judged on their own test part. text: MODEL_FOLDER holds a language model (the `model/` of a
-job's artifacts); TEXT's first 20, 100 or 400 kB are learned and its last tenth judged. From scratch means the same
-vocabulary, or perplexities could not be compared: the job is the same fine-tuning, of a model with random weights in
-place of the learned. Every run is a job run by hand (`worker.run_job`), best weights by validation, threads 1.
+images: `mnist-3conv` is trained on MNIST for an epoch, then on 50, 150 or 500 of the built-in digits (another source,
+8x8 scaled up), and evaluated on their test part. text: MODEL_FOLDER holds a language model (the `model/` of a job's
+artifacts), which is trained on TEXT's first 20, 100 or 400 kB and evaluated on its last tenth. From scratch uses the
+same vocabulary, so that perplexities are comparable: the same fine-tuning job, of a model with random weights. Every
+run uses `worker.run_job`, the best weights by validation, and one thread.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Study:
 def run(
     folder: Path, spec: dict[str, Any], data_set: Path, model: Path | None = None, threads: int = 1
 ) -> dict[str, Any]:
-    """One job by hand; what it ended with."""
+    """Run one job; return its result."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(json.dumps(spec))
     command = [
@@ -120,7 +120,7 @@ def short_texts(text: Path, out: Path) -> Iterator[tuple[str, Path]]:
 
 
 def untrained(learned: Path, folder: Path) -> Path:
-    """The same model with the weights it would start from."""
+    """Return the same model with its initial random weights."""
     shutil.copytree(learned, folder, dirs_exist_ok=True)
     config = json.loads((learned / "config.json").read_text())
     model = GruLmModel.model_validate(config["model"])

@@ -1,14 +1,13 @@
-"""Learning curves of `gru-2x512` on a text: ours, as a job trains it, and the plain Keras script of the same model.
+"""Learning curves of `gru-2x512` on a text: ours, as in a job, and a plain Keras script of the same model.
 
     python -m benchmarks.study_gru TEXT OUT --side ours|keras [--framework torch] [--epochs 5] [--threads 2]
     python -m benchmarks.study_gru TEXT OUT --plot curves.png
 
-TEXT is a file or folder that registers as a text (WikiText-2: its three `.tokens` files); OUT keeps one JSON file a
-side. Both sides read the same windows of the same tokens (batch 64, 100 tokens, a zero state at the start of each) and
-judge the validation part in the same windows; Keras shuffles as `fit` does. Keras' side is the model as its
-documentation writes it: `Embedding(256) GRU(512) Dropout(0.1) GRU(512) Dropout(0.1) Dense(vocabulary)`, float32,
-`compile("adam", …)`, `fit`. Not a race: seconds an epoch are written down, but only those of a quiet machine say
-anything.
+TEXT is a file or folder that can be registered as a text (WikiText-2: its three `.tokens` files); OUT gets one JSON
+file per side. Both sides read the same windows of the same tokens (batch 64, 100 tokens, a zero state at the start of
+each) and evaluate the validation part in the same windows; Keras shuffles as `fit` does. The Keras model follows its
+documentation: `Embedding(256) GRU(512) Dropout(0.1) GRU(512) Dropout(0.1) Dense(vocabulary)`, float32, `compile("adam",
+…)`, `fit`. This does not compare speed: seconds per epoch are recorded, but are meaningful only on an idle machine.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from worker.families.gru_lm.data import load_splits
 
 PRESET = "gru-2x512"
 SIDES = ("ours", "keras")
-#: One curve: {"val_perplexity": [one an epoch], …}.
+#: One curve: {"val_perplexity": [one per epoch], …}.
 Curve = dict[str, Any]
 
 
 def ours(data_set: Path, out: Path, epochs: int, framework: str, threads: int) -> Curve:
-    """The job of the preset's defaults, run by hand; a killed run goes on from its checkpoint."""
+    """Run a job with the preset's defaults; a killed run resumes from its checkpoint."""
     spec = {
         "kind": "train",
         "model": {"family": "gru_lm", "framework": framework, "preset": PRESET},

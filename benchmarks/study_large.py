@@ -1,12 +1,12 @@
-"""A million pictures, or a text of ten gigabytes, through the whole stack: how long it takes, and what memory it needs.
+"""Time and memory for a million images, or a text of ten gigabytes, through the whole stack.
 
     python -m benchmarks.study_large images MNIST_FOLDER OUT [--count 1000000]
     python -m benchmarks.study_large text   TEXT_FILE    OUT [--gigabytes 10]
 
-images: class folders of PNGs, made of MNIST's digits, each moved by a few pixels. text: the lines of TEXT_FILE over and
-over, each round in an order of its own. `nightshift up` with one worker runs below OUT; the set is added with the
-command line, as users do it, and a small model trains for a few steps. Every second the memory of each process is read
-(its own pages, not those of mapped files, which the kernel may drop when it likes).
+images: class folders of PNGs of MNIST's digits, each shifted by a few pixels. text: the lines of TEXT_FILE repeatedly,
+each time in another order. `nightshift up` with one worker runs below OUT; the data set is added with the command line,
+as users do, and a small model trains for a few steps. Every second the memory of each process is read (its own pages,
+not those of mapped files, which the kernel can drop).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SMALL_PART = 1000
 
 
 class Memory(threading.Thread):
-    """The highest anonymous memory (MB) of a process and each of its descendants, by what they run."""
+    """The highest anonymous memory (MB) of a process and each of its descendants, by program."""
 
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)
@@ -64,7 +64,7 @@ class Memory(threading.Thread):
         return own
 
     def restart(self) -> dict[str, float]:
-        """Peaks since the last call."""
+        """Return the peaks since the last call."""
         found, self.peaks = self.peaks, {"in all": 0.0}
         return found
 

@@ -1,4 +1,4 @@
-"""What an API process's memory does while a thousand event streams open and close, three times over.
+"""Memory of an API process while a thousand event streams open and close, three times.
 
 `python -m benchmarks.study_streams`
 """

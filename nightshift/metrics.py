@@ -43,7 +43,7 @@ METRICS: Mapping[str, Metric] = {
 }
 
 #: Curves with a point every few steps: means over the steps since the point before, of weights that changed with each.
-#: They tell where a run is, never its result. Results that were written before there were `train_…` hold the last point.
+#: They tell where a run is, never its result. Results written before there were `train_…` hold the last point.
 OF_STEPS = frozenset(name for name, metric in METRICS.items() if metric.curve)
 #: What such a point is called among figures of whole runs.
 LAST_STEPS = "last batches"

@@ -1,22 +1,22 @@
-"""Errors inside the server and the workers. Those of requests are in `nightshift.errors`.
+"""Errors inside the service and its workers. Errors of requests are in `nightshift.errors`.
 
 NightshiftError
-├── Unavailable          503    a part that is needed does not answer
+├── Unavailable          503    a required service does not answer
 │   ├── DatabaseUnavailable
 │   │   └── DatabaseLocked      another process holds SQLite's write lock
 │   ├── BrokerUnavailable
 │   └── StorageUnavailable      the object store
-├── LeaseLost                   this attempt no longer owns the job: kill the runner, discard, take the next
+├── LeaseLost                   this attempt no longer holds the lease: kill the runner and discard the attempt
 ├── CorruptCheckpoint           a checkpoint does not match its hash
-├── NotStored                   what SQL names is not in the object store, or is not what was put there
-└── JobError                    how an attempt can end in a typed error (crosses the pipe as `error` frame)
+├── NotStored                   an object that SQL names is missing in the object store, or was changed
+└── JobError                    a typed error of an attempt (an `error` message on the runner's pipe)
     ├── NonFiniteLoss
     ├── BadData
-    ├── DatasetUnavailable      its files are neither here nor can they be downloaded
+    ├── DatasetUnavailable      its files are not on this host and cannot be downloaded
     ├── OutOfMemory
     │   └── DeviceOutOfMemory
     ├── UnsupportedJob
-    └── UnexpectedError         anything else a runner raised
+    └── UnexpectedError         any other exception of a runner
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import ClassVar
 
 from nightshift.errors import NightshiftError, Unavailable
 
-# -- what does not answer -------------------------------------------------------------------------
+# -- services that do not answer ------------------------------------------------------------------
 
 
 class DatabaseUnavailable(Unavailable):
-    pass
+    """The database does not answer."""
 
 
 class DatabaseLocked(DatabaseUnavailable):
@@ -37,18 +37,18 @@ class DatabaseLocked(DatabaseUnavailable):
 
 
 class BrokerUnavailable(Unavailable):
-    pass
+    """Redis does not answer."""
 
 
 class StorageUnavailable(Unavailable):
-    pass
+    """The object store does not answer."""
 
 
-# -- inside ---------------------------------------------------------------------------------------
+# -- errors of workers ----------------------------------------------------------------------------
 
 
 class LeaseLost(NightshiftError):
-    """Another attempt has the fence or the job left `running`: this attempt must write nothing more."""
+    """A later attempt has the fence, or the job is no longer running: this attempt must write nothing more."""
 
     def __init__(self, job_id: str, fence: int) -> None:
         super().__init__(f"attempt {fence} of job {job_id} no longer holds the lease; kill its runner and discard it")
@@ -56,28 +56,34 @@ class LeaseLost(NightshiftError):
 
 
 class CorruptCheckpoint(NightshiftError):
+    """A checkpoint does not match its hash."""
+
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"checkpoint {path} is damaged ({why}); the one before it is used")
         self.path = path
 
 
 class NotStored(NightshiftError):
+    """An object that SQL names is missing in the object store, or was changed."""
+
     def __init__(self, key: str, why: str) -> None:
         super().__init__(f"{key} in the storage {why}")
         self.key = key
 
 
-# -- how an attempt can fail ----------------------------------------------------------------------
+# -- errors of jobs -------------------------------------------------------------------------------
 
 
 class JobError(NightshiftError):
-    """A typed failure of the job's own work. `type` is what users see in `error.type`."""
+    """A typed failure of the job's own work. `type` is shown to users as `error.type`."""
 
     type: ClassVar[str] = "job_error"
     retryable: ClassVar[bool] = False
 
 
 class NonFiniteLoss(JobError):
+    """The training loss became infinite or NaN."""
+
     type = "non_finite_loss"
 
     def __init__(self, step: int, value: float) -> None:
@@ -88,11 +94,13 @@ class NonFiniteLoss(JobError):
 
 
 class BadData(JobError):
+    """The data set does not fit the job."""
+
     type = "bad_data"
 
 
 class DatasetUnavailable(JobError):
-    """The files of a built-in set are not available here now; another worker, or this one later, may have them."""
+    """The files of a built-in data set are not available now; a retry, or another worker, may find them."""
 
     type = "dataset_unavailable"
     retryable = True
@@ -102,22 +110,26 @@ class DatasetUnavailable(JobError):
 
 
 class OutOfMemory(JobError):
+    """The host's memory was exhausted."""
+
     type = "out_of_memory"
     retryable = True
 
 
 class DeviceOutOfMemory(OutOfMemory):
-    """The GPU's memory, not the host's: a smaller batch or precision helps, more RAM does not."""
+    """The GPU's memory was exhausted: a smaller batch or lower precision helps, more host memory does not."""
 
     type = "device_out_of_memory"
 
 
 class UnsupportedJob(JobError):
-    """This worker cannot run what the spec asks for (framework missing, family unknown)."""
+    """The worker cannot run the spec (framework not installed, family unknown)."""
 
     type = "unsupported_job"
 
 
 class UnexpectedError(JobError):
+    """Any other exception of a runner."""
+
     type = "unexpected_error"
     retryable = True

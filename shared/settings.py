@@ -1,7 +1,7 @@
 """Typed settings, read once from `NIGHTSHIFT_*` environment variables (or `.env`), checked once.
 
-Field descriptions are printed by `nightshift check --settings` and in the reference; they say what happens when a value is
-too low or too high.
+Field descriptions are printed by `nightshift check --settings` and in docs/settings.md. They say what happens when a
+value is too low or too high.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nightshift.errors import ConfigurationError
 
-#: A folder, or a bucket (names as S3 allows them) and perhaps a place in it.
+#: A folder, or a bucket (with a name that S3 allows) and optionally a prefix in it.
 _STORAGE_URL = re.compile(r"file:///.*|s3://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?")
 
 
 class Settings(BaseSettings):
+    """Settings of the service, the workers and the client."""
+
     model_config = SettingsConfigDict(env_prefix="NIGHTSHIFT_", env_file=".env", extra="ignore", frozen=True)
 
     environment: Literal["development", "production"] = Field(
@@ -302,7 +304,7 @@ class Settings(BaseSettings):
 
     @property
     def storage_root(self) -> Path:
-        """Return where this host reads and writes data sets, checkpoints and artifacts: the storage, or its cache."""
+        """Return the folder where this host reads and writes stored files: the storage itself, or its cache."""
         if not self.storage_url:
             return self.data_dir.resolve() / "storage"
         if self.storage_url.startswith("s3://"):
@@ -330,16 +332,16 @@ def get_settings() -> Settings:
     return load_settings()
 
 
-# -- what production refuses ----------------------------------------------------------------------
+# -- settings that production refuses -------------------------------------------------------------
 
-#: Passwords that examples use. A copy of an example must not go live.
+#: Passwords of examples, which must not be used in production.
 _EXAMPLE_PASSWORDS = frozenset({"nightshift", "postgres", "password", "secret", "changeme", "change-me"})
 #: Switches of the test suite; each allows running or killing arbitrary code.
 _TEST_SWITCHES = ("NIGHTSHIFT_FAILPOINT", "FLOWER_UNAUTHENTICATED_API")
 
 
 def production_problems(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """Return what is only safe on a laptop, each with a remedy; empty if fit for production."""
+    """Return the settings that are not safe in production, each with a remedy."""
     return [
         *_database_problems(settings.sql_url),
         *_password_problems("NIGHTSHIFT_REDIS_URL", settings.redis_url.get_secret_value()),
@@ -348,7 +350,7 @@ def production_problems(settings: Settings, environ: Mapping[str, str]) -> list[
 
 
 def _database_problems(url: str) -> list[str]:
-    """Return what is wrong with the database; SQLite serves the processes of one host only."""
+    """Return the problems of the database URL; SQLite serves the processes of one host only."""
     if urlsplit(url).scheme.startswith("sqlite"):
         return [
             "NIGHTSHIFT_DATABASE_URL is SQLite, which serves one host only: use postgresql://user:password@host/name"

@@ -23,29 +23,29 @@ from worker.hardware.frameworks import onednn_environment
 gc.disable()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ |= onednn_environment(os.environ)
-# Each HTTP client reads the certificates of all authorities of the world, for 30 ms; nothing here is signed by them.
+# Each HTTP client reads all certificate authorities of the system, which takes 30 ms; no test needs them.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
-#: What this suite itself is told.
+#: Settings of this test suite.
 _OURS = {"NIGHTSHIFT_TEST_DATA", "NIGHTSHIFT_TEST_POSTGRES", "NIGHTSHIFT_TEST_SEED"}
-#: How wide and colorful a terminal is, as shells and CI services say it to all they start.
+#: Width and colors of a terminal, as shells and CI services set them.
 _TERMINAL = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"}
 
-# Tests mean a plain terminal and an installation without settings, wherever they are started.
+# Tests expect a plain terminal and an installation without settings.
 for _name in list(os.environ):
     if _name in _TERMINAL or (_name.startswith(("NIGHTSHIFT_", "FLOWER_", "OTEL_")) and _name not in _OURS):
         del os.environ[_name]
 os.environ["TERM"] = "xterm-256color"
 
-# A machine that is busy with other things makes no example wrong. CI tries the same ones each time, so that what fails
-# there fails here; at a desk each run tries others.
+# No deadline, because the machine may be busy. CI tries the same examples each time, so that failures there can be
+# repeated here; local runs try others each time.
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `long` runs only where `-m` asks for it."""
+    """Run tests marked `long` only if `-m` selects them."""
     if "long" not in config.option.markexpr:
         items[:] = [item for item in items if item.get_closest_marker("long") is None]
 
@@ -87,27 +87,29 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh, migrated database, once of each kind."""
+    """Return a fresh, migrated database of each kind in turn."""
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those who wait for their turn at a database, or for a connection: where many threads do so at once, the last
-    of them waits as long as the disk and the processor take for all the others. Ask for it before an engine."""
+def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengthen the timeouts for locks and connections, for tests with many threads.
+
+    The last thread waits for all others. Use it before an engine.
+    """
     monkeypatch.setattr("shared.db.engine.SQLITE_BUSY_SECONDS", 300.0)
     monkeypatch.setattr("shared.db.engine.POOL_TIMEOUT_SECONDS", 300.0)
 
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """An engine on `database_url`: SQLite and PostgreSQL in turn."""
+    """Yield an engine on `database_url`: SQLite and PostgreSQL in turn."""
     yield from _engine(database_url)
 
 
 @pytest.fixture
 def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    """SQLite only, where the database makes no difference."""
+    """Yield an engine on SQLite only, where the database makes no difference."""
     yield from _engine(sqlite_url)
 
 
@@ -120,7 +122,7 @@ def _engine(url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def api(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Api]:
-    """The API in this process, on SQLite."""
+    """Yield the API in this process, on SQLite."""
     with running_api(sqlite_engine, tmp_path) as api:
         yield api
 
@@ -137,7 +139,7 @@ def shared_api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis of this test's own, which it may kill and start again."""
+    """Yield a Redis for this test alone, which it may kill and restart."""
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -149,14 +151,14 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture(scope="session")
 def objects() -> Iterator[ObjectStore]:
-    """An S3 endpoint. Who stops it starts it again."""
+    """Yield an S3 endpoint. A test that stops it must start it again."""
     with object_store() as store:
         yield store
 
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """Real data sets beside the checkout (or NIGHTSHIFT_TEST_DATA); tests that need them skip without."""
+    """Return the folder of real data sets (NIGHTSHIFT_TEST_DATA), or skip the test."""
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("NIGHTSHIFT_TEST_DATA", default))
     if not folder.is_dir():

@@ -1,7 +1,7 @@
-"""Make the Grafana dashboard: `python -m tools.grafana > docs/grafana/nightshift.json`.
+"""`python -m tools.grafana > docs/grafana/nightshift.json`: generate the Grafana dashboard.
 
-Series that come from SQL are the same in every API process, so panels take `max by`; those of requests are each
-process's own, so panels add them up.
+Series from SQL are the same in every API process, so panels take `max by`; those of requests belong to one process
+each, so panels add them up.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 @dataclass(frozen=True)
 class Panel:
+    """A panel of the dashboard."""
+
     title: str
     about: str
     query: str
@@ -28,11 +30,11 @@ class Panel:
 
 
 def _quantile(share: float, series: str, by: str) -> str:
-    """Return a query over a histogram that is equal in every API process."""
+    """Return a query for a quantile of a histogram that is equal in every API process."""
     found = (
         f"histogram_quantile({share}, sum by (le, {by}) (max by (le, kind, outcome) (increase({series}[$__range]))))"
     )
-    return f"{found} >= 0"  # without the NaN of a kind of which none ended
+    return f"{found} >= 0"  # without the NaN of kinds without finished jobs
 
 
 ROWS: dict[str, Sequence[Panel]] = {
@@ -40,7 +42,8 @@ ROWS: dict[str, Sequence[Panel]] = {
         Panel("Waiting for a worker", "Due jobs by requested device.",
               "sum by (device) (max by (device, priority) (nightshift_queue_depth))", "{{device}}", stacked=True),
         Panel("Longest wait", "Age of the oldest due job, by device and priority. Growing: too few workers.",
-              "max by (device, priority) (nightshift_queue_oldest_seconds) > 0", "{{device}}, priority {{priority}}", "s"),
+              "max by (device, priority) (nightshift_queue_oldest_seconds) > 0", "{{device}}, priority {{priority}}",
+              "s"),
         Panel("Jobs by state", "All jobs.", "max by (state) (nightshift_jobs)", "{{state}}", kind="bargauge"),
     ),
     "Jobs": (
@@ -58,13 +61,15 @@ ROWS: dict[str, Sequence[Panel]] = {
               "max by (outcome) (increase(nightshift_attempts_ended_total[1h])) > 0", "{{outcome}}"),
         Panel("Leases expired", "Running jobs with an expired lease. Above zero for a minute: beat is not running.",
               "max(nightshift_leases_expired)", "expired", kind="stat"),
-        Panel("Workers", "Workers with a heartbeat within a lease.", "max by (state) (nightshift_workers)", "{{state}}", kind="stat"),
+        Panel("Workers", "Workers with a heartbeat within a lease.", "max by (state) (nightshift_workers)", "{{state}}",
+              kind="stat"),
     ),
     "Devices": (
         Panel("Busy", "Share of time each device was busy.",
               "max by (worker) (nightshift_device_busy_ratio)", "{{worker}}", "percentunit"),
         Panel("Memory in use", "Memory of each GPU, or of the host of a CPU worker.",
-              "max by (worker) (nightshift_device_memory_used_bytes) / max by (worker) (nightshift_device_memory_bytes)",
+              "max by (worker) (nightshift_device_memory_used_bytes) / "
+              "max by (worker) (nightshift_device_memory_bytes)",
               "{{worker}}", "percentunit"),
         Panel("Temperature", "Devices with a sensor.",
               "max by (worker) (nightshift_device_temperature_celsius)", "{{worker}}", "celsius"),
@@ -87,6 +92,7 @@ ROWS: dict[str, Sequence[Panel]] = {
 
 
 def dashboard() -> dict[str, Any]:
+    """Return the dashboard in Grafana's JSON model."""
     panels: list[dict[str, Any]] = []
     top = 0
     for title, row in ROWS.items():
@@ -115,7 +121,8 @@ def _panel(panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         query["instant"] = True
     return {
         "type": panel.kind, "title": panel.title, "description": panel.about, "datasource": SOURCE, "gridPos": place,
-        "targets": [query], "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": custom}, "overrides": []},
+        "targets": [query],
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": custom}, "overrides": []},
         "options": {},
     }  # fmt: skip
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-_ROOMS = ("api", "shared", "worker")
+_PACKAGES = ("api", "shared", "worker")
 
 
 def pages() -> dict[str, str]:
@@ -42,7 +42,10 @@ def http() -> str:
     from api.app import create_app
 
     document = create_app().openapi()
-    text = "# HTTP API\n\nA running API shows this at `/docs`, with examples to try. Errors are `application/problem+json`.\n"
+    text = (
+        "# HTTP API\n\nA running API shows this at `/docs`, with examples to try. Errors are "
+        "`application/problem+json`.\n"
+    )
     for path, methods in document["paths"].items():
         for method, route in methods.items():
             text += f"\n## {method.upper()} {path}\n\n{route.get('summary', '')}. {route.get('description', '')}\n"
@@ -87,7 +90,7 @@ def commands() -> str:
     """Describe every command with its arguments and options."""
     from nightshift.cli.app import whole_command
 
-    text = "# Command line\n\n`nightshift --install-completion` makes the shell complete commands, ids and names.\n"
+    text = "# Command line\n\n`nightshift --install-completion` lets the shell complete commands, ids and names.\n"
     return text + "".join(_command(["nightshift"], whole_command()))
 
 
@@ -142,7 +145,7 @@ def specs() -> str:
 
 
 def _body_schemas() -> dict[str, Any]:
-    """Return the schemas that request bodies refer to, themselves or through another one."""
+    """Return the schemas that request bodies refer to, directly or indirectly."""
     from api.app import create_app
 
     document = create_app().openapi()
@@ -162,7 +165,7 @@ def _references(node: Any) -> set[str]:
 
 
 def _default(schema: dict[str, Any]) -> str:
-    """Return the default, or nothing where the field is required or a preset fills it in."""
+    """Return the default, empty if the field is required or a preset fills it in."""
     if "default" in schema:
         return f"`{json.dumps(schema['default'])}`"
     return "`null`" if {"type": "null"} in schema.get("anyOf", []) else ""
@@ -172,7 +175,7 @@ def _default(schema: dict[str, Any]) -> str:
 
 
 def metrics() -> str:
-    """Describe every series of `GET /metrics`, from a scrape of an empty installation."""
+    """Describe every series of `GET /metrics`, from a scrape of an empty database."""
     from api.metrics.http import HttpMetrics
     from shared.db.engine import make_engine
     from shared.db.migrate import upgrade
@@ -190,12 +193,16 @@ def metrics() -> str:
         ]
         engine.dispose()
     text = (
-        "# Metrics\n\n## Prometheus\n\n`GET /metrics` wants an API key. Figures of jobs, attempts, workers and devices come from SQL and are the same in "
-        "every API process: take one (`max by`), not the sum. `nightshift_http_*` are each process's own and add up. Counters end in `_total`, "
-        "histograms in `_bucket`, `_sum` and `_count`. A dashboard and alerts: [Watch an installation](../howto/monitoring.md).\n\n"
+        "# Metrics\n\n## Prometheus\n\n`GET /metrics` requires an API key. Metrics of jobs, attempts, workers and "
+        "devices come from SQL and are the same in every API process: take one (`max by`), not the sum. "
+        "`nightshift_http_*` belong to one process each and add up. Counters end in `_total`, histograms in "
+        "`_bucket`, `_sum` and `_count`. A dashboard and alerts: [Watch an installation](../howto/monitoring.md).\n\n"
     )
     text += _table(("series", "kind", "meaning", "labels"), rows)
-    text += "\n## Of a model\n\nWhat early stopping may watch, and what a promotion may be decided by ([what the figures of a run are](../kinds.md#train)):\n\n"
+    text += (
+        "\n## Of a model\n\nMetrics that early stopping may watch, and that may decide a promotion "
+        "([the metrics of a run](../kinds.md#train)):\n\n"
+    )
     judged = [(name, _names(one.watchable), _names(one.judged_by)) for name, one in FAMILIES.items()]
     return text + _table(("family", "watched in training", "on the test part"), judged)
 
@@ -210,27 +217,33 @@ def _labels(family: Any) -> list[str]:
 
 
 def events() -> str:
-    """Describe the events of a job's stream, and every named log event, found in the code that emits it."""
-    text = "# Events\n\n## Of a job\n\n`GET /v1/jobs/{id}/events` streams them; each has a number `id` that counts up within the job, and a time `at`.\n\n"
-    told = [
-        ("`state`", "it was queued, claimed, asked to stop, or ended", "`state attempt worker stop_requested`"),
+    """Describe the events of a job's stream, and every named log event that the code emits."""
+    text = (
+        "# Events\n\n## Of a job\n\n`GET /v1/jobs/{id}/events` streams them; each has a number `id` that increases "
+        "within the job, and a time `at`.\n\n"
+    )
+    types = [
+        ("`state`", "the job was queued, claimed, asked to stop, or ended", "`state attempt worker stop_requested`"),
         ("`progress`", "the latest only", "`step total_steps epoch percent eta_seconds samples_per_second`"),
         ("`metric`", "one point of a curve", "`name step epoch value`"),
-        ("`checkpoint`", "one was written and listed", "`step epoch`"),
-        ("`artifact`", "a file is there", "`path`"),
-        ("`promotion`", "what became of `promote`", "`name alias version promoted reason`"),
+        ("`checkpoint`", "a checkpoint was written", "`step epoch`"),
+        ("`artifact`", "a file was written", "`path`"),
+        ("`promotion`", "the outcome of `promote`", "`name alias version promoted reason`"),
         ("`log`", "a line that the job logged or printed", "`attempt level message`"),
     ]
-    text += _table(("type", "when", "data"), told)
-    text += "\n## Of the log\n\nEvery process logs named events as JSON. Lines of an attempt carry `job_id` and `attempt`.\n\n"
-    rows = [(f"`{name}`", ", ".join(f"`{field}`" for field in fields), room) for name, fields, room in _emitted()]
+    text += _table(("type", "when", "data"), types)
+    text += (
+        "\n## Of the log\n\nEvery process logs named events as JSON. Lines of an attempt have `job_id` and "
+        "`attempt`.\n\n"
+    )
+    rows = [(f"`{name}`", ", ".join(f"`{field}`" for field in fields), where) for name, fields, where in _emitted()]
     return text + _table(("event", "fields", "where"), rows)
 
 
 def _emitted() -> list[tuple[str, list[str], str]]:
     found: dict[str, tuple[set[str], str]] = {}
-    for room in _ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
+    for package in _PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and (named := _event_of(node)):
                     name, fields = named
@@ -240,7 +253,7 @@ def _emitted() -> list[tuple[str, list[str], str]]:
 
 
 def _event_of(call: ast.Call) -> tuple[str, list[str]] | None:
-    """`emit("job.failed", job_id=…)`, also inside `partial(emit, …)`."""
+    """Return name and fields of a call like `emit("job.failed", job_id=…)`, also inside `partial(emit, …)`."""
     arguments = list(call.args)
     name = call.func.id if isinstance(call.func, ast.Name) else None
     if name == "partial" and arguments and isinstance(arguments[0], ast.Name) and arguments[0].id == "emit":

@@ -146,7 +146,7 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
         ResourceMonitor(context.device).read,
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
-    queue_guard.on_change = heartbeat.listens
+    queue_guard.on_change = heartbeat.set_listening
     celery_worker = make_worker(app, context)
     connect(context, supervisor, heartbeat, first)
     try:

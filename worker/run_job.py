@@ -1,11 +1,11 @@
-"""Run one job by hand, with no queue and no database:
+"""Run one job by hand, without queue and database.
 
     python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--model FOLDER] [--champion FOLDER] [--threads N]
 
-`--data-set` is the folder of a stored version (with its meta.json); without it the built-in `digits` are taken.
-`--model` is the folder of the model that `model_ref` stands for (another job's `artifacts/model`), `--champion` that of
-the model that a job with `promote` is compared with, on the test part of the same data set. DIR gets
-`metrics.jsonl`, `checkpoints/` and `artifacts/`; run again with the same DIR, a killed run goes on from its checkpoint.
+`--data-set` is the folder of a stored version (with its meta.json); the default is the built-in `digits`.
+`--model` is the folder of the model that `model_ref` names (another job's `artifacts/model`), `--champion` that of the
+model that a job with `promote` is compared with, on the test part of the same data set. The job writes `metrics.jsonl`,
+`checkpoints/` and `artifacts/` to DIR; with the same DIR, a killed run resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from worker.runners.messages import ArtifactSaved, Assignment, Champion, MetricP
 
 
 class PrintingReporter:
-    """Prints what a supervisor would store, keeps `metrics.jsonl`, and removes checkpoints that are superseded."""
+    """Prints frames, writes `metrics.jsonl` and removes superseded checkpoints."""
 
     def __init__(self, folder: Path, keep_last: int, keep_best: bool) -> None:
         self.folder, self.keep_last, self.keep_best = folder, keep_last, keep_best
@@ -41,16 +41,16 @@ class PrintingReporter:
         self._lock = threading.Lock()
 
     def started(self, frame: Started) -> None:
-        keep_rows(self.folder, frame.resumed_step or 0)
+        _truncate_metrics(self.folder, frame.resumed_step or 0)
         origin = f"resumed at step {frame.resumed_step}" if frame.resumed_step else "from the beginning"
-        self._say(f"started on {frame.device}, {origin}, {frame.total_steps} steps", *frame.quarantined)
+        self._print(f"started on {frame.device}, {origin}, {frame.total_steps} steps", *frame.quarantined)
 
     def progress(self, frame: Progress) -> None:
         parts = [f"{frame.phase} {frame.step}/{frame.total_steps}", f"{frame.percent}%"]
         parts += [f"loss {frame.loss:.4f}"] if frame.loss is not None else []
         parts += [f"{frame.samples_per_second:.0f} samples/s"] if frame.samples_per_second else []
         parts += [f"{frame.eta_seconds:.0f} s left"] if frame.eta_seconds is not None else []
-        self._say(" · ".join(parts))
+        self._print(" · ".join(parts))
 
     def phase(self, name: str) -> None:
         return None
@@ -63,13 +63,13 @@ class PrintingReporter:
         self.kept[checkpoint.id] = checkpoint
         for gone in superseded(self.kept.values(), keep_last=self.keep_last, keep_best=self.keep_best):
             checkpoint_files.remove(self.folder, self.kept.pop(gone).path)
-        self._say(f"checkpoint of step {checkpoint.step}, {checkpoint.size_bytes:,} bytes")
+        self._print(f"checkpoint of step {checkpoint.step}, {checkpoint.size_bytes:,} bytes")
 
     def artifact(self, frame: ArtifactSaved) -> None:
-        self._say(f"artifact {frame.path}  {frame.sha256[:12]}  {frame.size_bytes:,} bytes")
+        self._print(f"artifact {frame.path}  {frame.sha256[:12]}  {frame.size_bytes:,} bytes")
 
     def log(self, message: str, level: str = "info") -> None:
-        self._say(f"{level}: {message}")
+        self._print(f"{level}: {message}")
 
     def champion(self) -> Champion:
         if self.champion_dir is None:
@@ -79,13 +79,13 @@ class PrintingReporter:
     def stop_requested(self) -> str | None:
         return self.stop_reason
 
-    def _say(self, *lines: str) -> None:
+    def _print(self, *lines: str) -> None:
         with self._lock:
             print(*lines, sep="\n", flush=True)
 
 
-def keep_rows(folder: Path, step: int) -> None:
-    """Drop the metric rows after the step a run goes on from: it will leave them again."""
+def _truncate_metrics(folder: Path, step: int) -> None:
+    """Drop the metric rows after the step that a run resumes from; it writes them again."""
     path = folder / "metrics.jsonl"
     rows = path.read_text().splitlines() if path.exists() else []
     path.write_text("".join(f"{row}\n" for row in rows if _step_of(row) <= step))
@@ -95,11 +95,11 @@ def _step_of(row: str) -> float:
     try:
         return float(json.loads(row)["step"])
     except ValueError:
-        return float("inf")  # half a line: the run was killed while writing it
+        return float("inf")  # an incomplete line: the run was killed while writing it
 
 
 def _checkpoints(folder: Path) -> list[CheckpointRecord]:
-    """What lies in DIR/checkpoints, newest first."""
+    """Return the checkpoints in DIR, newest first."""
     found = map(_checkpoint, (folder / checkpoint_files.FOLDER).glob("[0-9]*-*"))
     return sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True)
 
@@ -125,7 +125,7 @@ def _is_best(path: Path) -> bool:
 
 
 def _next_fence(folder: Path) -> int:
-    """Attempts are counted in a file, as the database counts them for a queued job."""
+    """Return the number of the next attempt, counted in a file."""
     path = folder / "attempt"
     fence = int(path.read_text()) + 1 if path.exists() else 1
     path.write_text(str(fence))
@@ -135,6 +135,7 @@ def _next_fence(folder: Path) -> int:
 def make_assignment(
     spec: dict[str, Any], folder: Path, data_set: Path | None, threads: int | None, model: Path | None = None
 ) -> Assignment:
+    """Return the assignment of the next attempt in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     data_set = data_set or store_images(folder / "datasets", digits()).folder
     return Assignment(
@@ -152,6 +153,7 @@ def make_assignment(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker.run_job", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("spec", type=Path)
     parser.add_argument("dir", type=Path)
@@ -159,13 +161,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--champion", type=Path)
     parser.add_argument("--threads", type=int)
-    given = parser.parse_args(argv)
-    job = job_spec_adapter.validate_json(given.spec.read_bytes())
-    folder: Path = given.dir.resolve()
-    assignment = make_assignment(job.model_dump(mode="json"), folder, given.data_set, given.threads, given.model)
+    arguments = parser.parse_args(argv)
+    job = job_spec_adapter.validate_json(arguments.spec.read_bytes())
+    folder: Path = arguments.dir.resolve()
+    assignment = make_assignment(
+        job.model_dump(mode="json"), folder, arguments.data_set, arguments.threads, arguments.model
+    )
     keep_last = sys.maxsize if needs_all_checkpoints(job.kind) else job.checkpoint.keep_last
     reporter = PrintingReporter(folder, keep_last, job.checkpoint.keep_best)
-    reporter.champion_dir = given.champion
+    reporter.champion_dir = arguments.champion
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(reporter, "stop_reason", "drain"))
     try:

@@ -1,4 +1,4 @@
-"""`nightshift check`: what the doctor found, and every setting with its value and meaning."""
+"""`nightshift check`: print the findings of `doctor`, or every setting with its value and meaning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, database, broker, storage and devices. Says what to do; exit code 1 when something fails."""
+    """Check settings, database, broker, storage and devices, and print remedies. Exit code 1 if a check fails."""
     if settings:
         return print_settings(data_dir(ctx), as_json)
     findings = doctor.run(data_dir(ctx))
@@ -44,6 +44,7 @@ def check(
 
 
 def print_findings(findings: list[Finding]) -> None:
+    """Print findings as a table."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -57,17 +58,17 @@ def print_findings(findings: list[Finding]) -> None:
 
 
 def settings_list(data_dir: str | None = None) -> list[dict[str, Any]]:
-    """Every setting: its variable, value now (secrets hidden), default and meaning."""
+    """Return every setting: its variable, current value (secrets hidden), default and meaning."""
     try:
-        present: Settings | None = read_settings(data_dir)
+        current: Settings | None = read_settings(data_dir)
     except ConfigurationError:
-        present = None
+        current = None
     return [
         {
             "name": f"NIGHTSHIFT_{name.upper()}",
-            "value": _shown(getattr(present, name)) if present else None,
+            "value": _shown(getattr(current, name)) if current else None,
             "default": _shown(field.get_default(call_default_factory=True, validated_data={})),
-            "set": bool(present and name in present.model_fields_set),
+            "set": bool(current and name in current.model_fields_set),
             "description": field.description or "",
         }
         for name, field in Settings.model_fields.items()
@@ -84,6 +85,7 @@ def _shown(value: Any) -> Any:
 
 
 def print_settings(data_dir: str | None, as_json: bool) -> None:
+    """Print every setting with its value and meaning."""
     rows = settings_list(data_dir)
     if as_json:
         return output.print_items(rows)

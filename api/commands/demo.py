@@ -1,4 +1,4 @@
-"""`nightshift demo`: the whole of Nightshift once, in a data folder of its own, shown as a user would see it."""
+"""`nightshift demo`: start Nightshift in its own data folder, run three jobs, show their results, and stop."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from nightshift.cli.follow import watch
 from nightshift.client.client import Client, Job
 from nightshift.errors import NightshiftError
 
-#: Below this share of right answers on images it never saw, the demo has failed.
+#: The demo fails below this accuracy on the test images.
 ACCURACY_WANTED = 0.97
-#: Batches of 32 small images gain little from a second thread; on a busy machine two threads that wait for each other
-#: at every operation take four times as long as one.
+#: Batches of 32 small images gain little from a second thread; on a busy machine, two threads that synchronize at every
+#: operation take four times as long as one.
 ENVIRONMENT = {"NIGHTSHIFT_TORCH_THREADS": "1"}
-#: Rows of the built-in set.
+#: Rows of the built-in data set.
 DIGITS = 1797
-#: Artifacts worth opening, with what they show.
-WORTH_A_LOOK = {
+#: Artifacts to point out, with their description.
+SHOWN_ARTIFACTS = {
     "curves.png": "learning curves",
     "confusion_matrix.png": "confusion matrix",
     "predictions.png": "25 inputs with predicted and true labels",
@@ -43,19 +43,21 @@ WORTH_A_LOOK = {
 
 @dataclass(frozen=True)
 class Step:
-    """One job of the demo. `spec` gets the jobs before it; `check` says what is wrong with the result, or None."""
+    """One job of the demo. `spec` gets the previous jobs; `check` returns what is wrong with the metrics, or None."""
 
     title: str
     spec: Callable[[list[Job]], dict[str, Any]]
     check: Callable[[dict[str, Any]], str | None]
 
 
-def learned(metrics: dict[str, Any]) -> str | None:
+def check_accuracy(metrics: dict[str, Any]) -> str | None:
+    """Return the problem of a model whose test accuracy is too low."""
     accuracy = metrics.get("test_accuracy", 0.0)
     return None if accuracy > ACCURACY_WANTED else f"test accuracy is {accuracy:.4f}, not above {ACCURACY_WANTED}"
 
 
-def predicted(metrics: dict[str, Any]) -> str | None:
+def check_rows(metrics: dict[str, Any]) -> str | None:
+    """Return the problem of predictions that lack rows."""
     rows = int(metrics.get("rows", 0))
     return None if rows == DIGITS else f"{rows} rows were written, not {DIGITS}"
 
@@ -71,7 +73,7 @@ STEPS = [
             "training": {"epochs": 6, "batch_size": 32, "learning_rate": 0.004, "lr_schedule": "onecycle"},
             "register_as": "demo-digits",
         },
-        learned,
+        check_accuracy,
     ),
     Step(
         "Fine-tune it: its convolutions stay, the rest learns from shifted and turned digits",
@@ -84,7 +86,7 @@ STEPS = [
             "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.0005, "augment": ["shift", "rotate"]},
             "register_as": "demo-digits",
         },
-        learned,
+        check_accuracy,
     ),
     Step(
         "Batch inference: a row for each of the 1,797 digits",
@@ -95,13 +97,13 @@ STEPS = [
             "dataset": "digits",
             "inference": {"task": "predict", "output": "parquet"},
         },
-        predicted,
+        check_rows,
     ),
 ]
 
 
 def run(data_dir: Path) -> int:
-    """Exit code: 0 when every step succeeded and learned what it should."""
+    """Run the demo; return 0 if every step succeeded and its result is good enough."""
     out = Console(highlight=False)
     began = time.monotonic()
     try:
@@ -122,7 +124,7 @@ def run(data_dir: Path) -> int:
 
 
 class DemoFailed(Exception):
-    """A step did not end as it should; the message says which and why."""
+    """A step failed; the message names the step and the reason."""
 
 
 def _follow(client: Client, step: Step, before: list[Job], out: Console, data_dir: Path) -> Job:
@@ -138,14 +140,14 @@ def _follow(client: Client, step: Step, before: list[Job], out: Console, data_di
 
 def _show_artifacts(job: Job, out: Console, folder: Path) -> None:
     present = {artifact.path for artifact in job.artifacts()}
-    chosen = [path for path in WORTH_A_LOOK if path in present]
+    chosen = [path for path in SHOWN_ARTIFACTS if path in present]
     for path, file in zip(chosen, job.download(folder, chosen), strict=True):
-        out.print(f"  {file}  [dim]{WORTH_A_LOOK[path]}[/]", soft_wrap=True)
+        out.print(f"  {file}  [dim]{SHOWN_ARTIFACTS[path]}[/]", soft_wrap=True)
 
 
 @contextmanager
 def stack(data_dir: Path, out: Console) -> Iterator[Client]:
-    """`nightshift up` on free ports in `data_dir`, as a child; drained at the end."""
+    """Run `nightshift up` on free ports in `data_dir` as a child process; drain it at the end."""
     argv = [sys.executable, "-m", "api.launcher", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0"]
     began = time.monotonic()
     child = subprocess.Popen(
@@ -166,7 +168,7 @@ def stack(data_dir: Path, out: Console) -> Iterator[Client]:
 
 
 def _ready(child: subprocess.Popen[str]) -> dict[str, str]:
-    """The facts of the `ready:` line."""
+    """Return the fields of the `ready:` line."""
     assert child.stdout is not None
     for line in child.stdout:
         facts = re.fullmatch(r"ready: api=(?P<api>\S+) flower=(?P<flower>\S+) data=(?P<data>.*)\n", line)
@@ -182,5 +184,5 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def demo(
     data_dir: Annotated[Path, typer.Option(help="Where the demo keeps its data and artifacts.")] = Path("demo-data"),
 ) -> None:
-    """Start everything, train on the built-in digits, show the results, stop. Exit code 1 if it learned too little."""
+    """Start everything, train on the built-in digits, show the results, stop. Exit code 1 if a result is too poor."""
     raise typer.Exit(run(data_dir))

@@ -1,7 +1,7 @@
-"""`nightshift check`: each part this machine's settings name, whether it answers, and what to do where it does not.
+"""Checks of `nightshift check`: whether each part that the settings name is usable, with a remedy if it is not.
 
-A part that is missing but that `nightshift up` would bring is a note; one that was named in a setting and does not
-answer is a failure.
+A missing part that `nightshift up` would start is a note; a part that a setting names and that does not answer is a
+failure.
 """
 
 from __future__ import annotations
@@ -22,42 +22,46 @@ from shared.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "fails"]
 
-#: Less free space than this (bytes) is worth a note: checkpoints and data sets fill a disk fast.
+#: Less free space than this (bytes) gets a note: checkpoints and data sets fill a disk fast.
 LITTLE_SPACE = 5_000_000_000
 
 
 @dataclass(frozen=True)
 class Finding:
+    """The result of one check."""
+
     part: str
     level: Level
     detail: str
     advice: str = ""
 
     def as_json(self) -> dict[str, str]:
+        """Return the finding for JSON output."""
         return asdict(self)
 
 
 def read_settings(data_dir: str | None) -> Settings:
-    """Raises ConfigurationError that names each wrong variable, never its value."""
+    """Return the settings. Raises ConfigurationError that names each wrong variable, never its value."""
     return load_settings(**({"data_dir": Path(data_dir)} if data_dir else {}))
 
 
 def run(data_dir: str | None = None) -> list[Finding]:
+    """Run all checks."""
     try:
         settings = read_settings(data_dir)
     except ConfigurationError as error:
-        advice = "`nightshift check --settings` says what each means."
+        advice = "`nightshift check --settings` lists each with its meaning."
         return [Finding("settings", "fails", line, advice) for line in str(error).splitlines()]
     found = [Finding("settings", "ok", f"environment {settings.environment}, data in {settings.data_dir.resolve()}")]
-    for part, look in PARTS.items():
-        found.extend(_guarded(part, look, settings))
+    for part, check in PARTS.items():
+        found.extend(_guarded(part, check, settings))
     return found
 
 
-def _guarded(part: str, look: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
-    """A check that itself breaks is a finding, not a traceback."""
+def _guarded(part: str, check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+    """Yield a check's findings; an exception in it becomes a finding, too."""
     try:
-        yield from look(settings)
+        yield from check(settings)
     except NightshiftError as error:
         yield Finding(part, "fails", str(error))
     except Exception as error:
@@ -68,6 +72,7 @@ def _guarded(part: str, look: Callable[[Settings], Iterator[Finding]], settings:
 
 
 def database(settings: Settings) -> Iterator[Finding]:
+    """Check that the database answers and its schema is current."""
     from sqlalchemy import make_url, text
 
     from shared.db.engine import make_engine, read
@@ -77,7 +82,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     shown = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
         yield Finding(
-            "database", "note", f"{shown} does not exist yet", "`nightshift up` or `nightshift migrate` makes it."
+            "database", "note", f"{shown} does not exist yet", "`nightshift up` or `nightshift migrate` creates it."
         )
         return
     engine = make_engine(settings.sql_url)
@@ -90,7 +95,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("migrations", "fails", "the schema is not up to date", "Run `nightshift migrate`.")
     except NightshiftError as error:
-        advice = "Start the database, or mend NIGHTSHIFT_DATABASE_URL."
+        advice = "Start the database, or correct NIGHTSHIFT_DATABASE_URL."
         yield Finding("database", "fails", f"{shown} does not answer: {error.__cause__ or error}", advice)
     finally:
         engine.dispose()
@@ -100,6 +105,7 @@ def database(settings: Settings) -> Iterator[Finding]:
 
 
 def broker(settings: Settings) -> Iterator[Finding]:
+    """Check that Redis answers and is configured for queues."""
     import redis
 
     from shared.celery_app import refuse_cluster
@@ -114,66 +120,70 @@ def broker(settings: Settings) -> Iterator[Finding]:
     except (redis.RedisError, ValueError) as error:
         named = "redis_url" in settings.model_fields_set
         advice = (
-            "Start Redis, or mend NIGHTSHIFT_REDIS_URL." if named else "Nothing to do: `nightshift up` brings its own."
+            "Start Redis, or correct NIGHTSHIFT_REDIS_URL." if named else "Not needed: `nightshift up` starts its own."
         )
         yield Finding("broker", "fails" if named else "note", f"{shown} does not answer: {error}", advice)
         return
     if info.get("cluster_enabled"):
         yield Finding("broker", "fails", f"{shown} is a cluster", "Use one Redis or Valkey server.")
     elif policy != "noeviction" and int(info.get("maxmemory") or 0):
-        yield Finding("broker", "note", f"{shown} drops keys when full ({policy})", "Set maxmemory-policy noeviction.")
+        yield Finding("broker", "note", f"{shown} evicts keys when full ({policy})", "Set maxmemory-policy noeviction.")
     else:
         yield Finding("broker", "ok", f"{shown}, version {info.get('redis_version')}")
 
 
 def without_password(url: str) -> str:
+    """Return a URL with its password masked."""
     scheme, _, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    return f"{scheme}://{login.partition(':')[0]}:***@{place}" if at else url
+    login, at, host = rest.rpartition("@")
+    return f"{scheme}://{login.partition(':')[0]}:***@{host}" if at else url
 
 
 # -- files ----------------------------------------------------------------------------------------
 
 
 def storage(settings: Settings) -> Iterator[Finding]:
+    """Check that the storage can be written and has free space."""
     from shared.storage import storage_of
 
     root, store = settings.storage_root, storage_of(settings)
-    store.prove(thoroughly=True)
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    store.check_access(thoroughly=True)
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        advice = "Give this user the right to write there, or set NIGHTSHIFT_DATA_DIR."
-        yield Finding("storage", "fails", f"{there} cannot be written: {error.strerror}", advice)
+        advice = "Grant this user write permission, or set NIGHTSHIFT_DATA_DIR."
+        yield Finding("storage", "fails", f"{existing} cannot be written: {error.strerror}", advice)
         return
-    free = shutil.disk_usage(there).free
-    detail = f"{store.place}{'' if there == root else ' (not there yet)'}, {output.size(free)} free"
+    free = shutil.disk_usage(existing).free
+    detail = f"{store.location}{'' if existing == root else ' (not created yet)'}, {output.size(free)} free"
     if free < LITTLE_SPACE:
-        yield Finding("storage", "note", detail, "Checkpoints and data sets need room.")
+        yield Finding("storage", "note", detail, "Checkpoints and data sets need space.")
     else:
         yield Finding("storage", "ok", detail)
 
 
 def datasets(settings: Settings) -> Iterator[Finding]:
+    """Check the folder of published data set files, if one is set."""
     folder = settings.datasets_dir
     if folder is not None and not folder.is_dir():
-        yield Finding("data sets", "fails", f"{folder} is not a folder", "Mend or unset NIGHTSHIFT_DATASETS_DIR.")
+        yield Finding("data sets", "fails", f"{folder} is not a folder", "Correct or unset NIGHTSHIFT_DATASETS_DIR.")
     elif folder is not None:
         yield Finding("data sets", "ok", f"published files in {folder}")
 
 
-# -- what a worker on this machine would have -----------------------------------------------------
+# -- resources for a worker -----------------------------------------------------------------------
 
 
 def devices(settings: Settings) -> Iterator[Finding]:
+    """List the devices and frameworks that a worker on this machine could use."""
     gpus = [f"{gpu.name} ({output.size(gpu.memory_bytes)})" for gpu in visible_gpus()]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("devices", "ok", ", ".join(gpus) if gpus else f"no GPU; the CPU with {cpus} cores")
     found = {name: installed(name) for name in ("torch", "tensorflow")}
     shown = ", ".join(f"{name} {number}" for name, number in found.items() if number)
-    advice = "A worker here needs one: pip install 'nightshift[torch]' or 'nightshift[tensorflow]'."
+    advice = "A worker on this machine needs one: pip install 'nightshift[torch]' or 'nightshift[tensorflow]'."
     yield Finding("frameworks", "ok", shown) if shown else Finding("frameworks", "note", "none installed", advice)
 
 
@@ -181,6 +191,7 @@ def devices(settings: Settings) -> Iterator[Finding]:
 
 
 def api(settings: Settings) -> Iterator[Finding]:
+    """Check that the API answers, accepts the key and has online workers."""
     from nightshift.client.client import Client
     from nightshift.errors import Unauthorized, Unavailable
 
@@ -196,7 +207,7 @@ def api(settings: Settings) -> Iterator[Finding]:
             yield Finding("api", "note", str(error))
         else:
             yield Finding("api", "ok", url)
-            advice = "" if online else "Jobs wait until one is: `nightshift up` or `nightshift worker`."
+            advice = "" if online else "Jobs wait for one: `nightshift up` or `nightshift worker`."
             yield Finding("workers", "ok" if online else "note", f"{len(online)} online", advice)
 
 

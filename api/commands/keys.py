@@ -1,4 +1,4 @@
-"""`nightshift keys`: straight in the database, since without a key the API lets nobody in."""
+"""`nightshift keys`: manage keys directly in the database, because the API itself requires a key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=CommandGroup,
-    help="Create, list and revoke API keys, in the database. It is that of NIGHTSHIFT_DATABASE_URL, else the data folder's.",
+    help=("Create, list and revoke API keys in the database (of NIGHTSHIFT_DATABASE_URL, else the data folder's)."),
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -27,14 +27,14 @@ app = typer.Typer(
 @app.command("create")
 def create(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="What it is for, e.g. ci.")],
+    name: Annotated[str, typer.Argument(help="Name of the key, e.g. ci.")],
     owner: Annotated[
         str | None,
-        typer.Option(help="Owner of an existing key (see `keys list`), to see the same jobs; default: a new one."),
+        typer.Option(help="Owner of an existing key (see `keys list`), to share its jobs; default: a new owner."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. It is shown this once and stored only as a hash."""
+    """Create a key. It is shown only once and stored as a hash."""
     from shared.fleet import keys as store
 
     with _writing(ctx) as conn:
@@ -43,7 +43,7 @@ def create(
         return output.print_json({"id": made.key_id, "name": name, "owner_id": made.owner_id, "key": secret})
     print(secret)
     output.print_note(
-        f"Key {made.key_id} of owner {made.owner_id}. It is not shown again: keep it, and give it as "
+        f"Key {made.key_id} of owner {made.owner_id}. It is not shown again: store it, and pass it in "
         "NIGHTSHIFT_API_KEY."
     )
     return None
@@ -51,7 +51,7 @@ def create(
 
 @app.command("list")
 def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """List keys (their ids and names; the keys themselves are not kept)."""
+    """List keys by id and name; the keys themselves are not stored."""
     from shared.fleet import keys as store
 
     with _writing(ctx) as conn:
@@ -75,7 +75,7 @@ def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("revoke")
 def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Make a key invalid at once. Its owner's jobs stay."""
+    """Revoke a key at once. Its owner's jobs are kept."""
     from shared.fleet import keys as store
 
     with _writing(ctx) as conn:
@@ -85,7 +85,7 @@ def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID
 
 @contextmanager
 def _writing(ctx: typer.Context) -> Iterator[Connection]:
-    """A write transaction on a database whose schema is there."""
+    """Open a write transaction. Raises ConfigurationError if the schema is missing or not current."""
     from pathlib import Path
 
     from sqlalchemy import make_url

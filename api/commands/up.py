@@ -14,6 +14,8 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class Device(StrEnum):
+    """Devices that workers can be started on."""
+
     auto = "auto"
     cpu = "cpu"
     gpu = "gpu"
@@ -23,14 +25,16 @@ class Device(StrEnum):
 def up(
     ctx: typer.Context,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where everything is kept; default NIGHTSHIFT_DATA_DIR, else nightshift-data.")
+        Path | None, typer.Option(help="Folder of all data; default NIGHTSHIFT_DATA_DIR, else nightshift-data.")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 picks a free one.")] = 8000,
     flower_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Flower; 0 picks a free one.")] = 5555,
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers; default: one per GPU, else one.")] = None,
-    device: Annotated[Device, typer.Option(help="What workers use; auto: GPUs if there are any.")] = Device.auto,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of workers; default: one per GPU, else one.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Device of the workers; auto: GPUs if there are any.")] = Device.auto,
 ) -> None:
-    """Run everything on this machine. That is Redis, SQLite, API, worker, beat and Flower; Ctrl-C drains and stops."""
+    """Run everything on this machine: Redis, SQLite, API, workers, beat and Flower. Ctrl-C drains and stops it."""
     from api.launcher.command import up as run
     from api.launcher.stack import Options
     from shared.settings import get_settings

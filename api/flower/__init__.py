@@ -1,1 +1,1 @@
-"""Start Flower with safe settings, our pages (`handlers.py`), and SQL's view of each Celery task."""
+"""Flower with safe settings, our pages (`handlers.py`), and task states from SQL (`reconcile.py`)."""

@@ -1,4 +1,4 @@
-"""`nightshift flower`: one Flower over our broker and database."""
+"""`nightshift flower`: Flower on our broker and database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from shared.settings import Settings, load_settings
 
 
 def build(settings: Settings, engine: Engine) -> Flower:
-    """Return the application, protected and with our pages, not yet listening."""
+    """Return the application with key checks and our pages, not yet listening."""
     config.refuse_unsafe(os.environ)
     auth.protect(auth.KeyCheck(lambda key: whose_key(engine, key)))
     options = config.apply(settings)
@@ -47,7 +47,7 @@ def build(settings: Settings, engine: Engine) -> Flower:
     )
     app.transforms.append(StrictHeaders)
     app.add_handlers(r".*", [(site.prefix + path, *rest) for path, *rest in HANDLERS])
-    if site.prefix:  # whoever looks after the process need not know where a proxy shows it
+    if site.prefix:  # health checks of the process do not use the proxy's prefix
         app.add_handlers(r".*", [(r"/healthcheck", Healthcheck)])
     return app
 
@@ -68,6 +68,7 @@ def application_settings(site: Site) -> dict[str, Any]:
 
 
 def whose_key(engine: Engine, key: str) -> keys.Principal | None:
+    """Return the owner of a key; None for an unknown or revoked one."""
     with read(engine) as conn:
         try:
             return keys.verify(conn, key)
@@ -76,6 +77,7 @@ def whose_key(engine: Engine, key: str) -> keys.Principal | None:
 
 
 def main() -> int:
+    """Run Flower until it is stopped; return the exit code."""
     settings = load_settings(**_options(sys.argv[1:]))
     configure_logging(settings, "flower")
     app = build(settings, get_engine())
@@ -94,7 +96,7 @@ def main() -> int:
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
     """Return the settings given on the command line."""
     parser = argparse.ArgumentParser(prog="nightshift flower", description="Flower with Nightshift's pages.")
-    parser.add_argument("--url-prefix", help="path under which a proxy shows it")
+    parser.add_argument("--url-prefix", help="path under which a proxy serves it")
     parser.add_argument("--read-only", action="store_true", default=None, help="show everything, change nothing")
     given = vars(parser.parse_args(arguments))
     return {f"flower_{name}": value for name, value in given.items() if value is not None}

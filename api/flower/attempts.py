@@ -1,7 +1,7 @@
-"""Describe Celery tasks: the attempt behind each, found in SQL by its Celery task id.
+"""The attempts behind Celery tasks, found in SQL by their Celery task ids.
 
-A doorbell carries a job id only as advice: which job a task really took, how far it is and how it ended is known to the
-attempt's row alone. Celery itself calls every task that returned a success.
+The job id in a doorbell is only a hint: the job that a task claimed, its progress and its outcome are in the attempt's
+row. Celery itself records every task that returned as a success.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from shared.db.engine import read
 from shared.db.schema import attempts, jobs
 from shared.jobs.states import AttemptOutcome
 
-#: Attempts that come back into Flower's list of tasks after a restart, and that one look may bring.
+#: Largest number of attempts restored in Flower's list of tasks after a restart, and read per comparison.
 RECENT = 1_000
-#: Commits come in another order than their times; this far back a look searches again (seconds).
+#: Commits are not in the order of their times, so each comparison reads this far back again (seconds).
 OVERLAP_SECONDS = 30.0
 #: Task ids per query: SQLite takes 999 parameters everywhere.
 IDS = 500
 
 _COLUMNS = (
     jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.framework, jobs.c.dataset, jobs.c.spec, jobs.c.progress,
-    jobs.c.fence.label("latest"), jobs.c.owner_id, jobs.c.stop_requested, attempts.c.fence, attempts.c.outcome, attempts.c.error, attempts.c.worker,
-    attempts.c.celery_task_id, attempts.c.started_at, attempts.c.ended_at,
+    jobs.c.fence.label("latest"), jobs.c.owner_id, jobs.c.stop_requested,
+    attempts.c.fence, attempts.c.outcome, attempts.c.error, attempts.c.worker, attempts.c.celery_task_id,
+    attempts.c.started_at, attempts.c.ended_at,
 )  # fmt: skip
 
-#: What can be an attempt's; anybody who reaches Redis can send events with anything else.
+#: Ids that an attempt can have; any client of Redis can send events with others.
 _TASK_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-#: Endings that somebody asked for. Failures are all others but `succeeded`.
-_ASKED = {AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED, AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED}
+#: Outcomes of requested stops. All others except `succeeded` are failures.
+_REQUESTED = {AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED, AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Description:
 
     job: str
     work: str = ""
-    standing: str = ""
+    status: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Attempt:
     worker: str
     started_at: float
     ended_at: float | None
-    state: str  # Celery's word
-    outcome: str | None  # ours; None: it runs
+    state: str  # Celery's
+    outcome: str | None  # ours; None while it runs
     stop_requested: str | None  # of its job, while it runs
     error: str | None
     description: Description
@@ -69,11 +70,11 @@ def celery_state(outcome: str | None) -> str:
         return str(states.STARTED)
     if outcome == AttemptOutcome.SUCCEEDED:
         return str(states.SUCCESS)
-    return str(states.REVOKED if outcome in _ASKED else states.FAILURE)
+    return str(states.REVOKED if outcome in _REQUESTED else states.FAILURE)
 
 
 def by_task(engine: Engine, task_ids: Sequence[str]) -> list[Attempt]:
-    """Return the attempts behind these tasks, oldest first. A task without a job to claim, or a forged one, has none."""
+    """Return the attempts behind these tasks, oldest first. A task that claimed no job, or a forged one, has none."""
     task_ids = [task_id for task_id in task_ids if _TASK_ID.fullmatch(task_id)]
     query = select(*_COLUMNS).join_from(attempts, jobs, attempts.c.job_id == jobs.c.id)
     found: list[Attempt] = []
@@ -116,10 +117,13 @@ def _attempt(row: dict[str, Any]) -> Attempt:
 
 
 def describe(row: dict[str, Any]) -> Description:
-    """`digits nightly · 1a2b3c4d #2`, `train cnn/mnist-3conv (torch) on digits`, `lost · 42 % · loss 0.31`."""
+    """Describe an attempt.
+
+    For example `digits nightly · 1a2b3c4d #2`, `train cnn/mnist-3conv (torch) on digits`, `lost · 42% · loss 0.31`.
+    """
     title = " · ".join(filter(None, [row["name"], f"{row['id'][:8]} #{row['fence']}"]))
-    standing = " · ".join(filter(None, [row["outcome"], _progress(row)]))
-    return Description(title, _work(row), standing)
+    status = " · ".join(filter(None, [row["outcome"], _progress(row)]))
+    return Description(title, _work(row), status)
 
 
 def _work(row: dict[str, Any]) -> str:
@@ -132,7 +136,7 @@ def _work(row: dict[str, Any]) -> str:
 
 
 def _progress(row: dict[str, Any]) -> str:
-    """Return the progress, which belongs to the newest attempt only."""
+    """Return the job's progress for its newest attempt, an empty string for earlier ones."""
     progress = (row["progress"] or {}) if row["fence"] == row["latest"] else {}
     percent, loss = progress.get("percent"), progress.get("loss")
     shown = [percent is not None and f"{percent:.0f}%", loss is not None and f"loss {loss:.4g}"]

@@ -1,6 +1,6 @@
-"""Protect Flower with API keys, as basic-auth password of the user `nightshift`.
+"""Protect Flower with API keys, as basic-auth passwords of the user `nightshift`.
 
-Keys are checked against their hashes in SQL, so a revoked key closes Flower too (within `KNOWN_SECONDS`).
+Keys are checked against their hashes in SQL, so a revoked key is refused here, too (within `KNOWN_SECONDS`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from api.flower.config import USER
 from shared.errors import DatabaseUnavailable
 from shared.fleet.keys import Principal
 
-#: How long a good key is remembered (seconds): a page makes a dozen requests. Too high: a revoked key works as long.
+#: How long a valid key is cached (seconds): a page makes a dozen requests. Too high: a revoked key works as long.
 KNOWN_SECONDS = 5.0
 
-#: Whose key it is; None: nobody's.
+#: Returns the owner of a key; None for an unknown one.
 Verify = Callable[[str], Principal | None]
 
 
@@ -59,14 +59,13 @@ def password_of(header: str) -> str | None:
 
 
 def protect(check: KeyCheck) -> None:
-    """Put our check in the place of Flower's. Every page of Flower, and ours, asks `get_current_user`.
+    """Replace Flower's check by ours. Every page of Flower and ours calls `get_current_user`.
 
-    Our own pages find whose key it was in `handler.principal`.
+    The owner of the key is then in `handler.principal`.
     """
 
     def refuse(handler: Any) -> tornado.web.Finish:
-        # Not an HTTPError: Flower's API answers that without asking for a key, so a browser that has one does not send
-        # it.
+        # Not an HTTPError: Flower's API answers that without WWW-Authenticate, so a browser would not send its key.
         handler.set_status(401)
         handler.set_header("WWW-Authenticate", 'Basic realm="flower"')
         handler.set_header("Content-Type", "text/plain; charset=utf-8")

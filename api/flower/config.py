@@ -1,6 +1,6 @@
-"""What Flower is started with, and what is refused.
+"""Options of Flower, and refusal of unsafe ones.
 
-Flower 2.2 as it comes binds every interface, shows its pages to anybody and makes a new cookie secret at each start.
+By default, Flower 2.2 listens on every interface, needs no password and creates a new cookie secret at each start.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from shared.settings import Settings
 
 #: The user name that goes with an API key in Flower's password box.
 USER = "nightshift"
-#: What the table of tasks shows; truth.py fills the first three with what SQL knows of the attempt.
+#: Columns of the table of tasks; reconcile.py fills the first three with the attempt's facts from SQL.
 COLUMNS = "args,kwargs,result,state,received,runtime,worker,uuid"
 LABELS = {"args": "Job", "kwargs": "Work", "result": "Progress", "uuid": "Task"}
 
 
 def refuse_unsafe(environ: Mapping[str, str]) -> None:
-    """FLOWER_* variables are Flower's own command line's, which is not used; one of them would open the API to all."""
+    """Refuse the variable that would open Flower's API to all; other FLOWER_* variables have no effect."""
     if environ.get("FLOWER_UNAUTHENTICATED_API"):
         raise ConfigurationError(
             "FLOWER_UNAUTHENTICATED_API would let anyone stop jobs: remove it; Flower takes an API key as password"
@@ -41,18 +41,18 @@ def apply(settings: Settings) -> Any:
     options.read_only = settings.flower_read_only
     options.tasks_columns = COLUMNS
     TASK_COLUMNS.update(LABELS)
-    # Any value makes Flower treat itself as protected; who may enter is decided in auth.py. This one opens nothing.
+    # With any value Flower requires a user. auth.py checks keys instead of this password, which is never used.
     options.basic_auth = [f"{USER}:{secrets.token_urlsafe(32)}"]
     options.max_tasks = 10_000
-    # An idle worker answers in milliseconds; a page should not wait longer for one that is gone.
+    # An idle worker answers in milliseconds; a page should not wait longer for a dead one.
     options.inspect_timeout = 1_000.0
-    # A worker that said goodbye is not listed for ever.
+    # Remove stopped workers from the list after an hour.
     options.purge_offline_workers = 3600
     return options
 
 
 def cookie_secret(data_dir: Path) -> str:
-    """The same at every start, so that a page that is open survives a restart. Kept readable by its owner only."""
+    """Return the secret, the same at every start, so that open pages survive a restart; only its owner can read it."""
     path = data_dir / "flower_cookie_secret"
     data_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -62,5 +62,5 @@ def cookie_secret(data_dir: Path) -> str:
         pass
     secret = path.read_text().strip()
     if len(secret) < 32:
-        raise ConfigurationError(f"{path} is damaged: delete it, and a new secret is made at the next start")
+        raise ConfigurationError(f"{path} is damaged: delete it, and a new secret is created at the next start")
     return secret

@@ -1,4 +1,4 @@
-"""What the scripts of the pages are told of kinds, families and metrics: the tables of shared/specs, as JSON."""
+"""Facts about kinds, families and metrics for the scripts of the pages: the tables of shared/specs as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def facts() -> dict[str, Any]:
 
 
 def _kind(name: str) -> dict[str, Any]:
-    """`makesModel`: from nothing; other kinds begin with a model that is there (`model_ref`)."""
+    """Return a kind. `makesModel`: it creates a new model; others start from an existing one (`model_ref`)."""
     fields = SPECS[name].model_fields
     return {
         "name": name,
@@ -39,7 +39,7 @@ def _family(name: str, family: Family) -> dict[str, Any]:
 
 
 def _example(family: Family) -> dict[str, Any]:
-    """Return what batch inference is most often asked of a model of the family: a valid `inference` of a spec."""
+    """Return the most common batch inference of the family: a valid `inference` of a spec."""
     if "generate" not in family.tasks:
         return {"task": family.tasks[0]}
     return {"task": "generate"} | ({"prompts": ["Once upon a time"]} if family.prompted else {"count": 64})

@@ -1,4 +1,4 @@
-"""Our Tornado handlers inside Flower. They come before Flower's own, so a path here replaces Flower's page."""
+"""Our Tornado handlers inside Flower. They precede Flower's own, so a path here replaces Flower's page."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Home(Handler):
         self.redirect(self.site.url("/jobs"))
 
 
-#: A job's id in an address.
+#: A job's id in a path.
 JOB = r"([0-9a-f]{16})"
-#: Of a model or schedule in an address.
+#: The name of a model or schedule in a path.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-#: Of a data set, or of one of its versions.
+#: A data set, or one of its versions.
 REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 
 
@@ -44,8 +44,8 @@ def _view(path: str, data: str, view: Look, template: str, tab: str, title: str 
     return [(f"{ROOT}{path}", View, page), (f"{ROOT}{path}{data}", ViewData, {"view": view})]
 
 
-#: Rules as in `tornado.web.Application`, below the URL prefix. Handlers of ours inherit from page.py, which asks for a
-#: key.
+#: Rules as in `tornado.web.Application`, below the URL prefix. Our handlers inherit from pages/base.py, which requires
+#: a key.
 HANDLERS: list[Any] = [
     (r"/", Home),
     (r"/metrics", Metrics),

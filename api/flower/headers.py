@@ -5,8 +5,8 @@ from __future__ import annotations
 from tornado.httputil import HTTPHeaders
 from tornado.web import OutputTransform
 
-#: Scripts and data come from here only, and nobody shows a page with buttons inside a page of their own: a name or log line
-#: that gets past escaping still runs nothing.
+#: Scripts and data only from this server, and no framing by other sites. A name or log line that is not escaped by
+#: mistake still runs no script.
 STRICT = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
@@ -19,7 +19,7 @@ STRICT = {
 
 
 class StrictHeaders(OutputTransform):
-    """A Tornado transform, which sees every response."""
+    """Adds the headers to every response, as a Tornado transform."""
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool

@@ -1,4 +1,4 @@
-"""Everything about a job that its page shows, except curves and log, from one read of the database."""
+"""The data of a job's page, except curves and log, read in one transaction."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shared.jobs import queries
 from shared.jobs.explain import explain
 from shared.jobs.states import StopRequest
 
-#: Stop requests that people make, in the order of the buttons.
-_BY_PEOPLE = (StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
+#: Stop requests of users, in the order of the buttons.
+_USER_REQUESTS = (StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
 
 
 def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: float) -> dict[str, Any]:
@@ -39,13 +39,13 @@ def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: fl
 
 
 def actions(row: Mapping[Any, Any]) -> list[str]:
-    """Return the actions that the job's state allows (as `transitions.request_stop` and `filing` decide)."""
-    state, asked = JobState(row["state"]), row["stop_requested"]
+    """Return the actions that the job's state allows, as decided in `transitions.requests` and `archiving`."""
+    state, requested = JobState(row["state"]), row["stop_requested"]
     if state.is_final:
         return ["archive" if row["archived_at"] is None else "unarchive", "delete"]
     if state is JobState.RUNNING:
-        standing = StopRequest(asked) if asked else None
-        return [request.value for request in _BY_PEOPLE if request.outranks(standing)]
+        pending = StopRequest(requested) if requested else None
+        return [request.value for request in _USER_REQUESTS if request.outranks(pending)]
     moves = {JobState.QUEUED: ["pause"], JobState.PAUSED: ["resume"]}.get(state, [])
     return [*moves, *(["finish"] if row["checkpoint_id"] else []), "cancel"]
 

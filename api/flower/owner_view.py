@@ -1,4 +1,4 @@
-"""Flower's tasks and workers as one owner sees them. Flower keeps those of all in memory and knows no owners."""
+"""Flower's tasks and workers, restricted to one owner. Flower itself holds those of all owners in memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from flower.views.workers import WorkerView
 
 from api.flower.site import Site
 
-#: Lists of tasks in what a worker says of itself.
+#: Lists of tasks in a worker's state.
 _REQUESTS = ("active", "reserved")
 
 
 class Seen:
-    """Flower's application with the tasks of one owner only: handlers read `events` and `workers` of it.
+    """Flower's application with the tasks of one owner only: handlers read its `events` and `workers`.
 
-    A task belongs to whoever owns the job that its attempt runs (truth.py); one that has no attempt belongs to nobody.
+    A task belongs to the owner of the job that its attempt runs (reconcile.py); without an attempt it has no owner.
     """
 
     def __init__(self, application: Any, owner: str) -> None:
@@ -37,16 +37,17 @@ class Seen:
 
     @property
     def workers(self) -> dict[str, dict[str, Any]]:
+        """Return the workers, with the owner's tasks only."""
         return {name: self._worker(info) for name, info in self._application.workers.items()}
 
     def _worker(self, info: dict[str, Any]) -> dict[str, Any]:
-        """A doorbell's arguments are advice and may name anybody's job: the attempt's own are told instead."""
-        told = {
+        """Replace the arguments of doorbells, which may name another owner's job, by those of the attempt."""
+        shown = {
             key: [self._request(item) for item in info.get(key, ()) if item["id"] in self._tasks] for key in _REQUESTS
         }
-        told["revoked"] = [task_id for task_id in info.get("revoked", ()) if task_id in self._tasks]
-        told["scheduled"] = []  # nothing of ours is
-        return info | {key: value for key, value in told.items() if key in info}
+        shown["revoked"] = [task_id for task_id in info.get("revoked", ()) if task_id in self._tasks]
+        shown["scheduled"] = []  # our tasks never are
+        return info | {key: value for key, value in shown.items() if key in info}
 
     def _request(self, item: dict[str, Any]) -> dict[str, Any]:
         task = self._tasks[item["id"]]
@@ -54,7 +55,7 @@ class Seen:
 
 
 class _ByOwner:
-    """Mixed into a handler of Flower's: it works on what the key's owner may see."""
+    """Mixin for handlers of Flower that shows them only the tasks of the key's owner."""
 
     def prepare(self: Any) -> None:
         super().prepare()  # type: ignore[misc]
@@ -66,23 +67,23 @@ class _ByOwner:
 
 
 class Tasks(_ByOwner, ListTasks):  # type: ignore[misc]
-    pass
+    """Flower's API: the list of tasks."""
 
 
 class Task(_ByOwner, TaskInfo):  # type: ignore[misc]
-    pass
+    """Flower's API: one task."""
 
 
 class Table(_ByOwner, TasksDataTable):  # type: ignore[misc]
-    pass
+    """The data of Flower's table of tasks."""
 
 
 class Workers(_ByOwner, ListWorkers):  # type: ignore[misc]
-    pass
+    """Flower's API: the workers."""
 
 
 class Worker(_ByOwner, WorkerView):  # type: ignore[misc]
-    """Without the buttons: what they do is refused (task_pages.py), and a pool of one thread does not grow."""
+    """Flower's page of a worker, without its buttons: their requests are refused (pages/tasks.py)."""
 
     def render(self, template: str, **values: Any) -> None:
         super().render(template, **values | {"read_only": True} if "read_only" in values else values)

@@ -1,8 +1,8 @@
 """Correct and complete Flower's own pages from SQL, where Celery's events are wrong or missing.
 
-Celery calls every attempt that returned a success, says nothing of one whose worker died, and forgets all when Flower is
-restarted. So the event that ends a task is rewritten before Flower sees it, and every second Flower's list is compared
-with the attempts in SQL: what it missed is told to it as events.
+Celery reports every attempt that returned as a success and none whose worker died, and Flower loses its list when it is
+restarted. So the event that ends a task is rewritten before Flower receives it, and every second Flower's list is
+compared with the attempts in SQL: missing changes are added as events.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from shared.celery_app import ATTEMPT_TASK
 from shared.errors import DatabaseUnavailable
 from shared.events import emit
 
-#: Between two comparisons (seconds). Too low: queries for nothing. Too high: the progress on the tasks page is old.
+#: Interval of comparisons (seconds). Too low: needless queries. Too high: the progress on the tasks page is old.
 COMPARE_SECONDS = 1.0
-#: What a worker says at the end of a task, whatever became of the job.
+#: Events at the end of a task, whatever the outcome of the attempt.
 ENDINGS = frozenset({"task-succeeded", "task-failed"})
 _FINAL_EVENT = {states.SUCCESS: "task-succeeded", states.FAILURE: "task-failed", states.REVOKED: "task-revoked"}
 
@@ -37,23 +37,25 @@ def synthesize_event(attempt: Attempt) -> Event:
     return {
         "uuid": attempt.task_id,
         "name": ATTEMPT_TASK,
-        "owner_id": attempt.owner_id,  # no field of Celery's, so that Flower shows it nowhere; for seen.py
+        "owner_id": attempt.owner_id,  # for owner_view.py; Celery has no such field, so Flower does not show it
         "hostname": attempt.worker,
         "args": about.job,
         "kwargs": about.work,
-        "result": about.standing,
-        # Not "received just now": Flower would take it as a sign of life of the worker.
+        "result": about.status,
+        # Not the current time: Flower would take that for a heartbeat of the worker.
         "local_received": None,
         "clock": 0,
     }
 
 
 def beginning(attempt: Attempt) -> list[Event]:
+    """Return the events of an attempt's start."""
     fields = synthesize_event(attempt) | {"timestamp": attempt.started_at, "retries": 0}
     return [fields | {"type": "task-received"}, fields | {"type": "task-started"}]
 
 
 def ending(attempt: Attempt) -> Event:
+    """Return the event of an attempt's end."""
     ended_at = attempt.ended_at or attempt.started_at
     runtime = max(0.0, ended_at - attempt.started_at)
     fields = synthesize_event(attempt) | {
@@ -65,8 +67,10 @@ def ending(attempt: Attempt) -> Event:
 
 
 def corrected(event: Event, attempt: Attempt) -> Event | None:
-    """What to tell Flower instead of Celery's word that a task has ended. None: it has not, for all that SQL knows; an
-    attempt that was not settled is taken back when its lease runs out."""
+    """Return the event to replace Celery's end of a task; None if the attempt still runs according to SQL.
+
+    Such an attempt is rescued when its lease expires.
+    """
     if attempt.state == states.STARTED:
         return None
     return event | ending(attempt) | {name: event[name] for name in ("local_received", "clock")}
@@ -86,16 +90,17 @@ class ReconciledState(EventsState):  # type: ignore[misc]
     """Flower's state, with a way to add past events."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        #: Looking through ten thousand tasks every second would cost more than keeping count.
+        #: Unfinished tasks, kept because a search of ten thousand tasks every second would cost too much.
         self._open: set[str] = set()
         super().__init__(*args, **options)
 
     def event(self, event: Event) -> None:
+        """Handle an event."""
         super().event(event)
         self._note(event.get("uuid"))
 
     def restore(self, event: Event) -> None:
-        """Like `event`, but not counted in Flower's Prometheus metrics: it happened before this process started."""
+        """Handle an event from before this process started, which Flower's Prometheus metrics must not count."""
         evicted = self._eviction_candidate(event["uuid"])
         super(EventsState, self).event(event)
         self.counter[event["hostname"]][event["type"]] += 1
@@ -111,22 +116,25 @@ class ReconciledState(EventsState):  # type: ignore[misc]
             self._open.add(task_id)
 
     def unfinished(self) -> list[str]:
+        """Return the ids of unfinished tasks."""
         self._open.intersection_update(self.tasks.data.keys())
         return list(self._open)
 
     def is_final(self, task_id: str) -> bool:
+        """Return whether the task has ended."""
         task = self.tasks.data.get(task_id)
         return task is not None and bool(task.ready)
 
     def forget(self, task_id: str) -> None:
-        """Drop a doorbell that led to no attempt; many of them would hide the attempts."""
+        """Remove a doorbell without an attempt; many of them would hide the attempts."""
         if self.tasks.pop(task_id, None) is not None:
             self.search_engine.remove(task_id)
 
     def describe(self, task: Any, attempt: Attempt) -> None:
+        """Write the attempt's description and owner into Flower's task."""
         about, task.owner_id = attempt.description, attempt.owner_id
-        if (task.args, task.kwargs, task.result) != (about.job, about.work, about.standing):
-            task.args, task.kwargs, task.result = about.job, about.work, about.standing
+        if (task.args, task.kwargs, task.result) != (about.job, about.work, about.status):
+            task.args, task.kwargs, task.result = about.job, about.work, about.status
             self.search_engine.upsert(task)
 
 
@@ -139,20 +147,22 @@ class ReconciledEvents(Events):  # type: ignore[misc]
         super().__init__(capp, io_loop, max_tasks_in_memory=max_tasks, **options)
         self.state = ReconciledState(max_tasks_in_memory=max_tasks)
         self._engine, self._lease_seconds = engine, lease_seconds
-        #: Up to when attempts have been looked for; None: this process has not looked yet.
+        #: Start time up to which attempts were read; None before the first comparison.
         self._mark: float | None = None
-        #: Tasks whose last word could not be checked: the database did not answer.
+        #: Tasks whose end could not be checked because the database did not answer.
         self._unchecked: set[str] = set()
         #: Unfinished tasks without an attempt, and since when (this process's monotonic clock).
         self._silent: dict[str, float] = {}
 
     def start(self) -> None:
+        """Start receiving events and comparing with SQL."""
         super().start()
-        self.io_loop.spawn_callback(self._keep_true)
+        self.io_loop.spawn_callback(self._compare_regularly)
 
-    # -- what Celery says -------------------------------------------------------------------------
+    # -- events from Celery -----------------------------------------------------------------------
 
     def on_event(self, event: Event) -> None:
+        """Correct an event of one of our tasks before Flower handles it."""
         if not isinstance(event.get("uuid"), str):  # of a worker, or forged
             super().on_event(event)
         elif event["type"] == "task-received" and event.get("name") == ATTEMPT_TASK:
@@ -179,14 +189,14 @@ class ReconciledEvents(Events):  # type: ignore[misc]
         if not found:
             self.io_loop.add_callback(self.state.forget, event["uuid"])
 
-    # -- what SQL says ----------------------------------------------------------------------------
+    # -- comparison with SQL ----------------------------------------------------------------------
 
-    async def _keep_true(self) -> None:
+    async def _compare_regularly(self) -> None:
         while True:
             try:
                 await self.compare()
             except DatabaseUnavailable:
-                pass  # every page of ours says so already
+                pass  # our pages show it
             except Exception as error:
                 emit("flower.cannot_compare", error=repr(error))
             await gen.sleep(COMPARE_SECONDS)
@@ -195,12 +205,12 @@ class ReconciledEvents(Events):  # type: ignore[misc]
         """Compare Flower's list with SQL and correct it."""
         unfinished = self.state.unfinished()
         first = self._mark is None
-        found: list[Attempt] = await self.io_loop.run_in_executor(None, self._look, unfinished)
+        found: list[Attempt] = await self.io_loop.run_in_executor(None, self._read, unfinished)
         for attempt in found:
-            self._agree(attempt, first)
+            self._correct(attempt, first)
         self._forget_silent(set(unfinished) - {attempt.task_id for attempt in found})
 
-    def _look(self, unfinished: Iterable[str]) -> list[Attempt]:
+    def _read(self, unfinished: Iterable[str]) -> list[Attempt]:
         """Return the attempts that Flower may show wrongly."""
         since = 0.0 if self._mark is None else self._mark - OVERLAP_SECONDS
         recent = started_since(self._engine, since)
@@ -211,21 +221,21 @@ class ReconciledEvents(Events):  # type: ignore[misc]
         self._unchecked -= unchecked
         return found
 
-    def _agree(self, attempt: Attempt, first: bool) -> None:
-        say = self.state.restore if first else self.state.event
+    def _correct(self, attempt: Attempt, first: bool) -> None:
+        handle = self.state.restore if first else self.state.event
         task = self.state.tasks.data.get(attempt.task_id)
         if task is None or task.name is None or task.state in (states.PENDING, states.RECEIVED):
             for event in beginning(attempt):
-                say(event)
+                handle(event)
             task = self.state.tasks.data[attempt.task_id]
         if attempt.state not in (states.STARTED, task.state):
-            # A wrong last word would outrank the right one.
+            # A wrong final state would take precedence over the right one.
             task.state = states.PENDING
-            say(ending(attempt))
+            handle(ending(attempt))
         self.state.describe(task, attempt)
 
     def _forget_silent(self, silent: set[str]) -> None:
-        """Drop doorbells that were received but never claimed a job: their worker died. No job is lost."""
+        """Remove doorbells that were received but claimed no job, because their worker died. No job is lost."""
         now = time.monotonic()
         self._silent = {task_id: self._silent.get(task_id, now) for task_id in silent if self._is_doorbell(task_id)}
         for task_id, since in self._silent.items():

@@ -13,13 +13,13 @@ from shared import celery_app, doorbell
 from shared.fleet.keys import Principal
 from shared.settings import Settings
 
-#: Our pages lie below it, beside Flower's own.
+#: Path of our pages, beside Flower's own.
 ROOT = "/nightshift"
 
 
 @dataclass(frozen=True)
 class Tab:
-    """An entry of the navigation bar; ours come before Flower's."""
+    """An entry of the navigation bar; ours precede Flower's."""
 
     name: str
     label: str
@@ -37,9 +37,11 @@ TABS = (
 
 @dataclass(frozen=True)
 class Site:
+    """The state that all pages share."""
+
     settings: Settings
     engine: Engine
-    #: What the API's own functions (submit, steer) ask for.
+    #: Argument of the API's functions (api/services).
     service: Service
 
     @property
@@ -50,10 +52,11 @@ class Site:
 
     @property
     def read_only(self) -> bool:
+        """Return whether actions are refused."""
         return self.settings.flower_read_only
 
     def owner(self, principal: Principal) -> str | None:
-        """Return whose jobs a key sees; None: everyone's."""
+        """Return the owner whose jobs a key sees; None: those of all owners."""
         return None if self.settings.flower_shows == "everyone" else principal.owner_id
 
     def url(self, path: str) -> str:
@@ -61,13 +64,16 @@ class Site:
         return f"{self.prefix}{ROOT}{path}"
 
     def tabs(self) -> list[Tab]:
+        """Return our tabs with their URLs."""
         return [replace(tab, path=self.url(tab.path)) for tab in TABS]
 
     def asset(self, name: str) -> str:
+        """Return the URL of a static file."""
         return self.url(f"/static/{name}")
 
 
 def make_site(settings: Settings, engine: Engine) -> Site:
+    """Return the site of these settings."""
     service = Service(
         settings, engine, EventFeed(engine), Submissions(engine), ring=doorbell.ring_later, ping=celery_app.ping
     )

@@ -1,7 +1,7 @@
 """Load our templates and Flower's: ours extend Flower's `base.html`, and Flower's pages get our navigation.
 
-Flower 2.2 has no hook for either, so two of its templates get one line each as they are loaded. A Flower that moved the
-place where the line goes is noticed at start, not on a page.
+Flower 2.2 has no hook for either, so two of its templates get one line each when they are loaded. If a version of
+Flower changes the place of that line, the start fails, not a page.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"
 STATIC = FOLDER / "static"
 
-#: Before the name of a template: Flower's, which ours of the same name extends.
+#: Prefix for the name of Flower's template, which ours of the same name extends.
 STOCK = "flower/"
 
-#: Flower's template -> (the text it must hold, what goes behind it)
+#: Flower's template -> (the text it must contain, the text inserted after it)
 INSERTED = {
     "base.html": (
         '<link href="{{ static_url(\'css/flower.css\') }}" rel="stylesheet">',
@@ -36,6 +36,7 @@ class Loader(BaseLoader):
         self._folders = (TEMPLATES, flower)
 
     def resolve_path(self, name: str, parent_path: str | None = None) -> str:
+        """Return the name: names are not relative to the parent."""
         return name
 
     def _create_template(self, name: str) -> Template:
@@ -45,11 +46,12 @@ class Loader(BaseLoader):
 
 
 def with_ours(name: str, text: str) -> str:
+    """Insert our line into Flower's template. Raises RuntimeError if its place is not found exactly once."""
     if name not in INSERTED:
         return text
     place, line = INSERTED[name]
     if text.count(place) != 1:
-        raise RuntimeError(f"this version of Flower has another {name}: {place!r} is not in it exactly once")
+        raise RuntimeError(f"this version of Flower has a different {name}: it does not contain {place!r} exactly once")
     return text.replace(place, place + line)
 
 

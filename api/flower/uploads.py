@@ -1,4 +1,4 @@
-"""A file that a page sends: a new version of a data set."""
+"""Upload of a file from a page: a new version of a data set."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from shared.datasets.formats import FORMATS
 from shared.db.engine import read
 from shared.errors import StorageUnavailable
 
-#: How much of what is too large is read, to say so; beyond that the connection is closed.
-_SWALLOWED = 10_000_000
-#: Registrations at a time; one takes long and must not hold the threads that answer requests.
+#: Bytes above the limit that are read before the error is sent; beyond that the connection is closed.
+_READ_ABOVE_LIMIT = 10_000_000
+#: Threads for registrations; one takes long and must not occupy the threads that answer requests.
 _registering = ThreadPoolExecutor(2, thread_name_prefix="registering")
 
 
@@ -28,12 +28,12 @@ class AddVersion(Action):
     """POST the bytes of one file, `?name=pets&how=add|append&filename=pets.zip&format=`; registers a new version."""
 
     _file: IncomingFile | None = None
-    #: Answered when all has come: a browser that is still sending would see a broken connection only.
+    #: Sent after the whole file was received: a browser that is still sending would report only a broken connection.
     _refusal: RequestError | StorageUnavailable | tornado.web.HTTPError | None = None
 
     def prepare(self) -> None:
         self._file = IncomingFile(self.site.settings)
-        most = self.site.settings.max_upload_bytes + _SWALLOWED
+        most = self.site.settings.max_upload_bytes + _READ_ABOVE_LIMIT
         declared = self.request.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > most:
             raise self._file.too_large()
@@ -48,7 +48,7 @@ class AddVersion(Action):
             self._refusal = error
 
     def _check(self) -> None:
-        """Check the parameters before the file comes, which may be large. Raises InvalidRequest, Forbidden."""
+        """Check the parameters before the file is received, which may be large. Raises InvalidRequest, Forbidden."""
         self._name, self._how = self.text_argument("name", 100) or "", self.text_argument("how") or "add"
         self._format, self._filename = self.text_argument("format"), self.text_argument("filename")
         registry.check_name(self._name)
@@ -59,6 +59,7 @@ class AddVersion(Action):
             references.require(conn, self._name, self.principal.owner_id)
 
     async def data_received(self, chunk: bytes) -> None:
+        """Write the next bytes to disk."""
         assert self._file is not None
         if self._refusal is None:
             try:
@@ -69,7 +70,7 @@ class AddVersion(Action):
                 self._refusal = error
 
     async def _write(self, file: IncomingFile) -> None:
-        await Handler.off_loop(self, file.write)  # which waits for no lock of the database
+        await Handler.off_loop(self, file.write)  # not on a writer thread: it waits for no database lock
 
     async def post(self) -> None:
         assert self._file is not None
@@ -86,16 +87,16 @@ class AddVersion(Action):
         owner_id = self.principal.owner_id
         return work(engine, settings, self._name, path, self._format, filename=self._filename, owner_id=owner_id)
 
-    # -- afterwards -------------------------------------------------------------------------------
+    # -- cleanup ----------------------------------------------------------------------------------
 
     def finish(self, chunk: Any = None) -> Any:
-        self._forget()
+        self._discard()
         return super().finish(chunk)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
-        self._forget()
+        self._discard()
 
-    def _forget(self) -> None:
+    def _discard(self) -> None:
         if self._file is not None:
             self._file.discard()

@@ -1,4 +1,4 @@
-"""Serve /docs without the internet: Swagger UI's files come from a wheel (fastapi-offline), not from a CDN."""
+"""The page /docs, which works offline: Swagger UI's files come from a wheel (fastapi-offline), not from a CDN."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _FILES = "/docs/files"
 
 
 def install(app: FastAPI) -> None:
+    """Add the page and its files to the app."""
     app.mount(_FILES, StaticFiles(directory=_folder()), name="docs files")
 
     @app.get("/docs", include_in_schema=False)
@@ -35,7 +36,7 @@ def install(app: FastAPI) -> None:
 
 
 def _policy(page: str) -> str:
-    """Return the policy: files and data from here only; of inline scripts only the page's own; Swagger UI sets styles."""
+    """Return the Content-Security-Policy: own files, the page's own inline script, and Swagger UI's inline styles."""
     scripts = [sha256(script.encode()).digest() for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL)]
     allowed = " ".join(f"'sha256-{b64encode(digest).decode()}'" for digest in scripts)
     return (
@@ -45,8 +46,8 @@ def _policy(page: str) -> str:
 
 
 def _folder() -> Path:
-    """Return the folder of the wheel's files, without importing it (it has an application class of its own)."""
+    """Return the folder of the wheel's files, without importing it (it defines its own application class)."""
     package = find_spec("fastapi_offline")
     if package is None or package.origin is None:
-        raise ConfigurationError("the wheel fastapi-offline is missing: pip install nightshift again")
+        raise ConfigurationError("the package fastapi-offline is missing: reinstall nightshift with pip")
     return Path(package.origin).parent / "static"

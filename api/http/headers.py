@@ -1,4 +1,4 @@
-"""Headers of every answer: no sniffing of types, and no caching of what needed a key."""
+"""Headers of every response: no sniffing of types, and no caching of responses that require a key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class SafeHeaders:
-    """ASGI middleware. A route's own Cache-Control stays."""
+    """ASGI middleware that adds the headers. A route's own Cache-Control is kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """Strict parsing of JSON bodies: syntax, depth, numbers, duplicate keys, strings.
 
-The standard parser takes NaN, keeps the last of two equal keys and passes lone surrogates on; each of these would come
-back later as a 500 or a wrong result. What cannot be parsed is 400, what has no meaning is 422 with its place.
+The standard parser accepts NaN and lone surrogates and keeps the last of duplicate keys; each would later cause a 500
+or a wrong result. A body that cannot be parsed is 400; a value that is not valid JSON is 422 with its path.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from nightshift.errors import FieldError, InvalidRequest, MalformedRequest
 
-#: Levels of objects and lists in a body. The deepest spec has 4; the parser's own limit would be the C stack.
+#: Largest nesting of objects and lists. The deepest spec has 4 levels; the parser's own limit is the C stack.
 MAX_DEPTH = 32
-#: Digits of an integer. Python refuses to parse more than 4,300; no field takes more than 13.
+#: Largest number of digits of an integer. Python parses at most 4,300; no field takes more than 13.
 MAX_DIGITS = 1_000
-#: Errors listed in one answer.
+#: Largest number of errors in one response.
 MAX_ERRORS = 20
 
 Loc = tuple[str | int, ...]
@@ -63,7 +63,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _objections(root: Any) -> Iterable[FieldError]:
-    """Yield what parses but has no meaning here, with its place. Iterative, so depth cannot exhaust the stack."""
+    """Yield an error for each invalid value. Iterative, so that deep nesting cannot exhaust the stack."""
     waiting: list[tuple[Loc, Any]] = [((), root)]
     while waiting:
         loc, value = waiting.pop()

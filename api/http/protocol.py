@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with time-outs for incomplete requests, and problem documents for what is not HTTP.
+"""uvicorn's HTTP protocol with time-outs for incomplete requests, and problem documents for invalid HTTP.
 
-uvicorn waits for ever for the rest of a head or a body. Here a head has a deadline, from its first byte or the
-connection's opening on; a body may take as long as it likes while bytes come.
+uvicorn waits without limit for the rest of a head or a body. Here a head has a deadline, counted from its first byte or
+from the opening of the connection; a body may take any time as long as bytes arrive.
 """
 
 from __future__ import annotations
@@ -23,24 +23,29 @@ _BROKEN = "Not a valid HTTP/1.1 request, for example a control character in a he
 
 
 class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    #: How long a head may take, and a body be silent (seconds); see `patient`.
+    """One connection."""
+
+    #: Time-out for a head, and for silence within a body (seconds); see `patient`.
     seconds: ClassVar[float] = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        """Start the timer."""
         super().connection_made(transport)
-        self._heard = self.loop.time()
-        self._head_since: float | None = self._heard
+        self._last_data = self.loop.time()
+        self._head_since: float | None = self._last_data
         self._head_bytes = 0
-        self._timer = self.loop.call_later(self.seconds, self._look)
+        self._timer = self.loop.call_later(self.seconds, self._check_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
         self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = self.loop.time()
+        """Measure the head, and refuse one that is too large."""
+        self._last_data = self.loop.time()
         if self._between_requests():
-            self._head_since = self._heard if self._head_since is None else self._head_since
+            self._head_since = self._last_data if self._head_since is None else self._head_since
             self._head_bytes += len(data)
         super().data_received(data)
         if not self._between_requests():
@@ -49,30 +54,30 @@ class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _LONG)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what uvicorn's parser refuses."""
+        """Answer a request that uvicorn's parser rejects."""
         self._refuse(HTTPStatus.BAD_REQUEST, _BROKEN)
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _silent_since(self) -> float | None:
-        """Return since when the client has to send something; None: it has not."""
+        """Return the time since which data is expected from the client; None if none is expected."""
         if self._between_requests():
-            return self._head_since  # none: kept alive, which uvicorn ends
-        return self._heard if self.cycle.more_body and not self.flow.read_paused else None
+            return self._head_since  # None: an idle keep-alive connection, which uvicorn ends
+        return self._last_data if self.cycle.more_body and not self.flow.read_paused else None
 
-    def _look(self) -> None:
+    def _check_timeout(self) -> None:
         since = self._silent_since()
         left = self.seconds if since is None else since + self.seconds - self.loop.time()
         if left > 0:
-            self._timer = self.loop.call_later(left, self._look)
+            self._timer = self.loop.call_later(left, self._check_timeout)
         elif self._between_requests() and not self._head_bytes:
-            self.transport.close()  # it never said anything
+            self.transport.close()  # no byte of a request was received
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, _LATE.format(seconds=self.seconds))
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer, unless an answer has begun, and close; the application sees a disconnected client."""
+        """Send a problem, unless a response has begun, and close; the application sees a disconnect."""
         if self.transport.is_closing():
             return
         if self._between_requests() or not self.cycle.response_started:

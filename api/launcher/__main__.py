@@ -11,6 +11,7 @@ from api.launcher.stack import Options
 
 
 def main() -> int:
+    """Run the stack until it is stopped; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m api.launcher")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)

@@ -1,4 +1,4 @@
-"""`nightshift up` from first to last: hold the folder, start, say `ready:`, watch, drain."""
+"""`nightshift up`: lock the data folder, start the parts, print `ready:`, watch them, drain."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(message: str) -> None:
-    """Everything but the `ready:` line goes to stderr, so that scripts can read that line."""
+    """Print to stderr; only the `ready:` line goes to stdout, where scripts can read it."""
     print_error(message, "info")
 
 
 def up(options: Options) -> int:
-    """Exit code: 0 after a stop that was asked for, 1 when the stack cannot run."""
+    """Run the stack; return 0 after a requested stop, 1 if it cannot run."""
     console.configure("up")
     try:
         restrict_umask(get_settings().umask, options.data_dir)
@@ -34,7 +34,7 @@ def up(options: Options) -> int:
 
 
 def _run(stack: Stack) -> int:
-    """The parts never outlive this function, whatever ends it."""
+    """Run the parts, and stop all of them before this returns or raises."""
     _stop_on_signals(stack)
     try:
         say(
@@ -49,14 +49,14 @@ def _run(stack: Stack) -> int:
             raise
     finally:
         if any(part.alive for part in stack.workers):
-            say("draining: running jobs checkpoint and go back to the queue (Ctrl-C again: kill them)")
+            say("draining: running jobs checkpoint and return to the queue (Ctrl-C again: kill them)")
         stack.drain()
-    say(f"stopped; start again with the same --data-dir to go on ({stack.data_dir})")
+    say(f"stopped; start again with the same --data-dir to continue ({stack.data_dir})")
     return 0
 
 
 def _stop_on_signals(stack: Stack) -> None:
-    """The first signal drains; a second one while draining kills what is left."""
+    """Drain on the first signal; kill the remaining parts on a second one."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stack.hurry = stack.stopping

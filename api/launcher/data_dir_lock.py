@@ -1,4 +1,4 @@
-"""The data folder of an embedded stack: who holds it, and where its parts can be reached."""
+"""The data folder of an embedded stack: its lock, and the file with the addresses of its parts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nightshift.errors import ConfigurationError
 
 @contextmanager
 def held(data_dir: Path) -> Iterator[None]:
-    """Hold `data_dir` while the stack runs; the kernel lets go when the launcher dies, however it dies.
+    """Lock `data_dir` while the stack runs; the kernel releases the lock when the launcher dies.
 
-    Raises ConfigurationError when another launcher holds it.
+    Raises ConfigurationError when another launcher holds the lock.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -39,12 +39,13 @@ def held(data_dir: Path) -> Iterator[None]:
 
 
 def write_endpoints(data_dir: Path, *, api: str, flower: str) -> None:
-    """`endpoints.json`: how the CLI finds a stack by its data folder. Its presence means "running"."""
+    """Write `endpoints.json`, where the CLI finds a running stack by its data folder."""
     endpoints = {"api": api, "flower": flower, "data": str(data_dir), "pid": os.getpid()}
-    aside = data_dir / "endpoints.json.tmp"
-    aside.write_text(json.dumps(endpoints) + "\n")
-    aside.replace(data_dir / "endpoints.json")
+    temporary = data_dir / "endpoints.json.tmp"
+    temporary.write_text(json.dumps(endpoints) + "\n")
+    temporary.replace(data_dir / "endpoints.json")
 
 
 def forget_endpoints(data_dir: Path) -> None:
+    """Remove `endpoints.json`: the stack is stopping."""
     (data_dir / "endpoints.json").unlink(missing_ok=True)

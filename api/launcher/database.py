@@ -1,4 +1,4 @@
-"""What the launcher does in SQL: bring the schema up to date, make sure of the key, see whether workers are online."""
+"""SQL of the launcher: migrate the schema, ensure that a key exists, check whether workers are online."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from shared.settings import Settings
 
 
 class Database:
+    """The stack's database."""
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = 0.0
@@ -24,17 +26,19 @@ class Database:
 
     @property
     def engine(self) -> Engine:
+        """Return the engine, created at first use."""
         self._engine = self._engine or make_engine(self.settings.sql_url)
         return self._engine
 
     def prepare(self, data_dir: Path) -> None:
+        """Migrate the schema and ensure that `<data_dir>/api_key` is valid."""
         upgrade(self.settings.sql_url)
         with read(self.engine) as conn:
             self.started_at = conn.scalar(select(db_now())) or 0.0
         self.ensure_key(data_dir)
 
     def ensure_key(self, data_dir: Path) -> None:
-        """`<data_dir>/api_key` opens the API: made at first start, and again if it was emptied or revoked."""
+        """Create the key in `<data_dir>/api_key` at the first start, and again if it is empty or revoked."""
         path = data_dir / "api_key"
         if path.exists() and not path.read_text().strip():
             path.unlink()
@@ -47,7 +51,7 @@ class Database:
             keys.ensure_key_file(self.engine, path)
 
     def worker_is_online(self, name: str) -> bool:
-        """Whether this worker registered since the launcher began: a row of an earlier life does not count."""
+        """Return whether this worker has registered since the launcher started; an older row does not count."""
         query = select(workers.c.heartbeat_at).where(workers.c.name == name, workers.c.state == "online")
         try:
             with read(self.engine) as conn:

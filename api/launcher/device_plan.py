@@ -1,4 +1,4 @@
-"""Which workers to start: one per GPU, else one for the CPU."""
+"""Choice of workers to start: one per GPU, else one for the CPU."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from nightshift.errors import ConfigurationError
 
 
 def plan_workers(device: str, workers: int | None, gpus: Callable[[], int]) -> list[tuple[str, int]]:
-    """[(device, index)]: `auto` takes all GPUs (at most `workers`), or the CPU when there is none.
+    """Return [(device, index)]: `auto` uses all GPUs (at most `workers`), or the CPU if there is none.
 
-    More than one CPU worker shares the cores: good for many small jobs, slower for one.
+    Several CPU workers share the cores: faster for many small jobs, slower for one. Raises ConfigurationError.
     """
     found = gpus() if device in ("auto", "gpu") else 0
     if device == "gpu" and found == 0:

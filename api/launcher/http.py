@@ -6,7 +6,7 @@ import httpx
 
 
 def ok(url: str, timeout: float = 2.0) -> bool:
-    """Return whether GET `url` answers 200. Proxies are not asked: these are parts on this machine."""
+    """Return whether GET `url` answers 200. No proxy is used: the parts run on this machine."""
     try:
         return httpx.get(url, timeout=timeout, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:

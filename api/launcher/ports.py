@@ -1,4 +1,4 @@
-"""Ports on the loopback interface: pick a free one, or say clearly that the wanted one is taken."""
+"""Ports on the loopback interface: choose a free one, or report that the wanted one is taken."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ LOOPBACK = "127.0.0.1"
 
 
 def choose_port(wanted: int, flag: str, host: str = LOOPBACK) -> int:
-    """`wanted` if it can be bound, a free one for 0; raises ConfigurationError naming `flag` when it is taken."""
+    """Return `wanted`, or a free port for 0. Raises ConfigurationError that names `flag` if it is taken."""
     with socket.socket() as probe:
-        # As servers do: a port whose last connections are still closing counts as free.
+        # Servers do the same: a port whose last connections are still closing counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, wanted))
         except OSError as error:
             raise ConfigurationError(
-                f"port {wanted} on {host} cannot be used ({error.strerror}): stop what listens there, "
+                f"port {wanted} on {host} cannot be used ({error.strerror}): stop the process that uses it, "
                 f"or choose another with {flag} ({flag} 0 picks a free one)"
             ) from None
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""One child process of the launcher: started, watched, restarted with back-off, stopped. It dies with the launcher."""
+"""One child process of the launcher: start, watch, restart with back-off, stop. It dies with the launcher."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-#: Seconds before a part that died is started again: the first restart is quick, a crash loop slows down.
+#: Seconds before a dead part is restarted: short at first, longer in a crash loop.
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
-#: A part that ran so long (seconds) has recovered: its next death counts as the first.
+#: After this run time (seconds) a part counts as recovered: its next death is the first again.
 HEALTHY_AFTER = 60.0
-#: A log larger than this (bytes) is set aside as `.1` when its part starts.
+#: A log larger than this (bytes) is renamed to `.1` when its part starts.
 MAX_LOG_BYTES = 10_000_000
-#: How long the last lines of a part that ended may take to reach its log (seconds); they are in a pipe already.
-LAST_WORDS_SECONDS = 2.0
+#: Time for the last output of an ended part to be copied from its pipe to its log (seconds).
+COPY_SECONDS = 2.0
 
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: the child must not import between fork and exec.
@@ -29,43 +29,43 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with(parent: int) -> Callable[[], None]:
-    """What a child runs before exec: the kernel kills it when `parent` dies, however that happens (Linux)."""
+    """Return a function for a child to call before exec: the kernel kills it when `parent` dies (Linux)."""
 
     def in_child() -> None:
         if hasattr(_libc, "prctl"):
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:  # it died before the request was heard
+            if os.getppid() != parent:  # the parent died before prctl
                 os._exit(1)
 
     return in_child
 
 
 def restart_delay(deaths: int) -> float:
-    """Seconds to wait after the `deaths`-th death in a row (1, 2, …)."""
+    """Return the seconds to wait after the `deaths`-th consecutive death (1, 2, …)."""
     return float(min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(deaths - 1, 10)))
 
 
 @dataclass
 class ManagedProcess:
-    """`ready` says whether it answers; it is asked only while the process lives, and must not block for long."""
+    """A part as a child process. `ready` returns whether it answers, is called only while it lives, and is quick."""
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
     log: Path
     ready: Callable[[], bool]
-    #: Makes a line of our log out of one of its own (without the newline); None: it writes them itself.
+    #: Converts a line of its output (without newline) to a line of our log; None: it writes its log itself.
     render: Callable[[str], str] | None = None
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
-    log_begins: int = 0  # where in the log the present process began (bytes)
+    log_begins: int = 0  # length of the log when the current process started (bytes)
     started_at: float = 0.0
     start_again_at: float | None = field(default=None)
     copier: threading.Thread | None = field(default=None)
 
     def start(self) -> None:
-        """Its own session: a Ctrl-C in the terminal reaches the launcher alone, which then stops parts in order."""
-        self._set_old_log_aside()
+        """Start it in a new session, so that Ctrl-C reaches only the launcher, which stops the parts in order."""
+        self._rotate_log()
         with self.log.open("ab") as log:
             self.log_begins = log.tell()
             self.process = subprocess.Popen(
@@ -82,58 +82,62 @@ class ManagedProcess:
             self.copier = threading.Thread(target=self._copy, args=(self.process.stdout, self.render), daemon=True)
             self.copier.start()
 
-    def _copy(self, said: IO[bytes], render: Callable[[str], str]) -> None:
-        """Until it has nothing more to say."""
-        with said, self.log.open("a", buffering=1) as log:
-            for line in said:
+    def _copy(self, output: IO[bytes], render: Callable[[str], str]) -> None:
+        """Copy its output to the log until the end of the output."""
+        with output, self.log.open("a", buffering=1) as log:
+            for line in output:
                 log.write(render(line.decode(errors="replace").rstrip("\n")) + "\n")
 
-    def _heard_out(self) -> None:
-        """What it said last is in the log."""
+    def _finish_log(self) -> None:
+        """Wait until its last output is in the log."""
         if self.copier is not None:
-            self.copier.join(LAST_WORDS_SECONDS)
+            self.copier.join(COPY_SECONDS)
 
-    def _set_old_log_aside(self) -> None:
+    def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
 
     @property
     def pid(self) -> int | None:
+        """Return the process id of the current or last process."""
         return self.process.pid if self.process else None
 
     @property
     def alive(self) -> bool:
+        """Return whether the process is running."""
         return self.process is not None and self.process.poll() is None
 
     def notice_death(self) -> str | None:
-        """How it ended, once per death; schedules the restart."""
+        """Return how it ended, once per death, and schedule the restart; None while it runs."""
         if self.start_again_at is not None or self.process is None or self.process.poll() is None:
             return None
-        self._heard_out()
+        self._finish_log()
         now = time.monotonic()
         self.deaths = 1 if now - self.started_at > HEALTHY_AFTER else self.deaths + 1
         self.start_again_at = now + restart_delay(self.deaths)
         return ending(self.process.returncode)
 
     def restart_if_due(self) -> bool:
+        """Start it again once the delay has passed; return whether it was started."""
         if self.start_again_at is None or time.monotonic() < self.start_again_at:
             return False
         self.start()
         return True
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it is running."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
     def kill_group(self) -> None:
-        """SIGKILL for the part and whatever it started in its session."""
+        """Send SIGKILL to the part and its process group, and wait for it."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self._heard_out()
+        self._finish_log()
 
-    def last_words(self, lines: int = 12) -> str:
-        """The end of what the present (or last) process wrote."""
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the last lines that the current or last process wrote."""
         try:
             with self.log.open("rb") as log:
                 log.seek(self.log_begins)
@@ -143,7 +147,7 @@ class ManagedProcess:
 
 
 def ending(returncode: int) -> str:
-    """`exit code 3`, `SIGKILL`."""
+    """Describe an exit status: `exit code 3`, `SIGKILL`."""
     if returncode >= 0:
         return f"exit code {returncode}"
     try:

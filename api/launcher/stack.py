@@ -21,20 +21,20 @@ from nightshift.errors import ConfigurationError
 from shared.fleet.nvml import visible_gpus
 from shared.settings import Settings, load_settings
 
-#: Seconds a part has to answer at start. A cold disk and two slow cores need 20 for the frameworks.
+#: Time-out for a part to answer at the start (seconds). A cold disk and two slow cores need 20 for the frameworks.
 START_SECONDS = 180.0
-#: Deaths of one part during the start after which the start is given up.
+#: Deaths of one part during the start after which the start fails.
 START_DEATHS = 3
-#: Seconds parts other than workers have between SIGTERM and SIGKILL.
+#: Time between SIGTERM and SIGKILL for parts other than workers (seconds).
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
-#: How long one ping of beat may take (seconds); it is repeated.
+#: Time-out of one ping of beat (seconds); it is repeated.
 PING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `nightshift up` was asked for. Port 0 picks a free one."""
+    """Options of `nightshift up`. Port 0 picks a free one."""
 
     data_dir: Path
     port: int
@@ -44,7 +44,7 @@ class Options:
 
 
 class Stack:
-    """`start()`, then `watch()` until told to stop, then `drain()`."""
+    """All parts. Call `start()`, then `watch()` until a stop is requested, then `drain()`."""
 
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
         self.options, self.say = options, say
@@ -67,20 +67,23 @@ class Stack:
 
     @property
     def api_url(self) -> str:
+        """Return the URL of the API."""
         return f"http://{LOOPBACK}:{self.api_port}"
 
     @property
     def flower_url(self) -> str:
+        """Return the URL of Flower."""
         return f"http://{LOOPBACK}:{self.flower_port}"
 
     @property
     def parts(self) -> list[ManagedProcess]:
+        """Return the parts in the order of their start."""
         return [self.redis, *self.workers, self.api, self.flower, self.beat]
 
-    # -- what the parts are ---------------------------------------------------------------------------------------
+    # -- definition of the parts ----------------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
-        """What every part is told; a database named by the user is used in place of SQLite."""
+        """Return the environment of every part; a NIGHTSHIFT_DATABASE_URL of the user replaces SQLite."""
         return os.environ | {
             "NIGHTSHIFT_DATA_DIR": str(self.data_dir),
             "NIGHTSHIFT_REDIS_URL": redis_server.url(self.redis_port, self.password),
@@ -93,7 +96,7 @@ class Stack:
         }
 
     def _settings(self) -> Settings:
-        """The settings as the parts will read them."""
+        """Return the settings as the parts will read them."""
         return load_settings(data_dir=self.data_dir, redis_url=redis_server.url(self.redis_port, self.password))
 
     def _part(self, name: str, argv: Sequence[str], ready: Callable[[], bool]) -> ManagedProcess:
@@ -103,7 +106,7 @@ class Stack:
         return self._part(name, [sys.executable, "-m", module, *args], ready)
 
     def _beat_answers(self) -> bool:
-        from shared.celery_app import answers  # Celery takes a moment to import, which the parts use to start
+        from shared.celery_app import answers  # slow to import; meanwhile the parts start
 
         return answers(self.settings, f"beat@{self.settings.host_name}", PING_SECONDS)
 
@@ -121,7 +124,7 @@ class Stack:
     # -- start ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Returns when every part answers; raises ConfigurationError with a part's last words when one cannot."""
+        """Start all parts and wait until they answer. Raises ConfigurationError with the log of one that does not."""
         started = time.monotonic()
         self._start_redis()
         self.database.prepare(self.data_dir)
@@ -133,7 +136,7 @@ class Stack:
         data_dir_lock.write_endpoints(self.data_dir, api=self.api_url, flower=self.flower_url)
 
     def _start_redis(self) -> None:
-        """A server that cannot read its old file gets a second chance without it: it only held doorbells."""
+        """Start Redis; if it cannot read its append-only file, delete that and retry: it held only doorbells."""
         self.redis.start()
         started = time.monotonic()
         try:
@@ -151,13 +154,13 @@ class Stack:
                 raise ConfigurationError("stopped before everything was ready")
             self._look_after()
             if part.deaths >= deaths or time.monotonic() - started > START_SECONDS:
-                raise ConfigurationError(f"{part.name} does not start; the end of {part.log}:\n{part.last_words()}")
+                raise ConfigurationError(f"{part.name} does not start; the end of {part.log}:\n{part.log_tail()}")
             time.sleep(POLL_SECONDS)
 
     # -- run ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Restart what dies, until `stopping` is set (by a signal handler)."""
+        """Restart parts that die, until a signal handler sets `stopping`."""
         while not self.stopping:
             self._look_after()
             time.sleep(POLL_SECONDS * 4)
@@ -172,7 +175,7 @@ class Stack:
     # -- stop -----------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Workers first: running jobs checkpoint and go back to the queue. Then the rest, Redis last."""
+        """Stop the workers first, whose jobs checkpoint and return to the queue; then the rest, Redis last."""
         data_dir_lock.forget_endpoints(self.data_dir)
         self._stop(self.workers, self.settings.drain_seconds + STOP_SECONDS)
         self._stop([self.beat, self.flower, self.api], STOP_SECONDS)

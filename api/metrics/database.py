@@ -1,7 +1,7 @@
 """Prometheus metrics of jobs, attempts, workers and devices, read from SQL at each scrape.
 
-Every API process gives the same values, because they are the database's. Over several processes take one (`max by (…)`),
-not the sum; request counters, by contrast, belong to one process each and add up.
+Every API process exports the same values, because they come from the database. Over several processes, take one
+(`max by (…)`), not the sum; request counters, by contrast, belong to one process each and add up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared.webhooks import subscriptions
 DEVICES, PRIORITIES = ("auto", "cpu", "gpu"), range(10)
 _DEVICE_LABELS = ("worker", "host", "device", "device_name")
 
-#: From each worker's last heartbeat: name, help text, and the value in `Usage`.
+#: Metrics from each worker's last heartbeat: name, help text, and the value in `Usage`.
 _USAGE: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...] = (
     (
         "nightshift_device_memory_bytes",
@@ -47,16 +47,17 @@ _USAGE: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float | None]], ...]
 
 
 class DatabaseMetrics(Collector):
-    """`folders`: data and storage folders on this host, by the label they get."""
+    """Collects all metrics from SQL. `folders`: data and storage folders on this host, by their label."""
 
     def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
         self._engine, self._lease_seconds, self._folders = engine, lease_seconds, folders
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: registering must not read the database."""
+        """Return nothing, so that registering does not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        """Read the database and yield all metrics. Raises DatabaseUnavailable."""
         with read(self._engine) as conn:
             stats = queries.stats(conn, self._lease_seconds)
             durations = queries.durations(conn)
@@ -91,7 +92,7 @@ def _filled(family: Any, values: Mapping[str, float]) -> Metric:
 
 
 def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
-    """Yield a series for every device and priority, also at zero: an alert must see the zero."""
+    """Yield a series for every device and priority, also at zero, so that alerts can see the zero."""
     depth = GaugeMetricFamily(
         "nightshift_queue_depth", "Due jobs that wait for a worker.", labels=["device", "priority"]
     )
@@ -103,14 +104,14 @@ def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
     waiting = {(one.device, one.priority): one for one in due}
     for device in DEVICES:
         for priority in PRIORITIES:
-            here = waiting.get((device, priority))
-            depth.add_metric([device, str(priority)], here.count if here else 0)
-            oldest.add_metric([device, str(priority)], max(0.0, here.oldest_seconds) if here else 0)
+            found = waiting.get((device, priority))
+            depth.add_metric([device, str(priority)], found.count if found else 0)
+            oldest.add_metric([device, str(priority)], max(0.0, found.oldest_seconds) if found else 0)
     yield from (depth, oldest)
 
 
 def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
-    """Return a series for every kind and outcome, also at zero: `increase()` does not see the first value of a new series."""
+    """Return a series for every kind and outcome, also at zero: `increase()` ignores the first value of a series."""
     family = HistogramMetricFamily(
         "nightshift_job_seconds",
         "Time from a job's first claim to its end, by kind and outcome.",
@@ -145,7 +146,7 @@ def _labels(worker: Mapping[str, Any]) -> list[str]:
 
 
 def _disks(folders: Mapping[str, Path]) -> Iterator[Metric]:
-    """Yield size and free space of each folder's file system; a missing folder has no series."""
+    """Yield size and free space of each folder's file system, without missing folders."""
     size = GaugeMetricFamily("nightshift_disk_bytes", "Size of the file system that holds a folder.", labels=["folder"])
     free = GaugeMetricFamily(
         "nightshift_disk_free_bytes", "Free space of the file system that holds a folder.", labels=["folder"]

@@ -1,4 +1,4 @@
-"""Prometheus metrics: requests and latencies of this process, and everything from SQL (`measures`)."""
+"""Prometheus metrics: requests and latencies of this process, and the metrics from SQL (`database`)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.metrics.database import DatabaseMetrics
 from shared.events import log_context
 
-#: Upper edges of the latency histogram (seconds); a submit takes about 5 ms.
+#: Upper edges of the latency histogram (seconds); a submission takes about 5 ms.
 _EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class HttpMetrics:
-    """Metrics of one app. It has its own registry, so two apps in a process do not share counters."""
+    """Metrics of one app, in their own registry, so that two apps in a process do not share counters."""
 
     def __init__(self, engine: Engine, lease_seconds: float, folders: Mapping[str, Path]) -> None:
         self.registry = CollectorRegistry()
@@ -36,10 +36,12 @@ class HttpMetrics:
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format. Raises DatabaseUnavailable."""
         return generate_latest(self.registry)
 
 
@@ -49,14 +51,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _JOB_PATH = re.compile(r"/v1/jobs/([0-9a-f]{4,16})(?:/|$)")
 
 
-def _named_in(path: str) -> dict[str, str]:
+def _job_in(path: str) -> dict[str, str]:
     """Return the job that a path names, for log lines."""
-    named = _JOB_PATH.match(path)
-    return {"job_id": named[1]} if named else {}
+    found = _JOB_PATH.match(path)
+    return {"job_id": found[1]} if found else {}
 
 
 class RequestMeter:
-    """ASGI middleware. Labels are route templates, never paths: a scanner must not create a million series."""
+    """ASGI middleware that measures requests. Labels are route templates, never paths, to bound their number."""
 
     def __init__(self, app: ASGIApp, telemetry: HttpMetrics) -> None:
         self._app, self._telemetry = app, telemetry
@@ -73,6 +75,6 @@ class RequestMeter:
                 self._telemetry.observe(method, route, message["status"], time.perf_counter() - began)
             await send(message)
 
-        with log_context(**_named_in(scope["path"])):
+        with log_context(**_job_in(scope["path"])):
             await self._app(scope, receive, metered)
         return None

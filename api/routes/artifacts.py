@@ -1,5 +1,4 @@
-"""The files a job leaves. A path in a URL is only ever compared with SQL rows; the file opened is the one the row
-names."""
+"""Routes of artifacts. A path in a URL is only compared with SQL rows; the row names the file that is opened."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=COMMO
 
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The range asked for."},
+    206: {"description": "The requested range."},
     304: {"description": "Unchanged: `If-None-Match` names its SHA-256."},
 }
 
@@ -46,7 +45,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     summary="List a job's artifacts",
 )
 def list_artifacts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Every file listed is complete and matches its SHA-256."""
+    """Every listed file is complete and matches its SHA-256."""
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         queries.get_job(conn, whole, owner)  # NotFound, also for another owner's job
@@ -67,7 +66,7 @@ def download(
     owner: Owner,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The ETag is the file's SHA-256. Ranges are supported, so a broken download can continue where it stopped."""
+    """The ETag is the file's SHA-256. Ranges are supported, so an interrupted download can continue."""
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         queries.get_job(conn, whole, owner)
@@ -85,8 +84,7 @@ def download(
 
 
 class _Download(FileResponse):
-    """Reads where the storage says, and says in a problem document what the server library says about a bad range in
-    plain text."""
+    """A FileResponse that reads from the storage and answers an invalid range with a problem document."""
 
     def __init__(self, reader: Reader, **more: Any) -> None:
         super().__init__(reader.path or more["filename"], **more)
@@ -106,7 +104,7 @@ class _Download(FileResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused: list[Message] = []
-        if self._reader.path is None:  # a server that sends files by their path cannot send this one
+        if self._reader.path is None:  # not on disk, so the server cannot send it by path
             scope = {**scope, "extensions": {}}
 
         async def pass_on(message: Message) -> None:

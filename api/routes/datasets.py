@@ -1,4 +1,4 @@
-"""Routes of data sets. Every key sees and uses every data set; only its owner changes it."""
+"""Routes of data sets. Every key may read and use every data set; only its owner may change it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def list_datasets(service: TheService, owner: Owner) -> dict[str, Any]:
     summary="Show a data set with its versions",
 )
 def show_dataset(name: RefInPath, service: TheService, owner: Owner) -> dict[str, Any]:
-    """`digits` is its newest version, `digits@3` that one."""
+    """`digits` means its newest version, `digits@3` version 3."""
     with read(service.engine) as conn:
         if name in BUILTIN and not any(item["name"] == name for item in views.list_datasets(conn)):
             return {**_unregistered(service, name), "versions": []}
@@ -92,10 +92,12 @@ def _shown(conn: Connection, ref: str, owner: str) -> dict[str, Any]:
     summary="Preview a data set",
 )
 async def sample(name: RefInPath, service: TheService) -> Response:
-    """Images: one picture with a row per class. Text: the first documents. From the training part of the newest (or the
-    named) version."""
+    """Images: one picture with a row per class. Text: the first documents.
+
+    Taken from the training part of the newest (or the named) version.
+    """
     version = await run_in_threadpool(_resolve, service, name)
-    if version is None:  # `digits` is registered by the first request for it
+    if version is None:  # the first request for `digits` registers it
         version = await service.writers.run(registry.ensure_builtin, service.engine, service.settings, name)
     content, media_type = await run_in_threadpool(_sample, service, version)
     return Response(content, media_type=media_type)
@@ -128,8 +130,11 @@ def _resolve(service: Service, name: str) -> DatasetVersion | None:
     summary="Register a data set",
 )
 async def register(request: Request, response: Response, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Answers after the whole file was read. An existing name of yours gets a new version; if the content is that of its
-    current version, no version is added. Nothing of a refused file is kept."""
+    """Answers after the whole file was read.
+
+    If you own a data set of this name, it gets a new version, unless the content equals its current version. Nothing
+    of a refused file is kept.
+    """
     async with received(request, service.settings, frozenset({"name", "format"})) as upload:
         if (name := upload.fields.get("name")) is None:
             raise InvalidRequest.field(("name",), "is required")
@@ -158,14 +163,16 @@ def _may_append(name: NameInPath, service: TheService, owner: Owner) -> None:
     response_model=DatasetDetail,
     responses=problems(400, 403, 404, 409, 413, 415, 507),
     openapi_extra=_form(_FILE, "file"),
-    dependencies=[Depends(_may_append)],  # before the file comes, which may be large
+    dependencies=[Depends(_may_append)],  # before the file is received, which may be large
     summary="Append to a data set",
 )
 async def append(
     name: NameInPath, request: Request, response: Response, service: TheService, owner: Owner
 ) -> dict[str, Any]:
-    """Creates a new version: the rows of the newest one followed by the file's. A file without parts is training data; the
-    test part stays unchanged. Jobs that read an older version keep it."""
+    """Creates a new version: the rows of the newest one followed by the file's.
+
+    A file without parts is training data; the test part stays unchanged. Jobs that read an older version keep it.
+    """
     async with received(request, service.settings, frozenset({"format"})) as upload:
         work = partial(_add, registry.append, service, owner, name, upload)
         shown = await to_thread.run_sync(work, limiter=service.registering)

@@ -1,8 +1,8 @@
-"""GET /v1/jobs/{id}/events: what happens to a job, as server-sent events, from any number on.
+"""GET /v1/jobs/{id}/events: the events of a job as server-sent events, from any sequence number on.
 
-Each event's `id` is its number within the job, so a client that comes back with Last-Event-ID misses nothing and gets
-nothing twice. The stream ends after the final state was sent; asking again after that is 204, which tells an
-EventSource to stop coming back.
+Each event's `id` is its sequence number within the job, so a client that reconnects with Last-Event-ID misses none and
+gets none twice. The stream ends after the final state; a later request is answered with 204, which tells an EventSource
+not to reconnect.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ router = APIRouter(prefix="/v1/jobs", tags=["results"], responses=COMMON)
 
 #: Seconds of silence after which a comment is sent. Too low: traffic. Too high: proxies close the connection (60 s).
 KEEPALIVE_SECONDS = 10.0
-#: Milliseconds after which an EventSource comes back when the connection broke.
+#: Milliseconds after which an EventSource reconnects.
 RETRY_MS = 1_000
 #: Events read from SQL at a time.
 PAGE = 500
 _LARGEST_ID = 2**62
 EventType = Literal["state", "progress", "metric", "checkpoint", "artifact", "promotion", "edited", "log"]
-#: Line ends to many readers, though not to the format; inside JSON they may as well be escaped.
+#: Line ends for many readers, though not in this format; escaped inside JSON.
 _LINE_ENDS = {ord(char): f"\\u{ord(char):04x}" for char in "\u0085\u2028\u2029"}
 
 _SHOWN: dict[str, Any] = {
@@ -59,9 +59,9 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class _Page:
     events: list[dict[str, Any]]
-    is_last: bool  # there is nothing more yet
+    is_last: bool  # no further event exists yet
     state: JobState
-    last_seq: int  # the highest number the job has given out
+    last_seq: int  # the job's highest sequence number
 
 
 @router.get(
@@ -77,6 +77,7 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="Resume after this event.")] = None,
     types: Annotated[list[EventType] | None, Query(alias="type", description="Only these types; repeatable.")] = None,
 ) -> Response:
+    """The stream ends after the final state. Reconnect with `Last-Event-ID`; 204: everything was sent before."""
     after = _parse_id(last_event_id)
     wanted = frozenset(types) if types else None
     whole, page = await run_in_threadpool(_first_page, service, job_id, owner, after, wanted)
@@ -100,7 +101,7 @@ def _parse_id(text: str | None) -> int:
 def _first_page(
     service: Service, job_id: str, owner: str, after: int, types: frozenset[str] | None
 ) -> tuple[str, _Page]:
-    """Before the answer begins, so that somebody else's job is a 404 and not a broken stream."""
+    """Read the first page before the response begins, so that another owner's job is a 404, not a broken stream."""
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
     return whole, _read_page(service, whole, owner, after, types)
@@ -108,11 +109,11 @@ def _first_page(
 
 def _read_page(service: Service, job_id: str, owner: str, after: int, types: frozenset[str] | None) -> _Page:
     with read(service.engine) as conn:
-        # The state first: whatever was written before it became final is then certain to be in the events read next.
+        # The state first: the events read next then include all that were written before a final state.
         job = queries.get_job(conn, job_id, owner)
         read_now = queries.events_after(conn, job_id, after, PAGE, types)
-    # The events lie in several tables, read one after the other. One that was committed in between may stand beyond
-    # one that was missed; so nothing beyond the number read first counts yet.
+    # Events are in several tables, read one after the other. One committed in between could have a higher number than
+    # one that was missed, so events after the number read first are left for the next page.
     events = [event for event in read_now if event["seq"] <= job["event_seq"]]
     return _Page(events, len(read_now) < PAGE, JobState(job["state"]), job["event_seq"])
 
@@ -121,24 +122,24 @@ async def _frames(
     service: Service, job_id: str, owner: str, seq: int, page: _Page | None, types: frozenset[str] | None
 ) -> AsyncIterator[bytes]:
     yield f"retry: {RETRY_MS}\n\n".encode()
-    spoke = time.monotonic()
+    sent_at = time.monotonic()
     async with service.watch.follow(job_id) as topic:
         while not service.watch.closing:
             if page is not None:
                 for event in page.events:
                     yield _frame(event)
-                    seq, spoke = event["seq"], time.monotonic()
+                    seq, sent_at = event["seq"], time.monotonic()
                 if page.state.is_final and page.is_last:
                     return
-                if page.is_last:  # what lies before this number and was not wanted is read no more
+                if page.is_last:  # skip events of other types before this number
                     seq = max(seq, page.last_seq)
-                if time.monotonic() - spoke > KEEPALIVE_SECONDS:  # there was news, but none that is wanted
+                if time.monotonic() - sent_at > KEEPALIVE_SECONDS:  # there were only events of other types
                     yield b": keep-alive\n\n"
-                    spoke = time.monotonic()
+                    sent_at = time.monotonic()
             if page is None or page.is_last:
                 while not (news := await topic.beyond(seq, KEEPALIVE_SECONDS)) and not service.watch.closing:
                     yield b": keep-alive\n\n"
-                    spoke = time.monotonic()
+                    sent_at = time.monotonic()
                 if not news:
                     return
             page = await _next_page(service, job_id, owner, seq, types)
@@ -147,7 +148,7 @@ async def _frames(
 
 
 async def _next_page(service: Service, job_id: str, owner: str, seq: int, types: frozenset[str] | None) -> _Page | None:
-    """None while the database does not answer: the stream stays open and goes on when it is back."""
+    """Read a page; None while the database does not answer, so that the stream stays open until it does."""
     try:
         return await service.watch.in_thread(lambda: _read_page(service, job_id, owner, seq, types))
     except (Unavailable, SQLAlchemyError):

@@ -37,15 +37,17 @@ async def healthz() -> dict[str, str]:
     summary="Check readiness",
 )
 def readyz(request: Request, service: TheService) -> Response:
-    """200 `ready`; 200 `degraded` while only the broker is down: submissions are still accepted and durable, and workers are
-    notified when it is back. 503 while the database is down or its schema is not current."""
+    """200 `ready`; 200 `degraded` while only the broker is down; 503 while the database is down or its schema is old.
+
+    While `degraded`, submissions are still accepted and durable, and workers are notified when the broker is back.
+    """
     parts = {"database": _database(service), "broker": _broker(service)}
     parts["migrations"] = _migrations(service) if parts["database"] == "ok" else "unknown"
-    wanting = [name for name in ("database", "migrations") if parts[name] != "ok"]
-    if wanting:
+    missing = [name for name in ("database", "migrations") if parts[name] != "ok"]
+    if missing:
         return problem(
             request, status=503, slug="unready", title="Not ready",
-            detail=f"Not ready: {', '.join(f'{name}: {parts[name]}' for name in wanting)}.", parts=parts,
+            detail=f"Not ready: {', '.join(f'{name}: {parts[name]}' for name in missing)}.", parts=parts,
         )  # fmt: skip
     return JSONResponse({"status": "ready" if parts["broker"] == "ok" else "degraded", "parts": parts})
 
@@ -89,4 +91,5 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     summary="Get Prometheus metrics",
 )
 def metrics(request: Request) -> Response:
+    """Metrics of jobs, workers and devices come from SQL, request counters from this process."""
     return Response(request.app.state.telemetry.text(), media_type=CONTENT_TYPE_LATEST)

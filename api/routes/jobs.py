@@ -48,7 +48,7 @@ def submit(
     owner: Owner,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """The job is durable when this answers 202. `Location` is its address."""
+    """The job is durable once this answers 202. `Location` is its address."""
     return _created(*submission.submit(service, Submission(owner, spec, body, idempotency_key, request.headers)))
 
 
@@ -67,10 +67,13 @@ def rerun(
     owner: Owner,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Submits a new job with the spec of this one, in any state of it; `{}` changes nothing. It runs at once (`run_at`
-    and `after` are not copied), on the newest version of the data set that the spec names; `copied_from` lists the
-    differences. `name`, `register_as` and `promote` are not copied: a model is registered only if `set` or `spec` says
-    so (`{"set": {"register_as": "digits"}}`). Another `model.preset` replaces the model's other fields."""
+    """Submits a new job with the spec of this one, which may be in any state; `{}` changes nothing.
+
+    It runs at once (`run_at` and `after` are not copied), on the newest version of the data set that the spec names;
+    `copied_from` lists the differences. `name`, `register_as` and `promote` are not copied: a model is registered only
+    if `set` or `spec` has it (`{"set": {"register_as": "digits"}}`). Another `model.preset` replaces the model's other
+    fields.
+    """
     with read(service.engine) as conn:
         origin = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
     body = reruns.body_of(origin, asked)
@@ -85,7 +88,7 @@ def _created(spec: AnyJob, submitted: transitions.Submitted) -> JSONResponse:
 
 
 def _accepted(spec: AnyJob, submitted: transitions.Submitted) -> dict[str, Any]:
-    """Return the answer, built from what was written: reading the row again would cost as much as writing it."""
+    """Return the response without reading the row again, which would cost as much as writing it."""
     model = getattr(spec, "model", None)
     return {
         "id": submitted.job_id,
@@ -118,6 +121,7 @@ def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
+    """Archived jobs are omitted unless `q` has `is:archived` or `is:any`."""
     filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag, q)
     with read(service.engine) as conn:
         page = queries.list_jobs(conn, owner, filters, cursor, limit)
@@ -126,6 +130,7 @@ def list_jobs(
 
 @router.get("/{job_id}", response_model=JobView, responses=problems(404, 409), summary="Show a job")
 def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """With its complete spec, progress and result."""
     with read(service.engine) as conn:
         return queries.job_view(queries.get_job(conn, whole_id(conn, job_id, owner), owner))
 
@@ -137,8 +142,10 @@ def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     summary="Change name, notes, tags or priority",
 )
 def edit(job_id: JobId, patch: JobPatch, service: TheService, owner: Owner) -> dict[str, Any]:
-    """In any state; the priority only while the job waits. `spec` stays what was submitted. Each change leaves an event
-    `edited` with the values before it."""
+    """In any state; the priority only while the job waits. `spec` does not change.
+
+    Each change creates an event `edited` with the old and new values.
+    """
     return job_actions.edit(service, job_id, owner, owner, patch)
 
 
@@ -155,29 +162,30 @@ def why(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
 # -- control --------------------------------------------------------------------------------------
 
 _CHANGED: dict[str, Any] = {"response_model": JobView, "responses": problems(404, 409)}
-_STEERED = {"status_code": 202, **_CHANGED}
+_CONTROL = {"status_code": 202, **_CHANGED}
 
 
-@router.post("/{job_id}/cancel", **_STEERED, summary="Cancel a job")
+@router.post("/{job_id}/cancel", **_CONTROL, summary="Cancel a job")
 def cancel(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A waiting job is cancelled at once, a running one at its next step. No result is kept."""
     return job_actions.act(service, job_id, owner, "cancel")
 
 
-@router.post("/{job_id}/finish", **_STEERED, summary="Finish a job early and keep its best model")
+@router.post("/{job_id}/finish", **_CONTROL, summary="Finish a job early and keep its best model")
 def finish(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Ends training at the next step and continues with the evaluation, as if all epochs were done."""
     return job_actions.act(service, job_id, owner, "finish")
 
 
-@router.post("/{job_id}/pause", **_STEERED, summary="Pause a job")
+@router.post("/{job_id}/pause", **_CONTROL, summary="Pause a job")
 def pause(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A running job writes a checkpoint and releases its device."""
     return job_actions.act(service, job_id, owner, "pause")
 
 
-@router.post("/{job_id}/resume", **_STEERED, summary="Resume a paused job")
+@router.post("/{job_id}/resume", **_CONTROL, summary="Resume a paused job")
 def resume(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """It is queued again and resumes from its newest checkpoint, with its full time-out."""
     return job_actions.act(service, job_id, owner, "resume")
 
 
@@ -189,11 +197,15 @@ def archive(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
 
 @router.post("/{job_id}/unarchive", **_CHANGED, summary="Unarchive a job")
 def unarchive(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Lists show it again."""
     return job_actions.act(service, job_id, owner, "unarchive")
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409), summary="Delete a finished job")
 def delete(job_id: JobId, service: TheService, owner: Owner) -> None:
-    """Permanently, with its files, checkpoints, metrics, log and events. 409 while the job has not ended, or while a model
-    version, an unfinished job or a schedule needs it. Its Idempotency-Key cannot be reused: sent again, it gets 409."""
+    """Permanently, with its files, checkpoints, metrics, log and events.
+
+    409 while the job has not ended, or while a model version, an unfinished job or a schedule needs it. Its
+    Idempotency-Key cannot be reused: sent again, it gets 409.
+    """
     job_actions.delete(service, job_id, owner)

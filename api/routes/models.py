@@ -1,4 +1,4 @@
-"""Routes of the model registry. Every key sees and uses every model; only its owner changes it."""
+"""Routes of the model registry. Every key may read and use every model; only its owner may change it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ Selector = Annotated[
 
 @router.get("", response_model=Page[ModelView], summary="List the models")
 def list_models(service: TheService, owner: Owner) -> dict[str, Any]:
+    """Models of all owners, with their champions and aliases."""
     with read(service.engine) as conn:
         return {"items": ownership.with_owner(conn, registry.list_models(conn, owner), owner)}
 
 
 @router.get("/{name}", response_model=ModelDetail, responses=problems(404), summary="Show a model with its versions")
 def show_model(name: NameInPath, service: TheService, owner: Owner) -> dict[str, Any]:
+    """With its aliases; newest version first."""
     with read(service.engine) as conn:
         return _shown(conn, name, owner)
 
@@ -65,7 +67,7 @@ def describe(name: NameInPath, patch: ModelPatch, service: TheService, owner: Ow
 def register(
     name: NameInPath, new: NewVersion, response: Response, service: TheService, owner: Owner
 ) -> dict[str, Any]:
-    """The job must have succeeded; the result is the same as with `register_as`. The first version becomes the champion."""
+    """The job must have succeeded. The first version becomes the champion, as with `register_as`."""
     response.headers["Location"] = f"/v1/models/{name}"
     with write(service.engine) as conn:
         job_id, description = whole_id(conn, new.job, owner), new.description or None
@@ -140,7 +142,7 @@ def set_alias(
 def rollback(
     name: NameInPath, service: TheService, owner: Owner, wanted: Annotated[Rollback, Body()] = _CHAMPION
 ) -> dict[str, Any]:
-    """Without a body: the champion. Each call goes one move further back. 409 when there is no earlier one."""
+    """Without a body: the champion. Each call undoes one more move. 409 when there is no earlier one."""
     with write(service.engine) as conn:
         aliases.rollback(conn, name, wanted.alias, who=owner, why=wanted.reason)
         return _shown(conn, name, owner)
@@ -184,6 +186,6 @@ def history(
     summary="Compare two versions",
 )
 def compare(name: NameInPath, service: TheService, owner: Owner, a: Selector, b: Selector) -> dict[str, Any]:
-    """Their metrics as measured when each was created; `same_dataset` says whether on the same data."""
+    """Their metrics as measured when each was created; `same_dataset` tells whether on the same data."""
     with read(service.engine) as conn:
         return registry.compare(conn, name, a, b, owner)

@@ -22,7 +22,7 @@ from shared.jobs.queries import cursors
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=COMMON)
 
 _RESPONSES = problems(404, 409)
-#: Larger numbers are no step and no place in a log; databases refuse them.
+#: Largest step or sequence number; databases reject larger ones.
 _LARGEST = 2**53
 
 
@@ -45,7 +45,7 @@ def list_metrics(
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page, without `max_points`.")] = (10_000),
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """By name and step. One point per name and step, also after crashes and resumes."""
+    """Sorted by name and step. One point per name and step, also after crashes and resumed attempts."""
     if max_points is not None:
         return _of_job(
             service, job_id, owner, lambda conn, whole: queries.metrics(conn, whole, name, after_step, max_points)
@@ -72,7 +72,7 @@ _CSV: dict[int | str, dict[str, Any]] = {
 }
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A line per line of the log: time, attempt, level, message.",
+        "description": "One line per line of the log: time, attempt, level, message.",
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 }
@@ -85,7 +85,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     summary="Download a job's metrics as CSV",
 )
 def metrics_as_csv(job_id: JobId, service: TheService, owner: Owner) -> StreamingResponse:
-    """By name and step."""
+    """Sorted by name and step."""
     whole = _owned(service, job_id, owner)
     return _file(exports.metrics_csv(service.engine, whole), "text/csv", f"{whole}-metrics.csv")
 
@@ -113,13 +113,13 @@ def _file(content: Iterator[bytes], media_type: str, name: str) -> StreamingResp
 
 @router.get("/system", response_model=Page[SystemView], responses=_RESPONSES, summary="List a job's resource usage")
 def list_system(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Samples every few seconds, less often the longer the job runs; oldest first. They differ from run to run."""
+    """Samples every few seconds, less often the longer the job runs; oldest first."""
     return _of_job(service, job_id, owner, queries.system_samples)
 
 
 @router.get("/attempts", response_model=Page[AttemptView], responses=_RESPONSES, summary="List a job's attempts")
 def list_attempts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Newest first, with how each ended."""
+    """Newest first, each with its outcome."""
     return _of_job(service, job_id, owner, queries.attempts)
 
 
@@ -127,7 +127,7 @@ def list_attempts(job_id: JobId, service: TheService, owner: Owner) -> dict[str,
     "/checkpoints", response_model=Page[CheckpointView], responses=_RESPONSES, summary="List a job's checkpoints"
 )
 def list_checkpoints(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Newest first. A `quarantined` checkpoint did not match its hash and is not used."""
+    """Newest first. A `quarantined` checkpoint was damaged or could not be loaded, and is not used."""
     return _of_job(service, job_id, owner, queries.checkpoints)
 
 
@@ -159,9 +159,9 @@ def _line(cursor: str | None) -> int:
 
 
 def _of_job(
-    service: Service, job_id: str, owner: str, look: Callable[[Connection, str], list[dict[str, Any]]]
+    service: Service, job_id: str, owner: str, query: Callable[[Connection, str], list[dict[str, Any]]]
 ) -> dict[str, Any]:
     with read(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         queries.get_job(conn, whole, owner)  # NotFound, also for another owner's job
-        return {"items": look(conn, whole)}
+        return {"items": query(conn, whole)}

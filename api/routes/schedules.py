@@ -34,12 +34,14 @@ def create(spec: ScheduleSpec, service: TheService, owner: Owner) -> JSONRespons
 
 @router.get("", response_model=Page[ScheduleView], summary="List the schedules")
 def list_schedules(service: TheService, owner: Owner) -> dict[str, Any]:
+    """Each with its next time and last tick."""
     with read(service.engine) as conn:
         return {"items": queries.list_schedules(conn, owner)}
 
 
 @router.get("/{schedule}", response_model=ScheduleView, responses=problems(404), summary="Show a schedule")
 def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, Any]:
+    """With its next time and last tick."""
     with read(service.engine) as conn:
         return queries.schedule_view(queries.get_schedule(conn, queries.find_id(conn, schedule, owner), owner))
 
@@ -51,13 +53,13 @@ def show(schedule: ScheduleRef, service: TheService, owner: Owner) -> dict[str, 
     summary="Change, pause or resume a schedule",
 )
 def change(schedule: ScheduleRef, patch: SchedulePatch, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Omitted fields stay. `enabled: false` pauses; ticks of a pause are not made up for."""
+    """Omitted fields are kept. `enabled: false` pauses; ticks during a pause are not run later."""
     return schedules.change(service, owner, schedule, patch)
 
 
 @router.delete("/{schedule}", status_code=204, responses=problems(404), summary="Delete a schedule")
 def delete(schedule: ScheduleRef, service: TheService, owner: Owner) -> Response:
-    """With its history. Its jobs continue."""
+    """With its history. Its jobs continue to run."""
     with write(service.engine) as conn:
         transitions.delete_schedule(conn, queries.find_id(conn, schedule, owner), owner)
     return Response(status_code=204)
@@ -88,6 +90,7 @@ def run(schedule: ScheduleRef, service: TheService, owner: Owner) -> JSONRespons
 def preview(
     schedule: ScheduleRef, service: TheService, owner: Owner, n: Annotated[int, Query(ge=1, le=1000)] = 10
 ) -> dict[str, Any]:
+    """In UTC and in the schedule's time zone."""
     with read(service.engine) as conn:
         return {"items": queries.preview(conn, queries.find_id(conn, schedule, owner), owner, n)}
 

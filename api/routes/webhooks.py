@@ -27,7 +27,7 @@ DeliveryId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The del
 
 @router.post("", status_code=201, response_model=NewWebhookView, responses=problems(409), summary="Create a webhook")
 def create(spec: WebhookSpec, service: TheService, owner: Owner) -> JSONResponse:
-    """The answer holds the secret that signs; it is shown only once. Names are unique per owner."""
+    """The response holds the signing secret, which is shown only once. Names are unique per owner."""
     with write(service.engine) as conn:
         allow_private = service.settings.webhooks_allow_private
         webhook_id, secret = subscriptions.create(conn, owner, spec, allow_private=allow_private)
@@ -37,12 +37,14 @@ def create(spec: WebhookSpec, service: TheService, owner: Owner) -> JSONResponse
 
 @router.get("", response_model=Page[WebhookView], summary="List the webhooks")
 def list_webhooks(service: TheService, owner: Owner) -> dict[str, Any]:
+    """Without their secrets."""
     with read(service.engine) as conn:
         return {"items": subscriptions.list_webhooks(conn, owner)}
 
 
 @router.get("/{webhook}", response_model=WebhookView, responses=problems(404), summary="Show a webhook")
 def show(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Without its secret."""
     with read(service.engine) as conn:
         return subscriptions.show(conn, subscriptions.find_id(conn, webhook, owner))
 
@@ -54,7 +56,7 @@ def show(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, An
     summary="Change, pause or resume a webhook",
 )
 def change(webhook: WebhookRef, patch: WebhookPatch, service: TheService, owner: Owner) -> dict[str, Any]:
-    """Omitted fields stay. While `enabled` is false, nothing is sent and no event is kept for later."""
+    """Omitted fields are kept. While `enabled` is false, nothing is sent and no event is kept for later."""
     with write(service.engine) as conn:
         webhook_id = subscriptions.find_id(conn, webhook, owner)
         allow_private = service.settings.webhooks_allow_private
@@ -77,7 +79,7 @@ def remove(webhook: WebhookRef, service: TheService, owner: Owner) -> Response:
     summary="Rotate a webhook's secret",
 )
 def rotate(webhook: WebhookRef, service: TheService, owner: Owner) -> dict[str, Any]:
-    """The new secret is shown only once. The old one signs as well for another day."""
+    """The new secret is shown only once. For another day deliveries are also signed with the old one."""
     with write(service.engine) as conn:
         webhook_id = subscriptions.find_id(conn, webhook, owner)
         secret = subscriptions.rotate(conn, webhook_id, owner)
@@ -125,6 +127,7 @@ def history(
     summary="Show a delivery with its body",
 )
 def show_delivery(webhook: WebhookRef, delivery: DeliveryId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """The body is exactly the one that is sent."""
     with read(service.engine) as conn:
         return subscriptions.delivery(conn, subscriptions.find_id(conn, webhook, owner), delivery)
 

@@ -1,7 +1,7 @@
-"""Check that a data set fits what a job would do with it, as far as SQL knows both.
+"""Checks that a data set fits a job, as far as SQL has the facts of both.
 
-Pure functions: facts in, objection out. What has not been counted (the tokens of a long text) is left to the runner,
-which checks everything again: the newest version may be another one by then.
+Pure functions that take facts and return an objection. Facts that have not been counted (the tokens of a long text) are
+left to the runner, which checks everything again: the newest version may have changed by then.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from shared.specs.gru_lm import window_count
 from shared.specs.jobs import AnyJob, BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
 from shared.specs.training import Training, held_out
 
-#: Class names shown in a message.
+#: Largest number of class names in a message.
 _SHOWN = 5
-#: Of built-in sets that are not registered yet.
+#: Kind of built-in data sets that are not registered yet.
 _BUILTIN_KIND = "image"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What SQL knows of the things that a spec names."""
+    """Facts from SQL about the model and data sets that a spec names."""
 
     family: str
-    #: The spec of the model that is trained; None where it is not known.
+    #: The spec of the model to train; None if unknown.
     model: Mapping[str, Any] | None = None
-    #: What an evaluated classifier tells apart; None where it is not known.
+    #: The classes of the classifier to evaluate; None if unknown.
     classes: Sequence[str] | None = None
-    #: None where the job reads none, or one that a worker has yet to register.
+    #: None if the job reads no data set, or one that a worker has yet to register.
     dataset: DatasetVersion | None = None
-    #: `promote.evaluate_on`.
+    #: The version that `promote.evaluate_on` names.
     judged_on: DatasetVersion | None = None
 
 
 def objection(spec: AnyJob, facts: Facts) -> FieldError | None:
-    """Return why the runner would find the job impossible, or None."""
+    """Return why the runner would reject the job, or None."""
     return _kind_objection(spec, facts) or _data_objection(spec, facts) or _promotion_objection(spec, facts)
 
 
@@ -83,7 +83,7 @@ def _promotion_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
 def training_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
-    """Return why a model (its spec, if known) cannot be trained on this version as the job says, or None."""
+    """Return why a model (its spec, if known) cannot be trained on this version with the job's settings, or None."""
     if data.summary["kind"] == "text":
         return _text_objection(spec, model, data)
     rows = _train_part(data)["count"]
@@ -103,20 +103,21 @@ def _text_objection(
     if model is None:
         return None
     tokens, counted = _tokens(data, model["tokenizer"], kept=isinstance(spec, FinetuneJob))
-    rows, told = window_count(tokens, model["window"]), f"{'' if counted else 'at most '}{tokens:,} training tokens"
+    rows, size = window_count(tokens, model["window"]), f"{'' if counted else 'at most '}{tokens:,} training tokens"
     if rows < 2:
-        told = f"{_ref(data)} has {told}, fewer than two windows of {model['window']}"
+        message = f"{_ref(data)} has {size}, fewer than two windows of {model['window']}"
         if isinstance(spec, FinetuneJob):
-            return FieldError(("dataset",), f"{told}; take a longer text")
-        return FieldError(("model", "window"), f"{told}; lower it")
-    told = f"{_ref(data)} has {told}, which are {rows:,} windows of {model['window']}"
-    return _batch_objection(spec.training, rows, data, told)
+            return FieldError(("dataset",), f"{message}; use a longer text")
+        return FieldError(("model", "window"), f"{message}; lower it")
+    size = f"{_ref(data)} has {size}, which are {rows:,} windows of {model['window']}"
+    return _batch_objection(spec.training, rows, data, size)
 
 
 def _tokens(data: DatasetVersion, tokenizer: str, *, kept: bool) -> tuple[int, bool]:
-    """Return (number of training tokens, True), or (upper bound, False) where they have not been counted.
+    """Return (number of training tokens, True), or (upper bound, False) if they have not been counted.
 
-    A `kept` tokenizer splits a pre-tokenized text like the text that it was made from."""
+    A `kept` tokenizer splits a pre-tokenized text like the text that it was fitted on.
+    """
     facts = _train_part(data)
     exactly = facts.get({"char": "characters", "word": "words"}.get(tokenizer, ""))
     if exactly is None or (tokenizer == "word" and kept and data.summary["tokenised"]):
@@ -124,26 +125,22 @@ def _tokens(data: DatasetVersion, tokenizer: str, *, kept: bool) -> tuple[int, b
     return int(exactly), True
 
 
-def _batch_objection(training: Training, rows: int, data: DatasetVersion, told: str) -> FieldError | None:
+def _batch_objection(training: Training, rows: int, data: DatasetVersion, size: str) -> FieldError | None:
     taken = 0 if "valid" in data.summary["splits"] else held_out(rows, training.validation_split)
     left = rows - taken
     if training.batch_size <= left:
         return None
-    told += f", {taken:,} of them for validation (training.validation_split)" if taken else ""
-    return FieldError(
-        ("training", "batch_size"), f"{training.batch_size} is more than there is: {told}; use at most {left}"
-    )
+    size += f", {taken:,} of them for validation (training.validation_split)" if taken else ""
+    return FieldError(("training", "batch_size"), f"{training.batch_size} is too large: {size}; use at most {left}")
 
 
-def class_objection(
-    known: Sequence[str], data: DatasetVersion, loc: tuple[str, ...], way_out: str
-) -> FieldError | None:
+def class_objection(known: Sequence[str], data: DatasetVersion, loc: tuple[str, ...], remedy: str) -> FieldError | None:
     """Return why a classifier of these classes cannot be evaluated on this version, or None."""
     unknown = [name for name in data.summary["classes"] if name not in known]
     if not unknown:
         return None
     message = f"{_ref(data)} has classes that the model does not know: {_names(unknown)}; it knows {_names(known)}"
-    return FieldError(loc, f"{message}. {way_out}")
+    return FieldError(loc, f"{message}. {remedy}")
 
 
 def _names(classes: Sequence[str]) -> str:

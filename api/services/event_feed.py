@@ -1,7 +1,7 @@
-"""Tell open event streams whether their jobs have new events, with one cheap query per tick.
+"""Notifications of new events for open event streams, with one cheap query per poll.
 
 A stream that polled by itself would need a thread and a connection per client. Here all streams of a process share one
-poller: `SELECT id, event_seq … WHERE id IN (watched)`. Only a stream whose number has changed reads its events.
+poller: `SELECT id, event_seq … WHERE id IN (watched)`. A stream reads events only when its job's number has changed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 #: Seconds between polls. Too low: needless queries. Too high: watchers see events late.
 POLL_SECONDS = 0.2
-#: Threads for reading on behalf of streams, apart from those that serve requests.
+#: Threads that read for streams, separate from those that serve requests.
 STREAM_THREADS = 4
-#: Jobs asked for in one query, below SQLite's limit of bound values.
+#: Jobs per query, below SQLite's limit of bound values.
 _BATCH = 500
 
 
@@ -51,9 +51,9 @@ class Subscription:
         self.announce(0)
 
     async def beyond(self, seq: int, timeout: float) -> bool:
-        """Wait until there is something after `seq`; False when `timeout` seconds passed or the watch was closed.
+        """Wait for an event after `seq`; return False after `timeout` seconds or when the feed was closed.
 
-        A new topic knows no number yet: its first poll announces one.
+        A new subscription has no number until its first poll.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -63,6 +63,8 @@ class Subscription:
 
 
 class EventFeed:
+    """The poller of one process and its subscriptions."""
+
     def __init__(self, engine: Engine, poll_seconds: float = POLL_SECONDS) -> None:
         self._engine = engine
         self._poll_seconds = poll_seconds
@@ -73,6 +75,7 @@ class EventFeed:
 
     @asynccontextmanager
     async def follow(self, job_id: str) -> AsyncIterator[Subscription]:
+        """Watch a job until the block ends."""
         topic = self._topics.setdefault(job_id, Subscription())
         topic.followers += 1
         if self._poller is None or self._poller.done():
@@ -85,7 +88,7 @@ class EventFeed:
                 self._topics.pop(job_id, None)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run a blocking read for a stream, on threads that requests do not use."""
+        """Run a blocking read for a stream, on separate threads."""
         return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=True)
 
     def close(self) -> None:
@@ -98,7 +101,7 @@ class EventFeed:
         while self._topics and not self.closing:
             await asyncio.sleep(self._poll_seconds)
             ask = partial(self._sequences, list(self._topics))
-            # A database that does not answer is no news; streams stay open on keep-alives until it is back.
+            # While the database does not answer, streams stay open and send keep-alives.
             with suppress(Unavailable, SQLAlchemyError):
                 for job_id, seq in await self.in_thread(ask):
                     topic = self._topics.get(job_id)

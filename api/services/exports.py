@@ -32,7 +32,7 @@ def metrics_csv(engine: Engine, job_id: str) -> Iterator[bytes]:
 
 
 def log_text(engine: Engine, job_id: str) -> Iterator[bytes]:
-    """Yield a line per log line: time, attempt, level, message."""
+    """Yield one line per log line: time, attempt, level, message."""
     after = 0
     while True:
         with read(engine) as conn:

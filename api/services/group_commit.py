@@ -1,10 +1,10 @@
-"""Group commit: concurrent submissions share one transaction, where the database has a single writer.
+"""Group commit: concurrent submissions share one transaction if the database has a single writer (SQLite).
 
-SQLite waits for a busy writer by sleeping longer and longer, so sixteen clients that each commit by themselves queue
-unfairly (p99 of a submit near a second), and each pays for its own fsync. Here the thread that gets the turn writes all
+SQLite waits for a busy writer by sleeping for increasing times, so sixteen clients that commit separately queue
+unfairly (p99 of a submission near a second), and each needs its own fsync. Here the thread whose turn it is writes all
 waiting submissions: no thread sleeps, and one fsync serves all. PostgreSQL has many writers and groups commits itself.
 
-While another process holds SQLite's lock, the first submission that finds out fails all waiting ones, within one time-out.
+While another process holds SQLite's lock, the first submission to time out fails all waiting ones, within one time-out.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from shared.errors import DatabaseLocked
 from shared.jobs import transitions
 from shared.jobs.transitions import NewJob, Submitted
 
-#: Submissions in one transaction. Too low: an fsync more often. Too high: workers wait for the write lock.
+#: Submissions in one transaction. Too low: more fsyncs. Too high: workers wait for the write lock.
 MAX_GROUP = 32
 
-#: How long a submission waits for its turn (seconds), before the lock's own time-out. Too low: a burst on a
-#: slow disk is refused. Too high: clients have given up before they get 503.
+#: How long a submission waits for its turn (seconds), in addition to the lock's own time-out. Too low: a burst on a
+#: slow disk is refused. Too high: clients time out before they get 503.
 TURN_SECONDS = 5.0
 
 _Waiting = tuple[NewJob, Future[Submitted]]
 
 
 class Submissions:
-    """`submit` returns when the job is durable; called from any number of threads."""
+    """Writes submissions, from any number of threads."""
 
     def __init__(self, engine: Engine, turn_seconds: float = TURN_SECONDS) -> None:
         self._engine = engine
@@ -43,7 +43,7 @@ class Submissions:
         self._turn = threading.Lock()
 
     def submit(self, new: NewJob) -> Submitted:
-        """Write the job. Raises InvalidRequest for this job only; DatabaseUnavailable if nothing was written."""
+        """Write the job; it is durable on return. Raises InvalidRequest; DatabaseUnavailable if it was not written."""
         if not self._one_writer:
             with write(self._engine) as conn:
                 return transitions.submit(conn, new)
@@ -53,14 +53,14 @@ class Submissions:
         while not future.done():
             if self._turn.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
                 self._serve(future)
-            elif future.cancel():  # it is not being written, and will not be
+            elif future.cancel():  # it was not being written, and now will not be
                 raise DatabaseLocked("the database does not answer: other submissions were waiting before this one")
             else:
-                break  # it is being written, which takes no longer than the lock's time-out
+                break  # it is being written, which takes at most the lock's time-out
         return future.result()
 
     def _serve(self, future: Future[Submitted]) -> None:
-        """Write a group, unless the previous turn has written this one; the caller holds the turn."""
+        """Write a group, unless the previous turn has written this submission; the caller holds the turn."""
         try:
             if not future.done():
                 self._write(self._next_group(MAX_GROUP))
@@ -68,7 +68,7 @@ class Submissions:
             self._turn.release()
 
     def _next_group(self, most: int) -> list[_Waiting]:
-        """Take the longest-waiting submissions that have not given up; they cannot give up any more."""
+        """Take the longest-waiting submissions that have not timed out; from now on they cannot be cancelled."""
         group: list[_Waiting] = []
         while self._waiting and len(group) < most:
             waiting = self._waiting.popleft()
@@ -80,12 +80,12 @@ class Submissions:
         try:
             with write(self._engine) as conn:
                 outcomes = [_try(conn, new) for new, _ in group]
-        except DatabaseLocked as error:  # the others would wait as long for nothing
+        except DatabaseLocked as error:  # the others would time out as well
             _refuse([*group, *self._next_group(len(self._waiting))], error)
         except BaseException as error:
             _refuse(group, error)
         else:
-            _tell(group, outcomes)
+            _set_results(group, outcomes)
 
 
 def _refuse(group: list[_Waiting], error: BaseException) -> None:
@@ -93,7 +93,7 @@ def _refuse(group: list[_Waiting], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def _tell(group: list[_Waiting], outcomes: list[Submitted | RequestError]) -> None:
+def _set_results(group: list[_Waiting], outcomes: list[Submitted | RequestError]) -> None:
     for (_, future), outcome in zip(group, outcomes, strict=True):
         if isinstance(outcome, RequestError):
             future.set_exception(outcome)
@@ -102,7 +102,7 @@ def _tell(group: list[_Waiting], outcomes: list[Submitted | RequestError]) -> No
 
 
 def _try(conn: Connection, new: NewJob) -> Submitted | RequestError:
-    """Submit one job. A refused submission has written nothing, so the rest of its group stays."""
+    """Submit one job. A refused submission has written nothing, so the rest of its group can be committed."""
     try:
         return transitions.submit(conn, new)
     except RequestError as refused:

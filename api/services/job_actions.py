@@ -38,7 +38,7 @@ def act(service: Service, job_id: str, owner: str, action: str) -> dict[str, Any
 
 
 def edit(service: Service, job_id: str, owner: str, by: str, patch: JobPatch) -> dict[str, Any]:
-    """Return the job after the change. Raises NotFound; InvalidRequest; Conflict when its state does not allow it."""
+    """Edit a job; return it. Raises NotFound, InvalidRequest, Conflict when its state does not allow it."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
         transitions.edit(conn, whole, patch.changes(), owner, by)

@@ -1,4 +1,4 @@
-"""Copies of jobs: what a copy takes over, and what it keeps about its origin."""
+"""Copies of jobs: the copied part of the spec, and the record of the origin."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from nightshift.errors import InvalidRequest
 from shared.specs.edits import Rerun
 
-#: Changes that are remembered: how many, and how long a value may be (characters as JSON).
+#: Recorded changes: their largest number, and the longest value (characters as JSON).
 MAX_CHANGES, MAX_VALUE = 100, 200
-#: Not copied: the new job runs at once and waits for no other job, unless the request says so.
+#: Not copied: the new job runs at once and waits for no other job, unless requested.
 _NOT_COPIED: dict[str, Any] = {"run_at": None, "after": []}
-#: Copied only if asked for: a name for one job, or a change of the registry.
-ONLY_IF_ASKED = ("name", "register_as", "promote")
-#: Fields of a model that stay when its family or preset changes: the preset it had filled in the others.
+#: Copied only if requested: a name belongs to one job, and the others change the registry.
+ONLY_IF_REQUESTED = ("name", "register_as", "promote")
+#: Fields of a model that are kept when its family or preset changes: the old preset had filled in the others.
 _OF_ANY_MODEL = ("family", "preset", "framework")
 
 
@@ -27,15 +27,15 @@ def body_of(origin: Mapping[Any, Any], asked: Rerun) -> dict[str, Any]:
 
 
 def copied_from(origin: Mapping[Any, Any], spec: dict[str, Any]) -> dict[str, Any]:
-    """Return what a job with this complete spec keeps about the job that it was copied from."""
+    """Return the record of the origin, with the changes to this complete spec."""
     return {"id": origin["id"], "name": origin["name"], "changes": differences(origin["spec"], spec)}
 
 
-def copy_of(spec: Mapping[str, Any], asked_for: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what a new job takes over; of `ONLY_IF_ASKED` the fields that these dotted paths lie in."""
-    sections = {path.partition(".")[0] for path in asked_for}
-    left_out = {name: None for name in ONLY_IF_ASKED if name in spec and name not in sections}
-    return {**spec, **_NOT_COPIED, **left_out}
+def copy_of(spec: Mapping[str, Any], requested: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the spec for a new job; of `ONLY_IF_REQUESTED` it keeps fields that the dotted paths begin with."""
+    sections = {path.partition(".")[0] for path in requested}
+    omitted = {name: None for name in ONLY_IF_REQUESTED if name in spec and name not in sections}
+    return {**spec, **_NOT_COPIED, **omitted}
 
 
 def changed(spec: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,22 +50,22 @@ def changed(spec: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(body: dict[str, Any], path: list[str], value: Any) -> None:
-    here: Any = body
+    section: Any = body
     for depth, name in enumerate(path[:-1]):
-        if here.get(name) is None:  # a section that was null, `early_stopping` say
-            here[name] = {}
-        here = here[name]
-        if not isinstance(here, dict):
+        if section.get(name) is None:  # a section that was null, e.g. `early_stopping`
+            section[name] = {}
+        section = section[name]
+        if not isinstance(section, dict):
             raise InvalidRequest.field(tuple(path[: depth + 1]), f"holds no fields, so there is no {'.'.join(path)!r}")
-    here[path[-1]] = value
+    section[path[-1]] = value
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return [{path, before, after}] of two complete specs, in the second one's order, without what no copy takes over."""
+    """Return [{path, before, after}] of two complete specs, in the order of the second, without uncopied fields."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
     paths = [path for path in dict.fromkeys([*new, *old]) if old.get(path) != new.get(path)]
-    left_out = {*_NOT_COPIED, *(name for name in ONLY_IF_ASKED if after.get(name) is None)}
-    shown = [path for path in paths if path[0] not in left_out]
+    omitted = {*_NOT_COPIED, *(name for name in ONLY_IF_REQUESTED if after.get(name) is None)}
+    shown = [path for path in paths if path[0] not in omitted]
     return [
         {"path": ".".join(path), "before": _short(old.get(path)), "after": _short(new.get(path))}
         for path in shown[:MAX_CHANGES]

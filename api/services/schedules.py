@@ -1,4 +1,4 @@
-"""Create and change schedules: the times are valid, and POST /v1/jobs would accept the job right now."""
+"""Create and change schedules, after checking that the times are valid and POST /v1/jobs would accept the job."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from shared.models import ownership
 from shared.schedules import cron, queries, template, transitions
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
-#: A moment whose tick id is as long as any: the rendered name and tags must fit.
+#: A time with a tick id of the greatest length, to check that rendered name and tags fit.
 _SAMPLE = 1_800_000_000.123456
-#: The schedule says when; a job of its own time or dependencies would contradict it.
+#: Fields of a job that would contradict the times of its schedule.
 _NOT_IN_A_SCHEDULE = ("run_at", "after")
 
 
 def create(service: Service, owner_id: str, spec: ScheduleSpec) -> dict[str, Any]:
-    """Return the new schedule. Raises InvalidRequest, Conflict (name taken)."""
+    """Create a schedule; return it. Raises InvalidRequest, Conflict (name taken)."""
     cron.parse(spec.cron, spec.timezone)
     checked = spec.model_copy(update={"job": _checked_job(service, owner_id, spec.job)})
     with write(service.engine) as conn:
@@ -32,7 +32,7 @@ def create(service: Service, owner_id: str, spec: ScheduleSpec) -> dict[str, Any
 
 
 def change(service: Service, owner_id: str, reference: str, patch: SchedulePatch) -> dict[str, Any]:
-    """Return the schedule after the change. Raises NotFound, InvalidRequest, Conflict (name taken)."""
+    """Change a schedule; return it. Raises NotFound, InvalidRequest, Conflict (name taken)."""
     changes = patch.changes()
     with read(service.engine) as conn:
         schedule_id = queries.find_id(conn, reference, owner_id)
@@ -44,11 +44,11 @@ def change(service: Service, owner_id: str, reference: str, patch: SchedulePatch
 
 
 def _checked_job(service: Service, owner_id: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Return the complete spec with templates in name and tags, so that a later change of a preset does not matter."""
+    """Return the complete spec with templates in name and tags; later changes of presets do not affect it."""
     with _inside("job"):
         for name in _NOT_IN_A_SCHEDULE:
             if job.get(name):
-                raise InvalidRequest.field((name,), "is not allowed in a schedule; its ticks say when jobs run")
+                raise InvalidRequest.field((name,), "is not allowed in a schedule, whose ticks determine when jobs run")
         sample = parse_spec(template.render(job, template.facts_of(_SAMPLE, ZoneInfo("UTC"))))
         spec, _ = checked(service, sample, owner_id)
         with read(service.engine) as conn:
@@ -58,7 +58,7 @@ def _checked_job(service: Service, owner_id: str, job: dict[str, Any]) -> dict[s
 
 @contextmanager
 def _inside(field: str) -> Iterator[None]:
-    """Prefix the places of errors in an embedded body with its field."""
+    """Prefix the paths of errors in an embedded body with its field."""
     try:
         yield
     except InvalidRequest as error:

@@ -1,4 +1,4 @@
-"""Parse specs. Pydantic's errors become InvalidRequest with the field's place and a remedy, never the value."""
+"""Parse specs. Pydantic's errors become InvalidRequest with the field's path and a remedy, never the value."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def parse(data: Any, spec: type[M]) -> M:
-    """Return the spec that `data` stands for. Raises InvalidRequest that names every wrong field."""
+    """Validate `data` as a spec. Raises InvalidRequest that names every wrong field."""
     parsed: M = parse_as(data, spec)
     return parsed
 
 
 def parse_as(data: Any, annotation: Any) -> Any:
-    """Like `parse`, also for a union such as `JobSpec`."""
+    """Validate `data` as a spec or a union of specs, such as `JobSpec`. Raises InvalidRequest."""
     if not isinstance(data, dict):
         raise InvalidRequest("The body must be a JSON object.", [FieldError((), "must be a JSON object")])
     try:
@@ -34,7 +34,7 @@ def parse_as(data: Any, annotation: Any) -> Any:
 
 
 def parse_spec(data: Any) -> AnyJob:
-    """Return a complete job spec (presets filled in). Raises InvalidRequest that names every wrong field."""
+    """Validate `data` as a job spec; fill in presets. Raises InvalidRequest that names every wrong field."""
     spec: AnyJob = parse_as(data, JobSpec)
     return spec
 
@@ -85,11 +85,11 @@ def _unknown(loc: Loc, annotation: Any, data: Mapping[str, Any]) -> str:
     nearest = difflib.get_close_matches(str(name), known, n=1)
     if nearest:
         return f"unknown field; did you mean {nearest[0]!r}?"
-    return f"unknown field; there are {', '.join(known)}"
+    return f"unknown field; known fields are {', '.join(known)}"
 
 
 def _specs_at(annotation: Any, path: Iterable[str | int], data: Any) -> list[type[BaseModel]]:
-    """Return the models that may stand at `path`; of a union only the one that the input names."""
+    """Return the models that are allowed at `path`; of a union only the one that the input names."""
     owners = _named(_models_in(annotation), data)
     for part in path:
         data = data[part] if isinstance(data, dict) else None
@@ -99,13 +99,13 @@ def _specs_at(annotation: Any, path: Iterable[str | int], data: Any) -> list[typ
 
 
 def _named(models: list[type[BaseModel]], data: Any) -> list[type[BaseModel]]:
-    """Return the union member whose `kind` or `family` the input has, or all."""
+    """Return the union members whose `kind` or `family` the input has, or all."""
     if not isinstance(data, dict) or len(models) < 2:
         return models
-    return [model for model in models if _says(model, "kind", data) or _says(model, "family", data)] or models
+    return [model for model in models if _names(model, "kind", data) or _names(model, "family", data)] or models
 
 
-def _says(model: type[BaseModel], name: str, data: Mapping[str, Any]) -> bool:
+def _names(model: type[BaseModel], name: str, data: Mapping[str, Any]) -> bool:
     field = model.model_fields.get(name)
     return field is not None and data.get(name, DEFAULT_FAMILY) in get_args(field.annotation)
 

@@ -1,4 +1,4 @@
-"""Forms for job specs: fields with types and limits, made from the schemas of the specs."""
+"""Forms for job specs: fields with types and limits, generated from the schemas of the specs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from shared.specs.families import FAMILIES, Family
 from shared.specs.jobs import SPECS
 from shared.specs.training import Training
 
-#: Common fields; other single values are folded below, and lists can be changed as JSON.
+#: Common fields, shown first. Other single values are collapsed; lists can be edited as JSON.
 OFTEN = (
     "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate",
     "training.optimizer",
     "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.count", "inference.seed",
     "resources.device", "priority", "tags", "register_as",
 )  # fmt: skip
-#: Chosen above the form, or written as JSON.
+#: Chosen above the form, or edited as JSON.
 _ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "after", "promote"})
 _KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
 
 def family_views() -> list[dict[str, Any]]:
+    """Return all families as in GET /v1/families."""
     return [_family(name, family) for name, family in FAMILIES.items()]
 
 

@@ -1,7 +1,7 @@
-"""Submit jobs: check that what the spec names exists and that a worker can run it, write it, ring the doorbell.
+"""Submit jobs: check that everything the spec names exists and a worker could run it, write it, ring the doorbell.
 
-The doorbell is rung after COMMIT, by another thread: a Redis that is down or hangs does not delay the caller (the
-dispatcher rings again).
+The doorbell is rung after COMMIT, by another thread: a Redis that is down or hangs does not delay the caller, and the
+dispatcher rings again.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ MAX_KEY = 255
 
 @dataclass(frozen=True)
 class Submission:
-    """A request to create a job. `body` is what was sent: with the same key it must be equal."""
+    """A request to create a job. `body` is the received body; requests with the same key must have equal ones."""
 
     owner_id: str
     spec: AnyJob
     body: Mapping[str, Any]
     key: str | None = None
-    #: Of the request; they may carry the caller's trace.
+    #: Headers of the request, which may carry the caller's trace context.
     headers: Mapping[str, str] = field(default_factory=dict)
     #: The row of the job that this one is copied from.
     origin: Mapping[Any, Any] | None = None
 
 
 def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
-    """Check and write a job. When this returns the job is durable, and its doorbell is on its way."""
+    """Check and write a job. On return the job is durable, and its doorbell is being sent."""
     check_idempotency_key(asked.key)
     with tracing.submitting(asked.headers, asked.spec.kind) as traced:
         spec, family = checked(service, asked.spec, asked.owner_id)
@@ -77,7 +77,7 @@ def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
 
 
 def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str]:
-    """Return the complete spec of a job that can run, as far as SQL knows, and its family. Raises InvalidRequest."""
+    """Check a job against the facts in SQL; return its complete spec and its family. Raises InvalidRequest."""
     facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
         spec = _with_training_defaults(spec, facts.family)
@@ -85,11 +85,11 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str]
     return _with_fixed_evaluation(spec, facts), facts.family
 
 
-# -- what it names --------------------------------------------------------------------------------
+# -- facts ----------------------------------------------------------------------------------------
 
 
 def _facts(service: Service, spec: AnyJob, owner_id: str) -> Facts:
-    """Return what SQL knows of the things named. Raises InvalidRequest for the first that is missing or does not fit."""
+    """Return the facts from SQL. Raises InvalidRequest for the first that is missing or unsuitable."""
     facts = _of_the_spec(spec) if isinstance(spec, TrainJob) else _of_the_model(service, spec, owner_id)
     dataset = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
     promote = spec.promote if isinstance(spec, TrainJob | FinetuneJob) else None
@@ -116,7 +116,7 @@ def _of_the_model(service: Service, spec: FinetuneJob | BatchInferJob | Evaluate
 
 
 def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) -> None:
-    """Check what depends on the model's family, which only the registry knows."""
+    """Check the fields that depend on the model's family, which comes from the registry."""
     in_inference = isinstance(spec, BatchInferJob)
     framework = spec.inference.framework if isinstance(spec, BatchInferJob) else spec.framework
     place = ("inference", "framework") if in_inference else ("framework",)
@@ -129,9 +129,9 @@ def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) 
 
 
 def _version(service: Service, name: str, place: tuple[str, ...]) -> DatasetVersion | None:
-    """Return the version that `name` means now; None for a built-in set that a worker will register.
+    """Return the current version of `name`; None for a built-in data set that a worker will register.
 
-    Raises InvalidRequest at `place`.
+    Raises InvalidRequest for the field `place`.
     """
     try:
         return _resolved(service, name)
@@ -154,32 +154,33 @@ def _resolved(service: Service, name: str) -> DatasetVersion | None:
 
 def _require_available(service: Service, name: str) -> None:
     if builtins.availability(service.settings, name) == "unavailable":
-        why = "is not registered, its files are not here, and NIGHTSHIFT_DATASET_DOWNLOADS is never"
+        why = "is not registered, its files are not on this host, and NIGHTSHIFT_DATASET_DOWNLOADS is never"
         raise NotFound(f"{name} {why}. {builtins.way_out(service.settings, name)}")
 
 
-# -- what is filled in ----------------------------------------------------------------------------
+# -- completion -----------------------------------------------------------------------------------
 
 
 def _with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
-    """Fill in the family's training defaults (a GAN's learning rate is not a classifier's)."""
+    """Fill in the family's training defaults (learning rates of GANs and classifiers differ)."""
     given = spec.training.model_dump(exclude_unset=True)
     training = Training.model_validate({**FAMILIES[family].training_for(None), **given})
     return spec.model_copy(update={"training": training})
 
 
 def _with_fixed_evaluation(spec: AnyJob, facts: Facts) -> AnyJob:
-    """Fix the version of `promote.evaluate_on`: all candidates are judged on the same rows, whatever comes later."""
+    """Fix the version of `promote.evaluate_on`, so that all candidates are evaluated on the same rows."""
     if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None or facts.judged_on is None:
         return spec
     fixed = f"{facts.judged_on.name}@{facts.judged_on.version}"
     return spec.model_copy(update={"promote": spec.promote.model_copy(update={"evaluate_on": fixed})})
 
 
-# -- the same submission once more -----------------------------------------------------------------
+# -- repeated submissions -------------------------------------------------------------------------
 
 
 def check_idempotency_key(key: str | None) -> None:
+    """Raise InvalidRequest for a key that is empty, too long or not printable ASCII."""
     if key is not None and not (1 <= len(key) <= MAX_KEY and all("!" <= char <= "~" for char in key)):
         raise InvalidRequest.field(
             ("Idempotency-Key",), f"use 1 to {MAX_KEY} printable ASCII characters without spaces"
@@ -187,7 +188,7 @@ def check_idempotency_key(key: str | None) -> None:
 
 
 def hash_of(data: Any) -> str:
-    """Return a hash that is equal for bodies that differ in white space and order of keys only."""
+    """Return a hash of a body that ignores white space and the order of keys."""
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

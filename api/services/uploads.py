@@ -24,7 +24,7 @@ from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, Stor
 from shared.errors import StorageUnavailable
 from shared.settings import Settings
 
-#: Bytes gathered before a thread writes them.
+#: Bytes buffered before a thread writes them.
 WRITE_BYTES = 1_000_000
 #: Bytes of one text field, and of everything around the file (boundaries, headers, text fields).
 _MAX_FIELD, _OVERHEAD = 1_000, 20_000
@@ -32,23 +32,24 @@ _MAX_FILENAME = 200
 
 
 class IncomingFile:
-    """`open`, `write` and `discard` block: call them on a thread. `add` does not."""
+    """An uploaded file. `open`, `write` and `discard` block: call them on a thread. `add` does not."""
 
     def __init__(self, settings: Settings) -> None:
         self.path = settings.storage_root / "uploads" / uuid.uuid4().hex / "upload"
         self._limit = settings.max_upload_bytes
         self._pending = bytearray()
-        #: Bytes that came so far.
+        #: Bytes received so far.
         self.size = 0
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
+        """Create the file. Raises StorageFull, StorageUnavailable."""
         with _storage_errors():
             self.path.parent.mkdir(parents=True)
             self._file = self.path.open("wb")
 
     def add(self, data: bytes) -> None:
-        """Take the next bytes; raises TooLarge. Call `write` once `is_due`."""
+        """Buffer the next bytes. Call `write` once `is_due`. Raises TooLarge."""
         self.size += len(data)
         if self.size > self._limit:
             raise self.too_large()
@@ -56,10 +57,11 @@ class IncomingFile:
 
     @property
     def is_due(self) -> bool:
+        """Return whether the buffer is full."""
         return len(self._pending) >= WRITE_BYTES
 
     def write(self) -> None:
-        """Write what came since the last time. Raises StorageFull, StorageUnavailable."""
+        """Write the buffered bytes. Raises StorageFull, StorageUnavailable."""
         assert self._file is not None
         data, self._pending = self._pending, bytearray()
         with _storage_errors():
@@ -67,13 +69,14 @@ class IncomingFile:
             self._file.flush()
 
     def discard(self) -> None:
-        """Remove the file; twice is harmless."""
+        """Remove the file; idempotent."""
         if self._file is not None:
-            with suppress(OSError):  # what is still buffered has no room
+            with suppress(OSError):  # closing flushes, which fails on a full disk
                 self._file.close()
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def too_large(self) -> TooLarge:
+        """Return the error of a file above the limit."""
         return TooLarge(f"An upload may have at most {self._limit} bytes (NIGHTSHIFT_MAX_UPLOAD_BYTES).")
 
 
@@ -89,6 +92,8 @@ def _storage_errors() -> Iterator[None]:
 
 @dataclass
 class Upload:
+    """A received form."""
+
     file: Path
     filename: str | None
     fields: dict[str, str]
@@ -133,7 +138,7 @@ async def _receive(request: Request, form: _Form, file: IncomingFile) -> None:
 
 
 class _Form:
-    """Collects what the parser reports, part by part."""
+    """Collects the parts that the parser reports."""
 
     def __init__(self, boundary: bytes, fields: frozenset[str], file: IncomingFile) -> None:
         self.values: dict[str, str] = {}
@@ -161,6 +166,7 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
+        """Parse the next bytes. Raises RequestError for an invalid form."""
         self._received += len(chunk)
         try:
             self._parser.write(chunk)
@@ -170,6 +176,7 @@ class _Form:
             raise TooLarge("The parts beside the file are too large.")
 
     def finish(self) -> None:
+        """Check that the form is complete. Raises MalformedRequest, InvalidRequest."""
         if not self._complete:
             raise MalformedRequest("The upload ended in the middle of a part.")
         if "file" not in self._seen:
@@ -186,7 +193,7 @@ class _Form:
         if self._part != "file" and self._part not in self._fields:
             known = ", ".join(["file", *sorted(self._fields)])
             raise InvalidRequest(
-                "The form has an unknown part.", [FieldError((self._part,), f"unknown part; there are {known}")]
+                "The form has an unknown part.", [FieldError((self._part,), f"unknown part; known parts are {known}")]
             )
         if self._part in self._seen:
             raise InvalidRequest.field((self._part,), "is given more than once")

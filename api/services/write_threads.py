@@ -1,7 +1,7 @@
-"""Threads for writes, which may wait for the database's lock, apart from the threads that serve reads.
+"""Threads for writes, which may wait for the database's lock, separate from the threads that serve reads.
 
-While another process holds that lock, each write waits for seconds. On shared threads, writes would soon occupy all of
-them, and reads, which need no lock, would wait as well.
+While another process holds that lock, each write waits for seconds. If they shared threads, writes would soon occupy
+all of them, and reads, which need no lock, would wait as well.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from shared.errors import DatabaseLocked
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Requests that write at a time. Too low: groups of submissions stay small. Too high: on PostgreSQL, where each of them has
-#: a connection, those that wait for a locked row leave none of the pool's 40 to reads.
+#: Requests that write at a time. Too low: groups of submissions stay small. Too high: on PostgreSQL, where each has a
+#: connection, those that wait for a locked row leave none of the pool's 40 connections to reads.
 WRITING_THREADS = MAX_GROUP
-#: How long a request waits for one of these threads (seconds), before the time-outs of the database begin.
+#: How long a request waits for one of these threads (seconds), in addition to the database's time-outs.
 THREAD_SECONDS = 5.0
 
 
 class Writers:
-    """Runs blocking writes; also for Flower's pages. Each process has its own threads."""
+    """Runs blocking writes of requests, also of Flower's pages. Each process has its own threads."""
 
     def __init__(self, threads: int = WRITING_THREADS, seconds: float = THREAD_SECONDS) -> None:
-        self._free = Semaphore(threads)  # waited for with a time-out; the limiter never has to be
+        self._free = Semaphore(threads)  # acquired with a time-out, so that the limiter never blocks
         self._threads = CapacityLimiter(threads)
         self._seconds = seconds
         self._waiting: set[CancelScope] = set()
 
     @property
     def waiting(self) -> int:
-        """Return how many requests wait for a thread."""
+        """Return the number of requests that wait for a thread."""
         return len(self._waiting)
 
     async def run(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """Run `work` on a writer thread. Raises what it raises; DatabaseLocked if no thread is free in time."""
+        """Run `work` on a writer thread. Raises its errors; DatabaseLocked if no thread is free in time."""
         await self._wait()
         try:
             return await to_thread.run_sync(partial(work, *args, **named), limiter=self._threads)
@@ -69,13 +69,13 @@ class Writers:
             raise DatabaseLocked("the database does not answer: too many writers wait for it")
 
     def _give_up(self) -> None:
-        """Fail all requests that wait for a thread: they would find the same lock."""
+        """Fail all requests that wait for a thread: they would wait for the same lock."""
         for scope in self._waiting:
             scope.cancel()
 
 
 class WritingRoute(APIRoute):
-    """A route that runs plain functions for methods other than GET on the service's writers."""
+    """A route that runs synchronous endpoints of methods other than GET on the service's writer threads."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         reads = set(options.get("methods") or {"GET"}) <= {"GET", "HEAD"}

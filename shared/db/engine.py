@@ -1,8 +1,8 @@
 """Connections to the SQL database: one engine per process, `read()` and `write()` transactions.
 
 SQLite: WAL, `synchronous=FULL` (a 2xx must survive a power cut), and every write begins with BEGIN IMMEDIATE: deferred
-read-then-write transactions fail with SQLITE_BUSY whatever the timeout. Postgres: server-side timeouts, so that a
-frozen client cannot hold a row lock for ever.
+read-then-write transactions fail with SQLITE_BUSY regardless of the timeout. PostgreSQL: server-side timeouts, so that
+a frozen client cannot hold a row lock forever.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from shared.db.write_lock import WriteLock
 from shared.errors import DatabaseLocked, DatabaseUnavailable
 from shared.settings import get_settings
 
-#: How long a writer waits for its turn in this process, and then for SQLite's write lock (seconds). Too low: bursts of
-#: writers fail. Too high: the API hangs behind a stuck writer instead of answering 503.
+#: Timeout of a writer for this process's lock, and again for SQLite's write lock (seconds). Too low: bursts of writers
+#: fail. Too high: the API hangs behind a stuck writer instead of answering 503.
 SQLITE_BUSY_SECONDS = 5.0
-#: A client frozen inside a transaction loses its locks after this (milliseconds); half a lease.
+#: Time after which a client frozen inside a transaction loses its locks (milliseconds); half a lease.
 IDLE_IN_TRANSACTION_MS = 15_000
 #: Longest wait for one row lock (milliseconds).
 LOCK_TIMEOUT_MS = 10_000
-#: Longest single statement (milliseconds); every statement of ours takes milliseconds.
+#: Longest single statement (milliseconds); normal ones take milliseconds.
 STATEMENT_TIMEOUT_MS = 30_000
 #: Longest wait for a connection of the pool (seconds).
 POOL_TIMEOUT_SECONDS = 5.0
@@ -53,13 +53,13 @@ _AFTER_COMMIT = "nightshift_after_commit"
 
 
 def make_engine(url: str) -> Engine:
-    """Raises ConfigurationError for databases other than SQLite and PostgreSQL, and for what is no URL."""
+    """Create the engine of a database. Raises ConfigurationError unless it is a URL of SQLite or PostgreSQL."""
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # whose text might show a password
+    except (ArgumentError, ValueError):  # its message may contain a password
         raise ConfigurationError(
-            "NIGHTSHIFT_DATABASE_URL is no database URL: use sqlite:////absolute/path.db or "
-            "postgresql://user:password@host/name"
+            "NIGHTSHIFT_DATABASE_URL is not a database URL: "
+            "use sqlite:////absolute/path.db or postgresql://user:password@host/name"
         ) from None
     match parsed.get_backend_name():
         case "sqlite":
@@ -72,7 +72,7 @@ def make_engine(url: str) -> Engine:
 
 @lru_cache
 def get_engine() -> Engine:
-    """This process's engine, from the settings."""
+    """Return this process's engine, from the settings."""
     return make_engine(get_settings().sql_url)
 
 
@@ -88,7 +88,7 @@ def _sqlite_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(dbapi_connection: Any, _record: Any) -> None:
-        dbapi_connection.isolation_level = None  # the driver begins nothing by itself; `_begin` does
+        dbapi_connection.isolation_level = None  # transactions begin in `_begin`, not in the driver
         dbapi_connection.create_function("nightshift_now", 0, sqlite_clock.now)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
             dbapi_connection.execute(f"PRAGMA {pragma}").close()
@@ -108,7 +108,7 @@ def _postgres_engine(url: URL) -> Engine:
         "statement_timeout": STATEMENT_TIMEOUT_MS,
     }
     if find_spec("psycopg") is None:
-        raise ConfigurationError("PostgreSQL's driver is not installed here: pip install 'nightshift[server]'")
+        raise ConfigurationError("the PostgreSQL driver is not installed: pip install 'nightshift[server]'")
     keepalives = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
@@ -132,34 +132,33 @@ def _postgres_engine(url: URL) -> Engine:
 
 
 def _refuse_encoding(connection: Any, _record: Any) -> None:
-    """Text of a database without UTF-8 cannot be all text, and psycopg gives bytes where it does not know how to read
-    it."""
+    """Raise ConfigurationError unless the database uses UTF-8; others cannot store all text."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise ConfigurationError(
-            f"the database {connection.info.dbname} has the encoding {encoding}, Nightshift needs UTF8: make another "
-            "(CREATE DATABASE nightshift ENCODING 'UTF8' TEMPLATE template0) and name it in NIGHTSHIFT_DATABASE_URL"
+            f"the database {connection.info.dbname} has the encoding {encoding}, but Nightshift needs UTF8: create one "
+            "(CREATE DATABASE nightshift ENCODING 'UTF8' TEMPLATE template0) and set NIGHTSHIFT_DATABASE_URL to it"
         )
 
 
 def _refuse_unstorable(context: ExceptionContext) -> None:
-    """What a column cannot hold (NUL, a lone surrogate, an integer of 70 bits) is the caller's mistake, not ours."""
+    """Raise InvalidRequest for values that a column cannot hold: NUL, a lone surrogate, an integer of 70 bits."""
     if isinstance(context.sqlalchemy_exception, DataError) or isinstance(
         context.original_exception, OverflowError | UnicodeEncodeError
     ):
-        raise InvalidRequest("A value is out of range or holds a character that cannot be stored.")
+        raise InvalidRequest("A value is out of range or contains a character that cannot be stored.")
 
 
 @contextmanager
 def read(engine: Engine) -> Iterator[Connection]:
-    """One consistent look; nothing is kept. Raises DatabaseUnavailable; InvalidRequest for what no column can hold."""
+    """Open a read transaction. Raises DatabaseUnavailable; InvalidRequest for values that cannot be stored."""
     with _mapped_errors(), engine.connect() as conn:
         yield conn
 
 
 @contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed on exit, rolled back by an exception. Raises as `read` does."""
+    """Open a write transaction: committed on exit, rolled back after an exception. Raises the errors of `read`."""
     after: list[Callable[[], None]] = []
     with _turn(engine), _mapped_errors(), engine.connect() as plain:
         conn = plain.execution_options(**{_WRITE: True, _AFTER_COMMIT: after})
@@ -174,7 +173,7 @@ _turns_guard = threading.Lock()
 
 
 def write_lock_of(engine: Engine) -> WriteLock:
-    """Where this process's writers of a SQLite engine wait for each other."""
+    """Return the lock of this process's writers to a SQLite engine."""
     with _turns_guard:
         return _turns.setdefault(engine, WriteLock())
 
@@ -184,7 +183,7 @@ def _turn(engine: Engine) -> AbstractContextManager[None]:
 
 
 def on_commit(conn: Connection, call: Callable[[], None]) -> None:
-    """Call when the transaction of `write()` has been committed; never, when it is rolled back."""
+    """Register a call for after the commit of the transaction of `write()`; a rollback drops it."""
     after = conn.get_execution_options().get(_AFTER_COMMIT)
     if after is None:
         raise RuntimeError("transitions need a connection of shared.db.engine.write()")
@@ -209,12 +208,12 @@ def _is_locked(error: SQLAlchemyError) -> bool:
     return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY  # the low byte; the rest says which kind of busy
 
 
-#: SQLSTATEs that are no OperationalError to psycopg: idle-in-transaction timeout, transaction timeout.
+#: SQLSTATEs that psycopg does not raise as OperationalError: idle-in-transaction timeout, transaction timeout.
 _LOST_CONNECTION = frozenset({"25P03", "25P04"})
 
 
 def insert(conn: Connection, table: Any) -> Any:
-    """The dialect's INSERT, which knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    """Return the dialect's INSERT, which has `on_conflict_do_update` and `on_conflict_do_nothing`."""
     construct: AnyInsert
     if conn.dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -228,7 +227,7 @@ def insert(conn: Connection, table: Any) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """JSON as every database reads it: NaN and infinities, which JSON has not, become null."""
+    """Return JSON that every database accepts: NaN and infinities become null."""
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:

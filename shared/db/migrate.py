@@ -1,4 +1,4 @@
-"""Bring a database's schema up to date (Alembic; the migrations lie beside this file), or fill it from another."""
+"""Upgrade or downgrade a database's schema (Alembic), or copy another database into it."""
 
 from __future__ import annotations
 
@@ -27,32 +27,35 @@ _LOCK_KEY = 0x6E69676874
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate, in one transaction; safe to run from several processes at once. Makes SQLite's folder.
+    """Migrate in one transaction; safe to run from several processes at once. Creates SQLite's folder.
 
-    Raises ConfigurationError for a database that a newer version of this code has migrated.
+    Raises ConfigurationError for a database that a newer version of Nightshift has migrated.
     """
     try:
         with _migrating(url) as conn:
             command.upgrade(config(conn), revision)
     except CommandError as error:
         raise ConfigurationError(
-            f"the database cannot be brought to {revision} ({error}): it was migrated by a newer version; install that"
+            f"the database cannot be migrated to {revision} ({error}): a newer version of Nightshift migrated it; "
+            "install that version"
         ) from None
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Back to the schema of an older version (`0018`, `-1`, `base`), in one transaction. What that schema has no place
-    for is lost. Raises ConfigurationError for a revision that is not known here."""
+    """Return to an older schema (`0018`, `-1`, `base`) in one transaction; data that it has no column for is lost.
+
+    Raises ConfigurationError for an unknown revision.
+    """
     try:
         with _migrating(url) as conn:
             command.downgrade(config(conn), revision)
     except CommandError as error:
-        raise ConfigurationError(f"the database cannot be brought down to {revision}: {error}") from None
+        raise ConfigurationError(f"the database cannot be downgraded to {revision}: {error}") from None
 
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Connection]:
-    """A transaction that no other migration runs beside, whose foreign keys hold at its end."""
+    """Open a transaction that excludes other migrations and checks foreign keys at its end."""
     engine = make_engine(url)
     if engine.dialect.name == "sqlite":
         if engine.url.database:
@@ -61,7 +64,7 @@ def _migrating(url: str) -> Iterator[Connection]:
     try:
         with write(engine) as conn:
             if conn.dialect.name == "postgresql":
-                # On a busy machine Alembic may take longer between two statements than a request may.
+                # On a busy machine Alembic may pause longer between two statements than the timeout for requests.
                 conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             before = _revision(conn)
@@ -73,8 +76,10 @@ def _migrating(url: str) -> Iterator[Connection]:
 
 
 def _without_foreign_keys(connection: Any, _record: Any) -> None:
-    """SQLite cannot alter every table: Alembic moves the rows to a new one and drops the old one, which with foreign
-    keys on deletes all that points at it. They cannot be switched off inside a transaction."""
+    """Disable SQLite's foreign keys, which is not possible inside a transaction.
+
+    To alter a table, Alembic copies it and drops the old one; with foreign keys this would delete all referencing rows.
+    """
     connection.execute("PRAGMA foreign_keys=OFF").close()
 
 
@@ -85,7 +90,7 @@ def _check_foreign_keys(conn: Connection) -> None:
     if lost is not None:
         table, row, parent, _ = lost
         raise ConfigurationError(
-            f"the database was left as it was: table {table}, row {row}, names a row that {parent} does not have. "
+            f"the database was not changed: table {table}, row {row}, refers to a missing row of {parent}. "
             "Restore a backup, or delete that row"
         )
 
@@ -95,18 +100,19 @@ def _revision(conn: Connection) -> str | None:
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether the schema is what this code expects. Raises DatabaseUnavailable."""
+    """Return whether the schema is the one this version expects. Raises DatabaseUnavailable."""
     with read(engine) as conn:
         return _revision(conn) == newest_revision()
 
 
 @lru_cache
 def newest_revision() -> str | None:
+    """Return the newest revision of this version."""
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def config(conn: Connection) -> Config:
-    """Alembic's, for an open transaction."""
+    """Return Alembic's configuration for an open transaction."""
     made = Config()
     made.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     made.attributes["connection"] = conn
@@ -114,26 +120,28 @@ def config(conn: Connection) -> Config:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of `nightshift migrate`."""
     made = argparse.ArgumentParser(
         prog="nightshift migrate", description="Bring the schema of NIGHTSHIFT_DATABASE_URL up to date."
     )
     made.add_argument(
         "--from", dest="source", metavar="URL", help="copy everything from this database: a URL, or a data folder"
     )
-    made.add_argument("--replace", action="store_true", help="with --from: delete what the target holds")
-    made.add_argument("--while-running", action="store_true", help="with --from: copy although workers are alive")
+    made.add_argument("--replace", action="store_true", help="with --from: first delete everything in the target")
+    made.add_argument("--while-running", action="store_true", help="with --from: copy even if workers are running")
     made.add_argument(
-        "--down-to", metavar="REVISION", help="back to an older schema (0018), to install the version that has it"
+        "--down-to", metavar="REVISION", help="return to an older schema (0018), before installing an older version"
     )
     return made
 
 
 def main() -> int:
+    """Run `nightshift migrate`."""
     given = parser().parse_args()
     settings = get_settings()
     if given.down_to is not None:
         downgrade(settings.sql_url, given.down_to)
-        print(f"the schema is back at {given.down_to}")
+        print(f"the schema is at {given.down_to}")
         return 0
     if given.source is None:
         upgrade(settings.sql_url)
@@ -144,7 +152,7 @@ def main() -> int:
 
 
 def _fill(settings: Settings, given: argparse.Namespace) -> None:
-    from shared.db import transfer  # which needs this module
+    from shared.db import transfer  # circular import
 
     tables = transfer.transfer(
         transfer.url_of(given.source),

@@ -1,4 +1,4 @@
-"""The table of what was deleted and may have rows left: Removal."""
+"""Table of deletions in progress."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from sqlmodel import Field, SQLModel
 
 
 class Removal(SQLModel, table=True):
-    """A job, schedule or webhook whose own row is gone, so that nothing shows it; `shared.db.removals` deletes the
-    rest."""
+    """A deleted job, schedule or webhook; `shared.db.removals` deletes its remaining rows."""
 
     __tablename__ = "removals"
 

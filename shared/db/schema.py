@@ -1,4 +1,4 @@
-"""Every table under one roof: importing this module makes the metadata complete."""
+"""All tables; importing this module completes the metadata."""
 
 from __future__ import annotations
 

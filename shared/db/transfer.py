@@ -1,6 +1,6 @@
-"""Moving an installation to another database: every table, in the order of their foreign keys, in one transaction.
+"""Transfer of an installation to another database: all tables, in the order of their foreign keys.
 
-Nothing is changed where it comes from, and where it goes there is all of it or nothing. Files are not touched.
+The source is not changed; the target is written in one transaction. Files are not copied.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from shared.db import migrate
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import jobs, metadata, workers
 
-#: Rows that are read and written at once. Too low: a round trip for each. Too high: long logs fill memory.
+#: Rows per batch. Too low: many round trips. Too high: long logs fill memory.
 CHUNK = 2_000
 _OFFLINE, _RUNNING = "offline", "running"
 
 
 @dataclass(frozen=True)
 class TransferReport:
+    """Number of rows copied to a table."""
+
     table: str
     rows: int
 
 
 def url_of(given: str) -> str:
-    """A URL as it is; a data folder, or a file of SQLite, as the URL of that."""
+    """Return the database URL of a data folder or SQLite file; a URL is returned unchanged."""
     if "://" in given:
         return given
     path = Path(given)
@@ -43,23 +45,23 @@ def url_of(given: str) -> str:
 def transfer(
     source_url: str, target_url: str, *, lease_seconds: float, replace: bool = False, while_running: bool = False
 ) -> list[TransferReport]:
-    """Copy everything. Raises ConfigurationError, with the way out, for whatever makes that unwise or impossible."""
+    """Copy all tables. Raises ConfigurationError if that is unsafe or fails, with instructions."""
     source = _existing(source_url)
     target = make_engine(target_url)
     try:
         if source.url.set(drivername="") == target.url.set(drivername=""):
-            raise ConfigurationError("--from names the database that NIGHTSHIFT_DATABASE_URL names: nothing to move")
+            raise ConfigurationError("--from is the database in NIGHTSHIFT_DATABASE_URL: there is nothing to copy")
         if not migrate.is_current(source):
             hidden = source.url.render_as_string()
             raise ConfigurationError(
-                f"the schema of {hidden} is not this version's: NIGHTSHIFT_DATABASE_URL={hidden} nightshift migrate"
+                f"the schema of {hidden} is not up to date: run NIGHTSHIFT_DATABASE_URL={hidden} nightshift migrate"
             )
         migrate.upgrade(target_url)
         with _held(source, while_running) as from_, write(target) as to:
             _take_time(to)
             if not while_running:
                 _refuse_running(from_, lease_seconds)
-            _make_room(to, replace)
+            _empty_target(to, replace)
             return [_copied(table, from_, to) for table in metadata.sorted_tables]
     finally:
         source.dispose()
@@ -67,7 +69,7 @@ def transfer(
 
 
 def _existing(url: str) -> Engine:
-    """Connecting to a file of SQLite that is not there would make it; an engine alone does not."""
+    """Return the engine of a database; refuse a missing SQLite file, which connecting would create."""
     engine = make_engine(url)
     if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
         raise ConfigurationError(f"--from: there is no file {engine.url.database}")
@@ -76,7 +78,7 @@ def _existing(url: str) -> Engine:
 
 @contextmanager
 def _held(source: Engine, while_running: bool) -> Iterator[Connection]:
-    """One look at all tables. SQLite's write lock keeps others from writing meanwhile what would not come along."""
+    """Open a snapshot of all tables; SQLite's write lock keeps others from writing rows that would not be copied."""
     if source.dialect.name == "sqlite" and not while_running:
         with write(source) as conn:
             yield conn
@@ -88,30 +90,29 @@ def _held(source: Engine, while_running: bool) -> Iterator[Connection]:
 
 
 def _refuse_running(conn: Connection, lease_seconds: float) -> None:
-    heard = workers.c.heartbeat_at > db_now() - lease_seconds
-    alive = conn.scalars(select(workers.c.name).where(workers.c.state != _OFFLINE, heard)).all()
+    is_recent = workers.c.heartbeat_at > db_now() - lease_seconds
+    alive = conn.scalars(select(workers.c.name).where(workers.c.state != _OFFLINE, is_recent)).all()
     leased = conn.scalars(select(jobs.c.id).where(jobs.c.state == _RUNNING, jobs.c.lease_until > db_now())).all()
     if alive or leased:
         who = ", ".join([*alive, *(f"job {job_id}" for job_id in leased)][:5])
         raise ConfigurationError(
-            f"it is in use ({who}): stop it, for what is written from now on would stay behind. After a crash wait "
-            f"{lease_seconds:.0f} s. --while-running copies all the same: such jobs go on from their last checkpoint"
+            f"the source is in use ({who}): stop it, because later changes would not be copied. After a crash, wait "
+            f"{lease_seconds:.0f} s. Or copy with --while-running: running jobs then resume from their last checkpoint"
         )
 
 
 def _take_time(conn: Connection) -> None:
-    """Of PostgreSQL: no statement of ours takes half a minute otherwise, but this may count or delete millions of
-    rows."""
+    """Disable PostgreSQL's statement timeout: a transfer may count or delete millions of rows."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("SET LOCAL statement_timeout = 0"))
 
 
-def _make_room(conn: Connection, replace: bool) -> None:
+def _empty_target(conn: Connection, replace: bool) -> None:
     filled = {table.name: count for table in metadata.sorted_tables if (count := _count(conn, table))}
     if filled and not replace:
         found = ", ".join(f"{name} {count:,}" for name, count in list(filled.items())[:5])
         raise ConfigurationError(
-            f"the target is not empty ({found}): name an empty database, or let --replace delete all that it holds"
+            f"the target is not empty ({found}): use an empty database, or delete everything in it with --replace"
         )
     for table in reversed(metadata.sorted_tables):
         if table.name in filled:
@@ -123,7 +124,7 @@ def _count(conn: Connection, table: Table) -> int:
 
 
 def _copied(table: Table, from_: Connection, to: Connection) -> TransferReport:
-    """Written, read again, and found the same."""
+    """Copy a table, read it back and compare digests."""
     sent, wanted = 0, 0
     try:
         for rows in _chunks(from_, table):
@@ -136,7 +137,9 @@ def _copied(table: Table, from_: Connection, to: Connection) -> TransferReport:
     for rows in _chunks(to, table):
         found, arrived = found + len(rows), arrived + _digest(rows)
     if (found, arrived) != (sent, wanted):
-        raise ConfigurationError(f"table {table.name}: {sent:,} rows were sent, and what arrived ({found:,}) differs")
+        raise ConfigurationError(
+            f"table {table.name}: {sent:,} rows were copied, but the {found:,} rows read back differ"
+        )
     return TransferReport(table.name, sent)
 
 
@@ -146,12 +149,12 @@ def _chunks(conn: Connection, table: Table) -> Iterator[Sequence[Any]]:
 
 
 def _digest(rows: Sequence[Any]) -> int:
-    """Whatever order they come in: databases sort text differently."""
+    """Return a digest that does not depend on the order, because databases sort text differently."""
     return sum(int.from_bytes(blake2b(repr(tuple(row)).encode(), digest_size=16).digest()) for row in rows)
 
 
 def _count_on(conn: Connection, table: Table) -> None:
-    """PostgreSQL numbers rows by a sequence, which knows nothing of rows that brought their number along."""
+    """Advance PostgreSQL's sequence past the ids of the copied rows."""
     numbered = table.autoincrement_column
     if numbered is None or conn.dialect.name != "postgresql":
         return

@@ -1,8 +1,8 @@
-"""Writers of one process take turns at SQLite, which has one write lock.
+"""A lock of this process's writers to SQLite, which has a single write lock.
 
-SQLite lets waiting writers sleep up to 100 ms between looks at its lock; a lock of our own hands the turn on at once.
-With other processes the file's lock decides. When whoever has the turn finds that lock held for too long, all that wait
-for the turn fail with it: each of them would wait as long for nothing.
+SQLite lets waiting writers sleep up to 100 ms between polls of its lock; this lock is passed on at once. Between
+processes SQLite's lock decides. If the holder of this lock times out on SQLite's lock, all waiting threads fail too:
+each of them would only wait for the same timeout.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from shared.errors import DatabaseLocked
 
 
 class WriteLock:
-    """`take()` from any number of threads."""
+    """Lock with a timeout for any number of threads."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._taken = False
         self._found_locked = 0
-        #: Threads that wait for their turn.
+        #: Number of waiting threads.
         self.waiting = 0
 
     @contextmanager
     def take(self, seconds: float) -> Iterator[None]:
-        """Wait for the turn at most so long. Raises DatabaseLocked."""
+        """Hold the lock; wait for it for at most `seconds`. Raises DatabaseLocked."""
         self._wait(seconds)
         try:
             yield

@@ -10,6 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Gpu:
+    """A GPU as the driver names it."""
+
     index: int
     name: str
     uuid: str
@@ -18,6 +20,8 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuUsage:
+    """How busy a GPU is."""
+
     memory_bytes: int
     memory_used_bytes: int
     busy_percent: float

@@ -1,4 +1,4 @@
-"""Which file an artifact's row names, and what a browser may show of it by itself."""
+"""Files of artifacts, and the media types that a browser may display."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from nightshift.errors import NotFound
 
-#: Shown by a browser as they are; everything else is offered for saving.
+#: Displayed by a browser; all others are offered as a download.
 INLINE = frozenset({"image/png", "image/jpeg", "application/json", "text/plain"})
 
 
 def stored_file(root: Path, stored_as: str) -> Path:
-    """`stored_as` is the row's, never a caller's. Raises NotFound."""
+    """Return the file of an artifact; `stored_as` comes from its row, never from a request. Raises NotFound."""
     root = root.resolve()
     file = (root / stored_as).resolve()
     if not (file.is_relative_to(root) and file.is_file()):

@@ -1,9 +1,9 @@
-"""A checkpoint on disk: a folder of files that is complete or not there.
+"""A checkpoint on disk: a folder of files that is complete or does not exist.
 
     checkpoints/<step>-<sha256>/    renamed into place when every byte is on the disk
-    checkpoints/.tmp-<fence>-<id>/  being written; left behind by a crash, swept by the next attempt
+    checkpoints/.tmp-<fence>-<id>/  being written; left behind by a crash, removed by the next attempt
 
-Order: write aside → fsync each file → hash → rename → fsync the parent folder; only then may anyone speak of it.
+Order: write a temporary folder → fsync each file → hash → rename → fsync the parent folder; only then is it reported.
 The hash covers names, sizes and bytes of all files, in the order of their names.
 """
 
@@ -22,20 +22,20 @@ from shared.failpoints import failpoint
 from shared.fsync import fsync_folder
 from shared.job_files.checkpoint_record import CheckpointRecord
 
-#: Below a job's folder.
+#: Folder of checkpoints below a job's folder.
 FOLDER = "checkpoints"
 _TMP = ".tmp-"
-#: Bytes hashed and written at a time; the interpreter is free for training meanwhile.
+#: Bytes hashed and written at a time; both release the interpreter lock for training.
 _PIECE = 4 << 20
 
-#: What a file is made of: buffers, in order.
+#: Content of a file: buffers, in order.
 Content = Iterable[bytes | memoryview]
 
 
 def write(
     job_dir: Path, *, step: int, fence: int, files: Mapping[str, Content], epoch: int = 0, is_best: bool = False
 ) -> CheckpointRecord:
-    """Write one checkpoint. Raises OSError (disk full, …); then nothing of it stays."""
+    """Write one checkpoint. Raises OSError (disk full, …) and leaves nothing then."""
     parent = job_dir / FOLDER
     parent.mkdir(parents=True, exist_ok=True)
     aside = parent / f"{_TMP}{fence}-{uuid.uuid4().hex}"
@@ -64,7 +64,7 @@ def write(
 
 
 def verify(folder: Path, sha256: str) -> None:
-    """Raises CorruptCheckpoint unless the folder holds exactly what was written."""
+    """Raise CorruptCheckpoint unless the folder holds exactly what was written."""
     try:
         found = _hash_folder(folder)
     except OSError as error:
@@ -74,7 +74,7 @@ def verify(folder: Path, sha256: str) -> None:
 
 
 def remove(job_dir: Path, path: str) -> None:
-    """Remove a checkpoint whose row is already marked deleted. Removing it twice is no error."""
+    """Remove a checkpoint whose row is already marked deleted; idempotent."""
     folder = (job_dir / path).resolve()
     if folder.parent != (job_dir / FOLDER).resolve():
         raise ValueError(f"{path!r} is not a checkpoint of {job_dir}")
@@ -82,7 +82,7 @@ def remove(job_dir: Path, path: str) -> None:
 
 
 def sweep(job_dir: Path, *, fence: int) -> int:
-    """Remove what earlier attempts (fences below `fence`) left half written; returns how many."""
+    """Remove the unfinished checkpoints of earlier attempts (fences below `fence`); return their number."""
     swept = 0
     for aside in (job_dir / FOLDER).glob(f"{_TMP}*"):
         owner = aside.name.removeprefix(_TMP).split("-")[0]

@@ -1,8 +1,8 @@
-"""Where files lie below the storage root. Named by ids only, never by what users typed.
+"""Layout of the storage root. Names are ids only, never user input.
 
 datasets/<sha256>/                        one data set version, immutable
 jobs/<job_id>/checkpoints/<step>-<sha>/   complete checkpoints
-jobs/<job_id>/attempts/<fence>/           what one attempt writes: artifacts/ and scratch
+jobs/<job_id>/attempts/<fence>/           files of one attempt: artifacts/ and scratch
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ def _inside(path: str) -> str:
     return path
 
 
-#: Joined to folders of ours, and some are removed: they must not lead out.
+#: A relative path that stays inside its folder. Such paths are joined to our folders, and some are removed.
 Below = Annotated[str, AfterValidator(_inside)]
 
 
 def dataset_dir(root: Path, sha256: str) -> Path:
+    """Return the folder of a data set version."""
     return root / "datasets" / sha256
 
 
 def job_dir(root: Path, job_id: str) -> Path:
+    """Return the folder of a job."""
     return root / "jobs" / job_id
 
 
 def attempt_dir(root: Path, job_id: str, fence: int) -> Path:
+    """Return the folder of an attempt."""
     return job_dir(root, job_id) / "attempts" / str(fence)

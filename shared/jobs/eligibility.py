@@ -1,4 +1,4 @@
-"""Which worker can run which job: the claim's conditions, for a worker's claim, seen from a job, and in SQL."""
+"""Which worker can run which job: the conditions of a claim, in Python and in SQL."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ Row = Mapping[Any, Any]
 
 
 def can_run(job: Row, worker: Row) -> bool:
-    """Whether the worker can run the job: its device, its framework."""
+    """Return whether the worker has the job's device and framework."""
     device, framework = job["device"], job["framework"]
     return device in ("auto", worker["device"]) and (framework is None or framework in worker["frameworks"])
 
 
 def runnable_on(device: str, frameworks: Iterable[str]) -> ColumnElement[bool]:
-    """The same in SQL: jobs that a worker of this device and these frameworks can run."""
+    """Return the SQL condition for jobs that a worker with this device and these frameworks can run."""
     known = or_(jobs.c.framework.is_(None), jobs.c.framework.in_(sorted(frameworks)))
     return and_(jobs.c.device.in_(("auto", device)), known)
 
 
 def ahead_of(job: Row) -> ColumnElement[bool]:
-    """Due jobs that a claim takes before this one (`rank`, then id)."""
+    """Return the SQL condition for due jobs that a claim takes before this one (by `rank`, then id)."""
     before = or_(jobs.c.rank < job["rank"], and_(jobs.c.rank == job["rank"], jobs.c.id < job["id"]))
     return and_(jobs.c.state == "queued", jobs.c.run_at <= db_now(), before)
 
 
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
-    """By name: name, device, frameworks, state, and the job each holds with its owner. What a worker holds is said by
-    the jobs themselves: its own heartbeat is seconds old."""
+    """Return workers with a recent heartbeat, by name: name, device, frameworks, state, job_id, owner_id.
+
+    The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.
+    """
     held = and_(jobs.c.worker == workers.c.name, jobs.c.state == "running", jobs.c.finished_at.is_(None))
-    said = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.state)
+    columns = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.state)
     job = (func.min(jobs.c.id).label("job_id"), func.min(jobs.c.owner_id).label("owner_id"))
     rows = conn.execute(
-        select(*said, *job)
+        select(*columns, *job)
         .select_from(workers.outerjoin(jobs, held))
         .where(workers.c.state.in_(("online", NOT_LISTENING)), workers.c.heartbeat_at >= db_now() - lease_seconds)
         .group_by(workers.c.name)

@@ -1,11 +1,10 @@
-"""The tables that are the truth about jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, CurveSummary,
-Checkpoint, Artifact.
+"""The tables of jobs: Job, JobDependency, Attempt, JobEvent, JobLog, Metric, CurveSummary, Checkpoint, Artifact.
 
-Times are seconds since the Unix epoch (UTC) as double precision, always read from the database's clock
-(`shared.clock.db_now`), so that leases compare on one clock whatever the hosts' clocks say.
+Times are seconds since the Unix epoch (UTC) in double precision, always read from the database's clock
+(`shared.clock.db_now`), so leases are compared on one clock whatever the clocks of the hosts.
 
-Everything a job emits carries a per-job sequence number `seq`, drawn from `Job.event_seq` by the UPDATE that takes the
-row lock. Within a job, sequence order is therefore commit order, and an event stream resumes at a number without gaps.
+Events, log lines and metrics of a job carry a sequence number `seq`, drawn from `Job.event_seq` by the UPDATE that
+takes the row lock. Within a job, sequence order is therefore commit order, and an event stream resumes without gaps.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Computed, Float, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-#: How long a job waits to outrank one that is a priority level higher (seconds). Too low: priorities mean little.
-#: Too high: low priorities wait long behind a steady stream. At 600 s, priority 0 passes a fresh 9 after 90 minutes.
+#: Wait after which a job outranks a new one that is one priority level higher (seconds). Too low: priorities have
+#: little effect. Too high: low priorities wait long behind a steady stream. At 600 s, priority 0 outranks a new
+#: priority 9 after 90 minutes.
 AGEING_SECONDS = 600
 
 
 class Job(SQLModel, table=True):
-    """One accepted job. `state` is written by `transitions.py` only."""
+    """One accepted job. Only `shared.jobs.transitions` writes `state`."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -36,7 +36,7 @@ class Job(SQLModel, table=True):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_jobs_newest", "owner_id", "created_at", "id", "archived_at"),
-        # For people who look at the table of jobs: how many are in each state, and everyone's, newest first.
+        # For the table of jobs: counts per state, and the jobs of all owners, newest first.
         Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at"),
         Index("ix_jobs_created", "created_at", "id", "archived_at"),
         Index(
@@ -54,9 +54,9 @@ class Job(SQLModel, table=True):
             sqlite_where=text("state = 'running'"),
             postgresql_where=text("state = 'running'"),
         ),
-        # What still lives has no `finished_at`: few rows at the front of the index, whatever the table grows to.
+        # Unfinished jobs have no `finished_at`: few rows at the front of the index, however large the table.
         Index("ix_jobs_ended", "finished_at", "state"),
-        # All that Prometheus counts, at every scrape, without reading a row.
+        # Covers what Prometheus counts at every scrape, without reading a row.
         Index("ix_jobs_durations", "kind", "state", "started_at", "finished_at"),
         Index(
             "ix_jobs_deadline",
@@ -84,13 +84,13 @@ class Job(SQLModel, table=True):
     pinned: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
     state: str = Field(max_length=16)
-    fence: int = 0  # number of the present attempt; 0 before the first
-    worker: str | None = Field(default=None, max_length=200)  # who holds the lease
+    fence: int = 0  # number of the current attempt; 0 before the first
+    worker: str | None = Field(default=None, max_length=200)  # holder of the lease
     lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     priority: int = 5
     run_at: float = Field(sa_column=Column(Float(53), nullable=False))
-    #: Lowest is claimed first: `run_at` less what the priority is worth. As every rank is a point in time, a waiting
-    #: job is overtaken by fewer and fewer newcomers: ageing without touching a row.
+    #: The lowest is claimed first: `run_at` minus the priority in seconds. As a rank is a point in time, fewer and
+    #: fewer new jobs overtake a waiting one: ageing without updating a row.
     rank: float | None = Field(
         default=None,
         sa_column=Column(Float(53), Computed(f"run_at - {AGEING_SECONDS}.0 * priority", persisted=True)),
@@ -98,18 +98,18 @@ class Job(SQLModel, table=True):
     deadline_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     timeout_seconds: float | None = Field(default=None, sa_column=Column(Float(53)))
     stop_requested: str | None = Field(default=None, max_length=16)
-    #: It may push out a running job of lower priority (`preempt` of its spec).
+    #: May preempt a running job of lower priority (`preempt` of its spec).
     preempts: bool = False
-    #: The urgent job for which it was asked to stop; of a running job the present one, else the last.
+    #: The urgent job for which it is preempted; when it is not running, the last one.
     makes_room_for: str | None = Field(default=None, max_length=32)
     lost_streak: int = 0  # crashes in a row without a new checkpoint
     retries: int = 0  # retryable failures charged so far
     max_retries: int = 2
     checkpoint_id: str | None = Field(default=None, max_length=32)
     after: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    #: What people wrote about it; like `name`, `tags` and `priority` it may be edited, which never changes the spec.
+    #: Free text of users; like `name`, `tags` and `priority` it may be edited, which never changes the spec.
     notes: str | None = Field(default=None, sa_column=Column(Text))
-    #: The job it was made like: id, name, and the changes to its spec.
+    #: The job it was copied from: id, name, and the changes to its spec.
     copied_from: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
     progress: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
@@ -121,13 +121,12 @@ class Job(SQLModel, table=True):
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))
     started_at: float | None = Field(default=None, sa_column=Column(Float(53)))  # first claim
     finished_at: float | None = Field(default=None, sa_column=Column(Float(53)))
-    #: Out of sight since then, and nothing else.
+    #: Hidden from lists since then; without any other effect.
     archived_at: float | None = Field(default=None, sa_column=Column(Float(53)))
 
 
 class DeletedJob(SQLModel, table=True):
-    """What is left of a job that was deleted for good: its id and key, whether its files still have to go, and its share
-    of the counters that are exported to Prometheus."""
+    """Record of a deleted job: its id and key, whether its files remain, and its share of the exported counters."""
 
     __tablename__ = "deleted_jobs"
     __table_args__ = (
@@ -143,10 +142,10 @@ class DeletedJob(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=32)
     owner_id: str = Field(max_length=64)
-    #: A submission that is sent once more must not make a second job.
+    #: A repeated submission must not create a second job.
     idempotency_key: str | None = Field(default=None, max_length=255)
     body_hash: str | None = Field(default=None, max_length=64)
-    #: Null for a job that an older version deleted: it is not counted.
+    #: Null for a job that an older version of Nightshift deleted: it is not counted.
     kind: str | None = Field(default=None, max_length=16)
     state: str | None = Field(default=None, max_length=16)
     started_at: float | None = Field(default=None, sa_column=Column(Float(53)))
@@ -157,7 +156,7 @@ class DeletedJob(SQLModel, table=True):
 
 
 class DeletedAttempts(SQLModel, table=True):
-    """How many attempts of a deleted job ended with an outcome."""
+    """Number of attempts of a deleted job that ended with an outcome."""
 
     __tablename__ = "deleted_attempts"
 
@@ -184,7 +183,7 @@ class Attempt(SQLModel, table=True):
         Index("ix_attempts_task", "celery_task_id"),
         Index("ix_attempts_started", "started_at"),
         Index("ix_attempts_outcome", "outcome"),
-        # What ran at some moment of the last hours: what has not ended comes first in it.
+        # For attempts that ran during the last hours; those still running come first in it.
         Index("ix_attempts_ended", "ended_at"),
     )
 
@@ -201,17 +200,16 @@ class Attempt(SQLModel, table=True):
     signal: int | None = None
     peak_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     peak_device_memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
-    #: What its runner did and said last: phase, step, last_frames, log_tail. Null for one that was lost.
+    #: Last known state of its runner: phase, step, last_frames, log_tail.
     evidence: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    #: What it ran on: host, versions, processor, GPU, driver, threads, commit, command.
+    #: Environment of the run: host, versions, processor, GPU, driver, threads, commit, command.
     environment: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     resumed_from: str | None = Field(default=None, max_length=32)  # checkpoint id
     resumed_step: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class JobEvent(SQLModel, table=True):
-    """What happened to a job, in order: `state`, `checkpoint`, `artifact`, `promotion`, `stop_requested`, `attempt`,
-    `edited`."""
+    """One event of a job: `state`, `checkpoint`, `artifact`, `promotion`, `stop_requested`, `attempt`, `edited`."""
 
     __tablename__ = "job_events"
 
@@ -224,7 +222,7 @@ class JobEvent(SQLModel, table=True):
 
 
 class JobLog(SQLModel, table=True):
-    """One line a runner logged or printed."""
+    """One line that a runner logged or printed."""
 
     __tablename__ = "job_logs"
 
@@ -237,7 +235,7 @@ class JobLog(SQLModel, table=True):
 
 
 class Metric(SQLModel, table=True):
-    """One measured value: exactly one row per (job, name, step), whatever happened in between."""
+    """One measured value: exactly one row per (job, name, step), also after crashes and resumed attempts."""
 
     __tablename__ = "metrics"
     __table_args__ = (Index("ix_metrics_seq", "job_id", "seq"),)
@@ -253,7 +251,7 @@ class Metric(SQLModel, table=True):
 
 
 class CurveSummary(SQLModel, table=True):
-    """What a curve has come to, so that a table of many jobs need not look through their points. Written with them."""
+    """Last, lowest and highest value of a curve, written with its points, so tables of jobs need not read them."""
 
     __tablename__ = "curve_summaries"
 
@@ -266,7 +264,7 @@ class CurveSummary(SQLModel, table=True):
 
 
 class SystemSample(SQLModel, table=True):
-    """What the runner of an attempt used at a moment. Apart from the metrics, whose rows follow from the job alone."""
+    """Resource usage of an attempt's runner at one time. Not a metric: metrics are reproducible from the job alone."""
 
     __tablename__ = "system_samples"
 
@@ -299,16 +297,15 @@ class Checkpoint(SQLModel, table=True):
 
 
 class Artifact(SQLModel, table=True):
-    """A complete, hashed file a job leaves behind; `path` is the name users see."""
+    """A complete, hashed output file of a job; `path` is the name shown to users."""
 
     __tablename__ = "artifacts"
 
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", max_length=32, ondelete="CASCADE")
     path: str = Field(primary_key=True, max_length=200)
     fence: int
-    stored_as: str = Field(
-        max_length=300
-    )  # relative to the storage root; carries the fence, so attempts never overwrite
+    #: Relative to the storage root; contains the fence, so attempts never overwrite each other's files.
+    stored_as: str = Field(max_length=300)
     sha256: str = Field(max_length=64)
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     media_type: str = Field(max_length=100)

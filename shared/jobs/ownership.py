@@ -1,4 +1,4 @@
-"""Which jobs somebody may be told of."""
+"""Ownership of jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IDS = 500
 
 
 def owned_ids(conn: Connection, ids: Iterable[str | None], owner_id: str | None) -> set[str]:
-    """Those of these jobs that belong to the owner; None: all of them."""
+    """Return those of these job ids that belong to the owner; all of them for the owner None."""
     every = sorted({job_id for job_id in ids if job_id is not None})
     if owner_id is None:
         return set(every)

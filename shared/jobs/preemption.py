@@ -1,9 +1,8 @@
-"""Which running job makes room for an urgent one: a pure decision, written by `transitions.preempting`.
+"""Choice of the running job to preempt for an urgent one: a pure decision, written by `transitions.preempting`.
 
-Only a job of a priority that is lower by at least the gap: so nobody can ever be pushed out by a job that he pushed
-out. Among those the lowest priority goes, then the one that was started last, which loses least. One that was pushed
-out before is left alone for a while after each new start, for longer each time: it gets on, however many urgent jobs
-come.
+The victim's priority must be lower by `priority_gap`, so two jobs cannot preempt each other. The lowest priority is
+chosen, then the latest start, which loses the least work. A job that was preempted before has a cool-down after each
+restart, multiplied by its preemption count, so it makes progress however many urgent jobs are submitted.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rules:
-    """See the settings `preempt_*`."""
+    """The settings `preempt_*`."""
 
     priority_gap: int
     patience_seconds: float
@@ -23,18 +22,18 @@ class Rules:
 
 @dataclass(frozen=True)
 class Holder:
-    """A running job on a worker that the urgent one could use."""
+    """A running job on a worker that the urgent job could use."""
 
     job_id: str
     fence: int
     worker: str
     priority: int
-    started_at: float  # its present attempt
+    started_at: float  # of its current attempt
     times_preempted: int
 
 
 def choose_victim(urgent_priority: int, holders: Iterable[Holder], now: float, rules: Rules) -> Holder | None:
-    """None: nobody has to go."""
+    """Return the running job to preempt, or None when none is eligible."""
     eligible = [
         holder
         for holder in holders

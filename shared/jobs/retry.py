@@ -1,8 +1,8 @@
-"""What becomes of a job after an attempt that did not succeed: pure decisions, written by `transitions`.
+"""Retry policy after an attempt that did not succeed: pure decisions, written by `transitions`.
 
-Two counts, kept apart. `retries`: errors the job reported itself and called retryable, up to `max_retries`.
-`lost_streak`: attempts in a row that died (crash, memory, stall, lost lease) without a new checkpoint, up to the
-poison limit; a checkpoint sets it back to 0, so a long run survives any number of crashes that let it get on.
+Two separate counts. `retries`: retryable errors that the job itself reported, up to `max_retries`. `lost_streak`:
+consecutive attempts that died (crash, memory, stall, lost lease) without a new checkpoint, up to the poison limit. A
+checkpoint resets it to 0, so a long run survives any number of crashes with progress in between.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
 class Backoff:
     """Exponential: `first`, `first * factor`, … up to `most` (seconds), each ± `jitter` of itself.
 
-    Too short: a broken dependency is hammered. Too long: a blip costs minutes. Jitter keeps a herd of jobs that failed
-    together from coming back together.
+    Too short: a broken dependency is overloaded. Too long: a brief failure costs minutes. Jitter keeps jobs that
+    failed together from retrying together.
     """
 
     first: float = 5.0
@@ -29,20 +29,20 @@ class Backoff:
     jitter: float = 0.2
 
     def delay(self, count: int, rand: Callable[[], float] = random.random) -> float:
-        """Seconds before try number `count` (1 = the first retry); `rand` is uniform in [0, 1)."""
+        """Return the seconds before retry number `count` (1 = the first); `rand` is uniform in [0, 1)."""
         plain = min(self.most, self.first * self.factor ** min(count - 1, 64))
         return plain * (1 + self.jitter * (2 * rand() - 1))
 
 
 #: After an error that the job reported.
 AFTER_ERROR = Backoff()
-#: After the second death in a row; the first restarts at once, so that a lone crash costs only the work it lost.
+#: From the second consecutive death on; the first restarts at once, so a lone crash costs only the lost work.
 AFTER_DEATH = Backoff(first=2.0, most=60.0)
 
 
 @dataclass(frozen=True)
 class RetryCounters:
-    """What a job row says about earlier attempts."""
+    """Counts of a job row about earlier attempts, and its pending stop request."""
 
     retries: int
     max_retries: int
@@ -52,6 +52,8 @@ class RetryCounters:
 
 @dataclass(frozen=True)
 class Decision:
+    """The next state of a job and its new counts; `delay` is in seconds."""
+
     state: JobState
     retries: int
     lost_streak: int
@@ -62,17 +64,17 @@ class Decision:
 def after_failure(
     outcome: AttemptOutcome,
     retryable: bool,
-    tally: RetryCounters,
+    counters: RetryCounters,
     *,
     poison_limit: int,
     backoff: Backoff | None = None,
     rand: Callable[[], float] = random.random,
 ) -> Decision:
-    """`queued` (with a delay), `failed`, or what was asked of the job meanwhile: `cancelled`, `paused`."""
-    decision = _by_outcome(outcome, retryable, tally, poison_limit, backoff, rand)
-    if tally.stop_requested is StopRequest.CANCEL:
+    """Decide between `queued` (with a delay), `failed`, and a requested `cancelled` or `paused`."""
+    decision = _by_outcome(outcome, retryable, counters, poison_limit, backoff, rand)
+    if counters.stop_requested is StopRequest.CANCEL:
         return Decision(JobState.CANCELLED, decision.retries, decision.lost_streak)
-    if tally.stop_requested is StopRequest.PAUSE and decision.state is JobState.QUEUED:
+    if counters.stop_requested is StopRequest.PAUSE and decision.state is JobState.QUEUED:
         return Decision(JobState.PAUSED, decision.retries, decision.lost_streak)
     return decision
 
@@ -80,18 +82,18 @@ def after_failure(
 def _by_outcome(
     outcome: AttemptOutcome,
     retryable: bool,
-    tally: RetryCounters,
+    counters: RetryCounters,
     poison_limit: int,
     backoff: Backoff | None,
     rand: Callable[[], float],
 ) -> Decision:
     if outcome in CRASH_OUTCOMES:
-        streak = tally.lost_streak + 1
+        streak = counters.lost_streak + 1
         if streak >= poison_limit:
-            return Decision(JobState.FAILED, tally.retries, streak, poisoned=True)
+            return Decision(JobState.FAILED, counters.retries, streak, poisoned=True)
         delay = (backoff or AFTER_DEATH).delay(streak - 1, rand) if streak > 1 else 0.0
-        return Decision(JobState.QUEUED, tally.retries, streak, delay)
-    if retryable and outcome is AttemptOutcome.JOB_ERROR and tally.retries < tally.max_retries:
-        retries = tally.retries + 1
-        return Decision(JobState.QUEUED, retries, tally.lost_streak, (backoff or AFTER_ERROR).delay(retries, rand))
-    return Decision(JobState.FAILED, tally.retries, tally.lost_streak)
+        return Decision(JobState.QUEUED, counters.retries, streak, delay)
+    if retryable and outcome is AttemptOutcome.JOB_ERROR and counters.retries < counters.max_retries:
+        retries = counters.retries + 1
+        return Decision(JobState.QUEUED, retries, counters.lost_streak, (backoff or AFTER_ERROR).delay(retries, rand))
+    return Decision(JobState.FAILED, counters.retries, counters.lost_streak)

@@ -1,4 +1,4 @@
-"""The states of a job, how an attempt can end, what can be asked of a running job, and the legal moves.
+"""The states of a job and their legal transitions, outcomes of attempts, and stop requests.
 
           submit                       submit (after: …)
             │                               │
@@ -23,7 +23,7 @@ from enum import StrEnum
 
 from nightshift.states import JobState
 
-#: source state -> states a transition may move it to. A test walks it against transitions.py.
+#: source state -> states a transition may move it to. A test checks `shared.jobs.transitions` against it.
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED, JobState.FAILED}),
@@ -38,20 +38,20 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 
 class StopRequest(StrEnum):
-    """What a running job can be asked to do; a column, not a state. The runner hears it at the next step boundary.
+    """A request to a running job: a column, not a state. The runner receives it at the next step boundary.
 
-    The strongest comes first: a request replaces a weaker one and never a stronger one.
+    Ordered from the strongest: a request replaces a weaker one and never a stronger one.
     """
 
-    #: Stop, keep nothing more. Durable at 202.
+    #: Stop without saving. Durable once the API has answered 202.
     CANCEL = "cancel"
     #: Stop now and keep the best model as the result.
     FINISH = "finish"
-    #: Checkpoint, give the device back, wait for resume.
+    #: Checkpoint, free the device, wait for resume.
     PAUSE = "pause"
-    #: Checkpoint and go back to the queue: a more urgent job needs the device. Nothing is charged.
+    #: Checkpoint and return to the queue: a more urgent job needs the device. No retry is charged.
     PREEMPT = "preempt"
-    #: Checkpoint and go back to the queue: the worker is shutting down. Nothing is charged.
+    #: Checkpoint and return to the queue: the worker is shutting down. No retry is charged.
     DRAIN = "drain"
 
     def outranks(self, other: StopRequest | None) -> bool:
@@ -70,7 +70,7 @@ def strongest(requests: Iterable[StopRequest | None]) -> StopRequest | None:
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended; null while it runs. Each is counted apart."""
+    """How an attempt ended; null while it runs. Each is counted separately."""
 
     SUCCEEDED = "succeeded"
     JOB_ERROR = "job_error"  # the runner reported a typed error
@@ -82,10 +82,10 @@ class AttemptOutcome(StrEnum):
     DRAINED = "drained"
     PAUSED = "paused"
     CANCELLED = "cancelled"
-    LOST = "lost"  # the lease expired: worker gone, frozen or cut off
+    LOST = "lost"  # the lease expired: the worker died, froze or lost its network
 
 
-#: Endings without checkpoint progress that count towards the poison limit (three in a row end the job).
+#: Outcomes that count towards the poison limit when no checkpoint was written (`poison_limit` in a row fail the job).
 CRASH_OUTCOMES = frozenset(
     {AttemptOutcome.CRASHED, AttemptOutcome.OUT_OF_MEMORY, AttemptOutcome.LOST, AttemptOutcome.STALLED}
 )

@@ -19,7 +19,9 @@ MAX_WEIGHTS = 1_000_000_000
 
 
 class GanModel(ModelSpec):
-    """generator:     z -> [dense -> norm -> relu -> dropout] x m -> picture (dense), or
+    """Settings of a GAN: a generator and a discriminator.
+
+    generator:     z -> [dense -> norm -> relu -> dropout] x m -> picture (dense), or
                       -> dense to small maps -> norm -> relu -> dropout -> [up -> norm -> relu -> dropout] -> up ->
                       picture
     discriminator: picture -> [conv -> norm -> relu -> dropout] x n -> flatten -> [dense -> norm -> relu -> dropout] x m

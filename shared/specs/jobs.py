@@ -163,7 +163,7 @@ def check_inference(name: str, inference: Inference) -> FieldError | None:
     if inference.task == "generate" and FAMILIES[name].prompted and not inference.prompts:
         return FieldError(("inference", "prompts"), f'{name} continues prompts: give at least one, possibly empty ("")')
     if inference.prompts and not FAMILIES[name].prompted:
-        return FieldError(("inference", "prompts"), f"{name} takes no prompts; use count and seed")
+        return FieldError(("inference", "prompts"), f"{name} takes no prompts; use `count` and `seed`")
     return None
 
 

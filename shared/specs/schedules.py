@@ -23,7 +23,7 @@ Lateness = Annotated[Seconds | None, Field(description="Ticks later than this ar
 Unchanged = Annotated[
     bool,
     Field(
-        description="Submit no job while settings, data set versions and parent model equal those of the last succeeded one."
+        description="Submit no job while settings, data set versions and parent model equal those of the last success."
     ),
 ]
 

@@ -1,5 +1,6 @@
-"""Where data sets, checkpoints and artifacts lie for good: a folder (`folder`), or an object store (`objects`) with a
-cache on every host. Nobody else asks which: `storage_of(settings)` is the one or the other.
+"""Storage of data sets, checkpoints and artifacts: a folder (`local`), or an object store (`s3`) with a cache per host.
+
+`storage_of(settings)` returns the one that is configured; other code does not distinguish them.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ __all__ = ["LocalStorage", "refuse_unusable", "storage_of"]
 
 
 def storage_of(settings: Settings) -> LocalStorage:
-    """One per place and process. Connects to nothing yet."""
+    """Return the storage of these settings, one per location and process. It does not connect yet."""
     return _storage(
         settings.storage_url, settings.storage_endpoint_url, settings.storage_root, settings.storage_cache_bytes
     )
 
 
 def refuse_unusable(settings: Settings) -> None:
-    """Before a process starts to work. Raises ConfigurationError that says what to do; a store that is only away now is
-    waited for when it is needed."""
+    """Check the storage when a process starts. Raises ConfigurationError with the remedy.
+
+    An object store that does not answer is only logged: it is retried when it is needed.
+    """
     try:
-        storage_of(settings).prove()
+        storage_of(settings).check_access()
     except StorageUnavailable as error:
         emit("storage.unavailable", error=str(error))
 

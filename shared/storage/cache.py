@@ -1,10 +1,10 @@
-"""What of an object store lies on this host: complete folders, each known by a small file in `.index/`.
+"""Cache of an object store on this host: complete folders, each with an index file in `.index/`.
 
-    .index/<key>     not empty: the folder surely is in the store; its time: when it was last used
-                     flock: shared by whoever uses the folder, exclusive for whoever brings or removes it
+    .index/<key>     not empty: the folder is in the store; modification time: its last use
+                     flock: shared while the folder is used, exclusive while it is downloaded or removed
 
-A folder whose file is empty is work in progress and never removed to make room. Locks end with their process, so a
-crash leaves nothing locked; any number of processes of a host may share the cache.
+A folder whose index file is empty is work in progress and never evicted. Locks end with their process, so a crash
+leaves nothing locked; any number of processes of a host may share the cache.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from time import sleep
 from urllib.parse import quote, unquote
 
 from shared.fsync import fsync_folder
-from shared.storage.s3_client import Going, always
+from shared.storage.s3_client import CancelCheck, never_cancelled
 
 INDEX = ".index"
-#: A folder that is being brought; whoever brings it next begins by removing it.
-ASIDE = ".fetch-"
-#: Between looks at a lock that is held (seconds).
-_LOOK_SECONDS = 0.05
+#: Prefix of a folder that is being downloaded; the next download of it removes a leftover first.
+STAGING = ".fetch-"
+#: Poll interval for a lock that is held (seconds).
+_POLL_SECONDS = 0.05
 
 
 class CacheLease:
-    """A folder that stays where it is until this is closed (or the process ends)."""
+    """A folder that is not removed until this is closed or the process ends."""
 
     def __init__(self, path: Path, descriptor: int | None = None) -> None:
         self.path, self._descriptor = path, descriptor
 
     def close(self) -> None:
+        """Release the lock; idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -49,50 +50,58 @@ class CacheLease:
 
 @dataclass(frozen=True)
 class Entry:
+    """A cached folder that is in the store too."""
+
     key: str
     bytes: int
     used_at: float
 
 
 class Cache:
+    """Folders of an object store below `root`, evicted by least recent use above `limit_bytes`."""
+
     def __init__(self, root: Path, limit_bytes: int) -> None:
         self.root, self._index, self._limit = root, root / INDEX, limit_bytes
 
     # -- using ------------------------------------------------------------------------------------
 
     def hold(
-        self, key: str, bring: Callable[[Path], None], is_sound: Callable[[Path], bool], going: Going = always
+        self,
+        key: str,
+        fetch: Callable[[Path], None],
+        is_sound: Callable[[Path], bool],
+        cancel_check: CancelCheck = never_cancelled,
     ) -> CacheLease:
-        """The folder `key`, as it is here, or brought by `bring(aside)` where it is not here or not sound."""
+        """Return the folder `key`, downloaded by `fetch(staging)` if it is missing or not sound."""
         while True:
-            descriptor = self._lock(key, fcntl.LOCK_SH, going)
+            descriptor = self._lock(key, fcntl.LOCK_SH, cancel_check)
             if self._is_here(key, descriptor) and is_sound(self.root / key):
                 os.utime(descriptor)
                 return CacheLease(self.root / key, descriptor)
             os.close(descriptor)
-            with self._alone(key, going) as descriptor:
+            with self._exclusive(key, cancel_check) as descriptor:
                 if not (self._is_here(key, descriptor) and is_sound(self.root / key)):
-                    self._fetch(key, bring, descriptor)
+                    self._fetch(key, fetch, descriptor)
 
-    def _fetch(self, key: str, bring: Callable[[Path], None], descriptor: int) -> None:
+    def _fetch(self, key: str, fetch: Callable[[Path], None], descriptor: int) -> None:
         target = self.root / key
-        aside = target.with_name(ASIDE + target.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        staging = target.with_name(STAGING + target.name)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
         try:
-            bring(aside)
+            fetch(staging)
             os.ftruncate(descriptor, 0)
             _remove(target)
-            aside.rename(target)
+            staging.rename(target)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
             raise
         fsync_folder(target.parent)
         _write(descriptor)
 
     def mark(self, key: str) -> None:
-        """The folder is in the store now, so that it may go when room is needed."""
-        descriptor = self._lock(key, fcntl.LOCK_SH, always)
+        """Record that the folder is in the store, so it may be evicted."""
+        descriptor = self._lock(key, fcntl.LOCK_SH, never_cancelled)
         try:
             if not os.fstat(descriptor).st_size:
                 _write(descriptor)
@@ -100,21 +109,21 @@ class Cache:
         finally:
             os.close(descriptor)
 
-    def busy(self, key: str) -> CacheLease:
-        """Nobody removes what is left over in the folder `key` meanwhile (see `alone`)."""
-        return CacheLease(self.root / key, self._lock(key, fcntl.LOCK_SH, always))
+    def lock_shared(self, key: str) -> CacheLease:
+        """Hold a shared lock on the folder `key`, so that no process cleans it up (see `try_exclusive`)."""
+        return CacheLease(self.root / key, self._lock(key, fcntl.LOCK_SH, never_cancelled))
 
     # -- removing ---------------------------------------------------------------------------------
 
     def drop(self, key: str) -> None:
-        """Remove a folder that the store has, or had. One that is in use stays: room is made some other time."""
-        with self.alone(key) as free:
+        """Remove a folder that is or was in the store, unless it is in use."""
+        with self.try_exclusive(key) as free:
             if free:
                 _remove(self.root / key)
                 self.forget(key)
 
     def trim(self, room: int = 0) -> int:
-        """Remove those used longest ago until `room` bytes fit below the limit; returns how many."""
+        """Evict the least recently used until `room` bytes fit below the limit; return the number evicted."""
         entries = sorted(self._present(), key=lambda entry: entry.used_at)
         total, gone = sum(entry.bytes for entry in entries) + room, 0
         for entry in entries:
@@ -126,17 +135,17 @@ class Cache:
         return gone
 
     def _present(self) -> list[Entry]:
-        """Retention removes checkpoints without asking the index: what it says of those is forgotten here."""
+        """Return the existing entries, and forget others: retention removes checkpoints without the index."""
         entries = self.entries()
         for entry in entries:
             if not (self.root / entry.key).exists():
-                with self.alone(entry.key) as free:
+                with self.try_exclusive(entry.key) as free:
                     if free and not (self.root / entry.key).exists():
                         self.forget(entry.key)
         return [entry for entry in entries if (self.root / entry.key).exists()]
 
     def entries(self) -> list[Entry]:
-        """What the store has too."""
+        """Return the folders that are in the store too."""
         found = []
         for path in self._index.glob("*") if self._index.is_dir() else ():
             with suppress(FileNotFoundError):
@@ -146,7 +155,7 @@ class Cache:
         return found
 
     def forget(self, key: str) -> None:
-        """What the index says of a folder that is gone; only where nobody uses it (see `alone`)."""
+        """Remove the index file of a folder that no longer exists; only under `try_exclusive`."""
         self._path(key).unlink(missing_ok=True)
 
     # -- locks ------------------------------------------------------------------------------------
@@ -157,25 +166,25 @@ class Cache:
     def _is_here(self, key: str, descriptor: int) -> bool:
         return os.fstat(descriptor).st_size > 0 and (self.root / key).is_dir()
 
-    def _lock(self, key: str, kind: int, going: Going) -> int:
-        """A descriptor that holds the lock."""
+    def _lock(self, key: str, kind: int, cancel_check: CancelCheck) -> int:
+        """Return a descriptor that holds the lock."""
         self._index.mkdir(parents=True, exist_ok=True)
         while (descriptor := _try(self._path(key), kind)) is None:
-            going()
-            sleep(_LOOK_SECONDS)
+            cancel_check()
+            sleep(_POLL_SECONDS)
         return descriptor
 
     @contextmanager
-    def _alone(self, key: str, going: Going) -> Iterator[int]:
-        descriptor = self._lock(key, fcntl.LOCK_EX, going)
+    def _exclusive(self, key: str, cancel_check: CancelCheck) -> Iterator[int]:
+        descriptor = self._lock(key, fcntl.LOCK_EX, cancel_check)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
     @contextmanager
-    def alone(self, key: str) -> Iterator[bool]:
-        """Whether nobody uses the folder; for as long as the block lasts, if so."""
+    def try_exclusive(self, key: str) -> Iterator[bool]:
+        """Try to take an exclusive lock for the block; yield whether it is held."""
         self._index.mkdir(parents=True, exist_ok=True)
         descriptor = _try(self._path(key), fcntl.LOCK_EX)
         try:
@@ -186,7 +195,7 @@ class Cache:
 
 
 def _try(path: Path, kind: int) -> int | None:
-    """None: somebody else holds it, or has just removed the file we opened."""
+    """Return a locked descriptor; None if the lock is held, or the opened file was just removed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -205,8 +214,8 @@ def _write(descriptor: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """In one step for whoever looks."""
-    gone = folder.with_name(f"{ASIDE}gone-{folder.name}")
+    """Remove a folder, atomically for readers: rename it, then delete."""
+    gone = folder.with_name(f"{STAGING}gone-{folder.name}")
     with suppress(FileNotFoundError):
         shutil.rmtree(gone, ignore_errors=True)
         folder.rename(gone)
@@ -214,4 +223,5 @@ def _remove(folder: Path) -> None:
 
 
 def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,4 +1,4 @@
-"""What attempts leave in the workshop of a host that the store does not have: nobody needs it once they are over."""
+"""Cleanup of local files that attempts leave and the store does not have: they are not needed after the attempt."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ import shutil
 import time
 from pathlib import Path
 
-from shared.storage.cache import ASIDE, Cache, CacheLease
+from shared.storage.cache import STAGING, Cache, CacheLease
 
-#: A data set that was built and is not in the store is left alone for so long (seconds): it may be on its way there.
+#: Age from which a data set that is not in the store is removed (seconds); until then it may be being uploaded.
 GRACE_SECONDS = 3600.0
 
 
 class ScratchFolder(CacheLease):
-    """A job's folder while an attempt of this host works in it. Closing removes what is left over."""
+    """A job's folder while an attempt of this host works in it. Closing removes leftovers."""
 
     def __init__(self, cache: Cache, key: str) -> None:
         self._cache, self._key = cache, key
-        self._lock = cache.busy(key)
+        self._lock = cache.lock_shared(key)
         super().__init__(cache.root / key)
 
     def close(self) -> None:
+        """Release the folder and remove leftovers."""
         self._lock.close()
         sweep_job(self._cache, self._key)
 
 
 def sweep(cache: Cache) -> None:
-    """What processes that died left, where nobody works now."""
+    """Remove leftovers of processes that died, in folders that are not in use."""
     for job in _children(cache.root / "jobs"):
         sweep_job(cache, f"jobs/{job.name}")
     stored = {entry.key for entry in cache.entries()}
     for path in _children(cache.root / "datasets"):
-        key = f"datasets/{path.name.removeprefix(ASIDE)}"
-        begun = path.name.startswith(ASIDE)
+        key = f"datasets/{path.name.removeprefix(STAGING)}"
+        begun = path.name.startswith(STAGING)
         if begun or (not path.name.startswith(".") and key not in stored and _age(path) > GRACE_SECONDS):
-            with cache.alone(key) as free:
+            with cache.try_exclusive(key) as free:
                 if free:
                     shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep_job(cache: Cache, key: str) -> None:
-    """Unless somebody works there."""
-    with cache.alone(key) as free:
+    """Remove leftovers in a job's folder, unless it is in use."""
+    with cache.try_exclusive(key) as free:
         if free:
             _clean(cache.root, cache.root / key, {entry.key for entry in cache.entries()})
             cache.forget(key)

@@ -1,7 +1,7 @@
-"""`nightshift copy-storage --from FOLDER`: what a storage folder holds, copied to the bucket of NIGHTSHIFT_STORAGE_URL.
+"""`nightshift copy-storage --from FOLDER`: copy a storage folder to the bucket of NIGHTSHIFT_STORAGE_URL.
 
-The bucket has the layout of the folder. What is there already, in its whole length, is not sent again, so a copy that
-was broken off goes on. At the end everything that SQL lists is looked for.
+The bucket has the layout of the folder. Files that are in the bucket with the same size are skipped, so an interrupted
+copy can be continued. At the end everything that SQL lists is checked to be in the bucket.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from shared.storage import storage_of
 from shared.storage.s3 import S3Storage
 from shared.storage.s3_client import Bucket
 
-#: Folders of a storage that are copied; what else lies there (uploads on their way in) is nobody's for long.
+#: Folders of a storage that are copied; others hold only temporary files (uploads being received).
 _COPIED = ("datasets", "jobs")
-#: Files sent at a time.
+#: Files uploaded at a time.
 _AT_ONCE = 4
-#: Of what is missing, named at most.
+#: Largest number of missing items to name.
 _NAMED = 10
 
 _versions = DatasetVersion.__table__  # type: ignore[attr-defined]
 
 
 def copy(folder: Path, bucket: Bucket) -> tuple[int, int]:
-    """How many files were sent, and how many were there already."""
-    there = _sizes(bucket)
+    """Copy the folder; return the number of files copied, and of those already in the bucket."""
+    stored = _sizes(bucket)
     found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
-    missing = [key for key, path in found.items() if there.get(key) != path.stat().st_size]
-    # A data set counts as there once its meta.json is: those go last.
+    missing = [key for key, path in found.items() if stored.get(key) != path.stat().st_size]
+    # A data set counts as stored once its meta.json is: those are copied last.
     for batch in ([key for key in missing if not _is_meta(key)], [key for key in missing if _is_meta(key)]):
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda key: bucket.put(found[key], key), batch))
@@ -49,8 +49,7 @@ def copy(folder: Path, bucket: Bucket) -> tuple[int, int]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Without what is half written, and what each host derives from a data set for itself (token streams, pictures of
-    another size)."""
+    """Yield complete files, without those that each host derives from a data set (token streams, resized images)."""
     for path in (file for name in _COPIED for file in sorted((folder / name).rglob("*"))):
         parts = path.relative_to(folder).parts
         derived = parts[0] == "datasets" and len(parts) != 3
@@ -67,16 +66,16 @@ def _sizes(bucket: Bucket) -> dict[str, int]:
 
 
 def absent(engine: Engine, bucket: Bucket) -> list[str]:
-    """What SQL lists and the bucket does not have, or not in that length."""
-    there = _sizes(bucket)
+    """Return what SQL lists and the bucket does not have, or has with another size."""
+    stored = _sizes(bucket)
     folders = Counter[str]()
-    for key, size in there.items():
+    for key, size in stored.items():
         folders[key.rpartition("/")[0]] += size
     with read(engine) as conn:
         wanted = {f"datasets/{sha256}/{META}" for sha256 in conn.scalars(select(_versions.c.sha256))}
-        lost = sorted(wanted - there.keys())
+        lost = sorted(wanted - stored.keys())
         for row in conn.execute(select(artifacts.c.stored_as, artifacts.c.size_bytes)):
-            if there.get(row.stored_as) != row.size_bytes:
+            if stored.get(row.stored_as) != row.size_bytes:
                 lost.append(row.stored_as)
         ready = select(checkpoints.c.job_id, checkpoints.c.path, checkpoints.c.size_bytes)
         for listed in conn.execute(ready.where(checkpoints.c.state == "ready")):
@@ -86,6 +85,7 @@ def absent(engine: Engine, bucket: Bucket) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
     made = argparse.ArgumentParser(
         prog="nightshift copy-storage",
         description="Copy a storage folder to the bucket that NIGHTSHIFT_STORAGE_URL names. Stop the workers first.",
@@ -95,20 +95,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    """Run the command; return its exit code."""
     given = parser().parse_args()
     return run(given.source, get_settings())
 
 
 def run(folder: Path, settings: Settings) -> int:
-    """0: everything that SQL lists is in the bucket. Raises ConfigurationError, StorageUnavailable."""
+    """Copy and check; return 0 if the bucket has all that SQL lists. Raises ConfigurationError, StorageUnavailable."""
     storage = storage_of(settings)
     if not isinstance(storage, S3Storage):
         raise ConfigurationError("NIGHTSHIFT_STORAGE_URL names no bucket (s3://…); between folders use cp -a or rsync")
     if not any((folder / name).is_dir() for name in _COPIED):
         raise ConfigurationError(f"{folder} is no storage folder: it has neither {' nor '.join(_COPIED)}")
-    storage.prove(thoroughly=True)
+    storage.check_access(thoroughly=True)
     sent, skipped = copy(folder, storage.bucket)
-    print_line(f"{sent} files copied, {skipped} were there already")
+    print_line(f"{sent} files copied, {skipped} were stored already")
     lost = absent(make_engine(settings.sql_url), storage.bucket)
     if not lost:
         print_line("everything that the database lists is in the bucket")

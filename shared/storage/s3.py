@@ -1,8 +1,8 @@
-"""The storage of an object store, `s3://`: the store is the truth, a folder of this host its workshop and cache.
+"""Storage in an object store, `s3://`, with a folder of this host as its working copy and cache.
 
-Writing: locally first, as everywhere (aside, synced, hashed, renamed), then to the store, then the row: a row never
-names what the store does not have. Reading: what is not here is brought, aside, checked against the hash that SQL or
-the name says, renamed; then it is used like any local file.
+Writing: first locally (temporary name, fsync, hash, rename), then to the store, then the SQL row, so a row never names
+an object that is not stored. Reading: a missing folder is downloaded under a temporary name, checked against the hash
+in SQL or in its name, and renamed; then it is used like any local folder.
 """
 
 from __future__ import annotations
@@ -23,43 +23,49 @@ from shared.job_files.layout import job_dir
 from shared.storage import cleanup
 from shared.storage.cache import Cache, CacheLease
 from shared.storage.local import Check, LocalStorage
-from shared.storage.s3_client import Bucket, Going, Object, always
+from shared.storage.s3_client import Bucket, CancelCheck, Object, never_cancelled
 from shared.storage.shelf import BucketShelf, Shelf
 from shared.storage.stored_file import ObjectReader, Reader
 from shared.storage.uploader import BackgroundUploader, Uploader
 
-#: Folders of a job that are carried by themselves; whatever else lies in its folder belongs to its family.
-_OWN_WAY = ("checkpoints", "attempts")
+#: Folders of a job that are uploaded separately; all others in its folder belong to its family.
+_UPLOADED_SEPARATELY = ("checkpoints", "attempts")
 
 
 class S3Storage(LocalStorage):
+    """Files in a bucket, cached below `root`."""
+
     def __init__(self, root: Path, bucket: Bucket, cache_bytes: int) -> None:
         super().__init__(root)
         self.bucket, self.cache = bucket, Cache(root, cache_bytes)
         self._swept = False
 
-    # -- bringing ---------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------
 
-    def hold(self, key: str, check: Check, going: Going = always) -> CacheLease:
-        return self.cache.hold(key, partial(self._fetch, key, check, going), partial(_passes, check), going)
+    def hold(self, key: str, check: Check, cancel_check: CancelCheck = never_cancelled) -> CacheLease:
+        return self.cache.hold(
+            key, partial(self._fetch, key, check, cancel_check), partial(_passes, check), cancel_check
+        )
 
-    def hold_dataset(self, sha256: str, going: Going = always) -> CacheLease:
-        """What was brought once is not hashed again: it may be large, and is as immutable here as there."""
+    def hold_dataset(self, sha256: str, cancel_check: CancelCheck = never_cancelled) -> CacheLease:
+        """Return the folder of a data set version. A cached one is not hashed again: it may be large."""
         key = f"datasets/{sha256}"
-        return self.cache.hold(key, partial(self._fetch, key, partial(_is_version, sha256), going), _is_whole, going)
+        return self.cache.hold(
+            key, partial(self._fetch, key, partial(_is_version, sha256), cancel_check), _is_whole, cancel_check
+        )
 
-    def _fetch(self, key: str, check: Check, going: Going, aside: Path) -> None:
+    def _fetch(self, key: str, check: Check, cancel_check: CancelCheck, staging: Path) -> None:
         found = self.bucket.files(key)
         if not found:
-            raise NotStored(key, "is not there")
+            raise NotStored(key, "does not exist")
         self.cache.trim(room=sum(item.size for item in found))
         try:
             for item in found:
-                self.bucket.get(item, aside / _name(item), going)
+                self.bucket.get(item, staging / _name(item), cancel_check)
         except FileNotFoundError as error:
-            raise NotStored(key, "went away while it was read") from error
+            raise NotStored(key, "was deleted while it was read") from error
         try:
-            check(aside)
+            check(staging)
         except CorruptCheckpoint as error:
             raise NotStored(key, f"is damaged: {error}") from error
 
@@ -70,98 +76,99 @@ class S3Storage(LocalStorage):
         try:
             if ".." in key.split("/"):
                 raise FileNotFoundError(key)
-            return ObjectReader(self.bucket, self.bucket.look(key))
+            return ObjectReader(self.bucket, self.bucket.head(key))
         except FileNotFoundError:
             raise NotFound("The file of this artifact is no longer in the storage.") from None
 
-    # -- carrying ---------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------
 
     def keep_dataset(self, stored: Stored) -> Stored:
         key = f"datasets/{stored.sha256}"
-        with self.cache.busy(key):
-            ours, there = _sizes(stored.folder), self._sizes(key)
-            # The last object to be put; when all are there already it is put again, which makes them young again.
-            for name in [META] if ours == there else sorted(ours, key=lambda name: (name == META, name)):
+        with self.cache.lock_shared(key):
+            local, remote = _sizes(stored.folder), self._sizes(key)
+            # META is uploaded last. If everything is stored already, it is uploaded again: that renews the age that
+            # garbage collection sees.
+            for name in [META] if local == remote else sorted(local, key=lambda name: (name == META, name)):
                 self.bucket.put(stored.folder / name, f"{key}/{name}")
             self.cache.mark(key)
-        return _Kept(stored.sha256, stored.folder, stored.meta, lambda: self._sizes(key) == ours)
+        return _Kept(stored.sha256, stored.folder, stored.meta, lambda: self._sizes(key) == local)
 
     def _sizes(self, key: str) -> dict[str, int]:
         return {_name(item): item.size for item in self.bucket.files(key)}
 
     def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
         return BackgroundUploader(
-            lambda checkpoint, going: self._keep_checkpoint(job_id, checkpoint, going),
+            lambda checkpoint, cancel_check: self._keep_checkpoint(job_id, checkpoint, cancel_check),
             lambda checkpoint: self.cache.drop(f"jobs/{job_id}/{checkpoint.path}"),
             arrived,
         )
 
-    def _keep_checkpoint(self, job_id: str, checkpoint: CheckpointRecord, going: Going) -> None:
-        """What the family keeps beside it first: a run that goes on from a checkpoint finds that too."""
+    def _keep_checkpoint(self, job_id: str, checkpoint: CheckpointRecord, cancel_check: CancelCheck) -> None:
+        """Upload the family's files first, so that an attempt that resumes from the checkpoint finds them too."""
         key = f"jobs/{job_id}/{checkpoint.path}"
         checkpoint_files.verify(self.root / key, checkpoint.sha256)
-        self._keep_beside(job_id, going)
+        self._keep_beside(job_id, cancel_check)
         for path in sorted((self.root / key).iterdir()):
-            self.bucket.put(path, f"{key}/{path.name}", going)
+            self.bucket.put(path, f"{key}/{path.name}", cancel_check)
         self.cache.mark(key)
         self.cache.trim()
 
-    def keep_files(self, files: Mapping[str, str], going: Going = always) -> None:
+    def keep_files(self, files: Mapping[str, str], cancel_check: CancelCheck = never_cancelled) -> None:
         for key, sha256 in files.items():
-            if self.bucket.put(self.root / key, key, going) != sha256:
-                raise NotStored(key, "would not be the file that was announced: its hash is another")
+            if self.bucket.put(self.root / key, key, cancel_check) != sha256:
+                raise NotStored(key, "would not be the file that was announced: its hash differs")
         for folder in {key.rpartition("/")[0] for key in files}:
-            if folder.endswith("/model"):  # what other jobs may start from here
+            if folder.endswith("/model"):  # other jobs of this host may start from it
                 self.cache.mark(folder)
         self.cache.trim()
 
-    def _keep_beside(self, job_id: str, going: Going) -> None:
+    def _keep_beside(self, job_id: str, cancel_check: CancelCheck) -> None:
         folder = job_dir(self.root, job_id)
         own = [path for path in folder.glob("*/**/*") if path.is_file() and _is_familys(path.relative_to(folder))]
         if own:
-            there = {item.key: item.size for item in self._beside(job_id)}
+            stored = {item.key: item.size for item in self._beside(job_id)}
             for path in own:
                 key = path.relative_to(self.root).as_posix()
-                if there.get(key) != path.stat().st_size:
-                    self.bucket.put(path, key, going)
+                if stored.get(key) != path.stat().st_size:
+                    self.bucket.put(path, key, cancel_check)
 
-    def fetch_beside(self, job_id: str, going: Going = always) -> None:
+    def fetch_beside(self, job_id: str, cancel_check: CancelCheck = never_cancelled) -> None:
         for item in self._beside(job_id):
             path = self.root / item.key
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                aside = path.with_name(f".tmp-{path.name}")
-                self.bucket.get(item, aside, going)
-                aside.rename(path)
+                staging = path.with_name(f".tmp-{path.name}")
+                self.bucket.get(item, staging, cancel_check)
+                staging.rename(path)
 
     def _beside(self, job_id: str) -> list[Object]:
         key = f"jobs/{job_id}"
-        names = [name for name in self.bucket.folders(key) if name not in _OWN_WAY]
+        names = [name for name in self.bucket.folders(key) if name not in _UPLOADED_SEPARATELY]
         return [item for name in names for item in self.bucket.files(f"{key}/{name}", below=True)]
 
-    def apart(self, work: Callable[[], None]) -> None:
-        threading.Thread(target=copy_context().run, args=(work,), name="bring", daemon=True).start()
+    def run_in_background(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=copy_context().run, args=(work,), name="storage-fetch", daemon=True).start()
 
-    def at_work(self, job_id: str) -> CacheLease:
+    def work_folder(self, job_id: str) -> CacheLease:
         if not self._swept:
             self._swept = True
             cleanup.sweep(self.cache)
         return cleanup.ScratchFolder(self.cache, f"jobs/{job_id}")
 
-    # -- order ------------------------------------------------------------------------------------
+    # -- listing and removing ---------------------------------------------------------------------
 
     def children(self, key: str) -> list[str]:
         return [*self.bucket.folders(key), *(_name(item) for item in self.bucket.files(key))]
 
     def remove(self, key: str) -> bool:
-        """There and here; a copy on another host goes when room is needed there."""
+        """Remove it from the store and from this host; a cached copy on another host is evicted later."""
         if not (key.startswith("jobs/") and key.count("/") >= 3 and ".." not in key.split("/")):
             return False
-        there = self.bucket.files(key, below=True)
-        for item in there:
+        stored = self.bucket.files(key, below=True)
+        for item in stored:
             self.bucket.delete(item.key)
         self.cache.drop(key)
-        return super().remove(key) or bool(there)
+        return super().remove(key) or bool(stored)
 
     def remove_job(self, job_id: str) -> bool:
         for item in self.bucket.files(f"jobs/{job_id}", below=True):
@@ -172,16 +179,16 @@ class S3Storage(LocalStorage):
         return BucketShelf(self.bucket)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return f"{self.bucket.url}, cache {self.root}"
 
-    def prove(self, *, thoroughly: bool = False) -> None:
-        self.bucket.prove(thoroughly=thoroughly)
+    def check_access(self, *, thoroughly: bool = False) -> None:
+        self.bucket.check_access(thoroughly=thoroughly)
 
 
 @dataclass(frozen=True)
 class _Kept(Stored):
-    """A version that is in the store."""
+    """A data set version in the store."""
 
     check: Callable[[], bool]
 
@@ -198,7 +205,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _is_familys(path: Path) -> bool:
-    return path.parts[0] not in _OWN_WAY and not path.name.startswith(".") and path.suffix != ".tmp"
+    return path.parts[0] not in _UPLOADED_SEPARATELY and not path.name.startswith(".") and path.suffix != ".tmp"
 
 
 def _is_whole(folder: Path) -> bool:

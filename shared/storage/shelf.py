@@ -1,4 +1,4 @@
-"""The folders of data sets as garbage collection sees them: how old each is, and one taken away in a single step."""
+"""The folders of data sets, for garbage collection: their age, and their removal in one step."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from typing import Protocol
 from shared.storage.s3_client import Bucket
 
 _HASH = 64
-#: What taken folders are called until they are gone.
+#: Prefix of folders that are renamed before they are deleted.
 _GONE = ".gone-"
 
 
 class Shelf(Protocol):
+    """The data set folders of a storage."""
+
     def old(self, grace_seconds: float) -> list[str]:
-        """Content hashes of the folders that were made, or made again, longer ago."""
+        """Return the content hashes of folders last written more than `grace_seconds` ago."""
         ...
 
     def take(self, sha256: str) -> None:
-        """Out of the way in one step, so that nobody opens half of it."""
+        """Make a folder unreachable in one step, so that no process opens part of it."""
         ...
 
     def clear(self) -> int:
-        """Remove what was taken, also by somebody who died then; how many."""
+        """Delete the taken folders, also those of a process that died; return their number."""
         ...
 
 
 class FolderShelf:
+    """Data set folders on a disk, taken by a rename."""
+
     def __init__(self, datasets_root: Path) -> None:
         self._root = datasets_root
 
@@ -50,7 +54,7 @@ class FolderShelf:
 
 
 def _age(path: Path) -> float:
-    """Seconds since something in it was made; caches beside the data count."""
+    """Return the seconds since an entry of the folder was created; derived files beside the data count."""
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
@@ -58,14 +62,17 @@ def _age(path: Path) -> float:
 
 
 class BucketShelf:
-    """Objects cannot be moved out of the way in one step. So all of a folder is deleted where `take` is called, under
-    the lock of its content, and whoever registers that content looks under the same lock whether all of it is there."""
+    """Data set folders in a bucket, where objects cannot be renamed in one step.
+
+    `take` therefore deletes all objects of a folder, under the lock of its content. A registration of that content
+    checks under the same lock that all objects exist.
+    """
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket, self._taken = bucket, 0
 
     def old(self, grace_seconds: float) -> list[str]:
-        """Also what was put half by somebody who died."""
+        """Return old folders, also incomplete ones of processes that died."""
         newest: dict[str, float] = {}
         for item in self._bucket.files("datasets", below=True):
             sha256 = item.key.split("/")[1]

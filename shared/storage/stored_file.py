@@ -1,4 +1,4 @@
-"""A stored file for whoever downloads it: opened like any other, wherever it lies."""
+"""Readers of stored files for downloads, with one interface for files on disk and in a bucket."""
 
 from __future__ import annotations
 
@@ -9,37 +9,44 @@ from typing import BinaryIO, Protocol, cast
 
 from shared.storage.s3_client import Bucket, Object
 
-#: Bytes asked of a store at a time: each request costs some milliseconds.
-_ASKED = 4_000_000
+#: Bytes per request to a store: each request costs some milliseconds.
+_READ_SIZE = 4_000_000
 
 
 class Reader(Protocol):
+    """A stored file."""
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Bytes of the file."""
+        ...
 
     @property
     def modified(self) -> float:
-        """Seconds since the epoch."""
+        """Time of the last change (seconds since the epoch)."""
         ...
 
     @property
     def path(self) -> Path | None:
-        """Where it lies on this host."""
+        """Path on this host; None for an object in a bucket."""
         ...
 
     def open(self) -> BinaryIO:
-        """Its bytes, seekable; reading raises StorageUnavailable, OSError."""
+        """Open the file for reading, seekable. Reading raises StorageUnavailable, OSError."""
         ...
 
 
 @dataclass(frozen=True)
 class FileReader:
+    """A file on this host."""
+
     path: Path | None
     size: int
     modified: float
 
     @classmethod
     def of(cls, path: Path) -> FileReader:
+        """Return the reader of an existing file. Raises OSError."""
         status = path.stat()
         return cls(path, status.st_size, status.st_mtime)
 
@@ -49,13 +56,15 @@ class FileReader:
 
 
 class ObjectReader:
+    """An object in a bucket, read in ranges."""
+
     def __init__(self, bucket: Bucket, found: Object) -> None:
         self.path: Path | None = None
         self.size, self.modified = found.size, found.modified
         self._bucket, self._found = bucket, found
 
     def open(self) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(_Ranges(self._bucket, self._found), _ASKED))
+        return cast(BinaryIO, io.BufferedReader(_Ranges(self._bucket, self._found), _READ_SIZE))
 
 
 class _Ranges(io.RawIOBase):

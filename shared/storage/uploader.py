@@ -1,7 +1,7 @@
-"""Takes the checkpoints of an attempt to the storage, beside everything else the worker does, and says which have arrived.
+"""Background upload of an attempt's checkpoints to the storage.
 
-A checkpoint arrives once the store surely has it; only then may a row name it. They arrive in their order. A store that
-does not answer is tried again, less and less often, for as long as the attempt lasts.
+A checkpoint has arrived once the store has all of it; only then may an SQL row name it. Checkpoints arrive in order.
+While the store does not answer, uploads are retried with increasing delays for as long as the attempt runs.
 """
 
 from __future__ import annotations
@@ -17,39 +17,43 @@ from shared.errors import StorageUnavailable
 from shared.events import emit
 from shared.job_files.checkpoint_record import CheckpointRecord
 
-#: Between tries at a store that does not answer (seconds): from the first to the longest.
+#: First and longest delay between retries while the store does not answer (seconds).
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 
 class Uploader(Protocol):
-    #: What went wrong last, while it is tried again.
+    """Uploads the checkpoints of one attempt."""
+
+    #: The last failure, while the upload is retried.
     trouble: StorageUnavailable | None
 
-    def send(self, checkpoint: CheckpointRecord) -> None: ...
+    def send(self, checkpoint: CheckpointRecord) -> None:
+        """Queue a checkpoint for upload."""
+        ...
 
     def waiting(self) -> list[CheckpointRecord]:
-        """Sent, and neither arrived nor refused; oldest first."""
+        """Return the checkpoints sent, but neither arrived nor refused; oldest first."""
         ...
 
     def forget(self, checkpoint: CheckpointRecord) -> None:
-        """It need not arrive any more, and goes from this host; unless it is just on its way."""
+        """Drop a checkpoint that is no longer needed from the queue and this host, unless it is being uploaded."""
         ...
 
     def arrived(self) -> list[CheckpointRecord]:
-        """Since the last time."""
+        """Return the checkpoints that arrived since the last call."""
         ...
 
     def refused(self) -> list[tuple[CheckpointRecord, str]]:
-        """Since the last time: what can never arrive, and why."""
+        """Return the checkpoints that failed for good since the last call, each with the reason."""
         ...
 
     def close(self) -> None:
-        """Carry nothing more."""
+        """Stop uploading."""
         ...
 
 
 class NoopUploader:
-    """Where it was written is where it stays."""
+    """For a storage folder: a checkpoint has arrived as soon as it is written."""
 
     trouble: StorageUnavailable | None = None
 
@@ -77,11 +81,11 @@ class NoopUploader:
 
 
 class Closed(NightshiftError):
-    """The attempt is over."""
+    """Raised inside an upload when the uploader is closed."""
 
 
 class BackgroundUploader:
-    """One checkpoint at a time, in a thread of its own."""
+    """Uploads one checkpoint at a time, in its own thread."""
 
     def __init__(
         self,
@@ -89,9 +93,12 @@ class BackgroundUploader:
         drop: Callable[[CheckpointRecord], None],
         wake: Callable[[], None],
     ) -> None:
-        """`keep` returns when the store has the checkpoint's folder, raises StorageUnavailable while it does not answer and
-        anything else where it never will; it calls what it is given between pieces. `drop` removes a folder that need
-        not go there."""
+        """Create an uploader that starts its thread with the first checkpoint.
+
+        `keep(checkpoint, cancel_check)` uploads a folder and calls `cancel_check` between parts. It raises
+        StorageUnavailable if a retry may help, another error otherwise. `drop` removes a folder that need not be
+        uploaded. `wake` is called after each checkpoint.
+        """
         self._keep, self._drop, self._wake = keep, drop, wake
         self._changed = threading.Condition()
         self._waiting: deque[CheckpointRecord] = deque()
@@ -107,7 +114,7 @@ class BackgroundUploader:
             self._changed.notify_all()
         if self._thread is None:
             run = copy_context().run
-            self._thread = threading.Thread(target=run, args=(self._run,), name="carrier", daemon=True)
+            self._thread = threading.Thread(target=run, args=(self._run,), name="uploader", daemon=True)
             self._thread.start()
 
     def waiting(self) -> list[CheckpointRecord]:
@@ -142,7 +149,7 @@ class BackgroundUploader:
         pause = FIRST_WAIT
         while (checkpoint := self._next()) is not None:
             try:
-                self._keep(checkpoint, self._going)
+                self._keep(checkpoint, self._check_open)
             except Closed:
                 return
             except StorageUnavailable as trouble:
@@ -163,9 +170,9 @@ class BackgroundUploader:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return None if self._closed else self._waiting[0]
 
-    def _going(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
-            raise Closed("the attempt is over")
+            raise Closed("the attempt has ended")
 
     def _done(self, checkpoint: CheckpointRecord, why: str | None) -> None:
         with self._changed:

@@ -222,7 +222,7 @@ def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, l
 def every_line_is_json(stack: Up) -> None:
     """Of every process, from its first word to its last, whoever wrote it."""
     told = {log.stem: lines(log.read_text()) for log in (stack.data_dir / "logs").glob("*.log")}
-    told["up"] = lines(stack.words)
+    told["up"] = lines(stack.stderr)
     assert set(told) == {"up", "redis", "api", "worker-cpu0", "beat", "flower"}
     for part, said in told.items():
         assert {line["process"] for line in said} == {part.removesuffix("-cpu0")}

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-PARTS = ("api", "shared", "worker", "tests", "pyproject.toml")
+PARTS = ("api", "nightshift", "shared", "worker", "tests", "pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ MUTANTS = [
     one(
         "no self-freeze",
         "worker/supervisor/runner_monitor.py",
-        "overdue = now >= self._frozen_at_raw()",
+        "overdue = now >= self._suspend_due()",
         "overdue = False",
         "tests/faults/test_database_away.py -k sqlite",
     ),
@@ -96,11 +96,11 @@ MUTANTS = [
                 "api/services/group_commit.py",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n",
                 "                outcomes = [_try(conn, new) for new, _ in group]\n"
-                "                _tell(group, outcomes)\n",
+                "                _set_results(group, outcomes)\n",
             ),
             ("api/services/group_commit.py", "        future.set_exception(error)\n",
                 "        future.done() or future.set_exception(error)\n"),
-            ("api/services/group_commit.py", "        else:\n            _tell(group, outcomes)\n", ""),
+            ("api/services/group_commit.py", "        else:\n            _set_results(group, outcomes)\n", ""),
         ),
         "tests/integration/test_api_group_commit.py",
     ),
@@ -185,23 +185,23 @@ MUTANTS = [
         "a resumed attempt leaves what was written beyond its checkpoint",
         f"{JOBS}/leasing.py",
         "    if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:\n"
-        "        summarize_anew(conn, job_id)\n",
+        "        rebuild_summaries(conn, job_id)\n",
         "",
         EFFECTS,
     ),
     one(
         "superseded checkpoints are removed before their rows",
         "worker/supervisor/batch.py",
-        "        on_commit(conn, partial(self._retired, kept, gone))\n",
-        "        self._retired(kept, gone)\n",
+        "        on_commit(conn, partial(self._remove_folders, kept, gone))\n",
+        "        self._remove_folders(kept, gone)\n",
         "tests/unit/worker/supervisor/test_batch.py",
     ),
     one(
         "a checkpoint is listed apart from its metrics",
         "worker/supervisor/batch.py",
-        "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, "
+        "    for checkpoint in batch.checkpoints:\n        status = transitions.commit_checkpoint(conn, lease, "
         "checkpoint)\n",
-        "    for checkpoint in batch.checkpoints:\n        standing = transitions.commit_checkpoint(conn, lease, "
+        "    for checkpoint in batch.checkpoints:\n        status = transitions.commit_checkpoint(conn, lease, "
         "checkpoint)\n"
         "        conn.commit() if not batch.metrics else conn.exec_driver_sql(\n"
         "            f\"DELETE FROM metrics WHERE job_id = '{lease.job_id}' AND step = {checkpoint.step}\"\n        "

@@ -31,7 +31,7 @@ from tests.faults.feeder import Feeder
 from tests.faults.oracle import evidence, violations
 from tests.faults.tally import Injected, Round, measure
 from tests.support import databases
-from tests.support.databases import OwnPostgres, own_postgres, throw_everybody_out
+from tests.support.databases import OwnPostgres, own_postgres, terminate_sessions
 from tests.support.redis import RedisServer, running_redis
 from tests.support.stack import Process, Stack, open_stack
 
@@ -303,7 +303,7 @@ class Nemesis:
 
     def sessions_ended(self) -> None:
         if self.postgres is not None and "database" not in self._busy:
-            throw_everybody_out(self.postgres.url)
+            terminate_sessions(self.postgres.url)
             self._note("sessions_ended")
 
 

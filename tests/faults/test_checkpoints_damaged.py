@@ -67,12 +67,12 @@ def _resumed(cluster: Cluster, job_id: str, fence: int) -> int | None:
 
 def _killed_at_ten(cluster: Cluster, **tags: Any) -> tuple[str, list[Any]]:
     """A job whose worker is dead, and its checkpoints, of steps 8 and 4."""
-    victim = cluster.target_worker
+    worker = cluster.target_worker
     job_id = cluster.submit(steps=12, checkpoint=4, hold_at=10, **tags)
-    victim.start()
+    worker.start()
     found = eventually("both are listed", lambda: len(rows := _ready(cluster, job_id)) == 2 and rows)
     assert [row.step for row in found] == [8, 4]
-    victim.kill()
+    worker.kill()
     (job_dir(cluster.root, job_id) / "go").touch()
     return job_id, found
 

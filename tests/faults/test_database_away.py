@@ -12,7 +12,7 @@ import httpx
 import psutil
 
 from tests.faults.oracle import assert_sound
-from tests.support.databases import own_postgres, throw_everybody_out
+from tests.support.databases import own_postgres, terminate_sessions
 from tests.support.redis import running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
@@ -41,7 +41,7 @@ def test_postgres_crashes_and_throws_everybody_out(tmp_path: Path) -> None:
         running = stack.post_job(steps=20, checkpoint=4, hold_at=10).json()["id"]
         stack.at_step(running, 10)
         accepted = [running]
-        for crash in (postgres.crash, lambda: throw_everybody_out(postgres.url)):
+        for crash in (postgres.crash, lambda: terminate_sessions(postgres.url)):
             crash()
             answer = try_to_post(stack)
             assert answer is None or answer.status_code in (202, 503)

@@ -71,11 +71,11 @@ def armed(point: str, action: str) -> str:
 
 @pytest.mark.parametrize("point", OF_THE_WORKER)
 def test_worker_killed(cluster: Cluster, point: str) -> None:
-    victim = cluster.target_worker
-    victim.arm(armed(point, "kill"))
+    worker = cluster.target_worker
+    worker.arm(armed(point, "kill"))
     job_id = cluster.submit(**JOB)
-    victim.run()
-    assert not victim.alive()
+    worker.run()
+    assert not worker.alive()
     over = cluster.job(job_id).state == "succeeded"  # its last checkpoint may be committed together with its end
     assert over or point != "succeed.after_commit@1"
     assert cluster.finish(job_id).state == "succeeded"
@@ -86,12 +86,12 @@ def test_worker_killed(cluster: Cluster, point: str) -> None:
 @pytest.mark.parametrize("point", OF_THE_WORKER)
 def test_worker_fails(cluster: Cluster, point: str, action: str) -> None:
     """An error that nobody foresaw, in the middle of the worker's own work: it costs an attempt at most."""
-    victim = cluster.target_worker
-    victim.arm(armed(point, action))
+    worker = cluster.target_worker
+    worker.arm(armed(point, action))
     job_id = cluster.submit(**JOB)
-    victim.run()
-    assert victim.alive(), "no error ends a worker"
-    victim.arm("")
+    worker.run()
+    assert worker.alive(), "no error ends a worker"
+    worker.arm("")
     assert cluster.finish(job_id).state == "succeeded"
     assert len(cluster.outcomes(job_id)) <= 2
 
@@ -99,14 +99,14 @@ def test_worker_fails(cluster: Cluster, point: str, action: str) -> None:
 @pytest.mark.parametrize("point", [point for point in OF_THE_WORKER if not point.startswith(INSIDE)])
 def test_worker_frozen_until_another_has_finished(cluster: Cluster, point: str) -> None:
     """It thinks that it still holds the lease, and goes on in the middle of what it was about."""
-    victim = cluster.target_worker
-    victim.arm(armed(point, "stop:20"))
+    worker = cluster.target_worker
+    worker.arm(armed(point, "stop:20"))
     job_id = cluster.submit(**JOB)
-    victim.start()
-    cluster.frozen(victim)
+    worker.start()
+    cluster.frozen(worker)
     assert cluster.finish(job_id).state == "succeeded"
-    victim.thaw()
-    victim.wait()
+    worker.thaw()
+    worker.wait()
     assert cluster.job(job_id).state == "succeeded"
     assert cluster.outcomes(job_id)[-1] == "succeeded"
 
@@ -114,10 +114,10 @@ def test_worker_frozen_until_another_has_finished(cluster: Cluster, point: str) 
 @pytest.mark.parametrize("point", [point for point in OF_THE_WORKER if point.startswith(INSIDE)])
 def test_worker_frozen_inside_a_transaction(cluster: Cluster, point: str) -> None:
     """It holds its row (or SQLite's file) locked: the rescuer passes by, and the attempt goes on when it is thawed."""
-    victim = cluster.target_worker
-    victim.arm(armed(point, "stop:0.3"))
+    worker = cluster.target_worker
+    worker.arm(armed(point, "stop:0.3"))
     job_id = cluster.submit(**JOB)
-    victim.run()
+    worker.run()
     assert cluster.finish(job_id).state == "succeeded"
 
 
@@ -137,10 +137,10 @@ def test_runner_fails(cluster: Cluster, point: str, action: str) -> None:
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
 def test_rescuer_fails_with_the_job_in_its_hand(cluster: Cluster, action: str) -> None:
-    victim = cluster.target_worker
-    victim.arm("claim.after_commit:kill")
+    worker = cluster.target_worker
+    worker.arm("claim.after_commit:kill")
     job_id = cluster.submit(**JOB)
-    victim.run()
+    worker.run()
     failpoints.arm(f"rescue.selected:{action}")
     try:
         with pytest.raises((FailpointError, OSError)):

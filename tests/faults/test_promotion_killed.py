@@ -33,22 +33,22 @@ def assert_promoted_once(cluster: Cluster, job_id: str) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("point", ["effect.before_commit@2", "succeed.before_commit@1", "succeed.after_commit@1"])
 def test_worker_killed(cluster: Cluster, point: str) -> None:  # noqa: F811
-    victim = cluster.target_worker
-    victim.arm(armed(point, "kill"))
+    worker = cluster.target_worker
+    worker.arm(armed(point, "kill"))
     job_id = cluster.submit(**JOB)
-    victim.run()
-    assert not victim.alive()
+    worker.run()
+    assert not worker.alive()
     assert_promoted_once(cluster, job_id)
 
 
 def test_worker_frozen_until_another_has_promoted(cluster: Cluster) -> None:  # noqa: F811
     """It comes back with a comparison of its own, and its fence is stale."""
-    victim = cluster.target_worker
-    victim.arm(armed("checkpoint.row_committed@2", "stop:20"))
+    worker = cluster.target_worker
+    worker.arm(armed("checkpoint.row_committed@2", "stop:20"))
     job_id = cluster.submit(**JOB)
-    victim.start()
-    cluster.frozen(victim)
+    worker.start()
+    cluster.frozen(worker)
     cluster.finish(job_id)
-    victim.thaw()
-    victim.wait()
+    worker.thaw()
+    worker.wait()
     assert_promoted_once(cluster, job_id)

@@ -1,7 +1,7 @@
 """Three maintenance processes are killed again and again while each one's clock jumps: every tick still makes one job.
 
-Six zones, through both changes of their clocks in 2027. `tests/unit/shared/schedules/test_policy_in_every_zone.py` has all of them,
-in one process.
+Six zones, through both changes of their clocks in 2027. All zones, in one process, are in
+`tests/unit/shared/schedules/test_policy_in_every_zone.py`.
 """
 
 from __future__ import annotations

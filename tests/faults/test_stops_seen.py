@@ -27,16 +27,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
 
 def _dies_when_it_sees(cluster: Cluster, request: StopRequest) -> str:
     """A held job of 12 steps with a checkpoint of step 4, whose worker is killed as it hears the request."""
-    victim = cluster.target_worker
-    victim.arm(f"{request.value}.seen:kill")
+    worker = cluster.target_worker
+    worker.arm(f"{request.value}.seen:kill")
     job_id = cluster.submit(steps=12, checkpoint=4, hold_at=6)
-    victim.start()
+    worker.start()
     eventually("it holds", lambda: (cluster.job(job_id).progress or {}).get("step", 0) >= 6)
     eventually("its checkpoint is listed", lambda: cluster.job(job_id).checkpoint_id)
     with write(cluster.engine) as conn:
         transitions.request_stop(conn, job_id, request, None if request is StopRequest.PREEMPT else OWNER)
-    eventually("the worker is dead", lambda: not victim.alive())
-    victim.wait()
+    eventually("the worker is dead", lambda: not worker.alive())
+    worker.wait()
     cluster.rescue(job_id)
     (cluster.root / "jobs" / job_id / "go").touch()
     return job_id

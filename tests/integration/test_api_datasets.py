@@ -60,7 +60,7 @@ def test_a_text_too_short_for_the_batch_is_refused_in_a_job_and_in_a_schedule(ap
     upload(api, "tale", b"one two three\n" * 1_000, "tale.txt")
     told = assert_problem(api.submit(**LANGUAGE_MODEL), 422, ("training", "batch_size"))["errors"][0]["msg"]
     assert told == (
-        "64 is more than there is: tale@1 has 3,204 training tokens, which are 32 windows of 100, 6 of them for "
+        "64 is too large: tale@1 has 3,204 training tokens, which are 32 windows of 100, 6 of them for "
         "validation "
         "(training.validation_split); use at most 26"
     )

@@ -77,7 +77,7 @@ def test_a_bad_idempotency_key_is_named(api: Api, key: str) -> None:
     assert_problem(api.submit(key), 422, ("Idempotency-Key",))
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_fifty_parallel_submits_with_one_key_make_one_job(engine: Engine, tmp_path: Any) -> None:
     with running_api(engine, tmp_path) as api:
         answers: list[Any] = []

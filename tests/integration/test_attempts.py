@@ -77,8 +77,8 @@ def test_superseded_checkpoints_leave_the_list_and_the_disk(stack: Stack, worker
         ("exit", "crashed", "crashed", "code 7"),
         ("segfault", "crashed", "crashed", "SIGSEGV"),
         ("killed", "crashed", "crashed", "SIGKILL"),
-        ("not_a_frame", "crashed", "protocol_error", "no frame"),
-        ("way_out", "crashed", "protocol_error", "no frame"),
+        ("not_a_frame", "crashed", "protocol_error", "invalid frame"),
+        ("bad_path", "crashed", "protocol_error", "invalid frame"),
         ("unwritable", "job_error", "invalid_request", ""),
         ("endless_frame", "crashed", "protocol_error", "frame"),
     ],
@@ -126,7 +126,7 @@ def test_a_crash_says_where(stack: Stack, worker: Process) -> None:
 
 
 def test_output_and_log_are_kept_with_their_level(stack: Stack, worker: Process) -> None:
-    job_id = stack.submit("say")
+    job_id = stack.submit("print")
     assert stack.finished(job_id).state == "succeeded"
     assert {("stdout", "to stdout"), ("stderr", "to stderr"), ("warning", "to the log")} <= set(stack.logs(job_id))
 

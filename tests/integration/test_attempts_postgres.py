@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import probe
-from tests.support.databases import throw_everybody_out
+from tests.support.databases import terminate_sessions
 from tests.support.redis import running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
@@ -30,7 +30,7 @@ def test_a_job_survives_terminated_connections(stack: Stack) -> None:
     eventually("two checkpoints are committed", lambda: len(stack.checkpoints(job_id)) == 2)
     stack.engine.dispose()
     for _ in range(3):
-        throw_everybody_out(stack.database_url)
+        terminate_sessions(stack.database_url)
     stack.go(job_id)
     assert stack.finished(job_id).state == "succeeded"
     assert stack.outcomes(job_id) == ["succeeded"]

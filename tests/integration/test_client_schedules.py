@@ -124,7 +124,7 @@ def test_models_are_promoted_rolled_back_compared_and_deleted(run: Run, served: 
     assert run("models", "promote", "digits@2", "--reason", "better").stdout == "digits@champion -> 2\n"
     assert run("models").stdout.splitlines()[1].split()[:3] == ["digits", "@2", "@2"]
     assert run("models", "rollback", "digits").stdout == "digits@champion -> 1\n"
-    assert "nothing before" in run("models", "rollback", "digits", code=1).stderr
+    assert "no earlier version" in run("models", "rollback", "digits", code=1).stderr
     assert run("models", "compare", "digits", "champion", "2").stdout.splitlines()[1].split() == [
         "a", "0.9000", "0.9500", "0.0500",
     ]  # fmt: skip

@@ -232,8 +232,8 @@ def test_a_stream_that_is_cut_again_and_again_misses_nothing(served: ServedApi, 
     lease = running_job(served.engine)
     proxy = CuttingProxy(served.port, limit=3_000)
     with Client(proxy.url, served.key) as behind:
-        heard: list[Event] = []
-        listener = threading.Thread(target=lambda: heard.extend(behind.job(lease.job_id).events()))
+        received: list[Event] = []
+        listener = threading.Thread(target=lambda: received.extend(behind.job(lease.job_id).events()))
         listener.start()
         for step in range(120):
             record(served.engine, lease, step, 120)
@@ -242,19 +242,19 @@ def test_a_stream_that_is_cut_again_and_again_misses_nothing(served: ServedApi, 
         listener.join(CAP)
     proxy.close()
     assert proxy.cuts > 5
-    assert told(heard) == told(list(client.job(lease.job_id).events()))
-    assert [event.data["step"] for event in heard if event.type == "metric"] == list(range(120))
-    assert sum(event.type == "log" for event in heard) == 120
+    assert told(received) == told(list(client.job(lease.job_id).events()))
+    assert [event.data["step"] for event in received if event.type == "metric"] == list(range(120))
+    assert sum(event.type == "log" for event in received) == 120
 
 
 def test_a_restart_of_the_api_is_not_noticed(served: ServedApi, client: Client) -> None:
     lease = running_job(served.engine)
-    heard: list[Event] = []
+    received: list[Event] = []
     first = threading.Event()
 
     def listen() -> None:
         for event in client.job(lease.job_id).events():
-            heard.append(event)
+            received.append(event)
             first.set()
 
     listener = threading.Thread(target=listen)
@@ -266,8 +266,8 @@ def test_a_restart_of_the_api_is_not_noticed(served: ServedApi, client: Client) 
     served.start()
     succeed(served.engine, lease)
     listener.join(CAP)
-    assert [event.data["step"] for event in heard if event.type == "metric"] == list(range(5))
-    assert heard[-1].data["state"] == "succeeded"
+    assert [event.data["step"] for event in received if event.type == "metric"] == list(range(5))
+    assert received[-1].data["state"] == "succeeded"
 
 
 def test_waiting_outlives_a_restart_of_the_api(served: ServedApi, client: Client) -> None:

@@ -65,10 +65,10 @@ def carried(storage: LocalStorage, content: bytes = b"x" * 1000, step: int = 5) 
         storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]}
     )
     arrived = threading.Event()
-    carrier = storage.uploader(JOB, arrived.set)
-    carrier.send(saved)
-    assert eventually("it has arrived", carrier.arrived) == [saved]
-    carrier.close()
+    uploader = storage.uploader(JOB, arrived.set)
+    uploader.send(saved)
+    assert eventually("it has arrived", uploader.arrived) == [saved]
+    uploader.close()
     return saved
 
 
@@ -188,7 +188,7 @@ def test_a_large_file_goes_in_pieces_and_each_with_its_md5(bucket: ABucket, tmp_
     pieces = [path.read_bytes()[:PIECE], path.read_bytes()[PIECE:]]
     assert sorted(sent["UploadPart"]) == sorted(base64.b64encode(hashlib.md5(piece).digest()) for piece in pieces)
     assert sent["PutObject"] == [base64.b64encode(hashlib.md5(b"x").digest())]
-    store.get(store.look("some/large"), back)
+    store.get(store.head("some/large"), back)
     assert hashlib.sha256(back.read_bytes()).hexdigest() == sha256
 
 
@@ -196,12 +196,12 @@ def test_a_large_file_goes_in_pieces_and_each_with_its_md5(bucket: ABucket, tmp_
 def test_a_transfer_that_is_broken_off_leaves_nothing(bucket: ABucket, tmp_path: Path, calls: int) -> None:
     path, store, left = large(tmp_path), Bucket(bucket.url, bucket.store.endpoint), iter(range(calls))
 
-    def going() -> None:
+    def cancel_check() -> None:
         if next(left, None) is None:
             raise LeaseLost("a job", 1)
 
     with pytest.raises(LeaseLost):
-        store.put(path, "some/large", going)
+        store.put(path, "some/large", cancel_check)
     assert bucket.keys() == []
     assert "Uploads" not in bucket.store.client.list_multipart_uploads(Bucket=bucket.name)
 
@@ -235,12 +235,12 @@ def test_a_checkpoint_that_changed_before_it_was_carried_is_refused(bucket: ABuc
     storage = host_of(bucket, tmp_path / "a")
     written = checkpoint_files.write(storage.root / "jobs" / JOB, step=1, fence=1, files={"a": [b"x"]})
     (storage.root / "jobs" / JOB / written.path / "a").write_bytes(b"y")
-    carrier = storage.uploader(JOB, lambda: None)
-    carrier.send(written)
-    [(_, why)] = eventually("it is refused", carrier.refused)
+    uploader = storage.uploader(JOB, lambda: None)
+    uploader.send(written)
+    [(_, why)] = eventually("it is refused", uploader.refused)
     assert "hash" in why
     assert bucket.keys() == []
-    carrier.close()
+    uploader.close()
 
 
 def test_room_is_made_by_what_was_used_longest_ago_and_is_free(bucket: ABucket, tmp_path: Path) -> None:
@@ -262,11 +262,11 @@ def test_room_is_made_by_what_was_used_longest_ago_and_is_free(bucket: ABucket, 
 
 def test_what_an_attempt_left_over_goes_when_it_is_over(bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a")
-    work = storage.at_work(JOB)
+    work = storage.work_folder(JOB)
     checkpoint = carried(storage)
     scratch = storage.root / "jobs" / JOB / "attempts" / "1" / "scratch"
     scratch.mkdir(parents=True)
-    other = storage.at_work(JOB)
+    other = storage.work_folder(JOB)
     work.close()
     assert scratch.exists(), "another attempt of this host is at work"
     other.close()
@@ -308,25 +308,25 @@ def test_maintenance_goes_on_while_the_store_is_away(tmp_path: Path, sqlite_engi
 
 def test_a_store_that_comes_back_gets_what_waited(objects: ObjectStore, bucket: ABucket, tmp_path: Path) -> None:
     storage = host_of(bucket, tmp_path / "a")
-    storage.prove()
+    storage.check_access()
     written = [
         checkpoint_files.write(storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [b"x"]}) for step in (1, 2)
     ]  # fmt: skip
-    carrier = storage.uploader(JOB, lambda: None)
+    uploader = storage.uploader(JOB, lambda: None)
     objects.stop()
     try:
         for one in written:
-            carrier.send(one)
-        eventually("it was tried", lambda: carrier.trouble)
-        assert carrier.arrived() == []
+            uploader.send(one)
+        eventually("it was tried", lambda: uploader.trouble)
+        assert uploader.arrived() == []
         with pytest.raises(StorageUnavailable):
             storage.reader("jobs/x")
     finally:
         objects.start()
     arrived: list[CheckpointRecord] = []
-    eventually("both arrived", lambda: arrived.extend(carrier.arrived()) or len(arrived) == 2)
+    eventually("both arrived", lambda: arrived.extend(uploader.arrived()) or len(arrived) == 2)
     assert arrived == written
-    carrier.close()
+    uploader.close()
 
 
 # -- from a folder to a bucket --------------------------------------------------------------------
@@ -394,7 +394,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     settings = Settings(data_dir=tmp_path, storage_url="s3://some-bucket", storage_endpoint_url="http://127.0.0.1:2")
     assert _said(settings) == (
         "fails",
-        "NIGHTSHIFT_STORAGE_URL is s3://, which needs packages that are not here: pip install 'nightshift[s3]'",
+        "NIGHTSHIFT_STORAGE_URL is s3://, which needs packages that are not installed: pip install 'nightshift[s3]'",
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-import worker.supervisor.attempt
 import worker.supervisor.batch
 from shared.db.engine import read
 from shared.db.schema import attempts, jobs, metrics
@@ -23,6 +22,7 @@ from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
+from worker.supervisor.attempt import Attempt
 from worker.supervisor.batch import write_batch
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.supervisor import Supervisor
@@ -44,24 +44,24 @@ def supervisor(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Supervisor]:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The first checkpoint is written after the runner has ended, and fails then. Set when that has happened."""
-    relayed, broken = threading.Event(), threading.Event()
-    relay = worker.attempt.Attempt.relay
+    ended, broken = threading.Event(), threading.Event()
+    watch = Attempt.watch
 
-    def relay_and_say(self: Any, *arguments: Any) -> Any:
+    def watch_and_set(self: Any, *arguments: Any) -> Any:
         try:
-            return relay(self, *arguments)
+            return watch(self, *arguments)
         finally:
-            relayed.set()
+            ended.set()
 
     def write_late(conn: Any, lease: Any, batch: Any) -> Any:
         if batch.checkpoints and not broken.is_set():
-            assert relayed.wait(CAP)
+            assert ended.wait(CAP)
             broken.set()
             raise RuntimeError("nobody foresaw this")
         return write_batch(conn, lease, batch)
 
-    monkeypatch.setattr(worker.attempt.Attempt, "relay", relay_and_say)
-    monkeypatch.setattr(worker.batch, "write_batch", write_late)
+    monkeypatch.setattr(Attempt, "watch", watch_and_set)
+    monkeypatch.setattr(worker.supervisor.batch, "write_batch", write_late)
     return broken
 
 

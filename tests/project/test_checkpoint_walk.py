@@ -1,4 +1,4 @@
-"""A checkpoint passes the files that docs/architecture.md names, and no more: one is followed from learner to SQL row."""
+"""A checkpoint passes only the files that docs/architecture.md names, followed from learner to SQL row."""
 
 from __future__ import annotations
 

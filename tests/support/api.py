@@ -1,4 +1,4 @@
-"""An API under test: the app in this process, a key, and a doorbell that only takes notes."""
+"""The API under test: the app in this process, a key, and a doorbell that only records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.fleet import keys
 from shared.settings import Settings
 from tests.support.factories import OWNER
 
-#: The smallest body that is a job.
+#: The smallest valid body of a job.
 TRAIN: dict[str, Any] = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"}
 
 
@@ -66,7 +66,9 @@ _routers: list[BaseRoute] = []
 
 
 def _share_routes(app: FastAPI) -> None:
-    """Give it the included routers of the first app: FastAPI works out their routes when they are first asked for something,
+    """Give it the included routers of the first app.
+
+    FastAPI works out their routes when they are first asked for something,
     which takes an app a tenth of a second, and an app is all that one test has."""
     own = [route for route in app.router.routes if isinstance(route, (Route, Mount))]
     _routers[:] = _routers or [route for route in app.router.routes if route not in own]
@@ -81,7 +83,7 @@ def running_api(engine: Engine, folder: Path, **settings: Any) -> Iterator[Api]:
 
 
 def assert_problem(response: Any, status: int, *locs: tuple[str | int, ...]) -> dict[str, Any]:
-    """A problem document of this status whose errors name exactly these fields."""
+    """Assert a problem document of this status whose errors name exactly these fields."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()

@@ -1,4 +1,4 @@
-"""A real browser: the Chromium that the system has (Debian: `apt-get install chromium-headless-shell`), driven by playwright."""
+"""A real browser: the system's Chromium (Debian: `apt-get install chromium-headless-shell`), driven by playwright."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-#: A page and nothing else: no graphics card, no services in the background.
+#: Without graphics card and background services.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -23,7 +23,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-#: Longest wait for something on a page (milliseconds): the machine may be busy.
+#: Timeout of a wait for a page (milliseconds); the machine may be busy.
 CAP = 90_000
 
 
@@ -51,35 +51,35 @@ def running_browser() -> Iterator[Any]:
 
 
 def expect(what: Any) -> Any:
-    """Playwright's, which is imported where there is a browser only."""
+    """Return Playwright's `expect`, which is imported only where there is a browser."""
     from playwright.sync_api import expect
 
     return expect(what)
 
 
 class BrowserSession:
-    """A browser's window that knows the key, and remembers everything that went wrong on its pages."""
+    """A browser window with the API key that records all errors of its pages."""
 
     def __init__(self, browser: Any, url: str, key: str, width: int = 1440, height: int = 900) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": height},
             http_credentials={"username": "nightshift", "password": key},
             base_url=url,
-            reduced_motion="reduce",  # a live job's pulse would be painted sixty times a second
+            reduced_motion="reduce",  # the animation of a live job would be painted sixty times a second
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(CAP)
         self.wrong: list[str] = []
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", self._heard)
-        self.page.on("dialog", self._asked)
+        self.page.on("console", self._on_console)
+        self.page.on("dialog", self._on_dialog)
 
-    def _heard(self, message: Any) -> None:
+    def _on_console(self, message: Any) -> None:
         if message.type == "error":
             self.wrong.append(message.text)
 
-    def _asked(self, dialog: Any) -> None:
-        """Nothing of ours opens one: a script that somebody smuggled in does."""
+    def _on_dialog(self, dialog: Any) -> None:
+        """Record a dialog. Our pages open none, so an injected script did."""
         self.wrong.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 

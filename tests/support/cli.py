@@ -1,4 +1,4 @@
-"""The command line in this process. Its seventy commands are made once: typer would make them anew at each call."""
+"""The command line in this process. Its seventy commands are built once; typer would rebuild them at each call."""
 
 from __future__ import annotations
 

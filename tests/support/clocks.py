@@ -1,4 +1,4 @@
-"""When the clocks of each zone change in 2027, and a reading of cron that looks at every real minute in turn."""
+"""Clock changes of each time zone in 2027, and a brute-force cron that checks every minute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Change:
-    """The first moment with the new offset. `wall` is the local time that the old one would have shown then."""
+    """A clock change: the first moment with the new offset. `wall` is its local time by the old offset."""
 
     at: datetime
     before: timedelta
@@ -33,7 +33,7 @@ class Change:
 
 @cache
 def changes(zone: str) -> tuple[Change, ...]:
-    """All of 2027, in order."""
+    """Return all changes in 2027, in order."""
     known, found = ZoneInfo(zone), []
     day = datetime(YEAR, 1, 1, tzinfo=UTC)
     while day.year == YEAR:
@@ -60,13 +60,13 @@ _first: dict[object, str] = {}
 
 @cache
 def alike(zone: str) -> str:
-    """One zone that stands for all whose clocks show the same through 2027: brute force is slow."""
+    """Return one zone for all with the same local times in 2027, because brute force is slow."""
     shows = (changes(zone), _offset(datetime(YEAR, 1, 1, tzinfo=UTC), ZoneInfo(zone)))
     return _first.setdefault(shows, zone)
 
 
 def one_of_each(zones: Iterable[str]) -> list[str]:
-    """A zone for each way that clocks go through 2027."""
+    """Return a zone for each set of zones with the same local times in 2027."""
     return sorted({alike(zone) for zone in sorted(zones)})
 
 
@@ -75,7 +75,7 @@ def one_of_each(zones: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Minute:
-    """A real minute: what the clock shows, whether it has shown that before, and what it jumped over to get there."""
+    """A minute of real time: its local time, whether that repeats an earlier one, and the local times skipped."""
 
     at: float
     wall: datetime
@@ -97,7 +97,7 @@ def minutes(zone: ZoneInfo, start: datetime, days: int) -> list[Minute]:
 
 
 def brute_force(expression: str, looked_at: Iterable[Minute]) -> list[float]:
-    """Local times that never come are put at the end of their gap; those that come twice, the first time."""
+    """Return the times of a cron expression. Skipped local times run after their gap; repeated ones run once."""
     minute, hour, day, month, weekday = expression.split()
     of_minute, of_hour = numbers(minute, range(60)), numbers(hour, range(24))
     dates, months = numbers(day, range(1, 32)), numbers(month, range(1, 13))
@@ -120,7 +120,7 @@ def brute_force(expression: str, looked_at: Iterable[Minute]) -> list[float]:
 
 
 def numbers(field: str, values: range) -> set[int]:
-    """What a field of numbers, ranges, steps and lists stands for."""
+    """Return the values of a field of numbers, ranges, steps and lists."""
     found: set[int] = set()
     for part in field.split(","):
         low, high, step = re.fullmatch(r"(\*|\d+)(?:-(\d+))?(?:/(\d+))?", part).groups()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector on loopback: it speaks OTLP over HTTP as one does, and keeps the spans it gets."""
+"""An OpenTelemetry collector on loopback that receives OTLP over HTTP and records the spans."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Collector:
         self.endpoint = f"http://127.0.0.1:{receiver.port}"
 
     def spans(self) -> list[Span]:
-        """All that have arrived, by start."""
+        """Return all received spans by start."""
         found = [span for request in list(self.receiver.received) for span in _spans(request)]
         return sorted(found, key=lambda span: (span.start, span.end))
 

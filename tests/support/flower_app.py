@@ -1,4 +1,4 @@
-"""Our pages inside Flower in this process: the real application on a port of its own, without a broker."""
+"""Our pages inside Flower in this process: the real application on its own port, without a broker."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class FlowerApp:
         return self.serving.app
 
     def compare(self) -> None:
-        """Flower's list of tasks is told what SQL knows, as happens every second otherwise."""
+        """Reconcile Flower's list of tasks with SQL, as otherwise happens every second."""
         self.serving.run_in_loop(self.flower.events.compare())
 
     def data(self, path: str, **query: Any) -> Any:
-        """What a page's script asks for."""
+        """Return the data that a page's script requests."""
         answer = self.client.get(f"/nightshift{path}", params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> httpx.Response:
-        """As a page's script does it: with the page's token."""
+        """Send a POST as a page's script does, with the page's token."""
         self.client.get("/nightshift/devices")
         token = {"X-XSRFToken": self.client.cookies.get("_xsrf") or ""}
         return self.client.post(f"/nightshift{path}", json=body or {}, headers=token | headers)

@@ -14,12 +14,12 @@ from worker.training.learner import Array, LearnerSetup
 
 FRAMEWORKS = ("torch", "tensorflow")
 
-#: One CPU thread: the machine is shared, and a process runs TensorFlow with one number of threads only.
+#: One CPU thread: the machine is shared, and TensorFlow cannot change the number in a process.
 THREADS = 1
 
 
 def learner(family: str, framework: str, facts: Mapping[str, Any], model: Mapping[str, Any], **training: Any) -> Any:
-    """A learner of 10 planned steps on the CPU, in float32 where nothing else is said."""
+    """Return a learner of 10 planned steps on the CPU, in float32 by default."""
     spec = FAMILIES[family].model.model_validate({**model, "framework": framework})
     how = Training.model_validate({"precision": "float32", **training})
     setup = LearnerSetup(spec, how, total_steps=10, device="cpu", threads=THREADS, facts=facts)
@@ -27,7 +27,7 @@ def learner(family: str, framework: str, facts: Mapping[str, Any], model: Mappin
 
 
 def gradients(learner: Any, rows: int) -> dict[str, Array]:
-    """The gradient of a first `sgd` step on the first rows, in canonical layout: what its momentum then holds."""
+    """Return the gradient of a first `sgd` step on the first rows from its momentum, in canonical layout."""
     learner.train_step(np.arange(rows), 0)
     arrays = learner.state().arrays
     found = {
@@ -39,13 +39,13 @@ def gradients(learner: Any, rows: int) -> dict[str, Array]:
 
 
 def canonical(learner: Any, name: str, array: Array) -> Array:
-    """An optimizer's slot in the layout of its weight's canonical form (it is kept in the framework's own)."""
+    """Return an optimizer slot, which has the framework's layout, in the canonical layout of its weight."""
     convert = getattr(learner, "_canonical", None)
     return array if convert is None else convert(name, array)
 
 
 def close(found: Array, wanted: Array, rtol: float = 1e-4) -> bool:
-    """Equal to within `rtol`, judged against the array's own size: single numbers near zero are rounding."""
+    """Return whether arrays are equal within `rtol`, relative to the largest value: numbers near zero are rounding."""
     scale = float(np.abs(wanted).max(initial=0.0))
     return found.shape == wanted.shape and bool(
         np.all(np.abs(found - wanted) <= rtol * np.abs(wanted) + rtol * 0.1 * scale)

@@ -1,4 +1,4 @@
-"""Jobs of the kinds that start from a trained model, run whole in processes of their own."""
+"""Complete jobs that start from a trained model, each in its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 
 @dataclass(frozen=True)
 class Trained:
-    """A small model of one learner, and the data set it was trained on."""
+    """A small trained model and its data set."""
 
     case: Case
     folder: Path
@@ -77,7 +77,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def subset(stored: OpenDataset, keep: list[int], root: Path) -> Path:
-    """A stored set with these of its classes alone, in this order."""
+    """Store a data set with only these classes of another, in this order."""
     splits = {}
     with staging(root) as folder:
         for split in stored.splits:

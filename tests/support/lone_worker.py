@@ -1,6 +1,6 @@
-"""A worker without Celery: a process with the real supervisor, forkserver and runners, told by the test when to look
-for a job. It is forked from a warm process, so a test may kill one at every line that matters and have the next in a
-moment.
+"""A worker without Celery: a process with the real supervisor, forkserver and runners that claims jobs on request.
+
+It is forked from a warm process, so that a test can kill it at each failpoint and start the next one quickly.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from worker.runners.runner_pool import RunnerPool, RunnerSettings
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.supervisor import Supervisor
 
-#: What a runner of a probe needs, imported before it is forked.
+#: Imported by the forkserver before it forks a probe's runner.
 _RUNNER_MODULES = ("worker.runners.runner", "tests.support.probe")
 
 
 class LoneWorker:
-    """Looks for one job each time it is told to."""
+    """Claims and runs one job each time `start` or `run` is called."""
 
     def __init__(self, name: str, database_url: str, data_dir: Path, **settings: Any) -> None:
         self.name = name
         self._pipe, theirs = multiprocessing.Pipe()
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
-        # What the warm process knows of the environment is of the time when it was started.
+        # The environment is passed, because the warm process has that of its own start.
         self._process = warm.Process(
             "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ))
         )
@@ -64,12 +64,12 @@ class LoneWorker:
         self._pipe.send(("arm", failpoint))
 
     def start(self) -> None:
-        """Look for a job and see it through; `done` tells when."""
+        """Start to claim and run a job; `done` tells when it is finished."""
         self._pipe.send(("run", None))
         self.busy = True
 
     def done(self) -> bool:
-        """It has come back from `start`, or is dead."""
+        """Return whether the worker is finished or dead."""
         try:
             if self.busy and self._pipe.poll():
                 self._pipe.recv()
@@ -80,7 +80,7 @@ class LoneWorker:
         return not self.busy or not self.alive()
 
     def run(self) -> None:
-        """Returns when it is done."""
+        """Claim and run a job, and wait until that is done."""
         self.start()
         self.wait()
 
@@ -133,7 +133,7 @@ def _serve(pipe: Connection, supervisor: Supervisor) -> None:
 
 
 class Cluster:
-    """A database, a storage root, a victim and a worker that brings to an end what the victim left."""
+    """A database, a storage root, a worker to be killed and a recovery worker that finishes its jobs."""
 
     def __init__(self, folder: Path, database_url: str, **settings: Any) -> None:
         self.data_dir, self.database_url, self._settings = folder / "data", database_url, settings
@@ -141,7 +141,7 @@ class Cluster:
         self.engine: Engine = make_engine(database_url)
         self.accepted: list[str] = []
         self.recovery_worker = self._worker("recovery_worker")
-        self._victim: LoneWorker | None = None
+        self._target_worker: LoneWorker | None = None
 
     @property
     def root(self) -> Path:
@@ -149,18 +149,18 @@ class Cluster:
 
     @property
     def target_worker(self) -> LoneWorker:
-        """A living one that does nothing yet."""
-        if self._victim is None or not self._victim.alive():
-            if self._victim is not None:
-                self._victim.close()
-            self._victim = self._worker("target_worker")
-        return self._victim
+        """The worker to be killed; a new one if it is dead."""
+        if self._target_worker is None or not self._target_worker.alive():
+            if self._target_worker is not None:
+                self._target_worker.close()
+            self._target_worker = self._worker("target_worker")
+        return self._target_worker
 
     def _worker(self, name: str) -> LoneWorker:
         return LoneWorker(name, self.database_url, self.data_dir, **self._settings)
 
     def submit(self, probe: str = "train", **fields: Any) -> str:
-        """Tags by keyword (`steps=`, `checkpoint=`, `failpoint=`), other fields go into the spec."""
+        """Submit a probe job: tags by keyword (`steps=`, `checkpoint=`, `failpoint=`), other fields for the spec."""
         names = ("steps", "checkpoint", "hold_at", "pace", "unloadable", "failpoint")
         tags = {key: str(fields.pop(key)) for key in names if key in fields}
         job_id = submit_job(self.engine, tags={"probe": probe, **tags}, **fields).job_id
@@ -177,16 +177,16 @@ class Cluster:
             return list(conn.scalars(mine))
 
     def frozen(self, worker: LoneWorker) -> None:
-        """Wait until it stands still."""
+        """Wait until the worker is suspended."""
         eventually(f"{worker.name} is frozen", lambda: psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED)
 
     def rescue(self, job_id: str) -> None:
-        """As if the lease had run out and maintenance had come by."""
+        """Expire the lease and run the rescuer."""
         expire_lease(self.engine, job_id)
         rescuer.run_once(self.engine, self.settings)
 
     def finish(self, job_id: str) -> Any:
-        """Let the recovery_worker run it until it is final; whoever holds it is taken for dead."""
+        """Let the recovery worker run the job until it is final; its present worker counts as dead."""
 
         def final() -> Any:
             job = self.job(job_id)
@@ -201,7 +201,7 @@ class Cluster:
         return eventually(f"{job_id} is final", final)
 
     def close(self) -> None:
-        for worker in (self._victim, self.recovery_worker):
+        for worker in (self._target_worker, self.recovery_worker):
             if worker is not None:
                 worker.close()
         self.engine.dispose()

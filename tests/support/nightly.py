@@ -1,5 +1,7 @@
-"""Nights of a nightly retraining on real data, through everything that would do it: data appended over HTTP, the
-schedule's tick, the job, worker, runner, promotion. Only the clock is moved: to two o'clock, night after night."""
+"""A nightly retraining on real data through the whole stack: append over HTTP, tick, job, worker, promotion.
+
+Only the clock is moved, to two o'clock of each night.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from tests.support.stack import Stack, eventually
 
 NAME = "digits-nightly"
 FROZEN = f"{NAME}@1"
-#: Rows of the first version's training part, of its test part (frozen for good), and what comes each night.
+#: Rows of the first version's training part, of its test part (frozen for good), and of each night.
 START, TEST, PER_NIGHT = 120, 360, 40
 #: Rows with wrong labels of a poisoned night: more than there are right ones.
 POISON = 1500
@@ -47,13 +49,13 @@ class Night:
     champion: float | None
     promoted: bool
     reason: str
-    #: The champion after this night, measured by a job of its own on the frozen test part; SHA-256 of its weights.
+    #: Test accuracy of the champion after this night, measured by an evaluate job on the frozen test part.
     standing: float
-    sha256: str
+    sha256: str  # of its weights
 
 
 class Nightly:
-    """The stack, the data, and what happened."""
+    """The stack, the data and the nights so far."""
 
     def __init__(self, stack: Stack, clock: Clock, framework: str, **training: Any) -> None:
         self.stack, self.clock, self.framework = stack, clock, framework
@@ -75,10 +77,10 @@ class Nightly:
         eventually("the worker is online", lambda: _answered(client))
         return client
 
-    # -- the story ----------------------------------------------------------------------------------
+    # -- nights -------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """The first version of the data, and the schedule: `0 2 * * *` in Berlin, from scratch."""
+        """Add the first version of the data, and the schedule `0 2 * * *` in Berlin, from scratch."""
         train, test = slice(0, START), slice(START, START + TEST)
         x, y = self.images, self.labels
         self.client.add_dataset(NAME, self._file("first", x=x[train], y=y[train], x_test=x[test], y_test=y[test]))
@@ -87,7 +89,7 @@ class Nightly:
         self.client.add_schedule({"name": "nightly", "cron": "0 2 * * *", "timezone": "Europe/Berlin", "job": job})
 
     def warm(self) -> None:
-        """From now on: fine-tune the champion instead of beginning anew."""
+        """From now on fine-tune the champion instead of training from scratch."""
         job = {"kind": "finetune", "name": "digits {date}", "dataset": NAME, "register_as": NAME, "promote": PROMOTE}
         job |= {"model_ref": f"{NAME}@champion", "framework": self.framework}
         job["training"] = {**self.training, "learning_rate": 0.001}
@@ -95,21 +97,21 @@ class Nightly:
         self.client.change_schedule("nightly", job={**job, "promote": frozen})
 
     def night(self, *, poisoned: bool = False) -> Night:
-        """New data come, the clock strikes two, and the job of the tick runs to its end."""
+        """Append data, move the clock to two, and run the tick's job to its end."""
         number = len(self.nights) + 1
         self.client.append_to_dataset(NAME, self._poison() if poisoned else self._tonight(number))
         job = self._job_of_tick()
-        told = (job.result or {})["promotion"]
+        promotion = (job.result or {})["promotion"]
         champion = int(self.client.model(NAME)["aliases"]["champion"])
         shown = self.client.model(NAME)["versions"][0]
         data = self.client.dataset(shown["dataset"])
         night = Night(
             number, poisoned, job.data["kind"] == "finetune", shown["dataset"], data["splits"]["train"]["count"],
-            told["version"], told["candidate"], told["champion"], told["promoted"], told["reason"],
+            *(promotion[name] for name in ("version", "candidate", "champion", "promoted", "reason")),
             self.measure(champion), self.weights_of(champion),
         )  # fmt: skip
         self.nights.append(night)
-        if poisoned:  # what is known to be wrong goes; the next night builds on the version before
+        if poisoned:  # delete the bad version; the next night appends to the one before
             self.client.delete_dataset_version(NAME, int(shown["dataset"].partition("@")[2]))
         return night
 
@@ -130,10 +132,10 @@ class Nightly:
         assert job.state == "succeeded", job.data
         return job
 
-    # -- looking ------------------------------------------------------------------------------------
+    # -- results ------------------------------------------------------------------------------------
 
     def measure(self, version: int) -> float:
-        """What a version scores on the frozen test part, by an evaluate job; each is measured once."""
+        """Return a version's accuracy on the frozen test part, by one evaluate job per version."""
         if version not in self.measured:
             body = {
                 "kind": "evaluate",
@@ -145,7 +147,7 @@ class Nightly:
         return self.measured[version]
 
     def weights_of(self, version: int) -> str:
-        """SHA-256 of the weights as a user downloads them."""
+        """Return the SHA-256 of the weights as a user downloads them."""
         made = {item["version"]: item["job_id"] for item in self.client.model(NAME)["versions"]}
         return hashlib.sha256(self.client.job(made[version]).artifact("model/model.safetensors")).hexdigest()
 
@@ -161,7 +163,7 @@ class Nightly:
         return self._file(f"night{number}", x=self.images[rows], y=self.labels[rows])
 
     def _poison(self) -> Path:
-        """Pictures of the training data, each labelled as the next digit."""
+        """Write images of the training data, each labeled as the next digit."""
         rows = np.arange(POISON) % START
         return self._file("poison", x=self.images[rows], y=(self.labels[rows] + 1) % 10)
 
@@ -186,10 +188,10 @@ def _answered(client: Client) -> bool:
 
 @contextmanager
 def nightly(stack: Stack, framework: str = "torch", **training: Any) -> Iterator[Nightly]:
-    """Its processes end with the stack."""
-    story = Nightly(stack, Clock(stack.folder / "clock"), framework, **training)
+    """Yield a nightly retraining; its processes end with the stack."""
+    retraining = Nightly(stack, Clock(stack.folder / "clock"), framework, **training)
     try:
-        story.begin()
-        yield story
+        retraining.begin()
+        yield retraining
     finally:
-        story.client.close()
+        retraining.client.close()

@@ -1,4 +1,4 @@
-"""A real S3 endpoint for tests: moto's server in this process, which a test may stop, start again and look into."""
+"""An S3 endpoint for tests: moto's server in this process, which a test may stop, restart and inspect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from shared.settings import Settings
 
-#: What a process needs to be let in.
+#: Environment that a process needs for access.
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test-key",
     "AWS_SECRET_ACCESS_KEY": "test-secret-0123456789",
@@ -27,10 +27,10 @@ CREDENTIALS = {
 
 
 class ObjectStore:
-    """Keeps its address and its objects when it is stopped and started. Each gets buckets of its own."""
+    """A server that keeps its address and objects over restarts. Each test gets its own buckets."""
 
     def __init__(self) -> None:
-        # Bound and never listening: nobody else is given the port while the server is stopped.
+        # Bound but not listening, so that no other process gets the port while the server is stopped.
         self._reserved = socket.socket()
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._reserved.bind(("127.0.0.1", 0))
@@ -68,7 +68,7 @@ class ObjectStore:
 
 
 class ABucket:
-    """A fresh bucket, used below a prefix."""
+    """A new bucket, used below a prefix."""
 
     def __init__(self, store: ObjectStore, name: str) -> None:
         self.store, self.name, self._client = store, name, store.client
@@ -78,14 +78,14 @@ class ABucket:
         return f"s3://{self.name}/night/shift"
 
     def values(self) -> dict[str, Any]:
-        """Of the settings that lead here."""
+        """Return the settings of a storage in this bucket."""
         return {"storage_url": self.url, "storage_endpoint_url": self.store.endpoint}
 
     def settings(self, data_dir: Path, **more: Any) -> Settings:
         return Settings(data_dir=data_dir, **self.values(), **more)
 
     def keys(self, below: str = "") -> list[str]:
-        """Without the prefix."""
+        """Return the keys without the prefix."""
         found = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=f"night/shift/{below}")
         return [str(item["Key"]).removeprefix("night/shift/") for page in found for item in page.get("Contents", [])]
 
@@ -99,7 +99,7 @@ class ABucket:
         self._client.delete_object(Bucket=self.name, Key=f"night/shift/{key}")
 
     def flip(self, key: str) -> None:
-        """One bit of an object is another one."""
+        """Flip a bit of an object."""
         data = bytearray(self.read(key))
         data[len(data) // 2] ^= 1
         self.write(key, bytes(data))

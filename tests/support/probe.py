@@ -1,16 +1,16 @@
-"""The probe: one job for all lifecycle tests, which takes over jobs (`tests.support.takeover`). Its tags say what it does.
+"""The probe: a job for all lifecycle tests that takes over jobs (`tests.support.takeover`), controlled by their tags.
 
     probe        `train` (below), or a way to end: see ENDINGS
-    steps        how many steps `train` takes
-    checkpoint   a checkpoint every so many steps
-    hold_at      at this step it waits until the file `go` appears in the job's folder (or it is asked to stop)
+    steps        number of steps of `train`
+    checkpoint   steps between two checkpoints
+    hold_at      step at which it waits for the file `go` in the job's folder (or for a stop request)
     wedge        instead of waiting there, the first attempt hangs: `spin` (an endless loop) or `stop` (SIGSTOP)
-    pace         seconds that each step takes at least
-    megabytes    how much `flood` says on stdout and stderr
-    unloadable   a checkpoint of this step kills whoever loads it
-    failpoint    armed in the runner of the first attempt (see `shared.failpoints`)
+    pace         least seconds per step
+    megabytes    output of `flood` on stdout and stderr
+    unloadable   step whose checkpoint kills a runner that loads it
+    failpoint    failpoint armed in the first attempt's runner (see `shared.failpoints`)
 
-`train` computes a chain of hashes, one link per step: only a run that was resumed exactly ends with the right one.
+`train` computes a chain of hashes, one link per step, whose end is right only after an exact resume.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def link(before: str, step: int) -> str:
 
 
 def chain(steps: int) -> str:
-    """What an untouched run ends with."""
+    """Return the end of the chain of an undisturbed run."""
     value = ""
     for step in range(1, steps + 1):
         value = link(value, step)
@@ -71,12 +71,12 @@ def chain(steps: int) -> str:
 
 
 def loss(value: str) -> float:
-    """The metric that a link of the chain leaves."""
+    """Return the metric of a link."""
     return int(value[:8], 16) / 2**32
 
 
 def losses(steps: int) -> dict[int, float]:
-    """step -> loss of an untouched run."""
+    """Return step -> loss of an undisturbed run."""
     value, found = "", {}
     for step in range(1, steps + 1):
         value = link(value, step)
@@ -138,12 +138,12 @@ class Training:
     def _hold(self) -> None:
         if self.wedge == "stop":
             channel = getattr(self.reporter, "_channel")  # noqa: B009
-            while channel._backlog_bytes:  # what it said before must be on its way
+            while channel._backlog_bytes:  # all frames must be sent before
                 time.sleep(0.005)
             os.kill(os.getpid(), signal.SIGSTOP)
         while self.wedge == "spin":
             continue
-        self.reporter.phase("validate")  # which may take its time
+        self.reporter.phase("validate")  # a phase with a long stall limit
         while not (self.job / "go").exists() and not self.reporter.stop_requested():
             time.sleep(0.005)
         self.reporter.phase("train")
@@ -183,7 +183,7 @@ class Training:
         return Result(metrics={"steps": float(self.step)}, model=model, step=self.step, comparison=self._compared())
 
     def _compared(self) -> Comparison | None:
-        """With `promote`, it is better than whoever is champion."""
+        """With `promote`, return that it is better than the champion."""
         if not self.promotes:
             return None
         version = self.reporter.champion().version
@@ -203,10 +203,10 @@ class Unpicklable(Exception):
 
 
 def _raise(error: Callable[[], BaseException]) -> Callable[..., None]:
-    def act(*_: Any) -> None:
+    def raise_error(*_: Any) -> None:
         raise error()
 
-    return act
+    return raise_error
 
 
 def _segfault(*_: Any) -> None:
@@ -226,7 +226,7 @@ def _ignore_everything(*_: Any) -> None:
 
 
 def _grandchildren(*_: Any) -> None:
-    """One in the group, one that left it and was orphaned. Their pids go into the work folder."""
+    """Fork a child in the process group and an orphan outside; their pids are files in the work folder."""
     here = Path("family")
     here.mkdir(exist_ok=True)
     for leaves in (False, True):
@@ -250,7 +250,7 @@ def _flood(assignment: Assignment, reporter: Reporter) -> None:
     sys.stdout.flush()
 
 
-def _say(_: Any, reporter: Reporter) -> None:
+def _print(_: Any, reporter: Reporter) -> None:
     print("to stdout")
     print("to stderr", file=sys.stderr)
     reporter.log("to the log", "warning")
@@ -272,7 +272,7 @@ def _not_a_number(_: Any, reporter: Reporter) -> None:
     _sleep_for_ever()
 
 
-def _way_out(_: Any, reporter: Any) -> None:
+def _bad_path(_: Any, reporter: Any) -> None:
     saved = CheckpointRecord(id="a", path="checkpoints/1-a", step=1, sha256="0" * 64, size_bytes=1)
     reporter.checkpoint(saved.model_copy(update={"path": "../../../etc"}))
     _sleep_for_ever()
@@ -297,11 +297,11 @@ ENDINGS: dict[str, Callable[[Any, Any], None]] = {
     "ignore": _ignore_everything,
     "grandchildren": _grandchildren,
     "flood": _flood,
-    "say": _say,
+    "print": _print,
     "not_a_frame": _not_a_frame,
     "endless_frame": _endless_frame,
     "not_a_number": _not_a_number,
-    "way_out": _way_out,
+    "bad_path": _bad_path,
     "unwritable": _unwritable,
 }
 

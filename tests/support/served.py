@@ -1,4 +1,4 @@
-"""The API on a real port, which tests may stop and start again, and a proxy before it that cuts connections."""
+"""The API on a real port, which tests may restart, and a proxy before it that cuts connections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ServedApi:
         self.settings = Settings(data_dir=folder / "data")
         with write(engine) as conn:
             self.key = keys.create(conn, "test", OWNER)[1]
-        self.port = free_port()  # nobody else is given it while this is stopped
+        self.port = free_port()  # no other process gets it while this is stopped
         self.start()
 
     @property
@@ -57,7 +57,7 @@ def served_api(engine: Engine, folder: Path) -> Iterator[ServedApi]:
 
 
 class CuttingProxy:
-    """Passes connections on to `port` and breaks each off, by a reset, after `limit` bytes of answer."""
+    """Forwards connections to `port` and resets each after `limit` bytes of the answer."""
 
     def __init__(self, port: int, limit: int) -> None:
         self._target, self._limit = port, limit
@@ -85,7 +85,7 @@ class CuttingProxy:
                 passed += len(data)
                 if passed == limit:
                     self.cuts += 1
-                    # Zero linger: close() sends a reset instead of the orderly end.
+                    # Zero linger: close() sends a reset.
                     target.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
                     break
         for end in (source, target):

@@ -1,4 +1,4 @@
-"""An app behind a real socket: what only a real server does (streams that stay open, shutting down)."""
+"""An app behind a real socket, for tests of open streams and of shutdown."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    """The app's base URL while the block lasts; with the protocol that it has in production."""
+    """Serve the app as in production and yield its base URL."""
     with closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.listen()  # who comes before the server has started waits, and is not refused
+        listening.listen()  # so that connections before the server's start wait and are not refused
         http = patient(app.state.service.settings.request_seconds)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, http=http, timeout_graceful_shutdown=5))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -43,7 +43,7 @@ def served(app: FastAPI) -> Iterator[str]:
 
 @contextmanager
 def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[tuple[warm.WarmProcess, str]]:
-    """`python -m api.server` on a free port and without a broker: (process, URL). Killed at the end if it is left."""
+    """Run `python -m api.server` on a free port without a broker, and yield (process, URL)."""
     settings = {
         "NIGHTSHIFT_DATABASE_URL": database_url,
         "NIGHTSHIFT_DATA_DIR": str(folder / "data"),
@@ -63,13 +63,13 @@ def api_process(database_url: str, folder: Path, **variables: str) -> Iterator[t
 
 
 def _first_line(log: Path, process: warm.WarmProcess) -> str:
-    said = log.read_text() if log.exists() else ""
-    assert process.poll() is None or said, log.with_suffix(".errors").read_text()
-    return said.partition("\n")[0] if "\n" in said else ""
+    text = log.read_text() if log.exists() else ""
+    assert process.poll() is None or text, log.with_suffix(".errors").read_text()
+    return text.partition("\n")[0] if "\n" in text else ""
 
 
 def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """{id, event, data} of each server-sent event, as they come; {comment} of each comment."""
+    """Yield {id, event, data} of each server-sent event, and {comment} of each comment."""
     fields: dict[str, Any] = {}
     for line in response.iter_lines():
         name, _, value = line.partition(": ")

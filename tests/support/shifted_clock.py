@@ -1,5 +1,7 @@
-"""Processes whose database clock a test moves: `python -m tests.support.shifted_clock FILE MODULE [ARGUMENT …]` runs a module
-with SQLite's clock ahead by the seconds that FILE holds, read anew at every look."""
+"""Processes whose database clock a test moves: `python -m tests.support.shifted_clock FILE MODULE [ARGUMENT …]`.
+
+Runs a module with SQLite's clock ahead by the seconds in FILE, which is read at every query of the clock.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from shared.clock import sqlite_clock
 
 
 class Clock:
-    """The hand on the clock: all processes that follow the file see it move at once."""
+    """Moves the clock of all processes that follow the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,7 +36,7 @@ def _ahead(path: Path) -> float:
 
 
 def follow(path: Path) -> None:
-    """Before the first connection is made: each keeps the function that it was given."""
+    """Install the clock. Call it before the first connection, which keeps the function it was given."""
     sqlite_clock.now = lambda: time.time() + _ahead(path)  # type: ignore[method-assign]
 
 

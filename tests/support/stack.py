@@ -1,4 +1,4 @@
-"""A running Nightshift: a database, a Redis, API, worker and beat processes, and eyes to look with."""
+"""A running Nightshift: database, Redis, API, worker and beat processes, and queries for tests."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ from tests.support.factories import OWNER, submit_job
 from tests.support.redis import free_port
 from tests.support.takeover import pythonpath
 
-#: The longest any event is waited for (seconds): far more than it takes, because the machine may be busy.
+#: Timeout of waits for events (seconds), far longer than needed because the machine may be busy.
 CAP = 180.0
 
 
 def eventually(what: str, true: Callable[[], Any], cap: float = CAP) -> Any:
-    """The first true value; fails with `what` after the cap. Asks less and less often: what it asks costs CPU time."""
+    """Wait for a true value and return it; fail with `what` after `cap` seconds.
+
+    Polls less and less often, because what it polls costs processor time.
+    """
     begun = time.monotonic()
     while not (value := true()):
         waited = time.monotonic() - begun
@@ -42,14 +45,14 @@ def eventually(what: str, true: Callable[[], Any], cap: float = CAP) -> Any:
 
 
 def runs(module: str, process: psutil.Process) -> bool:
-    """Whether this is `python -m module`, and alive: a process may end while it is looked at."""
+    """Return whether this is a living `python -m module`; a process may end meanwhile."""
     with suppress(psutil.NoSuchProcess):
         return module in process.cmdline()
     return False
 
 
 def gone(process: psutil.Process | int) -> bool:
-    """Dead, or a zombie that nobody has collected yet; by its pid, too."""
+    """Return whether a process (or pid) is dead or a zombie."""
     with suppress(psutil.NoSuchProcess):
         found = psutil.Process(process) if isinstance(process, int) else process
         return not found.is_running() or found.status() == psutil.STATUS_ZOMBIE
@@ -57,7 +60,7 @@ def gone(process: psutil.Process | int) -> bool:
 
 
 class Process:
-    """One of our processes, in a session of its own, with its log beside the database."""
+    """A process of the stack in its own session, with its log beside the database."""
 
     def __init__(self, stack: Stack, name: str, *arguments: str, **settings: object) -> None:
         self.name, self._again = name, (stack, name, arguments, settings)
@@ -74,12 +77,12 @@ class Process:
         return self.popen.poll() is None
 
     def again(self) -> Process:
-        """Start another like it, as whoever restarts dead processes would; returns at once."""
+        """Start the same process again, as an init system would, without waiting for it."""
         stack, name, arguments, settings = self._again
         return stack.start(name, *arguments, **settings)
 
     def family(self) -> list[psutil.Process]:
-        """Itself and all its descendants."""
+        """Return the process and all its descendants."""
         process = psutil.Process(self.pid)
         return [process, *process.children(recursive=True)]
 
@@ -93,6 +96,8 @@ class Process:
 
 
 class Stack:
+    """The processes and the database of a Nightshift."""
+
     def __init__(self, folder: Path, database_url: str, redis_url: str, **settings: object) -> None:
         self.folder, self.database_url, self.redis_url = folder, database_url, redis_url
         self.settings = settings
@@ -132,7 +137,7 @@ class Stack:
         return self.start("beat", "worker.beat", **settings)
 
     def api(self, **settings: object) -> Process:
-        """On the same port each time, so that a killed one may come back."""
+        """Start the API, always on the same port, so that a killed one can be restarted."""
         process = self.start("api", "api.server", api_port=self._api_port, **settings)
         eventually(f"the API answers (see {process.log})", lambda: self._answers() or not process.alive())
         assert process.alive(), process.log.read_text()[-3000:]
@@ -160,17 +165,19 @@ class Stack:
         spec: dict[str, Any] | None = None,
         **tags: object,
     ) -> httpx.Response:
-        """Submit a probe job through the API (tags by keyword, `spec`: other fields). Raises httpx.TransportError when
-        the API is gone."""
+        """Submit a probe job through the API (tags by keyword, `spec`: other fields).
+
+        Raises httpx.TransportError if the API is down.
+        """
         body = {"kind": "train", "model": {"family": "cnn", "preset": "mnist-1conv-linear"}, "dataset": "digits"}
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-        told = {"probe": "train", **{name: str(value) for name, value in tags.items()}}
-        return self.post("/v1/jobs", timeout, json={**body, **(spec or {}), "tags": told}, headers=headers)
+        probe = {"probe": "train", **{name: str(value) for name, value in tags.items()}}
+        return self.post("/v1/jobs", timeout, json={**body, **(spec or {}), "tags": probe}, headers=headers)
 
     def post(
         self, path: str, timeout: float = CAP, headers: dict[str, str] | None = None, **more: Any
     ) -> httpx.Response:
-        """Raises httpx.TransportError when the API is gone."""
+        """Send a POST. Raises httpx.TransportError if the API is down."""
         url, key = f"http://127.0.0.1:{self._api_port}{path}", {"Authorization": f"Bearer {self._api_key}"}
         return httpx.post(url, headers={**key, **(headers or {})}, timeout=timeout, **more)
 
@@ -196,8 +203,10 @@ class Stack:
     # -- jobs -------------------------------------------------------------------------------------
 
     def submit(self, probe: str, ring: bool = True, **fields: Any) -> str:
-        """A probe job; tags by keyword (`steps=`, `checkpoint=`, `hold_at=`, `wedge=`, `megabytes=`), other fields go
-        into the spec."""
+        """Submit a probe job.
+
+        Tags by keyword (`steps=`, `checkpoint=`, `hold_at=`, `wedge=`, `megabytes=`); other fields go into the spec.
+        """
         tags = {
             key: str(fields.pop(key))
             for key in ("steps", "checkpoint", "hold_at", "wedge", "megabytes")
@@ -223,10 +232,10 @@ class Stack:
         self.ring(job_id)
 
     def go(self, job_id: str) -> None:
-        """Let a held probe go on."""
+        """Let a waiting probe continue."""
         (self.folder / "data" / "storage" / "jobs" / job_id / "go").touch()
 
-    # -- looking ----------------------------------------------------------------------------------
+    # -- queries ----------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> Any:
         with read(self.engine) as conn:
@@ -268,25 +277,25 @@ class Stack:
         )
 
     def at_step(self, job_id: str, step: int) -> Any:
-        """The job when its progress, in SQL, is at this step or beyond."""
+        """Wait until the job's progress in SQL has reached this step, and return the job."""
 
-        def there() -> Any:
+        def reached() -> Any:
             job = self.job(job_id)
             return job if (job.progress or {}).get("step", 0) >= step else None
 
-        return eventually(f"job {job_id} is at step {step}", there)
+        return eventually(f"job {job_id} is at step {step}", reached)
 
     def forkservers(self, worker: Process) -> list[psutil.Process]:
-        """Of a worker, which has other children too for a moment: `git`, when it looks what it is."""
+        """Return the forkservers of a worker, which may also have a child `git` for a moment."""
         return [child for child in psutil.Process(worker.pid).children() if runs("worker.runners.forkserver", child)]
 
     def forkserver(self, worker: Process) -> psutil.Process:
-        """The only one, once it is there."""
+        """Wait for a worker's only forkserver and return it."""
         (found,) = eventually("it has a forkserver", lambda: self.forkservers(worker))
         return found
 
     def runner_pids(self, worker: Process) -> list[int]:
-        """The runners below a worker: below its forkserver."""
+        """Return the pids of a worker's runners, the children of its forkserver."""
         found: list[int] = []
         for forkserver in self.forkservers(worker):
             with suppress(psutil.NoSuchProcess):

@@ -1,5 +1,4 @@
-"""Jobs of every family as they lie in SQL: running, ended, ended before there were `train_` figures; and what SQL says
-of them."""
+"""Jobs of every family in SQL: running, finished, and finished before there were `train_` metrics; with queries."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from shared.jobs import transitions
 from shared.jobs.transitions import Lease, MetricRow, ModelVersionRecord
 from tests.support.factories import running_job
 
-#: family -> what its steps measure, and each validation; what its result has beside those.
+#: family -> metrics of its steps, of its validations, and further ones of its result.
 CURVES = {
     "cnn": ("loss accuracy", "val_loss val_accuracy", "test_accuracy test_loss f1_macro train_loss train_accuracy"),
     "gru_lm": (
@@ -24,12 +23,12 @@ CURVES = {
     ),
     "gan": ("g_loss d_loss", "val_frechet_distance", "frechet_distance precision recall train_g_loss train_d_loss"),
 }
-#: Points of a curve of steps, more than a chart is wide; the step of the best model; one whose value stands out.
+#: Points of a curve of steps, more than a chart is wide; the step of the best model; the step of an outlier.
 STEPS, BEST, SPIKE = 900, 540, 333
 
 
 def value(name: str, step: int, job: int) -> float:
-    """Some number that this metric could be. Curves fall, or rise, with waves; that of one step stands out."""
+    """Return a plausible value of the metric. Curves fall or rise with waves; one step is an outlier."""
     wave = 0.05 * math.sin(step / 7 + job) + 1 / (1 + step / 100 + job)
     if any(part in name for part in ("accuracy", "f1", "precision", "recall")):
         return 0.001 if (step, job) == (SPIKE, 0) else 0.93 - wave / 2
@@ -37,7 +36,7 @@ def value(name: str, step: int, job: int) -> float:
 
 
 def begin(engine: Engine, owner: str, family: str, job: int, steps: int = STEPS) -> Lease:
-    """A running job whose curves have so many points, five of them validations."""
+    """Return the lease of a running job whose curves have `steps` points and five validations."""
     model: dict[str, Any] = {"family": family}
     lease = running_job(
         engine, owner_id=owner, name=f"{family} {job}", model=model, training={"learning_rate": 10.0**-job}
@@ -53,8 +52,10 @@ def begin(engine: Engine, owner: str, family: str, job: int, steps: int = STEPS)
 
 
 def end(engine: Engine, lease: Lease, family: str, job: int, *, old: bool = False) -> None:
-    """With the best of its validations, and as a version of the model `of-<family>`. `old`: as jobs once ended, with
-    the last points of their curves and without the means of their epoch."""
+    """Finish a job with its best validation and register it as a version of the model `of-<family>`.
+
+    `old`: as jobs once ended, with the last points of their curves and without the means of their epoch.
+    """
     trained, validated, rest = (names.split() for names in CURVES[family])
     figures = {name: value(name, BEST, job) for name in (*validated, *rest)}
     if old:
@@ -68,7 +69,7 @@ def end(engine: Engine, lease: Lease, family: str, job: int, *, old: bool = Fals
 
 
 def every_kind(engine: Engine, owner: str) -> dict[str, dict[str, str]]:
-    """family -> {old, new, another, running} -> job."""
+    """Make jobs and return family -> {old, new, another, running} -> job id."""
     found: dict[str, dict[str, str]] = {}
     for family in CURVES:
         leases = {what: begin(engine, owner, family, job) for job, what in enumerate(("old", "new", "another"))}
@@ -79,7 +80,7 @@ def every_kind(engine: Engine, owner: str) -> dict[str, dict[str, str]]:
     return found
 
 
-# -- what SQL says --------------------------------------------------------------------------------
+# -- queries --------------------------------------------------------------------------------------
 
 
 def curve(engine: Engine, job_id: str, name: str) -> list[tuple[int, float]]:

@@ -1,6 +1,6 @@
-"""Small real jobs of every family and framework, run whole in a process of their own, and killed where a test says.
+"""Small real jobs of every family and framework, run in their own processes and killed where a test wants.
 
-A new learner joins the conformance tests by a row in CASES.
+A row in CASES adds a new learner to the conformance tests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker.runners.messages import Champion, Result, Stopped
 from worker.training.learner import LearnerSetup, Splits
 from worker.training.trainer import AtEpoch, Plan
 
-#: One CPU thread: the machine is shared, and the number is part of a run's identity.
+#: One CPU thread: the machine is shared, and results are bitwise equal only for the same number.
 THREADS = 1
 
 
@@ -47,18 +47,18 @@ def store_tale(root: Path) -> Path:
 
 @dataclass(frozen=True)
 class Case:
-    """What a small but complete run of one learner is: everything that has state is switched on."""
+    """A small run of one learner with everything enabled that has state."""
 
     family: str
     framework: str
     store: Callable[[Path], Path]
     model: Mapping[str, Any]
     training: Mapping[str, Any]
-    watched: str = "loss"  # what early stopping can watch after every epoch of the shortest run
+    watched: str = "loss"  # a metric that early stopping can watch after each epoch of the shortest run
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """What its steps measure."""
+        """Metrics of its steps."""
         return {"cnn": ("loss", "accuracy"), "gru_lm": ("loss", "perplexity"), "gan": ("g_loss", "d_loss")}[self.family]
 
     def spec(self, **training: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def build(case: Case, splits: Splits, **training: Any) -> Any:
 
 
 def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training: Any) -> AtEpoch | None:
-    """What the family does after each epoch, as a job does it."""
+    """Return the family's action after each epoch, as in a job."""
     if not families.has(case.family, "per_epoch"):
         return None
     job = case.job(**training)
@@ -136,11 +136,11 @@ def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training:
     return begun
 
 
-# -- in processes of their own --------------------------------------------------------------------
+# -- in separate processes ------------------------------------------------------------------------
 
 
 class KilledReporter(PrintingReporter):
-    """Kills its process, as `kill -9` does, when the loop has asked for the nth time whether to stop."""
+    """Kills its process with SIGKILL at the nth check for a stop request."""
 
     def __init__(
         self, folder: Path, kill_after: int | None, stop_after: tuple[int, str] | None, keep_last: int = 2
@@ -156,16 +156,16 @@ class KilledReporter(PrintingReporter):
             return self.stop_after[1]
         return None
 
-    def _say(self, *lines: str) -> None:
+    def _print(self, *lines: str) -> None:
         pass
 
 
-#: Rows of a whole run: some steps lie between two of them, so that checkpoints do too.
+#: Metric rows of a run, few enough that checkpoints fall between two of them.
 ROWS = 40
 
 
-def _without_ceremony() -> None:
-    """Figures are laid out and named but not painted, and rows are few: both would take longer than the steps."""
+def _reduce_output() -> None:
+    """Write empty plots and few metric rows, because both would take longer than the steps."""
     from matplotlib.figure import Figure
 
     from worker.training import trainer
@@ -184,7 +184,7 @@ def _attempt(
     model: Path | None,
     champion: Path | None,
 ) -> None:
-    _without_ceremony()
+    _reduce_output()
     assignment = make_assignment(spec, folder, data_set, threads, model)
     keep_last = sys.maxsize if spec["kind"] == "batch_infer" else 2
     reporter = KilledReporter(folder, kill_after, stop_after, keep_last)
@@ -204,8 +204,10 @@ def attempt(
     model: Path | None = None,
     champion: Path | None = None,
 ) -> int:
-    """One attempt of a job in `folder` (from `model`, another's `artifacts/model`, compared with `champion`), resuming
-    what is there. Returns the exit code, -9 when it was killed."""
+    """Run an attempt of a job in `folder`, resumed if possible, and return its exit code (-9: killed).
+
+    `model` is another job's `artifacts/model` to start from, `champion` one to compare with.
+    """
     process = warm.Process(
         "training", target=_attempt, args=(spec, folder, data_set, threads, kill_after, stop_after, model, champion)
     )
@@ -217,7 +219,7 @@ def attempt(
 
 @dataclass(frozen=True)
 class Left:
-    """What a user sees of a finished run."""
+    """The results of a finished run that a user sees."""
 
     weights_sha256: str
     rows: dict[tuple[str, int], float]  # (name, step) -> value
@@ -228,7 +230,7 @@ class Left:
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         points = [json.loads(line) for line in lines]
         rows = {(point["name"], point["step"]): point["value"] for point in points}
-        assert len(rows) == len(points), "a metric row was left twice"
+        assert len(rows) == len(points), "a metric row was written twice"
         model = folder / "artifacts" / "model" / "model.safetensors"
         timeless = {key: 0.0 if key[0] == "samples_per_second" else value for key, value in rows.items()}
         return cls(hashlib.sha256(model.read_bytes()).hexdigest(), timeless, outcome(folder)["metrics"])
@@ -240,7 +242,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 class NullReporter:
-    """A reporter that remembers, for loops run in the test's own process."""
+    """A reporter that records, for loops that run in the test's process."""
 
     def __init__(self, stops: Mapping[int, str] | None = None) -> None:
         self.frames: list[Any] = []

@@ -1,6 +1,6 @@
-"""Takes over jobs (`tests.support.takeover`): they run as they are, but their figures are not painted, which takes most of a small job's time.
+"""Takes over jobs (`tests.support.takeover`) and runs them without drawing plots, most of a small job's time.
 
-Each figure is a picture of one pixel; what it would show is tested where figures are made.
+Each plot becomes an image of one pixel; other tests check the plots.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-#: The smallest PNG that there is.
+#: The smallest PNG.
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6360000000020001482fa10d0000000049454e44ae426082"
@@ -18,5 +18,5 @@ PIXEL = bytes.fromhex(
 
 
 def run(assignment: Any, reporter: Any) -> None:
-    """Leaves the job to its kind."""
+    """Replace the drawing and leave the job to its kind."""
     Figure.savefig = lambda self, path, **_: Path(path).write_bytes(PIXEL)  # type: ignore[method-assign, assignment]

@@ -1,4 +1,4 @@
-"""`nightshift up` as a user starts it: a child process on free ports, and what tests do to it."""
+"""`nightshift up` as a user starts it: a child process on free ports, with helpers for tests."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support import stack
 from tests.support.stack import gone, runs
 from tests.support.takeover import pythonpath
 
-#: Short leases, so that a dead worker's job is taken back soon; one thread, so that runs can be compared anywhere; the
-#: framework that the embedded stack is installed with (the other takes ten seconds to import); no painting.
+#: Short leases, so that a dead worker's job is rescued soon; one thread, so that runs are comparable on any machine;
+#: torch alone (TensorFlow takes ten seconds to import); no drawing.
 FAST = {
     "PYTHONPATH": pythonpath("unpainted"),
     "NIGHTSHIFT_FRAMEWORKS": "torch",
@@ -32,16 +32,15 @@ FAST = {
 
 
 class Up:
-    """A running stack."""
+    """A running `nightshift up`."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
-        self.words = ""  # on stderr, once it has stopped
+        self.stderr = ""  # on stderr, once it has stopped
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(data_dir), "--port", "0", "--flower-port",
-                "0",
-             "--device", "cpu"],
+            [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(data_dir),
+             "--port", "0", "--flower-port", "0", "--device", "cpu"],
             env=environment | FAST | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -52,21 +51,21 @@ class Up:
         self.client = Client(self.api, data_dir=data_dir)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command as a user in another terminal runs it: it finds the stack by its data folder."""
+        """Run a command as in another terminal; it finds the stack by its data folder."""
         argv = [sys.executable, "-m", "nightshift.cli.app", "--data-dir", str(self.data_dir), *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False)
 
     def part(self, module: str) -> psutil.Process:
-        """The child that runs `python -m module`."""
+        """Return the child that runs `python -m module`."""
         (found,) = self.parts(module)
         return found
 
     def parts(self, module: str) -> list[psutil.Process]:
-        """Children that run it now: none or one, more only if one was started twice."""
+        """Return the children that run `python -m module`: normally none or one."""
         return [child for child in psutil.Process(self.process.pid).children() if alive(child) and runs(module, child)]
 
     def runner(self) -> psutil.Process:
-        """The process of the present attempt: the only child of a forkserver."""
+        """Return the process of the present attempt, the only child of a forkserver."""
         forkservers = [p for p in self.part("worker.main").children() if runs("worker.runners.forkserver", p)]
         (found,) = [runner for forkserver in forkservers for runner in forkserver.children()]
         return found
@@ -76,16 +75,16 @@ class Up:
         return [launcher, *launcher.children(recursive=True)]
 
     def stop(self) -> int:
-        """SIGTERM; its exit code."""
+        """Send SIGTERM and return the exit code."""
         self.client.close()
         self.process.send_signal(signal.SIGTERM)
-        self.words = self.process.communicate(timeout=180)[1]
+        self.stderr = self.process.communicate(timeout=180)[1]
         return self.process.returncode
 
 
 @contextmanager
 def up(data_dir: Path, **settings: str) -> Iterator[Up]:
-    """`settings` by the names of their variables."""
+    """Run `nightshift up`. `settings` are environment variables."""
     stack = Up(data_dir, **settings)
     try:
         yield stack
@@ -99,11 +98,11 @@ def alive(process: psutil.Process) -> bool:
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180.0) -> Any:
-    """The first true value of `condition`."""
-    return stack.eventually("waited in vain", condition, seconds)
+    """Wait for a true value of `condition` and return it."""
+    return stack.eventually("the condition did not become true", condition, seconds)
 
 
 def has_checkpoint(job: Job) -> bool:
-    """Whether the job is running and has something to go on from; fails when it is over already."""
-    assert not job.refresh().is_final, f"the job was over before anything could happen to it: {job.state} {job.error}"
+    """Return whether the job is running and has a checkpoint; fail if it has already finished."""
+    assert not job.refresh().is_final, f"the job finished too early: {job.state} {job.error}"
     return job.state == "running" and bool(job.checkpoints())

@@ -1,9 +1,9 @@
-"""Starts our processes by forking one that has imported their modules: an import each would cost two seconds of CPU.
+"""Starts processes by forking one that has imported their modules, which saves two seconds of CPU each.
 
     process = warm.start("worker.main", ["--device", "cpu"], environment, log)
 
 The child runs the module's `main()` with its own arguments, environment, session and log file, as `python -m` would.
-`Process` forks a function's process in the same way, from a server that has imported what this function needs.
+`Process` forks a process for a function from a server that has imported its modules.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from unittest import mock
 from nightshift.cli.registry import COMMANDS
 from shared import console, entrypoint, failpoints
 
-#: Module → name of each process of ours.
+#: Module → name of each process of the stack.
 PROCESSES = {command.module: name for name, command in COMMANDS.items() if command.is_process} | {
     "tests.support.shifted_clock": "clocked"
 }
-#: What each server imports before its first fork.
+#: Modules that each server imports before its first fork.
 SERVERS = {
     "stack": [*PROCESSES, "tests.support.probe"],
     "lone worker": ["tests.support.lone_worker"],
@@ -46,7 +46,7 @@ _PR_SET_PDEATHSIG = 1
 
 @cache
 def _server(name: str) -> forkserver.ForkServer:
-    """`multiprocessing` itself has one only, with whatever its first user preloads."""
+    """Return a server; `multiprocessing` itself has only one."""
     server = forkserver.ForkServer()
     server.set_forkserver_preload([*SERVERS[name], FROZEN])
     return server
@@ -74,7 +74,7 @@ class Process(multiprocessing.context.ForkServerProcess):
 
 
 class WarmProcess:
-    """A started process, with the part of `subprocess.Popen` that tests use."""
+    """A started process with the part of `subprocess.Popen` that tests use."""
 
     def __init__(self, started: Process) -> None:
         self._process = started
@@ -115,8 +115,10 @@ def start(
     log: Path,
     errors: Path | None = None,
 ) -> WarmProcess:
-    """Return at once; stderr goes to `errors` (default: the log). The process dies with the one it was forked from, and
-    so with this one."""
+    """Start a process without waiting for it; stderr goes to `errors` (default: the log).
+
+    It dies with the server it was forked from, and so with this process.
+    """
     args = (module, list(arguments), dict(environment), log, errors or log)
     started = Process("stack", target=_run, name=module, args=args)
     started.start()
@@ -124,7 +126,7 @@ def start(
 
 
 def run(module: str, *arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What `subprocess.run` tells of `python -m module`."""
+    """Run `python -m module` and return its result like `subprocess.run`."""
     with tempfile.TemporaryDirectory() as folder:
         out, errors = Path(folder, "out"), Path(folder, "errors")
         code = start(module, arguments, environment, out, errors).wait()
@@ -140,10 +142,10 @@ def _run(module: str, arguments: list[str], environment: dict[str, str], log: Pa
         output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(output, standard)
         os.close(output)
-    importlib.reload(console)  # this and failpoints read the environment when they are imported
+    importlib.reload(console)  # console and failpoints read the environment when they are imported
     failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))
     sys.argv = [module, *arguments]
     try:
         entrypoint.run(PROCESSES[module], importlib.import_module(module).main)
     finally:
-        atexit._run_exitfuncs()  # `multiprocessing` leaves them out
+        atexit._run_exitfuncs()  # `multiprocessing` does not run them

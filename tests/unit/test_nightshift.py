@@ -118,8 +118,8 @@ class Plain:
     def find_spec(name, path=None, target=None):
         top = name.partition(".")[0]
         return PathFinder.find_spec(name, path, target) if top in allowed or top.startswith("_sysconfigdata") else None
-sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in ("BuiltinImporter", "FrozenImporter")]
-sys.meta_path.append(Plain)
+kept = ("BuiltinImporter", "FrozenImporter")
+sys.meta_path[:] = [*(finder for finder in sys.meta_path if getattr(finder, "__name__", "") in kept), Plain]
 """
 
 
@@ -139,8 +139,8 @@ def top_level(name: str) -> set[str]:
 
 
 def test_client_and_command_line_work_without_the_server() -> None:
-    code = "import nightshift\nfor name in nightshift.__all__: getattr(nightshift, name)\nnightshift.Client('http://x', 'k').close()"
-    done = plain(code)
+    code = "import nightshift\nfor name in nightshift.__all__: getattr(nightshift, name)\n"
+    done = plain(code + "nightshift.Client('http://x', 'k').close()")
     assert done.returncode == 0, done.stderr
 
 
@@ -158,8 +158,8 @@ def test_help_needs_no_server(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("command", "extra"),
-    [("up", "embedded"), ("demo", "embedded"), ("api", "server"), ("worker", "torch"), ("beat", "server"), ("flower", "server"),
-     ("migrate", "server"), ("copy-storage", "s3"), ("keys", "server"), ("check", "server")],
+    [("up", "embedded"), ("demo", "embedded"), ("api", "server"), ("worker", "torch"), ("beat", "server"),
+     ("flower", "server"), ("migrate", "server"), ("copy-storage", "s3"), ("keys", "server"), ("check", "server")],
 )  # fmt: skip
 def test_a_command_whose_part_is_missing_names_the_extra(command: str, extra: str) -> None:
     done = plain(COMMAND, command)

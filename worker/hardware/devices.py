@@ -1,4 +1,4 @@
-"""The devices that workers of this host may take."""
+"""The devices of this host."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from shared.fleet.nvml import visible_gpus
 
 @dataclass(frozen=True)
 class Device:
+    """A GPU or the CPU."""
+
     kind: Literal["cpu", "gpu"]
     index: int
     name: str
@@ -21,16 +23,20 @@ class Device:
     memory_bytes: int | None = None
 
     def worker_name(self, host: str) -> str:
+        """Return the name of this device's worker, such as gpu0@host."""
         return f"{self.kind}{self.index}@{host}"
 
     def environment(self) -> dict[str, str]:
-        """What pins a process to this device. By UUID: an index changes with the order of enumeration. A CPU worker
-        sees no GPU, so that no job of it can take memory there."""
+        """Return the environment that pins a process to this device.
+
+        GPUs are named by UUID, because an index depends on the order of enumeration. A CPU worker sees no GPU, so its
+        jobs cannot allocate memory there.
+        """
         return {"CUDA_VISIBLE_DEVICES": self.uuid or ""}
 
 
 def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> list[Device]:
-    """The devices to work on: all GPUs, or the CPU where there is none; `index` picks one. Raises ConfigurationError."""
+    """Return all GPUs, or the CPU if there is none; `index` picks one. Raises ConfigurationError."""
     found = _gpus() if wanted != "cpu" else []
     if wanted == "gpu" and not found:
         raise ConfigurationError("--device gpu: NVML finds no GPU here; use --device cpu, or install the driver")
@@ -44,6 +50,7 @@ def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> l
 
 
 def cpu(index: int = 0) -> Device:
+    """Return the CPU as the device of a worker."""
     return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, psutil.virtual_memory().total)
 
 

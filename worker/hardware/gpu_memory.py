@@ -1,4 +1,4 @@
-"""How much memory of its device this process has held at most. Asks the frameworks that are loaded, imports none."""
+"""Peak device memory of this process, read from the loaded frameworks; none is imported."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def peak_bytes() -> int | None:
-    """None: no device memory is in use (a CPU job, or nothing loaded yet)."""
-    for name, ask in (("torch", _torch), ("tensorflow", _tensorflow)):
+    """Return the peak, or None if no device memory is in use (a CPU job, or nothing loaded yet)."""
+    for name, peak_of in (("torch", _torch), ("tensorflow", _tensorflow)):
         module = sys.modules.get(name)
         if module is not None:
             try:
-                found = ask(module)
-            except Exception:  # a device that failed answers nothing any more; that must not hide how the job ended
+                found = peak_of(module)
+            except Exception:  # of a failed device; it must not hide how the job ended
                 continue
             if found:
                 return found
@@ -25,7 +25,7 @@ def _torch(torch: Any) -> int | None:
 
 
 def _tensorflow(tensorflow: Any) -> int | None:
-    # The question itself would begin its runtime: with as many threads as there are cores, and on every GPU.
+    # list_logical_devices would start the runtime, with a thread per core and on every GPU.
     if sys.modules["tensorflow.python.eager.context"].context()._context_handle is None:
         return None
     if not tensorflow.config.list_logical_devices("GPU"):

@@ -1,6 +1,7 @@
-"""`python -m worker.hardware.health [--beat]`: exit code 0 when this host's workers (or its beat) are well. For containers.
+"""Health check for containers: `python -m worker.hardware.health [--beat]`.
 
-A worker is well while its heartbeat in SQL is younger than a lease; beat is when it answers a ping through Redis.
+Exit code 0 if this host's workers (or its beat) are healthy: a worker while its heartbeat in SQL is younger than a
+lease, beat if it answers a ping through Redis.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from shared.db.engine import get_engine, read
 from shared.db.schema import workers
 from shared.settings import Settings, get_settings
 
-#: How long beat may take to answer (seconds).
+#: Timeout of a ping to beat (seconds).
 PING_SECONDS = 3.0
 
 
 def stale_workers(settings: Settings) -> list[str] | None:
-    """Names of this host's workers without a recent heartbeat; None when it has no worker at all."""
+    """Return the names of this host's workers without a recent heartbeat, or None if it has no worker."""
     fresh = workers.c.heartbeat_at > db_now() - settings.lease_seconds
     query = select(workers.c.name, fresh).where(workers.c.host == settings.host_name, workers.c.state != "offline")
     with read(get_engine()) as conn:
@@ -30,12 +31,12 @@ def stale_workers(settings: Settings) -> list[str] | None:
     return [name for name, is_fresh in rows if not is_fresh] if rows else None
 
 
-def trouble(argv: Sequence[str]) -> str | None:
-    """What is wrong, or None."""
+def problem(argv: Sequence[str]) -> str | None:
+    """Return what is wrong, or None."""
     settings = get_settings()
     if "--beat" in argv:
-        well = answers(settings, f"beat@{settings.host_name}", PING_SECONDS)
-        return None if well else "beat does not answer a ping"
+        healthy = answers(settings, f"beat@{settings.host_name}", PING_SECONDS)
+        return None if healthy else "beat does not answer a ping"
     stale = stale_workers(settings)
     if stale is None:
         return f"no worker of host {settings.host_name} is registered"
@@ -43,8 +44,9 @@ def trouble(argv: Sequence[str]) -> str | None:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run the check and return its exit code."""
     try:
-        wrong = trouble(argv)
+        wrong = problem(argv)
     except NightshiftError as error:
         wrong = str(error)
     if wrong:

@@ -1,4 +1,4 @@
-"""Tells the fleet table that this worker is here. Nothing depends on it but what people see: jobs hang on leases."""
+"""Heartbeats of a worker in the fleet table. They are for people; jobs depend on leases."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ from shared.fleet.workers import Usage, WorkerInfo, deregister, heartbeat, regis
 
 
 class WorkerHeartbeat:
-    """A thread that registers, says so again every heartbeat and at each change, and deregisters at the end."""
+    """A thread that registers the worker, renews that regularly and at changes, and deregisters at the end."""
 
     def __init__(
         self,
         engine: Engine,
         worker: WorkerInfo,
         seconds: float,
-        doing: Callable[[], tuple[str | None, bool]],
+        current: Callable[[], tuple[str | None, bool]],
         usage: Callable[[], Usage],
     ) -> None:
-        """`doing`: (job id, draining) of now; `usage`: how busy the device is."""
+        """Create the thread. `current` returns (job id, draining); `usage` returns the load of the device."""
         self._engine, self._worker, self._seconds = engine, worker, seconds
-        self._doing, self._usage = doing, usage
+        self._current, self._usage = current, usage
         self._registered = False
         self._listening = True
-        #: Each is told, in order, however short it lasted. None: stop.
+        #: Each change is written, in order, even if it was short. None: stop.
         self._changes: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
-    def listens(self, complete: bool) -> None:
-        """Whether the worker consumes all its queues, from now on. Never blocks."""
+    def set_listening(self, complete: bool) -> None:
+        """Note whether the worker consumes all its queues. Never blocks."""
         self._changes.put(complete)
 
     def stop(self) -> None:
+        """Stop the thread and deregister the worker."""
         self._changes.put(None)
         if self._thread.is_alive():
             self._thread.join(self._seconds)
-        self._tell(lambda conn: deregister(conn, self._worker.name, self._worker.pid))
+        self._write(lambda conn: deregister(conn, self._worker.name, self._worker.pid))
 
     def _run(self) -> None:
         while True:
-            usage = self._usage()  # before the transaction: a slow driver must not hold a lock
-            self._tell(partial(self._say, usage))
+            usage = self._usage()  # before the transaction, so that a slow driver holds no lock
+            self._write(partial(self._register_or_renew, usage))
             try:
                 change = self._changes.get(timeout=self._seconds)
             except queue.Empty:
@@ -60,22 +62,22 @@ class WorkerHeartbeat:
                 return
             self._listening = change
 
-    def _say(self, usage: Usage, conn: Connection) -> None:
+    def _register_or_renew(self, usage: Usage, conn: Connection) -> None:
         if not self._registered:
             register(conn, self._worker)
             self._registered = True
-        if not self._heartbeat(conn, usage):  # somebody removed the row
+        if not self._heartbeat(conn, usage):  # the row was removed
             register(conn, self._worker)
             self._heartbeat(conn, usage)
 
     def _heartbeat(self, conn: Connection, usage: Usage) -> bool:
-        job_id, draining = self._doing()
+        job_id, draining = self._current()
         name, listening = self._worker.name, self._listening
         return heartbeat(conn, name, job_id=job_id, draining=draining, listening=listening, usage=usage)
 
-    def _tell(self, say: Callable[[Connection], None]) -> None:
+    def _write(self, action: Callable[[Connection], None]) -> None:
         try:
             with write(self._engine) as conn:
-                say(conn)
+                action(conn)
         except Unavailable as error:
             emit("worker.unheard", worker=self._worker.name, error=str(error))

@@ -1,4 +1,4 @@
-"""Has the kernel killed somebody for memory? A SIGKILL alone does not say who sent it."""
+"""The kernel's count of OOM kills. A SIGKILL alone does not tell its sender."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 
 
 class OomCounter:
-    """The kernel's count of OOM kills in this control group (or, without one, on this machine), from now on."""
+    """Counts OOM kills in this control group (without one: on this machine) from now on."""
 
     def __init__(self) -> None:
         self._before = _oom_kills()
 
     def increased(self) -> bool:
+        """Return whether there was an OOM kill since."""
         return _oom_kills() > self._before
 
 

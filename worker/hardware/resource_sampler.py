@@ -1,5 +1,4 @@
-"""Samples of what a runner uses, by a thread of its supervisor's: the training knows nothing of it and waits for
-nothing."""
+"""Resource samples of a runner, taken by a thread of the supervisor, so that training is not slowed down."""
 
 from __future__ import annotations
 
@@ -16,16 +15,16 @@ from shared.jobs.transitions import SampleRow
 from worker.hardware.devices import Device
 from worker.hardware.resource_usage import process_seconds
 
-#: Seconds to the first sample, and between two at least. Too low: rows nobody looks at. Too high: a peak is missed.
+#: Seconds to the first sample, and least seconds between two. Too low: needless rows. Too high: peaks are missed.
 FIRST, LEAST = 1.0, 5.0
-#: As a run gets longer its samples get rarer, one in so many parts of the time it has taken: a day leaves some 3,000.
+#: The interval grows with the run to its elapsed time divided by this: about 3,000 samples in a day.
 PARTS = 500
-#: Samples that wait to be written; a database that is away for long costs the oldest.
+#: Most samples that wait to be written. While the database is down for long, the oldest are dropped.
 MOST_WAITING = 200
 
 
 class ResourceSampler:
-    """`with Sampler(pid, device) as sampler:` … `sampler.take()`."""
+    """Samples a process and its device within a `with` block; `take` returns the samples."""
 
     def __init__(self, pid: int | None, device: Device, clock: Callable[[], float] = monotonic) -> None:
         self._process, self._clock = _process(pid), clock
@@ -47,14 +46,14 @@ class ResourceSampler:
         self._stop.set()
 
     def take(self) -> list[SampleRow]:
-        """Those since it was asked last, oldest first, each with its age."""
+        """Return the samples since the last call, oldest first, each with its age."""
         now = self._clock()
         with self._lock:
             waiting, self._waiting = self._waiting, []
         return [SampleRow(max(0.0, now - at), *_values(row)) for at, row in waiting]
 
     def sample(self) -> None:
-        """Look once; nothing is noted of a runner that is gone."""
+        """Take a sample, unless the runner has ended."""
         seconds, memory = self._used()
         if seconds is None:
             return
@@ -83,7 +82,7 @@ class ResourceSampler:
         return round(max(0.0, 100.0 * (seconds - before) / (now - at)), 1)
 
     def _of_gpu(self) -> tuple[float | None, int | None]:
-        """Of the whole device, which is this runner's alone."""
+        """Return load and memory of the whole device, which only this runner uses."""
         usage = self._gpu.read() if self._gpu is not None else None
         return (usage.busy_percent, usage.memory_used_bytes) if usage else (None, None)
 

@@ -1,4 +1,4 @@
-"""How busy a worker's device and host are, as every heartbeat tells: from psutil and NVML, which cost next to nothing."""
+"""Load of a worker's device and host for its heartbeats, from psutil and NVML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.hardware.devices import Device
 
 
 class ResourceMonitor:
-    """Reads one device. Busy shares are those since the reading before; what cannot be known is None."""
+    """Reads one device. Percentages cover the time since the last reading; unknown values are None."""
 
     def __init__(self, device: Device) -> None:
         self._times = _cpu_times()
@@ -22,6 +22,7 @@ class ResourceMonitor:
         self._runners = _Runners()
 
     def read(self) -> Usage:
+        """Return the present usage."""
         return replace(self._device_usage(self._host()), runner=self._runners.read())
 
     def _device_usage(self, host: HostUsage) -> Usage:
@@ -43,9 +44,10 @@ class ResourceMonitor:
 
 
 def _cpu_times() -> tuple[float, float]:
-    """Return (all, idle) seconds of all cores since the host started; guests' time is in the rest already.
+    """Return (all, idle) seconds of all cores since the host started; guests' time is contained in the rest.
 
-    `psutil.cpu_percent` remembers the reading before by thread, and a meter is read in another thread than it is made in.
+    `psutil.cpu_percent` remembers its last reading by thread, but a monitor is read in another thread than it is
+    created in.
     """
     times = psutil.cpu_times()
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
@@ -53,10 +55,10 @@ def _cpu_times() -> tuple[float, float]:
 
 
 class _Runners:
-    """What runners use of the host, with all that they start: the worker's grandchildren (its children are forkservers)."""
+    """Usage of runners with their descendants: of the worker's grandchildren (its children are forkservers)."""
 
     def __init__(self) -> None:
-        #: When it was read, and the processor time (seconds) of each process.
+        #: Time of the last reading, and the CPU time (seconds) of each process.
         self._before: tuple[float, dict[psutil.Process, float]] | None = None
 
     def read(self) -> RunnerUsage | None:
@@ -74,7 +76,7 @@ class _Runners:
         before, self._before = self._before, (time.monotonic(), spent)
         if before is None or self._before[0] <= before[0]:
             return None
-        # One that came since the reading before has spent all of its time since then.
+        # A process that is new has spent all of its time since the last reading.
         seconds = sum(seconds - before[1].get(process, 0.0) for process, seconds in spent.items())
         return round(100 * seconds / (self._before[0] - before[0]), 1)
 

@@ -1,4 +1,4 @@
-"""What an attempt ran on, for whoever wants to know later why two runs differ."""
+"""The environment of an attempt, stored to explain later why two runs differ."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from worker.hardware.frameworks import framework_of
 from worker.supervisor.context import WorkerContext
 
 ROOT = Path(__file__).parents[2]
-#: Libraries that take part in what is computed.
+#: Libraries that affect results.
 _LIBRARIES = ("torch", "tensorflow", "keras", "numpy", "safetensors", "tokenizers", "scikit-learn")
-#: A user and password inside an address.
+#: User and password inside a URL.
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
-def of(place: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit,
-    command; what is not known is left out."""
-    threads = place.settings.torch_threads or os.cpu_count()
-    gpu = place.device.name if place.device.kind == "gpu" else None
+def of(context: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts that are known about the environment.
+
+    host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit, command
+    """
+    threads = context.settings.torch_threads or os.cpu_count()
+    gpu = context.device.name if context.device.kind == "gpu" else None
     found = {
         "host": platform.node(),
-        "worker": place.name,
+        "worker": context.name,
         "framework": framework_of(dict(spec)),
         "gpu": gpu,
         "driver": driver_version() if gpu else None,
@@ -44,7 +46,7 @@ def of(place: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _host() -> dict[str, Any]:
-    """What is the same for every attempt of this process."""
+    """Return the facts that are the same for all attempts of this process."""
     return {
         "cpu": _processor(),
         "cores": os.cpu_count(),
@@ -66,12 +68,12 @@ def _processor() -> str | None:
 
 
 def _commit() -> str | None:
-    """Of a checkout; an installed package has none."""
+    """Return the commit of a checkout; an installed package has none."""
     if not (ROOT / ".git").exists():
         return None
     with suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(
+        git = subprocess.run(
             ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
         )
-        return asked.stdout.strip() or None
+        return git.stdout.strip() or None
     return None

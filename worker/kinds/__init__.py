@@ -1,4 +1,4 @@
-"""What a job does, by its kind: each module here has `run(assignment, reporter) -> Result | Stopped`."""
+"""The kinds of jobs: each module has `run(assignment, reporter) -> Result | Stopped`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES: dict[str, str] = {
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
-    """Raises JobError for what the job's own work makes impossible."""
+    """Run a job of any kind. Raises JobError."""
     return cast("Result | Stopped", _module(str(assignment.spec.get("kind"))).run(assignment, reporter))
 
 

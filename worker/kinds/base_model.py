@@ -1,6 +1,6 @@
-"""The model a job starts from or uses: read back from its artifacts, whatever framework trained it.
+"""Reads the model that a job starts from or uses from its artifacts, trained in either framework.
 
-Only safetensors and JSON are read, so a model file can hold numbers and text but no code.
+Only safetensors and JSON are read, so a model file cannot hold code.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from worker.runners.messages import Assignment
 from worker.training.artifacts import MODEL_FORMAT
 from worker.training.learner import Array, Learner, LearnerSetup
 
-#: What of `config.json` a learner is built from, beside the model's spec.
+#: Fields of `config.json` that a learner is built from, beside the model's spec.
 _FACTS = ("classes", "image", "vocabulary", "preprocessing")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model, as its artifacts hold it."""
+    """A trained model in its artifacts' folder."""
 
     folder: Path
-    model: Any  # the family's spec, with the framework it was trained in
-    facts: Mapping[str, Any]  # of the data it was trained on: classes, vocabulary, …
+    model: Any  # the family's spec, with the framework of the training
+    facts: Mapping[str, Any]  # of the training data: classes, vocabulary, …
 
     @property
     def family(self) -> str:
+        """Name of the family."""
         return str(self.model.family)
 
     @cached_property
     def weights(self) -> dict[str, Array]:
-        """Canonical arrays. Raises BadData."""
+        """Weights in canonical layout. Raises BadData."""
         try:
             return load_file(self.folder / "model.safetensors")
         except (OSError, SafetensorError) as error:
@@ -51,17 +52,17 @@ class TrainedModel:
 
     @cached_property
     def tokenizer(self) -> str | None:
-        """The text of its `tokenizer.json`, where it has one."""
+        """Text of its `tokenizer.json`, if any."""
         path = self.folder / TOKENIZER
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def spec(self, framework: str) -> Any:
-        """The same model in this framework."""
+        """Return the model's spec for a framework."""
         return self.model.model_copy(update={"framework": framework})
 
 
 def read_model(assignment: Assignment) -> TrainedModel:
-    """Raises BadData where the folder holds no model that this version understands."""
+    """Read the job's model. Raises BadData if its folder holds none of a known format."""
     if assignment.parent_model_dir is None:
         raise BadData("the model this job refers to has no folder on this worker")
     folder = Path(assignment.parent_model_dir)
@@ -83,12 +84,12 @@ def _spec(config: Mapping[str, Any]) -> Any:
         return family.model.model_validate_json(json.dumps(config.get("model")))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, ("model", *first["loc"])))
-        raise BadData(f"the model's config.json: {place}: {first['msg']}") from error
+        loc = ".".join(map(str, ("model", *first["loc"])))
+        raise BadData(f"the model's config.json: {loc}: {first['msg']}") from error
 
 
 def build(parent: TrainedModel, framework: str, assignment: Assignment, threads: int | None) -> Learner:
-    """A learner of the parent's model in `framework`, with its weights: to be used, not trained."""
+    """Return a learner with the model's weights in `framework`, for inference only."""
     setup = LearnerSetup(
         model=parent.spec(framework),
         training=Training(),
@@ -103,19 +104,22 @@ def build(parent: TrainedModel, framework: str, assignment: Assignment, threads:
 
 
 def fill(learner: Learner, weights: Mapping[str, Array], head: str | None = None) -> list[str]:
-    """Load weights that must fit in every name and shape; those whose name begins with `head` may differ and then stay
-    as the learner made them. Returns the names of these. Raises BadData."""
+    """Load weights whose names and shapes must match.
+
+    Weights whose names start with `head` may have other shapes; then they all keep their initial values, and their
+    names are returned. Raises BadData.
+    """
     own = learner.weights()
     if own.keys() != weights.keys():
-        odd = sorted(own.keys() ^ weights.keys())
-        raise BadData(f"the model's weights are not those its config.json describes: {', '.join(odd[:5])}")
-    misfits = [name for name, array in own.items() if array.shape != weights[name].shape]
-    wrong = [name for name in misfits if head is None or not name.startswith(head)]
+        different = sorted(own.keys() ^ weights.keys())
+        raise BadData(f"the model's weights are not those its config.json describes: {', '.join(different[:5])}")
+    mismatched = [name for name, array in own.items() if array.shape != weights[name].shape]
+    wrong = [name for name in mismatched if head is None or not name.startswith(head)]
     if wrong:
         name = wrong[0]
         raise BadData(
             f"the model's weight {name} has shape {weights[name].shape}, its config.json says {own[name].shape}"
         )
-    fresh = [name for name in own if misfits and head is not None and name.startswith(head)]
+    fresh = [name for name in own if mismatched and head is not None and name.startswith(head)]
     learner.load_weights({name: own[name] if name in fresh else weights[name] for name in own})
     return fresh

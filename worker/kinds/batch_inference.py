@@ -1,8 +1,8 @@
-"""`kind: batch_infer`: a model over every row, in chunks that survive a kill, joined into one file at the end.
+"""`kind: batch_infer`: predictions for all rows, in chunks that survive a kill, joined into one file at the end.
 
-Each chunk is a part: a folder written like a checkpoint (aside, fsync, hash, rename) and reported as one, its step the
-rows done. The cuts between chunks follow from the job alone, so an attempt computes just the parts that are missing or
-damaged, and the output of a resumed job has the bytes of an untouched one: no row twice, none left out.
+Each chunk becomes a part: a folder written like a checkpoint (temporary folder, fsync, hash, rename) and reported as
+one, with the number of rows done as its step. The chunk boundaries depend on the job alone. So an attempt computes only
+missing or damaged parts, and a resumed job has the same output, byte for byte: no row twice, none left out.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from worker.training.training_log import Pace
 
 FORMAT = 1
 FACTS, ROWS, ERRORS = "part.json", "rows", "errors.jsonl"
-#: A job is cut into about so many chunks. Fewer: a kill costs more work. More: more files and rows in SQL.
+#: Approximate number of chunks. Fewer: a kill loses more work. More: more files and rows in SQL.
 CHUNKS = 100
-#: Batches in a chunk, at most. Too high: a stop waits long for the chunk's end.
+#: Most batches in a chunk. Too high: a stop waits long for the chunk's end.
 MOST_BATCHES = 32
 
 
@@ -48,7 +48,7 @@ class Part:
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
-    """Raises JobError for what makes the job impossible."""
+    """Run the job. Raises JobError."""
     keep_freed_memory()
     job = BatchInferJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)
@@ -56,7 +56,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
     parts, damaged = restore(job_dir, assignment.resume)
-    # The number of threads decides the last bits of a result: all parts are computed with that of the first.
+    # Results are bitwise equal only for the same number of threads: all parts use that of the first.
     threads = next((part.threads for part in parts.values()), None) or assignment.threads
     learner = build(parent, job.inference.framework, assignment, threads)
     folder = Path(assignment.dataset_dir) if assignment.dataset_dir else None
@@ -74,10 +74,10 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
         )
     )
     reporter.log(training_log.environment(learner, job.inference.framework, assignment, threads))
-    told = f"{len(chunks(source.total, job.inference.batch_size)):,} chunks" + (
+    count = f"{len(chunks(source.total, job.inference.batch_size)):,} chunks" + (
         f", {len(parts)} done before" if parts else ""
     )
-    reporter.log(f"{job.inference.task}s {source.total:,} rows in {told}")
+    reporter.log(f"{job.inference.task}s {source.total:,} rows in {count}")
     work = Work(job, source, parts, job_dir, assignment.fence, threads, reporter)
     reason = work.run()
     if reason is not None and reason != "finish":
@@ -86,7 +86,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
 
 def _check(job: BatchInferJob, parent: TrainedModel) -> None:
-    """Again what the API checked: an alias may have moved to a model of another family since."""
+    """Repeat the API's check: the alias may have moved to a model of another family since."""
     if objection := check_inference(parent.family, job.inference):
         raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
 
@@ -95,7 +95,7 @@ def _check(job: BatchInferJob, parent: TrainedModel) -> None:
 
 
 def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[dict[int, Part], list[str]]:
-    """The whole parts by their first row, and the ids of damaged ones."""
+    """Return the intact parts by their first row, and the ids of damaged ones."""
     parts: dict[int, Part] = {}
     damaged: list[str] = []
     for point in points:
@@ -118,7 +118,7 @@ def _read(job_dir: Path, point: CheckpointRecord) -> Part:
 
 @dataclass
 class Work:
-    """The chunks of one job, done and to do."""
+    """The finished and missing chunks of one job."""
 
     job: BatchInferJob
     source: Source
@@ -130,11 +130,11 @@ class Work:
 
     @property
     def done(self) -> int:
+        """Number of rows done."""
         return sum(part.stop - part.start for part in self.parts.values())
 
     def run(self) -> str | None:
-        """Compute what is missing, in order; returns the reason when told to stop. A `finish` waits for a first
-        chunk."""
+        """Compute missing chunks in order; return the reason of a stop. `finish` waits for the first chunk."""
         total = self.source.total
         meter = ProgressMeter(total, 1, self.done, self.reporter, phase="infer")
         sizes: set[int] = set()
@@ -144,7 +144,7 @@ class Work:
                 continue
             if (reason := self.reporter.stop_requested()) and (reason != "finish" or 0 in self.parts):
                 return reason
-            if stop - start not in sizes:  # the first of its size may be compiled for
+            if stop - start not in sizes:  # the first chunk of a size may be compiled
                 sizes.add(stop - start)
                 meter.enter("first_step")
             self.parts[start] = self._compute(start, stop)
@@ -169,8 +169,8 @@ class Work:
         self.reporter.checkpoint(saved)
         return Part(saved, start, stop, len(bad), self.threads)
 
-    def whole(self) -> list[Part]:
-        """The parts from the first row on, without a gap."""
+    def contiguous(self) -> list[Part]:
+        """Return the parts from the first row up to the first gap."""
         found: list[Part] = []
         for _, part in sorted(self.parts.items()):
             if part.start != (found[-1].stop if found else 0):
@@ -180,7 +180,7 @@ class Work:
 
 
 def chunks(total: int, batch_size: int) -> list[tuple[int, int]]:
-    """Whole batches each, but for the last."""
+    """Return the (start, stop) of all chunks; each but the last has full batches."""
     batches = min(MOST_BATCHES, -(-total // (batch_size * CHUNKS)))
     size = max(1, batches) * batch_size
     return [(start, min(total, start + size)) for start in range(0, total, size)]
@@ -191,7 +191,7 @@ def chunks(total: int, batch_size: int) -> list[tuple[int, int]]:
 
 def _conclude(assignment: Assignment, reporter: Reporter, job: BatchInferJob, source: Source, work: Work) -> Result:
     reporter.phase("write")
-    root, parts = artifacts.folder(assignment), work.whole()
+    root, parts = artifacts.folder(assignment), work.contiguous()
     output = job.inference.output
     folders = [work.job_dir / part.point.path for part in parts]
     paths = [

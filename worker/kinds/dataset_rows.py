@@ -1,4 +1,4 @@
-"""The rows of a data set as batch inference counts them: its parts one after the other, in stored order."""
+"""Row numbers of batch inference: all splits of a data set one after the other, in stored order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from shared.datasets.store import OpenDataset
 
 
 class RowIndex:
-    """Which rows of which split a range of all rows covers, and what they are called: the file they came from where
-    the data set knows it, else `train/17`."""
+    """Maps row numbers to splits and row ids: the original file where it is known, else `train/17`."""
 
     def __init__(self, stored: OpenDataset) -> None:
         self._stored = stored
@@ -21,7 +20,7 @@ class RowIndex:
         self.total = sum(self._counts.values())
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[str, int, int]]:
-        """(split, first, last): rows `first` … `last - 1` of that split."""
+        """Yield (split, first, last) for rows `start` … `stop - 1`; `last` is exclusive."""
         before = 0
         for split, count in self._counts.items():
             first, last = max(start - before, 0), min(stop - before, count)
@@ -30,6 +29,7 @@ class RowIndex:
             before += count
 
     def ids(self, split: str, first: int, last: int) -> pa.Array:
+        """Return the ids of rows `first` … `last - 1` of a split."""
         names = self._stored.ids(split)
         if names is not None:
             return pa.array(names[first:last].astype(object), pa.binary()).cast(pa.string())
@@ -37,4 +37,5 @@ class RowIndex:
         return pc.binary_join_element_wise(split, numbers, "/")
 
     def split_column(self, split: str, count: int) -> pa.Array:
+        """Return the name of the split `count` times."""
         return pa.array([split], pa.string()).take(pa.array(np.zeros(count, np.int64)))

@@ -1,4 +1,4 @@
-"""`kind: evaluate`: a trained model judged on a data set's test part, with the numbers and figures of a training."""
+"""`kind: evaluate`: a trained model evaluated on a data set's test part, with the plots of a training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.training.reporter import Reporter
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
-    """Raises JobError for what makes the job impossible. A stop is obeyed before the work begins and after it."""
+    """Run the job. It can stop before and after the evaluation. Raises JobError."""
     job = EvaluateJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)
     if assignment.dataset_dir is None:

@@ -1,7 +1,7 @@
-"""`kind: finetune`: the training pipeline, begun from another model's weights, in either framework.
+"""`kind: finetune`: training that starts from another model's weights, in either framework.
 
-What the model is (layers, sizes, tokenizer) stays as it was; images are brought to its size. Where the data set has
-another number of classes, the output layer alone begins anew.
+The architecture (layers, sizes, tokenizer) stays the same; images are resized to it. If the data set has another number
+of classes, the output layer alone is initialized anew.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from worker.runners.messages import Assignment, Result, Stopped
 from worker.training.learner import Learner
 from worker.training.reporter import Reporter
 
-#: The layer that belongs to the classes, in every family that has any.
+#: Prefix of the output layer's weights in all families with classes.
 HEAD = "output."
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
-    """Raises JobError for what makes the job impossible."""
+    """Run the job. Raises JobError."""
     job = FinetuneJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)
     _check(job, parent)
@@ -33,14 +33,14 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
     def begin(learner: Learner) -> None:
         if fresh := fill(learner, parent.weights, HEAD):
-            reporter.log(f"other classes than the model's own: {', '.join(fresh)} begin anew")
+            reporter.log(f"other classes than the model's: {', '.join(fresh)} are initialized anew")
 
     model = _fitted(parent, job.framework, assignment)
     return fit(assignment, reporter, job, model, begin=begin, facts=facts, tokenizer=parent.tokenizer)
 
 
 def _check(job: FinetuneJob, parent: TrainedModel) -> None:
-    """Again what the API checked: an alias may have moved to a model of another family since."""
+    """Repeat the API's check: the alias may have moved to a model of another family since."""
     if objection := check_training(parent.family, job.training):
         raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
 
@@ -53,7 +53,7 @@ def _frozen(parent: TrainedModel) -> tuple[str, ...]:
 
 
 def _fitted(parent: TrainedModel, framework: str, assignment: Assignment) -> Any:
-    """The parent's model in this framework, changed where the family says that the data set asks for it."""
+    """Return the parent's spec for the framework, adapted to the data set by the family."""
     model = parent.spec(framework)
     adapted = getattr(families.part(parent.family, "data"), "adapted", None)
     if adapted is None or assignment.dataset_dir is None:

@@ -1,4 +1,4 @@
-"""What batch inference writes: rows as Parquet or JSONL, a part at a time, and the parts joined into one file."""
+"""Output files of batch inference: parts of rows, joined to one Parquet or JSONL file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row of the input that has no prediction, and why."""
+    """A row of the input without a prediction, and the reason."""
 
     id: str
     row: int
@@ -25,23 +25,22 @@ class BadRow:
 
 
 class Source(Protocol):
-    """The rows of a job, as a family makes them."""
+    """Predictions of a family for the rows of a job."""
 
     total: int
     schema: pa.Schema
 
     def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
-        """Predictions for rows `start` … `stop - 1` in their order, and those of them that have none."""
+        """Return the predictions for rows `start` … `stop - 1` in order, and the rows without one."""
         ...
 
     def figures(self, root: Path) -> list[Path]:
-        """Pictures of the result, written below `root`."""
+        """Draw plots of the result below `root` and return their paths."""
         ...
 
 
 def encode(table: pa.Table, output: str) -> bytes:
-    """A part: lines for JSONL, for Parquet an Arrow stream (its Parquet form is made once, when all parts are
-    there)."""
+    """Encode a part: lines for JSONL, an Arrow stream for Parquet, which is written once from all parts."""
     if output == "jsonl":
         return b"".join(line for line in _lines(table))
     sink = pa.BufferOutputStream()
@@ -52,6 +51,7 @@ def encode(table: pa.Table, output: str) -> bytes:
 
 
 def encode_errors(bad: Sequence[BadRow]) -> bytes:
+    """Encode rows without predictions as JSONL."""
     return b"".join(_line({"id": row.id, "row": row.row, "reason": row.reason}) for row in bad)
 
 
@@ -68,7 +68,7 @@ def _line(row: dict[str, Any]) -> bytes:
 
 
 def join(parts: Sequence[Path], schema: pa.Schema, output: str, path: Path) -> Path:
-    """One file of all parts, holding one part in memory; each is a row group in Parquet."""
+    """Join parts with one of them in memory at a time; each becomes a row group in Parquet."""
     if output == "jsonl":
         return concatenate(parts, path)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -79,6 +79,7 @@ def join(parts: Sequence[Path], schema: pa.Schema, output: str, path: Path) -> P
 
 
 def concatenate(parts: Sequence[Path], path: Path) -> Path:
+    """Concatenate files."""
     with path.open("wb") as whole:
         for part in parts:
             with part.open("rb") as source:

@@ -1,6 +1,6 @@
-"""Gated promotion, in the runner: the new model and the champion judged on the same frozen test part.
+"""Comparison of a new model with the champion on the same frozen test part, in the runner.
 
-The champion is read back from its canonical weights into the job's framework, so it does not matter which trained it.
+The champion is loaded from its canonical weights into the job's framework, whichever framework trained it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from worker.training.learner import Learner, PerExampleScores
 from worker.training.numerics.bootstrap import lower_bound
 from worker.training.reporter import Reporter
 
-#: Comparisons with a champion that changes meanwhile, before the last one stands (and is refused when it is written).
-MOST_CHAMPIONS = 3
+#: Most comparisons while the champion keeps changing. If it changes again, the promotion is refused at the end.
+MAX_COMPARISONS = 3
 
 
 def compare_with_champion(
     assignment: Assignment, reporter: Reporter, job: TrainJob | FinetuneJob, learner: Learner, model_dir: Path
 ) -> Comparison | None:
-    """`learner` holds the new model, whose files are in `model_dir`. None: the job has no `promote`."""
+    """Compare the new model (in `learner` and `model_dir`), or return None if the job has no `promote`."""
     if job.promote is None:
         return None
     new = read_model(assignment.model_copy(update={"parent_model_dir": str(model_dir)}))
     rule = Rule.of(job.promote)
     comparison, champion = None, reporter.champion()
     try:
-        candidate = _judged(assignment, new, learner)
+        candidate = _score(assignment, new, learner)
     except BadData as error:
         return _undecided(champion, f"the new model cannot be judged on {rule.on}: {error}")
-    for _ in range(MOST_CHAMPIONS):
-        comparison = _against(assignment, new, candidate, champion, rule)
+    for _ in range(MAX_COMPARISONS):
+        comparison = _compare(assignment, new, candidate, champion, rule)
         now = reporter.champion()
         if now.version == champion.version:
             break
@@ -45,23 +45,23 @@ def compare_with_champion(
     return comparison
 
 
-def _judged(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:
+def _score(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:
     if assignment.evaluate_dir is None:
         raise BadData("the evaluation set has no folder on this worker")
-    data, judging = families.part(model.family, "data"), families.part(model.family, "per_example")
+    data, per_example = families.part(model.family, "data"), families.part(model.family, "per_example")
     splits = data.load_test(Path(assignment.evaluate_dir), model.model, model.facts, model.tokenizer)
-    found: PerExampleScores = judging.examples(learner, splits, model.model)
+    found: PerExampleScores = per_example.examples(learner, splits, model.model)
     return found
 
 
-def _against(
+def _compare(
     assignment: Assignment, new: TrainedModel, candidate: PerExampleScores, champion: Champion, rule: Rule
 ) -> Comparison:
     score = candidate.score(rule.metric)
     if champion.version is None:
-        return _said(promotion_gate.decide(rule, score, None), None, score)
+        return _comparison(promotion_gate.decide(rule, score, None), None, score)
     try:
-        other = _of_champion(assignment, new, champion)
+        other = _score_champion(assignment, new, champion)
         if why := candidate.incomparable(other):
             raise BadData(why)
     except BadData as error:
@@ -71,26 +71,26 @@ def _against(
     if rule.confidence is not None:
         lower = lower_bound(candidate, other, rule.metric, rule.sign, rule.confidence)
     theirs = other.score(rule.metric)
-    return _said(promotion_gate.decide(rule, score, theirs, lower), champion.version, score, theirs, lower)
+    return _comparison(promotion_gate.decide(rule, score, theirs, lower), champion.version, score, theirs, lower)
 
 
-def _of_champion(assignment: Assignment, new: TrainedModel, champion: Champion) -> PerExampleScores:
+def _score_champion(assignment: Assignment, new: TrainedModel, champion: Champion) -> PerExampleScores:
     if champion.model_dir is None:
         raise BadData("its files are gone")
     theirs = read_model(assignment.model_copy(update={"parent_model_dir": champion.model_dir}))
     if theirs.family != new.family:
         raise BadData(f"it is a {theirs.family}, the new one a {new.family}")
     framework = str(new.model.framework)
-    # In the job's framework throughout: a GAN's judge, say, is built in that of the model's spec.
+    # A GAN's feature extractor, for example, is built in the framework of the model's spec.
     theirs = replace(theirs, model=theirs.spec(framework))
-    return _judged(assignment, theirs, build(theirs, framework, assignment, assignment.threads))
+    return _score(assignment, theirs, build(theirs, framework, assignment, assignment.threads))
 
 
 def _undecided(champion: Champion, reason: str) -> Comparison:
     return Comparison(version=champion.version, candidate=None, champion=None, better=False, reason=reason)
 
 
-def _said(
+def _comparison(
     verdict: Verdict, version: int | None, candidate: float, champion: float | None = None, lower: float | None = None
 ) -> Comparison:
     return Comparison(

@@ -1,4 +1,4 @@
-"""`kind: train`: data → learner → (resume) → loop → best weights judged on the test part → model and figures."""
+"""`kind: train`: data, learner, resume, training loop, test of the best weights, model and plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worker.training.trainer import AtEpoch, Plan, Trainer
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
-    """Raises JobError for what makes the job impossible."""
+    """Run the job. Raises JobError."""
     job = TrainJob.model_validate_json(json.dumps(assignment.spec))
     return fit(assignment, reporter, job, job.model)
 
@@ -42,8 +42,11 @@ def fit(
     facts: Mapping[str, Any] | None = None,
     tokenizer: str | None = None,
 ) -> Result | Stopped:
-    """Train `model` as `job` says. `begin` gives a new run's learner the weights it starts from, `facts` are added for
-    the learner, `tokenizer` is the text of a `tokenizer.json` to keep."""
+    """Train `model` and return its result.
+
+    `begin` loads initial weights into the learner of a new run, `facts` are added to the learner's, `tokenizer` is the
+    text of a `tokenizer.json` to keep.
+    """
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
@@ -55,7 +58,7 @@ def fit(
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
     reporter.started(_started(assignment, learner, restored, damaged, Plan(job.training, splits.length).total_steps))
-    _tell(assignment, reporter, job, model, learner, splits, restored, damaged)
+    _log_start(assignment, reporter, job, model, learner, splits, restored, damaged)
     at_epoch = _at_epoch(learner, splits, model, job, job_dir, reporter)
     watched = FAMILIES[model.family].watched
     loop = Trainer(
@@ -71,7 +74,7 @@ def fit(
     return _conclude(_Finished(assignment, reporter, job, model, learner, splits, state, loop))
 
 
-def _tell(
+def _log_start(
     assignment: Assignment,
     reporter: Reporter,
     job: TrainJob | FinetuneJob,
@@ -81,7 +84,7 @@ def _tell(
     restored: Restored | None,
     damaged: list[str],
 ) -> None:
-    """What people look for at the head of a log."""
+    """Log the environment, data, model and plan at the start."""
     threads = (restored.threads if restored else None) or assignment.threads
     plan = Plan(job.training, splits.length)
     reporter.log(training_log.environment(learner, model.framework, assignment, threads))
@@ -89,18 +92,18 @@ def _tell(
     reporter.log(training_log.model(model, splits.facts))
     reporter.log(training_log.plan(job.training, plan.steps_per_epoch, plan.total_steps))
     for checkpoint in damaged:
-        reporter.log(f"checkpoint {checkpoint} does not match its hash and is set aside", "warning")
+        reporter.log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")
     if restored:
         step = restored.run.step
-        reporter.log(f"goes on from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
+        reporter.log(f"resumes from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
 
 
 def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
     data = families.part(model.family, "data")
-    kept = {} if tokenizer is None else {"tokenizer": tokenizer}
-    splits: Splits = data.load_splits(Path(assignment.dataset_dir), model, job.training, **kept)
+    extra = {} if tokenizer is None else {"tokenizer": tokenizer}
+    splits: Splits = data.load_splits(Path(assignment.dataset_dir), model, job.training, **extra)
     if job.training.batch_size > splits.length:
         raise BadData(
             f"training.batch_size {job.training.batch_size} is larger than the {splits.length} rows trained on; "
@@ -134,7 +137,7 @@ def _build(
 def _at_epoch(
     learner: Learner, splits: Splits, model: Any, job: TrainJob | FinetuneJob, job_dir: Path, reporter: Reporter
 ) -> AtEpoch | None:
-    """What the family does after each epoch, where it does anything."""
+    """Return the family's action after each epoch, if it has one."""
     if not families.has(model.family, "per_epoch"):
         return None
 
@@ -176,7 +179,7 @@ class _Finished:
 
 
 def _conclude(done: _Finished) -> Result:
-    """The best model becomes the result: judged on the test part, written, drawn."""
+    """Test the best model, write it with its plots, and return the result."""
     family, state, root = done.model.family, done.state, artifacts.folder(done.assignment)
     done.loop.progress.enter("write")
     if state.best.weights is not None:

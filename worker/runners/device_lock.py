@@ -1,7 +1,7 @@
-"""The lock of a device: a flock'd file that a runner and everything it forks holds as long as any of them lives.
+"""The lock of a device: a flock'd file, held as long as a runner or any of its descendants lives.
 
-The lock belongs to the open file, not to a process: the worker takes it, hands the file to the runner with the fork and
-closes its own copy. So an orphan, whatever became of its worker, keeps the device to itself, and the next runner waits.
+The lock belongs to the open file, not to a process: the worker takes it, passes the descriptor to the runner with the
+fork and closes its own copy. An orphan keeps the device even if its worker is dead, and the next runner waits.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from shared.settings import Settings
 from worker.hardware.devices import Device
 from worker.runners.process_cleanup import kill_orphans
 
-#: Between looks at a lock that is held (seconds).
+#: Poll interval of a lock that is held (seconds).
 LOOK_SECONDS = 0.1
 
 
 class DeviceBusy(Unavailable):
-    """Somebody else still holds the device."""
+    """Another process still holds the device."""
 
     def __init__(self, path: Path, pids: list[int]) -> None:
         who = f"process {', '.join(map(str, pids))}" if pids else "a process that cannot be seen from here"
@@ -36,41 +36,47 @@ class DeviceBusy(Unavailable):
 
 @dataclass(frozen=True)
 class DeviceLock:
+    """The lock file of one device."""
+
     path: Path
 
     @classmethod
     def of(cls, device: Device, settings: Settings) -> DeviceLock:
-        """A GPU by its uuid, whoever uses it from whichever container; a CPU worker's place by host and number.
-        Raises ConfigurationError."""
+        """Return the lock of a GPU (by UUID, also across containers) or of a CPU worker (by host and index).
+
+        Raises ConfigurationError.
+        """
         name = device.uuid or f"{settings.host_name}-{device.kind}{device.index}"
         folder = settings.lock_dir or settings.data_dir.resolve() / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            slot = cls(folder / f"{name.replace(os.sep, '_')}.lock")
-            os.close(slot._open())
+            lock = cls(folder / f"{name.replace(os.sep, '_')}.lock")
+            os.close(lock._open())
         except OSError as error:
             raise ConfigurationError(f"NIGHTSHIFT_LOCK_DIR: no lock can be made in {folder}: {error}") from error
-        return slot
+        return lock
 
     def take(self) -> int:
-        """A descriptor that holds the lock until its last copy, in whatever process, is closed. Raises SlotBusy."""
+        """Return a descriptor that holds the lock until its last copy in any process is closed. Raises DeviceBusy."""
         descriptor = self._try()
         if descriptor is None:
             raise DeviceBusy(self.path, self.holders())
         return descriptor
 
-    def wait(self, seconds: float, worthwhile: Callable[[], bool], tell: Callable[[DeviceBusy], None]) -> int:
-        """The same, after waiting so long at most, as long as it is `worthwhile`. What dead workers left behind is
-        ended; anybody else is waited for, which `tell` is told of once. Raises SlotBusy."""
+    def wait(self, seconds: float, is_wanted: Callable[[], bool], report: Callable[[DeviceBusy], None]) -> int:
+        """Like `take`, but wait up to `seconds` while `is_wanted()`. Raises DeviceBusy.
+
+        Orphans of dead workers are killed. For other holders `report` is called once.
+        """
         if (descriptor := self._try()) is not None:
             return descriptor
         kill_orphans(str(self.path))
-        give_up, told = monotonic() + seconds, False
+        give_up, reported = monotonic() + seconds, False
         while (descriptor := self._try()) is None:
-            if not told:
-                tell(DeviceBusy(self.path, self.holders()))
-                told = True
-            if monotonic() > give_up or not worthwhile():
+            if not reported:
+                report(DeviceBusy(self.path, self.holders()))
+                reported = True
+            if monotonic() > give_up or not is_wanted():
                 raise DeviceBusy(self.path, self.holders())
             sleep(LOOK_SECONDS)
         return descriptor
@@ -91,12 +97,12 @@ class DeviceLock:
         return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def holders(self) -> list[int]:
-        """Processes that have the file open, as far as this one may look. For people: nothing is decided by it."""
+        """Return the pids that have the file open and are visible here; only for messages."""
         path = str(self.path.resolve())
         return sorted(process.pid for process in psutil.process_iter() if _has_open(process, path))
 
 
 def _has_open(process: psutil.Process, path: str) -> bool:
-    with suppress(psutil.Error):  # it ended meanwhile, or is somebody else's
+    with suppress(psutil.Error):  # it ended meanwhile, or belongs to another user
         return process.pid != os.getpid() and any(file.path == path for file in process.open_files())
     return False

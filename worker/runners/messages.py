@@ -1,11 +1,11 @@
-"""What supervisor and runner say to each other: JSON frames, one per line, over a socket pair.
+"""Messages between supervisor and runner: JSON frames, one per line, over a socket pair.
 
     supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion)
     runner -> supervisor      Started, Progress, Phase, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
                               Result, Stopped, Failed
 
-The runner speaks no SQL: paths in frames are relative to the folders named in the Assignment. Exactly one of Result,
-Stopped or Failed is the last frame of a runner that ends by itself; a pipe that ends without one means it died.
+The runner has no database access. Paths in frames are relative to the folders named in the Assignment. A runner that
+ends by itself sends exactly one of Result, Stopped or Failed as its last frame; without one it died.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.job_files.layout import Below
 from shared.jobs.states import StopRequest
 
-#: A longer line is a protocol error: the runner is killed, the attempt ends `crashed`. (bytes)
+#: Most bytes of a frame. A longer one is a protocol error: the runner is killed, the attempt ends `crashed`.
 MAX_FRAME_BYTES = 4_000_000
 
 
 class _Frame(BaseModel):
-    # NaN crosses the pipe as NaN, so that the supervisor can say which metric it was.
+    # NaN is sent as NaN, so that the supervisor can name the metric.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
@@ -31,33 +31,37 @@ class _Frame(BaseModel):
 
 
 class Assignment(_Frame):
+    """The job of a runner."""
+
     type: Literal["assignment"] = "assignment"
     job_id: str
     fence: int
     spec: dict[str, Any]  # a complete job spec (shared.specs.jobs)
-    job_dir: str  # absolute; checkpoints/ lies in it, other attempts' files too
-    work_dir: str  # absolute; this attempt's own: artifacts/ and scratch
-    dataset: str | None = None  # the pinned version as `name@3`, to be told
+    job_dir: str  # absolute; has checkpoints/ and other attempts' files
+    work_dir: str  # absolute; artifacts/ and scratch files of this attempt
+    dataset: str | None = None  # the pinned version as `name@3`, for logs
     dataset_dir: str | None = None  # absolute; the pinned version's folder
     parent_model_dir: str | None = None  # absolute; the folder of model_ref's model.safetensors + config.json
     evaluate_dir: str | None = None  # absolute; the folder of promote.evaluate_on
-    #: Good checkpoints by SQL, newest first: the runner uses the first that matches its hash.
+    #: Listed checkpoints, newest first; the runner uses the first that passes its hash check.
     resume: list[CheckpointRecord] = []
     device: Literal["cpu", "gpu"] = "cpu"
     threads: int | None = None
 
 
 class Stop(_Frame):
+    """A request to stop at the next step boundary."""
+
     type: Literal["stop"] = "stop"
     reason: StopRequest
 
 
 class Champion(_Frame):
-    """The version that `promote.alias` points at now; without a number there is none."""
+    """The version that `promote.alias` points at now, or no version."""
 
     type: Literal["champion"] = "champion"
     version: int | None = None
-    model_dir: str | None = None  # absolute; None: its files are gone
+    model_dir: str | None = None  # absolute; None: its files are missing
 
 
 # -- runner -> supervisor -------------------------------------------------------------------------
@@ -76,6 +80,8 @@ class Started(_Frame):
 
 
 class Progress(_Frame):
+    """Progress for people and for the watchdog."""
+
     type: Literal["progress"] = "progress"
     step: int
     total_steps: int | None = None
@@ -90,8 +96,10 @@ class Progress(_Frame):
 
 
 class Phase(_Frame):
-    """What it does from here on; never dropped, for the watchdog goes by it. The loops of steps are `train` and
-    `infer`; before Started it is `load`, from there to the first step `first_step`."""
+    """The phase from here on; never dropped, because the watchdog depends on it.
+
+    Loops of steps are `train` and `infer`; before Started the phase is `load`, then `first_step` until the first step.
+    """
 
     type: Literal["phase"] = "phase"
     phase: Annotated[
@@ -100,6 +108,8 @@ class Phase(_Frame):
 
 
 class MetricPoint(_Frame):
+    """One value of a metric."""
+
     name: str
     step: int
     epoch: int
@@ -107,12 +117,14 @@ class MetricPoint(_Frame):
 
 
 class Metrics(_Frame):
+    """Metric rows."""
+
     type: Literal["metrics"] = "metrics"
     points: list[MetricPoint]
 
 
 class CheckpointSaved(_Frame, CheckpointRecord):
-    """The folder is renamed into place and fsynced; only now may a row be written."""
+    """A checkpoint whose folder is fsynced and renamed, so that its row may be written."""
 
     type: Literal["checkpoint"] = "checkpoint"
 
@@ -128,22 +140,24 @@ class ArtifactSaved(_Frame):
 
 
 class Log(_Frame):
+    """A line for the job's log."""
+
     type: Literal["log"] = "log"
     level: str = "info"
     message: str
 
 
 class AskChampion(_Frame):
-    """The training is done: which version is it to be compared with?"""
+    """A request for the champion, sent after training."""
 
     type: Literal["ask_champion"] = "ask_champion"
 
 
 class Comparison(_Frame):
-    """The new model against the champion, on the frozen evaluation set."""
+    """The new model compared with the champion on the frozen evaluation set."""
 
     version: int | None  # of the champion; None: there was none
-    candidate: float | None  # None: it could not be judged
+    candidate: float | None  # None: it could not be evaluated
     champion: float | None
     lower_bound: float | None = None  # of the improvement, at promote.confidence
     better: bool
@@ -151,7 +165,7 @@ class Comparison(_Frame):
 
 
 class Result(_Frame):
-    """The job is done (also after `finish`): metrics to show, and whether there is a model to register."""
+    """The job is done (also after `finish`), with its metrics and the model to register, if any."""
 
     type: Literal["result"] = "result"
     metrics: dict[str, float]
@@ -162,7 +176,7 @@ class Result(_Frame):
 
 
 class Stopped(_Frame):
-    """Left at a step boundary because of Stop(cancel | pause | preempt | drain)."""
+    """The runner stopped at a step boundary because of Stop(cancel | pause | preempt | drain)."""
 
     type: Literal["stopped"] = "stopped"
     reason: str
@@ -171,6 +185,8 @@ class Stopped(_Frame):
 
 
 class Failed(_Frame):
+    """An error of the job."""
+
     type: Literal["error"] = "error"
     error_type: str  # shared.errors.JobError.type
     message: str
@@ -200,13 +216,15 @@ _to_runner: TypeAdapter[Any] = TypeAdapter(ToRunner)
 
 
 def encode(frame: _Frame) -> bytes:
+    """Return the frame as a line of JSON."""
     return frame.model_dump_json().encode() + b"\n"
 
 
 def decode_from_runner(line: bytes) -> Any:
-    """Raises pydantic.ValidationError for anything that is not a frame a runner may send."""
+    """Return a runner's frame. Raises pydantic.ValidationError for anything else."""
     return _from_runner.validate_json(line)
 
 
 def decode_to_runner(line: bytes) -> Any:
+    """Return a supervisor's frame. Raises pydantic.ValidationError for anything else."""
     return _to_runner.validate_json(line)

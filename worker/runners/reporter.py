@@ -1,8 +1,7 @@
-"""The runner's end of the pipe: says what happens, hears Stop, and ends the process when the supervisor is gone.
+"""The runner's end of the socket: sends frames, receives Stop, and exits when the supervisor is gone.
 
-Training never waits for the pipe: frames go into a backlog that one thread writes. Only when the supervisor has not
-read for so long that the backlog is full do frames that must not be lost wait; progress and log lines are dropped
-instead.
+Training does not wait for the socket: a thread writes frames from a backlog. When the backlog is full because the
+supervisor does not read, progress and log frames are dropped and all others wait.
 """
 
 from __future__ import annotations
@@ -39,13 +38,12 @@ from worker.runners.messages import (
 
 #: Unsent bytes above which progress and logs are dropped and other frames wait for the writer.
 MAX_BACKLOG_BYTES = 16_000_000
-#: Exit code of a runner whose supervisor went away; nobody is left to read it but the forkserver.
+#: Exit code of a runner whose supervisor is gone; only the forkserver sees it.
 ORPHANED = 86
 
 
 class Channel:
-    """A socket to the supervisor: frames out through a backlog and a thread, Stop and Champion frames in through
-    another."""
+    """The socket to the supervisor, with a writing and a reading thread."""
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None] = lambda: os._exit(ORPHANED)) -> None:
         self._sock = sock
@@ -59,7 +57,7 @@ class Channel:
         self.champions: queue.SimpleQueue[Champion] = queue.SimpleQueue()
 
     def receive_assignment(self) -> Assignment | None:
-        """Waits for it. None: the supervisor closed the pipe instead."""
+        """Wait for the assignment. Return None if the supervisor closed the socket instead."""
         line = self._lines.readline()
         if not line:
             return None
@@ -69,10 +67,12 @@ class Channel:
         return frame
 
     def start(self) -> None:
-        threading.Thread(target=self._write, name="report", daemon=True).start()
-        threading.Thread(target=self._read, name="hear", daemon=True).start()
+        """Start both threads."""
+        threading.Thread(target=self._write, name="channel-writer", daemon=True).start()
+        threading.Thread(target=self._read, name="channel-reader", daemon=True).start()
 
     def send(self, frame: Any, *, droppable: bool = False) -> None:
+        """Queue a frame. When the backlog is full, drop it if `droppable`, else wait."""
         line = encode(frame)
         with self._changed:
             if self._backlog_bytes > MAX_BACKLOG_BYTES:
@@ -84,7 +84,7 @@ class Channel:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Return when everything said has been handed to the kernel."""
+        """Close the sending side when all frames have been handed to the kernel."""
         with self._changed:
             self._closing = True
             self._changed.wait_for(lambda: not self._backlog_bytes)
@@ -128,7 +128,7 @@ class Channel:
 
 
 class Reporter:
-    """What a kind's pipeline and the training loop talk to (`worker.training.reporter.Reporter`)."""
+    """The reporter that sends frames to the supervisor (see `worker.training.reporter.Reporter`)."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -162,6 +162,6 @@ class Reporter:
         return self._channel.stop_reason
 
     def end(self, frame: Result | Stopped | Failed) -> None:
-        """The last word: nothing may be sent after it."""
+        """Send the last frame and close the channel."""
         self._channel.send(frame)
         self._channel.close()

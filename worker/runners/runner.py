@@ -1,7 +1,7 @@
-"""One attempt's process: reads its assignment, runs the job's kind, says how it ended, and leaves.
+"""The process of one attempt: reads the assignment, runs the job's kind, sends the result and exits.
 
-Everything an attempt can raise becomes one Failed frame here; every other way to end (a signal, `os._exit`, a kill for
-memory) is told by the forkserver's wait status.
+Any exception becomes one Failed frame here. Other ends (a signal, `os._exit`, the OOM killer) are known from the
+forkserver's wait status.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from worker.hardware.gpu_memory import peak_bytes
 from worker.runners.messages import Assignment, Failed, Result, Stopped
 from worker.runners.reporter import Channel, Reporter
 
-#: A traceback longer than this is cut in the middle (characters).
+#: Most characters of a traceback; a longer one is cut in the middle.
 MAX_TRACEBACK = 20_000
-#: How frameworks name running out of memory: torch's class is the device's alone, TensorFlow's is either's.
+#: Classes of frameworks for out of memory: torch's is for the device only, TensorFlow's for device or host.
 _OOM_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
 _OOM_WORDS = ("can't allocate memory", "cannot allocate memory", "out of memory", "out_of_memory", "std::bad_alloc")
 _DEVICE_WORDS = ("cuda", "cublas", "cudnn", "gpu", "device memory")
-#: What libraries on the device say when they find no memory there.
+#: Messages of device libraries for out of memory.
 _DEVICE_OOM_WORDS = ("cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cuda_error_out_of_memory")
 
 
 def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
-    """Serve one assignment and exit: 0 after a last frame was delivered, whatever it says."""
+    """Serve one assignment and exit, with 0 after any last frame was sent."""
     channel = Channel(sock)
     if "warm" in options:
         _warm_up(options)
     assignment = channel.receive_assignment()
-    if assignment is None:  # nobody needs us any more
-        leave(0)
+    if assignment is None:  # a spare that is not needed any more
+        exit_now(0)
     channel.start()
     reporter = Reporter(channel)
     ended = run(assignment, reporter)
     reporter.end(ended.model_copy(update={"peak_device_memory_bytes": peak_bytes()}))
-    leave(0)
+    exit_now(0)
 
 
 def _warm_up(options: Mapping[str, Any]) -> None:
-    """As a spare, before the job is known. A spare that cannot is a cold runner, and says why if the job fails too."""
+    """Warm up a spare. An error leaves the runner cold; if it matters, the job raises it again."""
     try:
         from worker.runners.warmup import warm_up
 
@@ -56,7 +56,7 @@ def _warm_up(options: Mapping[str, Any]) -> None:
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed:
-    """The job's kind, with every exception turned into a frame: a runner never ends by a traceback alone."""
+    """Run the job's kind, and return any exception as a Failed frame."""
     try:
         os.makedirs(assignment.work_dir, exist_ok=True)
         os.chdir(assignment.work_dir)
@@ -66,7 +66,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed
 
 
 def failure(error: BaseException) -> Failed:
-    """Typed errors keep their type; running out of memory is recognised in any framework; the rest is unexpected."""
+    """Return the frame of an error: typed, out of memory (of any framework), or unexpected."""
     kind, retryable = _classify(error)
     return Failed(error_type=kind, message=_text(error), retryable=retryable, traceback=_trace(error))
 
@@ -82,20 +82,20 @@ def _classify(error: BaseException) -> tuple[str, bool]:
 
 
 def _out_of_memory(error: BaseException) -> type[OutOfMemory] | None:
-    """Which memory ran out, if any did."""
+    """Return which memory ran out, or None."""
     text = _text(error).lower()
-    named = isinstance(error, MemoryError) or type(error).__name__ in _OOM_CLASSES
-    told = isinstance(error, (RuntimeError, OSError)) and any(word in text for word in _OOM_WORDS)
+    by_class = isinstance(error, MemoryError) or type(error).__name__ in _OOM_CLASSES
+    by_text = isinstance(error, (RuntimeError, OSError)) and any(word in text for word in _OOM_WORDS)
     if any(word in text for word in _DEVICE_OOM_WORDS):
         return DeviceOutOfMemory
-    if not (named or told):
+    if not (by_class or by_text):
         return None
     on_device = type(error).__name__ == "OutOfMemoryError" or any(word in text for word in _DEVICE_WORDS)
     return DeviceOutOfMemory if on_device and not isinstance(error, MemoryError) else OutOfMemory
 
 
 def _text(error: BaseException) -> str:
-    """`str(error)` is the job's code too: it may raise, and it may be endless."""
+    """Return the error's message. `str(error)` is code of the job: it may raise or be very long."""
     try:
         text = str(error)
     except Exception:
@@ -113,8 +113,8 @@ def _trace(error: BaseException) -> str | None:
     return text if len(text) <= MAX_TRACEBACK else f"{text[:half]}\n… cut …\n{text[-half:]}"
 
 
-def leave(code: int) -> NoReturn:
-    """Without atexit handlers and library destructors: they may hang, and all that matters is already on disk."""
+def exit_now(code: int) -> NoReturn:
+    """Exit without atexit handlers and library destructors, which may hang; all results are on disk."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

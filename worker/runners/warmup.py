@@ -1,7 +1,7 @@
-"""What a spare runner does before it has a job: one small training of its own, thrown away.
+"""Warm-up of a spare runner: a small training run whose result is dropped.
 
-It loads the kernels, starts the thread pool and faults in the memory that every first step needs. Nothing of it can
-reach the job: learners draw every random number from the job's seed, and the result is not kept.
+It loads kernels, starts the thread pool and faults in the memory that a first step needs. It cannot affect the job:
+learners draw all random numbers from the job's seed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from worker import families
 from worker.training.learner import LearnerSetup
 from worker.training.numerics.allocator import keep_freed_memory
 
-_FAMILY = (
-    DEFAULT_FAMILY  # its kernels (convolution, linear, loss, optimizer) are what most first steps spend their time on
-)
+#: Most first steps spend their time on loading this family's kernels (convolution, linear, loss, optimizer).
+_FAMILY = DEFAULT_FAMILY
 _CLASSES, _IMAGE, _BATCH = 10, (28, 28, 1), 32
 _STEPS = 2
 
 
 def warm_up(framework: str, device: str, threads: int | None) -> None:
-    """Raises whatever a learner raises; the caller does without."""
+    """Run the warm-up. Raises any error of a learner."""
     keep_freed_memory()
     family = FAMILIES[_FAMILY]
     model = family.model.model_validate({"family": _FAMILY, "framework": framework, "preset": family.default_preset})

@@ -1,4 +1,4 @@
-"""What a runner needs to know, and the facts that the first attempt fixes for all that follow."""
+"""A runner's assignment, and the references that the first attempt pins for all later ones."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry
 
 
-def resolve_references(place: WorkerContext, claimed: Claimed, patience: DatabaseRetry) -> dict[str, Any]:
-    """The data set version and the parent model, unless an earlier attempt pinned them. Raises RequestError."""
+def resolve_references(context: WorkerContext, claimed: Claimed, database: DatabaseRetry) -> dict[str, Any]:
+    """Return the data set versions and parent model that no earlier attempt pinned. Raises RequestError."""
     spec, pinned = claimed.spec, claimed.pinned
     facts: dict[str, Any] = {}
     if spec.get("dataset") and "dataset_sha256" not in pinned:
-        facts |= _dataset_facts(place, str(spec["dataset"]), patience)
+        facts |= _dataset_facts(context, str(spec["dataset"]), database)
     if (promote := spec.get("promote")) and "evaluate_sha256" not in pinned:
-        judged_on = _version_of(place, str(promote["evaluate_on"]), patience)
-        facts |= {"evaluate_on": f"{judged_on.name}@{judged_on.version}", "evaluate_sha256": judged_on.sha256}
+        evaluated_on = _version_of(context, str(promote["evaluate_on"]), database)
+        facts |= {"evaluate_on": f"{evaluated_on.name}@{evaluated_on.version}", "evaluate_sha256": evaluated_on.sha256}
     if spec.get("model_ref") and "parent" not in pinned:
-        facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, patience)
+        facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)
     return facts
 
 
-def _dataset_facts(place: WorkerContext, ref: str, patience: DatabaseRetry) -> dict[str, Any]:
-    version = _version_of(place, ref, patience)
+def _dataset_facts(context: WorkerContext, ref: str, database: DatabaseRetry) -> dict[str, Any]:
+    version = _version_of(context, ref, database)
     return {"dataset": f"{version.name}@{version.version}", "dataset_sha256": version.sha256}
 
 
-def _version_of(place: WorkerContext, ref: str, patience: DatabaseRetry) -> DatasetVersion:
+def _version_of(context: WorkerContext, ref: str, database: DatabaseRetry) -> DatasetVersion:
     if ref in BUILTIN:
-        return patience.wait(lambda: ensure_builtin(place.engine, place.settings, ref))
-    return patience.read(lambda conn: resolve_dataset(conn, ref))
+        return database.wait(lambda: ensure_builtin(context.engine, context.settings, ref))
+    return database.read(lambda conn: resolve_dataset(conn, ref))
 
 
-def _parent_facts(ref: str, owner_id: str, patience: DatabaseRetry) -> dict[str, Any]:
-    model = patience.read(lambda conn: resolve_model(conn, ref, owner_id))
+def _parent_facts(ref: str, owner_id: str, database: DatabaseRetry) -> dict[str, Any]:
+    model = database.read(lambda conn: resolve_model(conn, ref, owner_id))
     parent = {"ref": ref, "folder": model.folder, "name": model.name, "version": model.version}
     return {"parent": parent, "family": model.family, "parent_framework": model.framework}
 
 
 def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champion:
-    """The version that `promote.alias` points at, and where its model lies."""
+    """Return the version that `promote.alias` points at, with the folder of its model."""
     name, alias = spec["register_as"], spec["promote"]["alias"]
     version = aliases.current(conn, name, alias)
     if version is None:
@@ -67,9 +67,9 @@ def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champ
     return Champion(version=version, model_dir=str(folder))
 
 
-def assignment_of(place: WorkerContext, claimed: Claimed, pinned: Mapping[str, Any]) -> Assignment:
-    """Also makes the attempt's folder."""
-    root, lease = place.settings.storage_root, claimed.lease
+def assignment_of(context: WorkerContext, claimed: Claimed, pinned: Mapping[str, Any]) -> Assignment:
+    """Return the runner's assignment, and create the attempt's folder."""
+    root, lease = context.settings.storage_root, claimed.lease
     work = attempt_dir(root, lease.job_id, lease.fence)
     os.makedirs(work / "artifacts", exist_ok=True)
     parent = pinned.get("parent")
@@ -84,6 +84,6 @@ def assignment_of(place: WorkerContext, claimed: Claimed, pinned: Mapping[str, A
         parent_model_dir=str(root / parent["folder"]) if parent else None,
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
         resume=claimed.checkpoints,
-        device=place.device.kind,
-        threads=place.settings.torch_threads or os.cpu_count(),
+        device=context.device.kind,
+        threads=context.settings.torch_threads or os.cpu_count(),
     )

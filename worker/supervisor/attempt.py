@@ -1,6 +1,6 @@
-"""One attempt as a pipeline: pin the data → assign → start a runner → relay → judge → settle.
+"""One attempt as a pipeline: pin references, start a runner, monitor it, upload outputs, settle.
 
-A database that does not answer makes an attempt wait; a lease that is lost makes it discard everything.
+While the database is down the attempt waits; after a lost lease it discards everything.
 """
 
 from __future__ import annotations
@@ -51,32 +51,35 @@ from worker.supervisor.runner_monitor import RunContext, RunnerMonitor
 from worker.supervisor.self_pipe import SelfPipe
 from worker.supervisor.storage_sync import AttemptStorage
 
-#: Between giving a job back because no runner could be forked, and the next try (seconds).
+#: Seconds between releasing a job because no runner could be forked, and the next claim.
 CANNOT_FORK_SECONDS = 5.0
 
 
 class Attempt:
-    """The pipeline. Its steps are in `_run`, in order; each is a method below."""
+    """One attempt of a job. `_run` calls the steps in order; each is a method below."""
 
     def __init__(
-        self, place: WorkerContext, claimed: Claimed, claimed_at: float, time_left: Callable[[], float | None]
+        self, context: WorkerContext, claimed: Claimed, claimed_at: float, time_left: Callable[[], float | None]
     ) -> None:
-        self.place, self.claimed, self.lease = place, claimed, claimed.lease
+        self.context, self.claimed, self.lease = context, claimed, claimed.lease
         self.wake = SelfPipe()
         self._time_left = time_left
         self._terminated = threading.Event()
         self._pinned = claimed.pinned
-        self._retention = Retention(claimed, job_dir(place.settings.storage_root, self.lease.job_id))
+        self._retention = Retention(claimed, job_dir(context.settings.storage_root, self.lease.job_id))
         self._batches = BatchWriter(self.lease, self._retention)
-        self.scribe = AttemptWriter(place.engine, self.lease, place.settings.heartbeat_seconds, claimed_at, self.wake)
+        self.writer = AttemptWriter(
+            context.engine, self.lease, context.settings.heartbeat_seconds, claimed_at, self.wake
+        )
         self._lease_lost = LeaseLost(self.lease.job_id, self.lease.fence)
-        self.patience = DatabaseRetry(place.engine, self.scribe, self._lease_lost, time_left)
-        self._stowing = AttemptStorage(
-            place, claimed, self.scribe, self.patience, self.wake, self._asked, self._terminated, time_left
+        self.database = DatabaseRetry(context.engine, self.writer, self._lease_lost, time_left)
+        self._storage = AttemptStorage(
+            context, claimed, self.writer, self.database, self.wake, self._stop_requests, self._terminated, time_left
         )
 
     def run(self) -> None:
-        self.scribe.start()
+        """Run the attempt until its outcome is in the database or its lease is lost."""
+        self.writer.start()
         try:
             self._run()
         except LeaseLost as lost:
@@ -84,145 +87,149 @@ class Attempt:
         except DrainTimeout:
             emit("attempt.left_to_rescue", job_id=self.lease.job_id, attempt=self.lease.fence)
         finally:
-            self.scribe.cancel()
-            self.scribe.close(timeout=5)
+            self.writer.cancel()
+            self.writer.close(timeout=5)
             try:
-                self._stowing.close()
+                self._storage.close()
             finally:
                 self.wake.close()
 
     def _run(self) -> None:
-        relay: RunnerMonitor | None = None
+        monitor: RunnerMonitor | None = None
         try:
-            assignment = self._stowing.patiently(self.assign)
-            with self.started(assignment) as runner, ResourceSampler(runner.handle.pid, self.place.device) as sampler:
-                relay = self.relay_for(runner, sampler)
-                ended = self.relay(relay)
-            verdict, ending = self.delivered(classify_exit(ended), relay), ending_of(ended)
+            assignment = self._storage.patiently(self.assign)
+            with self.started(assignment) as runner, ResourceSampler(runner.handle.pid, self.context.device) as sampler:
+                monitor = self.create_monitor(runner, sampler)
+                runner_exit = self.watch(monitor)
+            verdict, ending = self.upload_outputs(classify_exit(runner_exit), monitor), ending_of(runner_exit)
         except (LeaseLost, DrainTimeout):
             raise
         except (ForkserverUnavailable, DeviceBusy, StorageUnavailable) as unavailable:
-            # Not the job's fault: it goes back uncharged. The pause keeps this worker from taking it again at once.
-            emit("worker.cannot_fork", worker=self.place.name, error=str(unavailable))
+            # Not the job's fault: it is released without using up a retry. The pause keeps this worker from
+            # claiming it again at once.
+            emit("worker.cannot_fork", worker=self.context.name, error=str(unavailable))
             verdict, ending = Released(AttemptOutcome.DRAINED), Ending()
             self._terminated.wait(CANNOT_FORK_SECONDS)
         except BaseException as unexpected:
             verdict, ending = _verdict_of(unexpected), Ending()
-        self.settle(verdict, ending, relay)
+        self.settle(verdict, ending, monitor)
 
     # -- assign -----------------------------------------------------------------------------------
 
     def assign(self) -> Assignment:
-        while facts := resolve_references(self.place, self.claimed, self.patience):
-            with contextlib.suppress(NotFound):  # deleted between the look and the pin: what does it mean now?
-                self.patience.write(partial(transitions.pin, lease=self.lease, facts=facts))
+        """Pin references, fetch inputs and return the assignment. Raises StorageUnavailable, BadData."""
+        while facts := resolve_references(self.context, self.claimed, self.database):
+            with contextlib.suppress(NotFound):  # deleted before it was pinned: resolve again
+                self.database.write(partial(transitions.pin, lease=self.lease, facts=facts))
                 self._pinned = {**facts, **self.claimed.pinned}
                 break
-        self._stowing.fetch(self._pinned)
-        return assignment_of(self.place, self.claimed, self._pinned)
+        self._storage.fetch(self._pinned)
+        return assignment_of(self.context, self.claimed, self._pinned)
 
     # -- start ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def started(self, assignment: Assignment) -> Iterator[Runner]:
-        """A runner with its assignment. On leaving it is dead, whatever happened."""
+        """Start a runner with its assignment; kill it at the end of the block."""
         framework = framework_of(self.claimed.spec)
-        if framework not in self.place.runners.frameworks:
-            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.place.runners.frameworks)}")
-        runner = self.place.runners.take(framework, self.wake, not assignment.resume, self._lock)
+        if framework not in self.context.runners.frameworks:
+            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.context.runners.frameworks)}")
+        runner = self.context.runners.take(framework, self.wake, not assignment.resume, self._lock)
         try:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
             failpoint("runner.spawned")
-            with contextlib.suppress(OSError):  # it died already; its exit status will say how
+            with contextlib.suppress(OSError):  # it died already; its exit status tells why
                 runner.sock.sendall(encode(assignment))
             yield runner
         finally:
             runner.close()
 
     def _lock(self) -> int | None:
-        """The device's lock, for the runner to hold. Raises SlotBusy."""
-        slot = self.place.runners.slot
+        """Take the device's lock for the runner. Raises DeviceBusy."""
+        slot = self.context.runners.slot
         if slot is None:
             return None
-        return slot.wait(self.place.settings.slot_wait_seconds, self._stowing.is_wanted, self._tell_of_wait)
+        return slot.wait(self.context.settings.slot_wait_seconds, self._storage.is_wanted, self._report_busy_device)
 
-    def _asked(self) -> set[StopRequest | None]:
-        """By this worker, and by SQL."""
-        standing = self.scribe.renewal.standing
-        return {self._wanted(), standing.stop_requested if standing else None}
+    def _stop_requests(self) -> set[StopRequest | None]:
+        """Return the stop requests of this worker and of the database."""
+        status = self.writer.renewal.status
+        return {self._own_request(), status.stop_requested if status else None}
 
-    def _tell_of_wait(self, busy: DeviceBusy) -> None:
-        emit("slot.busy", worker=self.place.name, job_id=self.lease.job_id, pids=busy.pids)
+    def _report_busy_device(self, busy: DeviceBusy) -> None:
+        emit("slot.busy", worker=self.context.name, job_id=self.lease.job_id, pids=busy.pids)
         progress = {"step": max((c.step for c in self.claimed.checkpoints), default=0), "phase": "device"}
         logs = [LogRow("warning", f"the attempt waits: {busy}")]
-        self.patience.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=logs))
+        self.database.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=logs))
 
-    # -- relay ------------------------------------------------------------------------------------
+    # -- monitor ----------------------------------------------------------------------------------
 
-    def relay_for(self, runner: Runner, sampler: ResourceSampler) -> RunnerMonitor:
-        self._batches.environment = run_environment.of(self.place, self.claimed.spec)  # while the runner loads
-        settings = self.place.settings
-        heard = RunnerMessages(settings, carrier=self._stowing.uploader, needless=self._retention.needless)
+    def create_monitor(self, runner: Runner, sampler: ResourceSampler) -> RunnerMonitor:
+        """Create the monitor of a runner."""
+        self._batches.environment = run_environment.of(self.context, self.claimed.spec)  # while the runner loads
+        settings = self.context.settings
+        messages = RunnerMessages(
+            settings, uploader=self._storage.uploader, superseded=self._retention.superseded_in_queue
+        )
         context = RunContext(
             runner=runner,
-            heard=heard,
-            scribe=self.scribe,
+            messages=messages,
+            writer=self.writer,
             settings=settings,
             wake=self.wake,
-            requests=self._asked,
+            requests=self._stop_requests,
             batches=self._batches,
             champion=self._champion,
-            fetch_champion=self._stowing.fetch_champion,
+            fetch_champion=self._storage.fetch_champion,
             samples=sampler.take,
         )
         return RunnerMonitor(context)
 
-    def relay(self, relay: RunnerMonitor) -> RunnerExit:
+    def watch(self, monitor: RunnerMonitor) -> RunnerExit:
+        """Run the monitor until the runner has ended. Raises LeaseLost, or the error of a failed write."""
         kills = OomCounter()
-        ended = relay.run()
-        if self.scribe.lease_lost:
+        runner_exit = monitor.run()
+        if self.writer.lease_lost:
             raise self._lease_lost
-        if self.scribe.broken is not None:
-            raise self.scribe.broken
-        return replace(ended, oom_killed=kills.increased())
+        if self.writer.broken is not None:
+            raise self.writer.broken
+        return replace(runner_exit, oom_killed=kills.increased())
 
-    def _wanted(self) -> StopRequest | None:
-        """What this worker knows before SQL says it: an operator's Terminate, a drain, a request of before the
-        claim."""
+    def _own_request(self) -> StopRequest | None:
+        """Return this worker's own stop request: terminate, drain, or one made before the claim."""
         if self._terminated.is_set():
             return StopRequest.CANCEL
         return self.claimed.stop_requested if self._time_left() is None else StopRequest.DRAIN
 
     def terminate(self) -> None:
-        """Durable as soon as the database answers, so that a worker that dies now does not forget it; the runner hears
-        of it at once."""
+        """Cancel the job: durably as soon as the database answers, and in the runner at once."""
         if not self._terminated.is_set():
             self._terminated.set()
-            self.scribe.submit_urgent(lambda conn: transitions.request_cancel(conn, self.lease))
+            self.writer.submit_urgent(lambda conn: transitions.request_cancel(conn, self.lease))
             self.wake()
 
     def _champion(self, conn: Connection) -> Champion:
-        return champion_now(conn, self.claimed.spec, self.place.settings.storage_root)
+        return champion_now(conn, self.claimed.spec, self.context.settings.storage_root)
 
-    # -- deliver ----------------------------------------------------------------------------------
+    # -- outputs ----------------------------------------------------------------------------------
 
-    def delivered(self, verdict: Verdict, relay: RunnerMonitor) -> Verdict:
-        """What it leaves is in the storage."""
-        found = artifact_records(relay.heard.artifacts, self._artifacts_folder())
+    def upload_outputs(self, verdict: Verdict, monitor: RunnerMonitor) -> Verdict:
+        """Complete the uploads and return the verdict that then applies."""
+        found = artifact_records(monitor.messages.artifacts, self._artifacts_folder())
         files = {a.stored_as: a.sha256 for a in found} if isinstance(verdict, Succeed) else {}
-        return self._stowing.deliver(verdict, relay.heard, files)
+        return self._storage.deliver(verdict, monitor.messages, files)
 
     # -- settle -----------------------------------------------------------------------------------
 
-    def settle(self, verdict: Verdict, ending: Ending, relay: RunnerMonitor | None) -> None:
-        """The last write of this attempt: what is left to say, and how it ended, in one transaction."""
+    def settle(self, verdict: Verdict, ending: Ending, monitor: RunnerMonitor | None) -> None:
+        """Write the last batch and the outcome in one transaction."""
         emit("attempt.settling", job_id=self.lease.job_id, attempt=self.lease.fence)
-        self.patience.close_writer()
-        batch = relay.heard.batch if relay else Batch()
-        if (broken := self.scribe.broken) is not None:  # also while the scribe closed: what it had to write is lost
-            batch = batch.words()
+        self.database.close_writer()
+        batch = monitor.messages.batch if monitor else Batch()
+        if (broken := self.writer.broken) is not None:  # its last write may fail while it closes; that batch is lost
+            batch = batch.logs_only()
             verdict = _verdict_of(broken) if isinstance(verdict, Succeed) else verdict
-        records = artifact_records(relay.heard.artifacts, self._artifacts_folder()) if relay else []
+        records = artifact_records(monitor.messages.artifacts, self._artifacts_folder()) if monitor else []
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)
         if state is JobState.QUEUED:
@@ -230,12 +237,12 @@ class Attempt:
 
     def _settled(self, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]) -> JobState:
         try:
-            return self.patience.write(lambda conn: self._apply(conn, verdict, ending, batch, records))
+            return self.database.write(lambda conn: self._apply(conn, verdict, ending, batch, records))
         except (LeaseLost, DrainTimeout):
             raise
-        except Exception as unwritable:  # a number no database takes, say: then at least the ending is written
-            failure_ = _verdict_of(unwritable)
-            return self.patience.write(lambda conn: self._apply(conn, failure_, ending, Batch(), []))
+        except Exception as unwritable:  # such as a number out of range: write at least the outcome
+            fail = _verdict_of(unwritable)
+            return self.database.write(lambda conn: self._apply(conn, fail, ending, Batch(), []))
 
     def _apply(
         self, conn: Connection, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]
@@ -244,17 +251,17 @@ class Attempt:
             self._batches.write(conn, batch)
         match verdict:
             case Succeed(result):
-                told = {"metrics": result.metrics, "model": result.model}
+                stored = {"metrics": result.metrics, "model": result.model}
                 register = self._model_version(result)
                 if transitions.succeed(
-                    conn, self.lease, result=told, artifacts=records, register=register, ending=ending
+                    conn, self.lease, result=stored, artifacts=records, register=register, ending=ending
                 ):
                     return JobState.SUCCEEDED
                 return transitions.stop(conn, self.lease, outcome=AttemptOutcome.CANCELLED, ending=ending)
-            case Fail(outcome, told):
-                limit = self.place.settings.poison_limit
+            case Fail(outcome, error):
+                limit = self.context.settings.poison_limit
                 return transitions.fail(
-                    conn, self.lease, outcome=outcome, error=told, ending=ending, poison_limit=limit
+                    conn, self.lease, outcome=outcome, error=error, ending=ending, poison_limit=limit
                 )
             case Released(AttemptOutcome.CANCELLED | AttemptOutcome.PAUSED as outcome):
                 return transitions.stop(conn, self.lease, outcome=outcome, ending=ending)
@@ -277,12 +284,12 @@ class Attempt:
         )
 
     def _promotion(self, result: Result) -> PromotionRecord | None:
-        asked, found = self.claimed.spec.get("promote"), result.comparison
-        if not asked or found is None:
+        promote, found = self.claimed.spec.get("promote"), result.comparison
+        if not promote or found is None:
             return None
         return PromotionRecord(
-            alias=asked["alias"],
-            metric=asked["metric"],
+            alias=promote["alias"],
+            metric=promote["metric"],
             evaluated_on=str(self._pinned.get("evaluate_on")),
             better=found.better,
             reason=found.reason,
@@ -297,7 +304,7 @@ class Attempt:
 
 
 def _verdict_of(unexpected: BaseException) -> Verdict:
-    """Of what went wrong outside the runner: a data set that is not there, a disk that is full, our own mistake."""
+    """Return the verdict of an error outside the runner: a missing data set, a full disk, a bug."""
     if not isinstance(unexpected, (JobError, RequestError)):
         emit("attempt.surprised", error=repr(unexpected))
     return failed(failure(unexpected))

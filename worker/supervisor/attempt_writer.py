@@ -1,8 +1,8 @@
-"""The thread that writes for an attempt: batches of what the runner said, and heartbeats in between.
+"""The thread that writes an attempt's batches to the database, with heartbeats in between.
 
-It is a thread of its own because SQL may hang for minutes, and the supervisor must meanwhile freeze a runner whose
-lease runs out, kill one that ignores a Stop, and keep reading its pipe. A database that does not answer makes it wait
-and try again; only a lost lease ends it early.
+It is a separate thread because SQL may hang for minutes. Meanwhile the supervisor must suspend a runner whose lease
+runs out, kill one that ignores a Stop, and keep reading its pipe. While the database is down the thread retries; only
+a lost lease or a write that can never succeed ends it early.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.events import emit
 from shared.jobs import transitions
 from shared.jobs.transitions import AttemptStatus, Lease
 
-#: Between tries at a database that does not answer (seconds).
+#: Seconds between retries while the database is down.
 RETRY_SECONDS = 0.5
 
 Write = Callable[[Connection], AttemptStatus]
@@ -30,20 +30,20 @@ Write = Callable[[Connection], AttemptStatus]
 
 @dataclass(frozen=True)
 class LeaseStatus:
-    """What the last write that went through said, and when it began (monotonic): the lease runs from there at least."""
+    """The result of the last successful write and its start (monotonic), from which the lease runs at least."""
 
-    standing: AttemptStatus | None
+    status: AttemptStatus | None
     at: float
 
     def deadline(self) -> float | None:
-        """The job's deadline on the monotonic clock."""
-        if self.standing is None or self.standing.deadline_at is None:
+        """Return the job's deadline on the monotonic clock."""
+        if self.status is None or self.status.deadline_at is None:
             return None
-        return self.at + self.standing.deadline_at - self.standing.now
+        return self.at + self.status.deadline_at - self.status.now
 
 
 class AttemptWriter:
-    """One write at a time: `idle` says whether the last one went through."""
+    """Writes one batch at a time; `idle` tells whether the last one is done."""
 
     def __init__(
         self, engine: Engine, lease: Lease, heartbeat_seconds: float, claimed_at: float, wake: Callable[[], None]
@@ -57,29 +57,33 @@ class AttemptWriter:
         self.renewal = LeaseStatus(None, claimed_at)
         self.lease_lost = False
         self.broken: BaseException | None = None  # a write that can never succeed
-        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="scribe", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="attempt-writer", daemon=True
+        )
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     @property
     def idle(self) -> bool:
+        """Whether no submitted write is pending."""
         return self._pending is None
 
-    def put(self, write_: Write) -> None:
-        """Only while idle."""
+    def submit(self, write_: Write) -> None:
+        """Submit a write; allowed only while idle."""
         with self._changed:
             self._pending = write_
             self._changed.notify_all()
 
     def submit_urgent(self, write_: Write) -> None:
-        """At any time: before whatever is pending."""
+        """Submit a write that runs before the pending one; allowed at any time."""
         with self._changed:
             self._urgent.append(write_)
             self._changed.notify_all()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Finish the write at hand and stop. False: it has not gone through within `timeout`."""
+        """Finish the pending writes and stop. Return False if that took longer than `timeout` (seconds)."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -87,7 +91,7 @@ class AttemptWriter:
         return not self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Stop without the write at hand; for a lease that is lost or a worker that has no more time."""
+        """Drop the pending writes and stop, after a lost lease or at the end of a drain."""
         with self._changed:
             self._pending = None
             self._urgent.clear()
@@ -100,38 +104,38 @@ class AttemptWriter:
                 return
 
     def _next(self) -> Write | None:
-        """The pending write, or a renewal when a heartbeat is due; None when closed with nothing pending."""
+        """Return the pending write, or a renewal if a heartbeat is due; None if closed with nothing pending."""
         due = self.renewal.at + self._heartbeat
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing, max(0.0, due - monotonic()))
-            if self._waiting is None and self._closing:
+            self._changed.wait_for(lambda: self._next_write or self._closing, max(0.0, due - monotonic()))
+            if self._next_write is None and self._closing:
                 return None
-            return self._waiting or self._renew
+            return self._next_write or self._renew
 
     @property
-    def _waiting(self) -> Write | None:
+    def _next_write(self) -> Write | None:
         return self._urgent[0] if self._urgent else self._pending
 
     def _renew(self, conn: Connection) -> AttemptStatus:
         return transitions.renew(conn, self._lease)
 
     def _try(self, job: Write) -> bool:
-        """True to go on."""
+        """Run the write. Return False if the thread must end."""
         begun = monotonic()
         try:
             with write(self._engine) as conn:
-                standing = job(conn)
+                status = job(conn)
         except DatabaseUnavailable as error:
             emit("attempt.waits_for_database", job_id=self._lease.job_id, error=str(error))
             with self._changed:
-                self._changed.wait_for(lambda: self._closing and self._waiting is None, RETRY_SECONDS)
+                self._changed.wait_for(lambda: self._closing and self._next_write is None, RETRY_SECONDS)
             return True
         except LeaseLost:
             self.lease_lost = True
         except BaseException as error:
             self.broken = error
         else:
-            self.renewal = LeaseStatus(standing, begun)
+            self.renewal = LeaseStatus(status, begun)
         with self._changed:
             if self._pending is job:
                 self._pending = None

@@ -1,4 +1,4 @@
-"""What a runner said since the last write, and how it goes into SQL."""
+"""Batches of runner messages and how they are written to the database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from worker.runners.messages import ArtifactSaved, Started
 
 @dataclass
 class Batch:
-    """What the runner said since the last write; written in this order, in one transaction."""
+    """The runner's messages since the last write; written in this order, in one transaction."""
 
     started: Started | None = None
     progress: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ class Batch:
     logs: list[LogRow] = field(default_factory=list)
     samples: list[SampleRow] = field(default_factory=list)
     checkpoints: list[CheckpointRecord] = field(default_factory=list)
-    #: Of the attempt, written as it starts.
+    #: Of the attempt, written when it starts.
     environment: dict[str, Any] | None = None
 
     def __bool__(self) -> bool:
@@ -46,22 +46,27 @@ class Batch:
 
     @property
     def is_urgent(self) -> bool:
+        """Whether the batch is written without waiting for the flush interval."""
         return bool(self.checkpoints or self.started)
 
     @property
     def recorded(self) -> bool:
+        """Whether there is something for `transitions.record`."""
         return bool(self.progress or self.metrics or self.logs or self.samples)
 
-    def words(self) -> Batch:
-        """What may still be said when an earlier batch could not be written: a checkpoint would leave its rows out."""
+    def logs_only(self) -> Batch:
+        """Return a batch of the logs alone, for when an earlier batch was lost.
+
+        A checkpoint must not be listed without the metrics of that batch.
+        """
         return Batch(logs=self.logs)
 
 
 def write_batch(conn: Connection, lease: Lease, batch: Batch) -> AttemptStatus:
-    """Metrics go before the checkpoint they belong to, in its transaction: no checkpoint ever knows more than SQL."""
-    standing = None
+    """Write the batch: metrics before their checkpoint, in the same transaction."""
+    status = None
     if batch.started is not None:
-        standing = transitions.begin(
+        status = transitions.begin(
             conn,
             lease,
             device_label=batch.started.device,
@@ -71,23 +76,23 @@ def write_batch(conn: Connection, lease: Lease, batch: Batch) -> AttemptStatus:
             environment=batch.environment,
         )
     if batch.recorded:
-        standing = transitions.record(
+        status = transitions.record(
             conn, lease, progress=batch.progress, metrics=batch.metrics, logs=batch.logs, samples=batch.samples
         )
     for checkpoint in batch.checkpoints:
-        standing = transitions.commit_checkpoint(conn, lease, checkpoint)
-    return standing or transitions.renew(conn, lease)
+        status = transitions.commit_checkpoint(conn, lease, checkpoint)
+    return status or transitions.renew(conn, lease)
 
 
 def artifact_records(artifacts: dict[str, ArtifactSaved], folder: str) -> list[ArtifactRecord]:
-    """`folder`: the attempt's artifacts, relative to the storage root."""
+    """Return the rows of artifacts; `folder` is that of the attempt, relative to the storage root."""
     return [
         ArtifactRecord(a.path, f"{folder}/{a.path}", a.sha256, a.size_bytes, a.media_type) for a in artifacts.values()
     ]
 
 
 class Retention:
-    """The checkpoints of a job that are listed and on disk, and which of them may go when a new one came."""
+    """The listed checkpoints of a job, and which of them a new one supersedes."""
 
     def __init__(self, claimed: Claimed, job_dir: Path) -> None:
         policy = claimed.spec.get("checkpoint") or {}
@@ -98,27 +103,29 @@ class Retention:
         self._kept = claimed.checkpoints
 
     def retire(self, conn: Connection, new: list[CheckpointRecord]) -> AttemptStatus | None:
-        """Rows of superseded checkpoints first, their folders after the commit: what is listed exists."""
+        """Delete the rows of superseded checkpoints, and their folders after the commit.
+
+        In this order every listed checkpoint exists.
+        """
         if not new:
             return None
         kept = self._with(new)
         gone = superseded(kept, keep_last=self._keep_last, keep_best=self._keep_best)
-        on_commit(conn, partial(self._retired, kept, gone))
+        on_commit(conn, partial(self._remove_folders, kept, gone))
         return transitions.delete_checkpoints(conn, self._lease, gone) if gone else None
 
-    def needless(self, waiting: list[CheckpointRecord]) -> set[str]:
-        """Ids of those that would be superseded by the others as soon as all that wait for the storage had come
-        there."""
+    def superseded_in_queue(self, waiting: list[CheckpointRecord]) -> set[str]:
+        """Return the ids of queued uploads that the other ones will supersede once they are stored."""
         gone = superseded(self._with(waiting), keep_last=self._keep_last, keep_best=self._keep_best)
         return {c.id for c in waiting} & set(gone)
 
     def _with(self, new: list[CheckpointRecord]) -> list[CheckpointRecord]:
         before = self._kept
-        if any(c.is_best for c in new):  # the mark has moved
+        if any(c.is_best for c in new):  # the earlier best one no longer is
             before = [c.model_copy(update={"is_best": False}) for c in before]
         return [*before, *new]
 
-    def _retired(self, kept: list[CheckpointRecord], gone: list[str]) -> None:
+    def _remove_folders(self, kept: list[CheckpointRecord], gone: list[str]) -> None:
         self._kept = [c for c in kept if c.id not in gone]
         for checkpoint in kept:
             if checkpoint.id in gone:
@@ -126,19 +133,20 @@ class Retention:
 
 
 class BatchWriter:
-    """Writes the batches of an attempt, and lets the checkpoints go that newer ones supersede."""
+    """Writes the batches of an attempt and removes superseded checkpoints."""
 
     def __init__(self, lease: Lease, retention: Retention) -> None:
         self._lease, self._retention = lease, retention
-        #: What the attempt runs on; written as it starts.
+        #: Written when the attempt starts.
         self.environment: dict[str, Any] | None = None
 
     def write(self, conn: Connection, batch: Batch) -> AttemptStatus:
+        """Write a batch and delete what its checkpoints supersede."""
         if batch.started is not None:
             batch.environment = self.environment
-        standing = write_batch(conn, self._lease, batch)
-        return self._retention.retire(conn, batch.checkpoints) or standing
+        status = write_batch(conn, self._lease, batch)
+        return self._retention.retire(conn, batch.checkpoints) or status
 
     def writing(self, batch: Batch) -> Callable[[Connection], AttemptStatus]:
-        """Return the write of a batch, for a thread that has a connection."""
+        """Return a function that writes the batch."""
         return partial(self.write, batch=batch)

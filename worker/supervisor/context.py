@@ -1,4 +1,4 @@
-"""What every attempt of a worker shares."""
+"""The parts of a worker that its attempts share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from worker.runners.runner_pool import RunnerPool
 
 @dataclass(frozen=True)
 class WorkerContext:
+    """A worker, its device and its connections."""
+
     name: str  # gpu0@host
     device: Device
     engine: Engine

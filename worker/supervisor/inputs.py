@@ -21,7 +21,7 @@ from shared.job_files import checkpoint_files
 from shared.jobs.checkpoint_retention import needs_all_checkpoints
 from shared.jobs.transitions import Claimed
 from shared.storage import LocalStorage
-from shared.storage.s3_client import Going
+from shared.storage.s3_client import CancelCheck
 from worker.runners.messages import Champion
 from worker.supervisor.db_retry import DatabaseRetry
 
@@ -29,7 +29,9 @@ from worker.supervisor.db_retry import DatabaseRetry
 class InputFetcher:
     """Fetches an attempt's inputs and holds leases on them."""
 
-    def __init__(self, storage: LocalStorage, claimed: Claimed, database: DatabaseRetry, check_wanted: Going) -> None:
+    def __init__(
+        self, storage: LocalStorage, claimed: Claimed, database: DatabaseRetry, check_wanted: CancelCheck
+    ) -> None:
         """Create a fetcher. `check_wanted` is called between chunks and raises to abort a transfer."""
         self._storage, self._claimed, self._database, self._check_wanted = storage, claimed, database, check_wanted
         self._leases = ExitStack()
@@ -41,7 +43,7 @@ class InputFetcher:
         """
         job_id = self._claimed.lease.job_id
         self._leases.close()
-        self._leases.enter_context(self._storage.at_work(job_id))
+        self._leases.enter_context(self._storage.work_folder(job_id))
         try:
             for sha256 in {pinned.get("dataset_sha256"), pinned.get("evaluate_sha256")} - {None}:
                 self._leases.enter_context(self._storage.hold_dataset(str(sha256), self._check_wanted))

@@ -30,8 +30,8 @@ class RunnerExit:
 
     exit: Exit
     last: Result | Stopped | Failed | None = None
-    asked: StopRequest | None = None  # the strongest stop request it was sent
-    cut: KillReason | None = None
+    requested: StopRequest | None = None  # the strongest stop request it was sent
+    kill_reason: KillReason | None = None
     detail: str = ""  # of the kill
     oom_killed: bool = False  # the OOM killer ran meanwhile (cgroup counter)
     tail: str = ""  # last lines of its stderr
@@ -75,14 +75,14 @@ def classify_exit(ended: RunnerExit) -> Verdict:
     """Return the verdict: a result counts first, then the stop request, the kill reason, the exit status."""
     if isinstance(ended.last, Result):
         return Succeed(ended.last)
-    if ended.asked is StopRequest.CANCEL and ended.cut is not KillReason.TIMEOUT:
+    if ended.requested is StopRequest.CANCEL and ended.kill_reason is not KillReason.TIMEOUT:
         return Released(AttemptOutcome.CANCELLED)
-    if ended.cut is not None and ended.cut is not KillReason.GRACE:
-        return _killed(ended.cut, ended.detail)
+    if ended.kill_reason is not None and ended.kill_reason is not KillReason.GRACE:
+        return _killed(ended.kill_reason, ended.detail)
     if isinstance(ended.last, Stopped) and StopRequest(ended.last.reason) in _RELEASED_AS:
         return Released(_RELEASED_AS[StopRequest(ended.last.reason)])
-    if ended.cut is KillReason.GRACE and ended.asked in _RELEASED_AS:
-        return Released(_RELEASED_AS[ended.asked])
+    if ended.kill_reason is KillReason.GRACE and ended.requested in _RELEASED_AS:
+        return Released(_RELEASED_AS[ended.requested])
     if isinstance(ended.last, Failed):
         return failed(ended.last)
     return _crashed(ended)
@@ -107,9 +107,9 @@ _KILL_OUTCOMES = {
 }
 
 
-def _killed(cut: KillReason, detail: str) -> Fail:
-    outcome, retryable = _KILL_OUTCOMES[cut]
-    return Fail(outcome, error(cut.value, detail, retryable=retryable))
+def _killed(kill_reason: KillReason, detail: str) -> Fail:
+    outcome, retryable = _KILL_OUTCOMES[kill_reason]
+    return Fail(outcome, error(kill_reason.value, detail, retryable=retryable))
 
 
 def failed(frame: Failed) -> Fail:

@@ -1,4 +1,4 @@
-"""All that was heard of a runner: what goes into SQL next, what counts at the end, and what is evidence if it dies."""
+"""Messages of a runner: the next batch for the database, the final result, and evidence in case it dies."""
 
 from __future__ import annotations
 
@@ -37,30 +37,33 @@ from worker.supervisor.batch import Batch
 from worker.supervisor.outcomes import KillReason
 from worker.supervisor.watchdog import STEPPING, Limits, Watchdog
 
-#: Bytes read from the runner's socket at once.
+#: Most bytes per read of the runner's socket.
 _CHUNK = 262_144
-#: Frames kept as evidence of an attempt.
+#: Frames kept as evidence.
 LAST_FRAMES = 8
 
-Objection = tuple[KillReason, str]
+#: Why the runner must be killed, with the detail.
+Violation = tuple[KillReason, str]
 
 
 class RunnerMessages:
+    """Receives the frames and output of one runner."""
+
     def __init__(
         self,
         settings: Settings,
         clock: Callable[[], float] = monotonic,
-        carrier: Uploader | None = None,
-        needless: Callable[[list[CheckpointRecord]], set[str]] = lambda waiting: set(),
+        uploader: Uploader | None = None,
+        superseded: Callable[[list[CheckpointRecord]], set[str]] = lambda waiting: set(),
     ) -> None:
-        """`carrier` takes the job's checkpoints to the storage; `needless`: those of them that need not go there."""
+        """Receive messages. `superseded` returns the ids of waiting checkpoints that need no upload."""
         self._clock = clock
-        self.uploader = carrier or NoopUploader()
+        self.uploader = uploader or NoopUploader()
         self._buffer = b""
-        #: Why the runner must be ended, if it must: the first reason.
-        self.objection: Objection | None = None
-        self._needless = needless
-        # Apart, so that a flood on stdout does not drown what the job logs.
+        #: The first reason to kill the runner.
+        self.violation: Violation | None = None
+        self._superseded = superseded
+        # Separate limits, so that a flood on stdout does not displace the job's log.
         self.log_budget = LogRateLimiter(settings.max_log_bytes // 2)
         self.print_budget = LogRateLimiter(settings.max_log_bytes // 2)
         limits = Limits(settings.stall_seconds, settings.stall_factor, settings.stall_floor_seconds)
@@ -68,7 +71,7 @@ class RunnerMessages:
         self.batch = Batch()
         self.artifacts: dict[str, ArtifactSaved] = {}
         self.last: Result | Stopped | Failed | None = None
-        self.champion_asked = False
+        self.champion_requested = False
         self.peak_device_memory_bytes: int | None = None
         self._progress: dict[str, Any] = {"step": 0}
         self._frames: deque[tuple[float, dict[str, Any]]] = deque(maxlen=LAST_FRAMES)
@@ -77,7 +80,7 @@ class RunnerMessages:
     # -- frames -----------------------------------------------------------------------------------
 
     def read(self, sock: socket.socket) -> bool:
-        """Take the frames that have come. Returns False when the runner sends no more."""
+        """Read the frames that have arrived. Return False at the end of the stream."""
         try:
             data = sock.recv(_CHUNK)
         except BlockingIOError:
@@ -86,36 +89,36 @@ class RunnerMessages:
             data = b""
         *lines, rest = (self._buffer + data).split(b"\n")
         for line in lines:
-            self._object(self.line(line))
+            self._add_violation(self.line(line))
         if len(rest) > MAX_FRAME_BYTES:
             rest = b""
-            self._object((KillReason.PROTOCOL, f"the runner sent a frame longer than {MAX_FRAME_BYTES} bytes"))
+            self._add_violation((KillReason.PROTOCOL, f"the runner sent a frame longer than {MAX_FRAME_BYTES} bytes"))
         self._buffer = rest
         return bool(data)
 
-    def _object(self, objection: Objection | None) -> None:
-        self.objection = self.objection or objection
+    def _add_violation(self, violation: Violation | None) -> None:
+        self.violation = self.violation or violation
 
     def take_batch(self, samples: list[SampleRow]) -> Batch:
-        """Return what was said since the last call, with what was used meanwhile."""
+        """Return the messages since the last call, with the resource samples."""
         batch, self.batch = self.batch, Batch()
         batch.samples = samples
         return batch
 
-    def line(self, line: bytes) -> Objection | None:
-        """A frame, as it came. Returns why the runner must be ended, if it must."""
-        if self.last is not None or (self.objection and self.objection[0] is KillReason.PROTOCOL):
+    def line(self, line: bytes) -> Violation | None:
+        """Process an encoded frame. Return the reason to kill the runner, if any."""
+        if self.last is not None or (self.violation and self.violation[0] is KillReason.PROTOCOL):
             return None
         try:
             frame = decode_from_runner(line)
         except ValidationError:
-            return KillReason.PROTOCOL, f"the runner sent what is no frame: {line[:200]!r}"
+            return KillReason.PROTOCOL, f"the runner sent an invalid frame: {line[:200]!r}"
         now = self._clock()
-        self.watchdog.heard(now)
+        self.watchdog.received(now)
         self._frames.append((now, _brief(frame)))
         return self._take(frame, now)
 
-    def _take(self, frame: Any, now: float) -> Objection | None:
+    def _take(self, frame: Any, now: float) -> Violation | None:
         match frame:
             case Started():
                 emit("runner.started", step=frame.resumed_step or 0, **current_context())
@@ -136,7 +139,7 @@ class RunnerMessages:
             case Log():
                 self.log(frame.level, frame.message, self.log_budget)
             case AskChampion():
-                self.champion_asked = True
+                self.champion_requested = True
             case Result() | Stopped() | Failed():
                 self._take_last(frame)
         return None
@@ -153,7 +156,7 @@ class RunnerMessages:
         self._progress = frame.model_dump(exclude={"type", "peak_device_memory_bytes"}, exclude_none=True)
         self.batch.progress = self._progress
 
-    def _take_metrics(self, frame: Metrics) -> Objection | None:
+    def _take_metrics(self, frame: Metrics) -> Violation | None:
         for point in frame.points:
             if not isfinite(point.value):
                 return KillReason.NOT_FINITE, f"{point.name} became {point.value} at step {point.step}"
@@ -166,21 +169,20 @@ class RunnerMessages:
         if isinstance(frame, Failed) and frame.traceback:
             self.batch.logs.append(LogRow("error", frame.traceback))
 
-    # -- on the way to the storage ------------------------------------------------------------------
+    # -- uploads ------------------------------------------------------------------------------------
 
     def _take_checkpoint(self, checkpoint: CheckpointRecord) -> None:
-        """While the storage is away they gather on this host, but no more than are kept in the end."""
+        """Queue the upload. While the storage is down, checkpoints that retention would delete leave the queue."""
         self.uploader.send(checkpoint)
         if len(waiting := self.uploader.waiting()) > 1:
-            needless = self._needless(waiting)
+            superseded = self._superseded(waiting)
             for one in waiting:
-                if one.id in needless:
+                if one.id in superseded:
                     self.uploader.forget(one)
         self.collect()
 
     def collect(self) -> None:
-        """Checkpoints that the storage has may have their rows. One that it can never have is as if it had not been
-        written."""
+        """Add uploaded checkpoints to the batch. One that cannot be stored is only logged."""
         self.batch.checkpoints += self.uploader.arrived()
         for checkpoint, why in self.uploader.refused():
             text = f"the checkpoint of step {checkpoint.step} could not be stored: {why}"
@@ -193,12 +195,14 @@ class RunnerMessages:
     # -- log and output -----------------------------------------------------------------------------
 
     def log(self, level: str, message: str, budget: LogRateLimiter) -> None:
+        """Add a log line if the rate limit admits it."""
         self._lines.append(storable(f"{level}: {message[:LONGEST]}"))
         if budget.admits(message):
-            self.tell_of_drops(budget)
+            self.log_drops(budget)
             self.batch.logs.append(LogRow(level, message))
 
-    def tell_of_drops(self, budget: LogRateLimiter) -> None:
+    def log_drops(self, budget: LogRateLimiter) -> None:
+        """Add a log line about lines dropped since the last one."""
         notice = budget.notice()
         if notice:
             self.batch.logs.append(LogRow("warning", notice))
@@ -206,7 +210,7 @@ class RunnerMessages:
     # -- evidence -----------------------------------------------------------------------------------
 
     def evidence(self) -> dict[str, Any]:
-        """What it did and said last: for whoever wants to know why it ended as it did."""
+        """Return the last phase, step, frames and log lines, stored to explain how the runner ended."""
         now = self._clock()
         return {
             "phase": self.watchdog.phase,
@@ -217,14 +221,14 @@ class RunnerMessages:
 
 
 def _brief(frame: Any) -> dict[str, Any]:
-    """A frame as evidence: its short fields; of metrics the names and values only."""
+    """Return the short fields of a frame as evidence; of metrics the names and values only."""
     if isinstance(frame, Metrics):
         step = frame.points[-1].step if frame.points else None
         return {"type": "metrics", "step": step, "values": {p.name: repr(p.value) for p in frame.points[-6:]}}
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in frame.model_dump(exclude_none=True, exclude={"traceback"}).items():
         if isinstance(value, (int, float, bool)):
-            told[name] = value if isinstance(value, int) or isfinite(value) else repr(value)
+            fields[name] = value if isinstance(value, int) or isfinite(value) else repr(value)
         elif isinstance(value, str):
-            told[name] = storable(value[:LONGEST])
-    return told
+            fields[name] = storable(value[:LONGEST])
+    return fields

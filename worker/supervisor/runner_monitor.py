@@ -1,6 +1,6 @@
-"""Between a live runner and SQL: reads its frames and output, hands them on in batches, obeys clocks and stop requests.
+"""Monitors a live runner: reads its frames and output, submits batches, applies timeouts and stop requests.
 
-An event loop that never waits for anything but events: SQL is the scribe's, processes are the forkserver's.
+An event loop that never blocks: the attempt writer does the SQL, the forkserver starts and reaps processes.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from worker.supervisor.runner_messages import RunnerMessages
 from worker.supervisor.self_pipe import SelfPipe
 from worker.supervisor.watchdog import LOOK_SECONDS
 
-#: From SIGABRT to SIGKILL of a runner that is stuck (seconds): time to print where.
-LAST_WORDS_SECONDS = 1.0
+#: Seconds from SIGABRT to SIGKILL of a stalled runner, in which it prints its stack.
+ABORT_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """The parts of an attempt that the relay of its runner works with."""
+    """The parts of an attempt that its runner's monitor uses."""
 
     runner: Runner
-    heard: RunnerMessages
-    scribe: AttemptWriter
+    messages: RunnerMessages
+    writer: AttemptWriter
     settings: Settings
     wake: SelfPipe
     #: Return the stop requests of this worker and of the database.
@@ -57,76 +57,78 @@ class RunContext:
 
 
 class RunnerMonitor:
+    """The event loop of one runner."""
+
     def __init__(self, context: RunContext) -> None:
         self._context, self._settings = context, context.settings
-        self._runner, self._scribe, self.heard = context.runner, context.scribe, context.heard
+        self._runner, self._writer, self.messages = context.runner, context.writer, context.messages
         self._champion_named: Champion | None = None
         self._champion_found: Champion | None = None
         self._selector = selectors.DefaultSelector()
         self._flushed_at = 0.0
-        self._frozen = False
+        self._suspended = False
         self._killed = False
         self._kill_at: float | None = None
-        self._asked: StopRequest | None = None
-        self._cut: KillReason | None = None
+        self._stop_sent: StopRequest | None = None
+        self._kill_reason: KillReason | None = None
         self._detail = ""
 
     # -- the loop ---------------------------------------------------------------------------------
 
     def run(self) -> RunnerExit:
-        """Until the runner is gone and all it said is read. What is not yet in SQL stays in `heard.batch`."""
+        """Run until the runner has ended and its messages are read; unwritten ones stay in `messages.batch`."""
         self._register()
         while self._runner.handle.exit is None:
             self._apply_stop_requests()
-            self._answer_if_asked()
-            self.heard.collect()
+            self._answer_champion_request()
+            self.messages.collect()
             self._flush_if_due()
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._select_timeout()):
                 key.data()
-        self._read_the_rest()
-        return self._ended(self._runner.handle.exit)
+        self._read_remaining()
+        return self._runner_exit(self._runner.handle.exit)
 
     def _register(self) -> None:
         self._runner.sock.setblocking(False)
-        for source, heard in (
+        for source, handler in (
             (self._runner.sock, self._on_frames),
             (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
             (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
             (self._context.wake, self._context.wake.clear),
         ):
-            self._selector.register(source, selectors.EVENT_READ, heard)
+            self._selector.register(source, selectors.EVENT_READ, handler)
 
-    def _patience(self) -> float:
-        """Seconds until a clock must be looked at."""
+    def _select_timeout(self) -> float:
+        """Return the seconds until the next timeout or poll."""
         now = monotonic()
-        dues = [self._frozen_at(), self._kill_at, self._scribe.renewal.deadline()]
-        if self.heard.batch and self._scribe.idle:
+        dues = [self._next_suspend(), self._kill_at, self._writer.renewal.deadline()]
+        if self.messages.batch and self._writer.idle:
             dues.append(self._flush_at())
         soonest = min((due for due in dues if due is not None and due > now), default=now + LOOK_SECONDS)
         return max(0.0, min(soonest, now + LOOK_SECONDS, max(now, self._stalled_at())) - now)
 
-    # -- what the runner says -----------------------------------------------------------------------
+    # -- messages and output ------------------------------------------------------------------------
 
     def _on_frames(self) -> None:
-        if not self.heard.read(self._runner.sock):
+        if not self.messages.read(self._runner.sock):
             self._selector.unregister(self._runner.sock)
-        if self.heard.objection is not None:
-            self._end(*self.heard.objection)
+        if self.messages.violation is not None:
+            self._kill_because(*self.messages.violation)
 
     def _on_output(self, pipe: LineReader, level: str) -> None:
-        budget = self.heard.print_budget
+        budget = self.messages.print_budget
         if budget.spent():
             budget.drop(*pipe.skip())
         else:
             for line in pipe.read():
                 if line.strip():
-                    self.heard.log(level, line, budget)
+                    self.messages.log(level, line, budget)
         if pipe.ended:
             self._selector.unregister(pipe)
 
-    def _read_the_rest(self) -> None:
-        """The runner and its family are dead, so every pipe ends; a last word may still lie in the socket."""
-        for source, heard in (
+    def _read_remaining(self) -> None:
+        """Read what is left in socket and pipes; the runner and its descendants are dead, so each of them ends."""
+        for source, handler in (
             (self._runner.sock, self._on_frames),
             (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
             (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
@@ -134,40 +136,42 @@ class RunnerMonitor:
             with selectors.DefaultSelector() as ready:
                 ready.register(source, selectors.EVENT_READ)
                 while source in self._registered() and ready.select(0):
-                    heard()
-        self.heard.tell_of_drops(self.heard.log_budget)
-        self.heard.tell_of_drops(self.heard.print_budget)
+                    handler()
+        self.messages.log_drops(self.messages.log_budget)
+        self.messages.log_drops(self.messages.print_budget)
         self._selector.close()
 
     def _registered(self) -> set[Any]:
         return {key.fileobj for key in self._selector.get_map().values()}
 
-    # -- what clocks and people want ------------------------------------------------------------------
+    # -- timeouts and stop requests -------------------------------------------------------------------
 
     def _apply_stop_requests(self) -> None:
         now = monotonic()
-        renewal, scribe = self._scribe.renewal, self._scribe
-        if scribe.lease_lost or scribe.broken:
+        renewal, writer = self._writer.renewal, self._writer
+        if writer.lease_lost or writer.broken:
             self._kill()
             return
-        self._ask(strongest(self._context.requests()))
+        self._send_stop(strongest(self._context.requests()))
         deadline = renewal.deadline()
         if deadline is not None and now >= deadline:
             self._time_out(now)
-        self.heard.watchdog.looked(now)
+        self.messages.watchdog.looked(now)
         if now >= self._stalled_at():
             self._stall(now)
         if self._kill_at is not None and now >= self._kill_at:
-            self._end(self._cut or KillReason.GRACE, self._detail or "asked to stop, it did not in time")
-        self._freeze_or_thaw(now)
+            self._kill_because(
+                self._kill_reason or KillReason.GRACE, self._detail or "asked to stop, it did not in time"
+            )
+        self._suspend_or_resume(now)
 
-    def _ask(self, request: StopRequest | None) -> None:
-        """Send a Stop once, and again only if it is stronger."""
-        if request is None or not request.outranks(self._asked):
+    def _send_stop(self, request: StopRequest | None) -> None:
+        """Send a Stop once, and again only for a stronger request."""
+        if request is None or not request.outranks(self._stop_sent):
             return
-        self._asked = request
+        self._stop_sent = request
         failpoint(f"{request.value}.seen")
-        self._tell(Stop(reason=request))
+        self._send(Stop(reason=request))
         grace = self._grace(request)
         if grace is not None:
             due = monotonic() + grace
@@ -176,24 +180,24 @@ class RunnerMonitor:
             self._kill_at = None
 
     def _grace(self, request: StopRequest) -> float | None:
-        """`finish` evaluates and writes artifacts: that takes as long as it takes. The rest write a checkpoint at most."""
+        """Return the seconds until the kill. `finish` has no limit: it evaluates and writes artifacts."""
         if request is StopRequest.FINISH:
             return None
         return self._settings.stop_grace_seconds if request is StopRequest.CANCEL else self._settings.drain_seconds
 
     def _time_out(self, now: float) -> None:
-        if self._cut is None and self.heard.last is None:
-            self._cut, self._detail = KillReason.TIMEOUT, "the job ran longer than timeout_seconds allows"
-            self._tell(Stop(reason=StopRequest.CANCEL))
+        if self._kill_reason is None and self.messages.last is None:
+            self._kill_reason, self._detail = KillReason.TIMEOUT, "the job ran longer than timeout_seconds allows"
+            self._send(Stop(reason=StopRequest.CANCEL))
             self._kill_at = now + self._settings.stop_grace_seconds
 
-    def _tell(self, frame: Stop | Champion) -> None:
-        with contextlib.suppress(OSError):  # it is gone, or so stuck that only the kill will reach it
+    def _send(self, frame: Stop | Champion) -> None:
+        with contextlib.suppress(OSError):  # it ended, or does not read any more
             self._runner.sock.send(encode(frame))
 
-    def _end(self, cut: KillReason, detail: str) -> None:
-        if self._cut is None:
-            self._cut, self._detail = cut, detail
+    def _kill_because(self, reason: KillReason, detail: str) -> None:
+        if self._kill_reason is None:
+            self._kill_reason, self._detail = reason, detail
         self._kill()
 
     def _kill(self) -> None:
@@ -201,74 +205,74 @@ class RunnerMonitor:
             self._killed = True
             self._runner.handle.signal(signal.SIGKILL)
 
-    def _freeze_or_thaw(self, now: float) -> None:
-        """A runner must not train on while another worker may already have its job."""
-        overdue = now >= self._frozen_at_raw()
-        if overdue != self._frozen and not self._killed:
-            self._frozen = overdue
+    def _suspend_or_resume(self, now: float) -> None:
+        """Suspend the runner while another worker may already have claimed its job."""
+        overdue = now >= self._suspend_due()
+        if overdue != self._suspended and not self._killed:
+            self._suspended = overdue
             self._runner.handle.signal(signal.SIGSTOP if overdue else signal.SIGCONT)
-            self.heard.watchdog.excuse(now)
+            self.messages.watchdog.excuse(now)
 
-    def _frozen_at_raw(self) -> float:
-        return self._scribe.renewal.at + self._settings.lease_seconds * 2 / 3
+    def _suspend_due(self) -> float:
+        return self._writer.renewal.at + self._settings.lease_seconds * 2 / 3
 
-    def _frozen_at(self) -> float | None:
-        return None if self._frozen else self._frozen_at_raw()
+    def _next_suspend(self) -> float | None:
+        return None if self._suspended else self._suspend_due()
 
     def _stalled_at(self) -> float:
-        watched = not (self._frozen or self._killed or self._cut is KillReason.STALLED)
-        return self.heard.watchdog.stalled_at() if watched else float("inf")
+        watched = not (self._suspended or self._killed or self._kill_reason is KillReason.STALLED)
+        return self.messages.watchdog.stalled_at() if watched else float("inf")
 
     def _stall(self, now: float) -> None:
-        """SIGABRT makes it say on stderr where it hangs; it is killed a moment later, whatever it makes of that."""
-        if self._cut is None:
-            self._cut, self._detail = KillReason.STALLED, self.heard.watchdog.diagnosis(now)
+        """Send SIGABRT, which makes the runner print its stack on stderr, and schedule the kill."""
+        if self._kill_reason is None:
+            self._kill_reason, self._detail = KillReason.STALLED, self.messages.watchdog.diagnosis(now)
         self._runner.handle.signal(signal.SIGABRT)
-        self._kill_at = now + LAST_WORDS_SECONDS
+        self._kill_at = now + ABORT_GRACE_SECONDS
 
     # -- into SQL -------------------------------------------------------------------------------------
 
     def _flush_at(self) -> float:
-        if self.heard.batch.is_urgent:
+        if self.messages.batch.is_urgent:
             return 0.0
         return self._flushed_at + self._settings.relay_seconds
 
     def _flush_if_due(self) -> None:
         now = monotonic()
-        if self.heard.batch and self._scribe.idle and now >= self._flush_at():
+        if self.messages.batch and self._writer.idle and now >= self._flush_at():
             self._flushed_at = now
-            self._scribe.put(self._context.batches.writing(self.heard.take_batch(self._context.samples())))
+            self._writer.submit(self._context.batches.writing(self.messages.take_batch(self._context.samples())))
 
-    def _answer_if_asked(self) -> None:
-        """Whom the new model is compared with: read by the scribe, brought, and then told (a wake-up ends each wait)."""
+    def _answer_champion_request(self) -> None:
+        """Answer a request for the champion: read by the writer, fetched, then sent; each step wakes the loop."""
         if self._champion_named is not None:
             named, self._champion_named = self._champion_named, None
             self._context.fetch_champion(named, self._found)
         if self._champion_found is not None:
             found, self._champion_found = self._champion_found, None
-            self._tell(found)
-        if self.heard.champion_asked and self._scribe.idle:
-            self.heard.champion_asked = False
-            self._scribe.put(self._find_champion)
+            self._send(found)
+        if self.messages.champion_requested and self._writer.idle:
+            self.messages.champion_requested = False
+            self._writer.submit(self._find_champion)
 
     def _find_champion(self, conn: Connection) -> AttemptStatus:
-        standing = self._context.batches.write(conn, Batch())
+        status = self._context.batches.write(conn, Batch())
         on_commit(conn, partial(setattr, self, "_champion_named", self._context.champion(conn)))
-        return standing
+        return status
 
     def _found(self, champion: Champion) -> None:
         self._champion_found = champion
         self._context.wake()
 
-    def _ended(self, exit: Exit) -> RunnerExit:
-        heard = self.heard
+    def _runner_exit(self, exit: Exit) -> RunnerExit:
+        messages = self.messages
         return RunnerExit(
             exit,
-            heard.last,
-            self._asked,
-            self._cut,
+            messages.last,
+            self._stop_sent,
+            self._kill_reason,
             self._detail,
             tail=self._runner.err.tail(),
-            peak_device_memory_bytes=heard.peak_device_memory_bytes,
-            evidence=heard.evidence(),
+            peak_device_memory_bytes=messages.peak_device_memory_bytes,
+            evidence=messages.evidence(),
         )

@@ -43,13 +43,13 @@ class AttemptStorage:
         writer: AttemptWriter,
         database: DatabaseRetry,
         wake: SelfPipe,
-        asked: Callable[[], set[StopRequest | None]],
+        stop_requests: Callable[[], set[StopRequest | None]],
         terminated: threading.Event,
         time_left: Callable[[], float | None],
     ) -> None:
-        """Create the storage of an attempt. `asked` returns the present stop requests of this worker and SQL."""
+        """Create the storage of an attempt. `stop_requests` returns those of this worker and of the database."""
         self._context, self._lease, self._writer, self._database = context, claimed.lease, writer, database
-        self._asked, self._terminated, self._time_left = asked, terminated, time_left
+        self._stop_requests, self._terminated, self._time_left = stop_requests, terminated, time_left
         self._storage = storage_of(context.settings)
         self._reported = False
         self.uploader = self._storage.uploader(claimed.lease.job_id, wake)
@@ -84,7 +84,7 @@ class AttemptStorage:
     def is_wanted(self) -> bool:
         """Return whether no stop was requested (FINISH is none). Raises LeaseLost, DrainTimeout."""
         self._database.check()
-        return self._asked() <= {None, StopRequest.FINISH}
+        return self._stop_requests() <= {None, StopRequest.FINISH}
 
     def _check_wanted(self) -> None:
         """Raise StorageUnavailable if the attempt was asked to stop. Called between chunks of a transfer."""
@@ -100,7 +100,7 @@ class AttemptStorage:
             except (LeaseLost, DrainTimeout, StorageUnavailable):
                 found(champion.model_copy(update={"model_dir": None}))
 
-        self._storage.apart(fetch)
+        self._storage.run_in_background(fetch)
 
     def _report(self, trouble: StorageUnavailable) -> None:
         """Log that the attempt waits for the storage; once in the job's log."""
@@ -122,7 +122,7 @@ class AttemptStorage:
         Raises LeaseLost, DrainTimeout.
         """
         self._database.check()
-        if StopRequest.CANCEL in self._asked():
+        if StopRequest.CANCEL in self._stop_requests():
             return Released(AttemptOutcome.CANCELLED)
         deadline = self._writer.renewal.deadline()
         if deadline is not None and monotonic() >= deadline:

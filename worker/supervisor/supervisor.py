@@ -1,6 +1,6 @@
-"""Serves doorbells: claims the best waiting job and sees its attempt through, one at a time.
+"""Serves doorbells: claims the best queued job and runs its attempt, one at a time.
 
-Runs in the Celery task's thread. Nothing a job does ends the worker: whatever is raised in here is told and survived.
+Runs in the thread of the Celery task. No error ends the worker: all are caught and logged.
 """
 
 from __future__ import annotations
@@ -19,31 +19,33 @@ from worker.supervisor.context import WorkerContext
 
 
 class Supervisor:
-    """Runs one attempt at a time; `drain` and `terminate` may come from any thread or signal handler."""
+    """Runs one attempt at a time. `drain` and `terminate` may be called in any thread or signal handler."""
 
-    def __init__(self, workplace: WorkerContext) -> None:
-        self._workplace = workplace
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._attempt: Attempt | None = None
         self._draining_since: float | None = None
 
     @property
     def job_id(self) -> str | None:
+        """Id of the present attempt's job."""
         attempt = self._attempt
         return attempt.lease.job_id if attempt else None
 
     @property
     def draining(self) -> bool:
+        """Whether the worker claims no more jobs."""
         return self._draining_since is not None
 
     def drain(self) -> None:
-        """Give the present job back after a checkpoint, and take no other."""
+        """Release the present job after a checkpoint, and claim no other."""
         if self._draining_since is None:
             self._draining_since = monotonic()
         if (attempt := self._attempt) is not None:
             attempt.wake()
 
     def terminate(self) -> None:
-        """An operator ended the present attempt (`celery control terminate`): its job is cancelled, gracefully."""
+        """Cancel the present attempt's job gracefully (`celery control terminate`)."""
         if (attempt := self._attempt) is not None:
             attempt.terminate()
 
@@ -57,39 +59,39 @@ class Supervisor:
             if claimed is None:
                 return
             with log_context(job_id=claimed.lease.job_id, attempt=claimed.lease.fence), self._traced(claimed):
-                self._attempt = Attempt(self._workplace, claimed, claimed_at, self._time_left)
+                self._attempt = Attempt(self._context, claimed, claimed_at, self._time_left)
                 self._attempt.run()
         except DatabaseUnavailable as unavailable:
-            emit("worker.cannot_claim", worker=self._workplace.name, error=str(unavailable))
-        except BaseException as unexpected:  # MemoryError and SystemExit too: this thread must serve the next one
-            emit("worker.survived", worker=self._workplace.name, error=repr(unexpected))
+            emit("worker.cannot_claim", worker=self._context.name, error=str(unavailable))
+        except BaseException as unexpected:  # MemoryError and SystemExit too: this thread must serve the next doorbell
+            emit("worker.survived", worker=self._context.name, error=repr(unexpected))
         finally:
             self._attempt = None
-            self._workplace.runners.idle()
+            self._context.runners.idle()
 
     def _traced(self, claimed: Claimed) -> AbstractContextManager[None]:
-        place = self._workplace
+        context = self._context
         facts = {
-            "nightshift.worker": place.name,
-            "nightshift.device": place.device.name,
+            "nightshift.worker": context.name,
+            "nightshift.device": context.device.name,
             "nightshift.kind": claimed.kind,
         }
         return tracing.attempt(claimed.lease.job_id, claimed.lease.fence, claimed.pinned, facts)
 
     def _claim(self, celery_task_id: str | None) -> Claimed | None:
-        place = self._workplace
+        context = self._context
         claimer = Claimer(
-            worker=place.name,
-            device=place.device.kind,
-            device_label=place.device.name,
-            frameworks=place.runners.frameworks,
+            worker=context.name,
+            device=context.device.kind,
+            device_label=context.device.name,
+            frameworks=context.runners.frameworks,
             celery_task_id=celery_task_id,
         )
-        with write(place.engine) as conn:
-            return transitions.claim(conn, claimer, place.settings.lease_seconds)
+        with write(context.engine) as conn:
+            return transitions.claim(conn, claimer, context.settings.lease_seconds)
 
     def _time_left(self) -> float | None:
-        """Seconds a draining worker still has; None: it does not drain."""
+        """Return the seconds that a draining worker has left, or None if it does not drain."""
         if self._draining_since is None:
             return None
-        return self._draining_since + self._workplace.settings.drain_seconds - monotonic()
+        return self._draining_since + self._context.settings.drain_seconds - monotonic()

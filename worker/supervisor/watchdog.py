@@ -42,7 +42,7 @@ class Watchdog:
 
     # -- messages of the runner ---------------------------------------------------------------------
 
-    def heard(self, now: float) -> None:
+    def received(self, now: float) -> None:
         """Note a message. In a loop of steps it does not count: other threads send messages too."""
         if self.phase not in STEPPING:
             self._since = now
@@ -54,7 +54,7 @@ class Watchdog:
     def stepped(self, phase: str, step: int, now: float) -> None:
         """Note a step. Not every step is reported; the time between two reports counts."""
         if self.step is not None and step <= self.step:
-            return self.heard(now)
+            return self.received(now)
         if self.phase in STEPPING:
             self._gaps.append(now - self._since)
         else:

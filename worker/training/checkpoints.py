@@ -1,6 +1,6 @@
-"""Checkpoints of a run: a snapshot in memory, written beside training by a thread; the newest good one read back.
+"""Checkpoints of a run: snapshots written by a thread during training, and restored after their hash check.
 
-A checkpoint is `state.safetensors` (learner/…, best/…) and `state.json` (the run's and the learner's facts).
+A checkpoint is `state.safetensors` (learner/…, best/…) and `state.json` (facts of the run and the learner).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ARRAYS, FACTS = "state.safetensors", "state.json"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment of a run, in host memory: what a checkpoint holds."""
+    """The content of a checkpoint in host memory."""
 
     run: Mapping[str, Any]  # `run_facts`
     learner: LearnerState
@@ -41,16 +41,17 @@ class Snapshot:
 
     @classmethod
     def of(cls, learner: Learner, run: RunState, epoch: int) -> Snapshot:
-        """Take it now; later steps do not change it."""
+        """Take a snapshot; later steps do not change it."""
         return cls(run_facts(run), learner.state(), run.best.weights, epoch, run.best.step == run.step)
 
     @property
     def step(self) -> int:
+        """Optimizer steps done."""
         return int(self.run["step"])
 
 
 def run_facts(run: RunState) -> dict[str, Any]:
-    """What of a run's state fits into JSON; the best weights travel with the arrays."""
+    """Return the run's state as JSON values; the best weights are stored with the arrays."""
     return {
         "step": run.step,
         "stopped_early": run.stopped_early,
@@ -63,7 +64,7 @@ def run_facts(run: RunState) -> dict[str, Any]:
     }
 
 
-def run_of(facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> RunState:
+def _run_state(facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> RunState:
     return RunState(**{**facts, "best": Best(**facts["best"], weights=best_weights)})
 
 
@@ -71,7 +72,7 @@ def run_of(facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> R
 
 
 class CheckpointWriter:
-    """Writes one snapshot at a time in a thread; the next waits for it, so that memory holds two at most."""
+    """Writes one snapshot at a time in a thread; at most two are in memory."""
 
     def __init__(self, job_dir: Path, fence: int, reporter: Reporter) -> None:
         self._job_dir, self._fence, self._reporter = job_dir, fence, reporter
@@ -79,19 +80,20 @@ class CheckpointWriter:
         self._pace = Pace()
 
     def save(self, learner: Learner, run: RunState, epoch: int) -> None:
-        """Begin writing a snapshot. A disk that is full costs this checkpoint, not the run: it is logged."""
+        """Start writing a snapshot. If that fails, as on a full disk, it is logged and the run goes on."""
         snapshot = Snapshot.of(learner, run, epoch)
         self.wait()
         self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
-        """Until what was begun is on disk and reported, or has failed."""
+        """Wait until the snapshot is on disk and reported, or has failed."""
         if self._thread is not None:
             self._thread.join()
 
     @property
     def busy(self) -> bool:
+        """Whether a snapshot is being written."""
         return self._thread is not None and self._thread.is_alive()
 
     def _write(self, snapshot: Snapshot) -> None:
@@ -115,7 +117,7 @@ class CheckpointWriter:
 
 
 def encode(snapshot: Snapshot, fence: int) -> dict[str, checkpoint_files.Content]:
-    """`fence` makes the content, and so the folder's name, that of one attempt alone."""
+    """Return the files of a checkpoint. `fence` makes their hash, and so the folder's name, unique per attempt."""
     arrays = {f"learner/{name}": array for name, array in snapshot.learner.arrays.items()}
     arrays |= {f"best/{name}": array for name, array in (snapshot.best_weights or {}).items()}
     facts = {
@@ -135,8 +137,10 @@ _DTYPES = {
 
 
 def safetensors(arrays: Mapping[str, Array]) -> Iterable[bytes | memoryview]:
-    """The safetensors format as buffers of the arrays themselves: nothing is copied, so writing needs no second copy
-    of a large model and leaves the interpreter to the training thread (the library builds one byte string)."""
+    """Yield the safetensors format as views of the arrays, without a copy.
+
+    The library builds one byte string, which needs memory for a second model and blocks the training thread.
+    """
     header: dict[str, Any] = {}
     end = 0
     for name, array in arrays.items():
@@ -154,19 +158,21 @@ def safetensors(arrays: Mapping[str, Array]) -> Iterable[bytes | memoryview]:
 
 @dataclass(frozen=True)
 class Restored:
+    """A run read from a checkpoint."""
+
     point: CheckpointRecord
     run: RunState
     learner: LearnerState
 
     @property
     def threads(self) -> int | None:
-        """The CPU threads the run began with: it goes on with as many, whatever this worker would take."""
+        """CPU threads the run began with, which it keeps on any worker."""
         found = self.learner.facts.get("threads")
         return int(found) if found is not None else None
 
 
 def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[Restored | None, list[str]]:
-    """The first of `points` (newest first) that matches its hash, and the ids of the damaged ones before it."""
+    """Return the first of `points` (newest first) that passes its hash check, and the ids of damaged ones."""
     damaged: list[str] = []
     for point in points:
         try:
@@ -178,31 +184,34 @@ def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[Restored
 
 
 def read(job_dir: Path, point: CheckpointRecord) -> Restored:
+    """Read a checkpoint. Raises CorruptCheckpoint if it has another format."""
     folder = job_dir / point.path
     facts = json.loads((folder / FACTS).read_text())
     if facts["format"] != FORMAT:
         raise CorruptCheckpoint(point.path, f"its format is {facts['format']}, this version reads {FORMAT}")
     arrays = load_file(folder / ARRAYS)
     best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
-    own = {name.removeprefix("learner/"): array for name, array in arrays.items() if name.startswith("learner/")}
-    run = run_of(facts["run"], best if facts["has_best"] else None)
-    return Restored(point, run, LearnerState(own, facts["learner"]))
+    learner = {name.removeprefix("learner/"): array for name, array in arrays.items() if name.startswith("learner/")}
+    run = _run_state(facts["run"], best if facts["has_best"] else None)
+    return Restored(point, run, LearnerState(learner, facts["learner"]))
 
 
-# -- when -----------------------------------------------------------------------------------------
+# -- schedule -------------------------------------------------------------------------------------
 
 
 class CheckpointSchedule:
-    """Whether a checkpoint is due: so many steps, or so many seconds, after the last one."""
+    """Tells whether a checkpoint is due, by steps or seconds since the last one."""
 
     def __init__(self, policy: CheckpointPolicy, step: int) -> None:
         self._policy, self._step, self._at = policy, step, time.monotonic()
 
     def __call__(self, step: int) -> bool:
+        """Return whether a checkpoint is due at this step."""
         every_steps, every_seconds = self._policy.every_steps, self._policy.every_seconds
         return (every_steps is not None and step - self._step >= every_steps) or (
             every_seconds is not None and time.monotonic() - self._at >= every_seconds
         )
 
     def reset(self, step: int) -> None:
+        """Note a checkpoint at this step."""
         self._step, self._at = step, time.monotonic()

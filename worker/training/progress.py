@@ -27,7 +27,7 @@ class ProgressMeter:
         self._speed: float | None = None  # steps per second
         self._phase = phase
         self._sent_at = float("-inf")
-        self._mark = self._row_mark = (step, time.perf_counter())
+        self._speed_from = self._row_from = (step, time.perf_counter())
 
     def stepped(self, step: int, epoch: int) -> None:
         """Note a finished step, and send progress if it is due."""
@@ -40,8 +40,8 @@ class ProgressMeter:
 
     def samples_per_second(self) -> float:
         """Return the speed since the last call; an epoch's last batch counts as a whole one."""
-        (step, at), now = self._row_mark, time.perf_counter()
-        self._row_mark = (self.step, now)
+        (step, at), now = self._row_from, time.perf_counter()
+        self._row_from = (self.step, now)
         return (self.step - step) * self.batch_size / max(now - at, 1e-9)
 
     @contextmanager
@@ -53,7 +53,7 @@ class ProgressMeter:
             self._send(started, name)
         yield
         elapsed = time.perf_counter() - started
-        self._mark, self._row_mark = _later(self._mark, elapsed), _later(self._row_mark, elapsed)
+        self._speed_from, self._row_from = _later(self._speed_from, elapsed), _later(self._row_from, elapsed)
         self.enter(before)
 
     def enter(self, name: str) -> None:
@@ -62,11 +62,11 @@ class ProgressMeter:
         self.reporter.phase(name)
 
     def _measure(self, now: float) -> None:
-        step, at = self._mark
+        step, at = self._speed_from
         if self.step > step and now > at:
             speed = (self.step - step) / (now - at)
             self._speed = speed if self._speed is None else self._speed + SMOOTHING * (speed - self._speed)
-            self._mark = (self.step, now)
+            self._speed_from = (self.step, now)
 
     def _send(self, now: float, phase: str) -> None:
         self._sent_at = now
@@ -87,5 +87,5 @@ class ProgressMeter:
         )
 
 
-def _later(mark: tuple[int, float], seconds: float) -> tuple[int, float]:
-    return mark[0], mark[1] + seconds
+def _later(point: tuple[int, float], seconds: float) -> tuple[int, float]:
+    return point[0], point[1] + seconds

@@ -1,5 +1,4 @@
-"""Where a run stands, beside its learner: everything the loop itself has to remember to go on as if nothing
-happened."""
+"""State of a run beside its learner: everything the training loop needs for an exact resume."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from worker.training.numerics.perplexity import perplexity
 
 @dataclass
 class Best:
-    """The best model so far by the watched metric, and how long nothing better has come."""
+    """The best model so far by the watched metric, and the validations since."""
 
     value: float | None = None
     step: int | None = None
@@ -24,44 +23,47 @@ class Best:
     weights: dict[str, Array] | None = None  # canonical, float32
 
     def improves(self, metric: str, value: float, min_delta: float) -> bool:
+        """Return whether a value is better than the best one by more than `min_delta`."""
         if self.value is None:
-            return value == value  # nan is no beginning
+            return not math.isnan(value)
         gain = value - self.value if sense(metric) == "max" else self.value - value
         return gain > min_delta
 
 
 @dataclass
 class RunState:
+    """The state of a run, saved with each checkpoint."""
+
     step: int = 0  # optimizer steps done
     stopped_early: bool = False
     best: Best = field(default_factory=Best)
     row_step: int = 0  # of the last metric row
-    #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover. A step on a smaller batch
-    #: counts as its share of a whole one, so that each row of the data weighs the same.
+    #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover. A smaller batch counts as
+    #: a fraction of a step, so that all rows of the data have the same weight.
     epoch_sums: dict[str, float] = field(default_factory=dict)
     epoch_steps: float = 0.0
     #: The means of the last epoch that ended.
     trained: dict[str, float] = field(default_factory=dict)
-    #: Every metric row so far, as [step, value]: the curves of a resumed run are whole.
+    #: All metric rows so far, as [step, value], for complete curves after a resume.
     history: dict[str, list[list[float]]] = field(default_factory=dict)
 
     def add_row(self, means: Mapping[str, float], steps: float) -> None:
-        """Note the means since the last row, which were so many steps ago."""
+        """Add a metric row: means over the steps since the last row."""
         self.row_step = self.step
         for name, value in means.items():
             self.epoch_sums[name] = self.epoch_sums.get(name, 0.0) + value * steps
         self.epoch_steps += steps
 
     def end_epoch(self) -> dict[str, float]:
-        """The means over the epoch, or over what was seen of it."""
+        """Return the means over the epoch (or the part of it that was trained on) and start the next."""
         means = {name: total / self.epoch_steps for name, total in self.epoch_sums.items()}
-        if "perplexity" in means:  # is that of the mean loss; a mean of perplexities is none
+        if "perplexity" in means:  # of the mean loss; a mean of perplexities is not a perplexity
             means["perplexity"] = perplexity(means["loss"])
         self.epoch_sums, self.epoch_steps, self.trained = {}, 0.0, means
         return dict(means)
 
-    def judge(self, watched: EarlyStopping, values: Mapping[str, float]) -> bool:
-        """Note one validation; True when it is the best so far."""
+    def record_validation(self, watched: EarlyStopping, values: Mapping[str, float]) -> bool:
+        """Record a validation and return whether it is the best so far."""
         value = values.get(watched.metric)
         if value is None:
             return False
@@ -73,9 +75,10 @@ class RunState:
         return False
 
     def figures(self) -> dict[str, float]:
-        """What was measured of the run's model, the best one where there is one: its validation, and as `train_…` the
-        means over the epoch it came out of. What was measured of other weights is left out, as is what is not
-        finite."""
+        """Return the finite metrics of the run's best (else last) model.
+
+        These are its validation and, as `train_…`, the means over its epoch. Metrics of other weights are left out.
+        """
         has_best = self.best.weights is not None
         step, trained = (self.best.step, self.best.trained) if has_best else (self.step, self.trained)
         found = {

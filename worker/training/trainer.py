@@ -169,7 +169,7 @@ class Trainer:
             with self.progress.phase("validate"):
                 measured = self.at_epoch(self.plan.epoch(self.state.step))
             values |= self._check_and_emit(measured)
-        is_best = self.state.judge(self.watched, values)
+        is_best = self.state.record_validation(self.watched, values)
         if is_best:
             self.state.best.weights = self.learner.weights()
         early = self.training.early_stopping

@@ -1,4 +1,4 @@
-"""Base classes of our pages and data handlers: protected, and answered from SQL off the event loop."""
+"""Base classes of our pages and data handlers, which check keys and read SQL off the event loop."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Look = Callable[..., Awaitable[Any]]
 
 
 class Handler(BaseHandler):  # type: ignore[misc]
-    """Checks the key first. Answers `shared.errors` with their own status."""
+    """Requires a key. Answers errors of `nightshift.errors` with their own status."""
 
     principal: Principal
-    #: The fields that were wrong, when an error is answered.
+    #: The invalid fields, when an error is answered.
     wrong: Sequence[FieldError] = ()
 
     def set_default_headers(self) -> None:
@@ -40,24 +40,25 @@ class Handler(BaseHandler):  # type: ignore[misc]
 
     @property
     def site(self) -> Site:
+        """Return the state that all pages share."""
         site: Site = self.settings["nightshift"]
         return site
 
     @property
     def owner(self) -> str | None:
-        """Return whose jobs are shown; None: everyone's."""
+        """Return the owner whose jobs are shown; None: those of all owners."""
         return self.site.owner(self.principal)
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run blocking work on Flower's threads."""
         return await IOLoop.current().run_in_executor(self.application.executor, work)
 
-    async def query(self, look: Callable[[Connection], T]) -> T:
+    async def query(self, select: Callable[[Connection], T]) -> T:
         """Run a read in one transaction, off the event loop."""
 
         def work() -> T:
             with read(self.site.engine) as conn:
-                return look(conn)
+                return select(conn)
 
         return await self.off_loop(work)
 
@@ -72,6 +73,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
         return text or None
 
     def number_argument(self, name: str, default: int, lowest: int, highest: int) -> int:
+        """Return the argument as an integer. Raises InvalidRequest."""
         text = self.text_argument(name, 20)
         if text is None:
             return default
@@ -82,10 +84,12 @@ class Handler(BaseHandler):  # type: ignore[misc]
     # -- errors -----------------------------------------------------------------------------------
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log internal errors only."""
         if not isinstance(value, RequestError | Unavailable):
             super().log_exception(typ, value, tb)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an error with its status and message."""
         error = (kwargs.get("exc_info") or (None, None))[1]
         if isinstance(error, RequestError):
             status_code = error.status
@@ -96,14 +100,15 @@ class Handler(BaseHandler):  # type: ignore[misc]
         if status_code == 401:
             super().write_error(status_code, **kwargs)
         else:
-            self.show_error(status_code, said(error))
+            self.show_error(status_code, message_for(error))
 
     def show_error(self, status_code: int, message: str) -> None:
+        """Render an error page."""
         if not hasattr(self, "principal"):
-            self.current_user = None  # do not ask again while an error is being shown
+            self.current_user = None  # do not check the key again while an error is rendered
         self.render("ns_error.html", tab="", title=f"Error {status_code}", config=self.config(), message=message)
 
-    # -- what a page needs ------------------------------------------------------------------------
+    # -- values for templates ---------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         """Return the settings for static/js/site.js."""
@@ -116,13 +121,13 @@ class Handler(BaseHandler):  # type: ignore[misc]
         }
 
 
-_WORDS = {
+_MESSAGES = {
     404: "Page not found.",
     405: "This page does not support this HTTP method.",
 }
 
 
-def said(error: BaseException | None) -> str:
+def message_for(error: BaseException | None) -> str:
     """Return the message for an error; internal errors are not shown."""
     if isinstance(error, RequestError):
         wrong = "; ".join(f"{'.'.join(map(str, item.loc))}: {item.msg}" for item in error.errors)
@@ -132,17 +137,18 @@ def said(error: BaseException | None) -> str:
     if isinstance(error, Unavailable):
         return "The database does not answer. Nothing is lost; this page retries."
     if isinstance(error, tornado.web.HTTPError):
-        return str(error.log_message or _WORDS.get(error.status_code) or HTTPStatus(error.status_code).phrase)
+        return str(error.log_message or _MESSAGES.get(error.status_code) or HTTPStatus(error.status_code).phrase)
     return "Internal error: see the log of `nightshift flower`."
 
 
 class Page(Handler):
-    """Renders a template of ours with `data` in the page, so that the first view needs no further request."""
+    """Renders one of our templates with its `data`, so that the first view needs no further request."""
 
     tab = ""
 
     def show(self, template: str, title: str, data: Any = None, **values: Any) -> None:
-        # Nothing in it may end or reopen the script element it stands in.
+        """Render the page."""
+        # The data must not end or reopen the script element that contains it.
         inlined = dump_json(data).replace("<", "\\u003c")
         self.render(template, tab=self.tab, title=title, config=self.config(), data=inlined, **values)
 
@@ -158,6 +164,8 @@ class View(Page):
 
 
 class Missing(Page):
+    """Answers 404 for all other paths below our pages."""
+
     def get(self) -> None:
         raise NotFound("Page not found.")
 
@@ -170,6 +178,7 @@ class Data(Handler):
         self.set_header("Cache-Control", "private, no-cache")
 
     def answer(self, value: Any) -> None:
+        """Finish the response with a JSON value."""
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.finish(dump_json(value))
 
@@ -213,7 +222,7 @@ class Action(Data):
             raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object that was sent; empty without a body. Raises MalformedRequest, InvalidRequest."""
+        """Return the JSON object in the body, {} without a body. Raises MalformedRequest, InvalidRequest."""
         value = parse_json(self.request.body or b"{}")
         if not isinstance(value, dict):
             raise MalformedRequest("The body must be a JSON object.")
@@ -221,7 +230,7 @@ class Action(Data):
 
 
 class Assets(tornado.web.StaticFileHandler):
-    """Scripts, styles and the chart library. They need no key, like Flower's own: they hold no data."""
+    """Scripts, styles and the chart library, which hold no data and, like Flower's own, need no key."""
 
     def set_extra_headers(self, path: str) -> None:
-        self.set_header("Cache-Control", "no-cache")  # asked again by ETag, so an upgrade is seen at once
+        self.set_header("Cache-Control", "no-cache")  # revalidated by ETag, so that an upgrade takes effect at once

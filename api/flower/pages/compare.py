@@ -1,5 +1,7 @@
-"""Several jobs beside each other: their curves, what they came to, what they were given. Which ones is in the address:
-by id, or all that a search of the table of jobs finds."""
+"""Comparison of jobs: their curves, results and settings.
+
+The URL lists their ids, or the search of the table of jobs that selects them.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ from nightshift.metrics import result_sense
 from shared.jobs.queries.comparison import comparison as side_by_side
 from shared.jobs.queries.table import TableQuery, matching
 
-#: Jobs whose curves are laid over each other: as many as there are colours that can be told apart.
+#: Jobs whose curves are overlaid: the number of distinguishable colors.
 MAX_CURVES = 12
 #: Jobs in the table and the charts.
 MAX_COMPARED = 100
 
 
 async def comparison(handler: Handler) -> dict[str, Any]:
+    """Return the data of the jobs that the URL selects."""
     ids, query = ids_argument(handler), None
     if handler.text_argument("all"):
         query = replace(table_query(handler), columns=(), page=1, limit=MAX_COMPARED)
@@ -30,6 +33,7 @@ async def comparison(handler: Handler) -> dict[str, Any]:
 
 
 def ids_argument(handler: Handler) -> list[str]:
+    """Return the job ids of `?ids=`. Raises InvalidRequest."""
     ids = list(dict.fromkeys(filter(None, (handler.text_argument("ids", 2_000) or "").split(","))))
     if len(ids) > MAX_COMPARED:
         raise InvalidRequest.field(("ids",), f"at most {MAX_COMPARED} jobs can be compared at once")
@@ -37,8 +41,10 @@ def ids_argument(handler: Handler) -> list[str]:
 
 
 def compared(conn: Connection, ids: list[str], query: TableQuery | None, owner: str | None) -> dict[str, Any]:
-    """{jobs: [job, the first of them + curves], senses: {metric: max | min}, most, curves, matching}. Raises
-    NotFound."""
+    """Return {jobs, senses: {metric: max | min}, most, curves, matching}; the first jobs have curves.
+
+    Raises NotFound.
+    """
     found, total = (ids, len(ids)) if query is None else matching(conn, owner, query)
     shown = side_by_side(conn, found, owner)
     if found and not shown:

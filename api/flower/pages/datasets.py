@@ -1,5 +1,7 @@
-"""The data sets, one data set with its versions, a look at it, and the buttons that add and delete versions. Every key
-sees them; keys of a data set's owner change it."""
+"""Pages of data sets: the list, one data set with its versions and a preview, and adding and deleting versions.
+
+Every key may see them; only keys of a data set's owner may change it.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +17,30 @@ from shared.datasets.models import DatasetVersion
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
+    """Return the data of the list."""
     asking, settings = handler.principal.owner_id, handler.site.settings
     found = await handler.query(lambda conn: ownership.with_owner(conn, overview.overview(conn, settings), asking))
     return {"datasets": found, **upload_facts(handler)}
 
 
 def upload_facts(handler: Handler) -> dict[str, Any]:
-    """Return what the dialog that adds a file needs."""
+    """Return the facts for the dialog that adds a file."""
     return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
 
 
 async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
+    """Return the data of one data set. Raises NotFound."""
     before, settings = handler.number_argument("before", 0, 0, 10**9) or None, handler.site.settings
     asking = handler.principal.owner_id
 
-    def look(conn: Connection) -> dict[str, Any]:
+    def select(conn: Connection) -> dict[str, Any]:
         return ownership.with_owner(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
 
-    return await handler.query(look) | upload_facts(handler)
+    return await handler.query(select) | upload_facts(handler)
 
 
 class DatasetSample(Data):
-    """Preview of a version: a picture of images, or the beginning of a text. It never changes, so browsers cache it."""
+    """Preview of a version: a picture of some images, or the beginning of a text. It never changes and is cached."""
 
     async def get(self, ref: str) -> None:
         version = await self.query(lambda conn: registry.resolve(conn, ref))
@@ -55,6 +59,8 @@ class DatasetSample(Data):
 
 
 class DeleteVersion(Action):
+    """Deletes a version."""
+
     async def post(self, name: str, version: str) -> None:
         asking = self.principal.owner_id
         await self.change(lambda conn: references.delete_version(conn, name, int(version), asking))

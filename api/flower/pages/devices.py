@@ -1,5 +1,4 @@
-"""Each device: what runs there, how busy it is, and whether its worker is heard of; what ran there before; and what
-waits."""
+"""Page of devices: running jobs, usage and heartbeats; past jobs; and the queue."""
 
 from __future__ import annotations
 
@@ -15,12 +14,15 @@ from shared.jobs.queries.queue import queued_jobs
 
 
 async def fleet(handler: Handler) -> dict[str, Any]:
+    """Return the devices and their current state."""
     seconds = handler.site.settings.lease_seconds
     found = await handler.query(lambda conn: devices(conn, handler.owner, seconds))
     return {"devices": found, "heartbeat_seconds": handler.site.settings.heartbeat_seconds}
 
 
 class DevicesPage(Page):
+    """The page."""
+
     tab = "devices"
 
     async def get(self) -> None:
@@ -28,13 +30,13 @@ class DevicesPage(Page):
 
 
 async def past(handler: Handler) -> dict[str, Any]:
-    """Return what ran in the time window of the address, and what waits to run."""
+    """Return the jobs that ran in the time window of the URL, and the queue. Raises InvalidRequest."""
     window, owner = handler.text_argument("window") or "hour", handler.owner
     if window not in WINDOWS:
         raise InvalidRequest.field(("window",), f"must be one of {', '.join(WINDOWS)}")
     lease_seconds = handler.site.settings.lease_seconds
 
-    def look(conn: Connection) -> dict[str, Any]:
+    def select(conn: Connection) -> dict[str, Any]:
         return {"history": timeline(conn, owner, window), "queue": queued_jobs(conn, owner, lease_seconds)}
 
-    return await handler.query(look)
+    return await handler.query(select)

@@ -19,28 +19,30 @@ from shared.jobs.queries.curves import curves
 from shared.specs.edits import JobPatch
 from shared.storage import storage_of
 
-#: Points of a curve that is some 600 pixels wide.
+#: Points of a curve that is about 600 pixels wide.
 MAX_POINTS = 600
-#: Lines of the log that come with the page; earlier ones are asked for.
+#: Lines of the log in the page; earlier ones are loaded on request.
 LOG_LINES = 400
-#: Events of one answer; a page that was asleep asks again at once.
+#: Events in one response; a page that is far behind requests more at once.
 MAX_EVENTS = 2_000
 #: Bytes read from a file at a time.
 _CHUNK = 256 * 1024
 
 
 class JobPage(Page):
+    """The page."""
+
     tab = "jobs"
 
     async def get(self, job_id: str) -> None:
         lease = self.site.settings.lease_seconds
 
-        def look(conn: Any) -> dict[str, Any]:
-            # The overview first: whatever comes after its number comes again with the live events.
+        def select(conn: Any) -> dict[str, Any]:
+            # The overview first: log lines with later numbers are sent again with the live events.
             shown = overview(conn, job_id, self.owner, lease)
             return shown | {"log": queries.log_tail(conn, job_id, LOG_LINES)}
 
-        shown = await self.query(look)
+        shown = await self.query(select)
         job = shown["job"]
         self.show("ns_job.html", job["name"] or f"{job['kind']} {job_id[:8]}", shown, job=job)
 
@@ -52,7 +54,7 @@ class JobLive(Data):
         after = self.number_argument("after", 0, 0, 2**53)
         lease = self.site.settings.lease_seconds
 
-        def look(conn: Any) -> dict[str, Any]:
+        def select(conn: Any) -> dict[str, Any]:
             seq = queries.get_job(conn, job_id, self.owner)["event_seq"]
             if seq <= after:
                 return {"events": [], "more": False}
@@ -60,27 +62,30 @@ class JobLive(Data):
             events = queries.events_after(conn, job_id, after, MAX_EVENTS)
             return {"overview": shown, "events": events, "more": len(events) == MAX_EVENTS}
 
-        self.answer(await self.query(look))
+        self.answer(await self.query(select))
 
 
 class JobCurves(Data):
+    """All curves, reduced to `?max_points=`."""
+
     async def get(self, job_id: str) -> None:
         points = self.number_argument("max_points", MAX_POINTS, 4, 5_000)
 
-        def look(conn: Any) -> dict[str, Any]:
+        def select(conn: Any) -> dict[str, Any]:
             row = queries.get_job(conn, job_id, self.owner)
             return {"seq": row["event_seq"], "curves": kept_curves(conn, row, points)}
 
-        self.answer(await self.query(look))
+        self.answer(await self.query(select))
 
 
-#: Curves of (job, last event, points). Of a job that has ended, they are looked through once for everybody.
+#: Cached curves by (job, last event, points), so those of an ended job are computed only once for all users.
 _kept: OrderedDict[tuple[str, int, int], dict[str, Any]] = OrderedDict()
-#: Curves kept: some 100 kB each.
+#: Largest number of cached entries, about 100 kB each.
 _MAX_KEPT = 64
 
 
 def kept_curves(conn: Any, row: Any, points: int) -> dict[str, Any]:
+    """Return the curves of a job, from the cache if it has no new events."""
     key = (str(row["id"]), int(row["event_seq"]), points)
     found = _kept.get(key)
     if found is None:
@@ -94,11 +99,11 @@ class JobSystem(Data):
     """Resource usage of its runners, as curves by attempt."""
 
     async def get(self, job_id: str) -> None:
-        def look(conn: Any) -> list[dict[str, Any]]:
+        def select(conn: Any) -> list[dict[str, Any]]:
             queries.get_job(conn, job_id, self.owner)
             return queries.system_samples(conn, job_id)
 
-        self.answer({"samples": await self.query(look)})
+        self.answer({"samples": await self.query(select)})
 
 
 class JobLog(Data):
@@ -108,11 +113,11 @@ class JobLog(Data):
         before = self.number_argument("before", 2**53, 0, 2**53)
         limit = self.number_argument("limit", LOG_LINES, 1, 5_000)
 
-        def look(conn: Any) -> list[dict[str, Any]]:
+        def select(conn: Any) -> list[dict[str, Any]]:
             queries.get_job(conn, job_id, self.owner)
             return queries.log_tail(conn, job_id, limit, before)
 
-        self.answer({"lines": await self.query(look)})
+        self.answer({"lines": await self.query(select)})
 
 
 class JobExport(Handler):
@@ -133,14 +138,14 @@ _EXPORTS = {"metrics.csv": (exports.metrics_csv, "text/csv"), "log.txt": (export
 
 
 class JobFile(Handler):
-    """An artifact. Its row names the file; the path in the address is only compared with rows."""
+    """An artifact. Its row names the file; the path in the URL is only compared with rows."""
 
     async def get(self, job_id: str, path: str) -> None:
-        def look(conn: Any) -> dict[str, Any]:
+        def select(conn: Any) -> dict[str, Any]:
             queries.get_job(conn, job_id, self.owner)
             return queries.artifact(conn, job_id, path)
 
-        row = await self.query(look)
+        row = await self.query(select)
         file = await self.off_loop(lambda: storage_of(self.site.settings).reader(row["stored_as"]))
         name = PurePosixPath(row["path"]).name
         how = "inline" if row["media_type"] in INLINE and self.text_argument("save") is None else "attachment"
@@ -159,7 +164,7 @@ class JobFile(Handler):
 
 
 class JobAction(Action):
-    """Answers the job, or null for a deleted one."""
+    """Requests an action on a job; answers the job, or null for a deleted one."""
 
     async def post(self, job_id: str, action: str) -> None:
         row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))

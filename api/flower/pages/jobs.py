@@ -1,10 +1,10 @@
-"""The table of jobs, and the data that it polls."""
+"""The table of jobs and its data."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from api.flower.pages.base import Data, Handler, Page, said
+from api.flower.pages.base import Data, Handler, Page, message_for
 from nightshift.errors import InvalidRequest
 from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS
 from nightshift.states import JobState
@@ -13,14 +13,14 @@ from shared.jobs.queries.columns import ColumnKey, parse_key
 from shared.jobs.queries.table import TableQuery, datasets_used, jobs_table
 
 STATES = tuple(state.value for state in JobState)
-#: Most columns of a table.
+#: Largest number of columns.
 MAX_COLUMNS = 40
-#: Characters of a search.
+#: Longest search (characters).
 LONGEST_SEARCH = 600
 
 
 def table_query(handler: Handler) -> TableQuery:
-    """Return the query in the address, which is the same for the page and its data. Raises InvalidRequest."""
+    """Return the query in the URL, the same for the page and its data. Raises InvalidRequest."""
     states = tuple(filter(None, (handler.text_argument("state") or "").split(",")))
     if not set(states) <= set(STATES):
         raise InvalidRequest.field(("state",), f"must be one of {', '.join(STATES)}")
@@ -42,7 +42,7 @@ def table_query(handler: Handler) -> TableQuery:
 
 
 def columns_argument(handler: Handler) -> tuple[ColumnKey, ...]:
-    """Return `?columns=` without those that every row has. Raises InvalidRequest."""
+    """Return the columns of `?columns=`. Raises InvalidRequest."""
     keys = list(dict.fromkeys(filter(None, (handler.text_argument("columns", 2_000) or "").split(","))))
     if len(keys) > MAX_COLUMNS:
         raise InvalidRequest.field(("columns",), f"at most {MAX_COLUMNS} columns")
@@ -55,10 +55,12 @@ async def table(handler: Handler, query: TableQuery) -> dict[str, Any]:
         return await handler.query(lambda conn: jobs_table(conn, handler.owner, query))
     except InvalidRequest as error:
         counts = dict.fromkeys(STATES, 0)
-        return {"items": [], "total": 0, "page": 1, "pages": 1, "counts": counts, "problem": said(error)}
+        return {"items": [], "total": 0, "page": 1, "pages": 1, "counts": counts, "problem": message_for(error)}
 
 
 class JobsPage(Page):
+    """The page."""
+
     tab = "jobs"
 
     async def get(self) -> None:
@@ -69,6 +71,8 @@ class JobsPage(Page):
 
 
 class JobsData(Data):
+    """The rows of the table."""
+
     async def get(self) -> None:
         query = table_query(self)
         self.answer(await table(self, query))

@@ -1,5 +1,8 @@
-"""The models, one model with its versions, and the moves of its aliases. Every key sees them; keys of a model's owner
-change it. The jobs that made them are shown to their owner."""
+"""Pages of models: the list, one model with its versions, and moves of its aliases.
+
+Every key may see them; only keys of a model's owner may change it. The jobs that created versions are shown only to
+their owner.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ from shared.models import aliases, editing, overview, package
 from shared.specs.models import AliasMoveTo, ModelPatch, NewVersion, Rollback, VersionPatch
 from shared.storage import storage_of
 
-#: Versions that fit side by side.
+#: Largest number of versions compared.
 MOST_COMPARED = 8
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
+    """Return the data of the list."""
     asking, seen = handler.principal.owner_id, handler.owner
     return {
         "models": await handler.query(lambda conn: ownership.with_owner(conn, overview.overview(conn, seen), asking))
@@ -29,34 +33,36 @@ async def listed(handler: Handler) -> dict[str, Any]:
 
 
 async def model(handler: Handler, name: str) -> dict[str, Any]:
-    """Return the model, the versions that the address compares, and the newest entries of its history."""
+    """Return the model, the versions that the URL compares, and the newest changes. Raises NotFound."""
     numbers = compared(handler)
     owner, asking = handler.owner, handler.principal.owner_id
     before = handler.number_argument("before", 0, 0, 10**9) or None
 
-    def look(conn: Connection) -> dict[str, Any]:
+    def select(conn: Connection) -> dict[str, Any]:
         [shown] = ownership.with_owner(conn, [overview.detail(conn, name, owner, before)], asking)
         chosen = overview.existing(conn, name, numbers)
         shown["comparison"] = overview.side_by_side(conn, name, chosen, owner) if len(chosen) > 1 else None
         return shown | {"history": changes(conn, name, None)}
 
-    return await handler.query(look)
+    return await handler.query(select)
 
 
 def compared(handler: Handler) -> list[int]:
     """Return the versions of `?compare=1,3`. Raises InvalidRequest."""
     given = [part for part in (handler.text_argument("compare") or "").split(",") if part]
     if len(given) > MOST_COMPARED or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in given):
-        raise InvalidRequest.field(("compare",), f"must be up to {MOST_COMPARED} versions with commas between")
+        raise InvalidRequest.field(("compare",), f"must be up to {MOST_COMPARED} versions separated by commas")
     return list(dict.fromkeys(int(part) for part in given))
 
 
 async def history(handler: Handler, name: str) -> dict[str, Any]:
+    """Return a page of earlier changes."""
     cursor = handler.text_argument("cursor", 300)
     return await handler.query(lambda conn: changes(conn, name, cursor))
 
 
 def changes(conn: Connection, name: str, cursor: str | None) -> dict[str, Any]:
+    """Return a page of the model's changes, newest first."""
     page = aliases.history(conn, name, cursor, 20)
     known = owner_names(conn, {item["who"] for item in page.items})
     return {
@@ -66,6 +72,8 @@ def changes(conn: Connection, name: str, cursor: str | None) -> dict[str, Any]:
 
 
 class MoveAlias(Action):
+    """Points an alias at a version."""
+
     async def post(self, name: str) -> None:
         move, who = parse(self.body(), AliasMoveTo), self.principal.owner_id
         named: Any = {"who": who, "why": move.reason}
@@ -74,6 +82,8 @@ class MoveAlias(Action):
 
 
 class RollBack(Action):
+    """Points an alias back at its previous version."""
+
     async def post(self, name: str) -> None:
         wanted, who = parse(self.body(), Rollback), self.principal.owner_id
         named: Any = {"who": who, "why": wanted.reason}
@@ -82,6 +92,8 @@ class RollBack(Action):
 
 
 class Describe(Action):
+    """Changes the description of a model."""
+
     async def post(self, name: str) -> None:
         patch, who = parse(self.body(), ModelPatch), self.principal.owner_id
         await self.change(lambda conn: editing.describe(conn, name, patch.description, who=who))
@@ -89,6 +101,8 @@ class Describe(Action):
 
 
 class ChangeVersion(Action):
+    """Changes description or tags of a version."""
+
     async def post(self, name: str, version: str) -> None:
         changes, who = parse(self.body(), VersionPatch).changes(), self.principal.owner_id
         await self.change(lambda conn: editing.change_version(conn, name, int(version), changes, who=who))
@@ -96,7 +110,7 @@ class ChangeVersion(Action):
 
 
 class RegisterJob(Action):
-    """Registers a version of this name, which may be new, from a job that this key may see."""
+    """Registers the model of a job as a version of this name, which may be new."""
 
     async def post(self, name: str) -> None:
         new, who, owner = parse(self.body(), NewVersion), self.principal.owner_id, self.owner

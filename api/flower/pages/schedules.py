@@ -1,4 +1,4 @@
-"""The schedules, one schedule with its next times and what became of its ticks; making, changing and deleting them."""
+"""Pages of schedules: the list, one schedule with its next times and past ticks, and changes of schedules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from api.flower.pages.base import Action, Data, Handler, Page, said
+from api.flower.pages.base import Action, Data, Handler, Page, message_for
 from api.services import schedules as scheduling
 from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
@@ -19,16 +19,17 @@ from shared.jobs import queries as job_queries
 from shared.schedules import cron, queries, transitions
 from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
-#: Ticks in the strip of a row, next times and ticks on the page of one schedule.
+#: Ticks in a row of the list; next times and past ticks on the page of one schedule.
 STRIP, NEXT, TICKS = 14, 6, 25
-#: What the list says of a job.
+#: Fields of the job in the list.
 _WORK = ("kind", "model", "model_ref", "dataset")
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
+    """Return the data of the list."""
     owner = handler.owner
 
-    def look(conn: Connection) -> list[dict[str, Any]]:
+    def find(conn: Connection) -> list[dict[str, Any]]:
         who = _owners(conn, owner)
         return [
             item
@@ -37,7 +38,7 @@ async def listed(handler: Handler) -> dict[str, Any]:
             for item in queries.list_schedules(conn, owner)
         ]
 
-    return {"schedules": await handler.query(look)}
+    return {"schedules": await handler.query(find)}
 
 
 def _owners(conn: Connection, owner: str | None) -> dict[str, str]:
@@ -47,23 +48,27 @@ def _owners(conn: Connection, owner: str | None) -> dict[str, str]:
 
 
 async def schedule(handler: Handler, reference: str) -> dict[str, Any]:
+    """Return the data of one schedule. Raises NotFound."""
     owner = handler.owner
 
-    def look(conn: Connection) -> dict[str, Any]:
+    def find(conn: Connection) -> dict[str, Any]:
         schedule_id = queries.find_id(conn, reference, owner)
         shown = queries.schedule_view(queries.get_schedule(conn, schedule_id, owner))
         history = ticks(conn, schedule_id, owner, None)
         return {"schedule": shown, "next": queries.preview(conn, schedule_id, owner, NEXT), "history": history}
 
-    return await handler.query(look)
+    return await handler.query(find)
 
 
 def ticks(conn: Connection, schedule_id: str, owner: str | None, cursor: str | None) -> dict[str, Any]:
+    """Return a page of past ticks, newest first."""
     page = queries.history(conn, schedule_id, owner, cursor, TICKS)
     return {"items": page.items, "next": page.next_cursor}
 
 
 class SchedulePage(Page):
+    """One schedule."""
+
     tab = "schedules"
 
     async def get(self, reference: str) -> None:
@@ -72,17 +77,20 @@ class SchedulePage(Page):
 
 
 async def history(handler: Handler, reference: str) -> dict[str, Any]:
+    """Return a page of earlier ticks. Raises NotFound."""
     cursor, owner = handler.text_argument("cursor", 300), handler.owner
     return await handler.query(lambda conn: ticks(conn, queries.find_id(conn, reference, owner), owner, cursor))
 
 
 def found(conn: Connection, reference: str, owner: str | None) -> tuple[str, str]:
-    """Return id and owner of a schedule that this key may see and change. Raises NotFound."""
+    """Return the id and owner of a schedule that this key may change. Raises NotFound."""
     row = queries.get_schedule(conn, queries.find_id(conn, reference, owner), owner)
     return row["id"], row["owner_id"]
 
 
 class RunNow(Action):
+    """Submits a schedule's job now."""
+
     async def post(self, reference: str) -> None:
         def work(conn: Connection) -> tuple[str, str]:
             job_id = transitions.run_now(conn, *found(conn, reference, self.owner))
@@ -94,6 +102,8 @@ class RunNow(Action):
 
 
 class PauseOrResume(Action):
+    """Pauses or resumes a schedule."""
+
     async def post(self, reference: str, verb: str) -> None:
         def work(conn: Connection) -> Any:
             schedule_id, whose = found(conn, reference, self.owner)
@@ -106,14 +116,14 @@ class PauseOrResume(Action):
 
 
 class Preview(Data):
-    """The next times of the expression being typed: {times} or {error}; an error is an expected answer."""
+    """The next times of an expression while it is typed: {times}, or {error}, which is an expected answer."""
 
     async def get(self) -> None:
         expression, zone = self.text_argument("cron") or "", self.text_argument("timezone") or "UTC"
         try:
             found = cron.parse(expression, zone)
         except InvalidRequest as error:
-            self.answer({"error": said(error)})
+            self.answer({"error": message_for(error)})
             return
         now = await self.query(lambda conn: conn.scalars(select(db_now())).one())
         moments = await self.off_loop(lambda: found.preview(now, NEXT))
@@ -140,6 +150,8 @@ class AddSchedule(Action):
 
 
 class ChangeSchedule(Action):
+    """Changes a schedule."""
+
     async def post(self, reference: str) -> None:
         patch, owner = parse(self.body(), SchedulePatch), self.owner
 
@@ -153,6 +165,8 @@ class ChangeSchedule(Action):
 
 
 class DeleteSchedule(Action):
+    """Deletes a schedule."""
+
     async def post(self, reference: str) -> None:
         await self.change(lambda conn: transitions.delete_schedule(conn, *found(conn, reference, self.owner)))
         self.answer({"message": "Schedule deleted."})

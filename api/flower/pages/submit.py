@@ -1,4 +1,4 @@
-"""The form for a new job, empty or from an existing one. Its fields come from the specs."""
+"""The form for a new job, empty or filled from an existing one. Its fields are generated from the specs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.models.registry import list_models
 
 
 class NewJob(Page):
-    """`?like=ID` starts from that job's spec."""
+    """The form; `?like=ID` fills it from that job's spec."""
 
     tab = "jobs"
 
@@ -30,12 +30,12 @@ class NewJob(Page):
         if self.site.read_only:
             raise tornado.web.HTTPError(403, "Flower is read-only here (NIGHTSHIFT_FLOWER_READ_ONLY).")
         like = self.text_argument("like", 16)
-        found = await self.query(lambda conn: self._look(conn, like))
+        found = await self.query(lambda conn: self._data(conn, like))
         origin = found["origin"]
         title = f"Run {origin['name'] or origin['id'][:8]} again" if origin else "New job"
         self.show("ns_submit.html", title, found, origin=origin)
 
-    def _look(self, conn: Any, like: str | None) -> dict[str, Any]:
+    def _data(self, conn: Any, like: str | None) -> dict[str, Any]:
         origin = _origin(queries.get_job(conn, like, self.owner)) if like else None
         datasets = {name: self._unregistered(name) for name in BUILTIN}
         datasets |= {row["name"]: {key: row[key] for key in _OF_A_DATASET} for row in list_datasets(conn)}
@@ -45,7 +45,7 @@ class NewJob(Page):
             "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views()],
             "datasets": list(datasets.values()),
             "models": [{"name": row["name"], "family": row["family"]} for row in list_models(conn)],
-            # Sent with the job, so that a submission that is sent twice makes one.
+            # The Idempotency-Key: a form that is sent twice creates one job.
             "token": secrets.token_hex(12),
         }
 
@@ -58,7 +58,7 @@ _OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset",
 
 
 def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the origin. `registered_as` is what it registered; the copied spec registers nothing."""
+    """Return the copied job. `registered_as` is the model it registered; the copied spec registers none."""
     spec = row["spec"]
     return {
         "id": row["id"],
@@ -70,7 +70,7 @@ def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 class Submit(Action):
-    """{spec, like?, token?} -> {id}. The job belongs to the key's owner."""
+    """Submits a job of the key's owner: {spec, like?, token?} -> {id}."""
 
     async def post(self) -> None:
         asked = self.body()

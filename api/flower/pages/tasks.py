@@ -1,7 +1,7 @@
-"""The page of one Celery task, and what may be asked of tasks and workers through Flower's own API.
+"""The page of one Celery task, and the requests about tasks and workers that Flower's own API accepts.
 
-A task is an attempt at a job, so its page is told from SQL and ending it is a request to cancel the job. All else that
-Flower can send to workers is refused: they keep their queues, pool and limits themselves.
+A task is an attempt at a job, so its page shows facts from SQL, and revoking it requests to cancel the job. All other
+commands that Flower can send to workers are refused: workers manage their queues, pool and limits themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_RESULT = "Celery stores no results: see the job's page or GET /v1/jobs/{id}.
 
 
 async def attempt_of(handler: Handler, task_id: str) -> Attempt:
-    """Return the attempt behind a task, if the key's owner may see its job. Raises NotFound."""
+    """Return the attempt behind a task. Raises NotFound, also if its job is another owner's."""
     found = await handler.off_loop(lambda: by_task(handler.site.engine, [task_id]))
     if not found or handler.owner not in (None, found[-1].owner_id):
         raise NotFound(f"No task {task_id[:64]!r} belongs to a job of yours.")
@@ -37,6 +37,8 @@ async def attempt_of(handler: Handler, task_id: str) -> Attempt:
 
 
 class TaskPage(Page):
+    """The page of a task."""
+
     tab = "tasks"
 
     async def get(self, task_id: str) -> None:
@@ -79,7 +81,7 @@ class Refused(Answer):
     get = post = _refuse
 
 
-#: As in handlers.py.
+#: Rules for handlers.py.
 HANDLERS: list[Any] = [
     (r"/task/(.+)", TaskPage),
     (r"/api/task/revoke/(.+)", Revoke),

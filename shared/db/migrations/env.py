@@ -1,4 +1,4 @@
-"""Alembic's entry: `shared.db.migrate` hands in an open transaction."""
+"""Entry point of Alembic: `shared.db.migrate` passes an open transaction."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""What a table of jobs may show, sort and search by: fields of a job, its results and curves, its settings, its tags.
+"""Columns that a table of jobs can show, sort and search by: fields, results and curves, settings, tags.
 
-    state, dataset, duration, …          a field                    test_accuracy, metric.loss   a result, else a
-    curve's last value training.learning_rate, lr           a setting of the spec      best.val_loss, min.x, max.x  the
-    best, lowest, highest of a curve tag.team                             a tag
+    state, dataset, duration, …     a field
+    training.learning_rate, lr      a setting of the spec
+    test_accuracy, metric.loss      a result, else the last value of a curve
+    best.val_loss, min.x, max.x     the best, lowest or highest value of a curve
+    tag.team                        a tag
 
-A bare name is a field, else a setting, else a metric; `metric.` says a metric where a setting has the same name.
+A plain name is a field, else a setting, else a metric; `metric.` selects a metric where a setting has the same name.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from shared.db.schema import curve_summaries, jobs
 
 Sort = Literal["text", "number", "time", "seconds", "any"]
 
-#: Names of settings that are not their path in a spec.
+#: Short names of settings, and their path in a spec.
 SHORT = {
     "lr": "training.learning_rate", "batch": "training.batch_size", "framework": "framework", "preset": "model.preset",
     **{name: f"training.{name}" for name in (
@@ -47,9 +49,9 @@ SHORT = {
     "early_stopping": "training.early_stopping.metric", "register_as": "register_as", "model_ref": "model_ref",
     "freeze": "freeze", "max_retries": "max_retries", "timeout_seconds": "timeout_seconds",
 }  # fmt: skip
-#: First parts of a path in a spec.
+#: First part of a setting's path in a spec.
 GROUPS = ("training", "model", "checkpoint", "resources", "inference", "promote")
-#: Of fields: the expression, and what kind of value it is.
+#: The expression of each field, and the kind of its values.
 FIELDS: dict[str, tuple[Any, Sort]] = {
     "id": (jobs.c.id, "text"),
     "name": (jobs.c.name, "text"),
@@ -80,7 +82,7 @@ _KEY = re.compile(r"[A-Za-z_][\w.\-/@ ]{0,120}")
 
 @dataclass(frozen=True)
 class ColumnKey:
-    """A column as it is asked for, told apart: `what` with its `name` (or path)."""
+    """A parsed column: `key` as requested, `what` it is, and its `name` or path."""
 
     key: str
     what: Literal["field", "setting", "tag", "metric", "lowest", "highest"]
@@ -88,11 +90,12 @@ class ColumnKey:
 
     @property
     def path(self) -> tuple[str, ...]:
+        """Return the parts of `name`."""
         return tuple(self.name.split("."))
 
 
 def parse_key(key: str) -> ColumnKey:
-    """Raises InvalidRequest."""
+    """Parse the name of a column. Raises InvalidRequest."""
     if not _KEY.fullmatch(key) or '"' in key:
         raise InvalidRequest.field(("column",), f"{key[:40]!r} is no column; columns are named as in {EXAMPLES}")
     prefix, dot, rest = key.partition(".")
@@ -118,19 +121,20 @@ EXAMPLES = "state, test_accuracy, best.val_loss, training.learning_rate (or lr),
 
 @dataclass(frozen=True)
 class Value:
-    """A column in SQL: the number where it is one (NULL where it is not), and the text."""
+    """A column in SQL: its numeric value (NULL for other values) and its text."""
 
     kind: Sort
     number: Any
     text: Any
 
     def order(self, descending: bool) -> list[Any]:
-        """Numbers before words, what has none last either way."""
+        """Return the sort keys: numbers before text, jobs without a value last in both directions."""
         keys = [key for key in (self.number, self.text) if key is not None]
         return [(key.desc() if descending else key).nulls_last() for key in keys]
 
 
 def value_of(key: ColumnKey, dialect: str) -> Value:
+    """Return the SQL expressions of a column."""
     match key.what:
         case "field" if key.name in _INSIDE:
             column, path = _INSIDE[key.name]
@@ -169,23 +173,22 @@ def _in_sqlite(column: Any, path: Sequence[str]) -> Value:
 
 
 def _in_postgres(column: Any, path: Sequence[str]) -> Value:
-    """Once out of the whole document, which is parsed anew by every function that is given it; what is found is
-    small."""
+    """Extract the value in a subquery: Postgres parses the whole document again for every function applied to it."""
     value = select(func.json_extract_path(column, *path).label("found")).correlate(jobs).offset(0).subquery()
     is_number = func.json_typeof(value.c.found) == "number"
-    words = type_coerce(value.c.found.op("#>>")(literal_column("'{}'")), Text)
-    number = select(case((is_number, cast(words, Float(53))), else_=null()))
-    text = select(case((is_number, null()), else_=func.lower(words)))
+    content = type_coerce(value.c.found.op("#>>")(literal_column("'{}'")), Text)
+    number = select(case((is_number, cast(content, Float(53))), else_=null()))
+    text = select(case((is_number, null()), else_=func.lower(content)))
     return Value("any", number.scalar_subquery(), text.scalar_subquery())
 
 
-# -- what a page of the table shows ---------------------------------------------------------------
+# -- values shown in a page of the table ----------------------------------------------------------
 
 
 def shown_values(
     rows: Sequence[Mapping[str, Any]], keys: Sequence[ColumnKey], summaries: Mapping[tuple[str, str], Any]
 ) -> list[dict[str, Any]]:
-    """Of each row key -> value, for keys that are no field; `summaries` is what `summaries_of` gave."""
+    """Return {key: value} of each row for keys other than fields; `summaries` comes from `summaries_of`."""
     return [
         {key.key: _shown(row, key, summaries.get((row["id"], key.name))) for key in keys if key.what != "field"}
         for row in rows
@@ -193,7 +196,7 @@ def shown_values(
 
 
 def summaries_of(job_ids: Sequence[str], keys: Sequence[ColumnKey]) -> Select[Any] | None:
-    """Rows (job_id, name, last, lowest, highest) of the curves that `keys` name; None when they name none."""
+    """Select (job_id, name, last, lowest, highest) of the curves in `keys`; None when there are none."""
     names = sorted({key.name for key in keys if key.what in ("metric", "lowest", "highest")})
     if not names or not job_ids:
         return None
@@ -221,7 +224,7 @@ def _inside(value: Any, path: Sequence[str]) -> Any:
 
 
 def leaves(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings of a spec by their path."""
+    """Return the settings of a spec by their path."""
     found: dict[str, Any] = {}
     for name, value in spec.items():
         if isinstance(value, dict) and value:

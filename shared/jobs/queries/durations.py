@@ -1,7 +1,7 @@
-"""durations: how long finished jobs took, as the buckets of a histogram, counted by the database.
+"""Durations of finished jobs as the buckets of a histogram, counted by the database.
 
-Deleted jobs stay counted (`deleted_jobs` keeps their times), so no count ever goes back, and every process gives the
-same answer.
+Deleted jobs stay counted (`deleted_jobs` keeps their times), so counters never decrease and every process exports the
+same values.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from sqlalchemy import BigInteger, Connection, Select, Table, case, cast, func, 
 
 from shared.db.schema import deleted_jobs, jobs
 
-#: Upper edges (seconds), from a batch of predictions to two days of training.
+#: Upper edges of the buckets (seconds), from a batch of predictions to two days of training.
 EDGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 172_800.0)
 
 
 @dataclass(frozen=True)
 class Durations:
-    """From the first claim to the end, of the jobs of one kind that ended in one way."""
+    """Times from the first claim to the end, of the jobs of one kind and final state."""
 
     kind: str
     state: str
-    #: Jobs that took at most `EDGES[i]` seconds; the last counts all of them.
+    #: Number of jobs that took at most `EDGES[i]` seconds; the last entry counts all jobs.
     at_most: tuple[int, ...]
     seconds: float
 
 
 def durations(conn: Connection) -> list[Durations]:
-    """Count jobs that ran; one that was cancelled in the queue has no duration."""
+    """Count the jobs that ran; a job cancelled in the queue has no duration."""
     both = union_all(_of(jobs), _of(deleted_jobs)).subquery()
     kind, state, *numbers = both.c
     totals = [func.sum(number) for number in numbers]
@@ -42,7 +42,7 @@ def durations(conn: Connection) -> list[Durations]:
 
 def _of(table: Table) -> Select[Any]:
     took: Any = case((table.c.finished_at > table.c.started_at, table.c.finished_at - table.c.started_at), else_=0.0)
-    # Whole numbers: the sum of fractions depends on their order, and a counter that goes back by a rounding is a reset.
+    # Integers: a sum of fractions depends on their order, and Prometheus takes a counter that decreases for a reset.
     milliseconds = func.sum(cast(func.round(took * 1000), BigInteger))
     within = [func.sum(case((took <= edge, 1), else_=0)).label(f"within_{number}") for number, edge in enumerate(EDGES)]
     return (

@@ -1,6 +1,6 @@
-"""The table of jobs as a person looks at it: filtered, searched, sorted, a page at a time, with how many there are.
+"""The table of jobs: filtered, searched, sorted, one numbered page at a time, with the total count.
 
-Pages are numbered (people go to "the last"), which costs a count; at ten thousand jobs that is milliseconds.
+Numbered pages allow going to the last one, but cost a count: milliseconds at ten thousand jobs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.jobs.queries import search
 from shared.jobs.queries.columns import ColumnKey, parse_key, shown_values, summaries_of, value_of
 from shared.jobs.queries.sparklines import sparklines
 
-#: What a table may be sorted by, beside every column of `queries.columns`.
+#: Sort keys, in addition to the columns of `queries.columns`.
 SORTS: dict[str, Any] = {
     "created": jobs.c.created_at,
     "name": func.lower(func.coalesce(jobs.c.name, jobs.c.id)),
@@ -35,27 +35,30 @@ SORTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TableQuery:
-    """What to show; empty means all."""
+    """Filters, search, order and page of a table; an empty filter selects all."""
 
     states: tuple[str, ...] = ()
     kind: str | None = None
     family: str | None = None
     framework: str | None = None
     dataset: str | None = None
-    #: In the language of `queries.search`.
+    #: In the syntax of `queries.search`.
     search: str | None = None
     #: One of SORTS, or a column of `queries.columns`.
     sort: str = "created"
     descending: bool = True
-    #: Shown beside what every row has.
+    #: Shown in addition to the fixed columns.
     columns: tuple[ColumnKey, ...] = ()
     page: int = 1
     limit: int = 25
 
 
 def jobs_table(conn: Connection, owner_id: str | None, query: TableQuery) -> dict[str, Any]:
-    """{items, total, page, pages, counts: {state: n}}. `counts` are of everything else that was asked for, so that each
-    state says how many there would be; a page past the end gives the last."""
+    """Return {items, total, page, pages, counts: {state: n}}.
+
+    `counts` ignore the filter by state, so each is the total that state would have. A page past the end returns the
+    last page.
+    """
     conditions = _conditions(conn, owner_id, query)
     counts = dict.fromkeys((state.value for state in JobState), 0)
     counted = conn.execute(select(jobs.c.state, func.count()).where(*conditions).group_by(jobs.c.state))
@@ -70,7 +73,7 @@ def jobs_table(conn: Connection, owner_id: str | None, query: TableQuery) -> dic
 
 
 def matching(conn: Connection, owner_id: str | None, query: TableQuery) -> tuple[list[str], int]:
-    """The ids of a page, and how many there are on all pages."""
+    """Return the ids of a page, and the number on all pages."""
     conditions = _conditions(conn, owner_id, query)
     if query.states:
         conditions.append(jobs.c.state.in_(query.states))
@@ -79,7 +82,7 @@ def matching(conn: Connection, owner_id: str | None, query: TableQuery) -> tuple
 
 
 def datasets_used(conn: Connection, owner_id: str | None) -> list[str]:
-    """Names that a filter can offer."""
+    """Return the names of data sets to offer in a filter."""
     statement = select(jobs.c.dataset).where(jobs.c.dataset.is_not(None)).distinct().order_by(jobs.c.dataset)
     if owner_id is not None:
         statement = statement.where(jobs.c.owner_id == owner_id)
@@ -96,7 +99,7 @@ def _conditions(conn: Connection, owner_id: str | None, query: TableQuery) -> li
 
 
 def _ids(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[str]:
-    """Ids first: what is sorted stays narrow, and only a page's rows are read whole."""
+    """Select only ids, so that the sort handles narrow rows and only a page's jobs are read in full."""
     statement = select(jobs.c.id).where(*conditions).order_by(*_order(conn, query))
     return list(conn.scalars(statement.limit(query.limit).offset(offset)))
 

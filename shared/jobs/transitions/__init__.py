@@ -1,14 +1,14 @@
 """The only writers of a job's state.
 
-Every function takes an open connection of `shared.db.engine.write()`, is one conditional statement under the job's row
-lock plus its event row in the same transaction, and tells the loser of a race that it lost: `LeaseLost` for an
-attempt, `Conflict` for a user, None for maintenance.
+Every function takes an open connection of `shared.db.engine.write()` and is one conditional statement under the job's
+row lock plus its event row, in the same transaction. The loser of a race gets `LeaseLost` (an attempt), `Conflict` (a
+user) or None (maintenance).
 
-    submitting   submit                          waiting    settle_waiting, expire_deadlines
-    leasing      claim, renew, pin, begin        requests   request_stop, request_cancel, resume, edit
-    preempting   urgent_ids, make_room
-    effects      record, commit_checkpoint, …    endings    succeed, fail, stop, release, expired, rescue
-    filing       archive, unarchive, delete_job
+    submitting     submit                                 leasing      claim, renew, pin, begin
+    dependencies   resolve_dependencies, expire_deadlines effects      record, commit_checkpoint, …
+    requests       request_stop, request_cancel, resume, edit
+    preempting     urgent_ids, request_preemption         endings      succeed, fail, stop, release
+    rescuing       expired, rescue                        archiving    archive, unarchive, delete_job
 """
 
 from shared.job_files.checkpoint_record import CheckpointRecord

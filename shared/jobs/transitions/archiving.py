@@ -1,8 +1,9 @@
-"""What becomes of finished jobs: archive, unarchive, delete.
+"""archive, unarchive, delete: transitions of finished jobs.
 
-Deleting takes the job's own row first, in a transaction that leaves its id, idempotency key and what the exported
-counters need in `deleted_jobs`; from then on nothing shows it. The remover deletes the rows that may be many, the pruner the files. So a listed file exists,
-and whoever dies in between leaves nothing that is not removed.
+Deletion removes the job's own row first, in a transaction that keeps its id, idempotency key and the values for
+exported counters in `deleted_jobs`; from then on nothing shows the job. Maintenance then removes its other rows
+(`shared.db.removals`) and its files (the pruner). So a listed file always exists, and a crash in between leaves nothing
+that is not removed later.
 """
 
 from __future__ import annotations
@@ -47,21 +48,21 @@ _KEPT = (
 
 
 def archive(conn: Connection, job_id: str, owner_id: str) -> None:
-    """Put it out of sight; twice is harmless. Raises NotFound; Conflict while it is not final."""
+    """Hide a finished job from lists; idempotent. Raises NotFound; Conflict while it is not final."""
     _final(conn, job_id, owner_id, "archived")
     conn.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.archived_at.is_(None)).values(archived_at=db_now()))
     on_commit(conn, partial(emit, "job.archived", job_id=job_id))
 
 
 def unarchive(conn: Connection, job_id: str, owner_id: str) -> None:
-    """Raises NotFound."""
+    """Show an archived job in lists again. Raises NotFound."""
     _locked(conn, job_id, owner_id)
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(archived_at=None))
     on_commit(conn, partial(emit, "job.unarchived", job_id=job_id))
 
 
 def delete_job(conn: Connection, job_id: str, owner_id: str) -> None:
-    """For good, with all that belongs to it. Raises NotFound; Conflict while it is not final, or something needs it."""
+    """Delete a job with its rows and files. Raises NotFound; Conflict while it is not final or still needed."""
     row = _final(conn, job_id, owner_id, "deleted")
     if found := list(holders(conn, row)):
         raise Conflict(f"Job {job_id} is needed by {', '.join(found[:5])}.")
@@ -76,18 +77,18 @@ def delete_job(conn: Connection, job_id: str, owner_id: str) -> None:
 
 
 def _keep_outcomes(conn: Connection, job_id: str) -> None:
-    """Count the attempts of a job, whose rows go with it."""
+    """Keep the number of attempts per outcome, because their rows are deleted with the job."""
     ended = (attempts.c.job_id == job_id, attempts.c.outcome.is_not(None))
     counted = select(attempts.c.outcome, attempts.c.job_id, func.count()).where(*ended)
     rows = counted.group_by(attempts.c.outcome, attempts.c.job_id)
     conn.execute(plain_insert(deleted_attempts).from_select(["outcome", "job_id", "attempts"], rows))
 
 
-# -- who needs it ---------------------------------------------------------------------------------
+# -- references to a job --------------------------------------------------------------------------
 
 
 def holders(conn: Connection, job: RowMapping) -> Iterator[str]:
-    """What would miss the job, each with what to do about it."""
+    """Yield a description of each model version, job and schedule that needs the job."""
     job_id = str(job["id"])
     versions = select(model_versions.c.name, model_versions.c.version).where(model_versions.c.job_id == job_id)
     for name, version in conn.execute(versions.order_by(model_versions.c.name, model_versions.c.version)):
@@ -108,7 +109,7 @@ def holders(conn: Connection, job: RowMapping) -> Iterator[str]:
 
 
 def reads(spec: Mapping[str, Any], job_id: str) -> bool:
-    """Whether a spec starts from what this job made (`job:<id>`, which may be shortened)."""
+    """Return whether a spec starts from this job's model (`job:<id>`, where the id may be shortened)."""
     kind, _, prefix = str(spec.get("model_ref") or "").partition(":")
     return kind == "job" and bool(prefix) and job_id.startswith(prefix)
 
@@ -123,7 +124,7 @@ def _schedules(conn: Connection, job_id: str, owner_id: str) -> Iterator[str]:
 
 
 def _last_success(conn: Connection, schedule_id: str) -> str | None:
-    """As `shared.schedules.skip_unchanged` looks it up."""
+    """Return the schedule's last successful job, by the same rule as `shared.schedules.skip_unchanged`."""
     made = select(jobs.c.id).join(schedule_ticks, schedule_ticks.c.job_id == jobs.c.id)
     succeeded = made.where(schedule_ticks.c.schedule_id == schedule_id, jobs.c.state == JobState.SUCCEEDED.value)
     return conn.scalars(succeeded.order_by(jobs.c.finished_at.desc()).limit(1)).one_or_none()
@@ -144,11 +145,11 @@ def _locked(conn: Connection, job_id: str, owner_id: str) -> RowMapping:
     return row
 
 
-# -- files, which follow --------------------------------------------------------------------------
+# -- removal of files -----------------------------------------------------------------------------
 
 
 def with_files(conn: Connection, quiet_seconds: float, limit: int) -> list[str]:
-    """Deleted jobs whose files are to be removed, and which ended long enough ago for a frozen runner to be gone."""
+    """Return deleted jobs with files that finished `quiet_seconds` ago, so even a frozen runner has ended."""
     left = select(deleted_jobs.c.id).where(
         deleted_jobs.c.has_files, deleted_jobs.c.finished_at < db_now() - quiet_seconds
     )
@@ -156,4 +157,5 @@ def with_files(conn: Connection, quiet_seconds: float, limit: int) -> list[str]:
 
 
 def without_files(conn: Connection, job_ids: list[str]) -> None:
+    """Record that the files of these deleted jobs are removed."""
     conn.execute(update(deleted_jobs).where(deleted_jobs.c.id.in_(job_ids)).values(has_files=False))

@@ -1,4 +1,4 @@
-"""What time and other jobs do to a job: dependencies that end, deadlines that pass."""
+"""Transitions caused by other jobs and by time: ended dependencies and passed deadlines."""
 
 from __future__ import annotations
 
@@ -29,18 +29,22 @@ _parent = jobs.alias("parent")
 
 
 def resolve_dependencies(conn: Connection, job_id: str | None = None) -> dict[str, int]:
-    """Move waiting jobs (or this one) whose dependencies ended: to queued when all succeeded, to failed when one
-    cannot any more. Returns how many of each."""
-    failed = _move(conn, job_id, JobState.FAILED, _has_parent(_parent.c.id.is_(None), _parent.c.state.in_(_DEAD)))
+    """Move waiting jobs (or only this one) to queued or failed when their dependencies have ended.
+
+    Queued when all succeeded, failed when one failed, was cancelled or was deleted. Returns the number of each.
+    """
+    failed = _move(
+        conn, job_id, JobState.FAILED, _has_parent(_parent.c.id.is_(None), _parent.c.state.in_(_UNSUCCESSFUL))
+    )
     queued = _move(conn, job_id, JobState.QUEUED, ~_has_parent(_parent.c.id.is_(None), _parent.c.state != "succeeded"))
     return {"queued": queued, "failed": failed}
 
 
-_DEAD = sorted(state.value for state in FINAL_STATES - {JobState.SUCCEEDED})
+_UNSUCCESSFUL = sorted(state.value for state in FINAL_STATES - {JobState.SUCCEEDED})
 
 
 def _has_parent(*any_of: Any) -> Any:
-    """Some job it depends on is so (or is gone: `id IS NULL`)."""
+    """Return the SQL condition that a dependency matches `any_of` (`id IS NULL`: the dependency was deleted)."""
     parents = job_dependencies.outerjoin(_parent, _parent.c.id == job_dependencies.c.depends_on)
     return exists(
         select(job_dependencies.c.job_id)
@@ -61,25 +65,25 @@ def _move(conn: Connection, job_id: str | None, target: JobState, condition: Any
     statement = update(jobs).where(jobs.c.id.in_(mine), jobs.c.state == "waiting").values(**values)
     rows = conn.execute(statement.returning(jobs.c.id, jobs.c.event_seq, jobs.c.fence, db_now().label("now"))).all()
     for row in rows:
-        error = _blame(conn, row.id) if target is JobState.FAILED else None
+        error = _name_failed_dependency(conn, row.id) if target is JobState.FAILED else None
         add_state_event(conn, row.id, row.event_seq, row.now, row.fence, target, error=error)
         on_commit(conn, partial(emit, f"job.{target.value}", job_id=row.id))
     return len(rows)
 
 
-def _blame(conn: Connection, job_id: str) -> dict[str, Any]:
-    """Say in the job's error which of those it waits for did not succeed, and how."""
+def _name_failed_dependency(conn: Connection, job_id: str) -> dict[str, Any]:
+    """Write the first unsuccessful dependency and its outcome into the job's error; return the error."""
     parents = job_dependencies.outerjoin(_parent, _parent.c.id == job_dependencies.c.depends_on)
-    culprit = conn.execute(
+    failed = conn.execute(
         select(job_dependencies.c.depends_on, _parent.c.state)
         .select_from(parents)
-        .where(job_dependencies.c.job_id == job_id, or_(_parent.c.id.is_(None), _parent.c.state.in_(_DEAD)))
+        .where(job_dependencies.c.job_id == job_id, or_(_parent.c.id.is_(None), _parent.c.state.in_(_UNSUCCESSFUL)))
         .order_by(_parent.c.finished_at, job_dependencies.c.depends_on)
     ).first()
-    if culprit is None:
+    if failed is None:
         return _DEPENDENCY_FAILED
-    what = {"failed": "failed", "cancelled": "was cancelled"}.get(culprit.state, "is gone")
-    message = f"job {culprit.depends_on}, which it waits for, {what}; fix that job and submit both again"
+    what = {"failed": "failed", "cancelled": "was cancelled"}.get(failed.state, "is gone")
+    message = f"job {failed.depends_on}, which it waits for, {what}; fix that job and submit both again"
     error = {**_DEPENDENCY_FAILED, "message": message}
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(error=error))
     return error
@@ -88,7 +92,7 @@ def _blame(conn: Connection, job_id: str) -> dict[str, Any]:
 def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int = 200) -> list[str]:
     """Fail queued jobs past their deadline, and running ones whose supervisor has not done so within the grace.
 
-    A supervisor watches its own deadline; the next write of one that does not finds its lease lost. Returns the ids.
+    A supervisor enforces the deadline itself; if it does not, its next write raises LeaseLost. Returns the ids.
     """
     late = or_(
         and_(jobs.c.state == QUEUED, jobs.c.deadline_at < db_now()),
@@ -111,11 +115,11 @@ def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int =
     )
     rows = conn.execute(statement).all()
     for row in rows:
-        _close_late(conn, row)
+        _record_timeout(conn, row)
     return [row.id for row in rows]
 
 
-def _close_late(conn: Connection, row: Row[*tuple[Any, ...]]) -> None:
+def _record_timeout(conn: Connection, row: Row[*tuple[Any, ...]]) -> None:
     close_attempt(conn, row.id, row.fence, AttemptOutcome.TIMED_OUT, error=_TIMED_OUT)
     add_state_event(conn, row.id, row.event_seq, row.now, row.fence, JobState.FAILED, error=_TIMED_OUT)
     on_commit(conn, partial(emit, "job.failed", job_id=row.id, attempt=row.fence, error_type="timed_out"))

@@ -1,5 +1,7 @@
-"""What an attempt leaves behind while it runs. Each is one transaction whose first statement renews the lease under
-its fence: a stale attempt writes nothing."""
+"""Writes of a running attempt: progress, metrics, logs, samples, checkpoints and artifacts.
+
+Each is one transaction whose first statement renews the lease under its fence, so a stale attempt writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -41,21 +43,21 @@ def record(
     logs: list[LogRow] | None = None,
     samples: list[SampleRow] | None = None,
 ) -> AttemptStatus:
-    """Write a batch of what a runner said. Raises LeaseLost; ValueError for a metric that is not finite."""
+    """Write a batch of a runner's messages. Raises LeaseLost; ValueError for a metric that is not finite."""
     points, lines = metrics or [], logs or []
     numbers = (progress is not None) + len(points) + len(lines)
     values: dict[str, Any] = {}
     if progress is not None:
         values = {"progress": progress, "progress_seq": jobs.c.event_seq + numbers}
-    standing, seq = renew_and_update(conn, lease, numbers=numbers, **values)
+    status, seq = renew_and_update(conn, lease, numbers=numbers, **values)
     if lines:
-        conn.execute(plain_insert(job_logs), _log_rows(lease, lines, seq, standing.now))
+        conn.execute(plain_insert(job_logs), _log_rows(lease, lines, seq, status.now))
     if points:
-        _upsert_metrics(conn, _metric_rows(lease, points, seq + len(lines), standing.now))
+        _upsert_metrics(conn, _metric_rows(lease, points, seq + len(lines), status.now))
     if samples:
-        _insert_samples(conn, lease, samples, standing.now)
+        _insert_samples(conn, lease, samples, status.now)
     failpoint("effect.before_commit")
-    return standing
+    return status
 
 
 def _insert_samples(conn: Connection, lease: Lease, samples: list[SampleRow], now: float) -> None:
@@ -81,7 +83,7 @@ def _log_rows(lease: Lease, lines: list[LogRow], seq: int, at: float) -> list[di
 
 
 def storable(text: str) -> str:
-    """Without what no database takes: NUL becomes ␀, lone surrogates a question mark."""
+    """Replace characters that databases reject: NUL by ␀, lone surrogates by a question mark."""
     return text.replace("\0", "␀").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -118,7 +120,7 @@ def _upsert_metrics(conn: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def _summarize(conn: Connection, rows: list[dict[str, Any]]) -> None:
-    """Keep what each curve has come to; one row per name, whatever the number of points."""
+    """Update the last, lowest and highest value of each curve: one row per name."""
     curves: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         curves.setdefault(row["name"], []).append(row)
@@ -137,14 +139,14 @@ def _summarize(conn: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def summary(points: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of `curve_summaries` for points of one curve."""
+    """Return the row of `curve_summaries` for points of one curve."""
     last, values = max(points, key=lambda point: point["step"]), [point["value"] for point in points]
     ends = {"step": last["step"], "last": last["value"], "lowest": min(values), "highest": max(values)}
     return {"job_id": last["job_id"], "name": last["name"], **ends}
 
 
-def summarize_anew(conn: Connection, job_id: str) -> None:
-    """From the points that are left, after some were taken back."""
+def rebuild_summaries(conn: Connection, job_id: str) -> None:
+    """Recompute all summaries of a job from its remaining points, after some were deleted."""
     ends = (
         select(
             metrics.c.name,
@@ -166,11 +168,11 @@ def summarize_anew(conn: Connection, job_id: str) -> None:
 
 
 def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointRecord) -> AttemptStatus:
-    """The folder is renamed into place and synced: from here on the job continues from it. Raises LeaseLost.
+    """List a checkpoint that is renamed into place and synced; the job resumes from it. Raises LeaseLost.
 
-    A new best one takes the mark from the one before. Progress was made, so the streak of lost attempts ends.
+    A new best checkpoint replaces the previous best. A checkpoint is progress, so `lost_streak` is reset.
     """
-    standing, seq = renew_and_update(conn, lease, numbers=1, checkpoint_id=checkpoint.id, lost_streak=0)
+    status, seq = renew_and_update(conn, lease, numbers=1, checkpoint_id=checkpoint.id, lost_streak=0)
     row = {
         "id": checkpoint.id,
         "job_id": lease.job_id,
@@ -182,39 +184,39 @@ def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointReco
         "size_bytes": checkpoint.size_bytes,
         "is_best": checkpoint.is_best,
         "state": "ready",
-        "created_at": standing.now,
+        "created_at": status.now,
     }
     if checkpoint.is_best:
         conn.execute(update(checkpoints).where(checkpoints.c.job_id == lease.job_id).values(is_best=False))
     conn.execute(insert(conn, checkpoints).values(**row).on_conflict_do_nothing(index_elements=["id"]))
     data = {key: row[key] for key in ("id", "step", "epoch", "sha256", "size_bytes", "is_best")}
-    add_event(conn, lease.job_id, seq, standing.now, "checkpoint", lease.fence, data)
+    add_event(conn, lease.job_id, seq, status.now, "checkpoint", lease.fence, data)
     failpoint("checkpoint.before_commit")
     on_commit(conn, partial(failpoint, "checkpoint.row_committed"))
     on_commit(conn, partial(emit, "checkpoint.committed", job_id=lease.job_id, step=checkpoint.step))
-    return standing
+    return status
 
 
 def delete_checkpoints(conn: Connection, lease: Lease, ids: list[str]) -> AttemptStatus:
-    """Rows first, files after: a checkpoint that is listed exists. Raises LeaseLost."""
-    standing, _ = renew_and_update(conn, lease)
+    """Mark rows deleted before the files are removed, so a listed checkpoint exists. Raises LeaseLost."""
+    status, _ = renew_and_update(conn, lease)
     conn.execute(
         update(checkpoints)
         .where(checkpoints.c.job_id == lease.job_id, checkpoints.c.id.in_(ids), checkpoints.c.state == "ready")
         .values(state="deleted")
     )
-    return standing
+    return status
 
 
 def commit_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord]) -> AttemptStatus:
-    """List files before the job ends (sample pictures per epoch, say). Raises LeaseLost."""
-    standing, seq = renew_and_update(conn, lease, numbers=len(records))
-    write_artifacts(conn, lease, records, seq, standing.now)
-    return standing
+    """List files before the job ends, e.g. sample images of each epoch. Raises LeaseLost."""
+    status, seq = renew_and_update(conn, lease, numbers=len(records))
+    write_artifacts(conn, lease, records, seq, status.now)
+    return status
 
 
 def write_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord], seq: int, at: float) -> None:
-    """Rows and events of artifacts; the caller has taken the lock and drawn the numbers."""
+    """Write rows and events of artifacts. The caller holds the row lock and has drawn the sequence numbers."""
     if not records:
         return
     rows = [

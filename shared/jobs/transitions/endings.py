@@ -1,5 +1,7 @@
-"""How an attempt ends: succeed, fail, stop, release. Each is refused when the fence has moved on, and may be repeated
-when the answer to its COMMIT was lost."""
+"""succeed, fail, stop, release: the endings of an attempt.
+
+Each raises LeaseLost once a later fence exists, and may be repeated when the reply to its COMMIT was lost.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,9 @@ def succeed(
     register: ModelVersionRecord | None = None,
     ending: Ending | None = None,
 ) -> bool:
-    """Commit the result with its files and its model version, all or nothing.
+    """Commit the result with its files and its model version, all or nothing. Raises LeaseLost.
 
-    False: cancel was requested and nothing is written; stop the attempt instead. Raises LeaseLost.
+    False: cancel was requested and nothing is written; stop the attempt instead.
     """
     result = {"artifacts": [record.path for record in artifacts], **result}
     promotion = register.promotion if register else None
@@ -87,25 +89,27 @@ def succeed(
 def _registered(
     conn: Connection, lease: Lease, register: ModelVersionRecord, result: dict[str, Any], row: Row[*tuple[Any, ...]]
 ) -> dict[str, Any]:
-    """The result with what became of its model, which another owner may have taken the name of while the job ran: then
-    it stays the job's, to be registered under another name. The event before the last is the promotion's, if there is
-    one."""
-    version, said = _version_of(conn, lease, register, row)
-    result = {**result, "model": {**(result.get("model") or {}), **said}}
+    """Register and promote the model; return the result with the outcome of both.
+
+    If another owner took the model's name while the job ran, the model stays with the job and can be registered under
+    another name. A promotion has the sequence number before the last.
+    """
+    version, facts = _version_of(conn, lease, register, row)
+    result = {**result, "model": {**(result.get("model") or {}), **facts}}
     if register.promotion is None:
         return result
     if version is None:
-        told = promotions.refused(conn, register.name, register.promotion, said["not_registered"])
+        promotion = promotions.refused(conn, register.name, register.promotion, facts["not_registered"])
     else:
-        told = promotions.settle(conn, lease.job_id, register.name, version, register.promotion)
-    add_event(conn, lease.job_id, row.event_seq - 1, row.now, "promotion", lease.fence, told)
-    return {**result, "promoted": told["promoted"], "promotion": told}
+        promotion = promotions.settle(conn, lease.job_id, register.name, version, register.promotion)
+    add_event(conn, lease.job_id, row.event_seq - 1, row.now, "promotion", lease.fence, promotion)
+    return {**result, "promoted": promotion["promoted"], "promotion": promotion}
 
 
 def _version_of(
     conn: Connection, lease: Lease, register: ModelVersionRecord, row: Row[*tuple[Any, ...]]
 ) -> tuple[int | None, dict[str, str]]:
-    """(version, what the result says of it); no version where the name is another owner's."""
+    """Return (version, entries for the result); the version is None if the name is another owner's."""
     try:
         version = create_version(conn, lease.job_id, register, row.now, row.owner_id)
     except Forbidden as refused:
@@ -116,7 +120,7 @@ def _version_of(
 
 def _not_succeeded(conn: Connection, lease: Lease) -> bool:
     if conn.execute(select(jobs.c.id).where(owned_by(lease))).one_or_none() is not None:
-        return False  # still ours, so it is the cancel request that stood in the way
+        return False  # the lease is still held, so cancel was requested
     return idempotent_result(conn, lease, AttemptOutcome.SUCCEEDED) is JobState.SUCCEEDED
 
 
@@ -130,25 +134,28 @@ def fail(
     backoff: Backoff | None = None,
     poison_limit: int = 3,
 ) -> JobState:
-    """End an attempt that did not succeed; `retry.after_failure` decides what becomes of the job. The second in a row
-    that could not load its checkpoint blames that, and the job's streak of deaths begins anew.
+    """End an attempt that did not succeed; `retry.after_failure` decides the new state, which is returned.
 
-    `error` is {type, message, retryable}. Returns the new state. Raises LeaseLost.
+    The second consecutive attempt that dies while loading a checkpoint quarantines it and resets the job's lost
+    streak. `error` is {type, message, retryable}. Raises LeaseLost.
     """
-    row = conn.execute(select(*TALLY_COLUMNS).where(owned_by(lease)).with_for_update()).one_or_none()
+    row = conn.execute(select(*COUNTER_COLUMNS).where(owned_by(lease)).with_for_update()).one_or_none()
     if row is None:
         return idempotent_result(conn, lease, outcome)
-    tally = retry_counters(row)
+    counters = retry_counters(row)
     if quarantine(conn, lease, outcome, error, ending or Ending()):
-        tally = replace(tally, lost_streak=0)
-    decision = after_failure(outcome, bool(error.get("retryable")), tally, poison_limit=poison_limit, backoff=backoff)
+        counters = replace(counters, lost_streak=0)
+    decision = after_failure(
+        outcome, bool(error.get("retryable")), counters, poison_limit=poison_limit, backoff=backoff
+    )
     return record_failure(conn, lease, outcome, error, ending or Ending(), decision)
 
 
-TALLY_COLUMNS = (jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak, jobs.c.stop_requested)
+COUNTER_COLUMNS = (jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak, jobs.c.stop_requested)
 
 
 def retry_counters(row: Row[*tuple[Any, ...]]) -> RetryCounters:
+    """Return the counters in a row of COUNTER_COLUMNS."""
     return RetryCounters(row.retries, row.max_retries, row.lost_streak, as_request(row.stop_requested))
 
 
@@ -168,7 +175,7 @@ def record_failure(
     if state.is_final:
         values |= {"finished_at": db_now(), "error": final_error if state is JobState.FAILED else None}
     else:
-        # Without a delay it keeps its place: a job that was killed goes on before those that came after it.
+        # Without a delay the job keeps its place in the queue, before those submitted later.
         run_at = db_now() + decision.delay if decision.delay else jobs.c.run_at
         values |= UNHELD | {"stop_requested": _kept_request(), "run_at": run_at}
     row = conn.execute(update(jobs).where(owned_by(lease)).values(**values).returning(*_RETURNED)).one_or_none()
@@ -176,7 +183,9 @@ def record_failure(
         raise LeaseLost(lease.job_id, lease.fence)
     close_attempt(conn, lease.job_id, lease.fence, outcome, error=error, ending=ending)
     shown = final_error if state is JobState.FAILED else error
-    _tell(conn, lease, row, outcome, error=shown, retry_in=round(decision.delay, 3) if not state.is_final else None)
+    _add_ended_event(
+        conn, lease, row, outcome, error=shown, retry_in=round(decision.delay, 3) if not state.is_final else None
+    )
     return state
 
 
@@ -196,42 +205,44 @@ def _poison_error(error: dict[str, Any], outcome: AttemptOutcome, ending: Ending
 
 
 def _kept_request() -> Any:
-    """`finish` outlives the attempt that did not get to it; anything else was about that attempt."""
+    """Keep a `finish` request for the next attempt; other requests concern only the attempt that ended."""
     finish = StopRequest.FINISH.value
     return case((jobs.c.stop_requested == finish, finish), else_=None)
 
 
 def stop(conn: Connection, lease: Lease, *, outcome: AttemptOutcome, ending: Ending | None = None) -> JobState:
-    """The runner has left because of cancel or pause (outcome CANCELLED | PAUSED). A cancel that came after the pause
-    wins. Returns the new state. Raises LeaseLost."""
+    """End an attempt whose runner stopped because of cancel or pause (outcome CANCELLED | PAUSED).
+
+    A cancel requested after the pause wins. Returns the new state. Raises LeaseLost.
+    """
     target = {AttemptOutcome.CANCELLED: "cancelled", AttemptOutcome.PAUSED: "paused"}[outcome]
-    return _leave(conn, lease, outcome, target, ending, run_at=jobs.c.run_at)
+    return _end_attempt(conn, lease, outcome, target, ending, run_at=jobs.c.run_at)
 
 
 def release(conn: Connection, lease: Lease, *, outcome: AttemptOutcome, ending: Ending | None = None) -> JobState:
-    """Give the job back after a checkpoint (outcome DRAINED | PREEMPTED): nothing is charged. Raises LeaseLost.
+    """Return the job to the queue after a checkpoint (outcome DRAINED | PREEMPTED), uncharged. Raises LeaseLost.
 
-    A drained job keeps its place in the queue; a preempted one too, but behind the job that it made room for, and its
-    `timeout_seconds` begin anew: the time it waits now is not its own.
+    A drained job keeps its place in the queue; a preempted one too, but behind the job it was preempted for. The
+    `timeout_seconds` of a preempted job start again, because its wait is not its own fault.
     """
     if outcome not in (AttemptOutcome.DRAINED, AttemptOutcome.PREEMPTED):
         raise ValueError(f"release is for drained and preempted attempts, not {outcome}")
     if outcome is AttemptOutcome.DRAINED:
-        return _leave(conn, lease, outcome, "queued", ending, run_at=jobs.c.run_at)
-    return _leave(conn, lease, outcome, "queued", ending, run_at=_behind_the_urgent_one(), deadline_at=None)
+        return _end_attempt(conn, lease, outcome, "queued", ending, run_at=jobs.c.run_at)
+    return _end_attempt(conn, lease, outcome, "queued", ending, run_at=_run_at_behind_urgent(), deadline_at=None)
 
 
-def _behind_the_urgent_one() -> Any:
-    """The `run_at` whose rank comes just after that of the job in `makes_room_for`; later ones keep theirs."""
+def _run_at_behind_urgent() -> Any:
+    """Return the `run_at` that ranks just after the job in `makes_room_for`; a later `run_at` is kept."""
     rank = select(_urgent.c.rank).where(_urgent.c.id == jobs.c.makes_room_for).correlate(jobs).scalar_subquery()
     behind = rank + AGEING_SECONDS * jobs.c.priority + 0.001
     return case((behind > jobs.c.run_at, behind), (rank.is_not(None), jobs.c.run_at), else_=db_now())
 
 
-def _leave(
+def _end_attempt(
     conn: Connection, lease: Lease, outcome: AttemptOutcome, target: str, ending: Ending | None, **also: Any
 ) -> JobState:
-    """One UPDATE whose target state gives way to a stronger request: cancel over all, pause over going back."""
+    """End the attempt in one UPDATE, whose target yields to a stronger request: cancel, then pause."""
     cancelled = jobs.c.stop_requested == StopRequest.CANCEL.value
     state = case((cancelled, "cancelled"), else_=target)
     if target == "queued":
@@ -251,13 +262,15 @@ def _leave(
     row = conn.execute(update(jobs).where(owned_by(lease)).values(**values).returning(*_RETURNED)).one_or_none()
     if row is None:
         return idempotent_result(conn, lease, outcome, AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED)
-    told = {"cancelled": AttemptOutcome.CANCELLED, "paused": AttemptOutcome.PAUSED}.get(row.state, outcome)
-    close_attempt(conn, lease.job_id, lease.fence, told, ending=ending)
-    _tell(conn, lease, row, told)
+    actual = {"cancelled": AttemptOutcome.CANCELLED, "paused": AttemptOutcome.PAUSED}.get(row.state, outcome)
+    close_attempt(conn, lease.job_id, lease.fence, actual, ending=ending)
+    _add_ended_event(conn, lease, row, actual)
     return JobState(row.state)
 
 
-def _tell(conn: Connection, lease: Lease, row: Row[*tuple[Any, ...]], outcome: AttemptOutcome, **facts: Any) -> None:
+def _add_ended_event(
+    conn: Connection, lease: Lease, row: Row[*tuple[Any, ...]], outcome: AttemptOutcome, **facts: Any
+) -> None:
     state = JobState(row.state)
     add_state_event(conn, lease.job_id, row.event_seq, row.now, lease.fence, state, outcome=outcome.value, **facts)
     on_commit(

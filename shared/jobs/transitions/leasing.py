@@ -1,4 +1,4 @@
-"""claim, renew, pin, begin: how an attempt gets and keeps the right to write."""
+"""claim, renew, pin, begin: how an attempt gets and keeps its lease."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from shared.db.schema import attempts, checkpoints, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.job_files.checkpoint_record import CheckpointRecord
-from shared.jobs.transitions.effects import summarize_anew
+from shared.jobs.transitions.effects import rebuild_summaries
 from shared.jobs.transitions.statements import QUEUED, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease
 
 
 def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed | None:
-    """Take the best due job that this worker can run: lowest `rank` (priority and waiting time in one number, see
-    `shared.jobs.models.AGEING_SECONDS`), then lowest id. None: there is nothing to do.
+    """Claim the best due job that this worker can run; None when there is none.
 
-    Postgres skips rows that another claim has locked; on SQLite the transaction already holds the write lock.
+    The best has the lowest `rank` (priority and waiting time in one number, see `shared.jobs.models.AGEING_SECONDS`),
+    then the lowest id. Postgres skips rows that another claim has locked; on SQLite the transaction already holds the
+    write lock.
     """
     statement = (
         update(jobs)
@@ -132,18 +133,18 @@ def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRecord]:
 
 
 def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) -> AttemptStatus:
-    """The heartbeat. Raises LeaseLost."""
+    """Renew the lease (the heartbeat). Raises LeaseLost."""
     if lease_seconds is not None and lease_seconds != lease.seconds:
         lease = Lease(lease.job_id, lease.fence, lease.worker, lease_seconds)
     return renew_and_update(conn, lease)[0]
 
 
 def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
-    """Fix facts for all attempts to come, e.g. the data set version. What is pinned stays.
+    """Pin facts for all later attempts, e.g. the data set version. Pinned facts never change.
 
-    Raises LeaseLost; NotFound for a data set version that was deleted meanwhile: nothing is pinned, look again.
+    Raises LeaseLost; NotFound for a data set version that was deleted meanwhile: nothing is pinned, resolve it again.
     """
-    standing, _ = renew_and_update(conn, lease)
+    status, _ = renew_and_update(conn, lease)
     pinned = conn.scalars(select(jobs.c.pinned).where(jobs.c.id == lease.job_id)).one()
     for key in ("dataset", "evaluate_on"):
         if key in facts.keys() - pinned.keys() and not references.hold(conn, facts[key]):
@@ -152,7 +153,7 @@ def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
     if "family" in facts:
         values["family"] = func.coalesce(jobs.c.family, facts["family"])
     conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(**values))
-    return standing
+    return status
 
 
 def begin(
@@ -165,16 +166,15 @@ def begin(
     quarantined: list[str],
     environment: dict[str, Any] | None = None,
 ) -> AttemptStatus:
-    """The runner has loaded its state: say from where, and take back what an earlier attempt wrote beyond it.
+    """Record from where the runner has loaded its state, and quarantine damaged checkpoints. Raises LeaseLost.
 
-    Metrics of later steps go, because this attempt will write them again (one row per name and step). Damaged
-    checkpoints are quarantined. Raises LeaseLost.
+    Metrics of later steps are deleted, because this attempt will write them again (one row per name and step).
     """
     values: dict[str, Any] = {}
     if quarantined:
         damaged = jobs.c.checkpoint_id.in_(quarantined)
         values["checkpoint_id"] = case((damaged, resumed_from), else_=jobs.c.checkpoint_id)
-    standing, seq = renew_and_update(conn, lease, numbers=1, **values)
+    status, seq = renew_and_update(conn, lease, numbers=1, **values)
     mine = (attempts.c.job_id == lease.job_id, attempts.c.fence == lease.fence)
     conn.execute(
         update(attempts)
@@ -182,7 +182,7 @@ def begin(
         .values(device=device_label, resumed_from=resumed_from, resumed_step=resumed_step, environment=environment)
     )
     if lease.fence > 1:
-        _take_back(conn, lease.job_id, resumed_step, quarantined)
+        _discard_later(conn, lease.job_id, resumed_step, quarantined)
     data = {
         "state": "running",
         "attempt": lease.fence,
@@ -191,17 +191,17 @@ def begin(
         "resumed_step": resumed_step,
         "quarantined": quarantined,
     }
-    add_event(conn, lease.job_id, seq, standing.now, "attempt", lease.fence, data)
+    add_event(conn, lease.job_id, seq, status.now, "attempt", lease.fence, data)
     on_commit(conn, partial(emit, "attempt.began", job_id=lease.job_id, attempt=lease.fence, step=resumed_step))
     if quarantined:
         on_commit(conn, partial(emit, "checkpoint.quarantined", job_id=lease.job_id, checkpoints=quarantined))
-    return standing
+    return status
 
 
-def _take_back(conn: Connection, job_id: str, resumed_step: int | None, quarantined: list[str]) -> None:
+def _discard_later(conn: Connection, job_id: str, resumed_step: int | None, quarantined: list[str]) -> None:
     beyond = metrics.c.step > resumed_step if resumed_step is not None else metrics.c.step.is_not(None)
     if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:
-        summarize_anew(conn, job_id)
+        rebuild_summaries(conn, job_id)
     if quarantined:
         conn.execute(
             update(checkpoints)

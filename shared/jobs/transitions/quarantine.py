@@ -1,5 +1,4 @@
-"""A checkpoint whose bytes are right and that still cannot be loaded: after two attempts that tried, it is set
-aside."""
+"""Quarantine of a checkpoint that is intact but cannot be loaded, after two attempts that failed while loading it."""
 
 from __future__ import annotations
 
@@ -15,16 +14,19 @@ from shared.events import emit
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.values import Ending, Lease
 
-#: Endings that loading a checkpoint may have caused; a lost worker or a stop has other reasons.
+#: Outcomes that loading a checkpoint may have caused; a lost worker or a stop request has other reasons.
 SUSPICIOUS = frozenset(
     {AttemptOutcome.CRASHED, AttemptOutcome.OUT_OF_MEMORY, AttemptOutcome.STALLED, AttemptOutcome.JOB_ERROR}
 )
 
 
 def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:
-    """Whether loading may have caused this ending. A SIGKILL that neither we nor the kernel for want of memory sent
-    (those are other outcomes, or carry our reason) came from outside, as did the end of a whole forkserver: no process
-    dies of its own deeds like that, so such deaths count in the job's budget of crashes and against no checkpoint."""
+    """Return whether loading a checkpoint may have caused this ending.
+
+    An unexplained SIGKILL (the supervisor's and the out-of-memory killer's are other outcomes or have an error type)
+    came from outside, as did the end of a whole forkserver. Such deaths count as crashes of the job, but not against
+    a checkpoint.
+    """
     if outcome not in SUSPICIOUS:
         return False
     unexplained = outcome is AttemptOutcome.CRASHED and (error or {}).get("type") == AttemptOutcome.CRASHED.value
@@ -33,9 +35,9 @@ def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending:
 
 
 def quarantine(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: dict[str, Any], ending: Ending) -> bool:
-    """Quarantine the newest checkpoint if this attempt, and the one before it, ended so before either had loaded it.
+    """Quarantine the newest checkpoint if this and the previous attempt both died before they had loaded it.
 
-    The next attempt goes on from the one before (or from the beginning). There are only so many, so this ends.
+    The next attempt resumes from the checkpoint before it, or starts from the beginning. Returns whether it was done.
     """
     pair = (lease.fence - 1, lease.fence)
     if not is_suspicious(outcome, error, ending) or _began(conn, lease.job_id, pair):
@@ -51,16 +53,16 @@ def quarantine(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: d
     found = conn.execute(ready).all()
     if not found or found[0].fence >= pair[0]:
         return False
-    newest, before = found[0], found[1:]
+    newest, older = found[0], found[1:]
     conn.execute(update(checkpoints).where(checkpoints.c.id == newest.id).values(state="quarantined"))
-    instead = before[0].id if before else None
-    conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(checkpoint_id=instead))
+    previous = older[0].id if older else None
+    conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(checkpoint_id=previous))
     on_commit(conn, partial(emit, "checkpoint.quarantined", job_id=lease.job_id, checkpoints=[newest.id]))
     return True
 
 
 def _began(conn: Connection, job_id: str, fences: tuple[int, ...]) -> bool:
-    """Whether one of them had loaded its state (`begin` leaves this event)."""
+    """Return whether one of the attempts had loaded its state (`begin` writes this event)."""
     mine = (job_events.c.job_id == job_id, job_events.c.type == "attempt", job_events.c.fence.in_(fences))
     return conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None
 

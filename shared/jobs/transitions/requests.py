@@ -1,4 +1,4 @@
-"""What a user (or the scheduler of devices) asks of a job: request_stop, request_cancel, resume, edit."""
+"""request_stop, request_cancel, resume, edit: requests of users, operators and the service itself."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from shared.jobs.transitions.values import AttemptStatus, Lease
 
 
 def request_stop(conn: Connection, job_id: str, request: StopRequest, owner_id: str | None) -> JobState:
-    """A job that does not run stops at once; a running one is asked to, and hears it at its next step.
+    """Stop a job that is not running at once; write a request that a running one receives at its next step.
 
-    `owner_id` None is the system itself. Asking twice is harmless. `finish` of a job that waits to go on from a
-    checkpoint lets it run once more, just to finish. Returns the state now. Raises NotFound; Conflict when the state
-    does not allow it.
+    `owner_id` None: the service itself. Idempotent. `finish` of a queued or paused job with a checkpoint lets it run
+    once more, only to finish. Returns the resulting state. Raises NotFound; Conflict when the state does not allow it.
     """
     row = _locked(conn, job_id, owner_id)
     state = JobState(row.state)
     if state is JobState.RUNNING:
-        return _ask(conn, row, request, by_system=owner_id is None)
+        return _request_running(conn, row, request, by_system=owner_id is None)
     target = _without_attempt(state, request, has_checkpoint=row.checkpoint_id is not None)
     if target is None:
         raise Conflict(f"Job {job_id} is {state}; it cannot be asked to {request} now.")
@@ -39,7 +38,7 @@ def request_stop(conn: Connection, job_id: str, request: StopRequest, owner_id: 
 
 
 def _without_attempt(state: JobState, request: StopRequest, *, has_checkpoint: bool) -> JobState | None:
-    """Where a request takes a job that no attempt holds; None: nowhere, it is refused."""
+    """Return the state that a request moves a job without a running attempt to; None: it is refused."""
     if state.is_final:
         return None
     match request:
@@ -53,40 +52,41 @@ def _without_attempt(state: JobState, request: StopRequest, *, has_checkpoint: b
             return state  # it holds no device
 
 
-def _ask(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest, *, by_system: bool) -> JobState:
-    standing = as_request(row.stop_requested)
-    if standing is request:
+def _request_running(
+    conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest, *, by_system: bool
+) -> JobState:
+    pending = as_request(row.stop_requested)
+    if pending is request:
         return JobState.RUNNING
-    if not request.outranks(standing):
+    if not request.outranks(pending):
         if by_system:
             return JobState.RUNNING
-        raise Conflict(f"Job {row.id} has already been asked to {standing}.")
-    asked = conn.execute(
+        raise Conflict(f"Job {row.id} has already been asked to {pending}.")
+    written = conn.execute(
         update(jobs)
         .where(jobs.c.id == row.id, jobs.c.state == "running", jobs.c.fence == row.fence)
         .values(stop_requested=request.value, event_seq=jobs.c.event_seq + 1)
         .returning(jobs.c.event_seq, db_now().label("now"))
     ).one()
-    _tell_of_request(conn, row.id, row.fence, asked.event_seq, asked.now, request)
+    _add_request_event(conn, row.id, row.fence, written.event_seq, written.now, request)
     return JobState.RUNNING
 
 
 def request_cancel(conn: Connection, lease: Lease) -> AttemptStatus:
-    """An operator ended this very attempt (Flower's Terminate): its job is asked to cancel, under the attempt's fence.
-    Raises LeaseLost."""
-    standing, seq = renew_and_update(conn, lease, numbers=1, stop_requested=StopRequest.CANCEL.value)
-    _tell_of_request(conn, lease.job_id, lease.fence, seq, standing.now, StopRequest.CANCEL)
-    return standing
+    """Request cancel under this attempt's fence: an operator terminated its task in Flower. Raises LeaseLost."""
+    status, seq = renew_and_update(conn, lease, numbers=1, stop_requested=StopRequest.CANCEL.value)
+    _add_request_event(conn, lease.job_id, lease.fence, seq, status.now, StopRequest.CANCEL)
+    return status
 
 
-def _tell_of_request(conn: Connection, job_id: str, fence: int, seq: int, at: float, request: StopRequest) -> None:
+def _add_request_event(conn: Connection, job_id: str, fence: int, seq: int, at: float, request: StopRequest) -> None:
     data = {"state": "running", "attempt": fence, "stop_requested": request.value}
     add_event(conn, job_id, seq, at, "stop_requested", fence, data)
     on_commit(conn, partial(emit, "job.stop_requested", job_id=job_id, request=request.value))
 
 
 def resume(conn: Connection, job_id: str, owner_id: str | None) -> JobState:
-    """Let a paused job go on: at the end of today's queue, with its full time-out. Raises NotFound, Conflict."""
+    """Queue a paused job again, as if submitted now, with its full time-out. Raises NotFound, Conflict."""
     row = _locked(conn, job_id, owner_id)
     if row.state != JobState.PAUSED.value:
         raise Conflict(f"Job {job_id} is {row.state}, not paused.")
@@ -94,10 +94,10 @@ def resume(conn: Connection, job_id: str, owner_id: str | None) -> JobState:
 
 
 def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: str | None, by: str) -> list[str]:
-    """Another name, notes, tags (set, or removed where None) or priority; its spec, and so what it computes, stays.
+    """Change name, notes, tags (a None value removes one) or priority, but never the spec.
 
-    Returns the fields that are new; they leave one event, with what they were. Raises NotFound, InvalidRequest, and
-    Conflict for the priority of a job that waits no more.
+    Returns the changed fields; one event holds their old and new values. Raises NotFound, InvalidRequest, and Conflict
+    for the priority of a job that has started or ended.
     """
     row = _locked(conn, job_id, owner_id, jobs.c.name, jobs.c.notes, jobs.c.tags, jobs.c.priority)
     wanted = dict(changes)
@@ -114,15 +114,15 @@ def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: st
         .values(**new, event_seq=jobs.c.event_seq + 1)
         .returning(jobs.c.event_seq, db_now().label("now"))
     ).one()
-    told = {field: {"before": getattr(row, field), "after": value} for field, value in new.items()}
-    add_event(conn, job_id, written.event_seq, written.now, "edited", row.fence, {"by": by, "changes": told})
+    changed = {field: {"before": getattr(row, field), "after": value} for field, value in new.items()}
+    add_event(conn, job_id, written.event_seq, written.now, "edited", row.fence, {"by": by, "changes": changed})
     on_commit(conn, partial(emit, "job.edited", job_id=job_id, fields=sorted(new)))
     return list(new)
 
 
-#: States whose job has a place in the queue, now or later.
+#: States of jobs whose rank still matters.
 _NOT_YET_RUNNING = frozenset({JobState.WAITING, JobState.QUEUED, JobState.PAUSED})
-#: Tags a job may have.
+#: Largest number of tags of a job.
 _MAX_TAGS = 50
 
 
@@ -145,7 +145,7 @@ def _locked(conn: Connection, job_id: str, owner_id: str | None, *more: Any) -> 
 
 
 def _move(conn: Connection, row: Row[*tuple[Any, ...]], target: JobState, **values: Any) -> JobState:
-    """From a state that no attempt holds. The row is locked, the guard on its state is the promise kept anyway."""
+    """Move a job without a running attempt. Its row is locked; the conditions keep the guarantee even without that."""
     values |= UNHELD | {"state": target.value, "event_seq": jobs.c.event_seq + 1}
     if target.is_final:
         values["finished_at"] = db_now()

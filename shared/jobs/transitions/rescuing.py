@@ -1,4 +1,4 @@
-"""expired, rescue: taking back the jobs of workers that are gone, frozen or cut off."""
+"""expired, rescue: jobs of workers that died, froze or lost their network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from shared.db.schema import job_events, job_logs, jobs
 from shared.events import emit
 from shared.jobs.retry import after_failure
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.transitions.endings import TALLY_COLUMNS, record_failure, retry_counters
+from shared.jobs.transitions.endings import COUNTER_COLUMNS, record_failure, retry_counters
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 from shared.jobs.transitions.values import LAST_LINES, LONGEST, Ending, Lease
 
 
 def expired(conn: Connection, limit: int = 200) -> list[tuple[str, int]]:
-    """(job, fence) of leases that ran out, the longest ago first."""
+    """Return (job, fence) of expired leases, the longest expired first."""
     rows = conn.execute(
         select(jobs.c.id, jobs.c.fence)
         .where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())
@@ -31,9 +31,9 @@ def expired(conn: Connection, limit: int = 200) -> list[tuple[str, int]]:
 
 
 def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int) -> JobState | None:
-    """Take back an expired lease. None: somebody else did, or the worker renewed it after all."""
+    """End the attempt of an expired lease; None if another process did, or the worker has renewed it."""
     row = conn.execute(
-        select(*TALLY_COLUMNS, jobs.c.worker)
+        select(*COUNTER_COLUMNS, jobs.c.worker)
         .where(jobs.c.id == job_id, jobs.c.state == RUNNING, jobs.c.fence == seen_fence, jobs.c.lease_until < db_now())
         .with_for_update(skip_locked=True)
     ).one_or_none()
@@ -42,7 +42,7 @@ def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int)
     decision = after_failure(AttemptOutcome.LOST, True, retry_counters(row), poison_limit=poison_limit)
     error = {
         "type": "lost",
-        "message": f"worker {row.worker} did not renew its lease: it is gone, frozen or cut off",
+        "message": f"worker {row.worker} did not renew its lease: it died, froze or lost its network",
         "retryable": True,
     }
     lease = Lease(job_id, seen_fence, row.worker)
@@ -51,7 +51,7 @@ def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int)
 
 
 def _last_known(conn: Connection, lease: Lease) -> dict[str, Any]:
-    """Nobody saw its runner end: the evidence is what had reached SQL."""
+    """Return the evidence that had reached SQL, because the end of the runner was not observed."""
     mine = (job_events.c.job_id == lease.job_id, job_events.c.fence == lease.fence, job_events.c.type == "attempt")
     began = conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None
     progress = conn.scalar(select(jobs.c.progress).where(jobs.c.id == lease.job_id)) if began else None

@@ -1,4 +1,4 @@
-"""What every transition is made of: the fence as a condition, the UPDATE that takes the row lock, the event row."""
+"""Parts of every transition: the fence as a condition, the UPDATE that takes the row lock, the event row."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.values import AttemptStatus, Ending, Lease
 from shared.webhooks import outbox
 
-#: Written as literals so that SQLite may use the partial index.
+#: Literals, so that SQLite can use the partial index.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 RUNNING: ColumnElement[str] = literal_column("'running'")
 
-#: Goes with a state that is not final, so that the index on `finished_at` finds the few jobs that live.
+#: Combined with a state that is not final, so that the index on `finished_at` finds the few unfinished jobs.
 UNFINISHED = jobs.c.finished_at.is_(None)
 
-#: Column values of a job that nobody holds.
+#: Column values of a job without a lease.
 UNHELD: dict[str, Any] = {"worker": None, "lease_until": None}
 
 
 def owned_by(lease: Lease) -> ColumnElement[bool]:
-    """The fence is mine and the job runs."""
+    """Return the SQL condition that the job is running under the fence of this lease."""
     return and_(jobs.c.id == lease.job_id, jobs.c.fence == lease.fence, jobs.c.state == RUNNING)
 
 
 def renew_and_update(conn: Connection, lease: Lease, *, numbers: int = 0, **values: Any) -> tuple[AttemptStatus, int]:
-    """Renew the lease under its fence, set `values`, draw `numbers` sequence numbers.
+    """Renew the lease under its fence, set `values` and draw `numbers` sequence numbers.
 
-    The first statement of every effect. Returns the standing and the first number drawn. Raises LeaseLost.
+    The first statement of every effect. Returns the status and the first number drawn. Raises LeaseLost.
     """
     if numbers:
         values["event_seq"] = jobs.c.event_seq + numbers
@@ -54,15 +54,17 @@ def renew_and_update(conn: Connection, lease: Lease, *, numbers: int = 0, **valu
 
 
 def attempt_status(row: Row[*tuple[Any, ...]]) -> AttemptStatus:
+    """Return the status in a row of `renew_and_update`."""
     return AttemptStatus(as_request(row.stop_requested), row.deadline_at, row.lease_until, row.now)
 
 
 def as_request(text: str | None) -> StopRequest | None:
+    """Return the request that the column `stop_requested` names."""
     return StopRequest(text) if text else None
 
 
 def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fence: int, data: dict[str, Any]) -> None:
-    """The event's row, and what webhooks are to be told of it."""
+    """Write the event's row and its webhook deliveries."""
     conn.execute(
         plain_insert(job_events),
         {"job_id": job_id, "seq": seq, "type": kind, "at": at, "fence": fence, "data": data},
@@ -73,7 +75,7 @@ def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fen
 def add_state_event(
     conn: Connection, job_id: str, seq: int, at: float, fence: int, state: JobState, **facts: Any
 ) -> None:
-    """A `state` event; facts that are None are left out."""
+    """Write a `state` event, without facts that are None."""
     data = {"state": state.value, "attempt": fence} | {key: fact for key, fact in facts.items() if fact is not None}
     add_event(conn, job_id, seq, at, "state", fence, data)
 
@@ -87,6 +89,7 @@ def close_attempt(
     error: dict[str, Any] | None = None,
     ending: Ending | None = None,
 ) -> None:
+    """Write the outcome of an attempt that has none yet."""
     conn.execute(
         update(attempts)
         .where(attempts.c.job_id == job_id, attempts.c.fence == fence, attempts.c.outcome.is_(None))
@@ -95,8 +98,10 @@ def close_attempt(
 
 
 def idempotent_result(conn: Connection, lease: Lease, *outcomes: AttemptOutcome) -> JobState:
-    """For an ending that found nothing to do: the state, if this very attempt ended so before (the answer to its
-    COMMIT was lost). Raises LeaseLost otherwise."""
+    """Return the job's state if this attempt already ended with one of the outcomes; raise LeaseLost otherwise.
+
+    Called by an ending that changed no row: the reply to an earlier COMMIT of it may have been lost.
+    """
     row = conn.execute(
         select(attempts.c.outcome, jobs.c.state)
         .join(jobs, jobs.c.id == attempts.c.job_id)

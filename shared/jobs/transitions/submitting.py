@@ -26,10 +26,10 @@ from shared.specs.times import seconds_of
 
 
 def submit(conn: Connection, new: NewJob) -> Submitted:
-    """Accept a job, or find the one that the same idempotency key and body made before.
+    """Create a job, or return the one that the same idempotency key and body created before.
 
-    Raises Conflict when that one was deleted; InvalidRequest when the key came with another body, a dependency does not
-    exist, a data set version is gone, or `register_as` names another owner's model.
+    Raises Conflict when that job was deleted; InvalidRequest when the key was used with another body, a dependency or
+    data set version does not exist, or `register_as` names another owner's model.
     """
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
@@ -46,19 +46,19 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
-        return _same_again(conn, new)
+        return _existing_job(conn, new)
     add_state_event(conn, job_id, 1, row.created_at, 0, state)
     if after:
         conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
-        state = _settled(resolve_dependencies(conn, job_id=job_id))
+        state = _state_after(resolve_dependencies(conn, job_id=job_id))
     failpoint("submit.before_commit")
     on_commit(conn, partial(failpoint, "submit.after_commit"))
     on_commit(conn, partial(emit, "job.submitted", job_id=job_id, kind=new.spec.kind, owner_id=new.owner_id))
     return Submitted(job_id, state, True)
 
 
-def _settled(counts: dict[str, int]) -> JobState:
-    """What became of the job, when the ones it waits for had ended before it came."""
+def _state_after(counts: dict[str, int]) -> JobState:
+    """Return the state of a job whose dependencies may have ended before it was submitted."""
     if counts["queued"]:
         return JobState.QUEUED
     return JobState.FAILED if counts["failed"] else JobState.WAITING
@@ -98,7 +98,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
 
 
 def _not_past(run_at: float | None) -> Any:
-    """A time gone by means now: rank goes by `run_at`, and 1970 would overtake everybody."""
+    """Replace a past time by now: rank depends on `run_at`, and 1970 would overtake every job."""
     return db_now() if run_at is None else case((db_now() < run_at, run_at), else_=db_now())
 
 
@@ -124,7 +124,7 @@ def _check_dependencies(conn: Connection, owner_id: str, after: list[str]) -> No
             raise InvalidRequest.field(("after", position), f"there is no job {job_id!r} to wait for")
 
 
-def _same_again(conn: Connection, new: NewJob) -> Submitted:
+def _existing_job(conn: Connection, new: NewJob) -> Submitted:
     row = conn.execute(
         select(jobs.c.id, jobs.c.state, jobs.c.body_hash).where(
             jobs.c.owner_id == new.owner_id, jobs.c.idempotency_key == new.idempotency_key
@@ -136,18 +136,18 @@ def _same_again(conn: Connection, new: NewJob) -> Submitted:
 
 
 def _refuse_deleted(conn: Connection, new: NewJob) -> None:
-    """Raise Conflict for a key whose job was deleted, InvalidRequest where it came with another body."""
+    """Raise Conflict for a key whose job was deleted, InvalidRequest if that job had another body."""
     if new.idempotency_key is None:
         return
     mine = (deleted_jobs.c.owner_id == new.owner_id, deleted_jobs.c.idempotency_key == new.idempotency_key)
-    gone = conn.execute(select(deleted_jobs.c.id, deleted_jobs.c.body_hash).where(*mine)).one_or_none()
-    if gone is None:
+    deleted = conn.execute(select(deleted_jobs.c.id, deleted_jobs.c.body_hash).where(*mine)).one_or_none()
+    if deleted is None:
         return
-    if gone.body_hash != new.body_hash:
-        raise _other_body(gone.id)
-    raise Conflict(f"Job {gone.id}, which this Idempotency-Key made, was deleted; use a new key to run it again.")
+    if deleted.body_hash != new.body_hash:
+        raise _other_body(deleted.id)
+    raise Conflict(f"Job {deleted.id} of this Idempotency-Key was deleted; use a new key to run it again.")
 
 
 def _other_body(job_id: str) -> InvalidRequest:
-    detail = f"this key came before with another body (job {job_id}); use a new key for a new job"
+    detail = f"this key was used before with another body (job {job_id}); use a new key for a new job"
     return InvalidRequest.field(("Idempotency-Key",), detail)

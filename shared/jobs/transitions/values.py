@@ -1,4 +1,4 @@
-"""What goes into transitions and comes out of them: small frozen values."""
+"""Arguments and results of transitions, as frozen values."""
 
 from __future__ import annotations
 
@@ -13,25 +13,31 @@ from shared.specs.jobs import AnyJob
 
 @dataclass(frozen=True)
 class NewJob:
+    """A job to submit."""
+
     owner_id: str
     spec: AnyJob
     body_hash: str | None = None
     idempotency_key: str | None = None
     #: Facts fixed at submission. `family` is shown for kinds whose spec does not name one.
     pinned: dict[str, Any] = field(default_factory=dict)
-    #: The job it was made like: id, name, changes.
+    #: The job it was copied from: id, name, changes.
     copied_from: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Submitted:
+    """The job of a submission."""
+
     job_id: str
     state: JobState
-    created: bool  # False: the same idempotency key and body came before
+    created: bool  # False: it exists already, with the same idempotency key and body
 
 
 @dataclass(frozen=True)
 class Claimer:
+    """A worker that claims jobs, and its device."""
+
     worker: str
     device: str  # cpu | gpu
     device_label: str
@@ -41,7 +47,7 @@ class Claimer:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write for a job, until a later fence takes it away."""
+    """The right of an attempt to write for its job, until a later fence replaces it."""
 
     job_id: str
     fence: int
@@ -52,6 +58,8 @@ class Lease:
 
 @dataclass(frozen=True)
 class Claimed:
+    """A claimed job with its lease."""
+
     lease: Lease
     kind: str
     spec: dict[str, Any]
@@ -59,13 +67,13 @@ class Claimed:
     checkpoints: list[CheckpointRecord]  # ready ones, newest first
     deadline_at: float | None
     owner_id: str
-    #: Kept from before, e.g. `finish` of a job that was waiting to go on.
+    #: A request from before the claim, e.g. `finish` of a paused job.
     stop_requested: StopRequest | None = None
 
 
 @dataclass(frozen=True)
 class AttemptStatus:
-    """Where an attempt stands after a write: what it is asked to do and how long it may (database clock)."""
+    """Status of an attempt after a write: its stop request, deadline and lease, by the database's clock."""
 
     stop_requested: StopRequest | None
     deadline_at: float | None
@@ -73,7 +81,7 @@ class AttemptStatus:
     now: float
 
 
-#: Evidence kept of an attempt: its last lines, each cut to so many characters.
+#: Evidence kept of an attempt: number of last log lines, and the length each is cut to (characters).
 LAST_LINES, LONGEST = 20, 300
 
 
@@ -91,6 +99,8 @@ class Ending:
 
 @dataclass(frozen=True)
 class MetricRow:
+    """One measured value."""
+
     name: str
     step: int
     epoch: int
@@ -99,13 +109,15 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class LogRow:
+    """One log line."""
+
     level: str
     message: str
 
 
 @dataclass(frozen=True)
 class SampleRow:
-    """What a runner used, `age` seconds before it is written. None: cannot be known."""
+    """Resource usage of a runner, `age` seconds before it is written. None: not known."""
 
     age: float
     cpu_percent: float | None = None  # of one core
@@ -116,6 +128,8 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class ArtifactRecord:
+    """A file of an attempt to list as an artifact."""
+
     path: str
     stored_as: str
     sha256: str
@@ -125,7 +139,7 @@ class ArtifactRecord:
 
 @dataclass(frozen=True)
 class ModelVersionRecord:
-    """A model to register under `name` when the job succeeds; the version number is given then."""
+    """A model to register under `name` when the job succeeds; its version number is assigned then."""
 
     name: str
     family: str
@@ -140,14 +154,14 @@ class ModelVersionRecord:
 
 @dataclass(frozen=True)
 class PromotionRecord:
-    """How a new model did against the version that held `alias` then; `succeed` moves the alias, or says why not."""
+    """Comparison of a new model with the version that `alias` named; `succeed` moves the alias if it is better."""
 
     alias: str
     metric: str
     evaluated_on: str  # data set with its version
     better: bool
     reason: str
-    previous: int | None  # the version it was compared with; None: there was none
+    previous: int | None  # the version it was compared with, if any
     candidate: float | None
     champion: float | None
     lower_bound: float | None = None

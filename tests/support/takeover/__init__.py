@@ -1,6 +1,6 @@
-"""Let a module of the tests take over jobs in the runners of a worker, whose own code knows nothing of it.
+"""Lets a test module take over jobs in the runners of a worker, without a hook in the worker's code.
 
-A forkserver passes PYTHONPATH on. Each folder here holds a `sitecustomize.py`, which Python imports as it starts: in a
+Forkservers inherit PYTHONPATH. Each folder here has a `sitecustomize.py`, which Python imports at its start: in a
 forkserver it wraps `worker.kinds.run`.
 """
 

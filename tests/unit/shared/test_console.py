@@ -57,7 +57,8 @@ raise ValueError("line one\\nline two")
 
 
 def test_people_get_text() -> None:
-    code = f'{BEGIN}configure_logging(Settings(), "beat")\nfrom shared.console import print_line\nprint_line("here I am")\n1 / 0'
+    code = f'{BEGIN}configure_logging(Settings(), "beat")\n'
+    code += 'from shared.console import print_line\nprint_line("here I am")\n1 / 0'
     died = run(code, log_format="console")
     assert died.stdout == "here I am\n"
     assert died.stderr.endswith("ZeroDivisionError: division by zero\n")

@@ -93,32 +93,32 @@ def test_a_submit_that_fails_after_its_commit_is_there(engine: Engine) -> None:
 
 
 def test_events_are_told_after_the_commit_only(engine: Engine) -> None:
-    heard: list[str] = []
-    unsubscribe = subscribe(lambda event, fields: heard.append(event))
+    emitted: list[str] = []
+    unsubscribe = subscribe(lambda event, fields: emitted.append(event))
     try:
         failpoints.arm("submit.before_commit:raise")
         with pytest.raises(FailpointError):
             submit_job(engine)
-        assert heard == []
+        assert emitted == []
         submit_job(engine)
         claim_job(engine)
     finally:
         unsubscribe()
     submit_job(engine)
-    assert heard == ["job.submitted", "job.claimed"]
+    assert emitted == ["job.submitted", "job.claimed"]
 
 
 def test_a_subscriber_that_fails_does_not_fail_the_others() -> None:
-    heard: list[str] = []
+    emitted: list[str] = []
 
     def broken(event: str, fields: dict[str, object]) -> None:
         raise RuntimeError
 
-    endings = [subscribe(broken), subscribe(lambda event, fields: heard.append(event))]
+    endings = [subscribe(broken), subscribe(lambda event, fields: emitted.append(event))]
     emit("job.claimed")
     for unsubscribe in endings:
         unsubscribe()
-    assert heard == ["job.claimed"]
+    assert emitted == ["job.claimed"]
 
 
 def test_events_and_library_logs_become_json_lines() -> None:

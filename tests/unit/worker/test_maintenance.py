@@ -241,12 +241,12 @@ def test_one_service_that_fails_does_not_hold_up_the_others(sqlite_engine: Engin
     def fail(engine: Engine, settings: Settings) -> dict[str, int]:
         raise RuntimeError("boom")
 
-    heard: list[tuple[str, str]] = []
-    unsubscribe = subscribe(lambda event, fields: heard.append((event, str(fields.get("error")))))
+    emitted: list[tuple[str, str]] = []
+    unsubscribe = subscribe(lambda event, fields: emitted.append((event, str(fields.get("error")))))
     done = run_services([Service("bad", fail), Service("good", lambda *_: {"n": 1})], sqlite_engine, stack)
     unsubscribe()
     assert done == {"good": {"n": 1}}
-    assert ("maintenance.failed", "RuntimeError: boom") in heard
+    assert ("maintenance.failed", "RuntimeError: boom") in emitted
 
 
 def test_a_service_with_an_interval_waits_for_it(sqlite_engine: Engine, stack: Settings) -> None:

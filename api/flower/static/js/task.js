@@ -42,7 +42,7 @@ function facts() {
     { class: "ns-facts" },
     fact("Job", h("a", { href: url(`/jobs/${task.job_id}`) }, task.description.job)),
     fact("Work", task.description.work),
-    fact("Progress", task.description.standing || "–"),
+    fact("Progress", task.description.status || "–"),
     fact("Worker", h("a", { href: `${config.prefix}/worker/${encodeURIComponent(task.worker)}` }, task.worker)),
     fact("Started", ago(task.started_at)),
     fact(running ? "Running for" : "Duration", duration((end - Date.parse(task.started_at)) / 1000)),

@@ -568,7 +568,7 @@ interface TaskPage {
   outcome: string | null;
   stop_requested: string | null;
   error: string | null;
-  description: { job: string; work: string; standing: string };
+  description: { job: string; work: string; status: string };
 }
 
 // -- tables, dialogs, charts --------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_model_changes_name", "model_changes", ["name", "id"], unique=False)
-    # What aliases point at today is the beginning of their history, so that a rollback can come back to it.
+    # The current targets of aliases start their history, so that a rollback can return to them.
     op.execute(
         "INSERT INTO model_changes (name, change, alias, to_version, who, why, at) "
         "SELECT name, 'set', alias, version, 'system', 'before the audit began', updated_at FROM model_aliases"

@@ -1,4 +1,4 @@
-"""Find recent attempts: Flower's list of tasks is made complete from them."""
+"""Index attempts by start: they complete Flower's list of tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Index what the table of jobs counts and sorts."""
+"""Add indexes for counts and sort orders of the table of jobs."""
 
 from __future__ import annotations
 

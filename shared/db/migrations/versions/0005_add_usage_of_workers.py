@@ -1,4 +1,4 @@
-"""Add what a worker's heartbeat says of its device and host."""
+"""Add the usage of device and host to workers."""
 
 from __future__ import annotations
 

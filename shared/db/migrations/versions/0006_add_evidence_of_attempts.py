@@ -1,4 +1,4 @@
-"""Add the evidence of attempts: what their runners did and said last."""
+"""Add the last actions and output of runners to attempts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let urgent jobs push out running ones: who may, and who makes room for whom."""
+"""Add preemption: which jobs may preempt, and which running job is preempted for which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep the highest number a data set's versions ever had, and let schedules skip a tick when nothing has changed."""
+"""Add the highest version number of a data set, and `skip_if_unchanged` of schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let the counts of every scrape be read from indexes alone: rows of jobs are wide."""
+"""Add covering indexes for the counts of Prometheus, because rows of jobs are wide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Index the deliveries that are being sent, and let the index of old ones not be taken for that of pending ones."""
+"""Index leased deliveries, and change the index of old ones so that the planner does not use it for pending ones."""
 
 from __future__ import annotations
 

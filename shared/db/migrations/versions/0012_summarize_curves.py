@@ -1,4 +1,4 @@
-"""Keep what each curve has come to beside its points: a table of jobs sorts and filters by it."""
+"""Add summaries of curves, by which the table of jobs sorts and filters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "name"),
     )
-    if op.get_bind().dialect.name == "postgresql":  # months of points take longer than a statement of ours may
+    if op.get_bind().dialect.name == "postgresql":  # months of points exceed the statement timeout
         op.execute("SET LOCAL statement_timeout = 0")
     op.execute(_FILL)
 

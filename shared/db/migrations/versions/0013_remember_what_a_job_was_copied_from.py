@@ -1,4 +1,4 @@
-"""Remember which job a job was copied from, and what was changed."""
+"""Add the job that a job was copied from, and the changes."""
 
 from __future__ import annotations
 

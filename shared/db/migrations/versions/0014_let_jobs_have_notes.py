@@ -1,4 +1,4 @@
-"""Let people write notes on a job."""
+"""Add notes to jobs."""
 
 from __future__ import annotations
 

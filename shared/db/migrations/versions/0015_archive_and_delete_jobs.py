@@ -1,4 +1,4 @@
-"""Let finished jobs be archived and deleted; the indexes of the table of jobs answer without reading a row still."""
+"""Add archiving and deletion of jobs; the indexes of the table of jobs stay covering."""
 
 from __future__ import annotations
 

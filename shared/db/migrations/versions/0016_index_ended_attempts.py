@@ -1,4 +1,4 @@
-"""Index the ends of attempts: what ran at some moment of the last hours."""
+"""Index attempts by end, to find those that ran in a time window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep what an attempt ran on, and samples of what its runner used."""
+"""Add the hardware of attempts and samples of their resource usage."""
 
 from __future__ import annotations
 

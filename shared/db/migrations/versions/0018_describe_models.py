@@ -1,4 +1,4 @@
-"""Let people describe models and versions, and tag versions."""
+"""Add descriptions of models and versions, and tags of versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let data sets and models have owners, as far as it is known whose the old ones are."""
+"""Add owners of data sets and models, as far as those of existing ones are known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0018"
 branch_labels = None
 depends_on = None
 
-#: The owner of the job behind the lowest version that is there. A job stays as long as a version needs it.
+#: The owner of the job of the lowest existing version. A job is kept as long as a version refers to it.
 _MODELS = """
 INSERT INTO models (name, owner_id, created_at)
 SELECT first.name, jobs.owner_id, model_versions.created_at
@@ -19,7 +19,7 @@ JOIN model_versions ON model_versions.name = first.name AND model_versions.versi
 LEFT JOIN jobs ON jobs.id = model_versions.job_id
 """
 
-#: Who uploaded was not kept. Where all keys have one owner it was that one, else they are nobody's.
+#: The uploader was not recorded. If all keys have one owner, it is that one, otherwise None.
 _DATASETS = """
 UPDATE datasets SET owner_id = (SELECT min(owner_id) FROM api_keys)
 WHERE NOT builtin AND (SELECT count(DISTINCT owner_id) FROM api_keys) = 1

@@ -1,5 +1,4 @@
-"""Let go of the foreign keys that would delete millions of rows in one transaction; `removals` says what is left to
-delete."""
+"""Drop foreign keys that would delete millions of rows in one transaction; add `removals` to delete them in batches."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ down_revision = "0019"
 branch_labels = None
 depends_on = None
 
-#: Table -> its column that named a row of another table, and that table.
+#: Table -> its column that referred to another table, and that table.
 _FREED = {
     "metrics": ("job_id", "jobs"),
     "job_logs": ("job_id", "jobs"),
@@ -51,8 +50,10 @@ def downgrade() -> None:
 
 
 def _rewrite(*, without: bool) -> None:
-    """Change SQLite's schema in place, as its documentation has it for constraints ("Making other kinds of table schema
-    changes"): copying tables of millions of rows would take as long as what this migration is there to avoid."""
+    """Change SQLite's schema in place: copying tables of millions of rows would take too long.
+
+    SQLite's documentation describes this for constraints ("Making other kinds of table schema changes").
+    """
     conn = op.get_bind()
     version = conn.exec_driver_sql("PRAGMA schema_version").scalar_one()
     conn.exec_driver_sql("PRAGMA writable_schema = ON")

@@ -83,10 +83,10 @@ def test_an_attempt_is_described_by_its_job_work_and_progress() -> None:
 
 
 def test_an_attempt_shows_its_own_standing_only() -> None:
-    assert describe(ROW | {"outcome": "lost", "fence": 1}).standing == "lost"
-    assert describe(ROW | {"outcome": "cancelled"}).standing == "cancelled · 42% · loss 0.3123"
-    assert describe(ROW | {"fence": 1}).standing == ""
-    assert describe(ROW | {"progress": None}).standing == ""
+    assert describe(ROW | {"outcome": "lost", "fence": 1}).status == "lost"
+    assert describe(ROW | {"outcome": "cancelled"}).status == "cancelled · 42% · loss 0.3123"
+    assert describe(ROW | {"fence": 1}).status == ""
+    assert describe(ROW | {"progress": None}).status == ""
 
 
 def test_a_job_by_model_ref_without_a_name() -> None:

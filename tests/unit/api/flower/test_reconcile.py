@@ -26,7 +26,7 @@ from tests.support.factories import claim_job, expire_lease, make_claimer, submi
 LEASE_SECONDS = 30.0
 
 
-class Heard:
+class Receiver:
     """Flower's receiver of events without its thread and its loop."""
 
     def __init__(self, engine: Engine) -> None:
@@ -39,13 +39,13 @@ class Heard:
     def _now(self, callback: Any, *args: Any, **kwargs: Any) -> None:
         callback(*args, **kwargs)
 
-    def say(self, kind: str, task: str, **fields: Any) -> None:
+    def send(self, kind: str, task: str, **fields: Any) -> None:
         about = {"uuid": task, "hostname": "cpu0@test", "timestamp": 1.0, "local_received": 1.0, "clock": 1}
         self.events.on_event({"type": kind, **about, **fields})
 
     def begin(self, task: str) -> None:
-        self.say("task-received", task, name=ATTEMPT_TASK, args="1a2b", kwargs="{}")
-        self.say("task-started", task)
+        self.send("task-received", task, name=ATTEMPT_TASK, args="1a2b", kwargs="{}")
+        self.send("task-started", task)
 
     def compare(self) -> None:
         self.loop.run_until_complete(self.events.compare())
@@ -59,10 +59,10 @@ class Heard:
 
 
 @pytest.fixture
-def heard(sqlite_engine: Engine) -> Any:
-    heard = Heard(sqlite_engine)
-    yield heard
-    heard.loop.close()
+def receiver(sqlite_engine: Engine) -> Any:
+    receiver = Receiver(sqlite_engine)
+    yield receiver
+    receiver.loop.close()
 
 
 def claimed(engine: Engine, task: str, **fields: Any) -> Lease:
@@ -86,70 +86,72 @@ STATES = [(JobState.SUCCEEDED, "SUCCESS"), (JobState.FAILED, "FAILURE"), (JobSta
 
 @pytest.mark.parametrize(("state", "shown"), STATES)
 def test_the_end_that_celery_calls_a_success_is_what_sql_says(
-    sqlite_engine: Engine, heard: Heard, state: JobState, shown: str
+    sqlite_engine: Engine, receiver: Receiver, state: JobState, shown: str
 ) -> None:
-    heard.begin("t1")
+    receiver.begin("t1")
     settle(sqlite_engine, claimed(sqlite_engine, "t1", name="digits nightly"), state)
-    heard.say("task-succeeded", "t1", result="None", runtime=0.1)
-    task = heard.task("t1")
+    receiver.send("task-succeeded", "t1", result="None", runtime=0.1)
+    task = receiver.task("t1")
     assert task.state == shown
     assert task.args.startswith("digits nightly · ")
     assert task.kwargs == "train cnn/mnist-1conv-linear (torch) on digits"
     assert task.exception == ("bad_data: row 7 is empty" if shown == "FAILURE" else None)
 
 
-def test_an_end_that_sql_does_not_know_is_not_believed(sqlite_engine: Engine, heard: Heard) -> None:
+def test_an_end_that_sql_does_not_know_is_not_believed(sqlite_engine: Engine, receiver: Receiver) -> None:
     lease = claimed(sqlite_engine, "t1")
-    heard.begin("t1")
-    heard.say("task-succeeded", "t1", result="None", runtime=0.1)
-    assert heard.state("t1") == "STARTED"
+    receiver.begin("t1")
+    receiver.send("task-succeeded", "t1", result="None", runtime=0.1)
+    assert receiver.state("t1") == "STARTED"
     expire_lease(sqlite_engine, lease.job_id)
     with write(sqlite_engine) as conn:
         transitions.rescue(conn, job_id=lease.job_id, seen_fence=1, poison_limit=3)
-    heard.compare()
-    assert heard.state("t1") == "FAILURE"
-    assert heard.task("t1").exception.startswith("lost: worker cpu0@test did not renew its lease")
+    receiver.compare()
+    assert receiver.state("t1") == "FAILURE"
+    assert receiver.task("t1").exception.startswith("lost: worker cpu0@test did not renew its lease")
 
 
-def test_a_doorbell_that_found_nothing_leaves_the_list(heard: Heard) -> None:
-    heard.begin("t1")
-    assert heard.task("t1").kwargs == "doorbell (job 1a2b)"
-    heard.say("task-succeeded", "t1", result="None", runtime=0.1)
-    assert heard.task("t1") is None
-    page = heard.events.state.search_engine.search(heard.events.state.tasks, "doorbell")
+def test_a_doorbell_that_found_nothing_leaves_the_list(receiver: Receiver) -> None:
+    receiver.begin("t1")
+    assert receiver.task("t1").kwargs == "doorbell (job 1a2b)"
+    receiver.send("task-succeeded", "t1", result="None", runtime=0.1)
+    assert receiver.task("t1") is None
+    page = receiver.events.state.search_engine.search(receiver.events.state.tasks, "doorbell")
     assert (page.task_ids, page.total_count) == ([], 0)
-    assert heard.events.state.counter["cpu0@test"]["task-succeeded"] == 1, "it is counted all the same"
+    assert receiver.events.state.counter["cpu0@test"]["task-succeeded"] == 1, "it is counted all the same"
 
 
-def test_progress_is_seen_and_found_by_a_search(sqlite_engine: Engine, heard: Heard) -> None:
+def test_progress_is_seen_and_found_by_a_search(sqlite_engine: Engine, receiver: Receiver) -> None:
     lease = claimed(sqlite_engine, "t1", name="digits nightly")
-    heard.begin("t1")
+    receiver.begin("t1")
     with write(sqlite_engine) as conn:
         transitions.record(conn, lease, progress={"percent": 41.7, "loss": 0.25}, metrics=[], logs=[])
-    heard.compare()
-    assert heard.task("t1").result == "42% · loss 0.25"
-    page = heard.events.state.search_engine.search(heard.events.state.tasks, "args:nightly")
+    receiver.compare()
+    assert receiver.task("t1").result == "42% · loss 0.25"
+    page = receiver.events.state.search_engine.search(receiver.events.state.tasks, "args:nightly")
     assert page.task_ids == ["t1"]
 
 
 @pytest.mark.parametrize(("state", "shown"), STATES)
-def test_what_was_never_heard_comes_from_sql(sqlite_engine: Engine, heard: Heard, state: JobState, shown: str) -> None:
+def test_what_was_never_heard_comes_from_sql(
+    sqlite_engine: Engine, receiver: Receiver, state: JobState, shown: str
+) -> None:
     """After a restart of Flower, or of Redis."""
     ended = claimed(sqlite_engine, "t1")
     settle(sqlite_engine, ended, state)
     claimed(sqlite_engine, "t2")
-    heard.compare()
-    assert (heard.state("t1"), heard.state("t2")) == (shown, "STARTED")
-    assert heard.task("t1").worker.hostname == "cpu0@test"
-    assert not heard.task("t1").worker.alive, "an old attempt is no sign of life"
-    heard.say("task-received", "t2", name=ATTEMPT_TASK, args="1a2b", kwargs="{}")
-    assert heard.task("t2").kwargs.startswith("train "), "a late beginning does not change what it is about"
+    receiver.compare()
+    assert (receiver.state("t1"), receiver.state("t2")) == (shown, "STARTED")
+    assert receiver.task("t1").worker.hostname == "cpu0@test"
+    assert not receiver.task("t1").worker.alive, "an old attempt is no sign of life"
+    receiver.send("task-received", "t2", name=ATTEMPT_TASK, args="1a2b", kwargs="{}")
+    assert receiver.task("t2").kwargs.startswith("train "), "a late beginning does not change what it is about"
 
 
 def test_an_end_that_could_not_be_checked_is_corrected_later(
-    sqlite_engine: Engine, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    sqlite_engine: Engine, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard.begin("t1")
+    receiver.begin("t1")
     settle(sqlite_engine, claimed(sqlite_engine, "t1"), JobState.FAILED)
 
     def away(*_: object) -> None:
@@ -157,49 +159,51 @@ def test_an_end_that_could_not_be_checked_is_corrected_later(
 
     with monkeypatch.context() as broken:
         broken.setattr(reconcile, "by_task", away)
-        heard.say("task-succeeded", "t1", result="None", runtime=0.1)
-        assert heard.state("t1") == "SUCCESS"
+        receiver.send("task-succeeded", "t1", result="None", runtime=0.1)
+        assert receiver.state("t1") == "SUCCESS"
         with pytest.raises(DatabaseUnavailable):
-            heard.compare()
-    heard.compare()
-    assert heard.state("t1") == "FAILURE"
+            receiver.compare()
+    receiver.compare()
+    assert receiver.state("t1") == "FAILURE"
 
 
-def test_a_doorbell_whose_worker_died_does_not_stay_started(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_doorbell_whose_worker_died_does_not_stay_started(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(reconcile.time, "monotonic", lambda: now[0])
-    heard.begin("t1")
-    heard.compare()
+    receiver.begin("t1")
+    receiver.compare()
     now[0] += LEASE_SECONDS
-    heard.compare()
-    assert heard.state("t1") == "STARTED"
+    receiver.compare()
+    assert receiver.state("t1") == "STARTED"
     now[0] += 1
-    heard.compare()
-    assert heard.state("t1") is None
+    receiver.compare()
+    assert receiver.state("t1") is None
 
 
-def test_other_tasks_are_left_alone(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_tasks_are_left_alone(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(reconcile.time, "monotonic", lambda: now[0])
-    heard.say("task-received", "t1", name="other.task", args="(1,)", kwargs="{}")
-    heard.say("task-started", "t1")
-    heard.compare()
+    receiver.send("task-received", "t1", name="other.task", args="(1,)", kwargs="{}")
+    receiver.send("task-started", "t1")
+    receiver.compare()
     now[0] += 10 * LEASE_SECONDS
-    heard.compare()
-    assert heard.state("t1") == "STARTED"
-    heard.say("task-succeeded", "t1", result="2", runtime=0.1)
-    assert (heard.state("t1"), heard.task("t1").args, heard.task("t1").result) == ("SUCCESS", "(1,)", "2")
+    receiver.compare()
+    assert receiver.state("t1") == "STARTED"
+    receiver.send("task-succeeded", "t1", result="2", runtime=0.1)
+    assert (receiver.state("t1"), receiver.task("t1").args, receiver.task("t1").result) == ("SUCCESS", "(1,)", "2")
 
 
-def test_forged_events_do_not_stop_the_comparison(sqlite_engine: Engine, heard: Heard) -> None:
+def test_forged_events_do_not_stop_the_comparison(sqlite_engine: Engine, receiver: Receiver) -> None:
     for forged in ("\x00", "x" * 10_000, "\ud800", "t1; DROP TABLE jobs"):
-        heard.begin(forged)
-        heard.say("task-succeeded", forged, result="None", runtime=0.1)
-        heard.begin(forged)
-    heard.say("worker-heartbeat", "", freq=2.0)
+        receiver.begin(forged)
+        receiver.send("task-succeeded", forged, result="None", runtime=0.1)
+        receiver.begin(forged)
+    receiver.send("worker-heartbeat", "", freq=2.0)
     settle(sqlite_engine, claimed(sqlite_engine, "t1"), JobState.SUCCEEDED)
-    heard.compare()
-    assert heard.state("t1") == "SUCCESS"
+    receiver.compare()
+    assert receiver.state("t1") == "SUCCESS"
 
 
 def test_every_outcome_has_a_word_of_celery() -> None:

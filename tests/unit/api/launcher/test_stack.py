@@ -40,7 +40,7 @@ def test_a_part_that_dies_is_reported_once_and_started_again(tmp_path: Path) -> 
     eventually(lambda: not probe.alive)
     assert probe.notice_death() == "exit code 3"
     assert probe.deaths == 2
-    assert probe.last_words() == "hello"
+    assert probe.log_tail() == "hello"
 
 
 def test_the_back_off_grows_to_its_limit() -> None:

@@ -173,7 +173,10 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     "zip backslash": (entry("..\\evil.jpg"), InvalidRequest, "backslash"),
     "zip control character": (entry("cats/\n.jpg"), InvalidRequest, r"cats/\\u000a\.jpg: has control"),
     "zip symlink": (entry("cats/1.jpg", external_attr=(stat.S_IFLNK | 0o777) << 16), InvalidRequest, "is a link"),
-    "zip device": (entry("cats/1.jpg", external_attr=(stat.S_IFCHR | 0o600) << 16), InvalidRequest, "is a link or a dev"),
+    "zip device": (
+        entry("cats/1.jpg", external_attr=(stat.S_IFCHR | 0o600) << 16),
+        InvalidRequest, "is a link or a dev",
+    ),
     "zip duplicate": (duplicate, InvalidRequest, r"cats/1\.jpg: occurs twice in the zip"),
     "zip encrypted": (encrypted, InvalidRequest, "is encrypted"),
     "zip bomb": (lambda f: zipped(f / "b.zip", {"a.txt": b"a" * 3_000_000}), InvalidRequest, "more than 100 times"),
@@ -208,9 +211,13 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
         InvalidRequest, "impossible shape",
     ),
     "npz negative shape": (
-        members(x=npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 9, 9)}\n"), y=b""), InvalidRequest, "impossible",
+        members(x=npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 9, 9)}\n"), y=b""),
+        InvalidRequest, "impossible",
     ),
-    "npz code in header": (members(x=npy_header("__import__('os').getpid()"), y=b""), MalformedRequest, "not a .npy array"),
+    "npz code in header": (
+        members(x=npy_header("__import__('os').getpid()"), y=b""),
+        MalformedRequest, "not a .npy array",
+    ),
     "npz huge header": (members(x=npy_header(" " * 60_000), y=b""), MalformedRequest, "not a .npy array"),
     "npz text": (arrays(x=np.array(["a"] * 40), y=LABELS), InvalidRequest, "has the shape"),
     "npz complex": (arrays(x=IMAGES.astype(complex), y=LABELS), InvalidRequest, "holds complex128"),
@@ -232,7 +239,10 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     "idx cut off": (idx_with("train-images-idx3-ubyte", idx(IMAGES)[:-7]), MalformedRequest,
         "is cut off: it ends in row 40 of 40"),
     "idx header cut off": (idx_with("train-images-idx3-ubyte", b"\0\0\x08\x03\0\0"), MalformedRequest, "in its header"),
-    "idx too long": (idx_with("train-labels-idx1-ubyte", idx(LABELS) + b"\0"), MalformedRequest, "has more data than its header says"),
+    "idx too long": (
+        idx_with("train-labels-idx1-ubyte", idx(LABELS) + b"\0"),
+        MalformedRequest, "has more data than its header says",
+    ),
     "idx no magic": (idx_with("train-labels-idx1-ubyte", b"words, words"), MalformedRequest, "not an IDX file"),
     "idx of floats": (idx_with("train-images-idx3-ubyte", idx(IMAGES, 0x0D)), InvalidRequest, "data type 0x0d"),
     "idx absurd shape": (
@@ -247,15 +257,24 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     # pictures
     "jpeg cut off": (folder_with("cats/z.jpg", picture((300, 300))[:700]), InvalidRequest, r"cats/z\.jpg: "),
     "jpeg empty": (folder_with("cats/z.jpg", b""), InvalidRequest, r"cats/z\.jpg: "),
-    "png named jpg": (folder_with("cats/z.jpg", picture(format="PNG")), InvalidRequest, r"z\.jpg: has the suffix \.jpg but .* PNG"),
+    "png named jpg": (
+        folder_with("cats/z.jpg", picture(format="PNG")),
+        InvalidRequest, r"z\.jpg: has the suffix \.jpg but .* PNG",
+    ),
     "gif named png": (folder_with("cats/z.png", picture(format="GIF")), InvalidRequest, "content is GIF"),
     "text named jpg": (folder_with("cats/z.jpg", b"hello"), InvalidRequest, r"z\.jpg: is not a readable JPEG"),
     "image bomb": (folder_with("cats/z.png", png_of(9_000, 9_000)), InvalidRequest, r"z\.png: has 9000x9000 pixels"),
-    "huge image bomb": (folder_with("cats/z.png", png_of(60_000, 60_000)), InvalidRequest, r"z\.png: has too many pixels"),
+    "huge image bomb": (
+        folder_with("cats/z.png", png_of(60_000, 60_000)),
+        InvalidRequest, r"z\.png: has too many pixels",
+    ),
     "picture outside classes": (folder_with("z.jpg", picture()), InvalidRequest, "is not in a class folder"),
     "text among pictures": (folder_with("cats/notes.txt", b"hello"), InvalidRequest, r"notes\.txt: is not an image"),
     "one class": (lambda f: class_folders(f / "pets") / "cats", InvalidRequest, "is not in a class folder"),
-    "one class folder": (lambda f: (class_folders(f / "p" / "x"), (f / "p" / "x" / "dogs").rename(f / "d"), f / "p")[2], InvalidRequest, "only one class"),
+    "one class folder": (
+        lambda f: (class_folders(f / "p" / "x"), (f / "p" / "x" / "dogs").rename(f / "d"), f / "p")[2],
+        InvalidRequest, "only one class",
+    ),
     "class only in test": (
         lambda f: (class_folders(f / "p" / "train"), class_folders(f / "p" / "test"),
             (f / "p" / "test" / "cats").rename(f / "p" / "test" / "cows"), f / "p")[3],
@@ -286,8 +305,14 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     "text latin-1": (file("a.txt", b"one\ntwo\nthr\xe9e\n"), InvalidRequest, "line 3: is not UTF-8 .byte 0xe9"),
     "text ends in a character": (file("a.txt", "one\ntwö".encode()[:-1]), InvalidRequest, "line 2: is not UTF-8"),
     "text too short": (file("a.txt", b"a"), InvalidRequest, "too short"),
-    "texts half named": (lambda f: zipped(f / "a.zip", {"train.txt": b"words", "more.txt": b"words"}), InvalidRequest, r"more\.txt: has none of train"),
-    "texts among others": (lambda f: zipped(f / "a.zip", {"a.txt": b"words", "b.dat": b"words"}), InvalidRequest, r"b\.dat: does not end in"),
+    "texts half named": (
+        lambda f: zipped(f / "a.zip", {"train.txt": b"words", "more.txt": b"words"}),
+        InvalidRequest, r"more\.txt: has none of train",
+    ),
+    "texts among others": (
+        lambda f: zipped(f / "a.zip", {"a.txt": b"words", "b.dat": b"words"}),
+        InvalidRequest, r"b\.dat: does not end in",
+    ),
 }  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def test_only_what_is_there_and_may_change_can_be_appended_to(files: Shelf) -> N
         files.append(files.arrays(4), "digits")
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_appending_at_the_same_time_loses_no_row(shelf: Shelf) -> None:
     shelf.register(shelf.arrays(40))
     paths = [shelf.arrays(10, start=start) for start in (40, 50, 60, 70)]

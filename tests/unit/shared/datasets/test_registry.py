@@ -98,7 +98,7 @@ def test_two_names_may_share_content(engine: Engine, settings: Settings) -> None
     assert len(list((settings.storage_root / "datasets").iterdir())) == 1
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_registrations_at_the_same_time_get_different_numbers(engine: Engine, settings: Settings) -> None:
     stored = [store(settings, seed) for seed in range(6)]
     with ThreadPoolExecutor(6) as pool:

@@ -54,7 +54,7 @@ def test_only_the_two_databases_are_taken() -> None:
     "wrong", ["nonsense", "postgresql:user:geheim@host", "postgresql://user:geheim@host:port/name"]
 )
 def test_what_is_no_url_is_said_without_showing_it(wrong: str) -> None:
-    with pytest.raises(ConfigurationError, match="no database URL") as refused:
+    with pytest.raises(ConfigurationError, match="not a database URL") as refused:
         make_engine(wrong)
     assert "geheim" not in str(refused.value)
 
@@ -115,7 +115,7 @@ def test_calls_come_after_the_commit(engine: Engine) -> None:
     assert seen == [1]
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_eight_writers_that_read_first_never_fail(engine: Engine) -> None:
     """Deferred transactions fail here with SQLITE_BUSY on SQLite, whatever the timeout."""
     job_id = submit_job(engine).job_id

@@ -137,7 +137,7 @@ def test_a_second_time_is_refused_and_changes_nothing(there: str, postgres_url: 
 
 
 def test_the_same_database_is_refused(there: str) -> None:
-    with pytest.raises(ConfigurationError, match="nothing to move"):
+    with pytest.raises(ConfigurationError, match="nothing to copy"):
         go(there, there)
 
 
@@ -196,7 +196,7 @@ def test_what_arrives_otherwise_is_noticed(there: str, tmp_path: Path) -> None:
         conn.execute(
             text("CREATE TRIGGER meddle AFTER INSERT ON datasets BEGIN UPDATE datasets SET kind = 'other'; END")
         )
-    with pytest.raises(ConfigurationError, match="table datasets: 7 rows were sent, and what arrived"):
+    with pytest.raises(ConfigurationError, match="table datasets: 7 rows were copied, but the"):
         go(there, target)
     assert not any(everything(make_engine(target)).values())
 

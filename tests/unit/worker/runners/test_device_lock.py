@@ -1,4 +1,4 @@
-"""A device is one family's at a time: its lock outlives the worker, and only what is provably left behind is ended."""
+"""A device is used by one worker at a time: its lock outlives the worker, and only proven orphans are killed."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_folder_that_takes_no_lock_is_a_clear_error(tmp_path: Path) -> None:
 # -- orphans ----------------------------------------------------------------------------------------
 
 
-def marked(slot: str, family: str) -> subprocess.Popen[bytes]:
+def tagged(slot: str, family: str) -> subprocess.Popen[bytes]:
     return sleeper({process_cleanup.SLOT: slot, process_cleanup.FAMILY: family}, start_new_session=True)
 
 
@@ -111,9 +111,9 @@ def test_only_the_leftovers_of_dead_workers_of_the_slot_are_ended(started: list[
         "of a live worker": (NAME, process_cleanup.tag_name(1)),
         "of another slot": ("other", f"{worker.pid}:{begun}:{namespace}:1"),
         "of another container": (NAME, f"{worker.pid}:{begun}:{namespace + 1}:1"),
-        "not marked": ("", ""),
+        "not tagged": ("", ""),
     }
-    found = {name: marked(*marks) for name, marks in families.items()}
+    found = {name: tagged(*tag) for name, tag in families.items()}
     started += [worker, *found.values()]
     assert process_cleanup.kill_orphans(NAME) == []
     worker.kill()
@@ -125,13 +125,13 @@ def test_only_the_leftovers_of_dead_workers_of_the_slot_are_ended(started: list[
 
 def test_a_forkserver_that_died_leaves_nobody_behind(started: list[subprocess.Popen[bytes]]) -> None:
     mine, other = process_cleanup.tag_name(1), process_cleanup.tag_name(2)
-    started += [marked(NAME, mine), marked(NAME, other)]
+    started += [tagged(NAME, mine), tagged(NAME, other)]
     assert process_cleanup.kill_tagged(mine) == [started[0].pid]
     assert started[1].poll() is None
 
 
 def test_a_pid_that_is_used_again_is_not_the_worker(started: list[subprocess.Popen[bytes]]) -> None:
     pid, begun, rest = process_cleanup.tag_name(1).split(":", 2)
-    started.append(marked(NAME, f"{pid}:{int(begun) - 1}:{rest}"))
+    started.append(tagged(NAME, f"{pid}:{int(begun) - 1}:{rest}"))
     assert process_cleanup.kill_orphans(NAME) == [started[0].pid]
     assert started[0].wait() == -signal.SIGKILL

@@ -24,7 +24,7 @@ def test_after_a_batch_that_is_lost_no_checkpoint_of_a_later_one_is_listed() -> 
         logs=[LogRow("error", "what it said")],
         checkpoints=[make_checkpoint(12)],
     )
-    left = batch.words()
+    left = batch.logs_only()
     assert left.logs == batch.logs
     assert [field.name for field in fields(left) if getattr(left, field.name)] == ["logs"]
 

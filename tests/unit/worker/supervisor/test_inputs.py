@@ -46,8 +46,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
         return losses(known[champion.version])
 
     monkeypatch.setattr(promotion, "read_model", lambda assignment: type("P", (), {"family": "cnn"}))
-    monkeypatch.setattr(promotion, "_judged", lambda *_: losses(1.0))
-    monkeypatch.setattr(promotion, "_of_champion", of_champion)
+    monkeypatch.setattr(promotion, "_score", lambda *_: losses(1.0))
+    monkeypatch.setattr(promotion, "_score_champion", of_champion)
     return known
 
 

@@ -24,18 +24,18 @@ CLEAN, KILLED = Exit(code=0, peak_memory_bytes=10_000_000), Exit(signal=signal.S
     ("ended", "verdict"),
     [
         (RunnerExit(CLEAN, RESULT), Succeed(RESULT)),
-        (RunnerExit(KILLED, RESULT, asked=Ask.DRAIN, cut=KillReason.GRACE), Succeed(RESULT)),
-        (RunnerExit(CLEAN, RESULT, asked=Ask.CANCEL), Succeed(RESULT)),  # SQL refuses it if the cancel is durable
-        (RunnerExit(CLEAN, RESULT, asked=Ask.FINISH), Succeed(RESULT)),
-        (RunnerExit(CLEAN, Stopped(reason="cancel"), asked=Ask.CANCEL), Released(Out.CANCELLED)),
-        (RunnerExit(CLEAN, Stopped(reason="pause"), asked=Ask.PAUSE), Released(Out.PAUSED)),
-        (RunnerExit(CLEAN, Stopped(reason="preempt"), asked=Ask.PREEMPT), Released(Out.PREEMPTED)),
-        (RunnerExit(CLEAN, Stopped(reason="drain"), asked=Ask.DRAIN), Released(Out.DRAINED)),
-        (RunnerExit(CLEAN, Stopped(reason="pause"), asked=Ask.CANCEL), Released(Out.CANCELLED)),
-        (RunnerExit(KILLED, asked=Ask.CANCEL, cut=KillReason.GRACE), Released(Out.CANCELLED)),
-        (RunnerExit(KILLED, asked=Ask.PAUSE, cut=KillReason.GRACE), Released(Out.PAUSED)),
-        (RunnerExit(KILLED, asked=Ask.DRAIN, cut=KillReason.GRACE), Released(Out.DRAINED)),
-        (RunnerExit(CLEAN, FAILED, asked=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(KILLED, RESULT, requested=Ask.DRAIN, kill_reason=KillReason.GRACE), Succeed(RESULT)),
+        (RunnerExit(CLEAN, RESULT, requested=Ask.CANCEL), Succeed(RESULT)),  # SQL refuses it if the cancel is durable
+        (RunnerExit(CLEAN, RESULT, requested=Ask.FINISH), Succeed(RESULT)),
+        (RunnerExit(CLEAN, Stopped(reason="cancel"), requested=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(CLEAN, Stopped(reason="pause"), requested=Ask.PAUSE), Released(Out.PAUSED)),
+        (RunnerExit(CLEAN, Stopped(reason="preempt"), requested=Ask.PREEMPT), Released(Out.PREEMPTED)),
+        (RunnerExit(CLEAN, Stopped(reason="drain"), requested=Ask.DRAIN), Released(Out.DRAINED)),
+        (RunnerExit(CLEAN, Stopped(reason="pause"), requested=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(KILLED, requested=Ask.CANCEL, kill_reason=KillReason.GRACE), Released(Out.CANCELLED)),
+        (RunnerExit(KILLED, requested=Ask.PAUSE, kill_reason=KillReason.GRACE), Released(Out.PAUSED)),
+        (RunnerExit(KILLED, requested=Ask.DRAIN, kill_reason=KillReason.GRACE), Released(Out.DRAINED)),
+        (RunnerExit(CLEAN, FAILED, requested=Ask.CANCEL), Released(Out.CANCELLED)),
     ],
 )
 def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
@@ -46,7 +46,7 @@ def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
     ("ended", "outcome", "kind", "retryable"),
     [
         (RunnerExit(CLEAN, FAILED), Out.JOB_ERROR, "bad_data", False),
-        (RunnerExit(CLEAN, FAILED, asked=Ask.PAUSE), Out.JOB_ERROR, "bad_data", False),
+        (RunnerExit(CLEAN, FAILED, requested=Ask.PAUSE), Out.JOB_ERROR, "bad_data", False),
         (RunnerExit(CLEAN, OOM), Out.OUT_OF_MEMORY, "out_of_memory", True),
         (RunnerExit(CLEAN, GPU_OOM), Out.OUT_OF_MEMORY, "device_out_of_memory", True),
         (RunnerExit(KILLED), Out.CRASHED, "crashed", True),
@@ -56,17 +56,22 @@ def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
         (RunnerExit(Exit(code=7)), Out.CRASHED, "crashed", True),
         (RunnerExit(Exit(code=0)), Out.CRASHED, "crashed", True),
         (RunnerExit(Exit(signal=9, lost=True)), Out.CRASHED, "crashed", True),
-        (RunnerExit(KILLED, cut=KillReason.STALLED, detail="silent"), Out.STALLED, "stalled", True),
-        (RunnerExit(KILLED, cut=KillReason.PROTOCOL, detail="?"), Out.CRASHED, "protocol_error", True),
-        (RunnerExit(KILLED, cut=KillReason.NOT_FINITE, detail="nan"), Out.JOB_ERROR, "non_finite_loss", False),
-        (RunnerExit(KILLED, cut=KillReason.TIMEOUT, detail="late"), Out.TIMED_OUT, "timeout", False),
+        (RunnerExit(KILLED, kill_reason=KillReason.STALLED, detail="silent"), Out.STALLED, "stalled", True),
+        (RunnerExit(KILLED, kill_reason=KillReason.PROTOCOL, detail="?"), Out.CRASHED, "protocol_error", True),
+        (RunnerExit(KILLED, kill_reason=KillReason.NOT_FINITE, detail="nan"), Out.JOB_ERROR, "non_finite_loss", False),
+        (RunnerExit(KILLED, kill_reason=KillReason.TIMEOUT, detail="late"), Out.TIMED_OUT, "timeout", False),
         (
-            RunnerExit(CLEAN, Stopped(reason="cancel"), cut=KillReason.TIMEOUT, detail="late"),
+            RunnerExit(CLEAN, Stopped(reason="cancel"), kill_reason=KillReason.TIMEOUT, detail="late"),
             Out.TIMED_OUT,
             "timeout",
             False,
         ),
-        (RunnerExit(CLEAN, asked=Ask.CANCEL, cut=KillReason.TIMEOUT, detail="late"), Out.TIMED_OUT, "timeout", False),
+        (
+            RunnerExit(CLEAN, requested=Ask.CANCEL, kill_reason=KillReason.TIMEOUT, detail="late"),
+            Out.TIMED_OUT,
+            "timeout",
+            False,
+        ),
     ],
 )
 def test_failures(ended: RunnerExit, outcome: Out, kind: str, retryable: bool) -> None:
@@ -90,7 +95,7 @@ def test_the_evidence_is_kept() -> None:
 
 
 def test_every_cut_and_every_request_has_a_verdict() -> None:
-    for cut in (None, *KillReason):
-        for asked in (None, *Ask):
+    for kill_reason in (None, *KillReason):
+        for requested in (None, *Ask):
             for last in (None, RESULT, FAILED, OOM, *(Stopped(reason=ask.value) for ask in Ask)):
-                classify_exit(RunnerExit(KILLED, last, asked, cut))
+                classify_exit(RunnerExit(KILLED, last, requested, kill_reason))

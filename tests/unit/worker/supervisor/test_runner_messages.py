@@ -1,4 +1,4 @@
-"""What is heard of a runner: what goes on into SQL, what the watchdog makes of it, and the evidence that is left."""
+"""Messages of a runner: the batch for the database, the watchdog's state and the evidence."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from worker.supervisor.runner_messages import LAST_FRAMES, RunnerMessages
 
 
 class RecordingHandler:
-    """Hears frames in a test's own time."""
+    """Receives frames on a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.heard = RunnerMessages(Settings(), clock=lambda: self.now)
+        self.messages = RunnerMessages(Settings(), clock=lambda: self.now)
 
-    def hear(self, *frames: Any, seconds: float = 1.0) -> Any:
-        objection = None
+    def handle(self, *frames: Any, seconds: float = 1.0) -> Any:
+        violation = None
         for frame in frames:
             self.now += seconds
-            objection = self.heard.line(encode(frame))
-        return objection
+            violation = self.messages.line(encode(frame))
+        return violation
 
 
 def step(number: int, **fields: Any) -> Progress:
@@ -50,21 +50,21 @@ def step(number: int, **fields: Any) -> Progress:
 
 
 def test_phases_and_steps_reach_the_watchdog_and_the_progress() -> None:
-    ear = RecordingHandler()
-    assert ear.heard.watchdog.phase == "load"
-    ear.hear(Started(pid=1, device="cpu", resumed_from="c", resumed_step=4, total_steps=10))
-    assert ear.heard.batch.progress == {"step": 4, "total_steps": 10, "phase": "first_step"}
-    ear.hear(step(5))
-    assert (ear.heard.watchdog.phase, ear.heard.watchdog.step) == ("train", 5)
-    ear.hear(Phase(phase="validate"))
-    assert ear.heard.batch.progress is not None
-    assert (ear.heard.batch.progress["phase"], ear.heard.batch.progress["step"]) == ("validate", 5)
-    ear.hear(step(5, phase="validate"))
-    assert ear.heard.watchdog.phase == "validate", "its progress for people is no step"
+    handler = RecordingHandler()
+    assert handler.messages.watchdog.phase == "load"
+    handler.handle(Started(pid=1, device="cpu", resumed_from="c", resumed_step=4, total_steps=10))
+    assert handler.messages.batch.progress == {"step": 4, "total_steps": 10, "phase": "first_step"}
+    handler.handle(step(5))
+    assert (handler.messages.watchdog.phase, handler.messages.watchdog.step) == ("train", 5)
+    handler.handle(Phase(phase="validate"))
+    assert handler.messages.batch.progress is not None
+    assert (handler.messages.batch.progress["phase"], handler.messages.batch.progress["step"]) == ("validate", 5)
+    handler.handle(step(5, phase="validate"))
+    assert handler.messages.watchdog.phase == "validate", "its progress for people is no step"
 
 
 @pytest.mark.parametrize(
-    ("line", "cut"),
+    ("line", "kill_reason"),
     [
         (b"no frame", KillReason.PROTOCOL),
         (
@@ -73,36 +73,36 @@ def test_phases_and_steps_reach_the_watchdog_and_the_progress() -> None:
         ),
     ],
 )
-def test_what_ends_a_runner(line: bytes, cut: KillReason) -> None:
-    objection = RecordingHandler().heard.line(line)
-    assert objection is not None
-    assert objection[0] is cut
+def test_what_ends_a_runner(line: bytes, kill_reason: KillReason) -> None:
+    violation = RecordingHandler().messages.line(line)
+    assert violation is not None
+    assert violation[0] is kill_reason
 
 
 def test_nothing_counts_after_the_last_word() -> None:
-    ear = RecordingHandler()
-    ear.hear(Result(metrics={}))
-    assert ear.hear(step(1)) is None
-    assert ear.heard.line(b"no frame") is None
-    assert ear.heard.batch.progress is None
+    handler = RecordingHandler()
+    handler.handle(Result(metrics={}))
+    assert handler.handle(step(1)) is None
+    assert handler.messages.line(b"no frame") is None
+    assert handler.messages.batch.progress is None
 
 
 def test_the_peak_of_the_device_is_the_highest_heard() -> None:
-    ear = RecordingHandler()
-    ear.hear(step(1, peak_device_memory_bytes=5), step(2, peak_device_memory_bytes=9), step(3))
-    ear.hear(Failed(error_type="x", message="m", retryable=True, peak_device_memory_bytes=7))
-    assert ear.heard.peak_device_memory_bytes == 9
+    handler = RecordingHandler()
+    handler.handle(step(1, peak_device_memory_bytes=5), step(2, peak_device_memory_bytes=9), step(3))
+    handler.handle(Failed(error_type="x", message="m", retryable=True, peak_device_memory_bytes=7))
+    assert handler.messages.peak_device_memory_bytes == 9
 
 
 def test_the_evidence_is_short_storable_and_says_when() -> None:
-    ear = RecordingHandler()
-    ear.hear(*(step(number) for number in range(1, 50)))
-    ear.hear(Metrics(points=[MetricPoint(name="loss", step=49, epoch=3, value=0.25)]))
-    ear.hear(Log(message="x" * 10_000 + "\0"))
+    handler = RecordingHandler()
+    handler.handle(*(step(number) for number in range(1, 50)))
+    handler.handle(Metrics(points=[MetricPoint(name="loss", step=49, epoch=3, value=0.25)]))
+    handler.handle(Log(message="x" * 10_000 + "\0"))
     for number in range(100):
-        ear.heard.log("stderr", f"line {number} \0 \ud800", ear.heard.print_budget)
-    ear.now += 2.5
-    found = ear.heard.evidence()
+        handler.messages.log("stderr", f"line {number} \0 \ud800", handler.messages.print_budget)
+    handler.now += 2.5
+    found = handler.messages.evidence()
     assert (found["phase"], found["step"]) == ("train", 49)
     assert [frame["type"] for frame in found["last_frames"]] == ["progress"] * (LAST_FRAMES - 2) + ["metrics", "log"]
     assert found["last_frames"][-2]["values"] == {"loss": "0.25"}
@@ -115,7 +115,7 @@ def test_the_evidence_is_short_storable_and_says_when() -> None:
 
 
 class BlockedUploader(NoopUploader):
-    """A carrier whose storage is away."""
+    """An uploader whose storage is down."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,10 +132,11 @@ class BlockedUploader(NoopUploader):
 
 
 def test_no_more_checkpoints_wait_for_the_storage_than_are_kept() -> None:
-    carrier = BlockedUploader()
+    uploader = BlockedUploader()
     claimed = Claimed(Lease("job", 1, "w", 30.0), "train", {"checkpoint": {"keep_last": 2}}, {}, [], None, "me")
-    heard = RunnerMessages(Settings(), carrier=carrier, needless=Retention(claimed, Path()).needless)
+    messages = RunnerMessages(Settings(), uploader=uploader, superseded=Retention(claimed, Path()).superseded_in_queue)
     for step in range(1, 8):
-        heard.line(encode(CheckpointSaved(id=f"c{step}", path=f"checkpoints/{step}-x", step=step, epoch=0, sha256="0", size_bytes=1, is_best=step == 3)))  # fmt: skip
-    assert [checkpoint.step for checkpoint in carrier.checkpoints] == [3, 6, 7]
-    assert heard.batch.checkpoints == []
+        row = {"id": f"c{step}", "path": f"checkpoints/{step}-x", "step": step, "epoch": 0, "is_best": step == 3}
+        messages.line(encode(CheckpointSaved(**row, sha256="0", size_bytes=1)))
+    assert [checkpoint.step for checkpoint in uploader.checkpoints] == [3, 6, 7]
+    assert messages.batch.checkpoints == []

@@ -90,13 +90,13 @@ def test_words_that_are_no_steps_keep_no_loop_alive_but_a_validation() -> None:
     run = Run().steps(50, 0.1)
     for _ in range(61):
         run.waits(1)
-        run.dog.heard(run.now)
+        run.dog.received(run.now)
         run.dog.stepped("train", run.step, run.now)  # the same step once more
     assert run.now >= run.dog.stalled_at()
     run = Run().steps(50, 0.1).enter("validate")
     for _ in range(4):
         assert not run.waits(1000)
-        run.dog.heard(run.now)
+        run.dog.received(run.now)
 
 
 def test_chunks_of_inference_are_steps_too() -> None:

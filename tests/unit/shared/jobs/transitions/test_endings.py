@@ -154,7 +154,7 @@ def test_cancel_against_succeed_one_of_them_wins(engine: Engine) -> None:
                 transitions.stop(conn, lease, outcome=AttemptOutcome.CANCELLED)
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_versions_of_one_name_made_at_once_are_numbered_without_gap(engine: Engine) -> None:
     leases = [running_job(engine) for _ in range(6)]
     errors: list[BaseException] = []

@@ -108,7 +108,7 @@ def test_a_worker_takes_only_frameworks_it_has(engine: Engine) -> None:
     assert claim(engine, make_claimer(frameworks=frozenset({"tensorflow"}))) == job_id
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_two_claims_at_once_never_take_one_job_twice(engine: Engine) -> None:
     ids = {submit_job(engine).job_id for _ in range(20)}
     taken: list[str | None] = []

@@ -67,7 +67,7 @@ def test_a_key_belongs_to_its_owner(engine: Engine) -> None:
     assert other.job_id != first.job_id
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("long_database_timeouts")
 def test_fifty_submits_at_once_with_one_key_make_one_job(engine: Engine) -> None:
     results: list[Submitted] = []
     lock = threading.Lock()
