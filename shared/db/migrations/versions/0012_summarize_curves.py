@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0012"
 down_revision = "0011"
-branch_labels = None
-depends_on = None
 
 _FILL = """
 INSERT INTO curve_summaries (job_id, name, step, last, lowest, highest)

@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0019"
 down_revision = "0018"
-branch_labels = None
-depends_on = None
 
 #: The owner of the job of the lowest existing version. A job is kept as long as a version refers to it.
 _MODELS = """
