@@ -9,17 +9,14 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, select, text
 
 from nightshift.errors import Unavailable
-from shared.datasets.models import DatasetVersion
 from shared.datasets.store import Stored
 from shared.db.engine import read, write
-from shared.jobs.models import Job
+from shared.db.schema import dataset_versions as _versions
+from shared.db.schema import jobs as _jobs
 from shared.storage.local import LocalStorage
 
 #: Minimum age (seconds) at which a folder without a row is removed: its registration may be about to write the row.
 GRACE_SECONDS = 3600.0
-
-_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
-_jobs = Job.__table__  # type: ignore[attr-defined]
 
 
 def keep(conn: Connection, stored: Stored) -> None:

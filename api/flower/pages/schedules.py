@@ -11,7 +11,7 @@ from api.flower.pages.base import Action, Data, Handler, Page, message_for
 from api.services import schedules as scheduling
 from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
-from shared.clock import db_now, iso
+from shared.clock import iso, read_clock
 from shared.db.engine import read
 from shared.db.schema import jobs, schedules
 from shared.fleet.keys import owner_names
@@ -125,7 +125,7 @@ class Preview(Data):
         except InvalidRequest as error:
             self.answer({"error": message_for(error)})
             return
-        now = await self.query(lambda conn: conn.scalars(select(db_now())).one())
+        now = await self.query(read_clock)
         moments = await self.off_loop(lambda: found.preview(now, NEXT))
         self.answer({"times": [{"utc": iso(one), "local": cron.local_iso(one, found.zone)} for one in moments]})
 

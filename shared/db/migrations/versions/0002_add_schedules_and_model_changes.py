@@ -1,7 +1,5 @@
 """Add schedules, their ticks, and the audit of model aliases."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

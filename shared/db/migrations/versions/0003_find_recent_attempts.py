@@ -1,7 +1,5 @@
 """Index attempts by start: they complete Flower's list of tasks."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0003"

@@ -1,7 +1,5 @@
 """Add indexes for counts and sort orders of the table of jobs."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0004"

@@ -1,7 +1,5 @@
 """Add the usage of device and host to workers."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add the last actions and output of runners to attempts."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add webhooks and the outbox of their deliveries."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add preemption: which jobs may preempt, and which running job is preempted for which."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add the highest version number of a data set, and `skip_if_unchanged` of schedules."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add covering indexes for the counts of Prometheus, because rows of jobs are wide."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0010"

@@ -1,7 +1,5 @@
 """Index leased deliveries, and change the index of old ones so that the planner does not use it for pending ones."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

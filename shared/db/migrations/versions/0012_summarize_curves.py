@@ -1,7 +1,5 @@
 """Add summaries of curves, by which the table of jobs sorts and filters."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add the job that a job was copied from, and the changes."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add notes to jobs."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add archiving and deletion of jobs; the indexes of the table of jobs stay covering."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Index attempts by end, to find those that ran in a time window."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0016"

@@ -1,7 +1,5 @@
 """Add the hardware of attempts and samples of their resource usage."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,7 +1,5 @@
 """Add descriptions of models and versions, and tags of versions."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

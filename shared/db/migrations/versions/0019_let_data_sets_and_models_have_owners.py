@@ -1,7 +1,5 @@
 """Add owners of data sets and models, as far as those of existing ones are known."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

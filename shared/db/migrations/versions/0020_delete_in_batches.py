@@ -1,7 +1,5 @@
 """Drop foreign keys that would delete millions of rows in one transaction; add `removals` to delete them in batches."""
 
-from __future__ import annotations
-
 import re
 
 import sqlalchemy as sa

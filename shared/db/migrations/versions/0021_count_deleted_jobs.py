@@ -1,7 +1,5 @@
 """Keep what the counters for Prometheus need of a job that is deleted."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
