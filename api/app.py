@@ -16,7 +16,6 @@ from api.http import docs_page
 from api.http.headers import SafeHeaders
 from api.metrics.http import HttpMetrics, RequestMeter
 from api.routes import (
-    archiving,
     artifacts,
     datasets,
     events,
@@ -38,7 +37,6 @@ from shared.settings import Settings, get_settings
 
 _MODULES: tuple[Any, ...] = (
     jobs,
-    archiving,
     events,
     results,
     artifacts,

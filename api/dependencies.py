@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from anyio import CapacityLimiter
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 from pydantic import StringConstraints
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
@@ -63,6 +63,10 @@ NameInPath = Annotated[
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=401, pattern=r"^[^\x00-\x1f\x7f]+$")]
 #: A search for jobs.
 Search = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+#: Items of a page.
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")]
 
 _ID_LENGTH = 16
 

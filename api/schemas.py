@@ -81,7 +81,7 @@ class CopiedFromView(BaseModel):
     changes: list[ChangeView] = Field(description="Settings that differ from that job.")
 
 
-class JobView(BaseModel):
+class JobHead(BaseModel):
     """A job."""
 
     id: str
@@ -92,6 +92,9 @@ class JobView(BaseModel):
     framework: str | None
     dataset: str | None
     priority: int
+
+
+class JobView(JobHead):
     attempt: int = Field(description="Number of the current attempt; 0 before the first.")
     progress: Progress | None
     stop_requested: StopRequest | None
@@ -119,17 +122,9 @@ class JobView(BaseModel):
     spec: dict[str, Any] = Field(description="The complete spec, with presets filled in.")
 
 
-class Accepted(BaseModel):
+class Accepted(JobHead):
     """The accepted job. `created` is false when the Idempotency-Key belongs to an existing job."""
 
-    id: str
-    kind: str
-    name: str | None
-    state: JobState
-    family: str | None
-    framework: str | None
-    dataset: str | None
-    priority: int
     created: bool
     spec: dict[str, Any]
 

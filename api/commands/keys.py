@@ -10,6 +10,7 @@ import typer
 
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, data_dir
+from nightshift.cli.render import output
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,7 +35,6 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create a key. It is shown only once and stored as a hash."""
-    from nightshift.cli.render import output
     from shared.fleet import keys as store
 
     with _writing(ctx) as conn:
@@ -52,7 +52,6 @@ def create(
 @app.command("list")
 def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List keys by id and name; the keys themselves are not stored."""
-    from nightshift.cli.render import output
     from shared.fleet import keys as store
 
     with _writing(ctx) as conn:

@@ -10,7 +10,7 @@ import tornado.web
 from tornado.ioloop import IOLoop
 
 from api.flower.pages.base import Action, Handler
-from api.incoming import IncomingFile
+from api.services.uploads import IncomingFile
 from nightshift.errors import InvalidRequest, RequestError
 from shared.datasets import references, registry
 from shared.datasets.formats import FORMATS

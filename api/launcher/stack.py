@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from api.launcher import data_dir_lock, redis_server
 from api.launcher.database import Database
 from api.launcher.device_plan import plan_workers
-from api.launcher.http import ok
 from api.launcher.ports import LOOPBACK, choose_port
 from api.launcher.process import ManagedProcess
 from nightshift.errors import ConfigurationError
@@ -60,8 +61,8 @@ class Stack:
         self.database = Database(self.settings)
         self.redis = self._part("redis", redis_argv, lambda: redis_server.answers(self.redis_port, self.password))
         self.redis.render = redis_server.as_json if self.settings.log_format != "console" else None
-        self.api = self._module("api", "api.server", ready=lambda: ok(f"{self.api_url}/readyz"))
-        self.flower = self._module("flower", "api.flower.app", ready=lambda: ok(f"{self.flower_url}/healthcheck"))
+        self.api = self._module("api", "api.server", ready=lambda: _ok(f"{self.api_url}/readyz"))
+        self.flower = self._module("flower", "api.flower.app", ready=lambda: _ok(f"{self.flower_url}/healthcheck"))
         self.beat = self._module("beat", "worker.beat", ready=self._beat_answers)
         self.workers = self._workers()
 
@@ -191,3 +192,11 @@ class Stack:
             if part.alive:
                 self.say(f"{part.name} did not stop in time; killing it")
             part.kill_group()
+
+
+def _ok(url: str, timeout: float = 2.0) -> bool:
+    """Return whether GET `url` answers 200. No proxy is used: the parts run on this machine."""
+    try:
+        return httpx.get(url, timeout=timeout, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -134,19 +136,18 @@ async def register(request: Request, response: Response, service: TheService, ow
     of a refused file is kept.
     """
     async with received(request, service.settings, frozenset({"name", "format"})) as upload:
-        if "name" not in upload.fields:
+        if (name := upload.fields.get("name")) is None:
             raise InvalidRequest.field(("name",), "is required")
-        shown = await to_thread.run_sync(_register, service, owner, upload, limiter=service.registering)
+        work = partial(_add, registry.register, service, owner, name, upload)
+        shown = await to_thread.run_sync(work, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{shown['name']}"
     return shown
 
 
-def _register(service: Service, owner: str, upload: Upload) -> dict[str, Any]:
-    name, chosen = upload.fields["name"], upload.fields.get("format")
-    version = registry.register(
-        service.engine, service.settings, name, upload.file, chosen, filename=upload.filename, owner_id=owner
-    )
-    with read(service.engine) as conn:
+def _add(add: Callable[..., DatasetVersion], service: Service, owner: str, name: str, upload: Upload) -> dict[str, Any]:
+    chosen, engine = upload.fields.get("format"), service.engine
+    version = add(engine, service.settings, name, upload.file, chosen, filename=upload.filename, owner_id=owner)
+    with read(engine) as conn:
         return _shown(conn, f"{version.name}@{version.version}", owner)
 
 
@@ -173,18 +174,10 @@ async def append(
     A file without parts is training data; the test part stays unchanged. Jobs that read an older version keep it.
     """
     async with received(request, service.settings, frozenset({"format"})) as upload:
-        shown = await to_thread.run_sync(_append, service, owner, name, upload, limiter=service.registering)
+        work = partial(_add, registry.append, service, owner, name, upload)
+        shown = await to_thread.run_sync(work, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{name}@{shown['version']}"
     return shown
-
-
-def _append(service: Service, owner: str, name: str, upload: Upload) -> dict[str, Any]:
-    chosen = upload.fields.get("format")
-    version = registry.append(
-        service.engine, service.settings, name, upload.file, chosen, filename=upload.filename, owner_id=owner
-    )
-    with read(service.engine) as conn:
-        return _shown(conn, f"{version.name}@{version.version}", owner)
 
 
 @router.delete(

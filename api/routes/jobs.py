@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from api.auth import Owner
-from api.dependencies import JobId, Search, Tag, TheService, whole_id
+from api.dependencies import Cursor, JobId, Limit, Search, Tag, TheService, whole_id
 from api.openapi import COMMON, problems
 from api.route import AsSent, Route
 from api.schemas import Accepted, JobView, Page, WhyView
@@ -22,7 +22,6 @@ from shared.db.engine import read
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.queries import JobFilters
-from shared.jobs.states import StopRequest
 from shared.specs.edits import JobPatch, Rerun
 from shared.specs.examples import EXAMPLES
 from shared.specs.jobs import AnyJob, JobSpec
@@ -119,8 +118,8 @@ def list_jobs(
             description="Words and conditions: `nightly test_accuracy > 0.95 lr < 0.01 tag:team=vision -state:failed`."
         ),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Archived jobs are omitted unless `q` has `is:archived` or `is:any`."""
     filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag, q)
@@ -162,32 +161,51 @@ def why(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
 
 # -- control --------------------------------------------------------------------------------------
 
-_CONTROL: dict[str, Any] = {
-    "status_code": 202,
-    "response_model": JobView,
-    "responses": problems(404, 409),
-}
+_CHANGED: dict[str, Any] = {"response_model": JobView, "responses": problems(404, 409)}
+_CONTROL = {"status_code": 202, **_CHANGED}
 
 
 @router.post("/{job_id}/cancel", **_CONTROL, summary="Cancel a job")
 def cancel(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A waiting job is cancelled at once, a running one at its next step. No result is kept."""
-    return job_actions.request_stop(service, job_id, owner, StopRequest.CANCEL)
+    return job_actions.act(service, job_id, owner, "cancel")
 
 
 @router.post("/{job_id}/finish", **_CONTROL, summary="Finish a job early and keep its best model")
 def finish(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Ends training at the next step and continues with the evaluation, as if all epochs were done."""
-    return job_actions.request_stop(service, job_id, owner, StopRequest.FINISH)
+    return job_actions.act(service, job_id, owner, "finish")
 
 
 @router.post("/{job_id}/pause", **_CONTROL, summary="Pause a job")
 def pause(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """A running job writes a checkpoint and releases its device."""
-    return job_actions.request_stop(service, job_id, owner, StopRequest.PAUSE)
+    return job_actions.act(service, job_id, owner, "pause")
 
 
 @router.post("/{job_id}/resume", **_CONTROL, summary="Resume a paused job")
 def resume(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """It is queued again and resumes from its newest checkpoint, with its full time-out."""
-    return job_actions.resume(service, job_id, owner)
+    return job_actions.act(service, job_id, owner, "resume")
+
+
+@router.post("/{job_id}/archive", **_CHANGED, summary="Archive a job")
+def archive(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Lists omit it unless `q` has `is:archived` or `is:any`; nothing is deleted."""
+    return job_actions.act(service, job_id, owner, "archive")
+
+
+@router.post("/{job_id}/unarchive", **_CHANGED, summary="Unarchive a job")
+def unarchive(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """Lists show it again."""
+    return job_actions.act(service, job_id, owner, "unarchive")
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404, 409), summary="Delete a finished job")
+def delete(job_id: JobId, service: TheService, owner: Owner) -> None:
+    """Permanently, with its files, checkpoints, metrics, log and events.
+
+    409 while the job has not ended, or while a model version, an unfinished job or a schedule needs it. Its
+    Idempotency-Key cannot be reused: sent again, it gets 409.
+    """
+    job_actions.delete(service, job_id, owner)

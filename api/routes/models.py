@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from api.auth import Owner, require_owner
-from api.dependencies import NameInPath, TheService, whole_id
+from api.dependencies import Cursor, Limit, NameInPath, TheService, whole_id
 from api.openapi import COMMON, problems
 from api.route import Route
 from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelVersionView, ModelView, Page
@@ -170,8 +170,8 @@ def delete_version(name: NameInPath, version: Version, service: TheService, owne
 def history(
     name: NameInPath,
     service: TheService,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Newest first."""
     with read(service.engine) as conn:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
 from api.auth import Owner
-from api.dependencies import JobId, Service, TheService, whole_id
+from api.dependencies import Cursor, JobId, Service, TheService, whole_id
 from api.openapi import COMMON, problems
 from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page, SystemView
 from api.services import exports
@@ -43,7 +43,7 @@ def list_metrics(
         Query(ge=4, le=100_000, description="Reduce each longer curve to about this many points; extremes stay."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Points per page, without `max_points`.")] = (10_000),
-    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Sorted by name and step. One point per name and step, also after crashes and resumed attempts."""
     if max_points is not None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
-from api.dependencies import TheService
+from api.dependencies import Cursor, Limit, TheService
 from api.openapi import COMMON, problems
 from api.route import Route
 from api.schemas import JobView, Page, PreviewView, ScheduleView, TickView
@@ -105,8 +105,8 @@ def history(
     schedule: ScheduleRef,
     service: TheService,
     owner: Owner,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Newest first."""
     with read(service.engine) as conn:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
-from api.dependencies import TheService
+from api.dependencies import Cursor, Limit, TheService
 from api.openapi import COMMON, problems
 from api.route import Route
 from api.schemas import DeliveryDetail, DeliveryView, NewWebhookView, Page, WebhookView
@@ -111,8 +111,8 @@ def history(
     service: TheService,
     owner: Owner,
     state: Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Newest first; settled deliveries are kept for 30 days."""
     with read(service.engine) as conn:

@@ -1,7 +1,9 @@
-"""Control jobs, for the API and Flower's pages: cancel, finish, pause, resume, edit. Durable on return."""
+"""Change jobs, for the API and Flower's pages: stop, resume, edit, archive, delete. Durable on return."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,23 +15,26 @@ from shared.jobs import queries, transitions
 from shared.jobs.states import StopRequest
 from shared.specs.edits import JobPatch
 
+#: What is done to a job by name; each raises Conflict where its state does not allow it.
+_ACTIONS: dict[str, Callable[..., object]] = {
+    "cancel": partial(transitions.request_stop, request=StopRequest.CANCEL),
+    "finish": partial(transitions.request_stop, request=StopRequest.FINISH),
+    "pause": partial(transitions.request_stop, request=StopRequest.PAUSE),
+    "resume": transitions.resume,
+    "archive": transitions.archive,
+    "unarchive": transitions.unarchive,
+}
 
-def request_stop(service: Service, job_id: str, owner: str, request: StopRequest) -> dict[str, Any]:
-    """Request a stop; return the job. Raises NotFound; Conflict when its state does not allow it."""
+
+def act(service: Service, job_id: str, owner: str, action: str) -> dict[str, Any]:
+    """Return the job after `action`: a stop request, resume, archive or unarchive. Raises NotFound; Conflict."""
     with write(service.engine) as conn:
         whole = whole_id(conn, job_id, owner)
-        transitions.request_stop(conn, whole, request, owner)
+        _ACTIONS[action](conn, whole, owner_id=owner)
         shown = _shown(conn, whole, owner)
-    return _rung(service, shown)
-
-
-def resume(service: Service, job_id: str, owner: str) -> dict[str, Any]:
-    """Resume a job; return it. Raises NotFound; Conflict for a job that is not paused."""
-    with write(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        transitions.resume(conn, whole, owner)
-        shown = _shown(conn, whole, owner)
-    return _rung(service, shown)
+    if shown["state"] == JobState.QUEUED:  # `finish` and `resume` may put it back into the queue
+        service.ring(shown["spec"]["resources"]["device"], shown["id"])
+    return shown
 
 
 def edit(service: Service, job_id: str, owner: str, by: str, patch: JobPatch) -> dict[str, Any]:
@@ -40,12 +45,11 @@ def edit(service: Service, job_id: str, owner: str, by: str, patch: JobPatch) ->
         return _shown(conn, whole, owner)
 
 
+def delete(service: Service, job_id: str, owner: str) -> None:
+    """Delete the job. Raises NotFound; Conflict while it is not final, or something needs it."""
+    with write(service.engine) as conn:
+        transitions.delete_job(conn, whole_id(conn, job_id, owner), owner)
+
+
 def _shown(conn: Connection, job_id: str, owner: str) -> dict[str, Any]:
     return queries.job_view(queries.get_job(conn, job_id, owner))
-
-
-def _rung(service: Service, shown: dict[str, Any]) -> dict[str, Any]:
-    """Ring the doorbell if the job is queued, as `finish` and `resume` may leave it; return the job."""
-    if shown["state"] == JobState.QUEUED:
-        service.ring(shown["spec"]["resources"]["device"], shown["id"])
-    return shown

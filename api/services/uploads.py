@@ -1,28 +1,93 @@
-"""Receive a multipart form with one file, which is written to disk while it is received.
+"""Receive one file, which is written to disk while it comes in, under a random name; it is removed after its request.
 
-The user's file name is kept as text only, never used as a path.
+The API reads it from a multipart form, Flower's pages from a raw body. The user's file name is kept as text only.
 """
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from api.incoming import IncomingFile
-from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
+from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, StorageFull, TooLarge, UnsupportedMedia
+from shared.errors import StorageUnavailable
 from shared.settings import Settings
 
-#: Largest text field, and largest rest of the form without the file: boundaries, headers, text fields (bytes).
+#: Bytes buffered before a thread writes them.
+WRITE_BYTES = 1_000_000
+#: Bytes of one text field, and of everything around the file (boundaries, headers, text fields).
 _MAX_FIELD, _OVERHEAD = 1_000, 20_000
 _MAX_FILENAME = 200
+
+
+class IncomingFile:
+    """An uploaded file. `open`, `write` and `discard` block: call them on a thread. `add` does not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.path = settings.storage_root / "uploads" / uuid.uuid4().hex / "upload"
+        self._limit = settings.max_upload_bytes
+        self._pending = bytearray()
+        #: Bytes received so far.
+        self.size = 0
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        """Create the file. Raises StorageFull, StorageUnavailable."""
+        with _storage_errors():
+            self.path.parent.mkdir(parents=True)
+            self._file = self.path.open("wb")
+
+    def add(self, data: bytes) -> None:
+        """Buffer the next bytes. Call `write` once `is_due`. Raises TooLarge."""
+        self.size += len(data)
+        if self.size > self._limit:
+            raise self.too_large()
+        self._pending += data
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether the buffer is full."""
+        return len(self._pending) >= WRITE_BYTES
+
+    def write(self) -> None:
+        """Write the buffered bytes. Raises StorageFull, StorageUnavailable."""
+        assert self._file is not None
+        data, self._pending = self._pending, bytearray()
+        with _storage_errors():
+            self._file.write(data)
+            self._file.flush()
+
+    def discard(self) -> None:
+        """Remove the file; idempotent."""
+        if self._file is not None:
+            with suppress(OSError):  # closing flushes, which fails on a full disk
+                self._file.close()
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+    def too_large(self) -> TooLarge:
+        """Return the error of a file above the limit."""
+        return TooLarge(f"An upload may have at most {self._limit} bytes (NIGHTSHIFT_MAX_UPLOAD_BYTES).")
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("The server's disk is full; nothing was kept.") from error
+        raise StorageUnavailable(f"cannot be written: {error.strerror}") from error
 
 
 @dataclass

@@ -18,6 +18,7 @@ from typing import Any
 import typer
 from typer.main import get_command
 
+from nightshift.cli.errors import CommandGroup
 from nightshift.errors import ConfigurationError
 
 
@@ -109,6 +110,14 @@ COMMANDS: dict[str, Entry] = {
         "Copy a storage folder to the configured bucket.", "shared.storage.copy", "Processes", True, "s3"
     ),
 }
+
+
+def group(name: str, more: str = "") -> typer.Typer:
+    """Return the application of a command with commands of its own; `more` is added to its help."""
+    text = COMMANDS[name].help + more
+    return typer.Typer(
+        cls=CommandGroup, help=text, invoke_without_command=True, rich_markup_mode=None, add_completion=False
+    )
 
 
 def missing(entry: Entry) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nightshift.cli.render import output
 from nightshift.errors import NightshiftError
 
 if TYPE_CHECKING:
@@ -59,15 +60,15 @@ def registration(new: Job, old: Job) -> None:
 
     Jobs of a kind that makes no model print nothing.
     """
-    from nightshift.cli.render.output import print_note
-
     name, before = (job.data["spec"].get("register_as") for job in (new, old))
     if name:
-        print_note(f"The model will be registered as a new version of {name}.")
+        output.print_note(f"The model will be registered as a new version of {name}.")
     elif before:
-        print_note(f"The model will not be registered; --register-as {before} makes it a new version of {before}.")
+        output.print_note(
+            f"The model will not be registered; --register-as {before} makes it a new version of {before}."
+        )
     elif "register_as" in new.data["spec"]:
-        print_note("The model will not be registered.")
+        output.print_note("The model will not be registered.")
 
 
 def needs_download(client: Client, job: Job) -> None:
@@ -75,25 +76,23 @@ def needs_download(client: Client, job: Job) -> None:
     name = job.data.get("dataset")
     if not sys.stderr.isatty() or not name:
         return
-    from nightshift.cli.render.output import print_note
-
     try:
         availability = client.dataset(name).get("availability")
     except NightshiftError:
         return
     if availability == "needs_download":
-        print_note(f"The worker that runs the job will first download {name}, unless it has the files.")
+        output.print_note(f"The worker that runs the job will first download {name}, unless it has the files.")
 
 
 def no_worker(client: Client, jobs: Sequence[Job]) -> None:
     """Print that no worker is online, if the jobs wait for one; only on a terminal."""
     if not sys.stderr.isatty() or not any(job.state in WAITING for job in jobs):
         return
-    from nightshift.cli.render.output import print_note
-
     try:
         workers: list[Any] = client.workers()
     except NightshiftError:
         return
     if not any(worker.get("state") == "online" for worker in workers):
-        print_note("No worker is online, so the job waits. Start one with `nightshift up` or `nightshift worker`.")
+        output.print_note(
+            "No worker is online, so the job waits. Start one with `nightshift up` or `nightshift worker`."
+        )

@@ -27,14 +27,7 @@ from urllib.parse import quote
 import httpx
 
 from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
-from nightshift.client.downloads import (
-    ArtifactFacts,
-    HashVerifier,
-    JobFacts,
-    atomic_write,
-    named,
-    safe_join,
-)
+from nightshift.client.downloads import ArtifactFacts, HashVerifier, JobFacts, atomic_write, named, safe_join
 from nightshift.client.requests import Call, Spec
 from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT

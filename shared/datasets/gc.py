@@ -6,22 +6,17 @@ row is being written.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sqlalchemy import Connection, Engine, select, text
 
 from nightshift.errors import Unavailable
-from shared.datasets.models import DatasetVersion
 from shared.datasets.store import Stored
 from shared.db.engine import read, write
-from shared.jobs.models import Job
-from shared.storage.shelf import FolderShelf, Shelf
+from shared.db.schema import dataset_versions as _versions
+from shared.db.schema import jobs as _jobs
+from shared.storage.local import LocalStorage
 
 #: Minimum age (seconds) at which a folder without a row is removed: its registration may be about to write the row.
 GRACE_SECONDS = 3600.0
-
-_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
-_jobs = Job.__table__  # type: ignore[attr-defined]
 
 
 def keep(conn: Connection, stored: Stored) -> None:
@@ -37,29 +32,24 @@ def _lock(conn: Connection, sha256: str) -> None:
         conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"dataset:{sha256}"})
 
 
-def remove_unnamed(engine: Engine, datasets_root: Path, grace_seconds: float = GRACE_SECONDS) -> int:
-    """Remove the folders that no version and no unfinished job refers to; return how many."""
-    return clear(engine, FolderShelf(datasets_root), grace_seconds)
-
-
-def clear(engine: Engine, shelf: Shelf, grace_seconds: float = GRACE_SECONDS) -> int:
-    """Remove unreferenced folders from `shelf`, locally or in the object store; return how many."""
-    old = shelf.old(grace_seconds)
+def clear(engine: Engine, storage: LocalStorage, grace_seconds: float = GRACE_SECONDS) -> int:
+    """Remove unreferenced folders of data sets; return how many."""
+    old = storage.old_datasets(grace_seconds)
     if old:
         with read(engine) as conn:
             named = set(conn.scalars(select(_versions.c.sha256)))
         for sha256 in old:
             if sha256 not in named:
-                _take(engine, shelf, sha256)
-    return shelf.clear()
+                _take(engine, storage, sha256)
+    return storage.clear_datasets()
 
 
-def _take(engine: Engine, shelf: Shelf, sha256: str) -> None:
+def _take(engine: Engine, storage: LocalStorage, sha256: str) -> None:
     with write(engine) as conn:
         _lock(conn, sha256)
         named = conn.scalar(select(_versions.c.sha256).where(_versions.c.sha256 == sha256).limit(1))
         if named is None and sha256 not in _pinned(conn):
-            shelf.take(sha256)
+            storage.take_dataset(sha256)
 
 
 def _pinned(conn: Connection) -> set[str]:

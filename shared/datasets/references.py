@@ -15,16 +15,12 @@ from sqlalchemy import Connection, and_, delete, func, select
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
 from shared import ownership
-from shared.datasets.models import Dataset, DatasetVersion
 from shared.db.engine import on_commit
+from shared.db.schema import dataset_versions as _versions
+from shared.db.schema import datasets as _datasets
+from shared.db.schema import jobs as _jobs
+from shared.db.schema import schedules as _schedules
 from shared.events import emit
-from shared.jobs.models import Job
-from shared.schedules.models import Schedule
-
-_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
-_datasets = Dataset.__table__  # type: ignore[attr-defined]
-_jobs = Job.__table__  # type: ignore[attr-defined]
-_schedules = Schedule.__table__  # type: ignore[attr-defined]
 
 
 def named_in(spec: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -26,18 +26,17 @@ from shared.datasets.ingest.build import ImageSource, Limits, store_images
 from shared.datasets.ingest.build_text import TextSource, store_text
 from shared.datasets.ingest.source_files import open_files
 from shared.datasets.ingest.tokens import counted
-from shared.datasets.models import Dataset, DatasetVersion
+from shared.datasets.models import DatasetVersion
 from shared.datasets.store import OpenDataset, Stored, open_dataset, sweep
 from shared.db.engine import read, write
+from shared.db.schema import dataset_versions as _versions
+from shared.db.schema import datasets as _datasets
 from shared.errors import NotStored
 from shared.job_files.layout import dataset_dir
 from shared.settings import Settings
 from shared.specs.base import Name
 from shared.storage import storage_of
 from shared.storage.cache import CacheLease
-
-_datasets = Dataset.__table__  # type: ignore[attr-defined]
-_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
 
 _name: TypeAdapter[str] = TypeAdapter(Name)
 

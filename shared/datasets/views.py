@@ -7,11 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from shared.clock import iso
-from shared.datasets.models import Dataset, DatasetVersion
+from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import resolve, version_of
-
-_datasets = Dataset.__table__  # type: ignore[attr-defined]
-_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
+from shared.db.schema import dataset_versions as _versions
+from shared.db.schema import datasets as _datasets
 
 
 def list_datasets(conn: Connection) -> list[dict[str, Any]]:

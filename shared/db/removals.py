@@ -13,15 +13,7 @@ from sqlalchemy import Connection, Table, delete, select, text
 from sqlalchemy import insert as plain_insert
 
 from shared.clock import db_now
-from shared.db.schema import (
-    job_events,
-    job_logs,
-    metrics,
-    removals,
-    schedule_ticks,
-    system_samples,
-    webhook_deliveries,
-)
+from shared.db.schema import job_events, job_logs, metrics, removals, schedule_ticks, system_samples, webhook_deliveries
 
 #: Rows per transaction. Too low: more commits with an fsync each. Too high: other writers wait (on SQLite some 20
 #: microseconds per row).

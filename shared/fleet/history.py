@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, or_, select
 
-from shared.clock import db_now
+from shared.clock import read_clock
 from shared.db.schema import attempts, jobs, workers
 
 #: Window name -> length (seconds).
@@ -65,7 +65,7 @@ def timeline(conn: Connection, owner_id: str | None, window: str) -> dict[str, A
     Devices are those registered or with an attempt in the window. Times are in milliseconds, as in JavaScript. Of other
     owners' jobs only the outcome is returned.
     """
-    now = conn.scalars(select(db_now())).one()
+    now = read_clock(conn)
     since = now - WINDOWS[window]
     lanes = {name: Lane(since, now) for name in conn.scalars(select(workers.c.name))}
     for row in _within(conn, since):

@@ -155,13 +155,14 @@ def history(conn: Connection, name: str, cursor: str | None = None, limit: int =
         (before,) = cursors.decode("changes", cursor, int)
         statement = statement.where(model_changes.c.id < before)
     rows = conn.execute(statement.limit(limit + 1)).mappings().all()
-    if not rows and cursor is None and not _is_known(conn, name):
+    if not rows and cursor is None and not is_known(conn, name):
         raise NotFound.of("model", name)
     more = cursors.encode("changes", rows[limit - 1]["id"]) if len(rows) > limit else None
     return Page([_change_view(row) for row in rows[:limit]], more)
 
 
-def _is_known(conn: Connection, name: str) -> bool:
+def is_known(conn: Connection, name: str) -> bool:
+    """Return whether the model has a version."""
     known = select(model_versions.c.name).where(model_versions.c.name == name).limit(1)
     return conn.scalar(known) is not None
 

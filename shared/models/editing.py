@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, select, update
 from sqlalchemy import delete as delete_from
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
-from shared.clock import db_now
+from shared.clock import db_now, read_clock
 from shared.db.engine import insert
 from shared.db.schema import model_descriptions, model_versions
 from shared.jobs import queries
@@ -44,7 +44,7 @@ def register_job(conn: Connection, name: str, job_id: str, owner_id: str | None,
         metrics=result.get("metrics") or {},
         **labels,
     )
-    version = registry.create_version(conn, job_id, record, conn.scalars(select(db_now())).one(), who)
+    version = registry.create_version(conn, job_id, record, read_clock(conn), who)
     aliases.audit(conn, name, "register", to_version=version, who=who, why=f"from job {job_id}")
     return version
 
@@ -59,8 +59,7 @@ def _has_model(conn: Connection, job_id: str, owner_id: str | None) -> None:
 def describe(conn: Connection, name: str, description: str | None, *, who: str) -> None:
     """Set the description of a model; None or empty removes it. Raises Forbidden, NotFound."""
     aliases.lock_for(conn, name, who)
-    known = select(model_versions.c.version).where(model_versions.c.name == name).limit(1)
-    if conn.scalar(known) is None:
+    if not aliases.is_known(conn, name):
         raise NotFound.of("model", name)
     if (description or None) == registry.description(conn, name):
         return

@@ -13,6 +13,7 @@ from shared.clock import iso
 from shared.db.schema import jobs, model_aliases, model_versions, schedule_ticks, schedules
 from shared.fleet.keys import owner_names
 from shared.models import ownership, registry
+from shared.models.registry import is_number
 from shared.specs.families import FAMILIES
 
 #: Newest versions in the curve of a row in the list.
@@ -55,7 +56,7 @@ def overview(conn: Connection, owner_id: str | None = None) -> list[dict[str, An
 def _summary(model: Mapping[str, Any], versions: list[Any]) -> dict[str, Any]:
     newest = versions[-CURVE:]
     name = headline(model["family"], _names(measured for _, measured in newest))
-    points = [(version, measured[name]) for version, measured in newest if name and _is_number(measured.get(name))]
+    points = [(version, measured[name]) for version, measured in newest if name and is_number(measured.get(name))]
     return {"versions": len(versions), "metric": name, "points": points}
 
 
@@ -117,7 +118,7 @@ def curve(measured: Sequence[Any], name: str, marked: Collection[int]) -> dict[s
     A long curve keeps the minimum and maximum of each stretch of versions, and all versions in `marked` (with an
     alias), so that outliers stay visible.
     """
-    points = [(version, metrics[name]) for version, metrics in measured if _is_number(metrics.get(name))]
+    points = [(version, metrics[name]) for version, metrics in measured if is_number(metrics.get(name))]
     kept = set(points if len(points) <= POINTS else [points[0], points[-1]])
     if len(points) > POINTS:
         length = 2 * len(points) / POINTS
@@ -149,24 +150,14 @@ def _aliases(conn: Connection, name: str) -> list[dict[str, Any]]:
     return [{"alias": row.alias, "version": row.version, "since": iso(row.updated_at)} for row in rows]
 
 
+_SHOWN_AS_IS = ("version", "family", "framework", "dataset", "parent", "metrics", "description", "tags", "created_at")
+
+
 def _version(version: Mapping[str, Any], job: Any, owner_id: str | None) -> dict[str, Any]:
     mine = job is not None and owner_id in (None, job["owner_id"])
     promotion = job["promotion"] if job else None
     return {
-        **{
-            key: version[key]
-            for key in (
-                "version",
-                "family",
-                "framework",
-                "dataset",
-                "parent",
-                "metrics",
-                "description",
-                "tags",
-                "created_at",
-            )
-        },
+        **{key: version[key] for key in _SHOWN_AS_IS},
         "job": {"id": job["id"], "name": job["name"]} if mine else None,
         "who": job["who"] if job else None,
         "promotion": {key: promotion.get(key) for key in ("promoted", "reason", "alias")} if promotion else None,
@@ -209,7 +200,7 @@ def side_by_side(conn: Connection, name: str, numbers: Sequence[int], owner_id: 
 
 def _row(name: str, sense: str | None, values: list[Any]) -> dict[str, Any]:
     """Return a row of metrics; `best` holds the indices of the best values, unless all are equal."""
-    numbers = [value for value in values if _is_number(value)]
+    numbers = [value for value in values if is_number(value)]
     best = (max if sense == "max" else min)(numbers) if sense and len(set(numbers)) > 1 else None
     places = [place for place, value in enumerate(values) if best is not None and value == best]
     return {"name": name, "sense": sense, "values": values, "best": places}
@@ -233,8 +224,4 @@ def _flat(value: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 def _names(measured: Any) -> list[str]:
     """Return the metrics that are a number in any of them, in order of first appearance."""
-    return list(dict.fromkeys(key for one in measured for key, value in one.items() if _is_number(value)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return list(dict.fromkeys(key for one in measured for key, value in one.items() if is_number(value)))

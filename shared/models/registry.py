@@ -113,9 +113,7 @@ def resolve(conn: Connection, model_ref: str, owner_id: str | None = None) -> Re
 def _version(conn: Connection, name: str, selector: str) -> int | None:
     if selector.isascii() and selector.isdigit():
         return int(selector[:9])
-    return conn.scalar(
-        select(model_aliases.c.version).where(model_aliases.c.name == name, model_aliases.c.alias == selector)
-    )
+    return aliases.current(conn, name, selector)
 
 
 def _of_job(conn: Connection, model_ref: str, owner_id: str | None) -> ResolvedModel:
@@ -273,7 +271,10 @@ def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
 
 def _side_by_side(name: str, a: Any, b: Any) -> dict[str, Any]:
     """Return two values and their difference, except for metrics of single steps, which do not describe a model."""
-    both = name not in OF_STEPS and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b)
-    )
+    both = name not in OF_STEPS and is_number(a) and is_number(b)
     return {"a": a, "b": b, "difference": b - a if both else None}
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a metric's value is a number; JSON's true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

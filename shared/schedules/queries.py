@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, true
 
 from nightshift.errors import NotFound
-from shared.clock import db_now, iso
+from shared.clock import db_now, iso, read_clock
 from shared.db.schema import jobs, schedule_ticks, schedules
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
@@ -71,7 +71,7 @@ def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int
     """Return the next ticks from now, also of a paused schedule. Raises NotFound."""
     row = get_schedule(conn, schedule_id, owner_id)
     checked = cron.parse(row["cron"], row["timezone"])
-    now = conn.execute(select(db_now())).scalar_one()
+    now = read_clock(conn)
     times = checked.preview(now, count)
     return [{"utc": iso(at), "local": cron.local_iso(at, checked.zone), "tick": tick_id(at)} for at in times]
 

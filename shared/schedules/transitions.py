@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
-from shared.clock import db_now, iso
+from shared.clock import db_now, iso, read_clock
 from shared.datasets import references
 from shared.db import removals
 from shared.db.engine import insert, on_commit
@@ -60,7 +60,7 @@ def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
     """
     checked = cron.parse(spec.cron, spec.timezone)
     references.hold_named(conn, spec.job)
-    now = _now(conn)
+    now = read_clock(conn)
     values = spec.model_dump() | {
         "id": secrets.token_hex(8),
         "owner_id": owner_id,
@@ -136,10 +136,6 @@ def _locked(conn: Connection, schedule_id: str, owner_id: str) -> Found:
     return row
 
 
-def _now(conn: Connection) -> float:
-    return float(conn.execute(select(db_now())).scalar_one())
-
-
 # -- maintenance ----------------------------------------------------------------------------------
 
 
@@ -197,7 +193,7 @@ def _write_missed(conn: Connection, schedule_id: str, missed: Sequence[Verdict])
     if older:
         reason = f"and {len(older) - 1} more up to {iso(older[-1].due_at)}: {older[0].missed}"
         recorded.insert(0, Verdict(older[0].due_at, reason))
-    outcome, now = TickOutcome.MISSED.value, _now(conn)
+    outcome, now = TickOutcome.MISSED.value, read_clock(conn)
     rows = [
         {
             "schedule_id": schedule_id,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
@@ -14,6 +15,17 @@ class Spec(BaseModel):
     """Strict: no coercion (`"1"` is not an int), no NaN or infinity, no unknown field."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Patch(Spec):
+    """Changes of something; omitted fields stay. null changes only the `NULLABLE` fields, or all where that is None."""
+
+    NULLABLE: ClassVar[frozenset[str] | None] = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that were given."""
+        given, nullable = self.model_dump(exclude_unset=True), self.NULLABLE
+        return {key: given[key] for key in given if given[key] is not None or nullable is None or key in nullable}
 
 
 def _optional(schema: dict[str, Any]) -> None:
@@ -24,6 +36,18 @@ class ModelSpec(Spec):
     """The model of one family. Its preset fills in what is left out, so no field is required."""
 
     model_config = ConfigDict(json_schema_extra=_optional)
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        name = data.get("preset", cls.model_fields["preset"].default)
+        if not isinstance(name, str) or name not in cls.PRESETS:
+            family, known = cls.model_fields["family"].default, ", ".join(cls.PRESETS)
+            raise field_error(cls.__name__, ("preset",), f"unknown preset; presets of {family}: {known}", name)
+        return {**cls.PRESETS[name], **data, "preset": name}
 
 
 def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:

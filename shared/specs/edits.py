@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from shared.specs.base import Label, Spec, printable
+from shared.specs.base import Label, Patch, Spec, printable
 
 #: A field of a job: `training.epochs`.
 FieldPath = Annotated[str, Field(max_length=300, pattern=r"^[^.]+(\.[^.]+){0,4}$")]
@@ -35,7 +35,7 @@ def _lines(value: str) -> str:
 Notes = Annotated[str, Field(max_length=20_000), AfterValidator(_lines)]
 
 
-class JobPatch(Spec):
+class JobPatch(Patch):
     """Changes of a job; omitted fields stay, null removes name or notes."""
 
     name: Label | None = None
@@ -44,7 +44,3 @@ class JobPatch(Spec):
         dict[Label, Label | None], Field(max_length=50, description="Tags to set, or to remove with null.")
     ] = {}
     priority: Annotated[int, Field(ge=0, le=9, description="Only before the job runs.")] = 5
-
-    def changes(self) -> dict[str, Any]:
-        """Return the fields that were given."""
-        return self.model_dump(exclude_unset=True)

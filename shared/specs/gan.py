@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nightshift.names import Framework
-from shared.specs.base import ModelSpec, Probability, Width, field_error
+from shared.specs.base import ModelSpec, Probability, Width
 
 GanNorm = Literal["none", "batch", "layer"]
 Layers = Annotated[list[Width], Field(max_length=16)]
@@ -54,16 +54,6 @@ class GanModel(ModelSpec):
         Literal[2, 4, 6, 8], Field(description="Kernel of all convolutions; even, for a stride of 2.")
     ]
     output: Annotated[Literal["sigmoid", "tanh"], Field(description="Range of pixels: 0 … 1 (sigmoid), -1 … 1 (tanh).")]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        name = data.get("preset", "dcgan")
-        if not isinstance(name, str) or name not in PRESETS:
-            raise field_error("GanModel", ("preset",), f"unknown preset; presets of gan: {', '.join(PRESETS)}", name)
-        return {**PRESETS[name], **data, "preset": name}
 
     @model_validator(mode="after")
     def _buildable(self) -> GanModel:
@@ -111,6 +101,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "output": "tanh",
     },
 }  # fmt: skip
+GanModel.PRESETS = PRESETS
 
 #: Training defaults of each preset. A lower `beta1` keeps generator and discriminator from oscillating (Radford et al.
 #: 2016).

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nightshift.names import Framework
-from shared.specs.base import ModelSpec, Probability, Width, field_error
+from shared.specs.base import ModelSpec, Probability, Width
 
 Tokenizer = Literal["word", "bpe", "char"]
 RecurrentNorm = Literal["none", "layer"]
@@ -43,18 +43,6 @@ class GruLmModel(ModelSpec):
     ]
     window: Annotated[int, Field(ge=2, le=100_000, description="Tokens per training window.")]
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        name = data.get("preset", "gru-2x512")
-        if not isinstance(name, str) or name not in PRESETS:
-            raise field_error(
-                "GruLmModel", ("preset",), f"unknown preset; presets of gru_lm: {', '.join(PRESETS)}", name
-            )
-        return {**PRESETS[name], **data, "preset": name}
-
     @model_validator(mode="after")
     def _affordable(self) -> GruLmModel:
         if self.tokenizer == "bpe" and self.vocabulary_size < SMALLEST_BPE:
@@ -82,6 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tokenizer": "word", "vocabulary_size": 10_000, "window": 100,
     },
 }  # fmt: skip
+GruLmModel.PRESETS = PRESETS
 
 #: Training defaults of each preset.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {

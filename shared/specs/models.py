@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from shared.specs.base import Label, Name, Spec
+from shared.specs.base import Label, Name, Patch, Spec
 from shared.specs.edits import Notes
 
 Reason = Annotated[Label | None, Field(description="Kept in the model's history.")]
@@ -60,14 +60,10 @@ class ModelPatch(Spec):
     description: Description
 
 
-class VersionPatch(Spec):
+class VersionPatch(Patch):
     """Omitted fields stay."""
 
     description: Description = None
     tags: Annotated[
         dict[Label, Label | None], Field(max_length=50, description="Tags to set, or to remove with null.")
     ] = {}
-
-    def changes(self) -> dict[str, Any]:
-        """Return the fields that were given."""
-        return self.model_dump(exclude_unset=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.specs.base import Name, Seconds, Spec
+from shared.specs.base import Name, Patch, Seconds, Spec
 
 CronText = Annotated[
     str,
@@ -43,8 +43,10 @@ class ScheduleSpec(Spec):
     skip_if_unchanged: Unchanged = False
 
 
-class SchedulePatch(Spec):
+class SchedulePatch(Patch):
     """Changes of a schedule; omitted fields stay."""
+
+    NULLABLE = frozenset({"max_lateness_seconds"})
 
     name: Name | None = None
     cron: CronText | None = None
@@ -56,8 +58,3 @@ class SchedulePatch(Spec):
     max_lateness_seconds: Lateness = None
     overlap: Literal["skip", "queue", "cancel_running"] | None = None
     skip_if_unchanged: Unchanged | None = None
-
-    def changes(self) -> dict[str, Any]:
-        """Return the fields that were given; null counts for `max_lateness_seconds` only."""
-        given = self.model_dump(exclude_unset=True)
-        return {name: value for name, value in given.items() if value is not None or name == "max_lateness_seconds"}

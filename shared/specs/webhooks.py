@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from shared.specs.base import Label, Name, Spec
+from shared.specs.base import Label, Name, Patch, Spec
 from shared.webhooks.models import EventType
 
 #: Default: how jobs end, and decisions on promotions.
@@ -50,8 +50,10 @@ class WebhookSpec(Spec):
     enabled: bool = True
 
 
-class WebhookPatch(Spec):
+class WebhookPatch(Patch):
     """Changes of a webhook; omitted fields stay."""
+
+    NULLABLE = frozenset({"match"})
 
     name: Name | None = None
     url: Url | None = None
@@ -60,8 +62,3 @@ class WebhookPatch(Spec):
     match: Match = None
     format: Format | None = None
     enabled: bool | None = None
-
-    def changes(self) -> dict[str, Any]:
-        """Return the fields that were given; null counts for `match` only."""
-        given = self.model_dump(exclude_unset=True)
-        return {name: value for name, value in given.items() if value is not None or name == "match"}

@@ -17,10 +17,10 @@ from sqlalchemy import Engine, select
 from nightshift.errors import ConfigurationError
 from shared import entrypoint
 from shared.console import print_error, print_line
-from shared.datasets.models import DatasetVersion
 from shared.datasets.store import META
 from shared.db.engine import make_engine, read
 from shared.db.schema import artifacts, checkpoints
+from shared.db.schema import dataset_versions as _versions
 from shared.settings import Settings, get_settings
 from shared.storage import storage_of
 from shared.storage.s3 import S3Storage
@@ -32,8 +32,6 @@ _COPIED = ("datasets", "jobs")
 _AT_ONCE = 4
 #: Largest number of missing items to name.
 _NAMED = 10
-
-_versions = DatasetVersion.__table__  # type: ignore[attr-defined]
 
 
 def copy(folder: Path, bucket: Bucket) -> tuple[int, int]:

@@ -6,6 +6,8 @@ Its methods are the interface that an object store needs (see `s3`); here most o
 from __future__ import annotations
 
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from shared.job_files.artifact_files import stored_file
 from shared.job_files.layout import dataset_dir, job_dir
 from shared.storage.cache import CacheLease
 from shared.storage.s3_client import CancelCheck, never_cancelled
-from shared.storage.shelf import FolderShelf, Shelf
 from shared.storage.stored_file import FileReader, Reader
 from shared.storage.uploader import NoopUploader, Uploader
 
+#: Characters of a content hash, and the prefix of data set folders that are renamed before they are deleted.
+HASH, _GONE = 64, ".gone-"
 #: Raises if a folder is not what was stored.
 Check = Callable[[Path], None]
 
@@ -91,9 +94,22 @@ class LocalStorage:
         shutil.rmtree(folder, ignore_errors=True)
         return not folder.exists()
 
-    def shelf(self) -> Shelf:
-        """Return the data set folders, for garbage collection."""
-        return FolderShelf(self.root / "datasets")
+    def old_datasets(self, grace_seconds: float) -> list[str]:
+        """Return the content hashes of data sets last written more than `grace_seconds` ago, also incomplete ones."""
+        folders = [self.root / "datasets" / name for name in self.children("datasets")]
+        return [path.name for path in folders if len(path.name) == HASH and _age(path) > grace_seconds]
+
+    def take_dataset(self, sha256: str) -> None:
+        """Make a data set unreachable in one step, so that no process opens part of it."""
+        folder = dataset_dir(self.root, sha256)
+        folder.rename(folder.with_name(f"{_GONE}{sha256}-{uuid.uuid4().hex}"))
+
+    def clear_datasets(self) -> int:
+        """Delete the taken data sets, also those of a process that died; return their number."""
+        gone = [name for name in self.children("datasets") if name.startswith(_GONE)]
+        for name in gone:
+            shutil.rmtree(self.root / "datasets" / name, ignore_errors=True)
+        return len(gone)
 
     @property
     def location(self) -> str:
@@ -105,3 +121,11 @@ class LocalStorage:
 
         `thoroughly`: also write, read, list and delete an object.
         """
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since an entry of the folder was created; derived files beside the data count."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

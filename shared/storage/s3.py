@@ -22,9 +22,8 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.job_files.layout import job_dir
 from shared.storage import cleanup
 from shared.storage.cache import Cache, CacheLease
-from shared.storage.local import Check, LocalStorage
+from shared.storage.local import HASH, Check, LocalStorage
 from shared.storage.s3_client import Bucket, CancelCheck, Object, never_cancelled
-from shared.storage.shelf import BucketShelf, Shelf
 from shared.storage.stored_file import ObjectReader, Reader
 from shared.storage.uploader import BackgroundUploader, Uploader
 
@@ -38,7 +37,7 @@ class S3Storage(LocalStorage):
     def __init__(self, root: Path, bucket: Bucket, cache_bytes: int) -> None:
         super().__init__(root)
         self.bucket, self.cache = bucket, Cache(root, cache_bytes)
-        self._swept = False
+        self._swept, self._taken = False, 0
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -175,8 +174,26 @@ class S3Storage(LocalStorage):
             self.bucket.delete(item.key)
         return super().remove_job(job_id)
 
-    def shelf(self) -> Shelf:
-        return BucketShelf(self.bucket)
+    def old_datasets(self, grace_seconds: float) -> list[str]:
+        newest: dict[str, float] = {}
+        for item in self.bucket.files("datasets", below=True):
+            sha256 = item.key.split("/")[1]
+            newest[sha256] = max(newest.get(sha256, 0.0), item.modified)
+        now = self.bucket.now() if newest else 0.0
+        return [sha256 for sha256, at in newest.items() if len(sha256) == HASH and now - at > grace_seconds]
+
+    def take_dataset(self, sha256: str) -> None:
+        """Delete all objects, under the lock of their content: objects cannot be renamed in one step.
+
+        A registration of that content checks under the same lock that all objects exist.
+        """
+        for item in self.bucket.files(f"datasets/{sha256}", below=True):
+            self.bucket.delete(item.key)
+        self._taken += 1
+
+    def clear_datasets(self) -> int:
+        taken, self._taken = self._taken, 0
+        return taken
 
     @property
     def location(self) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, RowMapping, delete, func, or_, select, u
 from sqlalchemy.exc import IntegrityError
 
 from nightshift.errors import Conflict, NotFound
-from shared.clock import db_now, iso
+from shared.clock import db_now, iso, read_clock
 from shared.db import removals
 from shared.db.engine import insert
 from shared.db.removals import Kind
@@ -36,7 +36,7 @@ def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private:
 
     Raises InvalidRequest (url), Conflict (name taken).
     """
-    now = _now(conn)
+    now = read_clock(conn)
     values = spec.model_dump() | {
         "id": secrets.token_hex(8),
         "owner_id": owner_id,
@@ -98,7 +98,7 @@ def send_test(conn: Connection, webhook_id: str, owner_id: str) -> str:
     row = _locked(conn, webhook_id, owner_id)
     if not row.enabled:
         raise Conflict(f"Webhook {row.name!r} is paused and nothing is sent to it; resume it first.")
-    return outbox.add_test(conn, row, _now(conn))
+    return outbox.add_test(conn, row, read_clock(conn))
 
 
 def _locked(conn: Connection, webhook_id: str, owner_id: str) -> Found:
@@ -107,10 +107,6 @@ def _locked(conn: Connection, webhook_id: str, owner_id: str) -> Found:
     if row is None:
         raise NotFound.of("webhook", webhook_id)
     return row
-
-
-def _now(conn: Connection) -> float:
-    return float(conn.execute(select(db_now())).scalar_one())
 
 
 # -- queries --------------------------------------------------------------------------------------

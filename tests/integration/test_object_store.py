@@ -153,8 +153,8 @@ def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_
         store_images(storage.root / "datasets", type(source)(source.classes[::-1], source.image, source.splits))
     )
     assert other.is_there()
-    assert gc.clear(sqlite_engine, storage.shelf(), 3600) == 0
-    assert gc.clear(sqlite_engine, storage.shelf(), -1) == 1
+    assert gc.clear(sqlite_engine, storage, 3600) == 0
+    assert gc.clear(sqlite_engine, storage, -1) == 1
     assert not other.is_there()
     assert storage_of(host("b")).has_dataset(kept.sha256)
     with write(sqlite_engine) as conn, pytest.raises(Exception, match="register it again"):

@@ -94,5 +94,5 @@ def test_a_deleted_version_leaves_the_bucket_when_it_is_pruned(api: Api, bucket:
     assert upload(api).status_code == 201
     assert bucket.keys("datasets/")
     assert api.send("DELETE", "/v1/datasets/pets/versions/1").status_code == 204
-    assert gc.clear(api.engine, storage_of(api.settings).shelf(), -1) == 1
+    assert gc.clear(api.engine, storage_of(api.settings), -1) == 1
     assert bucket.keys("datasets/") == []

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from api.incoming import IncomingFile
+from api.services.uploads import IncomingFile
 
 
 def fill(monkeypatch: pytest.MonkeyPatch) -> None:

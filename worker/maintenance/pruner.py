@@ -64,7 +64,7 @@ def _remove_files(engine: Engine, settings: Settings, counts: Counts) -> None:
         counts["leftovers"] += _leftovers(engine, storage, job_id)
         _seen[str(engine.url)] = (finished_at, job_id)
     counts["deleted"] = _deleted_jobs(engine, settings)
-    counts["datasets"] = gc.clear(engine, storage.shelf())
+    counts["datasets"] = gc.clear(engine, storage)
 
 
 def _deleted_checkpoints(engine: Engine, storage: LocalStorage) -> int:

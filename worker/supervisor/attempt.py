@@ -23,14 +23,7 @@ from shared.failpoints import failpoint
 from shared.job_files.layout import attempt_dir, job_dir
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
-from shared.jobs.transitions import (
-    ArtifactRecord,
-    Claimed,
-    Ending,
-    LogRow,
-    ModelVersionRecord,
-    PromotionRecord,
-)
+from shared.jobs.transitions import ArtifactRecord, Claimed, Ending, LogRow, ModelVersionRecord, PromotionRecord
 from worker.hardware import run_environment
 from worker.hardware.frameworks import framework_of
 from worker.hardware.oom_counter import OomCounter

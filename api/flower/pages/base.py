@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -15,11 +15,13 @@ from api.flower.facts import facts
 from api.flower.site import Site
 from api.http.json_body import parse_json
 from nightshift.errors import FieldError, InvalidRequest, MalformedRequest, NotFound, RequestError, Unavailable
-from shared.db.engine import dump_json, read
+from shared.db.engine import dump_json, read, write
 from shared.errors import StorageUnavailable
 from shared.fleet.keys import Principal
 
 T = TypeVar("T")
+#: A function that returns the data of a page; it takes the handler and the parts of the address.
+Look = Callable[..., Awaitable[Any]]
 
 
 class Handler(BaseHandler):  # type: ignore[misc]
@@ -151,6 +153,16 @@ class Page(Handler):
         self.render(template, tab=self.tab, title=title, config=self.config(), data=inlined, **values)
 
 
+class View(Page):
+    """A page that shows what a function returns; `title` None: the first part of its address."""
+
+    def initialize(self, view: Look, template: str, tab: str, title: str | None) -> None:
+        self._view, self._template, self.tab, self._title = view, template, tab, title
+
+    async def get(self, *parts: str) -> None:
+        self.show(self._template, self._title or parts[0], await self._view(self, *parts))
+
+
 class Missing(Page):
     """Answers 404 for all other paths below our pages."""
 
@@ -174,12 +186,31 @@ class Data(Handler):
         self.answer({"error": message, "errors": [{"loc": item.loc, "msg": item.msg} for item in self.wrong]})
 
 
+class ViewData(Data):
+    """Answers what a function returns; a page polls it."""
+
+    def initialize(self, view: Look) -> None:
+        self._view = view
+
+    async def get(self, *parts: str) -> None:
+        self.answer(await self._view(self, *parts))
+
+
 class Action(Data):
     """A POST that changes something: refused in read-only mode, and without the page's token."""
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Run blocking work on the writer threads, so that waiting for the database's lock delays no page."""
         return await self.site.service.writers.run(work)
+
+    async def change(self, work: Callable[[Connection], T]) -> T:
+        """Run a change in one transaction."""
+
+        def run() -> T:
+            with write(self.site.engine) as conn:
+                return work(conn)
+
+        return await self.off_loop(run)
 
     def check_xsrf_cookie(self) -> None:
         super().check_xsrf_cookie()

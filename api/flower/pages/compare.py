@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Data, Handler, Page
+from api.flower.pages.base import Handler
 from api.flower.pages.job import MAX_POINTS, kept_curves
 from api.flower.pages.jobs import table_query
 from nightshift.errors import InvalidRequest, NotFound
@@ -22,22 +22,6 @@ from shared.jobs.queries.table import TableQuery, matching
 MAX_CURVES = 12
 #: Jobs in the table and the charts.
 MAX_COMPARED = 100
-
-
-class ComparePage(Page):
-    """The page."""
-
-    tab = "jobs"
-
-    async def get(self) -> None:
-        self.show("ns_compare.html", "Compare jobs", await comparison(self))
-
-
-class CompareData(Data):
-    """The page's data."""
-
-    async def get(self) -> None:
-        self.answer(await comparison(self))
 
 
 async def comparison(handler: Handler) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Action, Data, Handler, Page
+from api.flower.pages.base import Action, Data, Handler
 from shared import ownership
 from shared.datasets import overview, previews, references, registry
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
-from shared.db.engine import write
 
 
 async def listed(handler: Handler) -> dict[str, Any]:
@@ -29,22 +28,6 @@ def upload_facts(handler: Handler) -> dict[str, Any]:
     return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
 
 
-class DatasetsPage(Page):
-    """The list of data sets."""
-
-    tab = "datasets"
-
-    async def get(self) -> None:
-        self.show("ns_datasets.html", "Data sets", await listed(self))
-
-
-class DatasetsData(Data):
-    """The data of the list."""
-
-    async def get(self) -> None:
-        self.answer(await listed(self))
-
-
 async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
     """Return the data of one data set. Raises NotFound."""
     before, settings = handler.number_argument("before", 0, 0, 10**9) or None, handler.site.settings
@@ -54,22 +37,6 @@ async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
         return ownership.with_owner(conn, [overview.detail(conn, settings, ref, handler.owner, before)], asking)[0]
 
     return await handler.query(select) | upload_facts(handler)
-
-
-class DatasetPage(Page):
-    """One data set with its versions."""
-
-    tab = "datasets"
-
-    async def get(self, ref: str) -> None:
-        self.show("ns_dataset.html", ref, await dataset(self, ref))
-
-
-class DatasetData(Data):
-    """The data of one data set."""
-
-    async def get(self, ref: str) -> None:
-        self.answer(await dataset(self, ref))
 
 
 class DatasetSample(Data):
@@ -96,10 +63,5 @@ class DeleteVersion(Action):
 
     async def post(self, name: str, version: str) -> None:
         asking = self.principal.owner_id
-
-        def work() -> None:
-            with write(self.site.engine) as conn:
-                references.delete_version(conn, name, int(version), asking)
-
-        await self.off_loop(work)
+        await self.change(lambda conn: references.delete_version(conn, name, int(version), asking))
         self.answer({"message": f"{name}@{version} deleted."})

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Data, Handler, Page
+from api.flower.pages.base import Handler, Page
 from nightshift.errors import InvalidRequest
 from shared.fleet.devices import devices
 from shared.fleet.history import WINDOWS, timeline
@@ -29,13 +29,6 @@ class DevicesPage(Page):
         self.show("ns_devices.html", "Devices", await fleet(self) | await past(self))
 
 
-class DevicesData(Data):
-    """The current state of the devices."""
-
-    async def get(self) -> None:
-        self.answer(await fleet(self))
-
-
 async def past(handler: Handler) -> dict[str, Any]:
     """Return the jobs that ran in the time window of the URL, and the queue. Raises InvalidRequest."""
     window, owner = handler.text_argument("window") or "hour", handler.owner
@@ -47,10 +40,3 @@ async def past(handler: Handler) -> dict[str, Any]:
         return {"history": timeline(conn, owner, window), "queue": queued_jobs(conn, owner, lease_seconds)}
 
     return await handler.query(select)
-
-
-class DevicesHistory(Data):
-    """Past jobs and the queue."""
-
-    async def get(self) -> None:
-        self.answer(await past(self))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,6 @@ from api.services.spec_errors import parse
 from shared.job_files.artifact_files import INLINE
 from shared.jobs import queries
 from shared.jobs.queries.curves import curves
-from shared.jobs.states import StopRequest
 from shared.specs.edits import JobPatch
 from shared.storage import storage_of
 
@@ -165,18 +164,14 @@ class JobFile(Handler):
 
 
 class JobAction(Action):
-    """Requests to cancel, finish, pause or resume a job."""
+    """Requests an action on a job; answers the job, or null for a deleted one."""
 
     async def post(self, job_id: str, action: str) -> None:
         row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
-        service, owner = self.site.service, str(row["owner_id"])
-        works: dict[str, Callable[[], dict[str, Any]]] = {
-            "cancel": lambda: job_actions.request_stop(service, job_id, owner, StopRequest.CANCEL),
-            "finish": lambda: job_actions.request_stop(service, job_id, owner, StopRequest.FINISH),
-            "pause": lambda: job_actions.request_stop(service, job_id, owner, StopRequest.PAUSE),
-            "resume": lambda: job_actions.resume(service, job_id, owner),
-        }
-        self.answer(await self.off_loop(works[action]))
+        of = self.site.service, job_id, str(row["owner_id"])
+        delete = action == "delete"
+        work = partial(job_actions.delete, *of) if delete else partial(job_actions.act, *of, action)
+        self.answer(await self.off_loop(work))
 
 
 class JobEdit(Action):

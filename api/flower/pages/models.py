@@ -10,11 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Action, Data, Handler, Page
+from api.flower.pages.base import Action, Handler
 from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
 from shared import ownership
-from shared.db.engine import write
 from shared.fleet.keys import owner_names
 from shared.jobs import queries
 from shared.models import aliases, editing, overview, package
@@ -31,22 +30,6 @@ async def listed(handler: Handler) -> dict[str, Any]:
     return {
         "models": await handler.query(lambda conn: ownership.with_owner(conn, overview.overview(conn, seen), asking))
     }
-
-
-class ModelsPage(Page):
-    """The list of models."""
-
-    tab = "models"
-
-    async def get(self) -> None:
-        self.show("ns_models.html", "Models", await listed(self))
-
-
-class ModelsData(Data):
-    """The data of the list."""
-
-    async def get(self) -> None:
-        self.answer(await listed(self))
 
 
 async def model(handler: Handler, name: str) -> dict[str, Any]:
@@ -72,6 +55,12 @@ def compared(handler: Handler) -> list[int]:
     return list(dict.fromkeys(int(part) for part in given))
 
 
+async def history(handler: Handler, name: str) -> dict[str, Any]:
+    """Return a page of earlier changes."""
+    cursor = handler.text_argument("cursor", 300)
+    return await handler.query(lambda conn: changes(conn, name, cursor))
+
+
 def changes(conn: Connection, name: str, cursor: str | None) -> dict[str, Any]:
     """Return a page of the model's changes, newest first."""
     page = aliases.history(conn, name, cursor, 20)
@@ -82,42 +71,13 @@ def changes(conn: Connection, name: str, cursor: str | None) -> dict[str, Any]:
     }
 
 
-class ModelPage(Page):
-    """One model with its versions."""
-
-    tab = "models"
-
-    async def get(self, name: str) -> None:
-        self.show("ns_model.html", name, await model(self, name))
-
-
-class ModelData(Data):
-    """The data of one model."""
-
-    async def get(self, name: str) -> None:
-        self.answer(await model(self, name))
-
-
-class ModelHistory(Data):
-    """Earlier changes of a model."""
-
-    async def get(self, name: str) -> None:
-        cursor = self.text_argument("cursor", 300)
-        self.answer(await self.query(lambda conn: changes(conn, name, cursor)))
-
-
 class MoveAlias(Action):
     """Points an alias at a version."""
 
     async def post(self, name: str) -> None:
-        move = parse(self.body(), AliasMoveTo)
-        who = self.principal.owner_id
-
-        def work() -> None:
-            with write(self.site.engine) as conn:
-                aliases.set_alias(conn, name, move.alias, move.version, who=who, why=move.reason)
-
-        await self.off_loop(work)
+        move, who = parse(self.body(), AliasMoveTo), self.principal.owner_id
+        named: Any = {"who": who, "why": move.reason}
+        await self.change(lambda conn: aliases.set_alias(conn, name, move.alias, move.version, **named))
         self.answer({"message": f"{name}@{move.alias} points at version {move.version}."})
 
 
@@ -125,14 +85,9 @@ class RollBack(Action):
     """Points an alias back at its previous version."""
 
     async def post(self, name: str) -> None:
-        wanted = parse(self.body(), Rollback)
-        who = self.principal.owner_id
-
-        def work() -> tuple[int, int]:
-            with write(self.site.engine) as conn:
-                return aliases.rollback(conn, name, wanted.alias, who=who, why=wanted.reason)
-
-        before, now = await self.off_loop(work)
+        wanted, who = parse(self.body(), Rollback), self.principal.owner_id
+        named: Any = {"who": who, "why": wanted.reason}
+        before, now = await self.change(lambda conn: aliases.rollback(conn, name, wanted.alias, **named))
         self.answer({"message": f"{name}@{wanted.alias} points at version {now} again (was {before})."})
 
 
@@ -141,12 +96,7 @@ class Describe(Action):
 
     async def post(self, name: str) -> None:
         patch, who = parse(self.body(), ModelPatch), self.principal.owner_id
-
-        def work() -> None:
-            with write(self.site.engine) as conn:
-                editing.describe(conn, name, patch.description, who=who)
-
-        await self.off_loop(work)
+        await self.change(lambda conn: editing.describe(conn, name, patch.description, who=who))
         self.answer({"message": f"Description of {name} {'saved' if patch.description else 'removed'}."})
 
 
@@ -155,12 +105,7 @@ class ChangeVersion(Action):
 
     async def post(self, name: str, version: str) -> None:
         changes, who = parse(self.body(), VersionPatch).changes(), self.principal.owner_id
-
-        def work() -> None:
-            with write(self.site.engine) as conn:
-                editing.change_version(conn, name, int(version), changes, who=who)
-
-        await self.off_loop(work)
+        await self.change(lambda conn: editing.change_version(conn, name, int(version), changes, who=who))
         self.answer({"message": f"{name}@{version} saved."})
 
 
@@ -170,13 +115,11 @@ class RegisterJob(Action):
     async def post(self, name: str) -> None:
         new, who, owner = parse(self.body(), NewVersion), self.principal.owner_id, self.owner
 
-        def work() -> int:
-            facts = {"description": new.description or None, "tags": new.tags}
-            with write(self.site.engine) as conn:
-                job_id = queries.find_id(conn, new.job, owner)
-                return editing.register_job(conn, name, job_id, owner, who=who, **facts)
+        def work(conn: Connection) -> int:
+            job_id, said = queries.find_id(conn, new.job, owner), new.description or None
+            return editing.register_job(conn, name, job_id, owner, who=who, description=said, tags=new.tags)
 
-        version = await self.off_loop(work)
+        version = await self.change(work)
         self.answer({"message": f"Job {new.job[:8]} registered as {name}@{version}.", "version": version})
 
 

@@ -11,8 +11,8 @@ from api.flower.pages.base import Action, Data, Handler, Page, message_for
 from api.services import schedules as scheduling
 from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
-from shared.clock import db_now, iso
-from shared.db.engine import read, write
+from shared.clock import iso, read_clock
+from shared.db.engine import read
 from shared.db.schema import jobs, schedules
 from shared.fleet.keys import owner_names
 from shared.jobs import queries as job_queries
@@ -47,22 +47,6 @@ def _owners(conn: Connection, owner: str | None) -> dict[str, str]:
     return {row.id: names.get(row.owner_id, row.owner_id) for row in rows}
 
 
-class SchedulesPage(Page):
-    """The list of schedules."""
-
-    tab = "schedules"
-
-    async def get(self) -> None:
-        self.show("ns_schedules.html", "Schedules", await listed(self))
-
-
-class SchedulesData(Data):
-    """The data of the list."""
-
-    async def get(self) -> None:
-        self.answer(await listed(self))
-
-
 async def schedule(handler: Handler, reference: str) -> dict[str, Any]:
     """Return the data of one schedule. Raises NotFound."""
     owner = handler.owner
@@ -92,19 +76,10 @@ class SchedulePage(Page):
         self.show("ns_schedule.html", shown["schedule"]["name"], shown)
 
 
-class ScheduleData(Data):
-    """The data of one schedule."""
-
-    async def get(self, reference: str) -> None:
-        self.answer(await schedule(self, reference))
-
-
-class ScheduleHistory(Data):
-    """Earlier ticks of a schedule."""
-
-    async def get(self, reference: str) -> None:
-        cursor, owner = self.text_argument("cursor", 300), self.owner
-        self.answer(await self.query(lambda conn: ticks(conn, queries.find_id(conn, reference, owner), owner, cursor)))
+async def history(handler: Handler, reference: str) -> dict[str, Any]:
+    """Return a page of earlier ticks. Raises NotFound."""
+    cursor, owner = handler.text_argument("cursor", 300), handler.owner
+    return await handler.query(lambda conn: ticks(conn, queries.find_id(conn, reference, owner), owner, cursor))
 
 
 def found(conn: Connection, reference: str, owner: str | None) -> tuple[str, str]:
@@ -117,15 +92,11 @@ class RunNow(Action):
     """Submits a schedule's job now."""
 
     async def post(self, reference: str) -> None:
-        owner, engine = self.owner, self.site.engine
+        def work(conn: Connection) -> tuple[str, str]:
+            job_id = transitions.run_now(conn, *found(conn, reference, self.owner))
+            return job_id, conn.scalars(select(jobs.c.device).where(jobs.c.id == job_id)).one()
 
-        def work() -> tuple[str, str]:
-            with write(engine) as conn:
-                job_id = transitions.run_now(conn, *found(conn, reference, owner))
-                device = conn.scalars(select(jobs.c.device).where(jobs.c.id == job_id)).one()
-            return job_id, device
-
-        job_id, device = await self.off_loop(work)
+        job_id, device = await self.change(work)
         self.site.service.ring(device, job_id)
         self.answer({"message": f"Job {job_id[:8]} submitted.", "job_id": job_id})
 
@@ -134,15 +105,12 @@ class PauseOrResume(Action):
     """Pauses or resumes a schedule."""
 
     async def post(self, reference: str, verb: str) -> None:
-        owner, engine = self.owner, self.site.engine
+        def work(conn: Connection) -> Any:
+            schedule_id, whose = found(conn, reference, self.owner)
+            transitions.change(conn, schedule_id, whose, {"enabled": verb == "resume"})
+            return queries.schedule_view(queries.get_schedule(conn, schedule_id, whose))
 
-        def work() -> Any:
-            with write(engine) as conn:
-                schedule_id, whose = found(conn, reference, owner)
-                transitions.change(conn, schedule_id, whose, {"enabled": verb == "resume"})
-                return queries.schedule_view(queries.get_schedule(conn, schedule_id, whose))
-
-        shown = await self.off_loop(work)
+        shown = await self.change(work)
         resumed = f"{shown['name']} resumed; ticks during the pause are not run."
         self.answer({"message": resumed if shown["enabled"] else f"{shown['name']} paused."})
 
@@ -157,7 +125,7 @@ class Preview(Data):
         except InvalidRequest as error:
             self.answer({"error": message_for(error)})
             return
-        now = await self.query(lambda conn: conn.scalars(select(db_now())).one())
+        now = await self.query(read_clock)
         moments = await self.off_loop(lambda: found.preview(now, NEXT))
         self.answer({"times": [{"utc": iso(one), "local": cron.local_iso(one, found.zone)} for one in moments]})
 
@@ -200,11 +168,5 @@ class DeleteSchedule(Action):
     """Deletes a schedule."""
 
     async def post(self, reference: str) -> None:
-        owner, engine = self.owner, self.site.engine
-
-        def work() -> None:
-            with write(engine) as conn:
-                transitions.delete_schedule(conn, *found(conn, reference, owner))
-
-        await self.off_loop(work)
+        await self.change(lambda conn: transitions.delete_schedule(conn, *found(conn, reference, self.owner)))
         self.answer({"message": "Schedule deleted."})

@@ -7,6 +7,7 @@ commands that Flower can send to workers are refused: workers manage their queue
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import tornado.web
@@ -16,7 +17,6 @@ from api.flower.pages.base import Data, Handler, Page
 from api.services import job_actions
 from nightshift.errors import Conflict, NotFound
 from shared.clock import iso
-from shared.jobs.states import StopRequest
 
 _NO_CONTROL = (
     "Workers cannot be changed through Flower: each manages its own queues and has one thread and no limits. "
@@ -64,8 +64,8 @@ class Revoke(Answer):
         attempt = await attempt_of(self, task_id)
         if attempt.outcome is not None:
             raise Conflict(f"This attempt has ended ({attempt.outcome}); cancel its job {attempt.job_id} instead.")
-        service, job_id, owner = self.site.service, attempt.job_id, attempt.owner_id
-        await self.off_loop(lambda: job_actions.request_stop(service, job_id, owner, StopRequest.CANCEL))
+        cancel = partial(job_actions.act, self.site.service, attempt.job_id, attempt.owner_id, "cancel")
+        await self.off_loop(cancel)
         self.answer({"message": f"Cancel requested: job {attempt.job_id} stops at the next step."})
 
 

@@ -8,6 +8,7 @@ import typer
 
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import JobIds, find_job
+from nightshift.cli.render import output
 from nightshift.errors import RequestError
 
 
@@ -31,8 +32,6 @@ def delete(
     ] = False,
 ) -> None:
     """Delete finished jobs and their files. Fails for a job that a model, job or schedule needs."""
-    from nightshift.cli.render import output
-
     refused = False
     for job in [find_job(ctx, job_id) for job_id in job_ids]:
         named = f"{job.id} {job.data.get('name') or ''}".strip()

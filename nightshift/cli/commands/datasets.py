@@ -9,17 +9,11 @@ import typer
 
 from nightshift.cli import completion
 from nightshift.cli.commands.models import split_version
-from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
-from nightshift.cli.registry import COMMANDS
+from nightshift.cli.registry import group
+from nightshift.cli.render import output
 
-app = typer.Typer(
-    cls=CommandGroup,
-    help=COMMANDS["datasets"].help,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+app = group("datasets")
 
 
 @app.callback()
@@ -27,8 +21,6 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the data sets."""
     if ctx.invoked_subcommand:
         return None
-    from nightshift.cli.render import output
-
     found = client(ctx).datasets()
     if as_json:
         return output.print_items(found)
@@ -45,8 +37,6 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _dataset_row(item: dict[str, Any]) -> list[Any]:
-    from nightshift.cli.render import output
-
     splits = item.get("splits") or {}
     counts = [(splits.get(part) or {}).get("count") for part in ("train", "test")]
     return [
@@ -65,8 +55,6 @@ _AVAILABILITY = {"needs_download": "needs download", "unavailable": "no files, d
 
 
 def _owner(item: dict[str, Any]) -> str:
-    from nightshift.cli.render import output
-
     if not item.get("builtin"):
         return output.owner(item)
     return ", ".join(filter(None, ["built in", _AVAILABILITY.get(item.get("availability", ""))]))
@@ -83,8 +71,6 @@ def add_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Register IDX files, .npz, class-named image folders, CSV or plain text as a data set."""
-    from nightshift.cli.render import output
-
     answer = client(ctx).add_dataset(name, path, format)
     if as_json:
         return output.print_json(answer)
@@ -101,8 +87,6 @@ def append_to_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Add rows to a data set, as a new version. They are training data unless the files contain a test part."""
-    from nightshift.cli.render import output
-
     answer = client(ctx).append_to_dataset(name, path, format)
     if as_json:
         return output.print_json(answer)
@@ -131,8 +115,6 @@ def show_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Show the sizes, classes and versions of a data set."""
-    from nightshift.cli.render import output
-
     answer = client(ctx).dataset(name)
     if sample is not None:
         Path(sample).write_bytes(client(ctx).dataset_sample(name))
@@ -153,8 +135,6 @@ MOST_CLASSES, BAR = 50, 30
 
 def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
     """Print the number of rows of each class in every split; the bar is that of the training split."""
-    from nightshift.cli.render import output
-
     if not classes:
         return
     most = max(max(counts.values(), default=0) for counts in classes.values()) or 1

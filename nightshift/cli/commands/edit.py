@@ -11,6 +11,7 @@ from nightshift.cli import payload, suggestions
 from nightshift.cli.commands.submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, print_submitted
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, JobId, find_job
+from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
 
 
@@ -25,8 +26,6 @@ def edit(
     as_json: AsJson = False,
 ) -> None:
     """Change a job's name, notes, tags or priority. Use `rerun` to change its settings."""
-    from nightshift.cli.render import output
-
     changes: dict[str, Any] = {} if priority is None else {"priority": priority}
     for field, text in (("name", name), ("notes", sys.stdin.read().strip() if notes == "-" else notes)):
         if text is not None:

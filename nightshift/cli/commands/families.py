@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from nightshift.cli.options import AsJson, client
+from nightshift.cli.render import output
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -12,8 +13,6 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def families(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the model families and their presets. --json includes the JSON schemas of their settings."""
-    from nightshift.cli.render import output
-
     found = client(ctx).families()
     if as_json:
         return output.print_items(found)

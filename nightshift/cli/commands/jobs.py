@@ -13,7 +13,7 @@ from nightshift.cli.commands.metrics import metrics
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, JobId, JobIds, client, find_job, find_jobs
 from nightshift.cli.registry import COMMANDS
-from nightshift.cli.render import tables
+from nightshift.cli.render import output, tables
 from nightshift.cli.render.job_columns import FIELDS, other
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first. E.g. `jobs --sort test_accuracy:desc --columns id,training.epochs,test_accuracy`."""
-    from nightshift.cli.render import output
-
     # With --sort, all jobs are fetched and sorted before the limit applies.
     most = None if sort else limit or None
     found = client(ctx).jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=most)
@@ -70,8 +68,6 @@ def jobs(
 
 def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Show one job: state, progress, result, error, settings. --json includes its complete spec."""
-    from nightshift.cli.render import output
-
     job = find_job(ctx, job_id)
     if as_json:
         return output.print_json(job.data)
@@ -88,8 +84,6 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
 
 def _evidence(attempt: Any) -> list[tuple[str, Any]]:
     """Return how an unsuccessful attempt ended: exit code, memory, last phase and last log lines."""
-    from nightshift.cli.render import output
-
     kept = attempt.get("evidence") or {}
     where = [f"{name} {kept[name]}" for name in ("phase", "step") if kept.get(name) is not None]
     return [
@@ -104,8 +98,6 @@ def _evidence(attempt: Any) -> list[tuple[str, Any]]:
 
 
 def _facts(job: Any) -> list[tuple[str, Any]]:
-    from nightshift.cli.render import output
-
     progress, error, result = job.get("progress") or {}, job.get("error") or {}, job.get("result") or {}
     shown = {name: progress[name] for name in ("step", "total_steps", "epoch") if progress.get(name) is not None}
     return [
@@ -202,7 +194,6 @@ def watch(
 def follow_jobs(jobs: Sequence[Job], *, as_json: bool, logs: int | None = None) -> None:
     """Follow the jobs until they end and exit with the outcome's code. Ctrl-C does not stop the jobs."""
     from nightshift.cli import follow
-    from nightshift.cli.render import output
 
     def print_event(job: Job, event: Event) -> None:
         line = {"job": job.id, "id": event.id, "type": event.type, "at": event.at, "data": event.data}
@@ -226,8 +217,6 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print the log and the output of a job."""
-    from nightshift.cli.render import output
-
     job = find_job(ctx, job_id)
     if follow:
         for event in job.events():
@@ -251,8 +240,6 @@ def artifacts(
     as_json: AsJson = False,
 ) -> None:
     """List the files of a job, or download them. Downloads are checked against their SHA-256."""
-    from nightshift.cli.render import output
-
     job = find_job(ctx, job_id)
     if download is not None:
         for path in job.download(download, name):
@@ -274,15 +261,11 @@ def artifacts(
 
 def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """List the attempts of a job: worker, outcome, step at which it resumed."""
-    from nightshift.cli.render import output
-
     found = find_job(ctx, job_id).attempts()
     return output.print_items(found) if as_json else _print_attempts(found)
 
 
 def _print_attempts(found: Sequence[Any]) -> None:
-    from nightshift.cli.render import output
-
     columns = [output.Column("ATTEMPT", 0, right=True), output.Column("OUTCOME"), output.Column("WORKER", 2)]
     columns += [output.Column("RESUMED AT STEP", 1, right=True), output.Column("TIME", 3, right=True)]
     columns += [output.Column("PEAK MEMORY", 4, right=True), output.Column("ERROR", 5)]
@@ -303,8 +286,6 @@ def _print_attempts(found: Sequence[Any]) -> None:
 
 def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """List the checkpoints of a job."""
-    from nightshift.cli.render import output
-
     found = find_job(ctx, job_id).checkpoints()
     if as_json:
         return output.print_items(found)
@@ -333,8 +314,6 @@ def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> N
 
 def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Explain a job's state: why it waits, what it does, or how it ended."""
-    from nightshift.cli.render import output
-
     answer = find_job(ctx, job_id).why()
     if as_json:
         return output.print_json(answer)

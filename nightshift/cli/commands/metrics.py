@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightshift.cli.options import AsJson, JobIds, find_jobs
+from nightshift.cli.render import output
 from nightshift.metrics import CURVES
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ def metrics(
     as_json: AsJson = False,
 ) -> None:
     """Print the metrics of jobs, as a table, CSV, JSON or curves."""
-    from nightshift.cli.render import output
-
     wanted = DRAWN_POINTS if plot and max_points is None else max_points
     points = _system if system else lambda job: job.metrics(name, max_points=wanted)
     found: Found = [(job, point) for job in find_jobs(ctx, job_ids) for point in points(job)]
@@ -80,8 +79,6 @@ def _print_csv(found: Found, several: bool) -> None:
 
 
 def _print_points(found: Found, several: bool) -> None:
-    from nightshift.cli.render import output
-
     columns = [output.Column("JOB")] if several else []
     columns += [output.Column(title, right=True) for title in ("STEP", "EPOCH", "VALUE")]
     rows = [
@@ -92,7 +89,7 @@ def _print_points(found: Found, several: bool) -> None:
 
 
 def _print_overview(found: Found, several: bool) -> None:
-    from nightshift.cli.render import chart, output
+    from nightshift.cli.render import chart
 
     columns = [output.Column("METRIC"), *([output.Column("JOB")] if several else [])]
     columns += [output.Column(t, r, right=True) for t, r in (("LAST", 0), ("MIN", 1), ("MAX", 1), ("POINTS", 2))]
@@ -105,7 +102,7 @@ def _print_overview(found: Found, several: bool) -> None:
 
 
 def _draw(found: Found, names: Sequence[str], log: bool) -> None:
-    from nightshift.cli.render import chart, output
+    from nightshift.cli.render import chart
 
     out, series = output.console(), _series(found)
     titles = {job.id: f"{job.id[:8]} {job.data.get('name') or ''}".strip() for job, _ in found}

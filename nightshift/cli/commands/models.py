@@ -9,19 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion
-from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
-from nightshift.cli.registry import COMMANDS
-from nightshift.cli.render import tables
+from nightshift.cli.registry import group
+from nightshift.cli.render import output, tables
 from nightshift.errors import InvalidRequest
 
-app = typer.Typer(
-    cls=CommandGroup,
-    help=COMMANDS["models"].help,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+app = group("models")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=completion.models)]
 Version = Annotated[
@@ -33,8 +26,6 @@ Reason = Annotated[str | None, typer.Option(help="The reason, kept in the histor
 
 
 def _owner(item: dict[str, Any]) -> str:
-    from nightshift.cli.render import output
-
     return output.owner(item)
 
 
@@ -44,10 +35,8 @@ def _champion(item: Any) -> int | None:
 
 def _metrics(owner: Any) -> list[str]:
     """Return the metrics of a version, those of the test part first, so that a narrow terminal shows them."""
-    from nightshift.cli.render.output import metric_facts
-
     found = (owner or {}).get("metrics") or {}
-    return metric_facts(dict(sorted(found.items(), key=lambda item: not item[0].startswith("test_"))))
+    return output.metric_facts(dict(sorted(found.items(), key=lambda item: not item[0].startswith("test_"))))
 
 
 def _metric(name: str, items: Sequence[Any]) -> tables.Field | None:
@@ -60,9 +49,7 @@ def _metric(name: str, items: Sequence[Any]) -> tables.Field | None:
         return ((item.get("champion") or {}).get("metrics") or {}).get(name)
 
     def shown(item: Any) -> str:
-        from nightshift.cli.render.output import number
-
-        return number(value(item))
+        return output.number(value(item))
 
     return tables.Field(shown, right=True, key=value)
 
@@ -93,8 +80,6 @@ def list_models(
     """List the models."""
     if ctx.invoked_subcommand:
         return None
-    from nightshift.cli.render import output
-
     found = client(ctx).models()
     if sort:
         found = tables.sorted_by(sort, found, FIELDS, _metric)
@@ -107,8 +92,6 @@ def list_models(
 @app.command("show")
 def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show the versions and aliases of a model."""
-    from nightshift.cli.render import output
-
     answer = client(ctx).model(name)
     if as_json:
         return output.print_json(answer)
@@ -245,7 +228,6 @@ def compare(
 ) -> None:
     """Compare the metrics of two versions, e.g. `models compare digits@champion digits@4 --on digits@1`."""
     from nightshift.cli import model_comparison
-    from nightshift.cli.render import output
     from nightshift.metrics import label
 
     first, second = model_comparison.pair(refs)
@@ -273,16 +255,12 @@ def compare(
 
 
 def _number(value: Any) -> str:
-    from nightshift.cli.render import output
-
     return output.number(value) if isinstance(value, int | float) else "" if value is None else str(value)
 
 
 @app.command("history")
 def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """List the changes of a model's aliases: time, versions, author and reason."""
-    from nightshift.cli.render import output
-
     found = client(ctx).model_history(name)
     if as_json:
         return output.print_items(found)

@@ -7,18 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload
-from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
-from nightshift.cli.registry import COMMANDS
+from nightshift.cli.registry import group
+from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
 
-app = typer.Typer(
-    cls=CommandGroup,
-    help=COMMANDS["schedules"].help,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+app = group("schedules")
 
 Schedule = Annotated[
     str, typer.Argument(metavar="SCHEDULE", help="Name or id of the schedule.", autocompletion=completion.schedules)
@@ -60,8 +54,6 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the schedules, with their next time and last outcome."""
-    from nightshift.cli.render import output
-
     found = client(ctx).schedules()
     if as_json:
         return output.print_items(found)
@@ -168,8 +160,6 @@ def _given(
 
 
 def _print_changed(shown: dict[str, Any], as_json: bool) -> None:
-    from nightshift.cli.render import output
-
     if as_json:
         return output.print_json(shown)
     print(shown["id"])
@@ -182,8 +172,6 @@ def _print_changed(shown: dict[str, Any], as_json: bool) -> None:
 @app.command("show")
 def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> None:
     """Show a schedule and its job."""
-    from nightshift.cli.render import output
-
     shown = client(ctx).schedule(schedule)
     if as_json:
         return output.print_json(shown)
@@ -201,8 +189,6 @@ def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> Non
 @app.command("preview")
 def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: AsJson = False) -> None:
     """List the next times of a schedule, in its own time zone and in UTC."""
-    from nightshift.cli.render import output
-
     found = client(ctx).preview_schedule(schedule, limit)
     if as_json:
         return output.print_items(found)
@@ -216,8 +202,6 @@ def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: 
 @app.command("history")
 def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the past ticks of a schedule with their outcomes, newest first."""
-    from nightshift.cli.render import output
-
     found = client(ctx).schedule_history(schedule, limit)
     if as_json:
         return output.print_items(found)
@@ -253,9 +237,7 @@ def run(
 
         return follow_jobs([job], as_json=as_json)
     if as_json:
-        from nightshift.cli.render.output import print_json
-
-        return print_json(job.data)
+        return output.print_json(job.data)
     return typer.echo(job.id)
 
 

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload, suggestions
-from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
+from nightshift.cli.registry import group
+from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
 from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, TRAIN
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
 
-app = typer.Typer(
-    cls=CommandGroup,
-    help="Submit a job: train, finetune, infer, evaluate, or any body with -f. Prints the job's id.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+app = group("submit", " Prints the job's id.")
 
 ModelRef = Annotated[
     str,
@@ -134,9 +129,7 @@ def print_submitted(ctx: typer.Context, job: Job, *, follow: bool, as_json: bool
             typer.echo(job.id)
         follow_jobs([job], as_json=as_json)
     elif as_json:
-        from nightshift.cli.render.output import print_json
-
-        print_json(job.data)
+        output.print_json(job.data)
     else:
         typer.echo(job.id)
 

@@ -8,18 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload
-from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, client
-from nightshift.cli.registry import COMMANDS
+from nightshift.cli.registry import group
+from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
 
-app = typer.Typer(
-    cls=CommandGroup,
-    help=COMMANDS["webhooks"].help,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+app = group("webhooks")
 
 Webhook = Annotated[
     str, typer.Argument(metavar="WEBHOOK", help="Name or id of the webhook.", autocompletion=completion.webhooks)
@@ -53,8 +47,6 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the webhooks."""
-    from nightshift.cli.render import output
-
     found = client(ctx).webhooks()
     if as_json:
         return output.print_items(found)
@@ -84,8 +76,6 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a webhook, which sends events to a URL. Prints the signing secret, which is not shown again."""
-    from nightshift.cli.render import output
-
     shown = client(ctx).add_webhook({"name": name, "url": url, **_given(events, tags, match, format)})
     if as_json:
         return output.print_json(shown)
@@ -131,8 +121,6 @@ def show(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
 
 
 def _show(shown: dict[str, Any], as_json: bool) -> None:
-    from nightshift.cli.render import output
-
     if as_json:
         return output.print_json(shown)
     facts: list[tuple[str, Any]] = [(name, shown[name]) for name in ("id", "name", "url", "events")]
@@ -145,8 +133,6 @@ def _show(shown: dict[str, Any], as_json: bool) -> None:
 @app.command("test")
 def send_test(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
     """Send a test event and wait for the response. Exit code 1 if the delivery fails."""
-    from nightshift.cli.render import output
-
     api = client(ctx)
     sent = api.test_webhook(webhook)
     give_up = time.monotonic() + TEST_PATIENCE
@@ -174,8 +160,6 @@ def deliveries(
     as_json: AsJson = False,
 ) -> None:
     """List the deliveries of a webhook with their results, newest first."""
-    from nightshift.cli.render import output
-
     found = client(ctx).deliveries(webhook, state, limit)
     if as_json:
         return output.print_items(found)
@@ -210,8 +194,6 @@ def redeliver(
 @app.command("rotate")
 def rotate(ctx: typer.Context, webhook: Webhook, as_json: AsJson = False) -> None:
     """Replace the secret of a webhook. For a day, the old and the new one both sign."""
-    from nightshift.cli.render import output
-
     shown = client(ctx).rotate_webhook(webhook)
     if as_json:
         return output.print_json(shown)

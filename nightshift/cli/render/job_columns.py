@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field
 
 
 def _state(job: Any) -> Any:
-    from nightshift.cli.render.output import state_text
-
     requested = job["stop_requested"] if job["state"] == "running" else None
-    return f"{job['state']} ({requested})" if requested else state_text(job["state"])
+    return f"{job['state']} ({requested})" if requested else output.state_text(job["state"])
 
 
 def _model(job: Any) -> str:
@@ -32,21 +31,15 @@ def _done(job: Any) -> str:
 
 
 def _time(job: Any) -> str:
-    from nightshift.cli.render.output import between
-
-    return between(job.get("started_at"), job.get("finished_at"))
+    return output.between(job.get("started_at"), job.get("finished_at"))
 
 
 def _seconds(job: Any) -> float | None:
-    from nightshift.cli.render.output import seconds_between
-
-    return seconds_between(job.get("started_at"), job.get("finished_at"))
+    return output.seconds_between(job.get("started_at"), job.get("finished_at"))
 
 
 def _age(job: Any) -> str:
-    from nightshift.cli.render.output import age
-
-    return age(job.get("created_at"))
+    return output.age(job.get("created_at"))
 
 
 def _outcome(job: Any) -> tuple[Any, ...]:
@@ -63,10 +56,8 @@ def _outcome(job: Any) -> tuple[Any, ...]:
 
 
 def _result(job: Any) -> str:
-    from nightshift.cli.render.output import number
-
     name, *value = _outcome(job) or ("",)
-    return " ".join([name, *map(number, value)])
+    return " ".join([name, *map(output.number, value)])
 
 
 def _tags(job: Any) -> str:
@@ -130,6 +121,4 @@ def _setting(job: Any, path: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    from nightshift.cli.render.output import number
-
-    return number(value) if isinstance(value, int | float) else value
+    return output.number(value) if isinstance(value, int | float) else value

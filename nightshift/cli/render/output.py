@@ -1,6 +1,7 @@
 """Output of commands: JSON for programs, tables and plain lines for people; notes go to stderr.
 
-A table drops its least important columns on a narrow terminal and none on a pipe.
+A table drops its least important columns on a narrow terminal and none on a pipe. Rich is imported by the first output,
+so that commands, their help and their completion start fast.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from rich.console import Console, RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from nightshift.metrics import label
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 STATE_STYLES = {
     "waiting": "dim",
@@ -42,6 +42,8 @@ PIPE_WIDTH = 10_000
 
 def console(*, stderr: bool = False) -> Console:
     """Return a new console, since `COLUMNS` and stdout may have changed."""
+    from rich.console import Console
+
     file = sys.stderr if stderr else sys.stdout
     width = None if file.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
@@ -74,11 +76,16 @@ def print_items(items: Sequence[Any]) -> None:
 
 def print_note(message: str) -> None:
     """Print a note to stderr."""
+    from rich.console import Console
+    from rich.markup import escape
+
     Console(stderr=True, highlight=False, soft_wrap=True).print(escape(message))
 
 
 def state_text(state: str) -> Text:
     """Return a state in its color."""
+    from rich.text import Text
+
     return Text(state, STATE_STYLES.get(state, ""))
 
 
@@ -98,6 +105,8 @@ class Column:
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], empty: str, *, fit: bool = True) -> None:
     """Print a table, or the note `empty` if it has no rows. `fit`: drop columns to fit the terminal."""
+    from rich.table import Table
+
     if not rows:
         print_note(empty)
         return
@@ -141,6 +150,8 @@ def _cut_widths(columns: Sequence[Column], widths: Sequence[int], kept: Sequence
 
 def _cell(value: Any, width: int | None = None) -> Text:
     """Return a cell, cut to `width` characters; a cut text ends with `…`."""
+    from rich.text import Text
+
     if isinstance(value, Text):
         return value
     text = "  ".join(value) if isinstance(value, list) else "" if value is None else str(value)
@@ -154,6 +165,8 @@ def _cell(value: Any, width: int | None = None) -> Text:
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:
     """Print names and values, one per line, without None and empty values; a list is filled into lines."""
+    from rich.table import Table
+
     width = console().width - max(len(name) for name, _ in facts) - 2
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)

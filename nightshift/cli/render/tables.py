@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
 
 
@@ -111,8 +112,6 @@ def print_items(
     other: Other = _nothing_else,
 ) -> None:
     """Print the items in the requested columns, or in those that fit the terminal. Raises `InvalidRequest`."""
-    from nightshift.cli.render import output
-
     chosen = {name: field for name, field in fields.items() if field.usual or wide}
     if columns is not None:
         names = [name.strip() for name in columns.split(",") if name.strip()]

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select
 
 from nightshift.states import JobState
-from shared.clock import db_now
+from shared.clock import read_clock
 from shared.db.schema import attempts, job_dependencies, job_events, jobs
 from shared.jobs.eligibility import ahead_of, can_run, online_workers, runnable_on
 from shared.jobs.explain import MAX_TRIES, ExplainContext
@@ -19,7 +19,7 @@ _parent = jobs.alias("parent")
 def explain_context(conn: Connection, job: Mapping[Any, Any], lease_seconds: float) -> ExplainContext:
     """Return the facts for a job's row (`get_job`); only those relevant to its state are read."""
     state = JobState(job["state"])
-    now = conn.scalars(select(db_now())).one()
+    now = read_clock(conn)
     online = online_workers(conn, lease_seconds) if state is JobState.QUEUED else []
     return ExplainContext(
         now=now,

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from shared.clock import db_now, iso
+from shared.clock import iso, read_clock
 from shared.db.schema import attempts, jobs
 from shared.fleet.keys import owner_names
 from shared.jobs.eligibility import Row, can_run, online_workers
@@ -23,7 +23,7 @@ def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) ->
 
     Of other owners' jobs only position, device and priority are returned.
     """
-    now = conn.scalars(select(db_now())).one()
+    now = read_clock(conn)
     queued = jobs.c.state == "queued"
     due = _jobs(conn, (queued, jobs.c.run_at <= now), (jobs.c.rank, jobs.c.id), DUE)
     later = _jobs(conn, (queued, jobs.c.run_at > now), (jobs.c.run_at, jobs.c.id), LATER)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from shared.clock import db_now
+from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
@@ -55,7 +55,7 @@ def request_preemption(conn: Connection, urgent_id: str, rules: Rules, lease_sec
     holders = _holders(conn, list(suitable))
     if len(holders) < len(suitable) or any(row.stop_requested in _LEAVING for row in holders):
         return None  # a worker is free, or will be soon
-    now = conn.scalars(select(db_now())).one()
+    now = read_clock(conn)
     candidates = [_holder(row) for row in holders if row.stop_requested is None]
     victim = choose_victim(job["priority"], candidates, now, rules)
     if victim is None or _another_is_ahead(conn, job, suitable[victim.worker]):

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
 from worker.families.cnn.augmentation import affine, erase_boxes
 from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
 from worker.training.backends import tensorflow_support as support
@@ -26,24 +25,19 @@ Tensor = Any
 PENDING_STEPS, PENDING_BYTES = 16, 2_000_000
 
 
-def build(setup: LearnerSetup) -> TensorflowCnn:
-    """Return the learner. `facts`: `classes` (names), optionally `frozen` (prefixes of fixed weights)."""
-    support.use_threads(setup.threads)
-    return TensorflowCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
-
-
 class TensorflowCnn(TensorflowLearner):
-    """A CNN classifier in TensorFlow; the twin of `TorchCnn`."""
+    """A CNN classifier in TensorFlow; the twin of `TorchCnn`.
+
+    The `facts` of its setup: `classes` (names), optionally `frozen` (prefixes of fixed weights).
+    """
 
     model: CnnModel
 
-    def __init__(
-        self, model: CnnModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(model, training, total_steps, device, facts)
-        self.computed = support.computed(self.device, training.precision)
-        self.classes = len(facts["classes"])
-        self._begin(initial(model, self.classes, training.seed), totals=3)  # loss * n, correct, n
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.computed = support.computed(self.device, self.training.precision)
+        self.classes = len(setup.facts["classes"])
+        self._begin(initial(self.model, self.classes, self.training.seed), totals=3)  # loss * n, correct, n
         self.data: dict[str, Array] = {}
         self.pending: list[Any] = []
         self.warm = False
@@ -325,3 +319,6 @@ def _in_pixels(theta: Tensor, height: int, width: int) -> Tensor:
     shift_y = (c * left + d * top + y + 1) * height / 2 - 0.5
     none = tf.zeros_like(a)
     return tf.stack([a, b * width / height, shift_x, c * height / width, d, shift_y, none, none], 1)
+
+
+build = TensorflowCnn

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
 from worker.families.cnn.augmentation import affine, erase_boxes
 from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
 from worker.training.backends import torch_support as support
@@ -23,24 +22,19 @@ from worker.training.numerics.data_order import rng_seed
 RESIDENT_SHARE = 0.5
 
 
-def build(setup: LearnerSetup) -> TorchCnn:
-    """Return the learner. `facts`: `classes` (names), optionally `frozen` (prefixes of fixed weights)."""
-    support.use_threads(setup.threads)
-    return TorchCnn(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
-
-
 class TorchCnn(TorchLearner):
-    """A CNN classifier in torch; the twin of `TensorflowCnn`."""
+    """A CNN classifier in torch; the twin of `TensorflowCnn`.
+
+    The `facts` of its setup: `classes` (names), optionally `frozen` (prefixes of fixed weights).
+    """
 
     model: CnnModel
 
-    def __init__(
-        self, model: CnnModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(model, training, total_steps, device, facts)
-        self.autocast = support.autocast(self.device, training.precision)
-        self.classes = len(facts["classes"])
-        self._begin(initial(model, self.classes, training.seed), totals=3)  # loss * n, correct, n
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.autocast = support.autocast(self.device, self.training.precision)
+        self.classes = len(setup.facts["classes"])
+        self._begin(initial(self.model, self.classes, self.training.seed), totals=3)  # loss * n, correct, n
         self.data: dict[str, Tensor] = {}
 
     # -- the step ---------------------------------------------------------------------------------
@@ -175,3 +169,6 @@ class TorchCnn(TorchLearner):
             second = logits.sigmoid()
             return torch.cat([1 - second, second], 1).cpu().numpy()
         return logits.softmax(1).cpu().numpy()
+
+
+build = TorchCnn

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from shared.specs.gan import GanModel
-from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import tensorflow_support as support
@@ -25,31 +24,26 @@ Running = dict[str, Tensor] | None
 Drop = Sequence[Tensor]
 
 
-def build(setup: LearnerSetup) -> TensorflowGan:
-    """Return the learner. `facts`: optionally `frozen` (prefixes of fixed weights)."""
-    support.use_threads(setup.threads)
-    return TensorflowGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
-
-
 class TensorflowGan(TensorflowLearner):
-    """A GAN in TensorFlow; the twin of `TorchGan`."""
+    """A GAN in TensorFlow; the twin of `TorchGan`.
+
+    The `facts` of its setup: optionally `frozen` (prefixes of fixed weights).
+    """
 
     model: GanModel
 
-    def __init__(
-        self, model: GanModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(model, training, total_steps, device, facts)
-        self.computed = support.computed(self.device, precision(model, training))
-        self.device_kind = device
-        self.scale, self.shift = pixel_scale(model)
-        self._begin(initial(model, training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.computed = support.computed(self.device, precision(self.model, self.training))
+        self.device_kind = setup.device
+        self.scale, self.shift = pixel_scale(self.model)
+        self._begin(initial(self.model, self.training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
         self.data: dict[str, Array] = {}
-        pixels = tf.TensorSpec([None, *model.image_size, model.image_channels], tf.uint8)
-        z, scalar = tf.TensorSpec([None, model.latent], tf.float32), tf.TensorSpec([], tf.float32)
+        pixels = tf.TensorSpec([None, *self.model.image_size, self.model.image_channels], tf.uint8)
+        z, scalar = tf.TensorSpec([None, self.model.latent], tf.float32), tf.TensorSpec([], tf.float32)
         drop = {
             use: [tf.TensorSpec([None, width], tf.float32) for width in widths]
-            for use, widths in masked_widths(model).items()
+            for use, widths in masked_widths(self.model).items()
         }
         self._train = support.compiled(self._step, [pixels, z, scalar, drop])
         self._evaluate = support.compiled(self._evaluate_batch, [pixels, z])
@@ -293,3 +287,6 @@ class TensorflowGan(TensorflowLearner):
 
 
 _fused_batch_norm = tf.compat.v1.nn.fused_batch_norm
+
+
+build = TensorflowGan

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shared.specs.gan import GanModel
-from shared.specs.training import Training
 from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import torch_support as support
@@ -28,25 +27,20 @@ Running = Mapping[str, Tensor] | None
 Drop = Sequence[Tensor]
 
 
-def build(setup: LearnerSetup) -> TorchGan:
-    """Return the learner. `facts`: optionally `frozen` (prefixes of fixed weights)."""
-    support.use_threads(setup.threads)
-    return TorchGan(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
-
-
 class TorchGan(TorchLearner):
-    """A GAN in torch; the twin of `TensorflowGan`."""
+    """A GAN in torch; the twin of `TensorflowGan`.
+
+    The `facts` of its setup: optionally `frozen` (prefixes of fixed weights).
+    """
 
     model: GanModel
 
-    def __init__(
-        self, model: GanModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(model, training, total_steps, device, facts)
-        self.autocast = support.autocast(self.device, precision(model, training))
-        self.device_kind = device
-        self.scale, self.shift = pixel_scale(model)
-        self._begin(initial(model, training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.autocast = support.autocast(self.device, precision(self.model, self.training))
+        self.device_kind = setup.device
+        self.scale, self.shift = pixel_scale(self.model)
+        self._begin(initial(self.model, self.training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
         self.data: dict[str, Tensor] = {}
 
     # -- the step ---------------------------------------------------------------------------------
@@ -220,3 +214,6 @@ class TorchGan(TorchLearner):
             pictures = self._generate(self._to_device(z)).permute(0, 2, 3, 1)
             parts.append(to_bytes(self.model, pictures.cpu().numpy()))
         return np.concatenate(parts)
+
+
+build = TorchGan

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Training
 from worker.families.gru_lm.augmentation import add_token_noise
 from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
@@ -28,28 +27,23 @@ Tensor = Any
 State = list[Any]
 
 
-def build(setup: LearnerSetup) -> TensorflowGruLm:
-    """Return the learner. `facts`: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights)."""
-    support.use_threads(setup.threads)
-    return TensorflowGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
-
-
 class TensorflowGruLm(TensorflowLearner):
-    """A GRU language model in TensorFlow; the twin of `TorchGruLm`."""
+    """A GRU language model in TensorFlow; the twin of `TorchGruLm`.
+
+    The `facts` of its setup: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights).
+    """
 
     model: GruLmModel
 
-    def __init__(
-        self, model: GruLmModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(model, training, total_steps, device, facts)
-        self.computed = support.computed(self.device, training.precision)
-        self.vocabulary = int(facts["vocabulary"])
-        self._begin(initial(model, self.vocabulary, training.seed), totals=2)  # loss * tokens, tokens
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.computed = support.computed(self.device, self.training.precision)
+        self.vocabulary = int(setup.facts["vocabulary"])
+        self._begin(initial(self.model, self.vocabulary, self.training.seed), totals=2)  # loss * tokens, tokens
         self.is_new = True  # neither weights nor data were loaded yet
-        self.data: Array = np.zeros((0, model.window + 1), np.int32)
+        self.data: Array = np.zeros((0, self.model.window + 1), np.int32)
         tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
-        states = [tf.TensorSpec([None, units], tf.float32) for units in model.units]
+        states = [tf.TensorSpec([None, units], tf.float32) for units in self.model.units]
         masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropout_units()]
         self._train = support.compiled(self._step, [tokens, tokens, scalar, masks])
         self._evaluate = support.compiled(self._evaluate_batch, [tokens, tokens])
@@ -223,3 +217,6 @@ def _tokens(tokens: Array) -> Array:
 
 def _flat(x: Tensor) -> Tensor:
     return tf.reshape(x, [-1, x.shape[-1]])
+
+
+build = TensorflowGruLm

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Training
 from worker.families.gru_lm.augmentation import add_token_noise
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
 from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
@@ -27,27 +26,22 @@ from worker.training.numerics.precision import choose
 State = list[Tensor]
 
 
-def build(setup: LearnerSetup) -> TorchGruLm:
-    """Return the learner. `facts`: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights)."""
-    support.use_threads(setup.threads)
-    return TorchGruLm(setup.model, setup.training, setup.total_steps, setup.device, setup.facts)
-
-
 class TorchGruLm(TorchLearner):
-    """A GRU language model in torch; the twin of `TensorflowGruLm`."""
+    """A GRU language model in torch; the twin of `TensorflowGruLm`.
+
+    The `facts` of its setup: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights).
+    """
 
     model: GruLmModel
 
-    def __init__(
-        self, model: GruLmModel, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]
-    ) -> None:
-        super().__init__(model, training, total_steps, device, facts)
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
         native = support.native_bfloat16(self.device)
-        self.computed = torch.bfloat16 if choose(training.precision, native) == "bfloat16" else torch.float32
-        self.vocabulary = int(facts["vocabulary"])
-        self._begin(initial(model, self.vocabulary, training.seed), totals=2)  # loss * tokens, tokens
+        self.computed = torch.bfloat16 if choose(self.training.precision, native) == "bfloat16" else torch.float32
+        self.vocabulary = int(setup.facts["vocabulary"])
+        self._begin(initial(self.model, self.vocabulary, self.training.seed), totals=2)  # loss * tokens, tokens
         self.is_new = True  # neither weights nor data were loaded yet
-        self.data: Array = np.zeros((0, model.window + 1), np.int32)
+        self.data: Array = np.zeros((0, self.model.window + 1), np.int32)
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -169,3 +163,6 @@ class TorchGruLm(TorchLearner):
     def load_weights(self, weights: Mapping[str, Array]) -> None:
         self.is_new = False
         super().load_weights(weights)
+
+
+build = TorchGruLm

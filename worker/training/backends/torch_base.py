@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from shared.specs.training import Training
 from worker.training.backends import torch_support as support
-from worker.training.learner import Array, LearnerState
+from worker.training.learner import Array, LearnerSetup, LearnerState
 from worker.training.numerics.optim import learning_rate
 
 #: Part of the names of running statistics, which are not trained.
@@ -24,10 +22,11 @@ class TorchLearner:
     `networks` are the prefixes of weights with an optimizer of their own ("": one for all).
     """
 
-    def __init__(self, model: Any, training: Training, total_steps: int, device: str, facts: Mapping[str, Any]) -> None:
-        self.model, self.training, self.total_steps = model, training, total_steps
-        self.device = support.torch_device(device)
-        self.frozen = tuple(facts.get("frozen", ()))
+    def __init__(self, setup: LearnerSetup) -> None:
+        support.use_threads(setup.threads)
+        self.model, self.training, self.total_steps = setup.model, setup.training, setup.total_steps
+        self.device = support.torch_device(setup.device)
+        self.frozen = tuple(setup.facts.get("frozen", ()))
 
     def _begin(self, weights: Mapping[str, Array], totals: int, networks: tuple[str, ...] = ("",)) -> None:
         """Create tensors and optimizers, and `totals` sums on the device for the metrics."""

@@ -1,13 +1,9 @@
 """Index attempts by start: they complete Flower's list of tasks."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

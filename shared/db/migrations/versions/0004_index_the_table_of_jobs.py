@@ -1,13 +1,9 @@
 """Add indexes for counts and sort orders of the table of jobs."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

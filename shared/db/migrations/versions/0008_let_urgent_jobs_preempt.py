@@ -1,14 +1,10 @@
 """Add preemption: which jobs may preempt, and which running job is preempted for which."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
 down_revision = "0007"
-branch_labels = None
-depends_on = None
 
 _RUNNING = sa.text("state = 'running'")
 

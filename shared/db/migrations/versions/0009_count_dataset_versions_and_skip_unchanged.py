@@ -1,14 +1,10 @@
 """Add the highest version number of a data set, and `skip_if_unchanged` of schedules."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
 down_revision = "0008"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

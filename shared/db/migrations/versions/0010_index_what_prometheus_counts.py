@@ -1,13 +1,9 @@
 """Add covering indexes for the counts of Prometheus, because rows of jobs are wide."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0010"
 down_revision = "0009"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

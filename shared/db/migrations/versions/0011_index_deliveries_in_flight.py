@@ -1,14 +1,10 @@
 """Index leased deliveries, and change the index of old ones so that the planner does not use it for pending ones."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
 down_revision = "0010"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -1,14 +1,10 @@
 """Add summaries of curves, by which the table of jobs sorts and filters."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
 down_revision = "0011"
-branch_labels = None
-depends_on = None
 
 _FILL = """
 INSERT INTO curve_summaries (job_id, name, step, last, lowest, highest)

@@ -1,14 +1,10 @@
 """Add archiving and deletion of jobs; the indexes of the table of jobs stay covering."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
 down_revision = "0014"
-branch_labels = None
-depends_on = None
 
 #: Index -> columns before, columns now.
 _INDEXES = {

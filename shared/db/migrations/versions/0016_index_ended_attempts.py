@@ -1,13 +1,9 @@
 """Index attempts by end, to find those that ran in a time window."""
 
-from __future__ import annotations
-
 from alembic import op
 
 revision = "0016"
 down_revision = "0015"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -1,14 +1,10 @@
 """Add owners of data sets and models, as far as those of existing ones are known."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
 down_revision = "0018"
-branch_labels = None
-depends_on = None
 
 #: The owner of the job of the lowest existing version. A job is kept as long as a version refers to it.
 _MODELS = """

@@ -1,7 +1,5 @@
 """Drop foreign keys that would delete millions of rows in one transaction; add `removals` to delete them in batches."""
 
-from __future__ import annotations
-
 import re
 
 import sqlalchemy as sa
@@ -9,8 +7,6 @@ from alembic import op
 
 revision = "0020"
 down_revision = "0019"
-branch_labels = None
-depends_on = None
 
 #: Table -> its column that referred to another table, and that table.
 _FREED = {

@@ -1,14 +1,10 @@
 """Keep what the counters for Prometheus need of a job that is deleted."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
 down_revision = "0020"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

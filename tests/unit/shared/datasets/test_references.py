@@ -22,6 +22,7 @@ from shared.jobs.states import AttemptOutcome
 from shared.schedules import transitions as schedule_transitions
 from shared.settings import Settings
 from shared.specs.schedules import ScheduleSpec
+from shared.storage import storage_of
 from tests.support.dataset_files import class_folders, labelled_images, npz, picture
 from tests.support.factories import ERROR, OWNER, claim_job, make_spec, submit_job
 
@@ -306,7 +307,7 @@ def slowly(conn: Any) -> None:
 
 
 def prune(shelf: Shelf, grace: float = -1.0) -> int:
-    return gc.remove_unnamed(shelf.engine, shelf.settings.storage_root / "datasets", grace)
+    return gc.clear(shelf.engine, storage_of(shelf.settings), grace)
 
 
 def test_the_folder_of_a_deleted_version_goes_and_the_others_stay(shelf: Shelf) -> None:
