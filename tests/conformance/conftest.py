@@ -11,7 +11,7 @@ from tests.support.kinds import Trained, trained
 
 @pytest.fixture(scope="session")
 def parents(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Trained]:
-    """By the name of its case; trained when first asked for. Nobody changes what is there."""
+    """Return a trained parent by the name of its case; it is trained on first use. Tests only read its files."""
     root, made = tmp_path_factory.mktemp("parents"), {}
 
     def parent(name: str) -> Trained:

@@ -86,7 +86,7 @@ def test_both_frameworks_look_with_the_same_eyes(tmp_path: Path) -> None:
     np.testing.assert_allclose(again, seen, rtol=1e-4, atol=1e-3)
 
 
-def test_a_judge_is_the_same_whoever_trains_it(data_set: Path, tmp_path: Path) -> None:
+def test_a_judge_is_the_same_for_every_job_that_trains_it(data_set: Path, tmp_path: Path) -> None:
     """It depends on the data alone: not on the job's seed, nor on what it holds out."""
     pytest.importorskip("torch")
     first = load_extractor(load_splits(CASE, data_set), "torch", "cpu")

@@ -1,4 +1,7 @@
-"""Fine-tuning, evaluation and batch inference hold for every family in both frameworks, whoever trained the model."""
+"""Fine-tuning, evaluation and batch inference work for every family in both frameworks.
+
+Either framework may have trained the model.
+"""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def is_for_others(path: Path) -> bool:
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.server").environ()
     argv = [sys.executable, "-m", "worker.hardware.health", *arguments]
-    # A ping may be late on a busy machine: whoever watches a container asks again.
+    # A ping may be late on a busy machine: a container's health check is repeated.
     eventually(lambda: subprocess.run(argv, env=environment, check=False).returncode == 0)
     elsewhere = environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"}
     ill = subprocess.run(argv, env=elsewhere, capture_output=True, text=True, check=False)
@@ -220,7 +220,7 @@ def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, l
 
 
 def every_line_is_json(stack: Up) -> None:
-    """Of every process, from its first word to its last, whoever wrote it."""
+    """Check that all processes log JSON only, also lines that a library or Redis wrote."""
     told = {log.stem: lines(log.read_text()) for log in (stack.data_dir / "logs").glob("*.log")}
     told["up"] = lines(stack.stderr)
     assert set(told) == {"up", "redis", "api", "worker-cpu0", "beat", "flower"}

@@ -16,7 +16,7 @@ from shared.db.schema import jobs
 from shared.errors import DatabaseUnavailable
 from tests.support.stack import Stack, eventually
 
-#: Jobs that wait or run at a time. Too few: kills find nobody at work. Too many: the end takes long.
+#: Jobs that wait or run at a time. Too few: kills hit no running job. Too many: the end takes long.
 UNFINISHED = 8
 #: How long an answer is waited for (seconds).
 PATIENCE = 30.0
@@ -57,7 +57,7 @@ class Feeder:
             return UNFINISHED
 
     def _submit(self) -> None:
-        """With one key until there is an answer: nobody knows what became of a submission that got none."""
+        """Repeat a submission with one key until it is answered: without an answer its outcome is unknown."""
         key, tags, spec = secrets.token_hex(8), self._tags(), self._spec()
         self.sent += 1
         for number in range(1_000):

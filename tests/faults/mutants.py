@@ -216,7 +216,7 @@ MUTANTS = [
         ENDINGS,
     ),
     one(
-        "whoever fails ends the worker",
+        "an unexpected error ends the worker",
         "worker/supervisor/supervisor.py",
         "        except BaseException as unexpected:",
         "        except ZeroDivisionError as unexpected:",

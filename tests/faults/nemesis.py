@@ -97,7 +97,7 @@ class Nemesis:
         return menu | ({"sqlite_held": 1} if self.postgres is None else {"postgres_crashed": 1, "sessions_ended": 2})
 
     def _count_deserters(self) -> None:
-        """A process that nobody ended must live; one that ended by itself is a violation."""
+        """A process that this module did not end must live; one that ended by itself is a violation."""
         for name, process in self.parts.items():
             if name not in self._busy and not process.alive():
                 self.deserters.append(f"{name} ended by itself with {process.popen.returncode} (see {process.log})")

@@ -62,7 +62,7 @@ def violations(engine: Engine, root: Path, accepted: Iterable[str]) -> list[str]
 
 
 def evidence(engine: Engine, root: Path, found: Iterable[str]) -> str:
-    """All rows of the jobs that are named in `found`, for whoever looks for the cause."""
+    """Return all rows of the jobs that are named in `found`; they help to find the cause."""
     facts, told = look(engine, root, ()), "\n".join(found)
     lines = [told]
     for job_id, job in facts.jobs.items():
@@ -240,7 +240,7 @@ def every_job_has_one_model_version(facts: Facts) -> Iterator[str]:
             yield f"{name} has versions {sorted(versions)}"
 
 
-def nobody_works_for_a_final_job(facts: Facts) -> Iterator[str]:
+def no_process_works_for_a_final_job(facts: Facts) -> Iterator[str]:
     """A runner's working directory is its attempt's folder."""
     folder = facts.root / "jobs"
     give_up = time.monotonic() + GONE_WITHIN
@@ -270,7 +270,7 @@ RULES: tuple[Callable[[Facts], Iterator[str]], ...] = (
     every_attempt_went_on_from_the_newest_good_checkpoint,
     every_tick_has_one_job,
     every_job_has_one_model_version,
-    nobody_works_for_a_final_job,
+    no_process_works_for_a_final_job,
 )
 
 

@@ -1,4 +1,4 @@
-"""What faults cost: time until somebody was at work again, steps that were done twice."""
+"""Measure what faults cost: time until a worker ran the job again, and steps that were done twice."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _began(conn: Any) -> dict[tuple[str, int], float]:
 
 
 def _asked_to_stop(conn: Any) -> set[str]:
-    """Jobs that somebody cancelled, paused or finished: what they waited for was not the fault's."""
+    """Return the jobs that a user cancelled, paused or finished: their waiting was not caused by a fault."""
     asked = conn.scalars(select(job_events.c.job_id).where(job_events.c.type == "stop_requested"))
     paused = conn.execute(select(job_events.c.job_id, job_events.c.data).where(job_events.c.type == "state"))
     return {*asked, *(row.job_id for row in paused if row.data["state"] == "paused")}

@@ -90,8 +90,8 @@ def test_the_newest_checkpoint_damaged(cluster: Cluster, damage: Callable[[Path]
     assert_sound(cluster.engine, cluster.root, cluster.accepted)
 
 
-def test_a_checkpoint_that_kills_whoever_loads_it(cluster: Cluster) -> None:
-    """Its bytes are what was written, so no hash tells. After the second time the one before is gone on from."""
+def test_a_checkpoint_that_kills_every_runner_that_loads_it(cluster: Cluster) -> None:
+    """Its bytes match the hash, so no check finds it. After two crashes the job resumes from the one before."""
     job_id, found = _killed_at_ten(cluster, unloadable=8)
     assert cluster.finish(job_id).state == "succeeded"
     assert cluster.outcomes(job_id) == ["lost", "crashed", "crashed", "succeeded"]

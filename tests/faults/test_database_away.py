@@ -1,5 +1,7 @@
-"""The database crashes or is held by somebody else: 503 and never a false 2xx; running jobs wait and go on; no worker
-ends."""
+"""The database crashes, or another process locks it.
+
+The API answers 503 and never a false 2xx; running jobs wait and go on; no worker ends.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ def test_postgres_crashes_and_throws_everybody_out(tmp_path: Path) -> None:
 
 
 def test_sqlite_held_by_another_writer_for_longer_than_a_lease(tmp_path: Path, sqlite_url: str) -> None:
-    """Nobody can rescue meanwhile either, so the attempt finds its lease as it was: nothing is even run twice."""
+    """No process can take the lease back meanwhile, so the attempt keeps it and nothing runs twice."""
     with full_house(tmp_path, sqlite_url, lease_seconds=4) as stack:
         running = stack.post_job(steps=100, checkpoint=20, pace=0.05, hold_at=90).json()["id"]
         stack.at_step(running, 10)

@@ -1,6 +1,6 @@
-"""An attempt is killed, frozen or failed at every failpoint, on both databases; somebody else brings the job to its
-end.
+"""An attempt is killed, frozen or failed at every failpoint, on both databases.
 
+Another attempt may bring the job to its end.
 Whatever happens, the job ends like one that was never touched (`oracle`): at most one success, no gap, no double row.
 """
 
@@ -39,7 +39,7 @@ OF_THE_RUNNER = [
     "checkpoint.renamed@1",
     "checkpoint.renamed@2",
 ]
-#: Where a transaction is open: frozen there, the worker keeps its lock, so nobody can take the job meanwhile.
+#: Where a transaction is open: frozen there, the worker keeps its lock, so no other worker can take the job meanwhile.
 INSIDE = ("effect.before_commit", "checkpoint.before_commit", "succeed.before_commit")
 JOB: dict[str, Any] = {"steps": 12, "checkpoint": 4, "pace": 0.005, "register_as": "chain"}
 
@@ -85,7 +85,7 @@ def test_worker_killed(cluster: Cluster, point: str) -> None:
 @pytest.mark.parametrize("action", ["raise", "enospc"])
 @pytest.mark.parametrize("point", OF_THE_WORKER)
 def test_worker_fails(cluster: Cluster, point: str, action: str) -> None:
-    """An error that nobody foresaw, in the middle of the worker's own work: it costs an attempt at most."""
+    """An unexpected error in the worker's own code costs an attempt at most."""
     worker = cluster.target_worker
     worker.arm(armed(point, action))
     job_id = cluster.submit(**JOB)

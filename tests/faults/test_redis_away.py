@@ -133,7 +133,7 @@ def test_thousands_of_doorbells_too_many(stack: tuple[Stack, list[Process]], ser
     jobs, _ = _submit(house_)
     house_.go(held)
     assert {house_.finished(job_id).state for job_id in (held, *jobs)} == {"succeeded"}
-    eventually("all were heard", lambda: client.llen(queue) == 0)
+    eventually("all messages were received", lambda: client.llen(queue) == 0)
     after = house_.post_job(steps=3).json()["id"]
     assert house_.finished(after).state == "succeeded"
     assert all(process.alive() for process in processes)

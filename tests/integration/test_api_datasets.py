@@ -226,7 +226,7 @@ def test_what_cannot_be_appended_is_refused(api: Api) -> None:
     assert api.get("/v1/datasets/shapes").json()["version"] == 1
 
 
-def test_a_version_is_deleted_when_nobody_needs_it(api: Api) -> None:
+def test_a_version_is_deleted_when_no_job_needs_it(api: Api) -> None:
     upload(api, "shapes", npz(40))
     append(api, "shapes", npz(20, seed=1))
     promote = {"metric": "test_accuracy", "evaluate_on": "shapes@1"}

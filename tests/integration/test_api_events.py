@@ -141,7 +141,7 @@ def test_two_clients_that_leave_and_come_back_have_the_whole_story_between_them(
                 story.append(event["id"])
                 if event["event"] == "metric":
                     break
-        report(api.engine, lease, 2)  # while nobody listens
+        report(api.engine, lease, 2)  # while no client is connected
         with following(api, url, lease.job_id, after=int(story[-1])) as response:
             told = told_by(response)
             story.append(next(told)["id"])

@@ -50,7 +50,7 @@ def test_the_whole_log_comes_as_a_text(api: Api, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("file", ["metrics.csv", "log.txt"])
-def test_somebody_elses_are_none(api: Api, file: str) -> None:
+def test_exports_of_another_owners_job_are_not_found(api: Api, file: str) -> None:
     job_id = told(api.engine)
     assert api.get(f"/v1/jobs/{job_id}/{file}", key=api.new_key("somebody else")).status_code == 404
 

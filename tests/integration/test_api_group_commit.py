@@ -19,7 +19,7 @@ from tests.support.factories import OWNER, make_spec
 
 
 def together(submissions: Submissions, news: list[NewJob]) -> list[Any]:
-    """The outcomes of submitting all at once, in this order, while somebody has the turn."""
+    """Submit all at once, in this order, while the turn is taken, and return their outcomes."""
     outcomes: list[Any] = [None] * len(news)
 
     def submit(number: int) -> None:
@@ -76,7 +76,7 @@ def test_a_group_costs_one_commit(sqlite_engine: Engine) -> None:
     assert len(commits) == 2
 
 
-def test_a_commit_that_fails_is_nobodys_success(sqlite_engine: Engine) -> None:
+def test_a_commit_that_fails_fails_every_submission_of_its_group(sqlite_engine: Engine) -> None:
     submissions = Submissions(sqlite_engine)
 
     def refuse(conn: Any) -> None:
@@ -90,7 +90,7 @@ def test_a_commit_that_fails_is_nobodys_success(sqlite_engine: Engine) -> None:
     assert submissions.submit(new_job()).created
 
 
-def test_whoever_waits_too_long_for_the_turn_is_refused_and_not_written_later(sqlite_engine: Engine) -> None:
+def test_a_submission_that_waits_too_long_for_the_turn_is_refused_and_not_written_later(sqlite_engine: Engine) -> None:
     submissions = Submissions(sqlite_engine, turn_seconds=0.0)
     with submissions._turn, pytest.raises(DatabaseLocked):
         submissions.submit(new_job())
@@ -99,7 +99,7 @@ def test_whoever_waits_too_long_for_the_turn_is_refused_and_not_written_later(sq
 
 
 def test_all_that_wait_hear_at_once_that_the_database_is_locked(sqlite_engine: Engine) -> None:
-    """Several groups of them: whoever has the first turn finds out for all."""
+    """The group that has the first turn finds the lock, and the other groups fail with it."""
     begun: list[Any] = []
     event.listen(sqlite_engine, "begin", begun.append)
 

@@ -212,7 +212,7 @@ PARTS = ["", "/metrics", "/attempts", "/checkpoints", "/artifacts", "/artifacts/
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_somebody_elses_job_is_not_found(api: Api, part: str) -> None:
+def test_another_owners_job_is_not_found(api: Api, part: str) -> None:
     job_id = submit_job(api.engine, owner_id="someone").job_id
     assert_problem(api.get(f"/v1/jobs/{job_id}{part}"), 404)
     assert_problem(api.get(f"/v1/jobs/{job_id[:8]}{part}"), 404)
@@ -223,7 +223,7 @@ def test_somebody_elses_job_is_not_found(api: Api, part: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "finish", "pause", "resume"])
-def test_somebody_elses_job_cannot_be_steered(api: Api, verb: str) -> None:
+def test_another_owners_job_cannot_be_steered(api: Api, verb: str) -> None:
     job_id = submit_job(api.engine, owner_id="someone").job_id
     assert_problem(api.post(f"/v1/jobs/{job_id}/{verb}"), 404)
 

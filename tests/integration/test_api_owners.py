@@ -115,7 +115,7 @@ def test_a_tick_whose_model_became_anothers_fails_with_the_reason(api: Api) -> N
         run_now(conn, made["id"], OTHER)
 
 
-def test_what_is_built_in_belongs_to_nobody_and_does_not_change(api: Api) -> None:
+def test_a_built_in_data_set_has_no_owner_and_does_not_change(api: Api) -> None:
     api.submit()
     classes = npz(classes=10)
     assert api.post("/v1/datasets", files={"file": ("m.npz", classes)}, data={"name": "mnist"}).status_code == 201
@@ -133,14 +133,14 @@ def test_what_is_built_in_belongs_to_nobody_and_does_not_change(api: Api) -> Non
     assert (again.status_code, again.json()["version"], again.json()["owner"]) == (201, 1, None)
 
 
-def test_what_is_nobodys_may_be_changed_by_every_key(api: Api, other: str) -> None:
+def test_models_and_data_sets_without_an_owner_may_be_changed_by_every_key(api: Api, other: str) -> None:
     with write(api.engine) as conn:
         for table in (datasets, models):
             conn.execute(table.update().values(owner_id=None))
     assert api.get("/v1/models/digits", key=other).json()["may_change"]
     assert api.send("PATCH", "/v1/models/digits", key=other, json={"description": "ours"}).status_code == 200
     assert api.post("/v1/datasets/shapes/append", key=other, files=FILE).status_code == 201
-    assert api.get("/v1/datasets/shapes").json()["owner"] is None, "nobody takes it by changing it"
+    assert api.get("/v1/datasets/shapes").json()["owner"] is None, "a change must not set the owner"
 
 
 # -- by constraint, not by a look before ------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_a_body_that_is_no_change_is_refused(api: Api, body: Any) -> None:
     assert rerun(api, origin(api)["id"], body).status_code == 422
 
 
-def test_somebody_elses_job_is_none(api: Api) -> None:
+def test_another_owners_job_cannot_be_rerun(api: Api) -> None:
     old = origin(api)
     assert api.post(f"/v1/jobs/{old['id']}/rerun", json={}, key=api.new_key("somebody else")).status_code == 404
 
@@ -172,7 +172,7 @@ def test_tags_that_become_too_many_are_refused(api: Api) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["tags"])
 
 
-def test_editing_somebody_elses_job_or_a_finished_ones_priority_is_refused(api: Api) -> None:
+def test_editing_another_owners_job_or_a_finished_ones_priority_is_refused(api: Api) -> None:
     job_id = job_in_state(api.engine, JobState.SUCCEEDED)
     assert api.send("PATCH", f"/v1/jobs/{job_id}", json={"priority": 1}).status_code == 409
     assert api.send("PATCH", f"/v1/jobs/{job_id}", json={"name": "x"}, key=api.new_key("other")).status_code == 404

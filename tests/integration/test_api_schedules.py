@@ -103,7 +103,7 @@ def test_names_are_taken_once(api: Api) -> None:
     assert_problem(api.send("PATCH", "/v1/schedules/other", json={"name": "nightly"}), 409)
 
 
-def test_somebody_elses_schedule_is_not_there(api: Api) -> None:
+def test_another_owners_schedule_is_not_found(api: Api) -> None:
     add(api)
     key = api.new_key("somebody-else")
     assert api.get("/v1/schedules", key=key).json()["items"] == []

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_named(api: Api) -> None:
     assert_problem(api.post("/v1/webhooks/ops/deliveries/0123456789abcdef/redeliver"), 404)
 
 
-def test_somebody_elses_webhook_is_not_there(api: Api) -> None:
+def test_another_owners_webhook_is_not_found(api: Api) -> None:
     api.post("/v1/webhooks", json=HOOK)
     other = api.new_key("somebody-else")
     assert api.get("/v1/webhooks", key=other).json()["items"] == []

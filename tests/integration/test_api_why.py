@@ -22,6 +22,6 @@ def test_every_state_has_a_reason(api: Api, state: JobState) -> None:
     assert all(reason["code"] and reason["sentence"] for reason in told["reasons"])
 
 
-def test_somebody_elses_job_is_not_explained(api: Api) -> None:
+def test_another_owners_job_is_not_explained(api: Api) -> None:
     job_id = job_in_state(api.engine, JobState.QUEUED)
     assert_problem(api.get(f"/v1/jobs/{job_id}/why", key=api.new_key("somebody")), 404)

@@ -150,7 +150,7 @@ def test_show_has_the_evidence_of_a_crash(run: Run, served: ServedApi) -> None:
     assert json.loads(run("attempts", lease.job_id, "--json").stdout)["items"][0]["evidence"] == evidence
 
 
-def test_a_job_nobody_has_is_said(run: Run) -> None:
+def test_an_unknown_job_id_is_an_error_that_names_it(run: Run) -> None:
     said = run("show", "0123456789abcdef", code=1).stderr
     assert said == "error: There is no job '0123456789abcdef'. `nightshift jobs` lists them.\n"
 

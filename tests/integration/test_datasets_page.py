@@ -38,7 +38,7 @@ def pinned(flower: FlowerApp, job_id: str, ref: str) -> None:
         conn.execute(update(jobs).where(jobs.c.id == job_id).values(pinned={"dataset": ref}))
 
 
-def test_the_list_has_every_set_and_the_built_in_ones_nobody_used_yet(flower: FlowerApp, tmp_path: Path) -> None:
+def test_the_list_has_every_set_and_the_built_in_ones_without_a_job(flower: FlowerApp, tmp_path: Path) -> None:
     pets(flower, tmp_path)
     for ref in ("pets", "pets@1"):
         submit_job(flower.engine, owner_id=flower.owner, dataset=ref)
@@ -77,7 +77,7 @@ def test_a_look_at_it_is_a_picture_that_is_fetched_once(flower: FlowerApp, tmp_p
     assert again.status_code == 304
 
 
-def test_a_version_is_deleted_unless_somebody_needs_it(flower: FlowerApp, tmp_path: Path) -> None:
+def test_a_version_is_deleted_unless_a_job_needs_it(flower: FlowerApp, tmp_path: Path) -> None:
     pets(flower, tmp_path)
     job_id = submit_job(flower.engine, owner_id=flower.owner, dataset="pets@1").job_id
     refused = flower.post("/datasets/pets/versions/1/delete")

@@ -63,7 +63,7 @@ def test_killed_forkserver_leaves_no_grandchild(stack: Stack) -> None:
     assert worker.alive()
 
 
-def test_no_runner_starts_while_somebody_else_holds_the_device(stack: Stack) -> None:
+def test_no_runner_starts_while_another_process_holds_the_device(stack: Stack) -> None:
     worker = stack.worker(slot_wait_seconds=300)
     lock = DeviceLock(stack.folder / "data" / "locks" / "test-cpu0.lock").take()
     job_id = stack.submit("train", steps=3)

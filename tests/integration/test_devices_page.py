@@ -24,7 +24,7 @@ GB = 1_000_000_000
 
 @pytest.fixture
 def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    # A long lease: however slow the machine, a worker that was heard of once is online.
+    # A long lease: however slow the machine, a worker that sent one heartbeat is online.
     with running_flower_app(sqlite_engine, tmp_path, lease_seconds=600) as app:
         yield app
 
@@ -56,7 +56,7 @@ def test_a_device_shows_what_runs_there_and_how_busy_it_is(flower: FlowerApp) ->
     assert (left["last"]["id"], left["last"]["outcome"]) == (job_id, "cancelled")
 
 
-def test_somebody_elses_job_is_not_named(flower: FlowerApp) -> None:
+def test_another_owners_job_is_not_named(flower: FlowerApp) -> None:
     register(flower.engine, "cpu0@a")
     submit_job(flower.engine, owner_id="somebody else", name="secret")
     claim_job(flower.engine, make_claimer("cpu0@a"))

@@ -88,7 +88,7 @@ async def _nothing() -> None:
     return None
 
 
-def test_a_device_does_not_tell_the_id_of_somebody_elses_job(flower: FlowerApp) -> None:
+def test_a_device_does_not_tell_the_id_of_another_owners_job(flower: FlowerApp) -> None:
     with write(flower.engine) as conn:
         workers.register(conn, WorkerInfo(WORKER, "test", 1, "cpu", "cpu"))
     theirs = on_worker(flower, "somebody else", THEIRS, "secret").job_id
@@ -102,7 +102,7 @@ def test_a_device_does_not_tell_the_id_of_somebody_elses_job(flower: FlowerApp) 
 # -- what may be asked ----------------------------------------------------------------------------
 
 
-def test_a_revoke_cancels_the_owners_job_and_nobody_elses(flower: FlowerApp) -> None:
+def test_a_revoke_cancels_the_owners_job_and_no_other_owners(flower: FlowerApp) -> None:
     mine = on_worker(flower, flower.owner, MINE, "mine")
     theirs = on_worker(flower, "somebody else", THEIRS, "secret")
     for query in ({"terminate": "true"}, {}):

@@ -1,5 +1,7 @@
-"""Somebody else holds the lock that writes need: reads answer as ever, and writes wait with an end or are told to come
-back."""
+"""Another process holds the lock that writes need.
+
+Reads answer as usual, and writes wait for a limited time or are told to retry.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,7 @@ class Crowd:
 def test_reads_answer_while_writes_wait(patient: Engine, tmp_path: Path) -> None:
     service = patient_api(patient, tmp_path)
     job_id = service.submit().json()["id"]
-    submissions = SUBMISSIONS if patient.dialect.name == "sqlite" else 0  # on PostgreSQL they wait for nobody
+    submissions = SUBMISSIONS if patient.dialect.name == "sqlite" else 0  # on PostgreSQL they do not wait for the lock
 
     async def main() -> Crowd:
         with anyio.fail_after(CAP):
@@ -130,7 +132,7 @@ def test_reads_answer_while_writes_wait(patient: Engine, tmp_path: Path) -> None
 
 
 def test_all_that_wait_are_told_at_once_to_come_back(sqlite_url: str, tmp_path: Path) -> None:
-    """Whoever had its turn found the database locked: nobody waits through a time-out of its own."""
+    """The first submission finds the database locked. The others fail with it, without a time-out of their own."""
     engine = make_engine(sqlite_url)
     service = patient_api(engine, tmp_path)
     service.submit()

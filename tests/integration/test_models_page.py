@@ -41,7 +41,7 @@ def trained(engine: Engine, owner: str, accuracy: float, dataset: str = "digits@
 
 @pytest.fixture
 def digits(flower: FlowerApp) -> FlowerApp:
-    """The model `digits` in three versions, the last one somebody else's."""
+    """The model `digits` has three versions; the job behind the last belongs to another owner."""
     trained(flower.engine, flower.owner, 0.90, name="first", training={"epochs": 1})
     trained(flower.engine, flower.owner, 0.95, name="second", training={"epochs": 2})
     secret = trained(flower.engine, flower.owner, 0.93, "digits@2", name="secret")

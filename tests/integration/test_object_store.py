@@ -145,7 +145,7 @@ def test_an_artifact_is_read_from_anywhere_in_it(host: Callable[[str], Settings]
         storage.reader(f"{key}-not")
 
 
-def test_data_sets_that_nobody_names_go(host: Callable[[str], Settings], sqlite_engine: Engine) -> None:
+def test_data_sets_that_no_version_names_are_removed(host: Callable[[str], Settings], sqlite_engine: Engine) -> None:
     kept = registry.ensure_builtin(sqlite_engine, host("a"), "digits")
     storage = storage_of(host("a"))
     source = digits()

@@ -131,7 +131,7 @@ def test_redis_that_dies_and_comes_back_empty(stack: Stack, server: RedisServer)
     assert worker.alive()
 
 
-def test_killed_beat_leaves_nobody_behind(stack: Stack) -> None:
+def test_killed_beat_leaves_no_process_behind(stack: Stack) -> None:
     beat = stack.beat()
     waiting = [stack.submit("train", steps=3, ring=False) for _ in range(2)]
     stack.worker()
@@ -242,7 +242,7 @@ def test_database_that_is_locked_makes_the_job_wait(stack: Stack) -> None:
     """Longer than two thirds of a lease: the runner is frozen, thawed, and nothing is lost."""
     import sqlite3
 
-    stack.worker(lease_seconds=3)  # and nobody who would take it back
+    stack.worker(lease_seconds=3)  # and no process that would take the lease back
     job_id = _held_job(stack)
     [runner] = [psutil.Process(pid) for pid in stack.runner_pids(stack.processes[-1])]
     lock = sqlite3.connect(stack.database_url.removeprefix("sqlite:///"), isolation_level=None)

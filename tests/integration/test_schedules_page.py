@@ -81,7 +81,7 @@ def test_pause_and_resume(flower: FlowerApp) -> None:
     assert flower.data("/schedules/nightly/data")["schedule"]["next_at"] is not None
 
 
-def test_somebody_elses_schedule_cannot_be_steered(flower: FlowerApp) -> None:
+def test_another_owners_schedule_cannot_be_steered(flower: FlowerApp) -> None:
     schedule_id = schedule(flower.engine, "somebody else", "secret")
     assert [flower.post(f"/schedules/{schedule_id}/{verb}").status_code for verb in ("run", "pause")] == [404, 404]
 

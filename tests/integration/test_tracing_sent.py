@@ -1,5 +1,5 @@
 """Traces as they leave our processes, through the real exporter: whole across processes and a killed worker, and of no
-consequence where nobody takes them."""
+consequence where no collector receives them."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_a_large_result_is_left_out(engine: Engine) -> None:
     assert (data["truncated"], data["job"]["id"], "result" in data) == (True, lease.job_id, False)
 
 
-def test_a_chat_gets_one_line_that_calls_nobody(engine: Engine) -> None:
+def test_a_chat_gets_one_line_that_mentions_no_member(engine: Engine) -> None:
     subscribe(engine, "http://127.0.0.1:1/", format="slack")
     job_id = succeed(engine, name="<!channel> & co")
     texts = [json.loads(row.body) for row in outbox(engine)]
@@ -310,7 +310,7 @@ def test_private_addresses_are_refused_when_they_are_sent_to(engine: Engine, rec
     assert "not a public address" in outbox(engine)[0].error
 
 
-# -- whoever dies ---------------------------------------------------------------------------------
+# -- a killed sender ------------------------------------------------------------------------------
 
 SENDER = """
 import sys
@@ -385,7 +385,7 @@ def test_a_receiver_that_hangs_holds_up_neither_maintenance_nor_others(engine: E
         subscribe(engine, quick.url, name="quick", events=["job.succeeded"])
         succeed(engine)
         eventually("the quick one hears of it", lambda: (service.run(engine, HOUSE), quick.received)[1])
-        with write(engine) as conn:  # no transaction is held while somebody waits
+        with write(engine) as conn:  # no transaction is open while a sender waits
             conn.execute(update(webhooks).values(updated_at=db_now()))
         receiver.closing.set()
         eventually("all senders are free", lambda: not any(t.name == "webhook-sender" for t in threading.enumerate()))

@@ -22,7 +22,7 @@ _LITERAL = re.compile(
     r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`|(?<=[(=!,:?&|] )/(?:[^/\\\n]|\\.)+/|(?<=\()/(?:[^/\\\n]|\\.)+/'
 )
 _OFF = re.compile(r"@ts-(?:ignore|nocheck|expect-error)|biome-ignore|eslint-disable")
-#: What somebody may type into the search of jobs.
+#: Examples of what a user may type into the search of jobs.
 EXAMPLES = "search_help.js"
 
 

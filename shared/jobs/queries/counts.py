@@ -35,7 +35,7 @@ class Stats:
     jobs: dict[str, int]  # by state
     submitted: dict[str, int]  # by kind, deleted jobs too
     attempts: dict[str, int]  # ended, by outcome, those of deleted jobs too
-    workers: dict[str, int]  # heard of within a lease, by state
+    workers: dict[str, int]  # with a heartbeat within a lease, by state
     due: list[Due]
     expired_leases: int
 

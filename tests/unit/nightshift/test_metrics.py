@@ -1,4 +1,4 @@
-"""What a metric's name says, and that nobody takes the last batches of a run for a figure of it."""
+"""A metric's name tells its sense, and figures of the last batches are not results of the run."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def fall_silent(engine: Engine, seconds: float) -> None:
         conn.execute(update(schema.workers).values(heartbeat_at=db_now() - seconds))
 
 
-def test_a_worker_is_online_while_it_is_heard(engine: Engine) -> None:
+def test_a_worker_is_online_while_it_sends_heartbeats(engine: Engine) -> None:
     with write(engine) as conn:
         assert not workers.heartbeat(conn, INFO.name), "unknown: it must register again"
         workers.register(conn, INFO)

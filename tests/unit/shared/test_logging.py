@@ -1,4 +1,4 @@
-"""Log lines: JSON that says which process speaks and what about, whoever wrote them."""
+"""Log lines: JSON that names the process and the subject, also for lines that a library wrote."""
 
 from __future__ import annotations
 

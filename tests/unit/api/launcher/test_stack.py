@@ -83,7 +83,7 @@ time.sleep(1000)
 
 
 def gone(pid: int) -> bool:
-    """Dead, or a zombie that nobody has collected yet."""
+    """Return whether the process is dead or a zombie that its parent has not collected yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

@@ -76,7 +76,7 @@ def test_windows_of_a_text_are_counted_as_the_runner_counts_them(shelf: Shelf, t
     assert (refused.loc, f"at most {left}" in refused.msg) == (("training", "batch_size"), True)
 
 
-def test_what_nobody_counted_is_refused_only_where_no_tokenizer_could_make_it_enough(shelf: Shelf) -> None:
+def test_an_uncounted_text_is_refused_only_where_no_tokenizer_could_make_it_enough(shelf: Shelf) -> None:
     version, model = shelf.text(4), {"tokenizer": "bpe", "window": 10}
     assert objection(version, train("gru_lm", 4, **model)) is None
     refused = objection(version, train("gru_lm", 64, **model))

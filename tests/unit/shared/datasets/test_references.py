@@ -187,7 +187,7 @@ def two_versions(shelf: Shelf) -> None:
     shelf.append(shelf.arrays(10, start=40))
 
 
-def test_what_nobody_needs_is_deleted_and_its_number_never_comes_again(shelf: Shelf) -> None:
+def test_a_version_that_no_job_needs_is_deleted_and_its_number_is_not_used_again(shelf: Shelf) -> None:
     two_versions(shelf)
     shelf.delete("shapes@2")
     assert shelf.numbers() == [1]

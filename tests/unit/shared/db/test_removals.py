@@ -123,7 +123,7 @@ def test_a_deleted_job_is_gone_at_once(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("point", ["removal.before_commit", "removal.batch_deleted"])
-def test_whoever_dies_between_batches_is_gone_on_for(engine: Engine, point: str) -> None:
+def test_a_removal_that_fails_between_batches_is_continued(engine: Engine, point: str) -> None:
     job_id = long_job(engine)
     delete(engine, job_id)
     failpoints.arm(f"{point}:raise@2")

@@ -1,4 +1,4 @@
-"""Who makes room for an urgent job, who is left alone, and that nobody pushes out whom he made room for."""
+"""Preemption selects the job that makes room for an urgent one; two jobs cannot preempt each other."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_job_that_had_waited_for_hours_does_not_take_its_device_back(engine: E
     ["not urgent", "not due long enough", "priority too near", "a worker is free", "one is about to be",
         "no such device"],
 )  # fmt: skip
-def test_nobody_is_pushed_out_without_need(sqlite_engine: Engine, spared: str) -> None:
+def test_no_job_is_preempted_without_need(sqlite_engine: Engine, spared: str) -> None:
     low = running(sqlite_engine, priority=8 if spared == "priority too near" else 3)
     if spared == "a worker is free":
         worker(sqlite_engine, "cpu1@test")
@@ -161,7 +161,7 @@ def test_another_one_that_would_get_the_device_comes_first(engine: Engine) -> No
     aged = submit_job(engine, priority=3).job_id
     let_wait(engine, aged, 100_000)
     urgent(engine)
-    assert preempt(engine) == 0, "the victim would make room for somebody else"
+    assert preempt(engine) == 0, "the victim would make room for another job"
 
 
 def test_two_urgent_jobs_get_two_devices_and_one_victim_each(engine: Engine) -> None:

@@ -84,7 +84,7 @@ def test_one_that_is_no_better_is_registered_and_stays_behind(engine: Engine) ->
         assert len(aliases.history(conn, "m").items) == 1
 
 
-def test_a_first_version_that_cannot_be_judged_becomes_nobodys_champion(engine: Engine) -> None:
+def test_a_first_version_that_cannot_be_judged_does_not_become_champion(engine: Engine) -> None:
     result = succeed(engine, running_job(engine), better=False, candidate=None, reason="cannot be judged")
     assert result["promoted"] is False
     assert pointed_at(engine) is None

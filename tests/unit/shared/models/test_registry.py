@@ -69,7 +69,7 @@ def test_a_job_without_a_model_is_no_reference(engine: Engine) -> None:
         registry.resolve(conn, f"job:{job_id}", OWNER)
 
 
-def test_somebody_elses_job_is_no_reference(engine: Engine) -> None:
+def test_another_owners_job_is_no_reference(engine: Engine) -> None:
     job_id = trained(engine)
     with pytest.raises(InvalidRequest, match="no such job"), read(engine) as conn:
         registry.resolve(conn, f"job:{job_id}", "somebody-else")

@@ -49,7 +49,7 @@ def make_schedule(engine: Engine, **fields: Any) -> str:
 
 
 def let_be_due(engine: Engine, schedule_id: str, seconds_ago: float, n: int = 1) -> float:
-    """As if nobody had looked since the last tick that was due `seconds_ago` or earlier; returns it."""
+    """Set the schedule back to the last tick that was due `seconds_ago` or earlier, and return that tick."""
     with write(engine) as conn:
         row = conn.execute(select(schedules).where(schedules.c.id == schedule_id)).one()
         now = conn.scalar(text("SELECT nightshift_now()" if conn.dialect.name == "sqlite" else _POSTGRES_NOW))
@@ -164,7 +164,7 @@ def test_kill_9_between_tick_and_job(engine: Engine, database_url: str) -> None:
     assert (outcomes(engine, schedule_id), count_jobs(engine)) == (["submitted"], 1)
 
 
-def test_a_job_that_cannot_be_made_fails_its_tick_and_holds_up_nobody(engine: Engine) -> None:
+def test_a_job_that_cannot_be_made_fails_its_tick_and_delays_no_other_schedule(engine: Engine) -> None:
     broken = make_schedule(engine, name="broken", cron=RARELY, job={"after": ["0" * 16]})
     sound = make_schedule(engine, name="sound", cron=RARELY)
     for schedule_id in (broken, sound):

@@ -164,9 +164,9 @@ def test_certificates_are_not_read_for_every_attempt(monkeypatch: pytest.MonkeyP
     fresh = http_delivery.httpcore.default_ssl_context
     monkeypatch.setattr(http_delivery.httpcore, "default_ssl_context", lambda: read.append("read") or fresh())
     http_delivery._tls.cache_clear()
-    with closing(socket.socket()) as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        where = f"127.0.0.1:{nobody.getsockname()[1]}"
+    with closing(socket.socket()) as silent:
+        silent.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
         assert all(post(f"http://{where}/").error for _ in range(3))
         assert read == []
         assert all(post(f"https://{where}/").error for _ in range(3))
@@ -193,7 +193,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(names: dic
 
 def test_the_second_address_is_tried(names: dict[str, list[str]]) -> None:
     with receiving() as receiver:
-        names["hooks.example"] = ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
+        names["hooks.example"] = ["127.0.0.2", "127.0.0.1"]  # no server listens at the first
         assert post(f"http://hooks.example:{receiver.port}/").error is None
 
 
@@ -274,7 +274,7 @@ def test_the_certificate_must_be_the_names_though_the_connection_goes_to_an_addr
     authority.issue_cert("hooks.example").configure_cert(context)
     names |= {"hooks.example": ["127.0.0.1"], "other.example": ["127.0.0.1"]}
     with receiving(context) as receiver:
-        assert "certificate" in post(f"https://hooks.example:{receiver.port}/").error  # of nobody we know
+        assert "certificate" in post(f"https://hooks.example:{receiver.port}/").error  # its issuer is not trusted
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
         assert post(f"https://hooks.example:{receiver.port}/").error is None
         assert "certificate is not valid for 'other.example'" in post(f"https://other.example:{receiver.port}/").error

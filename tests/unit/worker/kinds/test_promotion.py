@@ -101,7 +101,7 @@ def test_a_resample_scores_as_if_its_rows_were_written_out(metric: str) -> None:
     assert found.resampled(metric, counts) == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_class_that_nobody_is_judged_on_costs_nothing() -> None:
+def test_a_class_without_samples_does_not_change_the_score() -> None:
     found = classified()
     wider = PredictionScores(np.pad(found.probabilities, ((0, 0), (0, 2))), found.labels)
     assert {name: wider.score(name) for name in METRICS} == pytest.approx({name: found.score(name) for name in METRICS})

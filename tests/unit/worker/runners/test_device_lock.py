@@ -123,7 +123,7 @@ def test_only_the_leftovers_of_dead_workers_of_the_slot_are_ended(started: list[
     assert all(process.poll() is None for name, process in found.items() if name != "of a dead worker")
 
 
-def test_a_forkserver_that_died_leaves_nobody_behind(started: list[subprocess.Popen[bytes]]) -> None:
+def test_a_forkserver_that_died_leaves_no_process_behind(started: list[subprocess.Popen[bytes]]) -> None:
     mine, other = process_cleanup.tag_name(1), process_cleanup.tag_name(2)
     started += [tagged(NAME, mine), tagged(NAME, other)]
     assert process_cleanup.kill_tagged(mine) == [started[0].pid]

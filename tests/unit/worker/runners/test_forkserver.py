@@ -1,4 +1,4 @@
-"""Runners are born clean, die with their parents, and leave nobody behind."""
+"""Runners start clean, end with their parents, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_grandchildren_go_with_the_runner(run: Callable[..., Runner], ending: st
         runner.handle.signal(signal.SIGKILL)
     runner.end()
     server = psutil.Process(runner.handle.client.pid)
-    assert eventually(lambda: all(map(gone, server.children(recursive=True)))), "somebody survived the attempt"
+    assert eventually(lambda: all(map(gone, server.children(recursive=True)))), "a process survived the attempt"
 
 
 def test_a_runner_ends_when_its_supervisor_closes_the_pipe(run: Callable[..., Runner]) -> None:

@@ -72,7 +72,9 @@ def test_a_runner_without_supervisor_ends(pipe: Pipe) -> None:
     assert pipe.ended.wait(CAP)
 
 
-def test_progress_is_dropped_and_metrics_wait_when_nobody_reads(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_dropped_and_metrics_wait_when_the_pipe_is_not_read(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "MAX_BACKLOG_BYTES", 1_000)
     for step in range(100):  # not started: nothing is written, as if the supervisor did not read
         pipe.reporter.progress(Progress(step=step, at=0.0))

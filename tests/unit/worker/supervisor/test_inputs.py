@@ -85,7 +85,7 @@ def test_one_that_cannot_be_read_stays() -> None:
     assert "version 7 on digits@1: its files are gone" in found.reason
 
 
-def test_without_promote_nobody_is_asked() -> None:
+def test_without_promote_the_supervisor_is_not_asked() -> None:
     teller = Teller(1)
     assert promotion.compare_with_champion(ASSIGNMENT, teller, make_spec(), None, Path()) is None  # type: ignore[arg-type]
     assert teller.asked == 0

@@ -87,7 +87,7 @@ def test_nothing_counts_after_the_last_word() -> None:
     assert handler.messages.batch.progress is None
 
 
-def test_the_peak_of_the_device_is_the_highest_heard() -> None:
+def test_the_peak_of_the_device_is_the_highest_received() -> None:
     handler = RecordingHandler()
     handler.handle(step(1, peak_device_memory_bytes=5), step(2, peak_device_memory_bytes=9), step(3))
     handler.handle(Failed(error_type="x", message="m", retryable=True, peak_device_memory_bytes=7))

@@ -105,7 +105,7 @@ def test_chunks_of_inference_are_steps_too() -> None:
     assert run.waits(61)
 
 
-def test_time_in_which_nobody_looked_does_not_count() -> None:
+def test_time_in_which_the_watchdog_did_not_look_does_not_count() -> None:
     """A worker that was frozen finds a runner that was frozen with it, or whose word it has not read yet."""
     run = Run().steps(50, 0.1)
     run.now += 500.0

@@ -135,7 +135,7 @@ def delete_and_prune(engine: Engine, stack: Settings, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("point", ["delete.before_commit", "delete.after_commit", "delete.files_removed"])
-def test_whoever_dies_in_between_leaves_nothing_for_good(engine: Engine, stack: Settings, point: str) -> None:
+def test_a_deletion_that_is_interrupted_leaves_nothing_for_good(engine: Engine, stack: Settings, point: str) -> None:
     """The failpoint raises where a kill would end the process: what was not committed is rolled back either way."""
     job_id = full_job(engine, stack)
     let_end(engine)
@@ -190,7 +190,7 @@ def make_schedule(engine: Engine, **fields: object) -> str:
         return schedules.create(conn, OWNER, spec)
 
 
-def test_what_somebody_else_calls_job_so_and_so_holds_nothing(engine: Engine) -> None:
+def test_another_owners_reference_to_a_job_does_not_keep_it(engine: Engine) -> None:
     """`job:<beginning>` is looked for among the jobs of its owner only."""
     job_id = full_job(engine)
     body = {"kind": "finetune", "model_ref": f"job:{job_id[:8]}", "dataset": "digits"}

@@ -65,7 +65,7 @@ def test_not_before_its_time(engine: Engine) -> None:
     assert claim(engine) is None
 
 
-def test_a_run_at_long_gone_overtakes_nobody(engine: Engine) -> None:
+def test_a_run_at_long_gone_overtakes_no_job(engine: Engine) -> None:
     first = submit_job(engine).job_id
     submit_job(engine, run_at="1970-01-01T00:00:00Z")
     assert claim(engine) == first

@@ -100,7 +100,7 @@ def test_only_paused_jobs_resume(engine: Engine, state: JobState) -> None:
         transitions.resume(conn, job_id, OWNER)
 
 
-def test_somebody_elses_job_is_not_found(engine: Engine) -> None:
+def test_another_owners_job_is_not_found(engine: Engine) -> None:
     job_id = submit_job(engine).job_id
     with pytest.raises(NotFound):
         ask(engine, job_id, CANCEL, "somebody-else")
@@ -182,7 +182,7 @@ def test_an_attempt_goes_on_after_an_edit(engine: Engine) -> None:
         assert queries.get_job(conn, lease.job_id, None)["notes"] == "look at this one"
 
 
-def test_somebody_elses_job_is_not_edited(engine: Engine) -> None:
+def test_another_owners_job_is_not_edited(engine: Engine) -> None:
     job_id = job_in_state(engine, JobState.QUEUED)
     with write(engine) as conn, pytest.raises(NotFound):
         transitions.edit(conn, job_id, {"name": "mine"}, "owner-2", "owner-2")
