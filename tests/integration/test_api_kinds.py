@@ -91,7 +91,7 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
         (infer("gru_lm"), ("inference", "task"), "use score or generate"),
         (infer("gan", task="predict"), ("inference", "task"), "use generate"),
         (infer("gru_lm", task="generate"), ("inference", "prompts"), "at least one"),
-        (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "use count"),
+        (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "use `count`"),
         (infer("cnn", prompts=["a"]), ("inference", "prompts"), "generate"),
         ({"kind": "batch_infer", "model_ref": "cnn"}, ("dataset",), "is required"),
         ({"kind": "evaluate", "model_ref": "cnn"}, ("dataset",), "is required"),

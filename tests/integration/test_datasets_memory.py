@@ -19,7 +19,8 @@ DATA_MB = 90
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from shared.datasets import formats, tokens, vocabulary
+from shared.datasets import formats
+from shared.datasets.ingest import tokens, vocabulary
 from shared.datasets.ingest.build import ImageSource, store_images
 from shared.datasets.ingest.build_text import store_text
 from shared.datasets.ingest.source_files import open_files

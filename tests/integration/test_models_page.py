@@ -206,7 +206,7 @@ def test_a_finished_job_becomes_a_version_afterwards_and_its_files_are_downloade
     }  # fmt: skip
     assert newest["job"]["id"] == job_id
     again = digits.post("/models/digits/register", {"job": job_id})
-    assert (again.status_code, "digits@4 already" in again.json()["error"]) == (409, True)
+    assert (again.status_code, "already registered as digits@4" in again.json()["error"]) == (409, True)
     assert digits.post("/models/first/register", {"job": job_id}).json()["version"] == 1, "under another name too"
     assert digits.data("/models/first/data")["aliases"][0]["alias"] == "champion"
 

@@ -89,7 +89,7 @@ def test_only_installed_frameworks_are_served(monkeypatch: pytest.MonkeyPatch) -
 def test_a_worker_imports_nothing_of_what_its_forkserver_preloads() -> None:
     told = """if True:
         import sys
-        from worker import frameworks
+        from worker.hardware import frameworks
         preloads = [module for name in frameworks.FRAMEWORKS for module in frameworks.preloads(name)]
         print(*(module for module in preloads if not module.startswith("worker")))
         print(*(module for module in preloads if module.partition(".")[0] in sys.modules))
