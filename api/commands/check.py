@@ -30,7 +30,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, database, broker, storage and devices, and print remedies. Exit code 1 if a check fails."""
+    """Check settings, database, broker, storage and devices. Prints remedies; exit code 1 if a check fails."""
     if settings:
         return print_settings(data_dir(ctx), as_json)
     findings = doctor.run(data_dir(ctx))

@@ -83,7 +83,7 @@ COMMANDS: dict[str, Entry] = {
     **_client("families", "Resources", families="List the model families and their presets."),
     **_client("workers", "Resources", workers="List the workers, their devices and jobs."),
     "keys": Entry(
-        "Create, list and revoke API keys, in the database.", "api.commands.keys", "Resources", extra="server"
+        "Create, list and revoke API keys in the database.", "api.commands.keys", "Resources", extra="server"
     ),
     "check": Entry(
         "Check settings, database, broker, storage and devices.", "api.commands.check", "Resources", extra="server"
