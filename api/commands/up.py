@@ -34,7 +34,7 @@ def up(
     ] = None,
     device: Annotated[Device, typer.Option(help="Device of the workers; auto: GPUs if there are any.")] = Device.auto,
 ) -> None:
-    """Run everything on this machine. That is Redis, SQLite, API, workers, beat and Flower; Ctrl-C drains and stops it."""
+    """Run everything on this machine. That is Redis, SQLite, API, workers, beat, Flower; Ctrl-C drains and stops it."""
     from api.launcher.command import up as run
     from api.launcher.stack import Options
     from shared.settings import get_settings
