@@ -73,8 +73,8 @@ def armed(point: str, action: str) -> str:
 def test_worker_killed(cluster: Cluster, point: str) -> None:
     worker = cluster.target_worker
     worker.arm(armed(point, "kill"))
-    job_id = cluster.submit(**JOB)
-    worker.run()
+    job_id = cluster.submit(**JOB, hold_at=6)
+    cluster.run_in_two_parts(worker, job_id)
     assert not worker.alive()
     over = cluster.job(job_id).state == "succeeded"  # its last checkpoint may be committed together with its end
     assert over or point != "succeed.after_commit@1"

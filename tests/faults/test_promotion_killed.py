@@ -35,8 +35,8 @@ def assert_promoted_once(cluster: Cluster, job_id: str) -> None:  # noqa: F811
 def test_worker_killed(cluster: Cluster, point: str) -> None:  # noqa: F811
     worker = cluster.target_worker
     worker.arm(armed(point, "kill"))
-    job_id = cluster.submit(**JOB)
-    worker.run()
+    job_id = cluster.submit(**JOB, hold_at=4)
+    cluster.run_in_two_parts(worker, job_id)
     assert not worker.alive()
     assert_promoted_once(cluster, job_id)
 

@@ -20,7 +20,8 @@ from sqlalchemy import Engine, select
 from nightshift.states import JobState
 from shared import failpoints
 from shared.db.engine import make_engine, read
-from shared.db.schema import attempts, jobs
+from shared.db.schema import attempts, checkpoints, jobs
+from shared.job_files.layout import job_dir
 from shared.settings import Settings
 from tests.support import warm
 from tests.support.factories import expire_lease, make_due, submit_job
@@ -168,6 +169,22 @@ class Cluster:
         job_id = submit_job(self.engine, tags={"probe": probe, **tags}, **fields).job_id
         self.accepted.append(job_id)
         return job_id
+
+    def run_in_two_parts(self, worker: LoneWorker, job_id: str) -> None:
+        """Run a job with `hold_at`, which goes on once a checkpoint is committed.
+
+        So its effects take two transactions or more, however slow the machine is.
+        """
+        worker.start()
+        eventually("a checkpoint is committed", lambda: worker.done() or self._has_checkpoint(job_id))
+        go = job_dir(self.root, job_id) / "go"
+        go.parent.mkdir(parents=True, exist_ok=True)
+        go.touch()
+        worker.wait()
+
+    def _has_checkpoint(self, job_id: str) -> bool:
+        with read(self.engine) as conn:
+            return conn.execute(select(checkpoints.c.id).where(checkpoints.c.job_id == job_id)).first() is not None
 
     def job(self, job_id: str) -> Any:
         with read(self.engine) as conn:
