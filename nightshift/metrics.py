@@ -1,6 +1,6 @@
-"""What is known of metrics: label, better side, order, which are curves of steps, which one a job is known by.
+"""The table of metrics: label, better side, order, the curves of steps, and the headline of a job.
 
-The only place for these facts; the API, the workers, the commands and the pages ask here.
+The API, the workers, the commands and the pages read these facts here; no other module repeats them.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Literal
 #: Which of two values is the better one.
 Sense = Literal["max", "min"]
 
-#: What may stand before a metric's name: the part of the data that it is measured on, the part that tells most first.
+#: Prefixes of a metric's name: the part of the data that it is measured on, the most telling part first.
 PARTS = ("test_", "val_", "train_")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric on any part of the data; also of a mean over classes (`f1_macro`)."""
+    """A metric, on any part of the data or as a mean over classes (`f1_macro`)."""
 
     label: str
-    #: None: neither side is better. That one player's loss falls says nothing of the images of a GAN.
+    #: None: neither. A falling loss of one network of a GAN says nothing about its images.
     better: Sense | None = None
-    #: Of a curve with a point every few steps: what the point is measured on, or whose it is.
+    #: For curves with a point every few steps: the label of the curve in its chart.
     curve: str | None = None
 
 
@@ -45,15 +45,15 @@ METRICS: Mapping[str, Metric] = {
 #: Curves with a point every few steps: means over the steps since the point before, of weights that changed with each.
 #: They tell where a run is, never its result. Results written before there were `train_…` hold the last point.
 OF_STEPS = frozenset(name for name, metric in METRICS.items() if metric.curve)
-#: What such a point is called among figures of whole runs.
+#: The label of such a point among metrics of whole runs.
 LAST_STEPS = "last batches"
-#: The one figure a finished job is known by: the first of these that it has.
+#: The headline of a finished job: the first of these metrics that it has.
 HEADLINES = (
     "test_accuracy", "test_perplexity", "frechet_distance", "test_loss",
     "val_accuracy", "val_perplexity", "val_frechet_distance", "val_loss",
     "train_accuracy", "train_perplexity", "train_loss",
 )  # fmt: skip
-#: The curve that a small picture of a job shows: the first of these that it has.
+#: The curve of a job's sparkline: the first of these that it has.
 MAIN_CURVES = ("loss", "g_loss", "val_loss", "samples_per_second")
 #: Curves that share a chart, in the order of the charts.
 PANELS: tuple[tuple[str, ...], ...] = (
@@ -72,7 +72,7 @@ CURVES = tuple(sorted((name for panel in PANELS for name in panel), key=lambda n
 
 
 def metric_of(name: str) -> Metric | None:
-    """Return the row of `METRICS` for `val_loss`, `f1_macro`, …; None for a figure that is no known metric."""
+    """Return the row of `METRICS` for `val_loss`, `f1_macro`, …; None for an unknown metric."""
     for part in PARTS:
         name = name.removeprefix(part)
     return METRICS.get(name) or METRICS.get(name.partition("_")[0])
@@ -85,23 +85,23 @@ def sense(name: str) -> Sense | None:
 
 
 def result_sense(name: str) -> Sense | None:
-    """Like `sense` where whole runs or models are compared; None for a curve of steps, too."""
+    """Return which side is better between whole runs or models; None for curves of steps, too."""
     return None if name in OF_STEPS else sense(name)
 
 
 def label(name: str) -> str:
-    """Return what a figure is called among those of whole runs: `test_loss`, but `loss (last batches)`."""
+    """Return the label among metrics of whole runs: `test_loss`, but `loss (last batches)`."""
     return f"{name} ({LAST_STEPS})" if name in OF_STEPS else name
 
 
 def curve_label(name: str) -> str:
-    """Return what a curve is called beside the others of its chart: `training`, `validation`, `generator`."""
+    """Return the label of a curve in its chart: `training`, `validation`, `generator`."""
     metric = metric_of(name)
     return "validation" if name.startswith("val_") else (metric and metric.curve) or name
 
 
 def chart_title(name: str) -> str:
-    """Return the title of the chart that the curve stands in."""
+    """Return the title of a curve's chart."""
     metric = metric_of(name)
     return metric.label if metric else name
 

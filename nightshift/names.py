@@ -1,4 +1,4 @@
-"""Names of kinds, families and frameworks. Imports nothing heavy: commands ask it while they start."""
+"""Names of kinds, families and frameworks. It imports nothing heavy, because commands read it at their start."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ EVALUATE: Final = "evaluate"
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FAMILY_NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
-#: Where a spec names no family.
+#: The family of a spec that names none.
 DEFAULT_FAMILY: Final = "cnn"

@@ -144,7 +144,15 @@ def test_client_and_command_line_work_without_the_server() -> None:
     assert done.returncode == 0, done.stderr
 
 
-COMMAND = "from nightshift.cli.app import main\nmain()"
+#: A command that starts a process after all would leave the filter, and never end.
+COMMAND = """
+import os
+def refuse(*command):
+    raise AssertionError(f"started {command}")
+os.execv = refuse
+from nightshift.cli.app import main
+main()
+"""
 
 
 @pytest.mark.parametrize(
