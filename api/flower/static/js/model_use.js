@@ -37,6 +37,16 @@ const inferenceOf = (version) => families.find(({ name }) => name === version.fa
 const readsData = ({ prompts, count }) => !prompts && !count;
 
 /**
+ * Return the lines that submit a job by keyword.
+ * @param {Record<string, unknown>} spec
+ */
+const submission = (spec) => [
+  "    job = nightshift.submit(",
+  ...Object.entries(spec).map(([name, value]) => `        ${name}=${spaced(value)},`),
+  "    )",
+];
+
+/**
  * @param {string} ref
  * @param {ModelVersion} version
  */
@@ -49,9 +59,9 @@ function python(ref, version) {
     "",
     "with Client() as nightshift:",
     "    # run it",
-    `    job = nightshift.submit(${spaced(infer)})`,
+    ...submission(infer),
     "    # or continue training",
-    `    job = nightshift.submit(${spaced(further)})`,
+    ...submission(further),
     "    job.wait()",
     "    # or take its files",
     `    nightshift.download_model("${ref}", to="model.zip")`,
