@@ -18,3 +18,8 @@ FAMILY_NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 #: The family of a spec that names none.
 DEFAULT_FAMILY: Final = "cnn"
+
+
+def either(names: tuple[str, ...]) -> str:
+    """Return the names as a choice for help texts: `cnn, gru_lm or gan`."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"

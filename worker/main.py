@@ -21,6 +21,7 @@ from typing import Any
 from celery import Celery, signals
 
 from nightshift.errors import ConfigurationError
+from nightshift.names import FRAMEWORKS, either
 from shared import entrypoint, tracing
 from shared.celery_app import make_celery, queues_for, refuse_cluster_server
 from shared.console import print_error
@@ -91,7 +92,7 @@ def run(device: Device, settings: Settings) -> int:
     slot = DeviceLock.of(device, settings)
     forkservers = make_forkservers(device, settings, slot)
     if not forkservers:
-        wanted = settings.frameworks or "torch or tensorflow"
+        wanted = settings.frameworks or either(FRAMEWORKS)
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
     runners = RunnerPool(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
     context = WorkerContext(device.worker_name(settings.host_name), device, get_engine(), settings, runners)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,18 @@ def _imports(node: ast.AST, module: str) -> bool:
     if isinstance(node, ast.Import):
         return any(alias.name == module for alias in node.names)
     return isinstance(node, ast.ImportFrom) and node.module == module
+
+
+def lists_of_families(tree: ast.Module) -> Iterator[str]:
+    """Texts, other than docstrings, that name two families or more."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for text in texts:
+        if text not in docstrings and len(set(re.findall(r"\w+", text)) & set(FAMILY_NAMES)) > 1:
+            yield text
+
+
+def test_no_text_lists_the_families() -> None:
+    assert list(lists_of_families(ast.parse('HELP = "cnn or gan"')))
+    assert {file: found for file, tree in sources() if (found := list(lists_of_families(tree)))} == {}

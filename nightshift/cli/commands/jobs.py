@@ -15,6 +15,7 @@ from nightshift.cli.options import AsJson, JobId, JobIds, client, find_job, find
 from nightshift.cli.registry import COMMANDS
 from nightshift.cli.render import output, tables
 from nightshift.cli.render.job_columns import FIELDS, other
+from nightshift.names import FAMILY_NAMES, KINDS, either
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -33,10 +34,10 @@ def jobs(
             help="waiting, queued, running, paused, succeeded, failed or cancelled.", autocompletion=completion.states
         ),
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="train, finetune, batch_infer or evaluate.", autocompletion=completion.kinds)
+    kind: Annotated[str | None, typer.Option(help=f"{either(KINDS)}.", autocompletion=completion.kinds)] = None,
+    family: Annotated[
+        str | None, typer.Option(help=f"{either(FAMILY_NAMES)}.", autocompletion=completion.families)
     ] = None,
-    family: Annotated[str | None, typer.Option(help="cnn, gru_lm or gan.", autocompletion=completion.families)] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this tag.")] = None,
     search: Annotated[
         str | None,

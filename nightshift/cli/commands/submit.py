@@ -14,7 +14,7 @@ from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
-from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, TRAIN
+from nightshift.names import BATCH_INFER, EVALUATE, FAMILY_NAMES, FINETUNE, FRAMEWORKS, TRAIN, either
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -27,7 +27,7 @@ ModelRef = Annotated[
         metavar="MODEL_REF", help="A model: name, name@3, name@alias or job:<id>.", autocompletion=completion.model_refs
     ),
 ]
-Framework = Annotated[str | None, typer.Option(help="torch or tensorflow.", autocompletion=completion.frameworks)]
+Framework = Annotated[str | None, typer.Option(help=f"{either(FRAMEWORKS)}.", autocompletion=completion.frameworks)]
 Epochs = Annotated[int | None, typer.Option(help="Number of passes over the training data.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per step.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", "--lr", help="Initial learning rate.")]
@@ -167,7 +167,7 @@ def train(
         str,
         typer.Argument(
             metavar="FAMILY",
-            help="cnn, gru_lm or gan; `nightshift families` lists their presets.",
+            help=f"{either(FAMILY_NAMES)}; `nightshift families` lists their presets.",
             autocompletion=completion.families,
         ),
     ],
