@@ -285,6 +285,21 @@ class WorkerView(BaseModel):
     heartbeat_at: str
 
 
+class ProgramView(BaseModel):
+    """A program that jobs of kind `run` may name."""
+
+    name: str
+    package: str | None = Field(description="The package that brings it, with its version.")
+    description: str
+    framework: str | None
+    dataset_kinds: list[str] = Field(description="Kinds of data sets that it reads; empty: none.")
+    promise: str | None = Field(
+        description="What a resumed run is worth: `exact` (the same bits), `resumable` or `restart` (a new start)."
+    )
+    params_schema: dict[str, Any] | None = Field(description="JSON schema of `params`.")
+    error: str | None = Field(description="Why it cannot be used; null: it can.")
+
+
 class FamilyView(BaseModel):
     """A model family."""
 

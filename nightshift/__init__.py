@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         DatasetVersion,
         Delivery,
         Family,
+        InstalledProgram,
         Model,
         ModelVersion,
         Schedule,
@@ -56,7 +57,8 @@ _EXPORTS = {
     "client.async_client": "AsyncArtifact AsyncClient AsyncJob",
     "client.client": "Artifact Client Job",
     "client.downloads": "DamagedDownload JobCancelled JobFailed",
-    "client.resources": "Comparison Dataset DatasetVersion Delivery Family Model ModelVersion Schedule Webhook Worker",
+    "client.resources": "Comparison Dataset DatasetVersion Delivery Family InstalledProgram Model ModelVersion "
+    "Schedule Webhook Worker",
     "client.retry": "ApiUnreachable ServerError",
     "client.types": "Event MetricTable",
     "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError "
@@ -67,11 +69,11 @@ _HOME = {name: module for module, names in _EXPORTS.items() for name in names.sp
 
 __all__ = [
     "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "Client", "Comparison",
-    "ConfigurationError", "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event", "Family",
-    "FieldError", "Forbidden", "InvalidRequest", "Job", "JobCancelled", "JobFailed", "JobState", "MalformedRequest",
-    "MetricTable", "Model", "ModelVersion", "NightshiftError", "NotFound", "RequestError", "Schedule",
-    "ServerError", "StorageFull", "TooLarge", "Unauthorized", "Unavailable", "UnsupportedMedia", "Webhook",
-    "Worker",
+    "ConfigurationError", "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event",
+    "Family", "FieldError", "Forbidden", "InstalledProgram", "InvalidRequest", "Job", "JobCancelled",
+    "JobFailed", "JobState", "MalformedRequest", "MetricTable", "Model", "ModelVersion", "NightshiftError",
+    "NotFound", "RequestError", "Schedule", "ServerError", "StorageFull", "TooLarge", "Unauthorized",
+    "Unavailable", "UnsupportedMedia", "Webhook", "Worker",
 ]  # fmt: skip
 
 

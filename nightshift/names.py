@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-Kind = Literal["train", "finetune", "batch_infer", "evaluate"]
+Kind = Literal["train", "finetune", "batch_infer", "evaluate", "run"]
 FamilyName = Literal["cnn", "gru_lm", "gan"]
 Framework = Literal["torch", "tensorflow"]
 
@@ -12,6 +12,8 @@ TRAIN: Final = "train"
 FINETUNE: Final = "finetune"
 BATCH_INFER: Final = "batch_infer"
 EVALUATE: Final = "evaluate"
+#: An own program, which no family has a part in.
+RUN: Final = "run"
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FAMILY_NAMES: tuple[FamilyName, ...] = get_args(FamilyName)

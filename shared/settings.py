@@ -245,6 +245,17 @@ class Settings(BaseSettings):
     frameworks: str = Field(
         "", description="Frameworks that this worker serves, e.g. `torch`; empty: all that are installed."
     )
+    programs: str = Field(
+        "",
+        description="Installed programs that jobs of kind `run` may name, e.g. `gbm,resnet`; empty: none.",
+    )
+    secrets_file: Path | None = Field(
+        None,
+        description=(
+            "Worker: file of the secrets that programs may ask for, `NAME=value` lines, readable by its owner only"
+            " (mode 0600); empty: none."
+        ),
+    )
     preload: bool = Field(
         True,
         description=(

@@ -33,7 +33,7 @@ from shared.settings import Settings, get_settings
 from shared.storage import refuse_unusable
 from worker.celery_app import pool, queue_guard, redis_transport, remote_control
 from worker.celery_app.tasks import register_attempt, silence_celery
-from worker.hardware import frameworks
+from worker.hardware import frameworks, plugins
 from worker.hardware.devices import Device, choose
 from worker.hardware.heartbeat import WorkerHeartbeat
 from worker.hardware.resource_usage import ResourceMonitor
@@ -95,7 +95,8 @@ def run(device: Device, settings: Settings) -> int:
         wanted = settings.frameworks or either(FRAMEWORKS)
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
     runners = RunnerPool(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
-    context = WorkerContext(device.worker_name(settings.host_name), device, get_engine(), settings, runners)
+    found = plugins.usable(settings, runners.frameworks)
+    context = WorkerContext(device.worker_name(settings.host_name), device, get_engine(), settings, runners, found)
     supervisor = Supervisor(context)
     kill_orphans(str(slot.path))
     starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
@@ -208,6 +209,7 @@ def worker_info(context: WorkerContext) -> WorkerInfo:
         device_uuid=context.device.uuid,
         memory_bytes=context.device.memory_bytes,
         frameworks=sorted(context.runners.frameworks),
+        plugins=list(context.plugins),
         versions=frameworks.versions(),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightshift.errors import FieldError
+from shared.datasets.builtins import BUILTIN_KIND
 from shared.datasets.models import DatasetVersion
 from shared.specs.cnn import CnnModel
 from shared.specs.families import FAMILIES
@@ -20,8 +21,6 @@ from shared.specs.training import Training, held_out
 
 #: Largest number of class names in a message.
 _SHOWN = 5
-#: Kind of built-in data sets that are not registered yet.
-_BUILTIN_KIND = "image"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def objection(spec: AnyJob, facts: Facts) -> FieldError | None:
 def _kind_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
     if spec.dataset is None or (isinstance(spec, BatchInferJob) and spec.inference.task == "generate"):
         return None
-    kind = facts.dataset.summary["kind"] if facts.dataset else _BUILTIN_KIND
+    kind = facts.dataset.summary["kind"] if facts.dataset else BUILTIN_KIND
     wanted = FAMILIES[facts.family].dataset_kind
     if kind == wanted:
         return None

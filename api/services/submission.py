@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.dependencies import Service
-from api.services import dataset_fit, reruns
+from api.services import dataset_fit, programs, reruns
 from api.services.dataset_fit import Facts
 from nightshift.errors import FieldError, InvalidRequest, NotFound
 from nightshift.states import JobState
@@ -31,6 +31,8 @@ from shared.specs.jobs import (
     BatchInferJob,
     EvaluateJob,
     FinetuneJob,
+    LearnerJob,
+    RunJob,
     TrainJob,
     check_inference,
     check_promotion,
@@ -67,7 +69,7 @@ def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
             spec=spec,
             body_hash=hash_of(asked.body),
             idempotency_key=asked.key,
-            pinned=traced if isinstance(spec, TrainJob) else {**traced, "family": family},
+            pinned=traced if isinstance(spec, TrainJob | RunJob) else {**traced, "family": family},
             copied_from=reruns.copied_from(origin, spec.model_dump(mode="json")) if origin else None,
         )
         submitted = service.submissions.submit(new)
@@ -76,8 +78,10 @@ def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
     return spec, submitted
 
 
-def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str]:
-    """Check a job against the facts in SQL; return its complete spec and its family. Raises InvalidRequest."""
+def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str | None]:
+    """Check a job against the facts in SQL; return its complete spec and its family, if any. Raises InvalidRequest."""
+    if isinstance(spec, RunJob):
+        return _checked_program(service, spec), None
     facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
         spec = _with_training_defaults(spec, facts.family)
@@ -85,10 +89,17 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str]
     return _with_fixed_evaluation(spec, facts), facts.family
 
 
+def _checked_program(service: Service, spec: RunJob) -> RunJob:
+    program = programs.usable(service.settings, spec.program)
+    version = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
+    _refuse(programs.objection(program, spec, version.summary["kind"] if version else None))
+    return programs.completed(program, spec)
+
+
 # -- facts ----------------------------------------------------------------------------------------
 
 
-def _facts(service: Service, spec: AnyJob, owner_id: str) -> Facts:
+def _facts(service: Service, spec: LearnerJob, owner_id: str) -> Facts:
     """Return the facts from SQL. Raises InvalidRequest for the first that is missing or unsuitable."""
     facts = _of_the_spec(spec) if isinstance(spec, TrainJob) else _of_the_model(service, spec, owner_id)
     dataset = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
@@ -109,9 +120,9 @@ def _of_the_model(service: Service, spec: FinetuneJob | BatchInferJob | Evaluate
         found: dict[str, Any] = {"family": model.family}
         if isinstance(spec, FinetuneJob):
             found["model"] = models.spec_of(conn, model.job_id)
+        _check_family(spec, model.family)
         if isinstance(spec, EvaluateJob) and FAMILIES[model.family].classifies:
             found["classes"] = models.classes_of(conn, model.job_id)
-    _check_family(spec, model.family)
     return found
 
 

@@ -92,6 +92,11 @@ def _presets(client: Client) -> Iterable[tuple[str, str]]:
             yield str(preset), str(family.get("name"))
 
 
+def _programs(client: Client) -> Iterable[tuple[str, str]]:
+    for program in client.programs():
+        yield str(program["name"]), str(program["package"] or "")
+
+
 job_ids, models, versions, model_refs = (
     _from_api(_jobs),
     _from_api(_models),
@@ -99,7 +104,7 @@ job_ids, models, versions, model_refs = (
     _from_api(_model_refs),
 )
 datasets, schedules, presets = _from_api(_datasets), _from_api(_schedules), _from_api(_presets)
-webhooks = _from_api(_webhooks)
+webhooks, programs = _from_api(_webhooks), _from_api(_programs)
 events = _fixed(
     "job.started", "job.paused", "job.retried", "job.succeeded", "job.failed", "job.cancelled", "model.promoted",
     "model.promotion_refused", "model.alias_moved", "model.rolled_back", "model.version_deleted",

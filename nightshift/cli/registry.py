@@ -75,12 +75,13 @@ COMMANDS: dict[str, Entry] = {
         unarchive="Show archived jobs in lists again.",
         delete="Delete finished jobs and their files.",
     ),
-    **_client("submit", "Jobs", submit="Submit a job: train, finetune, infer, evaluate, or any body with -f."),
+    **_client("submit", "Jobs", submit="Submit a job: train, finetune, infer, evaluate, run, or any body with -f."),
     **_client("datasets", "Resources", datasets="List, add, append to, show and delete data sets."),
     **_client("models", "Resources", models="List, register, compare, promote and roll back models."),
     **_client("schedules", "Resources", schedules="List, add, change and pause schedules."),
     **_client("webhooks", "Resources", webhooks="List, add, change and test webhooks."),
     **_client("families", "Resources", families="List the model families and their presets."),
+    **_client("programs", "Resources", programs="List the programs that jobs may run."),
     **_client("workers", "Resources", workers="List the workers, their devices and jobs."),
     "keys": Entry(
         "Create, list and revoke API keys in the database.", "api.commands.keys", "Resources", extra="server"

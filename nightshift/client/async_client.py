@@ -115,7 +115,7 @@ class AsyncClient:
 
     # -- workers, families, data sets -------------------------------------------------------------
 
-    workers, families = _sent(requests.workers), _sent(requests.families)
+    workers, families, programs = _sent(requests.workers), _sent(requests.families), _sent(requests.programs)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 
     async def dataset_sample(self, name: str) -> bytes:

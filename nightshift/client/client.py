@@ -125,7 +125,7 @@ class Client:
 
     # -- workers, families, data sets -------------------------------------------------------------
 
-    workers, families = _sent(requests.workers), _sent(requests.families)
+    workers, families, programs = _sent(requests.workers), _sent(requests.families), _sent(requests.programs)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 
     def dataset_sample(self, name: str) -> bytes:

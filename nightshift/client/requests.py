@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from nightshift.client import types
-from nightshift.client.resources import Dataset, Family, Worker, each
+from nightshift.client.resources import Dataset, Family, InstalledProgram, Worker, each
 from nightshift.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -222,6 +222,11 @@ def workers() -> Call[list[Worker]]:
 def families() -> Call[list[Family]]:
     """Return the model families, with their presets and the JSON schemas of their settings."""
     return each(Family, (yield from collect("families")))
+
+
+def programs() -> Call[list[InstalledProgram]]:
+    """Return the programs that jobs of kind `run` may name, with the JSON schemas of their parameters."""
+    return each(InstalledProgram, (yield from collect("programs")))
 
 
 def datasets() -> Call[list[Dataset]]:

@@ -68,6 +68,20 @@ class Family(Resource):
     _SHOWN = ("name", "frameworks", "kinds")
 
 
+class InstalledProgram(Resource):
+    """A program that jobs of kind `run` may name; `error` says why it cannot be used."""
+
+    name: str
+    package: str | None
+    description: str
+    framework: str | None
+    dataset_kinds: list[str]
+    promise: str | None
+    params_schema: dict[str, Any] | None
+    error: str | None
+    _SHOWN = ("name", "package", "error")
+
+
 class DatasetVersion(Resource):
     """One version of a data set. `rows`: number of images or documents by split."""
 

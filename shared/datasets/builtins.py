@@ -35,6 +35,8 @@ CLASSES = {
     "cifar10": cifar.CLASSES,
 }  # fmt: skip
 BUILTIN = ("digits", *CLASSES)
+#: The kind of all of them.
+BUILTIN_KIND = "image"
 #: Built-in sets that are part of the package: the first request that names one registers it, in milliseconds.
 AT_ONCE = frozenset({"digits"})
 

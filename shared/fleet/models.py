@@ -21,6 +21,10 @@ class Worker(SQLModel, table=True):
     device_uuid: str | None = Field(default=None, max_length=100)
     memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
     frameworks: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    #: The plug-ins that it has (`shared.fleet.plugins`).
+    plugins: list[dict[str, Any]] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]")
+    )
     versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     state: str = Field(default="online", max_length=16)  # online | not_listening | draining | offline
     job_id: str | None = Field(default=None, max_length=32)

@@ -15,6 +15,7 @@ from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import workers
 from shared.events import emit
+from shared.fleet.plugins import InstalledPlugin
 from shared.jobs.ownership import owned_ids
 
 #: State of a worker that runs but lost the subscription to one of its queues; it subscribes again soon.
@@ -33,6 +34,7 @@ class WorkerInfo:
     device_uuid: str | None = None
     memory_bytes: int | None = None
     frameworks: list[str] = field(default_factory=list)
+    plugins: list[InstalledPlugin] = field(default_factory=list)
     versions: dict[str, Any] = field(default_factory=dict)
 
 

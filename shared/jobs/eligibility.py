@@ -9,21 +9,54 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from shared.clock import db_now
 from shared.db.schema import jobs, workers
+from shared.fleet.plugins import InstalledPlugin
 from shared.fleet.workers import NOT_LISTENING
 
 Row = Mapping[Any, Any]
 
 
+#: The columns of a job that `can_run` reads.
+REQUIREMENTS = (jobs.c.device, jobs.c.framework, jobs.c.plugin, jobs.c.plugin_record, jobs.c.plugin_state)
+
+
 def can_run(job: Row, worker: Row) -> bool:
-    """Return whether the worker has the job's device and framework."""
+    """Return whether the worker has the job's device, framework and plug-in."""
     device, framework = job["device"], job["framework"]
-    return device in ("auto", worker["device"]) and (framework is None or framework in worker["frameworks"])
+    has_device = device in ("auto", worker["device"])
+    return has_device and (framework is None or framework in worker["frameworks"]) and has_plugin(job, worker)
 
 
-def runnable_on(device: str, frameworks: Iterable[str]) -> ColumnElement[bool]:
-    """Return the SQL condition for jobs that a worker with this device and these frameworks can run."""
+def has_plugin(job: Row, worker: Row) -> bool:
+    """Return whether the worker has the plug-in that the job needs, in the pinned version or one that continues it."""
+    found = next((plugin for plugin in plugins_of(worker) if plugin.plugin == job["plugin"]), None)
+    return job["plugin"] is None or (found is not None and found.continues(job["plugin_record"], job["plugin_state"]))
+
+
+def plugins_of(worker: Row) -> list[InstalledPlugin]:
+    """Return the plug-ins of a worker's row."""
+    return [InstalledPlugin(**one) for one in worker["plugins"] or ()]
+
+
+def distinct(workers_online: Iterable[Row]) -> list[Row]:
+    """Return one worker of each device, set of frameworks and set of plug-ins."""
+    return list({repr([w["device"], sorted(w["frameworks"]), w["plugins"]]): w for w in workers_online}.values())
+
+
+def runnable_on(device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin]) -> ColumnElement[bool]:
+    """Return the SQL condition for jobs that a worker with this device, these frameworks and plug-ins can run."""
     known = or_(jobs.c.framework.is_(None), jobs.c.framework.in_(sorted(frameworks)))
-    return and_(jobs.c.device.in_(("auto", device)), known)
+    suited = or_(jobs.c.plugin.is_(None), *(_continued_by(plugin) for plugin in plugins))
+    return and_(jobs.c.device.in_(("auto", device)), known, suited)
+
+
+def _continued_by(plugin: InstalledPlugin) -> ColumnElement[bool]:
+    """Return `InstalledPlugin.continues` as an SQL condition."""
+    pinned = or_(
+        jobs.c.plugin_record.is_(None),
+        jobs.c.plugin_record == plugin.record,
+        jobs.c.plugin_state.in_(plugin.states),
+    )
+    return and_(jobs.c.plugin == plugin.plugin, pinned)
 
 
 def ahead_of(job: Row) -> ColumnElement[bool]:
@@ -38,7 +71,7 @@ def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
     The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.
     """
     held = and_(jobs.c.worker == workers.c.name, jobs.c.state == "running", jobs.c.finished_at.is_(None))
-    columns = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.state)
+    columns = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.plugins, workers.c.state)
     job = (func.min(jobs.c.id).label("job_id"), func.min(jobs.c.owner_id).label("owner_id"))
     rows = conn.execute(
         select(*columns, *job)

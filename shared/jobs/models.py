@@ -77,6 +77,11 @@ class Job(SQLModel, table=True):
     family: str | None = Field(default=None, max_length=16)
     framework: str | None = Field(default=None, max_length=16)
     dataset: str | None = Field(default=None, max_length=200)
+    #: The plug-in that it needs (`shared.fleet.plugins`); None: what every worker has. The first attempt pins its
+    #: version: the hash of the package's list of files, and the version of the state in its checkpoints.
+    plugin: str | None = Field(default=None, max_length=32)
+    plugin_record: str | None = Field(default=None, max_length=64)
+    plugin_state: int | None = None
     device: str = Field(max_length=8)  # auto | cpu | gpu
     tags: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     spec: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))

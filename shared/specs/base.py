@@ -108,6 +108,9 @@ def _model_ref(value: str) -> str:
 
 ModelRef = Annotated[str, AfterValidator(_model_ref)]
 
+#: The name of a secret: that of an environment variable.
+SecretName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,99}$")]
+
 #: Sizes of layers: positive, and limited so that a single layer fits into memory.
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Probability = Annotated[float, Field(ge=0, lt=1)]

@@ -12,7 +12,18 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHan
 from nightshift.errors import FieldError
 from nightshift.metrics import sense
 from nightshift.names import DEFAULT_FAMILY, Framework
-from shared.specs.base import Count, DatasetRef, Label, ModelRef, Name, Seconds, Spec, Width, field_error
+from shared.specs.base import (
+    Count,
+    DatasetRef,
+    Label,
+    ModelRef,
+    Name,
+    Seconds,
+    SecretName,
+    Spec,
+    Width,
+    field_error,
+)
 from shared.specs.families import FAMILIES, Model, Task
 from shared.specs.promotion import Promotion
 from shared.specs.times import Time
@@ -191,7 +202,29 @@ class EvaluateJob(JobBase):
     framework: Framework = "torch"
 
 
-AnyJob = TrainJob | FinetuneJob | BatchInferJob | EvaluateJob
+class RunJob(JobBase):
+    """Run a program that the operator has installed and allowed (`NIGHTSHIFT_PROGRAMS`)."""
+
+    kind: Literal["run"]
+    program: Annotated[Name, Field(description="Its name; `GET /v1/programs` lists them.")]
+    params: Annotated[
+        dict[str, Any], Field(description="The program's parameters; its schema is in `/v1/programs`.")
+    ] = {}
+    dataset: DatasetRef | None = None
+    framework: Annotated[
+        Framework | None, Field(description="The framework that the program needs; filled in from its declaration.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    secrets: Annotated[
+        list[SecretName],
+        Field(max_length=20, description="Secrets of the workers that the program gets as environment variables."),
+    ] = []
+    register_as: Name | None = None
+
+
+#: Jobs that train or use a model of a family.
+LearnerJob = TrainJob | FinetuneJob | BatchInferJob | EvaluateJob
+AnyJob = LearnerJob | RunJob
 
 #: Kind -> its spec.
 SPECS: dict[str, type[AnyJob]] = {
@@ -199,6 +232,7 @@ SPECS: dict[str, type[AnyJob]] = {
     "finetune": FinetuneJob,
     "batch_infer": BatchInferJob,
     "evaluate": EvaluateJob,
+    "run": RunJob,
 }
 
 

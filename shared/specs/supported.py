@@ -8,18 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nightshift.errors import FieldError
-from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS, Framework
+from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS, RUN, Framework
 
 #: kind -> family -> frameworks with a learner (`worker/families/<family>/<framework>_learner.py`).
 _BOTH: frozenset[Framework] = frozenset(FRAMEWORKS)
-SUPPORTED: dict[str, dict[str, frozenset[Framework]]] = {kind: dict.fromkeys(FAMILY_NAMES, _BOTH) for kind in KINDS}
+SUPPORTED: dict[str, dict[str, frozenset[Framework]]] = {
+    kind: dict.fromkeys(FAMILY_NAMES, _BOTH) for kind in KINDS if kind != RUN
+}
 
 #: What people read for a kind.
-KIND_LABELS = {"train": "Train", "finetune": "Fine-tune", "batch_infer": "Batch inference", "evaluate": "Evaluate"}
+KIND_LABELS = {
+    "train": "Train",
+    "finetune": "Fine-tune",
+    "batch_infer": "Batch inference",
+    "evaluate": "Evaluate",
+    "run": "Program",
+}
 
 
 def kinds() -> list[str]:
-    """Return all kinds of jobs."""
+    """Return the kinds of jobs that families have a part in."""
     return list(SUPPORTED)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -28,6 +29,7 @@ from tests.support.factories import expire_lease, make_due, submit_job
 from tests.support.forked_server import forked
 from tests.support.stack import CAP, eventually
 from tests.support.takeover import pythonpath
+from worker.hardware import plugins
 from worker.hardware.devices import cpu
 from worker.maintenance import rescuer
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
@@ -42,13 +44,16 @@ _RUNNER_MODULES = ("worker.runners.runner", "tests.support.probe")
 class LoneWorker:
     """Claims and runs one job each time `start` or `run` is called."""
 
-    def __init__(self, name: str, database_url: str, data_dir: Path, **settings: Any) -> None:
+    def __init__(
+        self, name: str, database_url: str, data_dir: Path, packages: Path | None = None, **settings: Any
+    ) -> None:
+        """Start the worker. `packages`: a folder of installed packages beside those of the tests."""
         self.name = name
         self._pipe, theirs = multiprocessing.Pipe()
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
         # The environment is passed, because the warm process has that of its own start.
         self._process = warm.Process(
-            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ))
+            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ), packages)
         )
         self._process.start()
         theirs.close()
@@ -104,18 +109,28 @@ class LoneWorker:
         self._pipe.close()
 
 
-def _main(pipe: Connection, name: str, database_url: str, values: dict[str, Any], environment: dict[str, str]) -> None:
+def _main(
+    pipe: Connection,
+    name: str,
+    database_url: str,
+    values: dict[str, Any],
+    environment: dict[str, str],
+    packages: Path | None,
+) -> None:
     os.environ |= environment
     settings = Settings(**values)
-    forkserver = ForkserverClient(
-        "torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": pythonpath("probe")})
-    )
+    path = pythonpath("probe")
+    if packages is not None:
+        sys.path.insert(0, str(packages))
+        path = os.pathsep.join([path, str(packages)])
+    forkserver = ForkserverClient("torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": path}))
     with forked():
         forkserver.start()
     engine = make_engine(database_url)
     limits = RunnerSettings("cpu", 1, settings.runner_memory_limit_bytes)
     runners = RunnerPool({"torch": forkserver}, limits, keep_spare=False)
-    supervisor = Supervisor(WorkerContext(name, cpu(), engine, settings, runners))
+    found = plugins.usable(settings, runners.frameworks)
+    supervisor = Supervisor(WorkerContext(name, cpu(), engine, settings, runners, found))
     try:
         _serve(pipe, supervisor)
     except (EOFError, OSError):

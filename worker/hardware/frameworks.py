@@ -48,12 +48,12 @@ def versions() -> dict[str, str]:
     return installed_of((*FRAMEWORKS, "keras", "numpy"))
 
 
-def framework_of(spec: Mapping[str, Any]) -> str:
-    """Return the framework that a job's runner needs."""
+def framework_of(spec: Mapping[str, Any], default: str = FRAMEWORKS[0]) -> str:
+    """Return the framework that a job's runner needs; `default` if it needs none, as some programs."""
     for part in (spec.get("model"), spec.get("inference"), spec):
         if isinstance(part, Mapping) and part.get("framework") in FRAMEWORKS:
             return str(part["framework"])
-    return "torch"
+    return default
 
 
 def preloads(framework: str, everything: bool = True) -> list[str]:

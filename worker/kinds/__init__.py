@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import cast
 
-from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, TRAIN
+from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, RUN, TRAIN
 from shared.errors import UnsupportedJob
 from worker.runners.messages import Assignment, Result, Stopped
 from worker.training.reporter import Reporter
@@ -17,6 +17,7 @@ MODULES: dict[str, str] = {
     FINETUNE: "worker.kinds.finetune",
     BATCH_INFER: "worker.kinds.batch_inference",
     EVALUATE: "worker.kinds.evaluate",
+    RUN: "worker.kinds.program",
 }
 
 

@@ -47,6 +47,9 @@ class Assignment(_Frame):
     resume: list[CheckpointRecord] = []
     device: Literal["cpu", "gpu"] = "cpu"
     threads: int | None = None
+    package: str | None = None  # distribution and version of the program
+    begun_by: str | None = None  # the package that the job began with, if it is another one
+    secrets: dict[str, str] = Field({}, repr=False)
 
 
 class Stop(_Frame):

@@ -14,6 +14,7 @@ from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
+from shared.fleet.plugins import InstalledPlugin, program_plugin
 from shared.job_files.layout import attempt_dir, dataset_dir, job_dir
 from shared.jobs.transitions import Claimed
 from shared.models import aliases
@@ -32,9 +33,28 @@ def resolve_references(context: WorkerContext, claimed: Claimed, database: Datab
     if (promote := spec.get("promote")) and "evaluate_sha256" not in pinned:
         evaluated_on = _version_of(context, str(promote["evaluate_on"]), database)
         facts |= {"evaluate_on": f"{evaluated_on.name}@{evaluated_on.version}", "evaluate_sha256": evaluated_on.sha256}
+    if "plugin" not in pinned and (plugin := plugin_of(context, claimed)) is not None:
+        facts["plugin"] = {
+            "package": plugin.package, "record": plugin.record, "state_version": plugin.state_version,
+        }  # fmt: skip
     if spec.get("model_ref") and "parent" not in pinned:
         facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)
     return facts
+
+
+def plugin_of(context: WorkerContext, claimed: Claimed) -> InstalledPlugin | None:
+    """Return this worker's version of the plug-in that the job needs; None if it needs none."""
+    program = claimed.spec.get("program")
+    wanted = program_plugin(str(program)) if program else None
+    return next((plugin for plugin in context.plugins if plugin.plugin == wanted), None)
+
+
+def _package_facts(plugin: InstalledPlugin | None, pinned: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the package of the program, and the one that the job began with if it is another."""
+    if plugin is None:
+        return {}
+    is_other = pinned is not None and pinned["record"] != plugin.record
+    return {"package": plugin.package, "begun_by": pinned["package"] if pinned and is_other else None}
 
 
 def _dataset_facts(context: WorkerContext, ref: str, database: DatabaseRetry) -> dict[str, Any]:
@@ -67,7 +87,9 @@ def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champ
     return Champion(version=version, model_dir=str(folder))
 
 
-def assignment_of(context: WorkerContext, claimed: Claimed, pinned: Mapping[str, Any]) -> Assignment:
+def assignment_of(
+    context: WorkerContext, claimed: Claimed, pinned: Mapping[str, Any], secrets: Mapping[str, str] | None = None
+) -> Assignment:
     """Return the runner's assignment, and create the attempt's folder."""
     root, lease = context.settings.storage_root, claimed.lease
     work = attempt_dir(root, lease.job_id, lease.fence)
@@ -86,4 +108,6 @@ def assignment_of(context: WorkerContext, claimed: Claimed, pinned: Mapping[str,
         resume=claimed.checkpoints,
         device=context.device.kind,
         threads=context.settings.torch_threads or os.cpu_count(),
+        **_package_facts(plugin_of(context, claimed), pinned.get("plugin")),
+        secrets=dict(secrets or {}),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from nightshift.errors import NotFound, RequestError
+from nightshift.names import FRAMEWORKS
 from nightshift.states import JobState
 from shared import doorbell
 from shared.errors import JobError, LeaseLost, StorageUnavailable, UnsupportedJob
@@ -33,6 +34,7 @@ from worker.runners.forkserver_client import ForkserverUnavailable
 from worker.runners.messages import Assignment, Champion, Result, encode
 from worker.runners.runner import failure
 from worker.runners.runner_pool import Runner
+from worker.supervisor import secrets
 from worker.supervisor.assignment import assignment_of, champion_now, resolve_references
 from worker.supervisor.attempt_writer import AttemptWriter
 from worker.supervisor.batch import Batch, BatchWriter, Retention, artifact_records
@@ -59,6 +61,7 @@ class Attempt:
         self._time_left = time_left
         self._terminated = threading.Event()
         self._pinned = claimed.pinned
+        self._secrets: dict[str, str] = {}
         self._retention = Retention(claimed, job_dir(context.settings.storage_root, self.lease.job_id))
         self._batches = BatchWriter(self.lease, self._retention)
         self.writer = AttemptWriter(
@@ -116,17 +119,19 @@ class Attempt:
                 self.database.write(partial(transitions.pin, lease=self.lease, facts=facts))
                 self._pinned = {**facts, **self.claimed.pinned}
                 break
+        self._secrets = secrets.chosen(self.claimed.spec.get("secrets", ()), self.context.settings.secrets_file)
         self._storage.fetch(self._pinned)
-        return assignment_of(self.context, self.claimed, self._pinned)
+        return assignment_of(self.context, self.claimed, self._pinned, self._secrets)
 
     # -- start ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def started(self, assignment: Assignment) -> Iterator[Runner]:
         """Start a runner with its assignment; kill it at the end of the block."""
-        framework = framework_of(self.claimed.spec)
-        if framework not in self.context.runners.frameworks:
-            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(self.context.runners.frameworks)}")
+        served = self.context.runners.frameworks
+        framework = framework_of(self.claimed.spec, default=min(served, key=FRAMEWORKS.index))
+        if framework not in served:
+            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(served)}")
         runner = self.context.runners.take(framework, self.wake, not assignment.resume, self._lock)
         try:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
@@ -162,7 +167,10 @@ class Attempt:
         self._batches.environment = run_environment.of(self.context, self.claimed.spec)  # while the runner loads
         settings = self.context.settings
         messages = RunnerMessages(
-            settings, uploader=self._storage.uploader, superseded=self._retention.superseded_in_queue
+            settings,
+            uploader=self._storage.uploader,
+            superseded=self._retention.superseded_in_queue,
+            secrets=self._secrets.values(),
         )
         context = RunContext(
             runner=runner,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from shared.fleet.plugins import InstalledPlugin
 from shared.settings import Settings
 from worker.hardware.devices import Device
 from worker.runners.runner_pool import RunnerPool
@@ -20,3 +21,4 @@ class WorkerContext:
     engine: Engine
     settings: Settings
     runners: RunnerPool
+    plugins: tuple[InstalledPlugin, ...] = ()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from time import monotonic
 from typing import Any
@@ -35,6 +36,7 @@ from worker.runners.messages import (
 from worker.runners.output_capture import LogRateLimiter
 from worker.supervisor.batch import Batch
 from worker.supervisor.outcomes import KillReason
+from worker.supervisor.secrets import hide
 from worker.supervisor.watchdog import STEPPING, Limits, Watchdog
 
 #: Most bytes per read of the runner's socket.
@@ -55,8 +57,14 @@ class RunnerMessages:
         clock: Callable[[], float] = monotonic,
         uploader: Uploader | None = None,
         superseded: Callable[[list[CheckpointRecord]], set[str]] = lambda waiting: set(),
+        secrets: Iterable[str] = (),
     ) -> None:
-        """Receive messages. `superseded` returns the ids of waiting checkpoints that need no upload."""
+        """Receive messages.
+
+        `superseded` returns the ids of waiting checkpoints that need no upload; `secrets` are values that are hidden in
+        whatever the runner writes.
+        """
+        self._secrets = tuple(secrets)
         self._clock = clock
         self.uploader = uploader or NoopUploader()
         self._buffer = b""
@@ -110,13 +118,24 @@ class RunnerMessages:
         if self.last is not None or (self.violation and self.violation[0] is KillReason.PROTOCOL):
             return None
         try:
-            frame = decode_from_runner(line)
+            frame = decode_from_runner(self._hidden_in_frame(line))
         except ValidationError:
             return KillReason.PROTOCOL, f"the runner sent an invalid frame: {line[:200]!r}"
         now = self._clock()
         self.watchdog.received(now)
         self._frames.append((now, _brief(frame)))
         return self._take(frame, now)
+
+    def hidden(self, text: str) -> str:
+        """Return the text with the job's secrets hidden."""
+        return hide(text, self._secrets)
+
+    def _hidden_in_frame(self, line: bytes) -> bytes:
+        """Return the frame with the job's secrets hidden, as JSON writes them."""
+        if not self._secrets:
+            return line
+        written = (json.dumps(value, ensure_ascii=False)[1:-1] for value in self._secrets)
+        return hide(line.decode("utf-8", "surrogateescape"), written).encode("utf-8", "surrogateescape")
 
     def _take(self, frame: Any, now: float) -> Violation | None:
         match frame:
@@ -196,6 +215,7 @@ class RunnerMessages:
 
     def log(self, level: str, message: str, budget: LogRateLimiter) -> None:
         """Add a log line if the rate limit admits it."""
+        message = self.hidden(message)
         self._lines.append(storable(f"{level}: {message[:LONGEST]}"))
         if budget.admits(message):
             self.log_drops(budget)

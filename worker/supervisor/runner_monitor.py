@@ -272,7 +272,7 @@ class RunnerMonitor:
             self._stop_sent,
             self._kill_reason,
             self._detail,
-            tail=self._runner.err.tail(),
+            tail=self.messages.hidden(self._runner.err.tail()),
             peak_device_memory_bytes=messages.peak_device_memory_bytes,
             evidence=messages.evidence(),
         )

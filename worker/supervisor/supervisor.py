@@ -86,6 +86,7 @@ class Supervisor:
             device_label=context.device.name,
             frameworks=context.runners.frameworks,
             celery_task_id=celery_task_id,
+            plugins=context.plugins,
         )
         with write(context.engine) as conn:
             return transitions.claim(conn, claimer, context.settings.lease_seconds)

@@ -1,4 +1,4 @@
-"""`nightshift submit train | finetune | infer | evaluate`, and `submit -f job.json`."""
+"""`nightshift submit train | finetune | infer | evaluate | run`, and `submit -f job.json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
-from nightshift.names import BATCH_INFER, EVALUATE, FAMILY_NAMES, FINETUNE, FRAMEWORKS, TRAIN, either
+from nightshift.names import BATCH_INFER, EVALUATE, FAMILY_NAMES, FINETUNE, FRAMEWORKS, RUN, TRAIN, either
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -248,4 +248,33 @@ def evaluate(model_ref: ModelRef, framework: Framework = None) -> dict[str, Any]
     """Evaluate a model on the test part of a data set."""
     body: dict[str, Any] = {"kind": EVALUATE, "model_ref": model_ref}
     payload.put_options(body, {"framework": framework})
+    return body
+
+
+@app.command(RUN)
+@_with_common
+def run(
+    program: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROGRAM",
+            help="An installed program; `nightshift programs` lists them.",
+            autocompletion=completion.programs,
+        ),
+    ],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the program. Repeatable."),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Give the program this secret of the workers. Repeatable."),
+    ] = None,
+    seed: Seed = None,
+    register_as: RegisterAs = None,
+) -> dict[str, Any]:
+    """Run an installed program, e.g. `submit run gbm --dataset sales -p rounds=200 --follow`."""
+    body: dict[str, Any] = {"kind": RUN, "program": program}
+    payload.put_options(body, {"seed": seed, "secrets": secret, "register_as": register_as})
+    payload.assign(body, [f"params.{one}" for one in param or []])
     return body

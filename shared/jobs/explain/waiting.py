@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.clock import format_duration, iso
 from shared.fleet.workers import NOT_LISTENING
-from shared.jobs.eligibility import Row, can_run
+from shared.jobs.eligibility import Row, can_run, has_plugin, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import ExplainContext, Reason
 from shared.jobs.states import AttemptOutcome, StopRequest
@@ -71,15 +71,33 @@ _CHARGED = {
 
 
 def _wanted(job: Row) -> dict[str, Any]:
-    return {"device": job["device"], "framework": job["framework"]}
+    return {"device": job["device"], "framework": job["framework"], "plugin": job["plugin"]}
 
 
 def _unsuited(job: Row, around: ExplainContext) -> Reason:
+    if not any(has_plugin(job, worker) for worker in around.workers):
+        return _no_plugin(job, around)
     wanted = [f"device {job['device']}" if job["device"] != "auto" else "", job["framework"] or ""]
     online = len(around.workers)
     which = "the only worker online does not have" if online == 1 else f"none of the {online} workers online has"
     clause = f"{which} what it requires: {' and '.join(filter(None, wanted))}"
     return Reason("no_suitable_worker", clause, _wanted(job) | {"workers_online": online})
+
+
+def _no_plugin(job: Row, around: ExplainContext) -> Reason:
+    """Return that no worker has the plug-in, or none the pinned version: `no worker has nightshift-gbm 1.2 (…)`."""
+    pinned = (job["pinned"] or {}).get("plugin")
+    others = [
+        f"{worker['name']} has {found.package.rpartition(' ')[2]}"
+        for worker in around.workers
+        for found in plugins_of(worker)
+        if found.plugin == job["plugin"]
+    ]
+    wanted = f"{pinned['package']}, which the job began with" if pinned and others else f"the {job['plugin']}"
+    clause = f"no worker online has {wanted}" + (f" ({', '.join(others[:3])})" if others else "")
+    if not others:
+        clause += " (install its package there and name it in NIGHTSHIFT_PROGRAMS)"
+    return Reason("no_plugin", clause, _wanted(job) | {"package": pinned["package"] if pinned else None})
 
 
 def _taken(job: Row, fitting: Sequence[Row]) -> Reason:

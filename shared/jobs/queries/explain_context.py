@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, or_, select
 from nightshift.states import JobState
 from shared.clock import read_clock
 from shared.db.schema import attempts, job_dependencies, job_events, jobs
-from shared.jobs.eligibility import ahead_of, can_run, online_workers, runnable_on
+from shared.jobs.eligibility import ahead_of, can_run, distinct, online_workers, plugins_of, runnable_on
 from shared.jobs.explain import MAX_TRIES, ExplainContext
 
 _parent = jobs.alias("parent")
@@ -42,8 +42,10 @@ def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
     """Count the due jobs ahead of it that one of its workers can run."""
     if not fitting:
         return 0
-    kinds = {(worker["device"], *sorted(worker["frameworks"])) for worker in fitting}
-    runnable = or_(*(runnable_on(device, frameworks) for device, *frameworks in kinds))
+    conditions = (
+        runnable_on(worker["device"], worker["frameworks"], plugins_of(worker)) for worker in distinct(fitting)
+    )
+    runnable = or_(*conditions)
     return conn.scalar(select(func.count()).select_from(jobs).where(ahead_of(job), runnable)) or 0
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from shared.clock import iso, read_clock
 from shared.db.schema import attempts, jobs
 from shared.fleet.keys import owner_names
-from shared.jobs.eligibility import Row, can_run, online_workers
+from shared.jobs.eligibility import REQUIREMENTS, Row, can_run, distinct, online_workers
 from shared.jobs.explain import ExplainContext, explain
 from shared.jobs.queries.counts import queue
 
@@ -56,8 +56,8 @@ def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) ->
 
 def _jobs(conn: Connection, conditions: Sequence[Any], order: Sequence[Any], limit: int) -> list[Row]:
     columns = (
-        jobs.c.id, jobs.c.owner_id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.framework, jobs.c.dataset,
-        jobs.c.device, jobs.c.priority, jobs.c.preempts, jobs.c.state, jobs.c.run_at, jobs.c.created_at, jobs.c.fence,
+        *REQUIREMENTS, jobs.c.id, jobs.c.owner_id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.dataset,
+        jobs.c.priority, jobs.c.preempts, jobs.c.state, jobs.c.run_at, jobs.c.created_at, jobs.c.fence,
         jobs.c.stop_requested, jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak,
     )  # fmt: skip
     return list(conn.execute(select(*columns).where(*conditions).order_by(*order).limit(limit)).mappings())
@@ -66,8 +66,7 @@ def _jobs(conn: Connection, conditions: Sequence[Any], order: Sequence[Any], lim
 def _ahead(job: Row, before: Sequence[Row], online: Sequence[Row]) -> int:
     """Count the jobs before it that one of its workers can run."""
     fitting = [worker for worker in online if can_run(job, worker)]
-    kinds = {(worker["device"], frozenset(worker["frameworks"])): worker for worker in fitting}
-    return sum(any(can_run(other, worker) for worker in kinds.values()) for other in before)
+    return sum(any(can_run(other, worker) for worker in distinct(fitting)) for other in before)
 
 
 def _last_attempts(conn: Connection, ids: Sequence[str]) -> dict[str, list[Mapping[Any, Any]]]:

@@ -17,6 +17,7 @@ from shared.db.schema import attempts, checkpoints, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.job_files.checkpoint_record import CheckpointRecord
+from shared.jobs.eligibility import runnable_on
 from shared.jobs.transitions.effects import rebuild_summaries
 from shared.jobs.transitions.statements import QUEUED, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease
@@ -82,8 +83,7 @@ def _best(claimer: Claimer) -> ScalarSelect[str]:
         .where(
             jobs.c.state == QUEUED,
             jobs.c.run_at <= db_now(),
-            jobs.c.device.in_(("auto", claimer.device)),
-            or_(jobs.c.framework.is_(None), jobs.c.framework.in_(sorted(claimer.frameworks))),
+            runnable_on(claimer.device, claimer.frameworks, claimer.plugins),
             or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > db_now()),
         )
         .order_by(jobs.c.rank, jobs.c.id)
@@ -152,6 +152,8 @@ def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
     values: dict[str, Any] = {"pinned": {**facts, **pinned}}
     if "family" in facts:
         values["family"] = func.coalesce(jobs.c.family, facts["family"])
+    if "plugin" in facts.keys() - pinned.keys():
+        values |= {"plugin_record": facts["plugin"]["record"], "plugin_state": facts["plugin"]["state_version"]}
     conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(**values))
     return status
 

@@ -17,11 +17,12 @@ from shared.db.engine import insert, on_commit
 from shared.db.schema import deleted_jobs, job_dependencies, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.fleet.plugins import program_plugin
 from shared.jobs.transitions.dependencies import resolve_dependencies
 from shared.jobs.transitions.statements import add_state_event
 from shared.jobs.transitions.values import NewJob, Submitted
 from shared.models import ownership
-from shared.specs.jobs import AnyJob
+from shared.specs.jobs import AnyJob, RunJob
 from shared.specs.times import seconds_of
 
 
@@ -75,6 +76,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "name": spec.name,
         "family": _family(spec) or new.pinned.get("family"),
         "framework": _framework(spec),
+        "plugin": program_plugin(spec.program) if isinstance(spec, RunJob) else None,
         "dataset": spec.dataset,
         "device": spec.resources.device,
         "tags": spec.tags,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.states import JobState
+from shared.fleet.plugins import InstalledPlugin
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import StopRequest
 from shared.specs.jobs import AnyJob
@@ -43,6 +44,7 @@ class Claimer:
     device_label: str
     frameworks: frozenset[str]
     celery_task_id: str | None = None
+    plugins: tuple[InstalledPlugin, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,168 @@
+"""Jobs of kind `run`: a program in its own process, killed, stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shared.errors import UnsupportedJob
+from tests.support import warm
+from tests.support.plugins import TRAINING, forget_modules, installed, write_package
+from worker import kinds
+from worker.run_job import PrintingReporter, make_assignment
+from worker.runners.messages import Result, Stopped
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path / "packages"
+    installed(folder, monkeypatch)
+    yield write_package(folder)
+    forget_modules()
+
+
+def spec(**params: Any) -> dict[str, Any]:
+    checkpoint = {"every_steps": 4, "every_seconds": None}
+    return {"kind": "run", "program": "walk", "params": {"steps": 20, **params}, "checkpoint": checkpoint, "seed": 7}
+
+
+class Reporter(PrintingReporter):
+    """Asks for a stop at a step, and keeps the log."""
+
+    def __init__(self, folder: Path, stop: str | None = None, at: int = 0) -> None:
+        super().__init__(folder, keep_last=100, keep_best=True)
+        self.stop, self.at, self.logged = stop, at, list[str]()
+
+    def metrics(self, points: Any) -> None:
+        super().metrics(points)
+        if points[-1].step == self.at:
+            self.stop_reason = self.stop
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.logged.append(message)
+
+
+def run(folder: Path, body: dict[str, Any], stop: str | None = None, at: int = 0) -> tuple[Any, Reporter]:
+    assignment = make_assignment(body, folder, folder, 1)
+    reporter = Reporter(folder, stop, at)
+    return kinds.run(assignment, reporter), reporter
+
+
+def rows(folder: Path) -> list[str]:
+    return sorted((folder / "metrics.jsonl").read_text().splitlines())
+
+
+def place(folder: Path) -> Any:
+    return np.load(folder / "artifacts" / "model" / "place.npy")
+
+
+def test_a_program_leaves_metrics_checkpoints_and_a_model(packages: Path, tmp_path: Path) -> None:
+    ended, reporter = run(tmp_path / "job", spec())
+    assert isinstance(ended, Result)
+    assert ended.model == {"family": "walk", "framework": "", "path": "model"}
+    assert list(ended.metrics) == ["test_loss"]
+    assert ended.step == 20
+    assert len(rows(tmp_path / "job")) == 20
+    assert sorted(point.step for point in reporter.kept.values()) == [4, 8, 12, 16, 20]
+    assert reporter.logged == ["program walk, from the beginning"]
+
+
+def test_a_killed_program_ends_like_an_untouched_one(packages: Path, tmp_path: Path) -> None:
+    run(tmp_path / "whole", spec())
+    body = spec(killed_at=10, marker=str(tmp_path / "marker"))
+    process = warm.Process("lone worker", target=_run_in_a_process, args=(str(packages), tmp_path / "killed", body))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    ended, reporter = run(tmp_path / "killed", body)
+    assert isinstance(ended, Result)
+    assert reporter.logged == ["program walk, from the checkpoint of step 8"]
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    assert place(tmp_path / "killed").tobytes() == place(tmp_path / "whole").tobytes()
+
+
+def _run_in_a_process(packages: str, folder: Path, body: dict[str, Any]) -> None:
+    import sys
+
+    sys.path.insert(0, packages)
+    run(folder, body)
+
+
+@pytest.mark.parametrize("reason", ["pause", "drain", "preempt"])
+def test_a_stopped_program_goes_on_where_it_saved(packages: Path, tmp_path: Path, reason: str) -> None:
+    run(tmp_path / "whole", spec())
+    ended, _ = run(tmp_path / "job", spec(), reason, at=6)
+    assert ended == Stopped(reason=reason, step=6)
+    ended, reporter = run(tmp_path / "job", spec())
+    assert reporter.logged == ["program walk, from the checkpoint of step 6"]
+    assert rows(tmp_path / "job") == rows(tmp_path / "whole")
+
+
+def test_finish_keeps_the_model_so_far(packages: Path, tmp_path: Path) -> None:
+    ended, _ = run(tmp_path / "job", spec(), "finish", at=6)
+    assert isinstance(ended, Result)
+    assert (ended.step, ended.model and ended.model["path"]) == (6, "model")
+
+
+def test_a_stop_that_the_program_was_never_told_of_is_no_stop(packages: Path, tmp_path: Path) -> None:
+    write_package(packages, training="def train(run):\n    run.log({'loss': 1.0}, 1)\n")
+    forget_modules()
+    ended, _ = run(tmp_path / "job", spec(), "pause", at=1)
+    assert isinstance(ended, Result)
+    assert (ended.model, ended.metrics) == (None, {"loss": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("run.log({'loss': float('nan')}, 1)", "loss is nan at step 1"),
+        ("run.save(0, facts={})", "a step of at least 1"),
+        ("run.save(1, files={'../evil': b''})", "needs a plain name"),
+        ("run.save(1, files={'program.json': b''})", "needs a plain name"),
+        ("run.artifact(run.scratch, '../outside')", "below its folder"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(packages: Path, tmp_path: Path, call: str, message: str) -> None:
+    write_package(packages, training=f"def train(run):\n    {call}\n")
+    forget_modules()
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "job", spec())
+
+
+def test_files_and_folders_become_artifacts(packages: Path, tmp_path: Path) -> None:
+    lines = [
+        "(run.scratch / 'plots').mkdir()",
+        "(run.scratch / 'plots' / 'a.txt').write_text('a')",
+        "run.artifact(run.scratch / 'plots')",
+        "run.artifact(run.scratch / 'plots' / 'a.txt', 'deep/b.txt')",
+        "run.save(1, files={'from_file': run.scratch / 'plots' / 'a.txt', 'empty': b''})",
+    ]
+    write_package(packages, training="def train(run):\n" + "".join(f"    {line}\n" for line in lines))
+    forget_modules()
+    run(tmp_path / "job", spec())
+    root = tmp_path / "job" / "artifacts"
+    assert (root / "plots" / "a.txt").read_text() == (root / "deep" / "b.txt").read_text() == "a"
+    (saved,) = (tmp_path / "job" / "checkpoints").iterdir()
+    assert (saved / "from_file").read_text() == "a"
+    assert json.loads((saved / "program.json").read_text())["facts"] == {}
+
+
+def test_a_program_that_is_not_here_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedJob, match="no program walk: it is not installed"):
+        run(tmp_path / "job", spec())
+
+
+def test_a_damaged_checkpoint_is_passed_over(packages: Path, tmp_path: Path) -> None:
+    run(tmp_path / "job", spec(), "pause", at=6)
+    newest = max((tmp_path / "job" / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[0]))
+    os.truncate(newest / "program.json", 3)
+    _, reporter = run(tmp_path / "job", spec())
+    assert "program walk, from the checkpoint of step 4" in reporter.logged
+    assert TRAINING  # the untouched program

@@ -1,0 +1,82 @@
+"""`kind: run`: an installed program, with its own loop."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from nightshift.plugins import installed_programs
+from nightshift.programs import Program
+from shared.errors import UnsupportedJob
+from shared.job_files import checkpoint_files
+from shared.specs.jobs import RunJob
+from worker.programs.attempt import PHASE, ProgramRun
+from worker.programs.checkpoint import restore
+from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.training.reporter import Reporter
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+    """Run the job. Raises JobError, and any error of the program."""
+    job = RunJob.model_validate_json(json.dumps(assignment.spec))
+    program = _program(job.program)
+    params = program.params.model_validate_json(json.dumps(job.params))
+    os.environ.update(assignment.secrets)
+    job_dir = Path(assignment.job_dir)
+    checkpoint_files.sweep(job_dir, fence=assignment.fence)
+    latest, damaged = restore(job_dir, assignment.resume)
+    train = _function(program)
+    attempt = ProgramRun(assignment, reporter, job, params, latest)
+    reporter.started(
+        Started(
+            pid=os.getpid(),
+            device=assignment.device,
+            resumed_from=latest.point.id if latest else None,
+            resumed_step=latest.step if latest else None,
+            quarantined=damaged,
+        )
+    )
+    for checkpoint in damaged:
+        reporter.log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")
+    if assignment.begun_by is not None:
+        reporter.log(f"continues with {assignment.package} what {assignment.begun_by} began: not exact", "warning")
+    reporter.log(_beginning(program, assignment.package, latest.step if latest else None))
+    reporter.phase(PHASE)
+    train(attempt)
+    if attempt.told not in (None, "finish"):
+        return Stopped(reason=str(attempt.told), step=attempt.step)
+    return _result(program, attempt)
+
+
+def _program(name: str) -> Program:
+    """Return the program. Raises UnsupportedJob."""
+    found = installed_programs([name]).get(name)
+    if found is None or found.program is None:
+        raise UnsupportedJob(f"this worker has no program {name}: {found.error if found else 'it is not installed'}")
+    return found.program
+
+
+def _function(program: Program) -> Callable[[ProgramRun], None]:
+    """Import the program's function. Raises UnsupportedJob if there is none."""
+    module, _, name = program.train.partition(":")
+    function: Any = getattr(import_module(module), name, None)
+    if not callable(function):
+        raise UnsupportedJob(f"{program.train} is not a function")
+    return function  # type: ignore[no-any-return]
+
+
+def _beginning(program: Program, package: str | None, step: int | None) -> str:
+    origin = "from the beginning" if step is None else f"from the checkpoint of step {step:,}"
+    return f"program {program.name}{f' of {package}' if package else ''}, {origin}"
+
+
+def _result(program: Program, attempt: ProgramRun) -> Result:
+    model: Mapping[str, Any] | None = None
+    if attempt.registered is not None:
+        model = {"family": program.name, "framework": program.framework or "", "path": "model"}
+    metrics = attempt.metrics if attempt.registered is None else attempt.registered
+    return Result(metrics=metrics, model=dict(model) if model else None, step=attempt.step)
