@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from api.services.spec_errors import invalid_spec
 from nightshift.errors import FieldError, InvalidRequest
 from nightshift.plugins import InstalledProgram, installed_programs, missing, names_of
 from nightshift.programs import Program
@@ -88,7 +89,7 @@ def completed(program: Program, spec: RunJob) -> RunJob:
     try:
         params = program.params.model_validate_json(json.dumps(spec.params))
     except ValidationError as error:
-        errors = [FieldError(("params", *item["loc"]), str(item["msg"])) for item in error.errors()]
-        detail = "; ".join(f"{'.'.join(map(str, one.loc))}: {one.msg}" for one in errors)
-        raise InvalidRequest(detail, errors) from None
+        wrong = invalid_spec(error.errors(include_url=False, include_input=False), program.params, spec.params)
+        errors = [FieldError(("params", *one.loc), one.msg) for one in wrong.errors]
+        raise InvalidRequest(f"params: {wrong.detail}", errors) from None
     return spec.model_copy(update={"params": params.model_dump(mode="json"), "framework": program.framework})

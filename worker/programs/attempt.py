@@ -20,7 +20,7 @@ from worker.training.learner import Array
 from worker.training.reporter import Reporter
 
 #: The phase of a program: every message is a sign of life, because only the program knows what its steps are.
-PHASE = "run"
+PHASE = "program"
 #: Seconds between two reports of progress.
 _REPORTED_EVERY = 0.5
 

@@ -16,7 +16,7 @@ _PHASES = {
     "load": "loading its data and weights",
     "first_step": "preparing its first step",
     "train": "training",
-    "run": "running its program",
+    "program": "running its program",
     "infer": "computing predictions",
     "validate": "validating",
     "checkpoint": "writing a checkpoint",

@@ -1,0 +1,94 @@
+"""Programs over HTTP: what is offered, what a job may ask for, what is refused by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from api.services import programs
+from tests.support.api import Api, assert_problem, running_api
+from tests.support.plugins import DECLARATION, installed, write_package
+
+
+@pytest.fixture
+def api(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    installed(tmp_path / "packages", monkeypatch)
+    write_package(tmp_path / "packages")
+    programs._installed.cache_clear()
+    with running_api(sqlite_engine, tmp_path, programs="walk,gone") as found:
+        yield found
+    programs._installed.cache_clear()
+
+
+def submit(api: Api, **fields: Any) -> Any:
+    return api.post("/v1/jobs", json={"kind": "run", "program": "walk", **fields})
+
+
+def test_programs_are_listed_with_their_parameters_and_errors(api: Api) -> None:
+    walk, gone = api.get("/v1/programs").json()["items"]
+    assert (walk["name"], walk["package"], walk["promise"], walk["error"]) == (
+        "walk",
+        "nightshift-walk 1.0",
+        "exact",
+        None,
+    )
+    assert set(walk["params_schema"]["properties"]) >= {"steps", "rate"}
+    assert (gone["name"], gone["error"]) == ("gone", "no installed package has a program of this name")
+
+
+def test_a_job_is_stored_with_all_its_parameters(api: Api) -> None:
+    answer = submit(api, params={"steps": 3}, register_as="walks")
+    assert answer.status_code == 202, answer.text
+    job = api.get(f"/v1/jobs/{answer.json()['id']}").json()
+    assert job["spec"]["params"] == {"steps": 3, "rate": 0.9, "killed_at": None, "marker": "", "told_secret": None}
+    assert (job["kind"], job["family"], job["framework"], job["dataset"]) == ("run", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "loc", "message"),
+    [
+        ({"program": "other"}, ["program"], "there is no program 'other'; programs: walk"),
+        ({"program": "gone"}, ["program"], "there is no program 'gone'"),
+        ({"params": {"steps": 0}}, ["params", "steps"], "greater than or equal to 1"),
+        ({"params": {"step": 3}}, ["params", "step"], "unknown field"),
+        ({"dataset": "digits"}, ["dataset"], "walk reads no data set"),
+        ({"framework": "torch"}, ["framework"], "walk needs no framework"),
+        ({"secrets": ["lower"]}, ["secrets", 0], "should match pattern"),
+        ({"model": {"family": "cnn"}}, ["model"], "unknown field"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_field(api: Api, fields: dict[str, Any], loc: list[Any], message: str) -> None:
+    problem = assert_problem(submit(api, **fields), 422, tuple(loc))
+    assert message in problem["errors"][0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "fields", "message"),
+    [
+        ('("image", "text")', {}, "is required: walk reads image or text data"),
+        ('("text",)', {"dataset": "digits"}, "holds image data; walk reads text data"),
+        ('("image",)', {"dataset": "digits"}, None),
+    ],
+)
+def test_a_program_reads_the_kinds_of_data_that_it_declares(
+    api: Api, tmp_path: Path, kinds: str, fields: dict[str, Any], message: str | None
+) -> None:
+    write_package(tmp_path / "packages", declaration=DECLARATION.replace("{more}", f", dataset_kinds={kinds}"))
+    answer = submit(api, **fields)
+    if message is None:
+        assert answer.status_code == 202, answer.text
+    else:
+        assert assert_problem(answer, 422, ("dataset",))["errors"][0]["msg"] == message
+
+
+def test_a_schedule_and_a_rerun_take_a_program(api: Api) -> None:
+    job = {"kind": "run", "program": "walk", "params": {"steps": 2}}
+    schedule = api.post("/v1/schedules", json={"name": "nightly-walk", "cron": "0 2 * * *", "job": job})
+    assert schedule.status_code == 201, schedule.text
+    job_id = submit(api, params={"steps": 2}).json()["id"]
+    again = api.post(f"/v1/jobs/{job_id}/rerun", json={"set": {"params.steps": 5}})
+    assert again.json()["spec"]["params"]["steps"] == 5, again.text
