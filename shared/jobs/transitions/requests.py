@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, select
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
 from nightshift.states import JobState
@@ -15,7 +15,15 @@ from shared.db.engine import on_commit
 from shared.db.schema import jobs
 from shared.events import emit
 from shared.jobs.states import StopRequest
-from shared.jobs.transitions.statements import UNHELD, add_event, add_state_event, as_request, renew_and_update
+from shared.jobs.transitions.statements import (
+    UNHELD,
+    Written,
+    add_event,
+    add_state_event,
+    as_request,
+    renew_and_update,
+    write_job,
+)
 from shared.jobs.transitions.values import AttemptStatus, Lease
 
 
@@ -62,12 +70,7 @@ def _request_running(
         if by_system:
             return JobState.RUNNING
         raise Conflict(f"Job {row.id} has already been asked to {pending}.")
-    written = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == row.id, jobs.c.state == "running", jobs.c.fence == row.fence)
-        .values(stop_requested=request.value, event_seq=jobs.c.event_seq + 1)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one()
+    written = _write_locked(conn, row, stop_requested=request.value)
     _add_request_event(conn, row.id, row.fence, written.event_seq, written.now, request)
     return JobState.RUNNING
 
@@ -108,12 +111,7 @@ def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: st
         return []
     if "priority" in new and JobState(row.state) not in _NOT_YET_RUNNING:
         raise Conflict(f"Job {job_id} is {row.state}; a priority can be changed while a job waits.")
-    written = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
-        .values(**new, event_seq=jobs.c.event_seq + 1)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one()
+    written = _write_locked(conn, row, **new)
     changed = {field: {"before": getattr(row, field), "after": value} for field, value in new.items()}
     add_event(conn, job_id, written.event_seq, written.now, "edited", row.fence, {"by": by, "changes": changed})
     on_commit(conn, partial(emit, "job.edited", job_id=job_id, fields=sorted(new)))
@@ -144,19 +142,17 @@ def _locked(conn: Connection, job_id: str, owner_id: str | None, *more: Any) -> 
     return row
 
 
+def _write_locked(conn: Connection, row: Row[*tuple[Any, ...]], **values: Any) -> Written:
+    """Change a job whose row is locked; the conditions keep the guarantee even without that."""
+    conditions = (jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
+    return write_job(conn, *conditions, **values).one()
+
+
 def _move(conn: Connection, row: Row[*tuple[Any, ...]], target: JobState, **values: Any) -> JobState:
-    """Move a job without a running attempt. Its row is locked; the conditions keep the guarantee even without that."""
-    values |= UNHELD | {"state": target.value, "event_seq": jobs.c.event_seq + 1}
+    """Move a job without a running attempt."""
+    values |= UNHELD | {"state": target.value}
     if target.is_final:
         values["finished_at"] = db_now()
-    moved = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
-        .values(**values)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one()
-    add_state_event(
-        conn, row.id, moved.event_seq, moved.now, row.fence, target, stop_requested=values.get("stop_requested")
-    )
+    add_state_event(conn, _write_locked(conn, row, **values), stop_requested=values.get("stop_requested"))
     on_commit(conn, partial(emit, f"job.{target.value}", job_id=row.id))
     return target
