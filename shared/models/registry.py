@@ -14,6 +14,7 @@ from sqlalchemy import insert as plain_insert
 from nightshift.errors import InvalidRequest, NotFound
 from nightshift.metrics import OF_STEPS
 from shared.clock import iso
+from shared.db.rows import existing
 from shared.db.schema import (
     artifacts,
     dataset_versions,
@@ -24,6 +25,7 @@ from shared.db.schema import (
     model_versions,
     models,
 )
+from shared.jobs.ownership import of_owner
 from shared.models import aliases, ownership
 from shared.models.visibility import without_foreign_jobs
 
@@ -59,18 +61,8 @@ def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at
     aliases.lock(conn, record.name)
     ownership.claim(conn, record.name, owner_id)
     version = _newest_ever(conn, record.name) + 1
-    row = {
-        "name": record.name,
-        "version": version,
-        "job_id": job_id,
-        "family": record.family,
-        "framework": record.framework,
-        "dataset": record.dataset,
-        "parent": record.parent,
-        "metrics": record.metrics,
-        "created_at": at,
-    }
-    conn.execute(plain_insert(model_versions), row | {"description": record.description, "tags": record.tags})
+    row = {name: value for name, value in vars(record).items() if name != "promotion"}
+    conn.execute(plain_insert(model_versions), row | {"version": version, "job_id": job_id, "created_at": at})
     if not _decided_by_promotion(record) and aliases.current(conn, record.name, CHAMPION) is None:
         aliases.set_alias(conn, record.name, CHAMPION, version, who=f"job:{job_id}", why="the first version")
     return version
@@ -119,10 +111,8 @@ def _version(conn: Connection, name: str, selector: str) -> int | None:
 def _of_job(conn: Connection, model_ref: str, owner_id: str | None) -> ResolvedModel:
     prefix = model_ref.removeprefix("job:")
     statement = select(jobs.c.id, jobs.c.family, jobs.c.framework, jobs.c.state).where(
-        jobs.c.id >= prefix, jobs.c.id < prefix + "g"
+        jobs.c.id >= prefix, jobs.c.id < prefix + "g", of_owner(owner_id)
     )
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
     rows = conn.execute(statement.limit(2)).all()
     if len(rows) != 1:
         why = "there is no such job" if not rows else "the id is ambiguous; give more of its characters"
@@ -232,8 +222,7 @@ def show_version(conn: Connection, name: str, version: int, owner_id: str | None
     """Return one version. For `job_id` see visibility.py. Raises NotFound."""
     this = (model_versions.c.name == name, model_versions.c.version == version)
     row = conn.execute(select(model_versions).where(*this)).one_or_none()
-    if row is None:
-        raise NotFound.of("model version", f"{name}@{version}")
+    row = existing(row, "model version", f"{name}@{version}")
     shown = {**row._mapping, "created_at": iso(row.created_at)}
     without_foreign_jobs(conn, [shown], owner_id)
     return shown

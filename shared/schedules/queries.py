@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, true
+from sqlalchemy import Connection, RowMapping, Select, and_, func, select, true
 
-from nightshift.errors import NotFound
 from shared.clock import db_now, iso, read_clock
+from shared.db.rows import NamedRows, existing
 from shared.db.schema import jobs, schedule_ticks, schedules
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
@@ -15,6 +15,7 @@ from shared.schedules import cron
 from shared.schedules.models import TickOutcome
 from shared.schedules.template import tick_id
 
+SCHEDULES = NamedRows(schedules, "schedule")
 _newest = (
     select(schedule_ticks.c.schedule_id, func.max(schedule_ticks.c.due_at).label("due_at"))
     .group_by(schedule_ticks.c.schedule_id)
@@ -46,20 +47,13 @@ def owned_by(owner_id: str | None) -> Any:
 
 def find_id(conn: Connection, reference: str, owner_id: str | None) -> str:
     """Return a schedule's id by id or name. Raises NotFound, also for another owner's."""
-    named = or_(schedules.c.id == reference, schedules.c.name == reference)
-    statement = select(schedules.c.id).where(owned_by(owner_id), named)
-    found = conn.scalars(statement.order_by(schedules.c.id != reference)).first()
-    if found is None:
-        raise NotFound.of("schedule", reference)
-    return str(found)
+    return SCHEDULES.find_id(conn, reference, owned_by(owner_id))
 
 
 def get_schedule(conn: Connection, schedule_id: str, owner_id: str | None) -> RowMapping:
     """Return a schedule with its newest tick. Raises NotFound."""
     row = conn.execute(_rows(owner_id).where(schedules.c.id == schedule_id)).mappings().one_or_none()
-    if row is None:
-        raise NotFound.of("schedule", schedule_id)
-    return row
+    return existing(row, SCHEDULES.noun, schedule_id)
 
 
 def list_schedules(conn: Connection, owner_id: str | None) -> list[dict[str, Any]]:

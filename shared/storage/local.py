@@ -16,8 +16,8 @@ from shared.job_files.artifact_files import stored_file
 from shared.job_files.layout import dataset_dir, job_dir
 from shared.storage.cache import CacheLease
 from shared.storage.s3_client import CancelCheck, never_cancelled
-from shared.storage.stored_file import FileReader, Reader
-from shared.storage.uploader import NoopUploader, Uploader
+from shared.storage.stored_file import Reader, reader_of_file
+from shared.storage.uploader import Uploader
 
 #: Characters of a content hash, and the prefix of data set folders that are renamed before they are deleted.
 HASH, _GONE = 64, ".gone-"
@@ -47,7 +47,7 @@ class LocalStorage:
 
     def reader(self, key: str) -> Reader:
         """Return a reader of one file, for a download. Raises NotFound, StorageUnavailable."""
-        return FileReader.of(stored_file(self.root, key))
+        return reader_of_file(stored_file(self.root, key))
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ class LocalStorage:
 
     def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
         """Return the uploader of the job's checkpoints; it calls `arrived` from any thread."""
-        return NoopUploader()
+        return Uploader()
 
     def keep_files(self, files: Mapping[str, str], cancel_check: CancelCheck = never_cancelled) -> None:
         """Store files of an attempt, {key: SHA-256}. Raises StorageUnavailable; NotStored for a wrong hash."""

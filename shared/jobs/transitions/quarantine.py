@@ -11,13 +11,11 @@ from sqlalchemy import Connection, select, update
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, job_events, jobs
 from shared.events import emit
-from shared.jobs.states import AttemptOutcome
+from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome
 from shared.jobs.transitions.values import Ending, Lease
 
 #: Outcomes that loading a checkpoint may have caused; a lost worker or a stop request has other reasons.
-SUSPICIOUS = frozenset(
-    {AttemptOutcome.CRASHED, AttemptOutcome.OUT_OF_MEMORY, AttemptOutcome.STALLED, AttemptOutcome.JOB_ERROR}
-)
+SUSPICIOUS = CRASH_OUTCOMES - {AttemptOutcome.LOST} | {AttemptOutcome.JOB_ERROR}
 
 
 def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:

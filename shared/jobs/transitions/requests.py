@@ -8,12 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.errors import Conflict, InvalidRequest
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
+from shared.db.rows import existing
 from shared.db.schema import jobs
 from shared.events import emit
+from shared.jobs.ownership import of_owner
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions.statements import (
     UNHELD,
@@ -133,13 +135,8 @@ def _merged(before: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
 
 def _locked(conn: Connection, job_id: str, owner_id: str | None, *more: Any) -> Row[*tuple[Any, ...]]:
     columns = (jobs.c.id, jobs.c.state, jobs.c.fence, jobs.c.stop_requested, jobs.c.checkpoint_id, *more)
-    statement = select(*columns).where(jobs.c.id == job_id).with_for_update()
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    row = conn.execute(statement).one_or_none()
-    if row is None:
-        raise NotFound.of("job", job_id)
-    return row
+    statement = select(*columns).where(jobs.c.id == job_id, of_owner(owner_id)).with_for_update()
+    return existing(conn.execute(statement).one_or_none(), "job", job_id)
 
 
 def _write_locked(conn: Connection, row: Row[*tuple[Any, ...]], **values: Any) -> Written:
