@@ -159,8 +159,7 @@ def history(conn: Connection, name: str, cursor: str | None = None, limit: int =
     rows = conn.execute(statement.limit(limit + 1)).mappings().all()
     if not rows and cursor is None and not is_known(conn, name):
         raise NotFound.of("model", name)
-    more = cursors.encode("changes", rows[limit - 1]["id"]) if len(rows) > limit else None
-    return Page([_change_view(row) for row in rows[:limit]], more)
+    return cursors.page("changes", rows, limit, ("id",), _change_view)
 
 
 def is_known(conn: Connection, name: str) -> bool:

@@ -75,11 +75,8 @@ def _decided_by_promotion(record: ModelVersionRecord) -> bool:
 def _newest_ever(conn: Connection, name: str) -> int:
     """Return the highest version number ever assigned; numbers of deleted versions are not reused."""
     newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
-    deleted = conn.scalar(
-        select(func.max(model_changes.c.from_version)).where(
-            model_changes.c.name == name, model_changes.c.change == "delete"
-        )
-    )
+    deletions = (model_changes.c.name == name, model_changes.c.change == "delete")
+    deleted = conn.scalar(select(func.max(model_changes.c.from_version)).where(*deletions))
     return max(newest or 0, deleted or 0)
 
 
@@ -91,18 +88,17 @@ def resolve(conn: Connection, model_ref: str, owner_id: str | None = None) -> Re
     if model_ref.startswith("job:"):
         return _of_job(conn, model_ref, owner_id)
     name, _, selector = model_ref.partition("@")
-    version = _version(conn, name, selector or CHAMPION)
-    row = conn.execute(
-        select(model_versions.c.job_id, model_versions.c.family, model_versions.c.framework).where(
-            model_versions.c.name == name, model_versions.c.version == version
-        )
-    ).one_or_none()
+    version = selected(conn, name, selector or CHAMPION)
+    table = model_versions.c
+    this = (table.name == name, table.version == version)
+    row = conn.execute(select(table.job_id, table.family, table.framework).where(*this)).one_or_none()
     if row is None:
         raise _unknown(conn, name, model_ref)
     return ResolvedModel(row.job_id, _folder(conn, row.job_id, model_ref), row.family, row.framework, name, version)
 
 
-def _version(conn: Connection, name: str, selector: str) -> int | None:
+def selected(conn: Connection, name: str, selector: str) -> int | None:
+    """Return the version that a number or an alias names; a number need not exist, an unknown alias gives None."""
     if selector.isascii() and selector.isdigit():
         return int(selector[:9])
     return aliases.current(conn, name, selector)
@@ -154,11 +150,8 @@ def classes_of(conn: Connection, job_id: str) -> list[str] | None:
     if ref is None:
         return None
     name, _, version = ref.partition("@")
-    summary = conn.scalar(
-        select(dataset_versions.c.summary).where(
-            dataset_versions.c.name == name, dataset_versions.c.version == int(version)
-        )
-    )
+    this = (dataset_versions.c.name == name, dataset_versions.c.version == int(version))
+    summary = conn.scalar(select(dataset_versions.c.summary).where(*this))
     return list(summary["classes"]) if summary else None
 
 

@@ -72,16 +72,19 @@ def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int
 
 def recent(conn: Connection, schedule_id: str, count: int) -> list[dict[str, Any]]:
     """Return the newest ticks, oldest first, with their outcomes and the states of their jobs."""
-    shown = ("due_at", "manual", "outcome", "job_id")
-    statement = (
-        select(*(schedule_ticks.c[name] for name in shown), jobs.c.state.label("job_state"))
+    shown = (schedule_ticks.c[name] for name in ("due_at", "manual", "outcome", "job_id"))
+    rows = conn.execute(_newest_ticks(schedule_id, *shown).limit(count)).mappings().all()
+    return [{**row, "due_at": iso(row["due_at"])} for row in reversed(rows)]
+
+
+def _newest_ticks(schedule_id: str, *columns: Any) -> Select[Any]:
+    """Select ticks, newest first, with the states of their jobs."""
+    return (
+        select(*columns, jobs.c.state.label("job_state"))
         .select_from(schedule_ticks.outerjoin(jobs, jobs.c.id == schedule_ticks.c.job_id))
         .where(schedule_ticks.c.schedule_id == schedule_id)
         .order_by(schedule_ticks.c.due_at.desc())
-        .limit(count)
     )
-    rows = conn.execute(statement).mappings().all()
-    return [{**row, "due_at": iso(row["due_at"])} for row in reversed(rows)]
 
 
 def history(
@@ -92,20 +95,12 @@ def history(
     Raises NotFound, MalformedRequest for a bad cursor.
     """
     zone = cron.parse(*_times(get_schedule(conn, schedule_id, owner_id))).zone
-    statement = (
-        select(schedule_ticks, jobs.c.state.label("job_state"))
-        .select_from(schedule_ticks.outerjoin(jobs, jobs.c.id == schedule_ticks.c.job_id))
-        .where(schedule_ticks.c.schedule_id == schedule_id)
-        .order_by(schedule_ticks.c.due_at.desc())
-        .limit(limit + 1)
-    )
+    statement = _newest_ticks(schedule_id, schedule_ticks).limit(limit + 1)
     if cursor is not None:
         (before,) = cursors.decode("ticks", cursor, float)
         statement = statement.where(schedule_ticks.c.due_at < before)
     rows = conn.execute(statement).mappings().all()
-    shown = rows[:limit]
-    more = cursors.encode("ticks", shown[-1]["due_at"]) if len(rows) > limit and shown else None
-    return Page([_tick_view(row, zone) for row in shown], more)
+    return cursors.page("ticks", rows, limit, ("due_at",), lambda row: _tick_view(row, zone))
 
 
 def _times(row: RowMapping) -> tuple[str, str]:

@@ -123,9 +123,7 @@ def history(
         same = (webhook_deliveries.c.created_at == at) & (webhook_deliveries.c.id < last)
         statement = statement.where(or_(older, same))
     rows = conn.execute(statement.limit(limit + 1)).mappings().all()
-    shown = rows[:limit]
-    more = cursors.encode("hooks", shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None
-    return Page([_delivery_view(row) for row in shown], more)
+    return cursors.page("hooks", rows, limit, ("created_at", "id"), _delivery_view)
 
 
 def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, Any]:

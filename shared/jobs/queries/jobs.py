@@ -71,9 +71,7 @@ def list_jobs(
         older = or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))
         statement = statement.where(jobs.c.created_at <= created_at, older)
     rows = conn.execute(statement).mappings().all()
-    shown = rows[:limit]
-    more = cursors.encode("jobs", shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit and shown else None
-    return Page([job_view(row) for row in shown], more)
+    return cursors.page("jobs", rows, limit, ("created_at", "id"), job_view)
 
 
 def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:

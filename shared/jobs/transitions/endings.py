@@ -20,7 +20,7 @@ from shared.errors import LeaseLost
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.models import AGEING_SECONDS
-from shared.jobs.retry import Backoff, Decision, RetryCounters, after_failure
+from shared.jobs.retry import Decision, RetryCounters, after_failure
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.effects import write_artifacts
 from shared.jobs.transitions.quarantine import quarantine
@@ -133,7 +133,6 @@ def fail(
     outcome: AttemptOutcome,
     error: dict[str, Any],
     ending: Ending | None = None,
-    backoff: Backoff | None = None,
     poison_limit: int = 3,
 ) -> JobState:
     """End an attempt that did not succeed; `retry.after_failure` decides the new state, which is returned.
@@ -147,9 +146,7 @@ def fail(
     counters = retry_counters(row)
     if quarantine(conn, lease, outcome, error, ending or Ending()):
         counters = replace(counters, lost_streak=0)
-    decision = after_failure(
-        outcome, bool(error.get("retryable")), counters, poison_limit=poison_limit, backoff=backoff
-    )
+    decision = after_failure(outcome, bool(error.get("retryable")), counters, poison_limit=poison_limit)
     return record_failure(conn, lease, outcome, error, ending or Ending(), decision)
 
 

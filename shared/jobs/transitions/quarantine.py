@@ -38,7 +38,7 @@ def quarantine(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: d
     The next attempt resumes from the checkpoint before it, or starts from the beginning. Returns whether it was done.
     """
     pair = (lease.fence - 1, lease.fence)
-    if not is_suspicious(outcome, error, ending) or _began(conn, lease.job_id, pair):
+    if not is_suspicious(outcome, error, ending) or began(conn, lease.job_id, pair):
         return False
     if not _was_suspicious(conn, lease.job_id, pair[0]):
         return False
@@ -59,7 +59,7 @@ def quarantine(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: d
     return True
 
 
-def _began(conn: Connection, job_id: str, fences: tuple[int, ...]) -> bool:
+def began(conn: Connection, job_id: str, fences: tuple[int, ...]) -> bool:
     """Return whether one of the attempts had loaded its state (`begin` writes this event)."""
     mine = (job_events.c.job_id == job_id, job_events.c.type == "attempt", job_events.c.fence.in_(fences))
     return conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None
