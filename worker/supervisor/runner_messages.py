@@ -16,7 +16,7 @@ from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, SampleR
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
-from shared.storage.uploader import NoopUploader, Uploader
+from shared.storage.uploader import Uploader
 from worker.runners.messages import (
     MAX_FRAME_BYTES,
     ArtifactSaved,
@@ -58,7 +58,7 @@ class RunnerMessages:
     ) -> None:
         """Receive messages. `superseded` returns the ids of waiting checkpoints that need no upload."""
         self._clock = clock
-        self.uploader = uploader or NoopUploader()
+        self.uploader = uploader or Uploader()
         self._buffer = b""
         #: The first reason to kill the runner.
         self.violation: Violation | None = None
