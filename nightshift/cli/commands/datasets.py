@@ -12,6 +12,7 @@ from nightshift.cli.commands.models import split_version
 from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 
 app = group("datasets")
 
@@ -21,33 +22,14 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the data sets."""
     if ctx.invoked_subcommand:
         return None
-    found = client(ctx).datasets()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
-    columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
-    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
-    columns += [output.Column("OWNER", 6)]
-    output.print_table(
-        columns,
-        [_dataset_row(item) for item in found],
-        "No data sets. Add one with `nightshift datasets add NAME PATH`.",
-    )
-    return None
+    empty = "No data sets. Add one with `nightshift datasets add NAME PATH`."
+    return print_items(client(ctx).datasets(), FIELDS, empty, as_json=as_json)
 
 
-def _dataset_row(item: dict[str, Any]) -> list[Any]:
-    splits = item.get("splits") or {}
-    counts = [(splits.get(part) or {}).get("count") for part in ("train", "test")]
-    return [
-        item["name"],
-        item.get("kind"),
-        item.get("version"),
-        *("" if count is None else f"{count:,}" for count in counts),
-        len(item.get("classes") or []) or "",
-        output.size(item.get("size_bytes")),
-        _owner(item),
-    ]
+def _rows(item: Any, part: str) -> str:
+    """Return the number of rows in a part of a data set."""
+    count = ((item.get("splits") or {}).get(part) or {}).get("count")
+    return "" if count is None else f"{count:,}"
 
 
 #: Words for the availability of a built-in data set that no job has used yet.
@@ -58,6 +40,18 @@ def _owner(item: dict[str, Any]) -> str:
     if not item.get("builtin"):
         return output.owner(item)
     return ", ".join(filter(None, ["built in", _AVAILABILITY.get(item.get("availability", ""))]))
+
+
+FIELDS = {
+    "name": Field("name"),
+    "kind": Field("kind", 1),
+    "version": Field("version", 2, right=True),
+    "train": Field(lambda item: _rows(item, "train"), 3, right=True),
+    "test": Field(lambda item: _rows(item, "test"), 3, right=True),
+    "classes": Field(lambda item: len(item.get("classes") or []) or "", 4, right=True),
+    "size": Field(lambda item: output.size(item.get("size_bytes")), 5, right=True),
+    "owner": Field(_owner, 6),
+}
 
 
 @app.command("add")

@@ -10,6 +10,7 @@ from nightshift.cli import completion, payload
 from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 from nightshift.errors import InvalidRequest
 
 app = group("schedules")
@@ -44,6 +45,23 @@ Unchanged = Annotated[
 ]
 Limit = Annotated[int, typer.Option("-n", "--limit", help="Number of rows.")]
 
+FIELDS = {
+    "name": Field("name"),
+    "cron": Field("cron", 2),
+    "zone": Field("timezone", 3),
+    "next": Field(lambda item: item["next_at_local"] if item["enabled"] else "paused"),
+    "last": Field(lambda item: (item["last_tick"] or {}).get("outcome"), 1),
+    "job": Field(lambda item: (item["last_tick"] or {}).get("job_id"), 4),
+}
+PREVIEW_FIELDS = {"local": Field("local"), "utc": Field("utc"), "tick": Field("tick", 1)}
+HISTORY_FIELDS = {
+    "due": Field("due_at_local"),
+    "outcome": Field(lambda item: f"{item['outcome']} by hand" if item["manual"] else item["outcome"]),
+    "job": Field("job_id", 1),
+    "state": Field(lambda item: output.state_text(item["job_state"] or ""), 2),
+    "why": Field("reason", 3),
+}
+
 
 @app.callback()
 def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
@@ -54,26 +72,8 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the schedules, with their next time and last outcome."""
-    found = client(ctx).schedules()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("CRON", 2), output.Column("ZONE", 3), output.Column("NEXT")]
-    rows = [
-        [
-            item["name"],
-            item["cron"],
-            item["timezone"],
-            item["next_at_local"] if item["enabled"] else "paused",
-            (last := item["last_tick"] or {}).get("outcome"),
-            last.get("job_id"),
-        ]
-        for item in found
-    ]
-    columns += [output.Column("LAST", 1), output.Column("JOB", 4)]
-    output.print_table(
-        columns, rows, "No schedules. Add one: `nightshift schedules add NAME --cron '0 2 * * *' -f job.json`"
-    )
-    return None
+    empty = "No schedules. Add one: `nightshift schedules add NAME --cron '0 2 * * *' -f job.json`"
+    print_items(client(ctx).schedules(), FIELDS, empty, as_json=as_json)
 
 
 @app.command("add")
@@ -190,34 +190,14 @@ def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> Non
 def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: AsJson = False) -> None:
     """List the next times of a schedule, in its own time zone and in UTC."""
     found = client(ctx).preview_schedule(schedule, limit)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("LOCAL"), output.Column("UTC"), output.Column("TICK", 1)]
-    output.print_table(
-        columns, [[item["local"], item["utc"], item["tick"]] for item in found], "The schedule has no next time."
-    )
-    return None
+    print_items(found, PREVIEW_FIELDS, "The schedule has no next time.", as_json=as_json)
 
 
 @app.command("history")
 def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the past ticks of a schedule with their outcomes, newest first."""
     found = client(ctx).schedule_history(schedule, limit)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("DUE"), output.Column("OUTCOME"), output.Column("JOB", 1), output.Column("STATE", 2)]
-    rows = [
-        [
-            item["due_at_local"],
-            f"{item['outcome']} by hand" if item["manual"] else item["outcome"],
-            item["job_id"],
-            output.state_text(item["job_state"] or ""),
-            item["reason"],
-        ]
-        for item in found
-    ]
-    output.print_table([*columns, output.Column("WHY", 3)], rows, "The schedule has no ticks yet.")
-    return None
+    print_items(found, HISTORY_FIELDS, "The schedule has no ticks yet.", as_json=as_json)
 
 
 @app.command("run")

@@ -11,6 +11,7 @@ from nightshift.cli import completion, payload
 from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 from nightshift.errors import InvalidRequest
 
 app = group("webhooks")
@@ -47,21 +48,35 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the webhooks."""
-    found = client(ctx).webhooks()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("STATE"), output.Column("URL", 1), output.Column("EVENTS", 2)]
-    rows = [[item["name"], _state(item), item["url"], " ".join(item["events"])] for item in found]
-    output.print_table(
-        columns, rows, "No webhooks. Add one with `nightshift webhooks add NAME https://example.com/hook`."
-    )
-    return None
+    empty = "No webhooks. Add one with `nightshift webhooks add NAME https://example.com/hook`."
+    print_items(client(ctx).webhooks(), FIELDS, empty, as_json=as_json)
 
 
 def _state(shown: dict[str, Any]) -> str:
     if shown["enabled"]:
         return "enabled"
     return "disabled" if shown["disabled_reason"] else "paused"
+
+
+def _answer(delivery: dict[str, Any]) -> str | None:
+    return delivery["error"] or (f"HTTP {delivery['status']}" if delivery["status"] else None)
+
+
+FIELDS = {
+    "name": Field("name"),
+    "state": Field(_state),
+    "url": Field("url", 1),
+    "events": Field(lambda item: " ".join(item["events"]), 2),
+}
+DELIVERY_FIELDS = {
+    "id": Field("id"),
+    "event": Field("event_type"),
+    "state": Field("state"),
+    "tries": Field("attempts", 1),
+    "age": Field(lambda item: output.age(item["created_at"]), 2, right=True),
+    "next": Field("next_at", 4),
+    "answer": Field(_answer, 3),
+}
 
 
 @app.command("add")
@@ -161,24 +176,7 @@ def deliveries(
 ) -> None:
     """List the deliveries of a webhook with their results, newest first."""
     found = client(ctx).deliveries(webhook, state, limit)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("ID"), output.Column("EVENT"), output.Column("STATE"), output.Column("TRIES", 1)]
-    rows = [
-        [
-            item["id"],
-            item["event_type"],
-            item["state"],
-            item["attempts"],
-            output.age(item["created_at"]),
-            item["next_at"],
-            item["error"] or (f"HTTP {item['status']}" if item["status"] else None),
-        ]
-        for item in found
-    ]
-    columns += [output.Column("AGE", 2, right=True), output.Column("NEXT", 4), output.Column("ANSWER", 3)]
-    output.print_table(columns, rows, "The webhook has no deliveries yet.")
-    return None
+    print_items(found, DELIVERY_FIELDS, "The webhook has no deliveries yet.", as_json=as_json)
 
 
 @app.command("redeliver")

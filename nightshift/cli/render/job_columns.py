@@ -68,29 +68,25 @@ def _metrics(job: Any) -> dict[str, Any]:
     return (job.get("result") or {}).get("metrics") or {}
 
 
-def _field(name: str) -> Any:
-    return lambda job: job.get(name)
-
-
 FIELDS: dict[str, Field] = {
-    "id": Field(_field("id")),
-    "state": Field(_state, key=_field("state")),
-    "kind": Field(_field("kind"), 9),
-    "name": Field(_field("name"), 2, least=12),
+    "id": Field("id"),
+    "state": Field(_state, key=lambda job: job["state"]),
+    "kind": Field("kind", 9),
+    "name": Field("name", 2, least=12),
     "model": Field(_model, 7),
-    "dataset": Field(_field("dataset"), 8),
+    "dataset": Field("dataset", 8),
     "done": Field(_done, 6, right=True, key=_percent),
     "result": Field(_result, 1, key=_outcome),
-    "worker": Field(_field("worker"), 5),
+    "worker": Field("worker", 5),
     "time": Field(_time, 3, right=True, key=_seconds),
     "age": Field(_age, 4, right=True, key=lambda job: -_moment(job)),
-    "framework": Field(_field("framework"), usual=False),
-    "priority": Field(_field("priority"), right=True, usual=False),
-    "attempt": Field(_field("attempt"), right=True, usual=False),
-    "device": Field(_field("device"), usual=False),
-    "created": Field(_field("created_at"), usual=False),
-    "started": Field(_field("started_at"), usual=False),
-    "finished": Field(_field("finished_at"), usual=False),
+    "framework": Field("framework", usual=False),
+    "priority": Field("priority", right=True, usual=False),
+    "attempt": Field("attempt", right=True, usual=False),
+    "device": Field("device", usual=False),
+    "created": Field("created_at", usual=False),
+    "started": Field("started_at", usual=False),
+    "finished": Field("finished_at", usual=False),
     "tags": Field(_tags, usual=False),
 }
 
