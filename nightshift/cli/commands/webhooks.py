@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload
-from nightshift.cli.options import AsJson, client
+from nightshift.cli.options import AsJson, client, with_options
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field, print_items
@@ -79,19 +79,24 @@ DELIVERY_FIELDS = {
 }
 
 
+def _filters(events: Events = None, tags: Tags = None, match: Match = None, format: Format = None) -> dict[str, Any]:
+    """Return the fields of a webhook that these options give."""
+    given = {"events": events, "tags": payload.tags(tags) if tags else None, "match": match, "format": format}
+    return {name: value for name, value in given.items() if value not in (None, [])}
+
+
 @app.command("add")
+@with_options(_filters)
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the webhook, unique among yours.")],
     url: Annotated[str, typer.Argument(help="URL that receives the POST requests, e.g. https://example.com/hook.")],
-    events: Events = None,
-    tags: Tags = None,
-    match: Match = None,
-    format: Format = None,
+    *,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Add a webhook, which sends events to a URL. Prints the signing secret, which is not shown again."""
-    shown = client(ctx).add_webhook({"name": name, "url": url, **_given(events, tags, match, format)})
+    shown = client(ctx).add_webhook({"name": name, "url": url, **_filters(**given)})
     if as_json:
         return output.print_json(shown)
     print(shown["secret"])
@@ -103,30 +108,23 @@ def add(
 
 
 @app.command("change")
+@with_options(_filters)
 def change(
     ctx: typer.Context,
     webhook: Webhook,
     url: Annotated[str | None, typer.Option(help="URL that receives the POST requests.")] = None,
-    events: Events = None,
-    tags: Tags = None,
-    match: Match = None,
-    format: Format = None,
+    *,
     anything: Annotated[bool, typer.Option("--all", help="Remove the --tag and --match filters.")] = False,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Change the given fields of a webhook. --event replaces all previous events."""
-    changes = {**({"tags": {}, "match": None} if anything else {}), **_given(events, tags, match, format)}
+    changes = {**({"tags": {}, "match": None} if anything else {}), **_filters(**given)}
     if url is not None:
         changes["url"] = url
     if not changes:
         raise InvalidRequest("Nothing to change: give an option, such as --event; `webhooks change --help` lists them.")
     _show(client(ctx).change_webhook(webhook, **changes), as_json)
-
-
-def _given(events: list[str] | None, tags: list[str] | None, match: str | None, format: str | None) -> dict[str, Any]:
-    given: dict[str, Any] = {"events": events, "tags": payload.tags(tags) if tags else None, "match": match}
-    given["format"] = format
-    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 @app.command("show")
