@@ -20,7 +20,8 @@ from shared.errors import StorageUnavailable
 from shared.fleet.keys import Principal
 
 T = TypeVar("T")
-#: A function that returns the data of a page; it takes the handler and the parts of the address.
+#: A function that returns the data of a page, or acts and returns the answer; it takes the handler and the parts of the
+#: address.
 Look = Callable[..., Awaitable[Any]]
 
 
@@ -227,6 +228,16 @@ class Action(Data):
         if not isinstance(value, dict):
             raise MalformedRequest("The body must be a JSON object.")
         return value
+
+
+class ActionOf(Action):
+    """Does what a function does, and answers what it returns."""
+
+    def initialize(self, act: Look) -> None:
+        self._act = act
+
+    async def post(self, *parts: str) -> None:
+        self.answer(await self._act(self, *parts))
 
 
 class Assets(tornado.web.StaticFileHandler):
