@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field, print_items
+
+if TYPE_CHECKING:
+    from nightshift.client.resources import Dataset
 
 app = group("datasets")
 
@@ -26,10 +29,14 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     return print_items(client(ctx).datasets(), FIELDS, empty, as_json=as_json)
 
 
-def _rows(item: Any, part: str) -> str:
-    """Return the number of rows in a part of a data set."""
-    count = ((item.get("splits") or {}).get(part) or {}).get("count")
-    return "" if count is None else f"{count:,}"
+def _rows(part: str) -> Field:
+    """Return the column of the number of rows in a part."""
+
+    def shown(item: Any) -> str:
+        count = ((item.get("splits") or {}).get(part) or {}).get("count")
+        return "" if count is None else f"{count:,}"
+
+    return Field(shown, 3, right=True)
 
 
 #: Words for the availability of a built-in data set that no job has used yet.
@@ -46,8 +53,7 @@ FIELDS = {
     "name": Field("name"),
     "kind": Field("kind", 1),
     "version": Field("version", 2, right=True),
-    "train": Field(lambda item: _rows(item, "train"), 3, right=True),
-    "test": Field(lambda item: _rows(item, "test"), 3, right=True),
+    **{part: _rows(part) for part in ("train", "test")},
     "classes": Field(lambda item: len(item.get("classes") or []) or "", 4, right=True),
     "size": Field(lambda item: output.size(item.get("size_bytes")), 5, right=True),
     "owner": Field(_owner, 6),
@@ -65,11 +71,13 @@ def add_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Register IDX files, .npz, class-named image folders, CSV or plain text as a data set."""
-    answer = client(ctx).add_dataset(name, path, format)
+    _print_version(client(ctx).add_dataset(name, path, format), as_json)
+
+
+def _print_version(added: Dataset, as_json: bool) -> None:
     if as_json:
-        return output.print_json(answer)
-    print(f"{answer.get('name', name)}@{answer.get('version')}")
-    return None
+        return output.print_json(added)
+    return print(f"{added['name']}@{added['version']}")
 
 
 @app.command("append")
@@ -81,11 +89,7 @@ def append_to_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Add rows to a data set, as a new version. They are training data unless the files contain a test part."""
-    answer = client(ctx).append_to_dataset(name, path, format)
-    if as_json:
-        return output.print_json(answer)
-    print(f"{answer['name']}@{answer['version']}")
-    return None
+    _print_version(client(ctx).append_to_dataset(name, path, format), as_json)
 
 
 @app.command("delete")

@@ -137,7 +137,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("evaluated on", pinned.get("evaluate_on")),
         ("started from", pinned.get("model")),
         ("priority", job.get("priority")),
-        ("tags", [f"{name}={value}" for name, value in (job.get("tags") or {}).items()]),
+        ("tags", output.tag_texts(job)),
         ("notes", "\n".join(output.printable(line) for line in (job.get("notes") or "").splitlines())),
         ("attempt", job.get("attempt") or None),
         ("worker", job.get("worker")),

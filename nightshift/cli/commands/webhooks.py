@@ -137,7 +137,7 @@ def _show(shown: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return output.print_json(shown)
     facts: list[tuple[str, Any]] = [(name, shown[name]) for name in ("id", "name", "url", "events")]
-    facts.append(("tags", [f"{name}={value}" for name, value in shown["tags"].items()]))
+    facts.append(("tags", output.tag_texts(shown)))
     facts += [("match", shown["match"]), ("format", shown["format"]), ("state", _state(shown))]
     facts += [("reason", shown["disabled_reason"]), ("old secret until", shown["old_secret_until"])]
     return output.print_facts(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from nightshift.cli.render import output
@@ -38,10 +39,6 @@ def _seconds(job: Any) -> float | None:
     return output.seconds_between(job.get("started_at"), job.get("finished_at"))
 
 
-def _age(job: Any) -> str:
-    return output.age(job.get("created_at"))
-
-
 def _outcome(job: Any) -> tuple[Any, ...]:
     """Return the outcome of a final job: its error type, or its main metric as (name, value)."""
     from nightshift.metrics import HEADLINES
@@ -60,12 +57,12 @@ def _result(job: Any) -> str:
     return " ".join([name, *map(output.number, value)])
 
 
-def _tags(job: Any) -> str:
-    return " ".join(f"{name}={value}" for name, value in (job.get("tags") or {}).items())
-
-
 def _metrics(job: Any) -> dict[str, Any]:
     return (job.get("result") or {}).get("metrics") or {}
+
+
+def _created(job: Any) -> float:
+    return datetime.fromisoformat(job["created_at"]).timestamp()
 
 
 FIELDS: dict[str, Field] = {
@@ -79,7 +76,7 @@ FIELDS: dict[str, Field] = {
     "result": Field(_result, 1, key=_outcome),
     "worker": Field("worker", 5),
     "time": Field(_time, 3, right=True, key=_seconds),
-    "age": Field(_age, 4, right=True, key=lambda job: -_moment(job)),
+    "age": Field(lambda job: output.age(job.get("created_at")), 4, right=True, key=lambda job: -_created(job)),
     "framework": Field("framework", usual=False),
     "priority": Field("priority", right=True, usual=False),
     "attempt": Field("attempt", right=True, usual=False),
@@ -87,14 +84,8 @@ FIELDS: dict[str, Field] = {
     "created": Field("created_at", usual=False),
     "started": Field("started_at", usual=False),
     "finished": Field("finished_at", usual=False),
-    "tags": Field(_tags, usual=False),
+    "tags": Field(lambda job: " ".join(output.tag_texts(job)), usual=False),
 }
-
-
-def _moment(job: Any) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(job["created_at"]).timestamp()
 
 
 def other(name: str, jobs: Sequence[Any]) -> Field | None:
