@@ -7,6 +7,7 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
+from api.dependencies import NAME
 from api.flower import owner_view
 from api.flower.pages import compare, datasets, devices, job, jobs, models, schedules, submit, tasks
 from api.flower.pages.base import ActionOf, Assets, Handler, Look, Missing, View, ViewData
@@ -32,8 +33,6 @@ class Home(Handler):
 
 #: A job's id in a path.
 JOB = r"([0-9a-f]{16})"
-#: The name of a model or schedule in a path.
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 #: A data set, or one of its versions.
 REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 

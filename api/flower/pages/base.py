@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -62,6 +62,12 @@ class Handler(BaseHandler):  # type: ignore[misc]
                 return select(conn)
 
         return await self.off_loop(work)
+
+    async def send(self, pieces: Iterator[bytes]) -> None:
+        """Send the pieces of a file, which are read off the event loop."""
+        while piece := await self.off_loop(lambda: next(pieces, b"")):
+            self.write(piece)
+            await self.flush()
 
     def text_argument(self, name: str, longest: int = 200) -> str | None:
         """Return the argument as sent (Flower's `get_argument` escapes it), or None. Raises InvalidRequest."""

@@ -126,10 +126,7 @@ class JobExport(Handler):
         written, media_type = _EXPORTS[name]
         self.set_header("Content-Type", f"{media_type}; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{job_id}-{name}"')
-        pieces = written(self.site.engine, job_id)
-        while piece := await self.off_loop(lambda: next(pieces, b"")):
-            self.write(piece)
-            await self.flush()
+        await self.send(written(self.site.engine, job_id))
 
 
 _EXPORTS = {"metrics.csv": (exports.metrics_csv, "text/csv"), "log.txt": (exports.log_text, "text/plain")}
@@ -152,9 +149,7 @@ class JobFile(Handler):
             self.set_status(304)
             return
         with await self.off_loop(file.open) as content:
-            while chunk := await self.off_loop(lambda: content.read(_CHUNK)):
-                self.write(chunk)
-                await self.flush()
+            await self.send(iter(partial(content.read, _CHUNK), b""))
 
 
 async def act(handler: Action, job_id: str, action: str) -> Any:

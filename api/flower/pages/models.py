@@ -123,7 +123,4 @@ class VersionFiles(Handler):
         self.set_header("Content-Type", "application/zip")
         self.set_header("Content-Disposition", f'attachment; filename="{name}-{version}.zip"')
         self.set_header("Cache-Control", "private, no-cache")
-        pieces = package.zipped(f"{name}-{version}", files)
-        while (piece := await self.off_loop(lambda: next(pieces, None))) is not None:
-            self.write(piece)
-            await self.flush()
+        await self.send(filter(None, package.zipped(f"{name}-{version}", files)))
