@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -32,10 +32,8 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.policy = RetryPolicy(endpoint, retries, timeout)
-        try:
+        with self.policy.checked_url():
             self._http = httpx.Client(**self.policy.settings(), transport=transport)
-        except httpx.InvalidURL as error:
-            raise self.policy.bad_url(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -43,13 +41,14 @@ class Transport:
 
     def run(self, call: Call[T]) -> T:
         """Send the requests of a call and return its result."""
-        try:
-            request = next(call)
-            while True:
-                request = call.send(self.send(request))
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        with closing(call):
+            try:
+                request = next(call)
+                while True:
+                    request = call.send(self.send(request))
+            except StopIteration as done:
+                result: T = done.value
+                return result
 
     def send(self, request: Request) -> Any:
         """Send a request, with retries, and return the parsed response."""
@@ -99,10 +98,8 @@ class AsyncTransport:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.policy = RetryPolicy(endpoint, retries, timeout)
-        try:
+        with self.policy.checked_url():
             self._http = httpx.AsyncClient(**self.policy.settings(), transport=transport)
-        except httpx.InvalidURL as error:
-            raise self.policy.bad_url(error) from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -110,13 +107,14 @@ class AsyncTransport:
 
     async def run(self, call: Call[T]) -> T:
         """Send the requests of a call and return its result."""
-        try:
-            request = next(call)
-            while True:
-                request = call.send(await self.send(request))
-        except StopIteration as done:
-            result: T = done.value
-            return result
+        with closing(call):
+            try:
+                request = next(call)
+                while True:
+                    request = call.send(await self.send(request))
+            except StopIteration as done:
+                result: T = done.value
+                return result
 
     async def send(self, request: Request) -> Any:
         """Send a request, with retries, and return the parsed response."""
