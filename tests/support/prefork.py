@@ -200,7 +200,7 @@ def _run_sitecustomize(environment: Mapping[str, str]) -> None:
 
 
 def _show_in_proc(argv: list[str], environment: Mapping[str, str]) -> None:
-    """Overwrite the command line and environment that /proc shows, which are the first process's; cut to their length."""
+    """Overwrite the command line and environment in /proc, which are the first process's; cut to their length."""
     places = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     line_begin, line_end, environment_begin, environment_end = map(int, places[45:49])
     _overwrite(argv, line_begin, line_end)
