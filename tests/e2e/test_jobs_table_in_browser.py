@@ -14,7 +14,7 @@ from shared.db.schema import artifacts
 from shared.jobs import transitions
 from shared.jobs.transitions import MetricRow
 from shared.settings import Settings
-from tests.support.browser import BrowserSession, expect
+from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -113,16 +113,16 @@ def test_several_jobs_are_put_away_at_once(flower: FlowerApp, visitor: BrowserSe
     visitor.wrong.remove(next(told for told in visitor.wrong if "409" in told))
 
 
-def test_read_only_offers_to_compare_only(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
-    with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True) as flower:
+def test_read_only_offers_to_compare_only(window: BrowserSession, sqlite_engine: Engine, tmp_path: Path) -> None:
+    with running_flower_app(sqlite_engine, tmp_path, flower_port=window.port, flower_read_only=True) as flower:
         sweep(flower)
-        visitor = BrowserSession(browser, flower.url, flower.key)
-        visitor.page.goto("/nightshift/jobs")
-        visitor.page.get_by_role("checkbox", name="Select all on this page").click()
-        expect(visitor.page.get_by_role("button", name="Compare 4")).to_be_enabled()
-        expect(visitor.page.locator("#jobs-bulk button")).to_have_text(["Clear selection"])
-        visitor.close()
-        assert visitor.wrong == []
+        window.begin(flower.key)
+        window.page.goto("/nightshift/jobs")
+        window.page.get_by_role("checkbox", name="Select all on this page").click()
+        expect(window.page.get_by_role("button", name="Compare 4")).to_be_enabled()
+        expect(window.page.locator("#jobs-bulk button")).to_have_text(["Clear selection"])
+        window.close()
+        assert window.wrong == []
 
 
 def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: BrowserSession, tmp_path: Path) -> None:
@@ -166,11 +166,13 @@ def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: BrowserSess
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_names_can_be_read_beside_what_is_compared_on_a_phone(flower: FlowerApp, browser: Any, theme: str) -> None:
+def test_names_can_be_read_beside_what_is_compared_on_a_phone(
+    flower: FlowerApp, visitor: BrowserSession, theme: str
+) -> None:
     """In both layouts the first column is wide enough for words, and stays while the others are scrolled."""
     ids = [ended(flower, f"digits every night, trial {number}", 0.9, 10.0**-number) for number in range(3)]
-    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
     page = visitor.page
+    page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme=theme)
     table = page.locator("#compare-table")
     for layout in ("rows", "columns"):
@@ -187,8 +189,6 @@ def test_names_can_be_read_beside_what_is_compared_on_a_phone(flower: FlowerApp,
         assert page.locator(".ns-compare-scroll").evaluate("region => region.scrollLeft") > 0
         assert (first.bounding_box()["x"], corner.bounding_box()["x"]) == (left, left)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    visitor.close()
-    assert visitor.wrong == []
 
 
 def picture(flower: FlowerApp, folder: Path, job_id: str) -> None:
