@@ -10,24 +10,48 @@ async with AsyncClient() as nightshift:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+import functools
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from urllib.parse import quote
 
 import httpx
 
-from nightshift.client import endpoint, event_stream, model_requests, requests, types
-from nightshift.client.calls import ClientCalls, JobCalls
-from nightshift.client.downloads import ArtifactFacts, HashVerifier, atomic_write, named, safe_join
-from nightshift.client.methods import Awaited
+from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
+from nightshift.client.downloads import ArtifactFacts, HashVerifier, JobFacts, atomic_write, named, safe_join
+from nightshift.client.requests import Call, Spec
+from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
 from nightshift.client.transport import AsyncTransport
 from nightshift.client.types import Event
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class AsyncClient(ClientCalls, Awaited):
+
+def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[T]]:
+    """Return a client's method that runs a call."""
+
+    @functools.wraps(call)
+    async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transport.run(call(*args, **kwargs))
+
+    return method
+
+
+def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenate[AsyncJob, P], Awaitable[T]]:
+    """Return a job's method that runs a call whose first argument is the job's id."""
+
+    @functools.wraps(call)
+    async def method(self: AsyncJob, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transport.run(call(self.id, *args, **kwargs))
+
+    return method
+
+
+class AsyncClient:
     """`Client` for asyncio."""
 
     def __init__(
@@ -53,8 +77,22 @@ class AsyncClient(ClientCalls, Awaited):
         """Close the connections."""
         await self._transport.close()
 
-    def _job(self, data: types.JobData) -> AsyncJob:
-        return AsyncJob(self, data)
+    # -- jobs -------------------------------------------------------------------------------------
+
+    async def submit(self, spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> AsyncJob:
+        """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
+
+        Submitting the same spec twice with the same `idempotency_key` returns the same job. Raises `InvalidRequest`,
+        whose `errors` name each wrong field.
+        """
+        return AsyncJob(self, await self._transport.run(requests.submit(spec, idempotency_key, **fields)))
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """Return a job by its id or a unique prefix of it (4 characters or more).
+
+        Raises `NotFound`, and `Conflict` for a prefix that several jobs share.
+        """
+        return AsyncJob(self, await self._transport.run(requests.job(job_id)))
 
     async def jobs(
         self,
@@ -75,10 +113,42 @@ class AsyncClient(ClientCalls, Awaited):
             for data in pages.take(await self._transport.send(request)):
                 yield AsyncJob(self, data)
 
+    # -- workers, families, data sets -------------------------------------------------------------
+
+    workers, families = _sent(requests.workers), _sent(requests.families)
+    datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
+
     async def dataset_sample(self, name: str) -> bytes:
         """Return a sample of a data set: a PNG of images, or the first texts in UTF-8."""
         async with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return await answer.aread()
+
+    async def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
+        """Upload a local file or folder as a new version of the data set `name`.
+
+        `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
+        """
+        with uploads.opened(Path(path)) as file:
+            return Dataset(await self._transport.send(requests.add_dataset(file, name, format)))
+
+    async def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
+        """Create a new version: the rows of the newest one, followed by those of a local file or folder."""
+        with uploads.opened(Path(path)) as file:
+            return Dataset(await self._transport.send(requests.append_to_dataset(file, name, format)))
+
+    delete_dataset_version = _sent(requests.delete_dataset_version)
+
+    webhooks, webhook = _sent(webhook_requests.webhooks), _sent(webhook_requests.webhook)
+    add_webhook, change_webhook = _sent(webhook_requests.add_webhook), _sent(webhook_requests.change_webhook)
+    remove_webhook, rotate_webhook = _sent(webhook_requests.remove_webhook), _sent(webhook_requests.rotate_webhook)
+    test_webhook, redeliver = _sent(webhook_requests.test_webhook), _sent(webhook_requests.redeliver)
+    deliveries, delivery = _sent(webhook_requests.deliveries), _sent(webhook_requests.delivery)
+
+    models, model = _sent(model_requests.models), _sent(model_requests.model)
+    promote, rollback = _sent(model_requests.promote), _sent(model_requests.rollback)
+    delete_version, compare = _sent(model_requests.delete_version), _sent(model_requests.compare)
+    model_history, register_model = _sent(model_requests.model_history), _sent(model_requests.register_model)
+    describe_model, change_version = _sent(model_requests.describe_model), _sent(model_requests.change_version)
 
     async def download_model(self, ref: str, to: str | Path) -> Path:
         """Download the files of a version (`digits`, `digits@3`, `digits@alias`) as a zip to the file `to`."""
@@ -88,13 +158,50 @@ class AsyncClient(ClientCalls, Awaited):
                     file.write(chunk)
         return Path(to)
 
+    schedules, schedule = _sent(model_requests.schedules), _sent(model_requests.schedule)
+    add_schedule, change_schedule = _sent(model_requests.add_schedule), _sent(model_requests.change_schedule)
+    delete_schedule, preview_schedule = _sent(model_requests.delete_schedule), _sent(model_requests.preview_schedule)
+    schedule_history = _sent(model_requests.schedule_history)
 
-class AsyncJob(JobCalls, Awaited):
+    async def run_schedule(self, schedule: str) -> AsyncJob:
+        """Submit the schedule's job now, even while the schedule is paused, and return it."""
+        return AsyncJob(self, await self._transport.run(model_requests.run_schedule(schedule)))
+
+
+class AsyncJob(JobFacts):
     """`Job` for asyncio."""
 
     def __init__(self, client: AsyncClient, data: Any) -> None:
         super().__init__(data)
         self._client, self._transport = client, client._transport
+
+    async def refresh(self) -> AsyncJob:
+        """Update `data` from the API and return this job."""
+        self.data = await self._transport.run(requests.job(self.id))
+        return self
+
+    # -- changes ----------------------------------------------------------------------------------
+
+    async def cancel(self) -> AsyncJob:
+        """Request the job to stop; no result is kept. Raises `Conflict` if it has ended."""
+        return await self._control("cancel")
+
+    async def finish(self) -> AsyncJob:
+        """Request a running job to stop now and keep its best model as the result."""
+        return await self._control("finish")
+
+    async def pause(self) -> AsyncJob:
+        """Request the job to stop at a checkpoint, until `resume`."""
+        return await self._control("pause")
+
+    async def resume(self) -> AsyncJob:
+        """Queue a paused job again; it resumes from its checkpoint. Raises `Conflict` if it is not paused."""
+        return await self._control("resume")
+
+    async def edit(self, **changes: Any) -> AsyncJob:
+        """Change `name`, `notes`, `tags` (a value of None removes the tag) or, before the job runs, `priority`."""
+        self.data = await self._transport.run(requests.edit(self.id, **changes))
+        return self
 
     async def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> AsyncJob:
         """Submit a copy of this job, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`.
@@ -102,6 +209,22 @@ class AsyncJob(JobCalls, Awaited):
         `name`, `register_as` and `promote` are not copied; `set` may hold them.
         """
         return AsyncJob(self._client, await self._transport.run(requests.rerun(self.id, set, idempotency_key)))
+
+    async def archive(self) -> AsyncJob:
+        """Hide a finished job from lists. Nothing is deleted. Raises `Conflict` while it has not ended."""
+        return await self._control("archive")
+
+    async def unarchive(self) -> AsyncJob:
+        """Show an archived job in lists again."""
+        return await self._control("unarchive")
+
+    async def delete(self) -> None:
+        """Delete the job and its files. Raises `Conflict` while it has not ended or something needs it."""
+        await self._transport.run(requests.delete(self.id))
+
+    async def _control(self, verb: str) -> AsyncJob:
+        self.data = await self._transport.run(requests.control(self.id, verb))
+        return self
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -147,6 +270,10 @@ class AsyncJob(JobCalls, Awaited):
         return self
 
     # -- outputs ----------------------------------------------------------------------------------
+
+    why, metrics, logs = _of_job(requests.why), _of_job(requests.metrics), _of_job(requests.logs)
+    attempts, checkpoints = _of_job(requests.attempts), _of_job(requests.checkpoints)
+    system = _of_job(requests.system)
 
     async def artifacts(self) -> list[AsyncArtifact]:
         """Return the job's artifacts."""

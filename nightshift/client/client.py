@@ -16,25 +16,49 @@ idempotency key.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 from urllib.parse import quote
 
 import httpx
 
-from nightshift.client import endpoint, event_stream, model_requests, requests, types
-from nightshift.client.calls import ClientCalls, JobCalls
-from nightshift.client.downloads import ArtifactFacts, HashVerifier, atomic_write, named, safe_join
-from nightshift.client.methods import Blocking
+from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
+from nightshift.client.downloads import ArtifactFacts, HashVerifier, JobFacts, atomic_write, named, safe_join
+from nightshift.client.requests import Call, Spec
+from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
 from nightshift.client.transport import STREAM_SILENCE, Transport
 from nightshift.client.types import Event
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class Client(ClientCalls, Blocking):
+
+def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
+    """Return a client's method that runs a call."""
+
+    @functools.wraps(call)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transport.run(call(*args, **kwargs))
+
+    return method
+
+
+def _of_job(call: Callable[Concatenate[str, P], Call[T]]) -> Callable[Concatenate[Job, P], T]:
+    """Return a job's method that runs a call whose first argument is the job's id."""
+
+    @functools.wraps(call)
+    def method(self: Job, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._transport.run(call(self.id, *args, **kwargs))
+
+    return method
+
+
+class Client:
     """A client of the API; use it as a context manager, or `close` it.
 
     `url` and `key` default to NIGHTSHIFT_API_URL and NIGHTSHIFT_API_KEY, then to the files in the data folder
@@ -64,8 +88,22 @@ class Client(ClientCalls, Blocking):
         """Close the connections."""
         self._transport.close()
 
-    def _job(self, data: types.JobData) -> Job:
-        return Job(self, data)
+    # -- jobs -------------------------------------------------------------------------------------
+
+    def submit(self, spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
+
+        Submitting the same spec twice with the same `idempotency_key` returns the same job. Raises `InvalidRequest`,
+        whose `errors` name each wrong field.
+        """
+        return Job(self, self._transport.run(requests.submit(spec, idempotency_key, **fields)))
+
+    def job(self, job_id: str) -> Job:
+        """Return a job by its id or a unique prefix of it (4 characters or more).
+
+        Raises `NotFound`, and `Conflict` for a prefix that several jobs share.
+        """
+        return Job(self, self._transport.run(requests.job(job_id)))
 
     def jobs(
         self,
@@ -85,10 +123,42 @@ class Client(ClientCalls, Blocking):
         while (request := pages.next()) is not None:
             yield from (Job(self, data) for data in pages.take(self._transport.send(request)))
 
+    # -- workers, families, data sets -------------------------------------------------------------
+
+    workers, families = _sent(requests.workers), _sent(requests.families)
+    datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
+
     def dataset_sample(self, name: str) -> bytes:
         """Return a sample of a data set: a PNG of images, or the first texts in UTF-8."""
         with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return answer.read()
+
+    def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
+        """Upload a local file or folder as a new version of the data set `name`.
+
+        `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
+        """
+        with uploads.opened(Path(path)) as file:
+            return Dataset(self._transport.send(requests.add_dataset(file, name, format)))
+
+    def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
+        """Create a new version: the rows of the newest one, followed by those of a local file or folder."""
+        with uploads.opened(Path(path)) as file:
+            return Dataset(self._transport.send(requests.append_to_dataset(file, name, format)))
+
+    delete_dataset_version = _sent(requests.delete_dataset_version)
+
+    webhooks, webhook = _sent(webhook_requests.webhooks), _sent(webhook_requests.webhook)
+    add_webhook, change_webhook = _sent(webhook_requests.add_webhook), _sent(webhook_requests.change_webhook)
+    remove_webhook, rotate_webhook = _sent(webhook_requests.remove_webhook), _sent(webhook_requests.rotate_webhook)
+    test_webhook, redeliver = _sent(webhook_requests.test_webhook), _sent(webhook_requests.redeliver)
+    deliveries, delivery = _sent(webhook_requests.deliveries), _sent(webhook_requests.delivery)
+
+    models, model = _sent(model_requests.models), _sent(model_requests.model)
+    promote, rollback = _sent(model_requests.promote), _sent(model_requests.rollback)
+    delete_version, compare = _sent(model_requests.delete_version), _sent(model_requests.compare)
+    model_history, register_model = _sent(model_requests.model_history), _sent(model_requests.register_model)
+    describe_model, change_version = _sent(model_requests.describe_model), _sent(model_requests.change_version)
 
     def download_model(self, ref: str, to: str | Path) -> Path:
         """Download the files of a version (`digits`, `digits@3`, `digits@alias`) as a zip to the file `to`."""
@@ -97,13 +167,50 @@ class Client(ClientCalls, Blocking):
                 file.write(chunk)
         return Path(to)
 
+    schedules, schedule = _sent(model_requests.schedules), _sent(model_requests.schedule)
+    add_schedule, change_schedule = _sent(model_requests.add_schedule), _sent(model_requests.change_schedule)
+    delete_schedule, preview_schedule = _sent(model_requests.delete_schedule), _sent(model_requests.preview_schedule)
+    schedule_history = _sent(model_requests.schedule_history)
 
-class Job(JobCalls, Blocking):
+    def run_schedule(self, schedule: str) -> Job:
+        """Submit the schedule's job now, even while the schedule is paused, and return it."""
+        return Job(self, self._transport.run(model_requests.run_schedule(schedule)))
+
+
+class Job(JobFacts):
     """A job. `data` is the API's last response about it; `refresh()` updates it."""
 
     def __init__(self, client: Client, data: Any) -> None:
         super().__init__(data)
         self._client, self._transport = client, client._transport
+
+    def refresh(self) -> Job:
+        """Update `data` from the API and return this job."""
+        self.data = self._transport.run(requests.job(self.id))
+        return self
+
+    # -- changes ----------------------------------------------------------------------------------
+
+    def cancel(self) -> Job:
+        """Request the job to stop; no result is kept. Raises `Conflict` if it has ended."""
+        return self._control("cancel")
+
+    def finish(self) -> Job:
+        """Request a running job to stop now and keep its best model as the result."""
+        return self._control("finish")
+
+    def pause(self) -> Job:
+        """Request the job to stop at a checkpoint, until `resume`."""
+        return self._control("pause")
+
+    def resume(self) -> Job:
+        """Queue a paused job again; it resumes from its checkpoint. Raises `Conflict` if it is not paused."""
+        return self._control("resume")
+
+    def edit(self, **changes: Any) -> Job:
+        """Change `name`, `notes`, `tags` (a value of None removes the tag) or, before the job runs, `priority`."""
+        self.data = self._transport.run(requests.edit(self.id, **changes))
+        return self
 
     def rerun(self, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Job:
         """Submit a copy of this job, changed by `set`: values by dotted path, such as `{"training.epochs": 10}`.
@@ -111,6 +218,22 @@ class Job(JobCalls, Blocking):
         `name`, `register_as` and `promote` are not copied; `set` may hold them.
         """
         return Job(self._client, self._transport.run(requests.rerun(self.id, set, idempotency_key)))
+
+    def archive(self) -> Job:
+        """Hide a finished job from lists. Nothing is deleted. Raises `Conflict` while it has not ended."""
+        return self._control("archive")
+
+    def unarchive(self) -> Job:
+        """Show an archived job in lists again."""
+        return self._control("unarchive")
+
+    def delete(self) -> None:
+        """Delete the job and its files. Raises `Conflict` while it has not ended or something needs it."""
+        self._transport.run(requests.delete(self.id))
+
+    def _control(self, verb: str) -> Job:
+        self.data = self._transport.run(requests.control(self.id, verb))
+        return self
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -174,6 +297,10 @@ class Job(JobCalls, Blocking):
         return self
 
     # -- outputs ----------------------------------------------------------------------------------
+
+    why, metrics, logs = _of_job(requests.why), _of_job(requests.metrics), _of_job(requests.logs)
+    attempts, checkpoints = _of_job(requests.attempts), _of_job(requests.checkpoints)
+    system = _of_job(requests.system)
 
     def artifacts(self) -> list[Artifact]:
         """Return the job's artifacts."""

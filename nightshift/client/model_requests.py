@@ -102,7 +102,7 @@ def delete_schedule(schedule: str) -> Call[None]:
 
 
 def run_schedule(schedule: str) -> Call[JobData]:
-    """Submit the schedule's job now, even while the schedule is paused, and return it."""
+    """Submit the schedule's job now and return it."""
     return cast("JobData", (yield Request("POST", f"{_schedule(schedule)}/run", False)))
 
 

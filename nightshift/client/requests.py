@@ -11,11 +11,10 @@ import re
 import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
-from nightshift.client import types, uploads
+from nightshift.client import types
 from nightshift.client.resources import Dataset, Family, Worker, each
 from nightshift.errors import InvalidRequest
 
@@ -102,11 +101,7 @@ def collect(path: str, params: Data | None = None, limit: int | None = None) -> 
 
 
 def submit(spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Call[types.JobData]:
-    """Submit a job: a spec, or its fields by keyword (`kind="train", model={…}, dataset="digits"`).
-
-    Given both, the fields replace those of the spec. Submitting the same spec twice with the same `idempotency_key`
-    returns the same job. Raises `InvalidRequest`, whose `errors` name each wrong field.
-    """
+    """Submit a job: `spec`, or a spec made of `fields`. Given both, the fields replace those of the spec."""
     key = idempotency_key or str(uuid.uuid4())
     if not (key.isascii() and key.isprintable()):
         raise InvalidRequest("The idempotency key may contain only printable ASCII characters.")
@@ -131,8 +126,8 @@ def rerun(job_id: str, set: Mapping[str, Any] | None = None, idempotency_key: st
     return cast("types.JobData", (yield request))
 
 
-def edit(job_id: str, /, **changes: Any) -> Call[types.JobData]:
-    """Change `name`, `notes`, `tags` (a value of None removes the tag) or, before it runs, `priority`."""
+def edit(job_id: str, **changes: Any) -> Call[types.JobData]:
+    """Change a job's `name`, `notes`, `tags` (a value of None removes the tag) or, before it runs, `priority`."""
     return cast("types.JobData", (yield send("PATCH", f"jobs/{job_id}", changes, safe=True)))
 
 
@@ -159,48 +154,14 @@ def jobs(
     return Pages("jobs", {"state": state, "kind": kind, "family": family, "tag": tag, "q": search}, limit)
 
 
-def refresh(job_id: str) -> Call[types.JobData]:
-    """Update `data` from the API and return this job."""
-    return job(job_id)
-
-
-def cancel(job_id: str) -> Call[types.JobData]:
-    """Request the job to stop; no result is kept. Raises `Conflict` if it has ended."""
-    return _control(job_id, "cancel")
-
-
-def finish(job_id: str) -> Call[types.JobData]:
-    """Request a running job to stop now and keep its best model as the result."""
-    return _control(job_id, "finish")
-
-
-def pause(job_id: str) -> Call[types.JobData]:
-    """Request the job to stop at a checkpoint, until `resume`."""
-    return _control(job_id, "pause")
-
-
-def resume(job_id: str) -> Call[types.JobData]:
-    """Queue a paused job again; it resumes from its checkpoint. Raises `Conflict` if it is not paused."""
-    return _control(job_id, "resume")
-
-
-def archive(job_id: str) -> Call[types.JobData]:
-    """Hide a finished job from lists. Nothing is deleted. Raises `Conflict` while it has not ended."""
-    return _control(job_id, "archive")
-
-
-def unarchive(job_id: str) -> Call[types.JobData]:
-    """Show an archived job in lists again."""
-    return _control(job_id, "unarchive")
-
-
-def _control(job_id: str, verb: str) -> Call[types.JobData]:
+def control(job_id: str, verb: str) -> Call[types.JobData]:
+    """Request cancel, finish, pause, resume, archive or unarchive. Return the job after that."""
     yield Request("POST", f"jobs/{job_id}/{verb}", False)
     return cast("types.JobData", (yield get(f"jobs/{job_id}")))
 
 
 def delete(job_id: str) -> Call[None]:
-    """Delete the job and its files. Raises `Conflict` while it has not ended or something needs it."""
+    """Delete a finished job and its files. Raises `Conflict` while a model, job or schedule needs it."""
     yield Request("DELETE", f"jobs/{job_id}", False)
 
 
@@ -278,24 +239,19 @@ def delete_dataset_version(name: str, version: int) -> Call[None]:
     yield Request("DELETE", f"{dataset_path(name)}/versions/{version}", True)
 
 
-def add_dataset(name: str, path: str | Path, format: str | None = None) -> Call[Dataset]:
-    """Upload a local file or folder as a new version of the data set `name`.
-
-    `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
-    """
-    return (yield from _upload("datasets", path, name=name, format=format))
+def add_dataset(file: Any, name: str, format: str | None = None) -> Request:
+    """Return the request that registers `file`, a pair of file name and stream."""
+    return _upload("datasets", file, name=name, format=format)
 
 
-def append_to_dataset(name: str, path: str | Path, format: str | None = None) -> Call[Dataset]:
-    """Create a new version: the rows of the newest one, followed by those of a local file or folder."""
-    return (yield from _upload(f"{dataset_path(name)}/append", path, format=format))
+def append_to_dataset(file: Any, name: str, format: str | None = None) -> Request:
+    """Return the request that appends `file`, a pair of file name and stream."""
+    return _upload(f"{dataset_path(name)}/append", file, format=format)
 
 
-def _upload(url_path: str, path: str | Path, **fields: str | None) -> Call[Dataset]:
+def _upload(path: str, file: Any, **fields: str | None) -> Request:
     given = {name: value for name, value in fields.items() if value is not None}
-    with uploads.opened(Path(path)) as file:
-        options = {"data": given, "files": {"file": file}, "timeout": UPLOAD_TIMEOUT}
-        return Dataset((yield Request("POST", url_path, False, options)))
+    return Request("POST", path, False, {"data": given, "files": {"file": file}, "timeout": UPLOAD_TIMEOUT})
 
 
 def dataset_path(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -41,14 +41,13 @@ class Transport:
 
     def run(self, call: Call[T]) -> T:
         """Send the requests of a call and return its result."""
-        with closing(call):
-            try:
-                request = next(call)
-                while True:
-                    request = call.send(self.send(request))
-            except StopIteration as done:
-                result: T = done.value
-                return result
+        try:
+            request = next(call)
+            while True:
+                request = call.send(self.send(request))
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     def send(self, request: Request) -> Any:
         """Send a request, with retries, and return the parsed response."""
@@ -107,14 +106,13 @@ class AsyncTransport:
 
     async def run(self, call: Call[T]) -> T:
         """Send the requests of a call and return its result."""
-        with closing(call):
-            try:
-                request = next(call)
-                while True:
-                    request = call.send(await self.send(request))
-            except StopIteration as done:
-                result: T = done.value
-                return result
+        try:
+            request = next(call)
+            while True:
+                request = call.send(await self.send(request))
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
     async def send(self, request: Request) -> Any:
         """Send a request, with retries, and return the parsed response."""

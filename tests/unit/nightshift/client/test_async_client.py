@@ -56,10 +56,7 @@ def test_both_clients_have_the_same_calls(sync: type, awaited: type) -> None:
 
 def test_calls_keep_their_documentation() -> None:
     assert "aliases" in (AsyncClient.model_history.__doc__ or "")
-    with Client("http://api.test", "key") as client:
-        assert list(inspect.signature(client.promote).parameters) == ["name", "version", "alias", "reason"]
-        assert list(inspect.signature(Job(client, job_data()).rerun).parameters) == ["set", "idempotency_key"]
-        assert list(inspect.signature(Job(client, job_data()).logs).parameters) == ["tail"]
+    assert list(inspect.signature(Client.promote).parameters)[-3:] == ["version", "alias", "reason"]
 
 
 def test_submit_follow_and_use(fake: FakeApi, play: Play, tmp_path: Path) -> None:
