@@ -42,7 +42,7 @@ SERVERS = {
         "api.launcher.command",
     ],
     "lone worker": ["tests.support.lone_worker", "tests.support.probe", "worker.runners.runner"],
-    "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
+    "training": [*preloads("torch"), *preloads("tensorflow")],
 }
 #: Imported last: nothing of all this is garbage, and a collection in a fork would copy the pages it looks through.
 FROZEN = "tests.support.frozen"
