@@ -4,8 +4,8 @@ again."""
 from __future__ import annotations
 
 import json
-import os
 import re
+import shlex
 import socket
 import stat
 import subprocess
@@ -201,27 +201,35 @@ def redis_url(stack: Up) -> str:
     return str(stack.part("api.server").environ()["NIGHTSHIFT_REDIS_URL"])
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "nightly.md").read_text(), re.M | re.S)
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the words of each command in a page's shell blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def run_blocks(stack: Up, folder: Path) -> str:
-    """Run all of them in one shell, which stops at the first that fails, and return their output."""
-    nightshift = f'nightshift() {{ "{sys.executable}" -m nightshift.cli.app --data-dir "{stack.data_dir}" "$@"; }}'
-    python = f'python() {{ "{sys.executable}" "$@"; }}'
-    script = "\n".join(["set -e", nightshift, python, *blocks()])
-    (folder / "docs").symlink_to(ROOT / "docs")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
+def run_page(page: Path, stack: Up) -> str:
+    """Run a page's commands in the current folder and return their output; the first that fails ends the test."""
+    output = []
+    for program, *arguments in commands_of(page):
+        if program == "nightshift":
+            done = stack.cli(*arguments)
+        else:
+            assert program == "python"
+            done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (program, arguments, done.stdout, done.stderr)
+        output.append(done.stdout)
+    return "".join(output)
 
 
-def test_the_example_of_nightly_retraining_does_what_its_page_says(stack: Up, tmp_path: Path) -> None:
+def test_the_example_of_nightly_retraining_does_what_its_page_says(
+    stack: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """docs/nightly.md, run as it stands there."""
-    told = run_blocks(stack, tmp_path)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    told = run_page(ROOT / "docs" / "nightly.md", stack)
     assert re.findall(r"daily-digits@\d$", told, re.M)[:3] == [f"daily-digits@{n}" for n in (1, 2, 3)]
     said = re.findall(r"((?:not )?promoted: .*)", told)
     assert said[0] == "promoted: no champion yet"
