@@ -34,8 +34,8 @@ SPEC: dict[str, Any] = {
     "kind": "train",
     "model": {"family": "cnn", "preset": "mnist-2conv", "dropout": 0.1},
     "dataset": "digits",
-    "training": {"epochs": 4, "batch_size": 16, "lr_schedule": "cosine", "precision": "float32"},
-    "checkpoint": {"every_steps": 40},
+    "training": {"epochs": 3, "batch_size": 16, "lr_schedule": "cosine", "precision": "float32"},
+    "checkpoint": {"every_steps": 20},
 }
 
 

@@ -62,9 +62,13 @@ def gone(process: psutil.Process | int) -> bool:
 
 def _server_for(environment: Mapping[str, str]) -> str:
     """Return the warm server that has imported what a process of this environment preloads."""
-    if environment["NIGHTSHIFT_PRELOAD"] != "true":
+    if not _preloads(environment):
         return "stack"
     return "training" if "tensorflow" in environment["NIGHTSHIFT_FRAMEWORKS"] else "stack with torch"
+
+
+def _preloads(environment: Mapping[str, str]) -> bool:
+    return environment["NIGHTSHIFT_PRELOAD"] == "true"
 
 
 class Process:
@@ -75,7 +79,8 @@ class Process:
         env = {**os.environ, **stack.environment(**settings)}
         self.log = stack.folder / f"{name}.log"
         module, *rest = arguments
-        children = WORKER_CHILDREN if "worker.main" in arguments else 0
+        # Without preloading, a forkserver of its own costs little and leaves short tracebacks for a job's evidence.
+        children = WORKER_CHILDREN if "worker.main" in arguments and _preloads(env) else 0
         self.popen = warm.start(module, rest, env, self.log, server=_server_for(env), children=children)
 
     @property
