@@ -79,7 +79,7 @@ class Case:
 
 
 _CNN = {
-    "image_size": [8, 8], "filters": [6], "pool": [True], "kernel_size": 3, "dense": [12], "dropout": 0.2,
+    "image_size": [8, 8], "filters": [4, 6], "pool": [True, False], "kernel_size": 2, "dense": [12], "dropout": 0.2,
     "normalization": "batch",
 }  # fmt: skip
 _CNN_TRAINING = {
@@ -87,13 +87,13 @@ _CNN_TRAINING = {
     "validation_split": 0.2, "augment": ["shift", "rotate", "erase"],
     "early_stopping": {"metric": "val_loss", "patience": 5},
 }  # fmt: skip
-_GRU = {"embedding": 8, "units": [12], "dropout": 0.1, "window": 5, "vocabulary_size": 40}
+_GRU = {"embedding": 8, "units": [10, 10], "dropout": 0.1, "window": 5, "vocabulary_size": 40}
 _GRU_TRAINING = {
     "epochs": 2, "batch_size": 4, "learning_rate": 0.005, "lr_schedule": "cosine", "warmup_steps": 20, "grad_clip": 1.0,
     "validation_split": 0.2, "augment": ["word_dropout"], "early_stopping": {"metric": "val_loss", "patience": 5},
 }  # fmt: skip
 _GAN = {
-    "image_size": [8, 8], "latent": 6, "generator_dense": [7], "generator_filters": [5], "generator_dropout": 0.1,
+    "image_size": [8, 8], "latent": 6, "generator_dense": [7], "generator_filters": [6, 5], "generator_dropout": 0.1,
     "discriminator_filters": [4, 6], "discriminator_dense": [7], "discriminator_dropout": 0.1,
 }  # fmt: skip
 _GAN_TRAINING = {
