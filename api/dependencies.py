@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query
@@ -54,10 +54,12 @@ JobId = Annotated[
     ),
 ]
 
+#: What a name looks like, also inside of other patterns.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+#: The pattern of a parameter that is a name.
+WHOLE_NAME = f"^{NAME}$"
 #: The name of a data set or model.
-NameInPath = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, '.', '_' and '-'.")
-]
+NameInPath = Annotated[str, Path(pattern=WHOLE_NAME, description="Letters, digits, '.', '_' and '-'.")]
 
 #: A tag to filter by, without control characters: databases reject NUL.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=401, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -69,6 +71,11 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 Cursor = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")]
 
 _ID_LENGTH = 16
+
+
+def find_job(conn: Connection, job_id: str, owner_id: str) -> Mapping[Any, Any]:
+    """Return the row of a job by its id or the beginning. Raises NotFound, also for another owner's job."""
+    return queries.get_job(conn, whole_id(conn, job_id, owner_id), owner_id)
 
 
 def whole_id(conn: Connection, job_id: str, owner_id: str) -> str:

@@ -52,20 +52,11 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from nightshift.states import JobState
 
-#: Module -> the names of it that are exported here.
-_EXPORTS = {
-    "client.async_client": "AsyncArtifact AsyncClient AsyncJob",
-    "client.client": "Artifact Client Job",
-    "client.downloads": "DamagedDownload JobCancelled JobFailed",
-    "client.resources": "Comparison Dataset DatasetVersion Delivery Family InstalledProgram Model ModelVersion "
-    "Schedule Webhook Worker",
-    "client.retry": "ApiUnreachable ServerError",
-    "client.types": "Event MetricTable",
-    "errors": "ConfigurationError Conflict FieldError Forbidden InvalidRequest MalformedRequest NightshiftError "
-    "NotFound RequestError StorageFull TooLarge Unauthorized Unavailable UnsupportedMedia",
-    "states": "JobState",
-}
-_HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+#: Modules that define the names exported here. Those that import the least are searched first.
+_MODULES = (
+    "errors", "states", "client.types", "client.resources", "client.downloads", "client.retry", "client.client",
+    "client.async_client",
+)  # fmt: skip
 
 __all__ = [
     "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "Client", "Comparison",
@@ -78,10 +69,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
+    for module in _MODULES if name in __all__ else ():
+        home = import_module(f"{__name__}.{module}")
+        if hasattr(home, name):
+            value = globals()[name] = getattr(home, name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -13,12 +13,13 @@ from sqlalchemy import Engine
 
 from shared.clock import sqlite_clock
 from shared.db.engine import make_engine
-from tests.support import databases
+from tests.support import compiled, databases
 from tests.support.api import Api, running_api
 from tests.support.objects import ObjectStore, object_store
 from tests.support.redis import RedisServer, running_redis
 from worker.hardware.frameworks import onednn_environment
 
+compiled.share()
 # What modules are made of is never garbage: to look through all of it again and again takes seconds.
 gc.disable()
 os.environ.setdefault("OMP_NUM_THREADS", "1")

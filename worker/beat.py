@@ -93,7 +93,6 @@ def start_beat(app: Celery) -> None:
 
 def make_worker(app: Celery, settings: Settings) -> Any:
     """Return the Celery worker that consumes the maintenance queue."""
-    queue_guard.install(app, settings.maintenance_seconds)
     app.conf.beat_schedule = {
         "maintenance": {
             "task": MAINTAIN_TASK,
@@ -101,16 +100,8 @@ def make_worker(app: Celery, settings: Settings) -> Any:
             "options": {"queue": MAINTENANCE_QUEUE},
         }
     }
-    return app.Worker(
-        hostname=f"beat@{settings.host_name}",
-        pool_cls="threads",
-        concurrency=1,
-        queues=[MAINTENANCE_QUEUE],
-        task_events=True,
-        without_mingle=True,
-        without_gossip=True,
-        quiet=True,
-    )
+    name = f"beat@{settings.host_name}"
+    return queue_guard.make_worker(app, name, [MAINTENANCE_QUEUE], "threads", settings.maintenance_seconds)
 
 
 if __name__ == "__main__":

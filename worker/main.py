@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 
 from nightshift.errors import ConfigurationError
 from nightshift.names import FRAMEWORKS, either
@@ -149,28 +149,14 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     queue_guard.on_change = heartbeat.set_listening
-    celery_worker = make_worker(app, context)
+    queues, restore_after = queues_for(context.device.kind), context.settings.maintenance_seconds
+    celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
     connect(context, supervisor, heartbeat, first)
     try:
         celery_worker.start()
     finally:
         heartbeat.stop()
     return int(celery_worker.exitcode or 0)
-
-
-def make_worker(app: Celery, context: WorkerContext) -> Any:
-    """Return the Celery worker of this device."""
-    queue_guard.install(app, context.settings.maintenance_seconds)
-    return app.Worker(
-        hostname=context.name,
-        pool_cls=pool.AttemptPool,
-        concurrency=1,
-        queues=queues_for(context.device.kind),
-        task_events=True,  # for Flower
-        without_mingle=True,  # unneeded, since our tasks are not revoked, and takes a second at start
-        without_gossip=True,
-        quiet=True,
-    )
 
 
 def connect(

@@ -11,6 +11,7 @@ import typer
 from nightshift.cli.errors import CommandGroup
 from nightshift.cli.options import AsJson, data_dir
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,6 +23,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
+
+
+FIELDS = {
+    "id": Field("id"),
+    "name": Field("name"),
+    "owner": Field("owner_id", 1),
+    "state": Field(lambda key: "revoked" if key["revoked_at"] else "valid"),
+    "age": Field(lambda key: output.age(key["created_at"]), 2, right=True),
+}
 
 
 @app.command("create")
@@ -56,21 +66,7 @@ def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     with _writing(ctx) as conn:
         found = store.list_keys(conn)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("ID"), output.Column("NAME"), output.Column("OWNER", 1), output.Column("STATE")]
-    rows = [
-        [
-            key["id"],
-            key["name"],
-            key["owner_id"],
-            "revoked" if key["revoked_at"] else "valid",
-            output.age(key["created_at"]),
-        ]
-        for key in found
-    ]
-    output.print_table([*columns, output.Column("AGE", 2, right=True)], rows, "No keys. `nightshift keys create NAME`")
-    return None
+    print_items(found, FIELDS, "No keys. `nightshift keys create NAME`", as_json=as_json)
 
 
 @app.command("revoke")

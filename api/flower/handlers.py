@@ -7,9 +7,10 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
+from api.dependencies import NAME
 from api.flower import owner_view
 from api.flower.pages import compare, datasets, devices, job, jobs, models, schedules, submit, tasks
-from api.flower.pages.base import Assets, Handler, Look, Missing, View, ViewData
+from api.flower.pages.base import ActionOf, Assets, Handler, Look, Missing, View, ViewData
 from api.flower.site import ROOT
 from api.flower.templating import STATIC
 from api.flower.uploads import AddVersion
@@ -32,16 +33,27 @@ class Home(Handler):
 
 #: A job's id in a path.
 JOB = r"([0-9a-f]{16})"
-#: The name of a model or schedule in a path.
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 #: A data set, or one of its versions.
 REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 
 
 def _view(path: str, data: str, view: Look, template: str, tab: str, title: str | None = None) -> list[Any]:
     """Return the rules of a page and of the data that it polls, at `path + data`."""
-    page = {"view": view, "template": template, "tab": tab, "title": title}
-    return [(f"{ROOT}{path}", View, page), (f"{ROOT}{path}{data}", ViewData, {"view": view})]
+    return [_page(path, view, template, tab, title), _data(f"{path}{data}", view)]
+
+
+def _page(path: str, view: Look, template: str, tab: str, title: str | None = None) -> tuple[str, type[Handler], Any]:
+    return (f"{ROOT}{path}", View, {"view": view, "template": template, "tab": tab, "title": title})
+
+
+def _data(path: str, view: Look) -> tuple[str, type[Handler], dict[str, Any]]:
+    """Return the rule of data that a page requests."""
+    return (f"{ROOT}{path}", ViewData, {"view": view})
+
+
+def _action(path: str, act: Look) -> tuple[str, type[Handler], dict[str, Any]]:
+    """Return the rule of a change."""
+    return (f"{ROOT}{path}", ActionOf, {"act": act})
 
 
 #: Rules as in `tornado.web.Application`, below the URL prefix. Our handlers inherit from pages/base.py, which requires
@@ -57,46 +69,46 @@ HANDLERS: list[Any] = [
     *tasks.HANDLERS,
     (rf"{ROOT}/static/(.*)", Assets, {"path": str(STATIC)}),
     (rf"{ROOT}/jobs", jobs.JobsPage),
-    (rf"{ROOT}/jobs/data", jobs.JobsData),
-    (rf"{ROOT}/jobs/columns", jobs.JobsColumns),
+    _data("/jobs/data", jobs.rows),
+    _data("/jobs/columns", jobs.columns),
     (rf"{ROOT}/jobs/new", submit.NewJob),
-    (rf"{ROOT}/jobs/submit", submit.Submit),
+    _action("/jobs/submit", submit.submit),
     (rf"{ROOT}/jobs/{JOB}", job.JobPage),
-    (rf"{ROOT}/jobs/{JOB}/live", job.JobLive),
-    (rf"{ROOT}/jobs/{JOB}/curves", job.JobCurves),
-    (rf"{ROOT}/jobs/{JOB}/system", job.JobSystem),
-    (rf"{ROOT}/jobs/{JOB}/log", job.JobLog),
+    _data(rf"/jobs/{JOB}/live", job.live),
+    _data(rf"/jobs/{JOB}/curves", job.all_curves),
+    _data(rf"/jobs/{JOB}/system", job.system),
+    _data(rf"/jobs/{JOB}/log", job.log),
     (rf"{ROOT}/jobs/{JOB}/(metrics\.csv|log\.txt)", job.JobExport),
     (rf"{ROOT}/jobs/{JOB}/files/(.+)", job.JobFile),
-    (rf"{ROOT}/jobs/{JOB}/edit", job.JobEdit),
-    (rf"{ROOT}/jobs/{JOB}/(cancel|finish|pause|resume|archive|unarchive|delete)", job.JobAction),
+    _action(rf"/jobs/{JOB}/edit", job.edit),
+    _action(rf"/jobs/{JOB}/(cancel|finish|pause|resume|archive|unarchive|delete)", job.act),
     *_view("/compare", "/data", compare.comparison, "ns_compare.html", "jobs", "Compare jobs"),
     *_view("/models", "/-/data", models.listed, "ns_models.html", "models", "Models"),
     *_view(f"/models/({NAME})", "/data", models.model, "ns_model.html", "models"),
-    (rf"{ROOT}/models/({NAME})/history", ViewData, {"view": models.history}),
-    (rf"{ROOT}/models/({NAME})/aliases", models.MoveAlias),
-    (rf"{ROOT}/models/({NAME})/rollback", models.RollBack),
-    (rf"{ROOT}/models/({NAME})/describe", models.Describe),
-    (rf"{ROOT}/models/({NAME})/register", models.RegisterJob),
+    _data(rf"/models/({NAME})/history", models.history),
+    _action(rf"/models/({NAME})/aliases", models.move_alias),
+    _action(rf"/models/({NAME})/rollback", models.roll_back),
+    _action(rf"/models/({NAME})/describe", models.describe),
+    _action(rf"/models/({NAME})/register", models.register_job),
     (rf"{ROOT}/models/({NAME})/versions/({NAME})/files", models.VersionFiles),
-    (rf"{ROOT}/models/({NAME})/versions/([1-9][0-9]{{0,8}})/describe", models.ChangeVersion),
+    _action(rf"/models/({NAME})/versions/([1-9][0-9]{{0,8}})/describe", models.change_version),
     *_view("/datasets", "/-/data", datasets.listed, "ns_datasets.html", "datasets", "Data sets"),
     (rf"{ROOT}/datasets/-/add", AddVersion),
     *_view(f"/datasets/({REF})", "/data", datasets.dataset, "ns_dataset.html", "datasets"),
     (rf"{ROOT}/datasets/({REF})/sample", datasets.DatasetSample),
-    (rf"{ROOT}/datasets/({NAME})/versions/([1-9][0-9]{{0,8}})/delete", datasets.DeleteVersion),
+    _action(rf"/datasets/({NAME})/versions/([1-9][0-9]{{0,8}})/delete", datasets.delete_version),
     *_view("/schedules", "/-/data", schedules.listed, "ns_schedules.html", "schedules", "Schedules"),
-    (rf"{ROOT}/schedules/-/preview", schedules.Preview),
-    (rf"{ROOT}/schedules/-/add", schedules.AddSchedule),
+    _data("/schedules/-/preview", schedules.preview),
+    _action("/schedules/-/add", schedules.add),
     (rf"{ROOT}/schedules/({NAME})", schedules.SchedulePage),
-    (rf"{ROOT}/schedules/({NAME})/data", ViewData, {"view": schedules.schedule}),
-    (rf"{ROOT}/schedules/({NAME})/history", ViewData, {"view": schedules.history}),
-    (rf"{ROOT}/schedules/({NAME})/run", schedules.RunNow),
-    (rf"{ROOT}/schedules/({NAME})/change", schedules.ChangeSchedule),
-    (rf"{ROOT}/schedules/({NAME})/delete", schedules.DeleteSchedule),
-    (rf"{ROOT}/schedules/({NAME})/(pause|resume)", schedules.PauseOrResume),
-    (rf"{ROOT}/devices", devices.DevicesPage),
-    (rf"{ROOT}/devices/data", ViewData, {"view": devices.fleet}),
-    (rf"{ROOT}/devices/history", ViewData, {"view": devices.past}),
+    _data(rf"/schedules/({NAME})/data", schedules.schedule),
+    _data(rf"/schedules/({NAME})/history", schedules.history),
+    _action(rf"/schedules/({NAME})/run", schedules.run_now),
+    _action(rf"/schedules/({NAME})/change", schedules.change),
+    _action(rf"/schedules/({NAME})/delete", schedules.delete),
+    _action(rf"/schedules/({NAME})/(pause|resume)", schedules.pause_or_resume),
+    _page("/devices", devices.page, "ns_devices.html", "devices", "Devices"),
+    _data("/devices/data", devices.fleet),
+    _data("/devices/history", devices.past),
     (rf"{ROOT}/.*", Missing),
 ]

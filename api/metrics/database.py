@@ -6,8 +6,10 @@ Every API process exports the same values, because they come from the database. 
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from shared.jobs import queries
 from shared.webhooks import subscriptions
 
 DEVICES, PRIORITIES = ("auto", "cpu", "gpu"), range(10)
+#: The values of a metric, each with its labels.
+Samples = Iterable[tuple[Sequence[str], float]]
 _DEVICE_LABELS = ("worker", "host", "device", "device_name")
 
 #: Metrics from each worker's last heartbeat: name, help text, and the value in `Usage`.
@@ -63,51 +67,47 @@ class DatabaseMetrics(Collector):
             durations = queries.durations(conn)
             workers = list_workers(conn, self._lease_seconds)
             sent = subscriptions.counts(conn)
-        yield _gauge("nightshift_jobs", "Jobs by state.", "state", stats.jobs)
-        yield _counter("nightshift_jobs_submitted", "Accepted jobs by kind.", "kind", stats.submitted)
+        yield _gauge("nightshift_jobs", "Jobs by state.", ["state"], _by(stats.jobs))
+        submitted = CounterMetricFamily("nightshift_jobs_submitted", "Accepted jobs by kind.", labels=["kind"])
+        yield _filled(submitted, _by(stats.submitted))
         yield from _queue(stats.due)
         yield _job_seconds(durations)
-        yield _counter("nightshift_attempts_ended", "Finished attempts by outcome.", "outcome", stats.attempts)
+        ended = CounterMetricFamily("nightshift_attempts_ended", "Finished attempts by outcome.", labels=["outcome"])
+        yield _filled(ended, _by(stats.attempts))
         text = "Running jobs whose lease has expired and that are not rescued yet."
         yield GaugeMetricFamily("nightshift_leases_expired", text, stats.expired_leases)
-        yield _gauge("nightshift_workers", "Workers with a heartbeat within a lease, by state.", "state", stats.workers)
+        text = "Workers with a heartbeat within a lease, by state."
+        yield _gauge("nightshift_workers", text, ["state"], _by(stats.workers))
         text = "Webhook deliveries of the last 30 days by state."
-        yield _gauge("nightshift_webhook_deliveries", text, "state", sent)
+        yield _gauge("nightshift_webhook_deliveries", text, ["state"], _by(sent))
         yield from _devices([worker for worker in workers if worker["state"] != "offline"])
         yield from _disks(self._folders)
 
 
-def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    return _filled(GaugeMetricFamily(name, text, labels=[label]), values)
+def _by(values: Mapping[str, float]) -> Samples:
+    """Return the samples of values by their only label."""
+    return [([label], value) for label, value in sorted(values.items())]
 
 
-def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    return _filled(CounterMetricFamily(name, text, labels=[label]), values)
+def _gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), samples)
 
 
-def _filled(family: Any, values: Mapping[str, float]) -> Metric:
-    for label, value in sorted(values.items()):
-        family.add_metric([label], value)
+def _filled(family: Any, samples: Samples) -> Metric:
+    for labels, value in samples:
+        family.add_metric(labels, value)
     return family  # type: ignore[no-any-return]
 
 
 def _queue(due: Iterable[queries.Due]) -> Iterator[Metric]:
     """Yield a series for every device and priority, also at zero, so that alerts can see the zero."""
-    depth = GaugeMetricFamily(
-        "nightshift_queue_depth", "Due jobs that wait for a worker.", labels=["device", "priority"]
-    )
-    oldest = GaugeMetricFamily(
-        "nightshift_queue_oldest_seconds",
-        "Waiting time of the longest-waiting due job.",
-        labels=["device", "priority"],
-    )
-    waiting = {(one.device, one.priority): one for one in due}
-    for device in DEVICES:
-        for priority in PRIORITIES:
-            found = waiting.get((device, priority))
-            depth.add_metric([device, str(priority)], found.count if found else 0)
-            oldest.add_metric([device, str(priority)], max(0.0, found.oldest_seconds) if found else 0)
-    yield from (depth, oldest)
+    waiting = {(one.device, str(one.priority)): one for one in due}
+    found = {place: waiting.get(place) for place in itertools.product(DEVICES, map(str, PRIORITIES))}
+    labels = ("device", "priority")
+    counts = [(place, one.count if one else 0) for place, one in found.items()]
+    yield _gauge("nightshift_queue_depth", "Due jobs that wait for a worker.", labels, counts)
+    ages = [(place, max(0.0, one.oldest_seconds) if one else 0) for place, one in found.items()]
+    yield _gauge("nightshift_queue_oldest_seconds", "Waiting time of the longest-waiting due job.", labels, ages)
 
 
 def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
@@ -125,20 +125,13 @@ def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
     return family
 
 
-def _devices(workers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
-    workers = list(workers)
-    working = GaugeMetricFamily(
-        "nightshift_worker_working", "1 while the worker runs a job, else 0.", labels=_DEVICE_LABELS
-    )
-    for worker in workers:
-        working.add_metric(_labels(worker), 1 if worker["job_id"] else 0)
-    yield working
+def _devices(workers: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    working = [(_labels(worker), 1 if worker["job_id"] else 0) for worker in workers]
+    yield _gauge("nightshift_worker_working", "1 while the worker runs a job, else 0.", _DEVICE_LABELS, working)
     for name, text, value_of in _USAGE:
-        family = GaugeMetricFamily(name, text, labels=_DEVICE_LABELS)
-        for worker in workers:
-            if worker["usage"] is not None and (value := value_of(worker["usage"])) is not None:
-                family.add_metric(_labels(worker), value)
-        yield family
+        found = [(_labels(worker), value_of(worker["usage"])) for worker in workers if worker["usage"] is not None]
+        known = [(labels, value) for labels, value in found if value is not None]
+        yield _gauge(name, text, _DEVICE_LABELS, known)
 
 
 def _labels(worker: Mapping[str, Any]) -> list[str]:
@@ -147,15 +140,11 @@ def _labels(worker: Mapping[str, Any]) -> list[str]:
 
 def _disks(folders: Mapping[str, Path]) -> Iterator[Metric]:
     """Yield size and free space of each folder's file system, without missing folders."""
-    size = GaugeMetricFamily("nightshift_disk_bytes", "Size of the file system that holds a folder.", labels=["folder"])
-    free = GaugeMetricFamily(
-        "nightshift_disk_free_bytes", "Free space of the file system that holds a folder.", labels=["folder"]
-    )
+    size, free = [], []
     for name, folder in folders.items():
-        try:
+        with suppress(OSError):
             usage = shutil.disk_usage(folder)
-        except OSError:
-            continue
-        size.add_metric([name], usage.total)
-        free.add_metric([name], usage.free)
-    yield from (size, free)
+            size.append(([name], usage.total))
+            free.append(([name], usage.free))
+    yield _gauge("nightshift_disk_bytes", "Size of the file system that holds a folder.", ["folder"], size)
+    yield _gauge("nightshift_disk_free_bytes", "Free space of the file system that holds a folder.", ["folder"], free)

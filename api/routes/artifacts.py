@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from api.auth import Owner
-from api.dependencies import JobId, TheService, whole_id
+from api.dependencies import JobId, TheService, find_job
 from api.errors import problem
 from api.openapi import COMMON, problems
 from api.schemas import ArtifactView, Page
@@ -47,9 +47,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 def list_artifacts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Every listed file is complete and matches its SHA-256."""
     with read(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        queries.get_job(conn, whole, owner)  # NotFound, also for another owner's job
-        return {"items": queries.artifacts(conn, whole)}
+        return {"items": queries.artifacts(conn, find_job(conn, job_id, owner)["id"])}
 
 
 @router.get(
@@ -68,9 +66,7 @@ def download(
 ) -> Response:
     """The ETag is the file's SHA-256. Ranges are supported, so an interrupted download can continue."""
     with read(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        queries.get_job(conn, whole, owner)
-        row = queries.artifact(conn, whole, path)
+        row = queries.artifact(conn, find_job(conn, job_id, owner)["id"], path)
     headers = {"ETag": f'"{row["sha256"]}"', "X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
     if if_none_match and row["sha256"] in if_none_match:
         return Response(status_code=304, headers=headers)

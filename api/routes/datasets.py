@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Owner, require_owner
-from api.dependencies import NameInPath, Service, TheService
+from api.dependencies import NAME, NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
 from api.services.uploads import Upload, received
@@ -36,11 +36,7 @@ router = APIRouter(
 )
 
 RefInPath = Annotated[
-    str,
-    Path(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[1-9][0-9]{0,8})?$",
-        description="The name, or with a version: `pets@3`.",
-    ),
+    str, Path(pattern=rf"^{NAME}(@[1-9][0-9]{{0,8}})?$", description="The name, or with a version: `pets@3`.")
 ]
 Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
 

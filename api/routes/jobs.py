@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from api.auth import Owner
-from api.dependencies import Cursor, JobId, Limit, Search, Tag, TheService, whole_id
+from api.dependencies import Cursor, JobId, Limit, Search, Tag, TheService, find_job
 from api.openapi import COMMON, problems
 from api.route import AsSent, Route
 from api.schemas import Accepted, JobView, Page, WhyView
@@ -75,7 +75,7 @@ def rerun(
     fields.
     """
     with read(service.engine) as conn:
-        origin = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
+        origin = find_job(conn, job_id, owner)
     body = reruns.body_of(origin, asked)
     new = Submission(owner, parse_spec(body), body, idempotency_key, request.headers, origin)
     return _created(*submission.submit(service, new))
@@ -132,7 +132,7 @@ def list_jobs(
 def show(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """With its complete spec, progress and result."""
     with read(service.engine) as conn:
-        return queries.job_view(queries.get_job(conn, whole_id(conn, job_id, owner), owner))
+        return queries.job_view(find_job(conn, job_id, owner))
 
 
 @router.patch(
@@ -153,7 +153,7 @@ def edit(job_id: JobId, patch: JobPatch, service: TheService, owner: Owner) -> d
 def why(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Why the job waits, what it is doing or how it ended: reasons with codes, and one sentence."""
     with read(service.engine) as conn:
-        job = queries.get_job(conn, whole_id(conn, job_id, owner), owner)
+        job = find_job(conn, job_id, owner)
         found = explain(job, queries.explain_context(conn, job, service.settings.lease_seconds))
     reasons = [{"code": r.code, "sentence": r.sentence, "fields": r.fields} for r in found.reasons]
     return {"id": job["id"], "state": job["state"], "sentence": found.sentence, "reasons": reasons}

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from api.auth import Owner, require_owner
-from api.dependencies import Cursor, Limit, NameInPath, TheService, whole_id
+from api.dependencies import WHOLE_NAME, Cursor, Limit, NameInPath, TheService, whole_id
 from api.openapi import COMMON, problems
 from api.route import Route
 from api.schemas import ComparisonView, ModelChangeView, ModelDetail, ModelVersionView, ModelView, Page
@@ -26,9 +26,7 @@ router = APIRouter(
 
 Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
 _CHAMPION = Rollback()
-Selector = Annotated[
-    str, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="A version's number, or an alias.")
-]
+Selector = Annotated[str, Query(pattern=WHOLE_NAME, description="A version's number, or an alias.")]
 
 
 @router.get("", response_model=Page[ModelView], summary="List the models")
@@ -98,9 +96,7 @@ def change_version(
 )
 def download(
     name: NameInPath,
-    selector: Annotated[
-        str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="A version's number, or an alias.")
-    ],
+    selector: Annotated[str, Path(pattern=WHOLE_NAME, description="A version's number, or an alias.")],
     service: TheService,
 ) -> Response:
     """Its files (`model.safetensors`, `config.json`, …) as one zip."""

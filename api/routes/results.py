@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
 from api.auth import Owner
-from api.dependencies import Cursor, JobId, Service, TheService, whole_id
+from api.dependencies import Cursor, JobId, Service, TheService, find_job
 from api.openapi import COMMON, problems
 from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page, SystemView
 from api.services import exports
@@ -101,9 +101,7 @@ def log_as_text(job_id: JobId, service: TheService, owner: Owner) -> StreamingRe
 
 def _owned(service: Service, job_id: str, owner: str) -> str:
     with read(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        queries.get_job(conn, whole, owner)
-    return whole
+        return str(find_job(conn, job_id, owner)["id"])
 
 
 def _file(content: Iterator[bytes], media_type: str, name: str) -> StreamingResponse:
@@ -162,6 +160,4 @@ def _of_job(
     service: Service, job_id: str, owner: str, query: Callable[[Connection, str], list[dict[str, Any]]]
 ) -> dict[str, Any]:
     with read(service.engine) as conn:
-        whole = whole_id(conn, job_id, owner)
-        queries.get_job(conn, whole, owner)  # NotFound, also for another owner's job
-        return {"items": query(conn, whole)}
+        return {"items": query(conn, find_job(conn, job_id, owner)["id"])}

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
-from api.dependencies import Cursor, Limit, TheService
+from api.dependencies import WHOLE_NAME, Cursor, Limit, TheService
 from api.openapi import COMMON, problems
 from api.route import Route
 from api.schemas import JobView, Page, PreviewView, ScheduleView, TickView
@@ -20,9 +20,7 @@ from shared.specs.schedules import SchedulePatch, ScheduleSpec
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], responses=COMMON, route_class=Route)
 
-ScheduleRef = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The schedule's id, or its name.")
-]
+ScheduleRef = Annotated[str, Path(pattern=WHOLE_NAME, description="The schedule's id, or its name.")]
 
 
 @router.post("", status_code=201, response_model=ScheduleView, responses=problems(409), summary="Create a schedule")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import JSONResponse, Response
 
 from api.auth import Owner
-from api.dependencies import Cursor, Limit, TheService
+from api.dependencies import WHOLE_NAME, Cursor, Limit, TheService
 from api.openapi import COMMON, problems
 from api.route import Route
 from api.schemas import DeliveryDetail, DeliveryView, NewWebhookView, Page, WebhookView
@@ -19,9 +19,7 @@ from shared.webhooks.models import DeliveryState
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=COMMON, route_class=Route)
 
-WebhookRef = Annotated[
-    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="The webhook's id, or its name.")
-]
+WebhookRef = Annotated[str, Path(pattern=WHOLE_NAME, description="The webhook's id, or its name.")]
 DeliveryId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="The delivery's id.")]
 
 

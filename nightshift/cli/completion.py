@@ -71,19 +71,14 @@ def _model_refs(client: Client) -> Iterable[tuple[str, str]]:
         yield f"job:{job.id}", str(job.data.get("name") or job.data.get("kind"))
 
 
-def _datasets(client: Client) -> Iterable[tuple[str, str]]:
-    for item in client.datasets():
-        yield item["name"], str(item.get("kind") or item.get("availability", ""))
+def _named(collection: str, *facts: str) -> Completer:
+    """Return a completer of the names in a collection, each with the first of these facts that it has."""
 
+    def look(client: Client) -> Iterable[tuple[str, str]]:
+        for item in getattr(client, collection)():
+            yield item["name"], str(next(filter(None, map(item.get, facts)), ""))
 
-def _schedules(client: Client) -> Iterable[tuple[str, str]]:
-    for item in client.schedules():
-        yield item["name"], str(item.get("cron") or "")
-
-
-def _webhooks(client: Client) -> Iterable[tuple[str, str]]:
-    for item in client.webhooks():
-        yield item["name"], str(item.get("url") or "")
+    return _from_api(look)
 
 
 def _presets(client: Client) -> Iterable[tuple[str, str]]:
@@ -92,19 +87,10 @@ def _presets(client: Client) -> Iterable[tuple[str, str]]:
             yield str(preset), str(family.get("name"))
 
 
-def _programs(client: Client) -> Iterable[tuple[str, str]]:
-    for program in client.programs():
-        yield str(program["name"]), str(program["package"] or "")
-
-
-job_ids, models, versions, model_refs = (
-    _from_api(_jobs),
-    _from_api(_models),
-    _from_api(_versions),
-    _from_api(_model_refs),
-)
-datasets, schedules, presets = _from_api(_datasets), _from_api(_schedules), _from_api(_presets)
-webhooks, programs = _from_api(_webhooks), _from_api(_programs)
+job_ids, models, versions = _from_api(_jobs), _from_api(_models), _from_api(_versions)
+model_refs, presets = _from_api(_model_refs), _from_api(_presets)
+datasets, programs = _named("datasets", "kind", "availability"), _named("programs", "package")
+schedules, webhooks = _named("schedules", "cron"), _named("webhooks", "url")
 events = _fixed(
     "job.started", "job.paused", "job.retried", "job.succeeded", "job.failed", "job.cancelled", "model.promoted",
     "model.promotion_refused", "model.alias_moved", "model.rolled_back", "model.version_deleted",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +37,33 @@ JobId = Annotated[
 JobIds = Annotated[
     list[str], typer.Argument(metavar="ID...", help="One or more job ids.", autocompletion=completion.job_ids)
 ]
+
+
+def with_options(declared: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator for commands that share the parameters of `declared`, which they receive as `**keywords`.
+
+    In the help they stand before the command's own keyword-only parameters.
+    """
+
+    def extend(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = [one for one in parameters_of(command) if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        last = [one for one in own if one.kind is inspect.Parameter.KEYWORD_ONLY]
+        set_parameters(command, [*own[: len(own) - len(last)], *parameters_of(declared), *last])
+        return command
+
+    return extend
+
+
+def parameters_of(command: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a command, with their evaluated annotations."""
+    return list(inspect.signature(command, eval_str=True).parameters.values())
+
+
+def set_parameters(command: Any, parameters: Iterable[inspect.Parameter]) -> None:
+    """Give a command these parameters, from which Typer makes its arguments and options."""
+    named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    command.__signature__ = inspect.Signature(named)
+    command.__annotations__ = {one.name: one.annotation for one in named}
 
 
 def client(ctx: typer.Context) -> Client:

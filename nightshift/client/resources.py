@@ -1,12 +1,13 @@
 """Results of the API: dictionaries whose fields are also attributes, with a short repr.
 
-Fields that are not declared here, as a newer server may send, are kept and read in the same two ways.
+Fields that are not declared here, as a newer server may send, are kept and read in the same two ways. The API builds
+its response models from these classes (`api/shapes.py`); a text in `Annotated` describes the field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 
 class Resource(dict[str, Any]):
@@ -43,12 +44,17 @@ class Worker(Resource):
 
     name: str
     host: str
-    state: str
-    device: str
+    state: Annotated[
+        str,
+        "online, not_listening (lost its queue and is reconnecting), draining or offline (no heartbeat for a lease)",
+    ]
+    device: Literal["cpu", "gpu"]
     device_name: str
     memory_bytes: int | None
     frameworks: list[str]
-    job_id: str | None
+    versions: dict[str, Any]
+    job_id: Annotated[str | None, "The job it runs; null for another owner's job."]
+    usage: dict[str, Any] | None
     started_at: str
     heartbeat_at: str
     _SHOWN = ("name", "state", "device", "job_id")
@@ -58,13 +64,13 @@ class Family(Resource):
     """A model family: its presets, and the JSON schemas of its settings."""
 
     name: str
-    kinds: list[str]
+    kinds: Annotated[list[str], "Kinds of job that this version's workers run for it."]
     frameworks: list[str]
     dataset_kind: str
     default_preset: str
-    presets: dict[str, Any]
-    model_schema: dict[str, Any]
-    training_schema: dict[str, Any]
+    presets: Annotated[dict[str, Any], "Each preset in full: `model` and its `training` defaults."]
+    model_schema: Annotated[dict[str, Any], "JSON schema of `model`; any field overrides the preset's."]
+    training_schema: Annotated[dict[str, Any], "JSON schema of `training`."]
     _SHOWN = ("name", "frameworks", "kinds")
 
 
@@ -72,38 +78,54 @@ class InstalledProgram(Resource):
     """A program that jobs of kind `run` may name; `error` says why it cannot be used."""
 
     name: str
-    package: str | None
+    package: Annotated[str | None, "The package that brings it, with its version."]
     description: str
     framework: str | None
-    dataset_kinds: list[str]
-    promise: str | None
-    params_schema: dict[str, Any] | None
-    error: str | None
+    dataset_kinds: Annotated[list[str], "Kinds of data sets that it reads; empty: none."]
+    promise: Annotated[
+        str | None, "What a resumed run is worth: `exact` (the same bits), `resumable` or `restart` (a new start)."
+    ]
+    params_schema: Annotated[dict[str, Any] | None, "JSON schema of `params`."]
+    error: Annotated[str | None, "Why it cannot be used; null: it can."]
     _SHOWN = ("name", "package", "error")
 
 
+class Owned(Resource):
+    """A resource that every key may use and only its owner may change."""
+
+    owner: Annotated[str | None, "Name of the owner's first key; null: no owner."]
+    yours: Annotated[bool, "Whether this key's owner owns it."]
+    may_change: Annotated[bool, "Whether this key may change it: yours, or without an owner and not built in."]
+
+
 class DatasetVersion(Resource):
-    """One version of a data set. `rows`: number of images or documents by split."""
+    """One version of a data set."""
 
     version: int
     sha256: str
-    rows: dict[str, int]
+    rows: Annotated[dict[str, int], "Number of images or documents in each part."]
     created_at: str
     _SHOWN = ("version", "rows")
 
 
-class Dataset(Resource):
+class Dataset(Owned):
     """A data set at its newest version. Only `Client.dataset` gives its `versions`."""
 
     name: str
-    version: int | None
+    version: Annotated[int | None, "Newest version; null for a built-in set that is not registered yet."]
     kind: str | None
     builtin: bool
+    availability: Annotated[
+        Literal["registered", "on_first_use", "needs_download", "unavailable"],
+        "Whether a job can use it. A built-in set is registered by the first job, from local files (`on_first_use`) "
+        "or by a download; `unavailable`: downloads are off.",
+    ]
     sha256: str | None
     size_bytes: int | None
     classes: list[str] | None
-    splits: dict[str, Any] | None
-    owner: str | None
+    image: Annotated[list[int] | None, "Height, width, channels."]
+    split: Annotated[str | None, "Where the test part comes from."]
+    splits: Annotated[dict[str, Any] | None, "Counts and class histogram of each part."]
     created_at: str | None
     _SHOWN = ("name", "version", "kind")
 
@@ -118,11 +140,11 @@ class ModelVersion(Resource):
 
     name: str
     version: int
-    job_id: str | None
+    job_id: Annotated[str | None, "The job that created it; null for another owner's job."]
     family: str
     framework: str
     dataset: str | None
-    parent: str | None
+    parent: Annotated[str | None, "The model that it was fine-tuned from."]
     metrics: dict[str, Any]
     description: str | None
     tags: dict[str, str]
@@ -130,7 +152,7 @@ class ModelVersion(Resource):
     _SHOWN = ("name", "version", "family", "framework")
 
 
-class Model(Resource):
+class Model(Owned):
     """A registered model, its `champion` and `aliases`. Only `Client.model` gives its `versions`."""
 
     name: str
@@ -140,7 +162,6 @@ class Model(Resource):
     updated_at: str
     description: str | None
     aliases: dict[str, int]
-    owner: str | None
     _SHOWN = ("name", "family", "latest_version", "aliases")
 
     @property
@@ -182,10 +203,18 @@ class Schedule(Resource):
     name: str
     cron: str
     timezone: str
-    job: dict[str, Any]
+    job: Annotated[dict[str, Any], "The complete spec, with templates in name and tags."]
     enabled: bool
-    next_at: str | None
+    catch_up: str
+    catch_up_limit: int
+    max_lateness_seconds: float | None
+    overlap: str
+    skip_if_unchanged: bool
+    next_at: Annotated[str | None, "The next tick; null while paused."]
+    next_at_local: str | None
     last_tick: dict[str, Any] | None
+    created_at: str
+    updated_at: str
     _SHOWN = ("name", "cron", "timezone", "next_at")
 
 
@@ -196,7 +225,14 @@ class Webhook(Resource):
     name: str
     url: str
     events: list[str]
+    tags: dict[str, str]
+    match: str | None
+    format: str
     enabled: bool
+    disabled_reason: Annotated[str | None, "Why Nightshift disabled it; null if a user did."]
+    old_secret_until: Annotated[str | None, "Until then the previous secret signs as well."]
+    created_at: str
+    updated_at: str
     _SHOWN = ("name", "url", "enabled")
 
 
@@ -204,10 +240,14 @@ class Delivery(Resource):
     """The delivery of one event to a webhook."""
 
     id: str
-    event_id: str
+    event_id: Annotated[str, "Header `webhook-id`, the same for every attempt."]
     event_type: str
     state: str
     attempts: int
-    status: int | None
-    error: str | None
+    status: Annotated[int | None, "HTTP status of the last answer."]
+    error: Annotated[str | None, "Error of the last attempt."]
+    milliseconds: float | None
+    created_at: str
+    next_at: Annotated[str | None, "Time of the next attempt; null when settled."]
+    settled_at: str | None
     _SHOWN = ("id", "event_type", "state", "attempts")

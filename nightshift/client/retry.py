@@ -6,6 +6,8 @@ Problem documents (RFC 9457) become the errors of `nightshift.errors`.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -54,9 +56,14 @@ class RetryPolicy:
         url = f"{self.endpoint.url}/v1/"
         return {"base_url": url, "headers": headers, "follow_redirects": False, "timeout": timeout}
 
-    def bad_url(self, error: Exception) -> ApiUnreachable:
-        """Return the error of an invalid URL."""
-        return ApiUnreachable(f"{self.endpoint.url!r} ({self.endpoint.url_from}) is not a URL: {error}")
+    @contextmanager
+    def checked_url(self) -> Iterator[None]:
+        """Raise `ApiUnreachable` if httpx rejects the URL."""
+        try:
+            yield
+        except httpx.InvalidURL as error:
+            where = f"{self.endpoint.url!r} ({self.endpoint.url_from})"
+            raise ApiUnreachable(f"{where} is not a URL: {error}") from error
 
     def after_error(self, request: Request, attempt: int, error: httpx.RequestError) -> float:
         """Return the seconds before a retry. Raise `ApiUnreachable` if a retry is unsafe or useless."""

@@ -32,10 +32,8 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.policy = RetryPolicy(endpoint, retries, timeout)
-        try:
+        with self.policy.checked_url():
             self._http = httpx.Client(**self.policy.settings(), transport=transport)
-        except httpx.InvalidURL as error:
-            raise self.policy.bad_url(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -99,10 +97,8 @@ class AsyncTransport:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.policy = RetryPolicy(endpoint, retries, timeout)
-        try:
+        with self.policy.checked_url():
             self._http = httpx.AsyncClient(**self.policy.settings(), transport=transport)
-        except httpx.InvalidURL as error:
-            raise self.policy.bad_url(error) from error
 
     async def close(self) -> None:
         """Close the connections."""

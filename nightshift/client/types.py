@@ -1,12 +1,12 @@
-"""Types of the JSON that the API returns.
+"""Types of the JSON that the API returns. The API builds its response models from them (`api/shapes.py`).
 
-They are dictionaries, so fields that only a newer server sends are kept.
+They are dictionaries, so fields that only a newer server sends are kept. A text in `Annotated` describes the field.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 
 class Progress(TypedDict, total=False):
@@ -20,8 +20,8 @@ class Progress(TypedDict, total=False):
     samples_per_second: float | None
 
 
-class JobData(TypedDict, total=False):
-    """A job. Times are ISO 8601 in UTC."""
+class JobHead(TypedDict, total=False):
+    """What identifies a job."""
 
     id: str
     kind: str
@@ -31,23 +31,36 @@ class JobData(TypedDict, total=False):
     framework: str | None
     dataset: str | None
     priority: int
-    attempt: int
+
+
+class JobData(JobHead, total=False):
+    """A job. Times are ISO 8601 in UTC."""
+
+    attempt: Annotated[int, "Number of the current attempt; 0 before the first."]
     progress: Progress | None
     stop_requested: str | None
     created_at: str
     run_at: str | None
     started_at: str | None
     finished_at: str | None
-    archived_at: str | None
+    archived_at: Annotated[str | None, "When it was archived. Lists omit archived jobs unless asked for them."]
+    deadline_at: Annotated[str | None, "When `timeout_seconds` have passed."]
     worker: str | None
-    device: str | None
+    device: Annotated[str | None, "Device of the current attempt; before the first, the requested one."]
     error: dict[str, Any] | None
-    result: dict[str, Any] | None
+    result: Annotated[
+        dict[str, Any] | None,
+        "`metrics`, `model` and `artifacts` of a succeeded job; with `promote` also `promoted` and `promotion`.",
+    ]
+    retries: Annotated[int, "Retryable failures so far; at most `max_retries`."]
+    after: list[str]
     tags: dict[str, str]
     notes: str | None
     copied_from: dict[str, Any] | None
-    pinned: dict[str, str]
-    spec: dict[str, Any]
+    pinned: Annotated[
+        dict[str, str], "`dataset`, `evaluate_on` and `model` with their versions when the job first started."
+    ]
+    spec: Annotated[dict[str, Any], "The complete spec, with presets filled in."]
 
 
 class MetricPoint(TypedDict):
@@ -87,10 +100,10 @@ class SystemData(TypedDict):
 
     attempt: int
     at: str
-    cpu_percent: float | None
-    memory_bytes: int | None
+    cpu_percent: Annotated[float | None, "100 is one core; 200 are two."]
+    memory_bytes: Annotated[int | None, "Resident memory of the runner."]
     gpu_percent: float | None
-    gpu_memory_bytes: int | None
+    gpu_memory_bytes: Annotated[int | None, "Of the whole device, which only this runner uses."]
 
 
 class AttemptData(TypedDict, total=False):
@@ -99,6 +112,7 @@ class AttemptData(TypedDict, total=False):
     attempt: int
     worker: str
     device: str | None
+    celery_task_id: str | None
     started_at: str
     ended_at: str | None
     outcome: str | None
@@ -107,8 +121,12 @@ class AttemptData(TypedDict, total=False):
     signal: int | None
     peak_memory_bytes: int | None
     peak_device_memory_bytes: int | None
+    environment: Annotated[
+        dict[str, Any] | None,
+        "Where it ran, as far as known: host, worker, versions, cpu, gpu, driver, threads, commit, command.",
+    ]
     evidence: dict[str, Any] | None
-    environment: dict[str, Any] | None
+    resumed_from: Annotated[str | None, "The checkpoint that it resumed from."]
     resumed_step: int | None
 
 
@@ -117,7 +135,7 @@ class Reason(TypedDict):
 
     code: str
     sentence: str
-    fields: dict[str, Any]
+    fields: Annotated[dict[str, Any], "The facts of the sentence; which ones depends on the code."]
 
 
 class WhyData(TypedDict):
@@ -133,12 +151,13 @@ class CheckpointData(TypedDict, total=False):
     """A checkpoint of a job."""
 
     id: str
+    attempt: int
     step: int
     epoch: int
     sha256: str
     size_bytes: int
     is_best: bool
-    state: str
+    state: Literal["ready", "quarantined", "deleted"]
     created_at: str
 
 
@@ -146,6 +165,7 @@ class ArtifactData(TypedDict, total=False):
     """A file that a job produced."""
 
     path: str
+    attempt: int
     sha256: str
     size_bytes: int
     media_type: str

@@ -13,6 +13,7 @@ from shared.clock import iso
 from shared.datasets import builtins, references, views
 from shared.datasets.builtins import BUILTIN
 from shared.db.schema import dataset_versions, jobs, model_versions
+from shared.jobs.ownership import of_owner
 from shared.settings import Settings
 
 #: Most versions, jobs and models of one data set in an answer.
@@ -138,7 +139,7 @@ def _jobs(conn: Connection, name: str, owner_id: str | None) -> list[dict[str, A
     """Return the newest jobs of this owner, with the version each reads (None until it starts)."""
     columns = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.state, jobs.c.created_at)
     pinned = jobs.c.pinned["dataset"].as_string().label("pinned")
-    mine = [_names(jobs.c.dataset, name)] + ([] if owner_id is None else [jobs.c.owner_id == owner_id])
+    mine = (_names(jobs.c.dataset, name), of_owner(owner_id))
     newest = select(*columns, pinned).where(*mine).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(JOBS)
     return [
         {

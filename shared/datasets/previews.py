@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shared.datasets.store import OpenDataset, open_dataset
-from shared.optional_imports import need
+from shared.datasets.store import open_dataset
+from shared.image_grid import grid
 
 #: Most classes (rows) and images per class (columns).
 ROWS, COLUMNS = 10, 10
 #: Smaller images are enlarged to at least this side (pixels).
 SHOWN_SIDE = 56
 _GAP = 2
-_WHITE = 255
 
 #: Separator of the texts of a sample.
 BETWEEN_TEXTS = f"\n{'-' * 40}\n"
@@ -39,11 +38,11 @@ def sample_picture(folder: Path, split: str = "train") -> bytes:
     if data.kind != "image":
         raise ValueError("only a data set of images has a sample picture; take sample_texts")
     labels = data.y(split)
-    rows = [_spread(np.flatnonzero(labels == label)) for label in range(min(ROWS, len(data.classes)))]
-    grid = _grid(data, split, [row for row in rows if len(row)])
-    image = need("PIL.Image", "pillow").fromarray(grid[..., 0] if grid.shape[2] == 1 else grid)
+    found = [np.flatnonzero(labels == label) for label in range(min(ROWS, len(data.classes)))]
+    images, factor = data.x(split), max(1, -(-SHOWN_SIDE // max(data.image[:2])))
+    rows = [[images[number] for number in _spread(numbers)] for numbers in found if len(numbers)]
     buffer = BytesIO()
-    image.save(buffer, "PNG")
+    grid(rows, max(map(len, rows)), factor, _GAP).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -61,22 +60,5 @@ def sample_texts(folder: Path, split: str = "train", count: int = 5, length: int
 
 
 def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Choose up to `COLUMNS` of the rows, evenly from the first to the last."""
-    return (
-        rows[np.unique(np.linspace(0, len(rows) - 1, min(COLUMNS, len(rows))).astype(np.int64))] if len(rows) else rows
-    )
-
-
-def _grid(data: OpenDataset, split: str, rows: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint8]:
-    height, width, channels = data.image
-    scale = max(1, -(-SHOWN_SIDE // max(height, width)))
-    height, width = height * scale, width * scale
-    columns = max(map(len, rows))
-    shape = (len(rows) * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels)
-    grid = np.full(shape, _WHITE, np.uint8)
-    images = data.x(split)
-    for line, chosen in enumerate(rows):
-        for column, row in enumerate(chosen):
-            top, left = _GAP + line * (height + _GAP), _GAP + column * (width + _GAP)
-            grid[top : top + height, left : left + width] = images[row].repeat(scale, 0).repeat(scale, 1)
-    return grid
+    """Choose up to `COLUMNS` of the rows (at least one), evenly from the first to the last."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(COLUMNS, len(rows))).astype(np.int64))]

@@ -10,9 +10,10 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightshift.errors import InvalidRequest, NotFound, StorageFull
@@ -119,7 +120,7 @@ def append(
             found = formats.read(files, format, image_size=size)
             if name in builtins.CLASSES:
                 found = builtins.named(found, name)
-            more = _store_more(settings, stored, found)
+            more = _store(settings, found, stored)
         with suppress(_BaseOutdated):
             return enter(engine, name, more, after=base.version, owner_id=owner_id)
     raise _too_many(name)
@@ -135,20 +136,17 @@ def check_name(name: str) -> None:
         raise InvalidRequest.field(("name",), "'digits' is built in and cannot be changed; choose another name")
 
 
-def _store(settings: Settings, source: ImageSource | TextSource) -> Stored:
-    limits = Limits(settings.max_dataset_bytes)
+def _store(settings: Settings, source: ImageSource | TextSource, base: OpenDataset | None = None) -> Stored:
+    """Store a version with the rows of `source`, after those of `base`."""
+    root, limits = _root(settings), Limits(settings.max_dataset_bytes)
     with _disk_full_as_error():
-        if isinstance(source, ImageSource):
-            stored = store_images(_root(settings), source, limits)
+        if base is not None:
+            stored = store_appended(root, base, source, limits)
+        elif isinstance(source, ImageSource):
+            stored = store_images(root, source, limits)
         else:
-            stored = store_text(_root(settings), source, limits)
+            stored = store_text(root, source, limits)
         return storage_of(settings).keep_dataset(counted(stored))
-
-
-def _store_more(settings: Settings, base: OpenDataset, source: ImageSource | TextSource) -> Stored:
-    with _disk_full_as_error():
-        more = store_appended(_root(settings), base, source, Limits(settings.max_dataset_bytes))
-        return storage_of(settings).keep_dataset(counted(more))
 
 
 @contextmanager
@@ -213,11 +211,9 @@ def _enter(
     newest = _newest(conn, name)
     if after is not None and (newest is None or newest.version != after):
         raise _BaseOutdated
-    same = conn.execute(
-        select(_versions).where(_versions.c.name == name, _versions.c.sha256 == stored.sha256)
-    ).mappings().first()  # fmt: skip
+    same = _first(conn, select(_versions).where(_versions.c.name == name, _versions.c.sha256 == stored.sha256))
     if same:
-        return version_of(same)
+        return same
     if dataset is not None:
         references.refuse_builtin(conn, name, owner_id)
     number = max(newest.version if newest else 0, dataset.last_version if dataset else 0) + 1
@@ -235,9 +231,7 @@ def resolve(conn: Connection, ref: str) -> DatasetVersion:
     if not at:
         found = _newest(conn, name)
     elif number.isascii() and number.isdigit() and len(number) < 10:
-        chosen = select(_versions).where(_versions.c.name == name, _versions.c.version == int(number))
-        row = conn.execute(chosen).mappings().first()
-        found = version_of(row) if row else None
+        found = _first(conn, select(_versions).where(_versions.c.name == name, _versions.c.version == int(number)))
     else:
         raise NotFound(f"There is no data set {ref!r}: a version is a number, for example {name}@1.")
     return found or _not_found(conn, ref, name)
@@ -252,8 +246,12 @@ def _not_found(conn: Connection, ref: str, name: str) -> DatasetVersion:
 
 
 def _newest(conn: Connection, name: str) -> DatasetVersion | None:
-    chosen = select(_versions).where(_versions.c.name == name).order_by(_versions.c.version.desc()).limit(1)
-    row = conn.execute(chosen).mappings().first()
+    every = select(_versions).where(_versions.c.name == name)
+    return _first(conn, every.order_by(_versions.c.version.desc()).limit(1))
+
+
+def _first(conn: Connection, statement: Select[Any]) -> DatasetVersion | None:
+    row = conn.execute(statement).mappings().first()
     return version_of(row) if row else None
 
 

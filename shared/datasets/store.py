@@ -24,7 +24,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
@@ -111,17 +111,16 @@ class OpenDataset:
                 yield file.read(length).decode()
 
     def _array(self, name: str) -> Array:
-        path = self.folder / name
-        # mmap does not accept an empty file, so an empty array is read.
-        array: Array = np.load(path, mmap_mode="r" if _has_rows(path) else None, allow_pickle=False)
-        return array
+        return load_array(self.folder / name)
 
 
-def _has_rows(path: Path) -> bool:
+def load_array(path: Path) -> Array:
+    """Map an array into memory, read-only; an empty one, which mmap does not accept, is read."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         shape, _, _ = np.lib.format.read_array_header_1_0(file)
-    return 0 not in shape
+    array: Array = np.load(path, mmap_mode=None if 0 in shape else "r", allow_pickle=False)
+    return array
 
 
 def open_dataset(folder: Path) -> OpenDataset:
@@ -234,34 +233,13 @@ def sweep(datasets_root: Path) -> int:
 
 
 def _swept(lock_path: Path) -> bool:
-    with open_if_exists(lock_path) as lock:
-        if lock is None or time.time() - os.fstat(lock).st_mtime < _YOUNG or not _lock_is_free(lock):
-            return False
-        shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
-        lock_path.unlink(missing_ok=True)
-        return True
-
-
-@contextmanager
-def open_if_exists(path: Path) -> Iterator[int | None]:
-    """Open a file for reading and writing; the descriptor is None if it does not exist."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock_is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    with suppress(FileNotFoundError, BlockingIOError), lock_path.open("r+") as lock:
+        if time.time() - os.fstat(lock.fileno()).st_mtime >= _YOUNG:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError while its builder lives
+            shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+            return True
+    return False
 
 
 def _lock_path(folder: Path) -> Path:

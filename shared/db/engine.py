@@ -47,6 +47,7 @@ LOCK_TIMEOUT_MS = 10_000
 STATEMENT_TIMEOUT_MS = 30_000
 #: Longest wait for a connection of the pool (seconds).
 POOL_TIMEOUT_SECONDS = 5.0
+_POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 32, "pool_timeout": POOL_TIMEOUT_SECONDS}
 
 _WRITE = "nightshift_write"
 _AFTER_COMMIT = "nightshift_after_commit"
@@ -80,10 +81,8 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
-        pool_size=8,
-        max_overflow=32,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
         json_serializer=dump_json,
+        **_POOL,
     )
 
     @event.listens_for(engine, "connect")
@@ -119,12 +118,10 @@ def _postgres_engine(url: URL) -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
             **keepalives,
         },
-        pool_size=8,
-        max_overflow=32,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         json_serializer=dump_json,
+        **_POOL,
     )
     event.listen(engine, "connect", _refuse_encoding, insert=True)  # before SQLAlchemy asks for the version
     event.listen(engine, "handle_error", _refuse_unstorable)

@@ -28,15 +28,14 @@ class WriteLock:
     def take(self, seconds: float) -> Iterator[None]:
         """Hold the lock; wait for it for at most `seconds`. Raises DatabaseLocked."""
         self._wait(seconds)
+        locked = False
         try:
             yield
         except DatabaseLocked:
-            self._release(locked=True)
+            locked = True
             raise
-        except BaseException:
-            self._release()
-            raise
-        self._release()
+        finally:
+            self._release(locked=locked)
 
     def _wait(self, seconds: float) -> None:
         with self._changed:
@@ -49,7 +48,7 @@ class WriteLock:
                 raise DatabaseLocked("the database does not answer: another writer holds it")
             self._taken = True
 
-    def _release(self, *, locked: bool = False) -> None:
+    def _release(self, *, locked: bool) -> None:
         with self._changed:
             self._taken = False
             if locked:

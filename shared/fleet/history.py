@@ -10,6 +10,7 @@ from sqlalchemy import Connection, case, func, or_, select
 
 from shared.clock import read_clock
 from shared.db.schema import attempts, jobs, workers
+from shared.jobs.ownership import IDS, of_owner
 
 #: Window name -> length (seconds).
 WINDOWS = {"hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
@@ -92,10 +93,9 @@ def _within(conn: Connection, since: float) -> Iterable[Any]:
 def _jobs(conn: Connection, ids: Collection[str], owner_id: str | None) -> dict[str, dict[str, Any]]:
     """Return the jobs among `ids` that belong to the owner (None: all)."""
     columns = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.dataset, jobs.c.family)
-    mine = [] if owner_id is None else [jobs.c.owner_id == owner_id]
     every, found = sorted(ids), {}
-    for start in range(0, len(every), 500):
-        chunk = select(*columns).where(jobs.c.id.in_(every[start : start + 500]), *mine)
+    for start in range(0, len(every), IDS):
+        chunk = select(*columns).where(jobs.c.id.in_(every[start : start + IDS]), of_owner(owner_id))
         for job_id, name, kind, dataset, family in conn.execute(chunk):
             found[job_id] = {"name": name, "kind": kind, "dataset": dataset, "family": family}
     return found

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Computed, Float, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Computed, Float, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+from shared.db.partial_index import partial_index
 
 #: Wait after which a job outranks a new one that is one priority level higher (seconds). Too low: priorities have
 #: little effect. Too high: low priorities wait long behind a steady stream. At 600 s, priority 0 outranks a new
@@ -28,43 +30,25 @@ class Job(SQLModel, table=True):
         UniqueConstraint("owner_id", "idempotency_key"),
         CheckConstraint("fence >= 0"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
-        Index(
-            "ix_jobs_claim",
-            "rank",
-            "id",
-            sqlite_where=text("state = 'queued'"),
-            postgresql_where=text("state = 'queued'"),
-        ),
+        partial_index("ix_jobs_claim", "rank", "id", where="state = 'queued'"),
         Index("ix_jobs_newest", "owner_id", "created_at", "id", "archived_at"),
         # For the table of jobs: counts per state, and the jobs of all owners, newest first.
         Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at"),
         Index("ix_jobs_created", "created_at", "id", "archived_at"),
-        Index(
+        partial_index(
             "ix_jobs_urgent",
             "rank",
             "id",
-            sqlite_where=text("state = 'queued' AND preempts = 1"),
-            postgresql_where=text("state = 'queued' AND preempts"),
+            where="state = 'queued' AND preempts",
+            sqlite="state = 'queued' AND preempts = 1",
         ),
         # An urgent job has one victim at a time.
-        Index(
-            "ix_jobs_makes_room",
-            "makes_room_for",
-            unique=True,
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
-        ),
+        partial_index("ix_jobs_makes_room", "makes_room_for", where="state = 'running'", unique=True),
         # Unfinished jobs have no `finished_at`: few rows at the front of the index, however large the table.
         Index("ix_jobs_ended", "finished_at", "state"),
         # Covers what Prometheus counts at every scrape, without reading a row.
         Index("ix_jobs_durations", "kind", "state", "started_at", "finished_at"),
-        Index(
-            "ix_jobs_deadline",
-            "finished_at",
-            "deadline_at",
-            sqlite_where=text("deadline_at IS NOT NULL"),
-            postgresql_where=text("deadline_at IS NOT NULL"),
-        ),
+        partial_index("ix_jobs_deadline", "finished_at", "deadline_at", where="deadline_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, max_length=32)
@@ -136,12 +120,7 @@ class DeletedJob(SQLModel, table=True):
     __tablename__ = "deleted_jobs"
     __table_args__ = (
         UniqueConstraint("owner_id", "idempotency_key"),
-        Index(
-            "ix_deleted_jobs_files",
-            "finished_at",
-            sqlite_where=text("has_files = 1"),
-            postgresql_where=text("has_files"),
-        ),
+        partial_index("ix_deleted_jobs_files", "finished_at", where="has_files", sqlite="has_files = 1"),
         Index("ix_deleted_jobs_durations", "kind", "state", "started_at", "finished_at"),
     )
 

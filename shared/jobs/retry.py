@@ -61,17 +61,9 @@ class Decision:
     poisoned: bool = False
 
 
-def after_failure(
-    outcome: AttemptOutcome,
-    retryable: bool,
-    counters: RetryCounters,
-    *,
-    poison_limit: int,
-    backoff: Backoff | None = None,
-    rand: Callable[[], float] = random.random,
-) -> Decision:
+def after_failure(outcome: AttemptOutcome, retryable: bool, counters: RetryCounters, *, poison_limit: int) -> Decision:
     """Decide between `queued` (with a delay), `failed`, and a requested `cancelled` or `paused`."""
-    decision = _by_outcome(outcome, retryable, counters, poison_limit, backoff, rand)
+    decision = _by_outcome(outcome, retryable, counters, poison_limit)
     if counters.stop_requested is StopRequest.CANCEL:
         return Decision(JobState.CANCELLED, decision.retries, decision.lost_streak)
     if counters.stop_requested is StopRequest.PAUSE and decision.state is JobState.QUEUED:
@@ -79,21 +71,14 @@ def after_failure(
     return decision
 
 
-def _by_outcome(
-    outcome: AttemptOutcome,
-    retryable: bool,
-    counters: RetryCounters,
-    poison_limit: int,
-    backoff: Backoff | None,
-    rand: Callable[[], float],
-) -> Decision:
+def _by_outcome(outcome: AttemptOutcome, retryable: bool, counters: RetryCounters, poison_limit: int) -> Decision:
     if outcome in CRASH_OUTCOMES:
         streak = counters.lost_streak + 1
         if streak >= poison_limit:
             return Decision(JobState.FAILED, counters.retries, streak, poisoned=True)
-        delay = (backoff or AFTER_DEATH).delay(streak - 1, rand) if streak > 1 else 0.0
+        delay = AFTER_DEATH.delay(streak - 1) if streak > 1 else 0.0
         return Decision(JobState.QUEUED, counters.retries, streak, delay)
     if retryable and outcome is AttemptOutcome.JOB_ERROR and counters.retries < counters.max_retries:
         retries = counters.retries + 1
-        return Decision(JobState.QUEUED, retries, counters.lost_streak, (backoff or AFTER_ERROR).delay(retries, rand))
+        return Decision(JobState.QUEUED, retries, counters.lost_streak, AFTER_ERROR.delay(retries))
     return Decision(JobState.FAILED, counters.retries, counters.lost_streak)

@@ -62,11 +62,7 @@ class StopRequest(StrEnum):
 
 def strongest(requests: Iterable[StopRequest | None]) -> StopRequest | None:
     """Return the request that outranks the others; None without any."""
-    found: StopRequest | None = None
-    for request in requests:
-        if request is not None and request.outranks(found):
-            found = request
-    return found
+    return min(filter(None, requests), key=list(StopRequest).index, default=None)
 
 
 class AttemptOutcome(StrEnum):

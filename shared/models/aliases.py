@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, text
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, text
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, NotFound
 from nightshift.names import TRAIN
 from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
+from shared.db.rows import existing
 from shared.db.schema import jobs, model_aliases, model_changes, model_versions
 from shared.events import emit
 from shared.jobs.queries import cursors
@@ -49,16 +50,19 @@ def set_alias(
     Raises Forbidden; NotFound for an unknown version.
     """
     lock_for(conn, name, who)
-    found = conn.scalar(
-        select(model_versions.c.version).where(model_versions.c.name == name, model_versions.c.version == version)
-    )
-    if found is None:
-        raise NotFound.of("model version", f"{name}@{version}")
+    require_version(conn, name, version)
     before = current(conn, name, alias)
     if before != version:
         _move(conn, name, alias, version)
         audit(conn, name, "set", alias=alias, from_version=before, to_version=version, who=who, why=why)
     return before
+
+
+def require_version(conn: Connection, name: str, version: int) -> ColumnElement[bool]:
+    """Return the SQL condition for a version. Raises NotFound if it does not exist."""
+    this = and_(model_versions.c.name == name, model_versions.c.version == version)
+    existing(conn.scalar(select(model_versions.c.version).where(this)), "model version", f"{name}@{version}")
+    return this
 
 
 def rollback(conn: Connection, name: str, alias: str, *, who: str = SYSTEM, why: str | None = None) -> tuple[int, int]:
@@ -102,9 +106,7 @@ def delete_version(conn: Connection, name: str, version: int, *, who: str = SYST
     Raises Forbidden; NotFound; Conflict while an alias or an unfinished job uses it.
     """
     lock_for(conn, name, who)
-    this = and_(model_versions.c.name == name, model_versions.c.version == version)
-    if conn.scalar(select(model_versions.c.version).where(this)) is None:
-        raise NotFound.of("model version", f"{name}@{version}")
+    this = require_version(conn, name, version)
     holders = [*_aliases_of(conn, name, version), *_jobs_with(conn, name, version)]
     if holders:
         raise Conflict(f"{name}@{version} cannot be deleted: it is used by {', '.join(holders[:5])}.")
@@ -157,8 +159,7 @@ def history(conn: Connection, name: str, cursor: str | None = None, limit: int =
     rows = conn.execute(statement.limit(limit + 1)).mappings().all()
     if not rows and cursor is None and not is_known(conn, name):
         raise NotFound.of("model", name)
-    more = cursors.encode("changes", rows[limit - 1]["id"]) if len(rows) > limit else None
-    return Page([_change_view(row) for row in rows[:limit]], more)
+    return cursors.page("changes", rows, limit, ("id",), _change_view)
 
 
 def is_known(conn: Connection, name: str) -> bool:

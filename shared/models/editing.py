@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy import delete as delete_from
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound
@@ -78,10 +78,8 @@ def change_version(conn: Connection, name: str, version: int, changes: Mapping[s
     Raises Forbidden, NotFound, InvalidRequest.
     """
     aliases.lock_for(conn, name, who)
-    this = and_(model_versions.c.name == name, model_versions.c.version == version)
-    row = conn.execute(select(model_versions.c.description, model_versions.c.tags).where(this)).one_or_none()
-    if row is None:
-        raise NotFound.of("model version", f"{name}@{version}")
+    this = aliases.require_version(conn, name, version)
+    row = conn.execute(select(model_versions.c.description, model_versions.c.tags).where(this)).one()
     wanted = dict(changes)
     if "description" in wanted:
         wanted["description"] = wanted["description"] or None

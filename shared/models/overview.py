@@ -43,12 +43,9 @@ def headline(family: str, names: Sequence[str]) -> str | None:
 def overview(conn: Connection, owner_id: str | None = None) -> list[dict[str, Any]]:
     """Return `list_models` for an owner, with the number of versions and the headline metric of the newest ones."""
     metrics: dict[str, list[Any]] = {}
-    rows = conn.execute(
-        select(model_versions.c.name, model_versions.c.version, model_versions.c.metrics).order_by(
-            model_versions.c.name, model_versions.c.version
-        )
-    )
-    for row in rows:
+    table = model_versions.c
+    ordered = select(table.name, table.version, table.metrics).order_by(table.name, table.version)
+    for row in conn.execute(ordered):
         metrics.setdefault(row.name, []).append((row.version, row.metrics))
     return [model | _summary(model, metrics.get(model["name"], [])) for model in registry.list_models(conn, owner_id)]
 
@@ -74,10 +71,8 @@ def detail(conn: Connection, name: str, owner_id: str | None, before: int | None
     shown = versions(conn, name, owner_id, before)
     named = _aliases(conn, name)
     names = _names(metrics for _, metrics in measured)
-    family = (
-        conn.execute(select(table.family).where(table.name == name).order_by(table.version.desc())).scalars().first()
-        or ""
-    )
+    newest = select(table.family).where(table.name == name).order_by(table.version.desc())
+    family = conn.scalars(newest).first() or ""
     marked = {item["version"] for item in named}
     return {
         "name": name,
@@ -98,11 +93,8 @@ def versions(conn: Connection, name: str, owner_id: str | None, before: int | No
     """Return up to `VERSIONS` versions, newest first."""
     table = model_versions.c
     within = [table.name == name] + ([] if before is None else [table.version < before])
-    rows = (
-        conn.execute(select(model_versions).where(*within).order_by(table.version.desc()).limit(VERSIONS))
-        .mappings()
-        .all()
-    )
+    newest = select(model_versions).where(*within).order_by(table.version.desc()).limit(VERSIONS)
+    rows = conn.execute(newest).mappings().all()
     made_by = _jobs(conn, [row["job_id"] for row in rows], jobs.c.result["promotion"].label("promotion"))
     planned = _schedules(conn, [row["job_id"] for row in rows], owner_id)
     return [

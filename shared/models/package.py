@@ -9,7 +9,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from sqlalchemy import Connection, select
 
 from nightshift.errors import NotFound
-from shared.db.schema import artifacts, model_aliases, model_versions
+from shared.db.schema import artifacts, model_versions
+from shared.models import registry
 
 #: Bytes read at a time.
 _CHUNK = 1_000_000
@@ -19,11 +20,7 @@ _FOLDER = "model/"
 
 def files_of(conn: Connection, name: str, selector: str) -> tuple[int, list[dict[str, Any]]]:
     """Return the version that a number or alias refers to, and the rows of its files. Raises NotFound."""
-    if selector.isascii() and selector.isdigit():
-        number: int | None = int(selector[:9])
-    else:
-        chosen = (model_aliases.c.name == name, model_aliases.c.alias == selector)
-        number = conn.scalar(select(model_aliases.c.version).where(*chosen))
+    number = registry.selected(conn, name, selector)
     this = (model_versions.c.name == name, model_versions.c.version == number)
     job_id = conn.scalar(select(model_versions.c.job_id).where(*this))
     rows = conn.execute(

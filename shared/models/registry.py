@@ -14,6 +14,7 @@ from sqlalchemy import insert as plain_insert
 from nightshift.errors import InvalidRequest, NotFound
 from nightshift.metrics import OF_STEPS
 from shared.clock import iso
+from shared.db.rows import existing
 from shared.db.schema import (
     artifacts,
     dataset_versions,
@@ -24,6 +25,7 @@ from shared.db.schema import (
     model_versions,
     models,
 )
+from shared.jobs.ownership import of_owner
 from shared.models import aliases, ownership
 from shared.models.visibility import without_foreign_jobs
 
@@ -59,18 +61,8 @@ def create_version(conn: Connection, job_id: str, record: ModelVersionRecord, at
     aliases.lock(conn, record.name)
     ownership.claim(conn, record.name, owner_id)
     version = _newest_ever(conn, record.name) + 1
-    row = {
-        "name": record.name,
-        "version": version,
-        "job_id": job_id,
-        "family": record.family,
-        "framework": record.framework,
-        "dataset": record.dataset,
-        "parent": record.parent,
-        "metrics": record.metrics,
-        "created_at": at,
-    }
-    conn.execute(plain_insert(model_versions), row | {"description": record.description, "tags": record.tags})
+    row = {name: value for name, value in vars(record).items() if name != "promotion"}
+    conn.execute(plain_insert(model_versions), row | {"version": version, "job_id": job_id, "created_at": at})
     if not _decided_by_promotion(record) and aliases.current(conn, record.name, CHAMPION) is None:
         aliases.set_alias(conn, record.name, CHAMPION, version, who=f"job:{job_id}", why="the first version")
     return version
@@ -83,11 +75,8 @@ def _decided_by_promotion(record: ModelVersionRecord) -> bool:
 def _newest_ever(conn: Connection, name: str) -> int:
     """Return the highest version number ever assigned; numbers of deleted versions are not reused."""
     newest = conn.scalar(select(func.max(model_versions.c.version)).where(model_versions.c.name == name))
-    deleted = conn.scalar(
-        select(func.max(model_changes.c.from_version)).where(
-            model_changes.c.name == name, model_changes.c.change == "delete"
-        )
-    )
+    deletions = (model_changes.c.name == name, model_changes.c.change == "delete")
+    deleted = conn.scalar(select(func.max(model_changes.c.from_version)).where(*deletions))
     return max(newest or 0, deleted or 0)
 
 
@@ -99,18 +88,17 @@ def resolve(conn: Connection, model_ref: str, owner_id: str | None = None) -> Re
     if model_ref.startswith("job:"):
         return _of_job(conn, model_ref, owner_id)
     name, _, selector = model_ref.partition("@")
-    version = _version(conn, name, selector or CHAMPION)
-    row = conn.execute(
-        select(model_versions.c.job_id, model_versions.c.family, model_versions.c.framework).where(
-            model_versions.c.name == name, model_versions.c.version == version
-        )
-    ).one_or_none()
+    version = selected(conn, name, selector or CHAMPION)
+    table = model_versions.c
+    this = (table.name == name, table.version == version)
+    row = conn.execute(select(table.job_id, table.family, table.framework).where(*this)).one_or_none()
     if row is None:
         raise _unknown(conn, name, model_ref)
     return ResolvedModel(row.job_id, _folder(conn, row.job_id, model_ref), row.family, row.framework, name, version)
 
 
-def _version(conn: Connection, name: str, selector: str) -> int | None:
+def selected(conn: Connection, name: str, selector: str) -> int | None:
+    """Return the version that a number or an alias names; a number need not exist, an unknown alias gives None."""
     if selector.isascii() and selector.isdigit():
         return int(selector[:9])
     return aliases.current(conn, name, selector)
@@ -119,10 +107,8 @@ def _version(conn: Connection, name: str, selector: str) -> int | None:
 def _of_job(conn: Connection, model_ref: str, owner_id: str | None) -> ResolvedModel:
     prefix = model_ref.removeprefix("job:")
     statement = select(jobs.c.id, jobs.c.family, jobs.c.framework, jobs.c.state).where(
-        jobs.c.id >= prefix, jobs.c.id < prefix + "g"
+        jobs.c.id >= prefix, jobs.c.id < prefix + "g", of_owner(owner_id)
     )
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
     rows = conn.execute(statement.limit(2)).all()
     if len(rows) != 1:
         why = "there is no such job" if not rows else "the id is ambiguous; give more of its characters"
@@ -164,11 +150,8 @@ def classes_of(conn: Connection, job_id: str) -> list[str] | None:
     if ref is None:
         return None
     name, _, version = ref.partition("@")
-    summary = conn.scalar(
-        select(dataset_versions.c.summary).where(
-            dataset_versions.c.name == name, dataset_versions.c.version == int(version)
-        )
-    )
+    this = (dataset_versions.c.name == name, dataset_versions.c.version == int(version))
+    summary = conn.scalar(select(dataset_versions.c.summary).where(*this))
     return list(summary["classes"]) if summary else None
 
 
@@ -232,8 +215,7 @@ def show_version(conn: Connection, name: str, version: int, owner_id: str | None
     """Return one version. For `job_id` see visibility.py. Raises NotFound."""
     this = (model_versions.c.name == name, model_versions.c.version == version)
     row = conn.execute(select(model_versions).where(*this)).one_or_none()
-    if row is None:
-        raise NotFound.of("model version", f"{name}@{version}")
+    row = existing(row, "model version", f"{name}@{version}")
     shown = {**row._mapping, "created_at": iso(row.created_at)}
     without_foreign_jobs(conn, [shown], owner_id)
     return shown

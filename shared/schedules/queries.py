@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select, true
+from sqlalchemy import Connection, RowMapping, Select, and_, func, select, true
 
-from nightshift.errors import NotFound
 from shared.clock import db_now, iso, read_clock
+from shared.db.rows import NamedRows, existing
 from shared.db.schema import jobs, schedule_ticks, schedules
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
@@ -15,6 +15,7 @@ from shared.schedules import cron
 from shared.schedules.models import TickOutcome
 from shared.schedules.template import tick_id
 
+SCHEDULES = NamedRows(schedules, "schedule")
 _newest = (
     select(schedule_ticks.c.schedule_id, func.max(schedule_ticks.c.due_at).label("due_at"))
     .group_by(schedule_ticks.c.schedule_id)
@@ -46,20 +47,13 @@ def owned_by(owner_id: str | None) -> Any:
 
 def find_id(conn: Connection, reference: str, owner_id: str | None) -> str:
     """Return a schedule's id by id or name. Raises NotFound, also for another owner's."""
-    named = or_(schedules.c.id == reference, schedules.c.name == reference)
-    statement = select(schedules.c.id).where(owned_by(owner_id), named)
-    found = conn.scalars(statement.order_by(schedules.c.id != reference)).first()
-    if found is None:
-        raise NotFound.of("schedule", reference)
-    return str(found)
+    return SCHEDULES.find_id(conn, reference, owned_by(owner_id))
 
 
 def get_schedule(conn: Connection, schedule_id: str, owner_id: str | None) -> RowMapping:
     """Return a schedule with its newest tick. Raises NotFound."""
     row = conn.execute(_rows(owner_id).where(schedules.c.id == schedule_id)).mappings().one_or_none()
-    if row is None:
-        raise NotFound.of("schedule", schedule_id)
-    return row
+    return existing(row, SCHEDULES.noun, schedule_id)
 
 
 def list_schedules(conn: Connection, owner_id: str | None) -> list[dict[str, Any]]:
@@ -78,16 +72,19 @@ def preview(conn: Connection, schedule_id: str, owner_id: str | None, count: int
 
 def recent(conn: Connection, schedule_id: str, count: int) -> list[dict[str, Any]]:
     """Return the newest ticks, oldest first, with their outcomes and the states of their jobs."""
-    shown = ("due_at", "manual", "outcome", "job_id")
-    statement = (
-        select(*(schedule_ticks.c[name] for name in shown), jobs.c.state.label("job_state"))
+    shown = (schedule_ticks.c[name] for name in ("due_at", "manual", "outcome", "job_id"))
+    rows = conn.execute(_newest_ticks(schedule_id, *shown).limit(count)).mappings().all()
+    return [{**row, "due_at": iso(row["due_at"])} for row in reversed(rows)]
+
+
+def _newest_ticks(schedule_id: str, *columns: Any) -> Select[Any]:
+    """Select ticks, newest first, with the states of their jobs."""
+    return (
+        select(*columns, jobs.c.state.label("job_state"))
         .select_from(schedule_ticks.outerjoin(jobs, jobs.c.id == schedule_ticks.c.job_id))
         .where(schedule_ticks.c.schedule_id == schedule_id)
         .order_by(schedule_ticks.c.due_at.desc())
-        .limit(count)
     )
-    rows = conn.execute(statement).mappings().all()
-    return [{**row, "due_at": iso(row["due_at"])} for row in reversed(rows)]
 
 
 def history(
@@ -98,20 +95,12 @@ def history(
     Raises NotFound, MalformedRequest for a bad cursor.
     """
     zone = cron.parse(*_times(get_schedule(conn, schedule_id, owner_id))).zone
-    statement = (
-        select(schedule_ticks, jobs.c.state.label("job_state"))
-        .select_from(schedule_ticks.outerjoin(jobs, jobs.c.id == schedule_ticks.c.job_id))
-        .where(schedule_ticks.c.schedule_id == schedule_id)
-        .order_by(schedule_ticks.c.due_at.desc())
-        .limit(limit + 1)
-    )
+    statement = _newest_ticks(schedule_id, schedule_ticks).limit(limit + 1)
     if cursor is not None:
         (before,) = cursors.decode("ticks", cursor, float)
         statement = statement.where(schedule_ticks.c.due_at < before)
     rows = conn.execute(statement).mappings().all()
-    shown = rows[:limit]
-    more = cursors.encode("ticks", shown[-1]["due_at"]) if len(rows) > limit and shown else None
-    return Page([_tick_view(row, zone) for row in shown], more)
+    return cursors.page("ticks", rows, limit, ("due_at",), lambda row: _tick_view(row, zone))
 
 
 def _times(row: RowMapping) -> tuple[str, str]:

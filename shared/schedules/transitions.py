@@ -19,9 +19,8 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, Row, and_, delete, func, select, update
-from sqlalchemy.exc import IntegrityError
 
-from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.errors import Conflict, InvalidRequest
 from shared.clock import db_now, iso, read_clock
 from shared.datasets import references
 from shared.db import removals
@@ -36,6 +35,7 @@ from shared.jobs.transitions import NewJob
 from shared.schedules import cron, template
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
 from shared.schedules.policy import Policy, Verdict, decide
+from shared.schedules.queries import SCHEDULES
 from shared.schedules.skip_unchanged import unchanged
 from shared.specs.jobs import job_spec_adapter
 from shared.specs.schedules import ScheduleSpec
@@ -69,15 +69,7 @@ def create(conn: Connection, owner_id: str, spec: ScheduleSpec) -> str:
         "created_at": now,
         "updated_at": now,
     }
-    statement = insert(conn, schedules).values(**values).on_conflict_do_nothing(index_elements=["owner_id", "name"])
-    created = conn.execute(statement.returning(schedules.c.id)).scalar_one_or_none()
-    if created is None:
-        raise _name_taken(spec.name)
-    return str(created)
-
-
-def _name_taken(name: str) -> Conflict:
-    return Conflict(f"Schedule {name!r} already exists; change it or choose another name.")
+    return SCHEDULES.create(conn, values)
 
 
 #: Fields whose change recomputes the next tick, starting from now.
@@ -89,22 +81,19 @@ def change(conn: Connection, schedule_id: str, owner_id: str, changes: dict[str,
 
     Raises NotFound, InvalidRequest, Conflict (name taken).
     """
-    row = _locked(conn, schedule_id, owner_id)
+    row = SCHEDULES.lock(conn, schedule_id, owner_id)
     merged = {**row._mapping, **changes}
     checked = cron.parse(merged["cron"], merged["timezone"])
     references.hold_named(conn, changes.get("job") or {})
     values = {**changes, "cron": checked.text, "updated_at": db_now()}
     if any(merged[name] != row._mapping[name] for name in _TIMING):
         values["next_at"] = checked.next(row.now) if merged["enabled"] else None
-    try:
-        conn.execute(update(schedules).where(schedules.c.id == schedule_id).values(**values))
-    except IntegrityError:
-        raise _name_taken(merged["name"]) from None
+    SCHEDULES.change(conn, row, values)
 
 
 def delete_schedule(conn: Connection, schedule_id: str, owner_id: str) -> None:
     """Delete a schedule with its history; its jobs stay. Raises NotFound."""
-    _locked(conn, schedule_id, owner_id)
+    SCHEDULES.lock(conn, schedule_id, owner_id)
     conn.execute(delete(schedule_ticks).where(_waiting_of(schedule_id)))  # so that the scheduler does not submit them
     removals.note(conn, Kind.SCHEDULE, schedule_id)
     conn.execute(delete(schedules).where(schedules.c.id == schedule_id))
@@ -115,7 +104,7 @@ def run_now(conn: Connection, schedule_id: str, owner_id: str) -> str:
 
     Raises NotFound; InvalidRequest if the job is no longer valid.
     """
-    row = _locked(conn, schedule_id, owner_id)
+    row = SCHEDULES.lock(conn, schedule_id, owner_id)
     due_at = row.now
     if not _insert_tick(conn, row.id, due_at, manual=True):
         raise Conflict("Another run was requested in the same microsecond; try again.")
@@ -124,16 +113,6 @@ def run_now(conn: Connection, schedule_id: str, owner_id: str) -> str:
         raise InvalidRequest(f"The job of schedule {row.name!r} cannot be submitted: {reason}")
     _settle(conn, row.id, due_at, outcome, job_id, reason)
     return job_id
-
-
-def _locked(conn: Connection, schedule_id: str, owner_id: str) -> Found:
-    statement = select(schedules, db_now().label("now")).where(
-        schedules.c.id == schedule_id, schedules.c.owner_id == owner_id
-    )
-    row = conn.execute(statement.with_for_update()).one_or_none()
-    if row is None:
-        raise NotFound.of("schedule", schedule_id)
-    return row
 
 
 # -- maintenance ----------------------------------------------------------------------------------
@@ -194,17 +173,8 @@ def _write_missed(conn: Connection, schedule_id: str, missed: Sequence[Verdict])
         reason = f"and {len(older) - 1} more up to {iso(older[-1].due_at)}: {older[0].missed}"
         recorded.insert(0, Verdict(older[0].due_at, reason))
     outcome, now = TickOutcome.MISSED.value, read_clock(conn)
-    rows = [
-        {
-            "schedule_id": schedule_id,
-            "due_at": item.due_at,
-            "manual": False,
-            "outcome": outcome,
-            "reason": item.missed,
-            "decided_at": now,
-        }
-        for item in recorded
-    ]
+    tick = {"schedule_id": schedule_id, "manual": False, "outcome": outcome, "decided_at": now}
+    rows = [{**tick, "due_at": item.due_at, "reason": item.missed} for item in recorded]
     conn.execute(insert(conn, schedule_ticks).on_conflict_do_nothing(), rows)
     return len(missed)
 

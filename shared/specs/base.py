@@ -111,6 +111,12 @@ ModelRef = Annotated[str, AfterValidator(_model_ref)]
 #: The name of a secret: that of an environment variable.
 SecretName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,99}$")]
 
+#: Height and width of the images that a model reads or makes (pixels).
+_Side = Annotated[int, Field(ge=4, le=1024)]
+ImageSize = Annotated[
+    tuple[_Side, _Side], Field(description="Height, width (pixels); images are resized to it.", strict=False)
+]
+
 #: Sizes of layers: positive, and limited so that a single layer fits into memory.
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Probability = Annotated[float, Field(ge=0, lt=1)]

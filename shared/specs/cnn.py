@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nightshift.names import Framework
-from shared.specs.base import ModelSpec, Probability, Width
+from shared.specs.base import ImageSize, ModelSpec, Probability, Width
 
 ConvNorm = Literal["none", "batch", "layer"]
 
@@ -22,10 +22,7 @@ class CnnModel(ModelSpec):
     family: Literal["cnn"] = "cnn"
     framework: Framework = "torch"
     preset: str = "mnist-3conv"
-    image_size: Annotated[
-        tuple[Annotated[int, Field(ge=4, le=1024)], Annotated[int, Field(ge=4, le=1024)]],
-        Field(description="Height, width (pixels); images are resized to it.", strict=False),
-    ]
+    image_size: ImageSize
     image_channels: Literal[1, 3]
     filters: Annotated[list[Width], Field(min_length=1, max_length=32, description="Filters of each convolution.")]
     kernel_size: Annotated[int, Field(ge=1, le=31)]

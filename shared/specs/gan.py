@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nightshift.names import Framework
-from shared.specs.base import ModelSpec, Probability, Width
+from shared.specs.base import ImageSize, ModelSpec, Probability, Width
 
 GanNorm = Literal["none", "batch", "layer"]
 Layers = Annotated[list[Width], Field(max_length=16)]
@@ -35,10 +35,7 @@ class GanModel(ModelSpec):
     family: Literal["gan"] = "gan"
     framework: Framework = "torch"
     preset: str = "dcgan"
-    image_size: Annotated[
-        tuple[Annotated[int, Field(ge=4, le=1024)], Annotated[int, Field(ge=4, le=1024)]],
-        Field(description="Height, width (pixels); images are resized to it.", strict=False),
-    ]
+    image_size: ImageSize
     image_channels: Literal[1, 3]
     latent: Annotated[Width, Field(description="Size of the noise vector z, drawn from a standard normal.")]
     generator_dense: Annotated[Layers, Field(description="Units of each dense layer after z.")]

@@ -12,11 +12,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
 from urllib.parse import quote, unquote
 
 from shared.fsync import fsync_folder
@@ -79,7 +79,7 @@ class Cache:
                 os.utime(descriptor)
                 return CacheLease(self.root / key, descriptor)
             os.close(descriptor)
-            with self._exclusive(key, cancel_check) as descriptor:
+            with self._locked(key, fcntl.LOCK_EX, cancel_check) as descriptor:
                 if not (self._is_here(key, descriptor) and is_sound(self.root / key)):
                     self._fetch(key, fetch, descriptor)
 
@@ -101,13 +101,10 @@ class Cache:
 
     def mark(self, key: str) -> None:
         """Record that the folder is in the store, so it may be evicted."""
-        descriptor = self._lock(key, fcntl.LOCK_SH, never_cancelled)
-        try:
+        with self._locked(key, fcntl.LOCK_SH) as descriptor:
             if not os.fstat(descriptor).st_size:
                 _write(descriptor)
             os.utime(descriptor)
-        finally:
-            os.close(descriptor)
 
     def lock_shared(self, key: str) -> CacheLease:
         """Hold a shared lock on the folder `key`, so that no process cleans it up (see `try_exclusive`)."""
@@ -171,12 +168,12 @@ class Cache:
         self._index.mkdir(parents=True, exist_ok=True)
         while (descriptor := _try(self._path(key), kind)) is None:
             cancel_check()
-            sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
         return descriptor
 
     @contextmanager
-    def _exclusive(self, key: str, cancel_check: CancelCheck) -> Iterator[int]:
-        descriptor = self._lock(key, fcntl.LOCK_EX, cancel_check)
+    def _locked(self, key: str, kind: int, cancel_check: CancelCheck = never_cancelled) -> Iterator[int]:
+        descriptor = self._lock(key, kind, cancel_check)
         try:
             yield descriptor
         finally:
@@ -220,6 +217,14 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def age(path: Path) -> float:
+    """Return the seconds since a file, or a name in a folder, was last changed; 0 if it does not exist."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def size_of(folder: Path) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
-from shared.storage.cache import STAGING, Cache, CacheLease
+from shared.storage.cache import STAGING, Cache, CacheLease, age
 
 #: Age from which a data set that is not in the store is removed (seconds); until then it may be being uploaded.
 GRACE_SECONDS = 3600.0
@@ -34,7 +33,7 @@ def sweep(cache: Cache) -> None:
     for path in _children(cache.root / "datasets"):
         key = f"datasets/{path.name.removeprefix(STAGING)}"
         begun = path.name.startswith(STAGING)
-        if begun or (not path.name.startswith(".") and key not in stored and _age(path) > GRACE_SECONDS):
+        if begun or (not path.name.startswith(".") and key not in stored and age(path) > GRACE_SECONDS):
             with cache.try_exclusive(key) as free:
                 if free:
                     shutil.rmtree(path, ignore_errors=True)
@@ -65,10 +64,3 @@ def _clean(root: Path, folder: Path, stored: set[str]) -> None:
 
 def _children(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

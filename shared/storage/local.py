@@ -6,7 +6,6 @@ Its methods are the interface that an object store needs (see `s3`); here most o
 from __future__ import annotations
 
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,10 +13,10 @@ from pathlib import Path
 from shared.datasets.store import META, Stored
 from shared.job_files.artifact_files import stored_file
 from shared.job_files.layout import dataset_dir, job_dir
-from shared.storage.cache import CacheLease
+from shared.storage.cache import CacheLease, age
 from shared.storage.s3_client import CancelCheck, never_cancelled
-from shared.storage.stored_file import FileReader, Reader
-from shared.storage.uploader import NoopUploader, Uploader
+from shared.storage.stored_file import Reader, reader_of_file
+from shared.storage.uploader import Uploader
 
 #: Characters of a content hash, and the prefix of data set folders that are renamed before they are deleted.
 HASH, _GONE = 64, ".gone-"
@@ -47,7 +46,7 @@ class LocalStorage:
 
     def reader(self, key: str) -> Reader:
         """Return a reader of one file, for a download. Raises NotFound, StorageUnavailable."""
-        return FileReader.of(stored_file(self.root, key))
+        return reader_of_file(stored_file(self.root, key))
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -57,7 +56,7 @@ class LocalStorage:
 
     def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
         """Return the uploader of the job's checkpoints; it calls `arrived` from any thread."""
-        return NoopUploader()
+        return Uploader()
 
     def keep_files(self, files: Mapping[str, str], cancel_check: CancelCheck = never_cancelled) -> None:
         """Store files of an attempt, {key: SHA-256}. Raises StorageUnavailable; NotStored for a wrong hash."""
@@ -95,9 +94,12 @@ class LocalStorage:
         return not folder.exists()
 
     def old_datasets(self, grace_seconds: float) -> list[str]:
-        """Return the content hashes of data sets last written more than `grace_seconds` ago, also incomplete ones."""
+        """Return the content hashes of data sets last written more than `grace_seconds` ago, also incomplete ones.
+
+        Derived files beside the data count.
+        """
         folders = [self.root / "datasets" / name for name in self.children("datasets")]
-        return [path.name for path in folders if len(path.name) == HASH and _age(path) > grace_seconds]
+        return [path.name for path in folders if len(path.name) == HASH and age(path) > grace_seconds]
 
     def take_dataset(self, sha256: str) -> None:
         """Make a data set unreachable in one step, so that no process opens part of it."""
@@ -121,11 +123,3 @@ class LocalStorage:
 
         `thoroughly`: also write, read, list and delete an object.
         """
-
-
-def _age(path: Path) -> float:
-    """Return the seconds since an entry of the folder was created; derived files beside the data count."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

@@ -24,7 +24,7 @@ from shared.storage import cleanup
 from shared.storage.cache import Cache, CacheLease
 from shared.storage.local import HASH, Check, LocalStorage
 from shared.storage.s3_client import Bucket, CancelCheck, Object, never_cancelled
-from shared.storage.stored_file import ObjectReader, Reader
+from shared.storage.stored_file import Reader, reader_of_object
 from shared.storage.uploader import BackgroundUploader, Uploader
 
 #: Folders of a job that are uploaded separately; all others in its folder belong to its family.
@@ -75,7 +75,7 @@ class S3Storage(LocalStorage):
         try:
             if ".." in key.split("/"):
                 raise FileNotFoundError(key)
-            return ObjectReader(self.bucket, self.bucket.head(key))
+            return reader_of_object(self.bucket, self.bucket.head(key))
         except FileNotFoundError:
             raise NotFound("The file of this artifact is no longer in the storage.") from None
 

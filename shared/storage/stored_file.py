@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from shared.storage.s3_client import Bucket, Object
 
@@ -13,58 +14,30 @@ from shared.storage.s3_client import Bucket, Object
 _READ_SIZE = 4_000_000
 
 
-class Reader(Protocol):
+@dataclass(frozen=True)
+class Reader:
     """A stored file."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        ...
-
-    @property
-    def modified(self) -> float:
-        """Time of the last change (seconds since the epoch)."""
-        ...
-
-    @property
-    def path(self) -> Path | None:
-        """Path on this host; None for an object in a bucket."""
-        ...
-
-    def open(self) -> BinaryIO:
-        """Open the file for reading, seekable. Reading raises StorageUnavailable, OSError."""
-        ...
+    size: int  # bytes
+    modified: float  # seconds since the epoch
+    #: Opens the file for reading, seekable. Reading raises StorageUnavailable, OSError.
+    open: Callable[[], BinaryIO]
+    path: Path | None = None  # on this host; None for an object in a bucket
 
 
-@dataclass(frozen=True)
-class FileReader:
-    """A file on this host."""
-
-    path: Path | None
-    size: int
-    modified: float
-
-    @classmethod
-    def of(cls, path: Path) -> FileReader:
-        """Return the reader of an existing file. Raises OSError."""
-        status = path.stat()
-        return cls(path, status.st_size, status.st_mtime)
-
-    def open(self) -> BinaryIO:
-        assert self.path is not None
-        return self.path.open("rb")
+def reader_of_file(path: Path) -> Reader:
+    """Return the reader of an existing file. Raises OSError."""
+    status = path.stat()
+    return Reader(status.st_size, status.st_mtime, lambda: path.open("rb"), path)
 
 
-class ObjectReader:
-    """An object in a bucket, read in ranges."""
+def reader_of_object(bucket: Bucket, found: Object) -> Reader:
+    """Return the reader of an object in a bucket, which is read in ranges."""
 
-    def __init__(self, bucket: Bucket, found: Object) -> None:
-        self.path: Path | None = None
-        self.size, self.modified = found.size, found.modified
-        self._bucket, self._found = bucket, found
+    def opened() -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(_Ranges(bucket, found), _READ_SIZE))
 
-    def open(self) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(_Ranges(self._bucket, self._found), _READ_SIZE))
+    return Reader(found.size, found.modified, opened)
 
 
 class _Ranges(io.RawIOBase):

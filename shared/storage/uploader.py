@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Protocol
 
 from nightshift.errors import NightshiftError
 from shared.errors import StorageUnavailable
@@ -21,71 +20,45 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 
-class Uploader(Protocol):
-    """Uploads the checkpoints of one attempt."""
+class Uploader:
+    """Uploads the checkpoints of one attempt: to a storage folder, where they arrive as soon as they are written."""
 
     #: The last failure, while the upload is retried.
-    trouble: StorageUnavailable | None
-
-    def send(self, checkpoint: CheckpointRecord) -> None:
-        """Queue a checkpoint for upload."""
-        ...
-
-    def waiting(self) -> list[CheckpointRecord]:
-        """Return the checkpoints sent, but neither arrived nor refused; oldest first."""
-        ...
-
-    def forget(self, checkpoint: CheckpointRecord) -> None:
-        """Drop a checkpoint that is no longer needed from the queue and this host, unless it is being uploaded."""
-        ...
-
-    def arrived(self) -> list[CheckpointRecord]:
-        """Return the checkpoints that arrived since the last call."""
-        ...
-
-    def refused(self) -> list[tuple[CheckpointRecord, str]]:
-        """Return the checkpoints that failed for good since the last call, each with the reason."""
-        ...
-
-    def close(self) -> None:
-        """Stop uploading."""
-        ...
-
-
-class NoopUploader:
-    """For a storage folder: a checkpoint has arrived as soon as it is written."""
-
     trouble: StorageUnavailable | None = None
 
     def __init__(self) -> None:
         self._arrived: list[CheckpointRecord] = []
 
     def send(self, checkpoint: CheckpointRecord) -> None:
+        """Queue a checkpoint for upload."""
         self._arrived.append(checkpoint)
 
     def waiting(self) -> list[CheckpointRecord]:
+        """Return the checkpoints sent, but neither arrived nor refused; oldest first."""
         return []
 
     def forget(self, checkpoint: CheckpointRecord) -> None:
-        return None
+        """Drop a checkpoint that is no longer needed from the queue and this host, unless it is being uploaded."""
 
     def arrived(self) -> list[CheckpointRecord]:
+        """Return the checkpoints that arrived since the last call."""
         arrived, self._arrived = self._arrived, []
         return arrived
 
     def refused(self) -> list[tuple[CheckpointRecord, str]]:
+        """Return the checkpoints that failed for good since the last call, each with the reason."""
         return []
 
     def close(self) -> None:
-        return None
+        """Stop uploading."""
 
 
 class Closed(NightshiftError):
     """Raised inside an upload when the uploader is closed."""
 
 
-class BackgroundUploader:
-    """Uploads one checkpoint at a time, in its own thread."""
+class BackgroundUploader(Uploader):
+    """Uploads one checkpoint at a time to an object store, in its own thread."""
 
     def __init__(
         self,
@@ -99,13 +72,12 @@ class BackgroundUploader:
         StorageUnavailable if a retry may help, another error otherwise. `drop` removes a folder that need not be
         uploaded. `wake` is called after each checkpoint.
         """
+        super().__init__()
         self._keep, self._drop, self._wake = keep, drop, wake
         self._changed = threading.Condition()
         self._waiting: deque[CheckpointRecord] = deque()
-        self._arrived: list[CheckpointRecord] = []
         self._refused: list[tuple[CheckpointRecord, str]] = []
         self._closed = False
-        self.trouble: StorageUnavailable | None = None
         self._thread: threading.Thread | None = None
 
     def send(self, checkpoint: CheckpointRecord) -> None:
@@ -130,8 +102,7 @@ class BackgroundUploader:
 
     def arrived(self) -> list[CheckpointRecord]:
         with self._changed:
-            arrived, self._arrived = self._arrived, []
-        return arrived
+            return super().arrived()
 
     def refused(self) -> list[tuple[CheckpointRecord, str]]:
         with self._changed:

@@ -26,8 +26,9 @@ from sqlalchemy import (
     update,
 )
 
-from nightshift.errors import Conflict, NotFound
+from nightshift.errors import Conflict
 from shared.clock import db_now
+from shared.db.rows import existing
 from shared.db.schema import webhook_deliveries, webhooks
 from shared.jobs.retry import Backoff
 from shared.webhooks.models import DeliveryState
@@ -190,9 +191,8 @@ def send_again(conn: Connection, webhook_id: str, delivery_id: str) -> None:
     Raises NotFound, Conflict (still pending).
     """
     this = and_(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id)
-    row = conn.execute(select(webhook_deliveries.c.state).where(this).with_for_update()).one_or_none()
-    if row is None:
-        raise NotFound.of("delivery", delivery_id)
+    statement = select(webhook_deliveries.c.state).where(this).with_for_update()
+    row = existing(conn.execute(statement).one_or_none(), "delivery", delivery_id)
     if row.state == _PENDING:
         raise Conflict(f"Delivery {delivery_id} is still pending and will be sent anyway.")
     values = {

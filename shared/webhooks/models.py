@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import JSON, Column, Float, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, Column, Float, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+from shared.db.partial_index import partial_index
 
 
 class EventType(StrEnum):
@@ -89,18 +91,8 @@ class WebhookDelivery(SQLModel, table=True):
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
         UniqueConstraint("webhook_id", "event_id"),
-        Index(
-            "ix_webhook_deliveries_due",
-            "next_at",
-            sqlite_where=text("state = 'pending'"),
-            postgresql_where=text("state = 'pending'"),
-        ),
-        Index(
-            "ix_webhook_deliveries_leased",
-            "lease_until",
-            sqlite_where=text("lease_until IS NOT NULL"),
-            postgresql_where=text("lease_until IS NOT NULL"),
-        ),
+        partial_index("ix_webhook_deliveries_due", "next_at", where="state = 'pending'"),
+        partial_index("ix_webhook_deliveries_leased", "lease_until", where="lease_until IS NOT NULL"),
         Index("ix_webhook_deliveries_newest", "webhook_id", "created_at", "id"),
         Index("ix_webhook_deliveries_old", "created_at", "state"),
     )

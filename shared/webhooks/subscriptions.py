@@ -10,14 +10,13 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, delete, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, RowMapping, delete, func, or_, select
 
-from nightshift.errors import Conflict, NotFound
+from nightshift.errors import Conflict
 from shared.clock import db_now, iso, read_clock
 from shared.db import removals
-from shared.db.engine import insert
 from shared.db.removals import Kind
+from shared.db.rows import NamedRows, existing
 from shared.db.schema import webhook_deliveries, webhooks
 from shared.jobs.queries import cursors
 from shared.jobs.queries.cursors import Page
@@ -28,7 +27,7 @@ from shared.webhooks.models import DeliveryState
 #: How long an old secret is still used for signing after a rotation (seconds).
 OVERLAP_SECONDS = 86_400.0
 
-Found = Row[*tuple[Any, ...]]
+_WEBHOOKS = NamedRows(webhooks, "webhook")
 
 
 def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private: bool) -> tuple[str, str]:
@@ -47,14 +46,7 @@ def create(conn: Connection, owner_id: str, spec: WebhookSpec, *, allow_private:
         "created_at": now,
         "updated_at": now,
     }
-    statement = insert(conn, webhooks).values(**values).on_conflict_do_nothing(index_elements=["owner_id", "name"])
-    if conn.execute(statement.returning(webhooks.c.id)).scalar_one_or_none() is None:
-        raise _name_taken(spec.name)
-    return values["id"], values["secret"]
-
-
-def _name_taken(name: str) -> Conflict:
-    return Conflict(f"Webhook {name!r} already exists; change it or choose another name.")
+    return _WEBHOOKS.create(conn, values), values["secret"]
 
 
 def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, Any], *, allow_private: bool) -> None:
@@ -62,7 +54,7 @@ def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, 
 
     Raises NotFound, InvalidRequest (url), Conflict (name taken).
     """
-    _locked(conn, webhook_id, owner_id)
+    row = _WEBHOOKS.lock(conn, webhook_id, owner_id)
     values: dict[str, Any] = {**changes, "updated_at": db_now()}
     if "url" in changes:
         values["url"] = url_policy.check_url(changes["url"], allow_private=allow_private)
@@ -70,43 +62,32 @@ def change(conn: Connection, webhook_id: str, owner_id: str, changes: dict[str, 
         values["events"] = sorted(set(changes["events"]))
     if "enabled" in changes:
         values |= {"disabled_reason": None, "dead_streak": 0}
-    try:
-        conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
-    except IntegrityError:
-        raise _name_taken(changes["name"]) from None
+    _WEBHOOKS.change(conn, row, values)
 
 
 def remove(conn: Connection, webhook_id: str, owner_id: str) -> None:
     """Delete a webhook with all its deliveries. Raises NotFound."""
-    _locked(conn, webhook_id, owner_id)
+    _WEBHOOKS.lock(conn, webhook_id, owner_id)
     removals.note(conn, Kind.WEBHOOK, webhook_id)
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 
 
 def rotate(conn: Connection, webhook_id: str, owner_id: str) -> str:
     """Return a new secret; the old one is also used for signing for `OVERLAP_SECONDS`. Raises NotFound."""
-    row = _locked(conn, webhook_id, owner_id)
+    row = _WEBHOOKS.lock(conn, webhook_id, owner_id)
     secret = signature.make_secret()
     until = db_now() + OVERLAP_SECONDS
     values = {"secret": secret, "old_secret": row.secret, "old_secret_until": until, "updated_at": db_now()}
-    conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+    _WEBHOOKS.change(conn, row, values)
     return secret
 
 
 def send_test(conn: Connection, webhook_id: str, owner_id: str) -> str:
     """Add a test delivery to the outbox and return its id. Raises NotFound, Conflict (paused)."""
-    row = _locked(conn, webhook_id, owner_id)
+    row = _WEBHOOKS.lock(conn, webhook_id, owner_id)
     if not row.enabled:
         raise Conflict(f"Webhook {row.name!r} is paused and nothing is sent to it; resume it first.")
     return outbox.add_test(conn, row, read_clock(conn))
-
-
-def _locked(conn: Connection, webhook_id: str, owner_id: str) -> Found:
-    mine = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.owner_id == owner_id)
-    row = conn.execute(mine.with_for_update()).one_or_none()
-    if row is None:
-        raise NotFound.of("webhook", webhook_id)
-    return row
 
 
 # -- queries --------------------------------------------------------------------------------------
@@ -114,12 +95,7 @@ def _locked(conn: Connection, webhook_id: str, owner_id: str) -> Found:
 
 def find_id(conn: Connection, reference: str, owner_id: str) -> str:
     """Return a webhook's id by id or name. Raises NotFound, also for another owner's."""
-    named = or_(webhooks.c.id == reference, webhooks.c.name == reference)
-    statement = select(webhooks.c.id).where(webhooks.c.owner_id == owner_id, named)
-    found = conn.scalars(statement.order_by(webhooks.c.id != reference)).first()
-    if found is None:
-        raise NotFound.of("webhook", reference)
-    return str(found)
+    return _WEBHOOKS.find_id(conn, reference, webhooks.c.owner_id == owner_id)
 
 
 def show(conn: Connection, webhook_id: str) -> dict[str, Any]:
@@ -147,9 +123,7 @@ def history(
         same = (webhook_deliveries.c.created_at == at) & (webhook_deliveries.c.id < last)
         statement = statement.where(or_(older, same))
     rows = conn.execute(statement.limit(limit + 1)).mappings().all()
-    shown = rows[:limit]
-    more = cursors.encode("hooks", shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit else None
-    return Page([_delivery_view(row) for row in shown], more)
+    return cursors.page("hooks", rows, limit, ("created_at", "id"), _delivery_view)
 
 
 def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, Any]:
@@ -157,9 +131,7 @@ def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, A
     this = select(webhook_deliveries).where(
         webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.webhook_id == webhook_id
     )
-    row = conn.execute(this).mappings().one_or_none()
-    if row is None:
-        raise NotFound.of("delivery", delivery_id)
+    row = existing(conn.execute(this).mappings().one_or_none(), "delivery", delivery_id)
     return {**_delivery_view(row), "body": row["body"]}
 
 

@@ -19,7 +19,18 @@ import pytest
 from nightshift.metrics import OF_STEPS
 from shared.job_files.checkpoint_record import CheckpointRecord
 from tests.support import seeds
-from tests.support.training import CASES, Case, Left, NullReporter, at_epoch, attempt, build, load_splits, outcome
+from tests.support.training import (
+    CASES,
+    Case,
+    Left,
+    NullReporter,
+    at_epoch,
+    attempt,
+    build,
+    load_splits,
+    outcome,
+    snapshot,
+)
 from worker.training.checkpoints import CheckpointWriter, Restored, restore, run_facts
 from worker.training.learner import LearnerState
 from worker.training.numerics.data_order import DataOrder
@@ -46,10 +57,11 @@ def data_set(case: Case, data_sets: dict[Any, Path]) -> Path:
     return data_sets[case.store]
 
 
-#: The writing of step 50's checkpoint begins when that of step 25's has ended, so after it one is there for certain.
-AFTER_A_CHECKPOINT = 55
-#: So that two epochs are more than a hundred steps.
-BATCH = 16
+CHECKPOINT_STEPS = 11
+#: The writing of the second checkpoint begins when that of the first has ended, so after it one is there for certain.
+AFTER_A_CHECKPOINT = 2 * CHECKPOINT_STEPS + 3
+#: So that two epochs are 45 steps and more.
+BATCH = 32
 #: An attempt in TensorFlow takes seconds to begin; what is killed, and how, is the same.
 KILLS = {"torch": 3, "tensorflow": 1}
 
@@ -58,6 +70,7 @@ KILLS = {"torch": 3, "tensorflow": 1}
 @pytest.mark.timeout(900)
 def test_a_run_that_was_killed_ends_as_one_never_touched(case: Case, data_set: Path, tmp_path: Path) -> None:
     spec = case.spec(batch_size=BATCH)
+    spec["checkpoint"]["every_steps"] = CHECKPOINT_STEPS
     steps = Plan(case.job(batch_size=BATCH).training, load_splits(case, data_set).length).total_steps
     seed = seeds.seed()
     kills = sorted(random.Random(seed).sample(range(AFTER_A_CHECKPOINT, steps), KILLS[case.framework]))
@@ -65,7 +78,7 @@ def test_a_run_that_was_killed_ends_as_one_never_touched(case: Case, data_set: P
     assert attempt(spec, tmp_path / "untouched", data_set) == 0
     done = 0
     for at in kills:
-        # Steps are counted within the attempt; it goes on from the last checkpoint, at most 25 steps back or so.
+        # Steps are counted within the attempt; it goes on from the last checkpoint, at most two intervals back.
         assert attempt(spec, tmp_path / "killed", data_set, kill_after=max(1, at - done)) == -9
         done = max((_step(path) for path in checkpoints(tmp_path / "killed")), default=0)
         assert done > 0
@@ -110,7 +123,7 @@ def _step(checkpoint: Path) -> int:
 
 def short(case: Case, min_delta: float) -> dict[str, Any]:
     return {
-        "epochs": 6, "max_steps": 100, "batch_size": 32,
+        "epochs": 6, "max_steps": 50, "batch_size": 64,
         "early_stopping": {"metric": case.watched, "patience": 50, "min_delta": min_delta},
     }  # fmt: skip
 
@@ -118,14 +131,14 @@ def short(case: Case, min_delta: float) -> dict[str, Any]:
 #: With the first every validation improves, so the means of its epoch show in what is best; with the second the first
 #: validation stays the best, so whatever is remembered of it shows at the end.
 IMPROVING, STALE = 0.0, 1e6
-SAVED_AT = 88
+SAVED_AT = 44
 #: Most of what can be missing shows after three steps already; only the rest is looked for at the end of the run.
 SOON = {3: "pause"}
 
 
 @pytest.fixture
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A row every twelve steps, so that a checkpoint falls between two rows."""
+    """A row every six steps, so that a checkpoint falls between two rows."""
     monkeypatch.setattr("worker.training.trainer.ROWS", 8)
     return
 
@@ -186,11 +199,6 @@ class Run:
     def restored(self) -> Restored:
         """A copy of its own: a run changes what it is given."""
         return deepcopy(self._restored)
-
-
-def snapshot(learner: Any) -> LearnerState:
-    state = learner.state()
-    return LearnerState({name: np.copy(array) for name, array in state.arrays.items()}, state.facts)
 
 
 def without(run: Run, item: str) -> Restored | None:
@@ -338,10 +346,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(small: Small, tmp_path: P
 def test_finish_keeps_the_best_model_as_the_result(data_sets: dict[Any, Path], tmp_path: Path) -> None:
     case = CASES["cnn-torch"]
     data_set = data_sets[case.store]
-    assert attempt(case.spec(), tmp_path / "job", data_set, stop_after=(320, "finish")) == 0
+    spec = case.spec(batch_size=16)
+    assert attempt(spec, tmp_path / "job", data_set, stop_after=(100, "finish")) == 0
     result = outcome(tmp_path / "job")
     assert result["type"] == "result"
-    assert result["step"] == 319
+    assert result["step"] == 99
     assert 0.15 < result["metrics"]["test_accuracy"] <= 1
     assert (tmp_path / "job" / "artifacts" / "model" / "model.safetensors").exists()
 

@@ -54,8 +54,9 @@ def test_same_weights_and_batch_give_the_same_outputs_losses_and_gradients(name:
     torch, tensorflow = pair(MODELS[name], optimizer="sgd")
     x = pictures(torch)
     assert torch.weights().keys() == tensorflow.weights().keys()
+    theirs = tensorflow.weights()
     for key, array in torch.weights().items():
-        np.testing.assert_array_equal(array, tensorflow.weights()[key], err_msg=key)
+        np.testing.assert_array_equal(array, theirs[key], err_msg=key)
     np.testing.assert_allclose(torch.predict(x, 5), tensorflow.predict(x, 5), rtol=1e-4)
     assert torch.evaluate({"x": x}, 5) == pytest.approx(tensorflow.evaluate({"x": x}, 12), rel=1e-4)
     for one in (torch, tensorflow):
@@ -66,14 +67,15 @@ def test_same_weights_and_batch_give_the_same_outputs_losses_and_gradients(name:
     for key in wanted:
         assert np.abs(wanted[key]).max() > 0, key
         assert close(found[key], wanted[key]), key
+    theirs = tensorflow.weights()
     for key, array in torch.weights().items():
-        np.testing.assert_allclose(tensorflow.weights()[key], array, rtol=1e-4, atol=1e-6, err_msg=key)
+        np.testing.assert_allclose(theirs[key], array, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["dense", "odd sizes", "dense batch norm"])
 def test_what_one_framework_trained_the_other_makes_pictures_with(name: str) -> None:
-    for order in (1, -1):
-        trained, other = pair(MODELS[name], learning_rate=0.01)[::order]
+    torch, tensorflow = pair(MODELS[name], learning_rate=0.01)
+    for trained, other in ((torch, tensorflow), (tensorflow, torch)):  # the second goes on from what the first learned
         trained.set_data({"x": pictures(trained)})
         for step in range(4):
             trained.train_step(np.arange(ROWS), step)
@@ -89,6 +91,8 @@ def test_what_one_framework_trained_the_other_makes_pictures_with(name: str) -> 
         assert other.evaluate({"x": pictures(other)}, 5) == pytest.approx(
             trained.evaluate({"x": pictures(other)}, 5), rel=1e-4
         )
+        trained.train_step(np.arange(1), 4)  # a last batch of one picture trains too
+        assert all(np.isfinite(array).all() for array in trained.weights().values())
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -100,38 +104,3 @@ def test_a_sample_depends_on_seed_and_number_alone(framework: str) -> None:
     np.testing.assert_array_equal(one.generate(1, 5, 64, start=299), whole[299:])
     assert one.generate(0, 5, 64).shape == (0, 6, 6, 1)
     assert (one.generate(300, 6, 64) != whole).any()
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("broken", ["discriminator.output.bias", "generator.output.bias"])
-def test_a_loss_that_is_not_finite_touches_no_weight(framework: str, broken: str) -> None:
-    one = learner("gan", framework, {}, CONVOLUTIONS, learning_rate=0.01)
-    one.set_data({"x": pictures(one)})
-    weights = one.weights()
-    weights[broken] = np.full_like(weights[broken], np.nan)
-    one.load_weights(weights)
-    for step in range(2):
-        one.train_step(np.arange(ROWS), step)
-    for name, array in one.weights().items():
-        np.testing.assert_array_equal(array, weights[name], err_msg=name)
-    assert not np.isfinite(one.read_metrics()["d_loss"])
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_last_batch_of_one_picture_trains_too(framework: str) -> None:
-    one = learner("gan", framework, {}, MODELS["dense batch norm"])
-    one.set_data({"x": pictures(one)})
-    one.train_step(np.arange(1), 0)
-    assert all(np.isfinite(array).all() for array in one.weights().values())
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_frozen_features_stay_as_they_are(framework: str) -> None:
-    from worker.families.gan.weights import FEATURES
-
-    one = learner("gan", framework, {"frozen": FEATURES}, CONVOLUTIONS, learning_rate=0.1)
-    one.set_data({"x": pictures(one)})
-    before = one.weights()
-    one.train_step(np.arange(ROWS), 0)
-    same = {name for name, array in one.weights().items() if (array == before[name]).all()}
-    assert same == {name for name in before if name.startswith(FEATURES)}

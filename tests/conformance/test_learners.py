@@ -12,7 +12,7 @@ import pytest
 
 from shared.specs.cnn import PRESETS, CnnModel
 from shared.specs.training import Training
-from tests.support.training import CASES, Case, build, load_splits
+from tests.support.training import CASES, Case, build, load_splits, snapshot
 from worker import families
 from worker.training.learner import Array, LearnerSetup, LearnerState, Splits
 
@@ -68,11 +68,6 @@ def train(learner: Any, splits: Splits, steps: int = STEPS, first: int = 0) -> A
     for step in range(first, steps):
         learner.train_step(np.arange(4) + 4 * step, step)
     return learner
-
-
-def snapshot(learner: Any) -> LearnerState:
-    state = learner.state()
-    return LearnerState({name: np.copy(array) for name, array in state.arrays.items()}, state.facts)
 
 
 def same(left: dict[str, Array], right: dict[str, Array]) -> bool:

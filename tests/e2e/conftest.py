@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.support.browser import BrowserSession, running_browser
 from tests.support.flower_app import FlowerApp, running_flower_app
+from tests.support.redis import free_port
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    """One for all tests here: each visitor's cookies, caches and storage are its own."""
+def window() -> Iterator[BrowserSession]:
+    """One for all tests here. Each test's server listens at its port, so that scripts need not be compiled anew."""
     with running_browser() as browser:
-        yield browser
+        yield BrowserSession(browser, free_port())
 
 
 @pytest.fixture
-def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path) as app:
+def flower(sqlite_engine: Engine, tmp_path: Path, window: BrowserSession) -> Iterator[FlowerApp]:
+    with running_flower_app(sqlite_engine, tmp_path, flower_port=window.port) as app:
         yield app
 
 
 @pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[BrowserSession]:
-    visitor = BrowserSession(browser, flower.url, flower.key)
-    yield visitor
-    visitor.close()
-    assert visitor.wrong == []
+def visitor(window: BrowserSession, flower: FlowerApp) -> Iterator[BrowserSession]:
+    window.begin(flower.key)
+    yield window
+    window.close()
+    assert window.wrong == []

@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import databases
+from tests.support import databases, warm
 from tests.support.redis import RedisServer
 from tests.support.stack import Stack, open_stack
 
@@ -21,9 +19,8 @@ LEASE = {"lease_seconds": 15, "heartbeat_seconds": 1}
 
 
 def migrate(source: Path, target_url: str, *options: str) -> None:
-    argv = [sys.executable, "-m", "nightshift.cli.app", "migrate", "--from", str(source), *options]
-    env = {**os.environ, "NIGHTSHIFT_DATABASE_URL": target_url}
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "NIGHTSHIFT_DATABASE_URL": target_url}
+    done = warm.run("nightshift.cli.app", "migrate", "--from", str(source), *options, environment=environment)
     assert done.returncode == 0, done.stderr
 
 

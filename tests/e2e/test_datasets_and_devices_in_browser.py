@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -17,7 +16,7 @@ from shared.jobs import transitions
 from shared.models import aliases
 from tests.integration.test_models_page import trained
 from tests.integration.test_schedules_page import missed, schedule
-from tests.support.browser import BrowserSession, expect
+from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import claim_job, make_claimer, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -27,8 +26,9 @@ GB = 1_000_000_000
 
 
 @pytest.fixture
-def flower(sqlite_engine: Engine, tmp_path: Path) -> Iterator[FlowerApp]:
-    with running_flower_app(sqlite_engine, tmp_path, lease_seconds=600) as app:  # a silent device is online so long
+def flower(sqlite_engine: Engine, tmp_path: Path, window: BrowserSession) -> Iterator[FlowerApp]:
+    options = {"flower_port": window.port, "lease_seconds": 600}  # a silent device is online so long
+    with running_flower_app(sqlite_engine, tmp_path, **options) as app:
         fill(app)
         yield app
 
@@ -113,8 +113,8 @@ def test_a_device_is_watched(flower: FlowerApp, visitor: BrowserSession) -> None
     expect(page.locator("#devices-summary")).to_contain_text("1 offline")
 
 
-def test_pages_fit_a_phone_and_follow_its_theme(flower: FlowerApp, browser: Any) -> None:
-    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
+def test_pages_fit_a_phone_and_follow_its_theme(visitor: BrowserSession) -> None:
+    visitor.page.set_viewport_size(PHONE)
     for path in ("models", "models/digits?compare=1,2,3", "schedules", "schedules/nightly", "devices"):
         visitor.page.goto(f"/nightshift/{path}")
         expect(visitor.page.locator("#ns-live")).to_contain_text("Live")
@@ -123,22 +123,21 @@ def test_pages_fit_a_phone_and_follow_its_theme(flower: FlowerApp, browser: Any)
             expect(visitor.page.locator("html")).to_have_attribute("data-bs-theme", theme)
         width = visitor.page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, f"{path} is {width} pixels wide"
-    visitor.close()
-    assert visitor.wrong == []
 
 
-def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
-    with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True, flower_url_prefix="ops") as flower:
+def test_read_only_offers_no_buttons(window: BrowserSession, sqlite_engine: Engine, tmp_path: Path) -> None:
+    options = {"flower_port": window.port, "flower_read_only": True, "flower_url_prefix": "ops"}
+    with running_flower_app(sqlite_engine, tmp_path, **options) as flower:
         fill(flower)
-        visitor = BrowserSession(browser, flower.url, flower.key)
+        window.begin(flower.key, "/ops")
         for path, shown in (
             ("models/digits", "#model-versions"),
             ("schedules", "#schedules-table"),
             ("schedules/nightly", "#schedule-ticks"),
             ("datasets", "#datasets-table"),
         ):
-            visitor.page.goto(f"/ops/nightshift/{path}")
-            expect(visitor.page.locator(f"{shown} tbody tr").first).to_be_visible()
+            window.page.goto(f"/ops/nightshift/{path}")
+            expect(window.page.locator(f"{shown} tbody tr").first).to_be_visible()
             for verb in (
                 "Promote",
                 "Roll back",
@@ -151,6 +150,6 @@ def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_pa
                 "New",
                 "Add",
             ):
-                expect(visitor.page.get_by_role("button", name=verb)).to_have_count(0)
-        visitor.close()
-        assert visitor.wrong == []
+                expect(window.page.get_by_role("button", name=verb)).to_have_count(0)
+        window.close()
+        assert window.wrong == []

@@ -11,7 +11,7 @@ import pytest
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import LogRow, SampleRow
-from tests.support.browser import BrowserSession, expect
+from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def visitor(browser: Any, flower: FlowerApp) -> Iterator[BrowserSession]:
-    visitor = BrowserSession(browser, flower.url, flower.key)
-    yield visitor
-    visitor.close()
-    refusals = [text for text in visitor.wrong if "422" not in text]  # the browser's own line about a refused request
+def visitor(window: BrowserSession, flower: FlowerApp) -> Iterator[BrowserSession]:
+    window.begin(flower.key)
+    yield window
+    window.close()
+    refusals = [text for text in window.wrong if "422" not in text]  # the browser's own line about a refused request
     assert refusals == []
 
 
@@ -92,16 +92,15 @@ def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: BrowserSession) -
     assert spec["tags"] == {"team": "vision", "night": "1"}
 
 
-def test_a_new_job_fits_a_phone(flower: FlowerApp, browser: Any) -> None:
-    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
+def test_a_new_job_fits_a_phone(visitor: BrowserSession) -> None:
     page = visitor.page
+    page.set_viewport_size(PHONE)
     page.goto("/nightshift/jobs/new")
     page.get_by_text("More settings").click()
     for view in ("Form", "JSON"):
         page.get_by_role("tab", name=view).click()
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, f"{view} is {width} pixels wide"
-    visitor.close()
     assert visitor.wrong == []
 
 

@@ -14,7 +14,7 @@ from shared.db.schema import artifacts
 from shared.jobs import transitions
 from shared.jobs.transitions import MetricRow
 from shared.settings import Settings
-from tests.support.browser import BrowserSession, expect
+from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -113,16 +113,16 @@ def test_several_jobs_are_put_away_at_once(flower: FlowerApp, visitor: BrowserSe
     visitor.wrong.remove(next(told for told in visitor.wrong if "409" in told))
 
 
-def test_read_only_offers_to_compare_only(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
-    with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True) as flower:
+def test_read_only_offers_to_compare_only(window: BrowserSession, sqlite_engine: Engine, tmp_path: Path) -> None:
+    with running_flower_app(sqlite_engine, tmp_path, flower_port=window.port, flower_read_only=True) as flower:
         sweep(flower)
-        visitor = BrowserSession(browser, flower.url, flower.key)
-        visitor.page.goto("/nightshift/jobs")
-        visitor.page.get_by_role("checkbox", name="Select all on this page").click()
-        expect(visitor.page.get_by_role("button", name="Compare 4")).to_be_enabled()
-        expect(visitor.page.locator("#jobs-bulk button")).to_have_text(["Clear selection"])
-        visitor.close()
-        assert visitor.wrong == []
+        window.begin(flower.key)
+        window.page.goto("/nightshift/jobs")
+        window.page.get_by_role("checkbox", name="Select all on this page").click()
+        expect(window.page.get_by_role("button", name="Compare 4")).to_be_enabled()
+        expect(window.page.locator("#jobs-bulk button")).to_have_text(["Clear selection"])
+        window.close()
+        assert window.wrong == []
 
 
 def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: BrowserSession, tmp_path: Path) -> None:
@@ -165,30 +165,34 @@ def test_what_a_search_finds_is_compared(flower: FlowerApp, visitor: BrowserSess
     expect(page).to_have_url(re.compile("layout=rows.*ids="))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_names_can_be_read_beside_what_is_compared_on_a_phone(flower: FlowerApp, browser: Any, theme: str) -> None:
+def test_names_can_be_read_beside_what_is_compared_on_a_phone(flower: FlowerApp, visitor: BrowserSession) -> None:
     """In both layouts the first column is wide enough for words, and stays while the others are scrolled."""
     ids = [ended(flower, f"digits every night, trial {number}", 0.9, 10.0**-number) for number in range(3)]
-    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
     page = visitor.page
-    page.emulate_media(color_scheme=theme)
-    table = page.locator("#compare-table")
+    page.set_viewport_size(PHONE)
     for layout in ("rows", "columns"):
         page.goto(f"/nightshift/compare?layout={layout}&every=1&ids={','.join(ids)}")
-        expect(table.locator(".ns-name")).to_have_count(3)
-        for name in table.locator("tbody th, th[data-job]").all():
-            box = name.bounding_box()
-            assert box["width"] >= 9 * 16, f"{name.inner_text()!r} has {box['width']} pixels"
-        lines = "link => link.getClientRects().length"
-        assert max(link.evaluate(lines) for link in table.locator(".ns-name").all()) <= 3
-        corner, first = table.locator("thead th").first, table.locator("tbody th").first
-        left = first.bounding_box()["x"]
-        page.locator(".ns-compare-scroll").evaluate("region => { region.scrollLeft = 10000 }")
-        assert page.locator(".ns-compare-scroll").evaluate("region => region.scrollLeft") > 0
-        assert (first.bounding_box()["x"], corner.bounding_box()["x"]) == (left, left)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    visitor.close()
-    assert visitor.wrong == []
+        expect(page.locator("#compare-table .ns-name")).to_have_count(3)
+        for theme in ("dark", "light"):
+            page.emulate_media(color_scheme=theme)
+            expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+            assert_first_column_is_read(page)
+
+
+def assert_first_column_is_read(page: Any) -> None:
+    table, region = page.locator("#compare-table"), page.locator(".ns-compare-scroll")
+    region.evaluate("region => { region.scrollLeft = 0 }")
+    for name in table.locator("tbody th, th[data-job]").all():
+        box = name.bounding_box()
+        assert box["width"] >= 9 * 16, f"{name.inner_text()!r} has {box['width']} pixels"
+    lines = "link => link.getClientRects().length"
+    assert max(link.evaluate(lines) for link in table.locator(".ns-name").all()) <= 3
+    corner, first = table.locator("thead th").first, table.locator("tbody th").first
+    left = first.bounding_box()["x"]
+    region.evaluate("region => { region.scrollLeft = 10000 }")
+    assert region.evaluate("region => region.scrollLeft") > 0
+    assert (first.bounding_box()["x"], corner.bounding_box()["x"]) == (left, left)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def picture(flower: FlowerApp, folder: Path, job_id: str) -> None:

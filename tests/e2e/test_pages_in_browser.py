@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -12,7 +11,7 @@ from sqlalchemy import Engine
 from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Lease, LogRow, MetricRow
-from tests.support.browser import BrowserSession, expect
+from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -106,34 +105,33 @@ def test_ticked_jobs_are_compared_and_another_is_added(flower: FlowerApp, visito
     expect(page.locator("#compare-table")).to_contain_text("val loss")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_fit_a_phone(flower: FlowerApp, browser: Any, theme: str) -> None:
+def test_pages_fit_a_phone_and_follow_its_theme(flower: FlowerApp, visitor: BrowserSession) -> None:
     lease = running(flower, "a name that is long enough to need a second line on a small screen " + "x" * 80)
-    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
-    visitor.page.emulate_media(color_scheme=theme)
+    visitor.page.set_viewport_size(PHONE)
     for path in ("/nightshift/jobs", f"/nightshift/jobs/{lease.job_id}", f"/nightshift/compare?ids={lease.job_id}"):
         visitor.page.goto(path)
         visitor.page.locator("h1").wait_for()
-        expect(visitor.page.locator("html")).to_have_attribute("data-bs-theme", theme)
-        width = visitor.page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 390, f"{path} is {width} pixels wide"
-    visitor.close()
-    assert visitor.wrong == []
+        for theme in ("dark", "light"):
+            visitor.page.emulate_media(color_scheme=theme)
+            expect(visitor.page.locator("html")).to_have_attribute("data-bs-theme", theme)
+            width = visitor.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 390, f"{path} is {width} pixels wide in the {theme} theme"
 
 
-def test_read_only_offers_no_buttons(browser: Any, sqlite_engine: Engine, tmp_path: Path) -> None:
-    with running_flower_app(sqlite_engine, tmp_path, flower_read_only=True, flower_url_prefix="ops") as flower:
+def test_read_only_offers_no_buttons(window: BrowserSession, sqlite_engine: Engine, tmp_path: Path) -> None:
+    options = {"flower_port": window.port, "flower_read_only": True, "flower_url_prefix": "ops"}
+    with running_flower_app(sqlite_engine, tmp_path, **options) as flower:
         lease = running(flower, "look, do not touch")
-        visitor = BrowserSession(browser, flower.url, flower.key)
-        visitor.page.goto("/ops/")
-        visitor.page.get_by_role("link", name="look, do not touch").click()
-        expect(visitor.page.locator(".ns-chart")).to_have_count(1)
-        expect(visitor.page.locator("#job-actions")).to_contain_text("read-only")
-        expect(visitor.page.locator("#job-actions button")).to_have_count(0)
+        window.begin(flower.key, "/ops")
+        window.page.goto("/ops/")
+        window.page.get_by_role("link", name="look, do not touch").click()
+        expect(window.page.locator(".ns-chart")).to_have_count(1)
+        expect(window.page.locator("#job-actions")).to_contain_text("read-only")
+        expect(window.page.locator("#job-actions button")).to_have_count(0)
         say(flower, lease, range(20, 40))
-        expect(visitor.page.locator("#log")).to_contain_text("step 39")
-        visitor.close()
-        assert visitor.wrong == []
+        expect(window.page.locator("#log")).to_contain_text("step 39")
+        window.close()
+        assert window.wrong == []
 
 
 CURVES = """async () => {

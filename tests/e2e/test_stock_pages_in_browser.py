@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.browser import BrowserSession, expect
+from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.flower_api import MINE, WORKER, asked, inspected, on_worker
 from tests.support.flower_app import FlowerApp
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def phone(browser: Any, flower: FlowerApp) -> Iterator[BrowserSession]:
-    visitor = BrowserSession(browser, flower.url, flower.key, width=390, height=844)
-    yield visitor
-    visitor.close()
-    assert visitor.wrong == []
 
 
 def test_a_task_leads_to_its_job_and_cancels_it_after_a_question(flower: FlowerApp, visitor: BrowserSession) -> None:
@@ -76,8 +67,9 @@ async def hear(flower: FlowerApp, event: dict[str, Any]) -> None:
     flower.flower.events.state.event(event)
 
 
-def test_a_task_fits_a_phone(flower: FlowerApp, phone: BrowserSession) -> None:
+def test_a_task_fits_a_phone(flower: FlowerApp, visitor: BrowserSession) -> None:
     on_worker(flower, flower.owner, MINE, "a name that is long enough to need a second line " + "x" * 80)
-    phone.page.goto(f"/task/{MINE}")
-    expect(phone.page.get_by_role("link", name="Open the job")).to_be_visible()
-    assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visitor.page.set_viewport_size(PHONE)
+    visitor.page.goto(f"/task/{MINE}")
+    expect(visitor.page.get_by_role("link", name="Open the job")).to_be_visible()
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -4,12 +4,14 @@ again."""
 from __future__ import annotations
 
 import json
-import signal
+import re
+import shlex
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import pytest
 import redis
 
 from nightshift.client.client import Job
-from tests.support.up import Up, alive, eventually, has_checkpoint, up
+from tests.support import warm
+from tests.support.paths import ROOT
+from tests.support.up import SERVER, Up, alive, eventually, has_checkpoint, nightshift, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -30,8 +34,8 @@ SPEC: dict[str, Any] = {
     "kind": "train",
     "model": {"family": "cnn", "preset": "mnist-2conv", "dropout": 0.1},
     "dataset": "digits",
-    "training": {"epochs": 4, "batch_size": 16, "lr_schedule": "cosine", "precision": "float32"},
-    "checkpoint": {"every_steps": 40},
+    "training": {"epochs": 3, "batch_size": 16, "lr_schedule": "cosine", "precision": "float32"},
+    "checkpoint": {"every_steps": 20},
 }
 
 
@@ -97,18 +101,16 @@ def is_for_others(path: Path) -> bool:
 @pytest.mark.parametrize("arguments", [[], ["--beat"]])
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.server").environ()
-    argv = [sys.executable, "-m", "worker.hardware.health", *arguments]
+    health = partial(warm.run, "worker.hardware.health", *arguments, server=SERVER)
     # A ping may be late on a busy machine: a container's health check is repeated.
-    eventually(lambda: subprocess.run(argv, env=environment, check=False).returncode == 0)
-    elsewhere = environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"}
-    ill = subprocess.run(argv, env=elsewhere, capture_output=True, text=True, check=False)
+    eventually(lambda: health(environment=environment).returncode == 0)
+    ill = health(environment=environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"})
     assert ill.returncode == 1
     assert "elsewhere" in ill.stderr or "beat does not answer" in ill.stderr
 
 
 def test_a_second_stack_on_the_same_folder_is_refused(stack: Up) -> None:
-    argv = [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(stack.data_dir), "--port", "0"]
-    second = subprocess.run(argv, capture_output=True, text=True, check=False)
+    second = nightshift("up", "--data-dir", str(stack.data_dir), "--port", "0")
     assert second.returncode == 1
     assert second.stdout == ""
     assert f"in use by another `nightshift up` (process {stack.process.pid})" in second.stderr
@@ -199,6 +201,48 @@ def redis_url(stack: Up) -> str:
     return str(stack.part("api.server").environ()["NIGHTSHIFT_REDIS_URL"])
 
 
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the words of each command in a page's shell blocks."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def run_page(page: Path, stack: Up) -> str:
+    """Run a page's commands in the current folder and return their output; the first that fails ends the test."""
+    output = []
+    for program, *arguments in commands_of(page):
+        if program == "nightshift":
+            done = stack.cli(*arguments)
+        else:
+            assert program == "python"
+            done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (program, arguments, done.stdout, done.stderr)
+        output.append(done.stdout)
+    return "".join(output)
+
+
+def test_the_example_of_nightly_retraining_does_what_its_page_says(
+    stack: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/nightly.md, run as it stands there."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    told = run_page(ROOT / "docs" / "nightly.md", stack)
+    assert re.findall(r"daily-digits@\d$", told, re.M)[:3] == [f"daily-digits@{n}" for n in (1, 2, 3)]
+    said = re.findall(r"((?:not )?promoted: .*)", told)
+    assert said[0] == "promoted: no champion yet"
+    assert re.search(r"^promoted: .* better by ", said[1])
+    assert re.search(r"^not promoted: .* worse by ", said[2])
+    changes = stack.client.model_history("daily-digits")
+    assert (changes[0]["change"], changes[0]["why"]) == ("rollback", "complaints about sevens")
+    assert changes[0]["to_version"] == changes[1]["from_version"]
+    outcomes = [tick["outcome"] for tick in stack.client.schedule_history("nightly")]
+    assert outcomes == ["submitted"] * 4
+    assert [item["version"] for item in stack.client.dataset("daily-digits")["versions"]] == [1, 2, 4]
+
+
 def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, list[Any]]) -> None:
     """SIGTERM in the middle of a job, `up` again on the same folder; then kill -9 of the launcher, which takes all
     along."""
@@ -214,8 +258,7 @@ def test_a_stopped_stack_goes_on_where_it_was(stack: Up, untouched: tuple[str, l
         assert (same.state, outcomes) == ("succeeded", ["drained", "succeeded"])
         assert outcome(same) == untouched
         processes = again.everything()
-        again.process.send_signal(signal.SIGKILL)
-        again.process.communicate()
+        again.kill()
         eventually(lambda: not [process for process in processes if alive(process)])
 
 
@@ -247,9 +290,6 @@ def test_a_taken_port_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        argv = [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(tmp_path / "d")]
-        refused = subprocess.run(
-            [*argv, "--port", str(taken.getsockname()[1])], capture_output=True, text=True, check=False
-        )
+        refused = nightshift("up", "--data-dir", str(tmp_path / "d"), "--port", str(taken.getsockname()[1]))
     assert refused.returncode == 1
     assert "--port 0 picks a free one" in refused.stderr

@@ -6,12 +6,13 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from nightshift.cli import completion
-from nightshift.client.client import Client
 from shared.settings import Settings
 from shared.webhooks.models import EventType
 from tests.integration.test_client_schedules import Run, read, run
@@ -164,6 +165,8 @@ def test_the_command_line(run: Run, served: ServedApi, sending: None) -> None:
 
 def test_the_shell_offers_names_and_every_event(run: Run, served: ServedApi) -> None:
     run("webhooks", "add", "ops", "http://127.0.0.1:1/", "--format", "slack")
-    with Client(served.url, served.key) as client:
-        assert list(completion._webhooks(client)) == [("ops", "http://127.0.0.1:1/")]
+    root = SimpleNamespace(params={"url": served.url, "key": served.key})
+    asked: Any = SimpleNamespace(find_root=lambda: root)
+    assert completion.webhooks(asked, "") == completion.webhooks(asked, "op") == [("ops", "http://127.0.0.1:1/")]
+    assert completion.webhooks(asked, "x") == []
     assert completion.events("") == [event.value for event in EventType]

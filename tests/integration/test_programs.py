@@ -141,7 +141,8 @@ def test_a_worker_without_the_program_leaves_the_job(cluster: Cluster) -> None:
         without.close()
     assert cluster.job(job_id).state == "queued"
     assert why(cluster, job_id) == (
-        "It is queued: no worker online has the program walk (install its package there and name it in NIGHTSHIFT_PROGRAMS)."
+        "It is queued: no worker online has the program walk "
+        "(install its package there and name it in NIGHTSHIFT_PROGRAMS)."
     )
 
 

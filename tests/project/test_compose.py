@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if "build" in service]
 LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_has_every_process_of_production() -> None:
@@ -126,3 +128,11 @@ def test_every_volume_and_build_target_exists() -> None:
         if re.match(r"[a-z]+:", volume)
     }
     assert named == set(COMPOSE["volumes"])
+
+
+def test_every_package_is_copied_into_the_images_and_is_not_ignored() -> None:
+    packages = {package.split("*")[0] for package in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
+    copied = {source for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for source in line.split()[:-1]}
+    sent = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
+    assert packages <= copied
+    assert copied <= sent

@@ -27,7 +27,9 @@ class Params(BaseModel):
     told_secret: str | None = None
 
 
-PROGRAM = Program(name="walk", train="walk_training:train", params=Params, description="A random walk.", promise="exact"{more})
+PROGRAM = Program(
+    name="walk", train="walk_training:train", params=Params, description="A random walk.", promise="exact"{more}
+)
 """
 
 TRAINING = """

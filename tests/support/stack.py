@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from shared.jobs.states import StopRequest
 from shared.settings import Settings
 from tests.support import warm
 from tests.support.factories import OWNER, submit_job
+from tests.support.prefork import WORKER_CHILDREN
 from tests.support.redis import free_port
 from tests.support.takeover import pythonpath
 
@@ -59,6 +60,17 @@ def gone(process: psutil.Process | int) -> bool:
     return True
 
 
+def _server_for(environment: Mapping[str, str]) -> str:
+    """Return the warm server that has imported what a process of this environment preloads."""
+    if not _preloads(environment):
+        return "stack"
+    return "training" if "tensorflow" in environment["NIGHTSHIFT_FRAMEWORKS"] else "stack with torch"
+
+
+def _preloads(environment: Mapping[str, str]) -> bool:
+    return environment["NIGHTSHIFT_PRELOAD"] == "true"
+
+
 class Process:
     """A process of the stack in its own session, with its log beside the database."""
 
@@ -67,7 +79,9 @@ class Process:
         env = {**os.environ, **stack.environment(**settings)}
         self.log = stack.folder / f"{name}.log"
         module, *rest = arguments
-        self.popen = warm.start(module, rest, env, self.log)
+        # Without preloading, a forkserver of its own costs little and leaves short tracebacks for a job's evidence.
+        children = WORKER_CHILDREN if "worker.main" in arguments and _preloads(env) else 0
+        self.popen = warm.start(module, rest, env, self.log, server=_server_for(env), children=children)
 
     @property
     def pid(self) -> int:

@@ -1,12 +1,16 @@
-"""`nightshift up` as a user starts it: a child process on free ports, with helpers for tests."""
+"""`nightshift up` on free ports, with helpers for tests.
+
+The launcher and the parts that it starts are forked from a warm process (`tests.support.warm`).
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any
 import psutil
 
 from nightshift.client.client import Client, Job
-from tests.support import stack
+from tests.support import stack, warm
 from tests.support.stack import gone, runs
 from tests.support.takeover import pythonpath
 
@@ -29,6 +33,10 @@ FAST = {
     "NIGHTSHIFT_MAINTENANCE_SECONDS": "1",
     "NIGHTSHIFT_TORCH_THREADS": "1",
 }
+#: The server that the launcher and its parts are forked from.
+SERVER = "stack with torch"
+#: What a launcher starts with `python -m`, and how many of these may die before a start costs an import.
+PARTS, DEATHS = 4, 5
 
 
 class Up:
@@ -37,23 +45,34 @@ class Up:
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.data_dir = data_dir
         self.stderr = ""  # on stderr, once it has stopped
+        self._folder = Path(tempfile.mkdtemp(prefix="nightshift-up-"))
+        self._out, self._errors = self._folder / "stdout", self._folder / "stderr"
+        self._out.touch()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTSHIFT_")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nightshift.cli.app", "up", "--data-dir", str(data_dir),
-             "--port", "0", "--flower-port", "0", "--device", "cpu"],
-            env=environment | FAST | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        ready = re.fullmatch(r"ready: api=(\S+) flower=(\S+) data=(.*)\n", self.process.stdout.readline())
+        arguments = ["up", "--data-dir", str(data_dir), "--port", "0", "--flower-port", "0", "--device", "cpu"]
+        self.process = warm.start(
+            "nightshift.cli.app",
+            arguments,
+            environment | FAST | settings,
+            self._out,
+            self._errors,
+            SERVER,
+            PARTS + DEATHS,
+        )
+        ready = re.fullmatch(r"ready: api=(\S+) flower=(\S+) data=(.*)\n", eventually(self._first_line))
         if ready is None:
-            raise RuntimeError(f"the stack did not start: {self.process.communicate()[1]}")
+            raise RuntimeError(f"the stack did not start: {self._errors.read_text()}")
         self.api, self.flower, self.data = ready.groups()
         self.client = Client(self.api, data_dir=data_dir)
 
+    def _first_line(self) -> str | None:
+        """Return stdout once it has a line or the process has ended."""
+        ended, out = self.process.poll() is not None, self._out.read_text()
+        return out if "\n" in out else "nothing" if ended else None
+
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command as in another terminal; it finds the stack by its data folder."""
-        argv = [sys.executable, "-m", "nightshift.cli.app", "--data-dir", str(self.data_dir), *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, check=False)
+        return nightshift("--data-dir", str(self.data_dir), *arguments)
 
     def part(self, module: str) -> psutil.Process:
         """Return the child that runs `python -m module`."""
@@ -78,8 +97,23 @@ class Up:
         """Send SIGTERM and return the exit code."""
         self.client.close()
         self.process.send_signal(signal.SIGTERM)
-        self.stderr = self.process.communicate(timeout=180)[1]
-        return self.process.returncode
+        return self._ended()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._ended()
+
+    def _ended(self) -> int:
+        """Wait for the end and return the exit code."""
+        code = self.process.wait(timeout=180)
+        self.stderr = self._errors.read_text()
+        shutil.rmtree(self._folder)
+        return code
+
+
+def nightshift(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line."""
+    return warm.run("nightshift.cli.app", *arguments, environment=os.environ, server=SERVER)
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
     process = warm.start("worker.main", ["--device", "cpu"], environment, log)
 
-The child runs the module's `main()` with its own arguments, environment, session and log file, as `python -m` would.
+The child runs the module with its own arguments, environment, session and log file, as `python -m` would.
 `Process` forks a process for a function from a server that has imported its modules.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import importlib
 import multiprocessing
 import multiprocessing.context
 import os
@@ -27,20 +25,30 @@ from typing import Any
 from unittest import mock
 
 from nightshift.cli.registry import COMMANDS
-from shared import console, entrypoint, failpoints
+from tests.support.prefork import run_module
+from worker.hardware.frameworks import forkserver_environment, preloads
 
-#: Module → name of each process of the stack.
-PROCESSES = {command.module: name for name, command in COMMANDS.items() if command.is_process} | {
-    "tests.support.shifted_clock": "clocked"
-}
+#: Modules of the processes of a stack.
+PROCESSES = [command.module for command in COMMANDS.values() if command.is_process]
 #: Modules that each server imports before its first fork.
 SERVERS = {
-    "stack": [*PROCESSES, "tests.support.probe"],
+    "stack": [*PROCESSES, "tests.support.shifted_clock", "tests.support.probe"],
+    "stack with torch": [
+        *preloads("torch"),
+        *PROCESSES,
+        "tests.support.shifted_clock",
+        "worker.hardware.health",
+        "api.commands.up",
+        "api.launcher.command",
+    ],
     "lone worker": ["tests.support.lone_worker", "tests.support.probe", "worker.runners.runner"],
-    "training": ["torch", "torch._dynamo", "tensorflow", "sklearn.metrics", "matplotlib.figure", "worker.kinds.train"],
+    "training": [*preloads("torch"), *preloads("tensorflow")],
 }
 #: Imported last: nothing of all this is garbage, and a collection in a fork would copy the pages it looks through.
 FROZEN = "tests.support.frozen"
+#: Environment of a server: what a forkserver needs before it loads a library, and room for the environments of what is
+#: forked, which /proc shows in the place of the server's own (`tests.support.prefork`).
+ENVIRONMENT = {**forkserver_environment(1), "ROOM": "-" * 32_000}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -49,6 +57,8 @@ def _server(name: str) -> forkserver.ForkServer:
     """Return a server; `multiprocessing` itself has only one."""
     server = forkserver.ForkServer()
     server.set_forkserver_preload([*SERVERS[name], FROZEN])
+    with mock.patch.dict(os.environ, ENVIRONMENT):
+        server.ensure_running()
     return server
 
 
@@ -114,38 +124,37 @@ def start(
     environment: Mapping[str, str],
     log: Path,
     errors: Path | None = None,
+    server: str = "stack",
+    children: int = 0,
 ) -> WarmProcess:
     """Start a process without waiting for it; stderr goes to `errors` (default: the log).
 
-    It dies with the server it was forked from, and so with this process.
+    `children`: how many modules that it starts are preforked. It dies with the server it was forked from, and so with
+    this process.
     """
-    args = (module, list(arguments), dict(environment), log, errors or log)
-    started = Process("stack", target=_run, name=module, args=args)
+    args = (module, list(arguments), dict(environment), log, errors or log, children)
+    started = Process(server, target=_run, name=module, args=args)
     started.start()
     return WarmProcess(started)
 
 
-def run(module: str, *arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    module: str, *arguments: str, environment: Mapping[str, str], server: str = "stack"
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m module` and return its result like `subprocess.run`."""
     with tempfile.TemporaryDirectory() as folder:
         out, errors = Path(folder, "out"), Path(folder, "errors")
-        code = start(module, arguments, environment, out, errors).wait()
+        code = start(module, arguments, environment, out, errors, server).wait()
         return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), errors.read_text())
 
 
-def _run(module: str, arguments: list[str], environment: dict[str, str], log: Path, errors: Path) -> None:
+def _run(
+    module: str, arguments: list[str], environment: dict[str, str], log: Path, errors: Path, children: int
+) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.environ.clear()
-    os.environ.update(environment)
     for standard, path in ((1, log), (2, errors)):
         output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(output, standard)
         os.close(output)
-    importlib.reload(console)  # console and failpoints read the environment when they are imported
-    failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))
-    sys.argv = [module, *arguments]
-    try:
-        entrypoint.run(PROCESSES[module], importlib.import_module(module).main)
-    finally:
-        atexit._run_exitfuncs()  # `multiprocessing` does not run them
+    sys.exit(run_module([sys.executable, "-m", module, *arguments], environment, children))

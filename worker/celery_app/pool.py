@@ -15,6 +15,7 @@ from typing import Any
 from celery.concurrency.base import BasePool, apply_target
 
 from shared.events import emit
+from worker.supervisor.self_pipe import SelfPipe
 
 
 def _nothing() -> None:
@@ -53,22 +54,14 @@ class AttemptPool(BasePool):  # type: ignore[misc]
         self.limit = 1
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="attempt")
         self._busy = threading.Event()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._wake = SelfPipe()
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Wake Celery's loop at the end of an attempt.
 
         The loop sleeps up to a second and looks for the next message only when an event wakes it.
         """
-        loop.add_reader(self._wake_read, self._on_wake)
-
-    def _on_wake(self) -> None:
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            return
+        loop.add_reader(self._wake.fileno(), self._wake.clear)
 
     def on_apply(
         self, target: Any, args: Any = None, kwargs: Any = None, callback: Any = None, **options: Any
@@ -84,7 +77,7 @@ class AttemptPool(BasePool):  # type: ignore[misc]
             emit("worker.survived", error=repr(error))
         finally:
             self._busy.clear()
-            os.write(self._wake_write, b"!")
+            self._wake()
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
         """Cancel the job of the running attempt (`celery control terminate`, `revoke(terminate=True)`).

@@ -26,6 +26,21 @@ on_change: Callable[[bool], None] = _nothing
 restore_seconds = 5.0
 
 
+def make_worker(app: Celery, name: str, queues: list[str], pool: Any, restore_after: float) -> Any:
+    """Return a Celery worker of one thread that keeps its queues."""
+    install(app, restore_after)
+    return app.Worker(
+        hostname=name,
+        pool_cls=pool,
+        concurrency=1,
+        queues=queues,
+        task_events=True,  # for Flower
+        without_mingle=True,  # unneeded, since our tasks are not revoked, and takes a second at start
+        without_gossip=True,
+        quiet=True,
+    )
+
+
 def install(app: Celery, seconds: float) -> None:
     """Keep the queues of this app's Celery workers; a wrong set is restored after `seconds`."""
     global restore_seconds

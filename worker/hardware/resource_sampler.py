@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 
@@ -50,7 +51,7 @@ class ResourceSampler:
         now = self._clock()
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        return [SampleRow(max(0.0, now - at), *_values(row)) for at, row in waiting]
+        return [replace(row, age=max(0.0, now - at)) for at, row in waiting]
 
     def sample(self) -> None:
         """Take a sample, unless the runner has ended."""
@@ -91,7 +92,3 @@ def _process(pid: int | None) -> psutil.Process | None:
     with suppress(psutil.Error):
         return psutil.Process(pid) if pid is not None else None
     return None
-
-
-def _values(row: SampleRow) -> tuple[float | None, int | None, float | None, int | None]:
-    return row.cpu_percent, row.memory_bytes, row.gpu_percent, row.gpu_memory_bytes

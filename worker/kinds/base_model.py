@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from nightshift.errors import FieldError
 from shared.datasets.ingest.tokens import TOKENIZER
 from shared.errors import BadData
 from shared.specs.families import FAMILIES
@@ -76,6 +77,12 @@ def read_model(assignment: Assignment) -> TrainedModel:
     return TrainedModel(folder, _spec(config), {name: config[name] for name in _FACTS if name in config})
 
 
+def refuse(objection: FieldError | None) -> None:
+    """Raise BadData for the result of one of the API's checks: an alias may have moved to another model since."""
+    if objection is not None:
+        raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
+
+
 def _spec(config: Mapping[str, Any]) -> Any:
     family = FAMILIES.get(str(config.get("family")))
     if family is None:
@@ -90,14 +97,7 @@ def _spec(config: Mapping[str, Any]) -> Any:
 
 def build(parent: TrainedModel, framework: str, assignment: Assignment, threads: int | None) -> Learner:
     """Return a learner with the model's weights in `framework`, for inference only."""
-    setup = LearnerSetup(
-        model=parent.spec(framework),
-        training=Training(),
-        total_steps=1,
-        device=assignment.device,
-        threads=threads,
-        facts=parent.facts,
-    )
+    setup = LearnerSetup(parent.spec(framework), Training(), 1, assignment.device, threads, parent.facts)
     learner = families.load(parent.family, framework)(setup)
     fill(learner, parent.weights)
     return learner

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import BadData, CorruptCheckpoint
+from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.jobs import BatchInferJob, check_inference
 from worker import families
 from worker.kinds import prediction_files
-from worker.kinds.base_model import TrainedModel, build, read_model
+from worker.kinds.base_model import build, read_model, refuse
 from worker.kinds.prediction_files import Source
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import artifacts, training_log
@@ -52,7 +52,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     keep_freed_memory()
     job = BatchInferJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)
-    _check(job, parent)
+    refuse(check_inference(parent.family, job.inference))
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
     parts, damaged = restore(job_dir, assignment.resume)
@@ -66,14 +66,14 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     reporter.started(
         Started(
             pid=os.getpid(),
-            device=getattr(learner, "device_name", assignment.device),
+            device=assignment.device,
             resumed_from=newest.point.id if newest else None,
             resumed_step=newest.stop if newest else None,
             quarantined=damaged,
             total_steps=source.total,
         )
     )
-    reporter.log(training_log.environment(learner, job.inference.framework, assignment, threads))
+    reporter.log(training_log.environment(job.inference.framework, assignment, threads))
     count = f"{len(chunks(source.total, job.inference.batch_size)):,} chunks" + (
         f", {len(parts)} done before" if parts else ""
     )
@@ -83,12 +83,6 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     if reason is not None and reason != "finish":
         return Stopped(reason=reason, step=work.done)
     return _conclude(assignment, reporter, job, source, work)
-
-
-def _check(job: BatchInferJob, parent: TrainedModel) -> None:
-    """Repeat the API's check: the alias may have moved to a model of another family since."""
-    if objection := check_inference(parent.family, job.inference):
-        raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
 
 
 # -- parts ----------------------------------------------------------------------------------------
@@ -203,6 +197,5 @@ def _conclude(assignment: Assignment, reporter: Reporter, job: BatchInferJob, so
     if errors:
         paths.append(prediction_files.concatenate([folder / ERRORS for folder in folders], root / ERRORS))
     paths += source.figures(root)
-    for path in paths:
-        artifacts.announce(path, root, reporter)
+    artifacts.announce(paths, root, reporter)
     return Result(metrics={"rows": float(rows - errors), "errors": float(errors)}, step=rows)

@@ -27,9 +27,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     data = families.part(parent.family, "data")
     splits: Splits = data.load_test(Path(assignment.dataset_dir), parent.model, parent.facts, parent.tokenizer)
     learner = build(parent, job.framework, assignment, assignment.threads)
-    device = getattr(learner, "device_name", assignment.device)
-    reporter.started(Started(pid=os.getpid(), device=device, total_steps=1))
-    reporter.log(training_log.environment(learner, job.framework, assignment, assignment.threads))
+    reporter.started(Started(pid=os.getpid(), device=assignment.device, total_steps=1))
+    reporter.log(training_log.environment(job.framework, assignment, assignment.threads))
     reporter.log(training_log.model(parent.model, parent.facts))
     meter = ProgressMeter(1, 1, 0, reporter, phase="write")
     if (reason := reporter.stop_requested()) and reason != "finish":
@@ -44,7 +43,6 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
     with meter.phase("figures"):
         paths += families.part(parent.family, "plots").draw(report, {}, root)
-    for path in paths:
-        artifacts.announce(path, root, reporter)
+    artifacts.announce(paths, root, reporter)
     meter.stepped(1, 0)
     return Result(metrics=report.metrics, step=1)

@@ -14,7 +14,7 @@ from typing import Any
 from shared.errors import BadData
 from shared.specs.jobs import FinetuneJob, check_training
 from worker import families
-from worker.kinds.base_model import TrainedModel, fill, read_model
+from worker.kinds.base_model import TrainedModel, fill, read_model, refuse
 from worker.kinds.train import fit
 from worker.runners.messages import Assignment, Result, Stopped
 from worker.training.learner import Learner
@@ -28,7 +28,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     """Run the job. Raises JobError."""
     job = FinetuneJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)
-    _check(job, parent)
+    refuse(check_training(parent.family, job.training))
     facts = {"frozen": _frozen(parent)} if job.freeze == "features" else {}
 
     def begin(learner: Learner) -> None:
@@ -37,12 +37,6 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
     model = _fitted(parent, job.framework, assignment)
     return fit(assignment, reporter, job, model, begin=begin, facts=facts, tokenizer=parent.tokenizer)
-
-
-def _check(job: FinetuneJob, parent: TrainedModel) -> None:
-    """Repeat the API's check: the alias may have moved to a model of another family since."""
-    if objection := check_training(parent.family, job.training):
-        raise BadData(f"{'.'.join(map(str, objection.loc))}: {objection.msg}")
 
 
 def _frozen(parent: TrainedModel) -> tuple[str, ...]:

@@ -50,19 +50,22 @@ def fit(
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
-    splits = _load_data(assignment, model, job, tokenizer)
+    run = _Run(assignment, reporter, job, model, _load_data(assignment, model, job, tokenizer))
     restored, damaged = restore(job_dir, assignment.resume)
-    learner = _build(assignment, job, model, splits, restored, facts or {})
-    if restored is None and begin is not None:
+    threads = (restored.threads if restored else None) or assignment.threads
+    learner = _build(run, threads, facts or {})
+    if restored:
+        learner.load_state(restored.learner)
+    elif begin is not None:
         begin(learner)
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
-    reporter.started(_started(assignment, learner, restored, damaged, Plan(job.training, splits.length).total_steps))
-    _log_start(assignment, reporter, job, model, learner, splits, restored, damaged)
-    at_epoch = _at_epoch(learner, splits, model, job, job_dir, reporter)
+    reporter.started(_started(run, restored, damaged))
+    _log_start(run, threads, restored, damaged)
+    at_epoch = _at_epoch(run, learner, job_dir)
     watched = FAMILIES[model.family].watched
     loop = Trainer(
-        learner, splits, job.training, job.checkpoint, writer, reporter, state, watched=watched, at_epoch=at_epoch
+        learner, run.splits, job.training, job.checkpoint, writer, reporter, state, watched=watched, at_epoch=at_epoch
     )
     try:
         ending = loop.run()
@@ -71,31 +74,36 @@ def fit(
             writer.wait()
     if ending not in ("completed", "finish"):
         return Stopped(reason=ending, step=state.step)
-    return _conclude(_Finished(assignment, reporter, job, model, learner, splits, state, loop))
+    return _conclude(run, loop)
 
 
-def _log_start(
-    assignment: Assignment,
-    reporter: Reporter,
-    job: TrainJob | FinetuneJob,
-    model: Any,
-    learner: Learner,
-    splits: Splits,
-    restored: Restored | None,
-    damaged: list[str],
-) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """A job with its data."""
+
+    assignment: Assignment
+    reporter: Reporter
+    job: TrainJob | FinetuneJob
+    model: Any
+    splits: Splits
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.job.training, self.splits.length)
+
+
+def _log_start(run: _Run, threads: int | None, restored: Restored | None, damaged: list[str]) -> None:
     """Log the environment, data, model and plan at the start."""
-    threads = (restored.threads if restored else None) or assignment.threads
-    plan = Plan(job.training, splits.length)
-    reporter.log(training_log.environment(learner, model.framework, assignment, threads))
-    reporter.log(training_log.data(assignment, splits))
-    reporter.log(training_log.model(model, splits.facts))
-    reporter.log(training_log.plan(job.training, plan.steps_per_epoch, plan.total_steps))
+    log, plan = run.reporter.log, run.plan
+    log(training_log.environment(run.model.framework, run.assignment, threads))
+    log(training_log.data(run.assignment, run.splits))
+    log(training_log.model(run.model, run.splits.facts))
+    log(training_log.plan(run.job.training, plan.steps_per_epoch, plan.total_steps))
     for checkpoint in damaged:
-        reporter.log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")
+        log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")
     if restored:
         step = restored.run.step
-        reporter.log(f"resumes from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
+        log(f"resumes from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
 
 
 def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
@@ -112,100 +120,65 @@ def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, 
     return splits
 
 
-def _build(
-    assignment: Assignment,
-    job: TrainJob | FinetuneJob,
-    model: Any,
-    splits: Splits,
-    restored: Restored | None,
-    facts: Mapping[str, Any],
-) -> Learner:
-    setup = LearnerSetup(
-        model=model,
-        training=job.training,
-        total_steps=Plan(job.training, splits.length).total_steps,
-        device=assignment.device,
-        threads=(restored.threads if restored else None) or assignment.threads,
-        facts={**splits.facts, **facts},
-    )
-    learner = families.load(model.family, model.framework)(setup)
-    if restored:
-        learner.load_state(restored.learner)
-    return learner
+def _build(run: _Run, threads: int | None, facts: Mapping[str, Any]) -> Learner:
+    facts = {**run.splits.facts, **facts}
+    setup = LearnerSetup(run.model, run.job.training, run.plan.total_steps, run.assignment.device, threads, facts)
+    return families.load(run.model.family, run.model.framework)(setup)
 
 
-def _at_epoch(
-    learner: Learner, splits: Splits, model: Any, job: TrainJob | FinetuneJob, job_dir: Path, reporter: Reporter
-) -> AtEpoch | None:
+def _at_epoch(run: _Run, learner: Learner, job_dir: Path) -> AtEpoch | None:
     """Return the family's action after each epoch, if it has one."""
-    if not families.has(model.family, "per_epoch"):
+    if not families.has(run.model.family, "per_epoch"):
         return None
 
     def stop() -> bool:
-        return reporter.stop_requested() is not None
+        return run.reporter.stop_requested() is not None
 
-    begun: AtEpoch = families.part(model.family, "per_epoch").start(
-        learner, splits, model, job.training, job_dir, stop, reporter.log
+    begun: AtEpoch = families.part(run.model.family, "per_epoch").start(
+        learner, run.splits, run.model, run.job.training, job_dir, stop, run.reporter.log
     )
     return begun
 
 
-def _started(
-    assignment: Assignment, learner: Learner, restored: Restored | None, damaged: list[str], total_steps: int
-) -> Started:
+def _started(run: _Run, restored: Restored | None, damaged: list[str]) -> Started:
     return Started(
         pid=os.getpid(),
-        device=getattr(learner, "device_name", assignment.device),
+        device=run.assignment.device,
         resumed_from=restored.point.id if restored else None,
         resumed_step=restored.run.step if restored else None,
         quarantined=damaged,
-        total_steps=total_steps,
+        total_steps=run.plan.total_steps,
     )
 
 
 # -- the end of the job ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Finished:
-    assignment: Assignment
-    reporter: Reporter
-    job: TrainJob | FinetuneJob
-    model: Any
-    learner: Learner
-    splits: Splits
-    state: RunState
-    loop: Trainer
-
-
-def _conclude(done: _Finished) -> Result:
+def _conclude(run: _Run, loop: Trainer) -> Result:
     """Test the best model, write it with its plots, and return the result."""
-    family, state, root = done.model.family, done.state, artifacts.folder(done.assignment)
-    done.loop.progress.enter("write")
+    family, learner, state, root = run.model.family, loop.learner, loop.state, artifacts.folder(run.assignment)
+    loop.progress.enter("write")
     if state.best.weights is not None:
-        done.learner.load_weights(state.best.weights)
-    with done.loop.progress.phase("evaluate"):
-        report = families.part(family, "evaluation").report(done.learner, done.splits, done.model, done.job.training)
+        learner.load_weights(state.best.weights)
+    with loop.progress.phase("evaluate"):
+        report = families.part(family, "evaluation").report(learner, run.splits, run.model, run.job.training)
     of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
-    done.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
-    paths = artifacts.write_model(root, done.learner.weights(), done.model, done.splits.facts)
+    run.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
+    paths = artifacts.write_model(root, learner.weights(), run.model, run.splits.facts)
     extras = getattr(families.part(family, "data"), "write_extras", None)
     if extras is not None:
-        paths += extras(root, done.splits)
+        paths += extras(root, run.splits)
     if report.document:
         paths.append(artifacts.write_json(root / "evaluation.json", report.document))
-    with done.loop.progress.phase("figures"):
+    with loop.progress.phase("figures"):
         paths += families.part(family, "plots").draw(report, state.history, root, state.best.step)
-        events = root / tensorboard.FOLDER / f"events.out.tfevents.{done.assignment.job_id}"
+        events = root / tensorboard.FOLDER / f"events.out.tfevents.{run.assignment.job_id}"
         paths.append(tensorboard.write_events(state.history, events, time.time()))
     if families.has(family, "per_epoch"):
-        finished = done.loop.plan.finished_epochs(state.step)
-        paths += families.part(family, "per_epoch").collect(Path(done.assignment.job_dir), root, finished)
-    for path in paths:
-        artifacts.announce(path, root, done.reporter)
-    with done.loop.progress.phase("evaluate"):
-        comparison = promotion.compare_with_champion(
-            done.assignment, done.reporter, done.job, done.learner, root / "model"
-        )
-    model = {"family": family, "framework": done.model.framework, "path": "model"}
+        finished = loop.plan.finished_epochs(state.step)
+        paths += families.part(family, "per_epoch").collect(Path(run.assignment.job_dir), root, finished)
+    artifacts.announce(paths, root, run.reporter)
+    with loop.progress.phase("evaluate"):
+        comparison = promotion.compare_with_champion(run.assignment, run.reporter, run.job, learner, root / "model")
+    model = {"family": family, "framework": run.model.framework, "path": "model"}
     return Result(metrics={**report.metrics, **state.figures()}, model=model, step=state.step, comparison=comparison)

@@ -129,8 +129,7 @@ class ProgramRun:
 
     def artifact(self, path: Path, name: str | None = None) -> None:
         """Keep a file or a folder as an artifact. Raises ValueError for a name outside the folder of artifacts."""
-        for file in self._keep(Path(path), name or Path(path).name):
-            artifacts.announce(file, self._root, self._reporter)
+        artifacts.announce(self._keep(Path(path), name or Path(path).name), self._root, self._reporter)
 
     def register(self, folder: Path, metrics: Mapping[str, float]) -> None:
         """Keep a folder as the job's model."""

@@ -34,11 +34,8 @@ class LineReader:
 
     def read(self) -> list[str]:
         """Return the complete lines received, and at end of file also the last incomplete one."""
-        try:
-            data = os.read(self.descriptor, _CHUNK)
-        except BlockingIOError:
+        if (data := self._receive()) is None:
             return []
-        self.ended = not data
         lines = [line.decode(errors="replace") for line in self._split(data)]
         self._tail.extend(line for line in lines if line.strip())
         return lines
@@ -48,15 +45,21 @@ class LineReader:
 
         It costs the worker no more than printing costs the runner.
         """
-        try:
-            data = os.read(self.descriptor, _CHUNK)
-        except BlockingIOError:
+        if (data := self._receive()) is None:
             return 0, 0
-        self.ended = not data
         end = data[-MAX_LINE_BYTES:].decode(errors="replace").splitlines()
         self._tail.extend(line for line in end[-(self._tail.maxlen or 1) :] if line.strip())
         self._rest = b""
         return data.count(b"\n"), len(data)
+
+    def _receive(self) -> bytes | None:
+        """Return what was received, empty at end of file; None if there is nothing yet."""
+        try:
+            data = os.read(self.descriptor, _CHUNK)
+        except BlockingIOError:
+            return None
+        self.ended = not data
+        return data
 
     def discard(self) -> None:
         """Discard what was received."""

@@ -154,11 +154,7 @@ class RunnerPool:
             try:
                 lock = self._settings.slot.take() if self._settings.slot else None
                 self._spare = fork_runner(
-                    self._framework, self._forkservers[self._framework], self._settings, _nothing, True, lock
+                    self._framework, self._forkservers[self._framework], self._settings, lambda: None, True, lock
                 )
             except Unavailable:
                 return  # the next attempt will get the error
-
-
-def _nothing() -> None:
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from time import sleep
 from typing import TypeVar
 
@@ -35,21 +36,11 @@ class DatabaseRetry:
 
     def write(self, action: Callable[[Connection], T]) -> T:
         """Run the action in a write transaction."""
-
-        def once() -> T:
-            with write(self._engine) as conn:
-                return action(conn)
-
-        return self.wait(once)
+        return self.wait(lambda: _within(write(self._engine), action))
 
     def read(self, action: Callable[[Connection], T]) -> T:
         """Run the action in a read transaction."""
-
-        def once() -> T:
-            with read(self._engine) as conn:
-                return action(conn)
-
-        return self.wait(once)
+        return self.wait(lambda: _within(read(self._engine), action))
 
     def wait(self, action: Callable[[], T]) -> T:
         """Run the action until it does not raise DatabaseUnavailable."""
@@ -73,3 +64,8 @@ class DatabaseRetry:
         left = self._time_left()
         if left is not None and left <= -SETTLE_SECONDS:
             raise DrainTimeout
+
+
+def _within(transaction: AbstractContextManager[Connection], action: Callable[[Connection], T]) -> T:
+    with transaction as conn:
+        return action(conn)

@@ -125,9 +125,8 @@ def _crashed(ended: RunnerExit) -> Fail:
         message += f" (peak memory {ended.exit.peak_memory_bytes / 1e6:.0f} MB)"
     if ended.tail:
         message += f"; last lines of stderr: {ended.tail}"
-    if ended.oom_killed and ended.exit.signal == signal.SIGKILL:
-        return Fail(AttemptOutcome.OUT_OF_MEMORY, error(OutOfMemory.type, f"out of memory: {message}", retryable=True))
-    if any(word in ended.tail for word in ("bad_alloc", "MemoryError", "Cannot allocate memory")):
+    by_kernel = ended.oom_killed and ended.exit.signal == signal.SIGKILL
+    if by_kernel or any(word in ended.tail for word in ("bad_alloc", "MemoryError", "Cannot allocate memory")):
         return Fail(AttemptOutcome.OUT_OF_MEMORY, error(OutOfMemory.type, f"out of memory: {message}", retryable=True))
     return Fail(AttemptOutcome.CRASHED, error("crashed", message, retryable=True))
 

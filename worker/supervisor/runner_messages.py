@@ -17,7 +17,7 @@ from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, SampleR
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
-from shared.storage.uploader import NoopUploader, Uploader
+from shared.storage.uploader import Uploader
 from worker.runners.messages import (
     MAX_FRAME_BYTES,
     ArtifactSaved,
@@ -66,7 +66,7 @@ class RunnerMessages:
         """
         self._secrets = tuple(secrets)
         self._clock = clock
-        self.uploader = uploader or NoopUploader()
+        self.uploader = uploader or Uploader()
         self._buffer = b""
         #: The first reason to kill the runner.
         self.violation: Violation | None = None

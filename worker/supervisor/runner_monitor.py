@@ -90,13 +90,16 @@ class RunnerMonitor:
 
     def _register(self) -> None:
         self._runner.sock.setblocking(False)
-        for source, handler in (
+        for source, handler in (*self._sources(), (self._context.wake, self._context.wake.clear)):
+            self._selector.register(source, selectors.EVENT_READ, handler)
+
+    def _sources(self) -> tuple[tuple[Any, Callable[[], None]], ...]:
+        """Return the runner's socket and pipes, each with the function that reads it."""
+        return (
             (self._runner.sock, self._on_frames),
             (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
             (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
-            (self._context.wake, self._context.wake.clear),
-        ):
-            self._selector.register(source, selectors.EVENT_READ, handler)
+        )
 
     def _select_timeout(self) -> float:
         """Return the seconds until the next timeout or poll."""
@@ -128,11 +131,7 @@ class RunnerMonitor:
 
     def _read_remaining(self) -> None:
         """Read what is left in socket and pipes; the runner and its descendants are dead, so each of them ends."""
-        for source, handler in (
-            (self._runner.sock, self._on_frames),
-            (self._runner.out, lambda: self._on_output(self._runner.out, "stdout")),
-            (self._runner.err, lambda: self._on_output(self._runner.err, "stderr")),
-        ):
+        for source, handler in self._sources():
             with selectors.DefaultSelector() as ready:
                 ready.register(source, selectors.EVENT_READ)
                 while source in self._registered() and ready.select(0):

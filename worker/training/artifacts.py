@@ -7,7 +7,7 @@ import json
 import mimetypes
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,15 @@ def folder(assignment: Assignment) -> Path:
     return path
 
 
-def announce(path: Path, root: Path, reporter: Reporter) -> None:
-    """Sync and hash the finished file `path` below `root`, and report it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    guessed = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    reporter.artifact(
-        ArtifactSaved(
-            path=path.relative_to(root).as_posix(), sha256=sha256, size_bytes=path.stat().st_size, media_type=guessed
-        )
-    )
+def announce(paths: Iterable[Path], root: Path, reporter: Reporter) -> None:
+    """Sync and hash finished files below `root`, and report each."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        guessed = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        name, size = path.relative_to(root).as_posix(), path.stat().st_size
+        reporter.artifact(ArtifactSaved(path=name, sha256=sha256, size_bytes=size, media_type=guessed))
 
 
 def write_json(path: Path, document: Any) -> Path:

@@ -20,7 +20,7 @@ from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy
-from worker.training.learner import Array, Learner, LearnerState
+from worker.training.learner import Array, Learner, LearnerState, strip_prefix
 from worker.training.reporter import Reporter
 from worker.training.state import Best, RunState
 from worker.training.training_log import Pace
@@ -190,10 +190,9 @@ def read(job_dir: Path, point: CheckpointRecord) -> Restored:
     if facts["format"] != FORMAT:
         raise CorruptCheckpoint(point.path, f"its format is {facts['format']}, this version reads {FORMAT}")
     arrays = load_file(folder / ARRAYS)
-    best = {name.removeprefix("best/"): array for name, array in arrays.items() if name.startswith("best/")}
-    learner = {name.removeprefix("learner/"): array for name, array in arrays.items() if name.startswith("learner/")}
-    run = _run_state(facts["run"], best if facts["has_best"] else None)
-    return Restored(point, run, LearnerState(learner, facts["learner"]))
+    best = strip_prefix(arrays, "best/") if facts["has_best"] else None
+    learner = LearnerState(strip_prefix(arrays, "learner/"), facts["learner"])
+    return Restored(point, _run_state(facts["run"], best), learner)
 
 
 # -- schedule -------------------------------------------------------------------------------------

@@ -17,6 +17,11 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
+def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the arrays whose names start with the prefix, under the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 @dataclass(frozen=True)
 class LearnerState:
     """State for a bitwise exact resume: arrays (weights, optimizer slots) and JSON facts (steps, RNG keys)."""

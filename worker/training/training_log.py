@@ -14,7 +14,7 @@ from typing import Any
 from shared.specs.training import Training
 from worker import families
 from worker.runners.messages import Assignment
-from worker.training.learner import Array, Learner, Splits
+from worker.training.learner import Array, Splits
 from worker.training.reporter import Reporter
 
 #: Least seconds between two lines about epochs. Too low: short epochs fill the log.
@@ -94,12 +94,11 @@ def measures(values: Mapping[str, float]) -> str:
 # -- at the start -------------------------------------------------------------------------------------
 
 
-def environment(learner: Learner, framework: str, assignment: Assignment, threads: int | None) -> str:
+def environment(framework: str, assignment: Assignment, threads: int | None) -> str:
     """Return a line such as `runs on cpu with 4 threads, torch 2.13.0`."""
-    device = getattr(learner, "device_name", assignment.device)
     version = getattr(sys.modules.get(framework), "__version__", "")
     with_threads = f" with {threads} thread{'s' * (threads != 1)}" if threads and assignment.device == "cpu" else ""
-    return f"runs on {device}{with_threads}, {framework} {version}".rstrip()
+    return f"runs on {assignment.device}{with_threads}, {framework} {version}".rstrip()
 
 
 def data(assignment: Assignment, splits: Splits) -> str:

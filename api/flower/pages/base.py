@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -20,7 +20,8 @@ from shared.errors import StorageUnavailable
 from shared.fleet.keys import Principal
 
 T = TypeVar("T")
-#: A function that returns the data of a page; it takes the handler and the parts of the address.
+#: A function that returns the data of a page, or acts and returns the answer; it takes the handler and the parts of the
+#: address.
 Look = Callable[..., Awaitable[Any]]
 
 
@@ -61,6 +62,12 @@ class Handler(BaseHandler):  # type: ignore[misc]
                 return select(conn)
 
         return await self.off_loop(work)
+
+    async def send(self, pieces: Iterator[bytes]) -> None:
+        """Send the pieces of a file, which are read off the event loop."""
+        while piece := await self.off_loop(lambda: next(pieces, b"")):
+            self.write(piece)
+            await self.flush()
 
     def text_argument(self, name: str, longest: int = 200) -> str | None:
         """Return the argument as sent (Flower's `get_argument` escapes it), or None. Raises InvalidRequest."""
@@ -227,6 +234,16 @@ class Action(Data):
         if not isinstance(value, dict):
             raise MalformedRequest("The body must be a JSON object.")
         return value
+
+
+class ActionOf(Action):
+    """Does what a function does, and answers what it returns."""
+
+    def initialize(self, act: Look) -> None:
+        self._act = act
+
+    async def post(self, *parts: str) -> None:
+        self.answer(await self._act(self, *parts))
 
 
 class Assets(tornado.web.StaticFileHandler):

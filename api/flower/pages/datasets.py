@@ -58,10 +58,8 @@ class DatasetSample(Data):
             return previews.preview(folder)
 
 
-class DeleteVersion(Action):
-    """Deletes a version."""
-
-    async def post(self, name: str, version: str) -> None:
-        asking = self.principal.owner_id
-        await self.change(lambda conn: references.delete_version(conn, name, int(version), asking))
-        self.answer({"message": f"{name}@{version} deleted."})
+async def delete_version(handler: Action, name: str, version: str) -> dict[str, Any]:
+    """Delete a version."""
+    asking = handler.principal.owner_id
+    await handler.change(lambda conn: references.delete_version(conn, name, int(version), asking))
+    return {"message": f"{name}@{version} deleted."}

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Handler, Page
+from api.flower.pages.base import Handler
 from nightshift.errors import InvalidRequest
 from shared.fleet.devices import devices
 from shared.fleet.history import WINDOWS, timeline
@@ -20,13 +20,9 @@ async def fleet(handler: Handler) -> dict[str, Any]:
     return {"devices": found, "heartbeat_seconds": handler.site.settings.heartbeat_seconds}
 
 
-class DevicesPage(Page):
-    """The page."""
-
-    tab = "devices"
-
-    async def get(self) -> None:
-        self.show("ns_devices.html", "Devices", await fleet(self) | await past(self))
+async def page(handler: Handler) -> dict[str, Any]:
+    """Return the data of the page."""
+    return await fleet(handler) | await past(handler)
 
 
 async def past(handler: Handler) -> dict[str, Any]:

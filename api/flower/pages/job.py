@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+from sqlalchemy import Connection
+
 from api.flower.job_overview import overview
-from api.flower.pages.base import Action, Data, Handler, Page
+from api.flower.pages.base import Action, Handler, Page
 from api.http.json_body import parse_json
 from api.services import exports, job_actions
 from api.services.spec_errors import parse
@@ -18,6 +21,8 @@ from shared.jobs import queries
 from shared.jobs.queries.curves import curves
 from shared.specs.edits import JobPatch
 from shared.storage import storage_of
+
+T = TypeVar("T")
 
 #: Points of a curve that is about 600 pixels wide.
 MAX_POINTS = 600
@@ -47,35 +52,31 @@ class JobPage(Page):
         self.show("ns_job.html", job["name"] or f"{job['kind']} {job_id[:8]}", shown, job=job)
 
 
-class JobLive(Data):
-    """Events after `?after=`, and the job's state if there are any."""
+async def live(handler: Handler, job_id: str) -> dict[str, Any]:
+    """Return the events after `?after=`, and the job's state if there are any."""
+    after = handler.number_argument("after", 0, 0, 2**53)
+    lease = handler.site.settings.lease_seconds
 
-    async def get(self, job_id: str) -> None:
-        after = self.number_argument("after", 0, 0, 2**53)
-        lease = self.site.settings.lease_seconds
+    def select(conn: Any) -> dict[str, Any]:
+        seq = queries.get_job(conn, job_id, handler.owner)["event_seq"]
+        if seq <= after:
+            return {"events": [], "more": False}
+        shown = overview(conn, job_id, handler.owner, lease)
+        events = queries.events_after(conn, job_id, after, MAX_EVENTS)
+        return {"overview": shown, "events": events, "more": len(events) == MAX_EVENTS}
 
-        def select(conn: Any) -> dict[str, Any]:
-            seq = queries.get_job(conn, job_id, self.owner)["event_seq"]
-            if seq <= after:
-                return {"events": [], "more": False}
-            shown = overview(conn, job_id, self.owner, lease)
-            events = queries.events_after(conn, job_id, after, MAX_EVENTS)
-            return {"overview": shown, "events": events, "more": len(events) == MAX_EVENTS}
-
-        self.answer(await self.query(select))
+    return await handler.query(select)
 
 
-class JobCurves(Data):
-    """All curves, reduced to `?max_points=`."""
+async def all_curves(handler: Handler, job_id: str) -> dict[str, Any]:
+    """Return all curves, reduced to `?max_points=`."""
+    points = handler.number_argument("max_points", MAX_POINTS, 4, 5_000)
 
-    async def get(self, job_id: str) -> None:
-        points = self.number_argument("max_points", MAX_POINTS, 4, 5_000)
+    def select(conn: Any) -> dict[str, Any]:
+        row = queries.get_job(conn, job_id, handler.owner)
+        return {"seq": row["event_seq"], "curves": kept_curves(conn, row, points)}
 
-        def select(conn: Any) -> dict[str, Any]:
-            row = queries.get_job(conn, job_id, self.owner)
-            return {"seq": row["event_seq"], "curves": kept_curves(conn, row, points)}
-
-        self.answer(await self.query(select))
+    return await handler.query(select)
 
 
 #: Cached curves by (job, last event, points), so those of an ended job are computed only once for all users.
@@ -95,29 +96,26 @@ def kept_curves(conn: Any, row: Any, points: int) -> dict[str, Any]:
     return found
 
 
-class JobSystem(Data):
-    """Resource usage of its runners, as curves by attempt."""
+async def _of_job(handler: Handler, job_id: str, query: Callable[[Connection], T]) -> T:
+    """Return facts about a job of the owner. Raises NotFound, also for another owner's job."""
 
-    async def get(self, job_id: str) -> None:
-        def select(conn: Any) -> list[dict[str, Any]]:
-            queries.get_job(conn, job_id, self.owner)
-            return queries.system_samples(conn, job_id)
+    def select(conn: Connection) -> T:
+        queries.get_job(conn, job_id, handler.owner)
+        return query(conn)
 
-        self.answer({"samples": await self.query(select)})
+    return await handler.query(select)
 
 
-class JobLog(Data):
-    """Log lines before `?before=`."""
+async def system(handler: Handler, job_id: str) -> dict[str, Any]:
+    """Return the resource usage of the job's runners, as curves by attempt."""
+    return {"samples": await _of_job(handler, job_id, lambda conn: queries.system_samples(conn, job_id))}
 
-    async def get(self, job_id: str) -> None:
-        before = self.number_argument("before", 2**53, 0, 2**53)
-        limit = self.number_argument("limit", LOG_LINES, 1, 5_000)
 
-        def select(conn: Any) -> list[dict[str, Any]]:
-            queries.get_job(conn, job_id, self.owner)
-            return queries.log_tail(conn, job_id, limit, before)
-
-        self.answer({"lines": await self.query(select)})
+async def log(handler: Handler, job_id: str) -> dict[str, Any]:
+    """Return the log lines before `?before=`."""
+    before = handler.number_argument("before", 2**53, 0, 2**53)
+    limit = handler.number_argument("limit", LOG_LINES, 1, 5_000)
+    return {"lines": await _of_job(handler, job_id, lambda conn: queries.log_tail(conn, job_id, limit, before))}
 
 
 class JobExport(Handler):
@@ -128,10 +126,7 @@ class JobExport(Handler):
         written, media_type = _EXPORTS[name]
         self.set_header("Content-Type", f"{media_type}; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{job_id}-{name}"')
-        pieces = written(self.site.engine, job_id)
-        while piece := await self.off_loop(lambda: next(pieces, b"")):
-            self.write(piece)
-            await self.flush()
+        await self.send(written(self.site.engine, job_id))
 
 
 _EXPORTS = {"metrics.csv": (exports.metrics_csv, "text/csv"), "log.txt": (exports.log_text, "text/plain")}
@@ -141,11 +136,7 @@ class JobFile(Handler):
     """An artifact. Its row names the file; the path in the URL is only compared with rows."""
 
     async def get(self, job_id: str, path: str) -> None:
-        def select(conn: Any) -> dict[str, Any]:
-            queries.get_job(conn, job_id, self.owner)
-            return queries.artifact(conn, job_id, path)
-
-        row = await self.query(select)
+        row = await _of_job(self, job_id, lambda conn: queries.artifact(conn, job_id, path))
         file = await self.off_loop(lambda: storage_of(self.site.settings).reader(row["stored_as"]))
         name = PurePosixPath(row["path"]).name
         how = "inline" if row["media_type"] in INLINE and self.text_argument("save") is None else "attachment"
@@ -158,27 +149,21 @@ class JobFile(Handler):
             self.set_status(304)
             return
         with await self.off_loop(file.open) as content:
-            while chunk := await self.off_loop(lambda: content.read(_CHUNK)):
-                self.write(chunk)
-                await self.flush()
+            await self.send(iter(partial(content.read, _CHUNK), b""))
 
 
-class JobAction(Action):
-    """Requests an action on a job; answers the job, or null for a deleted one."""
-
-    async def post(self, job_id: str, action: str) -> None:
-        row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
-        of = self.site.service, job_id, str(row["owner_id"])
-        delete = action == "delete"
-        work = partial(job_actions.delete, *of) if delete else partial(job_actions.act, *of, action)
-        self.answer(await self.off_loop(work))
+async def act(handler: Action, job_id: str, action: str) -> Any:
+    """Request an action on a job; return the job, or None for a deleted one."""
+    row = await handler.query(lambda conn: queries.get_job(conn, job_id, handler.owner))
+    of = handler.site.service, job_id, str(row["owner_id"])
+    delete = action == "delete"
+    work = partial(job_actions.delete, *of) if delete else partial(job_actions.act, *of, action)
+    return await handler.off_loop(work)
 
 
-class JobEdit(Action):
-    """Changes name, notes, tags or priority (`JobPatch`)."""
-
-    async def post(self, job_id: str) -> None:
-        row = await self.query(lambda conn: queries.get_job(conn, job_id, self.owner))
-        service, owner, by = self.site.service, str(row["owner_id"]), self.principal.owner_id
-        patch = parse(parse_json(self.request.body), JobPatch)
-        self.answer(await self.off_loop(lambda: job_actions.edit(service, job_id, owner, by, patch)))
+async def edit(handler: Action, job_id: str) -> Any:
+    """Change name, notes, tags or priority (`JobPatch`)."""
+    row = await handler.query(lambda conn: queries.get_job(conn, job_id, handler.owner))
+    service, owner, by = handler.site.service, str(row["owner_id"]), handler.principal.owner_id
+    patch = parse(parse_json(handler.request.body), JobPatch)
+    return await handler.off_loop(lambda: job_actions.edit(service, job_id, owner, by, patch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.flower.pages.base import Data, Handler, Page, message_for
+from api.flower.pages.base import Handler, Page, message_for
 from nightshift.errors import InvalidRequest
 from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS
 from nightshift.states import JobState
@@ -70,16 +70,11 @@ class JobsPage(Page):
         self.show("ns_jobs.html", "Jobs", await table(self, query), filters=filters, states=STATES)
 
 
-class JobsData(Data):
-    """The rows of the table."""
-
-    async def get(self) -> None:
-        query = table_query(self)
-        self.answer(await table(self, query))
+async def rows(handler: Handler) -> dict[str, Any]:
+    """Return the rows of the table."""
+    return await table(handler, table_query(handler))
 
 
-class JobsColumns(Data):
-    """Choices of the Columns menu."""
-
-    async def get(self) -> None:
-        self.answer(await self.query(lambda conn: available_columns(conn, self.owner)))
+async def columns(handler: Handler) -> dict[str, Any]:
+    """Return the choices of the Columns menu."""
+    return await handler.query(lambda conn: available_columns(conn, handler.owner))

@@ -71,56 +71,46 @@ def changes(conn: Connection, name: str, cursor: str | None) -> dict[str, Any]:
     }
 
 
-class MoveAlias(Action):
-    """Points an alias at a version."""
-
-    async def post(self, name: str) -> None:
-        move, who = parse(self.body(), AliasMoveTo), self.principal.owner_id
-        named: Any = {"who": who, "why": move.reason}
-        await self.change(lambda conn: aliases.set_alias(conn, name, move.alias, move.version, **named))
-        self.answer({"message": f"{name}@{move.alias} points at version {move.version}."})
+async def move_alias(handler: Action, name: str) -> dict[str, Any]:
+    """Point an alias at a version."""
+    move, who = parse(handler.body(), AliasMoveTo), handler.principal.owner_id
+    named: Any = {"who": who, "why": move.reason}
+    await handler.change(lambda conn: aliases.set_alias(conn, name, move.alias, move.version, **named))
+    return {"message": f"{name}@{move.alias} points at version {move.version}."}
 
 
-class RollBack(Action):
-    """Points an alias back at its previous version."""
-
-    async def post(self, name: str) -> None:
-        wanted, who = parse(self.body(), Rollback), self.principal.owner_id
-        named: Any = {"who": who, "why": wanted.reason}
-        before, now = await self.change(lambda conn: aliases.rollback(conn, name, wanted.alias, **named))
-        self.answer({"message": f"{name}@{wanted.alias} points at version {now} again (was {before})."})
+async def roll_back(handler: Action, name: str) -> dict[str, Any]:
+    """Point an alias back at its previous version."""
+    wanted, who = parse(handler.body(), Rollback), handler.principal.owner_id
+    named: Any = {"who": who, "why": wanted.reason}
+    before, now = await handler.change(lambda conn: aliases.rollback(conn, name, wanted.alias, **named))
+    return {"message": f"{name}@{wanted.alias} points at version {now} again (was {before})."}
 
 
-class Describe(Action):
-    """Changes the description of a model."""
-
-    async def post(self, name: str) -> None:
-        patch, who = parse(self.body(), ModelPatch), self.principal.owner_id
-        await self.change(lambda conn: editing.describe(conn, name, patch.description, who=who))
-        self.answer({"message": f"Description of {name} {'saved' if patch.description else 'removed'}."})
+async def describe(handler: Action, name: str) -> dict[str, Any]:
+    """Change the description of a model."""
+    patch, who = parse(handler.body(), ModelPatch), handler.principal.owner_id
+    await handler.change(lambda conn: editing.describe(conn, name, patch.description, who=who))
+    return {"message": f"Description of {name} {'saved' if patch.description else 'removed'}."}
 
 
-class ChangeVersion(Action):
-    """Changes description or tags of a version."""
-
-    async def post(self, name: str, version: str) -> None:
-        changes, who = parse(self.body(), VersionPatch).changes(), self.principal.owner_id
-        await self.change(lambda conn: editing.change_version(conn, name, int(version), changes, who=who))
-        self.answer({"message": f"{name}@{version} saved."})
+async def change_version(handler: Action, name: str, version: str) -> dict[str, Any]:
+    """Change description or tags of a version."""
+    changes, who = parse(handler.body(), VersionPatch).changes(), handler.principal.owner_id
+    await handler.change(lambda conn: editing.change_version(conn, name, int(version), changes, who=who))
+    return {"message": f"{name}@{version} saved."}
 
 
-class RegisterJob(Action):
-    """Registers the model of a job as a version of this name, which may be new."""
+async def register_job(handler: Action, name: str) -> dict[str, Any]:
+    """Register the model of a job as a version of this name, which may be new."""
+    new, who, owner = parse(handler.body(), NewVersion), handler.principal.owner_id, handler.owner
 
-    async def post(self, name: str) -> None:
-        new, who, owner = parse(self.body(), NewVersion), self.principal.owner_id, self.owner
+    def work(conn: Connection) -> int:
+        job_id, said = queries.find_id(conn, new.job, owner), new.description or None
+        return editing.register_job(conn, name, job_id, owner, who=who, description=said, tags=new.tags)
 
-        def work(conn: Connection) -> int:
-            job_id, said = queries.find_id(conn, new.job, owner), new.description or None
-            return editing.register_job(conn, name, job_id, owner, who=who, description=said, tags=new.tags)
-
-        version = await self.change(work)
-        self.answer({"message": f"Job {new.job[:8]} registered as {name}@{version}.", "version": version})
+    version = await handler.change(work)
+    return {"message": f"Job {new.job[:8]} registered as {name}@{version}.", "version": version}
 
 
 class VersionFiles(Handler):
@@ -133,7 +123,4 @@ class VersionFiles(Handler):
         self.set_header("Content-Type", "application/zip")
         self.set_header("Content-Disposition", f'attachment; filename="{name}-{version}.zip"')
         self.set_header("Cache-Control", "private, no-cache")
-        pieces = package.zipped(f"{name}-{version}", files)
-        while (piece := await self.off_loop(lambda: next(pieces, None))) is not None:
-            self.write(piece)
-            await self.flush()
+        await self.send(filter(None, package.zipped(f"{name}-{version}", files)))

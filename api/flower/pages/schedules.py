@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from api.flower.pages.base import Action, Data, Handler, Page, message_for
+from api.flower.pages.base import Action, Handler, Page, message_for
 from api.services import schedules as scheduling
 from api.services.spec_errors import parse
 from nightshift.errors import InvalidRequest
@@ -88,85 +88,74 @@ def found(conn: Connection, reference: str, owner: str | None) -> tuple[str, str
     return row["id"], row["owner_id"]
 
 
-class RunNow(Action):
-    """Submits a schedule's job now."""
+async def run_now(handler: Action, reference: str) -> dict[str, Any]:
+    """Submit a schedule's job now."""
 
-    async def post(self, reference: str) -> None:
-        def work(conn: Connection) -> tuple[str, str]:
-            job_id = transitions.run_now(conn, *found(conn, reference, self.owner))
-            return job_id, conn.scalars(select(jobs.c.device).where(jobs.c.id == job_id)).one()
+    def work(conn: Connection) -> tuple[str, str]:
+        job_id = transitions.run_now(conn, *found(conn, reference, handler.owner))
+        return job_id, conn.scalars(select(jobs.c.device).where(jobs.c.id == job_id)).one()
 
-        job_id, device = await self.change(work)
-        self.site.service.ring(device, job_id)
-        self.answer({"message": f"Job {job_id[:8]} submitted.", "job_id": job_id})
-
-
-class PauseOrResume(Action):
-    """Pauses or resumes a schedule."""
-
-    async def post(self, reference: str, verb: str) -> None:
-        def work(conn: Connection) -> Any:
-            schedule_id, whose = found(conn, reference, self.owner)
-            transitions.change(conn, schedule_id, whose, {"enabled": verb == "resume"})
-            return queries.schedule_view(queries.get_schedule(conn, schedule_id, whose))
-
-        shown = await self.change(work)
-        resumed = f"{shown['name']} resumed; ticks during the pause are not run."
-        self.answer({"message": resumed if shown["enabled"] else f"{shown['name']} paused."})
+    job_id, device = await handler.change(work)
+    handler.site.service.ring(device, job_id)
+    return {"message": f"Job {job_id[:8]} submitted.", "job_id": job_id}
 
 
-class Preview(Data):
-    """The next times of an expression while it is typed: {times}, or {error}, which is an expected answer."""
+async def pause_or_resume(handler: Action, reference: str, verb: str) -> dict[str, Any]:
+    """Pause or resume a schedule."""
 
-    async def get(self) -> None:
-        expression, zone = self.text_argument("cron") or "", self.text_argument("timezone") or "UTC"
-        try:
-            found = cron.parse(expression, zone)
-        except InvalidRequest as error:
-            self.answer({"error": message_for(error)})
-            return
-        now = await self.query(read_clock)
-        moments = await self.off_loop(lambda: found.preview(now, NEXT))
-        self.answer({"times": [{"utc": iso(one), "local": cron.local_iso(one, found.zone)} for one in moments]})
+    def work(conn: Connection) -> Any:
+        schedule_id, whose = found(conn, reference, handler.owner)
+        transitions.change(conn, schedule_id, whose, {"enabled": verb == "resume"})
+        return queries.schedule_view(queries.get_schedule(conn, schedule_id, whose))
+
+    shown = await handler.change(work)
+    resumed = f"{shown['name']} resumed; ticks during the pause are not run."
+    return {"message": resumed if shown["enabled"] else f"{shown['name']} paused."}
 
 
-class AddSchedule(Action):
-    """Creates a schedule from the spec of an existing job."""
-
-    async def post(self) -> None:
-        body, owner, who = self.body(), self.owner, self.principal.owner_id
-        reference = body.pop("job", None)
-        if not (isinstance(reference, str) and re.fullmatch("[0-9a-f]{4,16}", reference)):
-            raise InvalidRequest.field(("job",), "must be a job id or at least its first 4 characters")
-
-        def work() -> dict[str, Any]:
-            with read(self.site.engine) as conn:
-                spec = job_queries.get_job(conn, job_queries.find_id(conn, reference, owner), owner)["spec"]
-            job = {key: value for key, value in spec.items() if key not in ("run_at", "after")}
-            return scheduling.create(self.site.service, who, parse({**body, "job": job}, ScheduleSpec))
-
-        shown = await self.off_loop(work)
-        self.answer({"message": f"{shown['name']} runs next at {shown['next_at_local']}.", "name": shown["name"]})
+async def preview(handler: Handler) -> dict[str, Any]:
+    """Return the next times of an expression while it is typed: {times}, or {error}, which is an expected answer."""
+    expression, zone = handler.text_argument("cron") or "", handler.text_argument("timezone") or "UTC"
+    try:
+        found = cron.parse(expression, zone)
+    except InvalidRequest as error:
+        return {"error": message_for(error)}
+    now = await handler.query(read_clock)
+    moments = await handler.off_loop(lambda: found.preview(now, NEXT))
+    return {"times": [{"utc": iso(one), "local": cron.local_iso(one, found.zone)} for one in moments]}
 
 
-class ChangeSchedule(Action):
-    """Changes a schedule."""
+async def add(handler: Action) -> dict[str, Any]:
+    """Create a schedule from the spec of an existing job."""
+    body, owner, who = handler.body(), handler.owner, handler.principal.owner_id
+    reference = body.pop("job", None)
+    if not (isinstance(reference, str) and re.fullmatch("[0-9a-f]{4,16}", reference)):
+        raise InvalidRequest.field(("job",), "must be a job id or at least its first 4 characters")
 
-    async def post(self, reference: str) -> None:
-        patch, owner = parse(self.body(), SchedulePatch), self.owner
+    def work() -> dict[str, Any]:
+        with read(handler.site.engine) as conn:
+            spec = job_queries.get_job(conn, job_queries.find_id(conn, reference, owner), owner)["spec"]
+        job = {key: value for key, value in spec.items() if key not in ("run_at", "after")}
+        return scheduling.create(handler.site.service, who, parse({**body, "job": job}, ScheduleSpec))
 
-        def work() -> dict[str, Any]:
-            with read(self.site.engine) as conn:
-                schedule_id, whose = found(conn, reference, owner)
-            return scheduling.change(self.site.service, whose, schedule_id, patch)
-
-        shown = await self.off_loop(work)
-        self.answer({"message": f"{shown['name']} saved.", "name": shown["name"]})
+    shown = await handler.off_loop(work)
+    return {"message": f"{shown['name']} runs next at {shown['next_at_local']}.", "name": shown["name"]}
 
 
-class DeleteSchedule(Action):
-    """Deletes a schedule."""
+async def change(handler: Action, reference: str) -> dict[str, Any]:
+    """Change a schedule."""
+    patch, owner = parse(handler.body(), SchedulePatch), handler.owner
 
-    async def post(self, reference: str) -> None:
-        await self.change(lambda conn: transitions.delete_schedule(conn, *found(conn, reference, self.owner)))
-        self.answer({"message": "Schedule deleted."})
+    def work() -> dict[str, Any]:
+        with read(handler.site.engine) as conn:
+            schedule_id, whose = found(conn, reference, owner)
+        return scheduling.change(handler.site.service, whose, schedule_id, patch)
+
+    shown = await handler.off_loop(work)
+    return {"message": f"{shown['name']} saved.", "name": shown["name"]}
+
+
+async def delete(handler: Action, reference: str) -> dict[str, Any]:
+    """Delete a schedule."""
+    await handler.change(lambda conn: transitions.delete_schedule(conn, *found(conn, reference, handler.owner)))
+    return {"message": "Schedule deleted."}

@@ -69,20 +69,20 @@ def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-class Submit(Action):
-    """Submits a job of the key's owner: {spec, like?, token?} -> {id}."""
+async def submit(handler: Action) -> dict[str, Any]:
+    """Submit a job of the key's owner: {spec, like?, token?} -> {id}."""
+    asked = handler.body()
+    like, token = asked.get("like"), asked.get("token")
+    spec: Any = asked.get("spec")
+    if not all(value is None or isinstance(value, str) for value in (like, token)):
+        raise InvalidRequest.field(("like",), "must be the id of a job")
 
-    async def post(self) -> None:
-        asked = self.body()
-        like, token = asked.get("like"), asked.get("token")
-        if not all(value is None or isinstance(value, str) for value in (like, token)):
-            raise InvalidRequest.field(("like",), "must be the id of a job")
-        self.answer({"id": await self.off_loop(lambda: self._submit(asked.get("spec"), like, token))})
-
-    def _submit(self, spec: Any, like: str | None, token: str | None) -> str:
+    def work() -> str:
         parsed, origin = parse_spec(spec), None
         if like is not None:
-            with read(self.site.engine) as conn:
-                origin = queries.get_job(conn, like, self.owner)
-        asked = Submission(self.principal.owner_id, parsed, spec, token, origin=origin)
-        return submission.submit(self.site.service, asked)[1].job_id
+            with read(handler.site.engine) as conn:
+                origin = queries.get_job(conn, like, handler.owner)
+        new = Submission(handler.principal.owner_id, parsed, spec, token, origin=origin)
+        return submission.submit(handler.site.service, new)[1].job_id
+
+    return {"id": await handler.off_loop(work)}

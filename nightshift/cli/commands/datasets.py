@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from nightshift.cli.commands.models import split_version
 from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
+
+if TYPE_CHECKING:
+    from nightshift.client.resources import Dataset
 
 app = group("datasets")
 
@@ -21,33 +25,18 @@ def list_datasets(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the data sets."""
     if ctx.invoked_subcommand:
         return None
-    found = client(ctx).datasets()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("KIND", 1), output.Column("VERSION", 2, right=True)]
-    columns += [output.Column("TRAIN", 3, right=True), output.Column("TEST", 3, right=True)]
-    columns += [output.Column("CLASSES", 4, right=True), output.Column("SIZE", 5, right=True)]
-    columns += [output.Column("OWNER", 6)]
-    output.print_table(
-        columns,
-        [_dataset_row(item) for item in found],
-        "No data sets. Add one with `nightshift datasets add NAME PATH`.",
-    )
-    return None
+    empty = "No data sets. Add one with `nightshift datasets add NAME PATH`."
+    return print_items(client(ctx).datasets(), FIELDS, empty, as_json=as_json)
 
 
-def _dataset_row(item: dict[str, Any]) -> list[Any]:
-    splits = item.get("splits") or {}
-    counts = [(splits.get(part) or {}).get("count") for part in ("train", "test")]
-    return [
-        item["name"],
-        item.get("kind"),
-        item.get("version"),
-        *("" if count is None else f"{count:,}" for count in counts),
-        len(item.get("classes") or []) or "",
-        output.size(item.get("size_bytes")),
-        _owner(item),
-    ]
+def _rows(part: str) -> Field:
+    """Return the column of the number of rows in a part."""
+
+    def shown(item: Any) -> str:
+        count = ((item.get("splits") or {}).get(part) or {}).get("count")
+        return "" if count is None else f"{count:,}"
+
+    return Field(shown, 3, right=True)
 
 
 #: Words for the availability of a built-in data set that no job has used yet.
@@ -58,6 +47,17 @@ def _owner(item: dict[str, Any]) -> str:
     if not item.get("builtin"):
         return output.owner(item)
     return ", ".join(filter(None, ["built in", _AVAILABILITY.get(item.get("availability", ""))]))
+
+
+FIELDS = {
+    "name": Field("name"),
+    "kind": Field("kind", 1),
+    "version": Field("version", 2, right=True),
+    **{part: _rows(part) for part in ("train", "test")},
+    "classes": Field(lambda item: len(item.get("classes") or []) or "", 4, right=True),
+    "size": Field(lambda item: output.size(item.get("size_bytes")), 5, right=True),
+    "owner": Field(_owner, 6),
+}
 
 
 @app.command("add")
@@ -71,11 +71,13 @@ def add_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Register IDX files, .npz, class-named image folders, CSV or plain text as a data set."""
-    answer = client(ctx).add_dataset(name, path, format)
+    _print_version(client(ctx).add_dataset(name, path, format), as_json)
+
+
+def _print_version(added: Dataset, as_json: bool) -> None:
     if as_json:
-        return output.print_json(answer)
-    print(f"{answer.get('name', name)}@{answer.get('version')}")
-    return None
+        return output.print_json(added)
+    return print(f"{added['name']}@{added['version']}")
 
 
 @app.command("append")
@@ -87,11 +89,7 @@ def append_to_dataset(
     as_json: AsJson = False,
 ) -> None:
     """Add rows to a data set, as a new version. They are training data unless the files contain a test part."""
-    answer = client(ctx).append_to_dataset(name, path, format)
-    if as_json:
-        return output.print_json(answer)
-    print(f"{answer['name']}@{answer['version']}")
-    return None
+    _print_version(client(ctx).append_to_dataset(name, path, format), as_json)
 
 
 @app.command("delete")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import payload, suggestions
-from nightshift.cli.commands.submit import BatchSize, Epochs, Follow, LearningRate, Seed, Sets, print_submitted
+from nightshift.cli.commands.submit import Follow, IdempotencyKey, Sets, print_submitted, training_settings
 from nightshift.cli.errors import CommandGroup
-from nightshift.cli.options import AsJson, JobId, find_job
+from nightshift.cli.options import AsJson, JobId, find_job, with_options
 from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
 
@@ -39,6 +39,7 @@ def edit(
     return output.print_json(job.data) if as_json else typer.echo(job.id)
 
 
+@with_options(training_settings)
 def rerun(
     ctx: typer.Context,
     job_id: JobId,
@@ -49,15 +50,11 @@ def rerun(
         str | None,
         typer.Option(help="Register the result as a new version of this model; default: do not register it."),
     ] = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: Seed = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(help="Submitting again with the same key returns the same job.")
-    ] = None,
+    *,
+    idempotency_key: IdempotencyKey = None,
     follow: Follow = False,
     as_json: AsJson = False,
+    **training: Any,
 ) -> None:
     """Run a job again, with changes. E.g. `rerun 3f2a --set training.epochs=10`. Prints the new job's id."""
     if name is not None and keep_name:
@@ -66,10 +63,7 @@ def rerun(
     given = {
         "name": old.data.get("name") if keep_name else name,
         "register_as": register_as,
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "training.learning_rate": learning_rate,
-        "training.seed": seed,
+        **training_settings(**training),
     }
     changes = {path: value for path, value in given.items() if value is not None}
     changes |= _sets(set_ or [])

@@ -25,6 +25,31 @@ if TYPE_CHECKING:
 #: Values of --columns and --sort besides the fields of a job.
 MORE = ", or any metric or setting, such as test_accuracy or training.learning_rate"
 
+ARTIFACT_FIELDS = {
+    "path": tables.Field("path"),
+    "size": tables.Field(lambda item: output.size(item["size_bytes"]), 1, right=True),
+    "type": tables.Field("media_type", 2),
+    "sha-256": tables.Field("sha256", 3),
+}
+ATTEMPT_FIELDS = {
+    "attempt": tables.Field("attempt", right=True),
+    "outcome": tables.Field(lambda item: item.get("outcome") or "running"),
+    "worker": tables.Field("worker", 2),
+    "resumed at step": tables.Field("resumed_step", 1, right=True),
+    "time": tables.Field(lambda item: output.between(item.get("started_at"), item.get("ended_at")), 3, right=True),
+    "peak memory": tables.Field(lambda item: output.size(item.get("peak_memory_bytes")), 4, right=True),
+    "error": tables.Field(lambda item: (item.get("error") or {}).get("message"), 5),
+}
+CHECKPOINT_FIELDS = {
+    "step": tables.Field("step", right=True),
+    "epoch": tables.Field("epoch", 1, right=True),
+    "state": tables.Field("state"),
+    "best": tables.Field(lambda item: "best" if item.get("is_best") else "", 1),
+    "size": tables.Field(lambda item: output.size(item.get("size_bytes")), 2, right=True),
+    "age": tables.Field(lambda item: output.age(item.get("created_at")), 2, right=True),
+    "sha-256": tables.Field("sha256", 3),
+}
+
 
 def jobs(
     ctx: typer.Context,
@@ -60,11 +85,9 @@ def jobs(
     rows = [job.data for job in found]
     if sort:
         rows = tables.sorted_by(sort, rows, FIELDS, other)[: limit or None]
-    if as_json or format is tables.Format.JSON:
-        return output.print_items(rows)
-    wide = format is tables.Format.WIDE
+    as_json, wide = as_json or format is tables.Format.JSON, format is tables.Format.WIDE
     empty = "No jobs. Submit one with `nightshift submit train cnn --dataset digits`."
-    return tables.print_items(rows, FIELDS, empty, columns=columns, wide=wide, other=other)
+    tables.print_items(rows, FIELDS, empty, as_json=as_json, columns=columns, wide=wide, other=other)
 
 
 def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
@@ -114,7 +137,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("evaluated on", pinned.get("evaluate_on")),
         ("started from", pinned.get("model")),
         ("priority", job.get("priority")),
-        ("tags", [f"{name}={value}" for name, value in (job.get("tags") or {}).items()]),
+        ("tags", output.tag_texts(job)),
         ("notes", "\n".join(output.printable(line) for line in (job.get("notes") or "").splitlines())),
         ("attempt", job.get("attempt") or None),
         ("worker", job.get("worker")),
@@ -247,70 +270,22 @@ def artifacts(
             print(path)
         return None
     found = [artifact.data for artifact in job.artifacts()]
-    if as_json:
-        return output.print_items(found)
-    rows = [[a["path"], output.size(a["size_bytes"]), a.get("media_type"), a.get("sha256")] for a in found]
-    columns = [
-        output.Column("PATH"),
-        output.Column("SIZE", 1, right=True),
-        output.Column("TYPE", 2),
-        output.Column("SHA-256", 3),
-    ]
-    output.print_table(columns, rows, "The job has no artifacts yet.")
-    return None
+    return tables.print_items(found, ARTIFACT_FIELDS, "The job has no artifacts yet.", as_json=as_json)
 
 
 def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """List the attempts of a job: worker, outcome, step at which it resumed."""
-    found = find_job(ctx, job_id).attempts()
-    return output.print_items(found) if as_json else _print_attempts(found)
+    _print_attempts(find_job(ctx, job_id).attempts(), as_json=as_json)
 
 
-def _print_attempts(found: Sequence[Any]) -> None:
-    columns = [output.Column("ATTEMPT", 0, right=True), output.Column("OUTCOME"), output.Column("WORKER", 2)]
-    columns += [output.Column("RESUMED AT STEP", 1, right=True), output.Column("TIME", 3, right=True)]
-    columns += [output.Column("PEAK MEMORY", 4, right=True), output.Column("ERROR", 5)]
-    rows = [
-        [
-            a.get("attempt", a.get("fence")),
-            a.get("outcome") or "running",
-            a.get("worker"),
-            a.get("resumed_step"),
-            output.between(a.get("started_at"), a.get("ended_at")),
-            output.size(a.get("peak_memory_bytes")),
-            (a.get("error") or {}).get("message"),
-        ]
-        for a in found
-    ]
-    output.print_table(columns, rows, "The job has no attempts yet.")
+def _print_attempts(found: Sequence[Any], *, as_json: bool = False) -> None:
+    tables.print_items(found, ATTEMPT_FIELDS, "The job has no attempts yet.", as_json=as_json)
 
 
 def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """List the checkpoints of a job."""
     found = find_job(ctx, job_id).checkpoints()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("STEP", 0, right=True), output.Column("EPOCH", 1, right=True), output.Column("STATE")]
-    columns += [
-        output.Column("BEST", 1),
-        output.Column("SIZE", 2, right=True),
-        output.Column("AGE", 2, right=True),
-        output.Column("SHA-256", 3),
-    ]
-    rows = [
-        [
-            c["step"],
-            c["epoch"],
-            c.get("state"),
-            "best" if c.get("is_best") else "",
-            output.size(c.get("size_bytes")),
-            output.age(c.get("created_at")),
-            c.get("sha256"),
-        ]
-        for c in found
-    ]
-    output.print_table(columns, rows, "The job has no checkpoints yet.")
-    return None
+    tables.print_items(found, CHECKPOINT_FIELDS, "The job has no checkpoints yet.", as_json=as_json)
 
 
 def why(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:

@@ -25,10 +25,6 @@ Alias = Annotated[str, typer.Option(help="The alias to move.")]
 Reason = Annotated[str | None, typer.Option(help="The reason, kept in the history.")]
 
 
-def _owner(item: dict[str, Any]) -> str:
-    return output.owner(item)
-
-
 def _champion(item: Any) -> int | None:
     return (item.get("champion") or {}).get("version")
 
@@ -41,30 +37,35 @@ def _metrics(owner: Any) -> list[str]:
 
 def _metric(name: str, items: Sequence[Any]) -> tables.Field | None:
     """Return the column of a metric, or None if no champion has it."""
-    found = [((item.get("champion") or {}).get("metrics") or {}).get(name) for item in items]
-    if items and not any(value is not None for value in found):
-        return None
 
     def value(item: Any) -> Any:
         return ((item.get("champion") or {}).get("metrics") or {}).get(name)
 
-    def shown(item: Any) -> str:
-        return output.number(value(item))
-
-    return tables.Field(shown, right=True, key=value)
+    if items and all(value(item) is None for item in items):
+        return None
+    return tables.Field(lambda item: output.number(value(item)), right=True, key=value)
 
 
 FIELDS = {
-    "name": tables.Field(lambda item: item["name"]),
+    "name": tables.Field("name"),
     "champion": tables.Field(lambda item: f"@{number}" if (number := _champion(item)) else "", 1, True, key=_champion),
     "latest": tables.Field(
         lambda item: f"@{item['latest_version']}", 3, right=True, key=lambda item: item["latest_version"]
     ),
-    "family": tables.Field(lambda item: item.get("family"), 4),
-    "owner": tables.Field(lambda item: _owner(item), usual=False),
+    "family": tables.Field("family", 4),
+    "owner": tables.Field(output.owner, usual=False),
     "metrics": tables.Field(lambda item: _metrics(item.get("champion")), 2, least=28),
-    "framework": tables.Field(lambda item: item.get("framework"), usual=False),
-    "updated": tables.Field(lambda item: item.get("updated_at"), usual=False),
+    "framework": tables.Field("framework", usual=False),
+    "updated": tables.Field("updated_at", usual=False),
+}
+HISTORY_FIELDS = {
+    "at": tables.Field("at"),
+    "change": tables.Field("change"),
+    "alias": tables.Field("alias"),
+    "from": tables.Field("from_version", right=True),
+    "to": tables.Field("to_version", right=True),
+    "who": tables.Field("who", 1),
+    "why": tables.Field("why", 2),
 }
 MORE = ", or any metric of the champions, such as test_accuracy"
 
@@ -83,10 +84,9 @@ def list_models(
     found = client(ctx).models()
     if sort:
         found = tables.sorted_by(sort, found, FIELDS, _metric)
-    if as_json or format is tables.Format.JSON:
-        return output.print_items(found)
-    wide, empty = format is tables.Format.WIDE, "No models. Submit a job with --register-as NAME to register one."
-    return tables.print_items(found, FIELDS, empty, columns=columns, wide=wide, other=_metric)
+    as_json, wide = as_json or format is tables.Format.JSON, format is tables.Format.WIDE
+    empty = "No models. Submit a job with --register-as NAME to register one."
+    return tables.print_items(found, FIELDS, empty, as_json=as_json, columns=columns, wide=wide, other=_metric)
 
 
 @app.command("show")
@@ -97,27 +97,20 @@ def show_model(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
         return output.print_json(answer)
     if answer.get("description"):
         print(f"{answer['description']}\n")
-    columns = [
-        output.Column("VERSION"),
-        output.Column("ALIASES", 1),
-        output.Column("JOB", 4),
-        output.Column("DATA SET", 5),
-    ]
-    columns += [output.Column("AGE", 3, right=True), output.Column("METRICS", 2, least=28)]
     aliases = answer.get("aliases") or {}
-    rows = [
-        [
-            f"{name}@{version.get('version')}",
-            " ".join(alias for alias, number in aliases.items() if number == version["version"]),
-            version.get("job_id"),
-            version.get("dataset"),
-            output.age(version.get("created_at")),
-            _metrics(version),
-        ]
-        for version in answer.get("versions") or []
-    ]
-    output.print_table(columns, rows, f"{name} has no versions.")
-    return None
+
+    def aliases_of(version: Any) -> str:
+        return " ".join(alias for alias, number in aliases.items() if number == version["version"])
+
+    fields = {
+        "version": tables.Field(lambda version: f"{name}@{version['version']}"),
+        "aliases": tables.Field(aliases_of, 1),
+        "job": tables.Field("job_id", 4),
+        "data set": tables.Field("dataset", 5),
+        "age": tables.Field(lambda version: output.age(version.get("created_at")), 3, right=True),
+        "metrics": tables.Field(_metrics, 2, least=28),
+    }
+    return tables.print_items(answer.get("versions") or [], fields, f"{name} has no versions.")
 
 
 def split_version(text: str, noun: str = "model") -> tuple[str, int]:
@@ -262,13 +255,7 @@ def _number(value: Any) -> str:
 def history(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """List the changes of a model's aliases: time, versions, author and reason."""
     found = client(ctx).model_history(name)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("AT"), output.Column("CHANGE"), output.Column("ALIAS"), output.Column("FROM", right=True)]
-    columns += [output.Column("TO", right=True), output.Column("WHO", 1), output.Column("WHY", 2)]
-    names = ("at", "change", "alias", "from_version", "to_version", "who", "why")
-    output.print_table(columns, [[item[key] for key in names] for item in found], "No alias was changed yet.")
-    return None
+    tables.print_items(found, HISTORY_FIELDS, "No alias was changed yet.", as_json=as_json)
 
 
 @app.command("delete")

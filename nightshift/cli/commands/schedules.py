@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload
-from nightshift.cli.options import AsJson, client
+from nightshift.cli.options import AsJson, client, with_options
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 from nightshift.errors import InvalidRequest
 
 app = group("schedules")
@@ -44,6 +45,23 @@ Unchanged = Annotated[
 ]
 Limit = Annotated[int, typer.Option("-n", "--limit", help="Number of rows.")]
 
+FIELDS = {
+    "name": Field("name"),
+    "cron": Field("cron", 2),
+    "zone": Field("timezone", 3),
+    "next": Field(lambda item: item["next_at_local"] if item["enabled"] else "paused"),
+    "last": Field(lambda item: (item["last_tick"] or {}).get("outcome"), 1),
+    "job": Field(lambda item: (item["last_tick"] or {}).get("job_id"), 4),
+}
+PREVIEW_FIELDS = {"local": Field("local"), "utc": Field("utc"), "tick": Field("tick", 1)}
+HISTORY_FIELDS = {
+    "due": Field("due_at_local"),
+    "outcome": Field(lambda item: f"{item['outcome']} by hand" if item["manual"] else item["outcome"]),
+    "job": Field("job_id", 1),
+    "state": Field(lambda item: output.state_text(item["job_state"] or ""), 2),
+    "why": Field("reason", 3),
+}
+
 
 @app.callback()
 def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
@@ -54,33 +72,11 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_schedules(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the schedules, with their next time and last outcome."""
-    found = client(ctx).schedules()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("CRON", 2), output.Column("ZONE", 3), output.Column("NEXT")]
-    rows = [
-        [
-            item["name"],
-            item["cron"],
-            item["timezone"],
-            item["next_at_local"] if item["enabled"] else "paused",
-            (last := item["last_tick"] or {}).get("outcome"),
-            last.get("job_id"),
-        ]
-        for item in found
-    ]
-    columns += [output.Column("LAST", 1), output.Column("JOB", 4)]
-    output.print_table(
-        columns, rows, "No schedules. Add one: `nightshift schedules add NAME --cron '0 2 * * *' -f job.json`"
-    )
-    return None
+    empty = "No schedules. Add one: `nightshift schedules add NAME --cron '0 2 * * *' -f job.json`"
+    print_items(client(ctx).schedules(), FIELDS, empty, as_json=as_json)
 
 
-@app.command("add")
-def add(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name of the schedule, unique among yours.")],
-    cron: Annotated[str, typer.Option(help='minute hour day-of-month month day-of-week, e.g. "0 2 * * *".')],
+def _body(
     timezone: Zone = None,
     file: File = None,
     set_: Sets = None,
@@ -89,62 +85,12 @@ def add(
     max_lateness: MaxLateness = None,
     overlap: Overlap = None,
     skip_if_unchanged: Unchanged = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Create it paused, until `resume`.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Submit a job at set times, e.g. `schedules add nightly --cron "0 2 * * *" --tz Europe/Berlin -f job.json`."""
-    body = {
-        "name": name,
-        **_given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged),
-    }
-    if "job" not in body:
-        raise InvalidRequest("The job is missing: give it with -f job.json (or -f -), or with --set.")
-    _print_changed(client(ctx).add_schedule({**body, **({"enabled": False} if paused else {})}), as_json)
-
-
-@app.command("change")
-def change(
-    ctx: typer.Context,
-    schedule: Schedule,
-    cron: Cron = None,
-    timezone: Zone = None,
-    file: File = None,
-    set_: Sets = None,
-    catch_up: CatchUp = None,
-    catch_up_limit: CatchUpLimit = None,
-    max_lateness: MaxLateness = None,
-    overlap: Overlap = None,
-    skip_if_unchanged: Unchanged = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the given fields of a schedule. --set without -f changes fields of its current job."""
-    api = client(ctx)
-    job = dict(api.schedule(schedule)["job"]) if set_ and not file else None
-    body = _given(cron, timezone, file, set_, catch_up, catch_up_limit, max_lateness, overlap, skip_if_unchanged, job)
-    if not body:
-        raise InvalidRequest(
-            "Nothing to change: give an option, such as --cron or --set; `schedules change --help` lists them."
-        )
-    _print_changed(api.change_schedule(schedule, **body), as_json)
-
-
-def _given(
-    cron: str | None,
-    timezone: str | None,
-    file: str | None,
-    sets: list[str] | None,
-    catch_up: str | None,
-    catch_up_limit: int | None,
-    max_lateness: float | None,
-    overlap: str | None,
-    skip_if_unchanged: bool | None,
-    job: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """Return the fields of a schedule that these options give."""
     body: dict[str, Any] = {}
     payload.put_options(
         body,
         {
-            "cron": cron,
             "timezone": timezone,
             "catch_up": catch_up,
             "catch_up_limit": catch_up_limit,
@@ -153,10 +99,46 @@ def _given(
             "skip_if_unchanged": skip_if_unchanged,
         },
     )
-    if file or sets:
-        body["job"] = payload.read(file) if file else job or {}
-        payload.assign(body["job"], sets or [])
+    if file or set_:
+        body["job"] = _job(payload.read(file) if file else {}, set_)
     return body
+
+
+def _job(job: dict[str, Any], sets: list[str] | None) -> dict[str, Any]:
+    payload.assign(job, sets or [])
+    return job
+
+
+@app.command("add")
+@with_options(_body)
+def add(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the schedule, unique among yours.")],
+    cron: Annotated[str, typer.Option(help='minute hour day-of-month month day-of-week, e.g. "0 2 * * *".')],
+    *,
+    paused: Annotated[bool, typer.Option("--paused", help="Create it paused, until `resume`.")] = False,
+    as_json: AsJson = False,
+    **given: Any,
+) -> None:
+    """Submit a job at set times, e.g. `schedules add nightly --cron "0 2 * * *" --tz Europe/Berlin -f job.json`."""
+    body = {"name": name, "cron": cron, **_body(**given)}
+    if "job" not in body:
+        raise InvalidRequest("The job is missing: give it with -f job.json (or -f -), or with --set.")
+    _print_changed(client(ctx).add_schedule({**body, **({"enabled": False} if paused else {})}), as_json)
+
+
+@app.command("change")
+@with_options(_body)
+def change(ctx: typer.Context, schedule: Schedule, cron: Cron = None, *, as_json: AsJson = False, **given: Any) -> None:
+    """Change the given fields of a schedule. --set without -f changes fields of its current job."""
+    api, body = client(ctx), _body(**given) | ({} if cron is None else {"cron": cron})
+    if given["set_"] and not given["file"]:
+        body["job"] = _job(dict(api.schedule(schedule)["job"]), given["set_"])
+    if not body:
+        raise InvalidRequest(
+            "Nothing to change: give an option, such as --cron or --set; `schedules change --help` lists them."
+        )
+    _print_changed(api.change_schedule(schedule, **body), as_json)
 
 
 def _print_changed(shown: dict[str, Any], as_json: bool) -> None:
@@ -190,34 +172,14 @@ def show(ctx: typer.Context, schedule: Schedule, as_json: AsJson = False) -> Non
 def preview(ctx: typer.Context, schedule: Schedule, limit: Limit = 10, as_json: AsJson = False) -> None:
     """List the next times of a schedule, in its own time zone and in UTC."""
     found = client(ctx).preview_schedule(schedule, limit)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("LOCAL"), output.Column("UTC"), output.Column("TICK", 1)]
-    output.print_table(
-        columns, [[item["local"], item["utc"], item["tick"]] for item in found], "The schedule has no next time."
-    )
-    return None
+    print_items(found, PREVIEW_FIELDS, "The schedule has no next time.", as_json=as_json)
 
 
 @app.command("history")
 def history(ctx: typer.Context, schedule: Schedule, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the past ticks of a schedule with their outcomes, newest first."""
     found = client(ctx).schedule_history(schedule, limit)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("DUE"), output.Column("OUTCOME"), output.Column("JOB", 1), output.Column("STATE", 2)]
-    rows = [
-        [
-            item["due_at_local"],
-            f"{item['outcome']} by hand" if item["manual"] else item["outcome"],
-            item["job_id"],
-            output.state_text(item["job_state"] or ""),
-            item["reason"],
-        ]
-        for item in found
-    ]
-    output.print_table([*columns, output.Column("WHY", 3)], rows, "The schedule has no ticks yet.")
-    return None
+    print_items(found, HISTORY_FIELDS, "The schedule has no ticks yet.", as_json=as_json)
 
 
 @app.command("run")

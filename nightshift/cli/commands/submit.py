@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload, suggestions
-from nightshift.cli.options import AsJson, client
+from nightshift.cli.options import AsJson, client, parameters_of, set_parameters, with_options
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
@@ -42,6 +42,7 @@ Sets = Annotated[
         "--set", metavar="PATH=VALUE", help="Set any field of the job, e.g. training.batch_size=64. Repeatable."
     ),
 ]
+IdempotencyKey = Annotated[str | None, typer.Option(help="Submitting again with the same key returns the same job.")]
 #: Common options -> their paths in the request body.
 PLACES = {
     "dataset": "dataset",
@@ -77,9 +78,7 @@ def _common(
         typer.Option(metavar="ID", help="Wait for this job to succeed. Repeatable.", autocompletion=completion.job_ids),
     ] = None,
     set_: Sets = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(help="Submitting again with the same key returns the same job.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
@@ -88,19 +87,16 @@ def _common(
 
 def _with_common(build: Callable[..., dict[str, Any]]) -> Callable[..., None]:
     """Return a command with the parameters of `build`, which makes the request body, and the common ones."""
-    common = inspect.signature(_common, eval_str=True).parameters
-    own = inspect.signature(build, eval_str=True).parameters
+    own = parameters_of(build)
 
     @functools.wraps(build)
     def command(ctx: typer.Context, **given: Any) -> None:
-        body = build(**{name: given.pop(name) for name in own})
+        body = build(**{one.name: given.pop(one.name) for one in own})
         _fill(ctx, body, given)
         _send(ctx, body, given["idempotency_key"], follow=given["follow"], as_json=given["as_json"])
 
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    merged = [context, *own.values(), *common.values()]
-    command.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in merged}
+    set_parameters(command, [context, *own, *parameters_of(_common)])
     del command.__wrapped__
     return command
 
@@ -141,9 +137,7 @@ def from_file(
         str | None, typer.Option("-f", "--file", metavar="FILE", help="A job as JSON; - reads stdin.")
     ] = None,
     set_: Sets = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(help="Submitting again with the same key returns the same job.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
     follow: Follow = False,
     as_json: AsJson = False,
 ) -> None:
@@ -160,8 +154,17 @@ def from_file(
     _send(ctx, body, idempotency_key, follow=follow, as_json=as_json)
 
 
+def training_settings(
+    epochs: Epochs = None, batch_size: BatchSize = None, learning_rate: LearningRate = None, seed: Seed = None
+) -> dict[str, Any]:
+    """Return the settings of the training that these options give, by path."""
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    return {f"training.{name}": value for name, value in given.items()}
+
+
 @app.command(TRAIN)
 @_with_common
+@with_options(training_settings)
 def train(
     family: Annotated[
         str,
@@ -175,45 +178,33 @@ def train(
         str | None, typer.Option(help="A preset of the family.", autocompletion=completion.presets)
     ] = None,
     framework: Framework = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: Seed = None,
+    *,
     register_as: RegisterAs = None,
+    **training: Any,
 ) -> dict[str, Any]:
     """Train a model from scratch, e.g. `submit train cnn --dataset digits --epochs 5 --follow`."""
     body: dict[str, Any] = {"kind": TRAIN, "model": {"family": family}}
     payload.put_options(body, {"model.preset": preset, "model.framework": framework, "register_as": register_as})
-    payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
+    payload.put_options(body, training_settings(**training))
     return body
 
 
 @app.command(FINETUNE)
 @_with_common
+@with_options(training_settings)
 def finetune(
     model_ref: ModelRef,
     framework: Framework = None,
     freeze: Annotated[str | None, typer.Option(help="Layers to freeze: none or features.")] = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: Seed = None,
+    *,
     register_as: RegisterAs = None,
+    **training: Any,
 ) -> dict[str, Any]:
     """Fine-tune a model, e.g. `submit finetune digits@champion --dataset mnist --epochs 1`."""
     body: dict[str, Any] = {"kind": FINETUNE, "model_ref": model_ref}
     payload.put_options(body, {"framework": framework, "freeze": freeze, "register_as": register_as})
-    payload.put_options(body, _training(epochs, batch_size, learning_rate, seed))
+    payload.put_options(body, training_settings(**training))
     return body
-
-
-def _training(epochs: int | None, batch_size: int | None, rate: float | None, seed: int | None) -> dict[str, Any]:
-    return {
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "training.learning_rate": rate,
-        "training.seed": seed,
-    }
 
 
 @app.command("infer")

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload
-from nightshift.cli.options import AsJson, client
+from nightshift.cli.options import AsJson, client, with_options
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 from nightshift.errors import InvalidRequest
 
 app = group("webhooks")
@@ -47,15 +48,8 @@ def _default(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command("list")
 def list_webhooks(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the webhooks."""
-    found = client(ctx).webhooks()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("NAME"), output.Column("STATE"), output.Column("URL", 1), output.Column("EVENTS", 2)]
-    rows = [[item["name"], _state(item), item["url"], " ".join(item["events"])] for item in found]
-    output.print_table(
-        columns, rows, "No webhooks. Add one with `nightshift webhooks add NAME https://example.com/hook`."
-    )
-    return None
+    empty = "No webhooks. Add one with `nightshift webhooks add NAME https://example.com/hook`."
+    print_items(client(ctx).webhooks(), FIELDS, empty, as_json=as_json)
 
 
 def _state(shown: dict[str, Any]) -> str:
@@ -64,19 +58,45 @@ def _state(shown: dict[str, Any]) -> str:
     return "disabled" if shown["disabled_reason"] else "paused"
 
 
+def _answer(delivery: dict[str, Any]) -> str | None:
+    return delivery["error"] or (f"HTTP {delivery['status']}" if delivery["status"] else None)
+
+
+FIELDS = {
+    "name": Field("name"),
+    "state": Field(_state),
+    "url": Field("url", 1),
+    "events": Field(lambda item: " ".join(item["events"]), 2),
+}
+DELIVERY_FIELDS = {
+    "id": Field("id"),
+    "event": Field("event_type"),
+    "state": Field("state"),
+    "tries": Field("attempts", 1),
+    "age": Field(lambda item: output.age(item["created_at"]), 2, right=True),
+    "next": Field("next_at", 4),
+    "answer": Field(_answer, 3),
+}
+
+
+def _filters(events: Events = None, tags: Tags = None, match: Match = None, format: Format = None) -> dict[str, Any]:
+    """Return the fields of a webhook that these options give."""
+    given = {"events": events, "tags": payload.tags(tags) if tags else None, "match": match, "format": format}
+    return {name: value for name, value in given.items() if value not in (None, [])}
+
+
 @app.command("add")
+@with_options(_filters)
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the webhook, unique among yours.")],
     url: Annotated[str, typer.Argument(help="URL that receives the POST requests, e.g. https://example.com/hook.")],
-    events: Events = None,
-    tags: Tags = None,
-    match: Match = None,
-    format: Format = None,
+    *,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Add a webhook, which sends events to a URL. Prints the signing secret, which is not shown again."""
-    shown = client(ctx).add_webhook({"name": name, "url": url, **_given(events, tags, match, format)})
+    shown = client(ctx).add_webhook({"name": name, "url": url, **_filters(**given)})
     if as_json:
         return output.print_json(shown)
     print(shown["secret"])
@@ -88,30 +108,23 @@ def add(
 
 
 @app.command("change")
+@with_options(_filters)
 def change(
     ctx: typer.Context,
     webhook: Webhook,
     url: Annotated[str | None, typer.Option(help="URL that receives the POST requests.")] = None,
-    events: Events = None,
-    tags: Tags = None,
-    match: Match = None,
-    format: Format = None,
+    *,
     anything: Annotated[bool, typer.Option("--all", help="Remove the --tag and --match filters.")] = False,
     as_json: AsJson = False,
+    **given: Any,
 ) -> None:
     """Change the given fields of a webhook. --event replaces all previous events."""
-    changes = {**({"tags": {}, "match": None} if anything else {}), **_given(events, tags, match, format)}
+    changes = {**({"tags": {}, "match": None} if anything else {}), **_filters(**given)}
     if url is not None:
         changes["url"] = url
     if not changes:
         raise InvalidRequest("Nothing to change: give an option, such as --event; `webhooks change --help` lists them.")
     _show(client(ctx).change_webhook(webhook, **changes), as_json)
-
-
-def _given(events: list[str] | None, tags: list[str] | None, match: str | None, format: str | None) -> dict[str, Any]:
-    given: dict[str, Any] = {"events": events, "tags": payload.tags(tags) if tags else None, "match": match}
-    given["format"] = format
-    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 @app.command("show")
@@ -124,7 +137,7 @@ def _show(shown: dict[str, Any], as_json: bool) -> None:
     if as_json:
         return output.print_json(shown)
     facts: list[tuple[str, Any]] = [(name, shown[name]) for name in ("id", "name", "url", "events")]
-    facts.append(("tags", [f"{name}={value}" for name, value in shown["tags"].items()]))
+    facts.append(("tags", output.tag_texts(shown)))
     facts += [("match", shown["match"]), ("format", shown["format"]), ("state", _state(shown))]
     facts += [("reason", shown["disabled_reason"]), ("old secret until", shown["old_secret_until"])]
     return output.print_facts(facts)
@@ -161,24 +174,7 @@ def deliveries(
 ) -> None:
     """List the deliveries of a webhook with their results, newest first."""
     found = client(ctx).deliveries(webhook, state, limit)
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("ID"), output.Column("EVENT"), output.Column("STATE"), output.Column("TRIES", 1)]
-    rows = [
-        [
-            item["id"],
-            item["event_type"],
-            item["state"],
-            item["attempts"],
-            output.age(item["created_at"]),
-            item["next_at"],
-            item["error"] or (f"HTTP {item['status']}" if item["status"] else None),
-        ]
-        for item in found
-    ]
-    columns += [output.Column("AGE", 2, right=True), output.Column("NEXT", 4), output.Column("ANSWER", 3)]
-    output.print_table(columns, rows, "The webhook has no deliveries yet.")
-    return None
+    print_items(found, DELIVERY_FIELDS, "The webhook has no deliveries yet.", as_json=as_json)
 
 
 @app.command("redeliver")

@@ -6,35 +6,23 @@ import typer
 
 from nightshift.cli.options import AsJson, client
 from nightshift.cli.render import output
+from nightshift.cli.render.tables import Field, print_items
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+FIELDS = {
+    "worker": Field("name"),
+    "state": Field(lambda item: output.state_text(str(item.get("state")))),
+    "job": Field("job_id", 1),
+    "device": Field(lambda item: item.get("device_name") or item.get("device"), 2),
+    "memory": Field(lambda item: output.size(item.get("memory_bytes")), 4, right=True),
+    "frameworks": Field(lambda item: ", ".join(item.get("frameworks") or []), 5),
+    "heartbeat": Field(lambda item: output.age(item.get("heartbeat_at")), 3, right=True),
+}
 
 
 @app.command()
 def workers(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the workers, their devices and jobs."""
-    found = client(ctx).workers()
-    if as_json:
-        return output.print_items(found)
-    columns = [output.Column("WORKER"), output.Column("STATE"), output.Column("JOB", 1), output.Column("DEVICE", 2)]
-    columns += [
-        output.Column("MEMORY", 4, right=True),
-        output.Column("FRAMEWORKS", 5),
-        output.Column("HEARTBEAT", 3, right=True),
-    ]
-    rows = [
-        [
-            item.get("name"),
-            output.state_text(str(item.get("state"))),
-            item.get("job_id"),
-            item.get("device_name") or item.get("device"),
-            output.size(item.get("memory_bytes")),
-            ", ".join(item.get("frameworks") or []),
-            output.age(item.get("heartbeat_at")),
-        ]
-        for item in found
-    ]
-    output.print_table(
-        columns, rows, "No workers. Start one with `nightshift up`, or with `nightshift worker` on this host."
-    )
-    return None
+    empty = "No workers. Start one with `nightshift up`, or with `nightshift worker` on this host."
+    print_items(client(ctx).workers(), FIELDS, empty, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from nightshift.cli.render import output
@@ -38,10 +39,6 @@ def _seconds(job: Any) -> float | None:
     return output.seconds_between(job.get("started_at"), job.get("finished_at"))
 
 
-def _age(job: Any) -> str:
-    return output.age(job.get("created_at"))
-
-
 def _outcome(job: Any) -> tuple[Any, ...]:
     """Return the outcome of a final job: its error type, or its main metric as (name, value)."""
     from nightshift.metrics import HEADLINES
@@ -60,45 +57,35 @@ def _result(job: Any) -> str:
     return " ".join([name, *map(output.number, value)])
 
 
-def _tags(job: Any) -> str:
-    return " ".join(f"{name}={value}" for name, value in (job.get("tags") or {}).items())
-
-
 def _metrics(job: Any) -> dict[str, Any]:
     return (job.get("result") or {}).get("metrics") or {}
 
 
-def _field(name: str) -> Any:
-    return lambda job: job.get(name)
+def _created(job: Any) -> float:
+    return datetime.fromisoformat(job["created_at"]).timestamp()
 
 
 FIELDS: dict[str, Field] = {
-    "id": Field(_field("id")),
-    "state": Field(_state, key=_field("state")),
-    "kind": Field(_field("kind"), 9),
-    "name": Field(_field("name"), 2, least=12),
+    "id": Field("id"),
+    "state": Field(_state, key=lambda job: job["state"]),
+    "kind": Field("kind", 9),
+    "name": Field("name", 2, least=12),
     "model": Field(_model, 7),
-    "dataset": Field(_field("dataset"), 8),
+    "dataset": Field("dataset", 8),
     "done": Field(_done, 6, right=True, key=_percent),
     "result": Field(_result, 1, key=_outcome),
-    "worker": Field(_field("worker"), 5),
+    "worker": Field("worker", 5),
     "time": Field(_time, 3, right=True, key=_seconds),
-    "age": Field(_age, 4, right=True, key=lambda job: -_moment(job)),
-    "framework": Field(_field("framework"), usual=False),
-    "priority": Field(_field("priority"), right=True, usual=False),
-    "attempt": Field(_field("attempt"), right=True, usual=False),
-    "device": Field(_field("device"), usual=False),
-    "created": Field(_field("created_at"), usual=False),
-    "started": Field(_field("started_at"), usual=False),
-    "finished": Field(_field("finished_at"), usual=False),
-    "tags": Field(_tags, usual=False),
+    "age": Field(lambda job: output.age(job.get("created_at")), 4, right=True, key=lambda job: -_created(job)),
+    "framework": Field("framework", usual=False),
+    "priority": Field("priority", right=True, usual=False),
+    "attempt": Field("attempt", right=True, usual=False),
+    "device": Field("device", usual=False),
+    "created": Field("created_at", usual=False),
+    "started": Field("started_at", usual=False),
+    "finished": Field("finished_at", usual=False),
+    "tags": Field(lambda job: " ".join(output.tag_texts(job)), usual=False),
 }
-
-
-def _moment(job: Any) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(job["created_at"]).timestamp()
 
 
 def other(name: str, jobs: Sequence[Any]) -> Field | None:

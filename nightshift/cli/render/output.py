@@ -262,6 +262,11 @@ def metric_facts(metrics: dict[str, Any]) -> list[str]:
     return [f"{label(name)} {number(value)}" for name, value in metrics.items() if isinstance(value, int | float)]
 
 
+def tag_texts(item: Any) -> list[str]:
+    """Return the tags of a job, a version or a webhook as `name=value` texts."""
+    return [f"{name}={value}" for name, value in (item.get("tags") or {}).items()]
+
+
 def filled(facts: Sequence[str], width: int) -> list[str]:
     """Return the facts side by side on as few lines as possible; no fact is split."""
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Lists with `-o wide`, `--columns` and `--sort`."""
+"""Lists of items: columns by name, `-o wide`, `--columns` and `--sort`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a list: `show` returns its content of an item, and `key` the sort key, if that differs.
+    """A column of a list. `content` is the name of the item's field, or a function of the item.
 
-    `rank` and `least` are those of `output.Column`. Columns that are not `usual` are shown by `-o wide` only.
+    `key` returns the sort key, if that differs. `rank` and `least` are those of `output.Column`. Columns that are not
+    `usual` are shown by `-o wide` only.
     """
 
-    show: Callable[[Any], Any]
+    content: str | Callable[[Any], Any]
     rank: int = 0
     right: bool = False
     least: int | None = None
     key: Callable[[Any], Any] | None = None
     usual: bool = True
+
+    def show(self, item: Any) -> Any:
+        """Return the content of the column for an item."""
+        return item.get(self.content) if isinstance(self.content, str) else self.content(item)
 
 
 #: Columns by name, which is also the title.
@@ -107,15 +112,21 @@ def print_items(
     fields: Fields,
     empty: str,
     *,
-    columns: str | None,
-    wide: bool,
+    as_json: bool = False,
+    columns: str | None = None,
+    wide: bool = False,
     other: Other = _nothing_else,
 ) -> None:
-    """Print the items in the requested columns, or in those that fit the terminal. Raises `InvalidRequest`."""
+    """Print the items as JSON, in the requested columns, or in those that fit. Raises `InvalidRequest`.
+
+    `empty` is the note that is printed instead of a table without rows.
+    """
+    if as_json:
+        return output.print_items(items)
     chosen = {name: field for name, field in fields.items() if field.usual or wide}
     if columns is not None:
         names = [name.strip() for name in columns.split(",") if name.strip()]
         chosen = {name: _field("--columns", name, items, fields, other) for name in names}
     heads = [output.Column(name.upper(), one.rank, one.right, one.least) for name, one in chosen.items()]
     rows = [[one.show(item) for one in chosen.values()] for item in items]
-    output.print_table(heads, rows, empty, fit=columns is None and not wide)
+    return output.print_table(heads, rows, empty, fit=columns is None and not wide)

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -183,18 +184,8 @@ def _stored_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
     longer: Counter[int] = Counter()
     for size, count in sizes.items():
         longer[max(size)] += count
-    side = min(SCALED_SIDE, _median(longer))
+    side = min(SCALED_SIDE, median_high(longer.elements()))
     return side, side
-
-
-def _median(counts: Counter[int]) -> int:
-    """Return the upper median of values given with their counts."""
-    left = counts.total() // 2
-    for value in sorted(counts):
-        left -= counts[value]
-        if left < 0:
-            return value
-    raise ValueError("no values")
 
 
 def _split(files: Files, entries: list[_Entry], classes: list[str], shape: tuple[int, int, int]) -> ImageSplit:

@@ -44,7 +44,8 @@ def blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
             if data:
                 yield data
             return
-        keep = _incomplete(data)
+        # A carriage return, or part of a character, belongs to the next block.
+        keep = 1 if data.endswith(b"\r") else _pending(decoder)
         held, data = data[len(data) - keep :], data[: len(data) - keep]
         yield data.replace(b"\r\n", b"\n")
 
@@ -52,7 +53,7 @@ def blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
 def _check(raw: bytes, decoder: codecs.IncrementalDecoder, name: str, line: int, *, last: bool) -> None:
     if b"\0" in raw:
         raise bad_file(name, "holds a NUL byte; is it text?", line + raw.count(b"\n", 0, raw.index(b"\0")))
-    pending = len(decoder.getstate()[0])
+    pending = _pending(decoder)
     try:
         decoder.decode(raw, last)
     except UnicodeDecodeError as error:
@@ -60,18 +61,9 @@ def _check(raw: bytes, decoder: codecs.IncrementalDecoder, name: str, line: int,
         raise _not_utf8(name, f"byte 0x{error.object[error.start]:02x}", line + raw.count(b"\n", 0, at)) from error
 
 
-def _incomplete(data: bytes) -> int:
-    """Return how many last bytes belong to the next block: a carriage return or part of a character."""
-    if data.endswith(b"\r"):
-        return 1
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte >= 0xC0:  # the first byte of a character of 2, 3 or 4
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return back if back < needed else 0
-        if byte < 0x80:
-            return 0
-    return 0
+def _pending(decoder: codecs.IncrementalDecoder) -> int:
+    """Return how many last bytes are part of a character whose other bytes are still missing."""
+    return len(decoder.getstate()[0])
 
 
 def _not_utf8(name: str, found: str, line: int) -> InvalidRequest:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from nightshift.errors import InvalidRequest
 from shared.datasets.ingest.build import NO_LIMITS, TEST_SHARE, Labels, Limits, histogram, stratified_test_rows
-from shared.datasets.store import NpyWriter, Stored, publish, staging
+from shared.datasets.store import NpyWriter, Stored, load_array, publish, staging
 
 _COPY_BYTES = 4_000_000
 #: Bytes searched for a line end or space at which a text of one document is cut.
@@ -95,10 +95,10 @@ def _write(folder: Path, name: str, split: TextSplit, limits: Limits) -> None:
 
 def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
     """Return the entry of a part in `meta.json`."""
-    bounds = _load(folder / f"{name}_docs.npy")
+    bounds = load_array(folder / f"{name}_docs.npy")
     facts: dict[str, Any] = {"count": len(bounds) - 1, "bytes": int(bounds[-1])}
     if classes:
-        facts["classes"] = histogram(_load(folder / f"{name}_y.npy"), classes)
+        facts["classes"] = histogram(load_array(folder / f"{name}_y.npy"), classes)
     return facts
 
 
@@ -107,7 +107,7 @@ def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
 
 def _divide(folder: Path) -> None:
     """Split `test` off `train`."""
-    bounds = _load(folder / "train_docs.npy")
+    bounds = load_array(folder / "train_docs.npy")
     if (folder / "train_y.npy").exists():
         labels = np.load(folder / "train_y.npy")
         _divide_by_document(folder, bounds, labels, stratified_test_rows(labels))
@@ -170,8 +170,3 @@ def _save_bounds(path: Path, bounds: Bounds, *, shift: int, first: int, last: in
     if last is not None:
         writer.append(np.array([last], np.int64))
     writer.close()
-
-
-def _load(path: Path) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-    return array

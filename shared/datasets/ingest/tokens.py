@@ -22,7 +22,16 @@ import numpy.typing as npt
 
 from shared.datasets.ingest import vocabulary
 from shared.datasets.ingest.vocabulary import TextTokenizer, TokenizerSpec
-from shared.datasets.store import META, NpyWriter, OpenDataset, Stored, open_dataset, rename_into_place, staging
+from shared.datasets.store import (
+    META,
+    NpyWriter,
+    OpenDataset,
+    Stored,
+    load_array,
+    open_dataset,
+    rename_into_place,
+    staging,
+)
 from shared.errors import BadData
 
 TOKENIZER = "tokenizer.json"
@@ -54,20 +63,15 @@ class OpenTokens:
 
     def tokens(self, split: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
         """Return the token ids of a split, [tokens]."""
-        return self._array(f"{split}.npy")
+        return load_array(self.folder / f"{split}.npy")
 
     def document_bounds(self, split: str) -> npt.NDArray[np.int64]:
         """Return the offsets of the documents in `tokens`, int64 [documents + 1]."""
-        return self._array(f"{split}_docs.npy")
+        return load_array(self.folder / f"{split}_docs.npy")
 
     def tokenizer(self) -> TextTokenizer:
         """Load the tokenizer of the stream."""
         return vocabulary.load((self.folder / TOKENIZER).read_text())
-
-    def _array(self, name: str) -> npt.NDArray[Any]:
-        path = self.folder / name
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if path.stat().st_size > 128 else None)
-        return array
 
 
 def open_tokens(folder: Path) -> OpenTokens:
@@ -187,6 +191,3 @@ def _cut(data: bytes) -> int:
     while cut and 0x80 <= data[cut - 1] < 0xC0:
         cut -= 1
     return cut - 1 if cut and data[cut - 1] >= 0xC0 else cut or len(data)
-
-
-__all__ = ["OpenTokens", "TokenizerSpec", "open_tokens", "token_stream"]

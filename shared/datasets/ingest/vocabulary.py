@@ -79,28 +79,39 @@ class TextTokenizer(Protocol):
 # -- word and char --------------------------------------------------------------------------------
 
 
-class WordTokenizer:
-    """Tokens are words; unknown words become `<unk>`."""
+class _ListedTokenizer:
+    """A tokenizer whose tokens are the entries of its vocabulary."""
 
-    kind: Kind = "word"
-
-    def __init__(self, vocabulary: dict[str, int], pattern: str) -> None:
-        self._ids, self._pattern = vocabulary, pattern
-        self._words = re.compile(pattern)
+    def __init__(self, vocabulary: dict[str, int]) -> None:
+        self._ids = vocabulary
         self._names = sorted(vocabulary, key=vocabulary.__getitem__)
-        self.eos_id: int | None = vocabulary[EOS]
 
     @property
     def size(self) -> int:
         return len(self._ids)
 
     def encode(self, text: str) -> Ids:
-        ids, unknown = self._ids, self._ids[UNK]
-        words = self._words.findall(_with_ends(text))
-        return np.array([ids.get(word, unknown) for word in words], np.uint32)
+        raise NotImplementedError
 
     def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
         return [self.encode(text) for text in texts]
+
+
+class WordTokenizer(_ListedTokenizer):
+    """Tokens are words; unknown words become `<unk>`."""
+
+    kind: Kind = "word"
+
+    def __init__(self, vocabulary: dict[str, int], pattern: str) -> None:
+        super().__init__(vocabulary)
+        self._pattern = pattern
+        self._words = re.compile(pattern)
+        self.eos_id: int | None = vocabulary[EOS]
+
+    def encode(self, text: str) -> Ids:
+        ids, unknown = self._ids, self._ids[UNK]
+        words = self._words.findall(_with_ends(text))
+        return np.array([ids.get(word, unknown) for word in words], np.uint32)
 
     def decode(self, ids: Iterable[int]) -> str:
         return re.sub(rf" ?{EOS} ?", "\n", " ".join(self._names[i] for i in ids))
@@ -122,29 +133,21 @@ def _word_pattern(*, tokenised: bool) -> str:
     return _BY_SPACE if tokenised else _BY_PUNCTUATION
 
 
-class CharTokenizer:
+class CharTokenizer(_ListedTokenizer):
     """Tokens are characters; unknown ones become `<unk>`."""
 
     kind: Kind = "char"
     eos_id: int | None = None
 
     def __init__(self, vocabulary: dict[str, int]) -> None:
-        self._ids = vocabulary
-        self._names = sorted(vocabulary, key=vocabulary.__getitem__)
+        super().__init__(vocabulary)
         self._table = np.full(0x110000, vocabulary[UNK], np.uint32)
         for char, index in vocabulary.items():
             if char != UNK:
                 self._table[ord(char)] = index
 
-    @property
-    def size(self) -> int:
-        return len(self._ids)
-
     def encode(self, text: str) -> Ids:
         return self._table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[Ids]:
-        return [self.encode(text) for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join("\N{REPLACEMENT CHARACTER}" if (c := self._names[i]) == UNK else c for i in ids)

@@ -10,7 +10,7 @@ from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.eligibility import Row, can_run, has_plugin, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import ExplainContext, Reason
-from shared.jobs.states import AttemptOutcome, StopRequest
+from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
 
 _ANOTHERS = "another owner's job"
 
@@ -58,16 +58,7 @@ def _not_yet(job: Row, around: ExplainContext) -> Reason:
 
 
 #: Outcomes after which a retry may be delayed.
-_CHARGED = {
-    outcome.value
-    for outcome in (
-        AttemptOutcome.JOB_ERROR,
-        AttemptOutcome.OUT_OF_MEMORY,
-        AttemptOutcome.CRASHED,
-        AttemptOutcome.STALLED,
-        AttemptOutcome.LOST,
-    )
-}
+_CHARGED = CRASH_OUTCOMES | {AttemptOutcome.JOB_ERROR}
 
 
 def _wanted(job: Row) -> dict[str, Any]:

@@ -25,32 +25,3 @@ from shared.jobs.queries.job_details import (
     system_samples,
 )
 from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
-
-__all__ = [
-    "EDGES",
-    "Due",
-    "Durations",
-    "JobFilters",
-    "Page",
-    "Stats",
-    "artifact",
-    "artifacts",
-    "attempts",
-    "checkpoints",
-    "due_ids",
-    "durations",
-    "events_after",
-    "explain_context",
-    "find_id",
-    "get_job",
-    "job_by_task",
-    "job_view",
-    "list_jobs",
-    "log_tail",
-    "logs",
-    "metrics",
-    "state_events",
-    "stats",
-    "system_samples",
-    "waiting_counts",
-]

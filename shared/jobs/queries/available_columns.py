@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from nightshift.metrics import result_sense
 from shared.db.schema import curve_summaries, jobs
+from shared.jobs.ownership import of_owner
 from shared.jobs.queries.columns import GROUPS, SHORT, leaves, parse_key
 
 #: Jobs searched; columns of older ones can still be requested by name.
@@ -16,14 +17,12 @@ _NEWEST = 300
 
 def available_columns(conn: Connection, owner_id: str | None) -> dict[str, list[str]]:
     """Return {metrics, best, settings, tags}: sorted keys for `columns.parse_key`."""
-    statement = select(jobs.c.id, jobs.c.spec, jobs.c.tags, jobs.c.result).order_by(jobs.c.created_at.desc())
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
+    newest = select(jobs.c.id, jobs.c.spec, jobs.c.tags, jobs.c.result).order_by(jobs.c.created_at.desc())
     settings: set[str] = set()
     tags: set[str] = set()
     results: set[str] = set()
     ids = []
-    for row in conn.execute(statement.limit(_NEWEST)):
+    for row in conn.execute(newest.where(of_owner(owner_id)).limit(_NEWEST)):
         ids.append(row.id)
         settings |= leaves(row.spec or {}).keys()
         tags |= (row.tags or {}).keys()

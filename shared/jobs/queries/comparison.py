@@ -11,6 +11,7 @@ from nightshift.metrics import result_sense
 from shared.clock import iso
 from shared.db.schema import artifacts, curve_summaries, jobs
 from shared.fleet.keys import owner_names
+from shared.jobs.ownership import of_owner
 from shared.jobs.queries.columns import leaves
 
 _SHOWN_AS_IS = ("id", "kind", "name", "state", "family", "framework", "dataset", "priority", "tags", "event_seq")
@@ -26,9 +27,7 @@ def comparison(conn: Connection, job_ids: Sequence[str], owner_id: str | None) -
     `results`: metrics of the result, else the last value of a curve; `best`: the best value of each validation curve;
     `settings`: the spec by path; `pictures`: paths of artifacts.
     """
-    statement = select(jobs).where(jobs.c.id.in_(job_ids))
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
+    statement = select(jobs).where(jobs.c.id.in_(job_ids), of_owner(owner_id))
     rows = {row["id"]: row for row in conn.execute(statement).mappings()}
     ends, pictures = _curve_ends(conn, list(rows)), _pictures(conn, list(rows))
     names = owner_names(conn, {row["owner_id"] for row in rows.values()})

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,15 @@ def decode(collection: str, cursor: str, *kinds: type) -> tuple[Any, ...]:
     except (ValueError, binascii.Error, TypeError, RecursionError) as error:
         raise MalformedRequest("The cursor is not valid for this collection; start again without it.") from error
     return tuple(position)
+
+
+def page(
+    collection: str, rows: Sequence[Any], limit: int, position: tuple[str, ...], view: Callable[[Any], dict[str, Any]]
+) -> Page:
+    """Return a page of `limit` rows, of which one more was read; `position` are the columns that order them."""
+    shown = rows[:limit]
+    more = encode(collection, *(shown[-1][name] for name in position)) if len(rows) > limit and shown else None
+    return Page([view(row) for row in shown], more)
 
 
 def _check(collection: str, body: bytes) -> bytes:

@@ -4,84 +4,72 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 
-from nightshift.errors import NotFound
 from shared.clock import iso
 from shared.db import schema
+from shared.db.rows import existing
 
 
 def attempts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the attempts, newest first; `attempt` is the fence."""
     table = schema.attempts
-    rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.fence.desc()))
-    return [_view(row) for row in rows]
+    return _views(conn, select(table).where(table.c.job_id == job_id).order_by(table.c.fence.desc()))
 
 
 def system_samples(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the resource usage of its runners, oldest first; at most some thousand rows."""
     table = schema.system_samples
-    rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.fence, table.c.at))
-    return [_view(row) for row in rows]
+    return _views(conn, select(table).where(table.c.job_id == job_id).order_by(table.c.fence, table.c.at))
 
 
 def checkpoints(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the checkpoints, newest first, including quarantined but not deleted ones."""
     table = schema.checkpoints
-    rows = conn.execute(
-        select(table)
-        .where(table.c.job_id == job_id, table.c.state != "deleted")
-        .order_by(table.c.step.desc(), table.c.created_at.desc())
-    )
-    return [_view(row) for row in rows]
+    kept = select(table).where(table.c.job_id == job_id, table.c.state != "deleted")
+    return _views(conn, kept.order_by(table.c.step.desc(), table.c.created_at.desc()))
 
 
 def artifacts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     """Return the artifacts, sorted by path."""
     table = schema.artifacts
-    rows = conn.execute(select(table).where(table.c.job_id == job_id).order_by(table.c.path))
-    return [_view(row) for row in rows]
+    return _views(conn, select(table).where(table.c.job_id == job_id).order_by(table.c.path))
 
 
 def artifact(conn: Connection, job_id: str, path: str) -> dict[str, Any]:
     """Return one artifact, with `stored_as` relative to the storage root. Raises NotFound."""
     table = schema.artifacts
-    row = conn.execute(select(table).where(table.c.job_id == job_id, table.c.path == path)).one_or_none()
-    if row is None:
-        raise NotFound.of("artifact", path)
-    return _view(row)
+    found = _views(conn, select(table).where(table.c.job_id == job_id, table.c.path == path))
+    return existing(next(iter(found), None), "artifact", path)
 
 
 def logs(conn: Connection, job_id: str, after_seq: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
     """Return log lines in order, after `after_seq`."""
     table = schema.job_logs
-    rows = conn.execute(
-        select(table).where(table.c.job_id == job_id, table.c.seq > after_seq).order_by(table.c.seq).limit(limit)
-    )
-    return [_view(row) for row in rows]
+    later = select(table).where(table.c.job_id == job_id, table.c.seq > after_seq)
+    return _views(conn, later.order_by(table.c.seq).limit(limit))
 
 
 def log_tail(conn: Connection, job_id: str, limit: int, before_seq: int | None = None) -> list[dict[str, Any]]:
     """Return the last log lines (before `before_seq`), in order."""
     table = schema.job_logs
     conditions = [table.c.job_id == job_id] + ([table.c.seq < before_seq] if before_seq is not None else [])
-    rows = conn.execute(select(table).where(*conditions).order_by(table.c.seq.desc()).limit(limit)).all()
-    return [_view(row) for row in reversed(rows)]
+    return _views(conn, select(table).where(*conditions).order_by(table.c.seq.desc()).limit(limit))[::-1]
 
 
 def state_events(conn: Connection, job_id: str, limit: int = 500) -> list[dict[str, Any]]:
     """Return the latest `limit` changes of its state: [{seq, at, attempt, data}], oldest first."""
     table = schema.job_events
-    rows = conn.execute(
-        select(table.c.job_id, table.c.seq, table.c.at, table.c.fence, table.c.data)
-        .where(table.c.job_id == job_id, table.c.type == "state")
-        .order_by(table.c.seq.desc())
-        .limit(limit)
-    ).all()
-    return [_view(row) for row in reversed(rows)]
+    columns = (table.c.job_id, table.c.seq, table.c.at, table.c.fence, table.c.data)
+    changes = select(*columns).where(table.c.job_id == job_id, table.c.type == "state")
+    return _views(conn, changes.order_by(table.c.seq.desc()).limit(limit))[::-1]
 
 
 _TIMES = ("at", "created_at", "started_at", "ended_at")
+
+
+def _views(conn: Connection, statement: Select[Any]) -> list[dict[str, Any]]:
+    return [_view(row) for row in conn.execute(statement)]
 
 
 def _view(row: Row[*tuple[Any, ...]]) -> dict[str, Any]:

@@ -10,37 +10,32 @@ from sqlalchemy import Connection, RowMapping, Select, and_, or_, select
 
 from nightshift.errors import Conflict, NotFound
 from shared.clock import iso
+from shared.db.rows import existing
 from shared.db.schema import attempts, jobs
+from shared.jobs.ownership import of_owner
 from shared.jobs.queries import cursors, search
 from shared.jobs.queries.cursors import Page
 
-_present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
+present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
 
 
 def _rows() -> Select[Any]:
     """Select jobs with the device and Celery task of their current attempt."""
     return select(jobs, attempts.c.device.label("attempt_device"), attempts.c.celery_task_id).select_from(
-        jobs.outerjoin(attempts, _present_attempt)
+        jobs.outerjoin(attempts, present_attempt)
     )
 
 
 def get_job(conn: Connection, job_id: str, owner_id: str | None) -> RowMapping:
     """Return the job's row (for `job_view`). `owner_id` None sees all. Raises NotFound, also for foreign jobs."""
-    statement = _rows().where(jobs.c.id == job_id)
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    row = conn.execute(statement).mappings().one_or_none()
-    if row is None:
-        raise NotFound.of("job", job_id)
-    return row
+    statement = _rows().where(jobs.c.id == job_id, of_owner(owner_id))
+    return existing(conn.execute(statement).mappings().one_or_none(), "job", job_id)
 
 
 def find_id(conn: Connection, prefix: str, owner_id: str | None) -> str:
     """Return the id with this prefix. Raises NotFound, or Conflict if there are several."""
-    statement = select(jobs.c.id).where(jobs.c.id >= prefix, jobs.c.id < prefix + "g").order_by(jobs.c.id).limit(4)
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    found = list(conn.scalars(statement))
+    statement = select(jobs.c.id).where(jobs.c.id >= prefix, jobs.c.id < prefix + "g", of_owner(owner_id))
+    found = list(conn.scalars(statement.order_by(jobs.c.id).limit(4)))
     if not found or not prefix:
         raise NotFound.of("job", prefix)
     if len(found) > 1 and prefix not in found:
@@ -70,17 +65,13 @@ def list_jobs(
 ) -> Page:
     """Return a page of jobs (`job_view`), newest first. Raises MalformedRequest for a bad cursor."""
     statement = _rows().order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    statement = statement.where(*_conditions(conn, filters or JobFilters()))
+    statement = statement.where(of_owner(owner_id), *_conditions(conn, filters or JobFilters()))
     if cursor is not None:
         created_at, job_id = cursors.decode("jobs", cursor, float, str)
         older = or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))
         statement = statement.where(jobs.c.created_at <= created_at, older)
     rows = conn.execute(statement).mappings().all()
-    shown = rows[:limit]
-    more = cursors.encode("jobs", shown[-1]["created_at"], shown[-1]["id"]) if len(rows) > limit and shown else None
-    return Page([job_view(row) for row in shown], more)
+    return cursors.page("jobs", rows, limit, ("created_at", "id"), job_view)
 
 
 def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:

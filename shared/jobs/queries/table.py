@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, func, select
 
 from nightshift.metrics import HEADLINES
 from nightshift.states import JobState
 from shared.clock import db_now, iso
 from shared.db.schema import attempts, jobs
 from shared.fleet.keys import owner_names
+from shared.jobs.ownership import of_owner
 from shared.jobs.queries import search
 from shared.jobs.queries.columns import ColumnKey, parse_key, shown_values, summaries_of, value_of
+from shared.jobs.queries.jobs import present_attempt
 from shared.jobs.queries.sparklines import sparklines
 
 #: Sort keys, in addition to the columns of `queries.columns`.
@@ -83,10 +85,8 @@ def matching(conn: Connection, owner_id: str | None, query: TableQuery) -> tuple
 
 def datasets_used(conn: Connection, owner_id: str | None) -> list[str]:
     """Return the names of data sets to offer in a filter."""
-    statement = select(jobs.c.dataset).where(jobs.c.dataset.is_not(None)).distinct().order_by(jobs.c.dataset)
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    return list(conn.scalars(statement.limit(200)))
+    named = select(jobs.c.dataset).where(jobs.c.dataset.is_not(None), of_owner(owner_id))
+    return list(conn.scalars(named.distinct().order_by(jobs.c.dataset).limit(200)))
 
 
 def _conditions(conn: Connection, owner_id: str | None, query: TableQuery) -> list[Any]:
@@ -106,10 +106,9 @@ def _ids(conn: Connection, conditions: list[Any], query: TableQuery, offset: int
 
 def _rows(conn: Connection, conditions: list[Any], query: TableQuery, offset: int) -> list[dict[str, Any]]:
     ids = _ids(conn, conditions, query, offset)
-    present = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
     whole = conn.execute(
         select(jobs, attempts.c.device.label("attempt_device"))
-        .select_from(jobs.outerjoin(attempts, present))
+        .select_from(jobs.outerjoin(attempts, present_attempt))
         .where(jobs.c.id.in_(ids))
     )
     found = {row["id"]: dict(row) for row in whole.mappings()}

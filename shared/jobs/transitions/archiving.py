@@ -15,13 +15,14 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
-from nightshift.errors import Conflict, NotFound
+from nightshift.errors import Conflict
 from nightshift.names import TRAIN
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db import removals
 from shared.db.engine import on_commit
 from shared.db.removals import Kind
+from shared.db.rows import existing
 from shared.db.schema import (
     attempts,
     deleted_attempts,
@@ -139,10 +140,7 @@ def _final(conn: Connection, job_id: str, owner_id: str, wanted: str) -> RowMapp
 
 def _locked(conn: Connection, job_id: str, owner_id: str) -> RowMapping:
     statement = select(*_KEPT).where(jobs.c.id == job_id, jobs.c.owner_id == owner_id)
-    row = conn.execute(statement.with_for_update()).mappings().one_or_none()
-    if row is None:
-        raise NotFound.of("job", job_id)
-    return row
+    return existing(conn.execute(statement.with_for_update()).mappings().one_or_none(), "job", job_id)
 
 
 # -- removal of files -----------------------------------------------------------------------------

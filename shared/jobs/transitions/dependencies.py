@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, or_, select, update
+from sqlalchemy import Connection, and_, exists, or_, select, update
 
 from nightshift.states import FINAL_STATES, JobState
 from shared.clock import db_now
@@ -13,7 +13,7 @@ from shared.db.engine import on_commit
 from shared.db.schema import job_dependencies, jobs
 from shared.events import emit
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, add_state_event, close_attempt
+from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, WRITTEN, add_state_event, close_attempt
 
 _TIMED_OUT = {
     "type": "timed_out",
@@ -63,10 +63,10 @@ def _move(conn: Connection, job_id: str | None, target: JobState, condition: Any
         picked = picked.where(jobs.c.id == job_id)
     mine = picked.with_for_update(skip_locked=True).scalar_subquery()  # two dispatchers never wait for each other
     statement = update(jobs).where(jobs.c.id.in_(mine), jobs.c.state == "waiting").values(**values)
-    rows = conn.execute(statement.returning(jobs.c.id, jobs.c.event_seq, jobs.c.fence, db_now().label("now"))).all()
+    rows = conn.execute(statement.returning(*WRITTEN)).all()
     for row in rows:
         error = _name_failed_dependency(conn, row.id) if target is JobState.FAILED else None
-        add_state_event(conn, row.id, row.event_seq, row.now, row.fence, target, error=error)
+        add_state_event(conn, row, error=error)
         on_commit(conn, partial(emit, f"job.{target.value}", job_id=row.id))
     return len(rows)
 
@@ -111,15 +111,11 @@ def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int =
         .values(
             state="failed", error=_TIMED_OUT, finished_at=db_now(), event_seq=jobs.c.event_seq + 1, lease_until=None
         )
-        .returning(jobs.c.id, jobs.c.event_seq, jobs.c.fence, db_now().label("now"))
+        .returning(*WRITTEN)
     )
     rows = conn.execute(statement).all()
     for row in rows:
-        _record_timeout(conn, row)
+        close_attempt(conn, row.id, row.fence, AttemptOutcome.TIMED_OUT, error=_TIMED_OUT)
+        add_state_event(conn, row, error=_TIMED_OUT)
+        on_commit(conn, partial(emit, "job.failed", job_id=row.id, attempt=row.fence, error_type="timed_out"))
     return [row.id for row in rows]
-
-
-def _record_timeout(conn: Connection, row: Row[*tuple[Any, ...]]) -> None:
-    close_attempt(conn, row.id, row.fence, AttemptOutcome.TIMED_OUT, error=_TIMED_OUT)
-    add_state_event(conn, row.id, row.event_seq, row.now, row.fence, JobState.FAILED, error=_TIMED_OUT)
-    on_commit(conn, partial(emit, "job.failed", job_id=row.id, attempt=row.fence, error_type="timed_out"))

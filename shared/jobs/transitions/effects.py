@@ -64,22 +64,18 @@ def _insert_samples(conn: Connection, lease: Lease, samples: list[SampleRow], no
     rows = []
     for sample in samples:
         values = asdict(sample)
-        rows.append({"job_id": lease.job_id, "fence": lease.fence, "at": now - values.pop("age"), **values})
+        rows.append({**_of(lease), "at": now - values.pop("age"), **values})
     conn.execute(insert(conn, system_samples).on_conflict_do_nothing(), rows)
 
 
+def _of(lease: Lease) -> dict[str, Any]:
+    """Return the columns that say which attempt wrote a row."""
+    return {"job_id": lease.job_id, "fence": lease.fence}
+
+
 def _log_rows(lease: Lease, lines: list[LogRow], seq: int, at: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "job_id": lease.job_id,
-            "seq": seq + number,
-            "at": at,
-            "fence": lease.fence,
-            "level": line.level,
-            "message": storable(line.message[:MAX_LOG_LINE]),
-        }
-        for number, line in enumerate(lines)
-    ]
+    rows = ({"level": line.level, "message": storable(line.message[:MAX_LOG_LINE])} for line in lines)
+    return [{**_of(lease), "seq": number, "at": at, **row} for number, row in enumerate(rows, seq)]
 
 
 def storable(text: str) -> str:
@@ -91,19 +87,7 @@ def _metric_rows(lease: Lease, points: list[MetricRow], seq: int, at: float) -> 
     for point in points:
         if not math.isfinite(point.value):
             raise ValueError(f"metric {point.name} at step {point.step} is {point.value}; fail the attempt instead")
-    return [
-        {
-            "job_id": lease.job_id,
-            "name": point.name,
-            "step": point.step,
-            "epoch": point.epoch,
-            "value": point.value,
-            "at": at,
-            "fence": lease.fence,
-            "seq": seq + number,
-        }
-        for number, point in enumerate(points)
-    ]
+    return [{**_of(lease), "seq": number, "at": at, **vars(point)} for number, point in enumerate(points, seq)]
 
 
 def _upsert_metrics(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -173,23 +157,12 @@ def commit_checkpoint(conn: Connection, lease: Lease, checkpoint: CheckpointReco
     A new best checkpoint replaces the previous best. A checkpoint is progress, so `lost_streak` is reset.
     """
     status, seq = renew_and_update(conn, lease, numbers=1, checkpoint_id=checkpoint.id, lost_streak=0)
-    row = {
-        "id": checkpoint.id,
-        "job_id": lease.job_id,
-        "fence": lease.fence,
-        "step": checkpoint.step,
-        "epoch": checkpoint.epoch,
-        "path": checkpoint.path,
-        "sha256": checkpoint.sha256,
-        "size_bytes": checkpoint.size_bytes,
-        "is_best": checkpoint.is_best,
-        "state": "ready",
-        "created_at": status.now,
-    }
+    given = {name: getattr(checkpoint, name) for name in CheckpointRecord.model_fields}
+    row = {**_of(lease), **given, "state": "ready", "created_at": status.now}
     if checkpoint.is_best:
         conn.execute(update(checkpoints).where(checkpoints.c.job_id == lease.job_id).values(is_best=False))
     conn.execute(insert(conn, checkpoints).values(**row).on_conflict_do_nothing(index_elements=["id"]))
-    data = {key: row[key] for key in ("id", "step", "epoch", "sha256", "size_bytes", "is_best")}
+    data = {name: value for name, value in given.items() if name != "path"}
     add_event(conn, lease.job_id, seq, status.now, "checkpoint", lease.fence, data)
     failpoint("checkpoint.before_commit")
     on_commit(conn, partial(failpoint, "checkpoint.row_committed"))
@@ -219,31 +192,10 @@ def write_artifacts(conn: Connection, lease: Lease, records: list[ArtifactRecord
     """Write rows and events of artifacts. The caller holds the row lock and has drawn the sequence numbers."""
     if not records:
         return
-    rows = [
-        {
-            "job_id": lease.job_id,
-            "fence": lease.fence,
-            "path": record.path,
-            "stored_as": record.stored_as,
-            "sha256": record.sha256,
-            "size_bytes": record.size_bytes,
-            "media_type": record.media_type,
-            "created_at": at,
-        }
-        for record in records
-    ]
+    rows = [{**_of(lease), **vars(record), "created_at": at} for record in records]
     statement = insert(conn, artifacts)
     changing = {column: statement.excluded[column] for column in rows[0] if column not in ("job_id", "path")}
     conn.execute(statement.on_conflict_do_update(index_elements=["job_id", "path"], set_=changing), rows)
-    events = [
-        {
-            "job_id": lease.job_id,
-            "seq": seq + number,
-            "type": "artifact",
-            "at": at,
-            "fence": lease.fence,
-            "data": {key: row[key] for key in ("path", "sha256", "size_bytes", "media_type")},
-        }
-        for number, row in enumerate(rows)
-    ]
-    conn.execute(plain_insert(job_events), events)
+    shown = [{key: row[key] for key in ("path", "sha256", "size_bytes", "media_type")} for row in rows]
+    event = {**_of(lease), "type": "artifact", "at": at}
+    conn.execute(plain_insert(job_events), [{**event, "seq": n, "data": data} for n, data in enumerate(shown, seq)])

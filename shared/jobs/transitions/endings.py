@@ -20,25 +20,27 @@ from shared.errors import LeaseLost
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.jobs.models import AGEING_SECONDS
-from shared.jobs.retry import Backoff, Decision, RetryCounters, after_failure
+from shared.jobs.retry import Decision, RetryCounters, after_failure
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.effects import write_artifacts
 from shared.jobs.transitions.quarantine import quarantine
 from shared.jobs.transitions.statements import (
     UNHELD,
+    WRITTEN,
+    Written,
     add_event,
     add_state_event,
     as_request,
     close_attempt,
     idempotent_result,
     owned_by,
+    write_job,
 )
 from shared.jobs.transitions.values import ArtifactRecord, Ending, Lease, ModelVersionRecord
 from shared.models import promotions
 from shared.models.registry import create_version
 
 _urgent = jobs.alias("urgent")
-_RETURNED = (jobs.c.event_seq, jobs.c.state, db_now().label("now"))
 
 
 def succeed(
@@ -68,7 +70,7 @@ def succeed(
             finished_at=db_now(),
             event_seq=jobs.c.event_seq + len(artifacts) + (2 if promotion else 1),
         )
-        .returning(*_RETURNED, jobs.c.owner_id)
+        .returning(*WRITTEN, jobs.c.owner_id)
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
@@ -79,7 +81,7 @@ def succeed(
         conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(result=result))
     write_artifacts(conn, lease, artifacts, first, row.now)
     close_attempt(conn, lease.job_id, lease.fence, AttemptOutcome.SUCCEEDED, ending=ending)
-    add_state_event(conn, lease.job_id, row.event_seq, row.now, lease.fence, JobState.SUCCEEDED, result=result)
+    add_state_event(conn, row, result=result)
     failpoint("succeed.before_commit")
     on_commit(conn, partial(failpoint, "succeed.after_commit"))
     on_commit(conn, partial(emit, "job.succeeded", job_id=lease.job_id, attempt=lease.fence))
@@ -131,7 +133,6 @@ def fail(
     outcome: AttemptOutcome,
     error: dict[str, Any],
     ending: Ending | None = None,
-    backoff: Backoff | None = None,
     poison_limit: int = 3,
 ) -> JobState:
     """End an attempt that did not succeed; `retry.after_failure` decides the new state, which is returned.
@@ -145,9 +146,7 @@ def fail(
     counters = retry_counters(row)
     if quarantine(conn, lease, outcome, error, ending or Ending()):
         counters = replace(counters, lost_streak=0)
-    decision = after_failure(
-        outcome, bool(error.get("retryable")), counters, poison_limit=poison_limit, backoff=backoff
-    )
+    decision = after_failure(outcome, bool(error.get("retryable")), counters, poison_limit=poison_limit)
     return record_failure(conn, lease, outcome, error, ending or Ending(), decision)
 
 
@@ -170,7 +169,6 @@ def record_failure(
         "lease_until": None,
         "retries": decision.retries,
         "lost_streak": decision.lost_streak,
-        "event_seq": jobs.c.event_seq + 1,
     }
     if state.is_final:
         values |= {"finished_at": db_now(), "error": final_error if state is JobState.FAILED else None}
@@ -178,14 +176,12 @@ def record_failure(
         # Without a delay the job keeps its place in the queue, before those submitted later.
         run_at = db_now() + decision.delay if decision.delay else jobs.c.run_at
         values |= UNHELD | {"stop_requested": _kept_request(), "run_at": run_at}
-    row = conn.execute(update(jobs).where(owned_by(lease)).values(**values).returning(*_RETURNED)).one_or_none()
+    row = write_job(conn, owned_by(lease), **values).one_or_none()
     if row is None:
         raise LeaseLost(lease.job_id, lease.fence)
     close_attempt(conn, lease.job_id, lease.fence, outcome, error=error, ending=ending)
     shown = final_error if state is JobState.FAILED else error
-    _add_ended_event(
-        conn, lease, row, outcome, error=shown, retry_in=round(decision.delay, 3) if not state.is_final else None
-    )
+    _add_ended_event(conn, row, outcome, error=shown, retry_in=None if state.is_final else round(decision.delay, 3))
     return state
 
 
@@ -256,23 +252,17 @@ def _end_attempt(
         "worker": case((ends, jobs.c.worker), else_=None),
         "finished_at": case((ends, db_now()), else_=None),
         "stop_requested": case((ends, jobs.c.stop_requested), else_=_kept_request()),
-        "event_seq": jobs.c.event_seq + 1,
         **also,
     }
-    row = conn.execute(update(jobs).where(owned_by(lease)).values(**values).returning(*_RETURNED)).one_or_none()
+    row = write_job(conn, owned_by(lease), **values).one_or_none()
     if row is None:
         return idempotent_result(conn, lease, outcome, AttemptOutcome.CANCELLED, AttemptOutcome.PAUSED)
     actual = {"cancelled": AttemptOutcome.CANCELLED, "paused": AttemptOutcome.PAUSED}.get(row.state, outcome)
     close_attempt(conn, lease.job_id, lease.fence, actual, ending=ending)
-    _add_ended_event(conn, lease, row, actual)
+    _add_ended_event(conn, row, actual)
     return JobState(row.state)
 
 
-def _add_ended_event(
-    conn: Connection, lease: Lease, row: Row[*tuple[Any, ...]], outcome: AttemptOutcome, **facts: Any
-) -> None:
-    state = JobState(row.state)
-    add_state_event(conn, lease.job_id, row.event_seq, row.now, lease.fence, state, outcome=outcome.value, **facts)
-    on_commit(
-        conn, partial(emit, f"job.{state.value}", job_id=lease.job_id, attempt=lease.fence, outcome=outcome.value)
-    )
+def _add_ended_event(conn: Connection, job: Written, outcome: AttemptOutcome, **facts: Any) -> None:
+    add_state_event(conn, job, outcome=outcome.value, **facts)
+    on_commit(conn, partial(emit, f"job.{job.state}", job_id=job.id, attempt=job.fence, outcome=outcome.value))

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, Row, ScalarSelect, case, delete, func, or_, s
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
-from nightshift.states import JobState
 from shared.clock import db_now
 from shared.datasets import references
 from shared.db.engine import on_commit
@@ -19,7 +18,7 @@ from shared.failpoints import failpoint
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.eligibility import runnable_on
 from shared.jobs.transitions.effects import rebuild_summaries
-from shared.jobs.transitions.statements import QUEUED, add_event, add_state_event, as_request, renew_and_update
+from shared.jobs.transitions.statements import QUEUED, WRITTEN, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease
 
 
@@ -43,7 +42,7 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
             deadline_at=func.coalesce(jobs.c.deadline_at, db_now() + jobs.c.timeout_seconds),
             event_seq=jobs.c.event_seq + 1,
         )
-        .returning(*_CLAIMED_COLUMNS, db_now().label("now"))
+        .returning(*WRITTEN, *_CLAIMED_COLUMNS)
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
@@ -65,15 +64,12 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
 
 
 _CLAIMED_COLUMNS = (
-    jobs.c.id,
-    jobs.c.fence,
     jobs.c.kind,
     jobs.c.spec,
     jobs.c.pinned,
     jobs.c.deadline_at,
     jobs.c.owner_id,
     jobs.c.stop_requested,
-    jobs.c.event_seq,
 )
 
 
@@ -103,29 +99,12 @@ def _open_attempt(conn: Connection, claimer: Claimer, row: Row[*tuple[Any, ...]]
         "started_at": row.now,
     }
     conn.execute(plain_insert(attempts), attempt)
-    add_state_event(
-        conn,
-        row.id,
-        row.event_seq,
-        row.now,
-        row.fence,
-        JobState.RUNNING,
-        worker=claimer.worker,
-        device=claimer.device_label,
-    )
+    add_state_event(conn, row, worker=claimer.worker, device=claimer.device_label)
 
 
 def _ready_checkpoints(conn: Connection, job_id: str) -> list[CheckpointRecord]:
     rows = conn.execute(
-        select(
-            checkpoints.c.id,
-            checkpoints.c.step,
-            checkpoints.c.epoch,
-            checkpoints.c.path,
-            checkpoints.c.sha256,
-            checkpoints.c.size_bytes,
-            checkpoints.c.is_best,
-        )
+        select(*(checkpoints.c[name] for name in CheckpointRecord.model_fields))
         .where(checkpoints.c.job_id == job_id, checkpoints.c.state == "ready")
         .order_by(checkpoints.c.step.desc(), checkpoints.c.created_at.desc())
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, exists, func, select
 
 from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
@@ -18,7 +18,7 @@ from shared.events import emit
 from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, plugins_of, runnable_on
 from shared.jobs.preemption import Holder, Rules, choose_victim
 from shared.jobs.states import AttemptOutcome, StopRequest
-from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, add_event
+from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, add_event, write_job
 
 _victim = jobs.alias("victim")
 #: Requests that free a device soon.
@@ -102,12 +102,8 @@ def _preempt(conn: Connection, victim: Holder, urgent_id: str) -> str | None:
     """Write the stop request, unless the victim has ended or got another request since it was read."""
     unchanged = (jobs.c.state == RUNNING, jobs.c.fence == victim.fence, jobs.c.stop_requested.is_(None))
     request = StopRequest.PREEMPT.value
-    row = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == victim.job_id, *unchanged)
-        .values(stop_requested=request, makes_room_for=urgent_id, event_seq=jobs.c.event_seq + 1)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one_or_none()
+    writes = {"stop_requested": request, "makes_room_for": urgent_id}
+    row = write_job(conn, jobs.c.id == victim.job_id, *unchanged, **writes).one_or_none()
     if row is None:
         return None
     data = {"state": "running", "attempt": victim.fence, "stop_requested": request, "makes_room_for": urgent_id}

@@ -11,13 +11,11 @@ from sqlalchemy import Connection, select, update
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, job_events, jobs
 from shared.events import emit
-from shared.jobs.states import AttemptOutcome
+from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome
 from shared.jobs.transitions.values import Ending, Lease
 
 #: Outcomes that loading a checkpoint may have caused; a lost worker or a stop request has other reasons.
-SUSPICIOUS = frozenset(
-    {AttemptOutcome.CRASHED, AttemptOutcome.OUT_OF_MEMORY, AttemptOutcome.STALLED, AttemptOutcome.JOB_ERROR}
-)
+SUSPICIOUS = CRASH_OUTCOMES - {AttemptOutcome.LOST} | {AttemptOutcome.JOB_ERROR}
 
 
 def is_suspicious(outcome: AttemptOutcome, error: dict[str, Any] | None, ending: Ending) -> bool:
@@ -40,7 +38,7 @@ def quarantine(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: d
     The next attempt resumes from the checkpoint before it, or starts from the beginning. Returns whether it was done.
     """
     pair = (lease.fence - 1, lease.fence)
-    if not is_suspicious(outcome, error, ending) or _began(conn, lease.job_id, pair):
+    if not is_suspicious(outcome, error, ending) or began(conn, lease.job_id, pair):
         return False
     if not _was_suspicious(conn, lease.job_id, pair[0]):
         return False
@@ -61,7 +59,7 @@ def quarantine(conn: Connection, lease: Lease, outcome: AttemptOutcome, error: d
     return True
 
 
-def _began(conn: Connection, job_id: str, fences: tuple[int, ...]) -> bool:
+def began(conn: Connection, job_id: str, fences: tuple[int, ...]) -> bool:
     """Return whether one of the attempts had loaded its state (`begin` writes this event)."""
     mine = (job_events.c.job_id == job_id, job_events.c.type == "attempt", job_events.c.fence.in_(fences))
     return conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None

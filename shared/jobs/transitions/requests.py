@@ -6,16 +6,26 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, select
 
-from nightshift.errors import Conflict, InvalidRequest, NotFound
+from nightshift.errors import Conflict, InvalidRequest
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
+from shared.db.rows import existing
 from shared.db.schema import jobs
 from shared.events import emit
+from shared.jobs.ownership import of_owner
 from shared.jobs.states import StopRequest
-from shared.jobs.transitions.statements import UNHELD, add_event, add_state_event, as_request, renew_and_update
+from shared.jobs.transitions.statements import (
+    UNHELD,
+    Written,
+    add_event,
+    add_state_event,
+    as_request,
+    renew_and_update,
+    write_job,
+)
 from shared.jobs.transitions.values import AttemptStatus, Lease
 
 
@@ -62,12 +72,7 @@ def _request_running(
         if by_system:
             return JobState.RUNNING
         raise Conflict(f"Job {row.id} has already been asked to {pending}.")
-    written = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == row.id, jobs.c.state == "running", jobs.c.fence == row.fence)
-        .values(stop_requested=request.value, event_seq=jobs.c.event_seq + 1)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one()
+    written = _write_locked(conn, row, stop_requested=request.value)
     _add_request_event(conn, row.id, row.fence, written.event_seq, written.now, request)
     return JobState.RUNNING
 
@@ -108,12 +113,7 @@ def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: st
         return []
     if "priority" in new and JobState(row.state) not in _NOT_YET_RUNNING:
         raise Conflict(f"Job {job_id} is {row.state}; a priority can be changed while a job waits.")
-    written = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
-        .values(**new, event_seq=jobs.c.event_seq + 1)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one()
+    written = _write_locked(conn, row, **new)
     changed = {field: {"before": getattr(row, field), "after": value} for field, value in new.items()}
     add_event(conn, job_id, written.event_seq, written.now, "edited", row.fence, {"by": by, "changes": changed})
     on_commit(conn, partial(emit, "job.edited", job_id=job_id, fields=sorted(new)))
@@ -135,28 +135,21 @@ def _merged(before: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
 
 def _locked(conn: Connection, job_id: str, owner_id: str | None, *more: Any) -> Row[*tuple[Any, ...]]:
     columns = (jobs.c.id, jobs.c.state, jobs.c.fence, jobs.c.stop_requested, jobs.c.checkpoint_id, *more)
-    statement = select(*columns).where(jobs.c.id == job_id).with_for_update()
-    if owner_id is not None:
-        statement = statement.where(jobs.c.owner_id == owner_id)
-    row = conn.execute(statement).one_or_none()
-    if row is None:
-        raise NotFound.of("job", job_id)
-    return row
+    statement = select(*columns).where(jobs.c.id == job_id, of_owner(owner_id)).with_for_update()
+    return existing(conn.execute(statement).one_or_none(), "job", job_id)
+
+
+def _write_locked(conn: Connection, row: Row[*tuple[Any, ...]], **values: Any) -> Written:
+    """Change a job whose row is locked; the conditions keep the guarantee even without that."""
+    conditions = (jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
+    return write_job(conn, *conditions, **values).one()
 
 
 def _move(conn: Connection, row: Row[*tuple[Any, ...]], target: JobState, **values: Any) -> JobState:
-    """Move a job without a running attempt. Its row is locked; the conditions keep the guarantee even without that."""
-    values |= UNHELD | {"state": target.value, "event_seq": jobs.c.event_seq + 1}
+    """Move a job without a running attempt."""
+    values |= UNHELD | {"state": target.value}
     if target.is_final:
         values["finished_at"] = db_now()
-    moved = conn.execute(
-        update(jobs)
-        .where(jobs.c.id == row.id, jobs.c.state == row.state, jobs.c.fence == row.fence)
-        .values(**values)
-        .returning(jobs.c.event_seq, db_now().label("now"))
-    ).one()
-    add_state_event(
-        conn, row.id, moved.event_seq, moved.now, row.fence, target, stop_requested=values.get("stop_requested")
-    )
+    add_state_event(conn, _write_locked(conn, row, **values), stop_requested=values.get("stop_requested"))
     on_commit(conn, partial(emit, f"job.{target.value}", job_id=row.id))
     return target

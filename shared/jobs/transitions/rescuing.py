@@ -10,11 +10,12 @@ from sqlalchemy import Connection, select
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
-from shared.db.schema import job_events, job_logs, jobs
+from shared.db.schema import job_logs, jobs
 from shared.events import emit
 from shared.jobs.retry import after_failure
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.endings import COUNTER_COLUMNS, record_failure, retry_counters
+from shared.jobs.transitions.quarantine import began
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 from shared.jobs.transitions.values import LAST_LINES, LONGEST, Ending, Lease
 
@@ -52,9 +53,8 @@ def rescue(conn: Connection, *, job_id: str, seen_fence: int, poison_limit: int)
 
 def _last_known(conn: Connection, lease: Lease) -> dict[str, Any]:
     """Return the evidence that had reached SQL, because the end of the runner was not observed."""
-    mine = (job_events.c.job_id == lease.job_id, job_events.c.fence == lease.fence, job_events.c.type == "attempt")
-    began = conn.execute(select(job_events.c.seq).where(*mine).limit(1)).one_or_none() is not None
-    progress = conn.scalar(select(jobs.c.progress).where(jobs.c.id == lease.job_id)) if began else None
+    has_begun = began(conn, lease.job_id, (lease.fence,))
+    progress = conn.scalar(select(jobs.c.progress).where(jobs.c.id == lease.job_id)) if has_begun else None
     lines = conn.execute(
         select(job_logs.c.level, job_logs.c.message)
         .where(job_logs.c.job_id == lease.job_id, job_logs.c.fence == lease.fence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Row, and_, literal_column, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.states import JobState
@@ -22,6 +22,10 @@ RUNNING: ColumnElement[str] = literal_column("'running'")
 
 #: Combined with a state that is not final, so that the index on `finished_at` finds the few unfinished jobs.
 UNFINISHED = jobs.c.finished_at.is_(None)
+
+#: What a transition returns of a job that it has written, for the event row: the state is the new one.
+WRITTEN = (jobs.c.id, jobs.c.fence, jobs.c.state, jobs.c.event_seq, db_now().label("now"))
+Written = Row[*tuple[Any, ...]]
 
 #: Column values of a job without a lease.
 UNHELD: dict[str, Any] = {"worker": None, "lease_until": None}
@@ -50,12 +54,14 @@ def renew_and_update(conn: Connection, lease: Lease, *, numbers: int = 0, **valu
     row = conn.execute(statement).one_or_none()
     if row is None:
         raise LeaseLost(lease.job_id, lease.fence)
-    return attempt_status(row), row.event_seq - numbers + 1
+    status = AttemptStatus(as_request(row.stop_requested), row.deadline_at, row.lease_until, row.now)
+    return status, row.event_seq - numbers + 1
 
 
-def attempt_status(row: Row[*tuple[Any, ...]]) -> AttemptStatus:
-    """Return the status in a row of `renew_and_update`."""
-    return AttemptStatus(as_request(row.stop_requested), row.deadline_at, row.lease_until, row.now)
+def write_job(conn: Connection, *conditions: ColumnElement[bool], **values: Any) -> CursorResult[Any]:
+    """Change the job that meets the conditions, and draw a sequence number for the event; return it as WRITTEN."""
+    statement = update(jobs).where(*conditions).values(event_seq=jobs.c.event_seq + 1, **values)
+    return conn.execute(statement.returning(*WRITTEN))
 
 
 def as_request(text: str | None) -> StopRequest | None:
@@ -72,12 +78,10 @@ def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fen
     outbox.add_job_event(conn, job_id, seq, at, kind, data)
 
 
-def add_state_event(
-    conn: Connection, job_id: str, seq: int, at: float, fence: int, state: JobState, **facts: Any
-) -> None:
-    """Write a `state` event, without facts that are None."""
-    data = {"state": state.value, "attempt": fence} | {key: fact for key, fact in facts.items() if fact is not None}
-    add_event(conn, job_id, seq, at, "state", fence, data)
+def add_state_event(conn: Connection, job: Written, **facts: Any) -> None:
+    """Write a `state` event of a job that was written, without facts that are None."""
+    data = {"state": job.state, "attempt": job.fence} | {key: fact for key, fact in facts.items() if fact is not None}
+    add_event(conn, job.id, job.event_seq, job.now, "state", job.fence, data)
 
 
 def close_attempt(

@@ -43,12 +43,12 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
         insert(conn, jobs)
         .values(**_row(job_id, state, new))
         .on_conflict_do_nothing(index_elements=["owner_id", "idempotency_key"])
-        .returning(jobs.c.created_at)
+        .returning(jobs.c.id, jobs.c.fence, jobs.c.state, jobs.c.event_seq, jobs.c.created_at.label("now"))
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
         return _existing_job(conn, new)
-    add_state_event(conn, job_id, 1, row.created_at, 0, state)
+    add_state_event(conn, row)
     if after:
         conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
         state = _state_after(resolve_dependencies(conn, job_id=job_id))

@@ -14,7 +14,7 @@ from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.cnn.data import fit
 from worker.kinds.dataset_rows import RowIndex
-from worker.kinds.prediction_files import BadRow
+from worker.kinds.prediction_files import BadRow, Source
 from worker.training.learner import Array, Learner
 
 _SCHEMA = pa.schema(
@@ -41,7 +41,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
 
 
 @dataclass
-class Predictions:
+class Predictions(Source):
     """Predictions of a data set as Arrow tables whose columns are built from arrays."""
 
     learner: Learner
@@ -92,6 +92,3 @@ class Predictions:
         ]
         table = pa.Table.from_arrays(columns, schema=self.schema)
         return (table if finite.all() else table.filter(pa.array(finite))), bad
-
-    def figures(self, root: Path) -> list[Path]:
-        return []

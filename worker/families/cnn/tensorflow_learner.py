@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from shared.specs.cnn import CnnModel
 from worker.families.cnn.augmentation import affine, erase_boxes
-from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
+from worker.families.cnn.weights import PIXEL_SCALE, initial, outputs
 from worker.training.backends import tensorflow_support as support
-from worker.training.backends.tensorflow_base import TensorflowLearner
+from worker.training.backends.tensorflow_base import Running, TensorflowLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.numerics.dropout import dropout_mask
+from worker.training.numerics import layout
+from worker.training.numerics.dropout import layer_masks
+from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
@@ -32,12 +34,13 @@ class TensorflowCnn(TensorflowLearner):
     """
 
     model: CnnModel
+    MEASURED = ("loss", "accuracy")
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.computed = support.computed(self.device, self.training.precision)
         self.classes = len(setup.facts["classes"])
-        self._begin(initial(self.model, self.classes, self.training.seed), totals=3)  # loss * n, correct, n
+        self._begin(initial(self.model, self.classes, self.training.seed))
         self.data: dict[str, Array] = {}
         self.pending: list[Any] = []
         self.warm = False
@@ -76,7 +79,9 @@ class TensorflowCnn(TensorflowLearner):
         that reads state flushes the queue first.
         """
         n, self.rate = len(rows), learning_rate(self.training, step, self.total_steps)
-        drawn = (np.float32(self.rate), self._masks(n, step), self._augmentations(n, step))
+        shapes = [(n, units) for units in self._dropout_units()]
+        masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
+        drawn = (np.float32(self.rate), masks, self._augmentations(n, step))
         batch = (self.data["x"][rows], self.data["y"][rows], *drawn)
         if self.pending and len(self.pending[0][1]) != n:
             self._flush()
@@ -108,26 +113,13 @@ class TensorflowCnn(TensorflowLearner):
             running: dict[str, Tensor] = {}
             logits = self._forward(_augmented(self._pixels(x), drawn), self.computed, running, masks)
             loss = self._loss(logits, y)
-        gradients = tape.gradient(loss, list(self._trained().values()))
-
-        def update() -> Tensor:
-            self.optimizers[""].step(gradients, rate)
-            for name, value in running.items():
-                self.tensors[name].assign(value)
-            return tf.constant(True)
-
-        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
-        self._count(loss, logits, y)
-
-    def read_metrics(self) -> dict[str, float]:
-        self._flush()
-        loss, correct, n = self.totals.numpy().tolist()
-        self.totals.assign(tf.zeros(3, tf.float64))
-        return {"loss": loss / n, "accuracy": correct / n, "learning_rate": self.rate} if n else {}
-
-    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate, running)
         n = tf.cast(tf.size(y), tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
+
+    def _take_totals(self) -> list[float]:
+        self._flush()
+        return super()._take_totals()
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -135,21 +127,17 @@ class TensorflowCnn(TensorflowLearner):
         """Convert bytes to float32 [n, h, w, c]."""
         return tf.cast(x, tf.float32) * PIXEL_SCALE
 
-    def _forward(
-        self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
-    ) -> Tensor:
+    def _forward(self, x: Tensor, dtype: Any, running: Running = None, masks: list[Tensor] | None = None) -> Tensor:
         """Return float32 logits. `running` receives batch norm's new statistics; None means evaluation."""
         return tf.cast(self._linear(self._features(x, dtype, running, masks), "output", dtype), tf.float32)
 
-    def _features(
-        self, x: Tensor, dtype: Any, running: dict[str, Tensor] | None = None, masks: list[Tensor] | None = None
-    ) -> Tensor:
+    def _features(self, x: Tensor, dtype: Any, running: Running = None, masks: list[Tensor] | None = None) -> Tensor:
         """Return the input of the output layer: [n, width]."""
         w, model = self.tensors, self.model
         x = tf.cast(x, dtype)
         for i, pooled in enumerate(model.pool):
             x = tf.nn.conv2d(x, tf.cast(w[f"conv{i}.weight"], dtype), 1, "VALID")
-            x = self._norm(tf.nn.bias_add(x, tf.cast(w[f"conv{i}.bias"], dtype)), i, running)
+            x = self._norm(tf.nn.bias_add(x, tf.cast(w[f"conv{i}.bias"], dtype)), f"norm{i}", running)
             if pooled:  # before relu: the same values (both are monotone), a quarter of the work
                 x = tf.nn.max_pool2d(x, 2, 2, "VALID")
             x = tf.nn.relu(x)
@@ -160,27 +148,17 @@ class TensorflowCnn(TensorflowLearner):
                 x = tf.where(masks[i], tf.zeros([], dtype), x / (1 - model.dropout))
         return x
 
+    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        if self.model.normalization != "layer":
+            return super()._norm(x, name, running)
+        # Converted twice: in bfloat16, the gradient of a single conversion would be rounded differently.
+        mean, var = tf.nn.moments(tf.cast(x, tf.float32), [1, 2, 3], keepdims=True)
+        normal = (tf.cast(x, tf.float32) - mean) * tf.math.rsqrt(var + NORM_EPS)
+        return tf.cast(normal * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"], x.dtype)
+
     def _linear(self, x: Tensor, name: str, dtype: Any) -> Tensor:
         product = tf.matmul(x, tf.cast(self.tensors[f"{name}.weight"], dtype))
         return tf.nn.bias_add(product, tf.cast(self.tensors[f"{name}.bias"], dtype))
-
-    def _norm(self, x: Tensor, i: int, running: dict[str, Tensor] | None) -> Tensor:
-        if self.model.normalization == "none":
-            return x
-        scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
-        if self.model.normalization == "layer":
-            mean, var = tf.nn.moments(tf.cast(x, tf.float32), [1, 2, 3], keepdims=True)
-            normal = (tf.cast(x, tf.float32) - mean) * tf.math.rsqrt(var + NORM_EPS)
-            return tf.cast(normal * scale + bias, x.dtype)
-        names = (f"norm{i}.running_mean", f"norm{i}.running_var")
-        if running is None or self._is_frozen(f"norm{i}"):
-            mean, var = (self.tensors[name] for name in names)
-            normal, _, _ = tf.compat.v1.nn.fused_batch_norm(x, scale, bias, mean, var, NORM_EPS, is_training=False)
-            return normal
-        normal, *found = tf.compat.v1.nn.fused_batch_norm(x, scale, bias, epsilon=NORM_EPS, is_training=True)
-        for name, value in zip(names, found, strict=True):  # the variance it returns is the unbiased one
-            running[name] = self.tensors[name] * (1 - NORM_MOMENTUM) + value * NORM_MOMENTUM
-        return normal
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         if self.model.output == "sigmoid":
@@ -197,11 +175,6 @@ class TensorflowCnn(TensorflowLearner):
     def _dropout_units(self) -> list[int]:
         """Return the units of the layers with dropout."""
         return list(self.model.dense) if self.model.dropout else []
-
-    def _masks(self, n: int, step: int) -> list[Array]:
-        seed, share = self.training.seed, self.model.dropout
-        shapes = [(n, units) for units in self._dropout_units()]
-        return [dropout_mask(seed, f"dropout{i}", step, shape, share) for i, shape in enumerate(shapes)]
 
     def _augmentation_specs(self) -> dict[str, tuple[list[int], Any]]:
         """Return shape (per image) and dtype of the random parameters of augmentation."""
@@ -238,16 +211,12 @@ class TensorflowCnn(TensorflowLearner):
         if len(inputs) == 0:
             return np.empty((0, self.classes), np.float32)
         self._flush()
-        with tf.device(self.device):
-            parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
-        return np.concatenate(parts)
+        return np.concatenate(self._in_batches(self._predict, inputs, batch_size))
 
     def features(self, inputs: Array, batch_size: int) -> Array:
         """Return the input of the output layer, [n, width] float32, computed in float32."""
         self._flush()
-        with tf.device(self.device):
-            parts = [self._embed(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
-        return np.concatenate(parts)
+        return np.concatenate(self._in_batches(self._embed, inputs, batch_size))
 
     def _embed_batch(self, x: Tensor) -> Tensor:
         return self._features(self._pixels(x), tf.float32)
@@ -272,27 +241,18 @@ class TensorflowCnn(TensorflowLearner):
     def _image(self) -> tuple[int, int, int]:
         return (*self.model.image_size, self.model.image_channels)
 
-    # -- layouts: [out, in, kh, kw] <-> [kh, kw, in, out];  [out, in] <-> [in, out], inputs C, H, W <-> H, W, C -----
-
     def _own(self, name: str, array: Array) -> Array:
-        """Return a canonical array in TensorFlow's layout."""
-        if array.ndim == 4:
-            return array.transpose(2, 3, 1, 0)
-        if array.ndim == 2 and name == self._after_flatten() and array.shape[1] == np.prod(self.model.feature_map()):
-            height, width, channels = self.model.feature_map()
-            return array.reshape(-1, channels, height, width).transpose(2, 3, 1, 0).reshape(-1, len(array))
-        return array.T
+        return layout.to_channels_last(array, read=self._maps_read(name))
 
     def _canonical(self, name: str, array: Array) -> Array:
-        if array.ndim == 4:
-            return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
-        if array.ndim == 2 and name == self._after_flatten():
-            array = array.reshape(*self.model.feature_map(), -1).transpose(3, 2, 0, 1)
-            return np.ascontiguousarray(array.reshape(len(array), -1))
-        return np.ascontiguousarray(array.T)
+        return layout.to_canonical(array, read=self._maps_read(name))
 
-    def _after_flatten(self) -> str:
-        return "dense0.weight" if self.model.dense else "output.weight"
+    def _maps_read(self, name: str) -> layout.Maps | None:
+        """Return (channels, height, width) of the maps that a dense layer reads, or None."""
+        if name != ("dense0.weight" if self.model.dense else "output.weight"):
+            return None
+        height, width, channels = self.model.feature_map()
+        return channels, height, width
 
 
 def _augmented(x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:

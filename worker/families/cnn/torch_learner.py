@@ -12,14 +12,11 @@ from torch import Tensor
 
 from shared.specs.cnn import CnnModel
 from worker.families.cnn.augmentation import affine, erase_boxes
-from worker.families.cnn.weights import NORM_EPS, NORM_MOMENTUM, PIXEL_SCALE, initial, outputs
+from worker.families.cnn.weights import PIXEL_SCALE, initial, outputs
 from worker.training.backends import torch_support as support
-from worker.training.backends.torch_base import TorchLearner
+from worker.training.backends.torch_base import Running, TorchLearner
 from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.data_order import rng_seed
-
-#: Share of the device's free memory that training arrays may take; larger sets are copied batch by batch.
-RESIDENT_SHARE = 0.5
 
 
 class TorchCnn(TorchLearner):
@@ -29,18 +26,19 @@ class TorchCnn(TorchLearner):
     """
 
     model: CnnModel
+    MEASURED = ("loss", "accuracy")
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.autocast = support.autocast(self.device, self.training.precision)
         self.classes = len(setup.facts["classes"])
-        self._begin(initial(self.model, self.classes, self.training.seed), totals=3)  # loss * n, correct, n
+        self._begin(initial(self.model, self.classes, self.training.seed))
         self.data: dict[str, Tensor] = {}
 
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        self.data = support.move_to_device({"x": split["x"], "y": split["y"]}, self.device, RESIDENT_SHARE)
+        self.data = support.move_to_device({"x": split["x"], "y": split["y"]}, self.device)
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         x, y = support.select(self.data, torch.from_numpy(rows), self.device)
@@ -50,18 +48,8 @@ class TorchCnn(TorchLearner):
         loss = self._loss(logits, y)
         self._descend(loss, step)
         self._keep_running(running)
-        self._count(loss.detach(), logits.detach(), y)
-
-    def read_metrics(self) -> dict[str, float]:
-        loss, correct, n = self.totals.tolist()
-        self.totals.zero_()
-        return {"loss": loss / n, "accuracy": correct / n, "learning_rate": self.rate} if n else {}
-
-    def _count(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        self.totals += torch.stack([loss.double() * len(y), self._correct(logits, y).double(), self._n(y)])
-
-    def _n(self, y: Tensor) -> Tensor:
-        return torch.full((), len(y), dtype=torch.float64, device=self.device)
+        correct = self._correct(logits.detach(), y).double()
+        self.totals += torch.stack([loss.detach().double() * len(y), correct, self._count(len(y))])
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -69,16 +57,16 @@ class TorchCnn(TorchLearner):
         """Convert bytes [n, h, w, c] to float32 [n, c, h, w] in channels-last memory."""
         return x.permute(0, 3, 1, 2).float().mul_(PIXEL_SCALE)
 
-    def _forward(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
+    def _forward(self, x: Tensor, running: Running, step: int = 0) -> Tensor:
         """Return logits. `running` holds batch norm's statistics to update; None means evaluation."""
         return F.linear(self._features(x, running, step), self.tensors["output.weight"], self.tensors["output.bias"])
 
-    def _features(self, x: Tensor, running: Mapping[str, Tensor] | None, step: int = 0) -> Tensor:
+    def _features(self, x: Tensor, running: Running, step: int = 0) -> Tensor:
         """Return the input of the output layer: [n, width]."""
         w, model = self.tensors, self.model
         for i, pooled in enumerate(model.pool):
             x = F.conv2d(x, w[f"conv{i}.weight"], w[f"conv{i}.bias"])
-            x = self._norm(x, i, running)
+            x = self._norm(x, f"norm{i}", running)
             if pooled:  # before relu: the same values (both are monotone), a quarter of the work
                 x = F.max_pool2d(x, 2)
             x = F.relu(x)
@@ -88,17 +76,6 @@ class TorchCnn(TorchLearner):
             if running is not None and model.dropout:
                 x = self._dropout(x, i, step)
         return x
-
-    def _norm(self, x: Tensor, i: int, running: Mapping[str, Tensor] | None) -> Tensor:
-        if self.model.normalization == "none":
-            return x
-        scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
-        if self.model.normalization == "layer":
-            return F.group_norm(x, 1, scale, bias, NORM_EPS)
-        learns = running is not None and not self._is_frozen(f"norm{i}")
-        stats = running if running is not None and learns else self.tensors
-        mean, var = stats[f"norm{i}.running_mean"], stats[f"norm{i}.running_var"]
-        return F.batch_norm(x, mean, var, scale, bias, learns, NORM_MOMENTUM, NORM_EPS)
 
     def _dropout(self, x: Tensor, layer: int, step: int) -> Tensor:
         torch.manual_seed(rng_seed(self.training.seed, f"dropout{layer}", step))
@@ -125,15 +102,6 @@ class TorchCnn(TorchLearner):
     def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
         chosen = logits[:, 0] > 0 if self.model.output == "sigmoid" else logits.argmax(1)
         return (chosen == y).sum()
-
-    # -- batch norm's statistics: kept only if the loss is finite -----------------------------------
-
-    def _running(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self.tensors.items() if ".running_" in name}
-
-    def _keep_running(self, running: Mapping[str, Tensor]) -> None:
-        for name, tensor in running.items():
-            self.tensors[name].copy_(torch.where(self.bad, self.tensors[name], tensor))
 
     # -- evaluation -------------------------------------------------------------------------------
 

@@ -5,8 +5,7 @@ norm{i}.weight | bias [out]        norm{i}.running_mean | running_var [out]   (t
 dense{i}.weight [out, in]          dense{i}.bias [out]      the first dense layer reads its input in C, H, W order
 output.weight [out, in]            output.bias [out]
 
-`batch` keeps running_var unbiased, with a momentum of 0.1; `layer` normalizes over channels, height and width together
-and scales per channel. Both add NORM_EPS to the variance.
+For the normalization see `worker.training.numerics.norms`.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ import numpy as np
 from shared.specs.cnn import CnnModel
 from worker.training.learner import Array
 from worker.training.numerics.data_order import generator
-
-NORM_EPS = 1e-5
-NORM_MOMENTUM = 0.1
+from worker.training.numerics.norms import NORM_WEIGHTS
 
 #: Prefixes of the weights that `freeze: features` keeps: all layers before the dense ones.
 FEATURES = ("conv", "norm")
@@ -48,8 +45,7 @@ def shapes(model: CnnModel, classes: int) -> dict[str, tuple[int, ...]]:
     for i, filters in enumerate(model.filters):
         found[f"conv{i}.weight"] = (filters, channels, model.kernel_size, model.kernel_size)
         found[f"conv{i}.bias"] = (filters,)
-        parts = {"none": (), "layer": ("weight", "bias"), "batch": ("weight", "bias", "running_mean", "running_var")}
-        found |= {f"norm{i}.{part}": (filters,) for part in parts[model.normalization]}
+        found |= {f"norm{i}.{part}": (filters,) for part in NORM_WEIGHTS[model.normalization]}
         channels = filters
     width = math.prod(model.feature_map())
     for i, units in enumerate(model.dense):

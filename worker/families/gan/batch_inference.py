@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
+from shared.image_grid import picture
 from shared.specs.jobs import Inference
 from worker.families.gan.evaluation import BATCH_SIZE, GRID, GanLearner
 from worker.families.gan.plots import draw_grid
-from worker.kinds.prediction_files import BadRow
+from worker.kinds.prediction_files import BadRow, Source
 from worker.training.learner import Array
 
 
@@ -24,7 +24,7 @@ def open_source(learner: GanLearner, parent: Any, inference: Inference, dataset_
 
 
 @dataclass
-class Samples:
+class Samples(Source):
     """Samples as PNG files in the column `png` (base64 in JSONL)."""
 
     learner: GanLearner
@@ -53,5 +53,5 @@ class Samples:
 
 def _png(sample: Array) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(sample[..., 0] if sample.shape[2] == 1 else sample).save(file, "PNG")
+    picture(sample).save(file, "PNG")
     return file.getvalue()

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from PIL.Image import Image
 
+from shared import image_grid
 from worker.training.learner import Array, Evaluation
 from worker.training.plots import History, draw_curves
 
@@ -56,15 +56,7 @@ def draw_grid(samples: Array, path: Path) -> Path:
     return path
 
 
-def grid(samples: Array) -> Image.Image:
+def grid(samples: Array) -> Image:
     """Return uint8 samples [n, h, w, c] in rows of COLUMNS on white, enlarged without smoothing."""
-    n, height, width, channels = samples.shape
-    factor = max(1, SIDE // max(height, width))
-    rows = -(-n // COLUMNS)
-    cell = np.array([height * factor + GAP, width * factor + GAP])
-    sheet = np.full((*(cell * [rows, COLUMNS] + GAP), channels), 255, np.uint8)
-    for i, sample in enumerate(samples):
-        top, left = GAP + cell * divmod(i, COLUMNS)
-        large = sample.repeat(factor, axis=0).repeat(factor, axis=1)
-        sheet[top : top + height * factor, left : left + width * factor] = large
-    return Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    rows = [list(samples[start : start + COLUMNS]) for start in range(0, len(samples), COLUMNS)]
+    return image_grid.grid(rows, COLUMNS, max(1, SIDE // max(samples.shape[1:3])), GAP)

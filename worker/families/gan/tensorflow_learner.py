@@ -11,15 +11,14 @@ import tensorflow as tf
 
 from shared.specs.gan import GanModel
 from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
-from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
+from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import tensorflow_support as support
-from worker.training.backends.tensorflow_base import TensorflowLearner
+from worker.training.backends.tensorflow_base import Running, TensorflowLearner
 from worker.training.learner import Array, LearnerSetup
+from worker.training.numerics import layout
 from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
-#: Batch norm's statistics: a mapping whose values are replaced by new ones (training); None means evaluation.
-Running = dict[str, Tensor] | None
 #: Dropout: the factors of each layer's outputs.
 Drop = Sequence[Tensor]
 
@@ -31,13 +30,14 @@ class TensorflowGan(TensorflowLearner):
     """
 
     model: GanModel
+    MEASURED = ("g_loss", "d_loss")
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.computed = support.computed(self.device, precision(self.model, self.training))
         self.device_kind = setup.device
         self.scale, self.shift = pixel_scale(self.model)
-        self._begin(initial(self.model, self.training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
+        self._begin(initial(self.model, self.training.seed), NETWORKS)
         self.data: dict[str, Array] = {}
         pixels = tf.TensorSpec([None, *self.model.image_size, self.model.image_channels], tf.uint8)
         z, scalar = tf.TensorSpec([None, self.model.latent], tf.float32), tf.TensorSpec([], tf.float32)
@@ -84,24 +84,6 @@ class TensorflowGan(TensorflowLearner):
         self._learn("generator", g_loss, gradients, rate, running)
         n = tf.cast(tf.shape(x)[0], tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
-
-    def _learn(
-        self, part: str, loss: Tensor, gradients: Sequence[Tensor], rate: Tensor, running: Running = None
-    ) -> None:
-        """Run one step of one network and keep batch norm's statistics, unless a loss was not finite."""
-
-        def update() -> Tensor:
-            self.optimizers[part].step(gradients, rate)
-            for name, value in (running or {}).items():
-                self.tensors[name].assign(value)
-            return tf.constant(True)
-
-        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
-
-    def read_metrics(self) -> dict[str, float]:
-        g_loss, d_loss, n = self.totals.numpy().tolist()
-        self.totals.assign(tf.zeros(3, tf.float64))
-        return {"g_loss": g_loss / n, "d_loss": d_loss / n, "learning_rate": self.rate} if n else {}
 
     # -- the networks -----------------------------------------------------------------------------
 
@@ -168,31 +150,6 @@ class TensorflowGan(TensorflowLearner):
             x = x[:, side : side + height, side : side + width]
         return self._biased(tf.ensure_shape(x, [None, height, width, maps]), name)
 
-    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
-        """Apply the normalization whose weights have this name, if there are any."""
-        if f"{name}.running_var" in self.tensors:
-            return self._batch_norm(x, name, running)
-        if f"{name}.weight" not in self.tensors:
-            return x
-        y = tf.cast(x, tf.float32)
-        mean, var = tf.nn.moments(y, list(range(1, len(x.shape))), keepdims=True)
-        y = (y - mean) * tf.math.rsqrt(var + NORM_EPS)
-        return tf.cast(y * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"], x.dtype)
-
-    def _batch_norm(self, x: Tensor, name: str, running: Running) -> Tensor:
-        """Apply fused batch norm; a dense layer's units are treated as maps of one pixel."""
-        if len(x.shape) == 2:
-            return self._batch_norm(x[:, None, None, :], name, running)[:, 0, 0, :]
-        scale, bias, fused = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], _fused_batch_norm
-        names = (f"{name}.running_mean", f"{name}.running_var")
-        if running is None or self._is_frozen(name):
-            mean, var = (self.tensors[stat] for stat in names)
-            return fused(x, scale, bias, mean, var, NORM_EPS, is_training=False)[0]
-        y, *found = fused(x, scale, bias, epsilon=NORM_EPS, is_training=True)
-        for stat, value in zip(names, found, strict=True):  # the variance it returns is the unbiased one
-            running[stat] = running[stat] * (1 - NORM_MOMENTUM) + value * NORM_MOMENTUM
-        return y
-
     def _drop(self, x: Tensor, masks: Iterator[Tensor]) -> Tensor:
         mask = next(masks, None)
         if mask is None:
@@ -224,8 +181,7 @@ class TensorflowGan(TensorflowLearner):
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return the discriminator's probability that each image is real: [n] float32, computed in float32."""
-        with tf.device(self.device):
-            parts = [self._predict(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
+        parts = self._in_batches(self._predict, inputs, batch_size)
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def _probabilities(self, x: Tensor) -> Tensor:
@@ -243,32 +199,13 @@ class TensorflowGan(TensorflowLearner):
     def _pictures(self, z: Tensor) -> Tensor:
         return self._generate(z, tf.float32)
 
-    # -- layouts: convolutions [a, b, kh, kw] <-> [kh, kw, b, a];  dense [out, in] <-> [in, out] -----------
-    # -- between a dense layer and maps, the canonical order is C, H, W and TensorFlow's H, W, C ------------
-
     def _own(self, name: str, array: Array) -> Array:
-        """Return a canonical array in TensorFlow's layout."""
-        if array.ndim == 4:
-            return array.transpose(2, 3, 1, 0)
-        if (maps := self._maps_after(name)) and array.shape[0] == math.prod(maps):
-            array = array.reshape(*maps, *array.shape[1:])
-            array = np.moveaxis(array, 0, 2).reshape(-1, *array.shape[3:])
-        if array.ndim == 2 and name == self._after_flatten() and array.shape[1] == math.prod(self._flat()):
-            array = np.moveaxis(array.reshape(len(array), *self._flat()), 1, 3).reshape(len(array), -1)
-        return np.ascontiguousarray(array.T)
+        return layout.to_channels_last(array, self._maps_read(name), self._maps_made(name))
 
     def _canonical(self, name: str, array: Array) -> Array:
-        array = array.T if array.ndim < 4 else array.transpose(3, 2, 0, 1)
-        if maps := self._maps_after(name):
-            channels, *size = maps
-            array = np.moveaxis(array.reshape(*size, channels, *array.shape[1:]), 2, 0)
-            array = array.reshape(-1, *array.shape[3:])
-        if array.ndim == 2 and name == self._after_flatten():
-            channels, *size = self._flat()
-            array = np.moveaxis(array.reshape(len(array), *size, channels), 3, 1).reshape(len(array), -1)
-        return np.ascontiguousarray(array)
+        return layout.to_canonical(array, self._maps_read(name), self._maps_made(name))
 
-    def _maps_after(self, name: str) -> tuple[int, int, int] | None:
+    def _maps_made(self, name: str) -> layout.Maps | None:
         """Return (channels, height, width) of the maps that a dense layer of the generator produces, or None."""
         filters = self.model.generator_filters
         if filters and name.startswith("generator.project."):
@@ -277,16 +214,12 @@ class TensorflowGan(TensorflowLearner):
             return self.model.image_channels, *self.model.image_size
         return None
 
-    def _after_flatten(self) -> str:
-        return "discriminator.dense0.weight" if self.model.discriminator_dense else "discriminator.output.weight"
-
-    def _flat(self) -> tuple[int, int, int]:
-        """Return (channels, height, width) of the maps the discriminator flattens."""
+    def _maps_read(self, name: str) -> layout.Maps | None:
+        """Return (channels, height, width) of the maps that a dense layer of the discriminator reads, or None."""
         filters = self.model.discriminator_filters
+        if name != f"discriminator.{'dense0' if self.model.discriminator_dense else 'output'}.weight":
+            return None
         return (filters[-1] if filters else self.model.image_channels), *self.model.halved(len(filters))
-
-
-_fused_batch_norm = tf.compat.v1.nn.fused_batch_norm
 
 
 build = TensorflowGan

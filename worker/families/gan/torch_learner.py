@@ -12,17 +12,12 @@ from torch import Tensor
 
 from shared.specs.gan import GanModel
 from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
-from worker.families.gan.weights import NETWORKS, NORM_EPS, NORM_MOMENTUM, initial, pixel_scale, precision, to_bytes
+from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import torch_support as support
-from worker.training.backends.torch_base import TorchLearner
+from worker.training.backends.torch_base import Running, TorchLearner
 from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.optim import learning_rate
 
-#: Share of the device's free memory that training arrays may take; larger sets are copied batch by batch.
-RESIDENT_SHARE = 0.5
-
-#: Batch norm's statistics: a mapping to update in training, an empty one to discard them, None for evaluation.
-Running = Mapping[str, Tensor] | None
 #: Dropout: the factors of each layer's outputs.
 Drop = Sequence[Tensor]
 
@@ -34,25 +29,26 @@ class TorchGan(TorchLearner):
     """
 
     model: GanModel
+    MEASURED = ("g_loss", "d_loss")
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.autocast = support.autocast(self.device, precision(self.model, self.training))
         self.device_kind = setup.device
         self.scale, self.shift = pixel_scale(self.model)
-        self._begin(initial(self.model, self.training.seed), totals=3, networks=NETWORKS)  # g_loss * n, d_loss * n, n
+        self._begin(initial(self.model, self.training.seed), NETWORKS)
         self.data: dict[str, Tensor] = {}
 
     # -- the step ---------------------------------------------------------------------------------
 
     def set_data(self, split: Mapping[str, Array]) -> None:
-        self.data = support.move_to_device({"x": split["x"]}, self.device, RESIDENT_SHARE)
+        self.data = support.move_to_device({"x": split["x"]}, self.device)
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
         rows = rows.repeat(2) if len(rows) == 1 else rows  # batch norm needs a variance
         (x,) = support.select(self.data, torch.from_numpy(rows), self.device)
-        z = self._to_device(step_noise(self.model, self.training.seed, step, len(rows)))
+        z = support.send(step_noise(self.model, self.training.seed, step, len(rows)), self.device)
         drop = self._masks(len(rows), step)
         self.rate = learning_rate(self.training, step, self.total_steps)
         running = self._running()
@@ -67,7 +63,7 @@ class TorchGan(TorchLearner):
         g_loss = F.softplus(-fooled).mean()
         self._learn("generator", g_loss)
         self._keep_running(running)
-        self.totals += torch.stack([g_loss.detach().double(), d_loss.detach().double(), self._one()]) * len(rows)
+        self.totals += torch.stack([g_loss.detach().double(), d_loss.detach().double(), self._count(1)]) * len(rows)
 
     def _learn(self, part: str, loss: Tensor) -> None:
         """Run one step of one network on its own loss, without gradients of the other network."""
@@ -78,14 +74,6 @@ class TorchGan(TorchLearner):
             torch.nn.utils.clip_grad_norm_(weights, self.training.grad_clip)
         support.set_rate(self.optimizers[part], self.rate)
         self.guards[part].step(loss)
-
-    def read_metrics(self) -> dict[str, float]:
-        g_loss, d_loss, n = self.totals.tolist()
-        self.totals.zero_()
-        return {"g_loss": g_loss / n, "d_loss": d_loss / n, "learning_rate": self.rate} if n else {}
-
-    def _one(self) -> Tensor:
-        return torch.ones((), dtype=torch.float64, device=self.device)
 
     # -- the networks -----------------------------------------------------------------------------
 
@@ -144,16 +132,6 @@ class TorchGan(TorchLearner):
     def _padding(self) -> int:
         return self.model.kernel_size // 2 - 1
 
-    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
-        """Apply the normalization whose weights have this name, if there are any."""
-        scale, bias = self.tensors.get(f"{name}.weight"), self.tensors.get(f"{name}.bias")
-        if f"{name}.running_var" not in self.tensors:
-            return x if scale is None else F.group_norm(x, 1, scale, bias, NORM_EPS)
-        learns = running is not None and not self._is_frozen(name)
-        stats = (running if learns else self.tensors) or {}
-        mean, var = stats.get(f"{name}.running_mean"), stats.get(f"{name}.running_var")
-        return F.batch_norm(x, mean, var, scale, bias, learns, NORM_MOMENTUM, NORM_EPS)
-
     def _drop(self, x: Tensor, masks: Iterator[Tensor]) -> Tensor:
         mask = next(masks, None)
         return x if mask is None else x * mask.view(*mask.shape, *[1] * (x.dim() - 2)).to(x.dtype)
@@ -166,21 +144,7 @@ class TorchGan(TorchLearner):
 
     def _masks(self, n: int, step: int) -> dict[str, list[Tensor]]:
         drawn = dropout_masks(self.model, self.training.seed, step, n)
-        return {use: [self._to_device(mask) for mask in found] for use, found in drawn.items()}
-
-    def _to_device(self, array: Array) -> Tensor:
-        """Copy to the device without a sync."""
-        host = torch.from_numpy(array)
-        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
-
-    # -- batch norm's statistics: kept only if the losses are finite -------------------------------
-
-    def _running(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self.tensors.items() if ".running_" in name}
-
-    def _keep_running(self, running: Mapping[str, Tensor]) -> None:
-        for name, tensor in running.items():
-            self.tensors[name].copy_(torch.where(self.bad, self.tensors[name], tensor))
+        return {use: [support.send(mask, self.device) for mask in found] for use, found in drawn.items()}
 
     # -- evaluation -------------------------------------------------------------------------------
 
@@ -190,7 +154,7 @@ class TorchGan(TorchLearner):
         n, totals = len(split["x"]), torch.zeros(2, dtype=torch.float64, device=self.device)
         for at in range(0, n, batch_size):
             x = self._pixels(support.to_device(split["x"][at : at + batch_size], self.device))
-            z = self._to_device(sample_noise(self.model, self.training.seed, at, len(x)))
+            z = support.send(sample_noise(self.model, self.training.seed, at, len(x)), self.device)
             with self.autocast():
                 real, fake = self._discriminate(x), self._discriminate(self._generate(z))
             d_losses = F.softplus(-real).double() + F.softplus(fake).double()
@@ -211,7 +175,7 @@ class TorchGan(TorchLearner):
         parts = [np.empty((0, *self.model.image_size, self.model.image_channels), np.uint8)]
         for at in range(start, start + count, batch_size):
             z = sample_noise(self.model, seed, at, min(batch_size, start + count - at))
-            pictures = self._generate(self._to_device(z)).permute(0, 2, 3, 1)
+            pictures = self._generate(support.send(z, self.device)).permute(0, 2, 3, 1)
             parts.append(to_bytes(self.model, pictures.cpu().numpy()))
         return np.concatenate(parts)
 

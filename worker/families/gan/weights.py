@@ -8,8 +8,7 @@ discriminator.conv{i}.weight [out, in, kh, kw] | bias   discriminator.norm{i}.â€
 discriminator.dense{i}.weight [out, in] | bias          discriminator.dense_norm{i}.â€¦; the first reads C, H, W order
 discriminator.output.weight [1, in] | bias [1]
 
-A layer that batch norm follows has no bias. `batch` keeps running_var unbiased, with a momentum of 0.1; `layer`
-normalizes over all numbers of an image and scales per channel. Both add NORM_EPS to the variance.
+A layer that batch norm follows has no bias. For the normalization see `worker.training.numerics.norms`.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ from shared.specs.gan import GanModel
 from shared.specs.training import Training
 from worker.training.learner import Array
 from worker.training.numerics.data_order import generator
-
-NORM_EPS = 1e-5
-NORM_MOMENTUM = 0.1
+from worker.training.numerics.norms import NORM_WEIGHTS
 
 #: Prefixes of the weights' names.
 NETWORKS = ("generator", "discriminator")
@@ -89,8 +86,7 @@ def _layer(
     yield f"{name}.weight", shape
     if normalization != "batch":
         yield f"{name}.bias", (width,)
-    parts = {"none": (), "layer": ("weight", "bias"), "batch": ("weight", "bias", "running_mean", "running_var")}
-    for part in parts[normalization]:
+    for part in NORM_WEIGHTS[normalization]:
         yield f"{norm}.{part}", (normed or width,)
 
 

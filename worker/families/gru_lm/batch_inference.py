@@ -16,7 +16,7 @@ from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.gru_lm.language_model import Sampling, generate, score
 from worker.kinds.dataset_rows import RowIndex
-from worker.kinds.prediction_files import BadRow
+from worker.kinds.prediction_files import BadRow, Source
 
 #: Longer documents (bytes) are not scored: their tokens alone would fill the memory.
 MAX_DOCUMENT_BYTES = 64_000_000
@@ -50,7 +50,7 @@ class _Document:
 
 
 @dataclass
-class Scores:
+class Scores(Source):
     """Scores of documents: `log_likelihood` in nats, `perplexity` per token."""
 
     learner: Any
@@ -111,12 +111,9 @@ class Scores:
             return None, f"the document is not UTF-8 at byte {failure.start}"
         return (text, "") if len(self.tokenizer.encode(text)) else (None, "the document is empty")
 
-    def figures(self, root: Path) -> list[Path]:
-        return []
-
 
 @dataclass
-class Texts:
+class Texts(Source):
     """Continuations of prompts."""
 
     learner: Any
@@ -140,6 +137,3 @@ class Texts:
         return pa.Table.from_arrays(
             [pa.array(c, f.type) for c, f in zip(columns, self.schema, strict=True)], schema=self.schema
         ), []
-
-    def figures(self, root: Path) -> list[Path]:
-        return []

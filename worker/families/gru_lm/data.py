@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from shared.datasets.ingest.tokens import TOKENIZER, OpenTokens, TokenizerSpec, open_tokens, token_stream
+from shared.datasets.ingest.tokens import TOKENIZER, OpenTokens, open_tokens, token_stream
+from shared.datasets.ingest.vocabulary import TokenizerSpec
 from shared.errors import BadData
 from shared.specs.gru_lm import GruLmModel, window_count
 from shared.specs.training import Training

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from shared.specs.gru_lm import GruLmModel
-from worker.families.gru_lm.augmentation import add_token_noise
+from worker.families.gru_lm.learner_base import GruLmLearner
 from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
-from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
+from worker.families.gru_lm.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.learner import Array, LearnerSetup
-from worker.training.numerics.dropout import dropout_mask
+from worker.training.numerics.dropout import layer_masks
+from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.optim import learning_rate
 from worker.training.numerics.perplexity import with_perplexity
 
@@ -27,21 +27,13 @@ Tensor = Any
 State = list[Any]
 
 
-class TensorflowGruLm(TensorflowLearner):
-    """A GRU language model in TensorFlow; the twin of `TorchGruLm`.
-
-    The `facts` of its setup: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights).
-    """
-
-    model: GruLmModel
+class TensorflowGruLm(GruLmLearner, TensorflowLearner):
+    """A GRU language model in TensorFlow; the twin of `TorchGruLm`."""
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.computed = support.computed(self.device, self.training.precision)
-        self.vocabulary = int(setup.facts["vocabulary"])
-        self._begin(initial(self.model, self.vocabulary, self.training.seed), totals=2)  # loss * tokens, tokens
-        self.is_new = True  # neither weights nor data were loaded yet
-        self.data: Array = np.zeros((0, self.model.window + 1), np.int32)
+        self._begin(initial(self.model, self.vocabulary, self.training.seed))
         tokens, scalar = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([], tf.float32)
         states = [tf.TensorSpec([None, units], tf.float32) for units in self.model.units]
         masks = [tf.TensorSpec([None, None, units], tf.bool) for units in self._dropout_units()]
@@ -52,23 +44,13 @@ class TensorflowGruLm(TensorflowLearner):
 
     # -- the step ---------------------------------------------------------------------------------
 
-    def set_data(self, split: Mapping[str, Array]) -> None:
-        """Set `windows` [n, window + 1], whose rows are selected on the host (26 KB a step).
-
-        A new model's output bias starts from the token frequencies.
-        """
-        self.data = split["windows"]
-        if self.is_new:
-            self.load_weights({**self.weights(), "output.bias": output_bias(self.data, self.vocabulary)})
-
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        windows = self.data[rows]
-        read, targets = windows[:, :-1], _tokens(windows[:, 1:])
-        if self.training.augment:
-            read = add_token_noise(read, self.training.augment, self.training.seed, step)
+        read, targets = map(_tokens, self._read_and_predicted(rows, step))
         self.rate = learning_rate(self.training, step, self.total_steps)
+        shapes = [(*targets.shape, units) for units in self._dropout_units()]
+        masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
         with tf.device(self.device):
-            self._train(_tokens(read), targets, np.float32(self.rate), self._masks(targets.shape, step))
+            self._train(read, targets, np.float32(self.rate), masks)
 
     def _step(self, read: Tensor, targets: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -76,20 +58,9 @@ class TensorflowGruLm(TensorflowLearner):
             hidden, _ = self._hidden(read, None, self.computed, masks)
             wanted = tf.reshape(targets, [-1])
             loss = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
-        gradients = tape.gradient(loss, list(self._trained().values()))
-
-        def update() -> Tensor:
-            self.optimizers[""].step(gradients, rate)
-            return tf.constant(True)
-
-        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
+        self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate)
         n = tf.cast(tf.size(wanted), tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, n]))
-
-    def read_metrics(self) -> dict[str, float]:
-        total, n = self.totals.numpy().tolist()
-        self.totals.assign(tf.zeros(2, tf.float64))
-        return {**with_perplexity(total / n), "learning_rate": self.rate} if n else {}
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -105,12 +76,12 @@ class TensorflowGruLm(TensorflowLearner):
             parts = [tf.convert_to_tensor(w[f"gru{i}.{part}"]) for part in _GRU_PARTS]
             x = gru(x, before, *parts, computed=computed)
             after.append(x[-1])
-            x = self._norm(x, i)
+            x = self._layer_norm(x, i)
             if masks:
                 x = tf.where(masks[i], 0.0, x * (1 / (1 - self.model.dropout)))
         return x, after
 
-    def _norm(self, x: Tensor, i: int) -> Tensor:
+    def _layer_norm(self, x: Tensor, i: int) -> Tensor:
         if self.model.normalization == "none":
             return x
         mean, var = tf.nn.moments(x, [-1], keepdims=True)
@@ -123,13 +94,6 @@ class TensorflowGruLm(TensorflowLearner):
     def _dropout_units(self) -> list[int]:
         """Return the units of the layers with dropout."""
         return list(self.model.units) if self.model.dropout else []
-
-    def _masks(self, shape: tuple[int, ...], step: int) -> list[Array]:
-        seed, share = self.training.seed, self.model.dropout
-        return [
-            dropout_mask(seed, f"dropout{i}", step, (*shape, units), share)
-            for i, units in enumerate(self._dropout_units())
-        ]
 
     # -- evaluation -------------------------------------------------------------------------------
 
@@ -146,16 +110,7 @@ class TensorflowGruLm(TensorflowLearner):
         likelihoods, hits = self._scores(self._hidden(read, None, self.computed)[0], targets, self.computed)
         return tf.stack([tf.reduce_sum(tf.cast(likelihoods, tf.float64)), tf.reduce_sum(tf.cast(hits, tf.float64))])
 
-    def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Return the log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t].
-
-        Computed in float32.
-        """
-        parts = [self.follow(inputs[at : at + batch_size], None)[0] for at in range(0, len(inputs), batch_size)]
-        return np.concatenate(parts) if parts else np.empty((0, max(0, inputs.shape[1] - 1)), np.float32)
-
     def follow(self, windows: Array, state: State | None) -> tuple[Array, State]:
-        """Return log-likelihoods [n, t] of windows [n, t + 1] that continue `state`, and the new state."""
         with tf.device(self.device):
             likelihoods, state = self._follow(
                 _tokens(windows[:, :-1]), _tokens(windows[:, 1:]), self._initial_state(state, len(windows))
@@ -199,12 +154,6 @@ class TensorflowGruLm(TensorflowLearner):
         _, likelihoods, hits = tf.while_loop(lambda at, *_: at < n, chunk, (0, *pieces))
         shape = tf.shape(targets)
         return tf.reshape(likelihoods.concat(), shape), tf.reshape(hits.concat(), shape)
-
-    # -- state ------------------------------------------------------------------------------------
-
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        self.is_new = False
-        super().load_weights(weights)
 
 
 _GRU_PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shared.specs.gru_lm import GruLmModel
-from worker.families.gru_lm.augmentation import add_token_noise
+from worker.families.gru_lm.learner_base import GruLmLearner
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
-from worker.families.gru_lm.weights import NORM_EPS, initial, output_bias
+from worker.families.gru_lm.weights import initial
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import TorchLearner
 from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.data_order import rng_seed
 from worker.training.numerics.dropout import dropout_mask
+from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.perplexity import with_perplexity
 from worker.training.numerics.precision import choose
 
@@ -26,56 +26,27 @@ from worker.training.numerics.precision import choose
 State = list[Tensor]
 
 
-class TorchGruLm(TorchLearner):
-    """A GRU language model in torch; the twin of `TensorflowGruLm`.
-
-    The `facts` of its setup: `vocabulary` (size), optionally `frozen` (prefixes of fixed weights).
-    """
-
-    model: GruLmModel
+class TorchGruLm(GruLmLearner, TorchLearner):
+    """A GRU language model in torch; the twin of `TensorflowGruLm`."""
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         native = support.native_bfloat16(self.device)
         self.computed = torch.bfloat16 if choose(self.training.precision, native) == "bfloat16" else torch.float32
-        self.vocabulary = int(setup.facts["vocabulary"])
-        self._begin(initial(self.model, self.vocabulary, self.training.seed), totals=2)  # loss * tokens, tokens
-        self.is_new = True  # neither weights nor data were loaded yet
-        self.data: Array = np.zeros((0, self.model.window + 1), np.int32)
+        self._begin(initial(self.model, self.vocabulary, self.training.seed))
 
     # -- the step ---------------------------------------------------------------------------------
 
-    def set_data(self, split: Mapping[str, Array]) -> None:
-        """Set `windows` [n, window + 1], whose rows are selected on the host (26 KB a step).
-
-        A new model's output bias starts from the token frequencies.
-        """
-        self.data = split["windows"]
-        if self.is_new:
-            self.load_weights({**self.weights(), "output.bias": output_bias(self.data, self.vocabulary)})
-
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        windows = self.data[rows]
-        read, targets = windows[:, :-1], self._tokens(windows[:, 1:])
-        if self.training.augment:
-            read = add_token_noise(read, self.training.augment, self.training.seed, step)
-        hidden, _ = self._hidden(self._tokens(read), None, self.computed, step)
+        read, targets = map(self._tokens, self._read_and_predicted(rows, step))
+        hidden, _ = self._hidden(read, None, self.computed, step)
         loss = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
         self._descend(loss, step)
-        self.totals += torch.stack([loss.detach().double() * targets.numel(), self._count(targets)])
-
-    def read_metrics(self) -> dict[str, float]:
-        total, n = self.totals.tolist()
-        self.totals.zero_()
-        return {**with_perplexity(total / n), "learning_rate": self.rate} if n else {}
-
-    def _count(self, tokens: Tensor) -> Tensor:
-        return torch.full((), tokens.numel(), dtype=torch.float64, device=self.device)
+        self.totals += torch.stack([loss.detach().double() * targets.numel(), self._count(targets.numel())])
 
     def _tokens(self, tokens: Array) -> Tensor:
         """Convert [batch, time] of any integer type to int64 [time, batch] on the device, without a sync."""
-        host = torch.from_numpy(np.ascontiguousarray(tokens.T, np.int64))
-        return host.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else host
+        return support.send(np.ascontiguousarray(tokens.T, np.int64), self.device)
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -91,10 +62,10 @@ class TorchGruLm(TorchLearner):
             parts = [w[f"gru{i}.{part}"].to(dtype) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
             x = gru(x, before, *parts)
             after.append(x[-1].detach())
-            x = self._dropout(self._norm(x, i), i, step)
+            x = self._dropout(self._layer_norm(x, i), i, step)
         return x, after
 
-    def _norm(self, x: Tensor, i: int) -> Tensor:
+    def _layer_norm(self, x: Tensor, i: int) -> Tensor:
         if self.model.normalization == "none":
             return x
         scale, bias = self.tensors[f"norm{i}.weight"], self.tensors[f"norm{i}.bias"]
@@ -126,17 +97,8 @@ class TorchGruLm(TorchLearner):
         total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
         return {**with_perplexity(-total), "accuracy": correct}
 
-    def predict(self, inputs: Array, batch_size: int) -> Array:
-        """Return the log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t].
-
-        Computed in float32.
-        """
-        parts = [self.follow(inputs[at : at + batch_size], None)[0] for at in range(0, len(inputs), batch_size)]
-        return np.concatenate(parts) if parts else np.empty((0, max(0, inputs.shape[1] - 1)), np.float32)
-
     @torch.no_grad()
     def follow(self, windows: Array, state: State | None) -> tuple[Array, State]:
-        """Return log-likelihoods [n, t] of windows [n, t + 1] that continue `state`, and the new state."""
         hidden, state = self._hidden(self._tokens(windows[:, :-1]), state, torch.float32)
         likelihoods, _ = self._scores(hidden, self._tokens(windows[:, 1:]))
         return support.to_numpy(likelihoods.t()), state
@@ -159,10 +121,6 @@ class TorchGruLm(TorchLearner):
             likelihoods[part] = (chosen - logits.logsumexp(1, keepdim=True))[:, 0]
             hits[part] = (chosen >= logits.amax(1, keepdim=True))[:, 0]
         return likelihoods.view_as(targets), hits.view_as(targets)
-
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        self.is_new = False
-        super().load_weights(weights)
 
 
 build = TorchGruLm

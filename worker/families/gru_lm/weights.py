@@ -23,8 +23,6 @@ from shared.specs.gru_lm import GruLmModel
 from worker.training.learner import Array
 from worker.training.numerics.data_order import generator
 
-NORM_EPS = 1e-5
-
 #: Prefixes of the weights that `freeze: features` keeps: all but the output layer.
 FEATURES = ("embedding", "gru", "norm")
 

@@ -1,22 +1,26 @@
-"""Base class of the TensorFlow learners: weights, optimizers and state of a run."""
+"""Base class of the TensorFlow learners: weights, normalization, optimizers and state of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from worker.training.backends import tensorflow_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
-from worker.training.numerics.optim import learning_rate
+from worker.training.backends.base_learner import BaseLearner
+from worker.training.learner import Array, LearnerSetup, LearnerState, strip_prefix
+from worker.training.numerics.norms import NORM_EPS, NORM_MOMENTUM
 
-#: Part of the names of running statistics, which are not trained.
-RUNNING = ".running_"
+Tensor = Any
+#: Batch norm's statistics: a mapping whose values are replaced by new ones (training); None means evaluation.
+Running = dict[str, Tensor] | None
+
+_fused_batch_norm = tf.compat.v1.nn.fused_batch_norm
 
 
-class TensorflowLearner:
+class TensorflowLearner(BaseLearner):
     """Base of the TensorFlow learners. A family calls `_begin` with its initial weights.
 
     `networks` are the prefixes of weights with an optimizer of their own ("": one for all). A family whose TensorFlow
@@ -24,19 +28,69 @@ class TensorflowLearner:
     """
 
     def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
         support.use_threads(setup.threads)
-        self.model, self.training, self.total_steps = setup.model, setup.training, setup.total_steps
         self.device = support.tensorflow_device(setup.device)
-        self.frozen = tuple(setup.facts.get("frozen", ()))
 
-    def _begin(self, weights: Mapping[str, Array], totals: int, networks: tuple[str, ...] = ("",)) -> None:
-        """Create variables and optimizers, and `totals` sums on the device for the metrics."""
+    def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:
+        """Create variables and optimizers, and the sums for the metrics."""
         with tf.device(self.device):
             self.tensors = {name: self._place(name, array) for name, array in weights.items()}
             self.optimizers = {part: support.Optimizer(self.training, self._trained(part)) for part in networks}
             self.guard = support.FiniteLossGuard()  # one non-finite loss stops all networks
-            self.totals = tf.Variable(tf.zeros(totals, tf.float64), trainable=False)
-        self.rate = learning_rate(self.training, 0, self.total_steps)
+            self.totals = tf.Variable(tf.zeros(len(self.MEASURED) + 1, tf.float64), trainable=False)
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def _learn(
+        self, part: str, loss: Tensor, gradients: Sequence[Tensor], rate: Tensor, running: Running = None
+    ) -> None:
+        """Run one step of one network and keep batch norm's statistics, unless a loss was not finite."""
+
+        def update() -> Tensor:
+            self.optimizers[part].step(gradients, rate)
+            for name, value in (running or {}).items():
+                self.tensors[name].assign(value)
+            return tf.constant(True)
+
+        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
+
+    def _take_totals(self) -> list[float]:
+        totals: list[float] = self.totals.numpy().tolist()
+        self.totals.assign(tf.zeros_like(self.totals))
+        return totals
+
+    # -- the network ------------------------------------------------------------------------------
+
+    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        """Apply the normalization whose weights have this name, if there are any."""
+        if f"{name}.running_var" in self.tensors:
+            return self._batch_norm(x, name, running)
+        if f"{name}.weight" not in self.tensors:
+            return x
+        y = tf.cast(x, tf.float32)
+        mean, var = tf.nn.moments(y, list(range(1, len(x.shape))), keepdims=True)
+        y = (y - mean) * tf.math.rsqrt(var + NORM_EPS)
+        return tf.cast(y * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"], x.dtype)
+
+    def _batch_norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        """Apply fused batch norm; a dense layer's units are treated as maps of one pixel."""
+        if len(x.shape) == 2:
+            return self._batch_norm(x[:, None, None, :], name, running)[:, 0, 0, :]
+        scale, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        names = (f"{name}.running_mean", f"{name}.running_var")
+        if running is None or self._is_frozen(name):
+            mean, var = (self.tensors[stat] for stat in names)
+            return _fused_batch_norm(x, scale, bias, mean, var, NORM_EPS, is_training=False)[0]
+        y, *found = _fused_batch_norm(x, scale, bias, epsilon=NORM_EPS, is_training=True)
+        for stat, value in zip(names, found, strict=True):  # the variance it returns is the unbiased one
+            running[stat] = running.get(stat, self.tensors[stat]) * (1 - NORM_MOMENTUM) + value * NORM_MOMENTUM
+        return y
+
+    def _in_batches(self, graph: Callable[[Array], Tensor], inputs: Array, batch_size: int) -> list[Array]:
+        """Return the outputs of a graph for all inputs."""
+        with tf.device(self.device):
+            return [graph(inputs[at : at + batch_size]).numpy() for at in range(0, len(inputs), batch_size)]
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -50,8 +104,8 @@ class TensorflowLearner:
         return LearnerState(arrays, {"rate": self.rate, **support.versions()})
 
     def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.strip_prefix(state.arrays, "weights/"))
-        slots = support.strip_prefix(state.arrays, "optimizer/")
+        self.load_weights(strip_prefix(state.arrays, "weights/"))
+        slots = strip_prefix(state.arrays, "optimizer/")
         for part, optimizer in self.optimizers.items():
             optimizer.load_state({**slots, "count": state.arrays[f"count/{part}"]})
         self.totals.assign(np.asarray(state.arrays["totals"]))
@@ -70,12 +124,8 @@ class TensorflowLearner:
         """Return the trainable weights whose names start with `part`."""
         return {name: t for name, t in self.tensors.items() if t.trainable and name.startswith(part)}
 
-    def _is_frozen(self, name: str) -> bool:
-        return bool(self.frozen) and name.startswith(self.frozen)
-
     def _place(self, name: str, array: Array) -> Any:
-        learns = not (RUNNING in name or self._is_frozen(name))
-        return tf.Variable(self._own(name, array), trainable=learns, dtype=tf.float32)
+        return tf.Variable(self._own(name, array), trainable=self._learns(name), dtype=tf.float32)
 
     def _own(self, name: str, array: Array) -> Array:
         """Convert a canonical array to TensorFlow's layout."""

@@ -96,11 +96,6 @@ def versions() -> dict[str, Any]:
 # -- arrays ---------------------------------------------------------------------------------------
 
 
-def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """Return the arrays whose names start with the prefix, under the rest of their names."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 def to_numpy(variable: Any) -> Array:
     """Return a copy that later steps do not change."""
     return np.array(variable.numpy(), order="C", copy=True)

@@ -1,4 +1,4 @@
-"""Base class of the torch learners: weights, optimizers and state of a run."""
+"""Base class of the torch learners: weights, normalization, optimizers and state of a run."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from worker.training.backends import torch_support as support
-from worker.training.learner import Array, LearnerSetup, LearnerState
+from worker.training.backends.base_learner import BaseLearner
+from worker.training.learner import Array, LearnerSetup, LearnerState, strip_prefix
+from worker.training.numerics.norms import NORM_EPS, NORM_MOMENTUM, RUNNING
 from worker.training.numerics.optim import learning_rate
 
-#: Part of the names of running statistics, which are not trained.
-RUNNING = ".running_"
+#: Batch norm's statistics: a mapping to update in training, an empty one to discard them, None for evaluation.
+Running = Mapping[str, Tensor] | None
 
 
-class TorchLearner:
+class TorchLearner(BaseLearner):
     """Base of the torch learners. A family calls `_begin` with its initial weights.
 
     `networks` are the prefixes of weights with an optimizer of their own ("": one for all).
     """
 
     def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
         support.use_threads(setup.threads)
-        self.model, self.training, self.total_steps = setup.model, setup.training, setup.total_steps
         self.device = support.torch_device(setup.device)
-        self.frozen = tuple(setup.facts.get("frozen", ()))
 
-    def _begin(self, weights: Mapping[str, Array], totals: int, networks: tuple[str, ...] = ("",)) -> None:
-        """Create tensors and optimizers, and `totals` sums on the device for the metrics."""
+    def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:
+        """Create tensors and optimizers, and the sums for the metrics."""
         self.tensors = {name: self._place(name, array) for name, array in weights.items()}
         self.optimizers = {part: support.make_optimizer(self.training, self._trained(part)) for part in networks}
         self.guards = {
@@ -38,8 +40,7 @@ class TorchLearner:
         self.bad = self.guards[networks[0]].bad
         for guard in self.guards.values():
             guard.bad = self.bad  # one non-finite loss stops all networks
-        self.totals = torch.zeros(totals, dtype=torch.float64, device=self.device)
-        self.rate = learning_rate(self.training, 0, self.total_steps)
+        self.totals = torch.zeros(len(self.MEASURED) + 1, dtype=torch.float64, device=self.device)
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -53,6 +54,34 @@ class TorchLearner:
         self.rate = support.set_rate(optimizer, learning_rate(self.training, step, self.total_steps))
         guard.step(loss)
 
+    def _take_totals(self) -> list[float]:
+        totals: list[float] = self.totals.tolist()
+        self.totals.zero_()
+        return totals
+
+    def _count(self, rows: int) -> Tensor:
+        """Return a number on the device, without a sync."""
+        return torch.full((), rows, dtype=torch.float64, device=self.device)
+
+    # -- normalization; batch norm's statistics are kept only if the losses are finite --------------
+
+    def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
+        """Apply the normalization whose weights have this name, if there are any."""
+        scale, bias = self.tensors.get(f"{name}.weight"), self.tensors.get(f"{name}.bias")
+        if f"{name}.running_var" not in self.tensors:
+            return x if scale is None else F.group_norm(x, 1, scale, bias, NORM_EPS)
+        learns = running is not None and not self._is_frozen(name)
+        stats = (running if learns else self.tensors) or {}
+        mean, var = stats.get(f"{name}.running_mean"), stats.get(f"{name}.running_var")
+        return F.batch_norm(x, mean, var, scale, bias, learns, NORM_MOMENTUM, NORM_EPS)
+
+    def _running(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.tensors.items() if RUNNING in name}
+
+    def _keep_running(self, running: Mapping[str, Tensor]) -> None:
+        for name, tensor in running.items():
+            self.tensors[name].copy_(torch.where(self.bad, self.tensors[name], tensor))
+
     # -- state ------------------------------------------------------------------------------------
 
     def state(self) -> LearnerState:
@@ -64,9 +93,9 @@ class TorchLearner:
         return LearnerState(arrays, {"rate": self.rate, **support.versions()})
 
     def load_state(self, state: LearnerState) -> None:
-        self.load_weights(support.strip_prefix(state.arrays, "weights/"))
+        self.load_weights(strip_prefix(state.arrays, "weights/"))
         for part, optimizer in self.optimizers.items():
-            support.load_slots(optimizer, self._trained(part), support.strip_prefix(state.arrays, "optimizer/"))
+            support.load_slots(optimizer, self._trained(part), strip_prefix(state.arrays, "optimizer/"))
         self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
         self.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
         self.rate = float(state.facts["rate"])
@@ -82,12 +111,9 @@ class TorchLearner:
         """Return the trainable weights whose names start with `part`."""
         return {name: t for name, t in self.tensors.items() if t.requires_grad and name.startswith(part)}
 
-    def _is_frozen(self, name: str) -> bool:
-        return bool(self.frozen) and name.startswith(self.frozen)
-
     def _place(self, name: str, array: Array) -> Tensor:
         """Copy an array to the device, convolution weights in channels-last memory."""
         tensor = torch.from_numpy(array).to(self.device)
         if tensor.dim() == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return tensor.requires_grad_(not (RUNNING in name or self._is_frozen(name)))
+        return tensor.requires_grad_(self._learns(name))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shared.errors import UnsupportedJob
 from shared.specs.training import Training
-from worker.training.learner import Array
+from worker.training.learner import Array, strip_prefix
 from worker.training.numerics.optim import constants
 from worker.training.numerics.precision import choose
 
@@ -55,12 +55,16 @@ def versions() -> dict[str, Any]:
 # -- arrays ---------------------------------------------------------------------------------------
 
 
-def move_to_device(arrays: Mapping[str, Array], device: torch.device, share: float) -> dict[str, Tensor]:
-    """Return the arrays as tensors, on the device if they fit into `share` of its free memory."""
+#: Share of the device's free memory that training arrays may take; larger sets are copied batch by batch.
+RESIDENT_SHARE = 0.5
+
+
+def move_to_device(arrays: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
+    """Return the arrays as tensors, on the device if they fit into `RESIDENT_SHARE` of its free memory."""
     tensors = {name: torch.from_numpy(_writable(array)) for name, array in arrays.items()}
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if sum(tensor.nbytes for tensor in tensors.values()) <= share * free:
+        if sum(tensor.nbytes for tensor in tensors.values()) <= RESIDENT_SHARE * free:
             return {name: tensor.to(device) for name, tensor in tensors.items()}
     return tensors
 
@@ -75,6 +79,12 @@ def _select(tensor: Tensor, rows: Tensor, device: torch.device) -> Tensor:
         return tensor.index_select(0, rows.pin_memory().to(device, non_blocking=True))
     batch = tensor.index_select(0, rows)
     return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch
+
+
+def send(array: Array, device: torch.device) -> Tensor:
+    """Copy an array that nothing changes to the device, without a sync."""
+    host = torch.from_numpy(array)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -95,11 +105,6 @@ def _writable(array: Array) -> Array:
 def to_numpy(tensor: Tensor) -> Array:
     """Return a copy in canonical (row-major) layout that later steps do not change."""
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
-
-
-def strip_prefix(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    """Return the arrays whose names start with the prefix, under the rest of their names."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.transitions import Claimed, Lease
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
 from shared.settings import Settings
-from shared.storage.uploader import NoopUploader
+from shared.storage.uploader import Uploader
 from worker.runners.messages import (
     CheckpointSaved,
     Failed,
@@ -114,7 +114,7 @@ def test_the_evidence_is_short_storable_and_says_when() -> None:
     assert "\0" not in text
 
 
-class BlockedUploader(NoopUploader):
+class BlockedUploader(Uploader):
     """An uploader whose storage is down."""
 
     def __init__(self) -> None:

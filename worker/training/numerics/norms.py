@@ -1,0 +1,19 @@
+"""Normalization layers: their constants and weights, the same in all families and both frameworks.
+
+`batch` keeps running_var unbiased; `layer` normalizes over all numbers of an example and scales per channel. Both add
+NORM_EPS to the variance.
+"""
+
+from __future__ import annotations
+
+NORM_EPS = 1e-5
+#: Weight of a batch in the running statistics.
+NORM_MOMENTUM = 0.1
+#: Part of the names of running statistics, which are not trained.
+RUNNING = ".running_"
+#: Normalization of a spec -> the weights of a layer.
+NORM_WEIGHTS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "layer": ("weight", "bias"),
+    "batch": ("weight", "bias", "running_mean", "running_var"),
+}
