@@ -52,7 +52,7 @@ _PROMISES: tuple[Promise, ...] = ("exact", "resumable", "restart")
 class Program:
     """A training program. Raises ValueError for a field that is wrong.
 
-    `train` is `"package.module:function"`; the function takes a `Run`. `params` is a pydantic model of the settings of a
+    `train` is `"package.module:function"`, a function of a `Run`. `params` is a pydantic model of the settings of a
     job. `framework` selects workers that have it; None: any worker. `dataset_kinds` are the kinds of data sets
     it reads; empty: none. `state_version` changes when checkpoints of an older version of the package can no
     longer be continued; `loads` lists older ones that can.

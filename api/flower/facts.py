@@ -13,8 +13,9 @@ from shared.specs.jobs import SPECS
 
 @cache
 def facts() -> dict[str, Any]:
-    """Return {kinds, families, metrics} for static/js/facts.js."""
+    """Return {labels, kinds, families, metrics} for static/js/facts.js."""
     return {
+        "labels": supported.KIND_LABELS,
         "kinds": [_kind(name) for name in supported.kinds()],
         "families": [_family(name, family) for name, family in FAMILIES.items()],
         "metrics": metrics.facts(),

@@ -17,7 +17,7 @@ def _state(job: Any) -> Any:
 
 def _model(job: Any) -> str:
     spec = job.get("spec") or {}
-    model = (spec.get("model") or {}).get("preset") or spec.get("model_ref") or ""
+    model = (spec.get("model") or {}).get("preset") or spec.get("model_ref") or spec.get("program") or ""
     return f"{job.get('family') or ''} {model}".strip()
 
 

@@ -142,7 +142,7 @@ def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str,
     return {
         **{column: row[column] for column in _SHOWN_AS_IS},
         "attempt": row["fence"],
-        "model": (spec.get("model") or {}).get("preset") or spec.get("model_ref"),
+        "model": (spec.get("model") or {}).get("preset") or spec.get("model_ref") or spec.get("program"),
         "device": row["attempt_device"] or row["device"],
         "progress": {name: progress.get(name) for name in _PROGRESS} if progress else None,
         **{name: iso(row[name]) for name in ("created_at", "run_at", "started_at", "finished_at")},

@@ -165,7 +165,7 @@ function facts() {
     fact("Kind", kindLabel(job.kind)),
     fact(
       "Model",
-      spec.model?.preset || spec.model_ref || job.family || "–",
+      spec.model?.preset || spec.model_ref || spec.program || job.family || "–",
       h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · ")),
     ),
     fact("Data set", job.dataset || "–"),

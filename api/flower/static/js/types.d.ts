@@ -27,7 +27,7 @@ interface Config {
   prefix: string;
   readOnly: boolean;
   xsrf: string;
-  facts: { kinds: Kind[]; families: FamilyFacts[]; metrics: MetricFacts };
+  facts: { labels: Record<string, string>; kinds: Kind[]; families: FamilyFacts[]; metrics: MetricFacts };
 }
 
 interface Kind {
@@ -190,6 +190,7 @@ interface JobPage {
     spec: Spec;
     notes: string | null;
     model_ref?: string;
+    program?: string;
     archived_at: string | null;
     copied_from: { id: string; name: string | null; changes: Change[] } | null;
     result: { metrics?: Record<string, unknown> } | null;
