@@ -17,6 +17,7 @@ from api.services.group_commit import Submissions
 from api.services.write_threads import Writers
 from shared.jobs import queries
 from shared.settings import Settings
+from shared.specs.base import NAME
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,6 @@ JobId = Annotated[
     ),
 ]
 
-#: What a name looks like, also inside of other patterns.
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 #: The pattern of a parameter that is a name.
 WHOLE_NAME = f"^{NAME}$"
 #: The name of a data set or model.

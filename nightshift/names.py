@@ -1,4 +1,7 @@
-"""Names of kinds, families and frameworks. It imports nothing heavy, because commands read it at their start."""
+"""Names of kinds, families, frameworks and states of data sets.
+
+It imports nothing heavy, because commands read it at their start.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Final, Literal, get_args
 Kind = Literal["train", "finetune", "batch_infer", "evaluate", "run"]
 FamilyName = Literal["cnn", "gru_lm", "gan"]
 Framework = Literal["torch", "tensorflow"]
+#: Whether a job can use a data set: it is registered; or the first job registers it from local files
+#: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
+Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]
 
 TRAIN: Final = "train"
 FINETUNE: Final = "finetune"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=CommandGroup,
-    help="Create, list and revoke API keys in the database. NIGHTSHIFT_DATABASE_URL names it, else the data folder.",
+    help="Create, list and revoke API keys in the database. It is NIGHTSHIFT_DATABASE_URL, else the data folder's.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,

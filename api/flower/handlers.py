@@ -7,13 +7,13 @@ from typing import Any
 import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
-from api.dependencies import NAME
 from api.flower import owner_view
 from api.flower.pages import compare, datasets, devices, job, jobs, models, schedules, submit, tasks
 from api.flower.pages.base import ActionOf, Assets, Handler, Look, Missing, View, ViewData
 from api.flower.site import ROOT
 from api.flower.templating import STATIC
 from api.flower.uploads import AddVersion
+from shared.specs.base import DATASET_REF, NAME
 
 
 class Metrics(FlowerMetrics):  # type: ignore[misc]
@@ -33,8 +33,6 @@ class Home(Handler):
 
 #: A job's id in a path.
 JOB = r"([0-9a-f]{16})"
-#: A data set, or one of its versions.
-REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 
 
 def _view(path: str, data: str, view: Look, template: str, tab: str, title: str | None = None) -> list[Any]:
@@ -94,8 +92,8 @@ HANDLERS: list[Any] = [
     _action(rf"/models/({NAME})/versions/([1-9][0-9]{{0,8}})/describe", models.change_version),
     *_view("/datasets", "/-/data", datasets.listed, "ns_datasets.html", "datasets", "Data sets"),
     (rf"{ROOT}/datasets/-/add", AddVersion),
-    *_view(f"/datasets/({REF})", "/data", datasets.dataset, "ns_dataset.html", "datasets"),
-    (rf"{ROOT}/datasets/({REF})/sample", datasets.DatasetSample),
+    *_view(f"/datasets/({DATASET_REF})", "/data", datasets.dataset, "ns_dataset.html", "datasets"),
+    (rf"{ROOT}/datasets/({DATASET_REF})/sample", datasets.DatasetSample),
     _action(rf"/datasets/({NAME})/versions/([1-9][0-9]{{0,8}})/delete", datasets.delete_version),
     *_view("/schedules", "/-/data", schedules.listed, "ns_schedules.html", "schedules", "Schedules"),
     _data("/schedules/-/preview", schedules.preview),

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import Owner, require_owner
-from api.dependencies import NAME, NameInPath, Service, TheService
+from api.dependencies import NameInPath, Service, TheService
 from api.openapi import COMMON, problems
 from api.schemas import DatasetDetail, DatasetView, Page
 from api.services.uploads import Upload, received
@@ -26,6 +26,7 @@ from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.formats import FORMATS
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, write
+from shared.specs.base import DATASET_REF
 
 router = APIRouter(
     prefix="/v1/datasets",
@@ -35,9 +36,7 @@ router = APIRouter(
     route_class=WritingRoute,
 )
 
-RefInPath = Annotated[
-    str, Path(pattern=rf"^{NAME}(@[1-9][0-9]{{0,8}})?$", description="The name, or with a version: `pets@3`.")
-]
+RefInPath = Annotated[str, Path(pattern=f"^{DATASET_REF}$", description="The name, or with a version: `pets@3`.")]
 Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's number.")]
 
 _FILE = {

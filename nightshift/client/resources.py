@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+from nightshift.names import Availability
+
 
 class Resource(dict[str, Any]):
     """Base of the results. `model.name` is `model["name"]`; `dict(model)` is the plain dictionary."""
@@ -116,7 +118,7 @@ class Dataset(Owned):
     kind: str | None
     builtin: bool
     availability: Annotated[
-        Literal["registered", "on_first_use", "needs_download", "unavailable"],
+        Availability,
         "Whether a job can use it. A built-in set is registered by the first job, from local files (`on_first_use`) "
         "or by a download; `unavailable`: downloads are off.",
     ]

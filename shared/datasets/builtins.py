@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from nightshift.errors import InvalidRequest, RequestError
+from nightshift.names import Availability
 from shared.datasets import formats
 from shared.datasets.formats import cifar
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
@@ -54,11 +54,6 @@ _FILES = {
 _DOWNLOAD_SECONDS = 1800.0
 
 _DIGITS = Path(__file__).with_name("digits.csv.gz")
-
-
-#: Whether a job can use a data set: it is registered; or the first job registers it from local files
-#: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
-Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]
 
 
 def availability(settings: Settings, name: str) -> Availability:

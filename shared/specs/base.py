@@ -73,11 +73,12 @@ def _trimmed(value: str) -> str:
 #: Free text: one line, printable, at most 200 characters.
 Label = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable), AfterValidator(_trimmed)]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: What a name looks like, also inside of other patterns.
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 def _name(value: str) -> str:
-    if not _NAME.fullmatch(value) or ".." in value:
+    if not re.fullmatch(NAME, value) or ".." in value:
         raise ValueError("use letters, digits, '.', '_' and '-' (at most 100, beginning with a letter or digit)")
     return value
 
@@ -85,11 +86,12 @@ def _name(value: str) -> str:
 #: The name of a data set, model, schedule: safe in a URL and on a terminal. Never used as a file name.
 Name = Annotated[str, AfterValidator(_name)]
 
-_DATASET_REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[1-9][0-9]{0,8})?")
+#: A name, or one with the number of a version.
+DATASET_REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"
 
 
 def _dataset_ref(value: str) -> str:
-    if not _DATASET_REF.fullmatch(value) or ".." in value:
+    if not re.fullmatch(DATASET_REF, value) or ".." in value:
         raise ValueError("must be 'name' or 'name@3' (letters, digits, '.', '_' and '-')")
     return value
 
@@ -97,7 +99,7 @@ def _dataset_ref(value: str) -> str:
 #: A data set: its newest version, or the one with that number.
 DatasetRef = Annotated[str, AfterValidator(_dataset_ref)]
 
-_MODEL_REF = re.compile(r"(job:[0-9a-f]{4,32})|([A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._-]{0,99})?)")
+_MODEL_REF = re.compile(rf"(job:[0-9a-f]{{4,32}})|({NAME}(@{NAME})?)")
 
 
 def _model_ref(value: str) -> str:

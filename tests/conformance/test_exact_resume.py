@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from nightshift.metrics import OF_STEPS
 from shared.job_files.checkpoint_record import CheckpointRecord
@@ -351,8 +352,14 @@ def test_finish_keeps_the_best_model_as_the_result(data_sets: dict[Any, Path], t
     result = outcome(tmp_path / "job")
     assert result["type"] == "result"
     assert result["step"] == 99
-    assert 0.15 < result["metrics"]["test_accuracy"] <= 1
-    assert (tmp_path / "job" / "artifacts" / "model" / "model.safetensors").exists()
+    newest = max(checkpoints(tmp_path / "job"), key=_step)
+    best = {name: array for name, array in load_file(newest / "state.safetensors").items() if name.startswith("best/")}
+    kept = load_file(tmp_path / "job" / "artifacts" / "model" / "model.safetensors")
+    assert {f"best/{name}": array.tobytes() for name, array in kept.items()} == {
+        name: array.tobytes() for name, array in best.items()
+    }
+    validated = json.loads((newest / "state.json").read_text())["run"]["best"]
+    assert (validated["step"] < 99, result["metrics"]["val_loss"]) == (True, validated["value"])
 
 
 def test_cancel_leaves_at_once_and_writes_nothing(data_sets: dict[Any, Path], tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_worker_that_is_frozen_keeps_its_device(stack: Stack) -> None:
     job_id = stack.submit("train", steps=20, checkpoint=4, hold_at=10)
     stack.at_step(job_id, 10)
     [runner] = stack.runner_pids(first)
-    os.kill(first.pid, signal.SIGSTOP)
+    first.freeze()
     expire_lease(stack.engine, job_id)
     second = stack.worker(slot_wait_seconds=300)
     eventually("the second has the job", lambda: stack.job(job_id).fence == 2)

@@ -82,7 +82,7 @@ def test_frozen_worker_writes_nothing_when_it_comes_back(stack: Stack) -> None:
     stack.beat()
     first = stack.worker(0)
     job_id = _held_job(stack)
-    os.kill(first.pid, signal.SIGSTOP)
+    first.freeze()
     expire_lease(stack.engine, job_id)
     stack.worker(1)
     eventually("the other one has it", lambda: stack.job(job_id).fence == 2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,18 @@ def _preloads(environment: Mapping[str, str]) -> bool:
     return environment["NIGHTSHIFT_PRELOAD"] == "true"
 
 
+def _is_locked(engine: Engine) -> bool:
+    """Return whether a process keeps the write lock of an SQLite database for a second."""
+    if engine.dialect.name != "sqlite":
+        return False
+    with closing(sqlite3.connect(str(engine.url.database), timeout=1, isolation_level=None)) as conn:
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
 class Process:
     """A process of the stack in its own session, with its log beside the database."""
 
@@ -103,6 +117,19 @@ class Process:
     def kill(self) -> None:
         self.popen.kill()
         self.popen.wait()
+
+    def freeze(self) -> None:
+        """Suspend the process where it holds no lock of SQLite, which would keep everybody from writing."""
+
+        def suspended() -> bool:
+            self.popen.send_signal(signal.SIGSTOP)
+            eventually("it is suspended", lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+            if not _is_locked(self._again[0].engine):
+                return True
+            self.popen.send_signal(signal.SIGCONT)
+            return False
+
+        eventually(f"{self.name} is suspended outside a transaction", suspended)
 
     def terminate(self, cap: float = CAP) -> int:
         self.popen.terminate()
