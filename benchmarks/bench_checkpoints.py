@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench_gru import make_windows
+from nightshift.families.learner import Learner, LearnerSetup
+from nightshift.families.training import Training
 from shared.job_files.checkpoint_record import CheckpointRecord
-from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Training
 from worker.families import load
+from worker.families.gru_lm.family import GruLmModel
 from worker.training.checkpoints import CheckpointWriter
-from worker.training.learner import Learner, LearnerSetup
 from worker.training.state import RunState
 
 WAYS = ("none", "beside", "waiting")

@@ -22,11 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shared.specs.cnn import CnnModel
-from shared.specs.training import CheckpointPolicy, Training
+from nightshift.families.learner import Array, LearnerSetup, Splits
+from nightshift.families.training import Training
+from shared.specs.training import CheckpointPolicy
+from worker.families.cnn.family import CnnModel
 from worker.families.cnn.torch_learner import TorchCnn, build
 from worker.training.checkpoints import CheckpointWriter
-from worker.training.learner import Array, LearnerSetup, Splits
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.state import RunState
 from worker.training.trainer import Trainer

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
+from nightshift.families.learner import Array, LearnerSetup
+from nightshift.families.training import Training
 from worker.families import load
-from worker.training.learner import Array, LearnerSetup
+from worker.families.cnn.family import CnnModel
 from worker.training.numerics.allocator import keep_freed_memory
 
 CLASSES = 10

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.specs.gan import PRESETS, GanModel
-from shared.specs.training import Training
+from nightshift.families.learner import Array, LearnerSetup
+from nightshift.families.training import Training
 from worker.families import load
-from worker.training.learner import Array, LearnerSetup
+from worker.families.gan.family import PRESETS, GanModel
 
 FRAMEWORKS = ("torch", "tensorflow")
 ROWS = 8192

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Training
+from nightshift.families.learner import Array, LearnerSetup
+from nightshift.families.training import Training
 from worker.families import load
-from worker.training.learner import Array, LearnerSetup
+from worker.families.gru_lm.family import GruLmModel
 from worker.training.numerics.allocator import keep_freed_memory
 
 #: Positions per chunk of logits in the hand-tuned torch loop.

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.bench_cnn import Data, make_data, our_loop, our_step, rate
-from shared.specs.cnn import CnnModel
+from worker.families.cnn.family import CnnModel
 from worker.runners.messages import decode_from_runner
 from worker.runners.reporter import Channel, Reporter
 from worker.training.numerics.allocator import keep_freed_memory

@@ -30,7 +30,7 @@ from benchmarks.stored import store
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.datasets.store import open_dataset
-from shared.specs.gru_lm import GruLmModel
+from worker.families.gru_lm.family import GruLmModel
 from worker.families.gru_lm.weights import initial
 
 IMAGE_COUNTS = (50, 150, 500)

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stored import store
-from shared.specs.gru_lm import TRAINING_DEFAULTS, GruLmModel
-from shared.specs.training import Training
+from nightshift.families.training import Training
 from worker.families.gru_lm.data import load_splits
+from worker.families.gru_lm.family import TRAINING_DEFAULTS, GruLmModel
 
 PRESET = "gru-2x512"
 SIDES = ("ours", "keras")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 Kind = Literal["train", "finetune", "batch_infer", "evaluate", "run"]
-FamilyName = Literal["cnn", "gru_lm", "gan"]
 Framework = Literal["torch", "tensorflow"]
 #: Whether a job can use a data set: it is registered; or the first job registers it from local files
 #: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
@@ -22,10 +21,7 @@ EVALUATE: Final = "evaluate"
 RUN: Final = "run"
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-FAMILY_NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
-#: The family of a spec that names none.
-DEFAULT_FAMILY: Final = "cnn"
 
 
 def either(names: tuple[str, ...]) -> str:

@@ -1,103 +1,50 @@
-"""Installed programs: found by entry point, offered only if the operator allows them, never fatal."""
+"""Installed families and programs: found by entry point, offered only if the operator allows them, never fatal."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from collections.abc import Iterable
 
-from nightshift.programs import GROUP, Program
-from nightshift.versions import OURS, installed
+from nightshift import families, programs
+from nightshift.entry_points import Installed, find, is_ours, names_of, points, unmet
+from nightshift.families.family import Family
+from nightshift.programs import Program
 
-
-@dataclass(frozen=True)
-class InstalledProgram:
-    """An installed program, or why it cannot be used."""
-
-    name: str
-    #: The package that brings it, its version, and the hash of its list of files.
-    distribution: str
-    version: str
-    record_sha256: str
-    #: None: it cannot be used; `error` says why.
-    program: Program | None
-    error: str | None = None
-
-    @property
-    def package(self) -> str:
-        """Return the package with its version: `nightshift-gbm 1.2`."""
-        return f"{self.distribution} {self.version}"
+#: What stands for all families of Nightshift in the setting of offered families.
+BUILTIN = "built-in"
 
 
-def names_of(setting: str) -> tuple[str, ...]:
-    """Return the names of a comma-separated setting."""
-    return tuple(dict.fromkeys(name.strip() for name in setting.split(",") if name.strip()))
-
-
-def installed_programs(allowed: Iterable[str]) -> dict[str, InstalledProgram]:
+def installed_programs(allowed: Iterable[str]) -> dict[str, Installed[Program]]:
     """Return the allowed programs that are installed, by name. Others are not imported."""
-    found: dict[str, InstalledProgram] = {}
+    return find(points(programs.GROUP, set(allowed)), _program_objection)
+
+
+def installed_families(allowed: Iterable[str] = ()) -> dict[str, Installed[Family]]:
+    """Return the families of Nightshift and the allowed ones that are installed, by name. Others are not imported."""
     wanted = set(allowed)
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point))):
-        if point.name not in wanted:
-            continue
-        if point.name in found:
-            found[point.name] = _doubled(found[point.name], point)
-        else:
-            found[point.name] = _load(point)
-    return found
+    offered = [point for point in points(families.GROUP) if is_ours(point) or point.name in wanted]
+    return find(offered, _family_objection)
 
 
-def missing(allowed: Iterable[str], found: Mapping[str, InstalledProgram]) -> Iterator[str]:
-    """Yield the allowed names that no installed package brings."""
-    yield from (name for name in allowed if name not in found)
+def offered_families(setting: str) -> tuple[str, ...]:
+    """Return the names of families that a setting offers; `built-in`, or an empty one, means Nightshift's."""
+    own = tuple(point.name for point in points(families.GROUP) if is_ours(point))
+    named = names_of(setting) or (BUILTIN,)
+    return tuple(dict.fromkeys(name for one in named for name in (own if one == BUILTIN else (one,))))
 
 
-def _load(point: EntryPoint) -> InstalledProgram:
-    """Import a program's declaration. Any error, also of its import, becomes the error that is listed."""
-    program, error = None, None
-    try:
-        program = point.load()
-        error = _objection(point.name, program)
-    except BaseException as raised:  # SystemExit at import, too, must not end this process
-        if isinstance(raised, KeyboardInterrupt):
-            raise
-        error = f"{point.value} cannot be imported: {type(raised).__name__}: {raised}"
-    usable = program if error is None else None
-    distribution = point.dist
-    version = distribution.version if distribution else ""
-    return InstalledProgram(point.name, _package(point), version, _record_hash(distribution), usable, error)
-
-
-def _objection(name: str, program: object) -> str | None:
-    """Return why a declaration cannot be used, or None."""
+def _program_objection(name: str, program: object) -> str | None:
+    """Return why a program cannot be used, or None."""
     if not isinstance(program, Program):
         return f"its entry point leads to {type(program).__name__}, not to a nightshift.programs.Program"
     if program.name != name:
         return f"its entry point is named {name!r} and its Program {program.name!r}"
-    ours = installed()
-    if program.requires and ours is not None:
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-        try:
-            if not SpecifierSet(program.requires).contains(ours, prereleases=True):
-                return f"it requires {OURS} {program.requires}; this is {ours}"
-        except InvalidSpecifier:
-            return f"its `requires` is not a version specifier: {program.requires!r}"
-    return None
+    return unmet(program.requires)
 
 
-def _doubled(first: InstalledProgram, point: EntryPoint) -> InstalledProgram:
-    error = f"two packages have a program of this name: {first.distribution} and {_package(point)}; uninstall one"
-    return InstalledProgram(first.name, first.distribution, first.version, first.record_sha256, None, error)
-
-
-def _package(point: EntryPoint) -> str:
-    return str(point.dist.name) if point.dist else ""
-
-
-def _record_hash(distribution: Distribution | None) -> str:
-    """Return the hash of the package's RECORD, which lists its files with their hashes."""
-    record = distribution.read_text("RECORD") if distribution else None
-    return hashlib.sha256((record or "").encode()).hexdigest()
+def _family_objection(name: str, family: object) -> str | None:
+    """Return why a family cannot be used, or None."""
+    if not isinstance(family, Family):
+        return f"its entry point leads to {type(family).__name__}, not to a nightshift.families.Family"
+    if family.name != name:
+        return f"its entry point is named {name!r} and its Family {family.name!r}"
+    return unmet(family.requires)

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from nightshift.entry_points import check_reference
 from nightshift.names import FRAMEWORKS, Framework
 
 if TYPE_CHECKING:
@@ -75,11 +76,7 @@ class Program:
             raise ValueError(
                 f"the name of a program is at most 16 of a-z, 0-9, _ and -, beginning with a letter; not {self.name!r}"
             )
-        module, _, function = self.train.partition(":")
-        if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-            raise ValueError(
-                f"train of the program {self.name!r} must be 'package.module:function'; it is {self.train!r}"
-            )
+        check_reference(f"train of the program {self.name!r}", self.train)
         if self.framework not in (None, *FRAMEWORKS):
             raise ValueError(f"framework of the program {self.name!r} must be one of {', '.join(FRAMEWORKS)}, or None")
         if self.promise not in _PROMISES:

@@ -245,6 +245,13 @@ class Settings(BaseSettings):
     frameworks: str = Field(
         "", description="Frameworks that this worker serves, e.g. `torch`; empty: all that are installed."
     )
+    families: str = Field(
+        "",
+        description=(
+            "Model families that jobs may name, e.g. `built-in,resnet`, where `built-in` stands for those of"
+            " Nightshift; empty: these."
+        ),
+    )
     programs: str = Field(
         "",
         description="Installed programs that jobs of kind `run` may name, e.g. `gbm,resnet`; empty: none.",

@@ -30,6 +30,7 @@ from shared.events import emit
 from shared.fleet.workers import WorkerInfo
 from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
+from shared.specs.families import SETTING
 from shared.storage import refuse_unusable
 from worker.celery_app import pool, queue_guard, redis_transport, remote_control
 from worker.celery_app.tasks import register_attempt, silence_celery
@@ -112,9 +113,14 @@ def run(device: Device, settings: Settings) -> int:
 def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
     """Return a forkserver per framework that this worker serves."""
     own = {**frameworks.forkserver_environment(settings.torch_threads), **device.environment(), SLOT: str(slot.path)}
-    env = sanitized_environment(os.environ, own)
+    env = sanitized_environment(os.environ, {**own, SETTING: settings.families})
     return {
-        name: ForkserverClient(name, frameworks.preloads(name, settings.preload), env)
+        name: ForkserverClient(
+            name,
+            frameworks.preloads(name, settings.preload),
+            env,
+            plugins.modules(settings, name) if settings.preload else None,
+        )
         for name in frameworks.served(settings.frameworks)
     }
 

@@ -6,8 +6,9 @@ from functools import cache
 from typing import Any
 
 from nightshift import metrics
+from nightshift.families.family import Family
 from shared.specs import supported
-from shared.specs.families import FAMILIES, Family
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import SPECS
 
 

@@ -16,12 +16,13 @@ from api.schemas import Accepted, JobView, Page, WhyView
 from api.services import job_actions, reruns, submission
 from api.services.spec_errors import parse_spec
 from api.services.submission import Submission
-from nightshift.names import FamilyName, Kind
+from nightshift.names import Kind
 from nightshift.states import JobState
 from shared.db.engine import read
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.queries import JobFilters
+from shared.specs.base import Name
 from shared.specs.edits import JobPatch, Rerun
 from shared.specs.examples import EXAMPLES
 from shared.specs.jobs import AnyJob, JobSpec
@@ -110,7 +111,7 @@ def list_jobs(
     owner: Owner,
     state: Annotated[list[JobState] | None, Query(description="Repeatable.")] = None,
     kind: Annotated[Kind | None, Query()] = None,
-    family: Annotated[FamilyName | None, Query()] = None,
+    family: Annotated[Name | None, Query()] = None,
     tag: Annotated[Tag | None, Query(description="`key=value`, or `key` for any value.")] = None,
     q: Annotated[
         Search | None,

@@ -7,17 +7,17 @@ left to the runner, which checks everything again: the newest version may have c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.errors import FieldError
+from nightshift.families.training import Training
 from shared.datasets.builtins import BUILTIN_KIND
 from shared.datasets.models import DatasetVersion
-from shared.specs.cnn import CnnModel
+from shared.datasets.token_counts import window_count
 from shared.specs.families import FAMILIES
-from shared.specs.gru_lm import window_count
 from shared.specs.jobs import AnyJob, BatchInferJob, EvaluateJob, FinetuneJob, TrainJob
-from shared.specs.training import Training, held_out
+from shared.specs.training import held_out
 
 #: Largest number of class names in a message.
 _SHOWN = 5
@@ -28,6 +28,8 @@ class Facts:
     """Facts from SQL about the model and data sets that a spec names."""
 
     family: str
+    #: What the job that made the model has pinned of its family's package.
+    made_by: Mapping[str, Any] = field(default_factory=dict)
     #: The spec of the model to train; None if unknown.
     model: Mapping[str, Any] | None = None
     #: The classes of the classifier to evaluate; None if unknown.
@@ -88,18 +90,16 @@ def training_objection(
     rows = _train_part(data)["count"]
     if rows < 2:
         return FieldError(("dataset",), f"{_ref(data)} has {rows} training images; at least two are needed")
-    classes = len(data.summary["classes"])
     model_spec = spec.model if isinstance(spec, TrainJob) else None
-    if isinstance(model_spec, CnnModel) and model_spec.output == "sigmoid" and classes != 2:
-        message = f"`sigmoid` tells two classes apart and {_ref(data)} has {classes}; use softmax"
-        return FieldError(("model", "output"), message)
+    if model_spec is not None and (unfit := model_spec.unfit(_ref(data), data.summary)) is not None:
+        return FieldError(("model", *unfit.loc), unfit.msg)
     return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training images")
 
 
 def _text_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
-    if model is None:
+    if model is None or not {"tokenizer", "window"} <= model.keys():
         return None
     tokens, counted = _tokens(data, model["tokenizer"], kept=isinstance(spec, FinetuneJob))
     rows, size = window_count(tokens, model["window"]), f"{'' if counted else 'at most '}{tokens:,} training tokens"

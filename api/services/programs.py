@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.services.spec_errors import invalid_spec
+from nightshift.entry_points import Installed, missing, names_of
 from nightshift.errors import FieldError, InvalidRequest
-from nightshift.plugins import InstalledProgram, installed_programs, missing, names_of
+from nightshift.plugins import installed_programs
 from nightshift.programs import Program
 from shared.datasets.builtins import BUILTIN_KIND
 from shared.settings import Settings
@@ -19,7 +20,7 @@ from shared.specs.jobs import RunJob
 
 
 @lru_cache(maxsize=8)
-def _installed(setting: str) -> dict[str, InstalledProgram]:
+def _installed(setting: str) -> dict[str, Installed[Program]]:
     """Return the allowed programs. Packages are looked up once: an upgraded one is seen after a restart."""
     return installed_programs(names_of(setting))
 
@@ -38,8 +39,8 @@ def problems(settings: Settings) -> Iterator[str]:
             yield f"{view['name']}: {view['error']}"
 
 
-def _view(name: str, found: InstalledProgram | None) -> dict[str, Any]:
-    program = found.program if found else None
+def _view(name: str, found: Installed[Program] | None) -> dict[str, Any]:
+    program = found.declared if found else None
     return {
         "name": name,
         "package": found.package if found else None,
@@ -55,11 +56,11 @@ def _view(name: str, found: InstalledProgram | None) -> dict[str, Any]:
 def usable(settings: Settings, name: str) -> Program:
     """Return a program. Raises InvalidRequest for one that is not allowed, not installed or cannot be used."""
     found = _installed(settings.programs).get(name)
-    if found is not None and found.program is not None:
-        return found.program
+    if found is not None and found.declared is not None:
+        return found.declared
     if found is not None:
         raise InvalidRequest.field(("program",), f"cannot be used: {found.error}")
-    known = ", ".join(one.name for one in _installed(settings.programs).values() if one.program) or "none"
+    known = ", ".join(one.name for one in _installed(settings.programs).values() if one.declared) or "none"
     message = f"there is no program {name!r}; programs: {known}. An operator installs them (NIGHTSHIFT_PROGRAMS)"
     raise InvalidRequest.field(("program",), message)
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.http.json_body import MAX_ERRORS, Loc
 from nightshift.errors import FieldError, InvalidRequest
-from nightshift.names import DEFAULT_FAMILY
+from nightshift.families.fields import ModelSpec
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import AnyJob, JobSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -107,10 +108,12 @@ def _named(models: list[type[BaseModel]], data: Any) -> list[type[BaseModel]]:
 
 def _names(model: type[BaseModel], name: str, data: Mapping[str, Any]) -> bool:
     field = model.model_fields.get(name)
-    return field is not None and data.get(name, DEFAULT_FAMILY) in get_args(field.annotation)
+    return field is not None and data.get(name, FAMILIES.default) in get_args(field.annotation)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if annotation is ModelSpec:
+        return [family.model for family in FAMILIES.values()]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in _models_in(inner)]

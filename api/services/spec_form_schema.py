@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from nightshift.families.family import Family
+from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS
 from shared.specs import supported
-from shared.specs.families import FAMILIES, Family
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import SPECS
-from shared.specs.training import Training
 
 #: Common fields, shown first. Other single values are collapsed; lists can be edited as JSON.
 OFTEN = (
@@ -25,15 +26,31 @@ _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
 
 def family_views() -> list[dict[str, Any]]:
-    """Return all families as in GET /v1/families."""
-    return [_family(name, family) for name, family in FAMILIES.items()]
+    """Return the allowed families as in GET /v1/families, also those that cannot be used."""
+    return [_family(name, FAMILIES[name]) if name in FAMILIES else _unusable(name) for name in FAMILIES.allowed]
+
+
+def family_problems() -> Iterator[str]:
+    """Yield what is wrong with the allowed families, for `nightshift check`."""
+    yield from (f"{view['name']}: {view['error']}" for view in family_views() if view["error"])
+
+
+def _unusable(name: str) -> dict[str, Any]:
+    found = FAMILIES.installed.get(name)
+    return {
+        "name": name, "package": found.package if found else None, "description": "", "kinds": [], "frameworks": [],
+        "dataset_kind": "", "default_preset": "", "presets": {}, "model_schema": {}, "training_schema": {},
+        "error": found.error if found else "no installed package has a family of this name",
+    }  # fmt: skip
 
 
 def _family(name: str, family: Family) -> dict[str, Any]:
     return {
         "name": name,
+        "package": FAMILIES.installed[name].package,
+        "description": family.description,
         "kinds": supported.kinds_of(name),
-        "frameworks": supported.frameworks_of(name),
+        "frameworks": family.frameworks,
         "dataset_kind": family.dataset_kind,
         "default_preset": family.default_preset,
         "presets": {
@@ -42,6 +59,7 @@ def _family(name: str, family: Family) -> dict[str, Any]:
         },
         "model_schema": family.model.model_json_schema(),
         "training_schema": Training.model_json_schema(),
+        "error": None,
     }
 
 

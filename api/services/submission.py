@@ -16,6 +16,7 @@ from api.dependencies import Service
 from api.services import dataset_fit, programs, reruns
 from api.services.dataset_fit import Facts
 from nightshift.errors import FieldError, InvalidRequest, NotFound
+from nightshift.families.training import Training
 from nightshift.states import JobState
 from shared import tracing
 from shared.datasets import builtins, registry
@@ -38,7 +39,6 @@ from shared.specs.jobs import (
     check_promotion,
     check_training,
 )
-from shared.specs.training import Training
 
 #: Longest Idempotency-Key (characters), as wide as its column.
 MAX_KEY = 255
@@ -62,14 +62,14 @@ def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
     """Check and write a job. On return the job is durable, and its doorbell is being sent."""
     check_idempotency_key(asked.key)
     with tracing.submitting(asked.headers, asked.spec.kind) as traced:
-        spec, family = checked(service, asked.spec, asked.owner_id)
+        spec, pinned = checked(service, asked.spec, asked.owner_id)
         origin = asked.origin
         new = NewJob(
             owner_id=asked.owner_id,
             spec=spec,
             body_hash=hash_of(asked.body),
             idempotency_key=asked.key,
-            pinned=traced if isinstance(spec, TrainJob | RunJob) else {**traced, "family": family},
+            pinned={**traced, **pinned},
             copied_from=reruns.copied_from(origin, spec.model_dump(mode="json")) if origin else None,
         )
         submitted = service.submissions.submit(new)
@@ -78,15 +78,19 @@ def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
     return spec, submitted
 
 
-def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, str | None]:
-    """Check a job against the facts in SQL; return its complete spec and its family, if any. Raises InvalidRequest."""
+def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict[str, Any]]:
+    """Check a job against the facts in SQL; return its complete spec, and what is pinned of the model that it uses.
+
+    Raises InvalidRequest.
+    """
     if isinstance(spec, RunJob):
-        return _checked_program(service, spec), None
+        return _checked_program(service, spec), {}
     facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
         spec = _with_training_defaults(spec, facts.family)
     _refuse(dataset_fit.objection(spec, facts))
-    return _with_fixed_evaluation(spec, facts), facts.family
+    pinned = {} if isinstance(spec, TrainJob) else {"family": facts.family, **facts.made_by}
+    return _with_fixed_evaluation(spec, facts), pinned
 
 
 def _checked_program(service: Service, spec: RunJob) -> RunJob:
@@ -118,6 +122,8 @@ def _of_the_model(service: Service, spec: FinetuneJob | BatchInferJob | Evaluate
     with read(service.engine) as conn:
         model = models.resolve(conn, spec.model_ref, owner_id)
         found: dict[str, Any] = {"family": model.family}
+        if not FAMILIES.is_builtin(model.family):
+            found["made_by"] = models.maker_of(conn, model.job_id)
         if isinstance(spec, FinetuneJob):
             found["model"] = models.spec_of(conn, model.job_id)
         _check_family(spec, model.family)

@@ -90,6 +90,7 @@ def _presets(client: Client) -> Iterable[tuple[str, str]]:
 job_ids, models, versions = _from_api(_jobs), _from_api(_models), _from_api(_versions)
 model_refs, presets = _from_api(_model_refs), _from_api(_presets)
 datasets, programs = _named("datasets", "kind", "availability"), _named("programs", "package")
+families = _named("families", "description")
 schedules, webhooks = _named("schedules", "cron"), _named("webhooks", "url")
 events = _fixed(
     "job.started", "job.paused", "job.retried", "job.succeeded", "job.failed", "job.cancelled", "model.promoted",
@@ -97,6 +98,5 @@ events = _fixed(
 )  # fmt: skip
 states = _fixed("waiting", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 kinds = _fixed(*names.KINDS)
-families = _fixed(*names.FAMILY_NAMES)
 frameworks = _fixed(*names.FRAMEWORKS)
 devices = _fixed("auto", "cpu", "gpu")

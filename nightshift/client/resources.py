@@ -63,9 +63,11 @@ class Worker(Resource):
 
 
 class Family(Resource):
-    """A model family: its presets, and the JSON schemas of its settings."""
+    """A model family: its presets, and the JSON schemas of its settings; `error` says why it cannot be used."""
 
     name: str
+    package: Annotated[str | None, "The package that brings it, with its version."]
+    description: str
     kinds: Annotated[list[str], "Kinds of job that this version's workers run for it."]
     frameworks: list[str]
     dataset_kind: str
@@ -73,6 +75,7 @@ class Family(Resource):
     presets: Annotated[dict[str, Any], "Each preset in full: `model` and its `training` defaults."]
     model_schema: Annotated[dict[str, Any], "JSON schema of `model`; any field overrides the preset's."]
     training_schema: Annotated[dict[str, Any], "JSON schema of `training`."]
+    error: Annotated[str | None, "Why it cannot be used; null: it can."]
     _SHOWN = ("name", "frameworks", "kinds")
 
 

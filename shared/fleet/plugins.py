@@ -28,3 +28,8 @@ class InstalledPlugin:
 def program_plugin(name: str) -> str:
     """Return the plug-in of a program."""
     return f"program {name}"
+
+
+def family_plugin(name: str) -> str:
+    """Return the plug-in of a family."""
+    return f"family {name}"

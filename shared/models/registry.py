@@ -126,6 +126,12 @@ def _folder(conn: Connection, job_id: str, model_ref: str) -> str:
     return str(stored).rpartition("/")[0]
 
 
+def maker_of(conn: Connection, job_id: str) -> dict[str, Any]:
+    """Return `plugin`, what a model's job has pinned of its family's package, if it has."""
+    pinned = conn.scalar(select(jobs.c.pinned).where(jobs.c.id == job_id)) or {}
+    return {"plugin": pinned["plugin"]} if "plugin" in pinned else {}
+
+
 def spec_of(conn: Connection, job_id: str) -> dict[str, Any] | None:
     """Return the model spec of a job's model: its own, or that of the model it was fine-tuned from.
 

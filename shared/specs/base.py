@@ -1,20 +1,14 @@
-"""Base of all specs: strict fields, no unknown fields, safe strings."""
+"""Fields of specs: names, references and other safe strings."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, Field
 
-
-class Spec(BaseModel):
-    """Strict: no coercion (`"1"` is not an int), no NaN or infinity, no unknown field."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+from nightshift.families.fields import Spec
 
 
 class Patch(Spec):
@@ -26,34 +20,6 @@ class Patch(Spec):
         """Return the fields that were given."""
         given, nullable = self.model_dump(exclude_unset=True), self.NULLABLE
         return {key: given[key] for key in given if given[key] is not None or nullable is None or key in nullable}
-
-
-def _optional(schema: dict[str, Any]) -> None:
-    schema.pop("required", None)
-
-
-class ModelSpec(Spec):
-    """The model of one family. Its preset fills in what is left out, so no field is required."""
-
-    model_config = ConfigDict(json_schema_extra=_optional)
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        name = data.get("preset", cls.model_fields["preset"].default)
-        if not isinstance(name, str) or name not in cls.PRESETS:
-            family, known = cls.model_fields["family"].default, ", ".join(cls.PRESETS)
-            raise field_error(cls.__name__, ("preset",), f"unknown preset; presets of {family}: {known}", name)
-        return {**cls.PRESETS[name], **data, "preset": name}
-
-
-def field_error(model: str, loc: tuple[str | int, ...], message: str, value: object) -> ValidationError:
-    """Return a validation error at `loc`, for use inside a validator: pydantic prepends the path of the model."""
-    detail = InitErrorDetails(type=PydanticCustomError("value_error", message.replace("{", "{{")), loc=loc, input=value)
-    return ValidationError.from_exception_data(model, [detail])
 
 
 def printable(value: str) -> str:
@@ -113,14 +79,4 @@ ModelRef = Annotated[str, AfterValidator(_model_ref)]
 #: The name of a secret: that of an environment variable.
 SecretName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,99}$")]
 
-#: Height and width of the images that a model reads or makes (pixels).
-_Side = Annotated[int, Field(ge=4, le=1024)]
-ImageSize = Annotated[
-    tuple[_Side, _Side], Field(description="Height, width (pixels); images are resized to it.", strict=False)
-]
-
-#: Sizes of layers: positive, and limited so that a single layer fits into memory.
-Width = Annotated[int, Field(ge=1, le=65_536)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from shared.specs.base import Label, Patch, Spec, printable
+from nightshift.families.fields import Spec
+from shared.specs.base import Label, Patch, printable
 
 #: A field of a job: `training.epochs`.
 FieldPath = Annotated[str, Field(max_length=300, pattern=r"^[^.]+(\.[^.]+){0,4}$")]

@@ -1,115 +1,104 @@
-"""Model families: model specs, presets and their training defaults, tasks and metrics.
-
-To add a family, add one spec module, one entry here and one folder in `worker/families`.
-"""
+"""The model families of this process: those of Nightshift, and installed ones that the operator allows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Any
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import GetJsonSchemaHandler, SerializeAsAny, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
-from nightshift.names import DEFAULT_FAMILY
-from shared.specs import cnn, gan, gru_lm
-from shared.specs.base import field_error
-from shared.specs.cnn import CnnModel
-from shared.specs.gan import GanModel
-from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Watched
+from nightshift.entry_points import Installed
+from nightshift.errors import ConfigurationError
+from nightshift.families.family import Family
+from nightshift.families.fields import ModelSpec, field_error
+from nightshift.plugins import installed_families, offered_families
+from shared.settings import get_settings
 
-#: Tasks of batch inference.
-Task = Literal["predict", "score", "generate"]
-
-_COMMON_METRICS = frozenset({"loss", "val_loss", "accuracy", "val_accuracy"})
-
-
-@dataclass(frozen=True)
-class Family:
-    """Properties of one family, without its implementation."""
-
-    model: type[CnnModel] | type[GruLmModel] | type[GanModel]
-    presets: Mapping[str, Mapping[str, Any]]
-    default_preset: str
-    #: Defaults of `training` per preset.
-    training_defaults: Mapping[str, Mapping[str, Any]]
-    augmentations: frozenset[str]
-    #: Metrics that early stopping may watch.
-    watchable: frozenset[str]
-    dataset_kind: str  # image | text
-    #: Tasks of batch inference that the family supports.
-    tasks: tuple[Task, ...]
-    #: Whether it tells the classes of a data set apart.
-    classifies: bool = False
-    #: Whether it generates what follows a prompt.
-    prompted: bool = False
-    #: The metric that selects the best checkpoint, and the default of early stopping.
-    watched: Watched = "val_loss"
-    #: Metrics of the test part that a promotion may be decided by.
-    judged_by: tuple[str, ...] = ()
-    #: Whether they are made of one score per example, which can be resampled.
-    resampled: bool = True
-
-    def training_for(self, preset: object) -> Mapping[str, Any]:
-        """Return the training defaults of a preset; empty for an unknown name, which parsing refuses later."""
-        name = self.default_preset if preset is None else preset
-        return self.training_defaults.get(name, {}) if isinstance(name, str) else {}
+#: The variable of the setting, which a runner has although it reads no other settings.
+SETTING = "NIGHTSHIFT_FAMILIES"
 
 
-FAMILIES: dict[str, Family] = {
-    "cnn": Family(
-        model=CnnModel,
-        presets=cnn.PRESETS,
-        default_preset="mnist-3conv",
-        training_defaults=cnn.TRAINING_DEFAULTS,
-        augmentations=frozenset({"shift", "rotate", "flip", "erase"}),
-        watchable=_COMMON_METRICS,
-        dataset_kind="image",
-        tasks=("predict",),
-        classifies=True,
-        judged_by=("test_accuracy", "test_loss", "f1_macro", "precision_macro", "recall_macro", "auc_macro_ovr"),
-    ),
-    "gru_lm": Family(
-        model=GruLmModel,
-        presets=gru_lm.PRESETS,
-        default_preset="gru-2x512",
-        training_defaults=gru_lm.TRAINING_DEFAULTS,
-        augmentations=frozenset({"word_dropout", "word_replacement"}),
-        watchable=(_COMMON_METRICS - {"accuracy"}) | {"perplexity", "val_perplexity"},
-        dataset_kind="text",
-        tasks=("score", "generate"),
-        prompted=True,
-        judged_by=("test_perplexity", "test_loss"),
-    ),
-    "gan": Family(
-        model=GanModel,
-        presets=gan.PRESETS,
-        default_preset="dcgan",
-        training_defaults=gan.TRAINING_DEFAULTS,
-        augmentations=frozenset(),
-        watchable=frozenset({"val_frechet_distance"}),
-        dataset_kind="image",
-        tasks=("generate",),
-        watched="val_frechet_distance",
-        judged_by=("frechet_distance", "precision", "recall"),
-        resampled=False,
-    ),
-}
+class _Families(Mapping[str, Family]):
+    """The families that can be used, by name. Packages are looked up once: an upgraded one is seen after a restart."""
+
+    @cached_property
+    def allowed(self) -> tuple[str, ...]:
+        """The names that the operator allows, in the order of the setting."""
+        return offered_families(os.environ.get(SETTING) or get_settings().families)
+
+    @cached_property
+    def installed(self) -> dict[str, Installed[Family]]:
+        """The families of Nightshift and the allowed ones, also broken ones. Raises ConfigurationError."""
+        found = installed_families(self.allowed)
+        if not any(one.is_builtin for one in found.values()):
+            raise ConfigurationError("no entry point leads to Nightshift's own families: install the package again")
+        return found
+
+    @property
+    def offered(self) -> list[str]:
+        """The families that new jobs may name."""
+        return [name for name in self.allowed if name in self]
+
+    def is_builtin(self, name: str) -> bool:
+        """Return whether a family is one of Nightshift's, which every worker has."""
+        return name in self.installed and self.installed[name].is_builtin
+
+    def forget(self) -> None:
+        """Look the packages up again at the next use."""
+        self.__dict__.pop("allowed", None)
+        self.__dict__.pop("installed", None)
+
+    @property
+    def default(self) -> str:
+        """The family of a spec that names none."""
+        return next(name for name, family in self.items() if family.is_default)
+
+    def __getitem__(self, name: str) -> Family:
+        one = self.installed.get(name)
+        if one is None or one.declared is None:
+            raise KeyError(name)
+        return one.declared
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, one in self.installed.items() if one.declared is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+FAMILIES = _Families()
 
 
 def _by_family(data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Validate as the named family, so that error paths read `model.units`, not `model.gru_lm.units`."""
     if not isinstance(data, dict):
         return handler(data)
-    name = data.get("family", DEFAULT_FAMILY)
+    name = data.get("family", FAMILIES.default)
     if not isinstance(name, str) or name not in FAMILIES:
-        raise field_error("Model", ("family",), f"unknown family; families: {', '.join(FAMILIES)}", name)
+        raise field_error("Model", ("family",), _unknown(name), name)
     return FAMILIES[name].model.model_validate(data)
 
 
+def _unknown(name: object) -> str:
+    """Return why a family cannot be named."""
+    broken = FAMILIES.installed.get(name) if isinstance(name, str) else None
+    if broken is not None:
+        return f"the family {name} cannot be used: {broken.error}"
+    return f"unknown family; families: {', '.join(FAMILIES.offered)}"
+
+
+class _SchemaOfFamilies:
+    """The JSON schema of a model: one of the offered families', told apart by `family`."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        choices = {name: FAMILIES[name].model.__pydantic_core_schema__ for name in FAMILIES.offered}
+        return handler(core_schema.tagged_union_schema(choices, "family"))
+
+
 #: The `model` field: the spec of one family, selected by `family`.
-Model = Annotated[
-    Annotated[CnnModel | GruLmModel | GanModel, Field(discriminator="family")],
-    WrapValidator(_by_family),
-]
+Model = Annotated[SerializeAsAny[ModelSpec], WrapValidator(_by_family), _SchemaOfFamilies]

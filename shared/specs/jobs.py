@@ -10,24 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from nightshift.errors import FieldError
+from nightshift.families.family import Task
+from nightshift.families.fields import Count, Spec, Width, field_error
+from nightshift.families.training import Training
 from nightshift.metrics import sense
-from nightshift.names import DEFAULT_FAMILY, Framework
-from shared.specs.base import (
-    Count,
-    DatasetRef,
-    Label,
-    ModelRef,
-    Name,
-    Seconds,
-    SecretName,
-    Spec,
-    Width,
-    field_error,
-)
-from shared.specs.families import FAMILIES, Model, Task
+from nightshift.names import Framework
+from shared.specs.base import DatasetRef, Label, ModelRef, Name, Seconds, SecretName
+from shared.specs.families import FAMILIES, Model
 from shared.specs.promotion import Promotion
 from shared.specs.times import Time
-from shared.specs.training import CheckpointPolicy, Resources, Training
+from shared.specs.training import CheckpointPolicy, Resources
 
 
 class JobBase(Spec):
@@ -66,7 +58,7 @@ class TrainJob(JobBase):
         training = data.get("training", {}) if isinstance(data, dict) else None
         if not isinstance(model, dict) or not isinstance(training, dict):
             return data
-        family = FAMILIES.get(str(model.get("family", DEFAULT_FAMILY)))
+        family = FAMILIES.get(str(model.get("family", FAMILIES.default)))
         defaults = family.training_for(model.get("preset")) if family else {}
         stopping = training.get("early_stopping")
         if family and isinstance(stopping, dict):

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from shared.specs.base import Label, Name, Patch, Spec
+from nightshift.families.fields import Spec
+from shared.specs.base import Label, Name, Patch
 from shared.specs.edits import Notes
 
 Reason = Annotated[Label | None, Field(description="Kept in the model's history.")]

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nightshift.families.fields import Spec
 from nightshift.metrics import Sense
-from shared.specs.base import DatasetRef, Spec
+from shared.specs.base import DatasetRef
 from shared.specs.models import Alias
 
 JudgedBy = Literal[

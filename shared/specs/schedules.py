@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.specs.base import Name, Patch, Seconds, Spec
+from nightshift.families.fields import Spec
+from shared.specs.base import Name, Patch, Seconds
 
 CronText = Annotated[
     str,

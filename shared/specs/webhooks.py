@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from shared.specs.base import Label, Name, Patch, Spec
+from nightshift.families.fields import Spec
+from shared.specs.base import Label, Name, Patch
 from shared.webhooks.models import EventType
 
 #: Default: how jobs end, and decisions on promotions.

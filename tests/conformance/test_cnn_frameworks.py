@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.specs.cnn import PRESETS
 from tests.support.frameworks import FRAMEWORKS, close, gradients, learner
+from worker.families.cnn.family import PRESETS
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")

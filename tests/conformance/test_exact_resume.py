@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from nightshift.families.learner import LearnerState
 from nightshift.metrics import OF_STEPS
 from shared.job_files.checkpoint_record import CheckpointRecord
 from tests.support import seeds
@@ -33,7 +34,6 @@ from tests.support.training import (
     snapshot,
 )
 from worker.training.checkpoints import CheckpointWriter, Restored, restore, run_facts
-from worker.training.learner import LearnerState
 from worker.training.numerics.data_order import DataOrder
 from worker.training.state import RunState
 from worker.training.trainer import Plan, Trainer

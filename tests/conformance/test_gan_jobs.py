@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nightshift.families.learner import Splits
 from shared.datasets.store import open_dataset
 from shared.errors import BadData
 from tests.support.training import CASES, attempt, build, load_splits, outcome, store_digits, store_tale
 from worker.families.gan.data import load_splits as load
 from worker.families.gan.feature_extractor import extractor_model, load_extractor
 from worker.families.gan.per_epoch import start
-from worker.training.learner import Splits
 
 CASE = CASES["gan-torch"]
 

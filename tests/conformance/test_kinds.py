@@ -15,10 +15,10 @@ import pytest
 
 from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
 from shared.datasets.store import open_dataset
+from shared.specs.families import FAMILIES
 from tests.support import kinds
 from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, table
 from tests.support.training import CASES, Left, attempt, outcome
-from worker import families
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
@@ -43,7 +43,7 @@ def test_the_other_framework_finetunes_it_and_frozen_weights_keep_every_bit(
     framework = OTHER[parent.case.framework]
     assert attempt(finetune(framework, "features"), tmp_path, parent.data_set, model=parent.model) == 0
     before, after = parent.weights, kinds.weights(tmp_path)
-    features = families.part(parent.case.family, "weights").FEATURES
+    features = FAMILIES[parent.case.family].features
     frozen = [key for key in before if key.startswith(features)]
     learned = [key for key in before if key not in frozen and ".running_" not in key]
     assert frozen

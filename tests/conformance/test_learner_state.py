@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightshift.families.learner import LearnerState
 from tests.support.frameworks import FRAMEWORKS, learner
-from worker.training.learner import LearnerState
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.specs.cnn import PRESETS, CnnModel
-from shared.specs.training import Training
+from nightshift.families.learner import Array, LearnerSetup, LearnerState, Splits
+from nightshift.families.training import Training
 from tests.support.training import CASES, Case, build, load_splits, snapshot
 from worker import families
-from worker.training.learner import Array, LearnerSetup, LearnerState, Splits
+from worker.families.cnn.family import PRESETS, CnnModel
 
 STEPS = 6
 

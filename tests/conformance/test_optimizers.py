@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from shared.specs.training import Optimizer, Training
+from nightshift.families.training import Optimizer, Training
 from tests.support.frameworks import THREADS
 
 torch = pytest.importorskip("torch")

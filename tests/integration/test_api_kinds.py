@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from nightshift.families.training import Training
 from shared.datasets.registry import register
 from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, Lease, ModelVersionRecord
 from shared.specs.examples import EXAMPLES
 from shared.specs.families import FAMILIES
-from shared.specs.training import Training
 from tests.support.api import Api, assert_problem
 from tests.support.dataset_files import labelled_images, npz
 from tests.support.factories import claim_job, running_job

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, select
 
+from nightshift.families.learner import Learner, LearnerSetup, LearnerState, Splits
+from nightshift.families.training import Training
 from shared.db.engine import read
 from shared.db.schema import checkpoints
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.settings import Settings
 from shared.specs.jobs import TrainJob
-from shared.specs.training import CheckpointPolicy, Training
+from shared.specs.training import CheckpointPolicy
 from tests.support.factories import submit_job
 from worker import families
 from worker.hardware.devices import cpu
@@ -34,7 +36,6 @@ from worker.supervisor.batch import Batch
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.supervisor import Supervisor
 from worker.training.checkpoints import CheckpointWriter, Snapshot
-from worker.training.learner import Learner, LearnerSetup, LearnerState, Splits
 from worker.training.state import RunState
 from worker.training.trainer import Trainer
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nightshift.metrics import METRICS, PARTS
-from nightshift.names import FAMILY_NAMES, KINDS
+from nightshift.names import KINDS
+from shared.specs.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 #: Where such names belong: the specs, stored schemas of the past, and each family's own code.
@@ -19,7 +20,7 @@ HOMES = (
     "nightshift/names.py",
     "shared/specs/",
     "shared/db/migrations/",
-    *(f"worker/families/{name}/" for name in FAMILY_NAMES),
+    *(f"worker/families/{name}/" for name in FAMILIES),
 )
 #: Files that may name one nevertheless.
 ALLOWED = {
@@ -51,7 +52,7 @@ def names_in(tree: ast.Module) -> Iterator[str]:
     """Families and kinds that are named; an ambiguous word counts beside another kind, or where a kind is asked for."""
     for node in ast.walk(tree):
         found = strings(node)
-        certain = [text for text in found if text in {*FAMILY_NAMES, *KINDS} - AMBIGUOUS]
+        certain = [text for text in found if text in {*FAMILIES, *KINDS} - AMBIGUOUS]
         about_kinds = bool(certain) or (isinstance(node, ast.Compare | ast.Dict) and "kind" in ast.unparse(node))
         doubtful = [text for text in found if text in AMBIGUOUS] if about_kinds else []
         yield from (f"{text!r} in line {getattr(node, 'lineno', '?')}" for text in certain + doubtful)
@@ -111,7 +112,7 @@ def lists_of_families(tree: ast.Module) -> Iterator[str]:
     docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     for text in texts:
-        if text not in docstrings and len(set(re.findall(r"\w+", text)) & set(FAMILY_NAMES)) > 1:
+        if text not in docstrings and len(set(re.findall(r"\w+", text)) & set(FAMILIES)) > 1:
             yield text
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from nightshift.families.learner import Array, LearnerSetup
+from nightshift.families.training import Training
 from shared.specs.families import FAMILIES
-from shared.specs.training import Training
 from worker import families
-from worker.training.learner import Array, LearnerSetup
 
 FRAMEWORKS = ("torch", "tensorflow")
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
+from nightshift.families.learner import Array
 from shared.datasets.store import OpenDataset, publish, staging
 from shared.specs.jobs import job_spec_adapter
 from tests.support.training import CASES, Case, attempt
-from worker.training.learner import Array
 
 OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nightshift.families.learner import LearnerSetup, LearnerState, Splits
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
@@ -26,7 +27,6 @@ from tests.support.unpainted import leave_plots_blank
 from worker import families, kinds
 from worker.run_job import PrintingReporter, make_assignment
 from worker.runners.messages import Champion, Result, Stopped
-from worker.training.learner import LearnerSetup, LearnerState, Splits
 from worker.training.trainer import AtEpoch, Plan
 
 #: One CPU thread: the machine is shared, and results are bitwise equal only for the same number.
@@ -117,7 +117,7 @@ CASES = {
 
 def load_splits(case: Case, data_set: Path, **training: Any) -> Splits:
     job = case.job(**training)
-    splits: Splits = families.part(case.family, "data").load_splits(data_set, job.model, job.training)
+    splits: Splits = families.part(case.family, "load_splits")(data_set, job.model, job.training)
     return splits
 
 
@@ -130,12 +130,11 @@ def build(case: Case, splits: Splits, **training: Any) -> Any:
 
 def at_epoch(case: Case, learner: Any, splits: Splits, folder: Path, **training: Any) -> AtEpoch | None:
     """Return the family's action after each epoch, as in a job."""
-    if not families.has(case.family, "per_epoch"):
+    start = families.optional_part(case.family, "start_epochs")
+    if start is None:
         return None
     job = case.job(**training)
-    begun: AtEpoch = families.part(case.family, "per_epoch").start(
-        learner, splits, job.model, job.training, folder, lambda: False, print
-    )
+    begun: AtEpoch = start(learner, splits, job.model, job.training, folder, lambda: False, print)
     return begun
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nightshift.names import FAMILY_NAMES
+from shared.specs.families import FAMILIES
 
 #: The smallest PNG.
 PIXEL = bytes.fromhex(
@@ -27,7 +27,7 @@ def run(assignment: Any, reporter: Any) -> None:
 
 def leave_plots_blank() -> None:
     """Write a pixel instead of each plot in this process."""
-    for family in FAMILY_NAMES:
+    for family in FAMILIES:
         plots = import_module(f"worker.families.{family}.plots")
         for name in DRAWN:
             if hasattr(plots, name):

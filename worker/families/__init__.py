@@ -1,51 +1,55 @@
-"""Model families: one package per family, one learner module per framework.
+"""Model families: one package per family of Nightshift. What each offers stands in its `family.py`.
 
-Each family's package offers
-    data.load_splits(dataset_dir, model, training) -> Splits
-    data.load_test(dataset_dir, model, facts, tokenizer) -> Splits     a data set for evaluating a trained model
-    data.adapted(dataset_dir, model) -> changes                        optional: what fine-tuning on a data set changes
-    data.write_extras(root, splits) -> paths                           optional: more files of a model
-    batch_inference.open_source(learner, parent, inference, dataset_dir) -> Source
-    weights.FEATURES                                                   prefixes of what `freeze: features` keeps
-    weights.shapes_of(model, facts) -> {name: shape}                   of the canonical weights, without a device
-    evaluation.report(learner, splits, model, training) -> Evaluation  at the end of a job, on the test part
-    per_example.examples(learner, splits, model) -> PerExampleScores   scores of each row, for promotions
-    plots.draw(report, history, folder, best_step) -> paths            PNG files beside the report
-    per_epoch.start(learner, splits, model, training, job_dir, stop, log) -> AtEpoch   optional: work after each epoch
-    per_epoch.collect(job_dir, folder, last) -> paths                  optional: artifacts of that work
-    torch_learner.build(setup) / tensorflow_learner.build(setup) -> Learner
-and code outside the package finds them by these names.
+Code outside the packages gets a family's functions here, whoever brings the family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
+from nightshift.families.family import Family
+from nightshift.families.learner import Learner, LearnerSetup
 from shared.errors import UnsupportedJob
-from worker.training.learner import Learner, LearnerSetup
+from shared.specs.families import FAMILIES
 
 
 def load(family: str, framework: str) -> Callable[[LearnerSetup], Learner]:
-    """Return the `build` function of a family's learner. Imports only that framework."""
-    module = part(family, f"{framework}_learner")
-    return cast("Callable[[LearnerSetup], Learner]", module.build)
+    """Return the `build` function of a family's learner. Imports only that framework. Raises UnsupportedJob."""
+    reference = {str(name): one for name, one in _family(family).learners.items()}.get(framework)
+    if reference is None:
+        raise UnsupportedJob(f"this worker has no learner in {framework} for the family {family}")
+    return cast("Callable[[LearnerSetup], Learner]", _function(reference))
 
 
-def has(family: str, name: str) -> bool:
-    """Return whether a family offers an optional module."""
-    return find_spec(f"worker.families.{family}.{name}") is not None
+def part(family: str, name: str) -> Callable[..., Any]:
+    """Return a function of a family that every family has, or that the job needs. Raises UnsupportedJob."""
+    found = optional_part(family, name)
+    if found is None:
+        raise UnsupportedJob(f"the family {family} has no {name}")
+    return found
 
 
-def part(family: str, name: str) -> ModuleType:
-    """Return a module of a family, such as `data`, `evaluation`, `plots` or `<framework>_learner`.
+def optional_part(family: str, name: str) -> Callable[..., Any] | None:
+    """Return a function of `nightshift.families.Parts`, or None if the family has none. Raises UnsupportedJob."""
+    reference = getattr(_family(family).parts, name)
+    return None if reference is None else _function(reference)
 
-    Raises UnsupportedJob if the family or the module does not exist.
-    """
-    path = f"worker.families.{family}.{name}"
-    if not family.isidentifier() or not find_spec("worker.families." + family) or not find_spec(path):
-        raise UnsupportedJob(f"this worker has no {name} for the family {family}")
-    return import_module(path)
+
+def _family(name: str) -> Family:
+    found = FAMILIES.get(name)
+    if found is not None:
+        return found
+    broken = FAMILIES.installed.get(name)
+    why = f"it cannot be used: {broken.error}" if broken else f"there are {', '.join(FAMILIES)}"
+    raise UnsupportedJob(f"this worker has no family {name}: {why}")
+
+
+def _function(reference: str) -> Callable[..., Any]:
+    """Import a function. Raises UnsupportedJob if there is none; errors of the import are passed on."""
+    module, _, name = reference.partition(":")
+    function: Any = getattr(import_module(module), name, None)
+    if not callable(function):
+        raise UnsupportedJob(f"{reference} is not a function")
+    return cast("Callable[..., Any]", function)

@@ -12,8 +12,9 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
-from nightshift.names import FAMILY_NAMES, FRAMEWORKS
+from nightshift.names import FRAMEWORKS
 from nightshift.versions import installed_of
+from shared.specs.families import FAMILIES
 from worker.kinds import MODULES
 
 #: Imported by every forkserver: the runner, the kinds, and the libraries of evaluation and plots.
@@ -34,7 +35,6 @@ _OWN = {
     "torch": ("torch", "torch._dynamo", "torch.profiler._cupti_monitor", "torch.nn.functional", "safetensors.torch"),
     "tensorflow": ("tensorflow", "keras"),
 }
-_FAMILY_PARTS = ("data", "evaluation", "plots", "batch_inference")
 
 
 def served(wanted: str = "") -> list[str]:
@@ -61,9 +61,10 @@ def preloads(framework: str, everything: bool = True) -> list[str]:
     if not everything:
         return ["worker.runners.runner"]
     own = [
-        f"worker.families.{family}.{part}"
-        for family in FAMILY_NAMES
-        for part in (*_FAMILY_PARTS, framework + "_learner")
+        module
+        for one in FAMILIES.installed.values()
+        if one.is_builtin and one.declared is not None
+        for module in one.declared.modules(framework)
     ]
     return [module for module in (*_OWN[framework], *_COMMON, *own) if _exists(module)]
 

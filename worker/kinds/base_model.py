@@ -17,14 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from nightshift.errors import FieldError
+from nightshift.families.learner import Array, Learner, LearnerSetup
+from nightshift.families.training import Training
 from shared.datasets.ingest.tokens import TOKENIZER
 from shared.errors import BadData
 from shared.specs.families import FAMILIES
-from shared.specs.training import Training
 from worker import families
 from worker.runners.messages import Assignment
 from worker.training.artifacts import MODEL_FORMAT
-from worker.training.learner import Array, Learner, LearnerSetup
 
 #: Fields of `config.json` that a learner is built from, beside the model's spec.
 _FACTS = ("classes", "image", "vocabulary", "preprocessing")

@@ -60,7 +60,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     threads = next((part.threads for part in parts.values()), None) or assignment.threads
     learner = build(parent, job.inference.framework, assignment, threads)
     folder = Path(assignment.dataset_dir) if assignment.dataset_dir else None
-    source: Source = families.part(parent.family, "batch_inference").open_source(learner, parent, job.inference, folder)
+    source: Source = families.part(parent.family, "open_source")(learner, parent, job.inference, folder)
     parts = {start: part for start, part in parts.items() if part.stop <= source.total}
     newest = max(parts.values(), key=lambda part: part.stop, default=None)
     reporter.started(

@@ -6,14 +6,14 @@ import json
 import os
 from pathlib import Path
 
+from nightshift.families.learner import Splits
+from nightshift.families.training import Training
 from shared.errors import BadData
 from shared.specs.jobs import EvaluateJob
-from shared.specs.training import Training
 from worker import families
 from worker.kinds.base_model import build, read_model
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import artifacts, training_log
-from worker.training.learner import Splits
 from worker.training.progress import ProgressMeter
 from worker.training.reporter import Reporter
 
@@ -24,25 +24,26 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     parent = read_model(assignment)
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
-    data = families.part(parent.family, "data")
-    splits: Splits = data.load_test(Path(assignment.dataset_dir), parent.model, parent.facts, parent.tokenizer)
+    load_test = families.part(parent.family, "load_test")
+    splits: Splits = load_test(Path(assignment.dataset_dir), parent.model, parent.facts, parent.tokenizer)
     learner = build(parent, job.framework, assignment, assignment.threads)
     reporter.started(Started(pid=os.getpid(), device=assignment.device, total_steps=1))
     reporter.log(training_log.environment(job.framework, assignment, assignment.threads))
-    reporter.log(training_log.model(parent.model, parent.facts))
+    reporter.log(training_log.model(parent.model, learner))
     meter = ProgressMeter(1, 1, 0, reporter, phase="write")
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
     model = parent.spec(job.framework)
     with meter.phase("evaluate"):
-        report = families.part(parent.family, "evaluation").report(learner, splits, model, Training())
+        report = families.part(parent.family, "report")(learner, splits, model, Training())
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
     reporter.log(f"on the test part: {training_log.measures(report.metrics)}")
     root = artifacts.folder(assignment)
     paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
-    with meter.phase("figures"):
-        paths += families.part(parent.family, "plots").draw(report, {}, root)
+    if draw := families.optional_part(parent.family, "draw"):
+        with meter.phase("figures"):
+            paths += draw(report, {}, root)
     artifacts.announce(paths, root, reporter)
     meter.stepped(1, 0)
     return Result(metrics=report.metrics, step=1)

@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nightshift.families.learner import Learner
 from shared.errors import BadData
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, check_training
 from worker import families
 from worker.kinds.base_model import TrainedModel, fill, read_model, refuse
 from worker.kinds.train import fit
 from worker.runners.messages import Assignment, Result, Stopped
-from worker.training.learner import Learner
 from worker.training.reporter import Reporter
-
-#: Prefix of the output layer's weights in all families with classes.
-HEAD = "output."
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
@@ -32,7 +30,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     facts = {"frozen": _frozen(parent)} if job.freeze == "features" else {}
 
     def begin(learner: Learner) -> None:
-        if fresh := fill(learner, parent.weights, HEAD):
+        if fresh := fill(learner, parent.weights, FAMILIES[parent.family].head):
             reporter.log(f"other classes than the model's: {', '.join(fresh)} are initialized anew")
 
     model = _fitted(parent, job.framework, assignment)
@@ -40,8 +38,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
 
 def _frozen(parent: TrainedModel) -> tuple[str, ...]:
-    features: tuple[str, ...] = families.part(parent.family, "weights").FEATURES
-    if not any(name.startswith(features) for name in parent.weights):
+    features = FAMILIES[parent.family].features
+    if not features or not any(name.startswith(features) for name in parent.weights):
         raise BadData("freeze: this model has no feature layers to freeze; use `none`")
     return features
 
@@ -49,7 +47,7 @@ def _frozen(parent: TrainedModel) -> tuple[str, ...]:
 def _fitted(parent: TrainedModel, framework: str, assignment: Assignment) -> Any:
     """Return the parent's spec for the framework, adapted to the data set by the family."""
     model = parent.spec(framework)
-    adapted = getattr(families.part(parent.family, "data"), "adapted", None)
+    adapted = families.optional_part(parent.family, "adapted")
     if adapted is None or assignment.dataset_dir is None:
         return model
     changes: Mapping[str, Any] = adapted(Path(assignment.dataset_dir), model)

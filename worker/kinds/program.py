@@ -17,6 +17,7 @@ from shared.specs.jobs import RunJob
 from worker.programs.attempt import PHASE, ProgramRun
 from worker.programs.checkpoint import restore
 from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.training import training_log
 from worker.training.reporter import Reporter
 
 
@@ -42,8 +43,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     )
     for checkpoint in damaged:
         reporter.log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")
-    if assignment.begun_by is not None:
-        reporter.log(f"continues with {assignment.package} what {assignment.begun_by} began: not exact", "warning")
+    if warning := training_log.continued(assignment):
+        reporter.log(warning, "warning")
     reporter.log(_beginning(program, assignment.package, latest.step if latest else None))
     reporter.phase(PHASE)
     train(attempt)
@@ -55,9 +56,9 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 def _program(name: str) -> Program:
     """Return the program. Raises UnsupportedJob."""
     found = installed_programs([name]).get(name)
-    if found is None or found.program is None:
+    if found is None or found.declared is None:
         raise UnsupportedJob(f"this worker has no program {name}: {found.error if found else 'it is not installed'}")
-    return found.program
+    return found.declared
 
 
 def _function(program: Program) -> Callable[[ProgramRun], None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from nightshift.families.learner import Learner, PerExampleScores
 from shared.errors import BadData
 from shared.models import promotion_gate
 from shared.models.promotion_gate import Rule, Verdict
@@ -15,7 +16,6 @@ from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.kinds.base_model import TrainedModel, build, read_model
 from worker.runners.messages import Assignment, Champion, Comparison
-from worker.training.learner import Learner, PerExampleScores
 from worker.training.numerics.bootstrap import lower_bound
 from worker.training.reporter import Reporter
 
@@ -48,9 +48,9 @@ def compare_with_champion(
 def _score(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:
     if assignment.evaluate_dir is None:
         raise BadData("the evaluation set has no folder on this worker")
-    data, per_example = families.part(model.family, "data"), families.part(model.family, "per_example")
-    splits = data.load_test(Path(assignment.evaluate_dir), model.model, model.facts, model.tokenizer)
-    found: PerExampleScores = per_example.examples(learner, splits, model.model)
+    load_test, examples = families.part(model.family, "load_test"), families.part(model.family, "examples")
+    splits = load_test(Path(assignment.evaluate_dir), model.model, model.facts, model.tokenizer)
+    found: PerExampleScores = examples(learner, splits, model.model)
     return found
 
 

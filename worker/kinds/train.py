@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nightshift.families.learner import Learner, LearnerSetup, Splits
 from shared.errors import BadData
 from shared.job_files import checkpoint_files
 from shared.specs.families import FAMILIES
@@ -19,7 +20,6 @@ from worker.kinds import promotion
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import artifacts, tensorboard, training_log
 from worker.training.checkpoints import CheckpointWriter, Restored, restore
-from worker.training.learner import Learner, LearnerSetup, Splits
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.reporter import Reporter
 from worker.training.state import RunState
@@ -61,7 +61,7 @@ def fit(
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
     reporter.started(_started(run, restored, damaged))
-    _log_start(run, threads, restored, damaged)
+    _log_start(run, learner, threads, restored, damaged)
     at_epoch = _at_epoch(run, learner, job_dir)
     watched = FAMILIES[model.family].watched
     loop = Trainer(
@@ -92,13 +92,15 @@ class _Run:
         return Plan(self.job.training, self.splits.length)
 
 
-def _log_start(run: _Run, threads: int | None, restored: Restored | None, damaged: list[str]) -> None:
+def _log_start(run: _Run, learner: Learner, threads: int | None, restored: Restored | None, damaged: list[str]) -> None:
     """Log the environment, data, model and plan at the start."""
     log, plan = run.reporter.log, run.plan
     log(training_log.environment(run.model.framework, run.assignment, threads))
     log(training_log.data(run.assignment, run.splits))
-    log(training_log.model(run.model, run.splits.facts))
+    log(training_log.model(run.model, learner))
     log(training_log.plan(run.job.training, plan.steps_per_epoch, plan.total_steps))
+    if warning := training_log.continued(run.assignment):
+        log(warning, "warning")
     for checkpoint in damaged:
         log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")
     if restored:
@@ -109,9 +111,9 @@ def _log_start(run: _Run, threads: int | None, restored: Restored | None, damage
 def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
-    data = families.part(model.family, "data")
+    load_splits = families.part(model.family, "load_splits")
     extra = {} if tokenizer is None else {"tokenizer": tokenizer}
-    splits: Splits = data.load_splits(Path(assignment.dataset_dir), model, job.training, **extra)
+    splits: Splits = load_splits(Path(assignment.dataset_dir), model, job.training, **extra)
     if job.training.batch_size > splits.length:
         raise BadData(
             f"training.batch_size {job.training.batch_size} is larger than the {splits.length} rows trained on; "
@@ -128,15 +130,14 @@ def _build(run: _Run, threads: int | None, facts: Mapping[str, Any]) -> Learner:
 
 def _at_epoch(run: _Run, learner: Learner, job_dir: Path) -> AtEpoch | None:
     """Return the family's action after each epoch, if it has one."""
-    if not families.has(run.model.family, "per_epoch"):
+    start = families.optional_part(run.model.family, "start_epochs")
+    if start is None:
         return None
 
     def stop() -> bool:
         return run.reporter.stop_requested() is not None
 
-    begun: AtEpoch = families.part(run.model.family, "per_epoch").start(
-        learner, run.splits, run.model, run.job.training, job_dir, stop, run.reporter.log
-    )
+    begun: AtEpoch = start(learner, run.splits, run.model, run.job.training, job_dir, stop, run.reporter.log)
     return begun
 
 
@@ -161,22 +162,21 @@ def _conclude(run: _Run, loop: Trainer) -> Result:
     if state.best.weights is not None:
         learner.load_weights(state.best.weights)
     with loop.progress.phase("evaluate"):
-        report = families.part(family, "evaluation").report(learner, run.splits, run.model, run.job.training)
+        report = families.part(family, "report")(learner, run.splits, run.model, run.job.training)
     of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
     run.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
     paths = artifacts.write_model(root, learner.weights(), run.model, run.splits.facts)
-    extras = getattr(families.part(family, "data"), "write_extras", None)
-    if extras is not None:
-        paths += extras(root, run.splits)
+    if write_extras := families.optional_part(family, "write_extras"):
+        paths += write_extras(root, run.splits)
     if report.document:
         paths.append(artifacts.write_json(root / "evaluation.json", report.document))
     with loop.progress.phase("figures"):
-        paths += families.part(family, "plots").draw(report, state.history, root, state.best.step)
+        if draw := families.optional_part(family, "draw"):
+            paths += draw(report, state.history, root, state.best.step)
         events = root / tensorboard.FOLDER / f"events.out.tfevents.{run.assignment.job_id}"
         paths.append(tensorboard.write_events(state.history, events, time.time()))
-    if families.has(family, "per_epoch"):
-        finished = loop.plan.finished_epochs(state.step)
-        paths += families.part(family, "per_epoch").collect(Path(run.assignment.job_dir), root, finished)
+    if collect := families.optional_part(family, "collect_epochs"):
+        paths += collect(Path(run.assignment.job_dir), root, loop.plan.finished_epochs(state.step))
     artifacts.announce(paths, root, run.reporter)
     with loop.progress.phase("evaluate"):
         comparison = promotion.compare_with_champion(run.assignment, run.reporter, run.job, learner, root / "model")

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nightshift.families.learner import Array
 from shared.job_files import checkpoint_files
 from shared.specs.jobs import RunJob
 from worker.programs.checkpoint import SavedProgram, contents
 from worker.runners.messages import Assignment, MetricPoint, Progress
 from worker.training import artifacts
 from worker.training.checkpoints import CheckpointSchedule
-from worker.training.learner import Array
 from worker.training.reporter import Reporter
 
 #: The phase of a program: every message is a sign of life, because only the program knows what its steps are.

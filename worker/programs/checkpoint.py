@@ -11,11 +11,11 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from nightshift.families.learner import Array
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from worker.training.checkpoints import safetensors
-from worker.training.learner import Array
 
 FORMAT = 1
 FACTS, ARRAYS = "program.json", "arrays.safetensors"

@@ -1,4 +1,4 @@
-"""A warm process that forks one runner per attempt: `python -m worker.runners.forkserver FD MODULE…`.
+"""A warm process that forks one runner per attempt: `python -m worker.runners.forkserver FD MODULE… [-- MODULE…]`.
 
 It has imported the frameworks but opened no device and started no thread, so that a fork is safe and takes
 milliseconds. Its environment was sanitized before exec, so no runner ever holds a secret. As the runners' parent it
@@ -243,9 +243,24 @@ def preload(modules: list[str]) -> dict[str, str]:
         except Exception as error:
             missing[module] = f"{type(error).__name__}: {error}"[:300]
     gc.enable()
-    gc.collect()
-    gc.freeze()  # a collection in a runner would otherwise copy every shared page
     return missing
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
+    """Return the modules before and after `--`; the second is None without it."""
+    if "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def preload_plugins(modules: list[str] | None) -> dict[str, str]:
+    """Import installed families and programs; return why some were left out. None: import none."""
+    if modules is None:
+        return {}
+    from worker.runners.plugin_preload import preload_families, preload_modules
+
+    return preload_families() | preload_modules(modules)
 
 
 def main(argv: list[str]) -> None:
@@ -256,7 +271,10 @@ def main(argv: list[str]) -> None:
         signal.signal(number, signal.SIG_DFL)
     faulthandler.enable()  # a runner killed by a fatal signal prints its stack on stderr
     started = time.monotonic()
-    missing = preload(argv[1:])
+    modules, plugins = split(argv[1:])
+    missing = preload(modules) | preload_plugins(plugins)
+    gc.collect()
+    gc.freeze()  # a collection in a runner would otherwise copy every shared page
     ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - started, 3), "missing": missing}
     ForkServer(control).serve(ready)
 

@@ -102,10 +102,13 @@ LAST_LINES, MAX_LINE = 20, 2_000
 class ForkserverClient:
     """A forkserver process, restarted when it dies."""
 
-    def __init__(self, name: str, modules: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, modules: Sequence[str], env: Mapping[str, str], plugins: Sequence[str] | None = None
+    ) -> None:
+        """Create a client. `modules` are imported first, then `plugins`: modules of installed packages (None: none)."""
         self.name = name
         self.start_seconds: float | None = None
-        self._modules, self._env = list(modules), dict(env)
+        self._modules, self._env = [*modules, *([] if plugins is None else ["--", *plugins])], dict(env)
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self._runners: dict[str, RunnerHandle] = {}

@@ -14,7 +14,7 @@ from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
-from shared.fleet.plugins import InstalledPlugin, program_plugin
+from shared.fleet.plugins import InstalledPlugin, family_plugin, program_plugin
 from shared.job_files.layout import attempt_dir, dataset_dir, job_dir
 from shared.jobs.transitions import Claimed
 from shared.models import aliases
@@ -35,7 +35,8 @@ def resolve_references(context: WorkerContext, claimed: Claimed, database: Datab
         facts |= {"evaluate_on": f"{evaluated_on.name}@{evaluated_on.version}", "evaluate_sha256": evaluated_on.sha256}
     if "plugin" not in pinned and (plugin := plugin_of(context, claimed)) is not None:
         facts["plugin"] = {
-            "package": plugin.package, "record": plugin.record, "state_version": plugin.state_version,
+            "plugin": plugin.plugin, "package": plugin.package, "record": plugin.record,
+            "state_version": plugin.state_version,
         }  # fmt: skip
     if spec.get("model_ref") and "parent" not in pinned:
         facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)
@@ -43,9 +44,10 @@ def resolve_references(context: WorkerContext, claimed: Claimed, database: Datab
 
 
 def plugin_of(context: WorkerContext, claimed: Claimed) -> InstalledPlugin | None:
-    """Return this worker's version of the plug-in that the job needs; None if it needs none."""
-    program = claimed.spec.get("program")
-    wanted = program_plugin(str(program)) if program else None
+    """Return this worker's version of the family or program that the job runs."""
+    program, model = claimed.spec.get("program"), claimed.spec.get("model") or {}
+    family = str(model.get("family") or claimed.pinned.get("family"))
+    wanted = program_plugin(str(program)) if program else family_plugin(family)
     return next((plugin for plugin in context.plugins if plugin.plugin == wanted), None)
 
 

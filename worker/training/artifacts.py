@@ -13,9 +13,9 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
+from nightshift.families.learner import Array
 from nightshift.versions import OURS, installed_of
 from worker.runners.messages import ArtifactSaved, Assignment
-from worker.training.learner import Array
 from worker.training.reporter import Reporter
 
 #: Format version of `config.json`. Readers refuse unknown versions.

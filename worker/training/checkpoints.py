@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from nightshift.families.learner import Array, Learner, LearnerState
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy
-from worker.training.learner import Array, Learner, LearnerState, strip_prefix
+from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.reporter import Reporter
 from worker.training.state import Best, RunState
 from worker.training.training_log import Pace

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nightshift.families.learner import Array
+from nightshift.families.training import EarlyStopping
 from nightshift.metrics import sense
-from shared.specs.training import EarlyStopping
-from worker.training.learner import Array
 from worker.training.numerics.perplexity import perplexity
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from nightshift.families.learner import Learner, Splits
+from nightshift.families.training import EarlyStopping, Training
 from shared.errors import NonFiniteLoss
-from shared.specs.training import CheckpointPolicy, EarlyStopping, Training, Watched, steps_per_epoch
+from shared.specs.training import CheckpointPolicy, steps_per_epoch
 from worker.runners.messages import MetricPoint
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter
-from worker.training.learner import Learner, Splits
 from worker.training.numerics.data_order import DataOrder
 from worker.training.progress import ProgressMeter
 from worker.training.reporter import Reporter
@@ -92,7 +93,7 @@ class Trainer:
         reporter: Reporter,
         state: RunState,
         *,
-        watched: Watched = "val_loss",
+        watched: str = "val_loss",
         at_epoch: AtEpoch | None = None,
     ) -> None:
         """Create a trainer. `watched`: the metric that selects the best model if early stopping names none."""

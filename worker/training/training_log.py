@@ -5,16 +5,14 @@ All values logged are already on the host, so that no line waits for the device.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.specs.training import Training
-from worker import families
+from nightshift.families.learner import Array, Learner, Splits
+from nightshift.families.training import Training
 from worker.runners.messages import Assignment
-from worker.training.learner import Array, Splits
 from worker.training.reporter import Reporter
 
 #: Least seconds between two lines about epochs. Too low: short epochs fill the log.
@@ -101,6 +99,13 @@ def environment(framework: str, assignment: Assignment, threads: int | None) -> 
     return f"runs on {assignment.device}{with_threads}, {framework} {version}".rstrip()
 
 
+def continued(assignment: Assignment) -> str | None:
+    """Return a warning if another version of the job's package began it, or None."""
+    if assignment.begun_by is None:
+        return None
+    return f"continues with {assignment.package} what {assignment.begun_by} began: not exact"
+
+
 def data(assignment: Assignment, splits: Splits) -> str:
     """Return a line such as `data set digits@1: 1,293 rows to train on, 144 to validate; 10 classes`."""
     counts = [f"{splits.length:,} rows to train on"]
@@ -120,15 +125,14 @@ def _rows(part: Mapping[str, Array]) -> int:
     return max((len(array) for array in part.values()), default=0)
 
 
-def model(spec: Any, facts: Mapping[str, Any]) -> str:
+def model(spec: Any, learner: Learner) -> str:
     """Return a line such as `model cnn mnist-3conv: 93,322 parameters`."""
-    return f"model {spec.family} {spec.preset}: {parameters(spec, facts):,} parameters"
+    return f"model {spec.family} {spec.preset}: {parameters(learner):,} parameters"
 
 
-def parameters(spec: Any, facts: Mapping[str, Any]) -> int:
-    """Return the number of trained parameters, from the shapes of the canonical weights."""
-    shapes = families.part(spec.family, "weights").shapes_of(spec, facts)
-    return sum(math.prod(shape) for name, shape in shapes.items() if "running_" not in name)
+def parameters(learner: Learner) -> int:
+    """Return the number of parameters, without the running statistics of normalizations."""
+    return sum(weight.size for name, weight in learner.weights().items() if "running_" not in name)
 
 
 def plan(training: Training, steps_per_epoch: int, total_steps: int) -> str:

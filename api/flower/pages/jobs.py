@@ -6,11 +6,12 @@ from typing import Any
 
 from api.flower.pages.base import Handler, Page, message_for
 from nightshift.errors import InvalidRequest
-from nightshift.names import FAMILY_NAMES, FRAMEWORKS, KINDS
+from nightshift.names import FRAMEWORKS, KINDS
 from nightshift.states import JobState
 from shared.jobs.queries.available_columns import available_columns
 from shared.jobs.queries.columns import ColumnKey, parse_key
 from shared.jobs.queries.table import TableQuery, datasets_used, jobs_table
+from shared.specs.families import FAMILIES
 
 STATES = tuple(state.value for state in JobState)
 #: Largest number of columns.
@@ -66,7 +67,7 @@ class JobsPage(Page):
     async def get(self) -> None:
         query = table_query(self)
         datasets = await self.query(lambda conn: datasets_used(conn, self.owner))
-        filters = {"kind": KINDS, "family": FAMILY_NAMES, "framework": FRAMEWORKS, "dataset": tuple(datasets)}
+        filters = {"kind": KINDS, "family": tuple(FAMILIES), "framework": FRAMEWORKS, "dataset": tuple(datasets)}
         self.show("ns_jobs.html", "Jobs", await table(self, query), filters=filters, states=STATES)
 
 

@@ -42,7 +42,7 @@ class NewJob(Page):
         return {
             "origin": origin,
             "forms": forms(),
-            "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views()],
+            "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views() if not view["error"]],
             "datasets": list(datasets.values()),
             "models": [{"name": row["name"], "family": row["family"]} for row in list_models(conn)],
             # The Idempotency-Key: a form that is sent twice creates one job.

@@ -12,7 +12,8 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 FIELDS = {
     "family": Field("name"),
     "frameworks": Field(lambda item: ", ".join(item.get("frameworks") or []), 1),
-    "presets": Field(lambda item: ", ".join(item.get("presets") or [])),
+    "package": Field(lambda item: item.get("package") or "-", 2),
+    "note": Field(lambda item: item.get("error") or ", ".join(item.get("presets") or [])),
 }
 
 

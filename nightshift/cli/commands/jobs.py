@@ -15,7 +15,7 @@ from nightshift.cli.options import AsJson, JobId, JobIds, client, find_job, find
 from nightshift.cli.registry import COMMANDS
 from nightshift.cli.render import output, tables
 from nightshift.cli.render.job_columns import FIELDS, other
-from nightshift.names import FAMILY_NAMES, KINDS, either
+from nightshift.names import KINDS, either
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -60,9 +60,7 @@ def jobs(
         ),
     ] = None,
     kind: Annotated[str | None, typer.Option(help=f"{either(KINDS)}.", autocompletion=completion.kinds)] = None,
-    family: Annotated[
-        str | None, typer.Option(help=f"{either(FAMILY_NAMES)}.", autocompletion=completion.families)
-    ] = None,
+    family: Annotated[str | None, typer.Option(help="A model family.", autocompletion=completion.families)] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this tag.")] = None,
     search: Annotated[
         str | None,

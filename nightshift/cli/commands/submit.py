@@ -14,7 +14,7 @@ from nightshift.cli.options import AsJson, client, parameters_of, set_parameters
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
-from nightshift.names import BATCH_INFER, EVALUATE, FAMILY_NAMES, FINETUNE, FRAMEWORKS, RUN, TRAIN, either
+from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, FRAMEWORKS, RUN, TRAIN, either
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -170,7 +170,7 @@ def train(
         str,
         typer.Argument(
             metavar="FAMILY",
-            help=f"{either(FAMILY_NAMES)}; `nightshift families` lists their presets.",
+            help="A model family; `nightshift families` lists them with their presets.",
             autocompletion=completion.families,
         ),
     ],

@@ -20,9 +20,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from shared.datasets.token_counts import SMALLEST_BPE
 from shared.errors import BadData
 from shared.optional_imports import need
-from shared.specs.gru_lm import SMALLEST_BPE
 
 UNK, EOS = "<unk>", "<eos>"
 Kind = Literal["word", "bpe", "char"]

@@ -87,7 +87,8 @@ def _no_plugin(job: Row, around: ExplainContext) -> Reason:
     wanted = f"{pinned['package']}, which the job began with" if pinned and others else f"the {job['plugin']}"
     clause = f"no worker online has {wanted}" + (f" ({', '.join(others[:3])})" if others else "")
     if not others:
-        clause += " (install its package there and name it in NIGHTSHIFT_PROGRAMS)"
+        setting = "NIGHTSHIFT_FAMILIES" if job["plugin"].startswith("family ") else "NIGHTSHIFT_PROGRAMS"
+        clause += f" (install its package there and name it in {setting})"
     return Reason("no_plugin", clause, _wanted(job) | {"package": pinned["package"] if pinned else None})
 
 

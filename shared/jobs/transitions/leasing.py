@@ -132,7 +132,10 @@ def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
     if "family" in facts:
         values["family"] = func.coalesce(jobs.c.family, facts["family"])
     if "plugin" in facts.keys() - pinned.keys():
-        values |= {"plugin_record": facts["plugin"]["record"], "plugin_state": facts["plugin"]["state_version"]}
+        plugin = facts["plugin"]
+        values |= {
+            "plugin": plugin["plugin"], "plugin_record": plugin["record"], "plugin_state": plugin["state_version"],
+        }  # fmt: skip
     conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(**values))
     return status
 

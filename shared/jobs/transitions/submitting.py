@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,11 +18,12 @@ from shared.db.engine import insert, on_commit
 from shared.db.schema import deleted_jobs, job_dependencies, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
-from shared.fleet.plugins import program_plugin
+from shared.fleet.plugins import family_plugin, program_plugin
 from shared.jobs.transitions.dependencies import resolve_dependencies
 from shared.jobs.transitions.statements import add_state_event
 from shared.jobs.transitions.values import NewJob, Submitted
 from shared.models import ownership
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import AnyJob, RunJob
 from shared.specs.times import seconds_of
 
@@ -76,7 +78,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "name": spec.name,
         "family": _family(spec) or new.pinned.get("family"),
         "framework": _framework(spec),
-        "plugin": program_plugin(spec.program) if isinstance(spec, RunJob) else None,
+        **_plugin(spec, new.pinned),
         "dataset": spec.dataset,
         "device": spec.resources.device,
         "tags": spec.tags,
@@ -96,6 +98,24 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "progress_seq": 0,
         "event_seq": 1,
         "created_at": db_now(),
+    }
+
+
+def _plugin(spec: AnyJob, pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plug-in that a worker must have, and its version if the job uses a model that one made.
+
+    Every worker has the families of Nightshift; the first attempt pins their version.
+    """
+    if isinstance(spec, RunJob):
+        return {"plugin": program_plugin(spec.program)}
+    family = str(_family(spec) or pinned.get("family"))
+    if FAMILIES.is_builtin(family):
+        return {}
+    maker = pinned.get("plugin") or {}
+    return {
+        "plugin": family_plugin(family),
+        "plugin_record": maker.get("record"),
+        "plugin_state": maker.get("state_version"),
     }
 
 

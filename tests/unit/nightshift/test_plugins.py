@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nightshift.plugins import installed_programs, missing, names_of
+from nightshift.entry_points import missing, names_of
+from nightshift.plugins import installed_programs
 from nightshift.programs import Program
 from tests.support.plugins import installed, write_package
 
@@ -22,7 +23,7 @@ def test_an_allowed_program_is_found_with_its_package(folder: Path) -> None:
     write_package(folder)
     found = installed_programs(["walk"])["walk"]
     assert found.error is None
-    assert (found.package, found.program and found.program.promise) == ("nightshift-walk 1.0", "exact")
+    assert (found.package, found.declared and found.declared.promise) == ("nightshift-walk 1.0", "exact")
     assert len(found.record_sha256) == 64
 
 
@@ -62,7 +63,7 @@ def test_a_broken_one_is_listed_with_its_error_and_stops_nothing(
 ) -> None:
     write_package(folder, **package)  # type: ignore[arg-type]
     found = installed_programs(["walk"])["walk"]
-    assert found.program is None
+    assert found.declared is None
     assert error in str(found.error)
 
 

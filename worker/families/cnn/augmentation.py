@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from worker.training.learner import Array
+from nightshift.families.learner import Array
 from worker.training.numerics.data_order import generator
 
 #: Largest shift (share of the image's side), rotation (degrees) and erased rectangle (share of the side).

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from nightshift.families.learner import Array, Learner
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.cnn.data import fit
 from worker.kinds.dataset_rows import RowIndex
 from worker.kinds.prediction_files import BadRow, Source
-from worker.training.learner import Array, Learner
 
 _SCHEMA = pa.schema(
     [

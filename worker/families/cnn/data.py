@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nightshift.families.learner import Array, Splits
+from nightshift.families.training import Training
 from shared.datasets.store import NpyWriter, OpenDataset, open_dataset, rename_into_place, staging
 from shared.errors import BadData
-from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
+from worker.families.cnn.family import CnnModel
 from worker.families.cnn.weights import PIXEL_SCALE
-from worker.training.learner import Array, Splits
 from worker.training.numerics.data_order import Rows, validation_split
 
 #: Arrays up to this size (bytes) are read into memory. Too low: page faults during steps. Too high: memory.

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score, roc_curve
 
-from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
-from worker.training.learner import Array, Evaluation, Learner, Splits
+from nightshift.families.learner import Array, Evaluation, Learner, Splits
+from nightshift.families.training import Training
+from worker.families.cnn.family import CnnModel
 
 #: Points kept of each ROC curve in `evaluation.json`.
 ROC_POINTS = 201

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nightshift.families.learner import Array, Learner, Splits
 from worker.families.cnn.evaluation import BATCH_SIZE
-from worker.training.learner import Array, Learner, Splits
 
 
 def examples(learner: Learner, splits: Splits, model: object) -> PredictionScores:

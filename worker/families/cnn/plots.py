@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 
-from worker.training.learner import Array, Evaluation
+from nightshift.families.learner import Array, Evaluation
 from worker.training.plots import GREEN, GRID, INK, MUTED, RED, History, draw_curves, new_figure, save, style
 
 #: With more classes, cells hold no counts and curves no names.

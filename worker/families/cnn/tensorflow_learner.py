@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from shared.specs.cnn import CnnModel
+from nightshift.families.learner import Array, LearnerSetup
 from worker.families.cnn.augmentation import affine, erase_boxes
+from worker.families.cnn.family import CnnModel
 from worker.families.cnn.weights import PIXEL_SCALE, initial, outputs
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics import layout
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shared.specs.cnn import CnnModel
+from nightshift.families.learner import Array, LearnerSetup
 from worker.families.cnn.augmentation import affine, erase_boxes
+from worker.families.cnn.family import CnnModel
 from worker.families.cnn.weights import PIXEL_SCALE, initial, outputs
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import Running, TorchLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.data_order import rng_seed
 
 

@@ -11,18 +11,13 @@ For the normalization see `worker.training.numerics.norms`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from shared.specs.cnn import CnnModel
-from worker.training.learner import Array
+from nightshift.families.learner import Array
+from worker.families.cnn.family import CnnModel
 from worker.training.numerics.data_order import generator
 from worker.training.numerics.norms import NORM_WEIGHTS
-
-#: Prefixes of the weights that `freeze: features` keeps: all layers before the dense ones.
-FEATURES = ("conv", "norm")
 
 #: Factor from stored bytes to the network's inputs.
 PIXEL_SCALE = 1 / 255
@@ -31,11 +26,6 @@ PIXEL_SCALE = 1 / 255
 def outputs(model: CnnModel, classes: int) -> int:
     """Return the number of logits: one per class, or one for the second of two classes."""
     return 1 if model.output == "sigmoid" else classes
-
-
-def shapes_of(model: CnnModel, facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return `shapes` for what was found out about the data."""
-    return shapes(model, len(facts.get("classes", ())))
 
 
 def shapes(model: CnnModel, classes: int) -> dict[str, tuple[int, ...]]:

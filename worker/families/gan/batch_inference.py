@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from nightshift.families.learner import Array
 from shared.image_grid import picture
 from shared.specs.jobs import Inference
 from worker.families.gan.evaluation import BATCH_SIZE, GRID, GanLearner
 from worker.families.gan.plots import draw_grid
 from worker.kinds.prediction_files import BadRow, Source
-from worker.training.learner import Array
 
 
 def open_source(learner: GanLearner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Samples:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nightshift.families.learner import Splits
+from nightshift.families.training import Training
 from shared.datasets.store import open_dataset
 from shared.errors import BadData
-from shared.specs.gan import GanModel
-from shared.specs.training import Training
 from worker.families.cnn.data import picture_splits
+from worker.families.gan.family import GanModel
 from worker.families.gan.weights import pixel_scale
-from worker.training.learner import Splits
 
 
 def load_splits(dataset_dir: Path, model: GanModel, training: Training) -> Splits:

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shared.specs.gan import GanModel
-from shared.specs.training import Training
+from nightshift.families.learner import Array, Evaluation, Learner, Splits
+from nightshift.families.training import Training
+from worker.families.gan.family import GanModel
 from worker.families.gan.feature_extractor import FEATURES, FeatureExtractor, load_extractor
 from worker.families.gan.scores import NEIGHBORS, frechet_distance, precision_recall
-from worker.training.learner import Array, Evaluation, Learner, Splits
 
 #: Most images, real and generated each, that the final scores compare.
 MAX_SCORED = 5000

@@ -15,11 +15,11 @@ from typing import Any
 
 from safetensors.numpy import load_file, save_file
 
+from nightshift.families.learner import Array, LearnerSetup, Splits
+from nightshift.families.training import Training
 from shared.datasets.store import rename_into_place, staging
-from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
 from worker import families
-from worker.training.learner import Array, LearnerSetup, Splits
+from worker.families.cnn.family import CnnModel
 from worker.training.numerics.data_order import DataOrder
 
 #: Version of the training recipe; part of the folder's name.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.specs.gan import GanModel
-from worker.training.learner import Array
+from nightshift.families.learner import Array
+from worker.families.gan.family import GanModel
 from worker.training.numerics.data_order import generator
 from worker.training.numerics.dropout import dropout_mask
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nightshift.families.learner import Array, Splits
+from nightshift.families.training import Training
 from shared.errors import BadData
-from shared.specs.gan import GanModel
-from shared.specs.training import Training
 from worker.families.gan.evaluation import GanLearner, report
-from worker.training.learner import Array, Splits
+from worker.families.gan.family import GanModel
 
 
 def examples(learner: GanLearner, splits: Splits, model: GanModel) -> SampleScores:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL.Image import Image
 
+from nightshift.families.learner import Array, Evaluation
 from shared import image_grid
-from worker.training.learner import Array, Evaluation
 from worker.training.plots import History, draw_curves
 
 #: Pixels of a sample's longer side in a grid (a whole multiple of the image's), and of the gap between samples.

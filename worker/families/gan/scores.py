@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from worker.training.learner import Array
+from nightshift.families.learner import Array
 
 #: k of the k-nearest-neighbor manifolds, as in the paper.
 NEIGHBORS = 3

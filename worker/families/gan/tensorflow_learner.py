@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from shared.specs.gan import GanModel
+from nightshift.families.learner import Array, LearnerSetup
+from worker.families.gan.family import GanModel
 from worker.families.gan.noise import dropout_masks, masked_widths, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics import layout
 from worker.training.numerics.optim import learning_rate
 

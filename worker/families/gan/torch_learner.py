@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shared.specs.gan import GanModel
+from nightshift.families.learner import Array, LearnerSetup
+from worker.families.gan.family import GanModel
 from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import Running, TorchLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.optim import learning_rate
 
 #: Dropout: the factors of each layer's outputs.

@@ -14,30 +14,21 @@ A layer that batch norm follows has no bias. For the normalization see `worker.t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from shared.specs.gan import GanModel
-from shared.specs.training import Training
-from worker.training.learner import Array
+from nightshift.families.learner import Array
+from nightshift.families.training import Training
+from worker.families.gan.family import GanModel
 from worker.training.numerics.data_order import generator
 from worker.training.numerics.norms import NORM_WEIGHTS
 
 #: Prefixes of the weights' names.
 NETWORKS = ("generator", "discriminator")
 
-#: Prefixes of the weights that `freeze: features` keeps: the discriminator's features (FreezeD, Mo et al. 2020).
-FEATURES = ("discriminator.conv", "discriminator.norm")
-
 Shape = tuple[int, ...]
-
-
-def shapes_of(model: GanModel, _facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return `shapes` for what was found out about the data."""
-    return shapes(model)
 
 
 def shapes(model: GanModel) -> dict[str, Shape]:

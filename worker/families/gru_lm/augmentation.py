@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from worker.training.learner import Array
+from nightshift.families.learner import Array
 from worker.training.numerics.data_order import generator
 
 #: Id of `<unk>` in every tokenizer (shared.datasets.ingest.vocabulary).

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from nightshift.families.learner import Array, Splits
+from nightshift.families.training import Training
 from shared.datasets.ingest.tokens import TOKENIZER, OpenTokens, open_tokens, token_stream
 from shared.datasets.ingest.vocabulary import TokenizerSpec
+from shared.datasets.token_counts import window_count
 from shared.errors import BadData
-from shared.specs.gru_lm import GruLmModel, window_count
-from shared.specs.training import Training
 from shared.specs.training import held_out as rows_held_out
-from worker.training.learner import Array, Splits
+from worker.families.gru_lm.family import GruLmModel
 
 
 @dataclass(frozen=True, kw_only=True)

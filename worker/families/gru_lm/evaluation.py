@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from nightshift.families.learner import Array, Evaluation, Learner
+from nightshift.families.training import Training
 from shared.datasets.ingest.vocabulary import TextTokenizer
-from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Training
 from worker.families.gru_lm.data import TextSplits
+from worker.families.gru_lm.family import GruLmModel
 from worker.families.gru_lm.language_model import Sampling, continue_tokens
-from worker.training.learner import Array, Evaluation, Learner
 
 #: Windows evaluated at a time.
 BATCH_SIZE = 64

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from worker.training.learner import Array
+from nightshift.families.learner import Array
 from worker.training.numerics.data_order import rng_seed
 
 #: Tokens of a long text scored at once; the recurrent state carries over. Too high: memory.

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from shared.specs.gru_lm import GruLmModel
+from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gru_lm.augmentation import add_token_noise
+from worker.families.gru_lm.family import GruLmModel
 from worker.families.gru_lm.weights import output_bias
 from worker.training.backends.base_learner import BaseLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.perplexity import with_perplexity
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from shared.specs.gru_lm import GruLmModel
+from nightshift.families.learner import Array, Learner
 from worker.families.gru_lm.data import TextSplits
 from worker.families.gru_lm.evaluation import BATCH_SIZE
-from worker.training.learner import Array, Learner
+from worker.families.gru_lm.family import GruLmModel
 
 
 def examples(learner: Learner, splits: TextSplits, model: GruLmModel) -> WindowScores:

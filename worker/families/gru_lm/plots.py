@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nightshift.families.learner import Evaluation
 from worker.families.gru_lm.evaluation import TEMPERATURE, TOP_K
-from worker.training.learner import Evaluation
 from worker.training.plots import History, draw_curves
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gru_lm.learner_base import GruLmLearner
 from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
 from worker.families.gru_lm.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.optim import learning_rate

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gru_lm.learner_base import GruLmLearner
 from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
 from worker.families.gru_lm.weights import initial
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import TorchLearner
-from worker.training.learner import Array, LearnerSetup
 from worker.training.numerics.data_order import rng_seed
 from worker.training.numerics.dropout import dropout_mask
 from worker.training.numerics.norms import NORM_EPS

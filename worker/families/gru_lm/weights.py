@@ -14,28 +14,18 @@ Gates are in the order r, z, n (as in torch), with two biases (the "reset after"
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from shared.specs.gru_lm import GruLmModel
-from worker.training.learner import Array
+from nightshift.families.learner import Array
+from worker.families.gru_lm.family import GruLmModel
 from worker.training.numerics.data_order import generator
-
-#: Prefixes of the weights that `freeze: features` keeps: all but the output layer.
-FEATURES = ("embedding", "gru", "norm")
 
 #: Embeddings start uniform in ± this range.
 EMBEDDING_RANGE = 0.1
 
 #: Most tokens counted for the initial output bias.
 COUNTED_TOKENS = 5_000_000
-
-
-def shapes_of(model: GruLmModel, facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return `shapes` for what was found out about the data."""
-    return shapes(model, facts.get("vocabulary", 0))
 
 
 def shapes(model: GruLmModel, vocabulary: int) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from worker.training.learner import Array, LearnerSetup
+from nightshift.families.learner import Array, LearnerSetup
 from worker.training.numerics.norms import RUNNING
 from worker.training.numerics.optim import learning_rate
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nightshift.families.learner import Array, LearnerSetup, LearnerState
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.base_learner import BaseLearner
-from worker.training.learner import Array, LearnerSetup, LearnerState, strip_prefix
+from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.numerics.norms import NORM_EPS, NORM_MOMENTUM
 
 Tensor = Any

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nightshift.families.learner import Array
+from nightshift.families.training import Training
 from shared.errors import UnsupportedJob
-from shared.specs.training import Training
-from worker.training.learner import Array
 from worker.training.numerics.optim import constants as optimizer_constants
 from worker.training.numerics.precision import choose
 

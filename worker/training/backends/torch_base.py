@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nightshift.families.learner import Array, LearnerSetup, LearnerState
 from worker.training.backends import torch_support as support
 from worker.training.backends.base_learner import BaseLearner
-from worker.training.learner import Array, LearnerSetup, LearnerState, strip_prefix
+from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.numerics.norms import NORM_EPS, NORM_MOMENTUM, RUNNING
 from worker.training.numerics.optim import learning_rate
 

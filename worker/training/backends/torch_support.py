@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nightshift.families.learner import Array
+from nightshift.families.training import Training
 from shared.errors import UnsupportedJob
-from shared.specs.training import Training
-from worker.training.learner import Array, strip_prefix
+from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.numerics.optim import constants
 from worker.training.numerics.precision import choose
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from worker.training.learner import Array, PerExampleScores
+from nightshift.families.learner import Array, PerExampleScores
 
 #: Too low: the bound depends on the seed. Too high: seconds without benefit.
 RESAMPLES = 2000

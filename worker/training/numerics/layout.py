@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from worker.training.learner import Array
+from nightshift.families.learner import Array
 
 Maps = tuple[int, int, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from shared.specs.training import Training
+from nightshift.families.training import Training
 
 #: Each optimizer's constants beside learning rate and weight decay. `adamw` has decoupled weight decay (Loshchilov &
 #: Hutter 2019); every other optimizer adds `weight_decay * weight` to the gradient.

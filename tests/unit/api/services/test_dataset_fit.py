@@ -35,9 +35,9 @@ class Shelf:
 
     def rows_trained_on(self, version: DatasetVersion, spec: TrainJob) -> int:
         """As the runner counts them."""
-        data = families.part(spec.model.family, "data")
+        load_splits = families.part(spec.model.family, "load_splits")
         folder = registry.dataset_folder(self.settings, version)
-        return int(data.load_splits(folder, spec.model, spec.training).length)
+        return int(load_splits(folder, spec.model, spec.training).length)
 
 
 @pytest.fixture

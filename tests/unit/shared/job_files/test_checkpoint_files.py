@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from nightshift.families.learner import LearnerState
 from shared import failpoints
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
@@ -20,7 +21,6 @@ from shared.specs.training import CheckpointPolicy
 from tests.support.factories import make_checkpoint
 from tests.support.training import NullReporter
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter, Snapshot, restore, run_facts, safetensors
-from worker.training.learner import LearnerState
 from worker.training.state import Best, RunState
 
 CONTENT = {"b.bin": [b"one", b"two"], "a.json": [b"{}"]}

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from shared.specs.families import FAMILIES
-from shared.specs.gru_lm import GruLmModel
 from shared.specs.jobs import TrainJob, job_spec_adapter
+from worker.families.gru_lm.family import GruLmModel
 
 
 def train(model: dict[str, Any], **training: Any) -> TrainJob:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.specs.gan import GanModel
 from shared.specs.jobs import TrainJob, job_spec_adapter
+from worker.families.gan.family import GanModel
 from worker.families.gan.weights import shapes
 
 

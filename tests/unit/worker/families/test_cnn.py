@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nightshift.families.training import Training
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import ImageSource, ImageSplit, store_images
 from shared.errors import BadData
-from shared.specs.cnn import CnnModel
-from shared.specs.training import Training
 from worker.families.cnn import augmentation, data, evaluation, plots, weights
+from worker.families.cnn.family import CnnModel
 
 
 def model(**fields: Any) -> CnnModel:

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from nightshift.families.learner import LearnerSetup
+from nightshift.families.training import Training
 from shared.specs.jobs import job_spec_adapter
 from tests.support.training import NullReporter
+from worker import families
 from worker.training import training_log
 
 
@@ -81,4 +84,5 @@ def test_a_long_epoch_says_where_it_is() -> None:
 )
 def test_parameters_are_counted_from_the_shapes(model: dict[str, Any], facts: dict[str, Any], expected: int) -> None:
     spec: Any = job_spec_adapter.validate_python({"kind": "train", "dataset": "digits", "model": model})
-    assert training_log.parameters(spec.model, facts) == expected
+    setup = LearnerSetup(spec.model, Training(), 1, "cpu", 1, facts)
+    assert training_log.parameters(families.load(spec.model.family, "torch")(setup)) == expected

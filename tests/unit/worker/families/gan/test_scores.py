@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nightshift.families.learner import Array
 from worker.families.gan import scores
 from worker.families.gan.plots import GAP, collect_epochs, draw_epoch, grid
 from worker.families.gan.scores import frechet_distance, precision_recall
-from worker.training.learner import Array
 
 
 def cloud(n: int, d: int = 4, seed: int = 0) -> Array:

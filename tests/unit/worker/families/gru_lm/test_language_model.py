@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightshift.families.training import Training
 from shared.errors import BadData
-from shared.specs.gru_lm import GruLmModel
-from shared.specs.training import Training
 from worker.families.gru_lm import augmentation, language_model
 from worker.families.gru_lm.data import load_splits, windows, write_extras
+from worker.families.gru_lm.family import GruLmModel
 from worker.families.gru_lm.language_model import Sampling, choose
 from worker.families.gru_lm.plots import write_samples
 from worker.training.numerics.dropout import dropout_mask

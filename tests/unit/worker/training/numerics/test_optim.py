@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.specs.training import Training
+from nightshift.families.training import Training
 from worker.training.numerics.optim import learning_rate
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from nightshift.errors import FieldError
+from nightshift.families.family import CLASSIFIER_METRICS, IMAGE_CLASSIFIER, Family
+from nightshift.families.fields import ImageSize, ModelSpec, Probability, Width
 from nightshift.names import Framework
-from shared.specs.base import ImageSize, ModelSpec, Probability, Width
 
 ConvNorm = Literal["none", "batch", "layer"]
 
@@ -38,6 +42,13 @@ class CnnModel(ModelSpec):
             raise ValueError("pool must have as many entries as filters")
         self.feature_map()
         return self
+
+    def unfit(self, dataset: str, summary: Mapping[str, Any]) -> FieldError | None:
+        classes = len(summary["classes"])
+        if self.output == "sigmoid" and classes != 2:
+            message = f"`sigmoid` tells two classes apart and {dataset} has {classes}; use softmax"
+            return FieldError(("output",), message)
+        return None
 
     def feature_map(self) -> tuple[int, int, int]:
         """Return (height, width, filters) after the last convolution; raise ValueError if the image is too small."""
@@ -78,3 +89,24 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "mnist-1conv-linear": {"batch_size": 128, "lr_schedule": "cosine"},
     "cats-vs-dogs": {"validation_split": 0.2},
 }
+
+FAMILY = Family(
+    name="cnn",
+    description="Convolutional classifiers of images.",
+    is_default=True,
+    model=CnnModel,
+    default_preset="mnist-3conv",
+    training_defaults=TRAINING_DEFAULTS,
+    learners={
+        "torch": "worker.families.cnn.torch_learner:build",
+        "tensorflow": "worker.families.cnn.tensorflow_learner:build",
+    },
+    parts=replace(IMAGE_CLASSIFIER, warm_up="worker.families.cnn.warm_up:run"),
+    dataset_kind="image",
+    augmentations=frozenset({"shift", "rotate", "flip", "erase"}),
+    watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy"}),
+    judged_by=CLASSIFIER_METRICS,
+    tasks=("predict",),
+    classifies=True,
+    features=("conv", "norm"),
+)

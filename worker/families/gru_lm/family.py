@@ -6,21 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from nightshift.families.family import Family, Parts
+from nightshift.families.fields import ModelSpec, Probability, Width
 from nightshift.names import Framework
-from shared.specs.base import ModelSpec, Probability, Width
+from shared.datasets.token_counts import SMALLEST_BPE
 
 Tokenizer = Literal["word", "bpe", "char"]
 RecurrentNorm = Literal["none", "layer"]
 
 #: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000
-#: Smallest byte-pair vocabulary: the bytes and two special tokens.
-SMALLEST_BPE = 258
-
-
-def window_count(tokens: int, window: int) -> int:
-    """Return the number of whole windows, each with the token that follows it; the rest is not used."""
-    return max(0, tokens - 1) // window
 
 
 class GruLmModel(ModelSpec):
@@ -76,3 +71,31 @@ GruLmModel.PRESETS = PRESETS
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "gru-2x512": {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64, "validation_split": 0.2},
 }
+
+FAMILY = Family(
+    name="gru_lm",
+    description="Recurrent language models.",
+    model=GruLmModel,
+    default_preset="gru-2x512",
+    training_defaults=TRAINING_DEFAULTS,
+    learners={
+        "torch": "worker.families.gru_lm.torch_learner:build",
+        "tensorflow": "worker.families.gru_lm.tensorflow_learner:build",
+    },
+    parts=Parts(
+        load_splits="worker.families.gru_lm.data:load_splits",
+        load_test="worker.families.gru_lm.data:load_test",
+        write_extras="worker.families.gru_lm.data:write_extras",
+        report="worker.families.gru_lm.evaluation:report",
+        examples="worker.families.gru_lm.per_example:examples",
+        draw="worker.families.gru_lm.plots:draw",
+        open_source="worker.families.gru_lm.batch_inference:open_source",
+    ),
+    dataset_kind="text",
+    augmentations=frozenset({"word_dropout", "word_replacement"}),
+    watchable=frozenset({"loss", "val_loss", "val_accuracy", "perplexity", "val_perplexity"}),
+    judged_by=("test_perplexity", "test_loss"),
+    tasks=("score", "generate"),
+    prompted=True,
+    features=("embedding", "gru", "norm"),
+)

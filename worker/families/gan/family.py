@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from nightshift.families.family import Family, Parts
+from nightshift.families.fields import ImageSize, ModelSpec, Probability, Width
 from nightshift.names import Framework
-from shared.specs.base import ImageSize, ModelSpec, Probability, Width
 
 GanNorm = Literal["none", "batch", "layer"]
 Layers = Annotated[list[Width], Field(max_length=16)]
@@ -112,3 +113,32 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
         "epochs": 10,
     },
 }  # fmt: skip
+
+FAMILY = Family(
+    name="gan",
+    description="Generative adversarial networks.",
+    model=GanModel,
+    default_preset="dcgan",
+    training_defaults=TRAINING_DEFAULTS,
+    learners={
+        "torch": "worker.families.gan.torch_learner:build",
+        "tensorflow": "worker.families.gan.tensorflow_learner:build",
+    },
+    parts=Parts(
+        load_splits="worker.families.gan.data:load_splits",
+        load_test="worker.families.gan.data:load_test",
+        report="worker.families.gan.evaluation:report",
+        examples="worker.families.gan.per_example:examples",
+        draw="worker.families.gan.plots:draw",
+        open_source="worker.families.gan.batch_inference:open_source",
+        start_epochs="worker.families.gan.per_epoch:start",
+        collect_epochs="worker.families.gan.per_epoch:collect",
+    ),
+    dataset_kind="image",
+    watchable=frozenset({"val_frechet_distance"}),
+    watched="val_frechet_distance",
+    judged_by=("frechet_distance", "precision", "recall"),
+    resampled=False,
+    tasks=("generate",),
+    features=("discriminator.conv", "discriminator.norm"),
+)
