@@ -60,6 +60,10 @@ class JobData(JobHead, total=False):
     pinned: Annotated[
         dict[str, str], "`dataset`, `evaluate_on` and `model` with their versions when the job first started."
     ]
+    promise: Annotated[
+        str | None,
+        "What a resumed run is worth: `exact`, `resumable` or `restart`; null: not known before the first attempt.",
+    ]
     spec: Annotated[dict[str, Any], "The complete spec, with presets filled in."]
 
 

@@ -84,7 +84,5 @@ def _cases(name: str, framework: str | None) -> list[Case]:
     wanted = [one for one in _family(name).frameworks if framework in (None, one)]
     found = [one for one in served() if one in wanted]
     if not found:
-        raise pytest.UsageError(
-            f"no framework that {name} has is installed: {', '.join(wanted) or 'none'}"
-        )
+        raise pytest.UsageError(f"no framework that {name} has is installed: {', '.join(wanted) or 'none'}")
     return [Case.of(name, one) for one in found]

@@ -14,6 +14,7 @@ class InstalledPlugin:
     record: str  # hash of the package's list of files
     state_version: int = 1
     loads: tuple[int, ...] | list[int] = ()
+    promise: str | None = None  # of a program, as declared
 
     @property
     def states(self) -> list[int]:

@@ -50,4 +50,5 @@ def _plugin(plugin: str, found: Installed[Any]) -> InstalledPlugin:
         record=found.record_sha256,
         state_version=found.declared.state_version,
         loads=tuple(found.declared.loads),
+        promise=getattr(found.declared, "promise", None),
     )

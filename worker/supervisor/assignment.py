@@ -36,7 +36,7 @@ def resolve_references(context: WorkerContext, claimed: Claimed, database: Datab
     if "plugin" not in pinned and (plugin := plugin_of(context, claimed)) is not None:
         facts["plugin"] = {
             "plugin": plugin.plugin, "package": plugin.package, "record": plugin.record,
-            "state_version": plugin.state_version,
+            "state_version": plugin.state_version, "promise": plugin.promise,
         }  # fmt: skip
     if spec.get("model_ref") and "parent" not in pinned:
         facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)

@@ -131,6 +131,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("kind", job.get("kind")),
         ("family", job.get("family")),
         ("framework", job.get("framework")),
+        ("promise", job.get("promise")),
         ("data set", (pinned := job.get("pinned") or {}).get("dataset") or job.get("dataset")),
         ("evaluated on", pinned.get("evaluate_on")),
         ("started from", pinned.get("model")),

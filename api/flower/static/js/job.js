@@ -120,6 +120,9 @@ async function acted(name) {
   await updates.now();
 }
 
+/** @type {Record<string, string>} */
+const RESUMES = { exact: "exactly", resumable: "from a checkpoint", restart: "from the beginning" };
+
 /** @param {string} path */
 const settingName = (path) => path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ");
 /** @param {unknown} value */
@@ -168,6 +171,7 @@ function facts() {
       spec.model?.preset || spec.model_ref || spec.program || job.family || "–",
       h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · ")),
     ),
+    job.promise ? fact("Resumes", RESUMES[job.promise] ?? job.promise) : null,
     fact("Data set", job.dataset || "–"),
     fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
     fact(
