@@ -93,7 +93,7 @@ class InstalledProgram(Resource):
     dataset_kinds: Annotated[list[str], "Kinds of data sets that it reads; empty: none."]
     promise: Annotated[
         str | None,
-        "What a resumed run is worth: `exact` (the same bits, as `nightshift programs check` has shown), `resumable` or "
+        "What a resumed run is worth: `exact` (the same bits, shown by `nightshift programs check`), `resumable` or "
         "`restart` (a new start).",
     ]
     params_schema: Annotated[dict[str, Any] | None, "JSON schema of `params`."]

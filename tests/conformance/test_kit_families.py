@@ -30,7 +30,7 @@ WRONG = {
     ),
     "a state that is no snapshot": (
         [
-            ("self.v[name] = np.float32(0.9) * self.v[name] + gradient", "self.v[name] *= 0.9; self.v[name] += gradient"),
+            ("self.v[name] = np.float32(0.9) * self.v[name] + gradient", "self.grow(name, gradient)"),
             ('f"v/{name}": array.copy()', 'f"v/{name}": array'),
         ],
         "a_run_goes_on_bit_for_bit",
@@ -42,7 +42,7 @@ WRONG = {
         "a run goes on the same without spare of its state()",
     ),
     "evaluate changes the state": (
-        [("    def evaluate(self, split, batch_size):\n", "    def evaluate(self, split, batch_size):\n        self.harm()\n")],
+        [('        y = np.asarray(split["y"][:])\n', '        y = np.asarray(split["y"][:])\n        self.harm()\n')],
         "evaluating_touches_nothing",
         "evaluate() changes w/output.bias of the state",
     ),
@@ -69,7 +69,12 @@ def harm(self):
     self.w["output.bias"] = self.w["output.bias"] + 1
 
 
-Pebble.count, Pebble.harm = count, harm
+def grow(self, name, gradient):
+    self.v[name] *= 0.9
+    self.v[name] += gradient
+
+
+Pebble.count, Pebble.harm, Pebble.grow = count, harm, grow
 """
 
 
