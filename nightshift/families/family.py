@@ -135,6 +135,8 @@ class Family:
             raise ValueError(f"the family {self.name!r} has tasks of batch inference and no part open_source")
         if self.judged_by and self.parts.examples is None:
             raise ValueError(f"the family {self.name!r} is judged by metrics and has no part examples")
+        if not isinstance(self.state_version, int):
+            raise ValueError(f"state_version of the family {self.name!r} must be a whole number")
 
     def _check_model(self) -> None:
         expected = {"family": self.name, "preset": self.default_preset}

@@ -101,7 +101,7 @@ def _hash(text: str) -> str:
 
 def forget_modules() -> None:
     """Let the next import read the package's modules anew."""
-    for module in ("walk_program", "walk_training"):
+    for module in ("walk_program", "walk_training", "linear_family", "linear_learner"):
         sys.modules.pop(module, None)
 
 
