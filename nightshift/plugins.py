@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, entry_points
 
+from nightshift.metrics import declare
 from nightshift.programs import GROUP, Program
 from nightshift.versions import OURS, installed
 
@@ -36,9 +37,14 @@ def names_of(setting: str) -> tuple[str, ...]:
 
 
 def installed_programs(allowed: Iterable[str]) -> dict[str, InstalledProgram]:
-    """Return the allowed programs that are installed, by name. Others are not imported."""
+    """Return the allowed programs that are installed, by name, and declare their metrics.
+
+    Others are not imported.
+    """
     found: dict[str, InstalledProgram] = {}
     wanted = set(allowed)
+    if not wanted:
+        return found
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point))):
         if point.name not in wanted:
             continue
@@ -59,7 +65,7 @@ def _load(point: EntryPoint) -> InstalledProgram:
     program, error = None, None
     try:
         program = point.load()
-        error = _objection(point.name, program)
+        error = _objection(point.name, program) or _declare(program)
     except BaseException as raised:  # SystemExit at import, too, must not end this process
         if isinstance(raised, KeyboardInterrupt):
             raise
@@ -85,6 +91,15 @@ def _objection(name: str, program: object) -> str | None:
                 return f"it requires {OURS} {program.requires}; this is {ours}"
         except InvalidSpecifier:
             return f"its `requires` is not a version specifier: {program.requires!r}"
+    return None
+
+
+def _declare(program: Program) -> str | None:
+    """Declare the program's metrics. Return why they cannot be, or None."""
+    try:
+        declare(f"program {program.name}", program.metrics)
+    except ValueError as error:
+        return str(error)
     return None
 
 

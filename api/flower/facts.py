@@ -11,14 +11,17 @@ from shared.specs.families import FAMILIES, Family
 from shared.specs.jobs import SPECS
 
 
-@cache
 def facts() -> dict[str, Any]:
     """Return {labels, kinds, families, metrics} for static/js/facts.js."""
+    return {**_of_specs(), "metrics": metrics.facts()}
+
+
+@cache
+def _of_specs() -> dict[str, Any]:
     return {
         "labels": supported.KIND_LABELS,
         "kinds": [_kind(name) for name in supported.kinds()],
         "families": [_family(name, family) for name, family in FAMILIES.items()],
-        "metrics": metrics.facts(),
     }
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import InvalidRequest, NotFound
-from nightshift.metrics import OF_STEPS
+from nightshift.metrics import is_of_steps
 from shared.clock import iso
 from shared.db.rows import existing
 from shared.db.schema import (
@@ -253,7 +253,7 @@ def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
 
 def _side_by_side(name: str, a: Any, b: Any) -> dict[str, Any]:
     """Return two values and their difference, except for metrics of single steps, which do not describe a model."""
-    both = name not in OF_STEPS and is_number(a) and is_number(b)
+    both = not is_of_steps(name) and is_number(a) and is_number(b)
     return {"a": a, "b": b, "difference": b - a if both else None}
 
 

@@ -10,10 +10,13 @@ from textwrap import dedent
 
 import pytest
 
+from nightshift import metrics
+
 #: A declaration; `walk` is a random walk that has state in arrays and in a file.
 DECLARATION = """
 from pydantic import BaseModel, ConfigDict, Field
 
+from nightshift.metrics import Metric
 from nightshift.programs import Program
 
 
@@ -108,4 +111,5 @@ def forget_modules() -> None:
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the folder on the path of this process until the test ends."""
     forget_modules()
+    monkeypatch.setattr(metrics, "_declared", {})
     monkeypatch.syspath_prepend(str(folder))

@@ -10,7 +10,10 @@ from shared.settings import Settings
 
 
 def usable(settings: Settings, frameworks: Iterable[str]) -> tuple[InstalledPlugin, ...]:
-    """Return the allowed programs that can be used here. Those that need a missing framework cannot."""
+    """Return the allowed programs that can be used here, and declare their metrics.
+
+    Those that need a missing framework cannot be used.
+    """
     found = installed_programs(names_of(settings.programs)).values()
     served = {None, *frameworks}
     return tuple(_plugin(one) for one in found if one.program is not None and one.program.framework in served)

@@ -62,6 +62,7 @@ interface MetricFacts {
   pace: string[];
   charts: string[];
   parts: string[];
+  declared: Record<string, { label: string; better: Better }>;
 }
 
 // -- jobs ---------------------------------------------------------------------------------------------------
