@@ -28,6 +28,7 @@ class Params(BaseModel):
     killed_at: int | None = None
     marker: str = ""
     told_secret: str | None = None
+    target: float = 0.0
 
 
 PROGRAM = Program(
@@ -67,7 +68,17 @@ def train(run):
     model.mkdir(exist_ok=True)
     np.save(model / "place.npy", place)
     run.register(model, {"test_loss": float(np.square(place).sum())})
+
+
+def evaluate(run, model):
+    assert (run.dataset / "meta.json").exists()
+    return {"distance": abs(float(np.load(model / "place.npy")[0]) - run.params.target)}
 """
+
+#: Arguments of a Program whose models can be compared.
+JUDGED = (
+    ', dataset_kinds=("image",), evaluate="walk_training:evaluate", metrics={"distance": Metric("distance", "min")}'
+)
 
 
 def write_package(

@@ -36,8 +36,9 @@ class ProgramRun:
         self.device = assignment.device
         self.threads = assignment.threads or os.cpu_count() or 1
         self.seed = job.seed
-        self.scratch = Path(assignment.work_dir) / "scratch"
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        self._scratches = Path(assignment.work_dir) / "scratch"
+        self._scratch_count = 0
+        self.scratch = self.new_scratch()
         #: The last step that was reported, and the metrics of the model that was registered; None: no model.
         self.step = latest.step if latest else 0
         self.registered: dict[str, float] | None = None
@@ -46,6 +47,7 @@ class ProgramRun:
         self._latest = latest
         self._reporter, self._fence, self._job_dir = reporter, assignment.fence, Path(assignment.job_dir)
         self._root = artifacts.folder(assignment)
+        self.model_dir = self._root / "model"
         self._due = CheckpointSchedule(job.checkpoint, self.step)
         self._saved_step = self.step or None
         self._last: dict[str, float] = {}
@@ -87,6 +89,20 @@ class ProgramRun:
         percent = round(100 * step / total_steps, 2) if total_steps else None
         frame = Progress(step=step, total_steps=total_steps, epoch=epoch, percent=percent, phase=PHASE, at=time.time())
         self._reporter.progress(frame)
+
+    def alive(self, phase: str) -> None:
+        """Report that a phase goes on, now and then."""
+        if time.monotonic() - self._reported_at >= _REPORTED_EVERY:
+            self._reported_at = time.monotonic()
+            self._reporter.phase(phase)
+
+    def new_scratch(self) -> Path:
+        """Return a new empty folder for temporary files."""
+        self._scratch_count += 1
+        folder = self._scratches / str(self._scratch_count)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
 
     def note(self, message: str) -> None:
         """Write a line to the job's log."""
@@ -133,7 +149,7 @@ class ProgramRun:
 
     def register(self, folder: Path, metrics: Mapping[str, float]) -> None:
         """Keep a folder as the job's model."""
-        shutil.rmtree(self._root / "model", ignore_errors=True)
+        shutil.rmtree(self.model_dir, ignore_errors=True)
         self.artifact(folder, "model")
         self.registered = {str(name): float(value) for name, value in metrics.items()}
 

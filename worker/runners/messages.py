@@ -65,6 +65,7 @@ class Champion(_Frame):
     type: Literal["champion"] = "champion"
     version: int | None = None
     model_dir: str | None = None  # absolute; None: its files are missing
+    family: str | None = None  # or the program that made it
 
 
 # -- runner -> supervisor -------------------------------------------------------------------------

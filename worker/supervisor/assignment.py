@@ -81,10 +81,10 @@ def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champ
     if version is None:
         return Champion()
     try:
-        folder = root / resolve_model(conn, f"{name}@{version}").folder
+        model = resolve_model(conn, f"{name}@{version}")
     except RequestError:
         return Champion(version=version)
-    return Champion(version=version, model_dir=str(folder))
+    return Champion(version=version, model_dir=str(root / model.folder), family=model.family)
 
 
 def assignment_of(
