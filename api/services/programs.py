@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -31,13 +30,6 @@ def views(settings: Settings) -> list[dict[str, Any]]:
     found = _installed(settings.programs)
     absent = [_view(name, None) for name in missing(names_of(settings.programs), found)]
     return [*(_view(name, one) for name, one in found.items()), *absent]
-
-
-def problems(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with the allowed programs, for `nightshift check`."""
-    for view in views(settings):
-        if view["error"]:
-            yield f"{view['name']}: {view['error']}"
 
 
 def _view(name: str, found: InstalledProgram | None) -> dict[str, Any]:

@@ -27,4 +27,5 @@ def _plugin(found: InstalledProgram) -> InstalledPlugin:
         record=found.record_sha256,
         state_version=found.program.state_version,
         loads=tuple(found.program.loads),
+        promise=found.program.promise,
     )

@@ -120,6 +120,12 @@ async function acted(name) {
   await updates.now();
 }
 
+/**
+ * What a resumed run is worth.
+ * @type {Record<string, string>}
+ */
+const PROMISES = { exact: "resumes exactly", resumable: "resumes", restart: "starts anew" };
+
 /** @param {string} path */
 const settingName = (path) => path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ");
 /** @param {unknown} value */
@@ -149,6 +155,22 @@ function like() {
   );
 }
 
+/**
+ * Return the label and value of what a job runs: its model, or its program with the pinned package and what a resumed
+ * run is worth.
+ * @param {JobPage["job"]} job
+ * @returns {[string, ...Child[]]}
+ */
+function model({ spec = {}, family, framework, pinned }) {
+  const below = (/** @type {(string | null | undefined | false)[]} */ ...facts) =>
+    h("span", { class: "ns-sub" }, facts.filter(Boolean).join(" · "));
+  if (spec.program) {
+    const promise = PROMISES[pinned?.promise ?? ""];
+    return ["Program", spec.program, below(pinned?.package, promise, framework)];
+  }
+  return ["Model", spec.model?.preset || spec.model_ref || family || "–", below(family, framework)];
+}
+
 function facts() {
   const { job } = shown;
   const end = job.finished_at || shown.now;
@@ -157,17 +179,12 @@ function facts() {
    * @param {Child[]} value
    */
   const fact = (label, ...value) => h("div", { class: "ns-fact" }, h("dt", {}, label), h("dd", {}, value));
-  const spec = job.spec || {};
   return h(
     "dl",
     { class: "ns-facts" },
     job.progress || job.state === "succeeded" ? fact("Progress", progressBar(job)) : null,
     fact("Kind", kindLabel(job.kind)),
-    fact(
-      "Model",
-      spec.model?.preset || spec.model_ref || spec.program || job.family || "–",
-      h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · ")),
-    ),
+    fact(...model(job)),
     fact("Data set", job.dataset || "–"),
     fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
     fact(

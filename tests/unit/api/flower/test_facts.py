@@ -15,12 +15,12 @@ from shared.specs.jobs import Inference, check_inference
 
 def test_every_kind_has_a_label_and_one_of_each_role() -> None:
     kinds = facts()["kinds"]
-    assert [kind["name"] for kind in kinds] == supported.kinds()
-    assert tuple(supported.KIND_LABELS) == KINDS
+    assert [kind["name"] for kind in kinds] == list(KINDS) == list(supported.KIND_LABELS)
     assert [kind["name"] for kind in kinds if kind["makesModel"]] == ["train"]
     assert [kind["name"] for kind in kinds if kind["trains"] and not kind["makesModel"]] == ["finetune"]
     assert [kind["name"] for kind in kinds if kind["infers"]] == ["batch_infer"]
-    assert [kind["name"] for kind in kinds if not kind["needsDataset"]] == ["batch_infer"]
+    assert [kind["name"] for kind in kinds if not kind["needsDataset"]] == ["batch_infer", "run"]
+    assert [kind["name"] for kind in kinds if kind["runsProgram"]] == ["run"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
