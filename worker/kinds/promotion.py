@@ -41,14 +41,13 @@ def compare_with_champion(
 
 def compare_while_it_changes(reporter: Reporter, compare: Callable[[Champion], Comparison]) -> Comparison:
     """Compare with the champion, and again if it has changed meanwhile, `MAX_COMPARISONS` times at most."""
-    champion = reporter.champion()
-    comparison = compare(champion)
-    for _ in range(MAX_COMPARISONS - 1):
-        now = reporter.champion()
-        if now.version == champion.version:
-            break
-        champion, comparison = now, compare(now)
-    return comparison
+    champion, left = reporter.champion(), MAX_COMPARISONS
+    while True:
+        comparison = compare(champion)
+        now, left = reporter.champion(), left - 1
+        if now.version == champion.version or not left:
+            return comparison
+        champion = now
 
 
 def _score(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.job_files import checkpoint_files
 from shared.specs.jobs import RunJob
+from worker.programs import checks
 from worker.programs.checkpoint import SavedProgram, contents
 from worker.runners.messages import Assignment, MetricPoint, Progress
 from worker.training import artifacts
@@ -69,11 +70,9 @@ class ProgramRun:
         return dict(self._last)
 
     def log(self, metrics: Mapping[str, float], step: int, epoch: int = 0) -> None:
-        """Record metrics of a step. Raises ValueError for a value that is not finite."""
-        values = {str(name): float(value) for name, value in metrics.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise ValueError(f"{name} is {value} at step {step}; metrics must be finite")
+        """Record metrics of a step. Raises ValueError for a bad name or step, or a value that is not finite."""
+        step = checks.step(step)
+        values = checks.metrics(metrics, f" at step {step}")
         self._last |= values
         self._reporter.metrics(
             [MetricPoint(name=name, step=step, epoch=epoch, value=value) for name, value in values.items()]
@@ -81,6 +80,7 @@ class ProgramRun:
 
     def progress(self, step: int, total_steps: int | None = None, epoch: int = 0) -> None:
         """Report how far the run is."""
+        step = checks.step(step)
         self.step = max(self.step, step)
         is_last = total_steps is not None and step >= total_steps
         if time.monotonic() - self._reported_at < _REPORTED_EVERY and not is_last:
@@ -122,9 +122,10 @@ class ProgramRun:
         best: bool = False,
     ) -> None:
         """Write a checkpoint. Raises ValueError for a bad name or step."""
-        if step < 1 or step == self._saved_step:
-            if step < 1:
-                raise ValueError(f"a checkpoint needs a step of at least 1, not {step}")
+        step = checks.step(step)
+        if step < 1:
+            raise ValueError(f"a checkpoint needs a step of at least 1, not {step}")
+        if step == self._saved_step:
             return
         found = contents(self._fence, files or {}, arrays or {}, facts or {})
         self._reporter.phase("checkpoint")
@@ -148,13 +149,15 @@ class ProgramRun:
         artifacts.announce(self._keep(Path(path), name or Path(path).name), self._root, self._reporter)
 
     def register(self, folder: Path, metrics: Mapping[str, float]) -> None:
-        """Keep a folder as the job's model."""
+        """Keep a folder as the job's model. Raises ValueError for bad metrics."""
+        measured = checks.metrics(metrics)
         shutil.rmtree(self.model_dir, ignore_errors=True)
         self.artifact(folder, "model")
-        self.registered = {str(name): float(value) for name, value in metrics.items()}
+        self.registered = measured
 
     def _keep(self, path: Path, name: str) -> list[Path]:
         """Copy a file or a folder below the artifacts; return the files."""
+        checks.artifact_name(name)
         target = (self._root / name).resolve()
         if not target.is_relative_to(self._root.resolve()) or target == self._root.resolve():
             raise ValueError(f"the name of an artifact must be a path below its folder, not {name!r}")

@@ -75,8 +75,9 @@ class EvaluationRun:
 def score(evaluate: Evaluate, run: ProgramRun, dataset: Path, model_dir: Path, metric: str) -> float:
     """Return a metric of a model. Raises BadData if `evaluate` fails or does not return it."""
     try:
-        measured = dict(evaluate(EvaluationRun(run, dataset), model_dir))
-        found = {str(name): float(value) for name, value in measured.items()}
+        found = {
+            str(name): float(value) for name, value in dict(evaluate(EvaluationRun(run, dataset), model_dir)).items()
+        }
     except MemoryError:
         raise
     except Exception as error:

@@ -114,7 +114,7 @@ class Phase(_Frame):
 class MetricPoint(_Frame):
     """One value of a metric."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=64)]
     step: int
     epoch: int
     value: float

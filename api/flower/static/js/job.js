@@ -127,7 +127,7 @@ async function acted(name) {
 const PROMISES = { exact: "resumes exactly", resumable: "resumes", restart: "starts anew" };
 
 /** @param {string} path */
-const settingName = (path) => path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ");
+const settingName = (path) => path.replace(/^(training|model|params|inference|resources)\./, "").replaceAll("_", " ");
 /** @param {unknown} value */
 const valueText = (value) => (value === null ? "none" : leaf(value));
 

@@ -123,6 +123,23 @@ def test_a_stop_that_the_program_was_never_told_of_is_no_stop(packages: Path, tm
     ("call", "message"),
     [
         ("run.log({'loss': float('nan')}, 1)", "loss is nan at step 1"),
+        ("run.log({'loss': 'high'}, 1)", "loss is 'high' at step 1; a metric must be a number"),
+        ("run.log({'x' * 65: 1.0}, 1)", "the name of a metric is a text of 1 to 64"),
+        ("run.log({'': 1.0}, 1)", "the name of a metric"),
+        ("run.log({'a\\0b': 1.0}, 1)", "the name of a metric"),
+        ("run.log({3: 1.0}, 1)", "the name of a metric"),
+        ("run.log({str(n): 1.0 for n in range(1001)}, 1)", "at most 1,000 at once"),
+        ("run.log({'loss': 1.0}, 1.5)", "a step must be an integer, not 1.5"),
+        ("run.log({'loss': 1.0}, -1)", "a step must be between 0 and"),
+        ("run.progress(2**60)", "a step must be between 0 and"),
+        ("run.register(run.scratch, {'loss': float('inf')})", "loss is inf; metrics must be finite"),
+        ("run.artifact(run.scratch, 'x' * 300)", "an artifact needs printable names"),
+        ("run.artifact(run.scratch, '/'.join(['x' * 100] * 3))", "at most 200 characters"),
+        ("run.artifact(run.scratch, 'a\\nb')", "an artifact needs printable names"),
+        ("run.save(1, files={'x' * 201: b''})", "at most 200 bytes"),
+        ("run.save(1, files={'a\\0b': b''})", "needs a plain name"),
+        ("run.save(1, files={'': b''})", "needs a plain name"),
+        ("run.save(1, files={'a/b': b''})", "needs a plain name"),
         ("run.save(0, facts={})", "a step of at least 1"),
         ("run.save(1, files={'../evil': b''})", "needs a plain name"),
         ("run.save(1, files={'program.json': b''})", "needs a plain name"),
@@ -134,6 +151,16 @@ def test_wrong_calls_say_what_is_wrong(packages: Path, tmp_path: Path, call: str
     forget_modules()
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "job", spec())
+
+
+def test_numbers_of_libraries_are_numbers(packages: Path, tmp_path: Path) -> None:
+    lines = ("import numpy as np", "run.log({'loss': np.float32(0.5)}, np.int64(3))", "run.save(np.int32(3), facts={})")
+    write_package(packages, training="def train(run):\n" + "".join(f"    {line}\n" for line in lines))
+    forget_modules()
+    ended, reporter = run(tmp_path / "job", spec())
+    assert isinstance(ended, Result)
+    assert ended.metrics == {"loss": 0.5}
+    assert [point.step for point in reporter.kept.values()] == [3]
 
 
 def test_files_and_folders_become_artifacts(packages: Path, tmp_path: Path) -> None:
