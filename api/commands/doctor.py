@@ -173,6 +173,20 @@ def datasets(settings: Settings) -> Iterator[Finding]:
         yield Finding("data sets", "ok", f"published files in {folder}")
 
 
+def programs(settings: Settings) -> Iterator[Finding]:
+    """List the allowed programs that cannot be used. One of them fails nothing else."""
+    from api.services import programs as installed_here
+
+    views = installed_here.views(settings)
+    usable = [f"{view['name']} ({view['package']})" for view in views if view["error"] is None]
+    if usable:
+        yield Finding("programs", "ok", ", ".join(usable))
+    advice = "Correct or uninstall its package, or leave it out of NIGHTSHIFT_PROGRAMS."
+    for view in views:
+        if view["error"] is not None:
+            yield Finding("programs", "note", f"{view['name']} cannot be used: {view['error']}", advice)
+
+
 # -- resources for a worker -----------------------------------------------------------------------
 
 
@@ -217,5 +231,6 @@ PARTS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "storage": storage,
     "data sets": datasets,
     "devices": devices,
+    "programs": programs,
     "api": api,
 }

@@ -212,6 +212,12 @@ class RunJob(JobBase):
         Field(max_length=20, description="Secrets of the workers that the program gets as environment variables."),
     ] = []
     register_as: Name | None = None
+    promote: Promotion | None = None
+
+    @model_validator(mode="after")
+    def _registers(self) -> RunJob:
+        _check_registered(self.promote, self.register_as)
+        return self
 
 
 #: Jobs that train or use a model of a family.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from shared.datasets.registry import ensure_builtin
 from shared.db.engine import read, write
 from shared.db.schema import job_logs, metadata, metrics, model_versions
 from shared.fleet.plugins import InstalledPlugin
@@ -16,10 +17,11 @@ from shared.fleet.workers import WorkerInfo, register
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.transitions import NewJob
+from shared.models import aliases
 from shared.specs.jobs import job_spec_adapter
 from tests.support.factories import OWNER, make_due
 from tests.support.lone_worker import Cluster, LoneWorker
-from tests.support.plugins import write_package
+from tests.support.plugins import JUDGED, write_package
 from tests.support.stack import eventually
 
 SECRET = "hunter2-is-not-a-word"
@@ -183,3 +185,35 @@ def test_a_registered_model_names_its_program(cluster: Cluster) -> None:
     with read(cluster.engine) as conn:
         model = conn.execute(select(model_versions).where(model_versions.c.job_id == job_id)).one()
     assert (model.name, model.family, list(model.metrics)) == ("walks", "walk", ["test_loss"])
+
+
+# -- promotion --------------------------------------------------------------------------------------
+
+
+def test_a_better_model_becomes_the_champion_and_a_worse_one_does_not(
+    cluster: Cluster, packages: Path, tmp_path: Path
+) -> None:
+    write_package(packages, more=JUDGED)
+    ensure_builtin(cluster.engine, cluster.settings, "digits")
+    worker = LoneWorker("judge", cluster.database_url, cluster.data_dir, packages=packages, programs="walk")
+    promote = {"metric": "distance", "evaluate_on": "digits@1"}
+    fields = {"dataset": "digits", "register_as": "walks", "promote": promote}
+    try:
+        found = [promoted_by(cluster, worker, target, fields) for target in (0.0, 1e6, 1e6)]
+    finally:
+        worker.close()
+    assert [one["promoted"] for one in found] == [True, False, False]
+    assert found[0]["reason"] == "no champion yet"
+    assert found[2]["reason"].endswith("on digits@1: not better")
+    assert found[2]["candidate"] == found[2]["champion"] != found[0]["candidate"]
+    with read(cluster.engine) as conn:
+        assert aliases.current(conn, "walks", "champion") == 1
+
+
+def promoted_by(cluster: Cluster, worker: LoneWorker, target: float, fields: dict[str, Any]) -> dict[str, Any]:
+    job_id = submit(cluster, params={"target": target}, **fields)
+    worker.run()
+    job = cluster.job(job_id)
+    assert job.state == "succeeded", job.error
+    promotion: dict[str, Any] = job.result["promotion"]
+    return promotion

@@ -15,6 +15,7 @@ from nightshift.families.learner import Array
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
+from worker.programs import checks
 from worker.training.checkpoints import safetensors
 
 FORMAT = 1
@@ -48,8 +49,10 @@ def contents(
     Raises ValueError for a bad name.
     """
     for name in files:
-        if name in (FACTS, ARRAYS) or name != Path(name).name or name.startswith("."):
-            raise ValueError(f"a file of a checkpoint needs a plain name, not {name!r}")
+        if checks.file_name(name) in (FACTS, ARRAYS):
+            raise ValueError(
+                f"{name} is written by `save` itself; a file of a checkpoint needs a plain name of its own"
+            )
     document = {"format": FORMAT, "fence": fence, "facts": dict(facts)}
     found: dict[str, checkpoint_files.Content] = {FACTS: [json.dumps(document, sort_keys=True).encode()]}
     found |= {name: _content(content) for name, content in files.items()}

@@ -11,6 +11,7 @@ import pytest
 
 from nightshift.entry_points import missing, names_of
 from nightshift.families import Family, Framework, ModelSpec, Parts
+from nightshift.metrics import sense
 from nightshift.plugins import installed_families, installed_programs, offered_families
 from nightshift.programs import Program
 from tests.support.own_family import write_family
@@ -40,6 +41,12 @@ def installed_programs_of(_: Path) -> str:
     return installed_programs(["walk"])["walk"].record_sha256
 
 
+def test_metrics_of_an_allowed_program_are_known(folder: Path) -> None:
+    write_package(folder, more=', metrics={"test_r2": Metric("R²", "max")}')
+    assert installed_programs(["walk"])["walk"].error is None
+    assert sense("val_r2") == "max"
+
+
 def test_one_that_is_not_allowed_is_not_even_imported(folder: Path) -> None:
     write_package(folder)
     assert installed_programs(["other"]) == {}
@@ -59,6 +66,9 @@ def test_an_allowed_name_without_a_package_is_missing() -> None:
         ({"entry": "walk = walk_program:NOTHING"}, "AttributeError"),
         ({"more": ', requires=">=99"'}, "requires nightshift >=99; this is"),
         ({"more": ', requires="newest"'}, "not a version specifier: 'newest'"),
+        ({"more": ', metrics={"accuracy": Metric("accuracy", "min")}'}, "the metric accuracy as Metric("),
+        ({"more": ', metrics={"r2": "max"}'}, "the metric 'r2' of the program 'walk' must be a Metric"),
+        ({"more": ', evaluate="score"'}, "evaluate of the program 'walk' must be 'package.module:function'"),
         ({"more": ', framework="jax"'}, "must be one of torch, tensorflow, or None"),
     ],
 )
