@@ -34,11 +34,6 @@ def family_views() -> list[dict[str, Any]]:
     return [_family(name, FAMILIES[name]) if name in FAMILIES else _unusable(name) for name in FAMILIES.allowed]
 
 
-def family_problems() -> Iterator[str]:
-    """Yield what is wrong with the allowed families, for `nightshift check`."""
-    yield from (f"{view['name']}: {view['error']}" for view in family_views() if view["error"])
-
-
 def _unusable(name: str) -> dict[str, Any]:
     found = FAMILIES.installed.get(name)
     return {

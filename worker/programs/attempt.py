@@ -16,12 +16,15 @@ from shared.specs.jobs import RunJob
 from worker.programs import checks
 from worker.programs.checkpoint import SavedProgram, contents
 from worker.runners.messages import Assignment, MetricPoint, Progress
+from worker.runners.redaction import hide
 from worker.training import artifacts
 from worker.training.checkpoints import CheckpointSchedule
 from worker.training.reporter import Reporter
 
 #: The phase of a program: every message is a sign of life, because only the program knows what its steps are.
 PHASE = "program"
+#: Most characters of a note.
+_LONGEST_NOTE = 10_000
 #: Seconds between two reports of progress.
 _REPORTED_EVERY = 0.5
 
@@ -47,6 +50,7 @@ class ProgramRun:
         self.told: str | None = None
         self._latest = latest
         self._reporter, self._fence, self._job_dir = reporter, assignment.fence, Path(assignment.job_dir)
+        self._secrets = tuple(assignment.secrets.values())
         self._root = artifacts.folder(assignment)
         self.model_dir = self._root / "model"
         self._due = CheckpointSchedule(job.checkpoint, self.step)
@@ -106,7 +110,8 @@ class ProgramRun:
 
     def note(self, message: str) -> None:
         """Write a line to the job's log."""
-        self._reporter.log(str(message))
+        # Hidden before it is cut: half of a secret would not be found later.
+        self._reporter.log(hide(str(message), self._secrets)[:_LONGEST_NOTE])
 
     def checkpoint_due(self, step: int) -> bool:
         """Return whether the job's checkpoint policy asks for a checkpoint at this step."""

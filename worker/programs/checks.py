@@ -74,5 +74,6 @@ def _finite(name: str, value: float, where: str) -> float:
 
 
 def _brief(value: object) -> str:
+    """Return the value, or how long it is: it is never cut, because half of a secret would not be hidden."""
     text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
+    return text if len(text) <= _SHOWN else f"one of {len(text):,} characters"

@@ -37,6 +37,21 @@ def test_the_hash_follows_the_files(folder: Path) -> None:
     assert installed_programs_of(write_package(folder, training="def train(run): ...")) != before
 
 
+def test_the_hash_is_that_of_the_wheel_however_it_was_installed(folder: Path) -> None:
+    before = installed_programs_of(write_package(folder))
+    record = folder / "nightshift_walk-1.0.dist-info" / "RECORD"
+    lines = [
+        "__pycache__/walk_program.cpython-311.pyc,,",
+        "../../../bin/walk,sha256=x,3",
+        *(f"nightshift_walk-1.0.dist-info/{name},sha256=y,4" for name in ("INSTALLER", "RECORD", "direct_url.json")),
+        *reversed(record.read_text().splitlines()),
+    ]
+    record.write_text("\n".join(lines))
+    assert installed_programs_of(folder) == before
+    record.write_text("\n".join([*lines, "walk_data.py,sha256=z,5"]))
+    assert installed_programs_of(folder) != before
+
+
 def installed_programs_of(_: Path) -> str:
     return installed_programs(["walk"])["walk"].record_sha256
 
