@@ -188,7 +188,7 @@ def test_a_link_to_a_folder_is_refused_not_lost(packages: Path, tmp_path: Path) 
     """
     write_package(packages, training=training)
     forget_modules()
-    with pytest.raises(ValueError, match="no links to folders: .*state/link"):
+    with pytest.raises(ValueError, match=r"no links to folders: .*state/link"):
         run(tmp_path / "job", spec())
 
 
