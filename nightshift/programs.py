@@ -158,7 +158,7 @@ class Run(Protocol):
         facts: Mapping[str, Any] | None = None,
         best: bool = False,
     ) -> None:
-        """Write a checkpoint: files, arrays, JSON facts, or any of them.
+        """Write a checkpoint: files, arrays, JSON facts, or any of them. A path in `files` may be that of a folder.
 
         It is complete on disk, with its hash, when this returns; a later attempt gets it by `latest`. A full disk is
         logged and the run goes on. Raises ValueError for a name that is a path.

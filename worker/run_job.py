@@ -112,7 +112,7 @@ def _checkpoint(path: Path) -> CheckpointRecord:
         path=f"{checkpoint_files.FOLDER}/{path.name}",
         step=int(step),
         sha256=sha256,
-        size_bytes=sum(file.stat().st_size for file in path.iterdir()),
+        size_bytes=sum(file.stat().st_size for file in checkpoint_files.files_below(path).values()),
         is_best=_is_best(path),
     )
 

@@ -181,6 +181,44 @@ def test_files_and_folders_become_artifacts(packages: Path, tmp_path: Path) -> N
     assert json.loads((saved / "program.json").read_text())["facts"] == {}
 
 
+def test_a_checkpoint_keeps_a_folder_with_its_subfolders(packages: Path, tmp_path: Path) -> None:
+    training = """
+    def train(run):
+        if saved := run.latest():
+            found = {path.relative_to(saved.folder).as_posix() for path in saved.folder.rglob("*") if path.is_file()}
+            assert found == {"program.json", "state/a.bin", "state/deep/b.bin", "state/deep/empty"}, found
+            assert (saved.folder / "state" / "deep" / "b.bin").read_bytes() == b"b"
+            return
+        deep = run.scratch / "anywhere" / "deep"
+        deep.mkdir(parents=True)
+        (deep.parent / "a.bin").write_bytes(b"a")
+        (deep / "b.bin").write_bytes(b"b")
+        (deep / "empty").touch()
+        run.save(1, files={"state": deep.parent})
+        (deep / "b.bin").write_bytes(b"changed")
+    """
+    write_package(packages, training=training)
+    forget_modules()
+    _, reporter = run(tmp_path / "job", spec())
+    (kept,) = reporter.kept.values()
+    assert kept.size_bytes == 2 + (tmp_path / "job" / kept.path / "program.json").stat().st_size
+    _, reporter = run(tmp_path / "job", spec())
+    assert reporter.logged == ["program walk, from the checkpoint of step 1"]
+
+
+def test_a_link_to_a_folder_is_refused_not_lost(packages: Path, tmp_path: Path) -> None:
+    training = """
+    def train(run):
+        (run.scratch / "state").mkdir()
+        (run.scratch / "state" / "link").symlink_to(run.scratch)
+        run.save(1, files={"state": run.scratch / "state"})
+    """
+    write_package(packages, training=training)
+    forget_modules()
+    with pytest.raises(ValueError, match=r"no links to folders: .*state/link"):
+        run(tmp_path / "job", spec())
+
+
 def test_a_program_that_is_not_here_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedJob, match="no program walk: it is not installed"):
         run(tmp_path / "job", spec())
