@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from nightshift.names import DEFAULT_FAMILY
+from nightshift.names import DEFAULT_FAMILY, DataKind
 from shared.specs import cnn, gan, gru_lm
 from shared.specs.base import field_error
 from shared.specs.cnn import CnnModel
@@ -37,7 +37,7 @@ class Family:
     augmentations: frozenset[str]
     #: Metrics that early stopping may watch.
     watchable: frozenset[str]
-    dataset_kind: str  # image | text
+    dataset_kind: DataKind
     #: Tasks of batch inference that the family supports.
     tasks: tuple[Task, ...]
     #: Whether it tells the classes of a data set apart.
