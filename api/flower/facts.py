@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from nightshift import metrics
+from nightshift.names import RUN
 from shared.specs import supported
 from shared.specs.families import FAMILIES, Family
 from shared.specs.jobs import SPECS
@@ -13,10 +14,11 @@ from shared.specs.jobs import SPECS
 
 @cache
 def facts() -> dict[str, Any]:
-    """Return {labels, kinds, families, metrics} for static/js/facts.js."""
+    """Return {labels, kinds, programKind, families, metrics} for static/js/facts.js."""
     return {
         "labels": supported.KIND_LABELS,
         "kinds": [_kind(name) for name in supported.kinds()],
+        "programKind": RUN,
         "families": [_family(name, family) for name, family in FAMILIES.items()],
         "metrics": metrics.facts(),
     }

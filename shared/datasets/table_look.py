@@ -147,9 +147,14 @@ def _plain(values: pa.Array) -> pa.Array | None:
             values = values.cast(pa.timestamp(type.unit))  # in UTC: the name of a time zone may be unknown here
         if pa.types.is_duration(type):
             return values.cast(pa.int64())
-        return values.cast(pa.string()) if pa.types.is_temporal(type) else None
+        return _moments(values) if pa.types.is_temporal(type) else None
     except pa.ArrowException:
         return None
+
+
+def _moments(values: pa.Array) -> pa.Array:
+    """Return dates and times as text, without zeros after the second."""
+    return pc.replace_substring_regex(values.cast(pa.string()), r"\.0+$", "")
 
 
 def _rows(plain: list[pa.Array | None], count: int) -> list[list[Any]]:

@@ -2,7 +2,7 @@
 
 import { config } from "./site.js";
 
-const { labels } = config.facts;
+const { labels, programKind } = config.facts;
 export const { kinds, families } = config.facts;
 
 /** @param {string} name */
@@ -26,11 +26,12 @@ function theKind(fits) {
 }
 
 /**
- * Return "nightshift submit train cnn --dataset digits", with the first family for such data.
+ * Return "nightshift submit train cnn --dataset digits", with the first family for such data, or a program.
  * @param {string} dataset
  * @param {string} datasetKind
  */
 export function trainCommand(dataset, datasetKind = "image") {
-  const family = families.find((one) => one.datasetKind === datasetKind) ?? families[0];
+  const family = families.find((one) => one.datasetKind === datasetKind);
+  if (!family) return `nightshift submit ${programKind} PROGRAM --dataset ${dataset}`;
   return `nightshift submit ${TRAIN.name} ${family.name} --dataset ${dataset}`;
 }

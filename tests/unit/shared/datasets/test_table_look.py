@@ -180,7 +180,7 @@ def test_types_of_parquet_that_have_no_look_are_stored_and_shown_as_dots(
     assert rows_of(settings, version)["vector"].to_pylist() == [[1.0, 2.0], None]
     columns = columns_of(version)
     assert (columns["vector"]["nulls"], columns["vector"]["distinct"]) == (1, None)
-    assert columns["at"]["max"] == "2001-09-09 01:46:40.000000000"
+    assert columns["at"]["max"] == "2001-09-09 01:46:40"
     assert (columns["price"]["mean"], columns["took"]["max"]) == (1.5, 7)
     assert version.summary["preview"]["rows"][0][:2] == ["…", "…"]
 
