@@ -107,7 +107,9 @@ const KINDS = { image: "image", text: "text", files: "files, stored as they are"
 
 /** @type {Record<string, string>} */
 const HOLDS = {
-  "": "a zip of class-named image folders, IDX files or CIFAR-10 files, an .npz, a CSV with the columns text and label, plain text, a table or any files",
+  "":
+    "a zip of class-named image folders, IDX files or CIFAR-10 files, an .npz, a CSV with the columns text and " +
+    "label, plain text, a table or any files",
   files: "any file, or a zip, which is unpacked",
   table: "a CSV with a header row, or Parquet",
 };
