@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nightshift.entry_points import check_reference
 from nightshift.metrics import Metric
-from nightshift.names import FRAMEWORKS, Framework
+from nightshift.names import DATA_KINDS, FRAMEWORKS, DataKind, Framework
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,11 +56,11 @@ class Program:
 
     `train` is `"package.module:function"`, a function of a `Run`. `params` is a pydantic model of the settings of a
     job. `framework` selects workers that have it; None: any worker. `dataset_kinds` are the kinds of data sets
-    it reads; empty: none. `metrics` are its own metrics by name (`{"r2": Metric("R²", "max")}`): their label and better
-    side on pages and in comparisons. `evaluate` is `"package.module:function"`, a function of a `Run` and a model's
-    folder that returns metrics; with it, `promote` can be decided by each of `metrics` that has a better side.
-    `state_version` changes when checkpoints of an older version of the package can no
-    longer be continued; `loads` lists older ones that can.
+    it reads (`nightshift.names.DataKind`); empty: none. `metrics` are its own metrics by name
+    (`{"r2": Metric("R²", "max")}`): their label and better side on pages and in comparisons. `evaluate` is
+    `"package.module:function"`, a function of a `Run` and a model's folder that returns metrics; with it, `promote` can
+    be decided by each of `metrics` that has a better side. `state_version` changes when checkpoints of an older version
+    of the package can no longer be continued; `loads` lists older ones that can.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Program:
     params: type[BaseModel]
     description: str = ""
     framework: Framework | None = None
-    dataset_kinds: Sequence[str] = ()
+    dataset_kinds: Sequence[DataKind] = ()
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     evaluate: str | None = None
     promise: Promise = "restart"
@@ -90,6 +90,11 @@ class Program:
                 raise ValueError(f"the metric {name!r} of the program {self.name!r} must be a Metric, not {metric!r}")
         if self.framework not in (None, *FRAMEWORKS):
             raise ValueError(f"framework of the program {self.name!r} must be one of {', '.join(FRAMEWORKS)}, or None")
+        if isinstance(self.dataset_kinds, str) or not set(self.dataset_kinds) <= set(DATA_KINDS):
+            raise ValueError(
+                f"dataset_kinds of the program {self.name!r} must be a list of {', '.join(DATA_KINDS)}; "
+                f"it is {self.dataset_kinds!r}"
+            )
         if self.promise not in _PROMISES:
             raise ValueError(f"promise of the program {self.name!r} must be one of {', '.join(_PROMISES)}")
 
@@ -123,7 +128,10 @@ class Run(Protocol):
     params: Any
     """The job's parameters: an instance of the program's `params`."""
     dataset: Path | None
-    """The folder of the pinned version of the data set; read only. None: the job names none."""
+    """The folder of the pinned version of the data set; read only. None: the job names none.
+
+    Of kind `files`: it has the user's files and nothing else. Of kind `table`: it has `table.parquet`.
+    """
     device: Literal["cpu", "gpu"]
     threads: int
     """Threads to compute with; the libraries read the same number from the environment."""

@@ -47,5 +47,5 @@ def _family(name: str, family: Family) -> dict[str, Any]:
 def _example(family: Family) -> dict[str, Any]:
     """Return the most common batch inference of the family: a valid `inference` of a spec."""
     if "generate" not in family.tasks:
-        return {"task": family.tasks[0]}
+        return {"task": family.tasks[0]} if family.tasks else {}
     return {"task": "generate"} | ({"prompts": ["Once upon a time"]} if family.prompted else {"count": 64})

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from api.services.spec_errors import invalid_spec
 from nightshift.entry_points import Installed, missing, names_of
 from nightshift.errors import FieldError, InvalidRequest
+from nightshift.names import data_of
 from nightshift.plugins import installed_programs
 from nightshift.programs import Program
 from shared.datasets.builtins import BUILTIN_KIND
@@ -79,14 +80,14 @@ def objection(
 
 
 def _dataset_objection(program: Program, spec: RunJob, dataset: DatasetVersion | None) -> FieldError | None:
-    reads = " or ".join(program.dataset_kinds)
+    reads = data_of(*program.dataset_kinds)
     if spec.dataset is None:
-        return FieldError(("dataset",), f"is required: {program.name} reads {reads} data") if reads else None
+        return FieldError(("dataset",), f"is required: {program.name} reads {reads}") if reads else None
     if not reads:
         return FieldError(("dataset",), f"{program.name} reads no data set; leave it out")
     found = dataset.summary["kind"] if dataset else BUILTIN_KIND
     if found not in program.dataset_kinds:
-        return FieldError(("dataset",), f"holds {found} data; {program.name} reads {reads} data")
+        return FieldError(("dataset",), f"holds {data_of(found)}; {program.name} reads {reads}")
     return None
 
 

@@ -110,7 +110,9 @@ class DatasetVersion(Resource):
 
     version: int
     sha256: str
-    rows: Annotated[dict[str, int], "Number of images or documents in each part."]
+    rows: Annotated[
+        dict[str, int], "Number of images or documents in each part, of the rows of a table, or of the files."
+    ]
     created_at: str
     _SHOWN = ("version", "rows")
 
@@ -120,7 +122,7 @@ class Dataset(Owned):
 
     name: str
     version: Annotated[int | None, "Newest version; null for a built-in set that is not registered yet."]
-    kind: str | None
+    kind: Annotated[str | None, "image, text, files or table."]
     builtin: bool
     availability: Annotated[
         Availability,
@@ -131,8 +133,10 @@ class Dataset(Owned):
     size_bytes: int | None
     classes: list[str] | None
     image: Annotated[list[int] | None, "Height, width, channels."]
-    split: Annotated[str | None, "Where the test part comes from."]
-    splits: Annotated[dict[str, Any] | None, "Counts and class histogram of each part."]
+    split: Annotated[str | None, "Where the test part comes from; null for files and tables, which are not divided."]
+    splits: Annotated[
+        dict[str, Any] | None, "Counts and class histogram of each part; of a table `rows`, of files `files`."
+    ]
     created_at: str | None
     _SHOWN = ("name", "version", "kind")
 
@@ -140,6 +144,11 @@ class Dataset(Owned):
     def versions(self) -> list[DatasetVersion]:
         """All versions of the data set."""
         return each(DatasetVersion, self["versions"])
+
+    @property
+    def preview(self) -> dict[str, Any] | None:
+        """A look at the columns and first rows of a table, or at the first files; None for images and text."""
+        return self["preview"]  # type: ignore[no-any-return]
 
 
 class ModelVersion(Resource):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from nightshift.entry_points import check_reference
 from nightshift.families.fields import ModelSpec
 from nightshift.metrics import Metric
-from nightshift.names import FRAMEWORKS, Framework
+from nightshift.names import FRAMEWORKS, DataKind, Framework
 
 #: The group of the entry points that lead to families.
 GROUP = "nightshift.families"
@@ -89,7 +89,7 @@ class Family:
     learners: Mapping[Framework, str]
     parts: Parts
     #: The kind of data sets that it learns from: `image` or `text`.
-    dataset_kind: str
+    dataset_kind: DataKind
     #: Defaults of `training` per preset.
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NOTHING)
     augmentations: frozenset[str] = frozenset()

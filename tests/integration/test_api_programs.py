@@ -86,6 +86,11 @@ def test_what_does_not_fit_is_refused_by_field(api: Api, fields: dict[str, Any],
         ('("image", "text")', {}, "is required: walk reads image or text data"),
         ('("text",)', {"dataset": "digits"}, "holds image data; walk reads text data"),
         ('("image",)', {"dataset": "digits"}, None),
+        (
+            '("table", "text", "files")',
+            {"dataset": "digits"},
+            "holds image data; walk reads text data or a table or plain files",
+        ),
     ],
 )
 def test_a_program_reads_the_kinds_of_data_that_it_declares(

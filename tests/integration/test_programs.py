@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from shared.datasets import registry
 from shared.datasets.registry import ensure_builtin
 from shared.db.engine import read, write
 from shared.db.schema import metadata, model_versions
@@ -16,7 +17,7 @@ from shared.fleet.plugins import InstalledPlugin
 from shared.fleet.workers import WorkerInfo, register
 from shared.models import aliases
 from tests.support.api import running_api
-from tests.support.factories import make_due
+from tests.support.factories import OWNER, make_due
 from tests.support.lone_worker import Cluster, LoneWorker
 from tests.support.plugins import JUDGED, write_package
 from tests.support.program_jobs import environments, log_of, rows, submit, why
@@ -246,6 +247,43 @@ def test_a_missing_secret_fails_the_job_by_name(cluster: Cluster) -> None:
         "NIGHTSHIFT_SECRET_TOKEN",
         "retryable": False,
     }
+
+
+#: Notes what it finds in the folder of its data set, and what happens when it writes there.
+READING = """
+def train(run):
+    found = sorted(path.relative_to(run.dataset).as_posix() for path in run.dataset.rglob("*") if path.is_file())
+    run.note("found " + " ".join(found))
+    if (run.dataset / "table.parquet").exists():
+        import pyarrow.parquet as pq
+
+        run.note("rows " + str(pq.read_table(run.dataset / "table.parquet").to_pylist()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "notes"),
+    [
+        ("files", ["found .hidden meta.json sub/t.csv"]),
+        ("table", ["found meta.json table.parquet", "rows [{'a': 1, 'b': 'x'}]"]),
+    ],
+)
+def test_a_program_reads_files_and_tables(tmp_path: Path, database_url: str, kind: str, notes: list[str]) -> None:
+    packages = write_package(tmp_path / "packages", more=', dataset_kinds=("files", "table")', training=READING)
+    cluster = Cluster(tmp_path, database_url, packages=packages, programs="walk")
+    try:
+        given = tmp_path / "given"
+        (given / "sub").mkdir(parents=True)
+        (given / "sub" / "t.csv").write_text("a,b\n1,x\n")
+        if kind == "files":
+            (given / ".hidden").touch()
+            (given / "meta.json").write_text("the user's")
+        registry.register(cluster.engine, cluster.settings, "mine", given, kind=kind, owner_id=OWNER)
+        job = cluster.finish(job_id := submit(cluster, dataset="mine"))
+        assert job.state == "succeeded", job.error
+        assert [line for line in log_of(cluster, job_id) if line.startswith(("found", "rows"))] == notes
+    finally:
+        cluster.close()
 
 
 def test_a_registered_model_names_its_program(cluster: Cluster) -> None:

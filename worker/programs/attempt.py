@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Array
+from shared.datasets.store import open_dataset
 from shared.job_files import checkpoint_files
 from shared.specs.jobs import RunJob
 from worker.programs import checks
@@ -36,7 +37,7 @@ class ProgramRun:
         self, assignment: Assignment, reporter: Reporter, job: RunJob, params: Any, latest: SavedProgram | None
     ) -> None:
         self.params = params
-        self.dataset = Path(assignment.dataset_dir) if assignment.dataset_dir else None
+        self.dataset = open_dataset(Path(assignment.dataset_dir)).user_folder if assignment.dataset_dir else None
         self.device = assignment.device
         self.threads = assignment.threads or os.cpu_count() or 1
         self.seed = job.seed

@@ -121,9 +121,11 @@ def test_names_of_a_setting() -> None:
         ({"train": "module"}, "package.module:function"),
         ({"train": "mod ule:train"}, "package.module:function"),
         ({"promise": "always"}, "promise of the program"),
+        ({"dataset_kinds": ("csv",)}, "must be a list of image, text, files, table; it is .'csv',."),
+        ({"dataset_kinds": "table"}, "must be a list of image, text, files, table; it is 'table'"),
     ],
 )
-def test_a_declaration_names_what_is_wrong(wrong: dict[str, str], message: str) -> None:
+def test_a_declaration_names_what_is_wrong(wrong: dict[str, Any], message: str) -> None:
     fields = {"name": "walk", "train": "walk.training:train", "params": object} | wrong
     with pytest.raises(ValueError, match=message):
         Program(**fields)  # type: ignore[arg-type]

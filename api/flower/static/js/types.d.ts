@@ -381,7 +381,32 @@ interface DatasetVersion {
   held_by: string[];
 }
 
+type Cell = boolean | number | string | null;
+
+interface TableColumn {
+  name: string;
+  type: string;
+  nulls: number;
+  distinct: number | null;
+  distinct_is_capped: boolean;
+  min: Cell;
+  max: Cell;
+  mean: number | null;
+  top: { value: Cell; count: number }[] | null;
+}
+
+interface TablePreview {
+  columns: TableColumn[];
+  column_count: number;
+  rows: Cell[][];
+}
+
+interface FilesPreview {
+  files: { path: string; size_bytes: number }[];
+}
+
 interface UploadFacts {
+  data_kinds: string[];
   formats: string[];
   max_upload_bytes: number;
 }
@@ -393,6 +418,7 @@ interface DatasetsPage extends UploadFacts {
 interface DatasetPage extends Omit<DatasetRow, "jobs">, UploadFacts {
   newest?: number;
   split: string | null;
+  preview: TablePreview | FilesPreview | null;
   sha256: string;
   used: { jobs: number };
   versions: DatasetVersion[];
