@@ -155,3 +155,31 @@ def test_a_promotion_needs_a_name_and_a_program_that_evaluates(api: Api, tmp_pat
     reinstall(tmp_path, JUDGED.replace('("image",)', '("text",)'))
     answer = submit(api, dataset="digits", register_as="walks", promote=PROMOTE)
     assert_problem(answer, 422, ("dataset",))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "error"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("PROGRAM = 3", "leads to int"),
+        ("import nothing_here", "nothing_here"),
+    ],
+)
+def test_a_broken_program_is_listed_and_refused_and_stops_nothing(
+    api: Api, tmp_path: Path, declaration: str, error: str
+) -> None:
+    write_package(tmp_path / "packages", declaration=declaration)
+    forget_modules()
+    programs._installed.cache_clear()
+    (walk, _) = api.get("/v1/programs").json()["items"]
+    assert error in walk["error"]
+    assert (walk["params_schema"], walk["promise"], walk["metrics"]) == (None, None, {})
+    assert error in assert_problem(submit(api), 422, ("program",))["errors"][0]["msg"]
+    assert api.submit().status_code == 202
+
+
+def test_one_program_waits_for_another(api: Api) -> None:
+    first = submit(api, params={"steps": 2}).json()["id"]
+    second = submit(api, after=[first]).json()["id"]
+    assert api.get(f"/v1/jobs/{second}").json()["state"] == "waiting"
+    assert first in api.get(f"/v1/jobs/{second}/why").json()["sentence"]

@@ -68,6 +68,7 @@ def again(cluster: Cluster, packages: Path, job_id: str) -> Any:
         (StopRequest.PAUSE, "paused", "paused"),
         (StopRequest.CANCEL, "cancelled", "cancelled"),
         (StopRequest.FINISH, "succeeded", "succeeded"),
+        (StopRequest.PREEMPT, "queued", "preempted"),
     ],
 )
 def test_a_program_that_is_asked_to_stop_does(

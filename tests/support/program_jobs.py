@@ -67,8 +67,9 @@ def why(cluster: Cluster, job_id: str) -> str:
 
 
 def ask(cluster: Cluster, job_id: str, request: StopRequest) -> None:
+    """Request a stop: preemption by the service, others by the owner."""
     with write(cluster.engine) as conn:
-        transitions.request_stop(conn, job_id, request, OWNER)
+        transitions.request_stop(conn, job_id, request, None if request is StopRequest.PREEMPT else OWNER)
 
 
 def asked_while_it_runs(cluster: Cluster, worker: LoneWorker, folder: Path, request: StopRequest, **fields: Any) -> str:
