@@ -178,7 +178,8 @@ class NightshiftCallback(Checkpoint):
 
 def _random_states() -> dict[str, Any]:
     """Return the states of the global generators, in types that `torch.load` reads without pickle."""
-    kind, keys, *rest = np.random.get_state(legacy=True)
+    numpy: Any = np.random.get_state()
+    kind, keys, *rest = numpy
     states = {"python": random.getstate(), "numpy": (kind, keys.tolist(), *rest), "torch": torch.get_rng_state()}
     return states | ({"cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else {})
 
