@@ -37,7 +37,8 @@ class ProgramRun:
         self, assignment: Assignment, reporter: Reporter, job: RunJob, params: Any, latest: SavedProgram | None
     ) -> None:
         self.params = params
-        self.dataset = open_dataset(Path(assignment.dataset_dir)).user_folder if assignment.dataset_dir else None
+        named = assignment.dataset_dir if job.dataset else None
+        self.dataset = open_dataset(Path(named)).user_folder if named else None
         self.device = assignment.device
         self.threads = assignment.threads or os.cpu_count() or 1
         self.seed = job.seed
