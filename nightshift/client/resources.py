@@ -90,6 +90,8 @@ class InstalledProgram(Resource):
     promise: Annotated[
         str | None, "What a resumed run is worth: `exact` (the same bits), `resumable` or `restart` (a new start)."
     ]
+    metrics: Annotated[dict[str, dict[str, Any]], "Its own metrics by name: {label, better}."]
+    evaluates: Annotated[bool, "Whether its models can be compared (`promote`), by those metrics with a better side."]
     params_schema: Annotated[dict[str, Any] | None, "JSON schema of `params`."]
     error: Annotated[str | None, "Why it cannot be used; null: it can."]
     _SHOWN = ("name", "package", "error")

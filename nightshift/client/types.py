@@ -58,7 +58,9 @@ class JobData(JobHead, total=False):
     notes: str | None
     copied_from: dict[str, Any] | None
     pinned: Annotated[
-        dict[str, str], "`dataset`, `evaluate_on` and `model` with their versions when the job first started."
+        dict[str, str],
+        "`dataset`, `evaluate_on` and `model` with their versions when the job first started; of a program its "
+        "`package` and its `promise`.",
     ]
     spec: Annotated[dict[str, Any], "The complete spec, with presets filled in."]
 

@@ -135,6 +135,11 @@ class Family:
             raise ValueError(f"the family {self.name!r} has tasks of batch inference and no part open_source")
         if self.judged_by and self.parts.examples is None:
             raise ValueError(f"the family {self.name!r} is judged by metrics and has no part examples")
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, Metric):
+                raise ValueError(f"the metric {name!r} of the family {self.name!r} must be a Metric, not {metric!r}")
+        if not isinstance(self.state_version, int):
+            raise ValueError(f"state_version of the family {self.name!r} must be a whole number")
 
     def _check_model(self) -> None:
         expected = {"family": self.name, "preset": self.default_preset}

@@ -14,6 +14,8 @@ class InstalledPlugin:
     record: str  # hash of the package's list of files
     state_version: int = 1
     loads: tuple[int, ...] | list[int] = ()
+    #: What a resumed run is worth: `exact`, `resumable` or `restart`.
+    promise: str | None = None
 
     @property
     def states(self) -> list[int]:

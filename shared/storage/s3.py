@@ -54,13 +54,15 @@ class S3Storage(LocalStorage):
         )
 
     def _fetch(self, key: str, check: Check, cancel_check: CancelCheck, staging: Path) -> None:
-        found = self.bucket.files(key)
+        found = self.bucket.files(key, below=True)
         if not found:
             raise NotStored(key, "does not exist")
         self.cache.trim(room=sum(item.size for item in found))
         try:
             for item in found:
-                self.bucket.get(item, staging / _name(item), cancel_check)
+                path = staging / item.key.removeprefix(f"{key}/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.bucket.get(item, path, cancel_check)
         except FileNotFoundError as error:
             raise NotStored(key, "was deleted while it was read") from error
         try:
@@ -107,8 +109,8 @@ class S3Storage(LocalStorage):
         key = f"jobs/{job_id}/{checkpoint.path}"
         checkpoint_files.verify(self.root / key, checkpoint.sha256)
         self._keep_beside(job_id, cancel_check)
-        for path in sorted((self.root / key).iterdir()):
-            self.bucket.put(path, f"{key}/{path.name}", cancel_check)
+        for name, path in checkpoint_files.files_below(self.root / key).items():
+            self.bucket.put(path, f"{key}/{name}", cancel_check)
         self.cache.mark(key)
         self.cache.trim()
 

@@ -62,7 +62,7 @@ def host_of(bucket: ABucket, folder: Path, **more: int) -> S3Storage:
 def carried(storage: LocalStorage, content: bytes = b"x" * 1000, step: int = 5) -> CheckpointRecord:
     """A checkpoint that the storage has taken."""
     saved = checkpoint_files.write(
-        storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]}
+        storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"], "deep/er/c": [b"below"]}
     )
     arrived = threading.Event()
     uploader = storage.uploader(JOB, arrived.set)
@@ -110,6 +110,7 @@ def test_a_checkpoint_of_one_host_is_held_on_another(host: Callable[[str], Setti
     checkpoint = carried(storage_of(host("a")))
     folder = held(storage_of(host("b")), checkpoint)
     assert (folder / "a").read_bytes() == b"x" * 1000
+    assert (folder / "deep" / "er" / "c").read_bytes() == b"below"
     assert storage_of(host("b")).children(f"jobs/{JOB}/checkpoints") == [checkpoint.path.rpartition("/")[2]]
 
 

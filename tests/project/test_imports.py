@@ -1,4 +1,4 @@
-"""Only files named `torch_*.py` and `tensorflow_*.py`, or only `torch.py` and `tensorflow.py`, import their framework.
+"""Only files named after a framework (`torch.py`, `torch_*.py`) import it, and the callbacks for libraries.
 
 Which package imports which: see the contracts of import-linter in pyproject.toml, which `make lint` checks.
 """
@@ -39,6 +39,7 @@ def misplaced(path: Path, source: str) -> list[str]:
 
 def test_frameworks_are_imported_where_the_name_of_the_file_says_so() -> None:
     files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    files = [path for path in files if path.parent != ROOT / "nightshift" / "integrations"]
     assert len(files) > 50
     assert [line for path in files for line in misplaced(path, path.read_text())] == []
 

@@ -8,7 +8,7 @@ from typing import Any
 from nightshift.entry_points import Installed, names_of
 from nightshift.families.family import Family
 from nightshift.plugins import installed_programs
-from nightshift.programs import Program
+from nightshift.programs import Program, Promise
 from shared.fleet.plugins import InstalledPlugin, family_plugin, program_plugin
 from shared.settings import Settings
 from shared.specs.families import FAMILIES
@@ -18,8 +18,14 @@ def usable(settings: Settings, frameworks: Iterable[str]) -> tuple[InstalledPlug
     """Return the families and programs that can be used here. Those that need a missing framework cannot."""
     served = {*frameworks}
     return (
-        *(_plugin(family_plugin(one.name), one) for one, _ in _families(served)),
-        *(_plugin(program_plugin(one.name), one) for one, _ in _programs(settings, {None, *served})),
+        *(
+            _plugin(family_plugin(one.name), one, "exact" if one.is_builtin else "resumable")
+            for one, _ in _families(served)
+        ),
+        *(
+            _plugin(program_plugin(one.name), one, program.promise)
+            for one, program in _programs(settings, {None, *served})
+        ),
     )
 
 
@@ -42,7 +48,7 @@ def _programs(settings: Settings, served: set[str | None]) -> Iterator[tuple[Ins
             yield one, one.declared
 
 
-def _plugin(plugin: str, found: Installed[Any]) -> InstalledPlugin:
+def _plugin(plugin: str, found: Installed[Any], promise: Promise) -> InstalledPlugin:
     assert found.declared is not None
     return InstalledPlugin(
         plugin=plugin,
@@ -50,4 +56,5 @@ def _plugin(plugin: str, found: Installed[Any]) -> InstalledPlugin:
         record=found.record_sha256,
         state_version=found.declared.state_version,
         loads=tuple(found.declared.loads),
+        promise=promise,
     )

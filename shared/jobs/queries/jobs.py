@@ -134,8 +134,10 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
 
 
 def _pinned_view(pinned: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of data set, evaluation set and model that were resolved when the job first started."""
+    """Return the versions of data set, evaluation set, model and program that the first attempt resolved."""
     found = {key: pinned[key] for key in ("dataset", "evaluate_on") if key in pinned}
+    if plugin := pinned.get("plugin"):
+        found |= {key: plugin[key] for key in ("package", "promise") if plugin.get(key)}
     if parent := pinned.get("parent"):
         found["model"] = f"{parent['name']}@{parent['version']}" if parent.get("name") else parent["ref"]
     return found

@@ -2,7 +2,6 @@
 
 import { config } from "./site.js";
 
-const { labels } = config.facts;
 export const { kinds, families } = config.facts;
 
 /** @param {string} name */
@@ -11,7 +10,7 @@ export const kindOf = (name) => kinds.find((kind) => kind.name === name);
  * Return the label of a kind, or its name if it is unknown: "Fine-tune".
  * @param {string} name
  */
-export const kindLabel = (name) => labels[name] ?? name;
+export const kindLabel = (name) => kindOf(name)?.label ?? name;
 
 /** The kinds that train a new model, train an existing one, and run inference. */
 export const TRAIN = theKind((kind) => kind.makesModel);

@@ -27,7 +27,7 @@ interface Config {
   prefix: string;
   readOnly: boolean;
   xsrf: string;
-  facts: { labels: Record<string, string>; kinds: Kind[]; families: FamilyFacts[]; metrics: MetricFacts };
+  facts: { kinds: Kind[]; families: FamilyFacts[]; metrics: MetricFacts };
 }
 
 interface Kind {
@@ -36,6 +36,7 @@ interface Kind {
   makesModel: boolean;
   trains: boolean;
   infers: boolean;
+  runsProgram: boolean;
   needsDataset: boolean;
 }
 
@@ -62,6 +63,7 @@ interface MetricFacts {
   pace: string[];
   charts: string[];
   parts: string[];
+  declared: Record<string, { label: string; better: Better }>;
 }
 
 // -- jobs ---------------------------------------------------------------------------------------------------
@@ -96,6 +98,7 @@ interface Job {
   finished_at: string | null;
   stop_requested: string | null;
   progress: Progress | null;
+  pinned?: Record<string, string>;
 }
 
 /** A row of the table of jobs. */
@@ -556,6 +559,7 @@ interface SubmitPage {
   }[];
   datasets: { name: string; kind: string; availability: string | null }[];
   models: { name: string; family: string }[];
+  programs: { name: string; description: string; dataset_kinds: string[]; fields: FormField[] }[];
   token: string;
 }
 
