@@ -1,4 +1,4 @@
-"""Only files named `torch_*.py` and `tensorflow_*.py` import their framework, and the callbacks for libraries.
+"""Only files named after a framework (`torch.py`, `torch_*.py`) import it, and the callbacks for libraries.
 
 Which package imports which: see the contracts of import-linter in pyproject.toml, which `make lint` checks.
 """
@@ -31,7 +31,9 @@ def misplaced(path: Path, source: str) -> list[str]:
     return [
         f"{path}:{line} imports {package}"
         for line, package in imported(source)
-        if package in FRAMEWORKS and not path.name.startswith(f"{FRAMEWORKS[package]}_")
+        if package in FRAMEWORKS
+        and path.stem != FRAMEWORKS[package]
+        and not path.name.startswith(f"{FRAMEWORKS[package]}_")
     ]
 
 
@@ -48,6 +50,8 @@ def test_frameworks_are_imported_where_the_name_of_the_file_says_so() -> None:
         ("supervisor.py", "import torch", True),
         ("supervisor.py", "def f():\n    from tensorflow import keras", True),
         ("torch_learner.py", "import keras", True),
+        ("torch.py", "import keras", True),
+        ("torch.py", "import torch", False),
         ("torch_learner.py", "import torch.nn.functional as F", False),
         ("tensorflow_learner.py", "import keras, tensorflow", False),
         ("learner.py", "from worker.families import torch_learner", False),
