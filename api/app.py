@@ -34,6 +34,7 @@ from api.services.group_commit import Submissions
 from nightshift.versions import installed
 from shared import celery_app, doorbell
 from shared.db.engine import make_engine
+from shared.plugins import load_plugins
 from shared.settings import Settings, get_settings
 
 _MODULES: tuple[Any, ...] = (
@@ -61,6 +62,7 @@ def create_app(
 ) -> FastAPI:
     """Return the API; arguments replace the configured parts in tests."""
     settings = settings or get_settings()
+    load_plugins(settings)
     engine = engine or make_engine(settings.sql_url)
     service = Service(settings, engine, EventFeed(engine), Submissions(engine), ring, ping)
     app = FastAPI(

@@ -227,15 +227,64 @@ class DatasetView(Owned):
     """A data set, described by its newest version."""
 
 
+#: A value of a table in JSON; texts are shortened.
+Cell = bool | int | float | str | None
+
+
 @shaped(resources.DatasetVersion)
 class DatasetVersionView(BaseModel):
     """A version of a data set."""
+
+
+class FrequentValue(BaseModel):
+    """A value of a column, with the number of its rows."""
+
+    value: Cell
+    count: int
+
+
+class ColumnView(BaseModel):
+    """A column of a table, over all rows."""
+
+    name: str
+    type: str = Field(description="As Arrow names it: int64, double, string, date32[day], …")
+    nulls: int = Field(description="Missing values, with NaN.")
+    distinct: int | None = Field(description="Different values; null for nested and binary columns.")
+    distinct_is_capped: bool = Field(description="Whether there are more different values than were counted.")
+    min: Cell = Field(description="Of numbers, dates and times; infinite numbers are left out.")
+    max: Cell
+    mean: float | None
+    top: list[FrequentValue] | None = Field(description="The most frequent values of text and of true and false.")
+
+
+class TablePreview(BaseModel):
+    """A look at a table."""
+
+    columns: list[ColumnView] = Field(description="The first columns.")
+    column_count: int = Field(description="All columns.")
+    rows: list[list[Cell]] = Field(description="The first rows, in these columns.")
+
+
+class FileView(BaseModel):
+    """A file of a data set."""
+
+    path: str
+    size_bytes: int
+
+
+class FilesPreview(BaseModel):
+    """A look at files."""
+
+    files: list[FileView] = Field(description="The first files by name.")
 
 
 class DatasetDetail(DatasetView):
     """A data set with its versions."""
 
     versions: list[DatasetVersionView]
+    preview: TablePreview | FilesPreview | None = Field(
+        default=None, description="A look at a table or at files; null for images and text, which have a sample."
+    )
 
 
 class Champion(BaseModel):

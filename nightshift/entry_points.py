@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -11,6 +12,9 @@ from typing import Generic, TypeVar
 from nightshift.versions import OURS, installed
 
 T = TypeVar("T")
+
+#: Files that an installation adds to those of the wheel.
+_ADDED = re.compile(r"^\.\.|^/|\.pyc$|\.dist-info/(INSTALLER|RECORD|REQUESTED|direct_url\.json|uv_cache\.json)$")
 
 #: Return why a declaration cannot be used under the name of its entry point, or None.
 Check = Callable[[str, object], str | None]
@@ -101,9 +105,13 @@ def _package(point: EntryPoint) -> str:
 
 
 def _record_hash(distribution: Distribution | None) -> str:
-    """Return the hash of the package's RECORD, which lists its files with their hashes."""
-    record = distribution.read_text("RECORD") if distribution else None
-    return hashlib.sha256((record or "").encode()).hexdigest()
+    """Return the hash of what the package's RECORD says of the wheel's own files.
+
+    What pip adds differs between hosts that have the same wheel: compiled modules, scripts, where it came from.
+    """
+    lines = ((distribution.read_text("RECORD") if distribution else None) or "").splitlines()
+    own = sorted(line for line in lines if not _ADDED.search(line.partition(",")[0]))
+    return hashlib.sha256("\n".join(own).encode()).hexdigest()
 
 
 def unmet(requires: str) -> str | None:

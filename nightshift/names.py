@@ -1,4 +1,4 @@
-"""Names of kinds, families, frameworks and states of data sets.
+"""Names of kinds, families, frameworks, kinds of data and states of data sets.
 
 It imports nothing heavy, because commands read it at their start.
 """
@@ -9,6 +9,8 @@ from typing import Final, Literal, get_args
 
 Kind = Literal["train", "finetune", "batch_infer", "evaluate", "run"]
 Framework = Literal["torch", "tensorflow"]
+#: The kind of a data set: pictures with a class, documents, any files, or rows with named columns.
+DataKind = Literal["image", "text", "files", "table"]
 #: Whether a job can use a data set: it is registered; or the first job registers it from local files
 #: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
 Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]
@@ -20,8 +22,23 @@ EVALUATE: Final = "evaluate"
 #: An own program, which no family has a part in.
 RUN: Final = "run"
 
+IMAGE: Final = "image"
+TEXT: Final = "text"
+FILES: Final = "files"
+TABLE: Final = "table"
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
+DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
+
+
+_DATA: dict[str, str] = {FILES: "plain files", TABLE: "a table"}
+
+
+def data_of(*kinds: str) -> str:
+    """Return what data sets of these kinds hold, for messages: `image or text data or a table`."""
+    examples = " or ".join(kind for kind in kinds if kind not in _DATA)
+    return " or ".join([f"{examples} data"] * bool(examples) + [_DATA[kind] for kind in kinds if kind in _DATA])
 
 
 def either(names: tuple[str, ...]) -> str:

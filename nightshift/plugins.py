@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nightshift import families, programs
 from nightshift.entry_points import Installed, find, is_ours, names_of, points, unmet
 from nightshift.families.family import Family
+from nightshift.metrics import Metric, declare
 from nightshift.programs import Program
 
 #: What stands for all families of Nightshift in the setting of offered families.
@@ -14,7 +15,7 @@ BUILTIN = "built-in"
 
 
 def installed_programs(allowed: Iterable[str]) -> dict[str, Installed[Program]]:
-    """Return the allowed programs that are installed, by name. Others are not imported."""
+    """Return the allowed programs that are installed, by name, and declare their metrics. Others are not imported."""
     return find(points(programs.GROUP, set(allowed)), _program_objection)
 
 
@@ -38,7 +39,7 @@ def _program_objection(name: str, program: object) -> str | None:
         return f"its entry point leads to {type(program).__name__}, not to a nightshift.programs.Program"
     if program.name != name:
         return f"its entry point is named {name!r} and its Program {program.name!r}"
-    return unmet(program.requires)
+    return unmet(program.requires) or _undeclarable(f"program {name}", program.metrics)
 
 
 def _family_objection(name: str, family: object) -> str | None:
@@ -47,4 +48,13 @@ def _family_objection(name: str, family: object) -> str | None:
         return f"its entry point leads to {type(family).__name__}, not to a nightshift.families.Family"
     if family.name != name:
         return f"its entry point is named {name!r} and its Family {family.name!r}"
-    return unmet(family.requires)
+    return unmet(family.requires) or _undeclarable(f"family {name}", family.metrics)
+
+
+def _undeclarable(owner: str, metrics: Mapping[str, Metric]) -> str | None:
+    """Declare the metrics of a plug-in. Return why they cannot be, or None."""
+    try:
+        declare(owner, metrics)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nightshift.entry_points import check_reference
-from nightshift.names import FRAMEWORKS, Framework
+from nightshift.metrics import Metric
+from nightshift.names import DATA_KINDS, FRAMEWORKS, DataKind, Framework
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,8 +66,11 @@ class Program:
 
     `train` is `"package.module:function"`, a function of a `Run`. `params` is a pydantic model of the settings of a
     job. `framework` selects workers that have it; None: any worker. `dataset_kinds` are the kinds of data sets
-    it reads; empty: none. `state_version` changes when checkpoints of an older version of the package can no
-    longer be continued; `loads` lists older ones that can.
+    it reads (`nightshift.names.DataKind`); empty: none. `metrics` are its own metrics by name
+    (`{"r2": Metric("R²", "max")}`): their label and better side on pages and in comparisons. `evaluate` is
+    `"package.module:function"`, a function of a `Run` and a model's folder that returns metrics; with it, `promote` can
+    be decided by each of `metrics` that has a better side. `state_version` changes when checkpoints of an older version
+    of the package can no longer be continued; `loads` lists older ones that can.
     """
 
     name: str
@@ -74,7 +78,9 @@ class Program:
     params: type[BaseModel]
     description: str = ""
     framework: Framework | None = None
-    dataset_kinds: Sequence[str] = ()
+    dataset_kinds: Sequence[DataKind] = ()
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    evaluate: str | None = None
     promise: Promise = "restart"
     #: Versions of Nightshift that it runs with, as a version specifier (`>=0.1,<1`); empty: all.
     requires: str = ""
@@ -89,8 +95,18 @@ class Program:
                 f"the name of a program is at most 16 of a-z, 0-9, _ and -, beginning with a letter; not {self.name!r}"
             )
         check_reference(f"train of the program {self.name!r}", self.train)
+        if self.evaluate is not None:
+            check_reference(f"evaluate of the program {self.name!r}", self.evaluate)
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, Metric):
+                raise ValueError(f"the metric {name!r} of the program {self.name!r} must be a Metric, not {metric!r}")
         if self.framework not in (None, *FRAMEWORKS):
             raise ValueError(f"framework of the program {self.name!r} must be one of {', '.join(FRAMEWORKS)}, or None")
+        if isinstance(self.dataset_kinds, str) or not set(self.dataset_kinds) <= set(DATA_KINDS):
+            raise ValueError(
+                f"dataset_kinds of the program {self.name!r} must be a list of {', '.join(DATA_KINDS)}; "
+                f"it is {self.dataset_kinds!r}"
+            )
         if self.promise not in _PROMISES:
             raise ValueError(f"promise of the program {self.name!r} must be one of {', '.join(_PROMISES)}")
 
@@ -124,7 +140,10 @@ class Run(Protocol):
     params: Any
     """The job's parameters: an instance of the program's `params`."""
     dataset: Path | None
-    """The folder of the pinned version of the data set; read only. None: the job names none."""
+    """The folder of the pinned version of the data set; read only. None: the job names none.
+
+    Of kind `files`: it has the user's files and nothing else. Of kind `table`: it has `table.parquet`.
+    """
     device: Literal["cpu", "gpu"]
     threads: int
     """Threads to compute with; the libraries read the same number from the environment."""
@@ -159,7 +178,7 @@ class Run(Protocol):
         facts: Mapping[str, Any] | None = None,
         best: bool = False,
     ) -> None:
-        """Write a checkpoint: files, arrays, JSON facts, or any of them.
+        """Write a checkpoint: files, arrays, JSON facts, or any of them. A path in `files` may be that of a folder.
 
         It is complete on disk, with its hash, when this returns; a later attempt gets it by `latest`. A full disk is
         logged and the run goes on. Raises ValueError for a name that is a path.

@@ -260,7 +260,7 @@ class Settings(BaseSettings):
         None,
         description=(
             "Worker: file of the secrets that programs may ask for, `NAME=value` lines, readable by its owner only"
-            " (mode 0600); empty: none."
+            " (mode 0600); empty: none. `NIGHTSHIFT_SECRET_<NAME>` in the worker's environment does the same for one."
         ),
     )
     preload: bool = Field(

@@ -21,6 +21,7 @@ from shared.celery_app import MAINTAIN_TASK, MAINTENANCE_QUEUE, make_celery, ref
 from shared.console import print_error
 from shared.db.engine import get_engine
 from shared.logging import configure_logging
+from shared.plugins import load_plugins
 from shared.settings import Settings, get_settings
 from shared.storage import refuse_unusable
 from worker.celery_app import queue_guard, redis_transport, remote_control
@@ -60,6 +61,7 @@ def main() -> int:
     settings = get_settings()
     configure_logging(settings, "beat")
     tracing.setup("beat")
+    load_plugins(settings)
     try:
         refuse_cluster_server(settings)
         refuse_unusable(settings)

@@ -25,7 +25,7 @@ from shared.errors import JobError
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.checkpoint_retention import needs_all_checkpoints, superseded
-from shared.specs.jobs import job_spec_adapter
+from shared.specs.jobs import RunJob, job_spec_adapter
 from worker import kinds
 from worker.runners.messages import ArtifactSaved, Assignment, Champion, MetricPoint, Progress, Result, Started
 
@@ -38,6 +38,7 @@ class PrintingReporter:
         self.kept = {checkpoint.id: checkpoint for checkpoint in _checkpoints(folder)}
         self.stop_reason: str | None = None
         self.champion_dir: Path | None = None
+        self.champion_family: str | None = None
         self._lock = threading.Lock()
 
     def started(self, frame: Started) -> None:
@@ -74,7 +75,7 @@ class PrintingReporter:
     def champion(self) -> Champion:
         if self.champion_dir is None:
             return Champion()
-        return Champion(version=1, model_dir=str(self.champion_dir.resolve()))
+        return Champion(version=1, model_dir=str(self.champion_dir.resolve()), family=self.champion_family)
 
     def stop_requested(self) -> str | None:
         return self.stop_reason
@@ -111,7 +112,7 @@ def _checkpoint(path: Path) -> CheckpointRecord:
         path=f"{checkpoint_files.FOLDER}/{path.name}",
         step=int(step),
         sha256=sha256,
-        size_bytes=sum(file.stat().st_size for file in path.iterdir()),
+        size_bytes=sum(file.stat().st_size for file in checkpoint_files.files_below(path).values()),
         is_best=_is_best(path),
     )
 
@@ -170,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_last = sys.maxsize if needs_all_checkpoints(job.kind) else job.checkpoint.keep_last
     reporter = PrintingReporter(folder, keep_last, job.checkpoint.keep_best)
     reporter.champion_dir = arguments.champion
+    reporter.champion_family = job.program if isinstance(job, RunJob) else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: setattr(reporter, "stop_reason", "drain"))
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -173,6 +173,31 @@ def datasets(settings: Settings) -> Iterator[Finding]:
         yield Finding("data sets", "ok", f"published files in {folder}")
 
 
+def families(settings: Settings) -> Iterator[Finding]:
+    """List the allowed families, also those that cannot be used."""
+    from api.services.spec_form_schema import family_views
+
+    yield from _plugins("families", family_views(), "NIGHTSHIFT_FAMILIES")
+
+
+def programs(settings: Settings) -> Iterator[Finding]:
+    """List the allowed programs, also those that cannot be used."""
+    from api.services import programs as installed_here
+
+    yield from _plugins("programs", installed_here.views(settings), "NIGHTSHIFT_PROGRAMS")
+
+
+def _plugins(part: str, views: Iterable[Mapping[str, Any]], setting: str) -> Iterator[Finding]:
+    """List plug-ins. One that cannot be used fails nothing else."""
+    usable = [f"{view['name']} ({view['package']})" for view in views if view["error"] is None]
+    if usable:
+        yield Finding(part, "ok", ", ".join(usable))
+    advice = f"Correct or uninstall its package, or leave it out of {setting}."
+    for view in views:
+        if view["error"] is not None:
+            yield Finding(part, "note", f"{view['name']} cannot be used: {view['error']}", advice)
+
+
 # -- resources for a worker -----------------------------------------------------------------------
 
 
@@ -217,5 +242,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
     "storage": storage,
     "data sets": datasets,
     "devices": devices,
+    "families": families,
+    "programs": programs,
     "api": api,
 }

@@ -29,6 +29,7 @@ from shared.console import print_line
 from shared.db.engine import get_engine, read
 from shared.fleet import keys
 from shared.logging import configure_logging
+from shared.plugins import load_plugins
 from shared.settings import Settings, load_settings
 
 
@@ -37,6 +38,7 @@ def build(settings: Settings, engine: Engine) -> Flower:
     config.refuse_unsafe(os.environ)
     auth.protect(auth.KeyCheck(lambda key: whose_key(engine, key)))
     options = config.apply(settings)
+    load_plugins(settings)
     site = make_site(settings, engine)
     capp = make_celery(settings, role="worker")
     app = Flower(

@@ -7,19 +7,22 @@ from typing import Any
 
 from nightshift import metrics
 from nightshift.families.family import Family
+from nightshift.names import KINDS
 from shared.specs import supported
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import SPECS
 
 
-@cache
 def facts() -> dict[str, Any]:
-    """Return {labels, kinds, families, metrics} for static/js/facts.js."""
+    """Return {kinds, families, metrics} for static/js/facts.js."""
+    return {**_of_specs(), "metrics": metrics.facts()}
+
+
+@cache
+def _of_specs() -> dict[str, Any]:
     return {
-        "labels": supported.KIND_LABELS,
-        "kinds": [_kind(name) for name in supported.kinds()],
+        "kinds": [_kind(name) for name in KINDS],
         "families": [_family(name, family) for name, family in FAMILIES.items()],
-        "metrics": metrics.facts(),
     }
 
 
@@ -32,6 +35,7 @@ def _kind(name: str) -> dict[str, Any]:
         "makesModel": "model" in fields,
         "trains": "training" in fields,
         "infers": "inference" in fields,
+        "runsProgram": "program" in fields,
         "needsDataset": fields["dataset"].is_required(),
     }
 
@@ -43,5 +47,5 @@ def _family(name: str, family: Family) -> dict[str, Any]:
 def _example(family: Family) -> dict[str, Any]:
     """Return the most common batch inference of the family: a valid `inference` of a spec."""
     if "generate" not in family.tasks:
-        return {"task": family.tasks[0]}
+        return {"task": family.tasks[0]} if family.tasks else {}
     return {"task": "generate"} | ({"prompts": ["Once upon a time"]} if family.prompted else {"count": 64})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tornado.ioloop import IOLoop
 from api.flower.pages.base import Action, Handler
 from api.services.uploads import IncomingFile
 from nightshift.errors import InvalidRequest, RequestError
+from nightshift.names import DATA_KINDS
 from shared.datasets import references, registry
 from shared.datasets.formats import FORMATS
 from shared.db.engine import read
@@ -25,7 +27,7 @@ _registering = ThreadPoolExecutor(2, thread_name_prefix="registering")
 
 @tornado.web.stream_request_body
 class AddVersion(Action):
-    """POST the bytes of one file, `?name=pets&how=add|append&filename=pets.zip&format=`; registers a new version."""
+    """POST the bytes of one file, `?name=pets&how=add|append&filename=pets.zip&kind=&format=`; registers a version."""
 
     _file: IncomingFile | None = None
     #: Sent after the whole file was received: a browser that is still sending would report only a broken connection.
@@ -52,7 +54,13 @@ class AddVersion(Action):
         self._name, self._how = self.text_argument("name", 100) or "", self.text_argument("how") or "add"
         self._format, self._filename = self.text_argument("format"), self.text_argument("filename")
         registry.check_name(self._name)
-        for name, value, allowed in (("how", self._how, ("add", "append")), ("format", self._format, FORMATS)):
+        self._kind = self.text_argument("kind")
+        choices = (
+            ("how", self._how, ("add", "append")),
+            ("kind", self._kind, DATA_KINDS),
+            ("format", self._format, FORMATS),
+        )
+        for name, value, allowed in choices:
             if value is not None and value not in allowed:
                 raise InvalidRequest.field((name,), f"must be one of {', '.join(allowed)}")
         with read(self.site.engine) as conn:
@@ -83,7 +91,7 @@ class AddVersion(Action):
 
     def _register(self, path: Path) -> Any:
         engine, settings = self.site.engine, self.site.settings
-        work = registry.append if self._how == "append" else registry.register
+        work = registry.append if self._how == "append" else partial(registry.register, kind=self._kind)
         owner_id = self.principal.owner_id
         return work(engine, settings, self._name, path, self._format, filename=self._filename, owner_id=owner_id)
 

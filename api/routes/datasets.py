@@ -20,6 +20,7 @@ from api.schemas import DatasetDetail, DatasetView, Page
 from api.services.uploads import Upload, received
 from api.services.write_threads import WritingRoute
 from nightshift.errors import InvalidRequest, NotFound
+from nightshift.names import DATA_KINDS
 from shared import ownership
 from shared.datasets import builtins, previews, references, registry, views
 from shared.datasets.builtins import AT_ONCE, BUILTIN
@@ -41,9 +42,20 @@ Version = Annotated[int, Path(ge=1, le=999_999_999, description="The version's n
 
 _FILE = {
     "file": {"type": "string", "format": "binary", "description": "One file; a folder as a zip."},
-    "format": {"type": "string", "enum": list(FORMATS), "description": "Detected from the content if omitted."},
+    "format": {
+        "type": "string",
+        "enum": list(FORMATS),
+        "description": "Of images and text. Detected from the content if omitted.",
+    },
 }
-_NAME = {"name": {"type": "string", "examples": ["my-digits"]}}
+_NAME = {
+    "name": {"type": "string", "examples": ["my-digits"]},
+    "kind": {
+        "type": "string",
+        "enum": list(DATA_KINDS),
+        "description": "Required for `files`, and for a new `table` from a CSV; else found from the content.",
+    },
+}
 
 
 def _form(fields: dict[str, Any], *required: str) -> dict[str, Any]:
@@ -83,11 +95,16 @@ def _shown(conn: Connection, ref: str, owner: str) -> dict[str, Any]:
     "/{name}/sample",
     response_class=Response,
     responses=problems(404)
-    | {200: {"description": "PNG of images, or plain text.", "content": {"image/png": {}, "text/plain": {}}}},
+    | {
+        200: {
+            "description": "PNG of images, CSV or plain text.",
+            "content": {"image/png": {}, "text/csv": {}, "text/plain": {}},
+        }
+    },
     summary="Preview a data set",
 )
 async def sample(name: RefInPath, service: TheService) -> Response:
-    """Images: one picture with a row per class. Text: the first documents.
+    """Images: one picture with a row per class. Text: the first documents. Tables: the first rows as CSV. Files: names.
 
     Taken from the training part of the newest (or the named) version.
     """
@@ -130,10 +147,11 @@ async def register(request: Request, response: Response, service: TheService, ow
     If you own a data set of this name, it gets a new version, unless the content equals its current version. Nothing
     of a refused file is kept.
     """
-    async with received(request, service.settings, frozenset({"name", "format"})) as upload:
+    async with received(request, service.settings, frozenset({"name", "kind", "format"})) as upload:
         if (name := upload.fields.get("name")) is None:
             raise InvalidRequest.field(("name",), "is required")
-        work = partial(_add, registry.register, service, owner, name, upload)
+        register = partial(registry.register, kind=upload.fields.get("kind"))
+        work = partial(_add, register, service, owner, name, upload)
         shown = await to_thread.run_sync(work, limiter=service.registering)
     response.headers["Location"] = f"/v1/datasets/{shown['name']}"
     return shown

@@ -12,6 +12,7 @@ from typing import Any
 
 from nightshift.errors import FieldError
 from nightshift.families.training import Training
+from nightshift.names import data_of
 from shared.datasets.builtins import BUILTIN_KIND
 from shared.datasets.models import DatasetVersion
 from shared.datasets.token_counts import window_count
@@ -52,7 +53,7 @@ def _kind_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
     wanted = FAMILIES[facts.family].dataset_kind
     if kind == wanted:
         return None
-    return FieldError(("dataset",), f"holds {kind} data; {facts.family} learns from {wanted} data")
+    return FieldError(("dataset",), f"holds {data_of(kind)}; {facts.family} learns from {data_of(wanted)}")
 
 
 def _data_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
@@ -75,7 +76,7 @@ def _promotion_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
         return FieldError(place, f"{ref!r} has no version yet: the first job that names it makes one")
     kind, wanted = data.summary["kind"], family.dataset_kind
     if kind != wanted:
-        return FieldError(place, f"holds {kind} data; {facts.family} is judged on {wanted} data")
+        return FieldError(place, f"holds {data_of(kind)}; {facts.family} is judged on {data_of(wanted)}")
     if family.classifies and facts.dataset is not None:
         return class_objection(facts.dataset.summary["classes"], data, place, "Name a data set of the same classes")
     return None

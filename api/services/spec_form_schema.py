@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from nightshift.families.family import Family
 from nightshift.families.training import Training
-from nightshift.names import FRAMEWORKS
+from nightshift.names import FRAMEWORKS, KINDS, RUN
 from shared.fleet.conformance import graded
 from shared.fleet.plugins import family_plugin
 from shared.specs import supported
@@ -19,10 +19,14 @@ OFTEN = (
     "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate",
     "training.optimizer",
     "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.count", "inference.seed",
-    "resources.device", "priority", "tags", "register_as",
+    "seed", "secrets", "resources.device", "priority", "tags", "register_as",
 )  # fmt: skip
 #: Chosen above the form, or edited as JSON.
-_ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "after", "promote"})
+_ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "program", "params", "after", "promote"})
+#: Filled in from the program's declaration.
+_OF_PROGRAM = frozenset({"framework"})
+#: Fields that are edited as text: `team=vision, owner=me`, and `TOKEN, KEY`.
+_TEXTS = {"tags": "tags", "secrets": "names"}
 _KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
@@ -33,11 +37,6 @@ def family_views(green: Container[tuple[str, str]] = ()) -> list[dict[str, Any]]
     `green`: what the conformance kit has found to be exact (`shared.fleet.conformance.green`).
     """
     return [_family(name, FAMILIES[name], green) if name in FAMILIES else _unusable(name) for name in FAMILIES.allowed]
-
-
-def family_problems() -> Iterator[str]:
-    """Yield what is wrong with the allowed families, for `nightshift check`."""
-    yield from (f"{view['name']}: {view['error']}" for view in family_views() if view["error"])
 
 
 def _unusable(name: str) -> dict[str, Any]:
@@ -74,7 +73,12 @@ def _family(name: str, family: Family, green: Container[tuple[str, str]]) -> dic
 
 def forms() -> dict[str, list[dict[str, Any]]]:
     """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable}], common fields first."""
-    return {kind: _sorted(list(_fields(kind))) for kind in supported.kinds()}
+    return {kind: _sorted(list(_fields(kind))) for kind in KINDS}
+
+
+def param_fields(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields of a program's parameters, like those of `forms`."""
+    return [{**field, "often": True} for field in _of_schema(schema, "params.")]
 
 
 def _sorted(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -84,15 +88,7 @@ def _sorted(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _fields(kind: str) -> Iterator[dict[str, Any]]:
     schema = SPECS[kind].model_json_schema()
-    for name, fact in schema["properties"].items():
-        if name in _ELSEWHERE:
-            continue
-        section = schema["$defs"].get(str(fact.get("$ref", "")).rpartition("/")[2])
-        if section is None:
-            yield from _field(name, fact)
-            continue
-        for inner, its_fact in section["properties"].items():
-            yield from _field(f"{name}.{inner}", its_fact)
+    yield from _of_schema(schema, skipped=_ELSEWHERE | _OF_PROGRAM if kind == RUN else _ELSEWHERE)
     if "model" in schema["properties"]:
         yield {
             "path": "model.framework",
@@ -103,12 +99,27 @@ def _fields(kind: str) -> Iterator[dict[str, Any]]:
         }
 
 
+def _of_schema(
+    schema: Mapping[str, Any], prefix: str = "", skipped: frozenset[str] = frozenset()
+) -> Iterator[dict[str, Any]]:
+    """Yield the fields of a JSON schema and of the objects in it, one level deep."""
+    for name, fact in schema.get("properties", {}).items():
+        if name in skipped:
+            continue
+        named = schema.get("$defs", {}).get(str(fact.get("$ref", "")).rpartition("/")[2], {})
+        if "properties" not in named:
+            yield from _field(f"{prefix}{name}", {**named, **fact})
+            continue
+        for inner, its_fact in named["properties"].items():
+            yield from _field(f"{prefix}{name}.{inner}", its_fact)
+
+
 def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the field, if it is a single value or the tags."""
     choices = [one for one in fact.get("anyOf", [fact]) if one.get("type") != "null"]
     (value, *more) = choices or [{}]
-    kind = "tags" if path == "tags" else "enum" if "enum" in value else value.get("type")
-    if more or kind not in _VALUES | {"enum", "tags"}:
+    kind = _TEXTS.get(path) or ("enum" if "enum" in value else value.get("type"))
+    if more or kind not in _VALUES | {"enum", *_TEXTS.values()}:
         return
     kept = {key: known[key] for known in (value, fact) for key in _KEPT if key in known}
     yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **kept}

@@ -42,6 +42,7 @@ from shared.specs.jobs import (
 
 #: Longest Idempotency-Key (characters), as wide as its column.
 MAX_KEY = 255
+_EVALUATE_ON = ("promote", "evaluate_on")
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,15 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
         spec = _with_training_defaults(spec, facts.family)
     _refuse(dataset_fit.objection(spec, facts))
     pinned = {} if isinstance(spec, TrainJob) else {"family": facts.family, **facts.made_by}
-    return _with_fixed_evaluation(spec, facts), pinned
+    return _with_fixed_evaluation(spec, facts.judged_on), pinned
 
 
-def _checked_program(service: Service, spec: RunJob) -> RunJob:
+def _checked_program(service: Service, spec: RunJob) -> AnyJob:
     program = programs.usable(service.settings, spec.program)
     version = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
-    _refuse(programs.objection(program, spec, version.summary["kind"] if version else None))
-    return programs.completed(program, spec)
+    judged_on = _version(service, spec.promote.evaluate_on, _EVALUATE_ON) if spec.promote else None
+    _refuse(programs.objection(program, spec, version, judged_on))
+    return _with_fixed_evaluation(programs.completed(program, spec), judged_on)
 
 
 # -- facts ----------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ def _facts(service: Service, spec: LearnerJob, owner_id: str) -> Facts:
     facts = _of_the_spec(spec) if isinstance(spec, TrainJob) else _of_the_model(service, spec, owner_id)
     dataset = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
     promote = spec.promote if isinstance(spec, TrainJob | FinetuneJob) else None
-    judged_on = _version(service, promote.evaluate_on, ("promote", "evaluate_on")) if promote else None
+    judged_on = _version(service, promote.evaluate_on, _EVALUATE_ON) if promote else None
     return Facts(**facts, dataset=dataset, judged_on=judged_on)
 
 
@@ -185,11 +187,11 @@ def _with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
     return spec.model_copy(update={"training": training})
 
 
-def _with_fixed_evaluation(spec: AnyJob, facts: Facts) -> AnyJob:
+def _with_fixed_evaluation(spec: AnyJob, judged_on: DatasetVersion | None) -> AnyJob:
     """Fix the version of `promote.evaluate_on`, so that all candidates are evaluated on the same rows."""
-    if not isinstance(spec, TrainJob | FinetuneJob) or spec.promote is None or facts.judged_on is None:
+    if not isinstance(spec, TrainJob | FinetuneJob | RunJob) or spec.promote is None or judged_on is None:
         return spec
-    fixed = f"{facts.judged_on.name}@{facts.judged_on.version}"
+    fixed = f"{judged_on.name}@{judged_on.version}"
     return spec.model_copy(update={"promote": spec.promote.model_copy(update={"evaluate_on": fixed})})
 
 

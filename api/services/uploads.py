@@ -118,7 +118,9 @@ async def received(request: Request, settings: Settings, fields: frozenset[str])
 def _boundary(request: Request) -> bytes:
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     if media_type != b"multipart/form-data":
-        raise UnsupportedMedia("Send multipart/form-data with the parts 'file', 'name' and optionally 'format'.")
+        raise UnsupportedMedia(
+            "Send multipart/form-data with the parts 'file', 'name' and optionally 'kind' and 'format'."
+        )
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:
         raise MalformedRequest("The Content-Type has no valid boundary.")

@@ -10,7 +10,7 @@ from typing import Any
 from nightshift.cli.render.output import duration, metric_facts, number
 from nightshift.client.client import Job
 from nightshift.client.types import Event
-from nightshift.metrics import CURVES, OF_STEPS
+from nightshift.metrics import CURVES, is_of_steps
 from nightshift.states import FINAL_STATES, JobState
 
 #: Fields of progress that are kept when an attempt ends; speed and remaining time are not.
@@ -132,7 +132,7 @@ class JobProgress:
         if self.error:
             return [f"{self.error.get('type')}: {self.error.get('message')}"]
         metrics = (self.result or {}).get("metrics") or {}
-        news = {name: value for name, value in metrics.items() if name not in (*CURVES, *OF_STEPS)}
+        news = {name: value for name, value in metrics.items() if name not in CURVES and not is_of_steps(name)}
         promotion = (self.result or {}).get("promotion")
         facts = metric_facts(news or metrics)
         if promotion:
@@ -143,4 +143,4 @@ class JobProgress:
 def _metrics(result: Mapping[str, Any] | None) -> dict[str, float]:
     """Return the metrics of a result, without those of single steps."""
     measured = (result or {}).get("metrics") or {}
-    return {name: value for name, value in measured.items() if name not in OF_STEPS}
+    return {name: value for name, value in measured.items() if not is_of_steps(name)}

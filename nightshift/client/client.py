@@ -33,6 +33,7 @@ from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
 from nightshift.client.transport import STREAM_SILENCE, Transport
 from nightshift.client.types import Event
+from nightshift.names import FILES
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,13 +134,16 @@ class Client:
         with self._transport.stream(f"{requests.dataset_path(name)}/sample") as answer:
             return answer.read()
 
-    def add_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
+    def add_dataset(
+        self, name: str, path: str | Path, format: str | None = None, *, kind: str | None = None
+    ) -> Dataset:
         """Upload a local file or folder as a new version of the data set `name`.
 
-        `format` is idx, npz, cifar10, images, csv or text; by default it is detected. Raises `InvalidRequest`.
+        `kind` is image, text, files or table, and `format` idx, npz, cifar10, images, csv or text; by default both are
+        detected, but for files and for a table from CSV the kind is needed. Raises `InvalidRequest`.
         """
-        with uploads.opened(Path(path)) as file:
-            return Dataset(self._transport.send(requests.add_dataset(file, name, format)))
+        with uploads.opened(Path(path), all_files=kind == FILES) as file:
+            return Dataset(self._transport.send(requests.add_dataset(file, name, format, kind)))
 
     def append_to_dataset(self, name: str, path: str | Path, format: str | None = None) -> Dataset:
         """Create a new version: the rows of the newest one, followed by those of a local file or folder."""

@@ -244,9 +244,9 @@ def delete_dataset_version(name: str, version: int) -> Call[None]:
     yield Request("DELETE", f"{dataset_path(name)}/versions/{version}", True)
 
 
-def add_dataset(file: Any, name: str, format: str | None = None) -> Request:
+def add_dataset(file: Any, name: str, format: str | None = None, kind: str | None = None) -> Request:
     """Return the request that registers `file`, a pair of file name and stream."""
-    return _upload("datasets", file, name=name, format=format)
+    return _upload("datasets", file, name=name, format=format, kind=kind)
 
 
 def append_to_dataset(file: Any, name: str, format: str | None = None) -> Request:

@@ -96,6 +96,8 @@ class InstalledProgram(Resource):
         "What a resumed run is worth: `exact` (the same bits, shown by `nightshift programs check`), `resumable` or "
         "`restart` (a new start).",
     ]
+    metrics: Annotated[dict[str, dict[str, Any]], "Its own metrics by name: {label, better}."]
+    evaluates: Annotated[bool, "Whether its models can be compared (`promote`), by those metrics with a better side."]
     params_schema: Annotated[dict[str, Any] | None, "JSON schema of `params`."]
     error: Annotated[str | None, "Why it cannot be used; null: it can."]
     _SHOWN = ("name", "package", "error")
@@ -114,7 +116,9 @@ class DatasetVersion(Resource):
 
     version: int
     sha256: str
-    rows: Annotated[dict[str, int], "Number of images or documents in each part."]
+    rows: Annotated[
+        dict[str, int], "Number of images or documents in each part, of the rows of a table, or of the files."
+    ]
     created_at: str
     _SHOWN = ("version", "rows")
 
@@ -124,7 +128,7 @@ class Dataset(Owned):
 
     name: str
     version: Annotated[int | None, "Newest version; null for a built-in set that is not registered yet."]
-    kind: str | None
+    kind: Annotated[str | None, "image, text, files or table."]
     builtin: bool
     availability: Annotated[
         Availability,
@@ -135,8 +139,10 @@ class Dataset(Owned):
     size_bytes: int | None
     classes: list[str] | None
     image: Annotated[list[int] | None, "Height, width, channels."]
-    split: Annotated[str | None, "Where the test part comes from."]
-    splits: Annotated[dict[str, Any] | None, "Counts and class histogram of each part."]
+    split: Annotated[str | None, "Where the test part comes from; null for files and tables, which are not divided."]
+    splits: Annotated[
+        dict[str, Any] | None, "Counts and class histogram of each part; of a table `rows`, of files `files`."
+    ]
     created_at: str | None
     _SHOWN = ("name", "version", "kind")
 
@@ -144,6 +150,11 @@ class Dataset(Owned):
     def versions(self) -> list[DatasetVersion]:
         """All versions of the data set."""
         return each(DatasetVersion, self["versions"])
+
+    @property
+    def preview(self) -> dict[str, Any] | None:
+        """A look at the columns and first rows of a table, or at the first files; None for images and text."""
+        return self["preview"]  # type: ignore[no-any-return]
 
 
 class ModelVersion(Resource):

@@ -58,7 +58,9 @@ class JobData(JobHead, total=False):
     notes: str | None
     copied_from: dict[str, Any] | None
     pinned: Annotated[
-        dict[str, str], "`dataset`, `evaluate_on` and `model` with their versions when the job first started."
+        dict[str, str],
+        "`dataset`, `evaluate_on` and `model` with their versions when the job first started; and the `package` of a "
+        "program or family.",
     ]
     promise: Annotated[
         str | None,

@@ -17,11 +17,14 @@ COMPRESSED = frozenset({".jpg", ".jpeg", ".png", ".gz", ".npz", ".zip", ".parque
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """Open what is uploaded, as (file name, file); nothing is read into memory. Raises `InvalidRequest`."""
+def opened(path: Path, *, all_files: bool = False) -> Iterator[tuple[str, BinaryIO]]:
+    """Open what is uploaded, as (file name, file); nothing is read into memory. Raises `InvalidRequest`.
+
+    `all_files`: with hidden ones.
+    """
     if path.is_dir():
         with tempfile.TemporaryFile(prefix="nightshift-upload-") as packed:
-            if pack(path, packed) == 0:
+            if pack(path, packed, all_files=all_files) == 0:
                 raise InvalidRequest(f"{path} contains no files.")
             packed.seek(0)
             yield f"{path.resolve().name}.zip", packed
@@ -32,13 +35,18 @@ def opened(path: Path) -> Iterator[tuple[str, BinaryIO]]:
         raise InvalidRequest(f"{path} is neither a file nor a folder on this machine.")
 
 
-def pack(folder: Path, target: BinaryIO) -> int:
-    """Zip every visible file of `folder` into `target`, and return the number of files."""
+def pack(folder: Path, target: BinaryIO, *, all_files: bool = False) -> int:
+    """Zip every visible file of `folder` into `target`, with `all_files` every file; return the number of files.
+
+    Raises `InvalidRequest` for a linked folder if it has to be complete.
+    """
     count = 0
     with zipfile.ZipFile(target, "w", allowZip64=True, strict_timestamps=False) as archive:
         for root, folders, names in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(name for name in names if not name.startswith(".")):
+            folders[:] = sorted(name for name in folders if all_files or not name.startswith("."))
+            if links := [name for name in folders if all_files and Path(root, name).is_symlink()]:
+                raise InvalidRequest(f"{Path(root, links[0])} is a link to a folder; only plain files are uploaded.")
+            for name in sorted(name for name in names if all_files or not name.startswith(".")):
                 file = Path(root, name)
                 if not file.is_file():
                     continue

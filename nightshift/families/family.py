@@ -12,7 +12,7 @@ from nightshift.entry_points import check_reference
 from nightshift.families.fields import ModelSpec
 from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
-from nightshift.names import FRAMEWORKS, Framework
+from nightshift.names import FRAMEWORKS, DataKind, Framework
 
 #: The group of the entry points that lead to families.
 GROUP = "nightshift.families"
@@ -90,7 +90,7 @@ class Family:
     learners: Mapping[Framework, str]
     parts: Parts
     #: The kind of data sets that it learns from: `image` or `text`.
-    dataset_kind: str
+    dataset_kind: DataKind
     #: Defaults of `training` per preset.
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NOTHING)
     augmentations: frozenset[str] = frozenset()
@@ -140,6 +140,11 @@ class Family:
             raise ValueError(f"the family {self.name!r} has tasks of batch inference and no part open_source")
         if self.judged_by and self.parts.examples is None:
             raise ValueError(f"the family {self.name!r} is judged by metrics and has no part examples")
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, Metric):
+                raise ValueError(f"the metric {name!r} of the family {self.name!r} must be a Metric, not {metric!r}")
+        if not isinstance(self.state_version, int):
+            raise ValueError(f"state_version of the family {self.name!r} must be a whole number")
 
     def _check_model(self) -> None:
         expected = {"family": self.name, "preset": self.default_preset}

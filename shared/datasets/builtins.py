@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from nightshift.errors import InvalidRequest, RequestError
-from nightshift.names import Availability
+from nightshift.names import IMAGE, Availability
 from shared.datasets import formats
 from shared.datasets.formats import cifar
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
-from shared.datasets.ingest.build_text import TextSource
 from shared.datasets.ingest.source_files import open_files
 from shared.datasets.store import staging
 from shared.errors import DatasetUnavailable
@@ -36,7 +35,7 @@ CLASSES = {
 }  # fmt: skip
 BUILTIN = ("digits", *CLASSES)
 #: The kind of all of them.
-BUILTIN_KIND = "image"
+BUILTIN_KIND = IMAGE
 #: Built-in sets that are part of the package: the first request that names one registers it, in milliseconds.
 AT_ONCE = frozenset({"digits"})
 
@@ -97,7 +96,7 @@ def source(settings: Settings, name: str) -> Iterator[ImageSource]:
             yield named(formats.read(files, "npz"), name)
 
 
-def named(source: ImageSource | TextSource, name: str) -> ImageSource:
+def named(source: formats.Source, name: str) -> ImageSource:
     """Return `source` with the class names of a built-in set in place of numbers.
 
     Raises InvalidRequest unless it holds images of as many classes.

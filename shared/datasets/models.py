@@ -14,7 +14,7 @@ class Dataset(SQLModel, table=True):
     __tablename__ = "datasets"
 
     name: str = Field(primary_key=True, max_length=100)
-    kind: str = Field(max_length=16)  # image | text
+    kind: str = Field(max_length=16)  # nightshift.names.DataKind
     builtin: bool = False
     #: None: no owner, as for built-in sets and those registered before owners were recorded.
     owner_id: str | None = Field(default=None, max_length=64)

@@ -1,4 +1,4 @@
-"""Previews of a data set: a picture with images of each class, or the beginning of a text."""
+"""Previews of a data set: a picture with images of each class, the first texts, rows of a table, or names of files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nightshift.names import FILES, IMAGE, TABLE
+from shared.datasets import looks
 from shared.datasets.store import open_dataset
 from shared.image_grid import grid
 
@@ -17,16 +19,24 @@ ROWS, COLUMNS = 10, 10
 #: Smaller images are enlarged to at least this side (pixels).
 SHOWN_SIDE = 56
 _GAP = 2
+_TEXT = "text/plain; charset=utf-8"
 
 #: Separator of the texts of a sample.
 BETWEEN_TEXTS = f"\n{'-' * 40}\n"
 
 
 def preview(folder: Path) -> tuple[bytes, str]:
-    """Return a preview of the training part and its media type: a PNG of images or plain text."""
-    if open_dataset(folder).kind == "image":
+    """Return a preview and its media type. Images and text: of the training part."""
+    data = open_dataset(folder)
+    if data.kind == IMAGE:
         return sample_picture(folder), "image/png"
-    return BETWEEN_TEXTS.join(sample_texts(folder)).encode(), "text/plain; charset=utf-8"
+    if data.kind == TABLE:
+        from shared.datasets import table_look  # imports pyarrow, which only tables need
+
+        return table_look.first_rows(folder), "text/csv; charset=utf-8"
+    if data.kind == FILES:
+        return "".join(f"{file['path']}\n" for file in looks.first_files(data.user_folder)).encode(), _TEXT
+    return BETWEEN_TEXTS.join(sample_texts(folder)).encode(), _TEXT
 
 
 def sample_picture(folder: Path, split: str = "train") -> bytes:

@@ -17,13 +17,15 @@ from sqlalchemy import Connection, Engine, RowMapping, Select, insert, select, u
 from sqlalchemy.exc import IntegrityError
 
 from nightshift.errors import InvalidRequest, NotFound, StorageFull
+from nightshift.names import FILES, TABLE, data_of
 from shared import ownership
 from shared.clock import db_now
-from shared.datasets import builtins, formats, gc, references
+from shared.datasets import builtins, formats, gc, looks, references
 from shared.datasets.builtins import BUILTIN
 from shared.datasets.errors import printable
 from shared.datasets.ingest.append import store_appended
 from shared.datasets.ingest.build import ImageSource, Limits, store_images
+from shared.datasets.ingest.build_files import FileSource, store_files
 from shared.datasets.ingest.build_text import TextSource, store_text
 from shared.datasets.ingest.source_files import open_files
 from shared.datasets.ingest.tokens import counted
@@ -68,6 +70,7 @@ def register(
     path: Path,
     format: str | None = None,
     *,
+    kind: str | None = None,
     filename: str | None = None,
     image_size: tuple[int, int] | None = None,
     owner_id: str | None = None,
@@ -75,6 +78,7 @@ def register(
     """Register a folder or a file as a version of `name`; return the existing version if the content is the same.
 
     A new name belongs to `owner_id` (None: no owner). `format` is one of `formats.FORMATS`, or None to detect it.
+    `kind` is one of `names.DATA_KINDS`; None: it is found from the content, but a set that holds a table gets a table.
     `filename` is the user's name of an upload; `image_size` (height, width) overrides the stored size of image files.
     Raises Forbidden; InvalidRequest, MalformedRequest, TooLarge, StorageFull or UnsupportedMedia, naming file and line.
     After an error nothing is kept.
@@ -82,11 +86,12 @@ def register(
     check_name(name)
     with read(engine) as conn:
         references.require(conn, name, owner_id)
+        kind = kind or _own_kind(conn, name)
     if not path.exists():
         raise InvalidRequest.field(("file",), f"{printable(str(path))} does not exist")
     sweep(_root(settings))
-    with open_files(path, filename) as files:
-        found = formats.read(files, format, image_size=image_size)
+    with open_files(path, filename, all_files=kind == FILES) as files:
+        found = formats.read(files, format, kind=kind, image_size=image_size)
         if name in builtins.CLASSES:
             found = builtins.named(found, name)
         return enter(engine, name, _store(settings, found), builtin=name in BUILTIN, owner_id=owner_id)
@@ -114,6 +119,7 @@ def append(
             base = resolve(conn, name)
             references.require(conn, name, owner_id)
             references.refuse_builtin(conn, name, owner_id)
+        _refuse_whole(base)
         with hold_dataset(settings, base) as folder, open_files(path, filename) as files:
             stored = open_dataset(folder)
             size = stored.image[:2] if stored.kind == "image" else None
@@ -126,6 +132,29 @@ def append(
     raise _too_many(name)
 
 
+def _own_kind(conn: Connection, name: str) -> str | None:
+    """Return `table` for an existing set of that kind, else None. Raises InvalidRequest for one of files.
+
+    Those need the kind with each version: without it, clients leave hidden files out.
+    """
+    kind = conn.scalar(select(_datasets.c.kind).where(_datasets.c.name == name))
+    if kind == FILES:
+        raise InvalidRequest.field(
+            ("kind",), f"must be given: {name!r} holds {data_of(FILES)}, so name the kind {FILES}"
+        )
+    return TABLE if kind == TABLE else None
+
+
+def _refuse_whole(base: DatasetVersion) -> None:
+    """Raise InvalidRequest for a kind whose versions do not grow by rows."""
+    kind = base.summary["kind"]
+    if kind in (FILES, TABLE):
+        raise InvalidRequest.field(
+            ("name",),
+            f"{base.name!r} holds {data_of(kind)}, which cannot be appended to; add the whole as a new version",
+        )
+
+
 def check_name(name: str) -> None:
     """Raise InvalidRequest for a name that uploads may not have."""
     try:
@@ -136,17 +165,24 @@ def check_name(name: str) -> None:
         raise InvalidRequest.field(("name",), "'digits' is built in and cannot be changed; choose another name")
 
 
-def _store(settings: Settings, source: ImageSource | TextSource, base: OpenDataset | None = None) -> Stored:
+def _store(settings: Settings, source: formats.Source, base: OpenDataset | None = None) -> Stored:
     """Store a version with the rows of `source`, after those of `base`."""
     root, limits = _root(settings), Limits(settings.max_dataset_bytes)
     with _disk_full_as_error():
-        if base is not None:
-            stored = store_appended(root, base, source, limits)
-        elif isinstance(source, ImageSource):
-            stored = store_images(root, source, limits)
-        else:
-            stored = store_text(root, source, limits)
-        return storage_of(settings).keep_dataset(counted(stored))
+        stored = _built(root, source, limits) if base is None else store_appended(root, base, source, limits)
+        return storage_of(settings).keep_dataset(looks.looked_at(counted(stored)))
+
+
+def _built(root: Path, source: formats.Source, limits: Limits) -> Stored:
+    if isinstance(source, ImageSource):
+        return store_images(root, source, limits)
+    if isinstance(source, TextSource):
+        return store_text(root, source, limits)
+    if isinstance(source, FileSource):
+        return store_files(root, source, limits)
+    from shared.datasets.ingest.build_table import store_table  # imports pyarrow, which only tables need
+
+    return store_table(root, source, limits)
 
 
 @contextmanager
@@ -205,7 +241,7 @@ def _enter(
     elif dataset.kind != stored.meta["kind"]:
         raise InvalidRequest.field(
             ("name",),
-            f"{name!r} holds {dataset.kind} data, but this is {stored.meta['kind']} data; choose another name",
+            f"{name!r} holds {data_of(dataset.kind)}, but this is {data_of(stored.meta['kind'])}; choose another name",
         )
     ownership.require(references.NOUN, name, dataset.owner_id if dataset else None, owner_id)
     newest = _newest(conn, name)

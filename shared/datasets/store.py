@@ -8,6 +8,8 @@ text     <split>.txt          UTF-8, documents back to back
          <split>_docs.npy     int64 [documents + 1], byte offsets of the documents
          <split>_y.npy        only where documents have a label
          tokens-<hash>/       token streams, made on demand (shared.datasets.ingest.tokens)
+files    files/               the user's files, read-only
+tables   table.parquet        one row group after the other, as `ingest.build_table` divides them
 
 A version is built in `.tmp-<id>/` in the same folder, fsynced, hashed, and renamed to its hash: a reader sees all of it
 or nothing, and equal content, in whatever archive it came, is stored once. The builder holds a lock on
@@ -34,11 +36,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nightshift.names import FILES
+from shared.folders import remove_folder
 from shared.fsync import fsync_folder
 
 FORMAT = 1
 META = "meta.json"
 SPLITS = ("train", "valid", "test")
+#: Where a data set of kind `files` has the user's files, and one of kind `table` its rows.
+FILES_FOLDER, TABLE_FILE = "files", "table.parquet"
 #: Minimum age (seconds) of a lock file before it counts as abandoned: it is created before it is locked. Too low: the
 #: folder of a live process is removed.
 _YOUNG = 60.0
@@ -60,8 +66,13 @@ class OpenDataset:
 
     @property
     def kind(self) -> str:
-        """Return `image` or `text`."""
+        """Return its kind, one of `nightshift.names.DATA_KINDS`."""
         return str(self.meta["kind"])
+
+    @property
+    def user_folder(self) -> Path:
+        """Return the folder that a program reads: of kind `files` it has the user's files and nothing else."""
+        return self.folder / FILES_FOLDER if self.kind == FILES else self.folder
 
     @property
     def classes(self) -> list[str]:
@@ -76,7 +87,7 @@ class OpenDataset:
 
     @cached_property
     def splits(self) -> list[str]:
-        """Return its splits, of `train`, `valid`, `test`; it always has `train` and `test`."""
+        """Return its splits, of `train`, `valid`, `test`. Images and text always have `train` and `test`."""
         return [name for name in SPLITS if name in self.meta["splits"]]
 
     def count(self, split: str) -> int:
@@ -194,13 +205,13 @@ def staging(datasets_root: Path) -> Iterator[Path]:
             folder.mkdir()
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             lock_path.unlink(missing_ok=True)
 
 
 def publish(folder: Path, meta: dict[str, Any]) -> Stored:
     """Rename a built folder to its hash. Order: files, `meta.json`, fsync of all, hash, rename, fsync of the parent."""
-    size = sum(file.stat().st_size for file in folder.iterdir())
+    size = sum(file.stat().st_size for file in content(folder).values())
     meta = {"format": FORMAT, **meta, "size_bytes": size}
     (folder / META).write_text(json.dumps(meta, sort_keys=True, ensure_ascii=False))
     sha256 = hash_of(folder, sync=True)
@@ -236,7 +247,7 @@ def _swept(lock_path: Path) -> bool:
     with suppress(FileNotFoundError, BlockingIOError), lock_path.open("r+") as lock:
         if time.time() - os.fstat(lock.fileno()).st_mtime >= _YOUNG:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError while its builder lives
-            shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+            remove_folder(lock_path.with_suffix(""))
             lock_path.unlink(missing_ok=True)
             return True
     return False
@@ -249,9 +260,30 @@ def _lock_path(folder: Path) -> Path:
 def hash_of(folder: Path, *, sync: bool = False) -> str:
     """Return the name of a version's folder: SHA-256 over the sorted lines `<sha256 of file>  <name>`."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for name, path in sorted(content(folder).items()):
         with path.open("rb") as file:
             if sync:
                 os.fsync(file.fileno())
-            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n".encode())
+            digest.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode())
     return digest.hexdigest()
+
+
+def content(folder: Path) -> dict[str, Path]:
+    """Return the files of a version by their name below its folder, without folders of derived files."""
+    found = {path.name: path for path in folder.iterdir() if path.is_file()}
+    below = (folder / FILES_FOLDER).rglob("*")
+    return found | {path.relative_to(folder).as_posix(): path for path in below if path.is_file()}
+
+
+def is_content(name: str) -> bool:
+    """Return whether a file of this name below a version's folder belongs to the version and is not derived."""
+    return "/" not in name or name.startswith(f"{FILES_FOLDER}/")
+
+
+def seal(folder: Path) -> None:
+    """Sync the folders with the user's files, and let nothing write to them by accident. Other kinds have none."""
+    for root, _, names in os.walk(folder / FILES_FOLDER, topdown=False):
+        for name in names:
+            os.chmod(os.path.join(root, name), 0o444)
+        fsync_folder(Path(root))
+        os.chmod(root, 0o555)

@@ -35,6 +35,7 @@ def show(conn: Connection, ref: str) -> dict[str, Any]:
     every = conn.execute(select(_versions).where(_versions.c.name == version.name).order_by(_versions.c.version))
     return {
         **_view(version, dataset.builtin, dataset.owner_id),
+        "preview": version.summary.get("preview"),
         "versions": [
             {
                 "version": v["version"],

@@ -14,7 +14,8 @@ class InstalledPlugin:
     record: str  # hash of the package's list of files
     state_version: int = 1
     loads: tuple[int, ...] | list[int] = ()
-    promise: str | None = None  # of a program, as declared
+    #: What a program declares of a resumed run: `exact`, `resumable` or `restart`; None: a family.
+    promise: str | None = None
 
     @property
     def states(self) -> list[int]:

@@ -4,7 +4,7 @@
     checkpoints/.tmp-<fence>-<id>/  being written; left behind by a crash, removed by the next attempt
 
 Order: write a temporary folder → fsync each file → hash → rename → fsync the parent folder; only then is it reported.
-The hash covers names, sizes and bytes of all files, in the order of their names.
+The hash covers names, sizes and bytes of all files, in the order of their names. A name may be a path below the folder.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def write(
     try:
         aside.mkdir()
         digest = hashlib.sha256()
-        size = sum(_write_file(aside / name, files[name], digest) for name in sorted(files))
-        fsync_folder(aside)
+        size = sum(_write_file(aside, name, files[name], digest) for name in sorted(files))
+        for folder in (aside, *_folders(aside)):
+            fsync_folder(folder)
         sha256 = digest.hexdigest()
         failpoint("checkpoint.tmp_written")
         aside.rename(parent / f"{step}-{sha256}")
@@ -92,11 +93,23 @@ def sweep(job_dir: Path, *, fence: int) -> int:
     return swept
 
 
-def _write_file(path: Path, content: Content, digest: Any) -> int:
+def files_below(folder: Path) -> dict[str, Path]:
+    """Return the files in a folder and its subfolders by their paths below it, in the order that is hashed."""
+    found = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if not path.is_dir())
+    return dict(sorted(found))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_dir()]
+
+
+def _write_file(folder: Path, name: str, content: Content, digest: Any) -> int:
     pieces = [piece for part in content for piece in _pieces(part)]
     size = sum(len(piece) for piece in pieces)
-    digest.update(f"{path.name}\0{size}\0".encode())
+    digest.update(f"{name}\0{size}\0".encode())
     failpoint("checkpoint.writing")
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for piece in pieces:
             digest.update(piece)
@@ -113,8 +126,8 @@ def _pieces(part: bytes | memoryview) -> Iterable[memoryview]:
 
 def _hash_folder(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+    for name, path in files_below(folder).items():
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import InvalidRequest, NotFound
-from nightshift.metrics import OF_STEPS
+from nightshift.metrics import is_of_steps
 from shared.clock import iso
 from shared.db.rows import existing
 from shared.db.schema import (
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from shared.jobs.transitions.values import ModelVersionRecord
 
 CHAMPION = "champion"
-#: The artifact whose folder a model is loaded from.
-WEIGHTS = "model/model.safetensors"
+#: The folder of artifacts that a model is loaded from.
+MODEL = "model"
 #: Most generations of fine-tuned models that are followed back.
 _MOST_GENERATIONS = 20
 
@@ -44,7 +44,7 @@ class ResolvedModel:
     """The target of a reference: the job whose artifacts hold the model."""
 
     job_id: str
-    #: Folder of `model.safetensors` and `config.json`, relative to the storage root.
+    #: Folder of the model's files (of a family: `model.safetensors` and `config.json`), relative to the storage root.
     folder: str
     family: str
     framework: str
@@ -120,10 +120,12 @@ def _of_job(conn: Connection, model_ref: str, owner_id: str | None) -> ResolvedM
 
 
 def _folder(conn: Connection, job_id: str, model_ref: str) -> str:
-    stored = conn.scalar(select(artifacts.c.stored_as).where(artifacts.c.job_id == job_id, artifacts.c.path == WEIGHTS))
-    if stored is None:
-        raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: job {job_id} has no artifact {WEIGHTS}")
-    return str(stored).rpartition("/")[0]
+    """Return the folder of a job's model. Files of programs' models have any names."""
+    files = (artifacts.c.job_id == job_id, artifacts.c.path.startswith(f"{MODEL}/"))
+    row = conn.execute(select(artifacts.c.path, artifacts.c.stored_as).where(*files).limit(1)).one_or_none()
+    if row is None:
+        raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: job {job_id} has no artifacts in {MODEL}/")
+    return str(row.stored_as).removesuffix(row.path) + MODEL
 
 
 def maker_of(conn: Connection, job_id: str) -> dict[str, Any]:
@@ -259,7 +261,7 @@ def _chosen(shown: dict[str, Any], selector: str) -> dict[str, Any]:
 
 def _side_by_side(name: str, a: Any, b: Any) -> dict[str, Any]:
     """Return two values and their difference, except for metrics of single steps, which do not describe a model."""
-    both = name not in OF_STEPS and is_number(a) and is_number(b)
+    both = not is_of_steps(name) and is_number(a) and is_number(b)
     return {"a": a, "b": b, "difference": b - a if both else None}
 
 

@@ -105,12 +105,12 @@ def check_training(name: str, training: Training) -> FieldError | None:
     for place, wanted in enumerate(training.augment):
         if wanted not in family.augmentations:
             known = ", ".join(sorted(family.augmentations)) or "none"
-            message = f"{name} has no augmentation {wanted!r}; available: {known}"
+            message = f"{name} has no such augmentation; available: {known}"
             return FieldError(("training", "augment", place), message)
     stopping = training.early_stopping
     if stopping and stopping.metric not in family.watchable:
         known = ", ".join(sorted(family.watchable))
-        message = f"{name} has no metric {stopping.metric!r} during training; use one of {known}"
+        message = f"{name} has no such metric during training; use one of {known}"
         return FieldError(("training", "early_stopping", "metric"), message)
     return None
 
@@ -212,6 +212,12 @@ class RunJob(JobBase):
         Field(max_length=20, description="Secrets of the workers that the program gets as environment variables."),
     ] = []
     register_as: Name | None = None
+    promote: Promotion | None = None
+
+    @model_validator(mode="after")
+    def _registers(self) -> RunJob:
+        _check_registered(self.promote, self.register_as)
+        return self
 
 
 #: Jobs that train or use a model of a family.

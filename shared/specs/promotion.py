@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -11,17 +11,19 @@ from nightshift.metrics import Sense
 from shared.specs.base import DatasetRef
 from shared.specs.models import Alias
 
-JudgedBy = Literal[
-    "test_accuracy", "test_loss", "f1_macro", "precision_macro", "recall_macro", "auc_macro_ovr", "test_perplexity",
-    "frechet_distance", "precision", "recall",
-]  # fmt: skip
-
 
 class Promotion(Spec):
     """Move `alias` to the new version if it is better than the current one; both are measured on `evaluate_on`."""
 
     alias: Alias = "champion"
-    metric: Annotated[JudgedBy, Field(description="Metric of the test part, as in results.")]
+    metric: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="Metric of the test part, as in results: one that the family or program is judged by.",
+        ),
+    ]
     mode: Annotated[Sense | None, Field(description="Which is better; null: the metric's own.")] = None
     min_improvement: Annotated[float, Field(ge=0, le=1e9, description="Smallest improvement that counts.")] = 0.0
     evaluate_on: Annotated[

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from shared.folders import remove_folder
 from shared.fsync import fsync_folder
 from shared.storage.s3_client import CancelCheck, never_cancelled
 
@@ -86,7 +86,7 @@ class Cache:
     def _fetch(self, key: str, fetch: Callable[[Path], None], descriptor: int) -> None:
         target = self.root / key
         staging = target.with_name(STAGING + target.name)
-        shutil.rmtree(staging, ignore_errors=True)
+        remove_folder(staging)
         staging.mkdir(parents=True)
         try:
             fetch(staging)
@@ -94,7 +94,7 @@ class Cache:
             _remove(target)
             staging.rename(target)
         except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+            remove_folder(staging)
             raise
         fsync_folder(target.parent)
         _write(descriptor)
@@ -214,9 +214,9 @@ def _remove(folder: Path) -> None:
     """Remove a folder, atomically for readers: rename it, then delete."""
     gone = folder.with_name(f"{STAGING}gone-{folder.name}")
     with suppress(FileNotFoundError):
-        shutil.rmtree(gone, ignore_errors=True)
+        remove_folder(gone)
         folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    remove_folder(gone)
 
 
 def age(path: Path) -> float:

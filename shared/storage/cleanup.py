@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from shared.folders import remove_folder
 from shared.storage.cache import STAGING, Cache, CacheLease, age
 
 #: Age from which a data set that is not in the store is removed (seconds); until then it may be being uploaded.
@@ -36,7 +37,7 @@ def sweep(cache: Cache) -> None:
         if begun or (not path.name.startswith(".") and key not in stored and age(path) > GRACE_SECONDS):
             with cache.try_exclusive(key) as free:
                 if free:
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_folder(path)
 
 
 def sweep_job(cache: Cache, key: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 from nightshift.errors import ConfigurationError
 from shared import entrypoint
 from shared.console import print_error, print_line
-from shared.datasets.store import META
+from shared.datasets.store import META, is_content
 from shared.db.engine import make_engine, read
 from shared.db.schema import artifacts, checkpoints
 from shared.db.schema import dataset_versions as _versions
@@ -50,13 +50,15 @@ def _files(folder: Path) -> Iterator[Path]:
     """Yield complete files, without those that each host derives from a data set (token streams, resized images)."""
     for path in (file for name in _COPIED for file in sorted((folder / name).rglob("*"))):
         parts = path.relative_to(folder).parts
-        derived = parts[0] == "datasets" and len(parts) != 3
-        if path.is_file() and not derived and not any(part.startswith(".") for part in parts):
+        is_dataset = parts[0] == "datasets"
+        derived = is_dataset and not (len(parts) > 2 and is_content("/".join(parts[2:])))
+        own = parts[:3] if is_dataset else parts  # deeper names are a user's, who may have hidden files
+        if path.is_file() and not derived and not any(part.startswith(".") for part in own):
             yield path
 
 
 def _is_meta(key: str) -> bool:
-    return key.startswith("datasets/") and key.endswith(f"/{META}")
+    return key.startswith("datasets/") and key.count("/") == 2 and key.endswith(f"/{META}")
 
 
 def _sizes(bucket: Bucket) -> dict[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shared.datasets.store import META, Stored
+from shared.folders import remove_folder
 from shared.job_files.artifact_files import stored_file
 from shared.job_files.layout import dataset_dir, job_dir
 from shared.storage.cache import CacheLease, age
@@ -110,7 +111,7 @@ class LocalStorage:
         """Delete the taken data sets, also those of a process that died; return their number."""
         gone = [name for name in self.children("datasets") if name.startswith(_GONE)]
         for name in gone:
-            shutil.rmtree(self.root / "datasets" / name, ignore_errors=True)
+            remove_folder(self.root / "datasets" / name)
         return len(gone)
 
     @property

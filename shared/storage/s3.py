@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from nightshift.errors import NightshiftError, NotFound
-from shared.datasets.store import META, Stored, hash_of
+from shared.datasets.store import FILES_FOLDER, META, Stored, content, hash_of, seal
 from shared.errors import CorruptCheckpoint, NotStored
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
@@ -53,14 +53,23 @@ class S3Storage(LocalStorage):
             key, partial(self._fetch, key, partial(_is_version, sha256), cancel_check), _is_whole, cancel_check
         )
 
+    def _stored_files(self, key: str) -> dict[str, Object]:
+        """Return the objects of a folder by their name below it, without what workers keep beside a data set."""
+        if key.startswith("datasets/"):
+            found = [*self.bucket.files(key), *self.bucket.files(f"{key}/{FILES_FOLDER}", below=True)]
+        else:
+            found = self.bucket.files(key, below=True)
+        return {item.key.removeprefix(f"{key}/"): item for item in found}
+
     def _fetch(self, key: str, check: Check, cancel_check: CancelCheck, staging: Path) -> None:
-        found = self.bucket.files(key)
+        found = self._stored_files(key)
         if not found:
             raise NotStored(key, "does not exist")
-        self.cache.trim(room=sum(item.size for item in found))
+        self.cache.trim(room=sum(item.size for item in found.values()))
         try:
-            for item in found:
-                self.bucket.get(item, staging / _name(item), cancel_check)
+            for name, item in found.items():
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                self.bucket.get(item, staging / name, cancel_check)
         except FileNotFoundError as error:
             raise NotStored(key, "was deleted while it was read") from error
         try:
@@ -84,7 +93,8 @@ class S3Storage(LocalStorage):
     def keep_dataset(self, stored: Stored) -> Stored:
         key = f"datasets/{stored.sha256}"
         with self.cache.lock_shared(key):
-            local, remote = _sizes(stored.folder), self._sizes(key)
+            local = {name: path.stat().st_size for name, path in content(stored.folder).items()}
+            remote = self._sizes(key)
             # META is uploaded last. If everything is stored already, it is uploaded again: that renews the age that
             # garbage collection sees.
             for name in [META] if local == remote else sorted(local, key=lambda name: (name == META, name)):
@@ -93,7 +103,7 @@ class S3Storage(LocalStorage):
         return _Kept(stored.sha256, stored.folder, stored.meta, lambda: self._sizes(key) == local)
 
     def _sizes(self, key: str) -> dict[str, int]:
-        return {_name(item): item.size for item in self.bucket.files(key)}
+        return {name: item.size for name, item in self._stored_files(key).items()}
 
     def uploader(self, job_id: str, arrived: Callable[[], None]) -> Uploader:
         return BackgroundUploader(
@@ -107,8 +117,8 @@ class S3Storage(LocalStorage):
         key = f"jobs/{job_id}/{checkpoint.path}"
         checkpoint_files.verify(self.root / key, checkpoint.sha256)
         self._keep_beside(job_id, cancel_check)
-        for path in sorted((self.root / key).iterdir()):
-            self.bucket.put(path, f"{key}/{path.name}", cancel_check)
+        for name, path in checkpoint_files.files_below(self.root / key).items():
+            self.bucket.put(path, f"{key}/{name}", cancel_check)
         self.cache.mark(key)
         self.cache.trim()
 
@@ -217,10 +227,6 @@ def _name(item: Object) -> str:
     return item.key.rpartition("/")[2]
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-
-
 def _is_familys(path: Path) -> bool:
     return path.parts[0] not in _UPLOADED_SEPARATELY and not path.name.startswith(".") and path.suffix != ".tmp"
 
@@ -240,3 +246,4 @@ def _passes(check: Check, folder: Path) -> bool:
 def _is_version(sha256: str, folder: Path) -> None:
     if (found := hash_of(folder)) != sha256:
         raise NotStored(f"datasets/{sha256}", f"is damaged: its hash is {found[:12]}…")
+    seal(folder)

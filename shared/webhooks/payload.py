@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nightshift.metrics import OF_STEPS
+from nightshift.metrics import is_of_steps
 from shared.clock import iso
 from shared.db.engine import dump_json
 from shared.webhooks.models import TEST, BodyFormat, EventType
@@ -64,7 +64,7 @@ def _outcome(data: dict[str, Any]) -> str | None:
     measured = {
         name: value
         for name, value in (result.get("metrics") or {}).items()
-        if _is_number(value) and name not in OF_STEPS
+        if _is_number(value) and not is_of_steps(name)
     }
     # Test metrics describe the model; training metrics are shown only if there are none.
     tested = {name: value for name, value in measured.items() if not name.startswith(_OF_TRAINING)}

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from api.services import programs
 from shared.db.engine import read, write
+from shared.fleet import conformance
+from shared.fleet.plugins import InstalledPlugin
 from shared.jobs import queries, transitions
-from shared.jobs.transitions import LogRow, SampleRow
+from shared.jobs.transitions import LogRow, MetricRow, NewJob, SampleRow
+from shared.specs.jobs import job_spec_adapter
 from tests.support.browser import PHONE, BrowserSession, expect
-from tests.support.factories import running_job, submit_job
-from tests.support.flower_app import FlowerApp
+from tests.support.factories import claim_job, make_claimer, running_job, submit_job
+from tests.support.flower_app import FlowerApp, running_flower_app
+from tests.support.plugins import JUDGED, forget_modules, installed, write_package
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +110,80 @@ def test_a_new_job_fits_a_phone(visitor: BrowserSession) -> None:
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390, f"{view} is {width} pixels wide"
     assert visitor.wrong == []
+
+
+@pytest.fixture
+def with_program(
+    sqlite_engine: Engine, tmp_path: Path, window: BrowserSession, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FlowerApp]:
+    """Pages of a server that has the program walk."""
+    installed(tmp_path / "packages", monkeypatch)
+    write_package(tmp_path / "packages", more=JUDGED)
+    programs._installed.cache_clear()
+    with running_flower_app(sqlite_engine, tmp_path, flower_port=window.port, programs="walk") as app:
+        window.begin(app.key)
+        yield app
+        window.close()
+    programs._installed.cache_clear()
+    forget_modules()
+
+
+def test_a_program_is_run_from_a_form_of_its_parameters(with_program: FlowerApp, window: BrowserSession) -> None:
+    page = window.page
+    page.goto("/nightshift/jobs/new")
+    page.get_by_label("Kind").select_option("run")
+    expect(page.locator("[data-path=program]")).to_contain_text("A random walk.")
+    page.get_by_label("Data set").fill("digits")
+    page.get_by_label("steps", exact=True).fill("0")
+    page.get_by_label("Secrets").fill("HUB_TOKEN, OTHER")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("[id='field-params.steps-error']")).to_contain_text("greater than or equal to 1")
+    page.get_by_label("steps", exact=True).fill("7")
+    page.get_by_label("Register as").fill("walks")
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
+    spec = job(with_program, page)["spec"]
+    assert (spec["program"], spec["dataset"], spec["params"]["steps"]) == ("walk", "digits", 7)
+    assert (spec["secrets"], spec["register_as"]) == (["HUB_TOKEN", "OTHER"], "walks")
+    expect(page.locator("#job-facts")).to_contain_text("Programwalk")
+    page.get_by_role("link", name="Run again").click()
+    expect(page.get_by_label("steps", exact=True)).to_have_value("7")
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_without_a_program_none_is_offered(visitor: BrowserSession) -> None:
+    page = visitor.page
+    page.goto("/nightshift/jobs/new?kind=run")
+    expect(page.get_by_label("Kind")).to_have_value("train")
+    expect(page.get_by_label("Kind").locator("option")).to_have_count(4)
+
+
+def test_a_jobs_page_shows_its_program_and_that_another_version_went_on(
+    with_program: FlowerApp, window: BrowserSession
+) -> None:
+    engine = with_program.engine
+    spec = job_spec_adapter.validate_python({"kind": "run", "program": "walk", "params": {"steps": 500}})
+    with write(engine) as conn:
+        job_id = transitions.submit(conn, NewJob(owner_id=with_program.owner, spec=spec)).job_id
+    plugin = InstalledPlugin("program walk", "nightshift-walk 2.0", "r", 2)
+    lease = claim_job(engine, replace(make_claimer(), plugins=(plugin,))).lease
+    pinned = {"package": "nightshift-walk 1.0", "record": "q", "state_version": 2, "promise": "exact"}
+    environment = {"package": "nightshift-walk 2.0", "begun_by": "nightshift-walk 1.0"}
+    with write(engine) as conn:
+        transitions.pin(conn, lease, facts={"plugin": pinned})
+        begun = {"device_label": "cpu", "resumed_from": None, "resumed_step": 40, "quarantined": []}
+        transitions.begin(conn, lease, **begun, environment=environment)
+        transitions.record(conn, lease, metrics=[MetricRow("distance", 50, 0, 0.25)])
+        conformance.store(conn, "program walk", "r", "nightshift-walk 2.0", {"passed": True})
+    page = window.page
+    page.goto(f"/nightshift/jobs/{job_id}")
+    expect(page.locator("#job-facts")).to_contain_text("walknightshift-walk 1.0 · resumes exactly")
+    expect(page.locator("#attempts")).to_contain_text(
+        "not exact nightshift-walk 2.0 continued what nightshift-walk 1.0"
+    )
+    expect(page.locator("#environment")).to_contain_text("not exact: begun bynightshift-walk 1.0")
+    assert window.wrong == []
 
 
 def test_name_notes_tags_and_priority_are_edited(flower: FlowerApp, visitor: BrowserSession) -> None:

@@ -17,6 +17,7 @@ from tests.support.factories import submit_job
 from tests.support.flower_app import FlowerApp
 
 pytestmark = pytest.mark.slow
+HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 def fits(visitor: BrowserSession, path: str) -> None:
@@ -71,6 +72,35 @@ def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
     expect(page.locator("#dataset-facts")).to_contain_text("owner: another")
     fits(visitor, "datasets/mine")
     fits(visitor, "datasets")
+
+
+def test_a_table_and_files_are_sent_and_looked_at(visitor: BrowserSession, tmp_path: Path) -> None:
+    page = visitor.page
+    table = tmp_path / "people.csv"
+    table.write_text(f"name,age\n{HOSTILE},41\nAda,36\nAda,\n")
+    for kind, name in (("table", "people"), ("files", "plain")):
+        page.goto("/nightshift/datasets")
+        page.get_by_role("button", name="Add a data set").press("Enter")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("File").set_input_files(str(table))
+        page.get_by_label("Kind").select_option(kind)
+        expect(page.get_by_label("Format")).to_be_disabled()
+        page.get_by_role("button", name="Add", exact=True).press("Enter")
+        page.wait_for_url(f"**/datasets/{name}")
+    expect(page.locator("#dataset-files tbody tr")).to_have_text([f"people.csv{table.stat().st_size} B"])
+
+    page.goto("/nightshift/datasets/people")
+    expect(page.locator("#dataset-columns tbody tr")).to_contain_text([f"Ada 2 · {HOSTILE} 1", "38.5"])
+    expect(page.locator("#dataset-rows tbody tr")).to_have_text([f"{HOSTILE}41", "Ada36", "Ada–"])
+    table.write_text("name,age\nBea,7\n")
+    page.get_by_role("button", name="Add a version").press("Enter")
+    expect(page.get_by_label("Kind")).to_be_disabled()
+    page.get_by_label("File").set_input_files(str(table))
+    page.get_by_role("dialog").get_by_role("button", name="Add version").press("Enter")
+    expect(page.locator("#dataset-versions tbody tr").first).to_contain_text("− 2 rows")
+    expect(page.locator("#dataset-rows tbody tr")).to_have_text(["Bea7"])
+    fits(visitor, "datasets/people@1")
+    fits(visitor, "datasets/plain")
 
 
 def test_the_past_of_a_device_is_read_by_keyboard_and_the_queue_says_why(

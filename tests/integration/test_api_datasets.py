@@ -255,3 +255,60 @@ def test_an_evaluation_set_is_frozen_when_the_job_is_accepted(api: Api) -> None:
     api.post("/v1/datasets", files={"file": ("t.txt", b"one two\n\nthree four\n" * 50)}, data={"name": "tale"})
     wrong = {**promote, "evaluate_on": "tale"}
     assert_problem(api.submit(**{**fields, "promote": wrong}), 422, ("promote", "evaluate_on"))
+
+
+# -- files and tables -------------------------------------------------------------------------------
+
+PEOPLE = b"name,age\nAda,36\nBea,\n"
+
+
+def test_a_table_is_uploaded_shown_and_changed(api: Api) -> None:
+    answer = upload(api, "people", PEOPLE, "people.csv", kind="table")
+    assert answer.status_code == 201, answer.text
+    shown = api.get("/v1/datasets/people").json()
+    assert shown == answer.json()
+    assert (shown["kind"], shown["splits"], shown["split"]) == ("table", {"rows": {"count": 2}}, None)
+    name, age = shown["preview"]["columns"]
+    assert (name["top"][0], age["nulls"], age["mean"]) == ({"value": "Ada", "count": 1}, 1, 36.0)
+    assert shown["preview"]["rows"] == [["Ada", 36], ["Bea", None]]
+    sample = api.get("/v1/datasets/people/sample")
+    assert (sample.text, sample.headers["content-type"]) == ("name,age\nAda,36\nBea,\n", "text/csv; charset=utf-8")
+    assert upload(api, "people", PEOPLE, "people.csv").json()["version"] == 1
+    assert upload(api, "people", PEOPLE + b"Cyd,7\n", "people.csv").json()["version"] == 2
+    assert api.get("/v1/datasets/people@1").json()["preview"] == shown["preview"]
+    told = api.post("/v1/datasets/people/append", files={"file": ("more.csv", PEOPLE)})
+    assert "cannot be appended to" in assert_problem(told, 422, ("name",))["detail"]
+
+
+def test_files_are_uploaded_as_a_zip_and_shown(api: Api) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("b/.hidden", "x")
+        archive.writestr("a.bin", "xyz")
+    shown = upload(api, "corpus", packed.getvalue(), "corpus.zip", kind="files").json()
+    assert (shown["kind"], shown["classes"], shown["splits"]) == ("files", [], {"files": {"count": 2}})
+    files = [{"path": "a.bin", "size_bytes": 3}, {"path": "b/.hidden", "size_bytes": 1}]
+    assert shown["preview"] == {"files": files}
+    assert api.get("/v1/datasets/corpus/sample").text == "a.bin\nb/.hidden\n"
+    assert api.get("/v1/datasets/digits").json()["preview"] is None
+    assert_problem(upload(api, "corpus", PEOPLE, "people.csv"), 422, ("kind",))
+
+
+def test_a_wrong_kind_or_row_is_refused_by_field(api: Api) -> None:
+    assert_problem(upload(api, "people", PEOPLE, "people.csv", kind="video"), 422, ("kind",))
+    assert_problem(upload(api, "people", PEOPLE, "people.csv", kind="table", format="csv"), 422, ("format",))
+    assert_problem(upload(api, "people", PEOPLE + b"1\n", "people.csv", kind="table"), 422, ("file", "people.csv", 4))
+    told = assert_problem(upload(api, "people", PEOPLE, "people.csv"), 422, ("file", "people.csv", 1))
+    assert "kind table" in told["detail"]
+    assert left_behind(api) == []
+
+
+@pytest.mark.parametrize(("kind", "noun"), [("table", "a table"), ("files", "plain files")])
+def test_a_family_refuses_files_and_tables_at_submission(api: Api, kind: str, noun: str) -> None:
+    upload(api, "people", PEOPLE, "people.csv", kind=kind)
+    told = assert_problem(api.submit(dataset="people"), 422, ("dataset",))["errors"][0]["msg"]
+    assert told == f"holds {noun}; cnn learns from image data"
+    promote = {"metric": "test_accuracy", "evaluate_on": "people"}
+    refused = api.submit(dataset="digits", register_as="m", promote=promote)
+    told = assert_problem(refused, 422, ("promote", "evaluate_on"))["errors"][0]["msg"]
+    assert told == f"holds {noun}; cnn is judged on image data"

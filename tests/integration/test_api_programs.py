@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from api.services import programs
 from tests.support.api import Api, assert_problem, running_api
-from tests.support.plugins import DECLARATION, installed, write_package
+from tests.support.plugins import JUDGED, forget_modules, installed, write_package
 
 
 @pytest.fixture
@@ -21,6 +21,13 @@ def api(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     programs._installed.cache_clear()
     with running_api(sqlite_engine, tmp_path, programs="walk,gone") as found:
         yield found
+    programs._installed.cache_clear()
+
+
+def reinstall(tmp_path: Path, more: str) -> None:
+    """Install the package with more arguments of its Program, as after a restart of the API."""
+    write_package(tmp_path / "packages", more=more)
+    forget_modules()
     programs._installed.cache_clear()
 
 
@@ -44,7 +51,14 @@ def test_a_job_is_stored_with_all_its_parameters(api: Api) -> None:
     answer = submit(api, params={"steps": 3}, register_as="walks")
     assert answer.status_code == 202, answer.text
     job = api.get(f"/v1/jobs/{answer.json()['id']}").json()
-    assert job["spec"]["params"] == {"steps": 3, "rate": 0.9, "killed_at": None, "marker": "", "told_secret": None}
+    assert job["spec"]["params"] == {
+        "steps": 3,
+        "rate": 0.9,
+        "killed_at": None,
+        "marker": "",
+        "told_secret": None,
+        "target": 0.0,
+    }
     assert (job["kind"], job["family"], job["framework"], job["dataset"]) == ("run", None, None, None)
 
 
@@ -72,12 +86,17 @@ def test_what_does_not_fit_is_refused_by_field(api: Api, fields: dict[str, Any],
         ('("image", "text")', {}, "is required: walk reads image or text data"),
         ('("text",)', {"dataset": "digits"}, "holds image data; walk reads text data"),
         ('("image",)', {"dataset": "digits"}, None),
+        (
+            '("table", "text", "files")',
+            {"dataset": "digits"},
+            "holds image data; walk reads text data or a table or plain files",
+        ),
     ],
 )
 def test_a_program_reads_the_kinds_of_data_that_it_declares(
     api: Api, tmp_path: Path, kinds: str, fields: dict[str, Any], message: str | None
 ) -> None:
-    write_package(tmp_path / "packages", declaration=DECLARATION.replace("{more}", f", dataset_kinds={kinds}"))
+    reinstall(tmp_path, f", dataset_kinds={kinds}")
     answer = submit(api, **fields)
     if message is None:
         assert answer.status_code == 202, answer.text
@@ -92,3 +111,75 @@ def test_a_schedule_and_a_rerun_take_a_program(api: Api) -> None:
     job_id = submit(api, params={"steps": 2}).json()["id"]
     again = api.post(f"/v1/jobs/{job_id}/rerun", json={"set": {"params.steps": 5}})
     assert again.json()["spec"]["params"]["steps"] == 5, again.text
+
+
+PROMOTE = {"metric": "distance", "evaluate_on": "digits"}
+
+
+def judged(api: Api, promote: dict[str, Any], **fields: Any) -> Any:
+    return submit(api, dataset="digits", **{"register_as": "walks", "promote": promote, **fields})
+
+
+def test_a_promotion_is_stored_with_the_version_that_decides(api: Api, tmp_path: Path) -> None:
+    reinstall(tmp_path, JUDGED)
+    answer = judged(api, PROMOTE)
+    assert answer.status_code == 202, answer.text
+    assert api.get(f"/v1/jobs/{answer.json()['id']}").json()["spec"]["promote"]["evaluate_on"] == "digits@1"
+    (walk, _) = api.get("/v1/programs").json()["items"]
+    assert (walk["evaluates"], walk["metrics"]) == (True, {"distance": {"label": "distance", "better": "min"}})
+
+
+@pytest.mark.parametrize(
+    ("promote", "loc", "message"),
+    [
+        ({"metric": "test_loss"}, ["promote", "metric"], "walk is not judged by 'test_loss'; it is by distance"),
+        ({"mode": "max"}, ["promote", "mode"], "of distance the better one is the min; leave mode out"),
+        ({"confidence": 0.9}, ["promote", "confidence"], "no scores per example to resample; omit it"),
+        ({"evaluate_on": "nothing"}, ["promote", "evaluate_on"], "nothing"),
+        ({"evaluate_on": "mnist"}, ["promote", "evaluate_on"], "'mnist' has no version yet"),
+    ],
+)
+def test_a_promotion_that_cannot_be_decided_is_refused(
+    api: Api, tmp_path: Path, promote: dict[str, Any], loc: list[str], message: str
+) -> None:
+    reinstall(tmp_path, JUDGED)
+    assert message in assert_problem(judged(api, {**PROMOTE, **promote}), 422, tuple(loc))["errors"][0]["msg"]
+
+
+def test_a_promotion_needs_a_name_and_a_program_that_evaluates(api: Api, tmp_path: Path) -> None:
+    reinstall(tmp_path, JUDGED)
+    assert_problem(judged(api, PROMOTE, register_as=None), 422, ("register_as",))
+    reinstall(tmp_path, ', dataset_kinds=("image",)')
+    problem = assert_problem(judged(api, PROMOTE), 422, ("promote",))
+    assert problem["errors"][0]["msg"] == "walk has no function to evaluate models with; leave it out"
+    reinstall(tmp_path, JUDGED.replace('("image",)', '("text",)'))
+    answer = submit(api, dataset="digits", register_as="walks", promote=PROMOTE)
+    assert_problem(answer, 422, ("dataset",))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "error"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("PROGRAM = 3", "leads to int"),
+        ("import nothing_here", "nothing_here"),
+    ],
+)
+def test_a_broken_program_is_listed_and_refused_and_stops_nothing(
+    api: Api, tmp_path: Path, declaration: str, error: str
+) -> None:
+    write_package(tmp_path / "packages", declaration=declaration)
+    forget_modules()
+    programs._installed.cache_clear()
+    (walk, _) = api.get("/v1/programs").json()["items"]
+    assert error in walk["error"]
+    assert (walk["params_schema"], walk["promise"], walk["metrics"]) == (None, None, {})
+    assert error in assert_problem(submit(api), 422, ("program",))["errors"][0]["msg"]
+    assert api.submit().status_code == 202
+
+
+def test_one_program_waits_for_another(api: Api) -> None:
+    first = submit(api, params={"steps": 2}).json()["id"]
+    second = submit(api, after=[first]).json()["id"]
+    assert api.get(f"/v1/jobs/{second}").json()["state"] == "waiting"
+    assert first in api.get(f"/v1/jobs/{second}/why").json()["sentence"]

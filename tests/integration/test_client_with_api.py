@@ -201,6 +201,25 @@ def test_a_folder_becomes_a_data_set_and_its_next_version(run: Run, tmp_path: Pa
     assert run("datasets", "add", "pets", "pets").stdout == "pets@2\n"
 
 
+def test_a_table_and_files_are_added_and_looked_at(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("name,age\nAda,36\nAda,\nBea,41.5\n")
+    assert run("datasets", "add", "people", "people.csv", "--kind", "table").stdout == "people@1\n"
+    shown = [line.split() for line in run("datasets", "show", "people", "--sample", "look.csv").stdout.splitlines()]
+    assert ["name", "string", "0", "2", "Ada", "(2),", "Bea", "(1)"] in shown
+    assert ["age", "double", "1", "2", "36", "41.5", "38.75"] in shown
+    assert (tmp_path / "look.csv").read_text() == "name,age\nAda,36.0\nAda,\nBea,41.5\n"
+    (tmp_path / "corpus" / ".hidden").mkdir(parents=True)
+    (tmp_path / "corpus" / ".hidden" / "x").write_text("xyz")
+    assert run("datasets", "add", "corpus", "corpus", "--kind", "files").stdout == "corpus@1\n"
+    shown = [line.split() for line in run("datasets", "show", "corpus").stdout.splitlines()]
+    assert [".hidden/x", "3", "B"] in shown
+    listed = [line.split() for line in run("datasets").stdout.splitlines()]
+    assert [line[:4] for line in listed if line[0] in ("people", "corpus")] == [
+        ["corpus", "files", "1", "1"],
+        ["people", "table", "1", "3"],
+    ]
+
+
 def test_a_bad_file_is_refused_with_its_reason(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("text,label\nonly one column\n")
     said = run("datasets", "add", "bad", "bad.csv", code=1).stderr

@@ -157,3 +157,11 @@ def test_a_disk_that_is_full_is_said(flower: FlowerApp, tmp_path: Path, monkeypa
     answer = send(flower, b"x", name="mine")
     assert (answer.status_code, "disk is full" in answer.json()["error"]) == (507, True), answer.text
     assert left(tmp_path) == []
+
+
+def test_a_table_is_sent_and_its_page_has_the_look(flower: FlowerApp) -> None:
+    assert send(flower, b"a,b\n1,x\n", name="mine", filename="t.csv", kind="table").status_code == 200
+    shown = flower.data("/datasets/mine/data")
+    assert [column["name"] for column in shown["preview"]["columns"]] == ["a", "b"]
+    assert shown["data_kinds"] == ["image", "text", "files", "table"]
+    assert send(flower, b"a\n", name="mine", kind="guess").status_code == 422

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from api.commands import doctor
 from nightshift.errors import ConfigurationError, NotFound
-from shared.datasets import gc, registry
+from shared.datasets import gc, references, registry
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.datasets.store import hash_of, open_dataset
@@ -62,7 +62,7 @@ def host_of(bucket: ABucket, folder: Path, **more: int) -> S3Storage:
 def carried(storage: LocalStorage, content: bytes = b"x" * 1000, step: int = 5) -> CheckpointRecord:
     """A checkpoint that the storage has taken."""
     saved = checkpoint_files.write(
-        storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"]}
+        storage.root / "jobs" / JOB, step=step, fence=1, files={"a": [content], "b": [b"more"], "deep/er/c": [b"below"]}
     )
     arrived = threading.Event()
     uploader = storage.uploader(JOB, arrived.set)
@@ -93,6 +93,31 @@ def test_a_data_set_of_one_host_is_read_on_another(host: Callable[[str], Setting
         assert open_dataset(folder).count("train") == 1438
 
 
+@pytest.mark.parametrize("kind", ["files", "table"])
+def test_files_and_tables_of_one_host_are_read_on_another_and_removed(
+    host: Callable[[str], Settings], sqlite_engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    given = tmp_path / "given.csv"
+    given.write_text("a,b\n1,2\n")
+    if kind == "files":
+        (tmp_path / "given" / "deep" / ".er").mkdir(parents=True)
+        given = given.rename(tmp_path / "given" / "deep" / ".er" / "meta.json").parents[2]
+    version = registry.register(sqlite_engine, host("a"), "mine", given, kind=kind)
+    assert registry.register(sqlite_engine, host("a"), "mine", given, kind=kind) == version
+    with registry.hold_dataset(host("b"), version) as folder:
+        assert hash_of(folder) == version.sha256
+        data = open_dataset(folder)
+        if kind == "files":
+            (found,) = (path for path in data.user_folder.rglob("*") if path.is_file())
+            assert found.relative_to(data.user_folder).as_posix() == "deep/.er/meta.json"
+            assert (found.stat().st_mode & 0o777, found.parent.stat().st_mode & 0o777) == (0o444, 0o555)
+    with write(sqlite_engine) as conn:
+        references.delete_version(conn, "mine", 1, None)
+    storage = storage_of(host("a"))
+    assert gc.clear(sqlite_engine, storage, -1) == 1
+    assert not storage.has_dataset(version.sha256)
+
+
 def test_an_appended_version_is_made_where_the_first_was_not(
     host: Callable[[str], Settings], sqlite_engine: Engine, tmp_path: Path
 ) -> None:
@@ -110,6 +135,7 @@ def test_a_checkpoint_of_one_host_is_held_on_another(host: Callable[[str], Setti
     checkpoint = carried(storage_of(host("a")))
     folder = held(storage_of(host("b")), checkpoint)
     assert (folder / "a").read_bytes() == b"x" * 1000
+    assert (folder / "deep" / "er" / "c").read_bytes() == b"below"
     assert storage_of(host("b")).children(f"jobs/{JOB}/checkpoints") == [checkpoint.path.rpartition("/")[2]]
 
 
@@ -336,6 +362,9 @@ def test_a_folder_is_copied_and_all_that_sql_lists_is_looked_for(
     bucket: ABucket, tmp_path: Path, sqlite_url: str, sqlite_engine: Engine
 ) -> None:
     before = Settings(data_dir=tmp_path / "before")
+    (tmp_path / "files" / ".hidden").mkdir(parents=True)
+    (tmp_path / "files" / ".hidden" / "x").write_text("x")
+    files = registry.register(sqlite_engine, before, "mine", tmp_path / "files", kind="files")
     version = registry.ensure_builtin(sqlite_engine, before, "digits")
     derived = before.storage_root / "datasets" / version.sha256 / "resized-28x28x1" / "test_x.npy"
     derived.parent.mkdir()
@@ -345,8 +374,9 @@ def test_a_folder_is_copied_and_all_that_sql_lists_is_looked_for(
     assert copy.run(before.storage_root, after) == 0
     assert not any("resized" in key for key in bucket.keys("datasets/"))
     assert held(storage_of(after), checkpoint)
-    with registry.hold_dataset(after, version) as folder:
-        assert hash_of(folder) == version.sha256
+    for copied in (version, files):
+        with registry.hold_dataset(after, copied) as folder:
+            assert hash_of(folder) == copied.sha256
     bucket.delete(f"datasets/{version.sha256}/meta.json")
     assert copy.absent(sqlite_engine, Bucket(bucket.url, bucket.store.endpoint)) == [
         f"datasets/{version.sha256}/meta.json"

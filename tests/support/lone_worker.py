@@ -45,7 +45,13 @@ class LoneWorker:
     """Claims and runs one job each time `start` or `run` is called."""
 
     def __init__(
-        self, name: str, database_url: str, data_dir: Path, packages: Path | None = None, **settings: Any
+        self,
+        name: str,
+        database_url: str,
+        data_dir: Path,
+        packages: Path | None = None,
+        framework: str = "torch",
+        **settings: Any,
     ) -> None:
         """Start the worker. `packages`: a folder of installed packages beside those of the tests."""
         self.name = name
@@ -53,7 +59,7 @@ class LoneWorker:
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
         # The environment is passed, because the warm process has that of its own start.
         self._process = warm.Process(
-            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ), packages)
+            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ), packages, framework)
         )
         self._process.start()
         theirs.close()
@@ -116,6 +122,7 @@ def _main(
     values: dict[str, Any],
     environment: dict[str, str],
     packages: Path | None,
+    framework: str,
 ) -> None:
     os.environ |= environment
     settings = Settings(**values)
@@ -123,12 +130,12 @@ def _main(
     if packages is not None:
         sys.path.insert(0, str(packages))
         path = os.pathsep.join([path, str(packages)])
-    forkserver = ForkserverClient("torch", _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": path}))
+    forkserver = ForkserverClient(framework, _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": path}))
     with forked():
         forkserver.start()
     engine = make_engine(database_url)
     limits = RunnerSettings("cpu", 1, settings.runner_memory_limit_bytes)
-    runners = RunnerPool({"torch": forkserver}, limits, keep_spare=False)
+    runners = RunnerPool({framework: forkserver}, limits, keep_spare=False)
     found = plugins.usable(settings, runners.frameworks)
     supervisor = Supervisor(WorkerContext(name, cpu(), engine, settings, runners, found))
     try:

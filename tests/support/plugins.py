@@ -10,10 +10,13 @@ from textwrap import dedent
 
 import pytest
 
+from nightshift import metrics
+
 #: A declaration; `walk` is a random walk that has state in arrays and in a file.
 DECLARATION = """
 from pydantic import BaseModel, ConfigDict, Field
 
+from nightshift.metrics import Metric
 from nightshift.programs import Program
 
 
@@ -25,6 +28,7 @@ class Params(BaseModel):
     killed_at: int | None = None
     marker: str = ""
     told_secret: str | None = None
+    target: float = 0.0
 
 
 PROGRAM = Program(
@@ -64,7 +68,17 @@ def train(run):
     model.mkdir(exist_ok=True)
     np.save(model / "place.npy", place)
     run.register(model, {"test_loss": float(np.square(place).sum())})
+
+
+def evaluate(run, model):
+    assert (run.dataset / "meta.json").exists()
+    return {"distance": abs(float(np.load(model / "place.npy")[0]) - run.params.target)}
 """
+
+#: Arguments of a Program whose models can be compared.
+JUDGED = (
+    ', dataset_kinds=("image",), evaluate="walk_training:evaluate", metrics={"distance": Metric("distance", "min")}'
+)
 
 
 def write_package(
@@ -106,11 +120,12 @@ def _hash(text: str) -> str:
 
 def forget_modules() -> None:
     """Let the next import read the package's modules anew."""
-    for module in ("walk_program", "walk_training"):
+    for module in ("walk_program", "walk_training", "linear_family", "linear_learner"):
         sys.modules.pop(module, None)
 
 
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the folder on the path of this process until the test ends."""
     forget_modules()
+    monkeypatch.setattr(metrics, "_declared", {})
     monkeypatch.syspath_prepend(str(folder))

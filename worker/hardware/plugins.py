@@ -8,7 +8,7 @@ from typing import Any
 from nightshift.entry_points import Installed, names_of
 from nightshift.families.family import Family
 from nightshift.plugins import installed_programs
-from nightshift.programs import Program
+from nightshift.programs import Program, Promise
 from shared.fleet.plugins import InstalledPlugin, family_plugin, program_plugin
 from shared.settings import Settings
 from shared.specs.families import FAMILIES
@@ -18,8 +18,11 @@ def usable(settings: Settings, frameworks: Iterable[str]) -> tuple[InstalledPlug
     """Return the families and programs that can be used here. Those that need a missing framework cannot."""
     served = {*frameworks}
     return (
-        *(_plugin(family_plugin(one.name), one) for one, _ in _families(served)),
-        *(_plugin(program_plugin(one.name), one) for one, _ in _programs(settings, {None, *served})),
+        *(_plugin(family_plugin(one.name), one, None) for one, _ in _families(served)),
+        *(
+            _plugin(program_plugin(one.name), one, program.promise)
+            for one, program in _programs(settings, {None, *served})
+        ),
     )
 
 
@@ -42,7 +45,7 @@ def _programs(settings: Settings, served: set[str | None]) -> Iterator[tuple[Ins
             yield one, one.declared
 
 
-def _plugin(plugin: str, found: Installed[Any]) -> InstalledPlugin:
+def _plugin(plugin: str, found: Installed[Any], promise: Promise | None) -> InstalledPlugin:
     assert found.declared is not None
     return InstalledPlugin(
         plugin=plugin,
@@ -50,5 +53,5 @@ def _plugin(plugin: str, found: Installed[Any]) -> InstalledPlugin:
         record=found.record_sha256,
         state_version=found.declared.state_version,
         loads=tuple(found.declared.loads),
-        promise=getattr(found.declared, "promise", None),
+        promise=promise,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from nightshift.plugins import installed_programs
 from nightshift.programs import Program
 from shared.errors import UnsupportedJob
 from shared.job_files import checkpoint_files
+from shared.models.promotion_gate import Rule
 from shared.specs.jobs import RunJob
 from worker.programs.attempt import PHASE, ProgramRun
 from worker.programs.checkpoint import restore
+from worker.programs.promotion import compare_with_champion
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import training_log
 from worker.training.reporter import Reporter
@@ -30,7 +32,10 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
     latest, damaged = restore(job_dir, assignment.resume)
-    train = _function(program)
+    train, evaluate = (
+        _function(program.train),
+        _function(program.evaluate) if job.promote and program.evaluate else None,
+    )
     attempt = ProgramRun(assignment, reporter, job, params, latest)
     reporter.started(
         Started(
@@ -50,7 +55,11 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     train(attempt)
     if attempt.told not in (None, "finish"):
         return Stopped(reason=str(attempt.told), step=attempt.step)
-    return _result(program, attempt)
+    result = _result(program, job, attempt, reporter)
+    if job.promote is None or evaluate is None or result.model is None:
+        return result
+    compared = compare_with_champion(assignment, reporter, attempt, evaluate, Rule.of(job.promote))
+    return result.model_copy(update={"comparison": compared})
 
 
 def _program(name: str) -> Program:
@@ -61,13 +70,13 @@ def _program(name: str) -> Program:
     return found.declared
 
 
-def _function(program: Program) -> Callable[[ProgramRun], None]:
-    """Import the program's function. Raises UnsupportedJob if there is none."""
-    module, _, name = program.train.partition(":")
+def _function(path: str) -> Any:
+    """Import a function of the program. Raises UnsupportedJob if there is none."""
+    module, _, name = path.partition(":")
     function: Any = getattr(import_module(module), name, None)
     if not callable(function):
-        raise UnsupportedJob(f"{program.train} is not a function")
-    return function  # type: ignore[no-any-return]
+        raise UnsupportedJob(f"{path} is not a function")
+    return function
 
 
 def _beginning(program: Program, package: str | None, step: int | None) -> str:
@@ -75,9 +84,11 @@ def _beginning(program: Program, package: str | None, step: int | None) -> str:
     return f"program {program.name}{f' of {package}' if package else ''}, {origin}"
 
 
-def _result(program: Program, attempt: ProgramRun) -> Result:
+def _result(program: Program, job: RunJob, attempt: ProgramRun, reporter: Reporter) -> Result:
     model: Mapping[str, Any] | None = None
     if attempt.registered is not None:
         model = {"family": program.name, "framework": program.framework or "", "path": "model"}
+    elif job.register_as:
+        reporter.log(f"the program has registered no model, so {job.register_as} gets no version", "warning")
     metrics = attempt.metrics if attempt.registered is None else attempt.registered
     return Result(metrics=metrics, model=dict(model) if model else None, step=attempt.step)

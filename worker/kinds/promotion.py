@@ -5,6 +5,7 @@ The champion is loaded from its canonical weights into the job's framework, whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,18 +32,22 @@ def compare_with_champion(
         return None
     new = read_model(assignment.model_copy(update={"parent_model_dir": str(model_dir)}))
     rule = Rule.of(job.promote)
-    comparison, champion = None, reporter.champion()
     try:
         candidate = _score(assignment, new, learner)
     except BadData as error:
-        return _undecided(champion, f"the new model cannot be judged on {rule.on}: {error}")
-    for _ in range(MAX_COMPARISONS):
-        comparison = _compare(assignment, new, candidate, champion, rule)
-        now = reporter.champion()
-        if now.version == champion.version:
-            break
+        return no_candidate(reporter.champion(), rule, error)
+    return compare_while_it_changes(reporter, lambda champion: _compare(assignment, new, candidate, champion, rule))
+
+
+def compare_while_it_changes(reporter: Reporter, compare: Callable[[Champion], Comparison]) -> Comparison:
+    """Compare with the champion, and again if it has changed meanwhile, `MAX_COMPARISONS` times at most."""
+    champion, left = reporter.champion(), MAX_COMPARISONS
+    while True:
+        comparison = compare(champion)
+        now, left = reporter.champion(), left - 1
+        if now.version == champion.version or not left:
+            return comparison
         champion = now
-    return comparison
 
 
 def _score(assignment: Assignment, model: TrainedModel, learner: Learner) -> PerExampleScores:
@@ -59,19 +64,18 @@ def _compare(
 ) -> Comparison:
     score = candidate.score(rule.metric)
     if champion.version is None:
-        return _comparison(promotion_gate.decide(rule, score, None), None, score)
+        return comparison_of(promotion_gate.decide(rule, score, None), None, score)
     try:
         other = _score_champion(assignment, new, champion)
         if why := candidate.incomparable(other):
             raise BadData(why)
     except BadData as error:
-        why = f"it cannot be compared with version {champion.version} on {rule.on}: {error}"
-        return _undecided(champion, why).model_copy(update={"candidate": score})
+        return no_champion_score(champion, rule, score, error)
     lower = None
     if rule.confidence is not None:
         lower = lower_bound(candidate, other, rule.metric, rule.sign, rule.confidence)
     theirs = other.score(rule.metric)
-    return _comparison(promotion_gate.decide(rule, score, theirs, lower), champion.version, score, theirs, lower)
+    return comparison_of(promotion_gate.decide(rule, score, theirs, lower), champion.version, score, theirs, lower)
 
 
 def _score_champion(assignment: Assignment, new: TrainedModel, champion: Champion) -> PerExampleScores:
@@ -86,13 +90,22 @@ def _score_champion(assignment: Assignment, new: TrainedModel, champion: Champio
     return _score(assignment, theirs, build(theirs, framework, assignment, assignment.threads))
 
 
-def _undecided(champion: Champion, reason: str) -> Comparison:
+def no_candidate(champion: Champion, rule: Rule, error: BadData) -> Comparison:
+    """Return the comparison for a new model that cannot be evaluated."""
+    reason = f"the new model cannot be judged on {rule.on}: {error}"
     return Comparison(version=champion.version, candidate=None, champion=None, better=False, reason=reason)
 
 
-def _comparison(
+def no_champion_score(champion: Champion, rule: Rule, score: float, error: BadData) -> Comparison:
+    """Return the comparison for a champion that cannot be evaluated."""
+    reason = f"it cannot be compared with version {champion.version} on {rule.on}: {error}"
+    return Comparison(version=champion.version, candidate=score, champion=None, better=False, reason=reason)
+
+
+def comparison_of(
     verdict: Verdict, version: int | None, candidate: float, champion: float | None = None, lower: float | None = None
 ) -> Comparison:
+    """Return the comparison of a verdict on two scores."""
     return Comparison(
         version=version,
         candidate=candidate,

@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Array
+from shared.datasets.store import open_dataset
 from shared.job_files import checkpoint_files
 from shared.specs.jobs import RunJob
+from worker.programs import checks
 from worker.programs.checkpoint import SavedProgram, contents
 from worker.runners.messages import Assignment, MetricPoint, Progress
+from worker.runners.redaction import hide
 from worker.training import artifacts
 from worker.training.checkpoints import CheckpointSchedule
 from worker.training.reporter import Reporter
 
 #: The phase of a program: every message is a sign of life, because only the program knows what its steps are.
 PHASE = "program"
+#: Most characters of a note.
+_LONGEST_NOTE = 10_000
 #: Seconds between two reports of progress.
 _REPORTED_EVERY = 0.5
 
@@ -32,12 +37,14 @@ class ProgramRun:
         self, assignment: Assignment, reporter: Reporter, job: RunJob, params: Any, latest: SavedProgram | None
     ) -> None:
         self.params = params
-        self.dataset = Path(assignment.dataset_dir) if assignment.dataset_dir else None
+        named = assignment.dataset_dir if job.dataset else None
+        self.dataset = open_dataset(Path(named)).user_folder if named else None
         self.device = assignment.device
         self.threads = assignment.threads or os.cpu_count() or 1
         self.seed = job.seed
-        self.scratch = Path(assignment.work_dir) / "scratch"
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        self._scratches = Path(assignment.work_dir) / "scratch"
+        self._scratch_count = 0
+        self.scratch = self.new_scratch()
         #: The last step that was reported, and the metrics of the model that was registered; None: no model.
         self.step = latest.step if latest else 0
         self.registered: dict[str, float] | None = None
@@ -45,7 +52,9 @@ class ProgramRun:
         self.told: str | None = None
         self._latest = latest
         self._reporter, self._fence, self._job_dir = reporter, assignment.fence, Path(assignment.job_dir)
+        self._secrets = tuple(assignment.secrets.values())
         self._root = artifacts.folder(assignment)
+        self.model_dir = self._root / "model"
         self._due = CheckpointSchedule(job.checkpoint, self.step)
         self._saved_step = self.step or None
         self._last: dict[str, float] = {}
@@ -67,11 +76,9 @@ class ProgramRun:
         return dict(self._last)
 
     def log(self, metrics: Mapping[str, float], step: int, epoch: int = 0) -> None:
-        """Record metrics of a step. Raises ValueError for a value that is not finite."""
-        values = {str(name): float(value) for name, value in metrics.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise ValueError(f"{name} is {value} at step {step}; metrics must be finite")
+        """Record metrics of a step. Raises ValueError for a bad name or step, or a value that is not finite."""
+        step = checks.step(step)
+        values = checks.metrics(metrics, f" at step {step}")
         self._last |= values
         self._reporter.metrics(
             [MetricPoint(name=name, step=step, epoch=epoch, value=value) for name, value in values.items()]
@@ -79,6 +86,7 @@ class ProgramRun:
 
     def progress(self, step: int, total_steps: int | None = None, epoch: int = 0) -> None:
         """Report how far the run is."""
+        step = checks.step(step)
         self.step = max(self.step, step)
         is_last = total_steps is not None and step >= total_steps
         if time.monotonic() - self._reported_at < _REPORTED_EVERY and not is_last:
@@ -88,9 +96,24 @@ class ProgramRun:
         frame = Progress(step=step, total_steps=total_steps, epoch=epoch, percent=percent, phase=PHASE, at=time.time())
         self._reporter.progress(frame)
 
+    def alive(self, phase: str) -> None:
+        """Report that a phase goes on, now and then."""
+        if time.monotonic() - self._reported_at >= _REPORTED_EVERY:
+            self._reported_at = time.monotonic()
+            self._reporter.phase(phase)
+
+    def new_scratch(self) -> Path:
+        """Return a new empty folder for temporary files."""
+        self._scratch_count += 1
+        folder = self._scratches / str(self._scratch_count)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
     def note(self, message: str) -> None:
         """Write a line to the job's log."""
-        self._reporter.log(str(message))
+        # Hidden before it is cut: half of a secret would not be found later.
+        self._reporter.log(hide(str(message), self._secrets)[:_LONGEST_NOTE])
 
     def checkpoint_due(self, step: int) -> bool:
         """Return whether the job's checkpoint policy asks for a checkpoint at this step."""
@@ -106,9 +129,10 @@ class ProgramRun:
         best: bool = False,
     ) -> None:
         """Write a checkpoint. Raises ValueError for a bad name or step."""
-        if step < 1 or step == self._saved_step:
-            if step < 1:
-                raise ValueError(f"a checkpoint needs a step of at least 1, not {step}")
+        step = checks.step(step)
+        if step < 1:
+            raise ValueError(f"a checkpoint needs a step of at least 1, not {step}")
+        if step == self._saved_step:
             return
         found = contents(self._fence, files or {}, arrays or {}, facts or {})
         self._reporter.phase("checkpoint")
@@ -132,13 +156,15 @@ class ProgramRun:
         artifacts.announce(self._keep(Path(path), name or Path(path).name), self._root, self._reporter)
 
     def register(self, folder: Path, metrics: Mapping[str, float]) -> None:
-        """Keep a folder as the job's model."""
-        shutil.rmtree(self._root / "model", ignore_errors=True)
+        """Keep a folder as the job's model. Raises ValueError for bad metrics."""
+        measured = checks.metrics(metrics)
+        shutil.rmtree(self.model_dir, ignore_errors=True)
         self.artifact(folder, "model")
-        self.registered = {str(name): float(value) for name, value in metrics.items()}
+        self.registered = measured
 
     def _keep(self, path: Path, name: str) -> list[Path]:
         """Copy a file or a folder below the artifacts; return the files."""
+        checks.artifact_name(name)
         target = (self._root / name).resolve()
         if not target.is_relative_to(self._root.resolve()) or target == self._root.resolve():
             raise ValueError(f"the name of an artifact must be a path below its folder, not {name!r}")

@@ -15,6 +15,7 @@ from nightshift.families.learner import Array
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
+from worker.programs import checks
 from worker.training.checkpoints import safetensors
 
 FORMAT = 1
@@ -43,25 +44,38 @@ class SavedProgram:
 def contents(
     fence: int, files: Mapping[str, Path | bytes], arrays: Mapping[str, Array], facts: Mapping[str, Any]
 ) -> dict[str, checkpoint_files.Content]:
-    """Return the files of a checkpoint. `fence` makes their hash unique per attempt.
+    """Return the files of a checkpoint, those of folders too. `fence` makes their hash unique per attempt.
 
-    Raises ValueError for a bad name.
+    Raises ValueError for a bad name, and for a link to a folder below a folder.
     """
     for name in files:
-        if name in (FACTS, ARRAYS) or name != Path(name).name or name.startswith("."):
-            raise ValueError(f"a file of a checkpoint needs a plain name, not {name!r}")
+        if checks.file_name(name) in (FACTS, ARRAYS):
+            raise ValueError(
+                f"{name} is written by `save` itself; a file of a checkpoint needs a plain name of its own"
+            )
     document = {"format": FORMAT, "fence": fence, "facts": dict(facts)}
     found: dict[str, checkpoint_files.Content] = {FACTS: [json.dumps(document, sort_keys=True).encode()]}
-    found |= {name: _content(content) for name, content in files.items()}
+    for name, content in files.items():
+        found |= _contents(name, content)
     return found | ({ARRAYS: safetensors(arrays)} if arrays else {})
 
 
-def _content(content: Path | bytes) -> Iterable[bytes | memoryview]:
-    """Return the bytes of a file, mapped into memory."""
+def _contents(name: str, content: Path | bytes) -> dict[str, checkpoint_files.Content]:
+    """Return a file, or the files of a folder with their paths."""
     if isinstance(content, bytes):
-        return [content]
-    with content.open("rb") as file:
-        return [memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))] if content.stat().st_size else [b""]
+        return {name: [content]}
+    if not content.is_dir():
+        return {name: _mapped(content)}
+    for path in content.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise ValueError(f"a checkpoint keeps no links to folders: {path}")
+    return {f"{name}/{below}": _mapped(path) for below, path in checkpoint_files.files_below(content).items()}
+
+
+def _mapped(path: Path) -> Iterable[bytes | memoryview]:
+    """Return the bytes of a file, mapped into memory."""
+    with path.open("rb") as file:
+        return [memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))] if path.stat().st_size else [b""]
 
 
 def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[SavedProgram | None, list[str]]:

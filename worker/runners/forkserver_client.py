@@ -36,6 +36,7 @@ PASSED_ON = (
     *("MKL_*", "OPENBLAS_*", "ATEN_*", "DNNL_*", "ONEDNN_*"),
     *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*", "JE_ARROW_*"),
     "NIGHTSHIFT_FAILPOINT",
+    "NIGHTSHIFT_FAMILIES",
 )
 
 #: Seconds that a start may take before a fork fails. TensorFlow on a busy machine takes 20.

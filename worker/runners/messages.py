@@ -65,6 +65,7 @@ class Champion(_Frame):
     type: Literal["champion"] = "champion"
     version: int | None = None
     model_dir: str | None = None  # absolute; None: its files are missing
+    family: str | None = None  # or the program that made it
 
 
 # -- runner -> supervisor -------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Phase(_Frame):
 class MetricPoint(_Frame):
     """One value of a metric."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=64)]
     step: int
     epoch: int
     value: float

@@ -25,6 +25,8 @@ class LineReader:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self.ended = False
+        #: Hides secrets in a line, before it is cut into pieces.
+        self.hidden: Callable[[bytes], bytes] = bytes
         self._rest = b""
         self._tail: deque[str] = deque(maxlen=keep_tail or 1)
 
@@ -47,9 +49,14 @@ class LineReader:
         """
         if (data := self._receive()) is None:
             return 0, 0
-        end = data[-MAX_LINE_BYTES:].decode(errors="replace").splitlines()
-        self._tail.extend(line for line in end[-(self._tail.maxlen or 1) :] if line.strip())
-        self._rest = b""
+        end = (self._rest + data)[-MAX_LINE_BYTES:].replace(b"\r", b"\n")
+        # Whole lines only: a secret that is cut in two would not be found.
+        first = 0 if len(self._rest) + len(data) <= MAX_LINE_BYTES else 1
+        *lines, self._rest = end.split(b"\n")
+        if not data and self._rest:
+            lines.append(self._rest)
+        shown = (self.hidden(line).decode(errors="replace") for line in lines[first:])
+        self._tail.extend(line for line in shown if line.strip())
         return data.count(b"\n"), len(data)
 
     def _receive(self) -> bytes | None:
@@ -78,10 +85,14 @@ class LineReader:
     def _split(self, data: bytes) -> Iterator[bytes]:
         text = (self._rest + data).replace(b"\r", b"\n")
         *lines, self._rest = text.split(b"\n")
-        if self._rest and (not data or len(self._rest) > MAX_LINE_BYTES):
+        if self._rest and not data:
             lines.append(self._rest)
             self._rest = b""
-        for line in lines:
+        elif len(self._rest) > 2 * MAX_LINE_BYTES:  # what is kept back holds a secret that has not arrived whole
+            rest = self.hidden(self._rest)
+            lines.append(rest[:-MAX_LINE_BYTES])
+            self._rest = rest[-MAX_LINE_BYTES:]
+        for line in map(self.hidden, lines):
             for start in range(0, len(line), MAX_LINE_BYTES):
                 yield line[start : start + MAX_LINE_BYTES]
 

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from nightshift.errors import RequestError
@@ -18,8 +18,11 @@ from shared.errors import DeviceOutOfMemory, JobError, OutOfMemory, UnexpectedEr
 from worker import kinds
 from worker.hardware.gpu_memory import peak_bytes
 from worker.runners.messages import Assignment, Failed, Result, Stopped
+from worker.runners.redaction import hide
 from worker.runners.reporter import Channel, Reporter
 
+#: Most characters of an error's message.
+_LONGEST = 4_000
 #: Most characters of a traceback; a longer one is cut in the middle.
 MAX_TRACEBACK = 20_000
 #: Classes of frameworks for out of memory: torch's is for the device only, TensorFlow's for device or host.
@@ -62,13 +65,19 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed
         os.chdir(assignment.work_dir)
         return kinds.run(assignment, reporter)
     except BaseException as error:
-        return failure(error)
+        return failure(error, assignment.secrets.values())
 
 
-def failure(error: BaseException) -> Failed:
-    """Return the frame of an error: typed, out of memory (of any framework), or unexpected."""
+def failure(error: BaseException, secrets: Iterable[str] = ()) -> Failed:
+    """Return the frame of an error: typed, out of memory (of any framework), or unexpected.
+
+    `secrets` are hidden here, before texts are cut: half of a value would not be found later.
+    """
     kind, retryable = _classify(error)
-    return Failed(error_type=kind, message=_text(error), retryable=retryable, traceback=_trace(error))
+    secrets = tuple(secrets)
+    message, trace = hide(_text(error), secrets)[:_LONGEST], _trace(error)
+    shown = _cut(hide(trace, secrets)) if trace else None
+    return Failed(error_type=kind, message=message, retryable=retryable, traceback=shown)
 
 
 def _classify(error: BaseException) -> tuple[str, bool]:
@@ -101,14 +110,17 @@ def _text(error: BaseException) -> str:
     except Exception:
         text = "(its message cannot be shown)"
     name = type(error).__name__
-    return (text if isinstance(error, (JobError, RequestError)) else f"{name}: {text}" if text else name)[:4_000]
+    return text if isinstance(error, (JobError, RequestError)) else f"{name}: {text}" if text else name
 
 
 def _trace(error: BaseException) -> str | None:
     try:
-        text = "".join(traceback.format_exception(error))
+        return "".join(traceback.format_exception(error))
     except Exception:
         return None
+
+
+def _cut(text: str) -> str:
     half = MAX_TRACEBACK // 2
     return text if len(text) <= MAX_TRACEBACK else f"{text[:half]}\n… cut …\n{text[-half:]}"
 

@@ -51,8 +51,8 @@ def plugin_of(context: WorkerContext, claimed: Claimed) -> InstalledPlugin | Non
     return next((plugin for plugin in context.plugins if plugin.plugin == wanted), None)
 
 
-def _package_facts(plugin: InstalledPlugin | None, pinned: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the package of the program, and the one that the job began with if it is another."""
+def package_facts(plugin: InstalledPlugin | None, pinned: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """Return the package of the program, and the one that the job began with if it is another: not exact."""
     if plugin is None:
         return {}
     is_other = pinned is not None and pinned["record"] != plugin.record
@@ -83,10 +83,10 @@ def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champ
     if version is None:
         return Champion()
     try:
-        folder = root / resolve_model(conn, f"{name}@{version}").folder
+        model = resolve_model(conn, f"{name}@{version}")
     except RequestError:
         return Champion(version=version)
-    return Champion(version=version, model_dir=str(folder))
+    return Champion(version=version, model_dir=str(root / model.folder), family=model.family)
 
 
 def assignment_of(
@@ -110,6 +110,6 @@ def assignment_of(
         resume=claimed.checkpoints,
         device=context.device.kind,
         threads=context.settings.torch_threads or os.cpu_count(),
-        **_package_facts(plugin_of(context, claimed), pinned.get("plugin")),
+        **package_facts(plugin_of(context, claimed), pinned.get("plugin")),
         secrets=dict(secrets or {}),
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -35,7 +36,7 @@ from worker.runners.messages import Assignment, Champion, Result, encode
 from worker.runners.runner import failure
 from worker.runners.runner_pool import Runner
 from worker.supervisor import secrets
-from worker.supervisor.assignment import assignment_of, champion_now, resolve_references
+from worker.supervisor.assignment import assignment_of, champion_now, package_facts, plugin_of, resolve_references
 from worker.supervisor.attempt_writer import AttemptWriter
 from worker.supervisor.batch import Batch, BatchWriter, Retention, artifact_records
 from worker.supervisor.context import WorkerContext
@@ -164,7 +165,7 @@ class Attempt:
 
     def create_monitor(self, runner: Runner, sampler: ResourceSampler) -> RunnerMonitor:
         """Create the monitor of a runner."""
-        self._batches.environment = run_environment.of(self.context, self.claimed.spec)  # while the runner loads
+        self._batches.environment = self._environment()  # while the runner loads
         settings = self.context.settings
         messages = RunnerMessages(
             settings,
@@ -185,6 +186,11 @@ class Attempt:
             samples=sampler.take,
         )
         return RunnerMonitor(context)
+
+    def _environment(self) -> dict[str, Any]:
+        package = package_facts(plugin_of(self.context, self.claimed), self._pinned.get("plugin"))
+        of_program = {name: value for name, value in package.items() if value}
+        return {**run_environment.of(self.context, self.claimed.spec), **of_program}
 
     def watch(self, monitor: RunnerMonitor) -> RunnerExit:
         """Run the monitor until the runner has ended. Raises LeaseLost, or the error of a failed write."""

@@ -34,9 +34,9 @@ from worker.runners.messages import (
     decode_from_runner,
 )
 from worker.runners.output_capture import LogRateLimiter
+from worker.runners.redaction import hide
 from worker.supervisor.batch import Batch
 from worker.supervisor.outcomes import KillReason
-from worker.supervisor.secrets import hide
 from worker.supervisor.watchdog import STEPPING, Limits, Watchdog
 
 #: Most bytes per read of the runner's socket.
@@ -120,7 +120,7 @@ class RunnerMessages:
         try:
             frame = decode_from_runner(self._hidden_in_frame(line))
         except ValidationError:
-            return KillReason.PROTOCOL, f"the runner sent an invalid frame: {line[:200]!r}"
+            return KillReason.PROTOCOL, f"the runner sent an invalid frame: {self._hidden_in_frame(line)[:200]!r}"
         now = self._clock()
         self.watchdog.received(now)
         self._frames.append((now, _brief(frame)))
@@ -129,6 +129,10 @@ class RunnerMessages:
     def hidden(self, text: str) -> str:
         """Return the text with the job's secrets hidden."""
         return hide(text, self._secrets)
+
+    def hidden_bytes(self, line: bytes) -> bytes:
+        """Return a line of output with the job's secrets hidden."""
+        return self.hidden(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def _hidden_in_frame(self, line: bytes) -> bytes:
         """Return the frame with the job's secrets hidden, as JSON writes them."""

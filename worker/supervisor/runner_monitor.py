@@ -90,6 +90,7 @@ class RunnerMonitor:
 
     def _register(self) -> None:
         self._runner.sock.setblocking(False)
+        self._runner.out.hidden = self._runner.err.hidden = self.messages.hidden_bytes
         for source, handler in (*self._sources(), (self._context.wake, self._context.wake.clear)):
             self._selector.register(source, selectors.EVENT_READ, handler)
 
@@ -271,7 +272,7 @@ class RunnerMonitor:
             self._stop_sent,
             self._kill_reason,
             self._detail,
-            tail=self.messages.hidden(self._runner.err.tail()),
+            tail=self._runner.err.tail(),
             peak_device_memory_bytes=messages.peak_device_memory_bytes,
             evidence=messages.evidence(),
         )

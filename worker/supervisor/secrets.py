@@ -1,7 +1,8 @@
-"""Secrets of programs: kept in a file of the worker's host, given to the runner, hidden in its output."""
+"""Secrets of programs: kept in a file of the worker's host or in the worker's environment, given to the runner."""
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterable
@@ -11,8 +12,10 @@ from nightshift.errors import ConfigurationError
 from shared.errors import JobError
 
 _LINE = re.compile(r"\s*([A-Z][A-Z0-9_]{0,99})\s*=(.*)")
-#: What stands for a secret in logs. Values shorter than this many characters would hide ordinary words.
-HIDDEN, SHORTEST = "[secret]", 6
+#: Values shorter than this many characters would hide ordinary words.
+SHORTEST = 6
+#: Begins the name of a variable of the worker that holds a secret, for those that are not in the file.
+VARIABLE = "NIGHTSHIFT_SECRET_"
 
 
 class MissingSecret(JobError):
@@ -45,17 +48,14 @@ def read(path: Path | None) -> dict[str, str]:
 def chosen(names: Iterable[str], path: Path | None) -> dict[str, str]:
     """Return the secrets of a job. Raises MissingSecret, which names it and never a value."""
     names = list(names)
-    found = read(path) if names else {}
+    found = {name: os.environ[VARIABLE + name] for name in names if VARIABLE + name in os.environ}
+    found |= read(path) if names else {}
     for name in names:
         if name not in found:
             where = f"is not in {path}" if path else "is not known here: NIGHTSHIFT_SECRETS_FILE is not set"
-            raise MissingSecret(f"the secret {name} {where}")
+            raise MissingSecret(f"the secret {name} {where}, nor is {VARIABLE}{name}")
+        if len(found[name]) < SHORTEST:
+            raise MissingSecret(
+                f"the secret {name} has fewer than {SHORTEST} characters, which cannot be hidden in logs"
+            )
     return {name: found[name] for name in names}
-
-
-def hide(text: str, values: Iterable[str]) -> str:
-    """Return the text without the values."""
-    for value in values:
-        if len(value) >= SHORTEST:
-            text = text.replace(value, HIDDEN)
-    return text

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from api.flower.pages.base import Action, Data, Handler
+from nightshift.names import DATA_KINDS
 from shared import ownership
 from shared.datasets import overview, previews, references, registry
 from shared.datasets.formats import FORMATS
@@ -25,7 +26,11 @@ async def listed(handler: Handler) -> dict[str, Any]:
 
 def upload_facts(handler: Handler) -> dict[str, Any]:
     """Return the facts for the dialog that adds a file."""
-    return {"formats": list(FORMATS), "max_upload_bytes": handler.site.settings.max_upload_bytes}
+    return {
+        "data_kinds": list(DATA_KINDS),
+        "formats": list(FORMATS),
+        "max_upload_bytes": handler.site.settings.max_upload_bytes,
+    }
 
 
 async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
@@ -40,7 +45,7 @@ async def dataset(handler: Handler, ref: str) -> dict[str, Any]:
 
 
 class DatasetSample(Data):
-    """Preview of a version: a picture of some images, or the beginning of a text. It never changes and is cached."""
+    """Preview of a version: a picture of some images, or the beginning of a text. It is cached."""
 
     async def get(self, ref: str) -> None:
         version = await self.query(lambda conn: registry.resolve(conn, ref))

@@ -9,9 +9,9 @@ from typing import Any
 import tornado.web
 
 from api.flower.pages.base import Action, Page
-from api.services import reruns, submission
+from api.services import programs, reruns, submission
 from api.services.spec_errors import parse_spec
-from api.services.spec_form_schema import family_views, forms
+from api.services.spec_form_schema import family_views, forms, param_fields
 from api.services.submission import Submission
 from nightshift.errors import InvalidRequest
 from shared.datasets.builtins import BUILTIN, availability
@@ -19,6 +19,7 @@ from shared.datasets.views import list_datasets
 from shared.db.engine import read
 from shared.jobs import queries
 from shared.models.registry import list_models
+from shared.specs.families import FAMILIES
 
 
 class NewJob(Page):
@@ -44,15 +45,27 @@ class NewJob(Page):
             "forms": forms(),
             "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views() if not view["error"]],
             "datasets": list(datasets.values()),
-            "models": [{"name": row["name"], "family": row["family"]} for row in list_models(conn)],
+            "models": [
+                {"name": row["name"], "family": row["family"]} for row in list_models(conn) if row["family"] in FAMILIES
+            ],
+            "programs": self._programs(),
             # The Idempotency-Key: a form that is sent twice creates one job.
             "token": secrets.token_hex(12),
         }
+
+    def _programs(self) -> list[dict[str, Any]]:
+        """Return the programs that can be used, with the fields of their parameters."""
+        return [
+            {key: view[key] for key in _OF_A_PROGRAM} | {"fields": param_fields(view["params_schema"])}
+            for view in programs.views(self.site.settings)
+            if view["error"] is None
+        ]
 
     def _unregistered(self, name: str) -> dict[str, Any]:
         return {"name": name, "kind": "image", "availability": availability(self.site.settings, name)}
 
 
+_OF_A_PROGRAM = ("name", "description", "dataset_kinds")
 _OF_A_DATASET = ("name", "kind", "availability")
 _OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset", "presets")
 

@@ -13,6 +13,7 @@ from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field, print_items
+from nightshift.names import FILES, TABLE
 
 if TYPE_CHECKING:
     from nightshift.client.resources import Dataset
@@ -39,6 +40,12 @@ def _rows(part: str) -> Field:
     return Field(shown, 3, right=True)
 
 
+def _whole(item: dict[str, Any]) -> str:
+    """Return the rows or files of a set that has no parts."""
+    kind, parts = item.get("kind"), item.get("splits") or {}
+    return f"{sum(part['count'] for part in parts.values()):,}" if kind in (FILES, TABLE) else ""
+
+
 #: Words for the availability of a built-in data set that no job has used yet.
 _AVAILABILITY = {"needs_download": "needs download", "unavailable": "no files, downloads are off"}
 
@@ -54,6 +61,7 @@ FIELDS = {
     "kind": Field("kind", 1),
     "version": Field("version", 2, right=True),
     **{part: _rows(part) for part in ("train", "test")},
+    "rows": Field(_whole, 3, right=True),
     "classes": Field(lambda item: len(item.get("classes") or []) or "", 4, right=True),
     "size": Field(lambda item: output.size(item.get("size_bytes")), 5, right=True),
     "owner": Field(_owner, 6),
@@ -65,13 +73,22 @@ def add_dataset(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the data set; an existing one gets a new version.")],
     path: Annotated[str, typer.Argument(help="A local file or folder. A folder is uploaded as a zip.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="image, text, files or table; default: detect it. Needed for files, and for a table from a CSV."
+        ),
+    ] = None,
     format: Annotated[
-        str | None, typer.Option(help="idx, npz, cifar10, images, csv or text; default: detect it from the files.")
+        str | None,
+        typer.Option(
+            help="Of images and text: idx, npz, cifar10, images, csv or text; default: detect it from the files."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register IDX files, .npz, class-named image folders, CSV or plain text as a data set."""
-    _print_version(client(ctx).add_dataset(name, path, format), as_json)
+    """Register images, texts, a table (CSV, Parquet) or any files as a data set."""
+    _print_version(client(ctx).add_dataset(name, path, format, kind=kind), as_json)
 
 
 def _print_version(added: Dataset, as_json: bool) -> None:
@@ -88,7 +105,7 @@ def append_to_dataset(
     format: Annotated[str | None, typer.Option(help="As in `add`; default: detect it from the files.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add rows to a data set, as a new version. They are training data unless the files contain a test part."""
+    """Add images or texts to a data set, as a new version. They are training data unless the files have a test part."""
     _print_version(client(ctx).append_to_dataset(name, path, format), as_json)
 
 
@@ -108,7 +125,8 @@ def show_dataset(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the data set.", autocompletion=completion.datasets)],
     sample: Annotated[
-        str | None, typer.Option(help="Write a sample to this file: a PNG of images, or the first texts.")
+        str | None,
+        typer.Option(help="Write a sample to this file: a PNG of images, the first texts, or the first rows as CSV."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,10 +139,43 @@ def show_dataset(
         return output.print_json(answer)
     splits = answer.get("splits") or {}
     counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
-    shown = {name: value for name, value in answer.items() if name not in ("yours", "may_change")}
+    shown = {name: value for name, value in answer.items() if name not in ("yours", "may_change", "preview")}
     output.print_facts(_flat({**shown, "owner": output.owner(answer) or None, "splits": counts}))
+    _print_preview(answer.get("preview") or {})
     _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
     return None
+
+
+def _print_preview(preview: dict[str, Any]) -> None:
+    """Print the columns of a table, or the first files."""
+    if columns := preview.get("columns"):
+        print()
+        heads = [output.Column(head, place, right=head in _RIGHT) for place, head in enumerate(_COLUMN_HEADS)]
+        output.print_table(heads, [_column_row(column) for column in columns], "")
+        if preview["column_count"] > len(columns):
+            output.print_note(f"… and {preview['column_count'] - len(columns):,} more columns")
+    if files := preview.get("files"):
+        print()
+        rows = [[file["path"], output.size(file["size_bytes"])] for file in files]
+        output.print_table([output.Column("FILE"), output.Column("SIZE", 1, right=True)], rows, "")
+
+
+_COLUMN_HEADS = ("COLUMN", "TYPE", "NULLS", "DISTINCT", "MIN", "MAX", "MEAN", "MOST FREQUENT")
+_RIGHT = ("NULLS", "DISTINCT", "MIN", "MAX", "MEAN")
+
+
+def _column_row(column: dict[str, Any]) -> list[str]:
+    distinct = _words(column["distinct"]) or ""
+    top = ", ".join(f"{_short(value['value'])} ({value['count']:,})" for value in column["top"] or [])
+    numbers = [_short(column[name]) for name in ("min", "max", "mean")]
+    more = f"over {distinct}" if column["distinct_is_capped"] else distinct
+    return [column["name"], column["type"], f"{column['nulls']:,}", more, *numbers, top]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)[:40]
 
 
 #: Largest number of classes in a histogram, and the length of its longest bar (characters).

@@ -35,7 +35,7 @@ ATTEMPT_FIELDS = {
     "attempt": tables.Field("attempt", right=True),
     "outcome": tables.Field(lambda item: item.get("outcome") or "running"),
     "worker": tables.Field("worker", 2),
-    "resumed at step": tables.Field("resumed_step", 1, right=True),
+    "resumed at step": tables.Field(lambda item: _resumed(item), 1, right=True),
     "time": tables.Field(lambda item: output.between(item.get("started_at"), item.get("ended_at")), 3, right=True),
     "peak memory": tables.Field(lambda item: output.size(item.get("peak_memory_bytes")), 4, right=True),
     "error": tables.Field(lambda item: (item.get("error") or {}).get("message"), 5),
@@ -131,9 +131,11 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("kind", job.get("kind")),
         ("family", job.get("family")),
         ("framework", job.get("framework")),
-        ("promise", job.get("promise")),
         ("data set", (pinned := job.get("pinned") or {}).get("dataset") or job.get("dataset")),
         ("evaluated on", pinned.get("evaluate_on")),
+        ("program", (job.get("spec") or {}).get("program")),
+        ("package", pinned.get("package")),
+        ("promise", job.get("promise")),
         ("started from", pinned.get("model")),
         ("priority", job.get("priority")),
         ("tags", output.tag_texts(job)),
@@ -275,6 +277,13 @@ def artifacts(
 def attempts(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """List the attempts of a job: worker, outcome, step at which it resumed."""
     _print_attempts(find_job(ctx, job_id).attempts(), as_json=as_json)
+
+
+def _resumed(attempt: Any) -> str | None:
+    """Return the step that an attempt resumed at; under another version of the program it is not exact."""
+    step = attempt.get("resumed_step")
+    begun_by = (attempt.get("environment") or {}).get("begun_by")
+    return None if step is None else f"{step}{' (not exact)' if begun_by else ''}"
 
 
 def _print_attempts(found: Sequence[Any], *, as_json: bool = False) -> None:

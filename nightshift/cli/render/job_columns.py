@@ -41,15 +41,13 @@ def _seconds(job: Any) -> float | None:
 
 def _outcome(job: Any) -> tuple[Any, ...]:
     """Return the outcome of a final job: its error type, or its main metric as (name, value)."""
-    from nightshift.metrics import HEADLINES
+    from nightshift.metrics import headline
 
     if job.get("error"):
         return (str(job["error"].get("type")),)
     metrics = _metrics(job)
-    for name in HEADLINES:
-        if name in metrics:
-            return (name, metrics[name])
-    return ()
+    name = headline(metrics)
+    return (name, metrics[name]) if name else ()
 
 
 def _result(job: Any) -> str:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, get_args
 
 from nightshift.errors import InvalidRequest, UnsupportedMedia
+from nightshift.names import DATA_KINDS, FILES, TABLE, data_of
 from shared.datasets.errors import bad_file, printable
 from shared.datasets.formats import cifar, csv_text, idx, npz, pictures, text
 from shared.datasets.ingest.build import ImageSource
+from shared.datasets.ingest.build_files import FileSource
 from shared.datasets.ingest.build_text import TextSource
-from shared.datasets.ingest.source_files import Files, open_unpacked
+from shared.datasets.ingest.source_files import PARQUET, Files, is_parquet, open_unpacked
+
+if TYPE_CHECKING:
+    from shared.datasets.ingest.build_table import TableSource
 
 Format = Literal["idx", "npz", "cifar10", "images", "csv", "text"]
 FORMATS: tuple[str, ...] = get_args(Format)
+Source: TypeAlias = "ImageSource | TextSource | FileSource | TableSource"
 
 _READERS: dict[str, Callable[[Files], ImageSource | TextSource]] = {
     "idx": idx.read, "npz": npz.read, "cifar10": cifar.read, "csv": csv_text.read, "text": text.read
@@ -23,24 +29,53 @@ _READERS: dict[str, Callable[[Files], ImageSource | TextSource]] = {
 _FOREIGN = {
     b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pickle", b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR", b"BZh": "bzip2", b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "Zstandard", b"PAR1": "Parquet", b"%PDF": "PDF", b"SQLite format 3": "SQLite",
+    b"\x28\xb5\x2f\xfd": "Zstandard", PARQUET: "Parquet", b"%PDF": "PDF", b"SQLite format 3": "SQLite",
     b"\x7fELF": "a program", b"MZ\x90": "a program",
 }  # fmt: skip
 _TAR_AT, _TAR = 257, b"ustar"
 #: Files checked for unsupported formats before a format is chosen.
 _CHECKED_FILES = 20
-_HELP = "send IDX or class folders of images in a zip, .npz, CSV (text,label) or plain text"
+_HELP = (
+    "send IDX or class folders of images in a zip, .npz, CSV (text,label) or plain text; "
+    "or name the kind: table for a CSV or Parquet file with any columns, files for anything else"
+)
 
 
 def read(
-    files: Files, format: str | None = None, *, image_size: tuple[int, int] | None = None
-) -> ImageSource | TextSource:
-    """Read the files in `format`, or in the detected format if it is None.
+    files: Files, format: str | None = None, *, kind: str | None = None, image_size: tuple[int, int] | None = None
+) -> Source:
+    """Read the files as data of `kind` in `format`; what is None is found from the content.
 
-    Raises InvalidRequest, MalformedRequest or UnsupportedMedia.
+    Files of any sort, and CSV files with any columns, must be named by their kind. Raises InvalidRequest,
+    MalformedRequest or UnsupportedMedia.
     """
+    _check_choice(kind, format)
     if not files.names:
         raise bad_file(files.label, "holds no files")
+    if kind == FILES:
+        return FileSource(files)
+    if kind == TABLE or (kind is None and format is None and is_parquet(files, files.names[0])):
+        return _table(files)
+    found = _examples(files, format, image_size)
+    if kind not in (None, found.kind):
+        raise InvalidRequest.field(("kind",), f"is {kind}, but {printable(files.label)} holds {data_of(found.kind)}")
+    return found
+
+
+def _check_choice(kind: str | None, format: str | None) -> None:
+    if kind is not None and kind not in DATA_KINDS:
+        raise InvalidRequest.field(("kind",), f"{printable(kind)!r} is unknown; use one of {', '.join(DATA_KINDS)}")
+    if kind in (FILES, TABLE) and format is not None:
+        raise InvalidRequest.field(("format",), f"is for images and text; leave it out for kind {kind}")
+
+
+def _table(files: Files) -> TableSource:
+    from shared.datasets.formats import table  # imports pyarrow, which only tables need
+
+    return table.read(files)
+
+
+def _examples(files: Files, format: str | None, image_size: tuple[int, int] | None) -> ImageSource | TextSource:
     for name in files.names[:_CHECKED_FILES]:
         _refuse_foreign(files, name)
     chosen = format or detect(files)
@@ -86,4 +121,4 @@ def _head(stream: BinaryIO) -> bytes:
     return stream.read(512)
 
 
-__all__ = ["FORMATS", "Format", "detect", "read"]
+__all__ = ["FORMATS", "Format", "Source", "detect", "read"]

@@ -114,7 +114,11 @@ def _checked(row: list[str], at: tuple[int, int], name: str, line: int) -> tuple
 def _columns_of(row: list[str], name: str) -> tuple[int, int]:
     at = _columns(",".join(row))
     if at is None:
-        raise bad_file(name, "does not name the columns; the first line must be: text,label", 1)
+        raise bad_file(
+            name,
+            "does not name the columns; the first line must be: text,label (a table of other columns: kind table)",
+            1,
+        )
     return at
 
 

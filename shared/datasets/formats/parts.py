@@ -20,7 +20,7 @@ def by_part(files: Files, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
 
     Raises InvalidRequest if only some names do, or for a file with another suffix.
     """
-    names = [name for name in files.names if not _ABOUT.fullmatch(PurePosixPath(name).name)] or files.names
+    names = described(files)
     for name in names:
         if len(names) > 1 and not _bare(name).endswith(suffixes):
             raise bad_file(name, f"does not end in {', '.join(suffixes)}; remove it or set the format (--format)")
@@ -39,6 +39,11 @@ def by_part(files: Files, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
         raise bad_file(files.label, f"has {' and '.join(sorted(parts))} files but none named train")
     # A single file is the whole set, whatever its name.
     return parts if len(names) > 1 else {"train": names}
+
+
+def described(files: Files) -> list[str]:
+    """Return the files without those that describe the set, unless there are no others."""
+    return [name for name in files.names if not _ABOUT.fullmatch(PurePosixPath(name).name)] or files.names
 
 
 def _part_of(name: str) -> str | None:

@@ -10,28 +10,30 @@ import shutil
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nightshift.errors import InvalidRequest
+from nightshift.names import data_of
 from shared.datasets.ingest.build import NO_LIMITS, ImageSource, ImageSplit, Labels, Limits, as_bytes, histogram
 from shared.datasets.ingest.build_text import TextSource, TextSplit, describe
 from shared.datasets.store import SPLITS, Array, NpyWriter, OpenDataset, Stored, publish, staging
+
+if TYPE_CHECKING:
+    from shared.datasets.formats import Source
 
 #: Rows or bytes copied at a time.
 _ROWS, _BYTES = 20_000, 4_000_000
 
 
-def store_appended(
-    datasets_root: Path, base: OpenDataset, source: ImageSource | TextSource, limits: Limits = NO_LIMITS
-) -> Stored:
-    """Write a version with the rows of `base`, then those of `source`.
+def store_appended(datasets_root: Path, base: OpenDataset, given: Source, limits: Limits = NO_LIMITS) -> Stored:
+    """Write a version with the rows of `base`, then those of `given`.
 
     Classes are matched by name and new ones come last, so labels of `base` keep their numbers. Raises InvalidRequest if
     the two differ in kind, image shape or in having labels.
     """
-    _check(base, source)
+    source = _checked(base, given)
     classes = [*base.classes, *(name for name in source.classes if name not in base.classes)]
     number = np.array([classes.index(name) for name in source.classes], np.int64)
     with staging(datasets_root) as folder:
@@ -48,10 +50,11 @@ def store_appended(
         return publish(folder, {**base.meta, "classes": classes, "splits": counts})
 
 
-def _check(base: OpenDataset, source: ImageSource | TextSource) -> None:
-    kind = "image" if isinstance(source, ImageSource) else "text"
-    if kind != base.kind:
-        raise InvalidRequest.field(("file",), f"holds {kind} data, but the data set holds {base.kind} data")
+def _checked(base: OpenDataset, source: Source) -> ImageSource | TextSource:
+    if not isinstance(source, ImageSource | TextSource) or source.kind != base.kind:
+        raise InvalidRequest.field(
+            ("file",), f"holds {data_of(source.kind)}, but the data set holds {data_of(base.kind)}"
+        )
     if isinstance(source, ImageSource) and tuple(source.image) != base.image:
         sizes = ["x".join(map(str, shape)) for shape in (source.image, base.image)]
         raise InvalidRequest.field(
@@ -62,6 +65,7 @@ def _check(base: OpenDataset, source: ImageSource | TextSource) -> None:
             ("file",),
             "has labels, but the data set has none" if source.classes else "has no labels, but the data set has",
         )
+    return source
 
 
 def _size(source: ImageSource | TextSource) -> int:

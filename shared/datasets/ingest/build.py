@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from nightshift.errors import InvalidRequest, StorageFull, TooLarge
+from nightshift.names import IMAGE, DataKind
 from shared.datasets.store import NpyWriter, Stored, publish, staging
 
 TEST_SHARE = 0.2
@@ -43,6 +44,7 @@ class ImageSource:
     classes: list[str]
     image: tuple[int, int, int]
     splits: Mapping[str, ImageSplit]  # `train` at least
+    kind: ClassVar[DataKind] = IMAGE
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def store_images(datasets_root: Path, source: ImageSource, limits: Limits = NO_L
 
 def _image_meta(source: ImageSource, labels: Mapping[str, Labels], own_test: bool) -> dict[str, Any]:
     return {
-        "kind": "image",
+        "kind": IMAGE,
         "classes": source.classes,
         "image": list(source.image),
         "split": "own" if own_test else "stratified 80/20",

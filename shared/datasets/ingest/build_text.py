@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from nightshift.errors import InvalidRequest
+from nightshift.names import TEXT, DataKind
 from shared.datasets.ingest.build import NO_LIMITS, TEST_SHARE, Labels, Limits, histogram, stratified_test_rows
 from shared.datasets.store import NpyWriter, Stored, load_array, publish, staging
 
@@ -53,6 +54,7 @@ class TextSource:
     tokenised: bool = False
     #: Estimated stored size before reading (bytes).
     size: int = 0
+    kind: ClassVar[DataKind] = TEXT
 
 
 def store_text(datasets_root: Path, source: TextSource, limits: Limits = NO_LIMITS) -> Stored:
@@ -67,7 +69,7 @@ def store_text(datasets_root: Path, source: TextSource, limits: Limits = NO_LIMI
         how = "own" if own_test else "stratified 80/20" if source.classes else "last 20 %"
         names = [name for name in ("train", "valid", "test") if (folder / f"{name}.txt").exists()]
         meta = {
-            "kind": "text",
+            "kind": TEXT,
             "classes": source.classes,
             "tokenised": source.tokenised,
             "split": how,

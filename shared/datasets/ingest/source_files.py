@@ -13,12 +13,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.ingest.zip_directory import MAX_RATIO, RATIO_FROM, ZipDirectory
 
+#: First bytes of a Parquet file.
+PARQUET = b"PAR1"
 _JUNK = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
 
 
@@ -38,11 +40,11 @@ class Files(Protocol):
 
 
 class FolderFiles:
-    """All files below a folder, except hidden ones and those that desktops create."""
+    """All files below a folder, except those that desktops create and, unless `all_files`, hidden ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, all_files: bool = False) -> None:
         self.label, self._folder = folder.name, folder
-        self.names = sorted(_walk(folder, "", set()))
+        self.names = sorted(_walk(folder, "", set(), all_files))
 
     def open(self, name: str) -> BinaryIO:
         return (self._folder / name).open("rb")
@@ -51,24 +53,29 @@ class FolderFiles:
         return (self._folder / name).stat().st_size
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Yield the names below a folder; each folder is visited once even if links form a cycle."""
+def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]], all_files: bool) -> Iterator[str]:
+    """Yield the names below a folder; each folder is visited once even if links form a cycle.
+
+    With `all_files`, everything but plain files is refused, so that nothing is lost in silence.
+    """
     status = folder.stat()
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_junk(entry.name):
+            if _is_junk(entry.name, all_files):
                 continue
+            if all_files and not (entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)):
+                raise bad_file(prefix + entry.name, "is a link or a device; only plain files and folders are stored")
             if entry.is_dir():
-                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", seen)
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", seen, all_files)
             elif entry.is_file():
                 yield prefix + entry.name
 
 
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
+def _is_junk(name: str, all_files: bool = False) -> bool:
+    return name.lower() in _JUNK or (name.startswith(".") and not all_files)
 
 
 class SingleFile:
@@ -88,11 +95,11 @@ class SingleFile:
 class ZipFiles:
     """The members of a zip, whose central directory is checked before any member is read."""
 
-    def __init__(self, path: Path, label: str | None = None) -> None:
+    def __init__(self, path: Path, label: str | None = None, *, all_files: bool = False) -> None:
         self.label = label or path.name
         self._directory = ZipDirectory(path, self.label)
         names = self._directory.names
-        self.names = [name for name in names if not any(_is_junk(part) for part in name.split("/"))]
+        self.names = [name for name in names if not any(_is_junk(part, all_files) for part in name.split("/"))]
 
     def open(self, name: str) -> BinaryIO:
         try:
@@ -108,12 +115,15 @@ class ZipFiles:
 
 
 @contextmanager
-def open_files(path: Path, label: str | None = None) -> Iterator[Files]:
-    """Open a folder, a zip (by content) or a single file. `label`: the user's name for it, in messages."""
+def open_files(path: Path, label: str | None = None, *, all_files: bool = False) -> Iterator[Files]:
+    """Open a folder, a zip (by content) or a single file. `label`: the user's name for it, in messages.
+
+    `all_files`: with hidden ones; and a zip that is named otherwise, as .npz, .docx or .whl, is a single file.
+    """
     if path.is_dir():
-        yield FolderFiles(path)
-    elif _begins(path, b"PK\x03\x04", b"PK\x05\x06"):
-        yield ZipFiles(path, label)
+        yield FolderFiles(path, all_files=all_files)
+    elif _begins(path, b"PK\x03\x04", b"PK\x05\x06") and not (all_files and _is_named_otherwise(label or path.name)):
+        yield ZipFiles(path, label, all_files=all_files)
     else:
         yield SingleFile(path, label)
 
@@ -159,6 +169,17 @@ class _Unpacking(io.RawIOBase):
         if self._source is not None:
             self._source.close()
         super().close()
+
+
+def is_parquet(files: Files, name: str) -> bool:
+    """Return whether a file begins like Parquet."""
+    with files.open(name) as stream:
+        return stream.read(len(PARQUET)) == PARQUET
+
+
+def _is_named_otherwise(name: str) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix not in ("", ".zip")
 
 
 def _begins(path: Path, *magics: bytes) -> bool:

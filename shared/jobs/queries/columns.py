@@ -50,7 +50,7 @@ SHORT = {
     "freeze": "freeze", "max_retries": "max_retries", "timeout_seconds": "timeout_seconds",
 }  # fmt: skip
 #: First part of a setting's path in a spec.
-GROUPS = ("training", "model", "checkpoint", "resources", "inference", "promote")
+GROUPS = ("training", "model", "params", "checkpoint", "resources", "inference", "promote")
 #: The expression of each field, and the kind of its values.
 FIELDS: dict[str, tuple[Any, Sort]] = {
     "id": (jobs.c.id, "text"),

@@ -146,8 +146,10 @@ def _promise(row: Mapping[str, Any] | RowMapping) -> str | None:
 
 
 def _pinned_view(pinned: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of data set, evaluation set and model that were resolved when the job first started."""
+    """Return the versions of data set, evaluation set, model and program that the first attempt resolved."""
     found = {key: pinned[key] for key in ("dataset", "evaluate_on") if key in pinned}
+    if plugin := pinned.get("plugin"):
+        found["package"] = plugin["package"]
     if parent := pinned.get("parent"):
         found["model"] = f"{parent['name']}@{parent['version']}" if parent.get("name") else parent["ref"]
     return found

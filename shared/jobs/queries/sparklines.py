@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, and_, case, exists, func, literal, select
 
-from nightshift.metrics import MAIN_CURVES
+from nightshift.metrics import main_curves
 from shared.db.schema import jobs, metrics
 
 #: Points of a picture that is about 90 pixels wide.
@@ -39,7 +39,7 @@ def _samples(job_ids: Sequence[str]) -> Any:
 
 def _main_curves(job_ids: Sequence[str]) -> CTE:
     has = [
-        (exists().where(metrics.c.job_id == jobs.c.id, metrics.c.name == name), literal(name)) for name in MAIN_CURVES
+        (exists().where(metrics.c.job_id == jobs.c.id, metrics.c.name == name), literal(name)) for name in main_curves()
     ]
     curve = select(jobs.c.id.label("job_id"), case(*has).label("name")).where(jobs.c.id.in_(job_ids))
     return curve.cte("curves").prefix_with("MATERIALIZED")

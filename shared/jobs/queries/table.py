@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from nightshift.metrics import HEADLINES
+from nightshift.metrics import headline
 from nightshift.states import JobState
 from shared.clock import db_now, iso
 from shared.db.schema import attempts, jobs
@@ -157,7 +157,6 @@ def _view(row: Mapping[str, Any], curve: dict[str, Any] | None, names: dict[str,
 
 def _headline(result: dict[str, Any], curve: dict[str, Any] | None) -> dict[str, Any] | None:
     measured = result.get("metrics") or {}
-    for name in HEADLINES:
-        if isinstance(measured.get(name), int | float):
-            return {"name": name, "value": measured[name]}
+    if name := headline(measured):
+        return {"name": name, "value": measured[name]}
     return {"name": curve["name"], "value": curve["points"][-1][1]} if curve else None

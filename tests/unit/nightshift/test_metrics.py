@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from nightshift import metrics
 from nightshift.cli.render.output import metric_facts
-from nightshift.metrics import HEADLINES, OF_STEPS, result_sense, sense
+from nightshift.metrics import (
+    HEADLINES,
+    OF_STEPS,
+    Metric,
+    chart_title,
+    declare,
+    facts,
+    headline,
+    is_of_steps,
+    main_curves,
+    result_sense,
+    sense,
+)
 from shared.models import overview, registry
 from shared.specs.families import FAMILIES
 from shared.webhooks import payload
@@ -69,3 +82,77 @@ def test_a_webhooks_line_says_nothing_of_them() -> None:
 def test_no_difference_to_them_is_told() -> None:
     assert registry._side_by_side("loss", 0.25, 0.5) == {"a": 0.25, "b": 0.5, "difference": None}
     assert registry._side_by_side("train_loss", 0.25, 0.5)["difference"] == 0.25
+
+
+# -- metrics of plug-ins ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_declared", {})
+
+
+R2 = {"r2": Metric("R²", "max"), "lag": Metric("lag", curve="training")}
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_a_declared_metric_is_known_on_each_part_of_the_data() -> None:
+    assert (sense("test_r2"), facts()["declared"]) == (None, {})
+    declare("program gbm", {"test_r2": R2["r2"], "lag": R2["lag"]})
+    assert [sense(name) for name in ("r2", "test_r2", "val_r2", "r3")] == ["max", "max", "max", None]
+    assert chart_title("val_r2") == "R²"
+    assert facts()["declared"] == {"r2": {"label": "R²", "better": "max"}, "lag": {"label": "lag", "better": None}}
+    assert {"r2", "val_r2"} <= set(main_curves())
+    assert (is_of_steps("lag"), is_of_steps("r2"), "lag" in facts()["ofSteps"]) == (True, False, True)
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_a_plug_in_declares_again_what_it_has_by_now() -> None:
+    declare("program gbm", R2)
+    declare("program gbm", R2)
+    declare("family resnet", {"r2": Metric("R²", "max")})
+    declare("program gbm", {"r2": Metric("R²", "max")})
+    assert (sense("r2"), is_of_steps("lag")) == ("max", False)
+
+
+@pytest.mark.usefixtures("nothing_declared")
+@pytest.mark.parametrize(
+    ("name", "metric", "message"),
+    [
+        ("accuracy", Metric("accuracy", "min"), "Nightshift has it as Metric(label='accuracy', better='max'"),
+        ("test_accuracy", Metric("hits", "max"), "declares the metric accuracy as Metric(label='hits'"),
+        ("f1_weighted", Metric("weighted F1", "min"), "Nightshift has it as Metric(label='F1', better='max'"),
+        ("val_r2", Metric("R squared", "max"), "but program gbm has it as Metric(label='R²'"),
+        ("a b", Metric("a b"), "not 'a b'"),
+        ("x" * 65, Metric("x"), "at most 63"),
+    ],
+)
+def test_a_declaration_that_contradicts_another_names_both(name: str, metric: Metric, message: str) -> None:
+    declare("program gbm", R2)
+    with pytest.raises(ValueError, match="program walk") as raised:
+        declare("program walk", {"fine": Metric("fine", "max"), name: metric})
+    assert message in str(raised.value)
+    assert sense("fine") is None
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_one_declaration_does_not_contradict_itself() -> None:
+    with pytest.raises(ValueError, match="but program walk has it"):
+        declare("program walk", {"val_r2": Metric("R²", "max"), "r2": Metric("R²", "min")})
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_what_is_built_in_may_be_declared_as_it_is() -> None:
+    declare("program walk", {"test_accuracy": Metric("accuracy", "max"), "f1_weighted": Metric("weighted F1", "max")})
+    assert facts()["declared"] == {"f1_weighted": {"label": "weighted F1", "better": "max"}}
+    assert is_of_steps("accuracy")
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_a_job_is_known_by_a_declared_metric_if_it_has_no_usual_one() -> None:
+    declare("program walk", {"r2": Metric("R²", "max")})
+    measured = {"rows": 3, "r2": 0.1, "val_r2": 0.2, "test_r2": 0.3, "test_other": 0.5}
+    assert headline(measured) == "test_r2"
+    assert headline({**measured, "test_loss": 0.2}) == "test_loss"
+    assert headline({"rows": 3, "test_other": 0.5}) == "test_other"
+    assert headline({"rows": 3, "test_other": "high"}) is None

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nightshift.families.learner import Array, LearnerSetup
-from worker.families.cnn.augmentation import affine, erase_boxes
 from worker.families.cnn.family import CnnModel
-from worker.families.cnn.weights import PIXEL_SCALE, initial, outputs
+from worker.families.cnn.torch_pixels import augmented, pixels
+from worker.families.cnn.weights import initial, outputs
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import Running, TorchLearner
 from worker.training.numerics.data_order import rng_seed
@@ -44,7 +44,8 @@ class TorchCnn(TorchLearner):
         x, y = support.select(self.data, torch.from_numpy(rows), self.device)
         running = self._running()
         with self.autocast():
-            logits = self._forward(self._augmented(self._pixels(x), step), running, step)
+            x = augmented(pixels(x), self.training.augment, self.training.seed, step)
+            logits = self._forward(x, running, step)
         loss = self._loss(logits, y)
         self._descend(loss, step)
         self._keep_running(running)
@@ -52,10 +53,6 @@ class TorchCnn(TorchLearner):
         self.totals += torch.stack([loss.detach().double() * len(y), correct, self._count(len(y))])
 
     # -- the network ------------------------------------------------------------------------------
-
-    def _pixels(self, x: Tensor) -> Tensor:
-        """Convert bytes [n, h, w, c] to float32 [n, c, h, w] in channels-last memory."""
-        return x.permute(0, 3, 1, 2).float().mul_(PIXEL_SCALE)
 
     def _forward(self, x: Tensor, running: Running, step: int = 0) -> Tensor:
         """Return logits. `running` holds batch norm's statistics to update; None means evaluation."""
@@ -81,19 +78,6 @@ class TorchCnn(TorchLearner):
         torch.manual_seed(rng_seed(self.training.seed, f"dropout{layer}", step))
         return F.dropout(x, self.model.dropout)
 
-    def _augmented(self, x: Tensor, step: int) -> Tensor:
-        augment, seed = self.training.augment, self.training.seed
-        if not augment:
-            return x
-        n, _, height, width = x.shape
-        if (theta := affine(augment, seed, step, n)) is not None:
-            grid = F.affine_grid(torch.from_numpy(theta).to(self.device), list(x.shape), align_corners=False)
-            x = F.grid_sample(x, grid, align_corners=False).contiguous(memory_format=torch.channels_last)
-        if "erase" in augment:
-            boxes = torch.from_numpy(erase_boxes(seed, step, n, height, width)).to(self.device)
-            x = x * ~support.box_mask(boxes, height, width)
-        return x
-
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         if self.model.output == "sigmoid":
             return F.binary_cross_entropy_with_logits(logits[:, 0].float(), y.float())
@@ -111,7 +95,7 @@ class TorchCnn(TorchLearner):
         for start in range(0, len(split["y"]), batch_size):
             x, y = (support.to_device(split[key][start : start + batch_size], self.device) for key in ("x", "y"))
             with self.autocast():
-                logits = self._forward(self._pixels(x), None)
+                logits = self._forward(pixels(x), None)
             totals += torch.stack([self._loss(logits, y).double() * len(y), self._correct(logits, y).double()])
         loss, correct = (totals / len(split["y"])).tolist()
         return {"loss": loss, "accuracy": correct}
@@ -128,11 +112,11 @@ class TorchCnn(TorchLearner):
     def features(self, inputs: Array, batch_size: int) -> Array:
         """Return the input of the output layer, [n, width] float32, computed in float32."""
         parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
-        found = [self._features(self._pixels(support.to_device(part, self.device)), None) for part in parts]
+        found = [self._features(pixels(support.to_device(part, self.device)), None) for part in parts]
         return torch.cat(found).cpu().numpy()
 
     def _probabilities(self, inputs: Array) -> Array:
-        logits = self._forward(self._pixels(support.to_device(inputs, self.device)), None)
+        logits = self._forward(pixels(support.to_device(inputs, self.device)), None)
         if outputs(self.model, self.classes) == 1:
             second = logits.sigmoid()
             return torch.cat([1 - second, second], 1).cpu().numpy()

@@ -1,5 +1,6 @@
 // The dialog that uploads a file as a new data set or a new version of one.
 
+import { hasParts } from "./dataset_parts.js";
 import { backButton, labelled, openDialog } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import { bytes } from "./format.js";
@@ -59,11 +60,12 @@ const choice = (name, options) =>
   );
 
 /**
- * Create the inputs of the dialog. With `name`, it adds a version to that data set.
+ * Create the inputs of the dialog. With `name`, it adds a version to that data set, of `kind` if that is known.
  * @param {UploadFacts} facts
  * @param {string | null} name
+ * @param {string | null} kind
  */
-function inputs({ formats }, name) {
+function inputs({ data_kinds: kinds, formats }, name, kind) {
   const named = h("input", {
     class: "form-control",
     id: "add-name",
@@ -85,22 +87,44 @@ function inputs({ formats }, name) {
     ["", "Auto-detect"],
     ...formats.map((one) => /** @type {[string, string]} */ ([one, one])),
   ]);
-  return { named, file, how, format };
+  const kindChoice = choice("kind", [
+    ["", "Auto-detect"],
+    ...kinds.map((one) => /** @type {[string, string]} */ ([one, KINDS[one] ?? one])),
+  ]);
+  kindChoice.value = kind || "";
+  kindChoice.disabled = Boolean(kind);
+  const chosen = () => {
+    format.disabled = Boolean(kindChoice.value) && !hasParts(kindChoice.value);
+    if (format.disabled) format.value = "";
+  };
+  kindChoice.addEventListener("change", chosen);
+  chosen();
+  return { named, file, how, kind: kindChoice, format };
 }
 
-const FILES =
-  "a zip of class-named image folders, IDX files or CIFAR-10 files, an .npz, a CSV with the columns text and label, " +
-  "or plain text";
+/** @type {Record<string, string>} */
+const KINDS = { image: "image", text: "text", files: "files, stored as they are", table: "table (CSV or Parquet)" };
+
+/** @type {Record<string, string>} */
+const HOLDS = {
+  "":
+    "a zip of class-named image folders, IDX files or CIFAR-10 files, an .npz, a CSV with the columns text and " +
+    "label, plain text, a table or any files",
+  files: "any file, or a zip, which is unpacked",
+  table: "a CSV with a header row, or Parquet",
+};
 
 /**
  * Ask for a file and upload it. With `name`, it becomes a new version of that data set.
  * @param {UploadFacts} facts
  * @param {string | null} name
+ * @param {string | null} known the kind of that data set
  * @returns {Promise<{ name: string, version: number } | null>} null where nothing was added
  */
-export function addData(facts, name = null) {
+export function addData(facts, name = null, known = null) {
   const most = facts.max_upload_bytes;
-  const { named, file, how, format } = inputs(facts, name);
+  const { named, file, how, kind, format } = inputs(facts, name, known);
+  const grows = Boolean(name) && (!known || hasParts(known));
   const error = h("p", { class: "ns-form-error", role: "alert", hidden: true });
   const sending = h("div", { class: "ns-sending", hidden: true });
   const buttons = h(
@@ -113,11 +137,12 @@ export function addData(facts, name = null) {
     "form",
     {},
     h("h2", { id: "ns-question" }, name ? `New version of ${name}` : "Add a data set"),
-    h("p", {}, `One file of at most ${bytes(most)}: ${FILES}.`),
+    h("p", {}, `One file of at most ${bytes(most)}: ${HOLDS[known || ""] || HOLDS[""]}.`),
     labelled("Name", named, name ? null : "An existing name gets a new version."),
     labelled("File", file),
-    name ? labelled("How", how) : null,
-    labelled("Format", format),
+    grows ? labelled("How", how) : null,
+    labelled("Kind", kind, known ? null : "Needed for files, and for a table from a CSV."),
+    labelled("Format", format, "Of images and text."),
     error,
     sending,
     buttons,
@@ -131,10 +156,9 @@ export function addData(facts, name = null) {
 
   /** @param {File} chosen */
   async function upload(chosen) {
-    const wanted = { name: named.value.trim(), how: name ? how.value : "add" };
-    const answer = await send(chosen, format.value ? { ...wanted, format: format.value } : wanted, (part) =>
-      fill(sending, progressBar(part)),
-    );
+    const wanted = { name: named.value.trim(), how: grows ? how.value : "add", kind: kind.value, format: format.value };
+    const given = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value));
+    const answer = await send(chosen, given, (part) => fill(sending, progressBar(part)));
     toast(answer.message);
     return { name: wanted.name, version: answer.version };
   }

@@ -2,8 +2,8 @@
 
 import { positive, smooth, spread } from "./curves.js";
 import { fill, h } from "./dom.js";
-import { measure } from "./figures.js";
-import { duration, metricName, number } from "./format.js";
+import { measure, metricName } from "./figures.js";
+import { duration, number } from "./format.js";
 
 /* global uPlot */
 

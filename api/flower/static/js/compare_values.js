@@ -1,8 +1,8 @@
 // Results and settings of compared jobs as columns of values. Nothing here draws.
 
 import { kindLabel } from "./facts.js";
-import { figureName, figureOrder, measure } from "./figures.js";
-import { duration, metricName, number, seconds } from "./format.js";
+import { figureName, figureOrder, measure, metricName } from "./figures.js";
+import { duration, number, seconds } from "./format.js";
 
 /** @param {Pick<Job, "name" | "kind" | "dataset">} job */
 export const title = (job) => job.name || `${kindLabel(job.kind)} ${job.dataset || ""}`.trim();

@@ -1,7 +1,8 @@
 // The page of one data set: contents, preview, versions, and the jobs and models that used it.
 
 import { addData } from "./add_data.js";
-import { counts, howToGet, noun, PARTS, rows, size } from "./dataset_parts.js";
+import { counts, hasParts, howToGet, noun, PARTS, rows, size } from "./dataset_parts.js";
+import { previewCards } from "./dataset_preview.js";
 import { byId, fill, h, pageData, parts } from "./dom.js";
 import { kindLabel, trainCommand } from "./facts.js";
 import { bytes, number } from "./format.js";
@@ -67,7 +68,9 @@ function drawFacts() {
         version,
         version === newest ? "the newest" : h("a", { href: at(newest ?? version) }, `version ${newest} is newer`),
       ),
-      fact("Rows", rows(counts(splits)), noun(kind)),
+      fact("Kind", hasParts(kind) ? null : kind),
+      fact(hasParts(kind) ? "Rows" : "Content", rows(counts(splits)), noun(kind)),
+      fact("Columns", shown.preview && "column_count" in shown.preview ? number(shown.preview.column_count) : null),
       fact("Images", size(image)),
       fact("Classes", classes.length ? number(classes.length) : null),
       fact("Size", bytes(weight)),
@@ -321,11 +324,16 @@ function drawModels() {
 // -- the page ---------------------------------------------------------------------------------------
 
 async function add() {
-  const added = await addData(shown, shown.name);
+  const added = await addData(shown, shown.name, shown.registered ? shown.kind : null);
   if (!added) return;
   if (shown.newest === undefined || ref !== shown.name) location.href = url(`/datasets/${shown.name}`);
   else updates.now();
 }
+
+const addCommand = () =>
+  hasParts(shown.kind) || !shown.registered
+    ? `append ${shown.name} PATH`
+    : `add ${shown.name} PATH --kind ${shown.kind}`;
 
 function drawActions() {
   const open = shown.registered ? mayChange(shown) : !config.readOnly && shown.name !== "digits";
@@ -340,23 +348,29 @@ function drawActions() {
             type: "button",
             "data-key": "add",
             onclick: add,
-            title: `Or: nightshift datasets append ${shown.name} PATH · then: ${trainCommand(shown.name, shown.kind)}`,
+            title: `Or: nightshift datasets ${addCommand()} · then: ${trainCommand(shown.name, shown.kind)}`,
           },
           "Add a version",
         ),
   );
 }
 
+/** @param {Splits} splits */
+const total = (splits) => Object.values(counts(splits)).reduce((sum, count) => sum + count, 0);
+
 /** @param {DatasetPage} answer */
 function draw(answer) {
   shown = answer;
-  byId("dataset-look").hidden = !shown.registered;
+  const inParts = shown.registered && hasParts(shown.kind);
+  byId("dataset-look").hidden = !inParts;
   part("facts", [shown.registered, shown.version, shown.newest, shown.used, shown.owner, shown.may_change], () => {
     drawFacts();
     drawActions();
   });
   if (shown.registered)
     part("look", [shown.sha256], () => {
+      fill(byId("dataset-preview"), inParts ? null : previewCards(shown.preview, total(shown.splits)));
+      if (!inParts) return;
       drawClasses();
       drawSample();
     });

@@ -8,22 +8,28 @@ import { number } from "./format.js";
 export const PARTS = { train: "training", valid: "validation", test: "test" };
 
 /**
- * "1,437 training · 360 test".
+ * "1,437 training · 360 test", or "150 rows" where there are no parts.
  * @param {Record<string, number>} counts
  */
 export const rows = (counts) =>
   Object.entries(counts)
-    .map(([part, count]) => `${number(count)} ${PARTS[part] || part}`)
+    .map(([part, count]) => `${number(count)} ${PARTS[part] || (count === 1 ? part.replace(/s$/, "") : part)}`)
     .join(" · ");
+
+/**
+ * Whether versions of this kind grow by rows and have parts; files and tables are stored as one whole.
+ * @param {string} kind
+ */
+export const hasParts = (kind) => kind === "image" || kind === "text";
 
 /** @param {Splits} splits */
 export const counts = (splits) => Object.fromEntries(Object.entries(splits).map(([part, { count }]) => [part, count]));
 
 /**
- * Return what a row is.
+ * Return what a row of a part is.
  * @param {string} kind
  */
-export const noun = (kind) => (kind === "text" ? "documents" : "images");
+export const noun = (kind) => (hasParts(kind) ? (kind === "text" ? "documents" : "images") : null);
 
 /**
  * [8, 8, 1] -> "8 × 8, grayscale".

@@ -2,7 +2,7 @@
 
 import { byId, fill, h, pageData, patch } from "./dom.js";
 import { kindLabel } from "./facts.js";
-import { bytes, duration, metricName, number } from "./format.js";
+import { bytes, duration, number, words } from "./format.js";
 import { drawLanes, WINDOWS } from "./lanes.js";
 import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
 import { drawQueue } from "./queue.js";
@@ -203,7 +203,7 @@ function runnerMeters(device, usage) {
 /** @param {Device} device */
 const versions = (device) =>
   Object.entries(device.versions || {})
-    .map(([name, version]) => `${metricName(name)} ${version}`)
+    .map(([name, version]) => `${words(name)} ${version}`)
     .join(" · ");
 
 /** @param {Device} device */

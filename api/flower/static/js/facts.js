@@ -2,7 +2,6 @@
 
 import { config } from "./site.js";
 
-const { labels } = config.facts;
 export const { kinds, families } = config.facts;
 
 /** @param {string} name */
@@ -11,12 +10,13 @@ export const kindOf = (name) => kinds.find((kind) => kind.name === name);
  * Return the label of a kind, or its name if it is unknown: "Fine-tune".
  * @param {string} name
  */
-export const kindLabel = (name) => labels[name] ?? name;
+export const kindLabel = (name) => kindOf(name)?.label ?? name;
 
-/** The kinds that train a new model, train an existing one, and run inference. */
+/** The kinds that train a new model, train an existing one, run inference, and run a program. */
 export const TRAIN = theKind((kind) => kind.makesModel);
 export const CONTINUE = theKind((kind) => kind.trains && !kind.makesModel);
 export const INFER = theKind((kind) => kind.infers);
+const RUN = theKind((kind) => kind.runsProgram);
 
 /** @param {(kind: Kind) => boolean} fits */
 function theKind(fits) {
@@ -26,11 +26,12 @@ function theKind(fits) {
 }
 
 /**
- * Return "nightshift submit train cnn --dataset digits", with the first family for such data.
+ * Return "nightshift submit train cnn --dataset digits", with the first family for such data, or a program.
  * @param {string} dataset
  * @param {string} datasetKind
  */
 export function trainCommand(dataset, datasetKind = "image") {
-  const family = families.find((one) => one.datasetKind === datasetKind) ?? families[0];
+  const family = families.find((one) => one.datasetKind === datasetKind);
+  if (!family) return `nightshift submit ${RUN.name} PROGRAM --dataset ${dataset}`;
   return `nightshift submit ${TRAIN.name} ${family.name} --dataset ${dataset}`;
 }

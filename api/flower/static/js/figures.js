@@ -1,6 +1,6 @@
 // Facts of metrics by name, from the server's table (nightshift/metrics.py).
 
-import { bytes, metricName, number } from "./format.js";
+import { bytes, number, words } from "./format.js";
 import { config } from "./site.js";
 
 const table = config.facts.metrics;
@@ -14,6 +14,25 @@ const has = (words, name) => words.some((word) => name.includes(word));
  * @param {string} name
  */
 const ends = (words, name) => words.some((word) => name.endsWith(word));
+
+/**
+ * Return the part of the data that a metric is measured on ("test_" or ""), and what a plug-in declares of it.
+ * @param {string} name
+ */
+function declared(name) {
+  const part = table.parts.find((start) => name.startsWith(start)) ?? "";
+  const base = name.slice(part.length);
+  return { part, own: Object.hasOwn(table.declared, base) ? table.declared[base] : null };
+}
+
+/**
+ * Return a metric's name as people read it: "val loss", "test R²".
+ * @param {string} name
+ */
+export function metricName(name) {
+  const { part, own } = declared(name);
+  return own ? words(part) + own.label : words(name);
+}
 
 /**
  * Return whether a metric is a mean over a few steps and so not a result of the run.
@@ -39,6 +58,8 @@ export const figureName = (name) => (isOfSteps(name) ? `${metricName(name)} (${t
  * @returns {Better}
  */
 export function better(name) {
+  const { own } = declared(name);
+  if (own) return own.better;
   if (ends(table.neither, name)) return null;
   if (has(table.lowerIsBetter, name)) return "min";
   return has(table.higherIsBetter, name) ? "max" : null;
@@ -68,8 +89,9 @@ export function measure(name, value) {
 export function figureOrder(name) {
   const part = table.parts.findIndex((start) => name.startsWith(start));
   const place = table.headlines.indexOf(name);
+  const own = declared(name).own ? 98 : 99;
   const rank = isOfSteps(name) ? table.parts.length : Math.max(part, 0);
-  return 100 * rank + (place < 0 ? 99 : place);
+  return 100 * rank + (place < 0 ? own : place);
 }
 
 /**

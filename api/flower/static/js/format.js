@@ -15,7 +15,7 @@ export function number(value, digits = 4) {
 }
 
 /** @param {string} name */
-export const metricName = (name) => name.replaceAll("_", " ");
+export const words = (name) => name.replaceAll("_", " ");
 
 /** @param {unknown} value */
 export function bytes(value) {

@@ -5,8 +5,8 @@ import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
 import { editJob } from "./edit.js";
 import { kindLabel } from "./facts.js";
-import { figureName, figureOrder, isPace, measure } from "./figures.js";
-import { duration, metricName, number, seconds } from "./format.js";
+import { figureName, figureOrder, isPace, measure, metricName } from "./figures.js";
+import { duration, number, seconds } from "./format.js";
 import { artifactsTable, attemptsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
 import { Log } from "./log.js";
 import { CANCEL, empty, progressBar, stateBadge } from "./parts.js";
@@ -120,11 +120,14 @@ async function acted(name) {
   await updates.now();
 }
 
-/** @type {Record<string, string>} */
-const RESUMES = { exact: "exactly", resumable: "from a checkpoint", restart: "from the beginning" };
+/**
+ * What a resumed run is worth.
+ * @type {Record<string, string>}
+ */
+const PROMISES = { exact: "resumes exactly", resumable: "resumes", restart: "starts anew" };
 
 /** @param {string} path */
-const settingName = (path) => path.replace(/^(training|model|inference|resources)\./, "").replaceAll("_", " ");
+const settingName = (path) => path.replace(/^(training|model|params|inference|resources)\./, "").replaceAll("_", " ");
 /** @param {unknown} value */
 const valueText = (value) => (value === null ? "none" : leaf(value));
 
@@ -152,6 +155,20 @@ function like() {
   );
 }
 
+/**
+ * Return the label and value of what a job runs: its model, or its program with the pinned package; and what a resumed
+ * run is worth.
+ * @param {JobPage["job"]} job
+ * @returns {[string, ...Child[]]}
+ */
+function model({ spec = {}, family, framework, pinned, promise }) {
+  const below = (/** @type {(string | null | undefined | false)[]} */ ...facts) =>
+    h("span", { class: "ns-sub" }, facts.filter(Boolean).join(" · "));
+  const resumes = PROMISES[promise ?? ""];
+  if (spec.program) return ["Program", spec.program, below(pinned?.package, resumes, framework)];
+  return ["Model", spec.model?.preset || spec.model_ref || family || "–", below(family, framework, resumes)];
+}
+
 function facts() {
   const { job } = shown;
   const end = job.finished_at || shown.now;
@@ -160,18 +177,12 @@ function facts() {
    * @param {Child[]} value
    */
   const fact = (label, ...value) => h("div", { class: "ns-fact" }, h("dt", {}, label), h("dd", {}, value));
-  const spec = job.spec || {};
   return h(
     "dl",
     { class: "ns-facts" },
     job.progress || job.state === "succeeded" ? fact("Progress", progressBar(job)) : null,
     fact("Kind", kindLabel(job.kind)),
-    fact(
-      "Model",
-      spec.model?.preset || spec.model_ref || spec.program || job.family || "–",
-      h("span", { class: "ns-sub" }, [job.family, job.framework].filter(Boolean).join(" · ")),
-    ),
-    job.promise ? fact("Resumes", RESUMES[job.promise] ?? job.promise) : null,
+    fact(...model(job)),
     fact("Data set", job.dataset || "–"),
     fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
     fact(

@@ -2,8 +2,8 @@
 
 import { h } from "./dom.js";
 import { kindLabel } from "./facts.js";
-import { better, figureName, isOfSteps, measure } from "./figures.js";
-import { duration, metricName, number, seconds } from "./format.js";
+import { better, figureName, isOfSteps, measure, metricName } from "./figures.js";
+import { duration, number, seconds } from "./format.js";
 import { progressBar, sparkline, stateBadge } from "./parts.js";
 import { ago, url } from "./site.js";
 

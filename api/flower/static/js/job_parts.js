@@ -170,9 +170,24 @@ export function attemptsTable(attempts, now) {
             ` on ${attempt.worker}`,
             attempt.device ? ` · ${attempt.device}` : null,
           ),
+          otherVersion(attempt),
           evidence(attempt),
         ),
       ),
+  );
+}
+
+/**
+ * Mark an attempt that continued what another version of its package began.
+ * @param {Attempt} attempt
+ */
+function otherVersion({ environment }) {
+  if (!environment?.begun_by) return null;
+  return h(
+    "div",
+    {},
+    h("span", { class: "ns-badge ns-paused" }, "not exact"),
+    ` ${environment.package} continued what ${environment.begun_by} began`,
   );
 }
 

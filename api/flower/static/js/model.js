@@ -3,8 +3,7 @@
 import { drawComparison } from "./comparison.js";
 import { ask } from "./dialog.js";
 import { byId, fill, h, pageData, parts } from "./dom.js";
-import { measure } from "./figures.js";
-import { metricName } from "./format.js";
+import { measure, metricName } from "./figures.js";
 import { drawUse } from "./model_use.js";
 import { mayChange, whose } from "./owned.js";
 import { ago, getJson, live, post, said, toast, url } from "./site.js";

@@ -3,8 +3,7 @@
 import { ask } from "./dialog.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { trainCommand } from "./facts.js";
-import { measure } from "./figures.js";
-import { metricName } from "./format.js";
+import { measure, metricName } from "./figures.js";
 import { whose } from "./owned.js";
 import { empty, sparkline } from "./parts.js";
 import { ago, config, getJson, live, post, said, toast, url } from "./site.js";

@@ -1,7 +1,8 @@
 // The page of one schedule: next runs, job, and the outcome of every tick.
 
 import { byId, fill, h, pageData, parts } from "./dom.js";
-import { duration, metricName } from "./format.js";
+import { metricName } from "./figures.js";
+import { duration } from "./format.js";
 import { empty, stateBadge } from "./parts.js";
 import { scheduleDialog } from "./schedule_dialog.js";
 import { buttons, stateOf, utc, wallClock, work } from "./schedule_parts.js";

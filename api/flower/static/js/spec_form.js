@@ -27,7 +27,7 @@ export function put(spec, path, value) {
 }
 
 /**
- * Parse a typed text: numbers, tags as an object, undefined if empty; else the text itself.
+ * Parse a typed text: numbers, tags as an object, names as a list, undefined if empty; else the text itself.
  * @param {string | undefined} type
  * @param {string} text
  * @returns {any}
@@ -46,6 +46,11 @@ export function meaning(type, text) {
           return [key.trim(), value.join("=").trim()];
         }),
     );
+  if (type === "names")
+    return trimmed
+      .split(",")
+      .map((name) => name.trim())
+      .filter(Boolean);
   if (type === "integer" || type === "number")
     return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : trimmed;
   return trimmed;
@@ -61,6 +66,7 @@ export function asText(type, value) {
     return Object.entries(value)
       .map(([key, one]) => `${key}=${one}`)
       .join(", ");
+  if (type === "names" && Array.isArray(value)) return value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 

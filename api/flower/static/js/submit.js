@@ -8,21 +8,38 @@ import { post, ServerError, said, url } from "./site.js";
 import { at, field, put } from "./spec_form.js";
 
 /** @type {SubmitPage} */
-const { origin, forms, families, datasets, models, token } = pageData();
+const { origin, forms, families, datasets, models, programs, token } = pageData();
 const text = /** @type {HTMLTextAreaElement} */ (byId("spec-text"));
 const submitButton = /** @type {HTMLButtonElement} */ (byId("submit-button"));
 /** @type {Spec} */
-let spec = origin ? origin.spec : fresh(new URLSearchParams(location.search).get("kind") || TRAIN.name, {});
+let spec = origin ? origin.spec : fresh(asked(), {});
 /** @type {Map<string, string>} */
 let errors = new Map();
 /** @type {string | null} */
 let notJson = null;
 let sent = { body: "", tries: 0 };
 
+/** Return the kind that the address asks for, if it can be submitted. */
+function asked() {
+  const kind = new URLSearchParams(location.search).get("kind") ?? "";
+  return offered().includes(kind) ? kind : TRAIN.name;
+}
+
 /** @param {string} kind */
 function makesModel(kind) {
   return kindOf(kind)?.makesModel;
 }
+
+/** @param {string} kind */
+function runsProgram(kind) {
+  return kindOf(kind)?.runsProgram;
+}
+
+/** Return the kinds that can be submitted here: without an installed program there is none to run. */
+function offered() {
+  return Object.keys(forms).filter((kind) => programs.length || !runsProgram(kind));
+}
+const program = () => programs.find(({ name }) => name === spec.program);
 
 /**
  * Return a spec of another kind, with the fields that both kinds have.
@@ -44,6 +61,11 @@ function fresh(kind, before) {
       dataset: "digits",
       ...kept,
     };
+  if (runsProgram(kind)) {
+    const { dataset, ...rest } = kept;
+    const [{ name, dataset_kinds }] = programs;
+    return { kind, program: name, ...(dataset_kinds.length ? { dataset: dataset ?? "digits" } : {}), ...rest };
+  }
   const named = before.model_ref ?? models[0]?.name;
   return {
     kind,
@@ -100,6 +122,19 @@ function choose(model, keepTraining = true) {
 }
 
 /**
+ * Change the program; the parameters of the old one are dropped, and a data set that it does not read.
+ * @param {string} name
+ */
+function chooseProgram(name) {
+  const { params: _, dataset, ...rest } = spec;
+  const reads = programs.find((one) => one.name === name)?.dataset_kinds.length;
+  spec = { ...rest, program: name, ...(reads ? { dataset: dataset ?? "digits" } : {}) };
+  errors = new Map();
+  drawForm();
+  drawChanges();
+}
+
+/**
  * Hints below fields about the original job.
  * @type {Record<string, string | undefined>}
  */
@@ -125,20 +160,22 @@ function choices() {
    * @param {string} title
    * @param {string[]} options
    * @param {(value: any) => void} set
+   * @param {string} [hint]
    */
-  const choice = (path, title, options, set) =>
-    field({ path, enum: options, title }, at(spec, path), undefined, set, errors.get(path));
+  const choice = (path, title, options, set, hint) =>
+    field({ path, enum: options, title, hint }, at(spec, path), undefined, set, errors.get(path));
   const named = families.map(({ name }) => name);
   const of = makesModel(spec.kind)
     ? family()
     : families.find(
         ({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family,
       );
-  const fitting = datasets.filter(({ kind }) => !of || kind === of.dataset_kind);
+  const wanted = program()?.dataset_kinds ?? (of ? [of.dataset_kind] : null);
+  const fitting = datasets.filter(({ kind }) => !wanted || wanted.includes(kind));
   return [
     origin
       ? null
-      : choice("kind", "Kind", Object.keys(forms), (kind) => {
+      : choice("kind", "Kind", offered(), (kind) => {
           spec = fresh(kind, spec);
           errors = new Map();
           drawForm();
@@ -152,23 +189,27 @@ function choices() {
             choose({ family: spec.model.family, preset: name }),
           ),
         ]
+      : runsProgram(spec.kind)
+        ? choosesProgram(choice)
+        : shown({
+            path: "model_ref",
+            type: "string",
+            title: "Model",
+            list: "known-models",
+            hint: "name, name@3, name@alias or job:<id>",
+          }),
+    wanted && !wanted.length
+      ? null
       : shown({
-          path: "model_ref",
+          path: "dataset",
           type: "string",
-          title: "Model",
-          list: "known-models",
-          hint: "name, name@3, name@alias or job:<id>",
+          title: "Data set",
+          list: "known-datasets",
+          hint:
+            origin?.dataset && origin.dataset !== spec.dataset
+              ? `the original ran on ${origin.dataset}; ${spec.dataset} is the newest`
+              : undefined,
         }),
-    shown({
-      path: "dataset",
-      type: "string",
-      title: "Data set",
-      list: "known-datasets",
-      hint:
-        origin?.dataset && origin.dataset !== spec.dataset
-          ? `the original ran on ${origin.dataset}; ${spec.dataset} is the newest`
-          : undefined,
-    }),
     h(
       "datalist",
       { id: "known-datasets" },
@@ -187,8 +228,17 @@ function choices() {
   ];
 }
 
+/**
+ * Return the choice of the program. One that is not installed any more stays chosen, and the server refuses it.
+ * @param {(path: string, title: string, options: string[], set: (value: any) => void, hint?: string) => Child} choice
+ */
+function choosesProgram(choice) {
+  const names = [...new Set([...programs.map(({ name }) => name), spec.program])];
+  return choice("program", "Program", names, chooseProgram, program()?.description || undefined);
+}
+
 function drawForm() {
-  const fields = forms[spec.kind] || [];
+  const fields = [...(runsProgram(spec.kind) ? (program()?.fields ?? []) : []), ...(forms[spec.kind] || [])];
   const rest = fields.filter(({ often }) => !often);
   const sections = [...new Set(rest.map(({ path }) => (path.includes(".") ? path.split(".")[0] : "job")))];
   const open = byId("spec-form").querySelector("details")?.open || rest.some(({ path }) => errors.has(path));
@@ -207,7 +257,13 @@ function drawForm() {
           rest.filter(({ path }) => (path.includes(".") ? path.split(".")[0] : "job") === section).map(shown),
         ),
       ]),
-      h("p", { class: "ns-muted" }, "Lists (layers, augmentation), early stopping and promotion: edit as JSON."),
+      h(
+        "p",
+        { class: "ns-muted" },
+        runsProgram(spec.kind)
+          ? "Lists and promotion: edit as JSON."
+          : "Lists (layers, augmentation), early stopping and promotion: edit as JSON.",
+      ),
     ),
   );
 }

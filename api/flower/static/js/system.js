@@ -67,7 +67,13 @@ export function followSystem(id, from, ended) {
 }
 
 /** @type {Record<string, string>} */
-const LABELS = { nightshift: "Nightshift", cpu: "processor", gpu: "GPU", python: "Python" };
+const LABELS = {
+  nightshift: "Nightshift",
+  cpu: "processor",
+  gpu: "GPU",
+  python: "Python",
+  begun_by: "not exact: begun by",
+};
 
 /**
  * Draw the environment of the newest attempt that has one.

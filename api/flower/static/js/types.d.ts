@@ -27,7 +27,7 @@ interface Config {
   prefix: string;
   readOnly: boolean;
   xsrf: string;
-  facts: { labels: Record<string, string>; kinds: Kind[]; families: FamilyFacts[]; metrics: MetricFacts };
+  facts: { kinds: Kind[]; families: FamilyFacts[]; metrics: MetricFacts };
 }
 
 interface Kind {
@@ -36,6 +36,7 @@ interface Kind {
   makesModel: boolean;
   trains: boolean;
   infers: boolean;
+  runsProgram: boolean;
   needsDataset: boolean;
 }
 
@@ -62,6 +63,7 @@ interface MetricFacts {
   pace: string[];
   charts: string[];
   parts: string[];
+  declared: Record<string, { label: string; better: Better }>;
 }
 
 // -- jobs ---------------------------------------------------------------------------------------------------
@@ -96,6 +98,7 @@ interface Job {
   finished_at: string | null;
   stop_requested: string | null;
   progress: Progress | null;
+  pinned?: Record<string, string>;
 }
 
 /** A row of the table of jobs. */
@@ -379,7 +382,32 @@ interface DatasetVersion {
   held_by: string[];
 }
 
+type Cell = boolean | number | string | null;
+
+interface TableColumn {
+  name: string;
+  type: string;
+  nulls: number;
+  distinct: number | null;
+  distinct_is_capped: boolean;
+  min: Cell;
+  max: Cell;
+  mean: number | null;
+  top: { value: Cell; count: number }[] | null;
+}
+
+interface TablePreview {
+  columns: TableColumn[];
+  column_count: number;
+  rows: Cell[][];
+}
+
+interface FilesPreview {
+  files: { path: string; size_bytes: number }[];
+}
+
 interface UploadFacts {
+  data_kinds: string[];
   formats: string[];
   max_upload_bytes: number;
 }
@@ -391,6 +419,7 @@ interface DatasetsPage extends UploadFacts {
 interface DatasetPage extends Omit<DatasetRow, "jobs">, UploadFacts {
   newest?: number;
   split: string | null;
+  preview: TablePreview | FilesPreview | null;
   sha256: string;
   used: { jobs: number };
   versions: DatasetVersion[];
@@ -557,6 +586,7 @@ interface SubmitPage {
   }[];
   datasets: { name: string; kind: string; availability: string | null }[];
   models: { name: string; family: string }[];
+  programs: { name: string; description: string; dataset_kinds: string[]; fields: FormField[] }[];
   token: string;
 }
 

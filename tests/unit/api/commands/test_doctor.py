@@ -12,8 +12,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from typer.testing import Result
 
+from api.services import programs
 from shared.settings import Settings
+from shared.specs.families import FAMILIES
 from tests.support.cli import invoke as invoke_cli
+from tests.support.own_family import offer, write_family
+from tests.support.plugins import installed, write_package
 
 Run = Callable[..., Result]
 
@@ -131,3 +135,53 @@ def test_check_imports_no_framework(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "reason"),
+    [
+        ("import not_installed_anywhere", "No module named 'not_installed_anywhere'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("PROGRAM = 3", "leads to int"),
+    ],
+)
+def test_programs_that_cannot_be_used_are_listed_and_fail_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, declaration: str, reason: str
+) -> None:
+    installed(tmp_path / "packages", monkeypatch)
+    write_package(tmp_path / "packages", declaration=declaration)
+    monkeypatch.setenv("NIGHTSHIFT_PROGRAMS", "walk,gone")
+    programs._installed.cache_clear()
+    items = json.loads(run("check", "--json").stdout)["items"]
+    found = [(item["level"], item["detail"]) for item in items if item["part"] == "programs"]
+    assert [level for level, _ in found] == ["note", "note"]
+    assert found[0][1].startswith("walk cannot be used: ")
+    assert reason in found[0][1]
+    assert found[1][1] == "gone cannot be used: no installed package has a program of this name"
+    programs._installed.cache_clear()
+
+
+def test_a_program_that_can_be_used_is_listed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed(tmp_path / "packages", monkeypatch)
+    write_package(tmp_path / "packages")
+    monkeypatch.setenv("NIGHTSHIFT_PROGRAMS", "walk")
+    programs._installed.cache_clear()
+    assert found(run("check", "--json"))["programs"][:2] == ("ok", "walk (nightshift-walk 1.0) ")
+    programs._installed.cache_clear()
+
+
+def test_families_that_cannot_be_used_are_listed_and_fail_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_family(tmp_path / "packages", declaration="raise SystemExit(3)")
+    offer(tmp_path / "packages", monkeypatch, "built-in,linear,gone")
+    try:
+        items = json.loads(run("check", "--json").stdout)["items"]
+    finally:
+        monkeypatch.undo()
+        FAMILIES.forget()
+    found = [(item["level"], item["detail"]) for item in items if item["part"] == "families"]
+    assert found[0][0] == "ok"
+    assert all(name in found[0][1] for name in ("cnn (nightshift ", "gan (", "gru_lm ("))
+    assert found[1] == ("note", "linear cannot be used: linear_family:FAMILY cannot be imported: SystemExit: 3")
+    assert found[2] == ("note", "gone cannot be used: no installed package has a family of this name")

@@ -7,6 +7,7 @@ import pytest
 from api.flower.facts import facts
 from nightshift import metrics
 from nightshift.metrics import CHARTS, HEADLINES, PACE, PARTS, result_sense, sense
+from nightshift.names import KINDS
 from shared.specs import supported
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import Inference, check_inference
@@ -14,11 +15,12 @@ from shared.specs.jobs import Inference, check_inference
 
 def test_every_kind_has_a_label_and_one_of_each_role() -> None:
     kinds = facts()["kinds"]
-    assert [kind["name"] for kind in kinds] == supported.kinds() == list(supported.KIND_LABELS)
+    assert [kind["name"] for kind in kinds] == list(KINDS) == list(supported.KIND_LABELS)
     assert [kind["name"] for kind in kinds if kind["makesModel"]] == ["train"]
     assert [kind["name"] for kind in kinds if kind["trains"] and not kind["makesModel"]] == ["finetune"]
     assert [kind["name"] for kind in kinds if kind["infers"]] == ["batch_infer"]
-    assert [kind["name"] for kind in kinds if not kind["needsDataset"]] == ["batch_infer"]
+    assert [kind["name"] for kind in kinds if not kind["needsDataset"]] == ["batch_infer", "run"]
+    assert [kind["name"] for kind in kinds if kind["runsProgram"]] == ["run"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

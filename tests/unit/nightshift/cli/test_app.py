@@ -551,10 +551,12 @@ def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
             "champion": {"version": 2, "job_id": ID, "metrics": {"test_accuracy": 0.99}},
         }
     ]
-    fake.collections["families"] = [{"name": "cnn", "frameworks": ["torch"], "presets": {"mnist-3conv": {}}}]
+    fake.collections["families"] = [
+        {"name": "cnn", "package": "own 1", "frameworks": ["torch"], "presets": {"mnist-3conv": {}}}
+    ]
     assert run("workers").stdout.splitlines()[1].split() == ["cpu0@host", "online", "CPU", "torch"]
     assert run("models").stdout.splitlines()[1].split() == ["digits", "@2", "@3", "cnn", "test_accuracy", "0.9900"]
-    assert run("families").stdout.splitlines()[1].split() == ["cnn", "torch", "mnist-3conv"]
+    assert run("families").stdout.splitlines()[1].split() == ["cnn", "torch", "own", "1", "mnist-3conv"]
 
 
 # -- errors ---------------------------------------------------------------------------------------

@@ -149,10 +149,11 @@ def test_a_file_is_uploaded(fake: FakeApi, play: Play, tmp_path: Path) -> None:
     (tmp_path / "poems.txt").write_bytes(b"two roads")
 
     async def story(client: AsyncClient) -> Any:
-        return await client.add_dataset("poems", tmp_path / "poems.txt")
+        return await client.add_dataset("poems", tmp_path / "poems.txt", kind="table")
 
     assert play(story) == {"name": "mine", "version": 2}
     assert b"two roads" in fake.requests[0].content
+    assert b'name="kind"\r\n\r\ntable' in fake.requests[0].content
 
 
 def test_the_package_exports_what_it_names() -> None:

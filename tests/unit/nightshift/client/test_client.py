@@ -310,6 +310,21 @@ def test_a_folder_is_sent_as_a_zip_of_its_visible_files(fake: FakeApi, client: C
     assert zipfile.ZipFile(packed).namelist() == ["cats/1.jpg", "dogs/2.jpg"]
 
 
+def test_files_are_sent_whole_with_their_kind(fake: FakeApi, client: Client, tmp_path: Path) -> None:
+    for name in ("a.bin", ".hidden/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    client.add_dataset("mine", tmp_path, kind="files")
+    sent = fake.requests[0].content
+    assert b'name="kind"\r\n\r\nfiles' in sent
+    packed = io.BytesIO()
+    assert uploads.pack(tmp_path, packed, all_files=True) == 2
+    assert packed.getvalue() in sent
+    (tmp_path / "link").symlink_to(tmp_path / ".hidden")
+    with pytest.raises(InvalidRequest, match="link is a link to a folder"):
+        client.add_dataset("mine", tmp_path, kind="files")
+
+
 def test_a_file_is_sent_as_it_is(fake: FakeApi, client: Client, tmp_path: Path) -> None:
     (tmp_path / "poems.txt").write_bytes(b"two roads\r\n")
     client.add_dataset("poems", tmp_path / "poems.txt")

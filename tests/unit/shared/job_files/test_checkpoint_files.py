@@ -120,6 +120,21 @@ def test_every_byte_is_on_the_disk_before_the_name_is_there(tmp_path: Path, monk
     assert done == ["sync a.json", "sync b.bin", "sync aside", "rename ['a.json', 'b.bin']", "sync checkpoints"]
 
 
+def test_files_of_subfolders_are_hashed_and_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync_folder = checkpoint_files.fsync_folder
+    monkeypatch.setattr(checkpoint_files, "fsync_folder", lambda path: (synced.append(path.name), fsync_folder(path)))
+    files = {"a": [b"a"], "deep/b": [b"b"], "deep.d": [b"d"], "deep/er/c": [b"c"]}
+    written = checkpoint_files.write(tmp_path, step=1, fence=1, files=files)
+    folder = tmp_path / written.path
+    assert list(checkpoint_files.files_below(folder)) == ["a", "deep.d", "deep/b", "deep/er/c"]
+    assert {"deep", "er"} <= set(synced)
+    checkpoint_files.verify(folder, written.sha256)
+    (folder / "deep" / "er" / "c").rename(folder / "deep" / "c")
+    with pytest.raises(CorruptCheckpoint):
+        checkpoint_files.verify(folder, written.sha256)
+
+
 def test_what_earlier_attempts_left_half_written_is_swept(tmp_path: Path) -> None:
     kept = write(tmp_path)
     for fence in (1, 2, 3):

@@ -1,0 +1,1 @@
+"""Gradient boosting on a table, as a program for Nightshift."""

@@ -1,0 +1,1 @@
+"""A plain Keras script as a program of Nightshift."""
