@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -10,9 +10,13 @@ from typing import cast
 import numpy as np
 
 from nightshift.families.family import Family
+from nightshift.names import FILES
+from shared.datasets import formats
 from shared.datasets.builtins import digits
-from shared.datasets.ingest.build import store_images
+from shared.datasets.ingest.build import NO_LIMITS, store_images
 from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
+from shared.datasets.ingest.source_files import open_files
+from shared.datasets.registry import built
 
 #: Stores a data set below a folder and returns its folder.
 Store = Callable[[Path], Path]
@@ -42,6 +46,16 @@ def store_documents(root: Path, documents: list[bytes]) -> Path:
         return TextSplit(lambda: iter([Block(b"".join(texts), np.cumsum([len(text) for text in texts]).tolist())]))
 
     return store_text(root, TextSource({"train": split(documents), "test": split([b"the birds"])})).folder
+
+
+def store_given(root: Path, contents: Mapping[str, bytes | str], kind: str) -> Path:
+    """Store files by name as a data set of a kind, as `nightshift datasets add --kind` does."""
+    given = root / "given"
+    for name, content in contents.items():
+        (given / name).parent.mkdir(parents=True, exist_ok=True)
+        (given / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with open_files(given, all_files=kind == FILES) as files:
+        return built(root / "stored", formats.read(files, kind=kind), NO_LIMITS).folder
 
 
 #: Kind of data set -> the one that the kit uses.

@@ -17,7 +17,7 @@ from nightshift.programs import Program, Trial
 from nightshift.testing import attempts
 from nightshift.testing.attempts import lead_group
 from nightshift.testing.conduct import Conduct
-from nightshift.testing.datasets import STORES
+from nightshift.testing.datasets import STORES, store_given
 from nightshift.testing.processes import Server
 from shared.specs.jobs import job_spec_adapter
 from worker import kinds
@@ -56,25 +56,24 @@ class ProgramCase:
             "params": dict(self.trial.params),
             "framework": self.program.framework,
             "seed": 7,
+            "dataset": "any" if self.program.dataset_kinds else None,
             "checkpoint": {"every_steps": every_steps, "every_seconds": None},
         }
         return job_spec_adapter.validate_json(json.dumps(body)).model_dump(mode="json")
 
     def data_set(self, root: Path) -> Path | None:
         """Store the data set that the trial names. Raises ValueError if there is none for the program."""
-        if self.trial.files:
-            root.mkdir(parents=True, exist_ok=True)
-            for name, content in self.trial.files.items():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-            return root
-        if not self.program.dataset_kinds:
+        kinds = self.program.dataset_kinds
+        if not kinds:
             return None
-        for kind in self.program.dataset_kinds:
+        if self.trial.files:
+            return store_given(root, self.trial.files, kinds[0])
+        for kind in kinds:
             if kind in STORES:
                 return STORES[kind](root)
-        kinds = " or ".join(self.program.dataset_kinds)
-        raise ValueError(f"the kit has no small data set of the kind {kinds}: name its files, Trial(files=…)")
+        raise ValueError(
+            f"the kit has no small data set of the kind {' or '.join(kinds)}: name its files, Trial(files=…)"
+        )
 
     def attempt(self, spec: dict[str, Any], folder: Path, data_set: Path | None, **how: Any) -> int | None:
         """Run an attempt and return its exit code (-9: killed); None: it took too long."""
@@ -166,8 +165,7 @@ def _attempt(order: Order) -> None:
 
     lead_group()
     mock.patch.object(program, "ProgramRun", _WatchedRun).start()
-    made = make_assignment(order.spec, order.folder, order.data_set or order.folder, attempts.THREADS)
-    assignment = made if order.data_set else made.model_copy(update={"dataset_dir": None})
+    assignment = make_assignment(order.spec, order.folder, order.data_set or order.folder, attempts.THREADS)
     reporter = _Reporter(order)
     reporter.conduct = Conduct.begin(order.folder)
     reporter.write(kinds.run(assignment, reporter))

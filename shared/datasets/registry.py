@@ -169,11 +169,12 @@ def _store(settings: Settings, source: formats.Source, base: OpenDataset | None 
     """Store a version with the rows of `source`, after those of `base`."""
     root, limits = _root(settings), Limits(settings.max_dataset_bytes)
     with _disk_full_as_error():
-        stored = _built(root, source, limits) if base is None else store_appended(root, base, source, limits)
+        stored = built(root, source, limits) if base is None else store_appended(root, base, source, limits)
         return storage_of(settings).keep_dataset(looks.looked_at(counted(stored)))
 
 
-def _built(root: Path, source: formats.Source, limits: Limits) -> Stored:
+def built(root: Path, source: formats.Source, limits: Limits) -> Stored:
+    """Write a version of any kind below a folder."""
     if isinstance(source, ImageSource):
         return store_images(root, source, limits)
     if isinstance(source, TextSource):

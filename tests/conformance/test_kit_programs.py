@@ -96,6 +96,26 @@ def test_an_import_that_starts_a_process_is_named(tmp_path: Path) -> None:
     assert "walk_training: its import starts a process" in said, found.output
 
 
+@pytest.mark.parametrize(("kind", "read"), [("files", "rows.csv"), ("table", "table.parquet")])
+def test_a_program_gets_the_files_of_its_trial(kind: str, read: str, tmp_path: Path) -> None:
+    more = f', dataset_kinds=("{kind}",), trial=Trial(files={{"rows.csv": "a,b\\n1,2\\n"}})'
+    declaration = DECLARATION.replace("{more}", more).replace("import Program", "import Program, Trial")
+    training = changed(
+        TRAINING, ("def train(run):\n", f"def train(run):\n    assert (run.dataset / '{read}').exists()\n")
+    )
+    found = kit.check(
+        write_package(tmp_path, declaration=declaration, training=training), "--program=walk", only="reports"
+    )
+    assert found.failed == {}, found.output
+    assert found.passed == {"program_reports_its_steps"}
+
+
+def test_a_program_whose_data_the_kit_does_not_have_is_named(tmp_path: Path) -> None:
+    found = kit.check(write_package(tmp_path, more=', dataset_kinds=("table",)'), "--program=walk", only="reports")
+    (said,) = found.failed.values()
+    assert "the kit has no small data set of the kind table: name its files, Trial(files=…)" in said
+
+
 def test_a_declaration_that_imports_a_framework_is_named(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     declaration = "import torch\n" + DECLARATION.replace("{more}", "")
