@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.route import Route
+from nightshift.names import KINDS
 from nightshift.states import JobState
 from shared.specs import supported
 from shared.specs.examples import EXAMPLES
@@ -59,7 +60,7 @@ def test_every_example_is_a_spec(name: str) -> None:
 
 def test_the_page_shows_only_kinds_that_run(document: dict[str, Any]) -> None:
     content = _job_content(document)
-    assert set(content["schema"]["discriminator"]["mapping"]) == set(supported.kinds())
+    assert set(content["schema"]["discriminator"]["mapping"]) == set(KINDS)
     assert {example["value"]["kind"] for example in content["examples"].values()} <= set(supported.kinds())
 
 
