@@ -117,7 +117,18 @@ def test_the_readme_shows_the_difference_as_it_is() -> None:
 
 def test_its_own_tests_pass(packages: Path, tmp_path: Path) -> None:
     path = os.pathsep.join([str(packages), str(ROOT)])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(EXAMPLE), "-c", os.devnull]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(EXAMPLE),
+        "-c",
+        os.devnull,
+    ]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*command, str(EXAMPLE / "tests")], env=environment, cwd=tmp_path, capture_output=True, text=True
