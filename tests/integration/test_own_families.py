@@ -72,7 +72,6 @@ def crashed_once(cluster: Cluster, packages: Path) -> str:
     worker = cluster.target_worker
     worker.start()
     eventually("the runner was killed", lambda: (packages / "killed").exists() or worker.done())
-    print(cluster.job(job_id), log_of(cluster, job_id))
     worker.wait()
     return job_id
 

@@ -24,6 +24,7 @@ from shared.db.engine import make_engine, read
 from shared.db.schema import attempts, checkpoints, jobs
 from shared.job_files.layout import job_dir
 from shared.settings import Settings
+from shared.specs.families import FAMILIES
 from tests.support import warm
 from tests.support.factories import expire_lease, make_due, submit_job
 from tests.support.forked_server import forked
@@ -126,12 +127,14 @@ def _main(
     packages: Path | None,
     framework: str,
 ) -> None:
+    os.environ.clear()
     os.environ |= environment
     settings = Settings(**values)
     path = pythonpath("probe")
     if packages is not None:
         sys.path.insert(0, str(packages))
         path = os.pathsep.join([path, str(packages)])
+    FAMILIES.forget()  # the warm process may have looked them up
     forkserver = ForkserverClient(framework, _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": path}))
     with forked():
         forkserver.start()

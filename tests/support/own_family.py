@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,8 +126,8 @@ def write_family(
 ) -> Path:
     """Write the package into a folder that can be put on `sys.path`; `more` goes into the arguments of its Family."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info/*"):
-        old.unlink()
+    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
+        shutil.rmtree(old)
     files = {
         "linear_family.py": declaration.replace("{more}", f", {more}" if more else ""),
         "linear_learner.py": learner,

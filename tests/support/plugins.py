@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -93,8 +94,8 @@ def write_package(
 ) -> Path:
     """Write a package into a folder that can be put on `sys.path`; `more` goes into the arguments of its Program."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info/*"):
-        old.unlink()
+    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
+        shutil.rmtree(old)
     modules = {
         "walk_program.py": DECLARATION.replace("{more}", more) if declaration is None else declaration,
         "walk_training.py": training,
