@@ -59,7 +59,9 @@ class LoneWorker:
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
         # The environment is passed, because the warm process has that of its own start.
         self._process = warm.Process(
-            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ), packages, framework)
+            "lone worker",
+            target=_main,
+            args=(theirs, name, database_url, values, dict(os.environ), packages, framework),
         )
         self._process.start()
         theirs.close()
