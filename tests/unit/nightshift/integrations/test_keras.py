@@ -243,6 +243,8 @@ def test_weights_in_bfloat16_survive(tmp_path: Path) -> None:
     assert same(job.result, untouched.result)
 
 
+# Keras' own use of NumPy, where it writes a model.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_documented_program_resumes_exactly(tmp_path: Path) -> None:
     """The snippet of docs/howto/own-program.md, as it stands there."""
 
@@ -254,10 +256,10 @@ def test_the_documented_program_resumes_exactly(tmp_path: Path) -> None:
         return model
 
     module = "nightshift.integrations.keras"
-    program = documented(module, new_model=new_model, data=lambda part: data(part == "test"))
+    program = documented(module, new_model=new_model, data=lambda part: data(int(part == "test")))
     jobs = [Job(tmp_path / name, program, 2, SimpleNamespace(epochs=3)) for name in ("whole", "killed")]
     jobs[0].attempt()
-    jobs[1].attempt(at=5)
+    jobs[1].attempt(at=3)
     assert jobs[1].saved
     jobs[1].attempt()
     assert jobs[1].rows == jobs[0].rows

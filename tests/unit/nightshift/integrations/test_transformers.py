@@ -172,7 +172,7 @@ def test_a_setting_that_leaves_nothing_to_resume_from_is_refused(tmp_path: Path)
 def test_the_documented_program_resumes_exactly(tmp_path: Path) -> None:
     """The snippet of docs/howto/own-program.md, as it stands there."""
     module = "nightshift.integrations.transformers"
-    program = documented(module, new_model=lambda params: new_model(), data=lambda part: data(part == "test"))
+    program = documented(module, new_model=lambda params: new_model(), data=lambda part: data(int(part == "test")))
     jobs = [Job(tmp_path / name, program, 2, SimpleNamespace(epochs=3)) for name in ("whole", "killed")]
     jobs[0].attempt()
     jobs[1].attempt(at=6)
