@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 from shared.specs.jobs import job_spec_adapter
 from tests.support.paths import ROOT
@@ -28,8 +27,11 @@ def documented(module: str, **mine: Any) -> Callable[[ProgramRun], Any]:
     package = ModuleType("my_package")
     package.__dict__.update(mine)
     names: dict[str, Any] = {}
-    with mock.patch.dict(sys.modules, my_package=package):
+    sys.modules["my_package"] = package  # `mock.patch.dict` would forget all that the block imports, too
+    try:
         exec(compile(block, "own-program.md", "exec"), names)
+    finally:
+        del sys.modules["my_package"]
     train: Callable[[ProgramRun], Any] = names["train"]
     return train
 
