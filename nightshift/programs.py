@@ -50,6 +50,16 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 _PROMISES: tuple[Promise, ...] = ("exact", "resumable", "restart")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A small run that `nightshift programs check` tries: a few dozen steps, each as fast as may be."""
+
+    #: Parameters of the program.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: Files of its data set; none: the built-in digits or a short text, if it reads images or text.
+    files: Mapping[str, bytes | str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Program:
     """A training program. Raises ValueError for a field that is wrong.
@@ -76,6 +86,8 @@ class Program:
     requires: str = ""
     state_version: int = 1
     loads: Sequence[int] = ()
+    #: How the conformance kit tries it; None: with the defaults of its parameters.
+    trial: Trial | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

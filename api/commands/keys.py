@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from api.commands.database import writing
 from nightshift.cli.errors import CommandGroup
-from nightshift.cli.options import AsJson, data_dir
+from nightshift.cli.options import AsJson
 from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field, print_items
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -47,7 +43,7 @@ def create(
     """Create a key. It is shown only once and stored as a hash."""
     from shared.fleet import keys as store
 
-    with _writing(ctx) as conn:
+    with writing(ctx) as conn:
         made, secret = store.create(conn, name, owner)
     if as_json:
         return output.print_json({"id": made.key_id, "name": name, "owner_id": made.owner_id, "key": secret})
@@ -64,7 +60,7 @@ def list_keys(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List keys by id and name; the keys themselves are not stored."""
     from shared.fleet import keys as store
 
-    with _writing(ctx) as conn:
+    with writing(ctx) as conn:
         found = store.list_keys(conn)
     print_items(found, FIELDS, "No keys. `nightshift keys create NAME`", as_json=as_json)
 
@@ -74,37 +70,6 @@ def revoke(ctx: typer.Context, key_id: Annotated[str, typer.Argument(metavar="ID
     """Revoke a key at once. Its owner's jobs are kept."""
     from shared.fleet import keys as store
 
-    with _writing(ctx) as conn:
+    with writing(ctx) as conn:
         store.revoke(conn, key_id)
     print(f"{key_id} revoked")
-
-
-@contextmanager
-def _writing(ctx: typer.Context) -> Iterator[Connection]:
-    """Open a write transaction. Raises ConfigurationError if the schema is missing or not current."""
-    from pathlib import Path
-
-    from sqlalchemy import make_url
-
-    from api.commands.doctor import read_settings
-    from nightshift.errors import ConfigurationError
-    from shared.db.engine import make_engine, write
-    from shared.db.migrate import is_current
-
-    settings = read_settings(data_dir(ctx))
-    url = make_url(settings.sql_url)
-    shown = url.render_as_string(hide_password=True)
-    advice = (
-        "run `nightshift migrate` (or `nightshift up`), or point to the database with NIGHTSHIFT_DATABASE_URL "
-        "or --data-dir"
-    )
-    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
-        raise ConfigurationError(f"there is no database at {shown}: {advice}")
-    engine = make_engine(settings.sql_url)
-    try:
-        if not is_current(engine):
-            raise ConfigurationError(f"the schema of {shown} is not up to date: {advice}")
-        with write(engine) as conn:
-            yield conn
-    finally:
-        engine.dispose()

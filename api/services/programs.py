@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,8 @@ from nightshift.plugins import installed_programs
 from nightshift.programs import Program
 from shared.datasets.builtins import BUILTIN_KIND
 from shared.datasets.models import DatasetVersion
+from shared.fleet.conformance import graded
+from shared.fleet.plugins import program_plugin
 from shared.settings import Settings
 from shared.specs.jobs import RunJob
 from shared.specs.promotion import Promotion
@@ -27,14 +30,17 @@ def _installed(setting: str) -> dict[str, Installed[Program]]:
     return installed_programs(names_of(setting))
 
 
-def views(settings: Settings) -> list[dict[str, Any]]:
-    """Return the allowed programs as in GET /v1/programs, also those that cannot be used."""
+def views(settings: Settings, green: Container[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+    """Return the allowed programs as in GET /v1/programs, also those that cannot be used.
+
+    `green`: what the conformance kit has found to be exact (`shared.fleet.conformance.green`).
+    """
     found = _installed(settings.programs)
-    absent = [_view(name, None) for name in missing(names_of(settings.programs), found)]
-    return [*(_view(name, one) for name, one in found.items()), *absent]
+    absent = [_view(name, None, green) for name in missing(names_of(settings.programs), found)]
+    return [*(_view(name, one, green) for name, one in found.items()), *absent]
 
 
-def _view(name: str, found: Installed[Program] | None) -> dict[str, Any]:
+def _view(name: str, found: Installed[Program] | None, green: Container[tuple[str, str]]) -> dict[str, Any]:
     program = found.declared if found else None
     return {
         "name": name,
@@ -42,12 +48,17 @@ def _view(name: str, found: Installed[Program] | None) -> dict[str, Any]:
         "description": program.description if program else "",
         "framework": program.framework if program else None,
         "dataset_kinds": list(program.dataset_kinds) if program else [],
-        "promise": program.promise if program else None,
+        "promise": _promise(found, program, green) if found and program else None,
         "metrics": _metrics(program) if program else {},
         "evaluates": program is not None and program.evaluate is not None,
         "params_schema": program.params.model_json_schema() if program else None,
         "error": found.error if found else "no installed package has a program of this name",
     }
+
+
+def _promise(found: Installed[Program], program: Program, green: Container[tuple[str, str]]) -> str:
+    """Return what a resumed run is worth: `exact` only if the conformance kit has shown it for this package."""
+    return graded(program.promise, (program_plugin(program.name), found.record_sha256) in green)
 
 
 def _metrics(program: Program) -> dict[str, dict[str, Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from nightshift.families.family import Family
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS, KINDS, RUN
+from shared.fleet.conformance import graded
+from shared.fleet.plugins import family_plugin
 from shared.specs import supported
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import SPECS
@@ -29,9 +31,12 @@ _KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
 
-def family_views() -> list[dict[str, Any]]:
-    """Return the allowed families as in GET /v1/families, also those that cannot be used."""
-    return [_family(name, FAMILIES[name]) if name in FAMILIES else _unusable(name) for name in FAMILIES.allowed]
+def family_views(green: Container[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+    """Return the allowed families as in GET /v1/families, also those that cannot be used.
+
+    `green`: what the conformance kit has found to be exact (`shared.fleet.conformance.green`).
+    """
+    return [_family(name, FAMILIES[name], green) if name in FAMILIES else _unusable(name) for name in FAMILIES.allowed]
 
 
 def _unusable(name: str) -> dict[str, Any]:
@@ -39,14 +44,18 @@ def _unusable(name: str) -> dict[str, Any]:
     return {
         "name": name, "package": found.package if found else None, "description": "", "kinds": [], "frameworks": [],
         "dataset_kind": "", "default_preset": "", "presets": {}, "model_schema": {}, "training_schema": {},
+        "promise": None,
         "error": found.error if found else "no installed package has a family of this name",
     }  # fmt: skip
 
 
-def _family(name: str, family: Family) -> dict[str, Any]:
+def _family(name: str, family: Family, green: Container[tuple[str, str]]) -> dict[str, Any]:
+    installed = FAMILIES.installed[name]
+    is_green = installed.is_builtin or (family_plugin(name), installed.record_sha256) in green
     return {
         "name": name,
-        "package": FAMILIES.installed[name].package,
+        "package": installed.package,
+        "promise": graded(None, is_green),
         "description": family.description,
         "kinds": supported.kinds_of(name),
         "frameworks": family.frameworks,

@@ -45,6 +45,7 @@ NEEDS = {
     "embedded": ("celery", "fastapi", "flower", "sqlmodel"),
     "torch": ("celery", "safetensors", "sqlmodel"),
     "s3": ("boto3", "sqlmodel"),
+    "testing": ("pytest", "safetensors", "sqlmodel"),
 }
 
 COMMANDS: dict[str, Entry] = {
@@ -80,8 +81,8 @@ COMMANDS: dict[str, Entry] = {
     **_client("models", "Resources", models="List, register, compare, promote and roll back models."),
     **_client("schedules", "Resources", schedules="List, add, change and pause schedules."),
     **_client("webhooks", "Resources", webhooks="List, add, change and test webhooks."),
-    **_client("families", "Resources", families="List the model families and their presets."),
-    **_client("programs", "Resources", programs="List the programs that jobs may run."),
+    **_client("families", "Resources", families="List the model families and their presets, and check one."),
+    **_client("programs", "Resources", programs="List the programs that jobs may run, and check one."),
     **_client("workers", "Resources", workers="List the workers, their devices and jobs."),
     "keys": Entry(
         "Create, list and revoke API keys in the database.", "api.commands.keys", "Resources", extra="server"
@@ -126,16 +127,21 @@ def missing(entry: Entry) -> list[str]:
     return [package for package in NEEDS[entry.extra] if find_spec(package) is None]
 
 
+def require(command: str, extra: str) -> None:
+    """Raise `ConfigurationError` that names the extra to install, unless its packages are there."""
+    packages = [package for package in NEEDS[extra] if find_spec(package) is None]
+    if packages:
+        raise ConfigurationError(
+            f"`nightshift {command}` needs packages that are not installed ({', '.join(packages)}): "
+            f"pip install 'nightshift[{extra}]'"
+        )
+
+
 @cache
 def load(name: str) -> Any:
     """Return the command from its module. Raises `ConfigurationError` that names the extra to install."""
     entry = COMMANDS[name]
-    packages = missing(entry)
-    if packages:
-        raise ConfigurationError(
-            f"`nightshift {name}` needs packages that are not installed ({', '.join(packages)}): "
-            f"pip install 'nightshift[{entry.extra}]'"
-        )
+    require(name, entry.extra)
     if entry.is_process:
         return get_command(_process(name, entry))
     command: Any = get_command(import_module(entry.module).app)

@@ -75,6 +75,10 @@ class Family(Resource):
     presets: Annotated[dict[str, Any], "Each preset in full: `model` and its `training` defaults."]
     model_schema: Annotated[dict[str, Any], "JSON schema of `model`; any field overrides the preset's."]
     training_schema: Annotated[dict[str, Any], "JSON schema of `training`."]
+    promise: Annotated[
+        str | None,
+        "What a resumed run is worth: `exact` (the same bits, shown by `nightshift families check`) or `resumable`.",
+    ]
     error: Annotated[str | None, "Why it cannot be used; null: it can."]
     _SHOWN = ("name", "frameworks", "kinds")
 
@@ -88,7 +92,9 @@ class InstalledProgram(Resource):
     framework: str | None
     dataset_kinds: Annotated[list[str], "Kinds of data sets that it reads; empty: none."]
     promise: Annotated[
-        str | None, "What a resumed run is worth: `exact` (the same bits), `resumable` or `restart` (a new start)."
+        str | None,
+        "What a resumed run is worth: `exact` (the same bits, shown by `nightshift programs check`), `resumable` or "
+        "`restart` (a new start).",
     ]
     metrics: Annotated[dict[str, dict[str, Any]], "Its own metrics by name: {label, better}."]
     evaluates: Annotated[bool, "Whether its models can be compared (`promote`), by those metrics with a better side."]

@@ -59,8 +59,12 @@ class JobData(JobHead, total=False):
     copied_from: dict[str, Any] | None
     pinned: Annotated[
         dict[str, str],
-        "`dataset`, `evaluate_on` and `model` with their versions when the job first started; of a program its "
-        "`package` and its `promise`.",
+        "`dataset`, `evaluate_on` and `model` with their versions when the job first started; and the `package` of a "
+        "program or family.",
+    ]
+    promise: Annotated[
+        str | None,
+        "What a resumed run is worth: `exact`, `resumable` or `restart`; null: not known before the first attempt.",
     ]
     spec: Annotated[dict[str, Any], "The complete spec, with presets filled in."]
 

@@ -22,11 +22,12 @@ from nightshift.families.learner import (
     Splits,
 )
 from nightshift.families.training import EarlyStopping, Training
+from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import Framework
 
 __all__ = [
     "CLASSIFIER_METRICS", "GROUP", "IMAGE_CLASSIFIER", "Array", "Count", "EarlyStopping", "Evaluation", "Family",
     "Framework", "ImageSize", "Learner", "LearnerSetup", "LearnerState", "Metric", "ModelSpec", "Parts",
-    "PerExampleScores", "Probability", "Spec", "Splits", "Task", "Training", "Width", "field_error",
+    "PerExampleScores", "Probability", "Spec", "Splits", "Task", "Training", "Trial", "Width", "field_error",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from nightshift.entry_points import check_reference
 from nightshift.families.fields import ModelSpec
+from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import FRAMEWORKS, DataKind, Framework
 
@@ -120,6 +121,8 @@ class Family:
     loads: Sequence[int] = ()
     #: The family of a spec that names none.
     is_default: bool = False
+    #: The small case that `nightshift families check` tries; None: the default preset on small data.
+    trial: Trial | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -131,6 +134,8 @@ class Family:
             raise ValueError(f"learners of the family {self.name!r} must be of {', '.join(FRAMEWORKS)}")
         for part, reference in (*self.learners.items(), *self.parts.references().items()):
             check_reference(f"{part} of the family {self.name!r}", reference)
+        if self.trial is not None and self.trial.dataset is not None:
+            check_reference(f"dataset of the trial of the family {self.name!r}", self.trial.dataset)
         if self.tasks and self.parts.open_source is None:
             raise ValueError(f"the family {self.name!r} has tasks of batch inference and no part open_source")
         if self.judged_by and self.parts.examples is None:

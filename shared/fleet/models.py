@@ -1,4 +1,4 @@
-"""Tables of workers with their devices, and of API keys."""
+"""Tables of workers with their devices, of API keys, and of the reports of the conformance kit."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ class Worker(SQLModel, table=True):
     usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     started_at: float = Field(sa_column=Column(Float(53), nullable=False))
     heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class ConformanceReport(SQLModel, table=True):
+    """The newest report of `nightshift families check` or `programs check` for one version of a package."""
+
+    __tablename__ = "conformance_reports"
+
+    #: As `shared.fleet.plugins` names it.
+    plugin: str = Field(primary_key=True, max_length=32)
+    record: str = Field(primary_key=True, max_length=64)  # hash of the package's list of files
+    package: str = Field(max_length=300)
+    passed: bool
+    report: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    checked_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ApiKey(SQLModel, table=True):

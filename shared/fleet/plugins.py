@@ -14,7 +14,7 @@ class InstalledPlugin:
     record: str  # hash of the package's list of files
     state_version: int = 1
     loads: tuple[int, ...] | list[int] = ()
-    #: What a resumed run is worth: `exact`, `resumable` or `restart`.
+    #: What a program declares of a resumed run: `exact`, `resumable` or `restart`; None: a family.
     promise: str | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Models that several modules start from: each is trained once in a test process."""
+"""The fixtures of the kit, and models that several modules start from: each is trained once in a test process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from nightshift.testing.fixtures import *  # noqa: F403 - fixtures are found by their names here
 from tests.support.kinds import Trained, trained
 
 

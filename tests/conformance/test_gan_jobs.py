@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from nightshift.families.learner import Splits
+from nightshift.testing.attempts import outcome
+from nightshift.testing.datasets import store_digits, store_tale
 from shared.datasets.store import open_dataset
 from shared.errors import BadData
-from tests.support.training import CASES, attempt, build, load_splits, outcome, store_digits, store_tale
+from tests.support.training import CASES, attempt
 from worker.families.gan.data import load_splits as load
 from worker.families.gan.feature_extractor import extractor_model, load_extractor
 from worker.families.gan.per_epoch import start
@@ -75,7 +77,7 @@ def test_without_a_validation_part_the_last_model_is_the_result(data_set: Path, 
 def test_both_frameworks_look_with_the_same_eyes(tmp_path: Path) -> None:
     for framework in ("torch", "tensorflow"):
         pytest.importorskip(framework)
-    splits = load_splits(CASE, store_digits(tmp_path))
+    splits = CASE.load_splits(store_digits(tmp_path))
     assert splits.test is not None
     first, second = (load_extractor(splits, framework, "cpu") for framework in ("torch", "tensorflow"))
     assert first is not None
@@ -89,10 +91,10 @@ def test_both_frameworks_look_with_the_same_eyes(tmp_path: Path) -> None:
 def test_a_judge_is_the_same_for_every_job_that_trains_it(data_set: Path, tmp_path: Path) -> None:
     """It depends on the data alone: not on the job's seed, nor on what it holds out."""
     pytest.importorskip("torch")
-    first = load_extractor(load_splits(CASE, data_set), "torch", "cpu")
+    first = load_extractor(CASE.load_splits(data_set), "torch", "cpu")
     assert first is not None
     elsewhere = store_digits(tmp_path)
-    second = load_extractor(load_splits(CASE, elsewhere, seed=9, validation_split=0.5), "torch", "cpu")
+    second = load_extractor(CASE.load_splits(elsewhere, seed=9, validation_split=0.5), "torch", "cpu")
     assert second is not None
     assert kept(elsewhere).read_bytes() == kept(data_set).read_bytes()
 
@@ -100,10 +102,10 @@ def test_a_judge_is_the_same_for_every_job_that_trains_it(data_set: Path, tmp_pa
 def test_told_to_stop_the_judge_keeps_nothing_and_is_called_again(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     data_set = store_digits(tmp_path / "datasets")
-    splits = load_splits(CASE, data_set)
+    splits = CASE.load_splits(data_set)
     said: list[str] = []
     job = CASE.job()
-    learner: Any = build(CASE, splits)
+    learner: Any = CASE.build(splits)
     after = start(learner, splits, job.model, job.training, tmp_path / "job", lambda: True, said.append)  # type: ignore[arg-type]
     assert "feature extractor" in said[0]
     assert not kept(data_set).exists()
@@ -119,7 +121,7 @@ def test_there_is_a_judge_for_every_size(image: tuple[int, int, int]) -> None:
 
 def test_one_class_has_a_judge_too(data_set: Path) -> None:
     pytest.importorskip("torch")
-    whole: Splits = load_splits(CASE, data_set)
+    whole: Splits = CASE.load_splits(data_set)
     ones = {"x": whole.train["x"][:64], "y": np.zeros(64, np.int64)}
     judge = load_extractor(
         replace(whole, train=ones, test=None, facts={**whole.facts, "classes": ["one"]}, folder=None), "torch", "cpu"

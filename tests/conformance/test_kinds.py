@@ -8,34 +8,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from shared.datasets.ingest.build_text import Block, TextSource, TextSplit, store_text
+from nightshift.testing.attempts import Left, outcome
+from nightshift.testing.datasets import store_documents
 from shared.datasets.store import open_dataset
 from shared.specs.families import FAMILIES
 from tests.support import kinds
 from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, table
-from tests.support.training import CASES, Left, attempt, outcome
+from tests.support.training import CASES, attempt
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TASKS: dict[str, list[dict[str, Any]]] = {
-    "cnn": [{"task": "predict"}],
-    "gru_lm": [{"task": "score"}, {"task": "generate", "prompts": ["the 3 cats", "", "saw"] * 40, "max_new_tokens": 4}],
-    "gan": [{"task": "generate", "count": 130}],
-}
-
-
 Parents = Callable[[str], Trained]
-NAMES = [name for name in CASES if CASES[name].family in TASKS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_other_framework_finetunes_it_and_frozen_weights_keep_every_bit(
     name: str, parents: Parents, tmp_path: Path
 ) -> None:
@@ -58,7 +50,7 @@ def test_the_other_framework_finetunes_it_and_frozen_weights_keep_every_bit(
 @pytest.mark.parametrize("name", ["cnn-tensorflow", "gru_lm-torch", "gan-tensorflow"])
 def test_both_frameworks_infer_the_same_from_one_model(name: str, parents: Parents, tmp_path: Path) -> None:
     parent = parents(name)
-    for number, task in enumerate(TASKS[parent.case.family]):
+    for number, task in enumerate(parent.case.inference):
         folders = [tmp_path / f"{framework}{number}" for framework in OTHER]
         for folder, framework in zip(folders, OTHER, strict=True):
             assert attempt(infer(framework, batch_size=100, **task), folder, parent.data_set, model=parent.model) == 0
@@ -83,30 +75,6 @@ def test_a_killed_finetuning_ends_as_one_never_touched(name: str, parents: Paren
     assert attempt(spec, tmp_path / "killed", parent.data_set, model=parent.model, kill_after=25) == -9
     assert attempt(spec, tmp_path / "killed", parent.data_set, model=parent.model) == 0
     assert Left.of(tmp_path / "killed") == Left.of(tmp_path / "untouched")
-
-
-@pytest.mark.parametrize("output", ["parquet", "jsonl"])
-@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("torch")])
-def test_a_killed_inference_leaves_the_bytes_of_one_never_touched(
-    name: str, output: str, parents: Parents, tmp_path: Path
-) -> None:
-    parent = parents(name)
-    documents = [b"the %d cats saw %d dogs\n" % (n % 7, n % 3) * (1 + n % 4) for n in range(120)]
-    for number, task in enumerate(TASKS[parent.case.family]):
-        data_set = store_documents(tmp_path, documents) if task["task"] == "score" else parent.data_set
-        spec = infer("torch", output=output, batch_size=25, **task)
-        untouched, killed = tmp_path / f"untouched{number}", tmp_path / f"killed{number}"
-        assert attempt(spec, untouched, data_set, model=parent.model) == 0
-        # It asks once before each chunk: killed before the third.
-        assert attempt(spec, killed, data_set, model=parent.model, kill_after=3) == -9
-        parts = sorted((killed / "checkpoints").iterdir())
-        assert len(parts) == 2
-        rows = parts[0] / "rows"
-        rows.write_bytes(rows.read_bytes()[:-1] + b"!")  # and one part is damaged
-        assert attempt(spec, killed, data_set, model=parent.model, threads=2) == 0
-        name = f"predictions.{output}"
-        assert artifact(killed, name).read_bytes() == artifact(untouched, name).read_bytes()
-        assert outcome(killed)["metrics"] == outcome(untouched)["metrics"]
 
 
 def test_every_row_once_in_input_order_with_its_id(parents: Parents, tmp_path: Path) -> None:
@@ -136,13 +104,6 @@ def test_documents_without_tokens_are_errors_with_their_reason(parents: Parents,
         ("train/3", "the document is not UTF-8 at byte 0"),
     ]
     assert outcome(tmp_path / "job")["metrics"] == {"rows": 3.0, "errors": 3.0}
-
-
-def store_documents(root: Path, documents: list[bytes]) -> Path:
-    def split(texts: list[bytes]) -> TextSplit:
-        return TextSplit(lambda: iter([Block(b"".join(texts), np.cumsum([len(text) for text in texts]).tolist())]))
-
-    return store_text(root, TextSource({"train": split(documents), "test": split([b"the birds"])})).folder
 
 
 @pytest.mark.parametrize(("reason", "ends"), [("pause", "stopped"), ("finish", "result")])

@@ -3,20 +3,30 @@ override of the CNN in torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nightshift.families.learner import Array, LearnerSetup, LearnerState, Splits
+from nightshift.families.learner import LearnerSetup, Splits
 from nightshift.families.training import Training
-from tests.support.training import CASES, Case, build, load_splits, snapshot
+from nightshift.testing.cases import Case
+from nightshift.testing.test_learner import judged
+from nightshift.testing.test_learner import (
+    test_another_seed_gives_another_learner as test_another_seed_gives_another_learner,
+)
+from nightshift.testing.test_learner import test_equal_seeds_give_equal_learners as test_equal_seeds_give_equal_learners
+from nightshift.testing.test_learner import test_evaluating_touches_nothing as test_evaluating_touches_nothing
+from nightshift.testing.test_learner import (
+    test_metrics_are_means_since_they_were_last_read as test_metrics_are_means_since_they_were_last_read,
+)
+from nightshift.testing.test_learner import (
+    test_weights_are_canonical_and_go_round as test_weights_are_canonical_and_go_round,
+)
+from tests.support.training import CASES
 from worker import families
 from worker.families.cnn.family import PRESETS, CnnModel
-
-STEPS = 6
 
 
 @pytest.fixture(params=CASES, scope="module")
@@ -26,100 +36,10 @@ def case(request: pytest.FixtureRequest) -> Case:
     return found
 
 
-@pytest.fixture(scope="module")
-def splits(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Splits:
-    return load_splits(case, case.store(tmp_path_factory.mktemp("datasets")))
-
-
-@dataclass
-class Twins:
-    """Two learners of equal seeds, trained for the same steps: building one takes TensorFlow two seconds."""
-
-    one: Any
-    other: Any
-    new: LearnerState
-    #: After the training, of the one and of the other.
-    ended: LearnerState
-    also: LearnerState
-
-    def back(self, state: LearnerState) -> tuple[Any, Any]:
-        for learner in (self.one, self.other):
-            learner.load_state(state)
-        return self.one, self.other
-
-
-@pytest.fixture(scope="module")
-def twins(case: Case, splits: Splits) -> Twins:
-    one = build(case, splits)
-    new = snapshot(one)
-    train(one, splits)
-    other = train(build(case, splits), splits)
-    return Twins(one, other, new, snapshot(one), snapshot(other))
-
-
-@pytest.fixture
-def learner(twins: Twins) -> Any:
-    """One that has learned for `STEPS`."""
-    return twins.back(twins.ended)[0]
-
-
-def train(learner: Any, splits: Splits, steps: int = STEPS, first: int = 0) -> Any:
-    learner.set_data(splits.train)
-    for step in range(first, steps):
-        learner.train_step(np.arange(4) + 4 * step, step)
-    return learner
-
-
-def same(left: dict[str, Array], right: dict[str, Array]) -> bool:
-    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
-
-
-def test_equal_seeds_give_equal_learners(case: Case, splits: Splits, twins: Twins) -> None:
-    assert same(dict(twins.ended.arrays), dict(twins.also.arrays))
-    assert not same(build(case, splits).weights(), build(case, splits, seed=1).weights())
-
-
-def test_weights_are_canonical_and_go_round(case: Case, splits: Splits, learner: Any) -> None:
-    weights = learner.weights()
-    assert all(array.dtype == np.float32 and array.flags.c_contiguous for array in weights.values())
-    other = build(case, splits)  # its own weights are those before the first step
-    other.load_weights(weights)
-    assert same(other.weights(), weights)
-    assert judged(other, splits) == judged(learner, splits)
-
-
-def test_evaluating_touches_nothing(splits: Splits, learner: Any) -> None:
-    before = snapshot(learner).arrays
+def test_held_out_metrics_are_in_their_range(splits: Splits, learner: Any) -> None:
     found = judged(learner, splits)
     assert all(value > 0 for name, value in found.items() if name.endswith("loss"))
     assert 0 <= found.get("accuracy", 0) <= 1
-    assert same(dict(learner.state().arrays), dict(before))
-
-
-def test_metrics_are_means_since_they_were_last_read(splits: Splits, twins: Twins) -> None:
-    whole, one = twins.back(twins.new)
-    whole.read_metrics()
-    one.read_metrics()
-    found = train(whole, splits, 2).read_metrics()
-    assert found["learning_rate"] > 0
-    each = list[dict[str, float]]()
-    for step in range(2):
-        train(one, splits, step + 1, step)
-        each.append(one.read_metrics())
-    for name in losses(found):
-        assert found[name] == pytest.approx(np.mean([read[name] for read in each]), rel=1e-5)
-
-
-def losses(values: dict[str, float]) -> list[str]:
-    found = [name for name in values if name.endswith("loss")]
-    assert found, "a learner reports at least one loss"
-    return found
-
-
-def judged(learner: Any, splits: Splits) -> dict[str, float]:
-    found: dict[str, float] = learner.evaluate({name: rows[:90] for name, rows in (splits.test or {}).items()}, 50)
-    assert losses(found)
-    return found
 
 
 # -- the CNN in torch: every preset and override --------------------------------------------------

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from nightshift.testing.attempts import outcome
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import job_spec_adapter
 from tests.support.kinds import OTHER, Trained
-from tests.support.training import attempt, outcome
+from tests.support.training import attempt
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from api.services import programs
 from shared.db.engine import read, write
+from shared.fleet import conformance
 from shared.fleet.plugins import InstalledPlugin
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import LogRow, MetricRow, NewJob, SampleRow
@@ -167,13 +168,17 @@ def test_a_jobs_page_shows_its_program_and_that_another_version_went_on(
         job_id = transitions.submit(conn, NewJob(owner_id=with_program.owner, spec=spec)).job_id
     plugin = InstalledPlugin("program walk", "nightshift-walk 2.0", "r", 2)
     lease = claim_job(engine, replace(make_claimer(), plugins=(plugin,))).lease
-    pinned = {"package": "nightshift-walk 1.0", "record": "q", "state_version": 2, "promise": "exact"}
+    pinned = {
+        "plugin": "program walk", "package": "nightshift-walk 1.0", "record": "q", "state_version": 2,
+        "promise": "exact",
+    }  # fmt: skip
     environment = {"package": "nightshift-walk 2.0", "begun_by": "nightshift-walk 1.0"}
     with write(engine) as conn:
         transitions.pin(conn, lease, facts={"plugin": pinned})
         begun = {"device_label": "cpu", "resumed_from": None, "resumed_step": 40, "quarantined": []}
         transitions.begin(conn, lease, **begun, environment=environment)
         transitions.record(conn, lease, metrics=[MetricRow("distance", 50, 0, 0.25)])
+        conformance.store(conn, "program walk", "q", "nightshift-walk 1.0", {"passed": True})
     page = window.page
     page.goto(f"/nightshift/jobs/{job_id}")
     expect(page.locator("#job-facts")).to_contain_text("walknightshift-walk 1.0 · resumes exactly")

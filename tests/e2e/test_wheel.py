@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.plugins import write_package
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +27,10 @@ PACKAGES = [pattern.removesuffix("*") for pattern in SETUP["packages"]["find"]["
 DATA = ["templates/*.html", "static/*.css", "static/js/*.js", "migrations/*.mako", "datasets/digits.csv.gz"]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Return the stdout of a command that does not see the checkout."""
+def run(*command: str | Path, cwd: Path, packages: Path | None = None) -> str:
+    """Return the stdout of a command that does not see the checkout; `packages`: a folder of installed ones."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PYTHONPATH": str(packages)} if packages else {}
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -90,3 +93,13 @@ def test_its_command_runs(installed: Path, tmp_path: Path) -> None:
 def test_it_makes_a_database(installed: Path, tmp_path: Path) -> None:
     assert "the schema is at" in run(installed / "nightshift", "migrate", cwd=tmp_path)
     assert (tmp_path / "nightshift-data" / "nightshift.db").exists()
+
+
+def test_its_conformance_kit_checks_a_program_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    packages, empty = write_package(tmp_path / "packages"), tmp_path / "empty"
+    empty.mkdir()
+    kit = (installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "nightshift.testing")
+    said = run(*kit, "--program=walk", "-k", "params or repeats", cwd=empty, packages=packages)
+    assert "2 passed" in said
+    places = run(installed / "python", "-c", "import nightshift.testing as t; print(t.__file__)", cwd=empty)
+    assert Path(places.strip()).is_relative_to(installed.parent)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nightshift.testing import seeds
 from tests.faults import nemesis
-from tests.support import seeds
 
 FAULTS = 15
 

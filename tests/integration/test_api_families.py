@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, update
 
+from shared.db.engine import write
 from shared.db.schema import artifacts, jobs
+from shared.fleet import conformance
 from shared.specs.families import FAMILIES
 from tests.support.api import Api, assert_problem, running_api
 from tests.support.own_family import offer, write_family
@@ -46,6 +48,45 @@ def test_an_offered_family_is_listed_beside_those_of_nightshift(api: Api) -> Non
     assert set(linear["model_schema"]["properties"]) >= {"image_size", "image_channels"}
     assert found["gone"]["error"] == "no installed package has a family of this name"
     assert found["cnn"]["package"].startswith("nightshift ")
+
+
+def promises(api: Api) -> dict[str, str | None]:
+    return {name: one["promise"] for name, one in families(api).items()}
+
+
+def report(api: Api, record: str, passed: bool) -> None:
+    with write(api.engine) as conn:
+        conformance.store(conn, "family linear", record, "nightshift-linear 1.0", {"passed": passed})
+
+
+def test_it_is_exact_once_the_kit_has_shown_it_for_its_package(api: Api) -> None:
+    record = FAMILIES.installed["linear"].record_sha256
+    report(api, "of another version", passed=True)
+    assert promises(api) == {
+        "cnn": "exact", "gan": "exact", "gru_lm": "exact", "linear": "resumable", "gone": None,
+    }  # fmt: skip
+    report(api, record, passed=True)
+    assert promises(api)["linear"] == "exact"
+    report(api, record, passed=False)
+    assert promises(api)["linear"] == "resumable"
+
+
+def test_a_job_shows_what_a_resumed_run_is_worth(api: Api) -> None:
+    job_id = train(api).json()["id"]
+
+    def promise() -> str | None:
+        (listed,) = api.get("/v1/jobs").json()["items"]
+        shown = api.get(f"/v1/jobs/{job_id}").json()
+        assert shown["promise"] == listed["promise"]
+        return shown["promise"]  # type: ignore[no-any-return]
+
+    assert promise() is None
+    plugin = {"plugin": "family linear", "package": "nightshift-linear 1.0", "record": "r", "state_version": 1}
+    with write(api.engine) as conn:
+        conn.execute(update(jobs).values(pinned={"plugin": plugin}, plugin_record="r"))
+    assert promise() == "resumable"
+    report(api, "r", passed=True)
+    assert promise() == "exact"
 
 
 def test_a_job_of_it_is_stored_in_full_and_needs_a_worker_that_has_it(api: Api, sqlite_engine: Engine) -> None:

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import Engine
 
 from api.services import programs
+from shared.db.engine import write
+from shared.fleet import conformance
 from tests.support.api import Api, assert_problem, running_api
 from tests.support.plugins import JUDGED, forget_modules, installed, write_package
 
@@ -40,11 +42,18 @@ def test_programs_are_listed_with_their_parameters_and_errors(api: Api) -> None:
     assert (walk["name"], walk["package"], walk["promise"], walk["error"]) == (
         "walk",
         "nightshift-walk 1.0",
-        "exact",
+        "resumable",
         None,
     )
     assert set(walk["params_schema"]["properties"]) >= {"steps", "rate"}
     assert (gone["name"], gone["error"]) == ("gone", "no installed package has a program of this name")
+
+
+def test_a_program_is_exact_once_the_kit_has_shown_it(api: Api) -> None:
+    record = programs._installed("walk,gone")["walk"].record_sha256
+    with write(api.engine) as conn:
+        conformance.store(conn, "program walk", record, "nightshift-walk 1.0", {"passed": True})
+    assert api.get("/v1/programs").json()["items"][0]["promise"] == "exact"
 
 
 def test_a_job_is_stored_with_all_its_parameters(api: Api) -> None:

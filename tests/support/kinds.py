@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from nightshift.families.learner import Array
+from nightshift.testing.cases import Case
 from shared.datasets.store import OpenDataset, publish, staging
 from shared.specs.jobs import job_spec_adapter
-from tests.support.training import CASES, Case, attempt
+from tests.support.training import CASES, attempt
 
 OTHER = {"torch": "tensorflow", "tensorflow": "torch"}
 

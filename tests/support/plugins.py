@@ -1,4 +1,4 @@
-"""Packages with programs, as pip leaves them in a folder: modules, and a dist-info with entry points and a RECORD."""
+"""Packages with plug-ins, as pip leaves them in a folder: modules, and a dist-info with entry points and a RECORD."""
 
 from __future__ import annotations
 
@@ -93,19 +93,24 @@ def write_package(
     training: str = TRAINING,
 ) -> Path:
     """Write a package into a folder that can be put on `sys.path`; `more` goes into the arguments of its Program."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
-        shutil.rmtree(old)
     modules = {
         "walk_program.py": DECLARATION.replace("{more}", more) if declaration is None else declaration,
         "walk_training.py": training,
     }
+    return write_modules(folder, modules, name=name, version=version, points=f"[nightshift.programs]\n{entry}\n")
+
+
+def write_modules(folder: Path, modules: dict[str, str], *, name: str, version: str = "1.0", points: str) -> Path:
+    """Write a package of these modules and entry points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
+        shutil.rmtree(old)
     for module, text in modules.items():
         (folder / module).write_text(dedent(text))
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(f"[nightshift.programs]\n{entry}\n")
+    (info / "entry_points.txt").write_text(points)
     (info / "RECORD").write_text("".join(f"{module},sha256={_hash(text)},\n" for module, text in modules.items()))
     return folder
 

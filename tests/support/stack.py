@@ -95,7 +95,7 @@ class Process:
         module, *rest = arguments
         # Without preloading, a forkserver of its own costs little and leaves short tracebacks for a job's evidence.
         children = WORKER_CHILDREN if "worker.main" in arguments and _preloads(env) else 0
-        self.popen = warm.start(module, rest, env, self.log, server=_server_for(env), children=children)
+        self.popen = warm.start(module, rest, env, self.log, of=_server_for(env), children=children)
 
     @property
     def pid(self) -> int:

@@ -113,7 +113,7 @@ class Up:
 
 def nightshift(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the command line."""
-    return warm.run("nightshift.cli.app", *arguments, environment=os.environ, server=SERVER)
+    return warm.run("nightshift.cli.app", *arguments, environment=os.environ, of=SERVER)
 
 
 @contextmanager

@@ -3,28 +3,22 @@
     process = warm.start("worker.main", ["--device", "cpu"], environment, log)
 
 The child runs the module with its own arguments, environment, session and log file, as `python -m` would.
-`Process` forks a process for a function from a server that has imported its modules.
 """
 
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
-import multiprocessing.context
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from multiprocessing import forkserver, popen_forkserver
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from nightshift.cli.registry import COMMANDS
+from nightshift.testing import processes
 from tests.support.prefork import run_module
 from worker.hardware.frameworks import forkserver_environment, preloads
 
@@ -41,52 +35,31 @@ SERVERS = {
         "api.commands.up",
         "api.launcher.command",
     ],
+    "training": [*preloads("torch"), *preloads("tensorflow"), "nightshift.testing.attempts"],
     "lone worker": ["tests.support.lone_worker", "tests.support.probe", "worker.runners.runner"],
-    "training": [*preloads("torch"), *preloads("tensorflow")],
 }
-#: Imported last: nothing of all this is garbage, and a collection in a fork would copy the pages it looks through.
-FROZEN = "tests.support.frozen"
 #: Environment of a server: what a forkserver needs before it loads a library, and room for the environments of what is
 #: forked, which /proc shows in the place of the server's own (`tests.support.prefork`).
 ENVIRONMENT = {**forkserver_environment(1), "ROOM": "-" * 32_000}
 _PR_SET_PDEATHSIG = 1
 
 
-@cache
-def _server(name: str) -> forkserver.ForkServer:
-    """Return a server; `multiprocessing` itself has only one."""
-    server = forkserver.ForkServer()
-    server.set_forkserver_preload([*SERVERS[name], FROZEN])
-    with mock.patch.dict(os.environ, ENVIRONMENT):
-        server.ensure_running()
-    return server
+def server(name: str) -> processes.Server:
+    """Return the server of that name, which starts when the first process is forked from it."""
+    return processes.Server(tuple(SERVERS[name]), tuple(ENVIRONMENT.items()))
 
 
-class _Popen(popen_forkserver.Popen):
-    _lock = threading.Lock()
+class Process(processes.Process):
+    """A process for a function, forked from the server of that name."""
 
-    def _launch(self, process_obj: Any) -> None:
-        connect = _server(process_obj.server).connect_to_new_process
-        with self._lock, mock.patch.object(forkserver, "connect_to_new_process", connect):
-            super()._launch(process_obj)
-
-
-class Process(multiprocessing.context.ForkServerProcess):
-    """A `multiprocessing.Process` that is forked from the server of that name."""
-
-    def __init__(self, server: str, *, target: Callable[..., None], args: tuple[Any, ...], name: str = "") -> None:
-        super().__init__(target=target, args=args, name=name or None)
-        self.server = server
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:
-        return _Popen(process_obj)
+    def __init__(self, name: str, *, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+        super().__init__(server(name), target=target, args=args)
 
 
 class WarmProcess:
     """A started process with the part of `subprocess.Popen` that tests use."""
 
-    def __init__(self, started: Process) -> None:
+    def __init__(self, started: processes.Process) -> None:
         self._process = started
 
     @property
@@ -124,27 +97,27 @@ def start(
     environment: Mapping[str, str],
     log: Path,
     errors: Path | None = None,
-    server: str = "stack",
+    of: str = "stack",
     children: int = 0,
 ) -> WarmProcess:
-    """Start a process without waiting for it; stderr goes to `errors` (default: the log).
+    """Start a process of the server `of` without waiting for it; stderr goes to `errors` (default: the log).
 
     `children`: how many modules that it starts are preforked. It dies with the server it was forked from, and so with
     this process.
     """
     args = (module, list(arguments), dict(environment), log, errors or log, children)
-    started = Process(server, target=_run, name=module, args=args)
+    started = processes.Process(server(of), target=_run, name=module, args=args)
     started.start()
     return WarmProcess(started)
 
 
 def run(
-    module: str, *arguments: str, environment: Mapping[str, str], server: str = "stack"
+    module: str, *arguments: str, environment: Mapping[str, str], of: str = "stack"
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m module` and return its result like `subprocess.run`."""
     with tempfile.TemporaryDirectory() as folder:
         out, errors = Path(folder, "out"), Path(folder, "errors")
-        code = start(module, arguments, environment, out, errors, server).wait()
+        code = start(module, arguments, environment, out, errors, of).wait()
         return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), errors.read_text())
 
 

@@ -18,10 +18,7 @@ def usable(settings: Settings, frameworks: Iterable[str]) -> tuple[InstalledPlug
     """Return the families and programs that can be used here. Those that need a missing framework cannot."""
     served = {*frameworks}
     return (
-        *(
-            _plugin(family_plugin(one.name), one, "exact" if one.is_builtin else "resumable")
-            for one, _ in _families(served)
-        ),
+        *(_plugin(family_plugin(one.name), one, None) for one, _ in _families(served)),
         *(
             _plugin(program_plugin(one.name), one, program.promise)
             for one, program in _programs(settings, {None, *served})
@@ -48,7 +45,7 @@ def _programs(settings: Settings, served: set[str | None]) -> Iterator[tuple[Ins
             yield one, one.declared
 
 
-def _plugin(plugin: str, found: Installed[Any], promise: Promise) -> InstalledPlugin:
+def _plugin(plugin: str, found: Installed[Any], promise: Promise | None) -> InstalledPlugin:
     assert found.declared is not None
     return InstalledPlugin(
         plugin=plugin,

@@ -135,7 +135,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("evaluated on", pinned.get("evaluate_on")),
         ("program", (job.get("spec") or {}).get("program")),
         ("package", pinned.get("package")),
-        ("promise", pinned.get("promise")),
+        ("promise", job.get("promise")),
         ("started from", pinned.get("model")),
         ("priority", job.get("priority")),
         ("tags", output.tag_texts(job)),

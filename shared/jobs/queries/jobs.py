@@ -11,18 +11,21 @@ from sqlalchemy import Connection, RowMapping, Select, and_, or_, select
 from nightshift.errors import Conflict, NotFound
 from shared.clock import iso
 from shared.db.rows import existing
-from shared.db.schema import attempts, jobs
+from shared.db.schema import attempts, conformance_reports, jobs
+from shared.fleet.conformance import graded
 from shared.jobs.ownership import of_owner
 from shared.jobs.queries import cursors, search
 from shared.jobs.queries.cursors import Page
 
+_report = and_(conformance_reports.c.plugin == jobs.c.plugin, conformance_reports.c.record == jobs.c.plugin_record)
 present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
 
 
 def _rows() -> Select[Any]:
-    """Select jobs with the device and Celery task of their current attempt."""
-    return select(jobs, attempts.c.device.label("attempt_device"), attempts.c.celery_task_id).select_from(
-        jobs.outerjoin(attempts, present_attempt)
+    """Select jobs with the device and Celery task of their current attempt, and whether their plug-in is exact."""
+    of_attempt = (attempts.c.device.label("attempt_device"), attempts.c.celery_task_id)
+    return select(jobs, *of_attempt, conformance_reports.c.passed.label("conformant")).select_from(
+        jobs.outerjoin(attempts, present_attempt).outerjoin(conformance_reports, _report)
     )
 
 
@@ -129,15 +132,24 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
         "notes": row["notes"],
         "copied_from": row["copied_from"],
         "pinned": _pinned_view(row["pinned"]),
+        "promise": _promise(row),
         "spec": row["spec"],
     }
+
+
+def _promise(row: Mapping[str, Any] | RowMapping) -> str | None:
+    """Return what a resumed run of the job is worth; None: not known before its first attempt."""
+    if row["plugin"] is None:
+        return graded(None, is_green=True) if row["family"] else None
+    pinned = (row["pinned"] or {}).get("plugin")
+    return graded(pinned.get("promise"), is_green=bool(row.get("conformant"))) if pinned else None
 
 
 def _pinned_view(pinned: Mapping[str, Any]) -> dict[str, str]:
     """Return the versions of data set, evaluation set, model and program that the first attempt resolved."""
     found = {key: pinned[key] for key in ("dataset", "evaluate_on") if key in pinned}
     if plugin := pinned.get("plugin"):
-        found |= {key: plugin[key] for key in ("package", "promise") if plugin.get(key)}
+        found["package"] = plugin["package"]
     if parent := pinned.get("parent"):
         found["model"] = f"{parent['name']}@{parent['version']}" if parent.get("name") else parent["ref"]
     return found

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from nightshift.errors import FieldError
 from nightshift.families.family import CLASSIFIER_METRICS, IMAGE_CLASSIFIER, Family
 from nightshift.families.fields import ImageSize, ModelSpec, Probability, Width
+from nightshift.families.trial import Trial
 from nightshift.names import Framework
 
 ConvNorm = Literal["none", "batch", "layer"]
@@ -90,6 +91,20 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "cats-vs-dogs": {"validation_split": 0.2},
 }
 
+#: The small case of the conformance tests.
+TRIAL = Trial(
+    model={
+        "image_size": [8, 8], "filters": [4, 6], "pool": [True, False], "kernel_size": 2, "dense": [12],
+        "dropout": 0.2, "normalization": "batch",
+    },
+    training={
+        "epochs": 2, "batch_size": 4, "learning_rate": 0.002, "lr_schedule": "onecycle", "grad_clip": 5.0,
+        "validation_split": 0.2, "augment": ["shift", "rotate", "erase"],
+        "early_stopping": {"metric": "val_loss", "patience": 5},
+    },
+    inference=({"task": "predict"},),
+)  # fmt: skip
+
 FAMILY = Family(
     name="cnn",
     description="Convolutional classifiers of images.",
@@ -109,4 +124,5 @@ FAMILY = Family(
     tasks=("predict",),
     classifies=True,
     features=("conv", "norm"),
+    trial=TRIAL,
 )

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from nightshift.families.family import Family, Parts
 from nightshift.families.fields import ImageSize, ModelSpec, Probability, Width
+from nightshift.families.trial import Trial
 from nightshift.names import Framework
 
 GanNorm = Literal["none", "batch", "layer"]
@@ -114,6 +115,21 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+#: The small case of the conformance tests.
+TRIAL = Trial(
+    model={
+        "image_size": [8, 8], "latent": 6, "generator_dense": [7], "generator_filters": [6, 5],
+        "generator_dropout": 0.1, "discriminator_filters": [4, 6], "discriminator_dense": [7],
+        "discriminator_dropout": 0.1,
+    },
+    training={
+        "epochs": 2, "batch_size": 4, "learning_rate": 0.002, "lr_schedule": "cosine", "warmup_steps": 20,
+        "grad_clip": 5.0, "validation_split": 0.2,
+        "early_stopping": {"metric": "val_frechet_distance", "patience": 5},
+    },
+    inference=({"task": "generate", "count": 130},),
+)  # fmt: skip
+
 FAMILY = Family(
     name="gan",
     description="Generative adversarial networks.",
@@ -141,4 +157,5 @@ FAMILY = Family(
     resampled=False,
     tasks=("generate",),
     features=("discriminator.conv", "discriminator.norm"),
+    trial=TRIAL,
 )

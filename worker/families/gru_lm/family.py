@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from nightshift.families.family import Family, Parts
 from nightshift.families.fields import ModelSpec, Probability, Width
+from nightshift.families.trial import Trial
 from nightshift.names import Framework
 from shared.datasets.token_counts import SMALLEST_BPE
 
@@ -72,6 +73,20 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "gru-2x512": {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64, "validation_split": 0.2},
 }
 
+#: The small case of the conformance tests.
+TRIAL = Trial(
+    model={"embedding": 8, "units": [10, 10], "dropout": 0.1, "window": 5, "vocabulary_size": 40},
+    training={
+        "epochs": 2, "batch_size": 4, "learning_rate": 0.005, "lr_schedule": "cosine", "warmup_steps": 20,
+        "grad_clip": 1.0, "validation_split": 0.2, "augment": ["word_dropout"],
+        "early_stopping": {"metric": "val_loss", "patience": 5},
+    },
+    inference=(
+        {"task": "score"},
+        {"task": "generate", "prompts": ["the 3 cats", "", "saw"] * 40, "max_new_tokens": 4},
+    ),
+)  # fmt: skip
+
 FAMILY = Family(
     name="gru_lm",
     description="Recurrent language models.",
@@ -98,4 +113,5 @@ FAMILY = Family(
     tasks=("score", "generate"),
     prompted=True,
     features=("embedding", "gru", "norm"),
+    trial=TRIAL,
 )

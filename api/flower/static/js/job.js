@@ -156,19 +156,17 @@ function like() {
 }
 
 /**
- * Return the label and value of what a job runs: its model, or its program with the pinned package and what a resumed
+ * Return the label and value of what a job runs: its model, or its program with the pinned package; and what a resumed
  * run is worth.
  * @param {JobPage["job"]} job
  * @returns {[string, ...Child[]]}
  */
-function model({ spec = {}, family, framework, pinned }) {
+function model({ spec = {}, family, framework, pinned, promise }) {
   const below = (/** @type {(string | null | undefined | false)[]} */ ...facts) =>
     h("span", { class: "ns-sub" }, facts.filter(Boolean).join(" · "));
-  if (spec.program) {
-    const promise = PROMISES[pinned?.promise ?? ""];
-    return ["Program", spec.program, below(pinned?.package, promise, framework)];
-  }
-  return ["Model", spec.model?.preset || spec.model_ref || family || "–", below(family, framework)];
+  const resumes = PROMISES[promise ?? ""];
+  if (spec.program) return ["Program", spec.program, below(pinned?.package, resumes, framework)];
+  return ["Model", spec.model?.preset || spec.model_ref || family || "–", below(family, framework, resumes)];
 }
 
 function facts() {

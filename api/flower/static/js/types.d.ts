@@ -195,6 +195,7 @@ interface JobPage {
     model_ref?: string;
     program?: string;
     archived_at: string | null;
+    promise: string | null;
     copied_from: { id: string; name: string | null; changes: Change[] } | null;
     result: { metrics?: Record<string, unknown> } | null;
   };

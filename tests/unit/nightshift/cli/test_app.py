@@ -556,7 +556,7 @@ def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
     ]
     assert run("workers").stdout.splitlines()[1].split() == ["cpu0@host", "online", "CPU", "torch"]
     assert run("models").stdout.splitlines()[1].split() == ["digits", "@2", "@3", "cnn", "test_accuracy", "0.9900"]
-    assert run("families").stdout.splitlines()[1].split() == ["cnn", "torch", "own", "1", "mnist-3conv"]
+    assert run("families").stdout.splitlines()[1].split() == ["cnn", "torch", "own", "1", "exact", "mnist-3conv"]
 
 
 # -- errors ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from nightshift.families.learner import LearnerState
+from nightshift.testing.attempts import NullReporter
 from shared import failpoints
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
@@ -19,7 +20,6 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.checkpoint_retention import superseded
 from shared.specs.training import CheckpointPolicy
 from tests.support.factories import make_checkpoint
-from tests.support.training import NullReporter
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter, Snapshot, restore, run_facts, safetensors
 from worker.training.state import Best, RunState
 

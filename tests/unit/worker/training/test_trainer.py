@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from nightshift.families.learner import LearnerState, Splits
 from nightshift.families.training import Training
+from nightshift.testing.attempts import NullReporter
 from shared.errors import NonFiniteLoss
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy
-from tests.support.training import NullReporter
 from worker.training.checkpoints import CheckpointWriter
 from worker.training.progress import ProgressMeter
 from worker.training.state import RunState

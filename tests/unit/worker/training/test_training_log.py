@@ -8,8 +8,8 @@ import pytest
 
 from nightshift.families.learner import LearnerSetup
 from nightshift.families.training import Training
+from nightshift.testing.attempts import NullReporter
 from shared.specs.jobs import job_spec_adapter
-from tests.support.training import NullReporter
 from worker import families
 from worker.training import training_log
 
