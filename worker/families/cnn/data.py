@@ -1,4 +1,4 @@
-"""Image data sets for a CNN, resized to the model's input size and cached beside the data set.
+"""Image data sets for a CNN or another classifier, resized to the model's input size and cached beside the data set.
 
 Arrays are `x` uint8 [n, height, width, channels] and `y` int64 [n]. Small sets are read into memory, large ones are
 memory-mapped.
@@ -19,7 +19,6 @@ from nightshift.families.learner import Array, Splits
 from nightshift.families.training import Training
 from shared.datasets.store import NpyWriter, OpenDataset, open_dataset, rename_into_place, staging
 from shared.errors import BadData
-from worker.families.cnn.family import CnnModel
 from worker.families.cnn.weights import PIXEL_SCALE
 from worker.training.numerics.data_order import Rows, validation_split
 
@@ -31,23 +30,23 @@ CHUNK = 512
 WEIGHT_BITS = 15
 
 
-def load_splits(dataset_dir: Path, model: CnnModel, training: Training) -> Splits:
+def load_splits(dataset_dir: Path, model: Any, training: Training) -> Splits:
     """Load the training, validation and test parts. Raises BadData if the data set does not fit the model."""
     stored = open_dataset(dataset_dir)
     _check(stored, model)
     return picture_splits(stored, (*model.image_size, model.image_channels), training)
 
 
-def adapted(dataset_dir: Path, model: CnnModel) -> dict[str, Any]:
+def adapted(dataset_dir: Path, model: Any) -> dict[str, Any]:
     """Return what fine-tuning on this data set changes in the model.
 
     A sigmoid output (one logit) becomes a softmax unless there are exactly two classes.
     """
     classes = open_dataset(dataset_dir).classes
-    return {"output": "softmax"} if model.output == "sigmoid" and len(classes) != 2 else {}
+    return {"output": "softmax"} if _is_binary(model) and len(classes) != 2 else {}
 
 
-def load_test(dataset_dir: Path, model: CnnModel, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
+def load_test(dataset_dir: Path, model: Any, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
     """Load the test part for evaluating a trained model; labels are mapped to its classes by name.
 
     Raises BadData if the data set has classes that the model does not know.
@@ -86,9 +85,9 @@ def picture_splits(stored: OpenDataset, image: tuple[int, int, int], training: T
     return Splits(train, validation, test, facts, len(rows), rows, stored.folder)
 
 
-def _check(stored: OpenDataset, model: CnnModel) -> None:
+def _check(stored: OpenDataset, model: Any) -> None:
     _check_images(stored)
-    if model.output == "sigmoid" and len(stored.classes) != 2:
+    if _is_binary(model) and len(stored.classes) != 2:
         raise BadData(
             f"model.output `sigmoid` tells two classes apart and the data set has {len(stored.classes)}; "
             "set model.output to softmax"
@@ -97,9 +96,14 @@ def _check(stored: OpenDataset, model: CnnModel) -> None:
         raise BadData("the data set needs at least two training images")
 
 
+def _is_binary(model: Any) -> bool:
+    """Return whether the model has one logit for two classes, as a CNN may have; other classifiers have one each."""
+    return getattr(model, "output", None) == "sigmoid"
+
+
 def _check_images(stored: OpenDataset) -> None:
     if stored.kind != "image":
-        raise BadData(f"a cnn needs a data set of images, this one holds {stored.kind}")
+        raise BadData(f"a classifier of images needs a data set of images, this one holds {stored.kind}")
 
 
 class RowView:
