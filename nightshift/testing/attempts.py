@@ -18,6 +18,7 @@ from typing import Any
 
 from nightshift.testing.conduct import Conduct
 from nightshift.testing.processes import Process, Server
+from shared.jobs.checkpoint_retention import needs_all_checkpoints
 from worker import kinds
 from worker.run_job import PrintingReporter, make_assignment
 from worker.runners.messages import Champion, Result, Stopped
@@ -85,7 +86,7 @@ def _attempt(order: Order) -> None:
     if order.prepare is not None:
         order.prepare()
     assignment = make_assignment(order.spec, order.folder, order.data_set, order.threads, order.model)
-    keep_last = sys.maxsize if order.spec["kind"] == "batch_infer" else 2
+    keep_last = sys.maxsize if needs_all_checkpoints(order.spec["kind"]) else 2
     reporter = KilledReporter(order.folder, order.how, keep_last)
     reporter.champion_dir = order.champion
     reporter.conduct = Conduct.begin(order.folder) if order.watched else None

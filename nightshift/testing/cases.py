@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from nightshift.families.family import Family, Task
 from nightshift.families.learner import LearnerSetup, LearnerState, Splits
 from nightshift.families.trial import Trial
+from nightshift.names import TRAIN
 from nightshift.testing import attempts
 from nightshift.testing.datasets import Store, store_of
 from nightshift.testing.processes import FROZEN, Server
@@ -70,7 +71,7 @@ class Case:
     def spec(self, **training: Any) -> dict[str, Any]:
         """Return the spec of a job; more settings of training may be given."""
         body = {
-            "kind": "train",
+            "kind": TRAIN,
             "dataset": "any",
             "model": {"family": self.family, "framework": self.framework, **self.model},
             "training": {**self.training, **training},

@@ -105,12 +105,12 @@ def without(run: Run, item: str) -> Restored | None:
 
     An array or a fact of the learner that a new run does not have, or has with this value, is left out.
     """
-    kind, _, name = item.partition(":")
-    if kind == "run":
+    part, _, name = item.partition(":")
+    if part == "run":
         return _without_of_run(run, name)
     again, fresh = run.restored(), run.new
     facts, arrays = dict(again.learner.facts), dict(again.learner.arrays)
-    if kind == "fact":
+    if part == "fact":
         del facts[name]
     else:
         old = arrays.pop(name)

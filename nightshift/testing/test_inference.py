@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nightshift.names import BATCH_INFER
 from nightshift.testing.attempts import outcome
 from nightshift.testing.cases import Case
 from nightshift.testing.datasets import store_documents
@@ -26,7 +27,7 @@ def model(untouched: Untouched) -> Path:
 def spec_of(case: Case, output: str, inference: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job of small chunks."""
     how = {"framework": case.framework, "output": output, "batch_size": 25, **inference}
-    body = {"kind": "batch_infer", "model_ref": "parent", "dataset": "any", "inference": how}
+    body = {"kind": BATCH_INFER, "model_ref": "parent", "dataset": "any", "inference": how}
     return job_spec_adapter.validate_json(json.dumps(body)).model_dump(mode="json")
 
 
