@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,9 @@ def chosen_items(case: Case) -> Callable[[list[str]], list[str]]:
 
 
 @pytest.fixture
-def few_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a row every six steps, so that a checkpoint falls between two rows."""
     monkeypatch.setattr("worker.training.trainer.ROWS", 8)
-    return
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class _Popen(popen_forkserver.Popen):
     def _launch(self, process_obj: Any) -> None:
         connect = running(process_obj.server).connect_to_new_process
         with self._lock, mock.patch.object(forkserver, "connect_to_new_process", connect):
-            super()._launch(process_obj)  # type: ignore[no-untyped-call]
+            super()._launch(process_obj)  # type: ignore[misc]
 
 
 class Process(multiprocessing.context.ForkServerProcess):
@@ -53,4 +53,4 @@ class Process(multiprocessing.context.ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        return _Popen(process_obj)  # type: ignore[no-untyped-call]
+        return _Popen(process_obj)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from nightshift.names import RUN
 from nightshift.programs import Program, Trial
@@ -164,7 +165,7 @@ def _attempt(order: Order) -> None:
     from worker.kinds import program
 
     lead_group()
-    program.ProgramRun = _WatchedRun  # type: ignore[misc]
+    mock.patch.object(program, "ProgramRun", _WatchedRun).start()
     made = make_assignment(order.spec, order.folder, order.data_set or order.folder, attempts.THREADS)
     assignment = made if order.data_set else made.model_copy(update={"dataset_dir": None})
     reporter = _Reporter(order)
