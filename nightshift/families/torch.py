@@ -78,7 +78,7 @@ class ModuleLearner(TorchLearner):
         for name, parameter in self.module.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and not self._is_frozen(name))
         weights = weights_of(self.module)
-        self._train(weights)
+        self._optimize(weights)
         self.buffers = Buffers(self.module, weights)
         set_mode(self.module, True, self._is_frozen)
         self.data: dict[str, Tensor] = {}

@@ -24,6 +24,7 @@ from shared.db.engine import make_engine, read
 from shared.db.schema import attempts, checkpoints, jobs
 from shared.job_files.layout import job_dir
 from shared.settings import Settings
+from shared.specs.families import FAMILIES
 from tests.support import warm
 from tests.support.factories import expire_lease, make_due, submit_job
 from tests.support.forked_server import forked
@@ -59,7 +60,9 @@ class LoneWorker:
         values = {"data_dir": str(data_dir), "relay_seconds": 0.02, "heartbeat_seconds": 0.2, **settings}
         # The environment is passed, because the warm process has that of its own start.
         self._process = warm.Process(
-            "lone worker", target=_main, args=(theirs, name, database_url, values, dict(os.environ), packages, framework)
+            "lone worker",
+            target=_main,
+            args=(theirs, name, database_url, values, dict(os.environ), packages, framework),
         )
         self._process.start()
         theirs.close()
@@ -124,12 +127,14 @@ def _main(
     packages: Path | None,
     framework: str,
 ) -> None:
+    os.environ.clear()
     os.environ |= environment
     settings = Settings(**values)
     path = pythonpath("probe")
     if packages is not None:
         sys.path.insert(0, str(packages))
         path = os.pathsep.join([path, str(packages)])
+    FAMILIES.forget()  # the warm process may have looked them up
     forkserver = ForkserverClient(framework, _RUNNER_MODULES, sanitized_environment(os.environ, {"PYTHONPATH": path}))
     with forked():
         forkserver.start()

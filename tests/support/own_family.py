@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
 import pytest
 
 from shared.specs.families import FAMILIES, SETTING
-from tests.support.plugins import installed
+from tests.support.plugins import installed, write_modules
 
 DECLARATION = """
 from typing import Literal
@@ -124,25 +122,11 @@ def write_family(
     learner: str = LEARNER,
 ) -> Path:
     """Write the package into a folder that can be put on `sys.path`; `more` goes into the arguments of its Family."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info/*"):
-        old.unlink()
     files = {
         "linear_family.py": declaration.replace("{more}", f", {more}" if more else ""),
         "linear_learner.py": learner,
     }
-    for file, text in files.items():
-        (folder / file).write_text(text)
-    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(f"[nightshift.families]\n{entry}\n")
-    (info / "RECORD").write_text("".join(f"{file},sha256={_hash(text)},\n" for file, text in files.items()))
-    return folder
-
-
-def _hash(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return write_modules(folder, files, name=name, version=version, points=f"[nightshift.families]\n{entry}\n")
 
 
 def offer(folder: Path, monkeypatch: pytest.MonkeyPatch, families: str = "built-in,linear") -> None:

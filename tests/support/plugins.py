@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -102,8 +103,8 @@ def write_package(
 def write_modules(folder: Path, modules: dict[str, str], *, name: str, version: str = "1.0", points: str) -> Path:
     """Write a package of these modules and entry points."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info/*"):
-        old.unlink()
+    for old in folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
+        shutil.rmtree(old)
     for module, text in modules.items():
         (folder / module).write_text(dedent(text))
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"

@@ -21,13 +21,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from api.launcher.process import die_with
 from shared import console, failpoints
+from shared.specs.families import FAMILIES
 
 #: Children of a worker: a forkserver for each framework, and one more for a test that kills one.
 WORKER_CHILDREN = 3
@@ -179,7 +180,10 @@ def run_module(argv: list[str], environment: Mapping[str, str], children: int = 
     sys.orig_argv, sys.argv = argv, argv[2:]
     _show_in_proc(argv, environment)
     prefork(children)
-    _run_sitecustomize(environment)
+    folders = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    _run_sitecustomize(folders)
+    FAMILIES.forget()
     importlib.reload(console)  # console and failpoints read the environment when they are imported
     failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))
     sys.modules.pop(module, None)
@@ -193,8 +197,8 @@ def run_module(argv: list[str], environment: Mapping[str, str], children: int = 
     return 0
 
 
-def _run_sitecustomize(environment: Mapping[str, str]) -> None:
-    for folder in filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)):
+def _run_sitecustomize(folders: Sequence[str]) -> None:
+    for folder in folders:
         if (custom := Path(folder, "sitecustomize.py")).exists():
             runpy.run_path(str(custom))
 

@@ -1,9 +1,10 @@
 """The probe: a job for all lifecycle tests that takes over jobs (`tests.support.takeover`), controlled by their tags.
 
-    probe        `train` (below), or a way to end: see ENDINGS
+    probe        `train` (below), `hold` (the job itself), or a way to end: see ENDINGS
     steps        number of steps of `train`
     checkpoint   steps between two checkpoints
-    hold_at      step at which it waits for the file `go` in the job's folder (or for a stop request)
+    hold_at      step at which it waits for the file `go` in the job's folder (or for a stop request); of `hold`, the
+                 step before which the first attempt leaves its pid there as `held` and waits to be killed
     wedge        instead of waiting there, the first attempt hangs: `spin` (an endless loop) or `stop` (SIGSTOP)
     pace         least seconds per step
     megabytes    output of `flood` on stdout and stderr
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -51,11 +53,30 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | None:
         return None
     if "failpoint" in tags and assignment.fence == 1:
         failpoints.arm(tags["failpoint"])
+    if action == "hold":
+        if assignment.fence == 1:
+            hold(assignment, reporter, int(tags["hold_at"]))
+        return None
     if action == "train":
         return Training(assignment, reporter, tags).run()
     reporter.started(Started(pid=os.getpid(), device="probe"))
     ENDINGS[action](assignment, reporter)
     return Result(metrics={"done": 1.0})
+
+
+def hold(assignment: Assignment, reporter: Reporter, step: int) -> None:
+    """Let a training wait before a step until its process is killed."""
+    ask, asked = reporter.stop_requested, itertools.count()
+
+    def held() -> str | None:
+        if next(asked) == step:
+            (file := Path(assignment.job_dir, "held.new")).write_text(str(os.getpid()))
+            file.rename(file.with_suffix(""))
+            while True:
+                signal.pause()
+        return ask()
+
+    reporter.stop_requested = held  # type: ignore[method-assign]
 
 
 def link(before: str, step: int) -> str:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from shared.specs.jobs import job_spec_adapter
+from tests.support.paths import ROOT
 from worker.programs.attempt import ProgramRun
 from worker.programs.checkpoint import restore
 from worker.run_job import PrintingReporter, make_assignment
 from worker.runners.messages import MetricPoint, Progress, Started
+
+
+def documented(module: str, **mine: Any) -> Callable[[ProgramRun], Any]:
+    """Return the `train` of docs/howto/own-program.md that imports a module; `mine` is what `my_package` has there."""
+    text = (ROOT / "docs" / "howto" / "own-program.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    (block,) = [block for block in blocks if f"from {module} import" in block]
+    package = ModuleType("my_package")
+    package.__dict__.update(mine)
+    names: dict[str, Any] = {}
+    sys.modules["my_package"] = package  # `mock.patch.dict` would forget all that the block imports, too
+    try:
+        exec(compile(block, "own-program.md", "exec"), names)
+    finally:
+        del sys.modules["my_package"]
+    train: Callable[[ProgramRun], Any] = names["train"]
+    return train
 
 
 class Killed(BaseException):
@@ -53,8 +74,10 @@ class WatchedRun(ProgramRun):
 class Job:
     """A job in a folder: each `attempt` resumes from the newest checkpoint of those before it."""
 
-    def __init__(self, folder: Path, train: Callable[[ProgramRun], Any], every_steps: int = 4) -> None:
-        self.folder, self._train = folder, train
+    def __init__(
+        self, folder: Path, train: Callable[[ProgramRun], Any], every_steps: int = 4, params: Any = None
+    ) -> None:
+        self.folder, self._train, self._params = folder, train, params
         self._spec = {
             "kind": "run",
             "program": "any",
@@ -67,7 +90,7 @@ class Job:
         assignment = make_assignment(self._spec, self.folder, self.folder, 1)
         reporter = Reporter(self.folder, stop, at)
         latest, damaged = restore(self.folder, assignment.resume)
-        run = WatchedRun(assignment, reporter, job_spec_adapter.validate_python(self._spec), None, latest)
+        run = WatchedRun(assignment, reporter, job_spec_adapter.validate_python(self._spec), self._params, latest)
         reporter.started(
             Started(
                 pid=os.getpid(),

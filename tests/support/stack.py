@@ -159,7 +159,10 @@ class Stack:
             **self.settings,
             **settings,
         }
-        path = {"PYTHONPATH": pythonpath(kinds)} if (kinds := str(values.pop("kinds"))) else {}
+        folders = [str(values.pop("packages"))] if "packages" in values else []
+        if kinds := str(values.pop("kinds")):
+            folders.insert(0, pythonpath(kinds))
+        path = {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}
         return path | {f"NIGHTSHIFT_{name.upper()}": str(value) for name, value in values.items()}
 
     # -- processes --------------------------------------------------------------------------------

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
-
 from nightshift_keras_script.program import PROGRAM, Params
+from pydantic import ValidationError
 
 SCRIPT = Path(__file__).parents[1] / "script.py"
 JOB = {"kind": "run", "program": "digits", "params": {"epochs": 2}, "seed": 7}
 
 
 def test_the_declaration_imports_no_framework():
-    code = "import sys, nightshift_keras_script.program; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    code = (
+        "import sys, nightshift_keras_script.program; sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

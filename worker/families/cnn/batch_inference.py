@@ -36,7 +36,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
         raise BadData("predict needs a data set")
     stored = open_dataset(dataset_dir)
     if stored.kind != "image":
-        raise BadData(f"a cnn needs a data set of images, this one holds {stored.kind}")
+        raise BadData(f"a classifier of images needs a data set of images, this one holds {stored.kind}")
     return Predictions(learner, parent.model, list(parent.facts["classes"]), stored, inference.batch_size)
 
 

@@ -33,9 +33,9 @@ class TorchLearner(BaseLearner):
 
     def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:
         """Create tensors and optimizers, and the sums for the metrics."""
-        self._train({name: self._place(name, array) for name, array in weights.items()}, networks)
+        self._optimize({name: self._place(name, array) for name, array in weights.items()}, networks)
 
-    def _train(self, tensors: Mapping[str, Tensor], networks: tuple[str, ...] = ("",)) -> None:
+    def _optimize(self, tensors: Mapping[str, Tensor], networks: tuple[str, ...] = ("",)) -> None:
         """Create the optimizers of tensors that are on the device, and the sums for the metrics."""
         self.tensors = tensors
         self.optimizers = {part: support.make_optimizer(self.training, self._trained(part)) for part in networks}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.program_runs import Job
+from tests.support.program_runs import Job, documented
 
 keras: Any = pytest.importorskip("keras")
 callbacks: Any = pytest.importorskip("nightshift.integrations.keras")
@@ -240,3 +241,26 @@ def test_weights_in_bfloat16_survive(tmp_path: Path) -> None:
     job.attempt(at=8)
     job.attempt()
     assert same(job.result, untouched.result)
+
+
+# Keras' own use of NumPy, where it writes a model.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_documented_program_resumes_exactly(tmp_path: Path) -> None:
+    """The snippet of docs/howto/own-program.md, as it stands there."""
+
+    def new_model(params: Any) -> Any:
+        model = keras.Sequential(
+            [keras.layers.Input((4,)), keras.layers.Dropout(0.5), keras.layers.Dense(3, "softmax")]
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    module = "nightshift.integrations.keras"
+    program = documented(module, new_model=new_model, data=lambda part: data(int(part == "test")))
+    jobs = [Job(tmp_path / name, program, 2, SimpleNamespace(epochs=3)) for name in ("whole", "killed")]
+    jobs[0].attempt()
+    jobs[1].attempt(at=3)
+    assert jobs[1].saved
+    jobs[1].attempt()
+    assert jobs[1].rows == jobs[0].rows
+    assert (tmp_path / "killed" / "artifacts" / "model" / "model.keras").exists()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.support.program_runs import Job
+from tests.support.program_runs import Job, documented
 
 torch: Any = pytest.importorskip("torch")
 lightning: Any = pytest.importorskip("lightning.pytorch")
@@ -172,3 +173,16 @@ def test_a_run_that_need_not_be_exact_keeps_each_step(tmp_path: Path) -> None:
     resumed = job.attempt()
     assert resumed.steps[0] == 6
     assert job.steps_of("loss") == list(range(1, STEPS + 1))
+
+
+def test_the_documented_program_resumes_exactly(tmp_path: Path) -> None:
+    """The snippet of docs/howto/own-program.md, as it stands there."""
+    module, loaders = "nightshift.integrations.lightning", {"train": (0, True), "test": (1, False)}
+    program = documented(module, new_model=lambda params: Net(), data=lambda part: loader(*loaders[part]))
+    jobs = [Job(tmp_path / name, program, 2, SimpleNamespace(epochs=3)) for name in ("whole", "killed")]
+    jobs[0].attempt()
+    jobs[1].attempt(at=5)
+    assert jobs[1].saved
+    jobs[1].attempt()
+    assert jobs[1].rows == jobs[0].rows
+    assert (tmp_path / "killed" / "artifacts" / "model" / "model.ckpt").exists()

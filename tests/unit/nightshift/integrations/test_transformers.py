@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.support.program_runs import Job
+from tests.support.program_runs import Job, documented
 
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
@@ -24,11 +25,15 @@ def data(part: int) -> list[dict[str, Any]]:
     return [{"input_ids": row, "labels": row} for row in words]
 
 
-def train(run: Any, **more: Any) -> list[Any]:
-    """Train a GPT-2 of a few hundred weights, with dropout."""
-    transformers.set_seed(run.seed)
+def new_model() -> Any:
+    """Return a GPT-2 of a few hundred weights, with dropout."""
     config = transformers.GPT2Config(vocab_size=30, n_positions=6, n_embd=8, n_layer=1, n_head=2)
-    model, callback = transformers.GPT2LMHeadModel(config), callbacks.NightshiftCallback(run)
+    return transformers.GPT2LMHeadModel(config)
+
+
+def train(run: Any, **more: Any) -> list[Any]:
+    transformers.set_seed(run.seed)
+    model, callback = new_model(), callbacks.NightshiftCallback(run)
     chosen = {"save_strategy": "no", "logging_steps": 1, "eval_strategy": "epoch", **more}
     arguments = transformers.TrainingArguments(
         str(run.scratch / "trainer"),
@@ -162,3 +167,16 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
 def test_a_setting_that_leaves_nothing_to_resume_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="save_only_model=True"):
         Job(tmp_path, partial(train, save_only_model=True)).attempt()
+
+
+def test_the_documented_program_resumes_exactly(tmp_path: Path) -> None:
+    """The snippet of docs/howto/own-program.md, as it stands there."""
+    module = "nightshift.integrations.transformers"
+    program = documented(module, new_model=lambda params: new_model(), data=lambda part: data(int(part == "test")))
+    jobs = [Job(tmp_path / name, program, 2, SimpleNamespace(epochs=3)) for name in ("whole", "killed")]
+    jobs[0].attempt()
+    jobs[1].attempt(at=6)
+    assert jobs[1].saved
+    jobs[1].attempt()
+    assert jobs[1].rows == jobs[0].rows
+    assert (tmp_path / "killed" / "artifacts" / "model" / "model.safetensors").exists()

@@ -1,0 +1,1 @@
+"""Residual networks for small colour images, as a model family of Nightshift."""
