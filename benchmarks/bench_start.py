@@ -1,7 +1,10 @@
 """Time from submission to the end of the first training step in a fresh process, on a warm, idle worker.
 
     python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32]
-        [--pause 1]
+        [--pause 1] [--example nightshift-resnet]
+
+With `--example`, a family of an installed package in `examples/` (its smallest preset, in the size of the CNN's images)
+is measured in turns with the CNN, and the ratio is printed.
 
 Everything is real: the API over HTTP, SQLite, Redis, a worker with its forkserver, the CNN on `digits`. A step is
 forward, backward and optimizer. The time starts before the POST and ends when the runner recorded its first step (same
@@ -20,6 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,10 +35,17 @@ from shared.db.engine import read, write
 from shared.db.schema import job_events, jobs
 from shared.fleet import keys
 from tests.support import databases
+from tests.support.examples import install
 from tests.support.factories import OWNER
 from tests.support.redis import free_port, running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
+#: Families of `examples/`: the settings that are measured.
+EXAMPLES = {
+    "nightshift-resnet": {
+        "family": "resnet", "preset": "resnet-tiny", "image_size": [28, 28], "image_channels": 1,
+    }
+}  # fmt: skip
 #: The target (milliseconds).
 TARGET = 120.0
 
@@ -56,11 +67,11 @@ class Bench:
         except httpx.TransportError:
             return False
 
-    def one(self) -> dict[str, float]:
+    def one(self, model: Mapping[str, Any]) -> dict[str, float]:
         """Run a job; return the milliseconds until accepted, claimed, ready (state loaded), first step done."""
         body = {
             "kind": "train",
-            "model": {"family": "cnn", "preset": self.options.preset, "framework": self.options.framework},
+            "model": {**model, "framework": self.options.framework},
             "dataset": "digits",
             "training": {"epochs": 1000, "batch_size": self.options.batch_size},
         }
@@ -95,12 +106,12 @@ class Bench:
         return {"row written": created, "claimed": claimed, "ready in SQL": ready}
 
 
-def report(options: argparse.Namespace, runs: list[dict[str, float]]) -> dict[str, Any]:
+def report(options: argparse.Namespace, model: Mapping[str, Any], runs: list[dict[str, float]]) -> dict[str, Any]:
     first = [run["first step"] for run in runs]
     return {
         "bench": "start",
         "framework": options.framework,
-        "preset": options.preset,
+        "model": model,
         "batch_size": options.batch_size,
         "pause_s": options.pause,
         "jobs": len(runs),
@@ -125,21 +136,36 @@ def main() -> None:
     parser.add_argument("--framework", choices=("torch", "tensorflow"), default="torch")
     parser.add_argument("--preset", default="mnist-3conv")
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--example", choices=sorted(EXAMPLES), help="a family to be measured in turns with the CNN")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds the worker idles before each job")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the started processes are stopped
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         url = databases.sqlite_database(folder, databases.make_sqlite_template(folder))
-        settings = {"preload": "true", "frameworks": options.framework, "relay_seconds": 0.01, "heartbeat_seconds": 0.5}
+        models: list[dict[str, Any]] = [{"family": "cnn", "preset": options.preset}]
+        settings: dict[str, Any] = {"preload": "true", "frameworks": options.framework, "relay_seconds": 0.01}
+        settings |= {"heartbeat_seconds": 0.5}
+        if options.example:
+            models.append(EXAMPLES[options.example])
+            settings |= {"families": f"built-in,{models[1]['family']}", "packages": install(options.example, folder)}
         with running_redis(folder) as redis, open_stack(folder, url, redis.url, **settings) as stack:
             bench = Bench(stack, options)
-            bench.one()  # registers the data set and warms every cache: the target is for a warm worker
-            runs = [bench.one() for _ in range(options.jobs)]
-    result = report(options, runs)
+            for model in models:  # registers the data set and warms every cache: the target is for a warm worker
+                bench.one(model)
+            rounds = [[bench.one(model) for model in models] for _ in range(options.jobs)]
+    medians = [show(options, model, [runs[i] for runs in rounds]) for i, model in enumerate(models)]
+    if options.example:
+        print(f"{models[1]['family']} to {models[0]['family']}: {medians[1] / medians[0]:.2f}")
+
+
+def show(options: argparse.Namespace, model: Mapping[str, Any], runs: list[dict[str, float]]) -> float:
+    """Print the times of a model and return the median until the first step."""
+    result = report(options, model, runs)
     print(json.dumps(result, indent=1))
-    median = result["first_step_ms"]["median"]
+    median = float(result["first_step_ms"]["median"])
     print(f"submit -> first step: median {median} ms (target < {TARGET:.0f} ms with torch)")
+    return median
 
 
 if __name__ == "__main__":

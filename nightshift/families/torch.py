@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class ModuleLearner(TorchLearner):
     """
 
     #: Names of the metrics: the loss, then those of `measures`.
-    MEASURED = ("loss",)
+    MEASURED: ClassVar[tuple[str, ...]] = ("loss",)
 
     def network(self) -> nn.Module:
         """Return the network. It is called once, with random numbers that depend on the job's seed only."""
@@ -114,8 +114,10 @@ class ModuleLearner(TorchLearner):
 
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return what `predicted` makes of each row, computed in float32."""
+        if len(inputs) == 0:  # not every operation accepts no rows
+            return self.predict(np.zeros((1, *inputs.shape[1:]), inputs.dtype), 1)[:0]
         with self._evaluating():
-            starts = range(0, max(1, len(inputs)), batch_size)
+            starts = range(0, len(inputs), batch_size)
             return np.concatenate([self._predict(inputs[at : at + batch_size]) for at in starts])
 
     def _predict(self, inputs: Array) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from nightshift_gbm import model, training
 from nightshift_gbm.program import PROGRAM, Params
 

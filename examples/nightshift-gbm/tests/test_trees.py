@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nightshift_gbm import trees
 
 SETTINGS: dict[str, Any] = {"max_depth": 2, "learning_rate": 0.1, "max_features": 0.5}

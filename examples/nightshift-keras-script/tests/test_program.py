@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nightshift_keras_script.program import PROGRAM, Params
 from pydantic import ValidationError
+
+from nightshift_keras_script.program import PROGRAM, Params
 
 SCRIPT = Path(__file__).parents[1] / "script.py"
 JOB = {"kind": "run", "program": "digits", "params": {"epochs": 2}, "seed": 7}

@@ -5,11 +5,11 @@ from importlib.metadata import entry_points
 import numpy as np
 import pytest
 import torch
-from nightshift_resnet.family import FAMILY, ResNetModel
-from nightshift_resnet.torch_learner import ResidualNetwork, build
 from pydantic import ValidationError
 
 from nightshift.families import LearnerSetup, Training
+from nightshift_resnet.family import FAMILY, ResNetModel
+from nightshift_resnet.torch_learner import ResidualNetwork, build
 
 
 def test_the_entry_point_leads_to_the_family():

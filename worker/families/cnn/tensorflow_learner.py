@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from nightshift.families.learner import Array, LearnerSetup
-from worker.families.cnn.augmentation import affine, erase_boxes
 from worker.families.cnn.family import CnnModel
-from worker.families.cnn.weights import PIXEL_SCALE, initial, outputs
+from worker.families.cnn.tensorflow_pixels import augmentation_specs, augmentations, augmented, pixels
+from worker.families.cnn.weights import initial, outputs
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
 from worker.training.numerics import layout
@@ -61,7 +61,8 @@ class TensorflowCnn(TensorflowLearner):
         """
         masks = [tf.TensorSpec([None, units], tf.bool) for units in self._dropout_units()]
         drawn = {
-            name: tf.TensorSpec([None, *shape], dtype) for name, (shape, dtype) in self._augmentation_specs().items()
+            name: tf.TensorSpec([None, *shape], dtype)
+            for name, (shape, dtype) in augmentation_specs(self.training.augment).items()
         }
         one = (*self._batch_specs(), tf.TensorSpec([], tf.float32), masks, drawn)
         several = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), one)
@@ -81,7 +82,8 @@ class TensorflowCnn(TensorflowLearner):
         n, self.rate = len(rows), learning_rate(self.training, step, self.total_steps)
         shapes = [(n, units) for units in self._dropout_units()]
         masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
-        drawn = (np.float32(self.rate), masks, self._augmentations(n, step))
+        moved = augmentations(self.training.augment, self.training.seed, step, n, self.model.image_size)
+        drawn = (np.float32(self.rate), masks, moved)
         batch = (self.data["x"][rows], self.data["y"][rows], *drawn)
         if self.pending and len(self.pending[0][1]) != n:
             self._flush()
@@ -111,7 +113,7 @@ class TensorflowCnn(TensorflowLearner):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(list(self._trained().values()))
             running: dict[str, Tensor] = {}
-            logits = self._forward(_augmented(self._pixels(x), drawn), self.computed, running, masks)
+            logits = self._forward(augmented(pixels(x), drawn), self.computed, running, masks)
             loss = self._loss(logits, y)
         self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate, running)
         n = tf.cast(tf.size(y), tf.float64)
@@ -122,10 +124,6 @@ class TensorflowCnn(TensorflowLearner):
         return super()._take_totals()
 
     # -- the network ------------------------------------------------------------------------------
-
-    def _pixels(self, x: Tensor) -> Tensor:
-        """Convert bytes to float32 [n, h, w, c]."""
-        return tf.cast(x, tf.float32) * PIXEL_SCALE
 
     def _forward(self, x: Tensor, dtype: Any, running: Running = None, masks: list[Tensor] | None = None) -> Tensor:
         """Return float32 logits. `running` receives batch norm's new statistics; None means evaluation."""
@@ -176,20 +174,6 @@ class TensorflowCnn(TensorflowLearner):
         """Return the units of the layers with dropout."""
         return list(self.model.dense) if self.model.dropout else []
 
-    def _augmentation_specs(self) -> dict[str, tuple[list[int], Any]]:
-        """Return shape (per image) and dtype of the random parameters of augmentation."""
-        asked = set(self.training.augment)
-        moved: dict[str, tuple[list[int], Any]] = {"affine": ([2, 3], tf.float32)} if asked - {"erase"} else {}
-        return moved | ({"erase": ([4], tf.int64)} if "erase" in asked else {})
-
-    def _augmentations(self, n: int, step: int) -> dict[str, Array]:
-        seed, drawn = self.training.seed, {}
-        if (moves := affine(self.training.augment, seed, step, n)) is not None:
-            drawn["affine"] = moves
-        if "erase" in self.training.augment:
-            drawn["erase"] = erase_boxes(seed, step, n, *self.model.image_size)
-        return drawn
-
     # -- evaluation -------------------------------------------------------------------------------
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
@@ -202,7 +186,7 @@ class TensorflowCnn(TensorflowLearner):
         return {"loss": loss, "accuracy": correct}
 
     def _evaluate_batch(self, x: Tensor, y: Tensor) -> Tensor:
-        logits = self._forward(self._pixels(x), self.computed)
+        logits = self._forward(pixels(x), self.computed)
         total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
         return tf.stack([total, self._correct(logits, y)])
 
@@ -219,10 +203,10 @@ class TensorflowCnn(TensorflowLearner):
         return np.concatenate(self._in_batches(self._embed, inputs, batch_size))
 
     def _embed_batch(self, x: Tensor) -> Tensor:
-        return self._features(self._pixels(x), tf.float32)
+        return self._features(pixels(x), tf.float32)
 
     def _probabilities(self, x: Tensor) -> Tensor:
-        logits = self._forward(self._pixels(x), tf.float32)
+        logits = self._forward(pixels(x), tf.float32)
         if outputs(self.model, self.classes) == 1:
             second = tf.sigmoid(logits)
             return tf.concat([1 - second, second], 1)
@@ -253,32 +237,6 @@ class TensorflowCnn(TensorflowLearner):
             return None
         height, width, channels = self.model.feature_map()
         return channels, height, width
-
-
-def _augmented(x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
-    """Transform and erase images as drawn: bilinear, black outside, as torch's `grid_sample` does."""
-    height, width = x.shape[1], x.shape[2]
-    if "affine" in drawn:
-        x = tf.raw_ops.ImageProjectiveTransformV3(
-            images=x, transforms=_in_pixels(drawn["affine"], height, width), output_shape=[height, width],
-            fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT",
-        )  # fmt: skip
-    if "erase" in drawn:
-        top, bottom, left, right = tf.unstack(drawn["erase"][:, :, None], axis=1)
-        rows, columns = tf.range(height, dtype=tf.int64), tf.range(width, dtype=tf.int64)
-        inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
-        x = tf.where(inside[..., None], 0.0, x)
-    return x
-
-
-def _in_pixels(theta: Tensor, height: int, width: int) -> Tensor:
-    """Convert matrices [n, 2, 3] in coordinates -1 … 1 (pixel edges) to [n, 8] in pixel indices."""
-    (a, b, x), (c, d, y) = (tf.unstack(row, axis=1) for row in tf.unstack(theta, axis=1))
-    left, top = 1 / width - 1, 1 / height - 1
-    shift_x = (a * left + b * top + x + 1) * width / 2 - 0.5
-    shift_y = (c * left + d * top + y + 1) * height / 2 - 0.5
-    none = tf.zeros_like(a)
-    return tf.stack([a, b * width / height, shift_x, c * height / width, d, shift_y, none, none], 1)
 
 
 build = TensorflowCnn

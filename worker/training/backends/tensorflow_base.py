@@ -36,7 +36,13 @@ class TensorflowLearner(BaseLearner):
     def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:
         """Create variables and optimizers, and the sums for the metrics."""
         with tf.device(self.device):
-            self.tensors = {name: self._place(name, array) for name, array in weights.items()}
+            tensors = {name: self._place(name, array) for name, array in weights.items()}
+        self._optimize(tensors, networks)
+
+    def _optimize(self, tensors: Mapping[str, Any], networks: tuple[str, ...] = ("",)) -> None:
+        """Create the optimizers of variables, and the sums for the metrics."""
+        self.tensors = tensors
+        with tf.device(self.device):
             self.optimizers = {part: support.Optimizer(self.training, self._trained(part)) for part in networks}
             self.guard = support.FiniteLossGuard()  # one non-finite loss stops all networks
             self.totals = tf.Variable(tf.zeros(len(self.MEASURED) + 1, tf.float64), trainable=False)
