@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,8 +79,10 @@ def _keep(
     ctx: typer.Context, group: Group, name: str, framework: str | None, found: Installed[Any], report: dict[str, Any]
 ) -> None:
     """Store the report in the database, if there is one and the check was of all frameworks."""
-    if framework is not None:
-        return output.print_note("Checked in one framework only: the report is not stored in the database.")
+    missing = [name for name in getattr(found.declared, "frameworks", ()) if find_spec(name) is None]
+    if framework is not None or missing:
+        why = f"{', '.join(missing)} is not installed here" if missing else "checked in one framework only"
+        return output.print_note(f"The report is not stored in the database: {why}.")
     if not is_configured(ctx):
         return output.print_note(
             "There is no database here, so the promise of its jobs stays as it is: set NIGHTSHIFT_DATABASE_URL or "

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+#: How the kit is named among pytest's arguments: as a package, or as a folder.
+_KIT = ("nightshift.testing", "nightshift/testing")
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register what `pytest --pyargs nightshift.testing` is told."""
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(args: list[str], parser: pytest.Parser) -> None:
+    """Register what `pytest --pyargs nightshift.testing` is told; other projects keep these names for their options."""
+    if not any(kit in argument for argument in args for kit in _KIT):
+        return
     group = parser.getgroup("nightshift", "the conformance kit of Nightshift")
     group.addoption("--family", metavar="NAME", help="check this family")
     group.addoption("--program", metavar="NAME", help="check this program")

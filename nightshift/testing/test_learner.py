@@ -88,12 +88,12 @@ def test_the_model_that_is_kept_can_be_loaded(case: Case, splits: Splits, untouc
         fail(f"model.safetensors does not go round: {changed(kept, learner.weights())} differ")
 
 
-def test_evaluating_touches_nothing(splits: Splits, learner: Any) -> None:
+def test_evaluating_touches_nothing(case: Case, splits: Splits, learner: Any) -> None:
     """`evaluate` and `predict` leave every array and fact of the state as it was."""
     before = snapshot(learner)
     judged(learner, splits)
     _check_equal(before, snapshot(learner), "evaluate()")
-    if _predicts(learner):
+    if _predicts(case):
         learner.predict(next(iter(held_out(splits).values())), 16)
         _check_equal(before, snapshot(learner), "predict()")
 
@@ -105,17 +105,17 @@ def _check_equal(before: Any, after: Any, what: str) -> None:
         fail(f"{what} changes the facts of the state; it must change nothing")
 
 
-def _predicts(learner: Any) -> bool:
-    return "predict" in FAMILIES[learner.model.family].tasks
+def _predicts(case: Case) -> bool:
+    return "predict" in FAMILIES[case.family].tasks
 
 
-def test_measuring_and_predicting_change_no_later_step(pair: Pair) -> None:
+def test_measuring_and_predicting_change_no_later_step(case: Case, pair: Pair) -> None:
     """A run that is evaluated in its middle goes on as one that is not."""
     one, other = pair.begun()
     pair.go(one, 0, 3)
     pair.go(other, 0, 3)
     one.evaluate(pair.held_out, 7)
-    if _predicts(one):
+    if _predicts(case):
         one.predict(next(iter(pair.held_out.values())), 16)
     pair.go(one, 3, 5)
     pair.go(other, 3, 5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,12 @@ def test_what_is_not_installed_is_named(packages: Path) -> None:
 def test_without_pytest_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.NEEDS, "testing", ("pytest_of_another_name",))
     assert "pip install 'nightshift[testing]'" in check(code=1).stderr
+
+
+def test_the_options_are_there_for_the_kit_only(packages: Path, tmp_path: Path) -> None:
+    """Another project may have options of the same names, where Nightshift is installed."""
+    (tmp_path / "conftest.py").write_text("def pytest_addoption(parser): parser.addoption('--family')\n")
+    (tmp_path / "test_own.py").write_text("def test_own(request): assert request.config.getoption('family') == 'own'\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--family", "own", "test_own.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -58,8 +58,10 @@ class Linear:
         self.rate = setup.training.learning_rate
         height, width = setup.model.image_size
         pixels, classes = height * width * setup.model.image_channels, len(setup.facts["classes"])
+        draw = np.random.default_rng(setup.training.seed)
         self.tensors = {
-            "output.weight": np.zeros((classes, pixels), np.float32), "output.bias": np.zeros(classes, np.float32)
+            "output.weight": draw.normal(0, 0.01, (classes, pixels)).astype(np.float32),
+            "output.bias": np.zeros(classes, np.float32),
         }
         self.sums = np.zeros(2)
 
@@ -73,7 +75,10 @@ class Linear:
     def train_step(self, rows, step):
         y = np.asarray(self.data["y"])[rows]
         flat, found = self._probabilities(np.asarray(self.data["x"])[rows])
-        self.sums += [-np.log(found[np.arange(len(y)), y] + 1e-9).sum(), len(y)]
+        loss = -np.log(found[np.arange(len(y)), y] + 1e-9).sum()
+        self.sums += [loss, len(y)]
+        if not np.isfinite(loss):
+            return
         found[np.arange(len(y)), y] -= 1
         self.tensors["output.weight"] -= self.rate * found.T @ flat / len(y)
         self.tensors["output.bias"] -= self.rate * found.mean(axis=0)
