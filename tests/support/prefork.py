@@ -184,7 +184,7 @@ def run_module(argv: list[str], environment: Mapping[str, str], children: int = 
     folders = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     _run_sitecustomize(folders)
-    get_settings.cache_clear()
+    get_settings.cache_clear()  # the warm process has read its own, to look up the families
     FAMILIES.forget()
     importlib.reload(console)  # console and failpoints read the environment when they are imported
     failpoints.arm(environment.get("NIGHTSHIFT_FAILPOINT", ""))

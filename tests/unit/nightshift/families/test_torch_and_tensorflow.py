@@ -44,11 +44,13 @@ def test_a_resumed_run_equals_an_untouched_one(framework: str, optimizer: str) -
 
 
 def test_a_learner_that_was_used_can_load_an_older_state(framework: str) -> None:
-    learner = build(framework)
-    new = learner.state()
-    once = snapshot(train(learner))
-    learner.load_state(new)
-    assert snapshot(train(learner)) == once
+    learner = train(build(framework), last=4)
+    saved, found = learner.state(), learner.evaluate(pictures(), BATCH)
+    once = snapshot(train(learner, 4))
+    assert learner.evaluate(pictures(), BATCH) != found
+    learner.load_state(saved)
+    assert learner.evaluate(pictures(), BATCH) == found
+    assert snapshot(train(learner, 4)) == once
 
 
 @pytest.mark.parametrize("kind", ["weights/norm.running_mean", "optimizer/", "totals"])
