@@ -101,7 +101,7 @@ def is_for_others(path: Path) -> bool:
 @pytest.mark.parametrize("arguments", [[], ["--beat"]])
 def test_health_checks_of_containers_say_well(stack: Up, arguments: list[str]) -> None:
     environment = stack.part("api.server").environ()
-    health = partial(warm.run, "worker.hardware.health", *arguments, server=SERVER)
+    health = partial(warm.run, "worker.hardware.health", *arguments, of=SERVER)
     # A ping may be late on a busy machine: a container's health check is repeated.
     eventually(lambda: health(environment=environment).returncode == 0)
     ill = health(environment=environment | {"NIGHTSHIFT_HOST_NAME": "elsewhere"})
