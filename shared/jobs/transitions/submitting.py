@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, case, select
 from sqlalchemy import insert as plain_insert
 
-from nightshift.errors import Conflict, InvalidRequest
+from nightshift.errors import Conflict, InvalidRequest, RequestError
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.datasets import references
@@ -22,7 +22,7 @@ from shared.fleet.plugins import family_plugin, program_plugin
 from shared.jobs.transitions.dependencies import resolve_dependencies
 from shared.jobs.transitions.statements import add_state_event
 from shared.jobs.transitions.values import NewJob, Submitted
-from shared.models import ownership
+from shared.models import ownership, registry
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import AnyJob, RunJob
 from shared.specs.times import seconds_of
@@ -43,7 +43,7 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     job_id = secrets.token_hex(8)
     statement = (
         insert(conn, jobs)
-        .values(**_row(job_id, state, new))
+        .values(**_row(conn, job_id, state, new))
         .on_conflict_do_nothing(index_elements=["owner_id", "idempotency_key"])
         .returning(jobs.c.id, jobs.c.fence, jobs.c.state, jobs.c.event_seq, jobs.c.created_at.label("now"))
     )
@@ -67,7 +67,7 @@ def _state_after(counts: dict[str, int]) -> JobState:
     return JobState.FAILED if counts["failed"] else JobState.WAITING
 
 
-def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
+def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
     spec = new.spec
     return {
         "id": job_id,
@@ -78,7 +78,7 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
         "name": spec.name,
         "family": _family(spec) or new.pinned.get("family"),
         "framework": _framework(spec),
-        **_plugin(spec, new.pinned),
+        **_plugin(conn, new),
         "dataset": spec.dataset,
         "device": spec.resources.device,
         "tags": spec.tags,
@@ -101,22 +101,37 @@ def _row(job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
     }
 
 
-def _plugin(spec: AnyJob, pinned: Mapping[str, Any]) -> dict[str, Any]:
+def _plugin(conn: Connection, new: NewJob) -> dict[str, Any]:
     """Return the plug-in that a worker must have, and its version if the job uses a model that one made.
 
     Every worker has the families of Nightshift; the first attempt pins their version.
     """
-    if isinstance(spec, RunJob):
-        return {"plugin": program_plugin(spec.program)}
-    family = str(_family(spec) or pinned.get("family"))
-    if FAMILIES.is_builtin(family):
+    if isinstance(new.spec, RunJob):
+        return {"plugin": program_plugin(new.spec.program)}
+    family, maker = _made_by(conn, new)
+    if family is None or FAMILIES.is_builtin(family):
         return {}
-    maker = pinned.get("plugin") or {}
     return {
         "plugin": family_plugin(family),
         "plugin_record": maker.get("record"),
         "plugin_state": maker.get("state_version"),
     }
+
+
+def _made_by(conn: Connection, new: NewJob) -> tuple[str | None, Mapping[str, Any]]:
+    """Return the job's family, and what the job that made its model has pinned of the package.
+
+    A job of a schedule names a model that nothing has looked up yet; one that is not there is refused by the worker.
+    """
+    family = _family(new.spec) or new.pinned.get("family")
+    model_ref = getattr(new.spec, "model_ref", None)
+    if family is not None or model_ref is None:
+        return family, new.pinned.get("plugin") or {}
+    try:
+        model = registry.resolve(conn, model_ref, new.owner_id)
+    except RequestError:
+        return None, {}
+    return model.family, registry.maker_of(conn, model.job_id).get("plugin") or {}
 
 
 def _not_past(run_at: float | None) -> Any:
