@@ -172,3 +172,18 @@ def test_a_model_is_used_by_the_version_that_made_it(cluster: Cluster, packages:
         assert "nightshift-linear 1.0, which the job began with (newer has 2.0)" in why(cluster, use)
     cluster.recovery_worker.run()
     assert cluster.job(use).state == "succeeded"
+
+
+def test_a_job_that_names_a_model_only_needs_its_family_and_version(cluster: Cluster) -> None:
+    """As the jobs of schedules, for which nothing has looked the model up."""
+    made = submit(cluster)
+    cluster.recovery_worker.run()
+    record = cluster.job(made).pinned["plugin"]["record"]
+    use = cluster.job(submit(cluster, kind="evaluate", model_ref=f"job:{made}"))
+    assert (use.plugin, use.plugin_record, use.plugin_state) == ("family linear", record, 1)
+    gone = submit(cluster, kind="evaluate", model_ref="gone")
+    assert cluster.job(gone).plugin is None
+    cluster.recovery_worker.run()
+    cluster.recovery_worker.run()
+    assert (cluster.job(use.id).state, cluster.job(gone).state) == ("succeeded", "failed")
+    assert "there is no model 'gone'" in cluster.job(gone).error["message"]
