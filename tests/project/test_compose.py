@@ -114,7 +114,14 @@ def test_secrets_come_from_the_env_file_and_the_example_has_none() -> None:
     )
     used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
     assert used == set(example)
-    optional = {"STORAGE_URL", "STORAGE_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    optional = {
+        "STORAGE_URL",
+        "STORAGE_ENDPOINT_URL",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "FAMILIES",
+        "PROGRAMS",
+    }
     assert {name for name, value in example.items() if not value} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", *optional}
 
 
