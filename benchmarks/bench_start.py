@@ -3,8 +3,8 @@
     python -m benchmarks.bench_start [--jobs 20] [--framework torch] [--preset mnist-3conv] [--batch-size 32]
         [--pause 1] [--example nightshift-resnet]
 
-With `--example`, a family of an installed package in `examples/` (its smallest preset, in the size of the CNN's images)
-is measured in turns with the CNN, and the ratio is printed.
+With `--example`, a family of an installed package is measured in turns with the CNN, and the ratio is printed: one of
+`examples/` (its smallest preset, in the size of the CNN's images), or `twin`, the CNN itself as an installed package.
 
 Everything is real: the API over HTTP, SQLite, Redis, a worker with its forkserver, the CNN on `digits`. A step is
 forward, backward and optimizer. The time starts before the POST and ends when the runner recorded its first step (same
@@ -37,6 +37,7 @@ from shared.fleet import keys
 from tests.support import databases
 from tests.support.examples import install
 from tests.support.factories import OWNER
+from tests.support.plugins import write_modules
 from tests.support.redis import free_port, running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
@@ -44,8 +45,43 @@ from tests.support.stack import Stack, eventually, open_stack
 EXAMPLES = {
     "nightshift-resnet": {
         "family": "resnet", "preset": "resnet-tiny", "image_size": [28, 28], "image_channels": 1,
-    }
+    },
+    "twin": {"family": "twin", "preset": "mnist-3conv"},
 }  # fmt: skip
+#: The CNN as a package of its own: what is different is only where the family comes from.
+TWIN = {
+    "twin_family.py": """
+        from dataclasses import replace
+        from typing import Literal
+
+        from nightshift.families import IMAGE_CLASSIFIER
+        from worker.families.cnn.family import FAMILY as CNN, CnnModel
+
+
+        class TwinModel(CnnModel):
+            family: Literal["twin"] = "twin"
+
+
+        FAMILY = replace(
+            CNN, name="twin", model=TwinModel, is_default=False, parts=IMAGE_CLASSIFIER,
+            learners={"torch": "twin_torch:build", "tensorflow": "twin_tensorflow:build"},
+        )
+    """,
+    "twin_torch.py": """
+        from worker.families.cnn.torch_learner import TorchCnn
+
+
+        class build(TorchCnn):
+            pass
+    """,
+    "twin_tensorflow.py": """
+        from worker.families.cnn.tensorflow_learner import TensorflowCnn
+
+
+        class build(TensorflowCnn):
+            pass
+    """,
+}
 #: The target (milliseconds).
 TARGET = 120.0
 
@@ -148,7 +184,7 @@ def main() -> None:
         settings |= {"heartbeat_seconds": 0.5}
         if options.example:
             models.append(EXAMPLES[options.example])
-            settings |= {"families": f"built-in,{models[1]['family']}", "packages": install(options.example, folder)}
+            settings |= {"families": f"built-in,{models[1]['family']}", "packages": packages(options.example, folder)}
         with running_redis(folder) as redis, open_stack(folder, url, redis.url, **settings) as stack:
             bench = Bench(stack, options)
             for model in models:  # registers the data set and warms every cache: the target is for a warm worker
@@ -157,6 +193,14 @@ def main() -> None:
     medians = [show(options, model, [runs[i] for runs in rounds]) for i, model in enumerate(models)]
     if options.example:
         print(f"{models[1]['family']} to {models[0]['family']}: {medians[1] / medians[0]:.2f}")
+
+
+def packages(example: str, folder: Path) -> Path:
+    """Install the example into a folder below, and return it."""
+    if example != "twin":
+        return install(example, folder)
+    points = "[nightshift.families]\ntwin = twin_family:FAMILY\n"
+    return write_modules(folder / "packages", TWIN, name="nightshift-twin", points=points)
 
 
 def show(options: argparse.Namespace, model: Mapping[str, Any], runs: list[dict[str, float]]) -> float:

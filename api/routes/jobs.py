@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query
+from pydantic import AfterValidator
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -25,7 +26,18 @@ from shared.jobs.queries import JobFilters
 from shared.specs.base import Name
 from shared.specs.edits import JobPatch, Rerun
 from shared.specs.examples import EXAMPLES
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import AnyJob, JobSpec
+
+
+def _known_family(name: str) -> str:
+    if name not in {*FAMILIES.allowed, *FAMILIES.installed}:
+        raise ValueError(f"unknown family; families: {', '.join(FAMILIES.allowed)}")
+    return name
+
+
+#: A family in the query. Jobs of one that is not installed any more are found while the setting still names it.
+FamilyName = Annotated[Name, AfterValidator(_known_family)]
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=COMMON, route_class=Route)
 
@@ -111,7 +123,7 @@ def list_jobs(
     owner: Owner,
     state: Annotated[list[JobState] | None, Query(description="Repeatable.")] = None,
     kind: Annotated[Kind | None, Query()] = None,
-    family: Annotated[Name | None, Query()] = None,
+    family: Annotated[FamilyName | None, Query(description="One that `GET /v1/families` lists.")] = None,
     tag: Annotated[Tag | None, Query(description="`key=value`, or `key` for any value.")] = None,
     q: Annotated[
         Search | None,

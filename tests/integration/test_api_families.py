@@ -127,6 +127,12 @@ def test_what_does_not_fit_is_refused_by_field(
     assert message in problem["errors"][0]["msg"]
 
 
+def test_jobs_of_it_are_found(api: Api) -> None:
+    made = train(api).json()["id"]
+    assert [job["id"] for job in api.get("/v1/jobs?family=linear").json()["items"]] == [made]
+    assert api.get("/v1/jobs?family=gone").json()["items"] == []
+
+
 def test_the_openapi_document_describes_it(api: Api) -> None:
     document = api.get("/openapi.json").json()
     model = document["components"]["schemas"]["TrainJob"]["properties"]["model"]
