@@ -552,7 +552,7 @@ def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
         }
     ]
     fake.collections["families"] = [
-        {"name": "cnn", "package": "own 1", "frameworks": ["torch"], "presets": {"mnist-3conv": {}}}
+        {"name": "cnn", "package": "own 1", "frameworks": ["torch"], "promise": "exact", "presets": {"mnist-3conv": {}}}
     ]
     assert run("workers").stdout.splitlines()[1].split() == ["cpu0@host", "online", "CPU", "torch"]
     assert run("models").stdout.splitlines()[1].split() == ["digits", "@2", "@3", "cnn", "test_accuracy", "0.9900"]
