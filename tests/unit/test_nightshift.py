@@ -35,6 +35,7 @@ EXPORTED = [
     "Family",
     "FieldError",
     "Forbidden",
+    "InstalledProgram",
     "InvalidRequest",
     "Job",
     "JobCancelled",
