@@ -13,11 +13,13 @@ from shared.datasets import registry
 from shared.datasets.registry import ensure_builtin
 from shared.db.engine import read, write
 from shared.db.schema import metadata, model_versions
+from shared.fleet import keys
 from shared.fleet.plugins import InstalledPlugin
 from shared.fleet.workers import WorkerInfo, register
 from shared.models import aliases
 from tests.support.api import running_api
 from tests.support.factories import OWNER, make_due
+from tests.support.flower_app import running_flower_app
 from tests.support.lone_worker import Cluster, LoneWorker
 from tests.support.plugins import JUDGED, write_package
 from tests.support.program_jobs import environments, log_of, rows, submit, why
@@ -214,8 +216,26 @@ def test_a_secret_reaches_the_program_and_nothing_else(
                 answer = api.get(f"/v1/jobs/{job_id}{part}")
                 assert answer.status_code == 200, part
                 assert not leaked(answer.text), part
+        for part, page in pages_of(cluster, job_id).items():
+            assert not leaked(page), part
     finally:
         cluster.close()
+
+
+def pages_of(cluster: Cluster, job_id: str) -> dict[str, str]:
+    """Return what Flower serves of a job to its owner."""
+    with write(cluster.engine) as conn:
+        auth = ("nightshift", keys.create(conn, "pages", OWNER)[1])
+    found = {}
+    with running_flower_app(cluster.engine, cluster.data_dir) as flower:
+        for part in ("", "/live", "/curves", "/system", "/log?before=9000000", "/log.txt"):
+            answer = flower.client.get(f"/nightshift/jobs/{job_id}{part}", auth=auth)
+            assert answer.status_code == 200, part
+            found[part] = answer.text
+        found["list"] = flower.client.get("/nightshift/jobs/data", auth=auth).text
+    assert job_id in found["list"]
+    assert "zzz" in found["/live"]
+    return found
 
 
 def leaked(text: str) -> bool:
