@@ -18,6 +18,7 @@ from shared.db.schema import attempts, metrics, model_versions
 from shared.jobs import transitions
 from shared.jobs.transitions import NewJob
 from shared.specs.jobs import job_spec_adapter
+from tests.support import kit
 from tests.support.examples import install, own_tests
 from tests.support.factories import OWNER
 from tests.support.lone_worker import Cluster
@@ -147,3 +148,10 @@ def test_it_is_installed_as_a_program(packages: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(packages))
     found = installed_programs(["gbm"])["gbm"]
     assert (found.package, found.error) == ("nightshift-gbm 1.0.0", None)
+
+
+@pytest.mark.slow
+def test_the_kit_finds_it_exact(packages: Path) -> None:
+    found = kit.check(packages, "--program=gbm")
+    assert found.failed == {}
+    assert len(found.passed) >= 8

@@ -23,6 +23,7 @@ from shared.db.schema import metrics
 from shared.models.registry import show_model
 from shared.settings import Settings
 from shared.specs.families import FAMILIES
+from tests.support import kit
 from tests.support.api import running_api
 from tests.support.dataset_files import npz
 from tests.support.examples import EXAMPLES, install
@@ -219,3 +220,10 @@ def test_its_own_tests_pass(packages: Path) -> None:
         [*command, str(folder / "tests")], capture_output=True, text=True, check=False, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_kit_finds_it_exact(packages: Path) -> None:
+    found = kit.check(packages, "--family=resnet")
+    assert found.failed == {}
+    assert len(found.passed) >= 15

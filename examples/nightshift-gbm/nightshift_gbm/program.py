@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from nightshift.programs import Program
+from nightshift.programs import Program, Trial
 
 
 class Params(BaseModel):
@@ -25,6 +25,10 @@ class Params(BaseModel):
     test_share: float = Field(0.2, gt=0, lt=0.9, description="Rows for the test; half as many validate.")
 
 
+#: A table of two columns that a third follows from, for `nightshift programs check gbm`.
+_ROWS = [(row % 17, row % 5) for row in range(120)]
+_TABLE = "a,b,y\n" + "".join(f"{a},{b},{a * 0.5 - b}\n" for a, b in _ROWS)
+
 PROGRAM = Program(
     name="gbm",
     train="nightshift_gbm.training:train",
@@ -32,4 +36,5 @@ PROGRAM = Program(
     description="Gradient boosting on a table (scikit-learn).",
     dataset_kinds=("table",),
     promise="exact",
+    trial=Trial(params={"target": "y", "trees": 40, "trees_per_checkpoint": 1}, files={"table.csv": _TABLE}),
 )
