@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from api.services import programs
 from shared.db.engine import write
+from shared.db.schema import jobs, webhook_deliveries
 from shared.fleet import conformance
 from tests.support.api import Api, assert_problem, running_api
 from tests.support.plugins import JUDGED, forget_modules, installed, write_package
@@ -120,6 +121,22 @@ def test_a_schedule_and_a_rerun_take_a_program(api: Api) -> None:
     job_id = submit(api, params={"steps": 2}).json()["id"]
     again = api.post(f"/v1/jobs/{job_id}/rerun", json={"set": {"params.steps": 5}})
     assert again.json()["spec"]["params"]["steps"] == 5, again.text
+
+
+def test_a_schedules_job_needs_the_program_and_webhooks_tell_of_it(api: Api, sqlite_engine: Engine) -> None:
+    hook = api.post("/v1/webhooks", json={"name": "ops", "url": "https://example.org/h", "events": ["job.cancelled"]})
+    assert hook.status_code == 201, hook.text
+    job = {"kind": "run", "program": "walk", "params": {"steps": 2}}
+    api.post("/v1/schedules", json={"name": "nightly-walk", "cron": "0 2 * * *", "job": job})
+    made = api.post("/v1/schedules/nightly-walk/run")
+    assert made.status_code == 202, made.text
+    assert made.json()["spec"]["params"] | {"steps": 2, "rate": 0.9} == made.json()["spec"]["params"]
+    with sqlite_engine.connect() as conn:
+        assert conn.scalar(select(jobs.c.plugin)) == "program walk"
+    assert api.post(f"/v1/jobs/{made.json()['id']}/cancel").status_code == 202
+    with sqlite_engine.connect() as conn:
+        told = conn.execute(select(webhook_deliveries.c.event_type, webhook_deliveries.c.body)).all()
+    assert [(kind, made.json()["id"] in body) for kind, body in told] == [("job.cancelled", True)]
 
 
 PROMOTE = {"metric": "distance", "evaluate_on": "digits"}
