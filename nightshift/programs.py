@@ -69,8 +69,8 @@ class Program:
     it reads (`nightshift.names.DataKind`); empty: none. `metrics` are its own metrics by name
     (`{"r2": Metric("R²", "max")}`): their label and better side on pages and in comparisons. `evaluate` is
     `"package.module:function"`, a function of a `Run` and a model's folder that returns metrics; with it, `promote` can
-    be decided by each of `metrics` that has a better side. `state_version` changes when checkpoints of an older version
-    of the package can no longer be continued; `loads` lists older ones that can.
+    be decided by each of `metrics` that has a better side. `state_version` changes when the state in checkpoints does;
+    a build continues the checkpoints of another one only if `loads` lists their state version.
     """
 
     name: str

@@ -115,8 +115,8 @@ class Family:
     head: str = "output."
     #: Versions of Nightshift that it runs with, as a version specifier (`>=0.1,<1`); empty: all.
     requires: str = ""
-    #: It changes when checkpoints of an older version of the package can no longer be continued; `loads` lists older
-    #: ones that can.
+    #: It changes when the state in checkpoints does. A build continues the checkpoints of another one only if `loads`
+    #: lists their state version.
     state_version: int = 1
     loads: Sequence[int] = ()
     #: The family of a spec that names none.

@@ -19,8 +19,8 @@ class InstalledPlugin:
 
     @property
     def states(self) -> list[int]:
-        """The state versions whose checkpoints it continues."""
-        return sorted({self.state_version, *self.loads})
+        """The state versions of other builds whose checkpoints it continues."""
+        return sorted(set(self.loads))
 
     def continues(self, record: str | None, state_version: int | None) -> bool:
         """Return whether it may run a job that is pinned to this version; None: not pinned yet."""

@@ -101,7 +101,7 @@ def test_a_killed_run_resumes_to_the_same_rows_and_weights(cluster: Cluster, pac
 @contextmanager
 def another_version(cluster: Cluster, packages: Path, more: str) -> Iterator[LoneWorker]:
     """Upgrade the package, and yield a worker that has started with it."""
-    write_family(packages, version="2.0", more=more, learner=DYING)
+    write_family(packages, version="2.0", more=more, learner=f"{DYING}\n# 2.0\n")
     newer = LoneWorker("newer", cluster.database_url, cluster.data_dir, packages=packages)
     try:
         with write(cluster.engine) as conn:
@@ -114,7 +114,7 @@ def another_version(cluster: Cluster, packages: Path, more: str) -> Iterator[Lon
 
 def test_a_job_stays_with_the_version_that_it_began_with(cluster: Cluster, packages: Path) -> None:
     job_id = crashed_once(cluster, packages)
-    with another_version(cluster, packages, "state_version=2") as newer:
+    with another_version(cluster, packages, "") as newer:
         make_due(cluster.engine, job_id)
         newer.run()
         assert cluster.job(job_id).state == "queued"

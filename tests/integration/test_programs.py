@@ -21,7 +21,7 @@ from tests.support.api import running_api
 from tests.support.factories import OWNER, make_due
 from tests.support.flower_app import running_flower_app
 from tests.support.lone_worker import Cluster, LoneWorker
-from tests.support.plugins import JUDGED, write_package
+from tests.support.plugins import JUDGED, TRAINING, write_package
 from tests.support.program_jobs import environments, log_of, rows, submit, why
 from tests.support.stack import eventually
 
@@ -69,7 +69,9 @@ def test_a_killed_program_resumes_to_the_same_rows_and_model(cluster: Cluster, t
 
 def test_a_job_stays_with_the_version_that_it_began_with(cluster: Cluster, packages: Path, tmp_path: Path) -> None:
     job_id = crashed_once(cluster, tmp_path)
-    write_package(packages, version="2.0", more=", state_version=2")
+    write_package(
+        packages, version="2.0", training=f"{TRAINING}\n# 2.0\n"
+    )  # of the same state version, which it does not say it loads
     newer = LoneWorker("newer", cluster.database_url, cluster.data_dir, packages=packages, programs="walk")
     try:
         register_worker(cluster, newer.name, packages)

@@ -125,4 +125,5 @@ FAMILY = Family(
     classifies=True,
     features=("conv", "norm"),
     trial=TRIAL,
+    loads=(1,),
 )

@@ -158,4 +158,5 @@ FAMILY = Family(
     tasks=("generate",),
     features=("discriminator.conv", "discriminator.norm"),
     trial=TRIAL,
+    loads=(1,),
 )

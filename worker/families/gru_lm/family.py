@@ -114,4 +114,5 @@ FAMILY = Family(
     prompted=True,
     features=("embedding", "gru", "norm"),
     trial=TRIAL,
+    loads=(1,),
 )
