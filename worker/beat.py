@@ -61,8 +61,8 @@ def main() -> int:
     settings = get_settings()
     configure_logging(settings, "beat")
     tracing.setup("beat")
-    load_plugins(settings)
     try:
+        load_plugins(settings)
         refuse_cluster_server(settings)
         refuse_unusable(settings)
         redis_transport.install()

@@ -126,13 +126,13 @@ def _promotion_objection(
 
 def _evaluation_objection(program: Program, promote: Promotion, judged_on: DatasetVersion | None) -> FieldError | None:
     """Return why the program's models cannot be evaluated on `promote.evaluate_on`, or None."""
-    place, reads = ("promote", "evaluate_on"), " or ".join(program.dataset_kinds)
+    place, reads = ("promote", "evaluate_on"), data_of(*program.dataset_kinds)
     if judged_on is None:
         return FieldError(place, f"{promote.evaluate_on!r} has no version yet: the first job that names it makes one")
     if not reads:
         return FieldError(place, f"{program.name} reads no data set")
     if (kind := judged_on.summary["kind"]) not in program.dataset_kinds:
-        return FieldError(place, f"holds {kind} data; {program.name} is judged on {reads} data")
+        return FieldError(place, f"holds {data_of(kind)}; {program.name} is judged on {reads}")
     return None
 
 

@@ -105,8 +105,9 @@ class JobProgress:
         facts, step, total = [], self.progress.get("step"), self.progress.get("total_steps")
         if step is not None:
             facts.append(f"step {step:,}/{total:,}" if total else f"step {step:,}")
-        if self.progress.get("epoch") is not None:
-            facts.append(f"epoch {self.progress['epoch']}" + (f"/{self.epochs}" if self.epochs else ""))
+        epoch = self.progress.get("epoch")
+        if epoch or (epoch is not None and self.epochs):  # inference, and some programs, have no epochs
+            facts.append(f"epoch {epoch}" + (f"/{self.epochs}" if self.epochs else ""))
         facts += [f"{name} {number(self.metrics[name])}" for name in CURVES if name in self.metrics]
         if self.state == JobState.RUNNING:
             facts += [f"attempt {self.attempt}"] if self.attempt > 1 else []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from nightshift.errors import NotFound
 from shared.db.schema import artifacts, model_versions
@@ -23,9 +23,12 @@ def files_of(conn: Connection, name: str, selector: str) -> tuple[int, list[dict
     number = registry.selected(conn, name, selector)
     this = (model_versions.c.name == name, model_versions.c.version == number)
     job_id = conn.scalar(select(model_versions.c.job_id).where(*this))
+    of_model = (artifacts.c.job_id == job_id, artifacts.c.path.startswith(_FOLDER))
+    # An attempt that died after it had listed its model may have left files of other names.
+    newest = select(func.max(artifacts.c.fence)).where(*of_model).scalar_subquery()
     rows = conn.execute(
         select(artifacts.c.path, artifacts.c.stored_as, artifacts.c.size_bytes)
-        .where(artifacts.c.job_id == job_id, artifacts.c.path.startswith(_FOLDER))
+        .where(*of_model, artifacts.c.fence == newest)
         .order_by(artifacts.c.path)
     )
     found = [dict(row) for row in rows.mappings()]

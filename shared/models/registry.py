@@ -120,9 +120,10 @@ def _of_job(conn: Connection, model_ref: str, owner_id: str | None) -> ResolvedM
 
 
 def _folder(conn: Connection, job_id: str, model_ref: str) -> str:
-    """Return the folder of a job's model. Files of programs' models have any names."""
+    """Return the folder of a job's model, that of the newest attempt. Files of programs' models have any names."""
     files = (artifacts.c.job_id == job_id, artifacts.c.path.startswith(f"{MODEL}/"))
-    row = conn.execute(select(artifacts.c.path, artifacts.c.stored_as).where(*files).limit(1)).one_or_none()
+    newest = select(artifacts.c.path, artifacts.c.stored_as).where(*files).order_by(artifacts.c.fence.desc()).limit(1)
+    row = conn.execute(newest).one_or_none()
     if row is None:
         raise InvalidRequest.field(("model_ref",), f"{model_ref!r}: job {job_id} has no artifacts in {MODEL}/")
     return str(row.stored_as).removesuffix(row.path) + MODEL

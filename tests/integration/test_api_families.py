@@ -71,6 +71,16 @@ def test_it_is_exact_once_the_kit_has_shown_it_for_its_package(api: Api) -> None
     assert promises(api)["linear"] == "resumable"
 
 
+def test_a_job_of_a_family_of_nightshift_stays_exact_when_its_package_is_pinned(api: Api) -> None:
+    body = {"kind": "train", "dataset": "digits", "model": {"family": "cnn"}}
+    job_id = api.post("/v1/jobs", json=body).json()["id"]
+    assert api.get(f"/v1/jobs/{job_id}").json()["promise"] == "exact"
+    plugin = {"plugin": "family cnn", "package": "nightshift 0.1", "record": "r", "state_version": 1, "promise": None}
+    with write(api.engine) as conn:
+        conn.execute(update(jobs).values(pinned={"plugin": plugin}, plugin="family cnn", plugin_record="r"))
+    assert api.get(f"/v1/jobs/{job_id}").json()["promise"] == "exact"
+
+
 def test_a_job_shows_what_a_resumed_run_is_worth(api: Api) -> None:
     job_id = train(api).json()["id"]
 

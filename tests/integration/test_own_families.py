@@ -170,6 +170,8 @@ def test_a_model_is_used_by_the_version_that_made_it(cluster: Cluster, packages:
         newer.run()
         assert cluster.job(use).state == "queued"
         assert "nightshift-linear 1.0, which the job began with (newer has 2.0)" in why(cluster, use)
+        of_a_schedule = submit(cluster, kind="evaluate", model_ref=f"job:{made}")
+        assert "the family linear in the version that made its model (newer has 2.0)" in why(cluster, of_a_schedule)
     cluster.recovery_worker.run()
     assert cluster.job(use).state == "succeeded"
 
@@ -186,4 +188,5 @@ def test_a_job_that_names_a_model_only_needs_its_family_and_version(cluster: Clu
     cluster.recovery_worker.run()
     cluster.recovery_worker.run()
     assert (cluster.job(use.id).state, cluster.job(gone).state) == ("succeeded", "failed")
+    assert cluster.job(use.id).pinned["plugin"]["package"] == "nightshift-linear 1.0"
     assert "there is no model 'gone'" in cluster.job(gone).error["message"]

@@ -6,13 +6,13 @@ Code outside the packages gets a family's functions here, whoever brings the fam
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, cast
 
 from nightshift.families.family import Family
 from nightshift.families.learner import Learner, LearnerSetup
 from shared.errors import UnsupportedJob
 from shared.specs.families import FAMILIES
+from worker.references import function
 
 
 def load(family: str, framework: str) -> Callable[[LearnerSetup], Learner]:
@@ -20,7 +20,7 @@ def load(family: str, framework: str) -> Callable[[LearnerSetup], Learner]:
     reference = {str(name): one for name, one in _family(family).learners.items()}.get(framework)
     if reference is None:
         raise UnsupportedJob(f"this worker has no learner in {framework} for the family {family}")
-    return cast("Callable[[LearnerSetup], Learner]", _function(reference))
+    return cast("Callable[[LearnerSetup], Learner]", function(reference))
 
 
 def part(family: str, name: str) -> Callable[..., Any]:
@@ -34,7 +34,7 @@ def part(family: str, name: str) -> Callable[..., Any]:
 def optional_part(family: str, name: str) -> Callable[..., Any] | None:
     """Return a function of `nightshift.families.Parts`, or None if the family has none. Raises UnsupportedJob."""
     reference = getattr(_family(family).parts, name)
-    return None if reference is None else _function(reference)
+    return None if reference is None else function(reference)
 
 
 def _family(name: str) -> Family:
@@ -44,12 +44,3 @@ def _family(name: str) -> Family:
     broken = FAMILIES.installed.get(name)
     why = f"it cannot be used: {broken.error}" if broken else f"there are {', '.join(FAMILIES)}"
     raise UnsupportedJob(f"this worker has no family {name}: {why}")
-
-
-def _function(reference: str) -> Callable[..., Any]:
-    """Import a function. Raises UnsupportedJob if there is none; errors of the import are passed on."""
-    module, _, name = reference.partition(":")
-    function: Any = getattr(import_module(module), name, None)
-    if not callable(function):
-        raise UnsupportedJob(f"{reference} is not a function")
-    return cast("Callable[..., Any]", function)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from shared.specs.jobs import RunJob
 from worker.programs.attempt import PHASE, ProgramRun
 from worker.programs.checkpoint import restore
 from worker.programs.promotion import compare_with_champion
+from worker.references import function
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import training_log
 from worker.training.reporter import Reporter
@@ -32,10 +32,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
     latest, damaged = restore(job_dir, assignment.resume)
-    train, evaluate = (
-        _function(program.train),
-        _function(program.evaluate) if job.promote and program.evaluate else None,
-    )
+    train = function(program.train)
+    evaluate = function(program.evaluate) if job.promote and program.evaluate else None
     attempt = ProgramRun(assignment, reporter, job, params, latest)
     reporter.started(
         Started(
@@ -70,15 +68,6 @@ def _program(name: str) -> Program:
     return found.declared
 
 
-def _function(path: str) -> Any:
-    """Import a function of the program. Raises UnsupportedJob if there is none."""
-    module, _, name = path.partition(":")
-    function: Any = getattr(import_module(module), name, None)
-    if not callable(function):
-        raise UnsupportedJob(f"{path} is not a function")
-    return function
-
-
 def _beginning(program: Program, package: str | None, step: int | None) -> str:
     origin = "from the beginning" if step is None else f"from the checkpoint of step {step:,}"
     return f"program {program.name}{f' of {package}' if package else ''}, {origin}"
@@ -87,6 +76,7 @@ def _beginning(program: Program, package: str | None, step: int | None) -> str:
 def _result(program: Program, job: RunJob, attempt: ProgramRun, reporter: Reporter) -> Result:
     model: Mapping[str, Any] | None = None
     if attempt.registered is not None:
+        attempt.announce_model()
         model = {"family": program.name, "framework": program.framework or "", "path": "model"}
     elif job.register_as:
         reporter.log(f"the program has registered no model, so {job.register_as} gets no version", "warning")

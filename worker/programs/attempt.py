@@ -48,6 +48,7 @@ class ProgramRun:
         #: The last step that was reported, and the metrics of the model that was registered; None: no model.
         self.step = latest.step if latest else 0
         self.registered: dict[str, float] | None = None
+        self._model_files: list[Path] = []
         #: The stop request that the program was told of.
         self.told: str | None = None
         self._latest = latest
@@ -159,8 +160,12 @@ class ProgramRun:
         """Keep a folder as the job's model. Raises ValueError for bad metrics."""
         measured = checks.metrics(metrics)
         shutil.rmtree(self.model_dir, ignore_errors=True)
-        self.artifact(folder, "model")
+        self._model_files = self._keep(Path(folder), self.model_dir.name)
         self.registered = measured
+
+    def announce_model(self) -> None:
+        """Report the files of the model that was registered last. Called once, when the program has ended."""
+        artifacts.announce(self._model_files, self._root, self._reporter)
 
     def _keep(self, path: Path, name: str) -> list[Path]:
         """Copy a file or a folder below the artifacts; return the files."""

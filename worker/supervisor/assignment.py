@@ -33,26 +33,26 @@ def resolve_references(context: WorkerContext, claimed: Claimed, database: Datab
     if (promote := spec.get("promote")) and "evaluate_sha256" not in pinned:
         evaluated_on = _version_of(context, str(promote["evaluate_on"]), database)
         facts |= {"evaluate_on": f"{evaluated_on.name}@{evaluated_on.version}", "evaluate_sha256": evaluated_on.sha256}
-    if "plugin" not in pinned and (plugin := plugin_of(context, claimed)) is not None:
+    if spec.get("model_ref") and "parent" not in pinned:
+        facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)
+    if "plugin" not in pinned and (plugin := plugin_of(context, spec, {**facts, **pinned})) is not None:
         facts["plugin"] = {
             "plugin": plugin.plugin, "package": plugin.package, "record": plugin.record,
             "state_version": plugin.state_version, "promise": plugin.promise,
         }  # fmt: skip
-    if spec.get("model_ref") and "parent" not in pinned:
-        facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)
     return facts
 
 
-def plugin_of(context: WorkerContext, claimed: Claimed) -> InstalledPlugin | None:
+def plugin_of(context: WorkerContext, spec: Mapping[str, Any], pinned: Mapping[str, Any]) -> InstalledPlugin | None:
     """Return this worker's version of the family or program that the job runs."""
-    program, model = claimed.spec.get("program"), claimed.spec.get("model") or {}
-    family = str(model.get("family") or claimed.pinned.get("family"))
+    program, model = spec.get("program"), spec.get("model") or {}
+    family = str(model.get("family") or pinned.get("family"))
     wanted = program_plugin(str(program)) if program else family_plugin(family)
     return next((plugin for plugin in context.plugins if plugin.plugin == wanted), None)
 
 
 def package_facts(plugin: InstalledPlugin | None, pinned: Mapping[str, Any] | None) -> dict[str, str | None]:
-    """Return the package of the program, and the one that the job began with if it is another: not exact."""
+    """Return the package of the family or program, and the one that the job began with if it is another: not exact."""
     if plugin is None:
         return {}
     is_other = pinned is not None and pinned["record"] != plugin.record
@@ -110,6 +110,6 @@ def assignment_of(
         resume=claimed.checkpoints,
         device=context.device.kind,
         threads=context.settings.torch_threads or os.cpu_count(),
-        **package_facts(plugin_of(context, claimed), pinned.get("plugin")),
+        **package_facts(plugin_of(context, claimed.spec, pinned), pinned.get("plugin")),
         secrets=dict(secrets or {}),
     )

@@ -188,7 +188,7 @@ class Attempt:
         return RunnerMonitor(context)
 
     def _environment(self) -> dict[str, Any]:
-        package = package_facts(plugin_of(self.context, self.claimed), self._pinned.get("plugin"))
+        package = package_facts(plugin_of(self.context, self.claimed.spec, self._pinned), self._pinned.get("plugin"))
         of_program = {name: value for name, value in package.items() if value}
         return {**run_environment.of(self.context, self.claimed.spec), **of_program}
 

@@ -84,7 +84,11 @@ def _no_plugin(job: Row, around: ExplainContext) -> Reason:
         for found in plugins_of(worker)
         if found.plugin == job["plugin"]
     ]
-    wanted = f"{pinned['package']}, which the job began with" if pinned and others else f"the {job['plugin']}"
+    wanted = f"the {job['plugin']}"
+    if others and pinned:
+        wanted = f"{pinned['package']}, which the job began with"
+    elif others:
+        wanted += " in the version that made its model"
     clause = f"no worker online has {wanted}" + (f" ({', '.join(others[:3])})" if others else "")
     if not others:
         setting = "NIGHTSHIFT_FAMILIES" if job["plugin"].startswith("family ") else "NIGHTSHIFT_PROGRAMS"

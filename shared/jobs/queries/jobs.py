@@ -16,6 +16,7 @@ from shared.fleet.conformance import graded
 from shared.jobs.ownership import of_owner
 from shared.jobs.queries import cursors, search
 from shared.jobs.queries.cursors import Page
+from shared.specs.families import FAMILIES
 
 _report = and_(conformance_reports.c.plugin == jobs.c.plugin, conformance_reports.c.record == jobs.c.plugin_record)
 present_attempt = and_(attempts.c.job_id == jobs.c.id, attempts.c.fence == jobs.c.fence)
@@ -139,8 +140,8 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
 
 def _promise(row: Mapping[str, Any] | RowMapping) -> str | None:
     """Return what a resumed run of the job is worth; None: not known before its first attempt."""
-    if row["plugin"] is None:
-        return graded(None, is_green=True) if row["family"] else None
+    if row["family"] and FAMILIES.is_builtin(row["family"]):
+        return graded(None, is_green=True)
     pinned = (row["pinned"] or {}).get("plugin")
     return graded(pinned.get("promise"), is_green=bool(row.get("conformant"))) if pinned else None
 

@@ -210,7 +210,7 @@ export function checkpointsTable(checkpoints, isFinal) {
           one.is_best ? h("span", { class: "ns-badge ns-succeeded ns-beside" }, "best") : null,
           one.state !== "ready" ? [" ", stateBadge(one.state)] : null,
         ),
-        h("td", {}, number(one.epoch)),
+        h("td", {}, one.epoch ? number(one.epoch) : "–"),
         h("td", { class: "ns-nowrap", title: `SHA-256 ${one.sha256}` }, bytes(one.size_bytes)),
         h("td", { class: "ns-nowrap" }, ago(one.created_at)),
       ),

@@ -26,10 +26,17 @@ const spaced = (value) =>
 /** @param {ModelVersion} version */
 const datasetOf = (version) => (version.dataset || "digits@1").split("@")[0];
 /**
+ * Return the family of a model; a program's model has none, and jobs of other kinds cannot use it.
+ * @param {ModelVersion} version
+ */
+const familyOf = (version) => families.find(({ name }) => name === version.family);
+/**
  * @param {ModelVersion} version
  * @returns {Inference}
  */
-const inferenceOf = (version) => families.find(({ name }) => name === version.family)?.inference ?? {};
+const inferenceOf = (version) => familyOf(version)?.inference ?? {};
+/** @param {ModelVersion} version */
+const infers = (version) => "task" in inferenceOf(version);
 /**
  * Return whether inference reads a data set; generating does not.
  * @param {Inference} inference
@@ -54,16 +61,16 @@ function python(ref, version) {
   const [dataset, inference] = [datasetOf(version), inferenceOf(version)];
   const infer = { kind: INFER.name, model_ref: ref, ...(readsData(inference) ? { dataset } : {}), inference };
   const further = { kind: CONTINUE.name, model_ref: ref, dataset, training: { epochs: 1 } };
+  const used = [
+    ...(infers(version) ? ["    # run it", ...submission(infer)] : []),
+    ...["    # continue training", ...submission(further), "    job.wait()"],
+  ];
   return [
     "from nightshift import Client",
     "",
     "with Client() as nightshift:",
-    "    # run it",
-    ...submission(infer),
-    "    # or continue training",
-    ...submission(further),
-    "    job.wait()",
-    "    # or take its files",
+    ...(familyOf(version) ? used : []),
+    "    # take its files",
     `    nightshift.download_model("${ref}", to="model.zip")`,
   ].join("\n");
 }
@@ -82,8 +89,10 @@ function inferOptions(version) {
  */
 const terminal = (ref, version) =>
   [
-    `nightshift submit infer ${ref} ${inferOptions(version)}`,
-    `nightshift submit ${CONTINUE.name} ${ref} --dataset ${datasetOf(version)} --epochs 1`,
+    ...(infers(version) ? [`nightshift submit infer ${ref} ${inferOptions(version)}`] : []),
+    ...(familyOf(version)
+      ? [`nightshift submit ${CONTINUE.name} ${ref} --dataset ${datasetOf(version)} --epochs 1`]
+      : []),
     `nightshift models download ${ref}`,
   ].join("\n");
 

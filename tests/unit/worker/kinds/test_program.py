@@ -17,7 +17,7 @@ from tests.support import warm
 from tests.support.plugins import JUDGED, TRAINING, forget_modules, installed, write_package
 from worker import kinds
 from worker.run_job import PrintingReporter, make_assignment
-from worker.runners.messages import Champion, Result, Stopped
+from worker.runners.messages import ArtifactSaved, Champion, Result, Stopped
 
 
 @pytest.fixture
@@ -38,12 +38,16 @@ class Reporter(PrintingReporter):
 
     def __init__(self, folder: Path, stop: str | None = None, at: int = 0) -> None:
         super().__init__(folder, keep_last=100, keep_best=True)
-        self.stop, self.at, self.logged = stop, at, list[str]()
+        self.stop, self.at, self.logged, self.announced = stop, at, list[str](), list[str]()
 
     def metrics(self, points: Any) -> None:
         super().metrics(points)
         if points[-1].step == self.at:
             self.stop_reason = self.stop
+
+    def artifact(self, frame: ArtifactSaved) -> None:
+        super().artifact(frame)
+        self.announced.append(frame.path)
 
     def log(self, message: str, level: str = "info") -> None:
         self.logged.append(message)
@@ -179,6 +183,25 @@ def test_files_and_folders_become_artifacts(packages: Path, tmp_path: Path) -> N
     (saved,) = (tmp_path / "job" / "checkpoints").iterdir()
     assert (saved / "from_file").read_text() == "a"
     assert json.loads((saved / "program.json").read_text())["facts"] == {}
+
+
+TWICE = """
+def train(run):
+    for name in ("first.txt", "second.txt"):
+        folder = run.scratch / name
+        folder.mkdir()
+        (folder / name).write_text(name)
+        run.register(folder, {"test_loss": 1.0})
+"""
+
+
+def test_only_the_model_that_was_registered_last_is_listed(packages: Path, tmp_path: Path) -> None:
+    write_package(packages, training=TWICE)
+    forget_modules()
+    ended, reporter = run(tmp_path / "job", spec())
+    assert isinstance(ended, Result)
+    assert [path for path in reporter.announced if path.startswith("model/")] == ["model/second.txt"]
+    assert [path.name for path in (tmp_path / "job" / "artifacts" / "model").iterdir()] == ["second.txt"]
 
 
 def test_a_checkpoint_keeps_a_folder_with_its_subfolders(packages: Path, tmp_path: Path) -> None:
