@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from shared.db.engine import write
-from shared.db.schema import datasets, models
+from shared.db.schema import datasets, model_versions, models
 from tests.integration.test_devices_page import ran, register
 from tests.integration.test_models_page import untold
 from tests.support.browser import BrowserSession, expect
@@ -158,6 +158,11 @@ def test_a_job_is_registered_described_and_downloaded_from_the_models_pages(
         expect(page.get_by_role("button", name=gone)).to_have_count(0)
     expect(page.locator("#model-actions")).to_contain_text("owner: another")
     fits(visitor, "models/mine")
+    with write(flower.engine) as conn:  # of a program, which no job of another kind can use
+        conn.execute(update(model_versions).values(family="gbm"))
+    page.reload()
+    expect(page.locator("#model-use")).to_contain_text("nightshift models download mine")
+    expect(page.locator("#model-use")).not_to_contain_text("submit")
 
 
 def test_a_schedule_is_made_of_a_job_changed_and_deleted_from_its_pages(
