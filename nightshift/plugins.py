@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from nightshift import families, programs
-from nightshift.entry_points import Installed, find, is_ours, names_of, points, unmet
+from nightshift.entry_points import Check, Installed, find, is_ours, names_of, points, unmet
 from nightshift.families.family import Family
 from nightshift.metrics import Metric, declare
 from nightshift.programs import Program
@@ -16,14 +16,14 @@ BUILTIN = "built-in"
 
 def installed_programs(allowed: Iterable[str]) -> dict[str, Installed[Program]]:
     """Return the allowed programs that are installed, by name, and declare their metrics. Others are not imported."""
-    return find(points(programs.GROUP, set(allowed)), _program_objection)
+    return find(points(programs.GROUP, set(allowed)), _objection(Program, "program"))
 
 
 def installed_families(allowed: Iterable[str] = ()) -> dict[str, Installed[Family]]:
     """Return the families of Nightshift and the allowed ones that are installed, by name. Others are not imported."""
     wanted = set(allowed)
     offered = [point for point in points(families.GROUP) if is_ours(point) or point.name in wanted]
-    return find(offered, _family_objection)
+    return find(offered, _objection(Family, "family"))
 
 
 def offered_families(setting: str) -> tuple[str, ...]:
@@ -33,22 +33,18 @@ def offered_families(setting: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in named for name in (own if one == BUILTIN else (one,))))
 
 
-def _program_objection(name: str, program: object) -> str | None:
-    """Return why a program cannot be used, or None."""
-    if not isinstance(program, Program):
-        return f"its entry point leads to {type(program).__name__}, not to a nightshift.programs.Program"
-    if program.name != name:
-        return f"its entry point is named {name!r} and its Program {program.name!r}"
-    return unmet(program.requires) or _undeclarable(f"program {name}", program.metrics)
+def _objection(expected: type[Family] | type[Program], kind: str) -> Check:
+    """Return the check of a declaration of this class."""
 
+    def objection(name: str, declared: object) -> str | None:
+        if not isinstance(declared, expected):
+            home = f"{expected.__module__.removesuffix('.family')}.{expected.__name__}"
+            return f"its entry point leads to {type(declared).__name__}, not to a {home}"
+        if declared.name != name:
+            return f"its entry point is named {name!r} and its {expected.__name__} {declared.name!r}"
+        return unmet(declared.requires) or _undeclarable(f"{kind} {name}", declared.metrics)
 
-def _family_objection(name: str, family: object) -> str | None:
-    """Return why a family cannot be used, or None."""
-    if not isinstance(family, Family):
-        return f"its entry point leads to {type(family).__name__}, not to a nightshift.families.Family"
-    if family.name != name:
-        return f"its entry point is named {name!r} and its Family {family.name!r}"
-    return unmet(family.requires) or _undeclarable(f"family {name}", family.metrics)
+    return objection
 
 
 def _undeclarable(owner: str, metrics: Mapping[str, Metric]) -> str | None:
