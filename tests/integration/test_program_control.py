@@ -28,9 +28,11 @@ def train(run):
 
 
 @contextmanager
-def worker_for(cluster: Cluster, packages: Path, training: str, **settings: Any) -> Iterator[LoneWorker]:
-    """A worker that has a program of this code."""
-    write_package(packages, training=WAITING + training)
+def worker_for(
+    cluster: Cluster, packages: Path, training: str, more: str = "", **settings: Any
+) -> Iterator[LoneWorker]:
+    """A worker that has a program of this code; `more` goes into the arguments of its Program."""
+    write_package(packages, training=WAITING + training, more=more)
     settings = {"packages": packages, "programs": "walk", **settings}
     worker = LoneWorker("worker", cluster.database_url, cluster.data_dir, **settings)
     try:
@@ -54,7 +56,7 @@ def cluster(tmp_path: Path, sqlite_url: str, packages: Path) -> Iterator[Cluster
 def again(cluster: Cluster, packages: Path, job_id: str) -> Any:
     """Let the random walk go on with the job, and return the job."""
     make_due(cluster.engine, job_id)
-    with worker_for(cluster, packages, TRAINING) as worker:
+    with worker_for(cluster, packages, TRAINING, ", loads=(1,)") as worker:  # other code than it began with
         worker.run()
     return cluster.job(job_id)
 
