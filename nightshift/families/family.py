@@ -67,7 +67,7 @@ IMAGE_CLASSIFIER = Parts(
     load_test="worker.families.cnn.data:load_test",
     adapted="worker.families.cnn.data:adapted",
     report="worker.families.cnn.evaluation:report",
-    examples="worker.families.cnn.per_example:examples",
+    examples="worker.training.classification.per_example:examples",
     draw="worker.families.cnn.plots:draw",
     open_source="worker.families.cnn.batch_inference:open_source",
 )

@@ -16,7 +16,7 @@ PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6360000000020001482fa10d0000000049454e44ae426082"
 )
-#: Functions of a family's `plots` that draw with matplotlib; they take values and a path.
+#: Functions that draw with matplotlib; they take values and a path.
 DRAWN = ("draw_curves", "draw_confusion", "draw_roc", "draw_predictions")
 
 
@@ -27,11 +27,11 @@ def run(assignment: Any, reporter: Any) -> None:
 
 def leave_plots_blank() -> None:
     """Write a pixel instead of each plot in this process."""
-    for family in FAMILIES:
-        plots = import_module(f"worker.families.{family}.plots")
+    drawing = {family.parts.draw.partition(":")[0] for family in FAMILIES.values() if family.parts.draw}
+    for module in map(import_module, sorted(drawing | {"worker.training.classification.plots"})):
         for name in DRAWN:
-            if hasattr(plots, name):
-                setattr(plots, name, _write_pixel)
+            if hasattr(module, name):
+                setattr(module, name, _write_pixel)
 
 
 def _write_pixel(_: Any, path: Path, *__: Any) -> Path:

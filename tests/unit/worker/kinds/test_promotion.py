@@ -14,9 +14,9 @@ from nightshift.metrics import sense
 from shared.models.promotion_gate import NO_CHAMPION, Rule, decide
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import job_spec_adapter
-from worker.families.cnn.evaluation import evaluate
-from worker.families.cnn.per_example import PredictionScores
 from worker.families.gru_lm.per_example import WindowScores
+from worker.training.classification.evaluation import evaluate
+from worker.training.classification.per_example import PredictionScores
 from worker.training.numerics.bootstrap import lower_bound
 
 RULE = Rule("test_accuracy", "max", 0.01, None, "digits@1")
@@ -78,7 +78,7 @@ METRICS = list(FAMILIES["cnn"].judged_by)
 
 def test_with_each_row_once_they_are_the_reports_numbers() -> None:
     found = classified()
-    report = evaluate(found.probabilities, found.labels, list("abcd"), np.zeros((60, 1, 1, 1), np.uint8))
+    report = evaluate(found.probabilities, found.labels, list("abcd"))
     assert {name: found.score(name) for name in METRICS} == pytest.approx(
         {name: report.metrics[name] for name in METRICS}
     )

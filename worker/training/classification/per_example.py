@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nightshift.families.learner import Array, Learner, Splits
-from worker.families.cnn.evaluation import BATCH_SIZE
+from worker.training.classification.evaluation import BATCH_SIZE
 
 
 def examples(learner: Learner, splits: Splits, model: object) -> PredictionScores:
