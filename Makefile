@@ -66,6 +66,7 @@ $(BIN)/python:
 
 $(VENV)/.embedded: $(BIN)/python $(PARTS)
 	@echo "Installing Nightshift into $(VENV) (once; a few minutes) …"
+	@rm -rf nightshift.egg-info  # what an older build left here would hide the entry points of this one
 	$(INSTALL) -e '.[embedded]'
 	@touch $@
 

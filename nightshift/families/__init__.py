@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from nightshift.families.family import CLASSIFIER_METRICS, GROUP, IMAGE_CLASSIFIER, Family, Parts, Task
 from nightshift.families.fields import Count, ImageSize, ModelSpec, Probability, Spec, Width, field_error
+from nightshift.families.layers import Layer
 from nightshift.families.learner import (
     Array,
     Evaluation,
@@ -28,6 +29,6 @@ from nightshift.names import Framework
 
 __all__ = [
     "CLASSIFIER_METRICS", "GROUP", "IMAGE_CLASSIFIER", "Array", "Count", "EarlyStopping", "Evaluation", "Family",
-    "Framework", "ImageSize", "Learner", "LearnerSetup", "LearnerState", "Metric", "ModelSpec", "Parts",
+    "Framework", "ImageSize", "Layer", "Learner", "LearnerSetup", "LearnerState", "Metric", "ModelSpec", "Parts",
     "PerExampleScores", "Probability", "Spec", "Splits", "Task", "Training", "Trial", "Width", "field_error",
 ]  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from nightshift.errors import FieldError
+from nightshift.families.layers import Layer
 from nightshift.names import Framework
 
 
@@ -49,6 +50,20 @@ class ModelSpec(Spec):
         """Return which of these settings does not fit a data set, or None.
 
         `summary` holds what is known of the data set without opening it: `kind`, `classes`, `splits` with counts.
+        """
+        return None
+
+    def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return what `layers` needs of `LearnerSetup.facts`, as a data set with this summary would give it.
+
+        None: no data set was chosen; of a typical one.
+        """
+        return {}
+
+    def layers(self, facts: Mapping[str, Any]) -> Sequence[Layer] | None:
+        """Return the layers in the order of the network; None: there is no summary of this family.
+
+        `facts` are a learner's. The parameters of all layers are the numbers in the learner's weights.
         """
         return None
 
