@@ -13,7 +13,7 @@ from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field, print_items
-from nightshift.names import FILES, TABLE
+from nightshift.names import FILES, FORMATS, TABLE, TEXT, either
 
 if TYPE_CHECKING:
     from nightshift.client.resources import Dataset
@@ -81,9 +81,7 @@ def add_dataset(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(
-            help="Of images and text: idx, npz, cifar10, images, csv or text; default: detect it from the files."
-        ),
+        typer.Option(help=f"Of images and text: {either(FORMATS)}; default: detect it from the files."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +92,23 @@ def add_dataset(
 def _print_version(added: Dataset, as_json: bool) -> None:
     if as_json:
         return output.print_json(added)
-    return print(f"{added['name']}@{added['version']}")
+    print(f"{added['name']}@{added['version']}")
+    if added.get("kind") == TEXT:
+        output.print_note(_what_text(added))
+    return None
+
+
+#: Names of classes or tags in the note after adding text.
+_NAMED = 8
+
+
+def _what_text(added: Dataset) -> str:
+    """Return what the documents of a text were taken for, which its folders or suffix may have decided."""
+    for what, names in (("sentences with {} tags", added.get("tags")), ("documents of {} classes", added["classes"])):
+        if names:
+            more = ", …" if len(names) > _NAMED else ""
+            return f"{what.format(f'{len(names):,}')}: {', '.join(names[:_NAMED])}{more}"
+    return "plain text, without labels"
 
 
 @app.command("append")

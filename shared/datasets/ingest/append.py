@@ -63,7 +63,9 @@ def _checked(base: OpenDataset, source: Source) -> ImageSource | TextSource:
     if bool(source.classes) != bool(base.classes):
         raise InvalidRequest.field(
             ("file",),
-            "has labels, but the data set has none" if source.classes else "has no labels, but the data set has",
+            "has labels, but the data set has none (plain text in folders: --format text)"
+            if source.classes
+            else "has no labels, but the data set has",
         )
     return source
 

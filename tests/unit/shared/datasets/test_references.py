@@ -23,7 +23,7 @@ from shared.schedules import transitions as schedule_transitions
 from shared.settings import Settings
 from shared.specs.schedules import ScheduleSpec
 from shared.storage import storage_of
-from tests.support.dataset_files import class_folders, labelled_images, npz, picture
+from tests.support.dataset_files import class_folders, labelled_images, npz, picture, zipped
 from tests.support.factories import ERROR, OWNER, claim_job, make_spec, submit_job
 
 versions = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -137,9 +137,23 @@ def test_labelled_text_keeps_its_labels(files: Shelf, tmp_path: Path) -> None:
     assert [document.strip() for document in new.documents("train")][-2:] == ["x", "y"]
 
 
+def test_labelled_text_of_every_format_is_appended_to(files: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("text,label\n" + "".join(f"t{n},{'ab'[n % 2]}\n" for n in range(20)))
+    (tmp_path / "lines.jsonl").write_text('{"text": "x", "label": "c"}\n{"text": "y", "label": "b"}\n')
+    folders = {f"{label}/{n}.txt": f"{label} {n}\n".encode() for label in "db" for n in range(2)}
+    files.register(tmp_path / "old.csv", "notes")
+    files.append(tmp_path / "lines.jsonl", "notes")
+    new = files.append(zipped(tmp_path / "texts.zip", folders), "notes")
+    assert new.classes == ["a", "b", "c", "d"]
+    assert list(zip(new.documents("train"), new.y("train").tolist(), strict=True))[-6:] == [
+        ("x\n", 2), ("y\n", 1), ("b 0\n", 1), ("b 1\n", 1), ("d 0\n", 3), ("d 1\n", 3)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("base", "more", "hint"),
     [
+        ("text", "csv", "has labels, but the data set has none .plain text in folders: --format text"),
         ("npz", "text", "holds text data, but the data set holds image"),
         ("npz", "wide", "images of 7x5x1"),
         ("csv", "text", "has no labels"),
