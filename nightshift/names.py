@@ -12,7 +12,7 @@ Framework = Literal["torch", "tensorflow"]
 #: The kind of a data set: pictures with a class, documents, any files, or rows with named columns.
 DataKind = Literal["image", "text", "files", "table"]
 #: The format of the files that images or text are registered from.
-Format = Literal["idx", "npz", "cifar10", "images", "csv", "text", "jsonl", "text_folders"]
+Format = Literal["idx", "npz", "cifar10", "images", "csv", "text", "jsonl", "text_folders", "conll"]
 #: Whether a job can use a data set: it is registered; or the first job registers it from local files
 #: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
 Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]

@@ -152,11 +152,12 @@ def show_dataset(
     if as_json:
         return output.print_json(answer)
     splits = answer.get("splits") or {}
-    counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
+    counts = {part: {k: value for k, value in split.items() if k not in _HISTOGRAMS} for part, split in splits.items()}
     shown = {name: value for name, value in answer.items() if name not in ("yours", "may_change", "preview")}
     output.print_facts(_flat({**shown, "owner": output.owner(answer) or None, "splits": counts}))
     _print_preview(answer.get("preview") or {})
-    _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
+    for name, (one, several) in _HISTOGRAMS.items():
+        _print_histogram({part: split[name] for part, split in splits.items() if name in split}, one, several)
     return None
 
 
@@ -196,13 +197,17 @@ def _short(value: Any) -> str:
 MOST_CLASSES, BAR = 50, 30
 
 
-def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
-    """Print the number of rows of each class in every split; the bar is that of the training split."""
+#: Histograms of a split, with the words for one of their names and for several.
+_HISTOGRAMS = {"classes": ("CLASS", "classes"), "tags": ("TAG", "tags")}
+
+
+def _print_histogram(classes: dict[str, dict[str, int]], one: str, several: str) -> None:
+    """Print the number of rows of each class (tokens of each tag) in every split; the bar is of the training split."""
     if not classes:
         return
     most = max(max(counts.values(), default=0) for counts in classes.values()) or 1
     names = list(classes["train"])
-    columns = [output.Column("CLASS"), *(output.Column(part.upper(), 1, right=True) for part in classes)]
+    columns = [output.Column(one), *(output.Column(part.upper(), 1, right=True) for part in classes)]
     rows = [
         [name, *(f"{counts[name]:,}" for counts in classes.values()), "█" * round(BAR * classes["train"][name] / most)]
         for name in names[:MOST_CLASSES]
@@ -210,7 +215,7 @@ def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
     print()
     output.print_table([*columns, output.Column("", 2)], rows, "")
     if len(names) > MOST_CLASSES:
-        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more classes; --json lists all")
+        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more {several}; --json lists all")
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:

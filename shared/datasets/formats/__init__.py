@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 from nightshift.errors import InvalidRequest, UnsupportedMedia
 from nightshift.names import DATA_KINDS, FILES, FORMATS, TABLE, data_of
 from shared.datasets.errors import bad_file, printable
-from shared.datasets.formats import cifar, csv_text, idx, json_lines, npz, pictures, text, text_folders
+from shared.datasets.formats import cifar, conll, csv_text, idx, json_lines, npz, pictures, text, text_folders
 from shared.datasets.ingest.build import ImageSource
 from shared.datasets.ingest.build_files import FileSource
 from shared.datasets.ingest.build_text import TextSource
@@ -21,12 +21,12 @@ Source: TypeAlias = "ImageSource | TextSource | FileSource | TableSource"
 
 _READERS: dict[str, Callable[[Files], ImageSource | TextSource]] = {
     "idx": idx.read, "npz": npz.read, "cifar10": cifar.read, "csv": csv_text.read, "text": text.read,
-    "jsonl": json_lines.read, "text_folders": text_folders.read,
+    "jsonl": json_lines.read, "text_folders": text_folders.read, "conll": conll.read,
 }  # fmt: skip
 #: Formats in the order in which they are tried, with the modules that recognize them.
 _RECOGNIZED = {
     "npz": npz, "idx": idx, "cifar10": cifar, "images": pictures, "csv": csv_text, "jsonl": json_lines,
-    "text_folders": text_folders,
+    "text_folders": text_folders, "conll": conll,
 }  # fmt: skip
 
 #: First bytes of files in unsupported formats -> the format's name.
@@ -40,8 +40,8 @@ _TAR_AT, _TAR = 257, b"ustar"
 #: Files checked for unsupported formats before a format is chosen.
 _CHECKED_FILES = 20
 _HELP = (
-    "send IDX or class folders of images in a zip, .npz, CSV (text,label), JSON lines, class folders of texts or plain "
-    "text; or name the kind: table for a CSV or Parquet file with any columns, files for anything else"
+    "send IDX or class folders of images in a zip, .npz, CSV (text,label), JSON lines, class folders of texts, CoNLL "
+    "columns or plain text; or name the kind: table for a CSV or Parquet file with any columns, files for anything else"
 )
 
 

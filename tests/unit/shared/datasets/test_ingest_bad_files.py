@@ -454,6 +454,7 @@ def valid_files(folder: Path) -> dict[str, bytes]:
         "set.csv.gz": gzip.compress(f"text,label\n{ROWS}".encode()),
         "set.csv": f"text,label\n{ROWS}".encode(),
         "set.jsonl": GOOD * 4,
+        "set.conll": b"EU B-ORG\nis O\n\nEU B-ORG\n\nis O\n\n",
         "texts.zip": by_class()(folder).read_bytes(),
         "set.txt": "one two ⅔\n\nthree\n".encode() * 3,
         "set.bin": bytes(3073) + b"\1" + bytes(3072),
@@ -461,7 +462,7 @@ def valid_files(folder: Path) -> dict[str, bytes]:
     return whole
 
 
-@pytest.mark.parametrize("seed", range(9))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_damage_is_anything_but_a_clear_error(seed: int, tmp_path: Path, settings: Settings, engine: Engine) -> None:
     """Flipped, cut and repeated bytes: a version or a RequestError, never another exception, never litter."""
     random = np.random.default_rng(seed)
