@@ -45,6 +45,7 @@ class TaggerLearner(BaseLearner):
     """
 
     model: TaggerModel
+    #: Means over the tokens of a step.
     MEASURED = ("loss", "accuracy")
 
     def __init__(self, setup: LearnerSetup) -> None:

@@ -50,7 +50,8 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
             logits = self._forward(tokens, lengths, self.computed, masks)
             loss, correct, count = self._measured(logits, tags)
         self._learn("", loss, tape.gradient(loss, trained), rate)
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * count, correct, count]))
+        means = tf.stack([tf.cast(loss, tf.float64), correct / count, tf.ones([], tf.float64)])
+        self.totals.assign_add(means * tf.cast(tf.size(lengths), tf.float64))
 
     def _measured(self, logits: Tensor, tags: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mean loss of the tokens, how many are correct, and how many there are."""

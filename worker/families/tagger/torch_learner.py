@@ -37,7 +37,8 @@ class TorchTagger(TaggerLearner, TorchLearner):
         logits = self._forward(batch, self.computed, masks)
         loss, correct, count = self._measured(logits, batch)
         self._descend(loss, step)
-        self.totals += torch.stack([loss.detach().double() * count, correct, self._count(count)])
+        means = torch.stack([loss.detach().double(), correct / count, self._count(1)])
+        self.totals += means * len(rows)
 
     def _measured(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor, int]:
         """Return the mean loss of the tokens, how many are correct, and how many there are."""
