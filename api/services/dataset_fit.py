@@ -12,7 +12,7 @@ from typing import Any
 
 from nightshift.errors import FieldError
 from nightshift.families.training import Training
-from nightshift.names import data_of
+from nightshift.names import TEXT, data_of
 from shared.datasets.builtins import BUILTIN_KIND
 from shared.datasets.models import DatasetVersion
 from shared.datasets.token_counts import window_count
@@ -86,22 +86,21 @@ def training_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
     """Return why a model (its spec, if known) cannot be trained on this version with the job's settings, or None."""
-    if data.summary["kind"] == "text":
-        return _text_objection(spec, model, data)
-    rows = _train_part(data)["count"]
-    if rows < 2:
-        return FieldError(("dataset",), f"{_ref(data)} has {rows} training images; at least two are needed")
     model_spec = spec.model if isinstance(spec, TrainJob) else None
     if model_spec is not None and (unfit := model_spec.unfit(_ref(data), data.summary)) is not None:
         return FieldError(("model", *unfit.loc), unfit.msg)
-    return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training images")
-
-
-def _text_objection(
-    spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
-) -> FieldError | None:
-    if model is None or not {"tokenizer", "window"} <= model.keys():
+    is_text = data.summary["kind"] == TEXT
+    if is_text and model is None:
         return None
+    if model is not None and {"tokenizer", "window"} <= model.keys():
+        return _text_objection(spec, model, data)
+    rows, noun = _train_part(data)["count"], "texts" if is_text else "images"
+    if rows < 2:
+        return FieldError(("dataset",), f"{_ref(data)} has {rows} training {noun}; at least two are needed")
+    return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training {noun}")
+
+
+def _text_objection(spec: TrainJob | FinetuneJob, model: Mapping[str, Any], data: DatasetVersion) -> FieldError | None:
     tokens, counted = _tokens(data, model["tokenizer"], kept=isinstance(spec, FinetuneJob))
     rows, size = window_count(tokens, model["window"]), f"{'' if counted else 'at most '}{tokens:,} training tokens"
     if rows < 2:
