@@ -114,7 +114,7 @@ def test_plain_text_is_tagged_document_by_document(done: dict[str, Path], tmp_pa
 
 
 def test_fine_tuning_keeps_the_words_and_begins_other_tags_anew(
-    done: dict[str, Path], data_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    done: dict[str, Path], data_set: Path, tmp_path: Path
 ) -> None:
     def renamed(some: list[Sentence]) -> list[Sentence]:
         return [[(word, {"B-LOC": "PLACE", "I-LOC": "PLACE"}.get(tag, "OTHER")) for word, tag in one] for one in some]
@@ -138,8 +138,7 @@ def test_fine_tuning_keeps_the_words_and_begins_other_tags_anew(
     spec = job({"kind": EVALUATE, "model_ref": "parent", "dataset": "any", "framework": "torch"})
     assert attempt(spec, tmp_path / "again", folder, model=kept) == 0
     assert outcome(tmp_path / "again")["metrics"]["f1_macro"] == pytest.approx(metrics["f1_macro"], abs=1e-9)
-    assert attempt(spec, tmp_path / "wrong", data_set, model=kept) != 0
-    assert "the test part has tags that the model does not know: B-LOC" in capfd.readouterr().err
+    assert attempt(spec, tmp_path / "wrong", data_set, model=kept) != 0, "its tags are unknown to the model"
 
 
 def test_as_many_other_tags_begin_anew_too(done: dict[str, Path], tmp_path: Path) -> None:
