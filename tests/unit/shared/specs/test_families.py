@@ -68,6 +68,14 @@ def test_every_preset_parses_and_survives_its_own_json(family: str) -> None:
         ({"family": 3}, ("model", "family")),
         ({"family": "cnn", "units": [8]}, ("model", "units")),
         ({"kernel_size": 0}, ("model", "kernel_size")),
+        ({"activation": "gelu"}, ("model", "activation")),
+        ({"padding": "full"}, ("model", "padding")),
+        ({"pooling": "sum"}, ("model", "pooling")),
+        ({"convolution": "grouped"}, ("model", "convolution")),
+        ({"loss": "hinge"}, ("model", "loss")),
+        ({"initialization": "zeros"}, ("model", "initialization")),
+        ({"l1": -0.1}, ("model", "l1")),
+        ({"l2": "0.1"}, ("model", "l2")),
     ],
 )
 def test_errors_lie_at_the_field(model: dict[str, Any], place: tuple[Any, ...]) -> None:
