@@ -19,6 +19,10 @@ from worker.families.cnn.layers import layers_of
 
 ConvNorm = Literal["none", "batch", "layer"]
 Penalty = Annotated[float, Field(ge=0, le=1_000)]
+#: The fields of a model that an earlier version stored; all its kernels began by He's.
+_STORED_EARLIER = frozenset({
+    "image_size", "image_channels", "filters", "kernel_size", "pool", "normalization", "dense", "dropout", "output"
+})  # fmt: skip
 #: The classes of a summary of a model that was shown no data.
 TYPICAL_CLASSES = 10
 
@@ -27,8 +31,7 @@ class CnnModel(ModelSpec):
     """Convolutional classifier.
 
     input -> [conv -> norm -> activation -> pool?] x n -> flatten -> [dense -> activation -> dropout] x m -> output.
-    `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit). Fields that a stored model lacks
-    are those of its preset.
+    `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit).
     """
 
     family: Literal["cnn"] = "cnn"
@@ -69,6 +72,13 @@ class CnnModel(ModelSpec):
             description="Of kernels. he: uniform, for relu; other activations begin by glorot. glorot: as Keras does."
         ),
     ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_as_stored(cls, data: Any) -> Any:
+        """Keep the initialization of specs of earlier versions, which had no such field."""
+        stored = isinstance(data, dict) and data.keys() >= _STORED_EARLIER
+        return {"initialization": "he", **data} if stored else data
 
     @model_validator(mode="after")
     def _buildable(self) -> CnnModel:
