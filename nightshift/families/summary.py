@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from nightshift.families.fields import ModelSpec
     from nightshift.families.learner import Array
 
+#: Path of the data in a job's artifacts: with the model, so that a version of it has one, too.
+FILE = "model/summary.json"
 #: Bytes of a number in `model.safetensors`.
 _FLOAT32_BYTES = 4
 _GAP = "  "
@@ -51,9 +53,11 @@ def of_weights(weights: Mapping[str, Array]) -> list[Layer]:
 
 
 def frozen(layers: Iterable[Layer], prefixes: Sequence[str]) -> list[Layer]:
-    """Return the layers of a run that does not train those whose names begin with one of the prefixes."""
+    """Return the layers of a run that does not train weights whose names begin with one of the prefixes."""
     return [
-        replace(one, parameters=0, fixed=one.fixed + one.parameters) if one.name.startswith(tuple(prefixes)) else one
+        replace(one, parameters=0, fixed=one.fixed + one.parameters)
+        if f"{one.name}.".startswith(tuple(prefixes))
+        else one
         for one in layers
     ]
 

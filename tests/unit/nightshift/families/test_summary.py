@@ -104,7 +104,7 @@ def test_any_length_and_a_single_number_have_shapes() -> None:
 
 
 def test_frozen_layers_are_fixed() -> None:
-    layers = frozen(Small().layers({"classes": ["a", "b"]}), ("conv", "norm"))
+    layers = frozen(Small().layers({"classes": ["a", "b"]}), ("conv", "norm."))
     assert [(one.parameters, one.fixed) for one in layers] == [(0, 40), (0, 16), (0, 0), (10, 0)]
 
 
