@@ -4,6 +4,7 @@ import { HAD } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { kindOf, TRAIN } from "./facts.js";
 import { flat, leaf } from "./job_parts.js";
+import { followSettings } from "./layers.js";
 import { post, ServerError, said, url } from "./site.js";
 import { at, field, put } from "./spec_form.js";
 
@@ -86,8 +87,17 @@ const preset = () => family()?.presets[spec.model?.preset || family()?.default_p
  * Return the value that applies if the field is empty.
  * @param {FormField} field
  */
-const usual = ({ path, default: known }) =>
-  (makesModel(spec.kind) && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined) ?? known;
+const usual = ({ path, default: known }) => ofPreset(path) ?? known;
+
+/**
+ * Return what the preset says of a field of the model or of the training.
+ * @param {string} path
+ */
+function ofPreset(path) {
+  const [section, ...rest] = path.split(".");
+  if (!makesModel(spec.kind) || (section !== "model" && section !== "training")) return undefined;
+  return preset()?.[section][rest.join(".")];
+}
 
 /**
  * @param {string} path
@@ -96,12 +106,68 @@ const usual = ({ path, default: known }) =>
 function change(path, value) {
   spec = put(spec, path, value);
   errors.delete(path);
-  const place = fieldOf(path);
-  place?.removeAttribute("aria-invalid");
-  place?.classList.remove("is-invalid");
-  if (place) byId(`${place.id}-error`).textContent = "";
+  mark(path, null);
   drawChanges();
+  layers.soon();
 }
+
+/**
+ * Show or remove the error of a field without drawing the form again.
+ * @param {string} path
+ * @param {string | null} message
+ */
+function mark(path, message) {
+  const place = fieldOf(path);
+  if (!place) return;
+  place.classList.toggle("is-invalid", message !== null);
+  if (message === null) place.removeAttribute("aria-invalid");
+  else place.setAttribute("aria-invalid", "true");
+  place.setAttribute("aria-describedby", `${place.id}-error`);
+  byId(`${place.id}-error`).textContent = message;
+}
+
+/**
+ * Return the field that has the place of an error, or contains it: an entry of a list has none of its own.
+ * @param {(string | number)[]} loc
+ */
+function fieldAt(loc) {
+  for (let end = loc.length; end > 0; end -= 1) {
+    const path = loc.slice(0, end).join(".");
+    if (fieldOf(path)) return path;
+  }
+  return loc.join(".");
+}
+
+/**
+ * Return the errors by field; that of an entry says which one.
+ * @param {FieldError[]} wrong
+ * @returns {Map<string, string>}
+ */
+const byField = (wrong) =>
+  new Map(
+    wrong.map(({ loc, msg }) => {
+      const entry = loc.at(-1);
+      return [fieldAt(loc), typeof entry === "number" && !fieldOf(loc.join(".")) ? `entry ${entry + 1}: ${msg}` : msg];
+    }),
+  );
+
+/** The fields that the layers were refused for. */
+let ofLayers = new Set();
+const layers = followSettings(
+  () => {
+    if (notJson || !makesModel(spec.kind)) return null;
+    const known = datasets.some(({ name }) => name === String(spec.dataset ?? "").split("@")[0]);
+    return post("/jobs/layers", { model: spec.model ?? {}, ...(known ? { dataset: spec.dataset } : {}) });
+  },
+  (wrong) => {
+    const found = byField(wrong);
+    for (const path of ofLayers) if (!found.has(path) && !errors.has(path)) mark(path, null);
+    for (const [path, message] of found) mark(path, message);
+    ofLayers = new Set(found.keys());
+    const elsewhere = [...found].filter(([path]) => !fieldOf(path)).map(([path, message]) => `${path}: ${message}`);
+    byId("layers-error").textContent = elsewhere.join("; ");
+  },
+);
 
 /**
  * Change family or preset; model settings of the old one are dropped.
@@ -119,6 +185,7 @@ function choose(model, keepTraining = true) {
   errors = new Map();
   drawForm();
   drawChanges();
+  layers.now();
 }
 
 /**
@@ -179,6 +246,7 @@ function choices() {
           spec = fresh(kind, spec);
           errors = new Map();
           drawForm();
+          layers.now();
         }),
     makesModel(spec.kind)
       ? [
@@ -237,8 +305,18 @@ function choosesProgram(choice) {
   return choice("program", "Program", names, chooseProgram, program()?.description || undefined);
 }
 
+/** Return the fields of the kind, with those of the program or of the family's model. */
+function fieldsOf() {
+  const own = runsProgram(spec.kind) ? program()?.fields : makesModel(spec.kind) ? family()?.fields : [];
+  return [...(own ?? []), ...(forms[spec.kind] || [])].flatMap((field) => {
+    if (field.path !== "training.augment" || !makesModel(spec.kind)) return field;
+    const options = family()?.augmentations ?? [];
+    return options.length ? { ...field, options } : [];
+  });
+}
+
 function drawForm() {
-  const fields = [...(runsProgram(spec.kind) ? (program()?.fields ?? []) : []), ...(forms[spec.kind] || [])];
+  const fields = fieldsOf();
   const rest = fields.filter(({ often }) => !often);
   const sections = [...new Set(rest.map(({ path }) => (path.includes(".") ? path.split(".")[0] : "job")))];
   const open = byId("spec-form").querySelector("details")?.open || rest.some(({ path }) => errors.has(path));
@@ -260,9 +338,7 @@ function drawForm() {
       h(
         "p",
         { class: "ns-muted" },
-        runsProgram(spec.kind)
-          ? "Lists and promotion: edit as JSON."
-          : "Lists (layers, augmentation), early stopping and promotion: edit as JSON.",
+        runsProgram(spec.kind) ? "Promotion: edit as JSON." : "Early stopping and promotion: edit as JSON.",
       ),
     ),
   );
@@ -332,7 +408,7 @@ function drawErrors(general = null) {
 /** @param {unknown} error */
 function refused(error) {
   const wrong = error instanceof ServerError ? error.errors : [];
-  errors = new Map(wrong.map(({ loc, msg }) => [loc.join("."), msg]));
+  errors = byField(wrong);
   drawForm();
   drawErrors(errors.size ? null : said(error));
   const first = [...errors.keys()].map(fieldOf).find(Boolean);
@@ -368,6 +444,7 @@ text.addEventListener("input", () => {
   errors = new Map();
   drawErrors();
   if (!notJson) drawChanges();
+  layers.soon();
 });
 
 for (const name of ["form", "json"]) {
@@ -394,4 +471,5 @@ byId("submit").addEventListener("submit", async (event) => {
 
 drawForm();
 drawChanges();
+layers.now();
 fieldOf(origin ? "name" : "kind")?.focus();
