@@ -100,6 +100,7 @@ BASE = {"image_size": (14, 11), "filters": [4, 6], "pool": [True, False], "dense
         {"kernel_size": 1}, {"kernel_size": 2}, {"pool": [False, False]}, {"dense": []}, {"dense": [9, 7, 5]},
         {"dropout": 0.5}, {"normalization": "batch"}, {"normalization": "layer"}, {"image_channels": 3},
         {"image_size": (9, 20)}, {"output": "sigmoid"},
+        {"padding": "same", "image_size": (4, 4)},
     ],
     ids=str,
 )  # fmt: skip
