@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from nightshift.families.family import Family
+from nightshift.families.optimizers import DEFAULT, OF_AN_OPTIMIZER, OPTIMIZERS
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS, KINDS, RUN
 from shared.fleet.conformance import graded
@@ -29,6 +30,15 @@ _OF_PROGRAM = frozenset({"framework"})
 _CHOSEN = frozenset({"family", "framework", "preset"})
 #: Fields that are edited as text: `team=vision, owner=me`, and `TOKEN, KEY`.
 _TEXTS = {"tags": "tags", "secrets": "names"}
+#: Fields whose default is that of the chosen optimizer: where it is chosen, which one is usual, and the defaults.
+_OF_THE_OPTIMIZER = {
+    f"training.{field}": {
+        "path": "training.optimizer",
+        "usual": DEFAULT,
+        "values": {name: one.default(field) for name, one in OPTIMIZERS.items()},
+    }
+    for field in OF_AN_OPTIMIZER
+}
 _KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
@@ -74,7 +84,7 @@ def _family(name: str, family: Family, green: Container[tuple[str, str]]) -> dic
 
 
 def forms() -> dict[str, list[dict[str, Any]]]:
-    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable}], common fields first."""
+    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable, by}], common fields first."""
     return {kind: _sorted(list(_fields(kind))) for kind in KINDS}
 
 
@@ -131,7 +141,8 @@ def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if more or kind not in _VALUES | {"enum", "list", "lines", *_TEXTS.values()}:
         return
     kept = {key: known[key] for known in (value, fact) for key in _KEPT if key in known}
-    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **items, **kept}
+    by = {"by": _OF_THE_OPTIMIZER[path]} if path in _OF_THE_OPTIMIZER else {}
+    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **items, **kept, **by}
 
 
 def _of_list(value: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:

@@ -165,17 +165,19 @@ const KEYBOARDS = { integer: "numeric", number: "decimal" };
  * @param {any} usual
  * @param {(value: any) => void} set
  */
-const textInput = (common, { type, list, nullable }, value, usual, set) =>
-  h("input", {
+function textInput(common, { type, list, nullable, by }, value, usual, set) {
+  const canBeNone = nullable && !by; // null of a field whose default follows from another one is that default
+  return h("input", {
     ...common,
-    value: value === null && nullable ? "none" : asText(type, value),
+    value: value === null && canBeNone ? "none" : asText(type, value),
     autocomplete: "off",
     spellcheck: "false",
     list,
     inputmode: KEYBOARDS[type ?? ""],
-    placeholder: placeholder(type, value, usual),
-    oninput: (event) => set(nullable && isNone(event.target.value) ? null : meaning(type, event.target.value)),
+    placeholder: placeholder(type, by ? undefined : value, usual),
+    oninput: (event) => set(canBeNone && isNone(event.target.value) ? null : meaning(type, event.target.value)),
   });
+}
 
 /**
  * @param {string | undefined} type

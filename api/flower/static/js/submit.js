@@ -84,12 +84,6 @@ const defaultPreset = (name) => families.find((one) => one.name === name)?.defau
 const preset = () => family()?.presets[spec.model?.preset || family()?.default_preset];
 
 /**
- * Return the value that applies if the field is empty.
- * @param {FormField} field
- */
-const usual = ({ path, default: known }) => ofPreset(path) ?? known;
-
-/**
  * Return what the preset says of a field of the model or of the training.
  * @param {string} path
  */
@@ -100,12 +94,31 @@ function ofPreset(path) {
 }
 
 /**
+ * Return the value that applies if the field is empty.
+ * @param {FormField} field
+ */
+function usual({ path, default: known, by }) {
+  if (!by) return ofPreset(path) ?? known;
+  const own = ofPreset(by.path) ?? by.usual;
+  const chosen = at(spec, by.path) ?? own;
+  const left = chosen === own && at(spec, path) !== null;
+  return (left ? ofPreset(path) : undefined) ?? by.values[chosen];
+}
+
+/**
+ * Change a field; fields whose defaults follow from it are emptied.
  * @param {string} path
  * @param {unknown} value
  */
 function change(path, value) {
   spec = put(spec, path, value);
   errors.delete(path);
+  const follow = (forms[spec.kind] ?? []).filter(({ by }) => by?.path === path);
+  for (const one of follow) {
+    spec = put(spec, one.path, undefined);
+    errors.delete(one.path);
+  }
+  if (follow.length) drawForm();
   mark(path, null);
   drawChanges();
   layers.soon();

@@ -580,6 +580,8 @@ interface FormField {
   exclusiveMinimum?: number;
   exclusiveMaximum?: number;
   description?: string;
+  /** The field whose choice decides the default: its path, what is chosen if it is empty, and the default by choice. */
+  by?: { path: string; usual: string; values: Record<string, any> };
 }
 
 /** As `POST /v1/families/summary` answers, or as a job has written it. */
