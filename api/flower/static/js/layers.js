@@ -69,7 +69,7 @@ export function layersTable(summary) {
           h(
             "td",
             { class: "ns-number" },
-            whole(parameters),
+            parameters || fixed ? whole(parameters) : h("span", { class: "ns-muted" }, "–"),
             fixed ? h("span", { class: "ns-sub" }, `${whole(fixed)} fixed`) : null,
           ),
         ),

@@ -169,7 +169,7 @@ function textInput(common, { type, list, nullable, by }, value, usual, set) {
   const canBeNone = nullable && !by; // null of a field whose default follows from another one is that default
   return h("input", {
     ...common,
-    value: value === null && canBeNone ? "none" : asText(type, value),
+    value: value === null && canBeNone && (usual ?? null) !== null ? "none" : asText(type, value),
     autocomplete: "off",
     spellcheck: "false",
     list,

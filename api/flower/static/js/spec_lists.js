@@ -90,11 +90,11 @@ export function ticks(common, options, value, set) {
   const chosen = new Set(Array.isArray(value) ? value : []);
   return h(
     "div",
-    { id: common.id, class: "ns-ticks", role: "group", "aria-labelledby": `${common.id}-label`, tabindex: -1 },
+    { id: common.id, class: "ns-options", role: "group", "aria-labelledby": `${common.id}-label`, tabindex: -1 },
     options.map((option) =>
       h(
         "label",
-        { class: "ns-tick" },
+        { class: "ns-option" },
         h("input", {
           type: "checkbox",
           class: "form-check-input",

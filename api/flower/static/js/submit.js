@@ -99,10 +99,26 @@ function ofPreset(path) {
  */
 function usual({ path, default: known, by }) {
   if (!by) return ofPreset(path) ?? known;
-  const own = ofPreset(by.path) ?? by.usual;
-  const chosen = at(spec, by.path) ?? own;
+  const [own, chosen] = deciding(by);
   const left = chosen === own && at(spec, path) !== null;
   return (left ? ofPreset(path) : undefined) ?? by.values[chosen];
+}
+
+/**
+ * Return what the field that decides about another one has by default, and what is chosen.
+ * @param {{ path: string, usual: string }} by
+ */
+function deciding({ path, usual: known }) {
+  const own = ofPreset(path) ?? known;
+  return [own, at(spec, path) ?? own];
+}
+
+/**
+ * Return whether a field means anything: a constant of another optimizer does not, unless it is set.
+ * @param {FormField} field
+ */
+function applies({ path, by }) {
+  return !by || (by.values[deciding(by)[1]] ?? at(spec, path) ?? null) !== null;
 }
 
 /**
@@ -321,40 +337,57 @@ function choosesProgram(choice) {
 /** Return the fields of the kind, with those of the program or of the family's model. */
 function fieldsOf() {
   const own = runsProgram(spec.kind) ? program()?.fields : makesModel(spec.kind) ? family()?.fields : [];
-  return [...(own ?? []), ...(forms[spec.kind] || [])].flatMap((field) => {
+  return [...(own ?? []), ...(forms[spec.kind] || [])].filter(applies).flatMap((field) => {
     if (field.path !== "training.augment" || !makesModel(spec.kind)) return field;
     const options = family()?.augmentations ?? [];
     return options.length ? { ...field, options } : [];
   });
 }
 
+/** The sections of the settings that are seldom changed, in this order; others follow. */
+const SECTIONS = ["training", "job"];
+
+/** @param {FormField} field */
+const sectionOf = ({ path }) => (path.includes(".") ? path.split(".")[0] : "job");
+
 function drawForm() {
   const fields = fieldsOf();
   const rest = fields.filter(({ often }) => !often);
-  const sections = [...new Set(rest.map(({ path }) => (path.includes(".") ? path.split(".")[0] : "job")))];
-  const open = byId("spec-form").querySelector("details")?.open || rest.some(({ path }) => errors.has(path));
+  const ofModel = rest.filter((field) => sectionOf(field) === "model");
+  const others = rest.filter((field) => sectionOf(field) !== "model");
+  const sections = [...new Set([...SECTIONS, ...others.map(sectionOf)])];
   fill(
     byId("spec-form"),
     h("div", { class: "ns-fields" }, choices(), fields.filter(({ often }) => often).map(shown)),
-    h(
-      "details",
-      { class: "ns-more", open },
-      h("summary", {}, "More settings"),
-      sections.map((section) => [
-        h("h3", {}, section),
-        h(
-          "div",
-          { class: "ns-fields" },
-          rest.filter(({ path }) => (path.includes(".") ? path.split(".")[0] : "job") === section).map(shown),
-        ),
-      ]),
+    ofModel.length ? more("model-settings", "Model settings", ofModel, fieldBox(ofModel)) : null,
+    more("more-settings", "More settings", others, [
+      sections.map((section) => {
+        const inside = others.filter((field) => sectionOf(field) === section);
+        return inside.length ? [h("h3", {}, section), fieldBox(inside)] : null;
+      }),
       h(
         "p",
         { class: "ns-muted" },
         runsProgram(spec.kind) ? "Promotion: edit as JSON." : "Early stopping and promotion: edit as JSON.",
       ),
-    ),
+    ]),
   );
+}
+
+/** @param {FormField[]} fields */
+const fieldBox = (fields) => h("div", { class: "ns-fields" }, fields.map(shown));
+
+/**
+ * Return settings that are opened by a press; they stay open, and open by themselves where a field is wrong.
+ * @param {string} id
+ * @param {string} title
+ * @param {FormField[]} fields
+ * @param {Child} content
+ */
+function more(id, title, fields, content) {
+  const before = /** @type {HTMLDetailsElement | null} */ (document.getElementById(id));
+  const open = before?.open || fields.some(({ path }) => errors.has(path));
+  return h("details", { id, class: "ns-more", open }, h("summary", {}, title), content);
 }
 
 // -- what differs, and what is wrong ----------------------------------------------------------------
