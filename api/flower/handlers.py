@@ -71,6 +71,7 @@ HANDLERS: list[Any] = [
     _data("/jobs/columns", jobs.columns),
     (rf"{ROOT}/jobs/new", submit.NewJob),
     _action("/jobs/submit", submit.submit),
+    _action("/jobs/layers", submit.layers),
     (rf"{ROOT}/jobs/{JOB}", job.JobPage),
     _data(rf"/jobs/{JOB}/live", job.live),
     _data(rf"/jobs/{JOB}/curves", job.all_curves),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nightshift.errors import FieldError
+from nightshift.families.fields import ModelSpec
 from nightshift.families.training import Training
 from nightshift.names import data_of
 from shared.datasets.builtins import BUILTIN_KIND
@@ -49,11 +50,24 @@ def objection(spec: AnyJob, facts: Facts) -> FieldError | None:
 def _kind_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
     if spec.dataset is None or (isinstance(spec, BatchInferJob) and spec.inference.task == "generate"):
         return None
-    kind = facts.dataset.summary["kind"] if facts.dataset else BUILTIN_KIND
-    wanted = FAMILIES[facts.family].dataset_kind
+    return _kind_of_family(facts.family, facts.dataset)
+
+
+def _kind_of_family(family: str, data: DatasetVersion | None) -> FieldError | None:
+    kind, wanted = data.summary["kind"] if data else BUILTIN_KIND, FAMILIES[family].dataset_kind
     if kind == wanted:
         return None
-    return FieldError(("dataset",), f"holds {data_of(kind)}; {facts.family} learns from {data_of(wanted)}")
+    return FieldError(("dataset",), f"holds {data_of(kind)}; {family} learns from {data_of(wanted)}")
+
+
+def model_objection(model: ModelSpec, data: DatasetVersion | None) -> FieldError | None:
+    """Return why a model does not fit a data set, or None. None of `data`: a built-in set that is not registered."""
+    return _kind_of_family(model.family, data) or (_unfit(model, data) if data else None)
+
+
+def _unfit(model: ModelSpec, data: DatasetVersion) -> FieldError | None:
+    found = model.unfit(_ref(data), data.summary)
+    return None if found is None else FieldError(("model", *found.loc), found.msg)
 
 
 def _data_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
@@ -91,9 +105,8 @@ def training_objection(
     rows = _train_part(data)["count"]
     if rows < 2:
         return FieldError(("dataset",), f"{_ref(data)} has {rows} training images; at least two are needed")
-    model_spec = spec.model if isinstance(spec, TrainJob) else None
-    if model_spec is not None and (unfit := model_spec.unfit(_ref(data), data.summary)) is not None:
-        return FieldError(("model", *unfit.loc), unfit.msg)
+    if isinstance(spec, TrainJob) and (unfit := _unfit(spec.model, data)) is not None:
+        return unfit
     return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training images")
 
 

@@ -83,6 +83,37 @@ class Family(Resource):
     _SHOWN = ("name", "frameworks", "kinds")
 
 
+class LayerRow(Resource):
+    """A row of a model's summary: a layer, or a weight where the family declares no layers."""
+
+    name: str
+    kind: Annotated[str, "What it is, such as `convolution 3x3, relu`."]
+    shape: Annotated[list[int | None], "Of the output for one row of data (height, width, channels); null: any length."]
+    parameters: Annotated[int, "Numbers that are trained."]
+    fixed: Annotated[int, "Numbers that are kept and not trained, such as running statistics."]
+    _SHOWN = ("name", "kind", "shape", "parameters")
+
+
+class ModelSummary(Resource):
+    """The layers of a model with shapes and numbers of parameters; `error` says why there are none."""
+
+    family: str
+    framework: str
+    preset: str
+    rows: Annotated[
+        str, "What the rows are: `layers`, or `weights` of a trained model whose family declares no layers."
+    ]
+    layers: Annotated[list[LayerRow] | None, "In the order of the network; null: see `error`."]
+    parameters: Annotated[int | None, "Numbers that are trained, of all layers."]
+    fixed: Annotated[int | None, "Numbers that are kept and not trained."]
+    bytes: Annotated[int | None, "Of all numbers in float32, as a trained model is stored."]
+    facts: Annotated[dict[str, Any], "What the layers depend on beside the settings, such as `classes`: supposed."]
+    error: Annotated[str | None, "Why there are no layers; null: there are."]
+    dataset: Annotated[str | None, "The data set that the facts are of, with its version; null: a typical one."]
+    model: Annotated[dict[str, Any], "The complete settings."]
+    _SHOWN = ("family", "preset", "parameters")
+
+
 class InstalledProgram(Resource):
     """A program that jobs of kind `run` may name; `error` says why it cannot be used."""
 

@@ -562,7 +562,14 @@ interface FormField {
   path: string;
   type?: string;
   often?: boolean;
-  enum?: string[];
+  enum?: (string | number)[];
+  /** It may be null. */
+  nullable?: boolean;
+  /** The type of the entries of a list, and their limits. */
+  items?: string;
+  entries?: Partial<FormField>;
+  /** Choices of a list, any of which can be ticked. */
+  options?: string[];
   default?: any;
   title?: string;
   hint?: string;
@@ -577,6 +584,18 @@ interface FormField {
   by?: { path: string; usual: string; values: Record<string, any> };
 }
 
+/** As `POST /v1/families/summary` answers, or as a job has written it. */
+interface ModelSummary {
+  rows: "layers" | "weights";
+  layers: { name: string; kind: string; shape: (number | null)[]; parameters: number; fixed: number }[] | null;
+  parameters: number | null;
+  fixed: number | null;
+  bytes: number | null;
+  facts: Record<string, unknown>;
+  dataset?: string | null;
+  error?: string | null;
+}
+
 interface SubmitPage {
   origin: { id: string; name: string | null; spec: Spec; dataset: string | null; registered_as: string | null } | null;
   forms: Record<string, FormField[]>;
@@ -584,7 +603,9 @@ interface SubmitPage {
     name: string;
     dataset_kind: string;
     default_preset: string;
-    presets: Record<string, { training: Record<string, unknown> }>;
+    presets: Record<string, { model: Record<string, unknown>; training: Record<string, unknown> }>;
+    fields: FormField[];
+    augmentations: string[];
   }[];
   datasets: { name: string; kind: string; availability: string | null }[];
   models: { name: string; family: string }[];
