@@ -1,9 +1,9 @@
 """Run one Celery worker per GPU, or one for the CPU.
 
-`python -m worker.main [--device auto|cpu|gpu] [--index N]`
+`python -m worker.main [--device auto|cpu|gpu] [--index N] [--required-only]`
 
-With several devices this process only starts a process per device, forwards SIGTERM and waits; restarts are up to the
-launcher or the container runtime. SIGTERM and Ctrl-C drain: the current job writes a checkpoint and returns to the
+With several devices this process only starts a process per device, again if one ends, and forwards SIGTERM. SIGTERM and
+Ctrl-C drain: the current job writes a checkpoint and returns to the
 queue, without using up a retry, and the process exits within 60 s.
 """
 
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +25,7 @@ from shared.celery_app import make_celery, queues_for, refuse_cluster_server
 from shared.console import print_error
 from shared.db.engine import get_engine
 from shared.events import emit
+from shared.fleet.gpus import refuse_memory_limit
 from shared.fleet.workers import WorkerInfo
 from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
@@ -34,6 +33,7 @@ from shared.specs.families import SETTING
 from shared.storage import refuse_unusable
 from worker.celery_app import pool, queue_guard, redis_transport, remote_control
 from worker.celery_app.tasks import register_attempt, silence_celery
+from worker.device_processes import DeviceProcesses
 from worker.hardware import frameworks, plugins
 from worker.hardware.devices import Device, choose
 from worker.hardware.heartbeat import WorkerHeartbeat
@@ -54,39 +54,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nightshift worker", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--index", type=int, help="only this device of the host, counted from 0")
+    parser.add_argument(
+        "--required-only", action="store_true", help="take only jobs that require this device, none for any device"
+    )
     options = parser.parse_args(argv)
     configure_logging(get_settings(), "worker")
     tracing.setup("worker")
+    takes_auto = not options.required_only
     try:
         refuse_cluster_server(get_settings())
         refuse_unusable(get_settings())
         devices = choose(options.device, options.index)
         if len(devices) > 1:
-            return run_each(devices)
-        return run(devices[0], get_settings())
+            return DeviceProcesses(devices, get_settings(), takes_auto).run()
+        return run(devices[0], get_settings(), takes_auto)
     except ConfigurationError as error:
         print_error(f"nightshift worker: {error}")
         return 2
 
 
-def run_each(devices: Sequence[Device]) -> int:
-    """Run a process per device, because CUDA_VISIBLE_DEVICES is read once per process."""
-    children = [
-        subprocess.Popen([sys.executable, "-m", "worker.main", "--device", device.kind, "--index", str(device.index)])
-        for device in devices
-    ]
-
-    def forward(number: int, _frame: object) -> None:
-        for child in children:
-            child.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    return max(abs(child.wait()) for child in children)
-
-
-def run(device: Device, settings: Settings) -> int:
+def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
     """Run this process as the worker of one device until it is stopped."""
+    if device.kind == "gpu":
+        refuse_memory_limit(settings)
     os.environ.update(device.environment())
     redis_transport.install()
     remote_control.install()
@@ -97,7 +87,8 @@ def run(device: Device, settings: Settings) -> int:
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
     runners = RunnerPool(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
     found = plugins.usable(settings, runners.frameworks)
-    context = WorkerContext(device.worker_name(settings.host_name), device, get_engine(), settings, runners, found)
+    name = device.worker_name(settings.host_name)
+    context = WorkerContext(name, device, get_engine(), settings, runners, found, takes_auto)
     supervisor = Supervisor(context)
     kill_orphans(str(slot.path))
     starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
@@ -155,7 +146,7 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
     )
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     queue_guard.on_change = heartbeat.set_listening
-    queues, restore_after = queues_for(context.device.kind), context.settings.maintenance_seconds
+    queues, restore_after = queues_for(context.device.kind, context.takes_auto), context.settings.maintenance_seconds
     celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
     connect(context, supervisor, heartbeat, first)
     try:
@@ -202,6 +193,7 @@ def worker_info(context: WorkerContext) -> WorkerInfo:
         memory_bytes=context.device.memory_bytes,
         frameworks=sorted(context.runners.frameworks),
         plugins=list(context.plugins),
+        takes_auto=context.takes_auto,
         versions=frameworks.versions(),
     )
 

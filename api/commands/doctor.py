@@ -17,7 +17,7 @@ from typing import Any, Literal
 from nightshift.cli.render import output
 from nightshift.errors import ConfigurationError, NightshiftError
 from nightshift.versions import installed
-from shared.fleet.nvml import visible_gpus
+from shared.fleet.gpus import visible_gpus
 from shared.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "fails"]
@@ -203,7 +203,7 @@ def _plugins(part: str, views: Iterable[Mapping[str, Any]], setting: str) -> Ite
 
 def devices(settings: Settings) -> Iterator[Finding]:
     """List the devices and frameworks that a worker on this machine could use."""
-    gpus = [f"{gpu.name} ({output.size(gpu.memory_bytes)})" for gpu in visible_gpus()]
+    gpus = [f"{gpu.name} ({output.size(gpu.memory_bytes)})" for gpu in visible_gpus().gpus]
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("devices", "ok", ", ".join(gpus) if gpus else f"no GPU; the CPU with {cpus} cores")
     found = {name: installed(name) for name in ("torch", "tensorflow")}

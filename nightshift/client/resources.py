@@ -48,12 +48,16 @@ class Worker(Resource):
     host: str
     state: Annotated[
         str,
-        "online, not_listening (lost its queue and is reconnecting), draining or offline (no heartbeat for a lease)",
+        "online, not_listening (lost its queue and is reconnecting), device_failed (left its device: "
+        "`left_because`), draining or offline (no heartbeat for a lease)",
     ]
     device: Literal["cpu", "gpu"]
     device_name: str
     memory_bytes: int | None
-    frameworks: list[str]
+    frameworks: Annotated[list[str], "The frameworks that work on its device."]
+    unusable: Annotated[dict[str, str], "Why other installed frameworks do not work on its device, by name."]
+    takes_auto: Annotated[bool, "Whether it takes jobs for any device; false: only those that require its device."]
+    left_because: Annotated[str | None, "Why it left its device; null: it works on it."]
     versions: dict[str, Any]
     job_id: Annotated[str | None, "The job it runs; null for another owner's job."]
     usage: dict[str, Any] | None

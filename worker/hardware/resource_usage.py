@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psutil
 
-from shared.fleet.nvml import GpuReader
+from shared.fleet.gpu_usage import GpuReader
 from shared.fleet.workers import HostUsage, RunnerUsage, Usage
 from worker.hardware.devices import Device
 

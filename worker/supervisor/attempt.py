@@ -138,7 +138,7 @@ class Attempt:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
             failpoint("runner.spawned")
             with contextlib.suppress(OSError):  # it died already; its exit status tells why
-                runner.sock.sendall(encode(assignment))
+                runner.assign(encode(assignment))
             yield runner
         finally:
             runner.close()

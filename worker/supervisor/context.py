@@ -22,3 +22,4 @@ class WorkerContext:
     settings: Settings
     runners: RunnerPool
     plugins: tuple[InstalledPlugin, ...] = ()
+    takes_auto: bool = True  # else only jobs that require its device

@@ -87,6 +87,7 @@ class Supervisor:
             frameworks=context.runners.frameworks,
             celery_task_id=celery_task_id,
             plugins=context.plugins,
+            takes_auto=context.takes_auto,
         )
         with write(context.engine) as conn:
             return transitions.claim(conn, claimer, context.settings.lease_seconds)

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from api.launcher import data_dir_lock, redis_server
-from api.launcher.device_plan import plan_workers
+from api.launcher.device_plan import PlannedWorker, plan_workers
 from api.launcher.ports import choose_port
-from api.launcher.process import LONGEST_DELAY, ManagedProcess, ending, restart_delay
+from api.launcher.process import ManagedProcess, ending
 from nightshift.errors import ConfigurationError
+from shared.fleet import cores
+from shared.fleet.nvml import Gpu, Inventory
 from tests.support.redis import free_port
 from tests.support.up import eventually
 
@@ -41,13 +43,6 @@ def test_a_part_that_dies_is_reported_once_and_started_again(tmp_path: Path) -> 
     assert probe.notice_death() == "exit code 3"
     assert probe.deaths == 2
     assert probe.log_tail() == "hello"
-
-
-def test_the_back_off_grows_to_its_limit() -> None:
-    delays = [restart_delay(deaths) for deaths in range(1, 40)]
-    assert delays[:3] == [0.5, 1.0, 2.0]
-    assert delays == sorted(delays)
-    assert delays[-1] == LONGEST_DELAY
 
 
 def test_endings_are_named() -> None:
@@ -169,24 +164,43 @@ def test_the_embedded_server_wants_its_password_and_never_evicts(tmp_path: Path)
 # -- devices --------------------------------------------------------------------------------------
 
 
+CPU_BESIDE = PlannedWorker("cpu", 0, required_only=True)
+
+
+def gpus(*indices: int) -> Inventory:
+    return Inventory(tuple(Gpu(index, index, "NVIDIA Test", f"GPU-{index}", None) for index in indices))
+
+
+def gpu(index: int, threads: int | None = None) -> PlannedWorker:
+    return PlannedWorker("gpu", index, f"GPU-{index}", threads)
+
+
 @pytest.mark.parametrize(
-    ("device", "workers", "gpus", "planned"),
+    ("device", "workers", "found", "planned"),
     [
-        ("auto", None, 0, [("cpu", 0)]),
-        ("auto", 2, 0, [("cpu", 0), ("cpu", 1)]),
-        ("auto", None, 2, [("gpu", 0), ("gpu", 1)]),
-        ("auto", 1, 2, [("gpu", 0)]),
-        ("gpu", None, 1, [("gpu", 0)]),
-        ("cpu", None, 4, [("cpu", 0)]),
+        ("auto", None, gpus(), [PlannedWorker("cpu", 0)]),
+        ("auto", 2, gpus(), [PlannedWorker("cpu", 0), PlannedWorker("cpu", 1)]),
+        ("auto", None, gpus(0, 1), [gpu(0, 6), gpu(1, 6), CPU_BESIDE]),
+        ("auto", None, gpus(2), [gpu(2), CPU_BESIDE]),
+        ("auto", 1, gpus(0, 1), [gpu(0)]),
+        ("gpu", None, gpus(1, 3), [gpu(1, 6), gpu(3, 6)]),
+        ("cpu", None, gpus(0, 1), [PlannedWorker("cpu", 0)]),
     ],
 )
-def test_one_worker_per_gpu_or_for_the_cpu(
-    device: str, workers: int | None, gpus: int, planned: list[tuple[str, int]]
+def test_one_worker_per_gpu_and_one_for_jobs_that_require_the_cpu(
+    device: str, workers: int | None, found: Inventory, planned: list[PlannedWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert plan_workers(device, workers, lambda: gpus) == planned
+    monkeypatch.setattr(cores, "available_cores", lambda: 12)
+    assert plan_workers(device, workers, lambda: found) == planned
 
 
-@pytest.mark.parametrize(("device", "workers", "gpus"), [("gpu", None, 0), ("auto", 3, 2)])
-def test_more_gpus_than_there_are_is_refused(device: str, workers: int | None, gpus: int) -> None:
-    with pytest.raises(ConfigurationError, match="GPU"):
-        plan_workers(device, workers, lambda: gpus)
+def test_a_planned_worker_is_told_its_gpu_by_uuid_and_its_share_of_the_cores() -> None:
+    assert gpu(3, 4).environment == {"CUDA_VISIBLE_DEVICES": "GPU-3", "NIGHTSHIFT_TORCH_THREADS": "4"}
+    assert gpu(3).arguments == ["--device", "gpu", "--index", "3"]
+    assert CPU_BESIDE.environment == {}
+    assert CPU_BESIDE.arguments == ["--device", "cpu", "--index", "0", "--required-only"]
+
+
+def test_more_gpus_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="2 GPU"):
+        plan_workers("auto", 3, lambda: gpus(0, 2))

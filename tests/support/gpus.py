@@ -1,0 +1,65 @@
+"""A host with GPUs that are not there: an NVML and frameworks that say what a test writes to a file.
+
+Put `Host.folder` on PYTHONPATH (or `sys.path`), and change the host while processes run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.support.takeover import ROOT
+
+_CODE = Path(__file__).parent / "takeover" / "gpus"
+GB = 1_000_000_000
+
+
+def card(
+    uuid: str, *, instances: list[dict[str, Any] | None] | None = None, error: int | None = None
+) -> dict[str, Any]:
+    """Return a card. `instances`: MIG is on (None: a free place); `error`: what NVML answers instead."""
+    return {"uuid": uuid, "name": "NVIDIA Test", "memory": 80 * GB, "instances": instances, "error": error}
+
+
+def instance(uuid: str) -> dict[str, Any]:
+    """Return an instance of a card."""
+    return {"uuid": uuid, "name": "NVIDIA Test MIG 1g.10gb", "memory": 10 * GB}
+
+
+class Host:
+    """The GPUs of a pretended host."""
+
+    def __init__(self, folder: Path, *cards: dict[str, Any], error: int | None = None) -> None:
+        """Create the host. `error`: what NVML answers when it is opened."""
+        self.folder = folder / "gpus"
+        shutil.copytree(_CODE, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
+        self.state: dict[str, Any] = {"error": error, "cards": list(cards), "frameworks": {}}
+        self._write()
+
+    @property
+    def pythonpath(self) -> str:
+        """Return the PYTHONPATH of a worker on this host, whose jobs are probes."""
+        return os.pathsep.join([str(self.folder), str(ROOT)])
+
+    def lose(self, number: int, error: int = 15) -> None:
+        """Lose a card: NVML says so, and no framework works on it."""
+        self.state["cards"][number]["error"] = error
+        self._write()
+
+    def find(self, number: int) -> None:
+        """Bring a lost card back."""
+        self.state["cards"][number]["error"] = None
+        self._write()
+
+    def breaks(self, framework: str, reason: str | None, uuid: str = "") -> None:
+        """Let a framework not work (reason None: work again) on the GPU of that UUID, or on all."""
+        self.state["frameworks"][f"{framework} {uuid}"] = reason
+        self._write()
+
+    def _write(self) -> None:
+        new = self.folder / "host.new"
+        new.write_text(json.dumps(self.state))
+        new.rename(self.folder / "host.json")
