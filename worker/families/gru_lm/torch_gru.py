@@ -100,13 +100,14 @@ def _column_sums(flat: Tensor) -> Tensor:
     return torch.mm(flat.new_ones(1, len(flat)), flat)[0]
 
 
-def chunked_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of -log softmax(hidden @ weight.T + bias)[target] and compute its gradients with it.
+def chunked_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of -log softmax(hidden @ weight.T + bias)[target], and how many targets were the most likely.
 
-    hidden [n, h] has any float dtype, in which the products are computed; weight [v, h] and bias [v] are float32;
-    targets int64 [n].
+    The gradients are computed with the mean. hidden [n, h] has any float dtype, in which the products are computed;
+    weight [v, h] and bias [v] are float32; targets int64 [n].
     """
-    return cast("Tensor", _ChunkedCrossEntropy.apply(hidden, weight, bias, targets))  # type: ignore[no-untyped-call]
+    found = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
+    return cast("tuple[Tensor, Tensor]", found)
 
 
 def chunks(n: int, vocabulary: int) -> list[slice]:
@@ -117,10 +118,10 @@ def chunks(n: int, vocabulary: int) -> list[slice]:
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         n, vocabulary = len(hidden), len(weight)
         w, b = weight.to(hidden.dtype), bias.to(hidden.dtype)
-        loss = torch.zeros((), device=hidden.device)
+        loss, hits = torch.zeros((), device=hidden.device), torch.zeros((), dtype=torch.int64, device=hidden.device)
         d_hidden, d_weight, d_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
         slices = chunks(n, vocabulary)
         logits = hidden.new_empty(slices[0].stop, vocabulary)
@@ -132,6 +133,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             torch.softmax(p, -1, out=p)
             flat, at = p.view(-1), rows[:size] + targets[part]
             hit = flat[at]
+            hits += (hit >= p.amax(1)).sum()
             loss -= hit.float().clamp_min(1e-38).log_().sum()
             flat[at] = hit - 1  # p is now the gradient of this chunk's summed loss by its logits
             torch.mm(p, w, out=d_hidden[part])
@@ -139,9 +141,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             d_bias += _column_sums(p)
         scale = 1 / n
         ctx.save_for_backward(d_hidden.mul_(scale), d_weight.mul_(scale), d_bias.mul_(scale))
-        return loss * scale
+        ctx.mark_non_differentiable(hits)
+        return loss * scale, hits
 
     @staticmethod
-    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         return d_hidden * d_loss.to(d_hidden.dtype), d_weight * d_loss, d_bias * d_loss, None
