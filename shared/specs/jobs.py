@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHan
 from nightshift.errors import FieldError
 from nightshift.families.family import Task
 from nightshift.families.fields import Count, Spec, Width, field_error
+from nightshift.families.optimizers import OPTIMIZERS, completed, foreign_constants
 from nightshift.families.training import Training
 from nightshift.metrics import sense
 from nightshift.names import Framework
@@ -63,7 +64,7 @@ class TrainJob(JobBase):
         stopping = training.get("early_stopping")
         if family and isinstance(stopping, dict):
             training = {**training, "early_stopping": {"metric": family.watched, **stopping}}
-        return {**data, "training": {**defaults, **training}}
+        return {**data, "training": completed(defaults, training)}
 
     @model_validator(mode="after")
     def _fits_family(self) -> TrainJob:
@@ -112,6 +113,22 @@ def check_training(name: str, training: Training) -> FieldError | None:
         known = ", ".join(sorted(family.watchable))
         message = f"{name} has no such metric during training; use one of {known}"
         return FieldError(("training", "early_stopping", "metric"), message)
+    watched = stopping.metric if stopping else family.watched
+    if training.lr_schedule == "plateau" and watched.startswith("val_") and training.validation_split == 0:
+        message = f"plateau follows {watched}, which needs validation_split above 0"
+        return FieldError(("training", "lr_schedule"), message)
+    return None
+
+
+def check_optimizer(training: Training) -> FieldError | None:
+    """Return an error for the first constant that the optimizer does not have, or None.
+
+    It is part of a submission only: stored specs of before have a `beta1` that other optimizers ignore.
+    """
+    for name in foreign_constants(training.model_dump()):
+        having = ", ".join(optimizer for optimizer, one in OPTIMIZERS.items() if name in one.constants)
+        message = f"{training.optimizer} has no {name}, only {having}; leave it out"
+        return FieldError(("training", name), message)
     return None
 
 

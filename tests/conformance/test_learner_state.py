@@ -41,9 +41,10 @@ TEXT = {"windows": _draw.integers(0, 30, (ROWS, 10)).astype(np.uint16)}
 FAMILIES: dict[str, tuple[Any, ...]] = {
     "cnn": ("cnn", {**CNN, "normalization": "batch"}, {"classes": list("0123456789")}, ["shift", "erase"], IMAGES),
     "gan": ("gan", GAN, {}, [], IMAGES),
-    "gru_lm": ("gru_lm", GRU, {"vocabulary": 30}, ["word_dropout", "word_replacement"], TEXT),
+    "gru_lm": ("gru_lm", GRU, {"vocabulary": 30}, ["word_deletion", "word_dropout", "word_replacement"], TEXT),
     "text_classifier": (
-        "text_classifier", CLASSIFIER, {"vocabulary": 30, "classes": list("abc")}, ["word_dropout"], DOCUMENTS,
+        "text_classifier", CLASSIFIER, {"vocabulary": 30, "classes": list("abc")}, ["word_deletion", "word_dropout"],
+        DOCUMENTS,
     ),
 }  # fmt: skip
 FEATURES = {

@@ -9,13 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nightshift.families.learner import Array
-from worker.training.numerics.data_order import generator
 from worker.training.numerics.recurrent import RightPadded, longest_first
-
-#: Id of `<unk>` in every tokenizer (shared.datasets.ingest.vocabulary).
-UNKNOWN = 0
-#: Share of the tokens that are dropped, and that are replaced.
-WORD_DROPOUT, WORD_REPLACEMENT = 0.1, 0.1
+from worker.training.numerics.word_noise import UNKNOWN, add_token_noise, kept_words
 
 
 @dataclass(frozen=True)
@@ -33,9 +28,9 @@ class Texts:
         return RightPadded(self.lengths, len(self.tokens))
 
 
-def texts(x: Array, lengths: npt.NDArray[np.int64] | None = None) -> Texts:
+def texts(x: Array) -> Texts:
     """Return the batch of rows [n, length] of token ids plus one, with 0 after a text's end."""
-    lengths = lengths_of(x) if lengths is None else lengths
+    lengths = lengths_of(x)
     order = longest_first(lengths)
     lengths = lengths[order]
     columns = np.ascontiguousarray(x[order, : int(lengths[0])].T, np.int64) - 1
@@ -49,18 +44,14 @@ def lengths_of(x: Array) -> npt.NDArray[np.int64]:
 
 
 def noisy(x: Array, augment: Collection[str], seed: int, step: int) -> Array:
-    """Return the rows [n, length] of a step with the noise on their tokens: the same in both frameworks.
+    """Return the rows [n, length] of a step with the noise on their tokens. At least one token of a row is left."""
+    if "word_deletion" in augment:
+        x = _without(x, (x > 0) & ~kept_words(x.shape, seed, step))
+    return add_token_noise(x, augment, seed, step, here=x > 0, unknown=UNKNOWN + 1)
 
-    `word_dropout` replaces a token by `<unk>`, `word_replacement` by another one of the batch, and so in proportion to
-    frequency (unigram noising, Xie et al. 2017). All random numbers are drawn even if `augment` does not use them.
-    """
-    draw = generator(seed, "words", step)
-    dropped, replaced, picked = (draw.random(x.shape) for _ in range(3))
-    here = x > 0
-    if "word_replacement" in augment:
-        tokens = x[here]
-        others = tokens[(picked * len(tokens)).astype(np.int64)]
-        x = np.where(here & (replaced < WORD_REPLACEMENT), others, x)
-    if "word_dropout" in augment:
-        x = np.where(here & (dropped < WORD_DROPOUT), x.dtype.type(UNKNOWN + 1), x)
-    return x
+
+def _without(x: Array, deleted: npt.NDArray[np.bool_]) -> Array:
+    """Take tokens out of rows, of which the rest moves up. The first token of a row stays if all would go."""
+    deleted[:, 0] &= (deleted != (x > 0)).any(axis=1)
+    left = np.where(deleted, 0, x)
+    return np.take_along_axis(left, np.argsort(left == 0, axis=1, kind="stable"), 1)

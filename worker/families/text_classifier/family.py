@@ -11,6 +11,7 @@ from nightshift.errors import FieldError
 from nightshift.families.family import CLASSIFIER_METRICS, Family, Parts
 from nightshift.families.fields import ModelSpec, Probability, Width
 from nightshift.families.layers import Layer
+from nightshift.families.optimizers import KERAS_ADAM
 from nightshift.families.trial import Trial
 from nightshift.names import Framework
 from shared.datasets.token_counts import SMALLEST_BPE
@@ -110,8 +111,8 @@ TextClassifierModel.PRESETS = PRESETS
 #: Training defaults of each preset.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "bigru-attention": {"epochs": 20, "batch_size": 32, "lr_schedule": "cosine", "augment": ["word_dropout"]},
-    "simple-rnn-100": {"epochs": 10, "batch_size": 32},
-    "lstm-2x50": {"epochs": 10, "batch_size": 64},
+    "simple-rnn-100": {**KERAS_ADAM, "epochs": 10, "batch_size": 32},
+    "lstm-2x50": {**KERAS_ADAM, "epochs": 10, "batch_size": 64},
 }
 
 #: The small case of the conformance tests.
@@ -120,7 +121,8 @@ TRIAL = Trial(
     training={
         "epochs": 2, "max_steps": 60, "batch_size": 8, "learning_rate": 0.005, "lr_schedule": "cosine",
         "warmup_steps": 10, "grad_clip": 1.0, "validation_split": 0.2,
-        "augment": ["word_dropout", "word_replacement"], "early_stopping": {"metric": "val_loss", "patience": 5},
+        "augment": ["word_deletion", "word_dropout", "word_replacement"],
+        "early_stopping": {"metric": "val_loss", "patience": 5},
     },
     inference=({"task": "predict"},),
     dataset="worker.families.text_classifier.trial:store",
@@ -147,7 +149,7 @@ FAMILY = Family(
         open_source="worker.families.text_classifier.batch_inference:open_source",
     ),
     dataset_kind="text",
-    augmentations=frozenset({"word_dropout", "word_replacement"}),
+    augmentations=frozenset({"word_deletion", "word_dropout", "word_replacement"}),
     watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy"}),
     judged_by=CLASSIFIER_METRICS,
     tasks=("predict",),

@@ -60,11 +60,9 @@ class TextClassifierLearner(BaseLearner):
         """Return the texts of a training step with their noise, and their labels."""
         x, y = self.data
         read = x[rows]
-        lengths = lengths_of(read)
-        read = read[:, : int(lengths.max())]
         if self.training.augment:
-            read = noisy(read, self.training.augment, self.training.seed, step)
-        batch = texts(read, lengths)
+            read = noisy(read[:, : int(lengths_of(read).max())], self.training.augment, self.training.seed, step)
+        batch = texts(read)
         return batch, np.asarray(y[rows[batch.order]], np.int64)
 
     def _dropped_widths(self) -> list[int]:

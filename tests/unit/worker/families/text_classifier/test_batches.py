@@ -45,3 +45,14 @@ def test_noise_depends_on_the_step_alone_and_one_kind_on_no_other() -> None:
     both, one = noisy(x, ["word_dropout", "word_replacement"], 1, 5), noisy(x, ["word_dropout"], 1, 5)
     np.testing.assert_array_equal(both == 1, one == 1)
     np.testing.assert_array_equal(noisy(x, [], 1, 5), x)
+
+
+def test_a_tenth_of_the_tokens_is_deleted_and_the_rest_moves_up() -> None:
+    x = many()
+    found = noisy(x, ["word_deletion"], 1, 5)
+    assert lengths_of(found).min() == 1
+    assert lengths_of(found).sum() / lengths_of(x).sum() == pytest.approx(0.9, abs=0.01)
+    for row, old in zip(found, x, strict=True):
+        tokens, rest = row[: np.count_nonzero(row)], iter(old.tolist())
+        assert (tokens > 0).all()
+        assert all(token in rest for token in tokens.tolist()), "in their order"
