@@ -15,6 +15,8 @@ import tensorflow as tf
 CHUNK_LOGITS = 16_000_000
 
 Tensor = Any
+#: Numbers from 0 on are in the order of their bits, whose largest is found in a third of the time in bfloat16.
+_BITS = {tf.bfloat16: tf.int16, tf.float32: tf.int32}
 
 
 def gru(
@@ -126,6 +128,7 @@ def chunked_cross_entropy(
 def _cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, computed: Any) -> tuple[Tensor, ...]:
     n, vocabulary = tf.shape(hidden)[0], weight.shape[0]
     size = max(1, CHUNK_LOGITS // vocabulary)
+    bits = _BITS[tf.as_dtype(computed)]
     w, b, x = tf.cast(weight, computed), tf.cast(bias, computed), tf.cast(hidden, computed)
 
     def step(start: Tensor, loss: Tensor, hits: Tensor, d_hidden: Any, *sums: Tensor) -> tuple[Any, ...]:
@@ -133,7 +136,8 @@ def _cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
         part, wanted = x[start : start + size], targets[start : start + size]
         p = tf.nn.softmax(tf.nn.bias_add(tf.matmul(part, w, transpose_b=True), b))
         hit = tf.gather(p, wanted, batch_dims=1)
-        hits += tf.math.count_nonzero(hit >= tf.reduce_max(p, 1), dtype=tf.int32)
+        largest = tf.reduce_max(tf.bitcast(p, bits), 1)
+        hits += tf.math.count_nonzero(tf.bitcast(hit, bits) >= largest, dtype=tf.int32)
         loss -= tf.reduce_sum(tf.math.log(tf.maximum(tf.cast(hit, tf.float32), 1e-38)))
         d_hidden = d_hidden.write(start // size, tf.matmul(p, w))
         d_weight += tf.cast(tf.matmul(p, part, transpose_a=True), tf.float32)

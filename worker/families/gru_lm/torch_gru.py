@@ -18,6 +18,10 @@ from torch import Tensor
 CHUNK_LOGITS = 16_000_000
 
 
+#: Numbers from 0 on are in the order of their bits, whose largest is found in half the time in bfloat16.
+_BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+
+
 def gru(
     inputs: Tensor, state: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
 ) -> Tensor:
@@ -127,13 +131,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         logits = hidden.new_empty(slices[0].stop, vocabulary)
         d_w = torch.empty_like(w)
         rows = torch.arange(slices[0].stop, device=hidden.device) * vocabulary
+        bits = _BITS[hidden.dtype]
         for part in slices:
             x, size = hidden[part], part.stop - part.start
             p = torch.addmm(b, x, w.t(), out=logits[:size])
             torch.softmax(p, -1, out=p)
             flat, at = p.view(-1), rows[:size] + targets[part]
             hit = flat[at]
-            hits += (hit >= p.amax(1)).sum()
+            hits += (hit.view(bits) >= p.view(bits).amax(1)).sum()
             loss -= hit.float().clamp_min(1e-38).log_().sum()
             flat[at] = hit - 1  # p is now the gradient of this chunk's summed loss by its logits
             torch.mm(p, w, out=d_hidden[part])
