@@ -149,8 +149,10 @@ def _table_objection(spec: TrainJob | FinetuneJob, model: ModelSpec | None, data
 def _text_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
-    if model is None or not {"tokenizer", "window"} <= model.keys():
+    if model is None:
         return None
+    if not {"tokenizer", "window"} <= model.keys():
+        return _documents_objection(spec, data)
     tokens, counted = _tokens(data, model["tokenizer"], kept=isinstance(spec, FinetuneJob))
     rows, size = window_count(tokens, model["window"]), f"{'' if counted else 'at most '}{tokens:,} training tokens"
     if rows < 2:
@@ -160,6 +162,18 @@ def _text_objection(
         return FieldError(("model", "window"), f"{message}; lower it")
     size = f"{_ref(data)} has {size}, which are {rows:,} windows of {model['window']}"
     return _batch_objection(spec.training, rows, data, size)
+
+
+def _documents_objection(spec: TrainJob | FinetuneJob, data: DatasetVersion) -> FieldError | None:
+    """Return why a model whose rows are documents cannot be trained on this version, or None."""
+    if isinstance(spec, TrainJob) and (unfit := spec.model.unfit(_ref(data), data.summary)) is not None:
+        return FieldError(("model", *unfit.loc), unfit.msg)
+    if not data.summary["classes"]:
+        return FieldError(("dataset",), f"{_ref(data)} has no classes; the model learns from labelled texts")
+    rows = _train_part(data)["count"]
+    if rows < 2:
+        return FieldError(("dataset",), f"{_ref(data)} has {rows} training texts; at least two are needed")
+    return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training texts")
 
 
 def _tokens(data: DatasetVersion, tokenizer: str, *, kept: bool) -> tuple[int, bool]:

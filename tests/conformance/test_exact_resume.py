@@ -32,7 +32,10 @@ BATCH = 32
 #: An attempt in TensorFlow takes seconds to begin; what is killed, and how, is the same.
 KILLS = {"torch": 3, "tensorflow": 1}
 #: Metrics of the steps of each family.
-TRAINED_ON = {"cnn": ("loss", "accuracy"), "gru_lm": ("loss", "perplexity"), "gan": ("g_loss", "d_loss")}
+TRAINED_ON = {
+    "cnn": ("loss", "accuracy"), "gru_lm": ("loss", "accuracy", "perplexity"), "gan": ("g_loss", "d_loss"),
+    "text_classifier": ("loss", "accuracy"),
+}  # fmt: skip
 #: The loop's own state.
 RUN_ITEMS = [
     f"run:{name}"

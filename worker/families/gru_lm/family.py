@@ -98,7 +98,7 @@ TRIAL = Trial(
     model={"embedding": 8, "units": [10, 10], "dropout": 0.1, "window": 5, "vocabulary_size": 40},
     training={
         "epochs": 2, "batch_size": 4, "learning_rate": 0.005, "lr_schedule": "cosine", "warmup_steps": 20,
-        "grad_clip": 1.0, "validation_split": 0.2, "augment": ["word_dropout"],
+        "grad_clip": 1.0, "validation_split": 0.2, "augment": ["word_deletion", "word_dropout"],
         "early_stopping": {"metric": "val_loss", "patience": 5},
     },
     inference=(
@@ -127,12 +127,13 @@ FAMILY = Family(
         open_source="worker.families.gru_lm.batch_inference:open_source",
     ),
     dataset_kind="text",
-    augmentations=frozenset({"word_dropout", "word_replacement"}),
-    watchable=frozenset({"loss", "val_loss", "val_accuracy", "perplexity", "val_perplexity"}),
+    augmentations=frozenset({"word_deletion", "word_dropout", "word_replacement"}),
+    watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy", "perplexity", "val_perplexity"}),
     judged_by=("test_perplexity", "test_loss"),
     tasks=("score", "generate"),
     prompted=True,
     features=("embedding", "gru", "norm"),
     trial=TRIAL,
-    loads=(1,),
+    state_version=2,
+    loads=(1, 2),
 )

@@ -57,10 +57,10 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
             tape.watch(list(self._trained().values()))
             hidden, _ = self._hidden(read, None, self.computed, masks)
             wanted = tf.reshape(targets, [-1])
-            loss = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
+            loss, hits = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
         self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate)
         n = tf.cast(tf.size(wanted), tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, n]))
+        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, tf.cast(hits, tf.float64), n]))
 
     # -- the network ------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from nightshift.families.learner import Array, LearnerSetup
+from nightshift.families.learner import Array, LearnerSetup, LearnerState
 from worker.training.numerics.norms import RUNNING
 from worker.training.numerics.optim import learning_rate
 
@@ -40,6 +40,9 @@ class BaseLearner:
 
     def _take_totals(self) -> list[float]:
         """Return `totals` and set them to 0."""
+        raise NotImplementedError
+
+    def load_state(self, state: LearnerState) -> None:
         raise NotImplementedError
 
     def weights(self) -> dict[str, Array]:

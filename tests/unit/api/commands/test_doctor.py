@@ -182,6 +182,6 @@ def test_families_that_cannot_be_used_are_listed_and_fail_nothing(
         FAMILIES.forget()
     found = [(item["level"], item["detail"]) for item in items if item["part"] == "families"]
     assert found[0][0] == "ok"
-    assert all(name in found[0][1] for name in ("cnn (nightshift ", "gan (", "gru_lm ("))
+    assert all(name in found[0][1] for name in ("cnn (nightshift ", "gan (", "gru_lm (", "text_classifier ("))
     assert found[1] == ("note", "linear cannot be used: linear_family:FAMILY cannot be imported: SystemExit: 3")
     assert found[2] == ("note", "gone cannot be used: no installed package has a family of this name")
