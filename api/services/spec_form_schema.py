@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from nightshift.families.family import Family
+from nightshift.families.optimizers import DEFAULT, OF_AN_OPTIMIZER, OPTIMIZERS
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS, KINDS, RUN
 from shared.fleet.conformance import graded
@@ -27,6 +28,15 @@ _ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "program", "params", "af
 _OF_PROGRAM = frozenset({"framework"})
 #: Fields that are edited as text: `team=vision, owner=me`, and `TOKEN, KEY`.
 _TEXTS = {"tags": "tags", "secrets": "names"}
+#: Fields whose default is that of the chosen optimizer: where it is chosen, which one is usual, and the defaults.
+_OF_THE_OPTIMIZER = {
+    f"training.{field}": {
+        "path": "training.optimizer",
+        "usual": DEFAULT,
+        "values": {name: one.default(field) for name, one in OPTIMIZERS.items()},
+    }
+    for field in OF_AN_OPTIMIZER
+}
 _KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
@@ -72,7 +82,7 @@ def _family(name: str, family: Family, green: Container[tuple[str, str]]) -> dic
 
 
 def forms() -> dict[str, list[dict[str, Any]]]:
-    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable}], common fields first."""
+    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable, by}], common fields first."""
     return {kind: _sorted(list(_fields(kind))) for kind in KINDS}
 
 
@@ -122,4 +132,5 @@ def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if more or kind not in _VALUES | {"enum", *_TEXTS.values()}:
         return
     kept = {key: known[key] for known in (value, fact) for key in _KEPT if key in known}
-    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **kept}
+    by = {"by": _OF_THE_OPTIMIZER[path]} if path in _OF_THE_OPTIMIZER else {}
+    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **kept, **by}

@@ -16,6 +16,7 @@ from api.dependencies import Service
 from api.services import dataset_fit, programs, reruns
 from api.services.dataset_fit import Facts
 from nightshift.errors import FieldError, InvalidRequest, NotFound
+from nightshift.families.optimizers import completed
 from nightshift.families.training import Training
 from nightshift.states import JobState
 from shared import tracing
@@ -36,6 +37,7 @@ from shared.specs.jobs import (
     RunJob,
     TrainJob,
     check_inference,
+    check_optimizer,
     check_promotion,
     check_training,
 )
@@ -89,6 +91,8 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
     facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
         spec = _with_training_defaults(spec, facts.family)
+    if isinstance(spec, TrainJob | FinetuneJob):
+        _refuse(check_training(facts.family, spec.training) or check_optimizer(spec.training))
     _refuse(dataset_fit.objection(spec, facts))
     pinned = {} if isinstance(spec, TrainJob) else {"family": facts.family, **facts.made_by}
     return _with_fixed_evaluation(spec, facts.judged_on), pinned
@@ -142,7 +146,7 @@ def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) 
     places: dict[str, tuple[str, ...]] = {"family": ("model_ref",), "framework": place}
     _refuse(supported.objection(spec.kind, family, framework, places))
     if isinstance(spec, FinetuneJob):
-        _refuse(check_training(family, spec.training) or check_promotion(family, spec.promote))
+        _refuse(check_promotion(family, spec.promote))
     if isinstance(spec, BatchInferJob):
         _refuse(check_inference(family, spec.inference))
 
@@ -183,7 +187,7 @@ def _require_available(service: Service, name: str) -> None:
 def _with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
     """Fill in the family's training defaults (learning rates of GANs and classifiers differ)."""
     given = spec.training.model_dump(exclude_unset=True)
-    training = Training.model_validate({**FAMILIES[family].training_for(None), **given})
+    training = Training.model_validate(completed(FAMILIES[family].training_for(None), given))
     return spec.model_copy(update={"training": training})
 
 

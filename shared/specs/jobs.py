@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHan
 from nightshift.errors import FieldError
 from nightshift.families.family import Task
 from nightshift.families.fields import Count, Spec, Width, field_error
+from nightshift.families.optimizers import OPTIMIZERS, completed, foreign_constants
 from nightshift.families.training import Training
 from nightshift.metrics import sense
 from nightshift.names import Framework
@@ -67,7 +68,7 @@ class TrainJob(JobBase):
             training = {**training, "early_stopping": stopping}
             if str(stopping["metric"]).startswith("val_"):
                 defaults = _held_out(defaults)
-        return {**data, "training": {**defaults, **training}}
+        return {**data, "training": completed(defaults, training)}
 
     @model_validator(mode="after")
     def _fits_family(self) -> TrainJob:
@@ -121,6 +122,18 @@ def check_training(name: str, training: Training) -> FieldError | None:
         known = ", ".join(sorted(family.watchable))
         message = f"{name} has no such metric during training; use one of {known}"
         return FieldError(("training", "early_stopping", "metric"), message)
+    return None
+
+
+def check_optimizer(training: Training) -> FieldError | None:
+    """Return an error for the first constant that the optimizer does not have, or None.
+
+    It is part of a submission only: stored specs of before have a `beta1` that other optimizers ignore.
+    """
+    for name in foreign_constants(training.model_dump()):
+        having = ", ".join(optimizer for optimizer, one in OPTIMIZERS.items() if name in one.constants)
+        message = f"{training.optimizer} has no {name}, only {having}; leave it out"
+        return FieldError(("training", name), message)
     return None
 
 

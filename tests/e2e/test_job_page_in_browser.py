@@ -88,6 +88,11 @@ def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: BrowserSession) -
     page.get_by_role("link", name="New job").click()
     page.get_by_label("Model", exact=True).select_option("gan")
     page.get_by_label("Preset").select_option("dense")
+    expect(page.get_by_label("Learning rate")).to_have_attribute("placeholder", "0.0001")
+    page.get_by_label("Learning rate").fill("0.5")
+    page.get_by_label("Optimizer").select_option("sgd")
+    expect(page.get_by_label("Learning rate")).to_have_value("")
+    expect(page.get_by_label("Learning rate")).to_have_attribute("placeholder", "0.01")
     page.get_by_label("Epochs").fill("two")
     page.get_by_label("Tags").fill("team=vision, night=1")
     page.get_by_role("button", name="Submit").click()
@@ -97,6 +102,7 @@ def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: BrowserSession) -
     expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
     spec = job(flower, page)["spec"]
     assert (spec["model"]["preset"], spec["training"]["epochs"]) == ("dense", 2)
+    assert (spec["training"]["optimizer"], spec["training"]["learning_rate"]) == ("sgd", 0.01)
     assert spec["tags"] == {"team": "vision", "night": "1"}
 
 

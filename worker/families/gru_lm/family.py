@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from nightshift.families.family import Family, Parts
 from nightshift.families.fields import ModelSpec, Probability, Width
+from nightshift.families.optimizers import KERAS_ADAM
 from nightshift.families.trial import Trial
 from nightshift.names import Framework
 from shared.datasets.token_counts import SMALLEST_BPE
@@ -68,10 +69,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 GruLmModel.PRESETS = PRESETS
 
-#: Training defaults of each preset.
+#: Training defaults of each preset: those of the published listing.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gru-2x512": {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64, "validation_split": 0.2},
-}
+    "gru-2x512": {
+        **KERAS_ADAM, "learning_rate": 0.001, "lr_schedule": "constant", "batch_size": 64, "epochs": 10,
+        "validation_split": 0.2,
+    },
+}  # fmt: skip
 
 #: The small case of the conformance tests.
 TRIAL = Trial(

@@ -158,7 +158,7 @@ const KEYBOARDS = { integer: "numeric", number: "decimal" };
  * @param {any} usual
  * @param {(value: any) => void} set
  */
-const textInput = (common, { type, list }, value, usual, set) =>
+const textInput = (common, { type, list, by }, value, usual, set) =>
   h("input", {
     ...common,
     value: asText(type, value),
@@ -166,7 +166,7 @@ const textInput = (common, { type, list }, value, usual, set) =>
     spellcheck: "false",
     list,
     inputmode: KEYBOARDS[type ?? ""],
-    placeholder: placeholder(type, value, usual),
+    placeholder: placeholder(type, by ? undefined : value, usual),
     oninput: (event) => set(meaning(type, event.target.value)),
   });
 

@@ -83,19 +83,38 @@ const defaultPreset = (name) => families.find((one) => one.name === name)?.defau
 const preset = () => family()?.presets[spec.model?.preset || family()?.default_preset];
 
 /**
+ * Return the default that the preset has for a field of the training.
+ * @param {string} path
+ */
+const ofPreset = (path) =>
+  makesModel(spec.kind) && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined;
+
+/**
  * Return the value that applies if the field is empty.
  * @param {FormField} field
  */
-const usual = ({ path, default: known }) =>
-  (makesModel(spec.kind) && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined) ?? known;
+function usual({ path, default: known, by }) {
+  if (!by) return ofPreset(path) ?? known;
+  const own = ofPreset(by.path) ?? by.usual;
+  const chosen = at(spec, by.path) ?? own;
+  const left = chosen === own && at(spec, path) !== null;
+  return (left ? ofPreset(path) : undefined) ?? by.values[chosen];
+}
 
 /**
+ * Change a field; fields whose defaults follow from it are emptied.
  * @param {string} path
  * @param {unknown} value
  */
 function change(path, value) {
   spec = put(spec, path, value);
   errors.delete(path);
+  const follow = (forms[spec.kind] ?? []).filter(({ by }) => by?.path === path);
+  for (const one of follow) {
+    spec = put(spec, one.path, undefined);
+    errors.delete(one.path);
+  }
+  if (follow.length) drawForm();
   const place = fieldOf(path);
   place?.removeAttribute("aria-invalid");
   place?.classList.remove("is-invalid");

@@ -573,6 +573,8 @@ interface FormField {
   exclusiveMinimum?: number;
   exclusiveMaximum?: number;
   description?: string;
+  /** The field whose choice decides the default: its path, what is chosen if it is empty, and the default by choice. */
+  by?: { path: string; usual: string; values: Record<string, any> };
 }
 
 interface SubmitPage {
