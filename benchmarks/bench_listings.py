@@ -195,7 +195,9 @@ def measure(listing: Listing, seeds: int, work: Path, threads: int) -> dict[str,
     for seed in range(seeds):
         for side in (*SIDES[seed % 3 :], *SIDES[: seed % 3]):
             run = keras if side == "keras" else partial(ours, framework=side)
-            found[side].append(run(listing, seed=seed, work=work, threads=threads))
+            found[side].append(ended := run(listing, seed=seed, work=work, threads=threads))
+            told_of = f"{listing.preset} {side} {seed}: {ended.seconds:.1f} s, {ended.cpu:.1f} s of processors"
+            print(told_of, json.dumps(ended.figures), file=sys.stderr, flush=True)
     return found
 
 
