@@ -130,7 +130,7 @@ def adversarial(preset: str, data_set: Path, work: Path) -> Listing:
 
 
 def _saved(path: Path, arrays: Mapping[str, Array]) -> Path:
-    np.savez(path, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    np.savez(path, **arrays)
     return path
 
 
