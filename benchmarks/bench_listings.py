@@ -4,12 +4,13 @@
 
 Both sides read the same rows, hold the same rows out and are judged on the same test part by the same code; ours is
 `python -m worker.run_job` with the preset's own settings, in torch and in TensorFlow. The sides take turns, one process
-at a time, each seed in another order. Wall time is of the whole process: imports, data, training, test part, and of
-ours also metric rows, checkpoints, evaluation and figures. Registering the data set is not in it, nor is the feature
-extractor of a GAN's score, which is trained once per data set.
+at a time, each seed in another order. Time is of the whole process: imports, data, training, test part, and of ours
+also metric rows, checkpoints, evaluation and figures. Registering the data set is not in it, nor is the feature
+extractor of a GAN's score, which is trained once per data set. On a machine that does something else, too, processor
+time is the figure to trust, and `--threads 1`: threads that wait for each other lose more than they gain.
 
-FOLDER (`NIGHTSHIFT_DATASETS_DIR`) holds `mnist/` (the four IDX files), `cifar10*/` (its binary files, whose cats and dogs
-are scaled up) and `wikitext2/` (three `.tokens.gz` files). A listing whose data is missing is left out with a word.
+FOLDER (`NIGHTSHIFT_DATASETS_DIR`) holds `mnist/` (the four IDX files), `cifar10*/` (its binary files, whose cats and
+dogs are scaled up) and `wikitext2/` (three `.tokens.gz` files). A listing without its data is left out with a word.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +63,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that ended."""
+    """A run that ended: its wall time, its processor time on all cores, and its figures."""
 
     seconds: float
+    cpu: float
     figures: Figures
 
 
@@ -125,7 +130,7 @@ def adversarial(preset: str, data_set: Path, work: Path) -> Listing:
 
 
 def _saved(path: Path, arrays: Mapping[str, Array]) -> Path:
-    np.savez(path, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    np.savez(path, **arrays)
     return path
 
 
@@ -151,30 +156,37 @@ def keras(listing: Listing, seed: int, work: Path, threads: int) -> Ended:
     out = work / f"{listing.preset}-keras-{seed}.npz"
     module = f"benchmarks.listings.{listing.script}"
     command = [sys.executable, "-m", module, str(listing.arrays), str(out), str(seed), *listing.arguments]
-    seconds, _ = timed(command, {"TF_NUM_INTRAOP_THREADS": str(threads)})
+    limits = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    seconds, cpu, _ = timed(command, {name: str(limit) for name, limit in limits.items()})
     with np.load(out) as found:
-        return Ended(seconds, listing.judge(dict(found)))
+        return Ended(seconds, cpu, listing.judge(dict(found)))
 
 
-def ours(listing: Listing, framework: str, seed: int, work: Path, threads: int) -> Ended:
+def ours(listing: Listing, seed: int, work: Path, threads: int, framework: str) -> Ended:
     folder = work / f"{listing.preset}-{framework}-{seed}"
     folder.mkdir()
     (folder / "spec.json").write_text(json.dumps(spec(listing.family, listing.preset, framework, seed)))
     command = [sys.executable, "-m", "worker.run_job", str(folder / "spec.json"), str(folder)]
     command += ["--data-set", str(listing.data_set), "--threads", str(threads)]
-    seconds, printed = timed(command, {})
-    return Ended(seconds, json.loads(printed[printed.rindex("\n{") :])["metrics"])
+    seconds, cpu, printed = timed(command, {})
+    return Ended(seconds, cpu, json.loads(printed[printed.rindex("\n{") :])["metrics"])
 
 
-def timed(command: list[str], environment: Mapping[str, str]) -> tuple[float, str]:
-    """Run a command; return its wall time and what it printed."""
+def timed(command: list[str], environment: Mapping[str, str]) -> tuple[float, float, str]:
+    """Run a command; return its wall time, its processor time and what it printed."""
     settings = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **environment}
-    began = time.monotonic()
+    began, before = time.monotonic(), _processor_time()
     ended = subprocess.run(command, env=settings, check=False, capture_output=True, text=True)
     seconds = time.monotonic() - began
     if ended.returncode:
         raise SystemExit(f"{' '.join(command)}: {ended.stderr[-2000:]}")
-    return seconds, ended.stdout
+    return seconds, _processor_time() - before, ended.stdout
+
+
+def _processor_time() -> float:
+    """Return the processor time of the processes that this one started and that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(listing: Listing, seeds: int, work: Path, threads: int) -> dict[str, list[Ended]]:
@@ -182,11 +194,10 @@ def measure(listing: Listing, seeds: int, work: Path, threads: int) -> dict[str,
     found: dict[str, list[Ended]] = {side: [] for side in SIDES}
     for seed in range(seeds):
         for side in (*SIDES[seed % 3 :], *SIDES[: seed % 3]):
-            if side == "keras":
-                ended = keras(listing, seed, work, threads)
-            else:
-                ended = ours(listing, side, seed, work, threads)
-            found[side].append(ended)
+            run = keras if side == "keras" else partial(ours, framework=side)
+            found[side].append(ended := run(listing, seed=seed, work=work, threads=threads))
+            told_of = f"{listing.preset} {side} {seed}: {ended.seconds:.1f} s, {ended.cpu:.1f} s of processors"
+            print(told_of, json.dumps(ended.figures), file=sys.stderr, flush=True)
     return found
 
 
@@ -197,15 +208,18 @@ SHOWN = ("test_accuracy", "test_loss", "auc_macro_ovr", "test_perplexity", "frec
 
 
 def told(found: Mapping[str, list[Ended]]) -> list[str]:
-    """Return a row for each side: its figures as mean (lowest to highest), its seconds and their ratio to Keras'."""
+    """Return a row for each side: its figures as mean (lowest to highest), its times and their ratios to Keras'."""
     shown = [name for name in SHOWN if name in found["keras"][0].figures]
-    rows = ["| side | " + " | ".join(shown) + " | seconds | ratio |", "|---" * (len(shown) + 3) + "|"]
+    columns = ["side", *shown, "wall s", "ratio", "cpu s", "ratio"]
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for side, runs in found.items():
-        figures = [_spread([run.figures[name] for run in runs]) for name in shown]
-        ratios = [run.seconds / rival.seconds for run, rival in zip(runs, found["keras"], strict=True)]
-        seconds = statistics.median(run.seconds for run in runs)
-        of_keras = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        rows.append(f"| {side} | {' | '.join(figures)} | {seconds:.1f} | {of_keras if side != 'keras' else ''} |")
+        cells = [_spread([run.figures[name] for run in runs]) for name in shown]
+        for time_of in (attrgetter("seconds"), attrgetter("cpu")):
+            ratios = sorted(time_of(run) / time_of(rival) for run, rival in zip(runs, found["keras"], strict=True))
+            cells.append(f"{statistics.median(map(time_of, runs)):.1f}")
+            of_keras = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            cells.append("" if side == "keras" else of_keras)
+        rows.append(f"| {side} | {' | '.join(cells)} |")
     return rows
 
 
@@ -227,7 +241,7 @@ def main() -> None:
         parser.error(f"no listing called {', '.join(sorted(unknown))}; there are {', '.join(LISTINGS)}")
     print(
         f"{given.rows:,} digits, {given.pictures} pictures, {given.tokens:,} tokens; {given.seeds} seeds, "
-        f"{given.threads} threads; figures: mean (lowest to highest); seconds: median; ratio to keras: median (range)"
+        f"{given.threads} threads; figures: mean (lowest to highest); times: median; ratios to keras: median (range)"
     )
     with tempfile.TemporaryDirectory() as work:
         for name in given.listings or LISTINGS:

@@ -39,7 +39,9 @@ def cats_and_dogs(folder: Path, rows: int, out: Path) -> Path:
     if not paths:
         raise FileNotFoundError(f"{folder}/cifar10*/*.bin")
     train, test = (
-        np.concatenate([np.fromfile(path, np.uint8).reshape(-1, RECORD) for path in paths if ("test" in path.name) == of])
+        np.concatenate(
+            [np.fromfile(path, np.uint8).reshape(-1, RECORD) for path in paths if ("test" in path.name) == of]
+        )
         for of in (False, True)
     )
     (x, y), (x_test, y_test) = _scaled(train, rows), _scaled(test, TEST_PICTURES)

@@ -1,6 +1,6 @@
 """The dense GAN as listed: two networks, two Adams at 1e-4, one `tf.function` a step, and samples at the end.
 
-    python -m benchmarks.listings.adversarial DATA.npz OUT.npz SEED BATCH_SIZE EPOCHS SAMPLES
+python -m benchmarks.listings.adversarial DATA.npz OUT.npz SEED BATCH_SIZE EPOCHS SAMPLES
 """
 
 import os

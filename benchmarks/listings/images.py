@@ -1,6 +1,6 @@
 """The image classifiers as listed: `Sequential`, `compile("adam", …)`, `fit`, and the probabilities of the test part.
 
-    python -m benchmarks.listings.images DATA.npz OUT.npz SEED NAME
+python -m benchmarks.listings.images DATA.npz OUT.npz SEED NAME
 """
 
 import sys

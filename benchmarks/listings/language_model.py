@@ -1,6 +1,6 @@
 """The language model as listed: two GRU layers of 512, the next token at every position, and the loss of the test part.
 
-    python -m benchmarks.listings.language_model DATA.npz OUT.npz SEED
+python -m benchmarks.listings.language_model DATA.npz OUT.npz SEED
 """
 
 import sys
