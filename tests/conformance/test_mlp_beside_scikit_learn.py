@@ -1,6 +1,6 @@
 """On scikit-learn's own tables, the perceptron is level with scikit-learn's perceptron and linear models.
 
-The rows are divided alike: 10 runs with other seeds, the means of which are compared.
+The rows are divided alike; means over runs with three seeds are compared.
 """
 
 from __future__ import annotations
