@@ -103,7 +103,7 @@ class MlpModel(ModelSpec):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "mlp-2x64": {"hidden": [64, 64], "activation": "relu", "dropout": 0.0},
+    "mlp-2x64": {"hidden": [64, 64], "activation": "relu", "dropout": 0.2},
     "linear": {"hidden": [], "activation": "linear", "dropout": 0.0},
 }
 MlpModel.PRESETS = PRESETS

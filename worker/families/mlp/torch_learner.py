@@ -7,10 +7,12 @@ into the gradients that the optimizer reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nightshift.families.learner import Array, LearnerSetup
@@ -37,6 +39,8 @@ class TorchMlp(MlpLearner, TorchLearner):
         #: The layers that learn, from the first one on: gradients go no further back.
         self.learning = [name for name in (*self.layers, "output") if f"{name}.weight" in trained]
         self.data: dict[str, Tensor] = {}
+        self._minus_one = torch.full((1, 1), -1.0, device=self.device)
+        self._rows = cache(self._count)  # one tensor for each size of batch
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -55,16 +59,14 @@ class TorchMlp(MlpLearner, TorchLearner):
         loss, slope, hits = self._judged(outputs, y)
         self._backward(slope, read, active, masks)
         self._update(loss, step)
-        sums = [loss * len(y), *hits, self._count(len(y))]
-        self.totals += torch.stack([one.double() for one in sums])
+        self.totals += torch.stack([loss * len(rows), *hits, self._rows(len(rows))])  # in float64, as the last one is
 
     def _judged(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return the mean loss, its gradient by the outputs, and the number of right rows for classes."""
         n = len(y)
         if self.loss == "cross_entropy":
             logs = outputs.log_softmax(1)
-            loss, slope = torch.nn.functional.nll_loss(logs, y), logs.exp()
-            slope[torch.arange(n, device=y.device), y] -= 1
+            loss, slope = F.nll_loss(logs, y), logs.exp().scatter_add_(1, y[:, None], self._minus_one.expand(n, 1))
             return loss, slope.div_(n), [(outputs.argmax(1) == y).sum()]
         error = outputs[:, 0] - y
         if self.loss == "mean_squared_error":
@@ -85,7 +87,10 @@ class TorchMlp(MlpLearner, TorchLearner):
                 torch.sum(slope, 0, dtype=torch.float32, out=bias.grad)
             if i == 0 or names[i] == self.learning[0]:
                 return
-            slope = torch.mm(slope.to(self.computed), weight.to(self.computed))
+            if self.computed == torch.float32:
+                slope = torch.mm(slope, weight)
+            else:
+                slope = torch.mm(slope.to(self.computed), weight.to(self.computed))
             if masks:
                 slope = self._dropped(slope, masks[i - 1])
             slope = self._by_inputs(slope, active[i - 1])
@@ -94,7 +99,9 @@ class TorchMlp(MlpLearner, TorchLearner):
 
     def _dense(self, x: Tensor, name: str, dtype: torch.dtype) -> Tensor:
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        return torch.addmm(bias.to(dtype), x.to(dtype), weight.to(dtype).t())
+        if x.dtype == dtype == torch.float32:  # the conversions below cost as much as a small product
+            return F.linear(x, weight, bias)
+        return F.linear(x.to(dtype), weight.to(dtype), bias.to(dtype))
 
     def _activated(self, x: Tensor) -> Tensor:
         match self.model.activation:

@@ -1,4 +1,4 @@
-"""What is said at registration of a table that needs cleaning: missing, doubled, constant, odd and unreadable values."""
+"""What is said at registration of a table that needs cleaning: missing, doubled, constant, odd, unreadable values."""
 
 from __future__ import annotations
 
