@@ -107,16 +107,30 @@ def training_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
     """Return why a model (its spec, if known) cannot be trained on this version with the job's settings, or None."""
-    if data.summary["kind"] == TEXT:
-        return _text_objection(spec, model, data)
     if data.summary["kind"] == TABLE:
         return _table_objection(spec, _model_of(spec, model), data)
-    rows = _train_part(data)["count"]
-    if rows < 2:
-        return FieldError(("dataset",), f"{_ref(data)} has {rows} training images; at least two are needed")
-    if isinstance(spec, TrainJob) and (unfit := _unfit(spec.model, data)) is not None:
+    if (unfit := _unfit_for(spec, model, data)) is not None:
         return unfit
-    return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training images")
+    is_text = data.summary["kind"] == TEXT
+    if is_text and model is None:
+        return None
+    if model is not None and {"tokenizer", "window"} <= model.keys():
+        return _text_objection(spec, model, data)
+    rows, noun = _train_part(data)["count"], "texts" if is_text else "images"
+    if rows < 2:
+        return FieldError(("dataset",), f"{_ref(data)} has {rows} training {noun}; at least two are needed")
+    return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training {noun}")
+
+
+def _unfit_for(
+    spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
+) -> FieldError | None:
+    """Return what the model's spec objects to. Fine-tuning adapts settings, but no other family can be chosen."""
+    if isinstance(spec, TrainJob):
+        return _unfit(spec.model, data)
+    parent = _model_of(spec, model)
+    unfit = None if parent is None else parent.unfit(_ref(data), data.summary)
+    return FieldError(("dataset",), unfit.msg) if unfit and unfit.loc == ("family",) else None
 
 
 def _model_of(spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None) -> ModelSpec | None:
@@ -146,13 +160,7 @@ def _table_objection(spec: TrainJob | FinetuneJob, model: ModelSpec | None, data
     return FieldError(("training", "batch_size"), message)
 
 
-def _text_objection(
-    spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
-) -> FieldError | None:
-    if model is None:
-        return None
-    if not {"tokenizer", "window"} <= model.keys():
-        return _documents_objection(spec, data)
+def _text_objection(spec: TrainJob | FinetuneJob, model: Mapping[str, Any], data: DatasetVersion) -> FieldError | None:
     tokens, counted = _tokens(data, model["tokenizer"], kept=isinstance(spec, FinetuneJob))
     rows, size = window_count(tokens, model["window"]), f"{'' if counted else 'at most '}{tokens:,} training tokens"
     if rows < 2:
@@ -162,18 +170,6 @@ def _text_objection(
         return FieldError(("model", "window"), f"{message}; lower it")
     size = f"{_ref(data)} has {size}, which are {rows:,} windows of {model['window']}"
     return _batch_objection(spec.training, rows, data, size)
-
-
-def _documents_objection(spec: TrainJob | FinetuneJob, data: DatasetVersion) -> FieldError | None:
-    """Return why a model whose rows are documents cannot be trained on this version, or None."""
-    if isinstance(spec, TrainJob) and (unfit := spec.model.unfit(_ref(data), data.summary)) is not None:
-        return FieldError(("model", *unfit.loc), unfit.msg)
-    if not data.summary["classes"]:
-        return FieldError(("dataset",), f"{_ref(data)} has no classes; the model learns from labelled texts")
-    rows = _train_part(data)["count"]
-    if rows < 2:
-        return FieldError(("dataset",), f"{_ref(data)} has {rows} training texts; at least two are needed")
-    return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training texts")
 
 
 def _tokens(data: DatasetVersion, tokenizer: str, *, kept: bool) -> tuple[int, bool]:
