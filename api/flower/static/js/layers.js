@@ -90,14 +90,15 @@ export function layersOf(summary) {
 }
 
 /**
- * Draw the layers at this address into a card of details when it is opened for the first time.
- * @param {HTMLDetailsElement} card
- * @param {Element} box
+ * Draw the layers at an address into a card of details once it is open, and again when the address is another one.
+ * Returns a function to call after that.
+ * @param {string} cardId
+ * @param {string} boxId
  * @param {() => string} path
  */
-export function drawWhenOpened(card, box, path) {
+export function drawWhenOpened(cardId, boxId, path) {
+  const [card, box] = [/** @type {HTMLDetailsElement} */ (byId(cardId)), byId(boxId)];
   let drawn = "";
-  /** Ask again only for another address. */
   async function draw() {
     const wanted = path();
     if (!card.open || drawn === wanted) return;
