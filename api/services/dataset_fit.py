@@ -6,14 +6,17 @@ left to the runner, which checks everything again: the newest version may have c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from nightshift.errors import FieldError
 from nightshift.families.fields import ModelSpec
 from nightshift.families.training import Training
-from nightshift.names import data_of
+from nightshift.names import TABLE, TEXT, data_of
 from shared.datasets.builtins import BUILTIN_KIND
 from shared.datasets.models import DatasetVersion
 from shared.datasets.token_counts import window_count
@@ -91,6 +94,10 @@ def _promotion_objection(spec: AnyJob, facts: Facts) -> FieldError | None:
     kind, wanted = data.summary["kind"], family.dataset_kind
     if kind != wanted:
         return FieldError(place, f"holds {data_of(kind)}; {facts.family} is judged on {data_of(wanted)}")
+    model = _model_of(spec, facts.model)
+    trained_on = (facts.dataset or data).summary
+    if model is not None and (why := model.lacks(spec.promote.metric, trained_on)) is not None:
+        return FieldError(("promote", "metric"), why)
     if family.classifies and facts.dataset is not None:
         return class_objection(facts.dataset.summary["classes"], data, place, "Name a data set of the same classes")
     return None
@@ -100,14 +107,43 @@ def training_objection(
     spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None, data: DatasetVersion
 ) -> FieldError | None:
     """Return why a model (its spec, if known) cannot be trained on this version with the job's settings, or None."""
-    if data.summary["kind"] == "text":
+    if data.summary["kind"] == TEXT:
         return _text_objection(spec, model, data)
+    if data.summary["kind"] == TABLE:
+        return _table_objection(spec, _model_of(spec, model), data)
     rows = _train_part(data)["count"]
     if rows < 2:
         return FieldError(("dataset",), f"{_ref(data)} has {rows} training images; at least two are needed")
     if isinstance(spec, TrainJob) and (unfit := _unfit(spec.model, data)) is not None:
         return unfit
     return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training images")
+
+
+def _model_of(spec: TrainJob | FinetuneJob, model: Mapping[str, Any] | None) -> ModelSpec | None:
+    """Return the model to train, of a fine-tuning that of its parent; None if it is not known."""
+    if isinstance(spec, TrainJob):
+        return spec.model
+    family = FAMILIES.get(str((model or {}).get("family")))
+    try:
+        return None if family is None else family.model.model_validate_json(json.dumps(model))
+    except ValidationError:  # of a job that another version accepted
+        return None
+
+
+def _table_objection(spec: TrainJob | FinetuneJob, model: ModelSpec | None, data: DatasetVersion) -> FieldError | None:
+    if model is None:
+        return None
+    if (unfit := model.unfit(_ref(data), data.summary)) is not None:
+        own = isinstance(spec, TrainJob)
+        return FieldError(("model", *unfit.loc) if own else ("dataset",), unfit.msg)
+    stopping = spec.training.early_stopping
+    if stopping and (why := model.lacks(stopping.metric, data.summary)) is not None:
+        return FieldError(("training", "early_stopping", "metric"), why)
+    rows = model.most_rows(data.summary, spec.training.validation_split)
+    if rows is None or spec.training.batch_size <= rows:
+        return None
+    message = f"{spec.training.batch_size} is too large: {_ref(data)} has at most {rows:,} rows to train on"
+    return FieldError(("training", "batch_size"), message)
 
 
 def _text_objection(

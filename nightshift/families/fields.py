@@ -26,6 +26,8 @@ def _optional(schema: dict[str, Any]) -> None:
 class ModelSpec(Spec):
     """The model of one family. Its preset fills in what is left out, so no field is required.
 
+    A field that depends on the data, as the target of a table does, is null in presets, and `unfit` asks for it.
+
     A family's class has the fields `family` (a literal, its name), `framework` and `preset`, each with a default.
     """
 
@@ -51,6 +53,17 @@ class ModelSpec(Spec):
 
         `summary` holds what is known of the data set without opening it: `kind`, `classes`, `splits` with counts.
         """
+        return None
+
+    def lacks(self, metric: str, summary: Mapping[str, Any]) -> str | None:
+        """Return why a model with these settings has no such metric on such a data set, or None.
+
+        `metric` is one of the family's, to watch or to be judged by; `summary` as for `unfit`.
+        """
+        return None
+
+    def most_rows(self, summary: Mapping[str, Any], validation_split: float) -> int | None:
+        """Return at most how many rows of a table with this summary are trained on; None: not known."""
         return None
 
     def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -41,16 +41,17 @@ def fit(
     begin: Callable[[Learner], None] | None = None,
     facts: Mapping[str, Any] | None = None,
     tokenizer: str | None = None,
+    parent_facts: Mapping[str, Any] | None = None,
 ) -> Result | Stopped:
     """Train `model` and return its result.
 
     `begin` loads initial weights into the learner of a new run, `facts` are added to the learner's, `tokenizer` is the
-    text of a `tokenizer.json` to keep.
+    text of a `tokenizer.json` to keep, and `parent_facts` are those of the model that is fine-tuned.
     """
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
-    splits = _load_data(assignment, model, job, tokenizer)
+    splits = _load_data(assignment, model, job, tokenizer, parent_facts)
     run = _Run(assignment, reporter, job, model, splits, {**splits.facts, **(facts or {})})
     restored, damaged = restore(job_dir, assignment.resume)
     threads = (restored.threads if restored else None) or assignment.threads
@@ -100,6 +101,8 @@ def _log_start(run: _Run, learner: Learner, threads: int | None, restored: Resto
     log, plan = run.reporter.log, run.plan
     log(training_log.environment(run.model.framework, run.assignment, threads))
     log(training_log.data(run.assignment, run.splits))
+    for note in run.splits.notes:
+        log(note)
     log(training_log.model(run.model, learner))
     log(training_log.plan(run.job.training, plan.steps_per_epoch, plan.total_steps))
     if warning := training_log.continued(run.assignment):
@@ -111,12 +114,22 @@ def _log_start(run: _Run, learner: Learner, threads: int | None, restored: Resto
         log(f"resumes from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
 
 
-def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
+def _load_data(
+    assignment: Assignment,
+    model: Any,
+    job: TrainJob | FinetuneJob,
+    tokenizer: str | None,
+    parent_facts: Mapping[str, Any] | None,
+) -> Splits:
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
-    load_splits = families.part(model.family, "load_splits")
-    extra = {} if tokenizer is None else {"tokenizer": tokenizer}
-    splits: Splits = load_splits(Path(assignment.dataset_dir), model, job.training, **extra)
+    load_tuning = families.optional_part(model.family, "load_tuning") if parent_facts is not None else None
+    splits: Splits
+    if load_tuning is not None:
+        splits = load_tuning(Path(assignment.dataset_dir), model, job.training, parent_facts)
+    else:
+        extra = {} if tokenizer is None else {"tokenizer": tokenizer}
+        splits = families.part(model.family, "load_splits")(Path(assignment.dataset_dir), model, job.training, **extra)
     if job.training.batch_size > splits.length:
         raise BadData(
             f"training.batch_size {job.training.batch_size} is larger than the {splits.length} rows trained on; "

@@ -394,12 +394,27 @@ interface TableColumn {
   max: Cell;
   mean: number | null;
   top: { value: Cell; count: number }[] | null;
+  outliers?: { count: number; low: number; high: number } | null;
+  not_numbers?: { count: number; of: number; value: string; row: number; line: number | null } | null;
+}
+
+/** What should be cleaned in a table; versions that an older build registered have none. */
+interface CleaningReport {
+  missing: number;
+  with_missing: string[];
+  duplicates: { count: number; of: number } | null;
+  empty: string[];
+  constant: string[];
+  outliers: number;
+  with_outliers: string[];
+  not_numbers: string[];
 }
 
 interface TablePreview {
   columns: TableColumn[];
   column_count: number;
   rows: Cell[][];
+  report?: CleaningReport;
 }
 
 interface FilesPreview {
