@@ -169,10 +169,12 @@ class Dataset(Owned):
     sha256: str | None
     size_bytes: int | None
     classes: list[str] | None
+    tags: Annotated[list[str] | None, "Names of the tags of tokens, of sentences with tags."]
     image: Annotated[list[int] | None, "Height, width, channels."]
     split: Annotated[str | None, "Where the test part comes from; null for files and tables, which are not divided."]
     splits: Annotated[
-        dict[str, Any] | None, "Counts and class histogram of each part; of a table `rows`, of files `files`."
+        dict[str, Any] | None,
+        "Counts, and histogram of classes or tags, of each part; of a table `rows`, of files `files`.",
     ]
     created_at: str | None
     _SHOWN = ("name", "version", "kind")

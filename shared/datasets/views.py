@@ -54,6 +54,6 @@ def _view(version: DatasetVersion, builtin: bool, owner_id: str | None) -> dict[
         "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
         "owner_id": owner_id, "availability": "registered",
         "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
-        "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
+        "tags": meta.get("tags", []), "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
         "created_at": iso(version.created_at),
     }  # fmt: skip

@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gru_lm.learner_base import GruLmLearner
-from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
+from worker.families.gru_lm.tensorflow_cross_entropy import CHUNK_LOGITS, chunked_cross_entropy
 from worker.families.gru_lm.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
+from worker.training.backends.tensorflow_cells import gru
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.optim import learning_rate
@@ -74,7 +75,7 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
         for i, units in enumerate(self.model.units):
             before = tf.zeros([tf.shape(tokens)[1], units]) if state is None else state[i]
             parts = [tf.convert_to_tensor(w[f"gru{i}.{part}"]) for part in _GRU_PARTS]
-            x = gru(x, before, *parts, computed=computed)
+            x = gru(x, before, parts, None, relu=False, computed=computed)
             after.append(x[-1])
             x = self._layer_norm(x, i)
             if masks:

@@ -354,7 +354,10 @@ interface ModelRow extends Owned {
 
 // -- data sets ----------------------------------------------------------------------------------------------
 
-type Splits = Record<string, { count: number; classes?: Record<string, number> }>;
+type Splits = Record<
+  string,
+  { count: number; classes?: Record<string, number>; tokens?: number; tags?: Record<string, number> }
+>;
 
 interface DatasetRow extends Owned {
   name: string;
@@ -365,6 +368,7 @@ interface DatasetRow extends Owned {
   version: number;
   splits: Splits;
   classes: string[];
+  tags: string[];
   image: [number, number, number] | null;
   size_bytes: number;
   created_at: string;
@@ -375,7 +379,13 @@ interface DatasetVersion {
   version: number;
   created_at: string;
   rows: Record<string, number>;
-  change: { rows: Record<string, number>; classes: string[]; gone: string[] } | null;
+  change: {
+    rows: Record<string, number>;
+    classes: string[];
+    gone: string[];
+    tags: string[];
+    gone_tags: string[];
+  } | null;
   size_bytes: number;
   jobs: number;
   models: number;

@@ -539,6 +539,26 @@ def test_datasets_lists_and_its_commands_do_more(run: Run, fake: FakeApi, tmp_pa
     assert run("datasets", "add", "mine", "a.txt").stdout == "mine@2\n"
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"classes": []}, "plain text, without labels\n"),
+        ({"classes": ["neg", "pos"]}, "documents of 2 classes: neg, pos\n"),
+        ({"classes": [str(n) for n in range(9)]}, "documents of 9 classes: 0, 1, 2, 3, 4, 5, 6, 7, …\n"),
+        ({"classes": [], "tags": ["B-LOC", "O"]}, "sentences with 2 tags: B-LOC, O\n"),
+    ],
+)
+def test_adding_text_says_what_it_was_taken_for(
+    run: Run, fake: FakeApi, tmp_path: Path, names: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    fake.added = {"kind": "text", **names}
+    for verb in ("add", "append"):
+        assert (run("datasets", verb, "mine", "a.txt").stdout, run("datasets", verb, "mine", "a.txt").stderr) == (
+            "mine@2\n", said
+        )  # fmt: skip
+
+
 def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
     fake.collections["workers"] = [
         {"name": "cpu0@host", "state": "online", "device": "cpu", "device_name": "CPU", "frameworks": ["torch"]}
@@ -565,7 +585,7 @@ SUMMARY = {
         {"name": "conv0", "kind": "convolution 3x3, relu", "shape": [26, 26, 8], "parameters": 80, "fixed": 0},
         {"name": "output", "kind": "dense, softmax", "shape": [10], "parameters": 54_090, "fixed": 0},
     ],
-    "parameters": 54_170, "fixed": 0, "bytes": 216_680, "facts": {"classes": ["a"] * 10, "image": 8000},
+    "parameters": 54_170, "fixed": 0, "bytes": 216_680, "facts": {"preprocessing": {"columns": ["a", "b"], "kind": "x"}, "classes": ["a"] * 10, "image": 8000},
     "dataset": "digits@1", "model": {}, "error": None,
 }  # fmt: skip
 
@@ -588,7 +608,7 @@ def test_the_summary_of_a_model_is_a_table(run: Run, fake: FakeApi) -> None:
         "fixed                   0",
         "bytes in float32  216,680",
         "",
-        "of data set digits@1: classes 10, image 8,000",
+        "of data set digits@1: columns 2, kind x, classes 10, image 8,000",
     ]
     model = {"family": "cnn", "preset": "small", "framework": "torch", "filters": [8, 16], "dropout": 0.5}
     assert fake.bodies() == [{"model": {**model, "output": "softmax"}, "dataset": "digits"}]
