@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from api.services.spec_form_schema import forms, model_fields
+from shared.datasets import registry
 from shared.db.engine import write
 from shared.jobs import transitions
 from shared.jobs.transitions import ArtifactRecord, NewJob
@@ -87,6 +88,22 @@ def test_a_model_that_is_not_in_the_spec_has_layers_later(flower: FlowerApp) -> 
     job_id = submitted(flower, {"kind": "finetune", "model_ref": "tales", "dataset": "tale"})
     shown = flower.data(f"/jobs/{job_id}/layers")
     assert (shown["layers"], "when the job has succeeded" in shown["error"]) == (None, True)
+
+
+def test_a_data_set_is_offered_to_the_families_that_can_learn_from_it(flower: FlowerApp, tmp_path: Path) -> None:
+    (tmp_path / "tale.txt").write_text("once upon a time\n" * 50)
+    (tmp_path / "animals.csv").write_text("legs,kind\n" + "4,cat\n2,bird\n" * 20)
+    registry.register(flower.engine, flower.settings, "tale", tmp_path / "tale.txt")
+    registry.register(flower.engine, flower.settings, "animals", tmp_path / "animals.csv", kind="table")
+    page = flower.client.get("/nightshift/jobs/new").text
+    data = json.loads(page.partition('id="ns-data">')[2].partition("</script>")[0])
+    found = {one["name"]: one for one in data["datasets"]}
+    kinds = {name: family.dataset_kind for name, family in FAMILIES.items()}
+    assert found["digits"]["families"] == [name for name, kind in kinds.items() if kind == "image"]
+    assert "gru_lm" in found["tale"]["families"]
+    assert not {"text_classifier", "tagger"} & set(found["tale"]["families"]), "it has neither classes nor tags"
+    assert found["animals"]["families"] == [name for name, kind in kinds.items() if kind == "table"]
+    assert found["animals"]["columns"] == ["legs", "kind"]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -585,7 +585,8 @@ SUMMARY = {
         {"name": "conv0", "kind": "convolution 3x3, relu", "shape": [26, 26, 8], "parameters": 80, "fixed": 0},
         {"name": "output", "kind": "dense, softmax", "shape": [10], "parameters": 54_090, "fixed": 0},
     ],
-    "parameters": 54_170, "fixed": 0, "bytes": 216_680, "facts": {"preprocessing": {"columns": ["a", "b"], "kind": "x"}, "classes": ["a"] * 10, "image": 8000},
+    "parameters": 54_170, "fixed": 0, "bytes": 216_680,
+    "facts": {"preprocessing": {"columns": ["a", "b"], "kind": "x"}, "classes": ["a"] * 10, "image": 8000},
     "dataset": "digits@1", "model": {}, "error": None,
 }  # fmt: skip
 
