@@ -20,6 +20,7 @@ from nightshift.families.learner import (
     LearnerSetup,
     LearnerState,
     PerExampleScores,
+    ScalesRate,
     Splits,
 )
 from nightshift.families.training import EarlyStopping, Training
@@ -30,5 +31,6 @@ from nightshift.names import Framework
 __all__ = [
     "CLASSIFIER_METRICS", "COLUMN", "GROUP", "IMAGE_CLASSIFIER", "Array", "Count", "EarlyStopping", "Evaluation",
     "Family", "Framework", "ImageSize", "Layer", "Learner", "LearnerSetup", "LearnerState", "Metric", "ModelSpec",
-    "Parts", "PerExampleScores", "Probability", "Spec", "Splits", "Task", "Training", "Trial", "Width", "field_error",
+    "Parts", "PerExampleScores", "Probability", "ScalesRate", "Spec", "Splits", "Task", "Training", "Trial",
+    "Width", "field_error",
 ]  # fmt: skip

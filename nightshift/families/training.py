@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from nightshift.families import optimizers
-from nightshift.families.fields import Probability, Spec
+from nightshift.families.fields import Probability, Spec, field_error
 from nightshift.families.optimizers import OPTIMIZERS, Optimizer
 
-LRSchedule = Literal["constant", "cosine", "onecycle"]
+LRSchedule = Literal["constant", "cosine", "onecycle", "plateau"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -73,7 +73,14 @@ class Training(Spec):
         Field(description=f"Added to the root that the step is divided by; null: {_own('epsilon')}."),
     ] = None
     weight_decay: Annotated[float, Field(ge=0, le=1_000)] = 0.0
-    lr_schedule: LRSchedule = "constant"
+    lr_schedule: Annotated[
+        LRSchedule, Field(description="plateau: the rate falls when the watched metric has not improved.")
+    ] = "constant"
+    lr_factor: Annotated[float, Field(gt=0, lt=1, description="plateau: the rate is multiplied by it.")] = 0.1
+    lr_patience: Annotated[
+        int, Field(ge=1, le=10_000, description="plateau: validations without improvement before the rate falls.")
+    ] = 2
+    lr_min: Annotated[float, Field(ge=0, le=1_000, description="plateau: the rate does not fall below it.")] = 0.0
     warmup_steps: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     grad_clip: Annotated[float, Field(gt=0, description="Largest global norm of the gradients.")] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
@@ -100,4 +107,12 @@ class Training(Spec):
     def _stoppable(self) -> Training:
         if self.early_stopping and self.early_stopping.metric.startswith("val_") and self.validation_split == 0:
             raise ValueError("early_stopping on a val_ metric needs validation_split above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _falls_before_the_end(self) -> Training:
+        stopping = self.early_stopping
+        if self.lr_schedule == "plateau" and stopping and self.lr_patience >= stopping.patience:
+            message = f"must be less than early_stopping.patience ({stopping.patience}), or the run ends before"
+            raise field_error("Training", ("lr_patience",), f"{message} the rate falls", self.lr_patience)
         return self

@@ -122,6 +122,10 @@ def check_training(name: str, training: Training) -> FieldError | None:
         known = ", ".join(sorted(family.watchable))
         message = f"{name} has no such metric during training; use one of {known}"
         return FieldError(("training", "early_stopping", "metric"), message)
+    watched = stopping.metric if stopping else family.watched
+    if training.lr_schedule == "plateau" and watched.startswith("val_") and training.validation_split == 0:
+        message = f"plateau follows {watched}, which needs validation_split above 0"
+        return FieldError(("training", "lr_schedule"), message)
     return None
 
 

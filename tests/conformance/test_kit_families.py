@@ -51,6 +51,11 @@ WRONG = {
         "equal_seeds_give_equal_learners",
         "two learners of one seed differ after 6 steps",
     ),
+    "a rate that is not scaled": (
+        [("    def weights(self):", "    def scale_rate(self, factor):\n        pass\n\n    def weights(self):")],
+        "a_scaled_rate",
+        "with scale_rate(0.5) it reports the learning rate 0.05 where it is 0.05 without",
+    ),
     "a loss that is not finite is applied": (
         [("        if not np.isfinite(loss):\n            return\n", "")],
         "a_loss_that_is_not_finite",

@@ -14,6 +14,9 @@ from nightshift.families.training import Training
 from nightshift.testing.cases import Case
 from nightshift.testing.test_learner import judged
 from nightshift.testing.test_learner import (
+    test_a_scaled_rate_is_the_rate_of_the_next_steps as test_a_scaled_rate_is_the_rate_of_the_next_steps,
+)
+from nightshift.testing.test_learner import (
     test_another_seed_gives_another_learner as test_another_seed_gives_another_learner,
 )
 from nightshift.testing.test_learner import test_equal_seeds_give_equal_learners as test_equal_seeds_give_equal_learners

@@ -18,7 +18,6 @@ from worker.training.backends.tensorflow_base import Running, TensorflowLearner
 from worker.training.numerics import layout
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
-from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 
@@ -82,7 +81,7 @@ class TensorflowCnn(TensorflowLearner):
         Several steps on small batches run in one call, because the call costs as much as a small step. Every method
         that reads state flushes the queue first.
         """
-        n, self.rate = len(rows), learning_rate(self.training, step, self.total_steps)
+        n, self.rate = len(rows), self.rate_at(step)
         shapes = [(n, units) for units in self._dropout_units()]
         masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
         moved = augmentations(self.training.augment, self.training.seed, step, n, self.model.image_size)

@@ -21,7 +21,15 @@ class BaseLearner:
     def __init__(self, setup: LearnerSetup) -> None:
         self.model, self.training, self.total_steps = setup.model, setup.training, setup.total_steps
         self.frozen = tuple(setup.facts.get("frozen", ()))
-        self.rate = learning_rate(self.training, 0, self.total_steps)
+        self.rate_factor = 1.0
+        self.rate = self.rate_at(0)
+
+    def scale_rate(self, factor: float) -> None:
+        self.rate_factor = factor
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.rate_factor * learning_rate(self.training, step, self.total_steps)
 
     def read_metrics(self) -> dict[str, float]:
         *sums, n = self._take_totals()

@@ -34,6 +34,33 @@ def test_a_language_model_comes_with_the_published_settings() -> None:
     assert (job.training.validation_split, job.training.batch_size) == (0.2, 64)
 
 
+def test_a_rate_that_follows_a_metric_needs_the_metric() -> None:
+    lm = {"family": "gru_lm"}
+    assert refusals(lm, lr_schedule="plateau", validation_split=0.0) == [("training", "lr_schedule")]
+    watched = {"metric": "loss", "patience": 5}
+    training = train(lm, lr_schedule="plateau", validation_split=0.0, early_stopping=watched).training
+    assert (training.lr_factor, training.lr_patience, training.lr_min) == (0.1, 2, 0.0)
+    assert train(lm, lr_schedule="cosine", validation_split=0.0).training.lr_schedule == "cosine"
+
+
+def test_a_rate_that_would_fall_after_the_end_is_refused() -> None:
+    for patience, lr_patience, loc in [
+        (3, 3, [("training", "lr_patience")]),
+        (3, 2, []),
+        (1, 1, [("training", "lr_patience")]),
+    ]:
+        given = {"early_stopping": {"patience": patience}, "lr_patience": lr_patience}
+        found = refusals({}, lr_schedule="plateau", **given) if loc else []
+        assert found == loc
+        train({}, lr_schedule="constant", **given)
+    train({}, lr_schedule="plateau", early_stopping={})
+
+
+@pytest.mark.parametrize("given", [{"lr_factor": 0.0}, {"lr_factor": 1.0}, {"lr_patience": 0}, {"lr_min": -1.0}])
+def test_settings_of_the_schedule_have_limits(given: dict[str, Any]) -> None:
+    assert refusals({}, **given) == [("training", next(iter(given)))]
+
+
 def test_what_the_user_says_wins_over_the_preset() -> None:
     job = train({"family": "gru_lm", "units": [8], "tokenizer": "char"}, validation_split=0.1)
     assert isinstance(job.model, GruLmModel)
