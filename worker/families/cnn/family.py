@@ -12,6 +12,7 @@ from nightshift.errors import FieldError
 from nightshift.families.family import CLASSIFIER_METRICS, IMAGE_CLASSIFIER, Family
 from nightshift.families.fields import ImageSize, ModelSpec, Probability, Width
 from nightshift.families.layers import Layer
+from nightshift.families.optimizers import KERAS_ADAM
 from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import Framework
@@ -135,8 +136,8 @@ def _listing(
 def _as_printed(*, batch_size: int, epochs: int, validation_split: float = 0.0) -> dict[str, Any]:
     """Return the training of a listing: Keras' adam at a constant rate; nothing is held out unless it says so."""
     return {
-        "optimizer": "adam", "learning_rate": 0.001, "lr_schedule": "constant", "batch_size": batch_size,
-        "epochs": epochs, "validation_split": validation_split,
+        **KERAS_ADAM, "learning_rate": 0.001, "lr_schedule": "constant", "batch_size": batch_size, "epochs": epochs,
+        "validation_split": validation_split,
     }  # fmt: skip
 
 

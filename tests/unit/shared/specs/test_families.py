@@ -88,6 +88,7 @@ def test_a_listing_trains_as_printed(preset: str) -> None:
     how = job.training
     assert (how.batch_size, how.epochs, how.validation_split) == LISTINGS[preset]
     assert (how.optimizer, how.learning_rate, how.lr_schedule) == ("adam", 0.001, "constant")
+    assert (how.beta1, how.beta2, how.epsilon) == (0.9, 0.999, 1e-7)
     assert job.model.model_dump()["initialization"] == "glorot"
 
 
