@@ -27,7 +27,7 @@ from worker.runners.messages import Assignment
 from worker.training.artifacts import MODEL_FORMAT
 
 #: Fields of `config.json` that a learner is built from, beside the model's spec.
-_FACTS = ("classes", "image", "vocabulary", "preprocessing")
+_FACTS = ("classes", "tags", "image", "vocabulary", "preprocessing")
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def data(assignment: Assignment, splits: Splits) -> str:
     facts = splits.facts
     shape = ["x".join(map(str, facts["image"]))] if "image" in facts else []
     shape += [f"{len(facts['classes'])} classes"] if facts.get("classes") else []
+    shape += [f"{len(facts['tags'])} tags"] if facts.get("tags") else []
     shape += [f"vocabulary of {facts['vocabulary']:,}"] if "vocabulary" in facts else []
     shape += [f"windows of {window} tokens" for window in [(facts.get("preprocessing") or {}).get("window")] if window]
     name = assignment.dataset or assignment.spec.get("dataset") or "given"
