@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from shared.db.engine import read, write
 from shared.fleet import conformance
 from shared.fleet.plugins import InstalledPlugin
 from shared.jobs import queries, transitions
-from shared.jobs.transitions import LogRow, MetricRow, NewJob, SampleRow
+from shared.jobs.transitions import ArtifactRecord, LogRow, MetricRow, NewJob, SampleRow
 from shared.specs.jobs import job_spec_adapter
 from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import claim_job, make_claimer, running_job, submit_job
@@ -221,6 +222,36 @@ def test_a_table_is_chosen_with_its_family_and_its_columns_are_suggested(
     page.locator("#layers-card summary").click()
     expect(page.locator("#layers tbody tr")).to_have_count(before - 2)
     expect(page.locator("#layers")).to_contain_text("animals@1")
+
+
+def test_the_tables_of_an_evaluation_are_read_on_the_page(
+    flower: FlowerApp, visitor: BrowserSession, tmp_path: Path
+) -> None:
+    submit_job(flower.engine, owner_id=flower.owner)
+    lease = claim_job(flower.engine).lease
+    document = {
+        "classes": ["cat", "dog"],
+        "confusion_matrix": [[1, 0], [0, 1]],
+        "per_entity": [{"entity": "LOC", "f1": 0.25, "support": 4}, {"entity": "PER", "f1": None, "support": 0}],
+        "worst_sentences": [{"tokens": ["<b>In</b>", "Rome"], "predicted": ["O", "B-PER"], "loss": 3.5}],
+    }
+    stored = f"jobs/{lease.job_id}/attempts/1/artifacts/evaluation.json"
+    (flower.settings.storage_root / stored).parent.mkdir(parents=True)
+    (flower.settings.storage_root / stored).write_text(json.dumps(document))
+    record = ArtifactRecord("evaluation.json", stored, "a" * 64, 10, "application/json")
+    with write(flower.engine) as conn:
+        transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[record])
+    page = visitor.page
+    page.goto(f"/nightshift/jobs/{lease.job_id}")
+    page.locator("#evaluation-card summary").click()
+    entities, sentences = page.get_by_role("region", name="per entity"), page.get_by_role("region", name="worst sent")
+    expect(entities.locator("tbody tr").first).to_have_text("LOC0.254")
+    expect(entities.locator("tbody tr").last).to_have_text("PER–0")
+    expect(sentences).to_contain_text("<b>In</b> Rome")
+    expect(sentences).to_contain_text("O B-PER")
+    expect(page.locator("#evaluation section")).to_have_count(2)
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_new_job_fits_a_phone(visitor: BrowserSession) -> None:

@@ -4,6 +4,7 @@ import { Charts, color, drawTools } from "./charts.js";
 import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
 import { editJob } from "./edit.js";
+import { FILE as EVALUATION, evaluationOf } from "./evaluation.js";
 import { kindLabel, kindOf } from "./facts.js";
 import { figureName, figureOrder, isPace, measure, metricName } from "./figures.js";
 import { duration, number, seconds } from "./format.js";
@@ -24,6 +25,7 @@ let shown = first;
 /** @type {Curves} */
 let curves = {};
 let seq = first.seq;
+evaluationOf(id);
 /** What a job has written replaces what its spec supposes. */
 const drawLayers = drawWhenOpened("layers-card", "layers", () => `/jobs/${id}/layers?of=${shown.job.state}`);
 
@@ -244,6 +246,7 @@ function drawOverview() {
   patch(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
   byId("pictures-card").hidden = !shown.artifacts.some((file) => file.media_type.startsWith("image/"));
   pictures(byId("pictures"), shown.artifacts, id);
+  byId("evaluation-card").hidden = !shown.artifacts.some(({ path }) => path === EVALUATION);
   byId("layers-card").hidden = !kindOf(shown.job.kind)?.trains;
   drawLayers();
 }
