@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nightshift.errors import FieldError
+from nightshift.families.family import Family
 from nightshift.families.fields import ModelSpec
 from nightshift.families.training import Training
 from nightshift.names import TABLE, TEXT, data_of
@@ -66,6 +67,21 @@ def _kind_of_family(family: str, data: DatasetVersion | None) -> FieldError | No
 def model_objection(model: ModelSpec, data: DatasetVersion | None) -> FieldError | None:
     """Return why a model does not fit a data set, or None. None of `data`: a built-in set that is not registered."""
     return _kind_of_family(model.family, data) or (_unfit(model, data) if data else None)
+
+
+def learners_of(data: DatasetVersion) -> list[str]:
+    """Return the families that can learn from a version, if their settings are chosen for it."""
+    return [name for name in FAMILIES.offered if _may_learn(FAMILIES[name], data)]
+
+
+def _may_learn(family: Family, data: DatasetVersion) -> bool:
+    if data.summary["kind"] != family.dataset_kind:
+        return False
+    try:
+        unfit = family.model.model_validate({}).unfit(_ref(data), data.summary)
+    except Exception:  # an own family's code; a job says what is wrong
+        return True
+    return unfit is None or unfit.loc[:1] != ("family",)
 
 
 def _unfit(model: ModelSpec, data: DatasetVersion) -> FieldError | None:

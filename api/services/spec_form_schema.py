@@ -39,7 +39,7 @@ _OF_THE_OPTIMIZER = {
     }
     for field in OF_AN_OPTIMIZER
 }
-_KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
+_KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default", "format")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
 

@@ -171,7 +171,7 @@ def test_no_framework_is_imported() -> None:
         "for family in FAMILIES.values():\n"
         "    for preset in family.presets:\n"
         "        model = family.model.model_validate({'preset': preset})\n"
-        "        assert described(model, None)['rows'] == 'layers'\n"
+        "        assert described(model, None)['error'] is None, family.name\n"
         "print([name for name in ('torch', 'tensorflow', 'keras') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

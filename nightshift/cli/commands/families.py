@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,11 +93,16 @@ def summary(
 
 def _supposed(summary: dict[str, Any]) -> str:
     """Return a line on what the layers depend on beside the settings; empty if there is nothing."""
-    facts = {
-        name: f"{len(value):,}" if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
-        for name, value in summary["facts"].items()
-    }
-    if not facts:
-        return ""
+    facts = ", ".join(_amounts(summary["facts"]))
     of = f"data set {summary['dataset']}" if summary["dataset"] else "a typical data set"
-    return f"\nof {of}: {', '.join(f'{name} {value}' for name, value in facts.items())}"
+    return f"\nof {of}: {facts}" if facts else ""
+
+
+def _amounts(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield `classes 10` for each fact: the length of a list, the facts in an object."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _amounts(value)
+        else:
+            shown = len(value) if isinstance(value, list) else value
+            yield f"{name} {f'{shown:,}' if isinstance(shown, int) else shown}"

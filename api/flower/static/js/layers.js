@@ -24,18 +24,25 @@ export function totals({ parameters, fixed, bytes: size }) {
 }
 
 /**
- * Return what the layers suppose of the data: "classes: 10".
+ * Return what the layers suppose of the data: "classes: 10 (digits@1)".
  * @param {ModelSummary} summary
  */
 function supposed({ facts, dataset }) {
-  const known = Object.entries(facts).map(
-    ([name, value]) => `${name.replaceAll("_", " ")}: ${Array.isArray(value) ? value.length : factText(value)}`,
-  );
+  const known = amounts(facts);
   return known.length ? `${known.join(", ")}${dataset ? ` (${dataset})` : ""}` : "";
 }
 
-/** @param {unknown} value */
-const factText = (value) => (typeof value === "number" ? number(value, 8) : String(value));
+/**
+ * Return "classes: 10" for each fact: the length of a list, the facts in an object.
+ * @param {object} facts
+ * @returns {string[]}
+ */
+const amounts = (facts) =>
+  Object.entries(facts).flatMap(([name, value]) => {
+    if (Array.isArray(value)) return `${name.replaceAll("_", " ")}: ${whole(value.length)}`;
+    if (value !== null && typeof value === "object") return amounts(value);
+    return `${name.replaceAll("_", " ")}: ${typeof value === "number" ? number(value, 8) : value}`;
+  });
 
 /**
  * Return the table. Kinds stand below names, so that it fits a phone.
@@ -90,14 +97,15 @@ export function layersOf(summary) {
 }
 
 /**
- * Draw the layers at this address into a card of details when it is opened for the first time.
- * @param {HTMLDetailsElement} card
- * @param {Element} box
+ * Draw the layers at an address into a card of details once it is open, and again when the address is another one.
+ * Returns a function to call after that.
+ * @param {string} cardId
+ * @param {string} boxId
  * @param {() => string} path
  */
-export function drawWhenOpened(card, box, path) {
+export function drawWhenOpened(cardId, boxId, path) {
+  const [card, box] = [/** @type {HTMLDetailsElement} */ (byId(cardId)), byId(boxId)];
   let drawn = "";
-  /** Ask again only for another address. */
   async function draw() {
     const wanted = path();
     if (!card.open || drawn === wanted) return;

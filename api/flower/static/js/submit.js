@@ -127,6 +127,7 @@ function applies({ path, by }) {
  * @param {unknown} value
  */
 function change(path, value) {
+  const before = dataset();
   spec = put(spec, path, value);
   errors.delete(path);
   const follow = (forms[spec.kind] ?? []).filter(({ by }) => by?.path === path);
@@ -136,6 +137,7 @@ function change(path, value) {
   }
   if (follow.length) drawForm();
   mark(path, null);
+  if (dataset() !== before) fill(byId("known-columns"), columnOptions());
   drawChanges();
   layers.soon();
 }
@@ -185,8 +187,7 @@ let ofLayers = new Set();
 const layers = followSettings(
   () => {
     if (notJson || !makesModel(spec.kind)) return null;
-    const known = datasets.some(({ name }) => name === String(spec.dataset ?? "").split("@")[0]);
-    return post("/jobs/layers", { model: spec.model ?? {}, ...(known ? { dataset: spec.dataset } : {}) });
+    return post("/jobs/layers", { model: spec.model ?? {}, ...(dataset() ? { dataset: spec.dataset } : {}) });
   },
   (wrong) => {
     const found = byField(wrong);
@@ -198,15 +199,32 @@ const layers = followSettings(
   },
 );
 
+/** Return the data set that is chosen, if it is known. */
+const dataset = () => datasets.find(({ name }) => name === String(spec.dataset ?? "").split("@")[0]);
+
+/** Return the columns of the chosen table as suggestions. */
+const columnOptions = () => (dataset()?.columns ?? []).map((name) => h("option", { value: name }));
+
 /**
- * Change family or preset; model settings of the old one are dropped.
- * @param {Record<string, unknown>} model
+ * Return the data set for a family: the chosen one if it fits or is not known, else the first that fits.
+ * @param {string} family
+ */
+function datasetFor(family) {
+  const chosen = dataset();
+  if (!chosen || chosen.families.includes(family)) return spec.dataset;
+  return datasets.find(({ families: able }) => able.includes(family))?.name ?? "";
+}
+
+/**
+ * Change family or preset; model settings of the old one are dropped, and a data set that does not fit.
+ * @param {Record<string, any>} model
  * @param {boolean} keepTraining
  */
 function choose(model, keepTraining = true) {
   const { training, ...rest } = spec;
   spec = {
     ...rest,
+    dataset: datasetFor(model.family),
     model: { framework: spec.model?.framework, ...model },
     ...(keepTraining && training ? { training } : {}),
   };
@@ -243,7 +261,7 @@ const hints = {
 /** @param {FormField} facts */
 const shown = (facts) =>
   field(
-    { hint: hints[facts.path], ...facts },
+    { hint: hints[facts.path], ...(facts.format === "column" ? { list: "known-columns" } : {}), ...facts },
     at(spec, facts.path),
     usual(facts),
     (value) => change(facts.path, value),
@@ -266,8 +284,10 @@ function choices() {
     : families.find(
         ({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family,
       );
-  const wanted = program()?.dataset_kinds ?? (of ? [of.dataset_kind] : null);
-  const fitting = datasets.filter(({ kind }) => !wanted || wanted.includes(kind));
+  const wanted = program()?.dataset_kinds;
+  const fitting = datasets.filter(
+    (one) => (!wanted || wanted.includes(one.kind)) && (!of || one.families.includes(of.name)),
+  );
   return [
     origin
       ? null
@@ -317,6 +337,7 @@ function choices() {
         }),
       ),
     ),
+    h("datalist", { id: "known-columns" }, columnOptions()),
     h(
       "datalist",
       { id: "known-models" },

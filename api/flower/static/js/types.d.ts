@@ -605,6 +605,7 @@ interface FormField {
   exclusiveMinimum?: number;
   exclusiveMaximum?: number;
   description?: string;
+  format?: string;
   /** The field whose choice decides the default: its path, what is chosen if it is empty, and the default by choice. */
   by?: { path: string; usual: string; values: Record<string, any> };
 }
@@ -632,7 +633,15 @@ interface SubmitPage {
     fields: FormField[];
     augmentations: string[];
   }[];
-  datasets: { name: string; kind: string; availability: string | null }[];
+  datasets: {
+    name: string;
+    kind: string;
+    availability: string | null;
+    /** Those that can learn from it. */
+    families: string[];
+    /** Of a table. */
+    columns: string[];
+  }[];
   models: { name: string; family: string }[];
   programs: { name: string; description: string; dataset_kinds: string[]; fields: FormField[] }[];
   token: string;

@@ -585,7 +585,8 @@ SUMMARY = {
         {"name": "conv0", "kind": "convolution 3x3, relu", "shape": [26, 26, 8], "parameters": 80, "fixed": 0},
         {"name": "output", "kind": "dense, softmax", "shape": [10], "parameters": 54_090, "fixed": 0},
     ],
-    "parameters": 54_170, "fixed": 0, "bytes": 216_680, "facts": {"classes": ["a"] * 10, "image": 8000},
+    "parameters": 54_170, "fixed": 0, "bytes": 216_680,
+    "facts": {"preprocessing": {"columns": ["a", "b"], "kind": "x"}, "classes": ["a"] * 10, "image": 8000},
     "dataset": "digits@1", "model": {}, "error": None,
 }  # fmt: skip
 
@@ -608,7 +609,7 @@ def test_the_summary_of_a_model_is_a_table(run: Run, fake: FakeApi) -> None:
         "fixed                   0",
         "bytes in float32  216,680",
         "",
-        "of data set digits@1: classes 10, image 8,000",
+        "of data set digits@1: columns 2, kind x, classes 10, image 8,000",
     ]
     model = {"family": "cnn", "preset": "small", "framework": "torch", "filters": [8, 16], "dropout": 0.5}
     assert fake.bodies() == [{"model": {**model, "output": "softmax"}, "dataset": "digits"}]
