@@ -206,6 +206,14 @@ class Settings(BaseSettings):
             "Too high: a job waits for one device while others are free."
         ),
     )
+    device_retry_seconds: float = Field(
+        60.0,
+        gt=0,
+        description=(
+            "How long a worker that left its GPU waits before it tries again whether a framework works on it (seconds)."
+            " Too low: a broken device is asked all the time. Too high: a mended one stays idle this long."
+        ),
+    )
     preempt_priority_gap: int = Field(
         2,
         ge=1,

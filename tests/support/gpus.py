@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 from tests.support.takeover import ROOT
+from worker.runners import device_probe
 
 _CODE = Path(__file__).parent / "takeover" / "gpus"
 GB = 1_000_000_000
@@ -27,6 +31,24 @@ def card(
 def instance(uuid: str) -> dict[str, Any]:
     """Return an instance of a card."""
     return {"uuid": uuid, "name": "NVIDIA Test MIG 1g.10gb", "memory": 10 * GB}
+
+
+def pretend(sitecustomize: str) -> None:
+    """In a forkserver: let its frameworks work as the file beside its `sitecustomize` says."""
+    for framework, module in device_probe.PROBES.items():
+        sys.modules[module] = cast(ModuleType, SimpleNamespace(problem=partial(_problem, sitecustomize, framework)))
+
+
+def _problem(sitecustomize: str, framework: str) -> str | None:
+    """Return what a framework says on the GPU of this process."""
+    uuid = os.environ["CUDA_VISIBLE_DEVICES"]
+    host = json.loads(Path(sitecustomize).with_name("host.json").read_text())
+    if any(card["uuid"] == uuid and card["error"] is not None for card in host["cards"]):
+        raise RuntimeError("CUDA error: no CUDA-capable device is detected")
+    reason: str | None = host["frameworks"].get(f"{framework} {uuid}") or host["frameworks"].get(f"{framework} ")
+    if reason == "dies":
+        os.abort()
+    return reason
 
 
 class Host:
@@ -55,7 +77,7 @@ class Host:
         self._write()
 
     def breaks(self, framework: str, reason: str | None, uuid: str = "") -> None:
-        """Let a framework not work (reason None: work again) on the GPU of that UUID, or on all."""
+        """Let a framework not work (None: work again; `dies`: its process ends) on the GPU of that UUID, or on all."""
         self.state["frameworks"][f"{framework} {uuid}"] = reason
         self._write()
 

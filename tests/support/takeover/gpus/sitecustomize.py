@@ -1,0 +1,8 @@
+import sys
+
+if "worker.runners.forkserver" in sys.orig_argv:
+    from tests.support.gpus import pretend
+    from tests.support.takeover import take_over
+
+    take_over("tests.support.probe")
+    pretend(__file__)
