@@ -247,7 +247,12 @@ class Settings(BaseSettings):
         10_000_000, ge=10_000, description="Log kept per attempt (bytes); what exceeds it is counted and dropped."
     )
     torch_threads: int | None = Field(
-        None, ge=1, description="Threads of a CPU runner; results depend on it. Empty: the number of CPUs."
+        None,
+        ge=1,
+        description=(
+            "Threads of a runner; results on a CPU depend on it. Empty: the cores that the process may run on, shared"
+            " evenly by the GPU workers that one command starts."
+        ),
     )
 
     frameworks: str = Field(

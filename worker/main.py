@@ -27,6 +27,7 @@ from shared.celery_app import make_celery, queues_for, refuse_cluster_server
 from shared.console import print_error
 from shared.db.engine import get_engine
 from shared.events import emit
+from shared.fleet.cores import threads_of
 from shared.fleet.gpus import refuse_memory_limit
 from shared.fleet.workers import Usage, WorkerInfo
 from shared.logging import configure_logging
@@ -112,7 +113,7 @@ def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
 
 def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
     """Return a forkserver per framework that this worker serves."""
-    own = {**frameworks.forkserver_environment(settings.torch_threads), **device.environment(), SLOT: str(slot.path)}
+    own = {**frameworks.forkserver_environment(threads_of(settings)), **device.environment(), SLOT: str(slot.path)}
     env = sanitized_environment(os.environ, {**own, SETTING: settings.families})
     return {
         name: ForkserverClient(
@@ -127,8 +128,7 @@ def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> di
 
 def runner_settings(device: Device, settings: Settings, slot: DeviceLock) -> RunnerSettings:
     """Return the settings of this worker's runners."""
-    threads = settings.torch_threads or os.cpu_count()
-    return RunnerSettings(device.kind, threads, settings.runner_memory_limit_bytes, slot)
+    return RunnerSettings(device.kind, threads_of(settings), settings.runner_memory_limit_bytes, slot)
 
 
 def start_in_turn(forkservers: Sequence[ForkserverClient], health: DeviceHealth | None) -> None:

@@ -1,6 +1,6 @@
 """A host with GPUs that are not there: an NVML and frameworks that say what a test writes to a file.
 
-Put `Host.folder` on PYTHONPATH (or `sys.path`), and change the host while processes run.
+Put `Host.pythonpath` on PYTHONPATH (or call `enter`), and change the host while processes run.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import os
 import shutil
 import sys
 from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from tests.support.takeover import ROOT
 from worker.runners import device_probe
@@ -65,6 +68,16 @@ class Host:
     def pythonpath(self) -> str:
         """Return the PYTHONPATH of a worker on this host, whose jobs are probes."""
         return os.pathsep.join([str(self.folder), str(ROOT)])
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let this process be on the host."""
+        spec = spec_from_file_location("pynvml", self.folder / "pynvml.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(sys.modules, "pynvml", module)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def lose(self, number: int, error: int = 15) -> None:
         """Lose a card: NVML says so, and no framework works on it."""

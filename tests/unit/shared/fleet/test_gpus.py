@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,13 @@ FOUR = ("GPU-a1", "GPU-a2", "GPU-b3", "GPU-c4")
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
-
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Host]:
     def made(*cards: dict[str, Any], error: int | None = None) -> Host:
         found = Host(tmp_path, *cards, error=error)
-        monkeypatch.syspath_prepend(str(found.folder))
+        found.enter(monkeypatch)
         return found
 
-    yield made
-    sys.modules.pop("pynvml", None)
+    return made
 
 
 def uuids() -> list[tuple[int, str]]:
