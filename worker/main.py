@@ -170,8 +170,8 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
 
     def usage() -> Usage:
         found = monitor.read()
-        if health is not None and monitor.lost is not None:
-            health.lose(f"the NVIDIA driver says: {monitor.lost}")
+        if health is not None:
+            health.hear_driver(monitor.lost)
         return found
 
     def current() -> Activity:

@@ -32,9 +32,9 @@ class DeviceHealth:
         self.left_because: str | None = None
         #: Set once all frameworks have been tried.
         self.tried = threading.Event()
+        self._lost: str | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._watcher: threading.Thread | None = None
 
     def try_first(self) -> None:
         """Try all frameworks at the start. While another installation uses the device, they count as working."""
@@ -46,14 +46,16 @@ class DeviceHealth:
 
     def try_again(self, framework: str) -> str | None:
         """Try all frameworks after a failure; return why the failed one does not work, or None: it works."""
-        with contextlib.suppress(DeviceBusy), self._device(self._settings.slot_wait_seconds):
-            self._try_all()
+        if self._lost is None:
+            with contextlib.suppress(DeviceBusy), self._device(self._settings.slot_wait_seconds):
+                self._try_all()
         return self._runners.unusable.get(framework)
 
-    def lose(self, reason: str) -> None:
-        """Leave the device, because the driver says that it is lost."""
-        if self.left_because is None:
-            self._apply(dict.fromkeys(self._runners.installed, reason))
+    def hear_driver(self, lost: str | None) -> None:
+        """Leave the device once the driver says that it is lost; try nothing on it before the driver says else."""
+        self._lost = lost
+        if lost is not None and self.left_because is None:
+            self._apply(dict.fromkeys(self._runners.installed, f"the NVIDIA driver says: {lost}"))
 
     def close(self) -> None:
         """Look no more."""
@@ -74,20 +76,16 @@ class DeviceHealth:
             emit("framework.unusable", worker=self._name, framework=framework, problem=problem)
         if has_left and not had_left:
             emit("worker.left_device", worker=self._name, reason=self.left_because)
-            self._watch()
+            threading.Thread(target=self._look_again, name="device-health", daemon=True).start()
         elif had_left and not has_left:
             emit("worker.returned_to_device", worker=self._name, frameworks=sorted(self._runners.frameworks))
         self.on_change()
 
-    def _watch(self) -> None:
-        if self._watcher is None or not self._watcher.is_alive():
-            self._watcher = threading.Thread(target=self._look_again, name="device-health", daemon=True)
-            self._watcher.start()
-
     def _look_again(self) -> None:
         while self.left_because is not None and not self._closed.wait(self._settings.device_retry_seconds):
-            with contextlib.suppress(DeviceBusy), self._device(0.0):
-                self._try_all()
+            if self._lost is None:
+                with contextlib.suppress(DeviceBusy), self._device(0.0):
+                    self._try_all()
 
     @contextlib.contextmanager
     def _device(self, seconds: float) -> Iterator[None]:

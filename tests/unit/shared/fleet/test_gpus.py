@@ -120,6 +120,9 @@ def test_a_lost_card_leaves_the_others_with_their_numbers(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a1,GPU-a2")
     assert uuids() == [(0, "GPU-a1")]
     assert list(map(str, choose_gpus("auto").problems)) == ["GPU-a2 is not found (GPU 1: GPU is lost)"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,7")
+    with pytest.raises(ConfigurationError, match="'7' fits no GPU"):
+        choose_gpus("auto")
     for visible in ("1", "GPU-a2"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         with pytest.raises(ConfigurationError, match="GPU is lost"):
