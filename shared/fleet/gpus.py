@@ -81,11 +81,11 @@ def _fitting(gpus: Sequence[Gpu], name: str) -> list[Gpu]:
 
 
 def _missing(found: Inventory, name: str) -> GpuProblem:
-    """Return the problem of a name that fits none: a card that is lost has no UUID any more. Raises ConfigurationError.
+    """Return the problem of a UUID that fits none while a card is lost, which tells its UUID no more.
 
-    Without such a card the name is wrong.
+    Raises ConfigurationError: otherwise the name is wrong.
     """
-    if not found.problems:
+    if not found.problems or (name.isdecimal() and found.gpus):
         there = ", ".join(f"{gpu.index} {gpu.uuid}" for gpu in found.gpus)
         raise ConfigurationError(f"{VISIBLE}: {name!r} fits no GPU of this host, which has {there}")
     return GpuProblem(f"{name} is not found ({'; '.join(map(str, found.problems))})")

@@ -21,6 +21,11 @@ class ResourceMonitor:
         self._gpu = GpuReader(device.uuid) if device.kind == "gpu" and device.uuid else None
         self._runners = _Runners()
 
+    @property
+    def lost(self) -> str | None:
+        """Return what the driver said at the last reading if the device works no more."""
+        return self._gpu.lost if self._gpu is not None else None
+
     def read(self) -> Usage:
         """Return the present usage."""
         return replace(self._device_usage(self._host()), runner=self._runners.read())

@@ -19,8 +19,9 @@ from typing import Any
 
 from nightshift.errors import Unavailable
 from worker.runners.device_lock import DeviceLock
-from worker.runners.forkserver_client import ForkserverClient, RunnerHandle
+from worker.runners.forkserver_client import ForkserverClient, ForkserverUnavailable, RunnerHandle
 from worker.runners.output_capture import LineReader
+from worker.runners.probe_answer import answer_of
 
 #: Idle seconds before a spare is made: between consecutive jobs it would only delay the next.
 IDLE_SECONDS = 0.2
@@ -109,10 +110,29 @@ class RunnerPool:
         self._timer: threading.Timer | None = None
         self._framework = next(iter(forkservers), "")
         self._busy = False
+        #: Frameworks that do not work on the device, with the reason.
+        self.unusable: dict[str, str] = {}
+
+    @property
+    def installed(self) -> list[str]:
+        """Return the frameworks that there are forkservers of."""
+        return list(self._forkservers)
 
     @property
     def frameworks(self) -> frozenset[str]:
-        return frozenset(self._forkservers)
+        """Return the frameworks that work on the device."""
+        return frozenset(self._forkservers) - self.unusable.keys()
+
+    def probe(self, framework: str) -> str | None:
+        """Return why a framework does not work on the device, tried in a runner that is thrown away; None: it works."""
+        try:
+            runner = self._fork(framework, probe=framework)
+        except ForkserverUnavailable as error:
+            return str(error)
+        try:
+            return answer_of(runner)
+        finally:
+            runner.close()
 
     @property
     def slot(self) -> DeviceLock | None:

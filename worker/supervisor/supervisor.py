@@ -51,7 +51,7 @@ class Supervisor:
 
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
-        if self.draining:
+        if self.draining or not self._context.runners.frameworks:
             return
         try:
             claimed_at = monotonic()

@@ -514,11 +514,13 @@ interface Device {
   host: string;
   device: "cpu" | "gpu";
   device_name: string;
-  state: "online" | "offline" | "draining" | "not_listening";
+  state: "online" | "offline" | "draining" | "not_listening" | "device_failed";
+  left_because: string | null;
   heartbeat_at: string;
   started_at: string;
   memory_bytes?: number;
   frameworks: string[];
+  unusable: Record<string, string>;
   versions: Record<string, string> | null;
   usage: Usage | null;
   job: (Job & { attempt: number }) | null;

@@ -16,9 +16,11 @@ from api.launcher import data_dir_lock, redis_server
 from api.launcher.device_plan import PlannedWorker, plan_workers
 from api.launcher.ports import choose_port
 from api.launcher.process import ManagedProcess, ending
+from api.launcher.stack import Options, Stack
 from nightshift.errors import ConfigurationError
 from shared.fleet import cores
 from shared.fleet.nvml import Gpu, Inventory
+from tests.support.gpus import Host, card
 from tests.support.redis import free_port
 from tests.support.up import eventually
 
@@ -204,3 +206,44 @@ def test_a_planned_worker_is_told_its_gpu_by_uuid_and_its_share_of_the_cores() -
 def test_more_gpus_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="2 GPU"):
         plan_workers("auto", 3, lambda: gpus(0, 2))
+
+
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], device: str = "auto") -> Stack:
+    for variable in [name for name in os.environ if name.startswith("NIGHTSHIFT_")]:
+        monkeypatch.delenv(variable)
+    return Stack(Options(tmp_path / "data", 0, 0, None, device), said.append)
+
+
+def test_a_stack_has_a_worker_per_card_that_works_and_says_which_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, *map(card, ("GPU-a", "GPU-b", "GPU-c")))
+    host.lose(1)
+    host.enter(monkeypatch)
+    monkeypatch.setattr(cores, "available_cores", lambda: 12)
+    said: list[str] = []
+    stack = launched(tmp_path, monkeypatch, said)
+    started = [(part.name, list(part.argv[4:]), part.env.get("CUDA_VISIBLE_DEVICES")) for part in stack.workers]
+    assert started == [
+        ("worker-gpu0", ["gpu", "--index", "0"], "GPU-a"),
+        ("worker-gpu2", ["gpu", "--index", "2"], "GPU-c"),
+        ("worker-cpu0", ["cpu", "--index", "0", "--required-only"], None),
+    ]
+    assert [part.env.get("NIGHTSHIFT_TORCH_THREADS") for part in stack.workers] == ["6", "6", None]
+    assert said == ["no worker for GPU 1: GPU is lost"]
+
+
+def test_a_stack_refuses_what_no_gpu_worker_bears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Host(tmp_path, card("GPU-a")).enter(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("NIGHTSHIFT_RUNNER_MEMORY_LIMIT_BYTES=8000000000\n")
+    with pytest.raises(ConfigurationError, match="address space"):
+        launched(tmp_path, monkeypatch, [])
+    assert [part.name for part in launched(tmp_path, monkeypatch, [], "cpu").workers] == ["worker-cpu0"]
+
+
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_a_stack_stops_at_a_driver_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    Host(tmp_path, card("GPU-a"), error=18).enter(monkeypatch)
+    with pytest.raises(ConfigurationError, match="version mismatch"):
+        launched(tmp_path, monkeypatch, [], device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,24 +14,16 @@ from tests.support.gpus import Host, card
 from worker.hardware import devices, frameworks
 
 
-@pytest.fixture(autouse=True)
-def no_other_nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
-    yield
-    sys.modules.pop("pynvml", None)
-
-
 @pytest.fixture
 def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host(tmp_path, card("GPU-0"), card("GPU-1"))
-    monkeypatch.syspath_prepend(str(host.folder))
+    host.enter(monkeypatch)
     return host
 
 
 @pytest.fixture
 def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Host(tmp_path, error=12).folder))
+    Host(tmp_path, error=12).enter(monkeypatch)
 
 
 def test_auto_takes_every_gpu_and_pins_by_uuid(two_gpus: Host) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,13 @@ FOUR = ("GPU-a1", "GPU-a2", "GPU-b3", "GPU-c4")
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Host]]:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
-
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Host]:
     def made(*cards: dict[str, Any], error: int | None = None) -> Host:
         found = Host(tmp_path, *cards, error=error)
-        monkeypatch.syspath_prepend(str(found.folder))
+        found.enter(monkeypatch)
         return found
 
-    yield made
-    sys.modules.pop("pynvml", None)
+    return made
 
 
 def uuids() -> list[tuple[int, str]]:
@@ -124,6 +120,9 @@ def test_a_lost_card_leaves_the_others_with_their_numbers(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a1,GPU-a2")
     assert uuids() == [(0, "GPU-a1")]
     assert list(map(str, choose_gpus("auto").problems)) == ["GPU-a2 is not found (GPU 1: GPU is lost)"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,7")
+    with pytest.raises(ConfigurationError, match="'7' fits no GPU"):
+        choose_gpus("auto")
     for visible in ("1", "GPU-a2"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         with pytest.raises(ConfigurationError, match="GPU is lost"):
