@@ -124,7 +124,11 @@ def test_a_job_of_a_family_of_nightshift_needs_no_package(api: Api, sqlite_engin
 @pytest.mark.parametrize(
     ("model", "loc", "message"),
     [
-        ({"family": "gone"}, ("model", "family"), "unknown family; families: cnn, gan, gru_lm, mlp, tagger, text_classifier, linear"),
+        (
+            {"family": "gone"},
+            ("model", "family"),
+            "unknown family; families: cnn, gan, gru_lm, mlp, tagger, text_classifier, linear",
+        ),
         ({"image_channels": 2}, ("model", "image_channels"), "1 or 3"),
         ({"image_chanels": 1}, ("model", "image_chanels"), "did you mean 'image_channels'?"),
         ({"framework": "tensorflow"}, ("model", "framework"), "use one of torch"),
@@ -147,7 +151,15 @@ def test_jobs_of_it_are_found(api: Api) -> None:
 def test_the_openapi_document_describes_it(api: Api) -> None:
     document = api.get("/openapi.json").json()
     model = document["components"]["schemas"]["TrainJob"]["properties"]["model"]
-    assert list(model["discriminator"]["mapping"]) == ["cnn", "gan", "gru_lm", "linear", "mlp", "tagger", "text_classifier"]
+    assert list(model["discriminator"]["mapping"]) == [
+        "cnn",
+        "gan",
+        "gru_lm",
+        "linear",
+        "mlp",
+        "tagger",
+        "text_classifier",
+    ]
     assert "LinearModel" in document["components"]["schemas"]
 
 

@@ -144,7 +144,16 @@ def test_an_installed_family_is_offered_only_if_it_is_named(folder: Path) -> Non
     write_family(folder)
     assert "linear" not in installed_families()
     assert "linear_family" not in sys.modules
-    assert offered_families("linear, built-in,gone") == ("linear", "cnn", "gan", "gru_lm", "mlp", "tagger", "text_classifier", "gone")
+    assert offered_families("linear, built-in,gone") == (
+        "linear",
+        "cnn",
+        "gan",
+        "gru_lm",
+        "mlp",
+        "tagger",
+        "text_classifier",
+        "gone",
+    )
     found = installed_families(["linear", "gone"])
     assert set(found) == {"cnn", "gan", "gru_lm", "mlp", "tagger", "text_classifier", "linear"}
     assert (found["linear"].package, found["linear"].is_builtin) == ("nightshift-linear 1.0", False)
