@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,7 +60,7 @@ def store_table(datasets_root: Path, source: TableSource, limits: Limits = NO_LI
         if not count:
             raise bad_file(source.name, "has no rows")
         target.chmod(0o444)
-        meta = {"kind": TABLE, "classes": [], "split": None, "splits": {"rows": {"count": count}}}
+        meta: dict[str, Any] = {"kind": TABLE, "classes": [], "split": None, "splits": {"rows": {"count": count}}}
         return replace(publish(folder, meta), line_of=rows.line_of)
 
 
