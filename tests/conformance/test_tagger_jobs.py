@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE
 from nightshift.testing.attempts import outcome
@@ -139,3 +140,19 @@ def test_fine_tuning_keeps_the_words_and_begins_other_tags_anew(
     assert outcome(tmp_path / "again")["metrics"]["f1_macro"] == pytest.approx(metrics["f1_macro"], abs=1e-9)
     assert attempt(spec, tmp_path / "wrong", data_set, model=kept) != 0
     assert "tags that the model does not know: B-LOC" in (tmp_path / "wrong" / "output.txt").read_text()
+
+
+def test_as_many_other_tags_begin_anew_too(done: dict[str, Path], tmp_path: Path) -> None:
+    def swapped(some: list[Sentence]) -> list[Sentence]:
+        return [[(word, tag.replace("LOC", "CITY")) for word, tag in one] for one in some]
+
+    model = done["torch"] / "artifacts" / "model"
+    folder = stored(tmp_path / "data", {"train": swapped(sentences(60)), "test": swapped(sentences(30, seed=1))})
+    training = {"max_steps": 1, "batch_size": 16, "optimizer": "sgd", "learning_rate": 1e-9, "augment": []}
+    body = {"kind": FINETUNE, "model_ref": "parent", "dataset": "any", "framework": "torch", "training": training}
+    assert attempt(job(body), tmp_path / "job", folder, model=model) == 0
+    before, after = (
+        load_file(root / "model.safetensors") for root in (model, tmp_path / "job" / "artifacts" / "model")
+    )
+    same = {name for name in before if np.allclose(before[name], after[name], atol=1e-6)}
+    assert before.keys() - same == {"output.weight", "output.bias"}
