@@ -249,7 +249,7 @@ def test_the_tables_of_an_evaluation_are_read_on_the_page(
     expect(entities.locator("tbody tr").last).to_have_text("PER–0")
     expect(sentences).to_contain_text("<b>In</b> Rome")
     expect(sentences).to_contain_text("O B-PER")
-    expect(page.locator("#evaluation section")).to_have_count(2)
+    expect(page.locator("#evaluation table")).to_have_count(2)
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -65,6 +65,7 @@ def _described(conn: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
         return {"layers": None, "error": _LATER}
     ref = row["pinned"].get("dataset") or row["spec"]["dataset"]
     try:
-        return {**model_summary.described(model, registry.resolve(conn, ref).summary), "dataset": ref}
+        version = registry.resolve(conn, ref)
     except NotFound:
         return {**model_summary.described(model, None), "dataset": None}
+    return {**model_summary.described(model, version.summary), "dataset": f"{version.name}@{version.version}"}

@@ -44,8 +44,8 @@ function tableOf(name, rows) {
   /** @param {string} column */
   const side = (column) => (right.has(column) ? "ns-number" : null);
   return h(
-    "section",
-    { class: "ns-evaluated", "aria-label": words(name) },
+    "div",
+    { class: "ns-evaluated" },
     h("h3", {}, words(name)),
     h(
       "div",
