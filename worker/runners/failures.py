@@ -115,9 +115,10 @@ def _device_fault(error: BaseException, framework: str | None) -> str | None:
     texts = [_text(one) for one in _chain(error)]
     if any(word in text.lower() for text in texts for word in _ASSERTION) or is_out_of_memory(error):
         return None
-    for text in texts:
-        if any(word in text.lower() for word in _FAULT_WORDS):
-            return text
+    if not isinstance(error, (JobError, RequestError)):  # whose text is about data, and may be anything
+        for text in texts:
+            if any(word in text.lower() for word in _FAULT_WORDS):
+                return text
     broken = broken_because(framework) if framework else None
     return None if broken is None or any(word in broken.lower() for word in _ASSERTION) else broken
 

@@ -108,6 +108,11 @@ def test_a_broken_context_is_found_whatever_the_error_says(
     assert failure(error, device="gpu", framework="torch").error_type == kind
 
 
+def test_a_typed_error_is_not_taken_for_a_fault_by_its_words() -> None:
+    error = BadData("row 7 holds the text 'unspecified launch failure'")
+    assert failure(error, device="gpu", framework="torch").error_type == "bad_data"
+
+
 def test_an_assertion_in_a_kernel_is_the_programs_own() -> None:
     error = RuntimeError("CUDA error: device-side assert triggered")
     assert failure(error, device="gpu", framework="torch").error_type == "unexpected_error"
