@@ -127,6 +127,7 @@ class Client:
     # -- workers, families, data sets -------------------------------------------------------------
 
     workers, families, programs = _sent(requests.workers), _sent(requests.families), _sent(requests.programs)
+    model_summary = _sent(requests.model_summary)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 
     def dataset_sample(self, name: str) -> bytes:

@@ -27,9 +27,9 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
 from pathlib import Path
@@ -191,6 +191,14 @@ class NpyWriter:
         np.lib.format.write_array_header_1_0(self._file, {**header, "shape": (self.rows, *self._row_shape)})
 
 
+#: Returns the line of the user's file on which a row of a table (from 0) begins; None where it is not known.
+LineOf = Callable[[int], int | None]
+
+
+def no_line(row: int) -> None:
+    """Know no lines, as of a file that has none."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """A version that is on disk."""
@@ -198,6 +206,7 @@ class Stored:
     sha256: str
     folder: Path
     meta: dict[str, Any]
+    line_of: LineOf = field(default=no_line, kw_only=True, compare=False)
 
     def is_there(self) -> bool:
         """Return whether the folder still exists: garbage collection may have removed it before its row was written."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightshift.families.learner import LearnerState
 from tests.support.frameworks import FRAMEWORKS, close, gradients, learner
 from worker.families.gru_lm.language_model import Sampling, continue_tokens
 
@@ -56,7 +57,10 @@ def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: s
         np.testing.assert_allclose(theirs[key], array, rtol=1e-4, atol=1e-7, err_msg=key)
 
 
-@pytest.mark.parametrize("augment", [["word_dropout"], ["word_replacement"], ["word_dropout", "word_replacement"]])
+@pytest.mark.parametrize(
+    "augment",
+    [["word_dropout"], ["word_replacement"], ["word_deletion"], ["word_deletion", "word_dropout", "word_replacement"]],
+)
 def test_noise_on_words_is_the_same_noise(augment: list[str]) -> None:
     plain, _ = pair({"units": [8]}, optimizer="sgd")
     torch, tensorflow = pair({"units": [8]}, optimizer="sgd", augment=augment)
@@ -130,6 +134,42 @@ def test_gradients_through_the_recurrence_are_autograds() -> None:
     assert torch.autograd.gradcheck(lambda *a: torch_recurrent.gru(a[0], values[1], a[1:]), [parts[0], *parts[2:]])
 
 
+@pytest.mark.parametrize("chunk", [10, 3], ids=["at once", "in chunks"])
+def test_the_accuracy_of_training_is_that_of_the_weights_before_the_step(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout and noise, on the rows that are evaluated."""
+    from worker.families.gru_lm import tensorflow_cross_entropy, torch_cross_entropy
+
+    for module in (torch_cross_entropy, tensorflow_cross_entropy):
+        monkeypatch.setattr(module, "CHUNK_LOGITS", chunk * VOCABULARY)
+    for one in pair(MODELS["one layer, no dropout"], learning_rate=0.02):
+        one.set_data({"windows": windows()})
+        for step in range(20):
+            one.train_step(np.arange(ROWS), step)
+        one.read_metrics()
+        expected = one.evaluate({"windows": windows()[:7]}, ROWS)["accuracy"]
+        assert 0.1 < expected < 0.9
+        one.train_step(np.arange(7), 20)
+        assert one.read_metrics()["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_state_of_before_there_was_an_accuracy_goes_on_without_one_until_the_next_row(framework: str) -> None:
+    one = pair(MODELS["two layers"])[FRAMEWORKS.index(framework)]
+    one.set_data({"windows": windows()})
+    one.train_step(np.arange(ROWS), 0)
+    state = one.state()
+    wanted = one.read_metrics()
+    loss, _, n = state.arrays["totals"]
+    one.load_state(LearnerState({**state.arrays, "totals": np.array([loss, n])}, state.facts))
+    found = one.read_metrics()
+    assert np.isnan(found.pop("accuracy"))
+    assert found == {name: value for name, value in wanted.items() if name != "accuracy"}
+    one.train_step(np.arange(ROWS), 1)
+    assert 0 <= one.read_metrics()["accuracy"] <= 1
+
+
 def test_the_loss_in_chunks_is_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -138,10 +178,12 @@ def test_the_loss_in_chunks_is_the_loss(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch_cross_entropy, "CHUNK_LOGITS", 3 * VOCABULARY)
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(10, 6), torch.randn(VOCABULARY, 6), torch.randn(VOCABULARY)
-    targets = torch.randint(0, VOCABULARY, (10,))
+    targets = (hidden @ weight.T + bias).argmax(1)
+    targets[::2] = torch.randint(0, VOCABULARY, (5,))
     parts = [part.requires_grad_() for part in (hidden, weight, bias)]
     wanted = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, targets)
-    found = torch_cross_entropy.chunked_cross_entropy(hidden, weight, bias, targets)
+    found, hits = torch_cross_entropy.chunked_cross_entropy(hidden, weight, bias, targets)
     torch.testing.assert_close(found, wanted)
+    assert hits == ((hidden @ weight.T + bias).argmax(1) == targets).sum()
     for ours, theirs in zip(torch.autograd.grad(found, parts), torch.autograd.grad(wanted, parts), strict=True):
         torch.testing.assert_close(ours, theirs)

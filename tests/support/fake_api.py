@@ -85,6 +85,8 @@ class FakeApi:
         if parts[0] == "jobs":
             self.jobs[parts[1]]["stop_requested"] = parts[2]
             return httpx.Response(202, json=self.jobs[parts[1]])
+        if parts == ["families", "summary"]:
+            return httpx.Response(200, json=self.collections["summaries"][0])
         return httpx.Response(201, json={"name": "mine", "version": 2, **self.added})
 
     def _get_collection(self, request: httpx.Request, parts: list[str]) -> httpx.Response:

@@ -1,7 +1,7 @@
 """`kind: finetune`: training that starts from another model's weights, in either framework.
 
-The architecture (layers, sizes, tokenizer) stays the same; images are resized to it. If the data set has another number
-of classes, or other tags, the output layer alone is initialized anew.
+The architecture (layers, sizes, tokenizer, columns of a table) stays the same; images are resized to it. If the data
+set has another number of classes, or other tags, the output layer alone is initialized anew.
 """
 
 from __future__ import annotations
@@ -37,7 +37,16 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
             reporter.log(f"other {what} than the model's: {', '.join(fresh)} are initialized anew")
 
     model = _fitted(parent, job.framework, assignment)
-    return fit(assignment, reporter, job, model, begin=begin, facts=facts, tokenizer=parent.tokenizer)
+    return fit(
+        assignment,
+        reporter,
+        job,
+        model,
+        begin=begin,
+        facts=facts,
+        tokenizer=parent.tokenizer,
+        parent_facts=parent.facts,
+    )
 
 
 def _has_other_tags(parent: TrainedModel, assignment: Assignment) -> bool:

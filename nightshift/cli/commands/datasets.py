@@ -169,12 +169,54 @@ def _print_preview(preview: dict[str, Any]) -> None:
         output.print_table(heads, [_column_row(column) for column in columns], "")
         if preview["column_count"] > len(columns):
             output.print_note(f"… and {preview['column_count'] - len(columns):,} more columns")
+    if lines := _report_lines(preview):
+        print()
+        output.print_facts(lines)
     if files := preview.get("files"):
         print()
         rows = [[file["path"], output.size(file["size_bytes"])] for file in files]
         output.print_table([output.Column("FILE"), output.Column("SIZE", 1, right=True)], rows, "")
 
 
+def _report_lines(preview: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return what should be cleaned in a table; a version that an older server registered has no report."""
+    report = preview.get("report")
+    if report is None:
+        return []
+    twice = report["duplicates"]
+    of = {column["name"]: column for column in preview["columns"]}
+    ranges = [_outliers(name, of[name]["outliers"]) for name in report["with_outliers"]]
+    not_numbers = [_not_numbers(name, of[name]["not_numbers"]) for name in report["not_numbers"]]
+    return [
+        ("missing values", f"{report['missing']:,}{_in(report['with_missing'])}"),
+        ("duplicate rows", "not compared" if twice is None else f"{twice['count']:,} of {twice['of']:,}"),
+        ("empty columns", _listed(report["empty"])),
+        ("constant columns", _listed(report["constant"])),
+        ("outliers", f"{report['outliers']:,}" + (f": {_listed(ranges, '; ')}" if ranges else "")),
+        ("nearly numbers", _listed(not_numbers, "; ")),
+    ]
+
+
+def _in(names: list[str]) -> str:
+    return f" in {_listed(names)}" if names else ""
+
+
+def _outliers(name: str, found: dict[str, Any]) -> str:
+    return f"{name} {found['count']:,} outside {found['low']:.4g} … {found['high']:.4g}"
+
+
+def _not_numbers(name: str, found: dict[str, Any]) -> str:
+    where = f"row {found['row']:,}" if found["line"] is None else f"line {found['line']:,}"
+    return f"{name} is text: {where} has {found['value']!r} ({found['count']:,} of {found['of']:,} are no numbers)"
+
+
+def _listed(parts: list[str], between: str = ", ") -> str:
+    more = f"{between}and {len(parts) - _MOST_NAMED:,} more" if len(parts) > _MOST_NAMED else ""
+    return between.join(parts[:_MOST_NAMED]) + more
+
+
+#: Columns that are named in a line of the report.
+_MOST_NAMED = 10
 _COLUMN_HEADS = ("COLUMN", "TYPE", "NULLS", "DISTINCT", "MIN", "MAX", "MEAN", "MOST FREQUENT")
 _RIGHT = ("NULLS", "DISTINCT", "MIN", "MAX", "MEAN")
 

@@ -41,9 +41,10 @@ class TorchGruLm(GruLmLearner, TorchLearner):
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         read, targets = map(self._tokens, self._read_and_predicted(rows, step))
         hidden, _ = self._hidden(read, None, self.computed, step)
-        loss = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
+        loss, hits = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
         self._descend(loss, step)
-        self.totals += torch.stack([loss.detach().double() * targets.numel(), self._count(targets.numel())])
+        n = targets.numel()
+        self.totals += torch.stack([loss.detach().double() * n, hits.double(), self._count(n)])
 
     def _tokens(self, tokens: Array) -> Tensor:
         """Convert [batch, time] of any integer type to int64 [time, batch] on the device, without a sync."""

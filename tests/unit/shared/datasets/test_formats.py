@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nightshift.errors import InvalidRequest
 from shared.datasets import formats
 from shared.datasets.ingest.build import ImageSource, store_images
 from shared.datasets.ingest.build_text import store_text
@@ -67,6 +68,35 @@ def test_npz_in_every_form_of_the_same_pixels_is_the_same_content(tmp_path: Path
         npz(tmp_path / "keras.npz", x_train=images, y_train=labels),
     ]
     assert len({register(path).folder for path in same}) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", ">i2", "float32", "float16", ">f8"])
+def test_npz_with_one_hot_labels_is_that_of_their_numbers(tmp_path: Path, register: Register, dtype: str) -> None:
+    images, labels = labelled_images(40)
+    one_hot = npz(tmp_path / "one-hot.npz", x=images, y=np.eye(4)[labels].astype(dtype))
+    numbers = npz(tmp_path / "numbers.npz", x=images, y=labels)
+    assert register(one_hot).folder == register(numbers).folder
+
+
+def test_npz_with_one_hot_labels_knows_classes_without_rows(tmp_path: Path, register: Register) -> None:
+    images, labels = labelled_images(40)
+    given = {"x": images, "y": np.eye(6)[labels], "x_test": images[:9], "y_test": labels[:9]}
+    data = register(npz(tmp_path / "set.npz", **given))
+    assert (data.classes, data.count("train"), data.count("test")) == ([*"012345"], 40, 9)
+    assert np.array_equal(data.y("train"), labels)
+
+
+def test_npz_counts_the_rows_of_one_hot_labels_over_all_chunks(
+    tmp_path: Path, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.datasets.formats.arrays.CHUNK_BYTES", 300)
+    images, labels = labelled_images(40)
+    y = np.eye(4)[labels]
+    data = register(npz(tmp_path / "set.npz", x=images, y=y, x_test=images, y_test=labels))
+    assert np.array_equal(data.y("train"), labels)
+    y[33, 0] = 3
+    with pytest.raises(InvalidRequest, match=r"y\.npy: row 33 is \["):
+        register(npz(tmp_path / "bad.npz", x=images, y=y))
 
 
 def test_npz_with_a_test_part(tmp_path: Path, register: Register) -> None:

@@ -101,6 +101,14 @@ def arrays(**arrays: np.ndarray) -> Make:
     return lambda folder: npz(folder / "set.npz", **arrays)
 
 
+def one_hot(rows: dict[int, list[float]]) -> np.ndarray:
+    """The labels as one-hot rows, some of them replaced."""
+    found = np.eye(4)[LABELS]
+    for row, values in rows.items():
+        found[row] = values
+    return found
+
+
 def members(**members: bytes) -> Make:
     return lambda folder: zipped(folder / "set.npz", {f"{name}.npy": data for name, data in members.items()})
 
@@ -239,7 +247,20 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     "npz unknown name": (arrays(x=IMAGES, y=LABELS, z=LABELS), InvalidRequest, r"z\.npy: is unknown"),
     "npz lengths differ": (arrays(x=IMAGES, y=LABELS[:-1]), InvalidRequest, "has 39 labels, but x.npy has 40"),
     "npz float labels": (arrays(x=IMAGES, y=LABELS / 1.0), InvalidRequest, "whole numbers"),
-    "npz one-hot labels": (arrays(x=IMAGES, y=np.eye(4, dtype=int)[LABELS]), InvalidRequest, "whole numbers"),
+    "npz one-hot two ones": (arrays(x=IMAGES, y=one_hot({5: [1, 0, 1, 0]})), InvalidRequest,
+        r"y\.npy: row 5 is \[1, 0, 1, 0\]; a one-hot row"),
+    "npz one-hot no one": (arrays(x=IMAGES, y=one_hot({39: [0, 0, 0, 0]})), InvalidRequest, "row 39 is"),
+    "npz one-hot share": (arrays(x=IMAGES, y=one_hot({7: [0.5, 0.5, 0, 0]})), InvalidRequest, r"row 7 is \[0\.5"),
+    "npz one-hot two": (arrays(x=IMAGES, y=one_hot({0: [0, 2, 0, 0]})), InvalidRequest, r"row 0 is \[0, 2, 0"),
+    "npz one-hot negative": (arrays(x=IMAGES, y=one_hot({0: [1, 1, -1, 0]})), InvalidRequest, "row 0 is"),
+    "npz one-hot NaN": (arrays(x=IMAGES, y=one_hot({3: [1, np.nan, 0, 0]})), InvalidRequest, r"row 3 is \[1, nan"),
+    "npz one-hot text": (arrays(x=IMAGES, y=one_hot({}).astype(str)), InvalidRequest, "one-hot rows"),
+    "npz one-hot lengths differ": (arrays(x=IMAGES, y=one_hot({})[:-1]), InvalidRequest, "has 39 labels"),
+    "npz one-hot test": (arrays(x=IMAGES, y=one_hot({}), x_test=IMAGES, y_test=one_hot({2: [1, 1, 0, 0]})),
+        InvalidRequest, r"y_test\.npy: row 2"),
+    "npz one-hot columns differ": (arrays(x=IMAGES, y=one_hot({}), x_test=IMAGES, y_test=np.eye(5)[LABELS]),
+        InvalidRequest, r"y_test\.npy: has 5 columns, but y\.npy has 4"),
+    "npz labels of three dimensions": (arrays(x=IMAGES, y=one_hot({})[..., None]), InvalidRequest, "3 dimensions"),
     "npz negative label": (arrays(x=IMAGES, y=LABELS.astype(int) - 1), InvalidRequest, "row 0 is -1"),
     "npz NaN": (arrays(x=np.where(IMAGES[:, :1, :1] == 0, np.nan, 0.5) * np.ones_like(IMAGES, float), y=LABELS),
         InvalidRequest, "image 0 holds NaN"),
