@@ -13,13 +13,9 @@ from nightshift.families.learner import Array, LearnerSetup
 from worker.families.tagger.entities import TagScheme, f1, have_entities
 from worker.families.tagger.family import TaggerModel
 from worker.training.backends.base_learner import BaseLearner
-from worker.training.numerics.data_order import generator
 from worker.training.numerics.dropout import dropout_mask
 from worker.training.numerics.recurrent import RightPadded, longest_first
-
-#: Id of `<unk>` in every tokenizer, and share of the words that `word_dropout` replaces by it. Their affixes stay, so a
-#: tagger learns to tag words that it does not know.
-UNKNOWN, WORD_DROPOUT = 0, 0.1
+from worker.training.numerics.word_noise import UNKNOWN, add_token_noise
 
 
 @dataclass(frozen=True)
@@ -101,10 +97,11 @@ class TaggerLearner(BaseLearner):
     def _batch(self, rows: npt.NDArray[np.int64], step: int) -> Batch:
         """Return the rows of a training step with their noise."""
         tokens, tags = (array[rows] for array in self.data)
-        if "word_dropout" in self.training.augment:
-            draw = generator(self.training.seed, "words", step)
-            dropped = (draw.random(tokens.shape[:2]) < WORD_DROPOUT) & (tokens[..., 0] > 0)
-            tokens[..., 0] = np.where(dropped, UNKNOWN + 1, tokens[..., 0])
+        if self.training.augment:  # affixes stay, so a tagger learns to tag words that it does not know
+            words, seed = tokens[..., 0], self.training.seed
+            tokens[..., 0] = add_token_noise(
+                words, self.training.augment, seed, step, here=words > 0, unknown=UNKNOWN + 1
+            )
         return batch_of(tokens, tags)
 
     def _dropped_widths(self) -> list[int]:
