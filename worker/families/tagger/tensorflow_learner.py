@@ -13,7 +13,6 @@ from worker.families.tagger.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.backends.tensorflow_recurrent import recurrent
-from worker.training.numerics.optim import learning_rate
 from worker.training.numerics.recurrent import directions, parts
 
 Tensor = Any
@@ -39,7 +38,7 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         batch = self._batch(rows, step)
-        self.rate = learning_rate(self.training, step, self.total_steps)
+        self.rate = self.rate_at(step)
         with tf.device(self.device):
             self._train(batch.tokens, batch.tags, batch.lengths, np.float32(self.rate), self._masks(step, len(rows)))
 
