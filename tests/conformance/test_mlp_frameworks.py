@@ -27,7 +27,8 @@ SCALE = {"mean": 50.0, "std": 4.0}
 MODELS: dict[str, dict[str, Any]] = {
     **{name: {"preset": name} for name in PRESETS},
     **{
-        activation: {"hidden": [9, 5], "activation": activation} for activation in ("relu", "sigmoid", "tanh", "linear")
+        activation: {"hidden": [9, 5], "activation": activation, "dropout": 0.0}
+        for activation in ("relu", "sigmoid", "tanh", "linear")
     },
     "dropout": {"hidden": [9, 6], "activation": "tanh", "dropout": 0.3},
 }
