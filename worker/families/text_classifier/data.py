@@ -89,7 +89,7 @@ def _splits(
     stored: OpenDataset, model: TextClassifierModel, training: Training, tokenizer: TokenizerSpec | str
 ) -> LabelledTexts:
     stream = open_tokens(token_stream(stored.folder, tokenizer))
-    parts = {
+    parts: dict[str, dict[str, Array]] = {
         split: {"x": documents(stream, split, model.length), "y": np.array(stored.y(split))} for split in stored.splits
     }
     train, held_out = parts["train"], parts.get("valid") if training.validation_split else None
