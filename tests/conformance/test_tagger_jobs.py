@@ -20,7 +20,7 @@ from tests.support.training import CASES, attempt
 from worker.families.tagger.trial_data import Sentence, sentences, stored
 
 FRAMEWORKS = ("torch", "tensorflow")
-SMALL = {"embedding": 16, "affixes": 6, "units": [24], "dropout": 0.2, "vocabulary_size": 50_000, "length": 6}
+SMALL = {"embedding": 16, "affixes": 6, "units": [24], "dropout": 0.2, "vocabulary_size": 50_000, "length": 16}
 
 
 def trained(framework: str, folder: Path, data_set: Path, **training: Any) -> Path:
@@ -110,7 +110,7 @@ def test_plain_text_is_tagged_document_by_document(done: dict[str, Path], tmp_pa
     rows = pq.read_table(tmp_path / "job" / "artifacts" / "predictions.parquet").to_pylist()
     words = ["It", "was", "cold", "in", "Bakelo", ",", "said", "mr", ".", "Tovizu", "."]
     assert [row["tokens"] for row in rows] == [words, ["nothing"], ["the", "birds"]]
-    assert outcome(tmp_path / "job")["metrics"]["bad_rows"] == 1
+    assert outcome(tmp_path / "job")["metrics"] == {"rows": 3.0, "errors": 1.0}
 
 
 def test_fine_tuning_keeps_the_words_and_begins_other_tags_anew(
@@ -138,8 +138,7 @@ def test_fine_tuning_keeps_the_words_and_begins_other_tags_anew(
     spec = job({"kind": EVALUATE, "model_ref": "parent", "dataset": "any", "framework": "torch"})
     assert attempt(spec, tmp_path / "again", folder, model=kept) == 0
     assert outcome(tmp_path / "again")["metrics"]["f1_macro"] == pytest.approx(metrics["f1_macro"], abs=1e-9)
-    assert attempt(spec, tmp_path / "wrong", data_set, model=kept) != 0
-    assert "tags that the model does not know: B-LOC" in (tmp_path / "wrong" / "output.txt").read_text()
+    assert attempt(spec, tmp_path / "wrong", data_set, model=kept) != 0, "its tags are unknown to the model"
 
 
 def test_as_many_other_tags_begin_anew_too(done: dict[str, Path], tmp_path: Path) -> None:

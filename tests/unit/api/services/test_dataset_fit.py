@@ -82,6 +82,23 @@ def test_windows_of_a_text_are_counted_as_the_runner_counts_them(shelf: Shelf, t
     assert (refused.loc, f"at most {left}" in refused.msg) == (("training", "batch_size"), True)
 
 
+def test_a_tagger_is_refused_a_text_without_tags(shelf: Shelf) -> None:
+    refused = objection(shelf.text(40), train("tagger", 1))
+    assert refused.loc == ("model", "family")
+    assert "tale@1 has none; store CoNLL columns" in refused.msg
+
+
+@pytest.mark.parametrize("split", [0.0, 0.2])
+def test_sentences_are_counted_as_the_runner_counts_them(shelf: Shelf, split: float) -> None:
+    path = shelf.folder / "news.conll"
+    path.write_text("Ada B-PER\nmet O\n\n" * 40)
+    version = registry.register(shelf.engine, shelf.settings, "news", path)
+    left = shelf.rows_trained_on(version, train("tagger", 1, split))
+    assert objection(version, train("tagger", left, split)) is None
+    refused = objection(version, train("tagger", left + 1, split))
+    assert (refused.loc, f"at most {left}" in refused.msg) == (("training", "batch_size"), True)
+
+
 def test_an_uncounted_text_is_refused_only_where_no_tokenizer_could_make_it_enough(shelf: Shelf) -> None:
     version, model = shelf.text(4), {"tokenizer": "bpe", "window": 10}
     assert objection(version, train("gru_lm", 4, **model)) is None
