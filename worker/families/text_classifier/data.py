@@ -82,7 +82,7 @@ def load_test(
 
 def spec_of(model: TextClassifierModel) -> TokenizerSpec:
     """Return what the model's tokenizer is made by."""
-    return TokenizerSpec(model.tokenizer, model.vocabulary_size, model.lowercase)
+    return TokenizerSpec(model.tokenizer, model.vocabulary_size, model.lowercase, model.min_count)
 
 
 def _splits(
