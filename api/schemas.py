@@ -217,6 +217,19 @@ class FamilyView(BaseModel):
     """A model family."""
 
 
+@shaped(resources.LayerRow)
+class LayerView(BaseModel):
+    """A row of a model's summary."""
+
+
+@shaped(resources.ModelSummary)
+class ModelSummaryView(BaseModel):
+    """The layers of a model."""
+
+    rows: Literal["layers", "weights"] = Field(description="What the rows are.")
+    layers: list[LayerView] | None = Field(description="In the order of the network; null: see `error`.")
+
+
 @shaped(resources.Owned)
 class Owned(BaseModel):
     """A resource that every key may use and only its owner may change."""

@@ -57,7 +57,7 @@ OF_STEPS = frozenset(name for name, metric in METRICS.items() if metric.curve)
 LAST_STEPS = "last batches"
 #: The headline of a finished job: the first of these metrics that it has.
 HEADLINES = (
-    "test_accuracy", "test_perplexity", "frechet_distance", "test_r2", "test_loss",
+    "f1_entity", "test_accuracy", "test_perplexity", "frechet_distance", "test_r2", "test_loss",
     "val_accuracy", "val_perplexity", "val_frechet_distance", "val_r2", "val_loss",
     "train_accuracy", "train_perplexity", "train_loss",
 )  # fmt: skip

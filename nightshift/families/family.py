@@ -68,7 +68,7 @@ class Parts:
 IMAGE_CLASSIFIER = Parts(
     load_splits="worker.families.cnn.data:load_splits",
     load_test="worker.families.cnn.data:load_test",
-    adapted="worker.families.cnn.data:adapted",
+    adapted="worker.training.classification.labels:adapted",
     report="worker.families.cnn.evaluation:report",
     examples="worker.training.classification.per_example:examples",
     draw="worker.families.cnn.plots:draw",

@@ -49,7 +49,7 @@ class ModelSpec(Spec):
         return {**cls.PRESETS[name], **data, "preset": name}
 
     def unfit(self, dataset: str, summary: Mapping[str, Any]) -> FieldError | None:
-        """Return which of these settings does not fit a data set, or None.
+        """Return which of these settings does not fit a data set, or None; `family` if no settings fit it.
 
         `summary` holds what is known of the data set without opening it: `kind`, `classes`, `splits` with counts.
         """
@@ -96,4 +96,6 @@ ImageSize = Annotated[
 #: Sizes of layers: positive, and limited so that a single layer fits into memory.
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+#: `format` in the JSON schema of a setting that names a column of the data set: forms offer its columns.
+COLUMN = "column"
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]

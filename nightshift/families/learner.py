@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,18 @@ class Learner(Protocol):
 
     def load_weights(self, weights: Mapping[str, Array]) -> None:
         """Load canonical weights."""
+        ...
+
+
+@runtime_checkable
+class ScalesRate(Protocol):
+    """A learner whose rate can be lowered while it trains, as `training.lr_schedule: plateau` needs."""
+
+    def scale_rate(self, factor: float) -> None:
+        """Multiply the rates of all steps from the next on by `factor` instead of the one before (at first 1).
+
+        The factor is no part of the learner's state: it is given again after a resume.
+        """
         ...
 
 

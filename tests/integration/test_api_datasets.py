@@ -296,6 +296,15 @@ def test_files_are_uploaded_as_a_zip_and_shown(api: Api) -> None:
     assert_problem(upload(api, "corpus", PEOPLE, "people.csv"), 422, ("kind",))
 
 
+def test_sentences_with_tags_are_uploaded_and_refused_by_column(api: Api) -> None:
+    good = b"Ada B-PER\nmet O\n\nEU B-ORG\n\n" * 10
+    shown = upload(api, "news", good, "news.conll").json()
+    assert (shown["kind"], shown["classes"], shown["tags"]) == ("text", [], ["B-ORG", "B-PER", "O"])
+    assert shown["splits"]["test"]["tags"].keys() == {"B-ORG", "B-PER", "O"}
+    assert upload(api, "shapes", npz(), "shapes.npz").json()["tags"] == []
+    assert_problem(upload(api, "news", good + b"Ada B-PER x\n", "news.conll"), 422, ("file", "news.conll", 51, 3))
+
+
 def test_a_wrong_kind_or_row_is_refused_by_field(api: Api) -> None:
     assert_problem(upload(api, "people", PEOPLE, "people.csv", kind="video"), 422, ("kind",))
     assert_problem(upload(api, "people", PEOPLE, "people.csv", kind="table", format="csv"), 422, ("format",))

@@ -201,6 +201,16 @@ def test_a_folder_becomes_a_data_set_and_its_next_version(run: Run, tmp_path: Pa
     assert run("datasets", "add", "pets", "pets").stdout == "pets@2\n"
 
 
+def test_sentences_with_tags_are_added_and_shown_with_counts(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "news.iob").write_text("Ada\tB-PER\nmet\tO\nEU\tB-ORG\n\n" * 10)
+    added = run("datasets", "add", "news", "news.iob")
+    assert (added.stdout, added.stderr) == ("news@1\n", "sentences with 3 tags: B-ORG, B-PER, O\n")
+    shown = [line.split() for line in run("datasets", "show", "news", "--sample", "look.txt").stdout.splitlines()]
+    assert ["TAG", "TRAIN", "TEST"] in shown
+    assert ["O", "8", "2", "█" * 30] in shown
+    assert (tmp_path / "look.txt").read_text().startswith("Ada\tB-PER\nmet\tO\nEU\tB-ORG\n\n---")
+
+
 def test_a_table_and_files_are_added_and_looked_at(run: Run, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("name,age\nAda,36\nAda,\nBea,41.5\n")
     assert run("datasets", "add", "people", "people.csv", "--kind", "table").stdout == "people@1\n"

@@ -18,7 +18,7 @@ from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.kinds import promotion
 from worker.runners.messages import Assignment, Result, Started, Stopped
-from worker.training import artifacts, tensorboard, training_log
+from worker.training import artifacts, model_summary, tensorboard, training_log
 from worker.training.checkpoints import CheckpointWriter, Restored, restore
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.reporter import Reporter
@@ -51,10 +51,11 @@ def fit(
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
-    run = _Run(assignment, reporter, job, model, _load_data(assignment, model, job, tokenizer, parent_facts))
+    splits = _load_data(assignment, model, job, tokenizer, parent_facts)
+    run = _Run(assignment, reporter, job, model, splits, {**splits.facts, **(facts or {})})
     restored, damaged = restore(job_dir, assignment.resume)
     threads = (restored.threads if restored else None) or assignment.threads
-    learner = _build(run, threads, facts or {})
+    learner = _build(run, threads)
     if restored:
         learner.load_state(restored.learner)
     elif begin is not None:
@@ -87,6 +88,8 @@ class _Run:
     job: TrainJob | FinetuneJob
     model: Any
     splits: Splits
+    #: Those of the learner: of the data, and of the job.
+    facts: Mapping[str, Any]
 
     @property
     def plan(self) -> Plan:
@@ -135,9 +138,8 @@ def _load_data(
     return splits
 
 
-def _build(run: _Run, threads: int | None, facts: Mapping[str, Any]) -> Learner:
-    facts = {**run.splits.facts, **facts}
-    setup = LearnerSetup(run.model, run.job.training, run.plan.total_steps, run.assignment.device, threads, facts)
+def _build(run: _Run, threads: int | None) -> Learner:
+    setup = LearnerSetup(run.model, run.job.training, run.plan.total_steps, run.assignment.device, threads, run.facts)
     return families.load(run.model.family, run.model.framework)(setup)
 
 
@@ -178,7 +180,9 @@ def _conclude(run: _Run, loop: Trainer) -> Result:
         report = families.part(family, "report")(learner, run.splits, run.model, run.job.training)
     of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
     run.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
-    paths = artifacts.write_model(root, learner.weights(), run.model, run.splits.facts)
+    weights = learner.weights()
+    paths = artifacts.write_model(root, weights, run.model, run.splits.facts)
+    paths += model_summary.write(root, run.model, weights, run.facts, run.reporter.log)
     if write_extras := families.optional_part(family, "write_extras"):
         paths += write_extras(root, run.splits)
     if report.document:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from nightshift.errors import FieldError
 from nightshift.families.family import CLASSIFIER_METRICS, Family, Parts
-from nightshift.families.fields import ModelSpec, Probability, Width
+from nightshift.families.fields import COLUMN, ModelSpec, Probability, Width
 from nightshift.families.layers import Layer
 from nightshift.families.trial import Trial
 from nightshift.names import Framework
@@ -18,7 +18,7 @@ from worker.families.mlp.tasks import LOSSES, Loss, TableTask, task_of_loss
 from worker.families.mlp.weights import layers_of
 
 Activation = Literal["relu", "sigmoid", "tanh", "linear"]
-ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra={"format": COLUMN})]
 
 #: The metrics of the test part that models of each task are judged by.
 JUDGED_BY: Mapping[TableTask, tuple[str, ...]] = {

@@ -111,6 +111,29 @@ def test_one_logit_tells_two_classes_apart(shelf: Shelf) -> None:
     assert (refused.loc, "softmax" in refused.msg) == (("model", "output"), True)
 
 
+def test_labelled_texts_are_counted_as_the_runner_counts_them(shelf: Shelf) -> None:
+    path = shelf.folder / "questions.csv"
+    path.write_text("text,label\n" + "".join(f"is it {n},{'yes' if n % 2 else 'no'}\n" for n in range(40)))
+    version = registry.register(shelf.engine, shelf.settings, "questions", path)
+    left = shelf.rows_trained_on(version, train("text_classifier", 1))
+    assert objection(version, train("text_classifier", left)) is None
+    refused = objection(version, train("text_classifier", left + 1))
+    assert refused.loc == ("training", "batch_size")
+    assert "training texts" in refused.msg
+    assert f"at most {left}" in refused.msg
+    three = objection(shelf.text(400), train("text_classifier", 1))
+    assert (three.loc, "has no classes" in three.msg) == (("model", "family"), True)
+
+
+def test_a_classifier_of_text_is_not_fine_tuned_on_text_without_classes(shelf: Shelf) -> None:
+    body = {"kind": "finetune", "model_ref": "questions", "dataset": "x"}
+    model = train("text_classifier", 1).model.model_dump()
+    refused = dataset_fit.training_objection(FinetuneJob.model_validate(body), model, shelf.text(400))
+    assert refused is not None
+    assert refused.loc == ("dataset",)
+    assert "has no classes" in refused.msg
+
+
 # -- tables -----------------------------------------------------------------------------------------
 
 PEOPLE = "age,color,kind,income\n" + "".join(
