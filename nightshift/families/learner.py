@@ -109,6 +109,7 @@ class Splits:
     length: int  # number of rows trained on
     rows: npt.NDArray[np.int64] | None = None  # these rows of `train`; None: 0 … length - 1
     folder: Path | None = None  # of the stored data set, for files a family keeps beside it; None: keep none
+    notes: tuple[str, ...] = ()  # lines for the job's log: rows and columns that were left out
 
 
 class PerExampleScores(Protocol):

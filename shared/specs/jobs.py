@@ -5,6 +5,7 @@ Parsing fills in presets and defaults, so that a stored spec is complete: the jo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, model_validator
@@ -63,7 +64,10 @@ class TrainJob(JobBase):
         defaults = family.training_for(model.get("preset")) if family else {}
         stopping = training.get("early_stopping")
         if family and isinstance(stopping, dict):
-            training = {**training, "early_stopping": {"metric": family.watched, **stopping}}
+            stopping = {"metric": family.watched, **stopping}
+            training = {**training, "early_stopping": stopping}
+            if str(stopping["metric"]).startswith("val_"):
+                defaults = _held_out(defaults)
         return {**data, "training": completed(defaults, training)}
 
     @model_validator(mode="after")
@@ -77,6 +81,11 @@ class TrainJob(JobBase):
     def _registers(self) -> TrainJob:
         _check_registered(self.promote, self.register_as)
         return self
+
+
+def _held_out(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a preset's defaults without that nothing is held out, for a job that needs a validation part."""
+    return {name: value for name, value in defaults.items() if name != "validation_split" or value}
 
 
 def _check_registered(promote: Promotion | None, register_as: str | None) -> None:

@@ -27,6 +27,12 @@ from nightshift.testing.test_learner import (
 from nightshift.testing.test_learner import (
     test_weights_are_canonical_and_go_round as test_weights_are_canonical_and_go_round,
 )
+from nightshift.testing.test_summary import (
+    test_a_run_knows_the_facts_that_its_layers_need as test_a_run_knows_the_facts_that_its_layers_need,
+)
+from nightshift.testing.test_summary import (
+    test_its_layers_hold_the_numbers_of_its_weights as test_its_layers_hold_the_numbers_of_its_weights,
+)
 from tests.support.training import CASES
 from worker import families
 from worker.families.cnn.family import PRESETS, CnnModel
@@ -97,6 +103,7 @@ BASE = {"image_size": (14, 11), "filters": [4, 6], "pool": [True, False], "dense
         {"kernel_size": 1}, {"kernel_size": 2}, {"pool": [False, False]}, {"dense": []}, {"dense": [9, 7, 5]},
         {"dropout": 0.5}, {"normalization": "batch"}, {"normalization": "layer"}, {"image_channels": 3},
         {"image_size": (9, 20)}, {"output": "sigmoid"},
+        {"padding": "same", "image_size": (4, 4)},
     ],
     ids=str,
 )  # fmt: skip

@@ -51,7 +51,7 @@ class Supervisor:
 
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
-        if self.draining:
+        if self.draining or not self._context.runners.frameworks:
             return
         try:
             claimed_at = monotonic()
@@ -87,6 +87,7 @@ class Supervisor:
             frameworks=context.runners.frameworks,
             celery_task_id=celery_task_id,
             plugins=context.plugins,
+            takes_auto=context.takes_auto,
         )
         with write(context.engine) as conn:
             return transitions.claim(conn, claimer, context.settings.lease_seconds)

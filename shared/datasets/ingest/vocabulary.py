@@ -134,6 +134,11 @@ def count_words(text: str, *, tokenised: bool) -> int:
     return len(re.findall(_word_pattern(tokenised=tokenised), _with_ends(text)))
 
 
+def words_of(text: str, *, tokenised: bool) -> list[str]:
+    """Return the words of a text, as a word tokenizer splits it, without the ends of lines."""
+    return re.findall(_word_pattern(tokenised=tokenised), text)
+
+
 def _word_pattern(*, tokenised: bool) -> str:
     return _BY_SPACE if tokenised else _BY_PUNCTUATION
 

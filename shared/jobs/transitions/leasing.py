@@ -79,7 +79,7 @@ def _best(claimer: Claimer) -> ScalarSelect[str]:
         .where(
             jobs.c.state == QUEUED,
             jobs.c.run_at <= db_now(),
-            runnable_on(claimer.device, claimer.frameworks, claimer.plugins),
+            runnable_on(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto),
             or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > db_now()),
         )
         .order_by(jobs.c.rank, jobs.c.id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from nightshift.families.family import Family, Parts
 from nightshift.families.fields import ModelSpec, Probability, Width
+from nightshift.families.layers import Layer
 from nightshift.families.optimizers import KERAS_ADAM
 from nightshift.families.trial import Trial
 from nightshift.names import Framework
@@ -54,11 +56,25 @@ class GruLmModel(ModelSpec):
 
     def weight_count(self, vocabulary: int) -> int:
         """Return the number of weights of a model over `vocabulary` tokens."""
-        recurrent = sum(
-            3 * units * (inputs + units + 2) for inputs, units in zip(self.inputs_of_layers(), self.units, strict=True)
-        )
-        norms = 2 * sum(self.units) if self.normalization == "layer" else 0
-        return vocabulary * (self.embedding + self.units[-1] + 1) + recurrent + norms
+        return sum(layer.parameters for layer in self._layers(vocabulary))
+
+    def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return the vocabulary at its largest: how many tokens a text has is known when it was tokenized."""
+        return {"vocabulary": self.vocabulary_size}
+
+    def layers(self, facts: Mapping[str, Any]) -> Sequence[Layer]:
+        return list(self._layers(int(facts["vocabulary"])))
+
+    def _layers(self, vocabulary: int) -> Iterator[Layer]:
+        window, dropped = self.window, f", dropout {self.dropout:g}" if self.dropout else ""
+        yield Layer("embedding", "embedding", (window, self.embedding), vocabulary * self.embedding)
+        for i, (inputs, units) in enumerate(zip(self.inputs_of_layers(), self.units, strict=True)):
+            normed = self.normalization == "layer"
+            kind = f"GRU{'' if normed else dropped}"
+            yield Layer(f"gru{i}", kind, (window, units), 3 * units * (inputs + units + 2))
+            if normed:
+                yield Layer(f"norm{i}", f"layer normalization{dropped}", (window, units), 2 * units)
+        yield Layer("output", "dense, softmax", (window, vocabulary), vocabulary * (self.units[-1] + 1))
 
 
 PRESETS: dict[str, dict[str, Any]] = {

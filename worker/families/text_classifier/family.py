@@ -68,7 +68,7 @@ class TextClassifierModel(ModelSpec):
         if classes == 0:
             message = (
                 f"a classifier of text learns from labelled texts and {dataset} has no classes; store a CSV with the "
-                "columns text,label"
+                "columns text,label, JSON lines or a folder per class"
             )
             return FieldError(("family",), message)
         if self.output == "sigmoid" and classes != 2:

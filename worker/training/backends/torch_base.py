@@ -50,9 +50,14 @@ class TorchLearner(BaseLearner):
 
     def _descend(self, loss: Tensor, step: int) -> None:
         """Run one step of the only optimizer."""
-        (optimizer,), (guard,) = self.optimizers.values(), self.guards.values()
+        (optimizer,) = self.optimizers.values()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._update(loss, step)
+
+    def _update(self, loss: Tensor, step: int) -> None:
+        """Change the weights of the only optimizer by their gradients."""
+        (optimizer,), (guard,) = self.optimizers.values(), self.guards.values()
         if self.training.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
         self.rate = support.set_rate(optimizer, self.rate_at(step))

@@ -72,6 +72,40 @@ def test_a_model_without_a_family_is_a_cnn() -> None:
     assert train({"preset": "mnist-1conv-linear"}).training.batch_size == 128
 
 
+#: The listings: batch size, epochs and the share held out; all with Keras' adam at a constant rate.
+LISTINGS = {
+    "mnist-3conv": (32, 5, 0.0),
+    "mnist-2conv": (64, 5, 0.0),
+    "mnist-1conv": (32, 5, 0.0),
+    "mnist-1conv-linear": (128, 10, 0.0),
+    "cats-vs-dogs": (32, 10, 0.2),
+}
+
+
+@pytest.mark.parametrize("preset", LISTINGS)
+def test_a_listing_trains_as_printed(preset: str) -> None:
+    job = train({"preset": preset})
+    how = job.training
+    assert (how.batch_size, how.epochs, how.validation_split) == LISTINGS[preset]
+    assert (how.optimizer, how.learning_rate, how.lr_schedule) == ("adam", 0.001, "constant")
+    assert (how.beta1, how.beta2, how.epsilon) == (0.9, 0.999, 1e-7)
+    assert job.model.model_dump()["initialization"] == "glorot"
+
+
+def test_a_model_without_a_preset_is_the_tuned_one() -> None:
+    how = train({}).training
+    assert (how.batch_size, how.epochs, how.validation_split, how.lr_schedule) == (64, 5, 0.1, "cosine")
+
+
+def test_early_stopping_on_a_listing_holds_rows_out() -> None:
+    model = {"preset": "mnist-3conv"}
+    assert train(model, early_stopping={}).training.validation_split == 0.1
+    assert train(model, early_stopping={"metric": "val_accuracy"}).training.validation_split == 0.1
+    assert train(model, early_stopping={"metric": "loss"}).training.validation_split == 0
+    assert train({"preset": "cats-vs-dogs"}, early_stopping={}).training.validation_split == 0.2
+    assert refusals(model, early_stopping={}, validation_split=0.0) == [("training",)]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_preset_parses_and_survives_its_own_json(family: str) -> None:
     for preset in FAMILIES[family].presets:
@@ -95,6 +129,14 @@ def test_every_preset_parses_and_survives_its_own_json(family: str) -> None:
         ({"family": 3}, ("model", "family")),
         ({"family": "cnn", "units": [8]}, ("model", "units")),
         ({"kernel_size": 0}, ("model", "kernel_size")),
+        ({"activation": "gelu"}, ("model", "activation")),
+        ({"padding": "full"}, ("model", "padding")),
+        ({"pooling": "sum"}, ("model", "pooling")),
+        ({"convolution": "grouped"}, ("model", "convolution")),
+        ({"loss": "hinge"}, ("model", "loss")),
+        ({"initialization": "zeros"}, ("model", "initialization")),
+        ({"l1": -0.1}, ("model", "l1")),
+        ({"l2": "0.1"}, ("model", "l2")),
     ],
 )
 def test_errors_lie_at_the_field(model: dict[str, Any], place: tuple[Any, ...]) -> None:
