@@ -113,7 +113,13 @@ TextClassifierModel.PRESETS = PRESETS
 
 #: Training defaults of each preset.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bigru-attention": {"epochs": 20, "batch_size": 32, "lr_schedule": "cosine", "augment": ["word_dropout"]},
+    "bigru-attention": {
+        "epochs": 14,
+        "batch_size": 32,
+        "lr_schedule": "cosine",
+        "validation_split": 0.05,
+        "augment": ["word_dropout"],
+    },
     "simple-rnn-100": {**KERAS_ADAM, "epochs": 10, "batch_size": 32, "validation_split": 0.0},
     "lstm-2x50": {**KERAS_ADAM, "epochs": 10, "batch_size": 64, "validation_split": 0.0},
 }
