@@ -60,7 +60,7 @@ def torch_by_hand(hidden: list[int]) -> dict[str, Step]:
     def step(rows: Array) -> None:
         chosen = torch.from_numpy(rows)
         optimizer.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(net(x[chosen]), y[chosen]).backward()
+        nn.functional.cross_entropy(net(x[chosen]), y[chosen]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return {"loop": step}
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--preset", default="mlp-2x64")
     asked = parser.parse_args()
     learner = ours(asked.framework, asked.preset, asked.threads)
-    hidden = list(MlpModel(preset=asked.preset).hidden)
+    hidden = list(MlpModel.model_validate({"preset": asked.preset}).hidden)
     steps = count()
     candidates: dict[str, Any] = {"ours": lambda rows: learner.train_step(rows, next(steps))}
     if asked.framework == "torch":

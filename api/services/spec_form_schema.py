@@ -135,7 +135,8 @@ def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the field, if it is a single value, a list of such, or the tags."""
     choices = [one for one in fact.get("anyOf", [fact]) if one.get("type") != "null"]
     (value, *more) = choices or [{}]
-    kind, items = _TEXTS.get(path) or ("enum" if "enum" in value else value.get("type")), {}
+    kind = _TEXTS.get(path) or ("enum" if "enum" in value else value.get("type"))
+    items: dict[str, Any] = {}
     if kind == "array":
         kind, items = _of_list(value)
     if more or kind not in _VALUES | {"enum", "list", "lines", *_TEXTS.values()}:

@@ -34,7 +34,7 @@ KILLS = {"torch": 3, "tensorflow": 1}
 #: Metrics of the steps of each family.
 TRAINED_ON = {
     "cnn": ("loss", "accuracy"), "gru_lm": ("loss", "accuracy", "perplexity"), "gan": ("g_loss", "d_loss"),
-    "text_classifier": ("loss", "accuracy"),
+    "text_classifier": ("loss", "accuracy"), "mlp": ("loss", "accuracy"), "tagger": ("loss", "accuracy"),
 }  # fmt: skip
 #: The loop's own state.
 RUN_ITEMS = [

@@ -111,9 +111,9 @@ def test_a_program_gets_the_files_of_its_trial(kind: str, read: str, tmp_path: P
 
 
 def test_a_program_whose_data_the_kit_does_not_have_is_named(tmp_path: Path) -> None:
-    found = kit.check(write_package(tmp_path, more=', dataset_kinds=("table",)'), "--program=walk", only="reports")
+    found = kit.check(write_package(tmp_path, more=', dataset_kinds=("files",)'), "--program=walk", only="reports")
     (said,) = found.failed.values()
-    assert "the kit has no small data set of the kind table: name its files, Trial(files=…)" in said
+    assert "the kit has no small data set of the kind files: name its files, Trial(files=…)" in said
 
 
 def test_a_declaration_that_imports_a_framework_is_named(tmp_path: Path) -> None:

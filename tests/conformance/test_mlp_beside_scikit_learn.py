@@ -5,6 +5,7 @@ The rows are divided alike; means over runs with three seeds are compared.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
@@ -71,26 +73,31 @@ def ours(folder: Path, preset: str, framework: str, seed: int, metric: str) -> f
     return float(metrics[metric])
 
 
-def theirs(folder: Path, preset: str, seed: int) -> float:
-    """The figure of scikit-learn on the same rows, which it scales itself."""
+def rivals(preset: str, is_classes: bool, seed: int) -> list[Any]:
+    """Return scikit-learn's models: of its perceptron the default, and one that stops early, which suits few rows."""
+    if preset == "linear":
+        return [LogisticRegression(max_iter=1_000) if is_classes else LinearRegression()]
+    kind = MLPClassifier if is_classes else MLPRegressor
+    early = {"early_stopping": True, "learning_rate_init": 0.005, "n_iter_no_change": 20}
+    return [kind(max_iter=500, random_state=seed, **how) for how in ({}, early)]
+
+
+def theirs(folder: Path, preset: str, seed: int) -> list[float]:
+    """Return the figures of scikit-learn's models on the same rows."""
     spec = job(preset, "torch", seed)
     training = spec.training.model_copy(update={"validation_split": 0.0})
     splits: Splits = families.part("mlp", "load_splits")(folder, spec.model, training)
     assert splits.test is not None
     is_classes = splits.facts["preprocessing"]["task"] == "classes"
     scaler = StandardScaler().fit(splits.train["x"])
-    if preset == "linear":
-        model: Any = LogisticRegression(max_iter=1_000) if is_classes else LinearRegression()
-    else:
-        kind = MLPClassifier if is_classes else MLPRegressor
-        model = kind(
-            max_iter=200, early_stopping=True, random_state=seed, learning_rate_init=0.005, n_iter_no_change=20
-        )
-    y = splits.train["y"]
-    mean, std = (0, 1) if is_classes else (y.mean(), y.std())
-    model.fit(scaler.transform(splits.train["x"]), y if is_classes else (y - mean) / std)
-    wanted = splits.test["y"]
-    return float(model.score(scaler.transform(splits.test["x"]), wanted if is_classes else (wanted - mean) / std))
+    y, wanted = splits.train["y"], splits.test["y"]
+    if not is_classes:
+        mean, std = y.mean(), y.std()
+        y, wanted = (y - mean) / std, (wanted - mean) / std
+    x, tested = scaler.transform(splits.train["x"]), scaler.transform(splits.test["x"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of 500 epochs, where it would go on learning by heart
+        return [float(model.fit(x, y).score(tested, wanted)) for model in rivals(preset, is_classes, seed)]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +112,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_it_is_level_with_scikit_learn(folders: Callable[[str], Path], name: str, preset: str, framework: str) -> None:
     pytest.importorskip(framework)
     found = [ours(folders(name), preset, framework, seed, METRICS[name]) for seed in SEEDS]
-    wanted = [theirs(folders(name), preset, seed) for seed in SEEDS]
-    print(f"{name}, {preset}, {framework}: {np.mean(found):.4f} {found}, scikit-learn {np.mean(wanted):.4f} {wanted}")
-    assert np.mean(found) >= np.mean(wanted) - MARGIN[name]
+    wanted = np.mean([theirs(folders(name), preset, seed) for seed in SEEDS], axis=0)
+    print(f"{name}, {preset}, {framework}: {np.mean(found):.4f} {found}, scikit-learn {wanted}")
+    assert np.mean(found) >= wanted.max() - MARGIN[name]

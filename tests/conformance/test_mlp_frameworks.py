@@ -27,7 +27,8 @@ SCALE = {"mean": 50.0, "std": 4.0}
 MODELS: dict[str, dict[str, Any]] = {
     **{name: {"preset": name} for name in PRESETS},
     **{
-        activation: {"hidden": [9, 5], "activation": activation} for activation in ("relu", "sigmoid", "tanh", "linear")
+        activation: {"hidden": [9, 5], "activation": activation, "dropout": 0.0}
+        for activation in ("relu", "sigmoid", "tanh", "linear")
     },
     "dropout": {"hidden": [9, 6], "activation": "tanh", "dropout": 0.3},
 }
@@ -150,3 +151,17 @@ def test_weights_of_another_shape_are_refused_by_name() -> None:
     for one, other in zip(pair({"hidden": [4]}), pair({"hidden": [5]}), strict=True):
         with pytest.raises(ValueError, match=r"dense0\.weight"):
             one.load_weights(other.weights())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_rate_that_fell_holds_from_the_next_step_on(framework: str) -> None:
+    moved = {}
+    for factor in (1.0, 0.25):
+        one = learner("mlp", framework, facts("cross_entropy"), MODELS["tanh"], optimizer="sgd", learning_rate=0.1)
+        before = one.weights()["output.bias"]
+        one.set_data(batch())
+        one.scale_rate(factor)
+        one.train_step(np.arange(ROWS), 0)
+        assert one.read_metrics()["learning_rate"] == pytest.approx(0.1 * factor)
+        moved[factor] = one.weights()["output.bias"] - before
+    np.testing.assert_allclose(moved[0.25], 0.25 * moved[1.0], rtol=1e-4)

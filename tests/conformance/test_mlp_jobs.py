@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nightshift.testing.attempts import THREADS, NullReporter, make_assignment, outcome
+from nightshift.testing.attempts import THREADS, NullReporter, outcome
 from nightshift.testing.datasets import store_given
 from shared.specs.jobs import job_spec_adapter
 from tests.support.kinds import OTHER, Trained, artifact, finetune, infer, lines, spec, table, weights
 from tests.support.tables import stored_table
 from tests.support.training import CASES, attempt
 from worker import kinds
+from worker.run_job import make_assignment
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")

@@ -54,7 +54,8 @@ def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: s
     theirs = tensorflow.weights()
     for key, array in torch.weights().items():
         np.testing.assert_array_equal(array, theirs[key], err_msg=key)
-    larger = {key: 4 * array for key, array in theirs.items()}  # where activations are not linear
+    # Where activations are not linear; the recurrences stay, because larger ones amplify roundings.
+    larger = {key: array if key.endswith("weight_hh") else 4 * array for key, array in theirs.items()}
     for one in (torch, tensorflow):
         one.load_weights(larger)
     data = batch(torch.classes)
@@ -93,7 +94,7 @@ def test_it_learns_which_word_tells_the_class(framework: str, name: str) -> None
     data = batch(one.classes)
     one.set_data(data)
     before = one.evaluate(data, 5)["loss"]
-    for step in range(40):
+    for step in range(80):
         one.train_step(np.arange(ROWS), step)
     after = one.evaluate(data, 5)
     assert after["loss"] < 0.3 * before

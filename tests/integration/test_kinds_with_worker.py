@@ -55,7 +55,7 @@ def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(sta
     )
     assert any(path.startswith("tensorboard/events.out.tfevents.") for path in left)
     for files in (first, left):
-        assert files["summary.txt"].read_text().startswith("cnn mnist-3conv (")
+        assert files["summary.txt"].read_text().startswith("cnn mnist-3conv-tuned (")
         assert json.loads(files["model/summary.json"].read_text())["parameters"] > 0
     with read(stack.engine) as conn:
         versions = show_model(conn, "small")["versions"]

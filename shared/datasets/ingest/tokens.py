@@ -129,7 +129,8 @@ def _key(tokenizer: TokenizerSpec | str) -> str:
 
 
 def _named(spec: TokenizerSpec) -> str:
-    return f"{spec.kind}/{spec.size}{'/lowercase' if spec.lowercase else ''}"
+    rare = f"/{spec.min_count} times" if spec.min_count > 1 else ""
+    return f"{spec.kind}/{spec.size}{'/lowercase' if spec.lowercase else ''}{rare}"
 
 
 def _made(data: OpenDataset, spec: TokenizerSpec) -> TextTokenizer:

@@ -48,6 +48,8 @@ class TokenizerSpec:
     size: int = 10_000
     #: Convert texts to lower case first.
     lowercase: bool = False
+    #: Words and characters that occur fewer times are unknown.
+    min_count: int = 1
 
 
 class TextTokenizer(Protocol):
@@ -232,7 +234,8 @@ def _train_word(spec: TokenizerSpec, texts: Iterator[str], pattern: str) -> Word
         if len(counts) > MAX_COUNTED:
             counts = Counter({word: count for word, count in counts.items() if count > 1})
     del counts[UNK], counts[EOS]
-    kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(0, spec.size - 2)]
+    frequent = (item for item in counts.items() if item[1] >= spec.min_count)
+    kept = sorted(frequent, key=lambda item: (-item[1], item[0]))[: max(0, spec.size - 2)]
     names = [UNK, EOS, *(word for word, _ in kept)]
     return WordTokenizer({name: index for index, name in enumerate(names)}, pattern, lowercase=spec.lowercase)
 
@@ -242,7 +245,9 @@ def _train_char(spec: TokenizerSpec, texts: Iterator[str]) -> CharTokenizer:
     for text in texts:
         codes, found = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_counts=True)
         counts[codes] += found
-    frequent = np.argsort(-counts, kind="stable")[: min(max(1, spec.size - 1), int(np.count_nonzero(counts)))]
+    frequent = np.argsort(-counts, kind="stable")[
+        : min(max(1, spec.size - 1), int(np.count_nonzero(counts >= spec.min_count)))
+    ]
     names = [UNK, *map(chr, sorted(frequent.tolist()))]
     return CharTokenizer({name: index for index, name in enumerate(names)}, lowercase=spec.lowercase)
 

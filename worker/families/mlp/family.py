@@ -118,7 +118,7 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
 TRIAL = Trial(
     model={"target": "kind", "hidden": [12, 8], "activation": "tanh", "dropout": 0.2},
     training={
-        "epochs": 2, "batch_size": 16, "learning_rate": 0.005, "lr_schedule": "onecycle", "grad_clip": 5.0,
+        "epochs": 3, "batch_size": 32, "learning_rate": 0.005, "lr_schedule": "onecycle", "grad_clip": 5.0,
         "validation_split": 0.2, "early_stopping": {"metric": "val_loss", "patience": 5},
     },
     inference=({"task": "predict"},),

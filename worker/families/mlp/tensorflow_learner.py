@@ -14,7 +14,6 @@ from worker.families.mlp.learner_base import MlpLearner, measured
 from worker.families.mlp.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
-from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 
@@ -64,7 +63,7 @@ class TensorflowMlp(MlpLearner, TensorflowLearner):
 
         Every method that reads state flushes the queue first.
         """
-        self.rate = learning_rate(self.training, step, self.total_steps)
+        self.rate = self.rate_at(step)
         masks = self._masks(len(rows), step)
         if self.pending and len(self.pending[0][0]) != len(rows):
             self._flush()

@@ -122,7 +122,7 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = dict.fromkeys(PRESETS, _TRAINING)
 TRIAL = Trial(
     model={"embedding": 6, "affixes": 3, "units": [5, 4], "dropout": 0.2, "vocabulary_size": 60, "length": 9},
     training={
-        "epochs": 2, "batch_size": 16, "learning_rate": 0.01, "lr_schedule": "cosine", "warmup_steps": 10,
+        "epochs": 3, "batch_size": 32, "learning_rate": 0.01, "lr_schedule": "cosine", "warmup_steps": 10,
         "grad_clip": 1.0, "validation_split": 0.2, "augment": ["word_dropout"],
         "early_stopping": {"metric": "val_f1_entity", "patience": 5},
     },

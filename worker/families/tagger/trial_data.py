@@ -66,4 +66,4 @@ def _block(text: bytes) -> Block:
 
 def store(root: Path) -> Path:
     """Store the sentences that the conformance kit uses."""
-    return stored(root, {"train": sentences(520), "test": sentences(60, seed=1)})
+    return stored(root, {"train": sentences(800), "test": sentences(60, seed=1)})

@@ -82,14 +82,14 @@ def load_test(
 
 def spec_of(model: TextClassifierModel) -> TokenizerSpec:
     """Return what the model's tokenizer is made by."""
-    return TokenizerSpec(model.tokenizer, model.vocabulary_size, model.lowercase)
+    return TokenizerSpec(model.tokenizer, model.vocabulary_size, model.lowercase, model.min_count)
 
 
 def _splits(
     stored: OpenDataset, model: TextClassifierModel, training: Training, tokenizer: TokenizerSpec | str
 ) -> LabelledTexts:
     stream = open_tokens(token_stream(stored.folder, tokenizer))
-    parts = {
+    parts: dict[str, dict[str, Array]] = {
         split: {"x": documents(stream, split, model.length), "y": np.array(stored.y(split))} for split in stored.splits
     }
     train, held_out = parts["train"], parts.get("valid") if training.validation_split else None

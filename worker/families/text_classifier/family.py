@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from nightshift.errors import FieldError
 from nightshift.families.family import CLASSIFIER_METRICS, Family, Parts
-from nightshift.families.fields import ModelSpec, Probability, Width
+from nightshift.families.fields import Count, ModelSpec, Probability, Width
 from nightshift.families.layers import Layer
 from nightshift.families.optimizers import KERAS_ADAM
 from nightshift.families.trial import Trial
@@ -34,6 +34,9 @@ class TextClassifierModel(ModelSpec):
     tokenizer: Literal["word", "bpe", "char"]
     vocabulary_size: Annotated[
         int, Field(ge=4, le=1_000_000, description="Largest size of the vocabulary; small texts give fewer tokens.")
+    ]
+    min_count: Annotated[
+        Count, Field(description="Words and characters that the training part has fewer times are `<unk>`.")
     ]
     lowercase: Annotated[bool, Field(description="Convert texts to lower case before they are split into tokens.")]
     length: Annotated[
@@ -90,27 +93,33 @@ class TextClassifierModel(ModelSpec):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "bigru-attention": {
-        "tokenizer": "word", "vocabulary_size": 20_000, "lowercase": True, "length": 256, "embedding": 128,
-        "embedding_range": 0.25, "cell": "gru", "units": [128], "activation": "tanh", "bidirectional": True,
-        "pooling": "attention", "dense": [], "dropout": 0.5, "output": "softmax",
+        "tokenizer": "word", "vocabulary_size": 20_000, "min_count": 2, "lowercase": True, "length": 256,
+        "embedding": 128, "embedding_range": 0.25, "cell": "gru", "units": [128], "activation": "tanh",
+        "bidirectional": True, "pooling": "attention", "dense": [], "dropout": 0.5, "output": "softmax",
     },
     # Neither length nor vocabulary is stated, and for the second one not the width of its embedding.
     "simple-rnn-100": {
-        "tokenizer": "word", "vocabulary_size": 10_000, "lowercase": True, "length": 200, "embedding": 64,
-        "embedding_range": 0.05, "cell": "simple_rnn", "units": [100], "activation": "tanh", "bidirectional": False,
-        "pooling": "last", "dense": [], "dropout": 0.0, "output": "softmax",
+        "tokenizer": "word", "vocabulary_size": 10_000, "min_count": 1, "lowercase": True, "length": 200,
+        "embedding": 64, "embedding_range": 0.05, "cell": "simple_rnn", "units": [100], "activation": "tanh",
+        "bidirectional": False, "pooling": "last", "dense": [], "dropout": 0.0, "output": "softmax",
     },
     "lstm-2x50": {
-        "tokenizer": "word", "vocabulary_size": 10_000, "lowercase": True, "length": 200, "embedding": 64,
-        "embedding_range": 0.05, "cell": "lstm", "units": [50, 50], "activation": "relu", "bidirectional": False,
-        "pooling": "last", "dense": [], "dropout": 0.0, "output": "sigmoid",
+        "tokenizer": "word", "vocabulary_size": 10_000, "min_count": 1, "lowercase": True, "length": 200,
+        "embedding": 64, "embedding_range": 0.05, "cell": "lstm", "units": [50, 50], "activation": "relu",
+        "bidirectional": False, "pooling": "last", "dense": [], "dropout": 0.0, "output": "sigmoid",
     },
 }  # fmt: skip
 TextClassifierModel.PRESETS = PRESETS
 
 #: Training defaults of each preset.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bigru-attention": {"epochs": 20, "batch_size": 32, "lr_schedule": "cosine", "augment": ["word_dropout"]},
+    "bigru-attention": {
+        "epochs": 14,
+        "batch_size": 32,
+        "lr_schedule": "cosine",
+        "validation_split": 0.05,
+        "augment": ["word_dropout"],
+    },
     "simple-rnn-100": {**KERAS_ADAM, "epochs": 10, "batch_size": 32, "validation_split": 0.0},
     "lstm-2x50": {**KERAS_ADAM, "epochs": 10, "batch_size": 64, "validation_split": 0.0},
 }

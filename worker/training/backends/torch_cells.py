@@ -107,7 +107,7 @@ def _lstm_slopes(gates: Tensor, shown: Tensor, cells: Tensor, relu: bool) -> tup
     sigmoid, and of the new state by the new cell, both [t, b, h].
     """
     time, batch, width = gates.shape
-    g, i, f, o = gates.split(width // 4, -1)
+    g, i, f, o = torch.split(gates, width // 4, -1)
     by_cell = gates.new_empty(time, batch, 3, width // 4)
     torch.mul(_slope(g, relu), i, out=by_cell[:, :, 0])
     torch.mul((1 - i).mul_(i), g, out=by_cell[:, :, 1])

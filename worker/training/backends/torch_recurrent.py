@@ -64,8 +64,8 @@ def _run(x: Tensor, batch: Padded, weights: Sequence[Tensor], cell: Cell, activa
         outputs = _own_layer(x, weights, cell)
         return outputs if batch.padding is None else outputs.masked_fill(batch.padding, 0)
     start, relu = x.new_zeros(x.shape[1], weights[1].shape[1]), activation == "relu"
-    function = {"simple_rnn": SimpleRnn, "lstm": Lstm, "gru": Gru}[cell]
-    return cast("Tensor", function.apply(x, start, *weights, batch.sizes, relu))  # type: ignore[no-untyped-call]
+    function: Any = {"simple_rnn": SimpleRnn, "lstm": Lstm, "gru": Gru}[cell]
+    return cast("Tensor", function.apply(x, start, *weights, batch.sizes, relu))
 
 
 def _own_layer(x: Tensor, weights: Sequence[Tensor], cell: Cell) -> Tensor:
@@ -73,7 +73,7 @@ def _own_layer(x: Tensor, weights: Sequence[Tensor], cell: Cell) -> Tensor:
     both = list(weights) if cell == "gru" else [*weights, torch.zeros_like(weights[2])]
     start = x.new_zeros(1, x.shape[1], weights[1].shape[1])
     states: Any = (start, start) if cell == "lstm" else start
-    function = {"simple_rnn": torch._VF.rnn_tanh, "lstm": torch._VF.lstm, "gru": torch._VF.gru}[cell]
+    function: Any = {"simple_rnn": torch._VF.rnn_tanh, "lstm": torch._VF.lstm, "gru": torch._VF.gru}[cell]
     return cast("Tensor", function(x, states, both, True, 1, 0.0, True, False, False)[0])
 
 

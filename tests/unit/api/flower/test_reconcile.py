@@ -210,7 +210,9 @@ def test_every_outcome_has_a_word_of_celery() -> None:
     words = {outcome.value: celery_state(outcome) for outcome in AttemptOutcome}
     assert words == {
         "succeeded": "SUCCESS",
-        **dict.fromkeys(["job_error", "out_of_memory", "crashed", "stalled", "timed_out", "lost"], "FAILURE"),
+        **dict.fromkeys(
+            ["job_error", "out_of_memory", "crashed", "device_failed", "stalled", "timed_out", "lost"], "FAILURE"
+        ),
         **dict.fromkeys(["preempted", "drained", "paused", "cancelled"], "REVOKED"),
     }
     assert celery_state(None) == "STARTED"

@@ -12,6 +12,13 @@ from shared.errors import BadData
 from worker.runners.failures import failure
 
 
+@pytest.fixture(autouse=True)
+def no_framework(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests of this process have imported, no framework is loaded here but a test's own."""
+    for name in ("torch", "tensorflow"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
 def of_tensorflow(name: str, text: str) -> Exception:
     """An error of TensorFlow, which is no RuntimeError."""
     found: Exception = type(name, (Exception,), {"__module__": "tensorflow.python.framework.errors_impl"})(text)

@@ -75,6 +75,24 @@ def test_words_are_numbered_by_frequency_and_the_rest_is_unknown(tmp_path: Path)
     assert tokenizer.decode([2, 3, 1, 2]) == "b a\nb"
 
 
+def test_each_specification_has_a_stream_of_its_own(tmp_path: Path) -> None:
+    folder = stored(tmp_path, TEXT)
+    specs = [TokenizerSpec("word", 30, lower, count) for lower in (False, True) for count in (1, 2)]
+    assert len({token_stream(folder, spec) for spec in specs}) == len(specs)
+
+
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_what_is_too_rare_is_unknown(tmp_path: Path, kind: vocabulary.Kind) -> None:
+    folder = stored(tmp_path, "a b a b a c\n\na b q\n\na z")
+    every, frequent = (
+        open_tokens(token_stream(folder, TokenizerSpec(kind, 300, min_count=count))).tokenizer() for count in (1, 3)
+    )
+    assert every.decode(every.encode("a b c q")) == "a b c q"
+    unknown = frequent.encode("c")[0]
+    assert unknown == 0
+    assert [token == unknown for token in frequent.encode("abq" if kind == "char" else "a b q")] == [False, False, True]
+
+
 @pytest.mark.parametrize("kind", ["char", "bpe"])
 def test_any_text_comes_back_whole(tmp_path: Path, kind: vocabulary.Kind) -> None:
     text = TEXT.replace("\r", "").replace("<unk>", "")

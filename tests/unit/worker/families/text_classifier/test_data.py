@@ -19,7 +19,7 @@ TEST = "text,label\nthe cat,animal\nsnow and wind and the rest of it,weather\n"
 
 
 def model(**fields: Any) -> TextClassifierModel:
-    return TextClassifierModel.model_validate(fields)
+    return TextClassifierModel.model_validate({"min_count": 1, **fields})
 
 
 def stored(root: Path, train: str = TRAIN, test: str = TEST) -> Path:
