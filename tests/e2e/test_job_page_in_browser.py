@@ -234,6 +234,7 @@ def test_the_tables_of_an_evaluation_are_read_on_the_page(
         "confusion_matrix": [[1, 0], [0, 1]],
         "per_entity": [{"entity": "LOC", "f1": 0.25, "support": 4}, {"entity": "PER", "f1": None, "support": 0}],
         "worst_sentences": [{"tokens": ["<b>In</b>", "Rome"], "predicted": ["O", "B-PER"], "loss": 3.5}],
+        "roc": [{"auc": 0.5, "fpr": [0, 0.5, 1], "tpr": [0, 0.5, 1]}],  # is read as a figure
     }
     stored = f"jobs/{lease.job_id}/attempts/1/artifacts/evaluation.json"
     (flower.settings.storage_root / stored).parent.mkdir(parents=True)

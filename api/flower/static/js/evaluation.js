@@ -13,13 +13,23 @@ export const FILE = "evaluation.json";
 const isRow = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
 /**
- * Return the tables in a document: each of its lists of objects.
+ * Return whether a row holds the points of a curve, which is read as a figure: lists of numbers and no text.
+ * @param {object} row
+ */
+const isCurve = (row) => {
+  const values = Object.values(row).flat();
+  const isText = (/** @type {unknown} */ value) => typeof value === "string";
+  return Object.values(row).some(Array.isArray) && !values.some(isText);
+};
+
+/**
+ * Return the tables in a document: each of its lists of objects, but for those of curves.
  * @param {Record<string, unknown>} document
  * @returns {[string, Record<string, unknown>[]][]}
  */
 export const tablesIn = (document) =>
   Object.entries(document).flatMap(([name, value]) =>
-    Array.isArray(value) && value.length && value.every(isRow) ? [[name, value]] : [],
+    Array.isArray(value) && value.length && value.every(isRow) && !value.every(isCurve) ? [[name, value]] : [],
   );
 
 /**
