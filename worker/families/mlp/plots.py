@@ -37,7 +37,7 @@ def draw_residuals(report: Evaluation, path: Path) -> Path:
     style(errors, f"errors · MAE {report.metrics['test_mae']:.4g}", "predicted", "predicted − true")
     _points(errors, predicted[chosen], (predicted - wanted)[chosen])
     errors.axhline(0, color=MUTED, lw=1, ls=(0, (4, 3)))
-    style(counts, f"how often · RMSE {report.metrics['test_rmse']:.4g}", "predicted − true", "rows")
+    style(counts, f"distribution of the errors · RMSE {report.metrics['test_rmse']:.4g}", "predicted − true", "rows")
     counts.hist(predicted - wanted, _BINS, color=BLUE, alpha=0.8)
     counts.axvline(0, color=RED, lw=1)
     return save(figure, path)
