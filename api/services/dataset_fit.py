@@ -127,6 +127,9 @@ def training_objection(
         return _table_objection(spec, _model_of(spec, model), data)
     if (unfit := _unfit_for(spec, model, data)) is not None:
         return unfit
+    own = _model_of(spec, model)
+    if own is not None and (unwatchable := _watched_objection(spec, own, data)) is not None:
+        return unwatchable
     is_text = data.summary["kind"] == TEXT
     if is_text and model is None:
         return None
@@ -166,14 +169,20 @@ def _table_objection(spec: TrainJob | FinetuneJob, model: ModelSpec | None, data
     if (unfit := model.unfit(_ref(data), data.summary)) is not None:
         own = isinstance(spec, TrainJob)
         return FieldError(("model", *unfit.loc) if own else ("dataset",), unfit.msg)
-    stopping = spec.training.early_stopping
-    if stopping and (why := model.lacks(stopping.metric, data.summary)) is not None:
-        return FieldError(("training", "early_stopping", "metric"), why)
+    if (unwatchable := _watched_objection(spec, model, data)) is not None:
+        return unwatchable
     rows = model.most_rows(data.summary, spec.training.validation_split)
     if rows is None or spec.training.batch_size <= rows:
         return None
     message = f"{spec.training.batch_size} is too large: {_ref(data)} has at most {rows:,} rows to train on"
     return FieldError(("training", "batch_size"), message)
+
+
+def _watched_objection(spec: TrainJob | FinetuneJob, model: ModelSpec, data: DatasetVersion) -> FieldError | None:
+    """Return why the metric that early stopping watches is not one of the model's on these data, or None."""
+    stopping = spec.training.early_stopping
+    why = model.lacks(stopping.metric, data.summary) if stopping else None
+    return None if why is None else FieldError(("training", "early_stopping", "metric"), why)
 
 
 def _text_objection(spec: TrainJob | FinetuneJob, model: Mapping[str, Any], data: DatasetVersion) -> FieldError | None:

@@ -135,6 +135,19 @@ def test_another_number_of_classes_gets_a_new_head_and_keeps_the_rest(parents: P
     assert json.loads(artifact(tmp_path / "job", "model/config.json").read_text())["classes"] == ["7", "1", "4"]
 
 
+def test_as_many_other_classes_get_a_new_head_too(parents: Parents, tmp_path: Path) -> None:
+    parent = parents("cnn-torch")
+    turned = kinds.subset(open_dataset(parent.data_set), list(range(9, -1, -1)), tmp_path / "datasets")
+    still = {"max_steps": 1, "optimizer": "sgd", "learning_rate": 1e-9}
+    for folder, data_set in (("same", parent.data_set), ("turned", turned)):
+        assert attempt(finetune("torch", **still), tmp_path / folder, data_set, model=parent.model) == 0
+    before = {name: array for name, array in parent.weights.items() if "running" not in name}
+    for folder, fresh in (("same", set()), ("turned", {"output.weight", "output.bias"})):
+        after = kinds.weights(tmp_path / folder)
+        kept = {name for name in before if np.allclose(before[name], after[name], atol=1e-6)}
+        assert before.keys() - kept == fresh, folder
+
+
 def test_evaluation_matches_classes_by_name(parents: Parents, tmp_path: Path) -> None:
     parent = parents("cnn-torch")
     stored = open_dataset(parent.data_set)

@@ -1,8 +1,9 @@
-"""Row numbers of batch inference: all splits of a data set one after the other, in stored order."""
+"""Rows of batch inference: all splits of a data set one after the other, in stored order; the text of a document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -39,3 +40,14 @@ class RowIndex:
     def split_column(self, split: str, count: int) -> pa.Array:
         """Return the name of the split `count` times."""
         return pa.array([split], pa.string()).take(pa.array(np.zeros(count, np.int64)))
+
+
+def read_document(file: BinaryIO, begin: int, end: int, most: int) -> tuple[str, str]:
+    """Return a document and "", or "" and why it cannot be used: more than `most` bytes, or not UTF-8."""
+    if end - begin > most:
+        return "", f"the document is longer than {most:,} bytes"
+    file.seek(begin)
+    try:
+        return file.read(end - begin).decode(), ""
+    except UnicodeDecodeError as failure:
+        return "", f"the document is not UTF-8 at byte {failure.start}"

@@ -1,7 +1,7 @@
 """`kind: finetune`: training that starts from another model's weights, in either framework.
 
 The architecture (layers, sizes, tokenizer, columns of a table) stays the same; images are resized to it. If the data
-set has another number of classes, or other tags, the output layer alone is initialized anew.
+set has other classes or tags, or has them in another order, the output layer alone is initialized anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Learner
-from shared.datasets.store import open_dataset
 from shared.errors import BadData
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, check_training
@@ -30,11 +29,10 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     refuse(check_training(parent.family, job.training))
     facts = {"frozen": _frozen(parent)} if job.freeze == "features" else {}
 
-    def begin(learner: Learner) -> None:
-        head, other_tags = FAMILIES[parent.family].head, _has_other_tags(parent, assignment)
-        if fresh := fill(learner, parent.weights, head, new_head=other_tags):
-            what = "tags" if other_tags else "classes"
-            reporter.log(f"other {what} than the model's: {', '.join(fresh)} are initialized anew")
+    def begin(learner: Learner, facts: Mapping[str, Any]) -> None:
+        other = _other_outputs(parent.facts, facts)
+        if fresh := fill(learner, parent.weights, FAMILIES[parent.family].head, new_head=other is not None):
+            reporter.log(f"other {other or 'outputs'} than the model's: {', '.join(fresh)} are initialized anew")
 
     model = _fitted(parent, job.framework, assignment)
     return fit(
@@ -49,10 +47,9 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     )
 
 
-def _has_other_tags(parent: TrainedModel, assignment: Assignment) -> bool:
-    """Return whether the data set has other tags than the model, or has them in another order."""
-    known = parent.facts.get("tags")
-    return bool(known) and open_dataset(Path(assignment.dataset_dir or "")).tags != known
+def _other_outputs(known: Mapping[str, Any], facts: Mapping[str, Any]) -> str | None:
+    """Return what outputs stand for if it differs between a model and the data, in its order too, else None."""
+    return next((name for name in ("classes", "tags") if known.get(name) and facts.get(name) != known[name]), None)
 
 
 def _frozen(parent: TrainedModel) -> tuple[str, ...]:

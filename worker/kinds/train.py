@@ -38,15 +38,15 @@ def fit(
     job: TrainJob | FinetuneJob,
     model: Any,
     *,
-    begin: Callable[[Learner], None] | None = None,
+    begin: Callable[[Learner, Mapping[str, Any]], None] | None = None,
     facts: Mapping[str, Any] | None = None,
     tokenizer: str | None = None,
     parent_facts: Mapping[str, Any] | None = None,
 ) -> Result | Stopped:
     """Train `model` and return its result.
 
-    `begin` loads initial weights into the learner of a new run, `facts` are added to the learner's, `tokenizer` is the
-    text of a `tokenizer.json` to keep, and `parent_facts` are those of the model that is fine-tuned.
+    `begin` loads initial weights into the learner of a new run and gets its facts, too. `facts` are added to them,
+    `tokenizer` is the text of a `tokenizer.json` to keep, and `parent_facts` are those of the model that is fine-tuned.
     """
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
@@ -59,7 +59,7 @@ def fit(
     if restored:
         learner.load_state(restored.learner)
     elif begin is not None:
-        begin(learner)
+        begin(learner, run.facts)
     writer = CheckpointWriter(job_dir, assignment.fence, reporter)
     state = restored.run if restored else RunState()
     reporter.started(_started(run, restored, damaged))

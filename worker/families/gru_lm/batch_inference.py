@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.gru_lm.language_model import Sampling, generate, score
-from worker.kinds.dataset_rows import RowIndex
+from worker.kinds.dataset_rows import RowIndex, read_document
 from worker.kinds.prediction_files import BadRow, Source
 
 #: Longer documents (bytes) are not scored: their tokens alone would fill the memory.
@@ -100,15 +100,11 @@ class Scores(Source):
                     text, error = self._read(file, begin, end)
                     yield _Document(name, split, first + number, text, error)
 
-    def _read(self, file: Any, begin: int, end: int) -> tuple[str | None, str]:
+    def _read(self, file: BinaryIO, begin: int, end: int) -> tuple[str | None, str]:
         """Return the text of a document, or None and what is wrong with it."""
-        if end - begin > MAX_DOCUMENT_BYTES:
-            return None, f"the document is longer than {MAX_DOCUMENT_BYTES:,} bytes"
-        file.seek(begin)
-        try:
-            text = file.read(end - begin).decode()
-        except UnicodeDecodeError as failure:
-            return None, f"the document is not UTF-8 at byte {failure.start}"
+        text, error = read_document(file, begin, end, MAX_DOCUMENT_BYTES)
+        if error:
+            return None, error
         return (text, "") if len(self.tokenizer.encode(text)) else (None, "the document is empty")
 
 

@@ -7,7 +7,7 @@ punctuation, too, line breaks like spaces.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.tagger.encoding import WordEncoder, padded, pieces
-from worker.kinds.dataset_rows import RowIndex
+from worker.kinds.dataset_rows import RowIndex, read_document
 from worker.kinds.prediction_files import BadRow, Source
 
 #: A longer document (bytes) becomes a bad row. Too low: long texts are left out. Too high: one takes much memory.
@@ -71,31 +71,28 @@ class TaggedRows(Source):
         for split, first, last in self.row_index.pieces(start, stop):
             ids = self.row_index.ids(split, first, last).to_pylist()
             sentences = self._sentences(split, first, last)
-            for number, (words, row) in enumerate(zip(sentences, self._tagged(sentences), strict=True)):
-                if (problem := _problem(words, row)) is not None:
+            tagged = self._tagged([words for words, _ in sentences])
+            for number, ((words, error), row) in enumerate(zip(sentences, tagged, strict=True)):
+                if problem := error or _problem(words, row):
                     bad.append(BadRow(ids[number], first + number, problem))
                 else:
                     found.append({"id": ids[number], "split": split, "row": first + number, "tokens": words, **row})
         return pa.Table.from_pylist(found, self.schema), bad
 
-    def _sentences(self, split: str, first: int, last: int) -> list[list[str] | None]:
-        """Return the tokens of documents; None for one that is too long."""
+    def _sentences(self, split: str, first: int, last: int) -> list[tuple[list[str], str]]:
+        """Return the tokens of each document, and why one cannot be read."""
         bounds = self.stored.document_bounds(split)[first : last + 1].tolist()
-        found: list[list[str] | None] = []
         with self.stored.text_path(split).open("rb") as file:
-            for begin, end in zip(bounds, islice(bounds, 1, None), strict=False):
-                file.seek(begin)
-                long = end - begin > MAX_DOCUMENT_BYTES
-                found.append(None if long else self._words(file.read(end - begin).decode()))
-        return found
+            read = [read_document(file, begin, end, MAX_DOCUMENT_BYTES) for begin, end in pairwise(bounds)]
+        return [(self._words(text), error) for text, error in read]
 
     def _words(self, text: str) -> list[str]:
         return vocabulary.words_of(text, tokenised=bool(self.stored.meta["tokenised"]))
 
-    def _tagged(self, sentences: list[list[str] | None]) -> list[dict[str, Any]]:
+    def _tagged(self, sentences: list[list[str]]) -> list[dict[str, Any]]:
         """Return the tags and their probabilities of each sentence."""
-        words = [word for sentence in sentences for word in sentence or ()]
-        lengths = np.array([len(sentence or ()) for sentence in sentences], np.int64)
+        words = [word for sentence in sentences for word in sentence]
+        lengths = np.array([len(sentence) for sentence in sentences], np.int64)
         if not words:
             return [{"tags": [], "probabilities": []} for _ in sentences]
         rows, _ = pieces(lengths, self.length)
@@ -111,9 +108,7 @@ class TaggedRows(Source):
         ]
 
 
-def _problem(words: list[str] | None, row: dict[str, Any]) -> str | None:
-    if words is None:
-        return f"the document is longer than {MAX_DOCUMENT_BYTES:,} bytes"
+def _problem(words: list[str], row: dict[str, Any]) -> str:
     if not words:
         return "the document is empty"
-    return None if np.isfinite(row["probabilities"]).all() else "the model's output is not a number"
+    return "" if np.isfinite(row["probabilities"]).all() else "the model's output is not a number"

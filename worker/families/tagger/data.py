@@ -23,7 +23,6 @@ from shared.datasets.ingest.vocabulary import TokenizerSpec
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from worker.families.tagger.encoding import WordEncoder, padded, pieces, words_of
-from worker.families.tagger.entities import have_entities
 from worker.families.tagger.family import TaggerModel
 from worker.training.numerics.data_order import validation_split
 
@@ -56,7 +55,7 @@ def load_splits(
     Without a validation part, sentences are held out of the training part. Raises BadData for sentences without tags.
     """
     stored = _tagged(dataset_dir)
-    _check_watched(training, stored.tags)
+    _check_watched(training, model, stored.tags)
     if stored.count("train") < 2:
         raise BadData("the data set needs at least two training sentences")
     words = tokenizer or _trained(stored, model)
@@ -97,10 +96,10 @@ def _tagged(dataset_dir: Path) -> OpenDataset:
     return stored
 
 
-def _check_watched(training: Training, tags: list[str]) -> None:
+def _check_watched(training: Training, model: TaggerModel, tags: list[str]) -> None:
     stopping = training.early_stopping
-    if stopping and stopping.metric == "val_f1_entity" and not have_entities(tags):
-        raise BadData("early_stopping.metric: the tags mark no entities (B-…); watch val_accuracy or val_loss")
+    if stopping and (why := model.lacks(stopping.metric, {"tags": tags})) is not None:
+        raise BadData(f"training.early_stopping.metric: {why}")
 
 
 def _trained(stored: OpenDataset, model: TaggerModel) -> str:

@@ -10,7 +10,7 @@ from nightshift.families.learner import Array, Evaluation, Learner
 from nightshift.families.training import Training
 from worker.families.tagger.data import TaggedSentences
 from worker.families.tagger.entities import f1, have_entities, ratio
-from worker.families.tagger.family import TaggerModel
+from worker.families.tagger.family import OF_ENTITIES, TaggerModel
 from worker.families.tagger.per_example import SentenceScores
 from worker.families.tagger.predicted import Predicted, predict
 
@@ -24,7 +24,7 @@ def report(learner: Learner, splits: TaggedSentences, model: TaggerModel, traini
         return Evaluation({})
     names, found = list(splits.facts["tags"]), predict(learner, splits.test)
     scores, marked = SentenceScores.of(found, names), have_entities(names)
-    kinds = ("f1_entity", "precision_entity", "recall_entity") if marked else ("f1_macro",)
+    kinds = OF_ENTITIES if marked else ("f1_macro",)
     metrics = {name: scores.score(name) for name in ("test_loss", "test_accuracy", *kinds)}
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (found.true, found.predicted), 1)

@@ -14,6 +14,7 @@ from nightshift.families.layers import Layer
 from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import Framework
+from worker.families.tagger.entities import have_entities
 
 #: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000
@@ -23,6 +24,11 @@ AFFIXES, BUCKETS = ("lower", "prefix", "suffix", "ending", "shape"), 4_000
 #: Matrices [h, in] and [h, h] of a cell, and its biases [h].
 _GATES = {"simple_rnn": (1, 1), "lstm": (4, 4), "gru": (3, 6)}
 _CELLS = {"simple_rnn": "simple RNN", "lstm": "LSTM", "gru": "GRU"}
+#: Metrics of the test part: of tags that mark entities, and of any tags.
+OF_ENTITIES = ("f1_entity", "precision_entity", "recall_entity")
+_OF_TOKENS = ("test_accuracy", "f1_macro", "test_loss")
+#: Metrics that early stopping can watch, likewise.
+_WATCHED_ENTITIES, _WATCHED_TOKENS = "val_f1_entity", ("val_accuracy", "val_loss")
 
 
 class TaggerModel(ModelSpec):
@@ -79,6 +85,13 @@ class TaggerModel(ModelSpec):
             return None
         message = f"a tagger learns from sentences with tags and {dataset} has none; store CoNLL columns"
         return FieldError(("family",), message)
+
+    def lacks(self, metric: str, summary: Mapping[str, Any]) -> str | None:
+        tags = summary.get("tags")
+        if not tags or metric not in (*OF_ENTITIES, _WATCHED_ENTITIES) or have_entities(tags):
+            return None
+        known = _WATCHED_TOKENS if metric == _WATCHED_ENTITIES else _OF_TOKENS
+        return f"there is no {metric}, because the tags mark no entities (B-…); use {' or '.join(known)}"
 
     def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return the tags of the data set, and the vocabulary at its largest."""
@@ -151,9 +164,9 @@ FAMILY = Family(
     ),
     dataset_kind="text",
     augmentations=frozenset({"word_dropout"}),
-    watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy", "val_f1_entity"}),
+    watchable=frozenset({"loss", "accuracy", *_WATCHED_TOKENS, _WATCHED_ENTITIES}),
     watched="val_accuracy",
-    judged_by=("f1_entity", "precision_entity", "recall_entity", "test_accuracy", "f1_macro", "test_loss"),
+    judged_by=(*OF_ENTITIES, *_OF_TOKENS),
     metrics={
         "f1_entity": Metric("entity F1", "max"),
         "precision_entity": Metric("entity precision", "max"),

@@ -21,8 +21,8 @@ from worker.kinds.dataset_rows import RowIndex
 from worker.kinds.prediction_files import BadRow, Source
 from worker.training.classification.predictions import SCHEMA, table
 
-#: Characters read of a text for each token that the model reads; longer texts are not read to their end.
-_CHARACTERS_PER_TOKEN = 100
+#: Bytes read of a text for each token that the model reads; longer texts are not read to their end.
+_BYTES_PER_TOKEN = 100
 
 
 def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Predictions:
@@ -78,13 +78,13 @@ class Predictions(Source):
 
     def _read(self, file: BinaryIO, begin: int, end: int) -> tuple[str, str]:
         """Return the beginning of a document and what is wrong with it, if anything."""
-        most = self.length * _CHARACTERS_PER_TOKEN
+        most = self.length * _BYTES_PER_TOKEN
         file.seek(begin)
         data = file.read(min(end - begin, most))
         try:
             text = data.decode()
         except UnicodeDecodeError as failure:
-            if failure.start < most - 4:
+            if end - begin <= most or failure.start < most - 4:
                 return "", f"the document is not UTF-8 at byte {failure.start}"
             text = data.decode(errors="ignore")  # the limit is inside a character
         return text, "" if text.strip() else "the document is empty"

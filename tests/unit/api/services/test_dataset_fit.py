@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from api.services import dataset_fit
+from nightshift.families.training import EarlyStopping
 from shared.datasets import registry
 from shared.datasets.models import DatasetVersion
 from shared.settings import Settings
@@ -97,6 +98,27 @@ def test_sentences_are_counted_as_the_runner_counts_them(shelf: Shelf, split: fl
     assert objection(version, train("tagger", left, split)) is None
     refused = objection(version, train("tagger", left + 1, split))
     assert (refused.loc, f"at most {left}" in refused.msg) == (("training", "batch_size"), True)
+
+
+@pytest.mark.parametrize(("tags", "refused"), [(("N", "V"), True), (("B-PER", "O"), False)])
+def test_a_tagger_has_figures_of_entities_where_the_tags_mark_them(
+    shelf: Shelf, tags: tuple[str, str], refused: bool
+) -> None:
+    path = shelf.folder / "news.conll"
+    path.write_text(f"Ada {tags[0]}\nmet {tags[1]}\n\n" * 40)
+    version = registry.register(shelf.engine, shelf.settings, "news", path)
+    spec = train("tagger", 1)
+    training = spec.training.model_copy(update={"early_stopping": EarlyStopping(metric="val_f1_entity")})
+    watching = objection(version, spec.model_copy(update={"training": training}))
+    promote = Promotion.model_validate({"metric": "f1_entity", "evaluate_on": "news@1"})
+    facts = dataset_fit.Facts("tagger", model=spec.model.model_dump(), dataset=version, judged_on=version)
+    judged = dataset_fit.objection(spec.model_copy(update={"promote": promote}), facts)
+    if not refused:
+        assert (watching, judged) == (None, None)
+        return
+    assert (watching.loc, "val_accuracy" in watching.msg) == (("training", "early_stopping", "metric"), True)
+    assert judged is not None
+    assert (judged.loc, "f1_macro" in judged.msg) == (("promote", "metric"), True)
 
 
 def test_an_uncounted_text_is_refused_only_where_no_tokenizer_could_make_it_enough(shelf: Shelf) -> None:

@@ -62,6 +62,12 @@ def test_the_end_of_a_long_document_is_not_read(tmp_path: Path) -> None:
     assert all("not a number" in one.reason for one in bad)
 
 
+def test_a_damaged_end_of_a_document_that_is_read_whole_is_an_error(tmp_path: Path) -> None:
+    found = source(store_documents(tmp_path, [b"d" * 97 + b" \xff", b"dogs dogs"]), length=1)
+    _, bad = found.rows(0, 1)
+    assert [one.reason for one in bad] == ["the document is not UTF-8 at byte 98"]
+
+
 def test_pictures_and_models_without_a_tokenizer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="holds image"):
         source(store_digits(tmp_path))
