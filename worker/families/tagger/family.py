@@ -14,6 +14,7 @@ from nightshift.families.layers import Layer
 from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import Framework
+from shared.specs.training import held_out
 
 #: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000
@@ -79,6 +80,13 @@ class TaggerModel(ModelSpec):
             return None
         message = f"a tagger learns from sentences with tags and {dataset} has none; store CoNLL columns"
         return FieldError(("family",), message)
+
+    def most_rows(self, summary: Mapping[str, Any], validation_split: float) -> int | None:
+        """Count the rows that the training sentences can be cut into, but one of each that is held out."""
+        train = summary["splits"]["train"]
+        sentences = int(train["count"])
+        taken = 0 if "valid" in summary["splits"] else held_out(sentences, validation_split)
+        return sentences - taken + (int(train["tokens"]) - sentences) // self.length
 
     def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return the tags of the data set, and the vocabulary at its largest."""
