@@ -31,7 +31,7 @@ class TaggerModel(ModelSpec):
 
     words -> embedding, beside embeddings of affixes -> [recurrent layer -> dropout] x n -> dense -> softmax, at every
     token. The affixes of a word are the word in lower case, its first three, last three and last two characters, and
-    its shape (`Xxxx`, `dd`): what is known of a word that the training part does not have.
+    its shape (`Xxx`, `dd`): what is known of a word that the training part does not have.
     """
 
     family: Literal["tagger"] = "tagger"
