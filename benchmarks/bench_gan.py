@@ -14,21 +14,21 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+from benchmarks.each_framework import run_each
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
+from nightshift.names import FRAMEWORKS
 from worker.families import load
 from worker.families.gan.family import PRESETS, GanModel
 
-FRAMEWORKS = ("torch", "tensorflow")
 ROWS = 8192
 RATE, BETA1 = 0.0002, 0.5
 Step = Callable[[], None]
@@ -226,12 +226,6 @@ def measure(given: argparse.Namespace, preset: str, bfloat16: bool) -> str:
     )
 
 
-def both(arguments: Sequence[str]) -> int:
-    """Measure each framework in its own process."""
-    command = [sys.executable, "-m", "benchmarks.bench_gan", *arguments, "--framework"]
-    return sum(subprocess.run([*command, framework], check=False).returncode != 0 for framework in FRAMEWORKS)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--framework", choices=FRAMEWORKS, help="both, one after the other, where none is named")
@@ -242,7 +236,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     given = parser.parse_args()
     if given.framework is None:
-        sys.exit(both(sys.argv[1:]))
+        sys.exit(run_each("bench_gan"))
     os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(given.threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     print(

@@ -13,24 +13,24 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+from benchmarks.each_framework import run_each
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
+from nightshift.names import FRAMEWORKS
 from worker.families import load
 from worker.families.gru_lm.family import GruLmModel
 from worker.training.numerics.allocator import keep_freed_memory
 
 #: Positions per chunk of logits in the hand-tuned torch loop.
 CHUNK = 1600
-FRAMEWORKS = ("torch", "tensorflow")
 Step = Callable[[], None]
 
 
@@ -111,12 +111,6 @@ def seconds(step: Step, steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def both(arguments: Sequence[str]) -> int:
-    """Measure each framework in its own process."""
-    command = [sys.executable, "-m", "benchmarks.bench_gru", *arguments, "--framework"]
-    return sum(subprocess.run([*command, framework], check=False).returncode != 0 for framework in FRAMEWORKS)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--framework", choices=FRAMEWORKS, help="both, one after the other, where none is named")
@@ -126,7 +120,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     given = parser.parse_args()
     if given.framework is None:
-        sys.exit(both(sys.argv[1:]))
+        sys.exit(run_each("bench_gru"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_freed_memory()  # as a runner does, for both
     model = GruLmModel.model_validate({"framework": given.framework})

@@ -15,22 +15,22 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+from benchmarks.each_framework import run_each
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
+from nightshift.names import FRAMEWORKS
 from worker.families import load
 from worker.families.tagger.family import AFFIXES, BUCKETS, TaggerModel
 from worker.training.numerics.allocator import keep_freed_memory
 
-FRAMEWORKS = ("torch", "tensorflow")
 #: Words, tags, sentences; the largest norm of gradients.
 WORDS, TAGS, SENTENCES, CLIP = 20_000, 9, 4_000, 5.0
 Step = Callable[[], None]
@@ -147,12 +147,6 @@ def seconds(step: Step, steps: int) -> tuple[float, float]:
     return (time.perf_counter() - began) / steps, (time.process_time() - used) / steps
 
 
-def both(arguments: Sequence[str]) -> int:
-    """Measure each framework in its own process."""
-    command = [sys.executable, "-m", "benchmarks.bench_tagger", *arguments, "--framework"]
-    return sum(subprocess.run([*command, framework], check=False).returncode != 0 for framework in FRAMEWORKS)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--framework", choices=FRAMEWORKS, help="both, one after the other, where none is named")
@@ -163,7 +157,7 @@ def main() -> None:
     parser.add_argument("--preset", default="bilstm")
     given = parser.parse_args()
     if given.framework is None:
-        sys.exit(both(sys.argv[1:]))
+        sys.exit(run_each("bench_tagger"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_freed_memory()  # as a runner does, for all
     model = TaggerModel.model_validate({"framework": given.framework, "preset": given.preset})

@@ -31,14 +31,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.each_framework import run_each
 from benchmarks.stored import store
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
+from nightshift.names import FRAMEWORKS
 from worker import families
 from worker.families.text_classifier.family import FAMILY, TextClassifierModel
 from worker.training.numerics.allocator import keep_freed_memory
 
-FRAMEWORKS = ("torch", "tensorflow")
 VOCABULARY, CLASSES, ROWS, LONGEST = 8_700, 6, 4_096, 37
 Step = Callable[[], None]
 
@@ -279,8 +280,7 @@ def main() -> None:
     elif given.framework is not None:
         speed(given.framework, given)
     else:
-        command = [sys.executable, "-m", "benchmarks.bench_text_classifier", *sys.argv[1:], "--framework"]
-        sys.exit(sum(subprocess.run([*command, one], check=False).returncode != 0 for one in FRAMEWORKS))
+        sys.exit(run_each("bench_text_classifier"))
 
 
 if __name__ == "__main__":

@@ -138,6 +138,8 @@ def training_objection(
     rows, noun = _train_part(data)["count"], "texts" if is_text else "images"
     if rows < 2:
         return FieldError(("dataset",), f"{_ref(data)} has {rows} training {noun}; at least two are needed")
+    if (most := _most_rows(spec, _model_of(spec, model), data)) is not None:
+        return _too_large(spec.training, most, data)
     return _batch_objection(spec.training, rows, data, f"{_ref(data)} has {rows:,} training {noun}")
 
 
@@ -171,10 +173,20 @@ def _table_objection(spec: TrainJob | FinetuneJob, model: ModelSpec | None, data
         return FieldError(("model", *unfit.loc) if own else ("dataset",), unfit.msg)
     if (unwatchable := _watched_objection(spec, model, data)) is not None:
         return unwatchable
-    rows = model.most_rows(data.summary, spec.training.validation_split)
-    if rows is None or spec.training.batch_size <= rows:
+    rows = _most_rows(spec, model, data)
+    return None if rows is None else _too_large(spec.training, rows, data)
+
+
+def _most_rows(spec: TrainJob | FinetuneJob, model: ModelSpec | None, data: DatasetVersion) -> int | None:
+    """Return at most how many rows are trained on, as far as the model's spec counts them."""
+    return None if model is None else model.most_rows(data.summary, spec.training.validation_split)
+
+
+def _too_large(training: Training, most: int, data: DatasetVersion) -> FieldError | None:
+    """Return the objection to a batch of more rows than there can be."""
+    if training.batch_size <= most:
         return None
-    message = f"{spec.training.batch_size} is too large: {_ref(data)} has at most {rows:,} rows to train on"
+    message = f"{training.batch_size} is too large: {_ref(data)} has at most {most:,} rows to train on"
     return FieldError(("training", "batch_size"), message)
 
 

@@ -63,7 +63,7 @@ class ModelSpec(Spec):
         return None
 
     def most_rows(self, summary: Mapping[str, Any], validation_split: float) -> int | None:
-        """Return at most how many rows of a table with this summary are trained on; None: not known."""
+        """Return at most how many rows of a data set with this summary are trained on; None: not known."""
         return None
 
     def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:

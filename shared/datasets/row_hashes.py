@@ -14,6 +14,8 @@ Hashes = npt.NDArray[np.uint64]
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 _BASE = np.uint64(0x100000001B3)
+#: Bytes of texts that are hashed at a time, at some 40 bytes of memory each.
+_AT_ONCE = 1_000_000
 #: A random number for each byte, so that texts of the same bytes in another order differ.
 _OF_BYTE = np.random.Philox(key=1).random_raw(256)
 
@@ -72,14 +74,24 @@ def _of_texts(column: pa.Array) -> Hashes:
     column = column.cast(pa.binary())
     _, offsets, data = column.buffers()
     ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1].astype(np.int64)
-    lengths = np.diff(ends)
-    found = _mixed(lengths.astype(np.uint64))
-    if ends[-1] == ends[0]:
-        return found
-    values = _OF_BYTE[np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]]
-    filled = np.flatnonzero(lengths)
-    starts = (ends[:-1] - ends[0])[filled]
-    place = np.arange(len(values)) - np.repeat(starts, lengths[filled])
-    powers = np.cumprod(np.full(int(lengths.max()), _BASE, np.uint64))
-    found[filled] ^= np.add.reduceat(values * powers[place], starts)
-    return _mixed(found)
+    sums = np.zeros(len(column), np.uint64)
+    if ends[-1] > ends[0]:
+        _add_bytes(np.frombuffer(data, np.uint8)[ends[0] : ends[-1]], ends - ends[0], sums)
+    return _mixed(_mixed(np.diff(ends).astype(np.uint64)) ^ sums)
+
+
+def _add_bytes(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], sums: Hashes) -> None:
+    """Add each byte of a text, times the power of its place there, to the text's sum.
+
+    `ends[i]` and `ends[i + 1]` are the begin and the end of text `i`.
+    """
+    powers = np.cumprod(np.full(min(_AT_ONCE, int(np.diff(ends).max())), _BASE, np.uint64))
+    for low in range(0, len(data), _AT_ONCE):
+        high = min(low + _AT_ONCE, len(data))
+        first, last = np.searchsorted(ends, low, "right") - 1, np.searchsorted(ends, high, "left")
+        begins, stops = np.maximum(ends[first:last], low), np.minimum(ends[first + 1 : last + 1], high)
+        filled = np.flatnonzero(stops > begins)
+        place = np.arange(low, high) - np.repeat(begins, stops - begins)
+        parts = np.add.reduceat(_OF_BYTE[data[low:high]] * powers[place], begins[filled] - low)
+        parts[:1] *= np.uint64(pow(int(_BASE), low - int(ends[first]), 2**64))  # its text may have begun before
+        sums[first + filled] += parts

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from shared.events import emit
 from shared.fleet import nvml
-
-
-@dataclass(frozen=True)
-class GpuUsage:
-    """How busy a GPU is. None: the driver does not say."""
-
-    memory_bytes: int | None = None
-    memory_used_bytes: int | None = None
-    busy_percent: float | None = None
-    temperature_celsius: float | None = None
+from shared.fleet.workers import Usage
 
 
 class GpuReader:
@@ -33,7 +23,7 @@ class GpuReader:
         self._told: str | None = None
         self.lost: str | None = None
 
-    def read(self) -> GpuUsage | None:
+    def read(self) -> Usage | None:
         """Return what is in use now; None while the driver does not answer."""
         try:
             if self._handle is None:
@@ -47,7 +37,7 @@ class GpuReader:
             return None
         self._tell(None)
         self.lost = None
-        return GpuUsage(int(memory.total), int(memory.used), self._figure(self._busy), self._figure(self._temperature))
+        return Usage(int(memory.total), int(memory.used), self._figure(self._busy), self._figure(self._temperature))
 
     def _tell(self, problem: str | None) -> None:
         """Emit an event when the driver begins to fail, and not at each reading after."""

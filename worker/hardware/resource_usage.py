@@ -34,9 +34,7 @@ class ResourceMonitor:
         if self._gpu is None:
             return Usage(host.memory_bytes, host.memory_used_bytes, host.cpu_percent, None, host)
         found = self._gpu.read()
-        if found is None:
-            return Usage(host=host)
-        return Usage(found.memory_bytes, found.memory_used_bytes, found.busy_percent, found.temperature_celsius, host)
+        return replace(found or Usage(), host=host)
 
     def _host(self) -> HostUsage:
         memory = psutil.virtual_memory()

@@ -19,7 +19,7 @@ from nightshift.errors import NotFound, RequestError
 from nightshift.names import FRAMEWORKS
 from nightshift.states import JobState
 from shared import doorbell
-from shared.errors import JobError, LeaseLost, StorageUnavailable, UnsupportedJob
+from shared.errors import DeviceFailed, JobError, LeaseLost, StorageUnavailable, UnsupportedJob
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.job_files.layout import attempt_dir, job_dir
@@ -49,6 +49,7 @@ from worker.supervisor.outcomes import (
     Verdict,
     blame_device,
     classify_exit,
+    device_failed,
     ending_of,
     failed,
     may_be_of_device,
@@ -141,10 +142,12 @@ class Attempt:
     @contextlib.contextmanager
     def started(self, assignment: Assignment) -> Iterator[Runner]:
         """Start a runner with its assignment; kill it at the end of the block."""
-        served, framework = self.context.runners.frameworks, self._framework(self.claimed.spec)
-        if framework not in served:
-            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(served)}")
-        runner = self.context.runners.take(framework, self.wake, not assignment.resume, self._lock)
+        runners, framework = self.context.runners, self._framework(self.claimed.spec)
+        if framework not in runners.installed:
+            raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(runners.installed)}")
+        if (problem := runners.unusable.get(framework)) is not None:  # the device failed after the claim
+            raise DeviceFailed(problem)
+        runner = runners.take(framework, self.wake, not assignment.resume, self._lock)
         try:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
             failpoint("runner.spawned")
@@ -335,7 +338,9 @@ class Attempt:
 
 
 def _verdict_of(unexpected: BaseException) -> Verdict:
-    """Return the verdict of an error outside the runner: a missing data set, a full disk, a bug."""
+    """Return the verdict of an error outside the runner: a missing data set, a lost device, a full disk, a bug."""
+    if isinstance(unexpected, DeviceFailed):
+        return device_failed(str(unexpected))
     if not isinstance(unexpected, (JobError, RequestError)):
         emit("attempt.surprised", error=repr(unexpected))
     return failed(failure(unexpected))

@@ -33,6 +33,8 @@ class DeviceHealth:
         #: Set once all frameworks have been tried.
         self.tried = threading.Event()
         self._lost: str | None = None
+        #: Whether a thread looks again.
+        self._is_watched = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -72,20 +74,27 @@ class DeviceHealth:
             self._runners.unusable = unusable
             self.left_because = None if self._runners.frameworks else _summary(unusable)
             has_left = self.left_because is not None
+            watch, self._is_watched = has_left and not self._is_watched, self._is_watched or has_left
+        if watch:
+            threading.Thread(target=self._look_again, name="device-health", daemon=True).start()
         for framework, problem in unusable.items():
             emit("framework.unusable", worker=self._name, framework=framework, problem=problem)
         if has_left and not had_left:
             emit("worker.left_device", worker=self._name, reason=self.left_because)
-            threading.Thread(target=self._look_again, name="device-health", daemon=True).start()
         elif had_left and not has_left:
             emit("worker.returned_to_device", worker=self._name, frameworks=sorted(self._runners.frameworks))
         self.on_change()
 
     def _look_again(self) -> None:
-        while self.left_because is not None and not self._closed.wait(self._settings.device_retry_seconds):
-            if self._lost is None:
+        while self._stays_watched() and not self._closed.wait(self._settings.device_retry_seconds):
+            if self._lost is None and self.left_because is not None:
                 with contextlib.suppress(DeviceBusy), self._device(0.0):
                     self._try_all()
+
+    def _stays_watched(self) -> bool:
+        with self._lock:
+            self._is_watched = self.left_because is not None
+            return self._is_watched
 
     @contextlib.contextmanager
     def _device(self, seconds: float) -> Iterator[None]:

@@ -135,8 +135,13 @@ def may_be_of_device(verdict: Verdict) -> bool:
 
 def blame_device(verdict: Fail, problem: str) -> Fail:
     """Return the verdict after the framework was found not to work on the device: the job is not charged."""
-    message = f"the device failed: {problem}; the attempt ended: {verdict.error['message']}"
-    return Fail(AttemptOutcome.DEVICE_FAILED, error(DeviceFailed.type, message, retryable=True))
+    return device_failed(f"{problem}; the attempt ended: {verdict.error['message']}")
+
+
+def device_failed(problem: str) -> Fail:
+    """Return the verdict of an attempt whose device does not work: the job is not charged."""
+    error_of_device = error(DeviceFailed.type, f"the device failed: {problem}", retryable=DeviceFailed.retryable)
+    return Fail(AttemptOutcome.DEVICE_FAILED, error_of_device)
 
 
 def _crashed(ended: RunnerExit) -> Fail:

@@ -78,7 +78,7 @@ def _tags(files: Files, names: list[str], number: dict[str, int], *, learn: bool
     ids: list[int] = []
     lengths: list[int] = []
     for name in names:
-        layout = _layout(files, name)
+        layout, before = _layout(files, name), len(lengths)
         for sentence in _sentences(files, name, layout):
             for token in sentence:
                 if token.tag not in number:
@@ -86,6 +86,8 @@ def _tags(files: Files, names: list[str], number: dict[str, int], *, learn: bool
                     number[token.tag] = len(number)
             ids += [number[token.tag] for token in sentence]
             lengths.append(len(sentence))
+        if len(lengths) == before:
+            raise bad_file(name, "has no token, only ranges and empty nodes", layout.line)
     return TokenTags(np.array(ids, TAG_TYPE), np.array(lengths, np.int64))
 
 

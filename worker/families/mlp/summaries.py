@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from nightshift.errors import FieldError
+from shared.specs.training import held_out
 from worker.families.mlp.tasks import Content, TableTask, content_of, task_of
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def most_rows(model: MlpModel, summary: Mapping[str, Any], validation_split: flo
     # Each class gives a fifth of its rows to the test part, rounded to a whole row, and at least one if it has two.
     if task(model, summary) == "numbers":
         rows -= min(max(1, round(rows * TEST_SHARE)), rows - 1)
-    return rows - (min(max(1, round(rows * validation_split)), rows - 1) if validation_split > 0 else 0)
+    return rows - held_out(rows, validation_split)
 
 
 def expected_facts(model: MlpModel, summary: Mapping[str, Any] | None) -> dict[str, Any]:

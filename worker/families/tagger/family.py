@@ -15,6 +15,7 @@ from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import Framework
 from worker.families.tagger.entities import have_entities
+from shared.specs.training import held_out
 
 #: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000
@@ -36,7 +37,7 @@ class TaggerModel(ModelSpec):
 
     words -> embedding, beside embeddings of affixes -> [recurrent layer -> dropout] x n -> dense -> softmax, at every
     token. The affixes of a word are the word in lower case, its first three, last three and last two characters, and
-    its shape (`Xxxx`, `dd`): what is known of a word that the training part does not have.
+    its shape (`Xxx`, `dd`): what is known of a word that the training part does not have.
     """
 
     family: Literal["tagger"] = "tagger"
@@ -92,6 +93,13 @@ class TaggerModel(ModelSpec):
             return None
         known = _WATCHED_TOKENS if metric == _WATCHED_ENTITIES else _OF_TOKENS
         return f"there is no {metric}, because the tags mark no entities (B-…); use {' or '.join(known)}"
+
+    def most_rows(self, summary: Mapping[str, Any], validation_split: float) -> int | None:
+        """Count the rows that the training sentences can be cut into, but one of each that is held out."""
+        train = summary["splits"]["train"]
+        sentences = int(train["count"])
+        taken = 0 if "valid" in summary["splits"] else held_out(sentences, validation_split)
+        return sentences - taken + (int(train["tokens"]) - sentences) // self.length
 
     def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return the tags of the data set, and the vocabulary at its largest."""

@@ -121,6 +121,23 @@ def test_a_tagger_has_figures_of_entities_where_the_tags_mark_them(
     assert (judged.loc, "f1_macro" in judged.msg) == (("promote", "metric"), True)
 
 
+def test_sentences_that_are_cut_into_rows_are_counted_as_rows(shelf: Shelf) -> None:
+    path = shelf.folder / "news.conll"
+    path.write_text(("Ada B-PER\nmet O\nBob B-PER\n. O\n\n" + "Yes O\n\n") * 10)
+    version = registry.register(shelf.engine, shelf.settings, "news", path)
+    left = shelf.rows_trained_on(version, train("tagger", 1, 0.0, length=1))
+    assert left > version.summary["splits"]["train"]["count"]
+    assert objection(version, train("tagger", left, 0.0, length=1)) is None
+    refused = objection(version, train("tagger", left + 1, 0.0, length=1))
+    assert (refused.loc, f"at most {left}" in refused.msg) == (("training", "batch_size"), True)
+    held = shelf.rows_trained_on(version, train("tagger", 1, 0.2, length=3))
+    assert objection(version, train("tagger", held, 0.2, length=3)) is None
+    training = {"batch_size": left, "validation_split": 0}
+    tuned = {"kind": "finetune", "dataset": "news", "model_ref": "m", "training": training}
+    parent = train("tagger", 1, length=1).model.model_dump()
+    assert dataset_fit.training_objection(FinetuneJob.model_validate(tuned), parent, version) is None
+
+
 def test_an_uncounted_text_is_refused_only_where_no_tokenizer_could_make_it_enough(shelf: Shelf) -> None:
     version, model = shelf.text(4), {"tokenizer": "bpe", "window": 10}
     assert objection(version, train("gru_lm", 4, **model)) is None

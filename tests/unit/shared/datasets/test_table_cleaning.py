@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,29 @@ def test_only_the_first_rows_of_a_very_long_table_are_compared(look: Look, monke
     monkeypatch.setattr(table_cleaning, "COMPARED", 5)
     monkeypatch.setattr(table_look, "_READ_ROWS", 2)
     assert look("a\n1\n1\n2\n3\n1\n1\n1\n")["report"]["duplicates"] == {"count": 2, "of": 5}
+
+
+def test_hashes_of_long_texts_take_little_memory() -> None:
+    size = 400_000
+    texts = pa.array(["x" * size, "", "x" * size, "x" * (size - 1) + "y", "y" + "x" * (size - 1)] * 8)
+    tracemalloc.start()
+    try:
+        found = row_hashes([texts])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found is not None
+    assert found[:5].tolist() == found[5:10].tolist()
+    assert found[0] == found[2]
+    assert len(set(found[:5].tolist())) == 4
+    assert peak < 100_000_000, "of 13 MB of text"
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 50])
+def test_a_hash_does_not_depend_on_how_many_bytes_are_read_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    texts = pa.array(["", "a", None, "abcdefg", "gfedcba", "", "ab", "c" * 11]).slice(1)
+    whole = row_hashes([texts])
+    monkeypatch.setattr("shared.datasets.row_hashes._AT_ONCE", at_once)
+    np.testing.assert_array_equal(row_hashes([texts]), whole)

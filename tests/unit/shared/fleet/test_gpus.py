@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from nightshift.errors import ConfigurationError
-from shared.fleet.gpu_usage import GpuReader, GpuUsage
+from shared.fleet.gpu_usage import GpuReader
 from shared.fleet.gpus import choose_gpus, refuse_memory_limit, visible_gpus
 from shared.fleet.nvml import inventory
+from shared.fleet.workers import Usage
 from shared.settings import Settings
 from tests.support.gpus import GB, Host, card, instance
 
@@ -106,7 +107,7 @@ def test_a_card_with_mig_and_no_instance_is_told(host: Callable[..., Host]) -> N
 
 def test_each_figure_of_a_mig_instance_is_read_by_itself(host: Callable[..., Host]) -> None:
     host(partitioned())
-    assert GpuReader("MIG-12").read() == GpuUsage(10 * GB, GB, None, 61.0)
+    assert GpuReader("MIG-12").read() == Usage(10 * GB, GB, None, 61.0)
 
 
 def test_a_lost_card_leaves_the_others_with_their_numbers(
@@ -156,7 +157,7 @@ def test_without_the_package_there_is_no_gpu_to_see(monkeypatch: pytest.MonkeyPa
 def test_a_card_lost_while_it_is_read_is_told_as_lost(host: Callable[..., Host]) -> None:
     cards = host(card("GPU-a1"), card("GPU-a2"))
     reader = GpuReader("GPU-a2")
-    assert reader.read() == GpuUsage(80 * GB, GB, 97.0, 61.0)
+    assert reader.read() == Usage(80 * GB, GB, 97.0, 61.0)
     cards.lose(1, error=999)
     assert (reader.read(), reader.lost) == (None, None), "a driver that fails is not a lost card"
     cards.lose(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -103,6 +104,19 @@ def test_a_card_that_the_driver_lost_is_not_tried_before_the_driver_has_it_again
     health.hear_driver(None)
     eventually("it has returned", lambda: health.left_because is None)
     assert pool.frameworks == {"torch", "tensorflow"}
+
+
+def test_a_device_that_is_left_again_and_again_is_watched_by_one_thread(
+    pool: Pool, make: Callable[..., DeviceHealth]
+) -> None:
+    health = make(device_retry_seconds=1000)
+    before = threading.active_count()
+    for _ in range(3):
+        health.hear_driver("GPU is lost")
+        health.hear_driver(None)
+        assert health.try_again("torch") is None
+        assert health.left_because is None
+    assert threading.active_count() - before == 1
 
 
 def test_a_device_that_another_installation_uses_counts_as_working(

@@ -202,6 +202,14 @@ def test_a_tag_that_the_training_part_does_not_have_is_refused(tmp_path: Path, r
     assert caught.value.errors[0].loc == ("file", "test.conll", 7, 2)
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_file_without_a_token_is_refused(tmp_path: Path, register: Register, part: str) -> None:
+    (tmp_path / "train.conllu").write_text(conll_u(SENTENCES))
+    (tmp_path / f"{part}.conllu").write_text("# nothing\n" + "\t".join(("1-2", "du", *"_" * 8)) + "\n\n")
+    with pytest.raises(InvalidRequest, match=rf"{part}\.conllu, line 2: .*no token"):
+        register(tmp_path)
+
+
 def test_a_file_without_blank_lines_is_refused(
     tmp_path: Path, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
