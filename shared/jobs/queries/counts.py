@@ -14,8 +14,9 @@ from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
 from shared.fleet.workers import NOT_LISTENING
+from shared.jobs.fronts import QUEUED, fronts
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
+from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -40,25 +41,12 @@ class Stats:
     expired_leases: int
 
 
-def waiting_counts(conn: Connection) -> dict[str, int]:
-    """Count the due queued jobs per requested device: {"auto": …, "cpu": …, "gpu": …}."""
-    rows = conn.execute(
-        select(jobs.c.device, func.count())
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
-        .group_by(jobs.c.device)
-    )
-    return {"auto": 0, "cpu": 0, "gpu": 0} | _pairs(rows)
-
-
-def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
-    """Return the due jobs that request `device`, in the order of the claim."""
-    rows = conn.scalars(
-        select(jobs.c.id)
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now(), jobs.c.device == device)
-        .order_by(jobs.c.rank, jobs.c.id)
-        .limit(limit)
-    )
-    return list(rows)
+def due_ids(conn: Connection) -> dict[str, str]:
+    """Return the due job that is claimed first, of each requested device that has one: `{"auto": …}`."""
+    found: dict[str, str] = {}
+    for front in fronts(conn):
+        found.setdefault(front.device, front.job_id)
+    return found
 
 
 def queue(conn: Connection) -> list[Due]:

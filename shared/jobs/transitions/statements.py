@@ -16,8 +16,7 @@ from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.values import AttemptStatus, Ending, Lease
 from shared.webhooks import outbox
 
-#: Literals, so that SQLite can use the partial index.
-QUEUED: ColumnElement[str] = literal_column("'queued'")
+#: A literal, so that SQLite can use the partial index.
 RUNNING: ColumnElement[str] = literal_column("'running'")
 
 #: Combined with a state that is not final, so that the index on `finished_at` finds the few unfinished jobs.
