@@ -211,8 +211,13 @@ _LOST_CONNECTION = frozenset({"25P03", "25P04"})
 
 def insert(conn: Connection, table: Any) -> Any:
     """Return the dialect's INSERT, which has `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    return insert_of(conn.dialect.name, table)
+
+
+def insert_of(dialect: str, table: Any) -> Any:
+    """Return `insert` for the dialect of this name."""
     construct: AnyInsert
-    if conn.dialect.name == "sqlite":
+    if dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
         construct = sqlite_insert(table)

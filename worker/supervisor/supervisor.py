@@ -12,6 +12,7 @@ from shared import doorbell, tracing
 from shared.db.engine import read, write
 from shared.errors import DatabaseUnavailable
 from shared.events import emit, log_context
+from shared.failpoints import failpoint
 from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
 from worker.supervisor.attempt import Attempt
@@ -53,6 +54,7 @@ class Supervisor:
         """Serve one doorbell. Never raises."""
         if self.draining:
             return
+        failpoint("doorbell.heard")
         claimed = None
         try:
             claimed_at = monotonic()

@@ -68,10 +68,13 @@ def as_request(text: str | None) -> StopRequest | None:
     return StopRequest(text) if text else None
 
 
+_EVENT = plain_insert(job_events)
+
+
 def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fence: int, data: dict[str, Any]) -> None:
     """Write the event's row and its webhook deliveries."""
     conn.execute(
-        plain_insert(job_events),
+        _EVENT,
         {"job_id": job_id, "seq": seq, "type": kind, "at": at, "fence": fence, "data": data},
     )
     outbox.add_job_event(conn, job_id, seq, at, kind, data)
