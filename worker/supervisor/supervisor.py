@@ -54,9 +54,9 @@ class Supervisor:
         """Serve one doorbell. Never raises."""
         if self.draining:
             return
-        failpoint("doorbell.heard")
         claimed = None
         try:
+            failpoint("doorbell.heard")
             claimed_at = monotonic()
             claimed = self._claim(celery_task_id)
             if claimed is None:

@@ -14,7 +14,7 @@ from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
 from shared.fleet.workers import NOT_LISTENING
-from shared.jobs.fronts import QUEUED, fronts
+from shared.jobs.fronts import device_of, fronts, is_due
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 
@@ -52,11 +52,16 @@ def due_ids(conn: Connection) -> dict[str, str]:
 def queue(conn: Connection) -> list[Due]:
     """Return the due queued jobs by requested device and priority, without empty groups."""
     rows = conn.execute(
-        select(jobs.c.device, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
-        .group_by(jobs.c.device, jobs.c.priority)
+        select(jobs.c.requires, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
+        .where(is_due())
+        .group_by(jobs.c.requires, jobs.c.priority)  # covered by an index, which by device it would not be
     )
-    return [Due(*row) for row in rows]
+    found: dict[tuple[str, int], Due] = {}
+    for required, priority, count, oldest in rows:
+        place = device_of(required), priority
+        known = found.get(place, Due(*place, 0, 0.0))
+        found[place] = Due(*place, known.count + count, max(known.oldest_seconds, oldest))
+    return list(found.values())
 
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
