@@ -51,7 +51,8 @@ def submit(service: Service, asked: Batch) -> list[Answer]:
     """
     submission.check_idempotency_key(asked.key, MAX_BATCH_KEY)
     is_all = asked.batch.mode == "all"
-    checked = [_checked(service, asked, place) for place in range(len(asked.batch.jobs))]
+    body_hash = submission.hash_of(asked.body)
+    checked = [_checked(service, asked, place, body_hash) for place in range(len(asked.batch.jobs))]
     if is_all:
         _refuse([one for one in checked if isinstance(one, RequestError)], checked)
     news = [one for one in checked if isinstance(one, NewJob)]
@@ -63,7 +64,7 @@ def submit(service: Service, asked: Batch) -> list[Answer]:
     return [Answer(None, one) if isinstance(one, RequestError) else Answer(*next(written)) for one in checked]
 
 
-def _checked(service: Service, asked: Batch, place: int) -> NewJob | RequestError:
+def _checked(service: Service, asked: Batch, place: int, body_hash: str) -> NewJob | RequestError:
     """Parse and check one job; return what is written, or why it is refused."""
     body = asked.batch.jobs[place]
     key = None if asked.key is None else f"{asked.key}#{place}"
@@ -71,7 +72,7 @@ def _checked(service: Service, asked: Batch, place: int) -> NewJob | RequestErro
         spec = parse_spec(body)
         one = Submission(asked.owner_id, spec, body, key, asked.headers)
         with tracing.submitting(asked.headers, spec.kind) as traced:
-            return submission.new_job(service, one, traced, submission.hash_of(asked.body))
+            return submission.new_job(service, one, traced, body_hash)
     except RequestError as refused:
         return refused
 
