@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal_column, select, true, union_all
 
 from shared.clock import now_once
 from shared.db.schema import jobs
@@ -62,6 +63,22 @@ class Front:
 
 def fronts(conn: Connection, parts: Sequence[str] | None = None) -> list[Front]:
     """Return the fronts of the queue, or those of some parts, in the order of the claim."""
+    found = conn.scalars(_first_ids(are_all=parts is None), {} if parts is None else {"parts": parts})
+    ids = [job_id for job_id in found if job_id is not None]
+    return [Front(*row) for row in conn.execute(_IN_ORDER, {"ids": ids})] if ids else []
+
+
+#: Not a join: PostgreSQL would expect a thousand parts and read the whole table for them.
+_IN_ORDER = (
+    select(jobs.c.id, jobs.c.requires, jobs.c.priority)
+    .where(jobs.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(jobs.c.rank, jobs.c.id)
+)
+
+
+@cache
+def _first_ids(*, are_all: bool) -> Select[Any]:
+    """Return the query for the first due job of each part. Built once: building it takes longer than executing it."""
     part = _parts()
     first = (
         select(jobs.c.id)
@@ -72,12 +89,7 @@ def fronts(conn: Connection, parts: Sequence[str] | None = None) -> list[Front]:
         .scalar_subquery()
     )
     found = select(first).select_from(part)
-    ids = [one for one in conn.scalars(found if parts is None else found.where(part.c.requires.in_(parts))) if one]
-    if not ids:
-        return []
-    # Not a join: PostgreSQL would expect a thousand parts and read the whole table for them.
-    known = select(jobs.c.id, jobs.c.requires, jobs.c.priority).where(jobs.c.id.in_(ids))
-    return [Front(*row) for row in conn.execute(known.order_by(jobs.c.rank, jobs.c.id))]
+    return found if are_all else found.where(part.c.requires.in_(bindparam("parts", expanding=True)))
 
 
 def is_due() -> ColumnElement[bool]:
