@@ -21,7 +21,7 @@ from shared import tracing
 from shared.datasets import builtins, registry
 from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
-from shared.db.engine import read
+from shared.db.engine import read, read_one
 from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
 from shared.specs import supported
@@ -158,7 +158,7 @@ def _version(service: Service, name: str, place: tuple[str, ...]) -> DatasetVers
 
 def _resolved(service: Service, name: str) -> DatasetVersion | None:
     try:
-        with read(service.engine) as conn:
+        with read_one(service.engine) as conn:
             return registry.resolve(conn, name)
     except NotFound:
         if name not in BUILTIN:

@@ -154,6 +154,18 @@ def read(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def read_one(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for one statement, which needs no transaction: PostgreSQL is asked once, not three times.
+
+    Raises the errors of `read`.
+    """
+    with read(engine) as conn:
+        if engine.dialect.name == "postgresql":
+            conn.execution_options(isolation_level="AUTOCOMMIT")
+        yield conn
+
+
+@contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
     """Open a write transaction: committed on exit, rolled back after an exception. Raises the errors of `read`."""
     after: list[Callable[[], None]] = []
