@@ -241,6 +241,19 @@ class FamilyView(BaseModel):
     """A model family."""
 
 
+@shaped(resources.LayerRow)
+class LayerView(BaseModel):
+    """A row of a model's summary."""
+
+
+@shaped(resources.ModelSummary)
+class ModelSummaryView(BaseModel):
+    """The layers of a model."""
+
+    rows: Literal["layers", "weights"] = Field(description="What the rows are.")
+    layers: list[LayerView] | None = Field(description="In the order of the network; null: see `error`.")
+
+
 @shaped(resources.Owned)
 class Owned(BaseModel):
     """A resource that every key may use and only its owner may change."""
@@ -267,6 +280,24 @@ class FrequentValue(BaseModel):
     count: int
 
 
+class OutliersView(BaseModel):
+    """Numbers further from the middle half of a column than 1.5 times its length."""
+
+    count: int
+    low: float = Field(description="Smaller numbers are outliers.")
+    high: float = Field(description="Larger numbers are outliers.")
+
+
+class NotNumbersView(BaseModel):
+    """The values that keep a column of text from being numbers, with the first of them."""
+
+    count: int
+    of: int = Field(description="Values that are not missing.")
+    value: str
+    row: int = Field(description="Its row, from 1.")
+    line: int | None = Field(description="Its line in the CSV; null where that is not known.")
+
+
 class ColumnView(BaseModel):
     """A column of a table, over all rows."""
 
@@ -279,6 +310,30 @@ class ColumnView(BaseModel):
     max: Cell
     mean: float | None
     top: list[FrequentValue] | None = Field(description="The most frequent values of text and of true and false.")
+    outliers: OutliersView | None = Field(default=None, description="Of numbers; null where most are one number.")
+    not_numbers: NotNumbersView | None = Field(
+        default=None, description="The few values that make a column text of which 95 % or more are numbers."
+    )
+
+
+class Duplicates(BaseModel):
+    """Rows that equal an earlier one."""
+
+    count: int
+    of: int = Field(description="Rows that were compared: all, or the first ten million.")
+
+
+class CleaningReport(BaseModel):
+    """What should be cleaned in a table: of the first columns, duplicates of all."""
+
+    missing: int = Field(description="Missing values.")
+    with_missing: list[str] = Field(description="Columns that have some.")
+    duplicates: Duplicates | None = Field(description="null: the table has values that are not compared.")
+    empty: list[str] = Field(description="Columns without any value.")
+    constant: list[str] = Field(description="Columns with the same value in all rows.")
+    outliers: int
+    with_outliers: list[str] = Field(description="Columns that have some.")
+    not_numbers: list[str] = Field(description="Columns of text that are nearly numbers.")
 
 
 class TablePreview(BaseModel):
@@ -287,6 +342,9 @@ class TablePreview(BaseModel):
     columns: list[ColumnView] = Field(description="The first columns.")
     column_count: int = Field(description="All columns.")
     rows: list[list[Cell]] = Field(description="The first rows, in these columns.")
+    report: CleaningReport | None = Field(
+        default=None, description="What should be cleaned; null for versions from before there was a report."
+    )
 
 
 class FileView(BaseModel):

@@ -235,7 +235,7 @@ def both(arguments: Sequence[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--framework", choices=FRAMEWORKS, help="both, one after the other, where none is named")
-    parser.add_argument("--preset", choices=list(PRESETS), nargs="+", default=list(PRESETS))
+    parser.add_argument("--preset", choices=list(PRESETS), nargs="+", default=["dense", "dcgan"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=15)

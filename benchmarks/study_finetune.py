@@ -3,11 +3,11 @@
     python -m benchmarks.study_finetune images MNIST_FOLDER OUT [--seeds 3]
     python -m benchmarks.study_finetune text MODEL_FOLDER TEXT OUT [--seeds 2]
 
-images: `mnist-3conv` is trained on MNIST for an epoch, then on 50, 150 or 500 of the built-in digits (another source,
-8x8 scaled up), and evaluated on their test part. text: MODEL_FOLDER holds a language model (the `model/` of a job's
-artifacts), which is trained on TEXT's first 20, 100 or 400 kB and evaluated on its last tenth. From scratch uses the
-same vocabulary, so that perplexities are comparable: the same fine-tuning job, of a model with random weights. Every
-run uses `worker.run_job`, the best weights by validation, and one thread.
+images: `mnist-3conv-tuned` is trained on MNIST for an epoch, then on 50, 150 or 500 of the built-in digits (another
+source, 8x8 scaled up), and evaluated on their test part. text: MODEL_FOLDER holds a language model (the `model/` of a
+job's artifacts), which is trained on TEXT's first 20, 100 or 400 kB and evaluated on its last tenth. From scratch uses
+the same vocabulary, so that perplexities are comparable: the same fine-tuning job, of a model with random weights.
+Every run uses `worker.run_job`, the best weights by validation, and one thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TEXT_BYTES = (20_000, 100_000, 400_000)
 IMAGES = {"epochs": 30, "batch_size": 16, "validation_split": 0.2}
 TEXTS = {"epochs": 5, "batch_size": 16, "validation_split": 0.1}
 PRETRAINED = {"kind": "train", "dataset": "mnist", "training": {"epochs": 1, "batch_size": 64}}
-CNN = {"family": "cnn", "framework": "torch", "preset": "mnist-3conv"}
+CNN = {"family": "cnn", "framework": "torch", "preset": "mnist-3conv-tuned"}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ METRICS: Mapping[str, Metric] = {
     "recall": Metric("recall", "max"),
     "f1": Metric("F1", "max"),
     "auc": Metric("area under the ROC curve", "max"),
+    "r2": Metric("R²", "max"),
+    "mae": Metric("mean absolute error", "min"),
+    "rmse": Metric("root mean squared error", "min"),
     "learning_rate": Metric("learning rate", curve="training"),
     "samples_per_second": Metric("samples per second", curve="training"),
 }
@@ -54,8 +57,8 @@ OF_STEPS = frozenset(name for name, metric in METRICS.items() if metric.curve)
 LAST_STEPS = "last batches"
 #: The headline of a finished job: the first of these metrics that it has.
 HEADLINES = (
-    "test_accuracy", "test_perplexity", "frechet_distance", "test_loss",
-    "val_accuracy", "val_perplexity", "val_frechet_distance", "val_loss",
+    "f1_entity", "test_accuracy", "test_perplexity", "frechet_distance", "test_r2", "test_loss",
+    "val_accuracy", "val_perplexity", "val_frechet_distance", "val_r2", "val_loss",
     "train_accuracy", "train_perplexity", "train_loss",
 )  # fmt: skip
 #: The built-in curves of a job's sparkline, the most telling one first.
@@ -67,7 +70,11 @@ PANELS: tuple[tuple[str, ...], ...] = (
     ("accuracy", "val_accuracy"),
     ("perplexity", "val_perplexity"),
     ("val_frechet_distance",),
+    ("val_r2",),
+    ("val_mae",),
 )
+#: Metrics of which 1 is the best value but that are no shares, so not shown as percentages.
+NO_SHARES = ("r2",)
 #: Metrics whose curves share a chart on pages, with and without a part before the name; these charts come first.
 CHARTS = ("loss", "accuracy", "perplexity")
 #: How fast a run goes, never one of its results; charts of these come last.
@@ -205,7 +212,7 @@ def facts() -> dict[str, Any]:
         "lowerIsBetter": _with(better="min"),
         "higherIsBetter": _with(better="max"),
         "neither": tuple(name for name in _with(better=None) if name not in PACE),
-        "fractions": _with(better="max"),
+        "fractions": tuple(name for name in _with(better="max") if name not in NO_SHARES),
         "pace": PACE,
         "charts": CHARTS,
         "parts": PARTS,

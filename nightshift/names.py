@@ -1,4 +1,4 @@
-"""Names of kinds, families, frameworks, kinds of data and states of data sets.
+"""Names of kinds, families, frameworks, kinds and formats of data, and states of data sets.
 
 It imports nothing heavy, because commands read it at their start.
 """
@@ -11,6 +11,8 @@ Kind = Literal["train", "finetune", "batch_infer", "evaluate", "run"]
 Framework = Literal["torch", "tensorflow"]
 #: The kind of a data set: pictures with a class, documents, any files, or rows with named columns.
 DataKind = Literal["image", "text", "files", "table"]
+#: The format of the files that images or text are registered from.
+Format = Literal["idx", "npz", "cifar10", "images", "csv", "text", "jsonl", "text_folders", "conll"]
 #: Whether a job can use a data set: it is registered; or the first job registers it from local files
 #: (`on_first_use`) or by a download (`needs_download`); or neither is possible.
 Availability = Literal["registered", "on_first_use", "needs_download", "unavailable"]
@@ -29,6 +31,7 @@ TABLE: Final = "table"
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DATA_KINDS: tuple[DataKind, ...] = get_args(DataKind)
+FORMATS: tuple[Format, ...] = get_args(Format)
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 

@@ -30,9 +30,9 @@ MAINTENANCE_QUEUE = "nightshift.maintenance"
 BROKER_SECONDS = 1.0
 
 
-def queues_for(device: Literal["cpu", "gpu"]) -> list[str]:
-    """Return the queues of a worker with this device: those of its device and of jobs for any device."""
-    return [ATTEMPT_QUEUES[device], ATTEMPT_QUEUES["auto"]]
+def queues_for(device: Literal["cpu", "gpu"], takes_auto: bool = True) -> list[str]:
+    """Return the queues of a worker with this device: that of its device, and that of jobs for any device."""
+    return [ATTEMPT_QUEUES[device], *([ATTEMPT_QUEUES["auto"]] if takes_auto else [])]
 
 
 def make_celery(settings: Settings, role: Role = "producer") -> Celery:

@@ -15,6 +15,7 @@ NightshiftError
     ├── DatasetUnavailable      its files are not on this host and cannot be downloaded
     ├── OutOfMemory
     │   └── DeviceOutOfMemory
+    ├── DeviceFailed            the GPU works no more in this process, or not at all
     ├── UnsupportedJob
     └── UnexpectedError         any other exception of a runner
 """
@@ -120,6 +121,13 @@ class DeviceOutOfMemory(OutOfMemory):
     """The GPU's memory was exhausted: a smaller batch or lower precision helps, more host memory does not."""
 
     type = "device_out_of_memory"
+
+
+class DeviceFailed(JobError):
+    """The GPU works no more in this process, or not at all. The worker tries it again, and leaves it if it fails."""
+
+    type = "device_failed"
+    retryable = True
 
 
 class UnsupportedJob(JobError):

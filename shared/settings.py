@@ -206,6 +206,14 @@ class Settings(BaseSettings):
             "Too high: a job waits for one device while others are free."
         ),
     )
+    device_retry_seconds: float = Field(
+        60.0,
+        gt=0,
+        description=(
+            "How long a worker that left its GPU waits before it tries again whether a framework works on it (seconds)."
+            " Too low: a broken device is asked all the time. Too high: a mended one stays idle this long."
+        ),
+    )
     preempt_priority_gap: int = Field(
         2,
         ge=1,
@@ -239,7 +247,12 @@ class Settings(BaseSettings):
         10_000_000, ge=10_000, description="Log kept per attempt (bytes); what exceeds it is counted and dropped."
     )
     torch_threads: int | None = Field(
-        None, ge=1, description="Threads of a CPU runner; results depend on it. Empty: the number of CPUs."
+        None,
+        ge=1,
+        description=(
+            "Threads of a runner; results on a CPU depend on it. Empty: the cores that the process may run on, shared"
+            " evenly by the GPU workers that one command starts."
+        ),
     )
 
     frameworks: str = Field(

@@ -1,9 +1,9 @@
 """Run one Celery worker per GPU, or one for the CPU.
 
-`python -m worker.main [--device auto|cpu|gpu] [--index N]`
+`python -m worker.main [--device auto|cpu|gpu] [--index N] [--required-only]`
 
-With several devices this process only starts a process per device, forwards SIGTERM and waits; restarts are up to the
-launcher or the container runtime. SIGTERM and Ctrl-C drain: the current job writes a checkpoint and returns to the
+With several devices this process only starts a process per device, again if one ends, and forwards SIGTERM. SIGTERM and
+Ctrl-C drain: the current job writes a checkpoint and returns to the
 queue, without using up a retry, and the process exits within 60 s.
 """
 
@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from celery import signals
@@ -27,26 +27,33 @@ from shared.celery_app import make_celery, queues_for, refuse_cluster_server
 from shared.console import print_error
 from shared.db.engine import get_engine
 from shared.events import emit
-from shared.fleet.workers import WorkerInfo
+from shared.fleet.cores import threads_of
+from shared.fleet.gpus import refuse_memory_limit
+from shared.fleet.workers import Usage, WorkerInfo
 from shared.logging import configure_logging
 from shared.settings import Settings, get_settings
 from shared.specs.families import SETTING
 from shared.storage import refuse_unusable
 from worker.celery_app import pool, queue_guard, redis_transport, remote_control
 from worker.celery_app.tasks import register_attempt, silence_celery
+from worker.device_processes import DeviceProcesses
 from worker.hardware import frameworks, plugins
 from worker.hardware.devices import Device, choose
-from worker.hardware.heartbeat import WorkerHeartbeat
+from worker.hardware.heartbeat import Activity, WorkerHeartbeat
 from worker.hardware.resource_usage import ResourceMonitor
 from worker.runners.device_lock import DeviceLock
 from worker.runners.forkserver_client import START_SECONDS, ForkserverClient, sanitized_environment
+from worker.runners.probe_answer import PROBE_SECONDS
 from worker.runners.process_cleanup import SLOT, kill_orphans
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
 from worker.supervisor.context import WorkerContext
+from worker.supervisor.device_health import DeviceHealth
 from worker.supervisor.supervisor import Supervisor
 
 #: Seconds after the time for a drain when this worker exits in any case: 50 + 8 keeps the promised 60.
 LAST_RESORT_SECONDS = 8.0
+#: Seconds after which a GPU worker is online although its frameworks have not all been tried on the device.
+TRIED_SECONDS = len(FRAMEWORKS) * (START_SECONDS + PROBE_SECONDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,39 +61,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="nightshift worker", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--index", type=int, help="only this device of the host, counted from 0")
+    parser.add_argument(
+        "--required-only", action="store_true", help="take only jobs that require this device, none for any device"
+    )
     options = parser.parse_args(argv)
     configure_logging(get_settings(), "worker")
     tracing.setup("worker")
+    takes_auto = not options.required_only
     try:
         refuse_cluster_server(get_settings())
         refuse_unusable(get_settings())
         devices = choose(options.device, options.index)
         if len(devices) > 1:
-            return run_each(devices)
-        return run(devices[0], get_settings())
+            return DeviceProcesses(devices, get_settings(), takes_auto).run()
+        return run(devices[0], get_settings(), takes_auto)
     except ConfigurationError as error:
         print_error(f"nightshift worker: {error}")
         return 2
 
 
-def run_each(devices: Sequence[Device]) -> int:
-    """Run a process per device, because CUDA_VISIBLE_DEVICES is read once per process."""
-    children = [
-        subprocess.Popen([sys.executable, "-m", "worker.main", "--device", device.kind, "--index", str(device.index)])
-        for device in devices
-    ]
-
-    def forward(number: int, _frame: object) -> None:
-        for child in children:
-            child.send_signal(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    return max(abs(child.wait()) for child in children)
-
-
-def run(device: Device, settings: Settings) -> int:
+def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
     """Run this process as the worker of one device until it is stopped."""
+    if device.kind == "gpu":
+        refuse_memory_limit(settings)
     os.environ.update(device.environment())
     redis_transport.install()
     remote_control.install()
@@ -97,14 +94,18 @@ def run(device: Device, settings: Settings) -> int:
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
     runners = RunnerPool(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
     found = plugins.usable(settings, runners.frameworks)
-    context = WorkerContext(device.worker_name(settings.host_name), device, get_engine(), settings, runners, found)
+    name = device.worker_name(settings.host_name)
+    health = DeviceHealth(name, runners, settings) if device.kind == "gpu" else None
+    context = WorkerContext(name, device, get_engine(), settings, runners, found, health, takes_auto)
     supervisor = Supervisor(context)
     kill_orphans(str(slot.path))
-    starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()),), daemon=True)
+    starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()), health), daemon=True)
     starter.start()
     try:
         return serve(context, supervisor, next(iter(forkservers.values())))
     finally:
+        if health is not None:
+            health.close()
         runners.close()
         for forkserver in forkservers.values():
             forkserver.close()
@@ -112,7 +113,7 @@ def run(device: Device, settings: Settings) -> int:
 
 def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
     """Return a forkserver per framework that this worker serves."""
-    own = {**frameworks.forkserver_environment(settings.torch_threads), **device.environment(), SLOT: str(slot.path)}
+    own = {**frameworks.forkserver_environment(threads_of(settings)), **device.environment(), SLOT: str(slot.path)}
     env = sanitized_environment(os.environ, {**own, SETTING: settings.families})
     return {
         name: ForkserverClient(
@@ -127,18 +128,19 @@ def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> di
 
 def runner_settings(device: Device, settings: Settings, slot: DeviceLock) -> RunnerSettings:
     """Return the settings of this worker's runners."""
-    threads = settings.torch_threads or os.cpu_count()
-    return RunnerSettings(device.kind, threads, settings.runner_memory_limit_bytes, slot)
+    return RunnerSettings(device.kind, threads_of(settings), settings.runner_memory_limit_bytes, slot)
 
 
-def start_in_turn(forkservers: Sequence[ForkserverClient]) -> None:
-    """Start one forkserver after the other.
+def start_in_turn(forkservers: Sequence[ForkserverClient], health: DeviceHealth | None) -> None:
+    """Start one forkserver after the other, then try the frameworks on a GPU.
 
     Two imports at once would slow down the first, which the worker waits for.
     """
     for forkserver in forkservers:
         forkserver.start()
         forkserver.wait_ready(START_SECONDS)
+    if health is not None:
+        health.try_first()
 
 
 def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClient) -> int:
@@ -146,16 +148,13 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
     silence_celery()
     app = make_celery(context.settings, "worker")
     register_attempt(app, supervisor.run_one)
-    heartbeat = WorkerHeartbeat(
-        context.engine,
-        worker_info(context),
-        context.settings.heartbeat_seconds,
-        lambda: (supervisor.job_id, supervisor.draining),
-        ResourceMonitor(context.device).read,
-    )
+    heartbeat = make_heartbeat(context, supervisor)
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
     queue_guard.on_change = heartbeat.set_listening
-    queues, restore_after = queues_for(context.device.kind), context.settings.maintenance_seconds
+    if (health := context.health) is not None:
+        health.on_change = partial(follow, health, heartbeat)
+        follow(health, heartbeat)  # it may have tried them already
+    queues, restore_after = queues_for(context.device.kind, context.takes_auto), context.settings.maintenance_seconds
     celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
     connect(context, supervisor, heartbeat, first)
     try:
@@ -163,6 +162,34 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
     finally:
         heartbeat.stop()
     return int(celery_worker.exitcode or 0)
+
+
+def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHeartbeat:
+    """Return the worker's heartbeat, which also sees when the driver loses its device."""
+    monitor, health = ResourceMonitor(context.device), context.health
+
+    def usage() -> Usage:
+        found = monitor.read()
+        if health is not None:
+            health.hear_driver(monitor.lost)
+        return found
+
+    def current() -> Activity:
+        return Activity(supervisor.job_id, supervisor.draining, health.left_because if health else None)
+
+    info, seconds = worker_info(context), context.settings.heartbeat_seconds
+
+    def worker() -> WorkerInfo:
+        runners = context.runners
+        return replace(info, frameworks=sorted(runners.frameworks), unusable=dict(runners.unusable))
+
+    return WorkerHeartbeat(context.engine, worker, seconds, current, usage)
+
+
+def follow(health: DeviceHealth, heartbeat: WorkerHeartbeat) -> None:
+    """Take doorbells only while a framework works on the device, and say so."""
+    queue_guard.leave(health.left_because is not None)
+    heartbeat.tell()
 
 
 def connect(
@@ -175,6 +202,8 @@ def connect(
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         # Online means that the next job starts at once: the first framework's forkserver must be warm.
         first.wait_ready(START_SECONDS)
+        if context.health is not None:
+            context.health.tried.wait(TRIED_SECONDS)
         context.runners.idle()
         heartbeat.start()
         emit("worker.ready", worker=context.name, device=context.device.name)
@@ -191,7 +220,7 @@ def connect(
 
 
 def worker_info(context: WorkerContext) -> WorkerInfo:
-    """Return the worker's row of the fleet table."""
+    """Return the worker's row of the fleet table, without the frameworks, which depend on its device."""
     return WorkerInfo(
         name=context.name,
         host=context.settings.host_name,
@@ -200,8 +229,8 @@ def worker_info(context: WorkerContext) -> WorkerInfo:
         device_name=context.device.name,
         device_uuid=context.device.uuid,
         memory_bytes=context.device.memory_bytes,
-        frameworks=sorted(context.runners.frameworks),
         plugins=list(context.plugins),
+        takes_auto=context.takes_auto,
         versions=frameworks.versions(),
     )
 

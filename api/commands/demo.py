@@ -68,9 +68,15 @@ STEPS = [
         lambda before: {
             "kind": "train",
             "name": "demo: digits",
-            "model": {"family": "cnn", "framework": "torch", "preset": "mnist-2conv"},
+            "model": {"family": "cnn", "framework": "torch", "preset": "mnist-2conv", "initialization": "he"},
             "dataset": "digits",
-            "training": {"epochs": 6, "batch_size": 32, "learning_rate": 0.004, "lr_schedule": "onecycle"},
+            "training": {
+                "epochs": 6,
+                "batch_size": 32,
+                "learning_rate": 0.004,
+                "lr_schedule": "onecycle",
+                "validation_split": 0.1,
+            },
             "register_as": "demo-digits",
         },
         check_accuracy,

@@ -6,7 +6,6 @@ failure.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,10 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from api.commands import gpu_probe
 from nightshift.cli.render import output
+from nightshift.entry_points import names_of
 from nightshift.errors import ConfigurationError, NightshiftError
+from nightshift.names import FRAMEWORKS
 from nightshift.versions import installed
-from shared.fleet.nvml import visible_gpus
+from shared.fleet.cores import available_cores
+from shared.fleet.gpus import VISIBLE, refuse_memory_limit, visible_gpus
+from shared.fleet.nvml import Gpu
 from shared.settings import Settings, load_settings
 
 Level = Literal["ok", "note", "fails"]
@@ -202,14 +206,35 @@ def _plugins(part: str, views: Iterable[Mapping[str, Any]], setting: str) -> Ite
 
 
 def devices(settings: Settings) -> Iterator[Finding]:
-    """List the devices and frameworks that a worker on this machine could use."""
-    gpus = [f"{gpu.name} ({output.size(gpu.memory_bytes)})" for gpu in visible_gpus()]
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("devices", "ok", ", ".join(gpus) if gpus else f"no GPU; the CPU with {cpus} cores")
-    found = {name: installed(name) for name in ("torch", "tensorflow")}
-    shown = ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    """List the devices and frameworks that a worker on this machine could use, and try each framework on each GPU."""
+    wanted = names_of(settings.frameworks) or FRAMEWORKS
+    found = {name: number for name in FRAMEWORKS if name in wanted and (number := installed(name))}
+    shown = ", ".join(f"{name} {number}" for name, number in found.items())
     advice = "A worker on this machine needs one: pip install 'nightshift[torch]' or 'nightshift[tensorflow]'."
     yield Finding("frameworks", "ok", shown) if shown else Finding("frameworks", "note", "none installed", advice)
+    gpus = visible_gpus()
+    if not gpus.gpus and not gpus.problems:
+        yield Finding("devices", "ok", f"no GPU ({gpus.absent}); the CPU with {available_cores()} cores")
+    for problem in gpus.problems:
+        yield Finding("devices", "fails", str(problem), f"`nvidia-smi` says more. Mend it, or hide it by {VISIBLE}.")
+    for gpu in gpus.gpus:
+        yield gpu_finding(gpu, {name: gpu_probe.problem_of(gpu, name) for name in found})
+    if gpus.gpus and settings.runner_memory_limit_bytes is not None:
+        refuse_memory_limit(settings)
+
+
+def gpu_finding(gpu: Gpu, problems: Mapping[str, str | None]) -> Finding:
+    """Return what works on a GPU. `problems`: by installed framework, None: it works."""
+    part = f"gpu{gpu.index}"
+    texts = [f"{name} {'works' if why is None else f'does not work: {why}'}" for name, why in problems.items()]
+    memory = f" ({output.size(gpu.memory_bytes)})" if gpu.memory_bytes is not None else ""
+    detail = f"{gpu.name}{memory}, {gpu.uuid}; {'; '.join(texts) or 'no framework is installed'}"
+    working = [name for name, why in problems.items() if why is None]
+    if len(working) == len(problems):
+        return Finding(part, "ok", detail)
+    if working:
+        return Finding(part, "note", detail, "Jobs of that framework need another worker (docs/howto/gpus.md).")
+    return Finding(part, "fails", detail, "A worker here would leave this device (docs/howto/gpus.md).")
 
 
 # -- the API --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
 from api.flower import owner_view
-from api.flower.pages import compare, datasets, devices, job, jobs, models, schedules, submit, tasks
+from api.flower.pages import compare, datasets, devices, job, jobs, layers, models, schedules, submit, tasks
 from api.flower.pages.base import ActionOf, Assets, Handler, Look, Missing, View, ViewData
 from api.flower.site import ROOT
 from api.flower.templating import STATIC
@@ -71,11 +71,13 @@ HANDLERS: list[Any] = [
     _data("/jobs/columns", jobs.columns),
     (rf"{ROOT}/jobs/new", submit.NewJob),
     _action("/jobs/submit", submit.submit),
+    _action("/jobs/layers", submit.layers),
     (rf"{ROOT}/jobs/{JOB}", job.JobPage),
     _data(rf"/jobs/{JOB}/live", job.live),
     _data(rf"/jobs/{JOB}/curves", job.all_curves),
     _data(rf"/jobs/{JOB}/system", job.system),
     _data(rf"/jobs/{JOB}/log", job.log),
+    _data(rf"/jobs/{JOB}/layers", layers.of_job),
     (rf"{ROOT}/jobs/{JOB}/(metrics\.csv|log\.txt)", job.JobExport),
     (rf"{ROOT}/jobs/{JOB}/files/(.+)", job.JobFile),
     _action(rf"/jobs/{JOB}/edit", job.edit),
@@ -89,6 +91,7 @@ HANDLERS: list[Any] = [
     _action(rf"/models/({NAME})/describe", models.describe),
     _action(rf"/models/({NAME})/register", models.register_job),
     (rf"{ROOT}/models/({NAME})/versions/({NAME})/files", models.VersionFiles),
+    _data(rf"/models/({NAME})/versions/({NAME})/layers", layers.of_version),
     _action(rf"/models/({NAME})/versions/([1-9][0-9]{{0,8}})/describe", models.change_version),
     *_view("/datasets", "/-/data", datasets.listed, "ns_datasets.html", "datasets", "Data sets"),
     (rf"{ROOT}/datasets/-/add", AddVersion),

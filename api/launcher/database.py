@@ -13,6 +13,7 @@ from shared.db.migrate import upgrade
 from shared.db.schema import workers
 from shared.errors import DatabaseUnavailable
 from shared.fleet import keys
+from shared.fleet.workers import DEVICE_FAILED
 from shared.settings import Settings
 
 
@@ -50,9 +51,13 @@ class Database:
             path.unlink()
             keys.ensure_key_file(self.engine, path)
 
-    def worker_is_online(self, name: str) -> bool:
-        """Return whether this worker has registered since the launcher started; an older row does not count."""
-        query = select(workers.c.heartbeat_at).where(workers.c.name == name, workers.c.state == "online")
+    def worker_has_started(self, name: str) -> bool:
+        """Return whether this worker has registered since the launcher started; an older row does not count.
+
+        One that left its device has started: it looks again, and the others work.
+        """
+        started = workers.c.state.in_(("online", DEVICE_FAILED))
+        query = select(workers.c.heartbeat_at).where(workers.c.name == name, started)
         try:
             with read(self.engine) as conn:
                 heartbeat: float | None = conn.scalar(query)

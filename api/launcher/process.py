@@ -13,11 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-#: Seconds before a dead part is restarted: short at first, longer in a crash loop.
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 30.0
-#: After this run time (seconds) a part counts as recovered: its next death is the first again.
-HEALTHY_AFTER = 60.0
+from shared.restarts import deaths_after, restart_delay
+
 #: A log larger than this (bytes) is renamed to `.1` when its part starts.
 MAX_LOG_BYTES = 10_000_000
 #: Time for the last output of an ended part to be copied from its pipe to its log (seconds).
@@ -38,11 +35,6 @@ def die_with(parent: int) -> Callable[[], None]:
                 os._exit(1)
 
     return in_child
-
-
-def restart_delay(deaths: int) -> float:
-    """Return the seconds to wait after the `deaths`-th consecutive death (1, 2, …)."""
-    return float(min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(deaths - 1, 10)))
 
 
 @dataclass
@@ -113,7 +105,7 @@ class ManagedProcess:
             return None
         self._finish_log()
         now = time.monotonic()
-        self.deaths = 1 if now - self.started_at > HEALTHY_AFTER else self.deaths + 1
+        self.deaths = deaths_after(self.deaths, now - self.started_at)
         self.start_again_at = now + restart_delay(self.deaths)
         return ending(self.process.returncode)
 

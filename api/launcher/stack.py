@@ -15,11 +15,12 @@ import httpx
 
 from api.launcher import data_dir_lock, redis_server
 from api.launcher.database import Database
-from api.launcher.device_plan import plan_workers
+from api.launcher.device_plan import PlannedWorker, plan_workers
 from api.launcher.ports import LOOPBACK, choose_port
 from api.launcher.process import ManagedProcess
 from nightshift.errors import ConfigurationError
-from shared.fleet.nvml import visible_gpus
+from shared.fleet.gpus import choose_gpus, refuse_memory_limit
+from shared.fleet.nvml import Inventory
 from shared.settings import Settings, load_settings
 
 #: Time-out for a part to answer at the start (seconds). A cold disk and two slow cores need 20 for the frameworks.
@@ -112,15 +113,27 @@ class Stack:
         return answers(self.settings, f"beat@{self.settings.host_name}", PING_SECONDS)
 
     def _workers(self) -> list[ManagedProcess]:
-        planned = plan_workers(self.options.device, self.options.workers, lambda: len(visible_gpus()))
-        return [self._worker(device, index) for device, index in planned]
+        planned = plan_workers(self.options.device, self.options.workers, self._gpus)
+        if any(worker.device == "gpu" for worker in planned):
+            refuse_memory_limit(self.settings)
+        return [self._worker(worker) for worker in planned]
 
-    def _worker(self, device: str, index: int) -> ManagedProcess:
-        name = f"{device}{index}@{self.settings.host_name}"
-        online = partial(self.database.worker_is_online, name)
-        return self._module(
-            f"worker-{device}{index}", "worker.main", "--device", device, "--index", str(index), ready=online
-        )
+    def _gpus(self) -> Inventory:
+        """Return the GPUs that can be used, and tell which cannot. Raises ConfigurationError."""
+        found = choose_gpus("gpu" if self.options.device == "gpu" else "auto")
+        for problem in found.problems:
+            self.say(f"no worker for {problem}")
+        return found
+
+    def _worker(self, planned: PlannedWorker) -> ManagedProcess:
+        own = planned.environment
+        if self.settings.torch_threads is not None:
+            own.pop("NIGHTSHIFT_TORCH_THREADS", None)
+        name = f"{planned.device}{planned.index}"
+        ready = partial(self.database.worker_has_started, f"{name}@{self.settings.host_name}")
+        part = self._module(f"worker-{name}", "worker.main", *planned.arguments, ready=ready)
+        part.env = {**part.env, **own}
+        return part
 
     # -- start ----------------------------------------------------------------------------------------------------
 

@@ -135,7 +135,7 @@ def rerun(
     It runs at once (`run_at` and `after` are not copied), on the newest version of the data set that the spec names;
     `copied_from` lists the differences. `name`, `register_as` and `promote` are not copied: a model is registered only
     if `set` or `spec` has it (`{"set": {"register_as": "digits"}}`). Another `model.preset` replaces the model's other
-    fields.
+    fields, another `training.optimizer` the learning rate and the optimizer's constants.
     """
     with read(service.engine) as conn:
         origin = find_job(conn, job_id, owner)

@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from nightshift.errors import InvalidRequest
+from nightshift.families.optimizers import OF_AN_OPTIMIZER, foreign_constants
 from shared.specs.edits import Rerun
 
 #: Recorded changes: their largest number, and the longest value (characters as JSON).
@@ -35,18 +36,31 @@ def copy_of(spec: Mapping[str, Any], requested: Iterable[str] = ()) -> dict[str,
     """Return the spec for a new job; of `ONLY_IF_REQUESTED` it keeps fields that the dotted paths begin with."""
     sections = {path.partition(".")[0] for path in requested}
     omitted = {name: None for name in ONLY_IF_REQUESTED if name in spec and name not in sections}
-    return {**spec, **_NOT_COPIED, **omitted}
+    copy = {**spec, **_NOT_COPIED, **omitted}
+    if isinstance(training := spec.get("training"), Mapping):  # older specs have constants that did nothing
+        copy["training"] = _without(training, foreign_constants(training))
+    return copy
 
 
 def changed(spec: Mapping[str, Any], sets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the spec with the values set at their dotted paths. Raises InvalidRequest."""
+    """Return the spec with the values set at their dotted paths. Raises InvalidRequest.
+
+    Another preset replaces the model's other fields, another optimizer the learning rate and the optimizer's constants.
+    """
     body = deepcopy(dict(spec))
     if {"model.family", "model.preset"} & set(sets) and isinstance(body.get("model"), dict):
         kept = _OF_ANY_MODEL if "model.preset" in sets else ("family", "framework")
         body["model"] = {name: body["model"][name] for name in kept if name in body["model"]}
+    training, optimizer = body.get("training"), sets.get("training.optimizer")
+    if optimizer and isinstance(training, dict) and optimizer != training.get("optimizer"):
+        body["training"] = _without(training, OF_AN_OPTIMIZER)
     for path, value in sets.items():
         _put(body, path.split("."), value)
     return body
+
+
+def _without(section: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if name not in set(names)}
 
 
 def _put(body: dict[str, Any], path: list[str], value: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from nightshift.families.family import Family
+from nightshift.families.optimizers import DEFAULT, OF_AN_OPTIMIZER, OPTIMIZERS
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS, KINDS, RUN
 from shared.fleet.conformance import graded
@@ -25,9 +26,20 @@ OFTEN = (
 _ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "program", "params", "after", "promote"})
 #: Filled in from the program's declaration.
 _OF_PROGRAM = frozenset({"framework"})
+#: Fields of a model that are chosen before the others.
+_CHOSEN = frozenset({"family", "framework", "preset"})
 #: Fields that are edited as text: `team=vision, owner=me`, and `TOKEN, KEY`.
 _TEXTS = {"tags": "tags", "secrets": "names"}
-_KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default")
+#: Fields whose default is that of the chosen optimizer: where it is chosen, which one is usual, and the defaults.
+_OF_THE_OPTIMIZER = {
+    f"training.{field}": {
+        "path": "training.optimizer",
+        "usual": DEFAULT,
+        "values": {name: one.default(field) for name, one in OPTIMIZERS.items()},
+    }
+    for field in OF_AN_OPTIMIZER
+}
+_KEPT = ("enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "description", "default", "format")
 _VALUES = frozenset({"string", "integer", "number", "boolean"})
 
 
@@ -72,13 +84,18 @@ def _family(name: str, family: Family, green: Container[tuple[str, str]]) -> dic
 
 
 def forms() -> dict[str, list[dict[str, Any]]]:
-    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable}], common fields first."""
+    """Return, by kind, [{path, type, often, enum, minimum, …, default, nullable, by}], common fields first."""
     return {kind: _sorted(list(_fields(kind))) for kind in KINDS}
 
 
 def param_fields(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the fields of a program's parameters, like those of `forms`."""
     return [{**field, "often": True} for field in _of_schema(schema, "params.")]
+
+
+def model_fields(family: Family) -> list[dict[str, Any]]:
+    """Return the fields of a family's model, like those of `forms`; family, framework and preset are chosen above."""
+    return list(_of_schema(family.model.model_json_schema(), "model.", _CHOSEN))
 
 
 def _sorted(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -115,11 +132,27 @@ def _of_schema(
 
 
 def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the field, if it is a single value or the tags."""
+    """Yield the field, if it is a single value, a list of such, or the tags."""
     choices = [one for one in fact.get("anyOf", [fact]) if one.get("type") != "null"]
     (value, *more) = choices or [{}]
-    kind = _TEXTS.get(path) or ("enum" if "enum" in value else value.get("type"))
-    if more or kind not in _VALUES | {"enum", *_TEXTS.values()}:
+    kind, items = _TEXTS.get(path) or ("enum" if "enum" in value else value.get("type")), {}
+    if kind == "array":
+        kind, items = _of_list(value)
+    if more or kind not in _VALUES | {"enum", "list", "lines", *_TEXTS.values()}:
         return
     kept = {key: known[key] for known in (value, fact) for key in _KEPT if key in known}
-    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **kept}
+    by = {"by": _OF_THE_OPTIMIZER[path]} if path in _OF_THE_OPTIMIZER else {}
+    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **items, **kept, **by}
+
+
+def _of_list(value: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return how a list is edited (`lines` of text, or a `list` of short values) and what its entries are."""
+    entries = [value["items"]] if "items" in value else value.get("prefixItems", [])
+    types = {one.get("type") for one in entries}
+    if len(types) != 1 or not types <= _VALUES:
+        return None, {}
+    (one,) = types
+    return "lines" if one == "string" and "enum" not in entries[0] else "list", {
+        "items": one,
+        "entries": {key: entries[0][key] for key in _KEPT if key in entries[0]},
+    }

@@ -16,6 +16,7 @@ from api.dependencies import Service
 from api.services import dataset_fit, programs, reruns
 from api.services.dataset_fit import Facts
 from nightshift.errors import FieldError, InvalidRequest, NotFound
+from nightshift.families.optimizers import completed
 from nightshift.families.training import Training
 from shared import tracing
 from shared.datasets import builtins, registry
@@ -35,6 +36,7 @@ from shared.specs.jobs import (
     RunJob,
     TrainJob,
     check_inference,
+    check_optimizer,
     check_promotion,
     check_training,
 )
@@ -87,16 +89,18 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
     facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
         spec = _with_training_defaults(spec, facts.family)
-    _refuse(dataset_fit.objection(spec, facts))
+    if isinstance(spec, TrainJob | FinetuneJob):
+        refuse(check_training(facts.family, spec.training) or check_optimizer(spec.training))
+    refuse(dataset_fit.objection(spec, facts))
     pinned = {} if isinstance(spec, TrainJob) else {"family": facts.family, **facts.made_by}
     return _with_fixed_evaluation(spec, facts.judged_on), pinned
 
 
 def _checked_program(service: Service, spec: RunJob) -> AnyJob:
     program = programs.usable(service.settings, spec.program)
-    version = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
-    judged_on = _version(service, spec.promote.evaluate_on, _EVALUATE_ON) if spec.promote else None
-    _refuse(programs.objection(program, spec, version, judged_on))
+    version = dataset_version(service, spec.dataset, ("dataset",)) if spec.dataset else None
+    judged_on = dataset_version(service, spec.promote.evaluate_on, _EVALUATE_ON) if spec.promote else None
+    refuse(programs.objection(program, spec, version, judged_on))
     return _with_fixed_evaluation(programs.completed(program, spec), judged_on)
 
 
@@ -106,15 +110,15 @@ def _checked_program(service: Service, spec: RunJob) -> AnyJob:
 def _facts(service: Service, spec: LearnerJob, owner_id: str) -> Facts:
     """Return the facts from SQL. Raises InvalidRequest for the first that is missing or unsuitable."""
     facts = _of_the_spec(spec) if isinstance(spec, TrainJob) else _of_the_model(service, spec, owner_id)
-    dataset = _version(service, spec.dataset, ("dataset",)) if spec.dataset else None
+    dataset = dataset_version(service, spec.dataset, ("dataset",)) if spec.dataset else None
     promote = spec.promote if isinstance(spec, TrainJob | FinetuneJob) else None
-    judged_on = _version(service, promote.evaluate_on, _EVALUATE_ON) if promote else None
+    judged_on = dataset_version(service, promote.evaluate_on, _EVALUATE_ON) if promote else None
     return Facts(**facts, dataset=dataset, judged_on=judged_on)
 
 
 def _of_the_spec(spec: TrainJob) -> dict[str, Any]:
     places = {"family": ("model", "family"), "framework": ("model", "framework")}
-    _refuse(supported.objection(spec.kind, spec.model.family, spec.model.framework, places))
+    refuse(supported.objection(spec.kind, spec.model.family, spec.model.framework, places))
     return {"family": spec.model.family, "model": spec.model.model_dump()}
 
 
@@ -138,14 +142,20 @@ def _check_family(spec: FinetuneJob | BatchInferJob | EvaluateJob, family: str) 
     framework = spec.inference.framework if isinstance(spec, BatchInferJob) else spec.framework
     place = ("inference", "framework") if in_inference else ("framework",)
     places: dict[str, tuple[str, ...]] = {"family": ("model_ref",), "framework": place}
-    _refuse(supported.objection(spec.kind, family, framework, places))
+    refuse(supported.objection(spec.kind, family, framework, places))
     if isinstance(spec, FinetuneJob):
-        _refuse(check_training(family, spec.training) or check_promotion(family, spec.promote))
+        refuse(check_promotion(family, spec.promote))
     if isinstance(spec, BatchInferJob):
-        _refuse(check_inference(family, spec.inference))
+        refuse(check_inference(family, spec.inference))
 
 
-def _version(service: Service, name: str, place: tuple[str, ...]) -> DatasetVersion | None:
+def refuse(objection: FieldError | None) -> None:
+    """Raise InvalidRequest for the field that a check objects to."""
+    if objection:
+        raise InvalidRequest.field(objection.loc, objection.msg)
+
+
+def dataset_version(service: Service, name: str, place: tuple[str, ...]) -> DatasetVersion | None:
     """Return the current version of `name`; None for a built-in data set that a worker will register.
 
     Raises InvalidRequest for the field `place`.
@@ -181,7 +191,7 @@ def _require_available(service: Service, name: str) -> None:
 def _with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
     """Fill in the family's training defaults (learning rates of GANs and classifiers differ)."""
     given = spec.training.model_dump(exclude_unset=True)
-    training = Training.model_validate({**FAMILIES[family].training_for(None), **given})
+    training = Training.model_validate(completed(FAMILIES[family].training_for(None), given))
     return spec.model_copy(update={"training": training})
 
 
@@ -208,8 +218,3 @@ def hash_of(data: Any) -> str:
     """Return a hash of a body that ignores white space and the order of keys."""
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _refuse(objection: FieldError | None) -> None:
-    if objection:
-        raise InvalidRequest.field(objection.loc, objection.msg)

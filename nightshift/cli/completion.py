@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -81,14 +81,36 @@ def _named(collection: str, *facts: str) -> Completer:
     return _from_api(look)
 
 
-def _presets(client: Client) -> Iterable[tuple[str, str]]:
-    for family in client.families():
-        for preset in family.get("presets") or []:
-            yield str(preset), str(family.get("name"))
+def _of_family(look: Callable[[dict[str, Any]], Iterable[tuple[str, str]]]) -> Completer:
+    """Return a completer of what `look` finds in the family that the command names, or in all."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> Found:
+        # Before an option's value, Click has not given the arguments their names yet.
+        name = ctx.params.get("family") or next(iter(ctx.args), None)
+
+        def found(client: Client) -> Iterable[tuple[str, str]]:
+            for family in client.families():
+                if name in (None, family.get("name")):
+                    yield from look(family)
+
+        return _from_api(found)(ctx, incomplete)
+
+    return complete
+
+
+def _presets(family: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    for preset in family.get("presets") or []:
+        yield str(preset), str(family.get("name"))
+
+
+def _settings(family: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, fact in (family.get("model_schema") or {}).get("properties", {}).items():
+        if name not in ("family", "framework", "preset"):
+            yield f"{name}=", str(fact.get("description") or "")
 
 
 job_ids, models, versions = _from_api(_jobs), _from_api(_models), _from_api(_versions)
-model_refs, presets = _from_api(_model_refs), _from_api(_presets)
+model_refs, presets, settings = _from_api(_model_refs), _of_family(_presets), _of_family(_settings)
 datasets, programs = _named("datasets", "kind", "availability"), _named("programs", "package")
 families = _named("families", "description")
 schedules, webhooks = _named("schedules", "cron"), _named("webhooks", "url")

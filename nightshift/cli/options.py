@@ -11,6 +11,7 @@ import typer
 
 from nightshift.cli import completion
 from nightshift.errors import NotFound
+from nightshift.names import FRAMEWORKS, either
 
 if TYPE_CHECKING:
     from nightshift.client.client import Client, Job
@@ -37,6 +38,16 @@ JobId = Annotated[
 JobIds = Annotated[
     list[str], typer.Argument(metavar="ID...", help="One or more job ids.", autocompletion=completion.job_ids)
 ]
+FamilyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="FAMILY",
+        help="A model family; `nightshift families` lists them with their presets.",
+        autocompletion=completion.families,
+    ),
+]
+Preset = Annotated[str | None, typer.Option(help="A preset of the family.", autocompletion=completion.presets)]
+Framework = Annotated[str | None, typer.Option(help=f"{either(FRAMEWORKS)}.", autocompletion=completion.frameworks)]
 
 
 def with_options(declared: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -95,6 +95,13 @@ def _value(text: str) -> Any:
         return text
 
 
+def model(family: str, preset: str | None, framework: str | None) -> dict[str, Any]:
+    """Return the field `model` of a body."""
+    body: dict[str, Any] = {"model": {"family": family}}
+    put_options(body, {"model.preset": preset, "model.framework": framework})
+    return body
+
+
 def tags(pairs: Iterable[str]) -> dict[str, str]:
     """Return the tags of `name=value` texts. Raises `InvalidRequest`."""
     found = {}

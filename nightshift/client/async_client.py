@@ -127,6 +127,7 @@ class AsyncClient:
     # -- workers, families, data sets -------------------------------------------------------------
 
     workers, families, programs = _sent(requests.workers), _sent(requests.families), _sent(requests.programs)
+    model_summary = _sent(requests.model_summary)
     datasets, dataset = _sent(requests.datasets), _sent(requests.dataset)
 
     async def dataset_sample(self, name: str) -> bytes:
@@ -139,8 +140,8 @@ class AsyncClient:
     ) -> Dataset:
         """Upload a local file or folder as a new version of the data set `name`.
 
-        `kind` is image, text, files or table, and `format` idx, npz, cifar10, images, csv or text; by default both are
-        detected, but for files and for a table from CSV the kind is needed. Raises `InvalidRequest`.
+        `kind` is image, text, files or table, and `format`, of images and text, one of `nightshift.names.FORMATS`. By
+        default both are detected, but for files and for a table from CSV the kind is needed. Raises `InvalidRequest`.
         """
         with uploads.opened(Path(path), all_files=kind == FILES) as file:
             return Dataset(await self._transport.send(requests.add_dataset(file, name, format, kind)))

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from nightshift.client import types
-from nightshift.client.resources import Dataset, Family, InstalledProgram, Worker, each
+from nightshift.client.resources import Dataset, Family, InstalledProgram, ModelSummary, Worker, each
 from nightshift.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -240,6 +240,16 @@ def workers() -> Call[list[Worker]]:
 def families() -> Call[list[Family]]:
     """Return the model families, with their presets and the JSON schemas of their settings."""
     return each(Family, (yield from collect("families")))
+
+
+def model_summary(model: Mapping[str, Any], dataset: str | None = None) -> Call[ModelSummary]:
+    """Return the layers of a model that is not trained yet, with shapes and numbers of parameters.
+
+    `model` is that of a job: `{"family": "cnn", "preset": "mnist-2conv", "filters": [8, 16]}`. Without a data set a
+    typical one is supposed. Raises `InvalidRequest` as for a job.
+    """
+    body = {"model": dict(model)} | ({} if dataset is None else {"dataset": dataset})
+    return ModelSummary((yield send("POST", "families/summary", body, safe=True)))
 
 
 def programs() -> Call[list[InstalledProgram]]:

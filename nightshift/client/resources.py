@@ -48,12 +48,16 @@ class Worker(Resource):
     host: str
     state: Annotated[
         str,
-        "online, not_listening (lost its queue and is reconnecting), draining or offline (no heartbeat for a lease)",
+        "online, not_listening (lost its queue and is reconnecting), device_failed (left its device: "
+        "`left_because`), draining or offline (no heartbeat for a lease)",
     ]
     device: Literal["cpu", "gpu"]
     device_name: str
     memory_bytes: int | None
-    frameworks: list[str]
+    frameworks: Annotated[list[str], "The frameworks that work on its device."]
+    unusable: Annotated[dict[str, str], "Why other installed frameworks do not work on its device, by name."]
+    takes_auto: Annotated[bool, "Whether it takes jobs for any device; false: only those that require its device."]
+    left_because: Annotated[str | None, "Why it left its device; null: it works on it."]
     versions: dict[str, Any]
     job_id: Annotated[str | None, "The job it runs; null for another owner's job."]
     usage: dict[str, Any] | None
@@ -81,6 +85,37 @@ class Family(Resource):
     ]
     error: Annotated[str | None, "Why it cannot be used; null: it can."]
     _SHOWN = ("name", "frameworks", "kinds")
+
+
+class LayerRow(Resource):
+    """A row of a model's summary: a layer, or a weight where the family declares no layers."""
+
+    name: str
+    kind: Annotated[str, "What it is, such as `convolution 3x3, relu`."]
+    shape: Annotated[list[int | None], "Of the output for one row of data (height, width, channels); null: any length."]
+    parameters: Annotated[int, "Numbers that are trained."]
+    fixed: Annotated[int, "Numbers that are kept and not trained, such as running statistics."]
+    _SHOWN = ("name", "kind", "shape", "parameters")
+
+
+class ModelSummary(Resource):
+    """The layers of a model with shapes and numbers of parameters; `error` says why there are none."""
+
+    family: str
+    framework: str
+    preset: str
+    rows: Annotated[
+        str, "What the rows are: `layers`, or `weights` of a trained model whose family declares no layers."
+    ]
+    layers: Annotated[list[LayerRow] | None, "In the order of the network; null: see `error`."]
+    parameters: Annotated[int | None, "Numbers that are trained, of all layers."]
+    fixed: Annotated[int | None, "Numbers that are kept and not trained."]
+    bytes: Annotated[int | None, "Of all numbers in float32, as a trained model is stored."]
+    facts: Annotated[dict[str, Any], "What the layers depend on beside the settings, such as `classes`: supposed."]
+    error: Annotated[str | None, "Why there are no layers; null: there are."]
+    dataset: Annotated[str | None, "The data set that the facts are of, with its version; null: a typical one."]
+    model: Annotated[dict[str, Any], "The complete settings."]
+    _SHOWN = ("family", "preset", "parameters")
 
 
 class InstalledProgram(Resource):
@@ -138,10 +173,12 @@ class Dataset(Owned):
     sha256: str | None
     size_bytes: int | None
     classes: list[str] | None
+    tags: Annotated[list[str] | None, "Names of the tags of tokens, of sentences with tags."]
     image: Annotated[list[int] | None, "Height, width, channels."]
     split: Annotated[str | None, "Where the test part comes from; null for files and tables, which are not divided."]
     splits: Annotated[
-        dict[str, Any] | None, "Counts and class histogram of each part; of a table `rows`, of files `files`."
+        dict[str, Any] | None,
+        "Counts, and histogram of classes or tags, of each part; of a table `rows`, of files `files`.",
     ]
     created_at: str | None
     _SHOWN = ("name", "version", "kind")

@@ -11,7 +11,7 @@ docs/howto/add-family.md shows one from beginning to end.
 from __future__ import annotations
 
 from nightshift.families.family import CLASSIFIER_METRICS, GROUP, IMAGE_CLASSIFIER, Family, Parts, Task
-from nightshift.families.fields import Count, ImageSize, ModelSpec, Probability, Spec, Width, field_error
+from nightshift.families.fields import COLUMN, Count, ImageSize, ModelSpec, Probability, Spec, Width, field_error
 from nightshift.families.layers import Layer
 from nightshift.families.learner import (
     Array,
@@ -20,6 +20,7 @@ from nightshift.families.learner import (
     LearnerSetup,
     LearnerState,
     PerExampleScores,
+    ScalesRate,
     Splits,
 )
 from nightshift.families.training import EarlyStopping, Training
@@ -28,7 +29,8 @@ from nightshift.metrics import Metric
 from nightshift.names import Framework
 
 __all__ = [
-    "CLASSIFIER_METRICS", "GROUP", "IMAGE_CLASSIFIER", "Array", "Count", "EarlyStopping", "Evaluation", "Family",
-    "Framework", "ImageSize", "Layer", "Learner", "LearnerSetup", "LearnerState", "Metric", "ModelSpec", "Parts",
-    "PerExampleScores", "Probability", "Spec", "Splits", "Task", "Training", "Trial", "Width", "field_error",
+    "CLASSIFIER_METRICS", "COLUMN", "GROUP", "IMAGE_CLASSIFIER", "Array", "Count", "EarlyStopping", "Evaluation",
+    "Family", "Framework", "ImageSize", "Layer", "Learner", "LearnerSetup", "LearnerState", "Metric", "ModelSpec",
+    "Parts", "PerExampleScores", "Probability", "ScalesRate", "Spec", "Splits", "Task", "Training", "Trial",
+    "Width", "field_error",
 ]  # fmt: skip

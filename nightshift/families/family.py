@@ -44,6 +44,9 @@ class Parts:
     examples: str | None = None
     #: (learner, parent, inference, dataset_dir) -> Source: rows of batch inference.
     open_source: str | None = None
+    #: (dataset_dir, model, training, facts) -> Splits: the data of fine-tuning a model with these facts. None: those of
+    #: `load_splits`, which finds facts anew.
+    load_tuning: str | None = None
     #: (dataset_dir, model) -> changes: what fine-tuning on a data set changes in the model.
     adapted: str | None = None
     #: (root, splits) -> paths: more files of a model.
@@ -65,7 +68,7 @@ class Parts:
 IMAGE_CLASSIFIER = Parts(
     load_splits="worker.families.cnn.data:load_splits",
     load_test="worker.families.cnn.data:load_test",
-    adapted="worker.families.cnn.data:adapted",
+    adapted="worker.training.classification.labels:adapted",
     report="worker.families.cnn.evaluation:report",
     examples="worker.training.classification.per_example:examples",
     draw="worker.families.cnn.plots:draw",
@@ -89,7 +92,7 @@ class Family:
     #: Framework -> `"package.module:build"`, a function of a `LearnerSetup` that returns a `Learner`.
     learners: Mapping[Framework, str]
     parts: Parts
-    #: The kind of data sets that it learns from: `image` or `text`.
+    #: The kind of data sets that it learns from: `image`, `text` or `table`.
     dataset_kind: DataKind
     #: Defaults of `training` per preset.
     training_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NOTHING)

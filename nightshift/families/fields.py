@@ -26,6 +26,8 @@ def _optional(schema: dict[str, Any]) -> None:
 class ModelSpec(Spec):
     """The model of one family. Its preset fills in what is left out, so no field is required.
 
+    A field that depends on the data, as the target of a table does, is null in presets, and `unfit` asks for it.
+
     A family's class has the fields `family` (a literal, its name), `framework` and `preset`, each with a default.
     """
 
@@ -47,10 +49,21 @@ class ModelSpec(Spec):
         return {**cls.PRESETS[name], **data, "preset": name}
 
     def unfit(self, dataset: str, summary: Mapping[str, Any]) -> FieldError | None:
-        """Return which of these settings does not fit a data set, or None.
+        """Return which of these settings does not fit a data set, or None; `family` if no settings fit it.
 
         `summary` holds what is known of the data set without opening it: `kind`, `classes`, `splits` with counts.
         """
+        return None
+
+    def lacks(self, metric: str, summary: Mapping[str, Any]) -> str | None:
+        """Return why a model with these settings has no such metric on such a data set, or None.
+
+        `metric` is one of the family's, to watch or to be judged by; `summary` as for `unfit`.
+        """
+        return None
+
+    def most_rows(self, summary: Mapping[str, Any], validation_split: float) -> int | None:
+        """Return at most how many rows of a table with this summary are trained on; None: not known."""
         return None
 
     def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -83,4 +96,6 @@ ImageSize = Annotated[
 #: Sizes of layers: positive, and limited so that a single layer fits into memory.
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+#: `format` in the JSON schema of a setting that names a column of the data set: forms offer its columns.
+COLUMN = "column"
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Part of the names of running statistics, which are kept with the weights and not trained.
+RUNNING = ".running_"
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +74,18 @@ class Learner(Protocol):
         ...
 
 
+@runtime_checkable
+class ScalesRate(Protocol):
+    """A learner whose rate can be lowered while it trains, as `training.lr_schedule: plateau` needs."""
+
+    def scale_rate(self, factor: float) -> None:
+        """Multiply the rates of all steps from the next on by `factor` instead of the one before (at first 1).
+
+        The factor is no part of the learner's state: it is given again after a resume.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class LearnerSetup:
     """Arguments of a learner. Each `torch_learner.py` / `tensorflow_learner.py` has `build(setup) -> Learner`."""
@@ -97,6 +109,7 @@ class Splits:
     length: int  # number of rows trained on
     rows: npt.NDArray[np.int64] | None = None  # these rows of `train`; None: 0 … length - 1
     folder: Path | None = None  # of the stored data set, for files a family keeps beside it; None: keep none
+    notes: tuple[str, ...] = ()  # lines for the job's log: rows and columns that were left out
 
 
 class PerExampleScores(Protocol):

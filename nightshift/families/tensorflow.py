@@ -24,7 +24,6 @@ from worker.training.backends import tensorflow_models as models
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.numerics.named_arrays import strip_prefix
-from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 #: The arrays of a data set for one step, by their names in `Splits`.
@@ -93,7 +92,7 @@ class ModelLearner(TensorflowLearner):
         self.data = split
 
     def train_step(self, rows: npt.NDArray[np.int64], step: int) -> None:
-        self.rate = learning_rate(self.training, step, self.total_steps)
+        self.rate = self.rate_at(step)
         batch = {name: np.asarray(array[rows]) for name, array in self.data.items()}
         keys = self.random.keys(self.training.seed, "step", step)
         self._run("train", self._step, batch, dict(self.draws(len(rows), step)), keys, np.float32(self.rate))

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from nightshift.families.family import Family
-from nightshift.names import FILES
+from nightshift.names import FILES, TABLE
 from shared.datasets import formats
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import NO_LIMITS, store_images
@@ -58,8 +58,21 @@ def store_given(root: Path, contents: Mapping[str, bytes | str], kind: str) -> P
         return built(root / "stored", formats.read(files, kind=kind), NO_LIMITS).folder
 
 
+def store_animals(root: Path) -> Path:
+    """Store a table of 900 rows: numbers, categories, missing values, and the classes `kind` and numbers `age`."""
+    draw = np.random.Generator(np.random.Philox(key=3))
+    rows = ["weight,legs,color,tame,age,kind"]
+    for n in range(900):
+        kind = n % 3
+        weight = "" if n % 17 == 0 else f"{kind * 4 + draw.random() * 5:.3f}"
+        color = ("red", "gray", "", "brown")[int(draw.integers(4))]
+        age = 3 * kind + 2 * (color == "red") + draw.random()
+        rows.append(f"{weight},{4 - 2 * (kind == 1)},{color},{n % 2 == 0},{age:.3f},{('cat', 'bird', 'dog')[kind]}")
+    return store_given(root, {"animals.csv": "\n".join(rows) + "\n"}, TABLE)
+
+
 #: Kind of data set -> the one that the kit uses.
-STORES: dict[str, Store] = {"image": store_digits, "text": store_tale}
+STORES: dict[str, Store] = {"image": store_digits, "text": store_tale, "table": store_animals}
 
 
 def store_of(family: Family) -> Store:

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from nightshift.families.family import GROUP
 from nightshift.testing import attempts
 from nightshift.testing.processes import Server
 from worker.runners.plugin_preload import tried
@@ -24,11 +25,30 @@ from importlib.metadata import entry_points
 point.load()
 print(json.dumps([name for name in sys.argv[3:] if name in sys.modules]))
 """
+_LAYERS = """
+import json, sys
+from importlib.metadata import entry_points
+(point,) = [point for point in entry_points(group=sys.argv[1]) if point.name == sys.argv[2]]
+family = point.load()
+for preset in family.presets:
+    model = family.model.model_validate_json(json.dumps({"preset": preset}))
+    model.layers(model.expected_facts(None))
+print(json.dumps([name for name in sys.argv[3:] if name in sys.modules]))
+"""
 
 
 def frameworks_of_declaration(group: str, name: str) -> list[str]:
     """Return the frameworks that importing a declaration imports, in a new interpreter. Raises RuntimeError."""
-    command = [sys.executable, "-c", _DECLARATION, group, name, *FRAMEWORKS]
+    return _frameworks_after(_DECLARATION, group, name)
+
+
+def frameworks_of_layers(name: str) -> list[str]:
+    """Return the frameworks that the layers of a family's presets need. Raises RuntimeError."""
+    return _frameworks_after(_LAYERS, GROUP, name)
+
+
+def _frameworks_after(code: str, group: str, name: str) -> list[str]:
+    command = [sys.executable, "-c", code, group, name, *FRAMEWORKS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
-from nightshift.families.learner import Array, Splits
+from nightshift.families.learner import Array, ScalesRate, Splits
 from nightshift.testing.cases import Case, snapshot
 from nightshift.testing.fixtures import STEPS, Pair, Twins, Untouched, held_out, train
 from nightshift.testing.reasons import fail
@@ -142,6 +143,28 @@ def test_metrics_are_means_since_they_were_last_read(splits: Splits, twins: Twin
                 f"{name} of two steps is {found[name]:.6g} and the mean of both {expected:.6g}: "
                 "read_metrics() must start anew"
             )
+
+
+def test_a_scaled_rate_is_the_rate_of_the_next_steps(pair: Pair) -> None:
+    """After `scale_rate`, if there is one, steps learn with the schedule's rate times the factor, and report it."""
+    whole, half = pair.begun()
+    if not isinstance(half, ScalesRate):
+        pytest.skip("it has no scale_rate()")
+    half.scale_rate(0.1)  # what counts is the last one
+    half.scale_rate(0.5)
+    try:
+        pair.go(whole, 0, 2)
+        pair.go(half, 0, 2)
+    finally:
+        half.scale_rate(1.0)
+    (full, weights), (scaled, others) = outcome(whole), outcome(half)
+    if not np.isclose(scaled["learning_rate"], full["learning_rate"] / 2, rtol=1e-6):
+        fail(
+            f"with scale_rate(0.5) it reports the learning rate {scaled['learning_rate']:.6g} where it is "
+            f"{full['learning_rate']:.6g} without: multiply each step's rate by the factor"
+        )
+    if weights == others:
+        fail("with scale_rate(0.5) two steps change the weights as without: the optimizer must get the scaled rate")
 
 
 def test_a_run_goes_on_bit_for_bit(pair: Pair) -> None:

@@ -1,4 +1,4 @@
-"""Errors in a user's file, with its name and line."""
+"""Errors in a user's file, with its name, line and column."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def printable(name: str) -> str:
     return shown if len(shown) <= _SHOWN else "…" + shown[-_SHOWN:]
 
 
-def bad_file(name: str, problem: str, line: int | None = None) -> InvalidRequest:
-    """Return the error (422) for a file, or a line of it, with unusable content."""
-    loc: tuple[str | int, ...] = ("file", printable(name)) if line is None else ("file", printable(name), line)
-    return InvalidRequest(f"{_where(name, line)}: {problem}", [FieldError(loc, problem)])
+def bad_file(name: str, problem: str, line: int | None = None, column: int | None = None) -> InvalidRequest:
+    """Return the error (422) for a file, or a line or a column of it, with unusable content."""
+    place = [number for number in (line, column) if number is not None]
+    where = _where(name, line) + ("" if column is None else f", column {column}")
+    return InvalidRequest(f"{where}: {problem}", [FieldError(("file", printable(name), *place), problem)])
 
 
 def broken_file(name: str, problem: str) -> MalformedRequest:

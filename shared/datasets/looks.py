@@ -23,7 +23,7 @@ def looked_at(stored: Stored) -> Stored:
     if stored.meta["kind"] == TABLE:
         from shared.datasets import table_look  # imports pyarrow, which only tables need
 
-        return replace(stored, meta={**stored.meta, "preview": table_look.look(stored.folder)})
+        return replace(stored, meta={**stored.meta, "preview": table_look.look(stored.folder, stored.line_of)})
     return stored
 
 

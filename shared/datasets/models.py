@@ -33,6 +33,6 @@ class DatasetVersion(SQLModel, table=True):
     version: int = Field(primary_key=True)
     sha256: str = Field(max_length=64)
     size_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
-    #: Shapes, dtype, classes, counts per split, class histogram; for text also characters and words per split.
+    #: Shapes, dtype, classes, counts per split, class histogram; for text also tags, characters and words per split.
     summary: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: float = Field(sa_column=Column(Float(53), nullable=False))

@@ -100,14 +100,23 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 
 
 def change(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {rows: {part: difference}, classes: [new ones], gone: [removed ones]}; unchanged parts are left out."""
+    """Return {rows: {part: difference}, classes: [new ones], gone: [removed ones], tags: …, gone_tags: …}.
+
+    Unchanged parts are left out.
+    """
     before, after = _counts(old), _counts(new)
     rows = {part: after.get(part, 0) - before.get(part, 0) for part in [*after, *(before.keys() - after.keys())]}
     return {
         "rows": {part: difference for part, difference in rows.items() if difference},
-        "classes": [name for name in new["classes"] if name not in old["classes"]],
-        "gone": [name for name in old["classes"] if name not in new["classes"]],
+        "classes": _without(new["classes"], old["classes"]),
+        "gone": _without(old["classes"], new["classes"]),
+        "tags": _without(new.get("tags", ()), old.get("tags", ())),
+        "gone_tags": _without(old.get("tags", ()), new.get("tags", ())),
     }
+
+
+def _without(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    return [name for name in names if name not in known]
 
 
 def _names(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

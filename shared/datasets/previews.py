@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,8 @@ def preview(folder: Path) -> tuple[bytes, str]:
         return table_look.first_rows(folder), "text/csv; charset=utf-8"
     if data.kind == FILES:
         return "".join(f"{file['path']}\n" for file in looks.first_files(data.user_folder)).encode(), _TEXT
-    return BETWEEN_TEXTS.join(sample_texts(folder)).encode(), _TEXT
+    texts = tagged_sentences(folder) if data.tags else sample_texts(folder)
+    return BETWEEN_TEXTS.join(texts).encode(), _TEXT
 
 
 def sample_picture(folder: Path, split: str = "train") -> bytes:
@@ -66,6 +67,18 @@ def sample_texts(folder: Path, split: str = "train", count: int = 5, length: int
         for begin, end in pairwise(data.document_bounds(split)[: count + 1].tolist()):
             file.seek(begin)
             texts.append(file.read(min(end - begin, 4 * length)).decode(errors="ignore")[:length])
+    return texts
+
+
+def tagged_sentences(folder: Path, split: str = "train", count: int = 5, length: int = 100) -> list[str]:
+    """Return the first sentences with a token and its tag per line, cut to `length` tokens."""
+    data = open_dataset(folder)
+    tags, names, texts, first = data.token_tags(split), data.tags, [], 0
+    for text in islice(data.documents(split), count):
+        tokens = text.removesuffix("\n").split(" ")
+        pairs = zip(tokens[:length], tags[first : first + length], strict=False)
+        texts.append("".join(f"{token}\t{names[tag]}\n" for token, tag in pairs))
+        first += len(tokens)
     return texts
 
 

@@ -1,12 +1,14 @@
 """One data set version on disk: `<storage>/datasets/<sha256>/`, complete and immutable.
 
-meta.json                     {format, kind, classes, image, splits, split, size_bytes}
+meta.json                     {format, kind, classes, tags, image, splits, split, size_bytes}
 images   <split>_x.npy        uint8 [n, height, width, channels], as they were given (0 … 255)
          <split>_y.npy        int64 [n], index into `classes`
          <split>_ids.npy      bytes [n], the file each image came from (folders and zips of images only)
 text     <split>.txt          UTF-8, documents back to back
          <split>_docs.npy     int64 [documents + 1], byte offsets of the documents
          <split>_y.npy        only where documents have a label
+         <split>_tags.npy     uint16 [tokens], index into `tags`; only where tokens have a tag: they are separated by
+                              single spaces then, and a document is a sentence, which ends with a newline
          tokens-<hash>/       token streams, made on demand (shared.datasets.ingest.tokens)
 files    files/               the user's files, read-only
 tables   table.parquet        one row group after the other, as `ingest.build_table` divides them
@@ -25,9 +27,9 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
 from pathlib import Path
@@ -80,6 +82,11 @@ class OpenDataset:
         return list(self.meta["classes"])
 
     @property
+    def tags(self) -> list[str]:
+        """Return the names of the tags of tokens in the order of their numbers; empty where tokens have none."""
+        return list(self.meta.get("tags", []))
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """Return (height, width, channels) of every image."""
         height, width, channels = self.meta["image"]
@@ -101,6 +108,10 @@ class OpenDataset:
     def y(self, split: str) -> npt.NDArray[np.int64]:
         """Return the labels, int64 [n]. Raises FileNotFoundError for text without labels."""
         return self._array(f"{split}_y.npy")
+
+    def token_tags(self, split: str) -> npt.NDArray[np.uint16]:
+        """Return the number of each token's tag, uint16 [tokens]. Raises FileNotFoundError where tokens have none."""
+        return self._array(f"{split}_tags.npy")
 
     def ids(self, split: str) -> npt.NDArray[np.bytes_] | None:
         """Return the source file of each row (UTF-8), or None if rows are identified by their number."""
@@ -180,6 +191,14 @@ class NpyWriter:
         np.lib.format.write_array_header_1_0(self._file, {**header, "shape": (self.rows, *self._row_shape)})
 
 
+#: Returns the line of the user's file on which a row of a table (from 0) begins; None where it is not known.
+LineOf = Callable[[int], int | None]
+
+
+def no_line(row: int) -> None:
+    """Know no lines, as of a file that has none."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """A version that is on disk."""
@@ -187,6 +206,7 @@ class Stored:
     sha256: str
     folder: Path
     meta: dict[str, Any]
+    line_of: LineOf = field(default=no_line, kw_only=True, compare=False)
 
     def is_there(self) -> bool:
         """Return whether the folder still exists: garbage collection may have removed it before its row was written."""

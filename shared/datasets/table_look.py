@@ -1,11 +1,11 @@
-"""A look at a table: facts about each column, and the first rows, as JSON without NaN or Infinity."""
+"""A look at a table: facts about each column, what should be cleaned, and the first rows; no NaN, no Infinity."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shared.datasets import table_cleaning
 from shared.datasets.errors import printable
-from shared.datasets.store import TABLE_FILE
+from shared.datasets.near_numbers import NearNumbers
+from shared.datasets.store import TABLE_FILE, LineOf, no_line
 
 #: Columns that are described, rows that are shown, and the most frequent values of a column that are listed.
 COLUMNS, ROWS, TOP = 200, 10, 5
@@ -28,18 +30,43 @@ _EXACT = 2**53
 _READ_ROWS = 20_000
 
 
-def look(folder: Path) -> dict[str, Any]:
-    """Return {columns, column_count, rows} of a stored version."""
+def look(folder: Path, line_of: LineOf = no_line) -> dict[str, Any]:
+    """Return {columns, column_count, rows, report} of a version. `line_of` knows the lines of the user's file."""
     with pq.ParquetFile(folder / TABLE_FILE) as file:
         schema = file.schema_arrow
-        columns = [_Column(field) for field in list(schema)[:COLUMNS]]
+        fields = list(schema)[:COLUMNS]
+        numeric = [place for place, field in enumerate(fields) if _is_number(field.type)]
+        columns = [_Column(field, file.metadata.num_rows, len(numeric)) for field in fields]
         rows: list[list[Any]] = []
         for batch in _batches(file, schema.names[:COLUMNS]):
             plain = [_plain(values) for values in batch.columns]
             rows += _rows(plain, ROWS - len(rows))
             for column, values, original in zip(columns, plain, batch.columns, strict=True):
                 column.add(values, original)
-    return {"columns": [column.facts() for column in columns], "column_count": len(schema), "rows": rows}
+        for batch in _batches(file, [fields[place].name for place in numeric]):
+            for place, values in zip(numeric, batch.columns, strict=True):
+                columns[place].count_outliers(values)
+        twice = table_cleaning.duplicates(batch.columns for batch in _batches(file, schema.names))
+    facts = [column.facts(line_of) for column in columns]
+    return {"columns": facts, "column_count": len(schema), "rows": rows, "report": _report(facts, twice)}
+
+
+def _report(columns: Sequence[Mapping[str, Any]], twice: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return what should be cleaned of the described columns, and the duplicates of all."""
+
+    def names(matches: Callable[[Mapping[str, Any]], bool]) -> list[str]:
+        return [column["name"] for column in columns if matches(column)]
+
+    return {
+        "missing": sum(column["nulls"] for column in columns),
+        "with_missing": names(lambda column: column["nulls"] > 0),
+        "duplicates": twice,
+        "empty": names(lambda column: column["distinct"] == 0),
+        "constant": names(lambda column: column["distinct"] == 1 and not column["nulls"]),
+        "outliers": sum((column["outliers"] or {}).get("count", 0) for column in columns),
+        "with_outliers": names(lambda column: bool((column["outliers"] or {}).get("count"))),
+        "not_numbers": names(lambda column: column["not_numbers"] is not None),
+    }
 
 
 def first_rows(folder: Path) -> bytes:
@@ -62,8 +89,11 @@ def _batches(file: pq.ParquetFile, names: list[str]) -> Iterator[pa.RecordBatch]
 class _Column:
     """Collects the facts of one column."""
 
-    def __init__(self, field: pa.Field) -> None:
+    def __init__(self, field: pa.Field, rows: int, numeric: int) -> None:
+        """`rows`: of the table; `numeric`: its columns of numbers."""
         self._name, self._type = field.name, field.type
+        self._outliers = table_cleaning.Outliers(rows, numeric) if _is_number(field.type) else None
+        self._near = NearNumbers() if pa.types.is_string(field.type) else None
         self._nulls = 0
         self._counts: Counter[Any] = Counter()
         self._distinct: set[Any] = set()
@@ -74,6 +104,10 @@ class _Column:
 
     def add(self, values: pa.Array | None, original: pa.Array) -> None:
         """Count some rows. `values`: in a plain type; None if there is none."""
+        if self._outliers is not None:
+            self._outliers.sample(original)
+        if self._near is not None:
+            self._near.add(original)
         if values is None:
             self._plain, self._nulls = False, self._nulls + original.null_count
             return
@@ -107,7 +141,12 @@ class _Column:
             self._count += len(values)
             self._mean += (pc.mean(values).as_py() - self._mean) * (len(values) / self._count)
 
-    def facts(self) -> dict[str, Any]:
+    def count_outliers(self, values: pa.Array) -> None:
+        """Count the outliers of some rows, after `add` of all."""
+        assert self._outliers is not None, "only of columns of numbers"
+        self._outliers.count(values)
+
+    def facts(self, line_of: LineOf) -> dict[str, Any]:
         """Return the column's entry."""
         is_number = _is_number(self._type)
         has_ends = is_number or pa.types.is_temporal(self._type)
@@ -122,7 +161,17 @@ class _Column:
             "max": _json(self._most) if has_ends else None,
             "mean": _json(self._mean) if is_number and self._count else None,
             "top": None if has_ends or not self._plain else self._top(),
+            "outliers": self._outliers.facts() if self._outliers is not None else None,
+            "not_numbers": self._not_numbers(line_of),
         }
+
+    def _not_numbers(self, line_of: LineOf) -> dict[str, Any] | None:
+        """Return the values that keep a column of text from being numbers, with the first; rows count from 1."""
+        found = self._near.found() if self._near is not None else None
+        if found is None:
+            return None
+        first = {"value": _json(found.value), "row": found.row + 1, "line": line_of(found.row)}
+        return {"count": found.count, "of": found.of, **first}
 
     def _top(self) -> list[dict[str, Any]]:
         ordered = sorted(self._counts.items(), key=lambda item: (-item[1], str(item[0])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from shared.clock import iso
 from shared.datasets.models import DatasetVersion
@@ -15,6 +15,15 @@ from shared.db.schema import datasets as _datasets
 
 def list_datasets(conn: Connection) -> list[dict[str, Any]]:
     """Return the newest version of each data set, sorted by name."""
+    return [_view(version_of(row), bool(row["builtin"]), row["owner_id"]) for row in _newest(conn)]
+
+
+def newest_versions(conn: Connection) -> list[DatasetVersion]:
+    """Return the same versions with their whole summaries."""
+    return [version_of(row) for row in _newest(conn)]
+
+
+def _newest(conn: Connection) -> list[RowMapping]:
     newest = (
         select(_versions.c.name, func.max(_versions.c.version).label("version")).group_by(_versions.c.name).subquery()
     )
@@ -24,7 +33,7 @@ def list_datasets(conn: Connection) -> list[dict[str, Any]]:
         .join(_datasets, _datasets.c.name == _versions.c.name)
         .order_by(_versions.c.name)
     )
-    return [_view(version_of(row), bool(row["builtin"]), row["owner_id"]) for row in rows.mappings()]
+    return list(rows.mappings())
 
 
 def show(conn: Connection, ref: str) -> dict[str, Any]:
@@ -54,6 +63,6 @@ def _view(version: DatasetVersion, builtin: bool, owner_id: str | None) -> dict[
         "name": version.name, "version": version.version, "kind": meta["kind"], "builtin": builtin,
         "owner_id": owner_id, "availability": "registered",
         "sha256": version.sha256, "size_bytes": version.size_bytes, "classes": meta["classes"],
-        "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
+        "tags": meta.get("tags", []), "image": meta.get("image"), "split": meta["split"], "splits": meta["splits"],
         "created_at": iso(version.created_at),
     }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Float
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, true
 from sqlmodel import Field, SQLModel
 
 
@@ -25,8 +25,15 @@ class Worker(SQLModel, table=True):
     plugins: list[dict[str, Any]] = Field(
         default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]")
     )
+    #: Installed frameworks that do not work on its device: why, by name.
+    unusable: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     versions: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    state: str = Field(default="online", max_length=16)  # online | not_listening | draining | offline
+    #: Whether it takes jobs for any device; else only those that require its device.
+    takes_auto: bool = Field(default=True, sa_column=Column(Boolean, nullable=False, server_default=true()))
+    #: online | not_listening | device_failed | draining | offline
+    state: str = Field(default="online", max_length=16)
+    #: Why it left its device; null: it works on it.
+    left_because: str | None = Field(default=None, max_length=500)
     job_id: str | None = Field(default=None, max_length=32)
     #: Usage of its device and host at the last heartbeat (shared.fleet.workers.Usage).
     usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))

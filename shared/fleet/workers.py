@@ -20,6 +20,10 @@ from shared.jobs.ownership import owned_ids
 
 #: State of a worker that runs but lost the subscription to one of its queues; it subscribes again soon.
 NOT_LISTENING = "not_listening"
+#: State of a worker that runs but left its device, because no framework works on it any more; it looks again.
+DEVICE_FAILED = "device_failed"
+#: Most characters of the reason.
+_LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class WorkerInfo:
     device_uuid: str | None = None
     memory_bytes: int | None = None
     frameworks: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
     plugins: list[InstalledPlugin] = field(default_factory=list)
+    takes_auto: bool = True
     versions: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,8 +76,8 @@ class Usage:
 
 def register(conn: Connection, worker: WorkerInfo) -> None:
     """Record that a worker has started; replaces a previous one of the same name."""
-    fresh = {"state": "online", "job_id": None, "usage": None, "started_at": db_now(), "heartbeat_at": db_now()}
-    row = {**asdict(worker), **fresh}
+    fresh = {"state": "online", "left_because": None, "job_id": None, "usage": None}
+    row = {**asdict(worker), **fresh, "started_at": db_now(), "heartbeat_at": db_now()}
     changed = {column: value for column, value in row.items() if column != "name"}
     statement = insert(conn, workers).values(**row)
     conn.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed))
@@ -85,19 +91,27 @@ def heartbeat(
     job_id: str | None = None,
     draining: bool = False,
     listening: bool = True,
+    left_because: str | None = None,
     usage: Usage | None = None,
 ) -> bool:
     """Renew a worker's heartbeat; return False if its row is missing and it must register again.
 
-    `listening`: it is subscribed to all its queues.
+    `listening`: it is subscribed to all its queues. `left_because`: it left its device.
     """
+    left = DEVICE_FAILED if left_because is not None else None
     values = {
         "heartbeat_at": db_now(),
-        "state": "draining" if draining else "online" if listening else NOT_LISTENING,
+        "state": "draining" if draining else left or ("online" if listening else NOT_LISTENING),
+        "left_because": left_because[:_LONGEST] if left_because is not None else None,
         "job_id": job_id,
         "usage": asdict(usage) if usage else None,
     }
     return conn.execute(update(workers).where(workers.c.name == name).values(**values)).rowcount == 1
+
+
+def describe(conn: Connection, name: str, frameworks: list[str], unusable: dict[str, str]) -> None:
+    """Record which frameworks work on a worker's device now, and why others do not."""
+    conn.execute(update(workers).where(workers.c.name == name).values(frameworks=frameworks, unusable=unusable))
 
 
 def deregister(conn: Connection, name: str, pid: int | None = None) -> None:
@@ -133,7 +147,7 @@ def list_workers(conn: Connection, lease_seconds: float, owner_id: str | None = 
 def _view(row: dict[str, Any], lease_seconds: float, mine: set[str]) -> dict[str, Any]:
     is_online = row.pop("now") - row["heartbeat_at"] <= lease_seconds
     if not is_online or row["state"] == "offline":
-        row |= {"state": "offline", "job_id": None, "usage": None}
+        row |= {"state": "offline", "left_because": None, "job_id": None, "usage": None}
     if row["job_id"] not in mine:
         row["job_id"] = None
     return row | {"started_at": iso(row["started_at"]), "heartbeat_at": iso(row["heartbeat_at"])}

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 from shared.clock import db_now
 from shared.db.schema import jobs, workers
 from shared.fleet.plugins import InstalledPlugin
-from shared.fleet.workers import NOT_LISTENING
+from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
 
 Row = Mapping[Any, Any]
 
@@ -22,7 +22,7 @@ REQUIREMENTS = (jobs.c.device, jobs.c.framework, jobs.c.plugin, jobs.c.plugin_re
 def can_run(job: Row, worker: Row) -> bool:
     """Return whether the worker has the job's device, framework and plug-in."""
     device, framework = job["device"], job["framework"]
-    has_device = device in ("auto", worker["device"])
+    has_device = device == worker["device"] or (device == "auto" and worker["takes_auto"])
     return has_device and (framework is None or framework in worker["frameworks"]) and has_plugin(job, worker)
 
 
@@ -39,14 +39,25 @@ def plugins_of(worker: Row) -> list[InstalledPlugin]:
 
 def distinct(workers_online: Iterable[Row]) -> list[Row]:
     """Return one worker of each device, set of frameworks and set of plug-ins."""
-    return list({repr([w["device"], sorted(w["frameworks"]), w["plugins"]]): w for w in workers_online}.values())
+
+    def kind(worker: Row) -> str:
+        return repr([worker["device"], worker["takes_auto"], sorted(worker["frameworks"]), worker["plugins"]])
+
+    return list({kind(worker): worker for worker in workers_online}.values())
 
 
-def runnable_on(device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin]) -> ColumnElement[bool]:
+def runnable_by(worker: Row) -> ColumnElement[bool]:
+    """Return `can_run` as an SQL condition on jobs, for a worker's row."""
+    return runnable_on(worker["device"], worker["frameworks"], plugins_of(worker), worker["takes_auto"])
+
+
+def runnable_on(
+    device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin], takes_auto: bool = True
+) -> ColumnElement[bool]:
     """Return the SQL condition for jobs that a worker with this device, these frameworks and plug-ins can run."""
     known = or_(jobs.c.framework.is_(None), jobs.c.framework.in_(sorted(frameworks)))
     suited = or_(jobs.c.plugin.is_(None), *(_continued_by(plugin) for plugin in plugins))
-    return and_(jobs.c.device.in_(("auto", device)), known, suited)
+    return and_(jobs.c.device.in_(("auto", device) if takes_auto else (device,)), known, suited)
 
 
 def _continued_by(plugin: InstalledPlugin) -> ColumnElement[bool]:
@@ -69,17 +80,27 @@ def ahead_of(job: Row) -> ColumnElement[bool]:
 
 
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
-    """Return workers with a recent heartbeat, by name: name, device, frameworks, state, job_id, owner_id.
+    """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id.
 
     The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.
     """
+    return _workers(conn, lease_seconds, "online", NOT_LISTENING)
+
+
+def left_workers(conn: Connection, lease_seconds: float) -> list[Row]:
+    """Return the workers that left their device, by name, with the reason as `left_because`."""
+    return _workers(conn, lease_seconds, DEVICE_FAILED)
+
+
+def _workers(conn: Connection, lease_seconds: float, *states: str) -> list[Row]:
     held = and_(jobs.c.worker == workers.c.name, jobs.c.state == "running", jobs.c.finished_at.is_(None))
-    columns = (workers.c.name, workers.c.device, workers.c.frameworks, workers.c.plugins, workers.c.state)
+    names = ("name", "device", "frameworks", "unusable", "plugins", "takes_auto", "state", "left_because")
+    columns = tuple(workers.c[name] for name in names)
     job = (func.min(jobs.c.id).label("job_id"), func.min(jobs.c.owner_id).label("owner_id"))
     rows = conn.execute(
         select(*columns, *job)
         .select_from(workers.outerjoin(jobs, held))
-        .where(workers.c.state.in_(("online", NOT_LISTENING)), workers.c.heartbeat_at >= db_now() - lease_seconds)
+        .where(workers.c.state.in_(states), workers.c.heartbeat_at >= db_now() - lease_seconds)
         .group_by(workers.c.name)
         .order_by(workers.c.name)
     )

@@ -35,11 +35,14 @@ def device_of(required: str) -> str:
     return required.partition("/")[0]
 
 
-def runnable_parts(device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin]) -> list[str]:
+def runnable_parts(
+    device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin], takes_auto: bool = True
+) -> list[str]:
     """Return `jobs.requires` of all jobs that a worker with this device, these frameworks and plug-ins might run."""
+    devices = ("auto", device) if takes_auto else (device,)
     having = [None, *sorted(frameworks)]
     named = [None, *sorted({plugin.plugin for plugin in plugins})]
-    return [requires(*part) for part in product(("auto", device), having, named)]
+    return [requires(*part) for part in product(devices, having, named)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Two separate counts. `retries`: retryable errors that the job itself reported, up to `max_retries`. `lost_streak`:
 consecutive attempts that died (crash, memory, stall, lost lease) without a new checkpoint, up to the poison limit. A
-checkpoint resets it to 0, so a long run survives any number of crashes with progress in between.
+checkpoint resets it to 0, so a long run survives any number of crashes with progress in between. A device that failed
+counts for neither: its worker leaves it, so no job meets it twice.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def _by_outcome(outcome: AttemptOutcome, retryable: bool, counters: RetryCounter
             return Decision(JobState.FAILED, counters.retries, streak, poisoned=True)
         delay = AFTER_DEATH.delay(streak - 1) if streak > 1 else 0.0
         return Decision(JobState.QUEUED, counters.retries, streak, delay)
+    if outcome is AttemptOutcome.DEVICE_FAILED:
+        return Decision(JobState.QUEUED, counters.retries, counters.lost_streak)
     if retryable and outcome is AttemptOutcome.JOB_ERROR and counters.retries < counters.max_retries:
         retries = counters.retries + 1
         return Decision(JobState.QUEUED, retries, counters.lost_streak, AFTER_ERROR.delay(retries))

@@ -78,6 +78,7 @@ class AttemptOutcome(StrEnum):
     DRAINED = "drained"
     PAUSED = "paused"
     CANCELLED = "cancelled"
+    DEVICE_FAILED = "device_failed"  # the device works no more; the worker left it, and the job is not charged
     LOST = "lost"  # the lease expired: the worker died, froze or lost its network
 
 

@@ -5,6 +5,7 @@ Parsing fills in presets and defaults, so that a stored spec is complete: the jo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, model_validator
@@ -12,6 +13,7 @@ from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHan
 from nightshift.errors import FieldError
 from nightshift.families.family import Task
 from nightshift.families.fields import Count, Spec, Width, field_error
+from nightshift.families.optimizers import OPTIMIZERS, completed, foreign_constants
 from nightshift.families.training import Training
 from nightshift.metrics import sense
 from nightshift.names import Framework
@@ -62,8 +64,11 @@ class TrainJob(JobBase):
         defaults = family.training_for(model.get("preset")) if family else {}
         stopping = training.get("early_stopping")
         if family and isinstance(stopping, dict):
-            training = {**training, "early_stopping": {"metric": family.watched, **stopping}}
-        return {**data, "training": {**defaults, **training}}
+            stopping = {"metric": family.watched, **stopping}
+            training = {**training, "early_stopping": stopping}
+            if str(stopping["metric"]).startswith("val_"):
+                defaults = _held_out(defaults)
+        return {**data, "training": completed(defaults, training)}
 
     @model_validator(mode="after")
     def _fits_family(self) -> TrainJob:
@@ -76,6 +81,11 @@ class TrainJob(JobBase):
     def _registers(self) -> TrainJob:
         _check_registered(self.promote, self.register_as)
         return self
+
+
+def _held_out(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a preset's defaults without that nothing is held out, for a job that needs a validation part."""
+    return {name: value for name, value in defaults.items() if name != "validation_split" or value}
 
 
 def _check_registered(promote: Promotion | None, register_as: str | None) -> None:
@@ -112,6 +122,22 @@ def check_training(name: str, training: Training) -> FieldError | None:
         known = ", ".join(sorted(family.watchable))
         message = f"{name} has no such metric during training; use one of {known}"
         return FieldError(("training", "early_stopping", "metric"), message)
+    watched = stopping.metric if stopping else family.watched
+    if training.lr_schedule == "plateau" and watched.startswith("val_") and training.validation_split == 0:
+        message = f"plateau follows {watched}, which needs validation_split above 0"
+        return FieldError(("training", "lr_schedule"), message)
+    return None
+
+
+def check_optimizer(training: Training) -> FieldError | None:
+    """Return an error for the first constant that the optimizer does not have, or None.
+
+    It is part of a submission only: stored specs of before have a `beta1` that other optimizers ignore.
+    """
+    for name in foreign_constants(training.model_dump()):
+        having = ", ".join(optimizer for optimizer, one in OPTIMIZERS.items() if name in one.constants)
+        message = f"{training.optimizer} has no {name}, only {having}; leave it out"
+        return FieldError(("training", name), message)
     return None
 
 

@@ -22,7 +22,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "batch norm": {"image_size": (20, 23), "filters": [4, 6], "pool": [True, False], "normalization": "batch"},
     "layer norm": {"image_size": (20, 23), "filters": [4, 6], "pool": [True, False], "normalization": "layer"},
     "dense twice": {"image_size": (12, 14), "filters": [3], "pool": [True], "dense": [7, 5], "image_channels": 3},
-}
+    "separable": {"image_size": (12, 14), "filters": [3, 4], "pool": [True, False], "convolution": "separable"},
+    "averages": {
+        "image_size": (12, 14), "filters": [3], "pool": [True], "pooling": "average", "activation": "tanh",
+        "padding": "same", "loss": "mean_squared_error", "l1": 0.001, "l2": 0.01, "normalization": "layer",
+    },
+}  # fmt: skip
 
 
 def pair(model: Mapping[str, Any], **training: Any) -> tuple[Any, Any]:
@@ -65,7 +70,7 @@ def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: s
         np.testing.assert_allclose(theirs[key], array, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["mnist-1conv", "cats-vs-dogs", "batch norm"])
+@pytest.mark.parametrize("name", ["mnist-1conv", "cats-vs-dogs", "batch norm", "separable", "averages"])
 def test_what_one_framework_trained_the_other_predicts_with(name: str) -> None:
     torch, tensorflow = pair(MODELS[name], learning_rate=0.01)
     data = batch(torch)

@@ -16,6 +16,8 @@ from nightshift.testing.test_family import (
 from nightshift.testing.test_family import test_its_settings_go_round as test_its_settings_go_round
 from nightshift.testing.test_family import test_its_trial_is_a_job as test_its_trial_is_a_job
 from nightshift.testing.test_frameworks import test_both_frameworks_agree as test_both_frameworks_agree
+from nightshift.testing.test_summary import test_its_layers_need_no_framework as test_its_layers_need_no_framework
+from nightshift.testing.test_summary import test_its_layers_survive_json as test_its_layers_survive_json
 from shared.specs.families import FAMILIES
 from tests.support.training import CASES
 

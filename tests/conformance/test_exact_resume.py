@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from nightshift.metrics import OF_STEPS
 from nightshift.testing.attempts import Left
 from nightshift.testing.cases import Case
+from nightshift.testing.fixtures import Untouched
 from nightshift.testing.test_resume import test_a_run_that_was_killed_ends_as_one_never_touched as _killed
 from nightshift.testing.test_resume import test_it_leaves_no_process as test_it_leaves_no_process
 from nightshift.testing.test_resume import test_it_leaves_no_thread as test_it_leaves_no_thread
@@ -30,7 +32,10 @@ BATCH = 32
 #: An attempt in TensorFlow takes seconds to begin; what is killed, and how, is the same.
 KILLS = {"torch": 3, "tensorflow": 1}
 #: Metrics of the steps of each family.
-TRAINED_ON = {"cnn": ("loss", "accuracy"), "gru_lm": ("loss", "perplexity"), "gan": ("g_loss", "d_loss")}
+TRAINED_ON = {
+    "cnn": ("loss", "accuracy"), "gru_lm": ("loss", "accuracy", "perplexity"), "gan": ("g_loss", "d_loss"),
+    "text_classifier": ("loss", "accuracy"),
+}  # fmt: skip
 #: The loop's own state.
 RUN_ITEMS = [
     f"run:{name}"
@@ -71,6 +76,37 @@ def one_of_each(items: list[str]) -> list[str]:
 @pytest.fixture
 def also_checked() -> Callable[[Case, Left, Path], None]:
     return _check_figures
+
+
+#: Only the first validation improves anything, so the rate falls after the second and the third.
+FALLING: dict[str, Any] = {
+    "lr_schedule": "plateau", "lr_patience": 1, "lr_factor": 0.5, "warmup_steps": 10, "epochs": 4, "batch_size": 48,
+    "early_stopping": {"metric": "val_loss", "patience": 50, "min_delta": 1e6},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["cnn-torch", "gru_lm-tensorflow", "gan-torch"])
+def test_a_rate_that_fell_is_as_low_after_kills(
+    name: str,
+    data_sets: Callable[[Case], Path],
+    untouched_runs: Callable[[Case], Untouched],
+    seed: int,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip(CASES[name].framework)
+    falling = {**FALLING, "early_stopping": {**FALLING["early_stopping"], "metric": CASES[name].watched}}
+    case = replace(CASES[name], training={**CASES[name].training, **falling})
+    _killed(case, data_sets(case), untouched_runs(case), 3, seed, _check_rates, tmp_path)
+
+
+def _check_rates(case: Case, left: Left, data_set: Path) -> None:
+    peak = case.job().training.learning_rate
+    rates = {step: value for (name, step), value in left.rows.items() if name == "learning_rate"}
+    assert rates[min(rates)] < peak, "it warms up"
+    assert [rate for rate in (1, 0.5, 0.25) if peak * rate in rates.values()] == [1, 0.5, 0.25]
+    assert rates[max(rates)] <= peak / 4
 
 
 def _check_figures(case: Case, left: Left, data_set: Path) -> None:

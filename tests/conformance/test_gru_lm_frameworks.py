@@ -1,4 +1,4 @@
-"""The language model in torch and in TensorFlow is one model, dropout included, and its GRU is everybody's GRU."""
+"""The language model in torch and in TensorFlow is one model, dropout included, and its GRU continues a state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightshift.families.learner import LearnerState
 from tests.support.frameworks import FRAMEWORKS, close, gradients, learner
 from worker.families.gru_lm.language_model import Sampling, continue_tokens
 
@@ -56,7 +57,10 @@ def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: s
         np.testing.assert_allclose(theirs[key], array, rtol=1e-4, atol=1e-7, err_msg=key)
 
 
-@pytest.mark.parametrize("augment", [["word_dropout"], ["word_replacement"], ["word_dropout", "word_replacement"]])
+@pytest.mark.parametrize(
+    "augment",
+    [["word_dropout"], ["word_replacement"], ["word_deletion"], ["word_deletion", "word_dropout", "word_replacement"]],
+)
 def test_noise_on_words_is_the_same_noise(augment: list[str]) -> None:
     plain, _ = pair({"units": [8]}, optimizer="sgd")
     torch, tensorflow = pair({"units": [8]}, optimizer="sgd", augment=augment)
@@ -97,12 +101,10 @@ def test_reading_in_pieces_is_reading_at_once() -> None:
         np.testing.assert_allclose(again, logits, atol=1e-5)
 
 
-def test_the_gru_is_that_of_torch_and_of_keras() -> None:
-    """Keras has the gates in the order z, r, n and the weights transposed (`reset_after`)."""
-    import keras
+def test_the_gru_continues_a_state_as_torch_does() -> None:
     import torch
 
-    from worker.families.gru_lm import tensorflow_gru, torch_gru
+    from worker.training.backends import tensorflow_cells, torch_recurrent
 
     inputs, units = 5, 4
     draw = np.random.default_rng(0)
@@ -113,43 +115,75 @@ def test_the_gru_is_that_of_torch_and_of_keras() -> None:
         for parameter, array in zip(theirs.parameters(), weights, strict=True):
             parameter.copy_(torch.from_numpy(array))
     wanted = theirs(torch.from_numpy(x), torch.from_numpy(state)[None])[0].detach().numpy()
-    ours = torch_gru.gru(*map(torch.from_numpy, (x, state, *weights))).numpy()
+    ours = torch_recurrent.gru(*map(torch.from_numpy, (x, state)), list(map(torch.from_numpy, weights))).numpy()
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
-    found = tensorflow_gru.gru(x, state, *weights, computed="float32").numpy()
+    found = tensorflow_cells.gru(x, state, weights, None, relu=False, computed="float32").numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-6)
-    layer = keras.layers.GRU(units, return_sequences=True, reset_after=True)
-    layer.build((3, 7, inputs))
-    w_ih, w_hh, b_ih, b_hh = (np.concatenate([w[units : 2 * units], w[:units], w[2 * units :]]) for w in weights)
-    layer.set_weights([w_ih.T, w_hh.T, np.stack([b_ih, b_hh])])
-    keras_found = np.asarray(layer(x.transpose(1, 0, 2), initial_state=state)).transpose(1, 0, 2)
-    np.testing.assert_allclose(keras_found, wanted, atol=1e-5)
 
 
 def test_gradients_through_the_recurrence_are_autograds() -> None:
     import torch
 
-    from worker.families.gru_lm import torch_gru
+    from worker.training.backends import torch_recurrent
 
     torch.manual_seed(0)
     shapes = ((6, 3, 5), (3, 4), (12, 5), (12, 4), (12,), (12,))
     values = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
     free = [i != 1 for i in range(len(values))]  # the state takes no gradient
     parts = [value.requires_grad_(wanted) for value, wanted in zip(values, free, strict=True)]
-    assert torch.autograd.gradcheck(lambda *a: torch_gru.gru(a[0], values[1], *a[1:]), [parts[0], *parts[2:]])
+    assert torch.autograd.gradcheck(lambda *a: torch_recurrent.gru(a[0], values[1], a[1:]), [parts[0], *parts[2:]])
+
+
+@pytest.mark.parametrize("chunk", [10, 3], ids=["at once", "in chunks"])
+def test_the_accuracy_of_training_is_that_of_the_weights_before_the_step(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout and noise, on the rows that are evaluated."""
+    from worker.families.gru_lm import tensorflow_cross_entropy, torch_cross_entropy
+
+    for module in (torch_cross_entropy, tensorflow_cross_entropy):
+        monkeypatch.setattr(module, "CHUNK_LOGITS", chunk * VOCABULARY)
+    for one in pair(MODELS["one layer, no dropout"], learning_rate=0.02):
+        one.set_data({"windows": windows()})
+        for step in range(20):
+            one.train_step(np.arange(ROWS), step)
+        one.read_metrics()
+        expected = one.evaluate({"windows": windows()[:7]}, ROWS)["accuracy"]
+        assert 0.1 < expected < 0.9
+        one.train_step(np.arange(7), 20)
+        assert one.read_metrics()["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_state_of_before_there_was_an_accuracy_goes_on_without_one_until_the_next_row(framework: str) -> None:
+    one = pair(MODELS["two layers"])[FRAMEWORKS.index(framework)]
+    one.set_data({"windows": windows()})
+    one.train_step(np.arange(ROWS), 0)
+    state = one.state()
+    wanted = one.read_metrics()
+    loss, _, n = state.arrays["totals"]
+    one.load_state(LearnerState({**state.arrays, "totals": np.array([loss, n])}, state.facts))
+    found = one.read_metrics()
+    assert np.isnan(found.pop("accuracy"))
+    assert found == {name: value for name, value in wanted.items() if name != "accuracy"}
+    one.train_step(np.arange(ROWS), 1)
+    assert 0 <= one.read_metrics()["accuracy"] <= 1
 
 
 def test_the_loss_in_chunks_is_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from worker.families.gru_lm import torch_gru
+    from worker.families.gru_lm import torch_cross_entropy
 
-    monkeypatch.setattr(torch_gru, "CHUNK_LOGITS", 3 * VOCABULARY)
+    monkeypatch.setattr(torch_cross_entropy, "CHUNK_LOGITS", 3 * VOCABULARY)
     torch.manual_seed(0)
     hidden, weight, bias = torch.randn(10, 6), torch.randn(VOCABULARY, 6), torch.randn(VOCABULARY)
-    targets = torch.randint(0, VOCABULARY, (10,))
+    targets = (hidden @ weight.T + bias).argmax(1)
+    targets[::2] = torch.randint(0, VOCABULARY, (5,))
     parts = [part.requires_grad_() for part in (hidden, weight, bias)]
     wanted = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, targets)
-    found = torch_gru.chunked_cross_entropy(hidden, weight, bias, targets)
+    found, hits = torch_cross_entropy.chunked_cross_entropy(hidden, weight, bias, targets)
     torch.testing.assert_close(found, wanted)
+    assert hits == ((hidden @ weight.T + bias).argmax(1) == targets).sum()
     for ours, theirs in zip(torch.autograd.grad(found, parts), torch.autograd.grad(wanted, parts), strict=True):
         torch.testing.assert_close(ours, theirs)

@@ -44,6 +44,11 @@ def test_the_other_framework_finetunes_it_and_frozen_weights_keep_every_bit(
     assert all(not np.array_equal(after[key], before[key]) for key in learned if key.endswith("weight"))
     config = json.loads(artifact(tmp_path, "model/config.json").read_text())
     assert config["framework"] == framework
+    summary = json.loads(artifact(tmp_path, "model/summary.json").read_text())
+    assert summary["parameters"] == sum(after[key].size for key in learned)
+    assert summary["fixed"] == sum(after[key].size for key in after if key not in learned)
+    text = artifact(tmp_path, "summary.txt").read_text()
+    assert ["trained", f"{summary['parameters']:,}"] in [line.split() for line in text.splitlines()]
     assert list((tmp_path / "artifacts" / "tensorboard").iterdir())
 
 
@@ -75,6 +80,8 @@ def test_a_killed_finetuning_ends_as_one_never_touched(name: str, parents: Paren
     assert attempt(spec, tmp_path / "killed", parent.data_set, model=parent.model, kill_after=25) == -9
     assert attempt(spec, tmp_path / "killed", parent.data_set, model=parent.model) == 0
     assert Left.of(tmp_path / "killed") == Left.of(tmp_path / "untouched")
+    summaries = [artifact(tmp_path / how, "summary.txt").read_text() for how in ("killed", "untouched")]
+    assert summaries[0] == summaries[1]
 
 
 def test_every_row_once_in_input_order_with_its_id(parents: Parents, tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ WRONG = {
         "equal_seeds_give_equal_learners",
         "two learners of one seed differ after 6 steps",
     ),
+    "a rate that is not scaled": (
+        [("    def weights(self):", "    def scale_rate(self, factor):\n        pass\n\n    def weights(self):")],
+        "a_scaled_rate",
+        "with scale_rate(0.5) it reports the learning rate 0.05 where it is 0.05 without",
+    ),
     "a loss that is not finite is applied": (
         [("        if not np.isfinite(loss):\n            return\n", "")],
         "a_loss_that_is_not_finite",
@@ -113,3 +118,67 @@ def test_a_declaration_that_imports_a_framework_is_named(tmp_path: Path) -> None
     assert "the module of the Family imports torch" in found.failed["its_declaration_imports_no_framework"], (
         found.output
     )
+
+
+#: Layers that fit the learner, with what makes them wrong.
+LAYERS = """
+    def expected_facts(self, summary):
+        return {"classes": list("0123456789") if summary is None else summary["classes"]}
+
+    def layers(self, facts):
+        pixels = self.image_size[0] * self.image_size[1] * self.image_channels
+        return [Layer("output", "dense, softmax", (len(facts["classes"]),), len(facts["classes"]) * (pixels + 1))]
+"""
+LAYERED = changed(
+    DECLARATION,
+    ("ImageSize, ModelSpec, Trial", "ImageSize, Layer, ModelSpec, Trial"),
+    ("    image_channels: Literal[1, 3]\n", "    image_channels: Literal[1, 3]\n" + LAYERS),
+)
+#: What is wrong with them: a change, the check that says it, and its sentence.
+WRONG_LAYERS = {
+    "a bias that is left out": (
+        ("(pixels + 1))]", "pixels)]"),
+        "its_layers_hold_the_numbers_of_its_weights",
+        "the layer output declares 640 parameters and its weights hold 650",
+    ),
+    "another name": (
+        ('Layer("output"', 'Layer("dense"'),
+        "its_layers_hold_the_numbers_of_its_weights",
+        "no layer has the weight output.weight",
+    ),
+    "a framework": (
+        ("        pixels = self", "        import torch\n        pixels = self"),
+        "its_layers_need_no_framework",
+        "layers() imports torch",
+    ),
+    "another model after JSON": (
+        ("        pixels = self", "        assert self.model_fields_set == {'preset', 'image_size', 'image_channels'}\n"
+         "        pixels = self"),
+        "its_layers_survive_json",
+        "layers() raises AssertionError",
+    ),
+    "facts that no run has": (
+        ('return {"classes": ', 'return {"height": 8, "classes": '),
+        "a_run_knows_the_facts_that_its_layers_need",
+        "expected_facts() of no data set names height",
+    ),
+}  # fmt: skip
+
+
+def test_a_family_with_layers_passes_and_one_without_is_told(tmp_path: Path) -> None:
+    (tmp_path / "with").mkdir()
+    found = kit.check(write_family(tmp_path / "with", declaration=LAYERED), "--family=pebble", only="layers")
+    assert found.failed == {}, found.output
+    assert len(found.passed) == 4
+    (tmp_path / "without").mkdir()
+    found = kit.check(write_family(tmp_path / "without"), "--family=pebble", only="layers")
+    assert (found.failed, found.passed) == ({}, set())
+    assert "declares no layers" in (tmp_path / "without" / "report.json").read_text()
+
+
+@pytest.mark.parametrize("what", WRONG_LAYERS)
+def test_wrong_layers_are_named(what: str, tmp_path: Path) -> None:
+    change, check, reason = WRONG_LAYERS[what]
+    write_family(tmp_path, declaration=changed(LAYERED, change))
+    found = kit.check(tmp_path, "--family=pebble", only=check)
+    assert reason in found.failed[check], found.output

@@ -30,18 +30,28 @@ GAN = {
 }  # fmt: skip
 _draw = np.random.default_rng(11)
 IMAGES = {"x": _draw.integers(0, 256, (ROWS, 14, 15, 1)).astype(np.uint8), "y": _draw.integers(0, 10, ROWS)}
+CLASSIFIER = {"embedding": 5, "units": [6, 7], "dense": [4], "length": 10, "dropout": 0.3}
+DOCUMENTS = {
+    "x": (_draw.integers(1, 31, (ROWS, 10)) * (np.arange(10) < np.arange(ROWS)[:, None] % 10 + 1)).astype(np.int32),
+    "y": np.arange(ROWS) % 3,
+}
 TEXT = {"windows": _draw.integers(0, 30, (ROWS, 10)).astype(np.uint16)}
 
 #: family, model, facts, training, data: each uses as much as its family has to remember.
 FAMILIES: dict[str, tuple[Any, ...]] = {
     "cnn": ("cnn", {**CNN, "normalization": "batch"}, {"classes": list("0123456789")}, ["shift", "erase"], IMAGES),
     "gan": ("gan", GAN, {}, [], IMAGES),
-    "gru_lm": ("gru_lm", GRU, {"vocabulary": 30}, ["word_dropout", "word_replacement"], TEXT),
-}
+    "gru_lm": ("gru_lm", GRU, {"vocabulary": 30}, ["word_deletion", "word_dropout", "word_replacement"], TEXT),
+    "text_classifier": (
+        "text_classifier", CLASSIFIER, {"vocabulary": 30, "classes": list("abc")}, ["word_deletion", "word_dropout"],
+        DOCUMENTS,
+    ),
+}  # fmt: skip
 FEATURES = {
     "cnn": ("conv", "norm"),
     "gan": ("discriminator.conv", "discriminator.norm"),
     "gru_lm": ("embedding", "gru", "norm"),
+    "text_classifier": ("embedding", "rnn"),
 }
 CASES = [(family, framework) for family in FAMILIES for framework in FRAMEWORKS]
 

@@ -14,6 +14,9 @@ from nightshift.families.training import Training
 from nightshift.testing.cases import Case
 from nightshift.testing.test_learner import judged
 from nightshift.testing.test_learner import (
+    test_a_scaled_rate_is_the_rate_of_the_next_steps as test_a_scaled_rate_is_the_rate_of_the_next_steps,
+)
+from nightshift.testing.test_learner import (
     test_another_seed_gives_another_learner as test_another_seed_gives_another_learner,
 )
 from nightshift.testing.test_learner import test_equal_seeds_give_equal_learners as test_equal_seeds_give_equal_learners
@@ -23,6 +26,12 @@ from nightshift.testing.test_learner import (
 )
 from nightshift.testing.test_learner import (
     test_weights_are_canonical_and_go_round as test_weights_are_canonical_and_go_round,
+)
+from nightshift.testing.test_summary import (
+    test_a_run_knows_the_facts_that_its_layers_need as test_a_run_knows_the_facts_that_its_layers_need,
+)
+from nightshift.testing.test_summary import (
+    test_its_layers_hold_the_numbers_of_its_weights as test_its_layers_hold_the_numbers_of_its_weights,
 )
 from tests.support.training import CASES
 from worker import families
@@ -94,6 +103,7 @@ BASE = {"image_size": (14, 11), "filters": [4, 6], "pool": [True, False], "dense
         {"kernel_size": 1}, {"kernel_size": 2}, {"pool": [False, False]}, {"dense": []}, {"dense": [9, 7, 5]},
         {"dropout": 0.5}, {"normalization": "batch"}, {"normalization": "layer"}, {"image_channels": 3},
         {"image_size": (9, 20)}, {"output": "sigmoid"},
+        {"padding": "same", "image_size": (4, 4)},
     ],
     ids=str,
 )  # fmt: skip

@@ -108,6 +108,11 @@ def test_a_device_is_watched(flower: FlowerApp, visitor: BrowserSession) -> None
     expect(card).to_contain_text("97%")
     expect(card.get_by_role("link", name=HOSTILE)).to_have_attribute("href", f"/nightshift/jobs/{lease.job_id}")
     with write(flower.engine) as conn:
+        workers.heartbeat(conn, "gpu0@a", left_because="GPU is lost")
+    expect(card).to_contain_text("device failed")
+    expect(card).to_contain_text("It left its device: GPU is lost")
+    expect(page.locator("#devices-summary")).to_contain_text("1 left their device")
+    with write(flower.engine) as conn:
         workers.deregister(conn, "gpu0@a")
     expect(card).to_contain_text("offline")
     expect(page.locator("#devices-summary")).to_contain_text("1 offline")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,11 +13,12 @@ import pytest
 from sqlalchemy import Engine
 
 from api.services import programs
+from shared.datasets import registry
 from shared.db.engine import read, write
 from shared.fleet import conformance
 from shared.fleet.plugins import InstalledPlugin
 from shared.jobs import queries, transitions
-from shared.jobs.transitions import LogRow, MetricRow, NewJob, SampleRow
+from shared.jobs.transitions import ArtifactRecord, LogRow, MetricRow, NewJob, SampleRow
 from shared.specs.jobs import job_spec_adapter
 from tests.support.browser import PHONE, BrowserSession, expect
 from tests.support.factories import claim_job, make_claimer, running_job, submit_job
@@ -88,6 +90,11 @@ def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: BrowserSession) -
     page.get_by_role("link", name="New job").click()
     page.get_by_label("Model", exact=True).select_option("gan")
     page.get_by_label("Preset").select_option("dense")
+    expect(page.get_by_label("Learning rate")).to_have_attribute("placeholder", "0.0001")
+    page.get_by_label("Learning rate").fill("0.5")
+    page.get_by_label("Optimizer").select_option("sgd")
+    expect(page.get_by_label("Learning rate")).to_have_value("")
+    expect(page.get_by_label("Learning rate")).to_have_attribute("placeholder", "0.01")
     page.get_by_label("Epochs").fill("two")
     page.get_by_label("Tags").fill("team=vision, night=1")
     page.get_by_role("button", name="Submit").click()
@@ -97,7 +104,154 @@ def test_a_new_job_is_made_by_hand(flower: FlowerApp, visitor: BrowserSession) -
     expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
     spec = job(flower, page)["spec"]
     assert (spec["model"]["preset"], spec["training"]["epochs"]) == ("dense", 2)
+    assert (spec["training"]["optimizer"], spec["training"]["learning_rate"]) == ("sgd", 0.01)
     assert spec["tags"] == {"team": "vision", "night": "1"}
+
+
+def test_the_layers_follow_the_settings_before_anything_is_trained(visitor: BrowserSession) -> None:
+    page = visitor.page
+    page.goto("/nightshift/jobs/new")
+    total, rows = page.locator("#layers-total"), page.locator("#layers tbody tr")
+    page.get_by_label("Model", exact=True).select_option("gru_lm")
+    page.get_by_label("Data set").fill("")
+    expect(rows).to_have_count(4)
+    page.get_by_text("Model settings").click()
+    expect(page.get_by_label("Units")).to_have_attribute("placeholder", "512, 512")
+    page.get_by_label("Units").fill("8, 16, 8")
+    expect(rows).to_have_count(5)
+    expect(rows.nth(2)).to_contain_text("gru1")
+    expect(rows.nth(2)).to_contain_text("100 × 16")
+    page.get_by_label("Vocabulary size").fill("50")
+    page.get_by_label("Embedding").fill("4")
+    weights = 50 * 4 + 3 * 8 * (4 + 8 + 2) + 3 * 16 * (8 + 16 + 2) + 3 * 8 * (16 + 8 + 2) + 50 * 9
+    expect(total).to_contain_text(f"{weights:,} parameters")
+    page.get_by_role("tab", name="JSON").click()
+    page.get_by_label("The spec as JSON").fill(
+        '{"kind": "train", "model": {"family": "gru_lm", "units": [4]}, "dataset": "x"}'
+    )
+    expect(rows).to_have_count(3)
+
+
+def test_a_setting_without_layers_is_marked_in_place_and_the_table_stays(visitor: BrowserSession) -> None:
+    page = visitor.page
+    page.goto("/nightshift/jobs/new")
+    page.get_by_label("Model", exact=True).select_option("gan")
+    rows = page.locator("#layers tbody tr")
+    expect(rows).to_have_count(13)
+    size = "card => [card.offsetTop, card.offsetWidth, card.offsetHeight]"
+    before = page.locator("#layers").evaluate(size)
+    page.get_by_text("Model settings").click()
+    wrong = page.get_by_label("Generator filters")
+    wrong.press_sequentially("8, 0")
+    error = page.locator("[id='field-model.generator_filters-error']")
+    expect(error).to_contain_text("entry 2: Input should be greater than or equal to 1")
+    expect(wrong).to_be_focused()
+    expect(wrong).to_have_attribute("aria-invalid", "true")
+    expect(rows).to_have_count(13)
+    expect(page.locator("#layers-total")).to_have_text("of the last valid settings")
+    assert page.locator("#layers").evaluate(size) == before
+    wrong.fill("8, 4, 2, 2, 2, 2")
+    expect(page.locator("#layers-error")).to_contain_text("image_size is too small to be halved")
+    wrong.fill("8")
+    expect(error).to_be_empty()
+    expect(page.locator("#layers-error")).to_be_empty()
+    expect(rows).to_have_count(11)
+    page.get_by_label("Generator dense").fill("[]")
+    expect(rows).to_have_count(9)
+    page.get_by_label("Data set").fill("digits")
+    page.get_by_label("Kernel size").select_option("6")
+    page.get_by_label("Image channels").select_option("3")
+    expect(rows.nth(2)).to_contain_text("28 × 28 × 3")
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
+
+
+def test_what_augments_is_ticked_and_what_a_family_lacks_is_not_offered(
+    flower: FlowerApp, visitor: BrowserSession
+) -> None:
+    page = visitor.page
+    page.goto("/nightshift/jobs/new")
+    page.get_by_text("More settings").click()
+    page.get_by_role("group", name="augment").get_by_label("rotate").check()
+    page.get_by_role("group", name="augment").get_by_label("shift").check()
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
+    assert job(flower, page)["spec"]["training"]["augment"] == ["rotate", "shift"]
+    page.goto("/nightshift/jobs/new")
+    page.get_by_label("Model", exact=True).select_option("gan")
+    page.get_by_text("More settings").click()
+    expect(page.get_by_label("Weight decay")).to_be_visible()
+    expect(page.get_by_role("group", name="augment")).to_have_count(0)
+    expect(page.get_by_label("Beta1")).to_have_attribute("placeholder", "0.5")
+    expect(page.get_by_label("Momentum")).to_have_count(0)
+    page.get_by_label("Optimizer").select_option("sgd")
+    expect(page.get_by_label("Momentum")).to_be_visible()
+    expect(page.get_by_label("Beta1")).to_have_count(0)
+    page.get_by_label("Kind").select_option("evaluate")
+    expect(page.locator("#layers-card")).to_be_hidden()
+
+
+def test_a_table_is_chosen_with_its_family_and_its_columns_are_suggested(
+    flower: FlowerApp, visitor: BrowserSession, tmp_path: Path
+) -> None:
+    (tmp_path / "animals.csv").write_text("legs,weight,kind\n" + "4,3.5,cat\n2,0.5,bird\n" * 40)
+    registry.register(flower.engine, flower.settings, "animals", tmp_path / "animals.csv", kind="table")
+    page = visitor.page
+    page.goto("/nightshift/jobs/new")
+    page.get_by_label("Model", exact=True).select_option("mlp")
+    expect(page.get_by_label("Data set")).to_have_value("animals")
+    page.get_by_text("Model settings").click()
+    expect(page.locator("[id='field-model.target-error']")).to_contain_text("the column to predict")
+    target = page.get_by_label("Target")
+    assert target.evaluate("input => [...input.list.options].map(({ value }) => value)") == ["legs", "weight", "kind"]
+    target.fill("kind")
+    expect(page.locator("[id='field-model.target-error']")).to_be_empty()
+    rows = page.locator("#layers tbody tr")
+    expect(rows.last).to_contain_text("output")
+    expect(page.locator("#layers")).to_contain_text("animals@1")
+    before = rows.count()
+    page.get_by_label("Hidden").fill("[]")
+    expect(rows).to_have_count(before - 2)
+    page.get_by_label("Features").fill("weight\nlegs")
+    page.get_by_label("Task").select_option("classes")
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile("/nightshift/jobs/[0-9a-f]{16}$"))
+    model = job(flower, page)["spec"]["model"]
+    assert (model["target"], model["hidden"], model["features"]) == ("kind", [], ["weight", "legs"])
+    assert (model["task"], model["loss"], model["categorical"]) == ("classes", None, None)
+    page.locator("#layers-card summary").click()
+    expect(page.locator("#layers tbody tr")).to_have_count(before - 2)
+    expect(page.locator("#layers")).to_contain_text("animals@1")
+
+
+def test_the_tables_of_an_evaluation_are_read_on_the_page(
+    flower: FlowerApp, visitor: BrowserSession, tmp_path: Path
+) -> None:
+    submit_job(flower.engine, owner_id=flower.owner)
+    lease = claim_job(flower.engine).lease
+    document = {
+        "classes": ["cat", "dog"],
+        "confusion_matrix": [[1, 0], [0, 1]],
+        "per_entity": [{"entity": "LOC", "f1": 0.25, "support": 4}, {"entity": "PER", "f1": None, "support": 0}],
+        "worst_sentences": [{"tokens": ["<b>In</b>", "Rome"], "predicted": ["O", "B-PER"], "loss": 3.5}],
+    }
+    stored = f"jobs/{lease.job_id}/attempts/1/artifacts/evaluation.json"
+    (flower.settings.storage_root / stored).parent.mkdir(parents=True)
+    (flower.settings.storage_root / stored).write_text(json.dumps(document))
+    record = ArtifactRecord("evaluation.json", stored, "a" * 64, 10, "application/json")
+    with write(flower.engine) as conn:
+        transitions.succeed(conn, lease, result={"metrics": {}}, artifacts=[record])
+    page = visitor.page
+    page.goto(f"/nightshift/jobs/{lease.job_id}")
+    page.locator("#evaluation-card summary").click()
+    entities, sentences = page.get_by_role("region", name="per entity"), page.get_by_role("region", name="worst sent")
+    expect(entities.locator("tbody tr").first).to_have_text("LOC0.254")
+    expect(entities.locator("tbody tr").last).to_have_text("PER–0")
+    expect(sentences).to_contain_text("<b>In</b> Rome")
+    expect(sentences).to_contain_text("O B-PER")
+    expect(page.locator("#evaluation table")).to_have_count(2)
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_new_job_fits_a_phone(visitor: BrowserSession) -> None:
@@ -105,6 +259,8 @@ def test_a_new_job_fits_a_phone(visitor: BrowserSession) -> None:
     page.set_viewport_size(PHONE)
     page.goto("/nightshift/jobs/new")
     page.get_by_text("More settings").click()
+    page.get_by_text("Model settings").click()
+    page.locator("#layers tbody tr").first.wait_for()
     for view in ("Form", "JSON"):
         page.get_by_role("tab", name=view).click()
         width = page.evaluate("document.documentElement.scrollWidth")

@@ -74,6 +74,30 @@ def test_a_data_set_is_sent_appended_to_looked_at_and_deleted(
     fits(visitor, "datasets")
 
 
+def test_sentences_with_tags_are_shown_with_the_tokens_of_each_tag(visitor: BrowserSession, tmp_path: Path) -> None:
+    page, file = visitor.page, tmp_path / "news.conll"
+    file.write_text(f"Ada\tB-PER\nmet\tO\n{HOSTILE}\tB-ORG\n\n" * 10)
+    page.goto("/nightshift/datasets")
+    page.get_by_role("button", name="Add a data set").press("Enter")
+    page.get_by_label("Name").fill("news")
+    page.get_by_label("File").set_input_files(str(file))
+    page.get_by_role("button", name="Add", exact=True).press("Enter")
+    page.wait_for_url("**/datasets/news")
+    file.write_text("Ulm\tB-LOC\n\nis\tO\n")
+    page.get_by_role("button", name="Add a version").press("Enter")
+    page.get_by_label("File").set_input_files(str(file))
+    page.get_by_role("dialog").get_by_role("button", name="Add version").press("Enter")
+    expect(page.locator("#dataset-versions tbody tr").first).to_contain_text("new tag: B-LOC")
+    expect(page.locator("#dataset-classes dt")).to_have_text(["B-ORG", "B-PER", "O", "B-LOC"])
+    expect(page.locator("#dataset-classes .ns-tally-count")).to_have_text(["8 + 2", "8 + 2", "9 + 2", "1 + 0"])
+    expect(page.locator("#dataset-facts")).to_contain_text("32 tokens")
+    expect(page.locator("#dataset-facts")).to_contain_text("sentences")
+    expect(page.locator("#dataset-sample")).to_contain_text("Ada\tB-PER")
+    fits(visitor, "datasets/news")
+    page.goto("/nightshift/datasets")
+    expect(page.locator("#datasets-table")).to_contain_text("4tags")
+
+
 def test_a_table_and_files_are_sent_and_looked_at(visitor: BrowserSession, tmp_path: Path) -> None:
     page = visitor.page
     table = tmp_path / "people.csv"
@@ -92,12 +116,20 @@ def test_a_table_and_files_are_sent_and_looked_at(visitor: BrowserSession, tmp_p
     page.goto("/nightshift/datasets/people")
     expect(page.locator("#dataset-columns tbody tr")).to_contain_text([f"Ada 2 · {HOSTILE} 1", "38.5"])
     expect(page.locator("#dataset-rows tbody tr")).to_have_text([f"{HOSTILE}41", "Ada36", "Ada–"])
+    cleaning = page.locator("#dataset-cleaning tbody tr")
+    expect(cleaning).to_contain_text(["Missing values1age", "Duplicate rows0of 3 compared", "Empty columns0"])
+    rows = [f"{n},{HOSTILE}" for n in range(40)]
+    table.write_text("name,age\n" + "\n".join([*rows, rows[0], f"{HOSTILE},x"]) + "\n")
+    page.get_by_role("button", name="Add a version").press("Enter")
+    page.get_by_label("File").set_input_files(str(table))
+    page.get_by_role("dialog").get_by_role("button", name="Add version").press("Enter")
+    expect(cleaning).to_contain_text(["Duplicate rows1of 42", f"nearly numbers1name: line 43 has “{HOSTILE}”"])
     table.write_text("name,age\nBea,7\n")
     page.get_by_role("button", name="Add a version").press("Enter")
     expect(page.get_by_label("Kind")).to_be_disabled()
     page.get_by_label("File").set_input_files(str(table))
     page.get_by_role("dialog").get_by_role("button", name="Add version").press("Enter")
-    expect(page.locator("#dataset-versions tbody tr").first).to_contain_text("− 2 rows")
+    expect(page.locator("#dataset-versions tbody tr").first).to_contain_text("− 41 rows")
     expect(page.locator("#dataset-rows tbody tr")).to_have_text(["Bea7"])
     fits(visitor, "datasets/people@1")
     fits(visitor, "datasets/plain")

@@ -270,6 +270,8 @@ def test_a_table_is_uploaded_shown_and_changed(api: Api) -> None:
     assert (shown["kind"], shown["splits"], shown["split"]) == ("table", {"rows": {"count": 2}}, None)
     name, age = shown["preview"]["columns"]
     assert (name["top"][0], age["nulls"], age["mean"]) == ({"value": "Ada", "count": 1}, 1, 36.0)
+    report = shown["preview"]["report"]
+    assert (report["missing"], report["with_missing"], report["duplicates"]) == (1, ["age"], {"count": 0, "of": 2})
     assert shown["preview"]["rows"] == [["Ada", 36], ["Bea", None]]
     sample = api.get("/v1/datasets/people/sample")
     assert (sample.text, sample.headers["content-type"]) == ("name,age\nAda,36\nBea,\n", "text/csv; charset=utf-8")
@@ -294,6 +296,15 @@ def test_files_are_uploaded_as_a_zip_and_shown(api: Api) -> None:
     assert_problem(upload(api, "corpus", PEOPLE, "people.csv"), 422, ("kind",))
 
 
+def test_sentences_with_tags_are_uploaded_and_refused_by_column(api: Api) -> None:
+    good = b"Ada B-PER\nmet O\n\nEU B-ORG\n\n" * 10
+    shown = upload(api, "news", good, "news.conll").json()
+    assert (shown["kind"], shown["classes"], shown["tags"]) == ("text", [], ["B-ORG", "B-PER", "O"])
+    assert shown["splits"]["test"]["tags"].keys() == {"B-ORG", "B-PER", "O"}
+    assert upload(api, "shapes", npz(), "shapes.npz").json()["tags"] == []
+    assert_problem(upload(api, "news", good + b"Ada B-PER x\n", "news.conll"), 422, ("file", "news.conll", 51, 3))
+
+
 def test_a_wrong_kind_or_row_is_refused_by_field(api: Api) -> None:
     assert_problem(upload(api, "people", PEOPLE, "people.csv", kind="video"), 422, ("kind",))
     assert_problem(upload(api, "people", PEOPLE, "people.csv", kind="table", format="csv"), 422, ("format",))
@@ -301,6 +312,17 @@ def test_a_wrong_kind_or_row_is_refused_by_field(api: Api) -> None:
     told = assert_problem(upload(api, "people", PEOPLE, "people.csv"), 422, ("file", "people.csv", 1))
     assert "kind table" in told["detail"]
     assert left_behind(api) == []
+
+
+def test_a_table_is_trained_on_by_the_target_that_the_job_names(api: Api) -> None:
+    rows = b"age,job\n" + b"".join(b"%d,%s\n" % (n, (b"cook", b"smith")[n % 2]) for n in range(100))
+    upload(api, "people", rows, "people.csv", kind="table")
+    told = assert_problem(api.submit(dataset="people", model={"family": "mlp"}), 422, ("model", "target"))
+    assert told["errors"][0]["msg"] == "is required: the column to predict. people@1 has age, job"
+    made = api.submit(dataset="people", model={"family": "mlp", "target": "job"})
+    assert made.status_code == 202, made.text
+    spec = api.get(f"/v1/jobs/{made.json()['id']}").json()["spec"]
+    assert (spec["model"]["target"], spec["model"]["hidden"], spec["training"]["batch_size"]) == ("job", [64, 64], 32)
 
 
 @pytest.mark.parametrize(("kind", "noun"), [("table", "a table"), ("files", "plain files")])

@@ -40,7 +40,7 @@ def families(api: Api) -> dict[str, dict[str, Any]]:
 
 def test_an_offered_family_is_listed_beside_those_of_nightshift(api: Api) -> None:
     found = families(api)
-    assert list(found) == ["cnn", "gan", "gru_lm", "linear", "gone"]
+    assert list(found) == ["cnn", "gan", "gru_lm", "mlp", "tagger", "text_classifier", "linear", "gone"]
     linear = found["linear"]
     assert (linear["package"], linear["frameworks"], linear["error"]) == ("nightshift-linear 1.0", ["torch"], None)
     assert linear["kinds"] == ["train", "finetune", "batch_infer", "evaluate"]
@@ -63,7 +63,8 @@ def test_it_is_exact_once_the_kit_has_shown_it_for_its_package(api: Api) -> None
     record = FAMILIES.installed["linear"].record_sha256
     report(api, "of another version", passed=True)
     assert promises(api) == {
-        "cnn": "exact", "gan": "exact", "gru_lm": "exact", "linear": "resumable", "gone": None,
+        "cnn": "exact", "gan": "exact", "gru_lm": "exact", "mlp": "exact", "tagger": "exact",
+        "text_classifier": "exact", "linear": "resumable", "gone": None,
     }  # fmt: skip
     report(api, record, passed=True)
     assert promises(api)["linear"] == "exact"
@@ -123,7 +124,11 @@ def test_a_job_of_a_family_of_nightshift_needs_no_package(api: Api, sqlite_engin
 @pytest.mark.parametrize(
     ("model", "loc", "message"),
     [
-        ({"family": "gone"}, ("model", "family"), "unknown family; families: cnn, gan, gru_lm, linear"),
+        (
+            {"family": "gone"},
+            ("model", "family"),
+            "unknown family; families: cnn, gan, gru_lm, mlp, tagger, text_classifier, linear",
+        ),
         ({"image_channels": 2}, ("model", "image_channels"), "1 or 3"),
         ({"image_chanels": 1}, ("model", "image_chanels"), "did you mean 'image_channels'?"),
         ({"framework": "tensorflow"}, ("model", "framework"), "use one of torch"),
@@ -146,7 +151,15 @@ def test_jobs_of_it_are_found(api: Api) -> None:
 def test_the_openapi_document_describes_it(api: Api) -> None:
     document = api.get("/openapi.json").json()
     model = document["components"]["schemas"]["TrainJob"]["properties"]["model"]
-    assert list(model["discriminator"]["mapping"]) == ["cnn", "gan", "gru_lm", "linear"]
+    assert list(model["discriminator"]["mapping"]) == [
+        "cnn",
+        "gan",
+        "gru_lm",
+        "linear",
+        "mlp",
+        "tagger",
+        "text_classifier",
+    ]
     assert "LinearModel" in document["components"]["schemas"]
 
 

@@ -65,6 +65,10 @@ def job(kind: str, model: str, **fields: Any) -> dict[str, Any]:
     return {"kind": kind, "model_ref": model, "dataset": "tale" if model == "gru_lm" else "digits", **fields}
 
 
+def train(family: str, **training: Any) -> dict[str, Any]:
+    return {"kind": "train", "model": {"family": family}, "dataset": "digits", "training": training}
+
+
 def infer(model: str, **inference: Any) -> dict[str, Any]:
     return job("batch_infer", model, inference=inference)
 
@@ -106,6 +110,14 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
             ("training", "early_stopping", "metric"),
             "val_accuracy",
         ),
+        (job("finetune", "cnn", training={"momentum": 0.5}), ("training", "momentum"), "only sgd"),
+        (
+            job("finetune", "cnn", training={"optimizer": "sgd", "beta1": 0.5}),
+            ("training", "beta1"),
+            "sgd has no beta1, only adam, adamw; leave it out",
+        ),
+        (train("gan", optimizer="sgd", epsilon=1e-7), ("training", "epsilon"), "adam, adamw, rmsprop, adadelta"),
+        (train("gan", nesterov=False), ("training", "nesterov"), "adam has no nesterov"),
         (job("finetune", "cnn", freeze="head"), ("freeze",), "features"),
         (job("finetune", "cnn", training={"batch_size": 5000}), ("training", "batch_size"), "at most"),
         (job("finetune", "gru_lm", dataset="short"), ("training", "batch_size"), "at most"),
@@ -151,6 +163,12 @@ def test_generating_needs_no_data_set(models: Api) -> None:
     answer = models.post("/v1/jobs", json=body)
     assert answer.status_code == 202
     assert models.get(answer.headers["location"]).json()["dataset"] is None
+
+
+def test_another_optimizer_than_the_preset_s_has_its_own_rate_and_constants(models: Api) -> None:
+    for body in (train("gan", optimizer="sgd"), job("finetune", "gan", training={"optimizer": "sgd"})):
+        training = models.post("/v1/jobs", json=body).json()["spec"]["training"]
+        assert (training["learning_rate"], training["beta1"], training["lr_schedule"]) == (0.01, None, "cosine")
 
 
 def test_finetuning_trains_as_the_family_does_where_nothing_is_said(models: Api) -> None:

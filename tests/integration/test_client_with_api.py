@@ -201,6 +201,16 @@ def test_a_folder_becomes_a_data_set_and_its_next_version(run: Run, tmp_path: Pa
     assert run("datasets", "add", "pets", "pets").stdout == "pets@2\n"
 
 
+def test_sentences_with_tags_are_added_and_shown_with_counts(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "news.iob").write_text("Ada\tB-PER\nmet\tO\nEU\tB-ORG\n\n" * 10)
+    added = run("datasets", "add", "news", "news.iob")
+    assert (added.stdout, added.stderr) == ("news@1\n", "sentences with 3 tags: B-ORG, B-PER, O\n")
+    shown = [line.split() for line in run("datasets", "show", "news", "--sample", "look.txt").stdout.splitlines()]
+    assert ["TAG", "TRAIN", "TEST"] in shown
+    assert ["O", "8", "2", "█" * 30] in shown
+    assert (tmp_path / "look.txt").read_text().startswith("Ada\tB-PER\nmet\tO\nEU\tB-ORG\n\n---")
+
+
 def test_a_table_and_files_are_added_and_looked_at(run: Run, tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("name,age\nAda,36\nAda,\nBea,41.5\n")
     assert run("datasets", "add", "people", "people.csv", "--kind", "table").stdout == "people@1\n"
@@ -208,6 +218,18 @@ def test_a_table_and_files_are_added_and_looked_at(run: Run, tmp_path: Path) -> 
     assert ["name", "string", "0", "2", "Ada", "(2),", "Bea", "(1)"] in shown
     assert ["age", "double", "1", "2", "36", "41.5", "38.75"] in shown
     assert (tmp_path / "look.csv").read_text() == "name,age\nAda,36.0\nAda,\nBea,41.5\n"
+    assert ["missing", "values", "1", "in", "age"] in shown
+    assert ["duplicate", "rows", "0", "of", "3"] in shown
+    cells = [f"{n},x" for n in range(30)] + ["?,x", "?,x"]
+    (tmp_path / "dirty.csv").write_text("age,same\n" + "\n".join(cells) + "\n")
+    run("datasets", "add", "dirty", "dirty.csv", "--kind", "table")
+    said = " ".join(run("datasets", "show", "dirty").stdout.split())
+    assert "duplicate rows 1 of 32 constant columns same" in said
+    assert "nearly numbers age is text: line 32 has '?' (2 of 32 are no numbers)" not in said  # 94 % are numbers
+    (tmp_path / "dirty.csv").write_text("age,same\n" + "\n".join(cells[:31]) + "\n")
+    run("datasets", "add", "dirty", "dirty.csv")
+    said = " ".join(run("datasets", "show", "dirty").stdout.split())
+    assert "nearly numbers age is text: line 32 has '?' (1 of 31 are no numbers)" in said
     (tmp_path / "corpus" / ".hidden").mkdir(parents=True)
     (tmp_path / "corpus" / ".hidden" / "x").write_text("xyz")
     assert run("datasets", "add", "corpus", "corpus", "--kind", "files").stdout == "corpus@1\n"

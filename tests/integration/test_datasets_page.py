@@ -58,7 +58,10 @@ def test_a_set_shows_what_each_version_changed_and_who_used_and_holds_it(flower:
     pinned(flower, submit_job(flower.engine, owner_id="somebody else", dataset="pets", name="secret").job_id, "pets@1")
     shown = flower.data("/datasets/pets/data")
     second, first = shown["versions"]
-    assert (second["change"], first["change"]) == ({"rows": {"train": 6}, "classes": [], "gone": []}, None)
+    assert (second["change"], first["change"]) == (
+        {"rows": {"train": 6}, "classes": [], "gone": [], "tags": [], "gone_tags": []},
+        None,
+    )
     assert (first["jobs"], first["models"], second["jobs"]) == (1, 1, 0)
     assert [line.partition(" ")[0] for line in first["held_by"]] == ["job"]
     assert second["held_by"] == []

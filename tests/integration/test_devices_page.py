@@ -56,6 +56,19 @@ def test_a_device_shows_what_runs_there_and_how_busy_it_is(flower: FlowerApp) ->
     assert (left["last"]["id"], left["last"]["outcome"]) == (job_id, "cancelled")
 
 
+def test_a_device_that_was_left_shows_why(flower: FlowerApp) -> None:
+    register(flower.engine, "gpu0@a")
+    register(flower.engine, "gpu1@a")
+    with write(flower.engine) as conn:
+        workers.describe(conn, "gpu0@a", [], {"torch": "GPU is lost"})
+        workers.heartbeat(conn, "gpu0@a", left_because="GPU is lost")
+    left, works = flower.data("/devices/data")["devices"]
+    assert (left["state"], left["left_because"], left["unusable"]) == (
+        "device_failed", "GPU is lost", {"torch": "GPU is lost"},
+    )  # fmt: skip
+    assert (works["state"], works["left_because"], works["unusable"]) == ("online", None, {})
+
+
 def test_another_owners_job_is_not_named(flower: FlowerApp) -> None:
     register(flower.engine, "cpu0@a")
     submit_job(flower.engine, owner_id="somebody else", name="secret")

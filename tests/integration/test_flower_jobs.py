@@ -264,7 +264,7 @@ def test_run_again_is_a_new_job_with_the_same_spec_but_for_what_was_changed(flow
 def test_a_job_by_hand_is_refused_at_its_fields(flower: FlowerApp) -> None:
     fields = {field["path"]: field for field in served(flower, "/jobs/new")["forms"]["train"]}
     assert (fields["training.epochs"]["minimum"], fields["training.epochs"]["often"]) == (1, True)
-    assert fields["training.lr_schedule"]["enum"] == ["constant", "cosine", "onecycle"]
+    assert fields["training.lr_schedule"]["enum"] == ["constant", "cosine", "onecycle", "plateau"]
     spec = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits", "training": {"epochs": 0, "seed": "x"}}
     refused = flower.post("/jobs/submit", {"spec": spec})
     assert refused.status_code == 422

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,14 @@ def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(sta
     stack.worker()
     model = {"family": "cnn", "framework": "tensorflow", **SMALL}
     named = {"dataset": "digits", "register_as": "small"}
-    trained, _ = run(stack, {"kind": "train", "model": model, "training": TRAINING, **named})
+    trained, first = run(stack, {"kind": "train", "model": model, "training": TRAINING, **named})
     tuned, left = run(
         stack, {"kind": "finetune", "model_ref": "small@1", "framework": "torch", "training": TRAINING, **named}
     )
     assert any(path.startswith("tensorboard/events.out.tfevents.") for path in left)
+    for files in (first, left):
+        assert files["summary.txt"].read_text().startswith("cnn mnist-3conv (")
+        assert json.loads(files["model/summary.json"].read_text())["parameters"] > 0
     with read(stack.engine) as conn:
         versions = show_model(conn, "small")["versions"]
     assert [(v["version"], v["framework"], v["parent"]) for v in versions] == [

@@ -77,7 +77,12 @@ def test_the_table_of_jobs(stack: FlowerApp, made: dict[str, dict[str, str]], fa
         curve = stored.curve(stack.engine, job_id, spark["name"])
         assert {tuple(point) for point in spark["points"]} <= set(curve)
         assert [tuple(spark["points"][place]) for place in (0, -1)] == [curve[0], curve[-1]]
-        known = {"cnn": "test_accuracy", "gru_lm": "test_perplexity", "gan": "frechet_distance"}[family]
+        known = {
+            "cnn": "test_accuracy",
+            "gru_lm": "test_perplexity",
+            "gan": "frechet_distance",
+            "mlp": "test_accuracy",
+        }[family]
         latest = {"name": spark["name"], "value": curve[-1][1]}
         assert row["headline"] == ({"name": known, "value": figures[known]} if figures else latest)
         values = [value for _, value in stored.curve(stack.engine, job_id, "val_loss")]

@@ -24,7 +24,7 @@ PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def test_has_every_process_of_production() -> None:
     assert set(SERVICES) == {
-        "redis", "postgres", "migrate", "api", "worker-gpu", "worker-cpu", "beat", "flower",
+        "redis", "postgres", "migrate", "api", "worker-torch", "worker-tensorflow", "worker-cpu", "beat", "flower",
     }  # fmt: skip
 
 
@@ -94,14 +94,54 @@ def test_redis_keeps_what_it_is_told_and_wants_a_password() -> None:
     assert "--maxmemory-policy noeviction" in command
 
 
-def test_only_the_gpu_worker_reserves_gpus() -> None:
+GPU_WORKERS = {"worker-torch": "torch", "worker-tensorflow": "tensorflow"}
+
+
+def test_only_the_gpu_workers_reserve_gpus() -> None:
     reserved = {name: service["deploy"] for name, service in SERVICES.items() if "deploy" in service}
-    (device,) = reserved.pop("worker-gpu")["resources"]["reservations"]["devices"]
-    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
-    assert not reserved
+    assert set(reserved) == set(GPU_WORKERS)
+    for deploy in reserved.values():
+        (device,) = deploy["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 
 
-@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
+def stage(target: str) -> str:
+    return DOCKERFILE.split(f" AS {target}\n")[1].partition("\nFROM ")[0]
+
+
+@pytest.mark.parametrize(("name", "framework"), GPU_WORKERS.items())
+def test_a_gpu_image_has_one_framework_with_its_cuda_libraries(name: str, framework: str) -> None:
+    """The CUDA libraries of both do not fit into one environment."""
+    built = stage(SERVICES[name]["build"]["target"])
+    assert f"\nENV NIGHTSHIFT_FRAMEWORKS={framework}\n" in built
+    (extras,) = re.findall(r"'\.\[(.*)\]'", built)
+    assert extras.split(",") == [{"torch": "torch", "tensorflow": "tensorflow-gpu"}[framework], "s3"]
+    assert SERVICES[name]["command"] == ["nightshift", "worker", "--device", "gpu"]
+    assert "TORCH_CPU_INDEX" not in str(SERVICES[name]["build"])
+
+
+def test_tensorflow_for_gpus_brings_its_cuda_libraries() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert any(needed.startswith("tensorflow[and-cuda]") for needed in extras["tensorflow-gpu"])
+    assert not any("torch" in needed for needed in extras["tensorflow-gpu"])
+
+
+def test_the_cpu_image_takes_wheels_without_cuda() -> None:
+    """pip reads the argument; it has to stand before the installation."""
+    assert SERVICES["worker-cpu"]["build"]["args"]["PIP_EXTRA_INDEX_URL"] == "${TORCH_CPU_INDEX:-}"
+    assert re.search(r"^TORCH_CPU_INDEX=https://.*/whl/cpu$", (ROOT / ".env.example").read_text(), re.M)
+    declared, _, installed = stage("worker-cpu").partition("\nRUN pip install")
+    assert "\nARG PIP_EXTRA_INDEX_URL" in declared
+    assert "cuda" not in installed
+    assert "gpu" not in installed
+
+
+def test_each_worker_has_an_image_of_its_own() -> None:
+    images = [SERVICES[name]["image"] for name in (*GPU_WORKERS, "worker-cpu")]
+    assert len(set(images)) == len(images)
+
+
+@pytest.mark.parametrize("name", [*GPU_WORKERS, "worker-cpu"])
 def test_a_worker_has_time_to_drain(name: str) -> None:
     fields = Settings.model_fields
     needed = fields["drain_seconds"].default + fields["stop_grace_seconds"].default
@@ -121,6 +161,7 @@ def test_secrets_come_from_the_env_file_and_the_example_has_none() -> None:
         "AWS_SECRET_ACCESS_KEY",
         "FAMILIES",
         "PROGRAMS",
+        "TORCH_GPU_INDEX",
     }
     assert {name for name, value in example.items() if not value} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", *optional}
 

@@ -1,7 +1,8 @@
 """An API in memory, for tests of the client alone. Pass its `transport` to a `Client`.
 
 `jobs` are served as they are, `events[job_id]` as a stream, `files[job_id][path]` as artifacts. `failures` are returned
-(or raised) first, one per request, in order; `requests` records all requests.
+(or raised) first, one per request, in order; `added` are more facts of an added data set; `requests` records all
+requests.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class FakeApi:
         self.events: dict[str, list[tuple[int, str, dict[str, Any]]]] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         self.collections: dict[str, list[dict[str, Any]]] = {}
+        self.added: dict[str, Any] = {}
         self.failures: list[httpx.Response | Exception] = []
         self.requests: list[httpx.Request] = []
         self.page_size = 2
@@ -83,7 +85,9 @@ class FakeApi:
         if parts[0] == "jobs":
             self.jobs[parts[1]]["stop_requested"] = parts[2]
             return httpx.Response(202, json=self.jobs[parts[1]])
-        return httpx.Response(201, json={"name": "mine", "version": 2})
+        if parts == ["families", "summary"]:
+            return httpx.Response(200, json=self.collections["summaries"][0])
+        return httpx.Response(201, json={"name": "mine", "version": 2, **self.added})
 
     def _get_collection(self, request: httpx.Request, parts: list[str]) -> httpx.Response:
         if len(parts) > 1:

@@ -303,9 +303,17 @@ def _unwritable(_: Any, reporter: Reporter) -> None:
     reporter.metrics([MetricPoint(name="loss", step=2**70, epoch=0, value=1.0)])
 
 
+def _fault(assignment: Assignment) -> None:
+    """Fail as the first attempt of a job whose device fails."""
+    if assignment.fence == 1:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
 ENDINGS: dict[str, Callable[[Any, Any], None]] = {
     "typed": _raise(lambda: BadData("row 7 is empty")),
     "not_finite": _raise(lambda: NonFiniteLoss(3, float("inf"))),
+    "device_fault": lambda assignment, _: _fault(assignment),
+    "device_abort": lambda assignment, _: os.abort() if assignment.fence == 1 else None,
     "untyped": _raise(lambda: ZeroDivisionError("division by zero")),
     "unpicklable": _raise(Unpicklable),
     "system_exit": _raise(lambda: SystemExit(3)),

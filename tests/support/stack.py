@@ -261,9 +261,9 @@ class Stack:
             self.ring(job_id)
         return job_id
 
-    def ring(self, job_id: str) -> None:
+    def ring(self, job_id: str, device: str = "auto") -> None:
         app = celery_app.make_celery(Settings(redis_url=self.redis_url))
-        app.send_task(celery_app.ATTEMPT_TASK, args=(job_id,), queue="nightshift.auto")
+        app.send_task(celery_app.ATTEMPT_TASK, args=(job_id,), queue=celery_app.ATTEMPT_QUEUES[device])
         app.close()
 
     def ask(self, job_id: str, request: StopRequest) -> JobState:

@@ -2,7 +2,8 @@
 
 Any client of Redis can send `cancel_consumer` and `add_consumer`, and Celery remembers them over lost connections. A
 worker without its queue would look healthy and take no job. Therefore each change is reported (`on_change`, shown in
-the fleet table), and undone after `restore_seconds`.
+the fleet table), and undone after `restore_seconds`. A worker that left its device leaves its queues too (`leave`),
+because it would take doorbells that others can serve.
 """
 
 from __future__ import annotations
@@ -24,6 +25,17 @@ def _nothing(complete: bool) -> None:
 on_change: Callable[[bool], None] = _nothing
 #: Seconds until a wrong set of queues is restored: one maintenance interval.
 restore_seconds = 5.0
+#: Whether the worker left its queues on purpose.
+has_left = False
+_guards: set[QueueGuard] = set()
+
+
+def leave(is_away: bool) -> None:
+    """Leave all queues, or take them again, in Celery's loop soon. Callable from any thread."""
+    global has_left
+    has_left = is_away
+    for guard in _guards:
+        guard.apply_soon()
 
 
 def make_worker(app: Celery, name: str, queues: list[str], pool: Any, restore_after: float) -> Any:
@@ -71,8 +83,18 @@ class QueueGuard(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         consumer.own_queues = self
+        self._consumer = consumer
         self._own = frozenset(consumer.app.amqp.queues.consume_from)
         self._complete = True
+        _guards.add(self)
+
+    @property
+    def _wanted(self) -> frozenset[str]:
+        return frozenset() if has_left else self._own
+
+    def apply_soon(self) -> None:
+        """Set the queues in Celery's loop."""
+        self._consumer.timer.call_after(0, self._restore, (self._consumer,))
 
     def start(self, consumer: Any) -> None:
         """Restore the queues after each connection.
@@ -87,16 +109,16 @@ class QueueGuard(bootsteps.StartStopStep):  # type: ignore[misc]
     def changed(self, consumer: Any) -> None:
         """Report and schedule the restoration of a wrong set of queues."""
         consumed = self._consumed(consumer)
-        complete = self._own <= consumed
+        complete = self._wanted <= consumed
         if complete != self._complete:
             self._complete = complete
             on_change(complete)
-        if consumed != self._own:
+        if consumed != self._wanted:
             consumer.timer.call_after(restore_seconds, self._restore, (consumer,))
 
     def _restore(self, consumer: Any) -> None:
         consumed = self._consumed(consumer)
-        lost, extra = sorted(self._own - consumed), sorted(consumed - self._own)
+        lost, extra = sorted(self._wanted - consumed), sorted(consumed - self._wanted)
         if not lost and not extra:
             return
         for queue in extra:

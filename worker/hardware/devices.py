@@ -9,7 +9,8 @@ from typing import Literal
 import psutil
 
 from nightshift.errors import ConfigurationError
-from shared.fleet.nvml import visible_gpus
+from shared.events import emit
+from shared.fleet.gpus import VISIBLE, choose_gpus
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,29 @@ class Device:
         GPUs are named by UUID, because an index depends on the order of enumeration. A CPU worker sees no GPU, so its
         jobs cannot allocate memory there.
         """
-        return {"CUDA_VISIBLE_DEVICES": self.uuid or ""}
+        return {VISIBLE: self.uuid or ""}
 
 
 def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> list[Device]:
-    """Return all GPUs, or the CPU if there is none; `index` picks one. Raises ConfigurationError."""
-    found = _gpus() if wanted != "cpu" else []
-    if wanted == "gpu" and not found:
-        raise ConfigurationError("--device gpu: NVML finds no GPU here; use --device cpu, or install the driver")
-    if not found:
+    """Return all GPUs that this process may use, or the CPU if there is none; `index` picks one.
+
+    Cards that cannot be used are told in the log. Raises ConfigurationError.
+    """
+    if wanted == "cpu":
         return [cpu(index or 0)]
-    if index is None:
-        return found
-    if index >= len(found):
-        raise ConfigurationError(f"--index {index}: this host has {len(found)} GPU(s), counted from 0")
-    return [found[index]]
+    found = choose_gpus(wanted)
+    for problem in found.problems:
+        emit("gpu.unusable", problem=str(problem))
+    gpus = [Device("gpu", gpu.index, gpu.name, gpu.uuid, gpu.memory_bytes) for gpu in found.gpus]
+    if not gpus:
+        return [cpu(index or 0)]
+    chosen = [device for device in gpus if index in (None, device.index)]
+    if not chosen:
+        numbers = ", ".join(str(device.index) for device in gpus)
+        raise ConfigurationError(f"--index {index}: the GPUs that can be used here are {numbers}")
+    return chosen
 
 
 def cpu(index: int = 0) -> Device:
     """Return the CPU as the device of a worker."""
     return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, psutil.virtual_memory().total)
-
-
-def _gpus() -> list[Device]:
-    return [Device("gpu", gpu.index, gpu.name, gpu.uuid, gpu.memory_bytes) for gpu in visible_gpus()]

@@ -89,9 +89,9 @@ def onednn_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"TF_ENABLE_ONEDNN_OPTS": "0"} if restricted else {}
 
 
-def forkserver_environment(threads: int | None) -> dict[str, str]:
+def forkserver_environment(threads: int) -> dict[str, str]:
     """Return the variables that must be set before a library is loaded."""
-    count = str(threads or os.cpu_count() or 1)
+    count = str(threads)
     return {
         **onednn_environment(os.environ),
         # Threads of a step; results are bitwise reproducible only for the same number.

@@ -1,7 +1,7 @@
 """Health check for containers: `python -m worker.hardware.health [--beat]`.
 
 Exit code 0 if this host's workers (or its beat) are healthy: a worker while its heartbeat in SQL is younger than a
-lease, beat if it answers a ping through Redis.
+lease and not all of them left their device, beat if it answers a ping through Redis.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ def stale_workers(settings: Settings) -> list[str] | None:
     return [name for name, is_fresh in rows if not is_fresh] if rows else None
 
 
+def left_devices(settings: Settings) -> list[str] | None:
+    """Return why each worker of this host left its device, if all did; None: one works.
+
+    While one works, the others must not make an orchestrator restart it.
+    """
+    query = select(workers.c.name, workers.c.left_because)
+    with read(get_engine()) as conn:
+        rows = conn.execute(query.where(workers.c.host == settings.host_name, workers.c.state != "offline")).all()
+    left = [f"{row.name} left its device: {row.left_because}" for row in rows if row.left_because is not None]
+    return left if rows and len(left) == len(rows) else None
+
+
 def problem(argv: Sequence[str]) -> str | None:
     """Return what is wrong, or None."""
     settings = get_settings()
@@ -40,7 +52,10 @@ def problem(argv: Sequence[str]) -> str | None:
     stale = stale_workers(settings)
     if stale is None:
         return f"no worker of host {settings.host_name} is registered"
-    return f"no heartbeat from {', '.join(stale)}" if stale else None
+    if stale:
+        return f"no heartbeat from {', '.join(stale)}"
+    left = left_devices(settings)
+    return "; ".join(left) if left else None
 
 
 def main(argv: Sequence[str]) -> int:

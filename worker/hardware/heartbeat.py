@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -12,7 +13,16 @@ from sqlalchemy import Connection, Engine
 from nightshift.errors import Unavailable
 from shared.db.engine import write
 from shared.events import emit
-from shared.fleet.workers import Usage, WorkerInfo, deregister, heartbeat, register
+from shared.fleet.workers import Usage, WorkerInfo, deregister, describe, heartbeat, register
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a worker does now. `left_because`: it left its device."""
+
+    job_id: str | None = None
+    draining: bool = False
+    left_because: str | None = None
 
 
 class WorkerHeartbeat:
@@ -21,15 +31,18 @@ class WorkerHeartbeat:
     def __init__(
         self,
         engine: Engine,
-        worker: WorkerInfo,
+        worker: Callable[[], WorkerInfo],
         seconds: float,
-        current: Callable[[], tuple[str | None, bool]],
+        current: Callable[[], Activity],
         usage: Callable[[], Usage],
     ) -> None:
-        """Create the thread. `current` returns (job id, draining); `usage` returns the load of the device."""
-        self._engine, self._worker, self._seconds = engine, worker, seconds
-        self._current, self._usage = current, usage
-        self._registered = False
+        """Create the thread. The functions return the worker, what it does, and the load of its device.
+
+        Of the worker only the frameworks that work on its device may change.
+        """
+        self._engine, self._seconds = engine, seconds
+        self._worker, self._current, self._usage = worker, current, usage
+        self._registered: WorkerInfo | None = None
         self._listening = True
         #: Each change is written, in order, even if it was short. None: stop.
         self._changes: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
@@ -43,12 +56,16 @@ class WorkerHeartbeat:
         """Note whether the worker consumes all its queues. Never blocks."""
         self._changes.put(complete)
 
+    def tell(self) -> None:
+        """Write what has changed soon. Never blocks."""
+        self._changes.put(self._listening)
+
     def stop(self) -> None:
         """Stop the thread and deregister the worker."""
         self._changes.put(None)
         if self._thread.is_alive():
             self._thread.join(self._seconds)
-        self._write(lambda conn: deregister(conn, self._worker.name, self._worker.pid))
+        self._write(lambda conn: deregister(conn, self._worker().name, self._worker().pid))
 
     def _run(self) -> None:
         while True:
@@ -63,21 +80,31 @@ class WorkerHeartbeat:
             self._listening = change
 
     def _register_or_renew(self, usage: Usage, conn: Connection) -> None:
-        if not self._registered:
-            register(conn, self._worker)
-            self._registered = True
-        if not self._heartbeat(conn, usage):  # the row was removed
-            register(conn, self._worker)
-            self._heartbeat(conn, usage)
+        worker = self._worker()
+        if self._registered is None:
+            register(conn, worker)
+        elif self._registered != worker:
+            describe(conn, worker.name, worker.frameworks, worker.unusable)
+        self._registered = worker
+        if not self._heartbeat(conn, worker.name, usage):  # the row was removed
+            register(conn, worker)
+            self._heartbeat(conn, worker.name, usage)
 
-    def _heartbeat(self, conn: Connection, usage: Usage) -> bool:
-        job_id, draining = self._current()
-        name, listening = self._worker.name, self._listening
-        return heartbeat(conn, name, job_id=job_id, draining=draining, listening=listening, usage=usage)
+    def _heartbeat(self, conn: Connection, name: str, usage: Usage) -> bool:
+        now = self._current()
+        return heartbeat(
+            conn,
+            name,
+            job_id=now.job_id,
+            draining=now.draining,
+            listening=self._listening,
+            left_because=now.left_because,
+            usage=usage,
+        )
 
     def _write(self, action: Callable[[Connection], None]) -> None:
         try:
             with write(self._engine) as conn:
                 action(conn)
         except Unavailable as error:
-            emit("worker.unheard", worker=self._worker.name, error=str(error))
+            emit("worker.unheard", worker=self._worker().name, error=str(error))

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import psutil
 
-from shared.fleet.nvml import GpuReader
+from shared.fleet.gpu_usage import GpuReader
 from shared.jobs.transitions import SampleRow
 from worker.hardware.devices import Device
 from worker.hardware.resource_usage import process_seconds

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import psutil
 
-from shared.fleet.nvml import GpuReader
+from shared.fleet.gpu_usage import GpuReader
 from shared.fleet.workers import HostUsage, RunnerUsage, Usage
 from worker.hardware.devices import Device
 
@@ -20,6 +20,11 @@ class ResourceMonitor:
         self._times = _cpu_times()
         self._gpu = GpuReader(device.uuid) if device.kind == "gpu" and device.uuid else None
         self._runners = _Runners()
+
+    @property
+    def lost(self) -> str | None:
+        """Return what the driver said at the last reading if the device works no more."""
+        return self._gpu.lost if self._gpu is not None else None
 
     def read(self) -> Usage:
         """Return the present usage."""

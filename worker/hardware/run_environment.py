@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.versions import installed, installed_of
+from shared.fleet.cores import threads_of
 from shared.fleet.nvml import driver_version
 from worker.hardware.frameworks import framework_of
 from worker.supervisor.context import WorkerContext
@@ -30,7 +31,6 @@ def of(context: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
 
     host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit, command
     """
-    threads = context.settings.torch_threads or os.cpu_count()
     gpu = context.device.name if context.device.kind == "gpu" else None
     found = {
         "host": platform.node(),
@@ -38,7 +38,7 @@ def of(context: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
         "framework": framework_of(dict(spec)),
         "gpu": gpu,
         "driver": driver_version() if gpu else None,
-        "threads": threads,
+        "threads": threads_of(context.settings),
         **_host(),
     }
     return {name: value for name, value in found.items() if value}

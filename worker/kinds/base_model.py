@@ -27,7 +27,7 @@ from worker.runners.messages import Assignment
 from worker.training.artifacts import MODEL_FORMAT
 
 #: Fields of `config.json` that a learner is built from, beside the model's spec.
-_FACTS = ("classes", "image", "vocabulary", "preprocessing")
+_FACTS = ("classes", "tags", "image", "vocabulary", "preprocessing")
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,13 @@ def build(parent: TrainedModel, framework: str, assignment: Assignment, threads:
     return learner
 
 
-def fill(learner: Learner, weights: Mapping[str, Array], head: str | None = None) -> list[str]:
+def fill(
+    learner: Learner, weights: Mapping[str, Array], head: str | None = None, *, new_head: bool = False
+) -> list[str]:
     """Load weights whose names and shapes must match.
 
-    Weights whose names start with `head` may have other shapes; then they all keep their initial values, and their
-    names are returned. Raises BadData.
+    Weights whose names start with `head` may have other shapes; then, or with `new_head`, they all keep their initial
+    values, and their names are returned. Raises BadData.
     """
     own = learner.weights()
     if own.keys() != weights.keys():
@@ -120,6 +122,7 @@ def fill(learner: Learner, weights: Mapping[str, Array], head: str | None = None
         raise BadData(
             f"the model's weight {name} has shape {weights[name].shape}, its config.json says {own[name].shape}"
         )
-    fresh = [name for name in own if mismatched and head is not None and name.startswith(head)]
+    is_new = new_head or bool(mismatched)
+    fresh = [name for name in own if is_new and head is not None and name.startswith(head)]
     learner.load_weights({name: own[name] if name in fresh else weights[name] for name in own})
     return fresh

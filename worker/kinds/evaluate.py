@@ -30,6 +30,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     reporter.started(Started(pid=os.getpid(), device=assignment.device, total_steps=1))
     reporter.log(training_log.environment(job.framework, assignment, assignment.threads))
     reporter.log(training_log.model(parent.model, learner))
+    for note in splits.notes:
+        reporter.log(note)
     meter = ProgressMeter(1, 1, 0, reporter, phase="write")
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)

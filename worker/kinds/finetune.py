@@ -1,7 +1,7 @@
 """`kind: finetune`: training that starts from another model's weights, in either framework.
 
-The architecture (layers, sizes, tokenizer) stays the same; images are resized to it. If the data set has another number
-of classes, the output layer alone is initialized anew.
+The architecture (layers, sizes, tokenizer, columns of a table) stays the same; images are resized to it. If the data
+set has another number of classes, or other tags, the output layer alone is initialized anew.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Learner
+from shared.datasets.store import open_dataset
 from shared.errors import BadData
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, check_training
@@ -30,11 +31,28 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     facts = {"frozen": _frozen(parent)} if job.freeze == "features" else {}
 
     def begin(learner: Learner) -> None:
-        if fresh := fill(learner, parent.weights, FAMILIES[parent.family].head):
-            reporter.log(f"other classes than the model's: {', '.join(fresh)} are initialized anew")
+        head, other_tags = FAMILIES[parent.family].head, _has_other_tags(parent, assignment)
+        if fresh := fill(learner, parent.weights, head, new_head=other_tags):
+            what = "tags" if other_tags else "classes"
+            reporter.log(f"other {what} than the model's: {', '.join(fresh)} are initialized anew")
 
     model = _fitted(parent, job.framework, assignment)
-    return fit(assignment, reporter, job, model, begin=begin, facts=facts, tokenizer=parent.tokenizer)
+    return fit(
+        assignment,
+        reporter,
+        job,
+        model,
+        begin=begin,
+        facts=facts,
+        tokenizer=parent.tokenizer,
+        parent_facts=parent.facts,
+    )
+
+
+def _has_other_tags(parent: TrainedModel, assignment: Assignment) -> bool:
+    """Return whether the data set has other tags than the model, or has them in another order."""
+    known = parent.facts.get("tags")
+    return bool(known) and open_dataset(Path(assignment.dataset_dir or "")).tags != known
 
 
 def _frozen(parent: TrainedModel) -> tuple[str, ...]:

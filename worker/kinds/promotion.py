@@ -34,9 +34,12 @@ def compare_with_champion(
     rule = Rule.of(job.promote)
     try:
         candidate = _score(assignment, new, learner)
+        score = candidate.score(rule.metric)
     except BadData as error:
         return no_candidate(reporter.champion(), rule, error)
-    return compare_while_it_changes(reporter, lambda champion: _compare(assignment, new, candidate, champion, rule))
+    return compare_while_it_changes(
+        reporter, lambda champion: _compare(assignment, new, candidate, score, champion, rule)
+    )
 
 
 def compare_while_it_changes(reporter: Reporter, compare: Callable[[Champion], Comparison]) -> Comparison:
@@ -60,9 +63,13 @@ def _score(assignment: Assignment, model: TrainedModel, learner: Learner) -> Per
 
 
 def _compare(
-    assignment: Assignment, new: TrainedModel, candidate: PerExampleScores, champion: Champion, rule: Rule
+    assignment: Assignment,
+    new: TrainedModel,
+    candidate: PerExampleScores,
+    score: float,
+    champion: Champion,
+    rule: Rule,
 ) -> Comparison:
-    score = candidate.score(rule.metric)
     if champion.version is None:
         return comparison_of(promotion_gate.decide(rule, score, None), None, score)
     try:

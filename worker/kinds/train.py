@@ -18,7 +18,7 @@ from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.kinds import promotion
 from worker.runners.messages import Assignment, Result, Started, Stopped
-from worker.training import artifacts, tensorboard, training_log
+from worker.training import artifacts, model_summary, tensorboard, training_log
 from worker.training.checkpoints import CheckpointWriter, Restored, restore
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.reporter import Reporter
@@ -41,19 +41,21 @@ def fit(
     begin: Callable[[Learner], None] | None = None,
     facts: Mapping[str, Any] | None = None,
     tokenizer: str | None = None,
+    parent_facts: Mapping[str, Any] | None = None,
 ) -> Result | Stopped:
     """Train `model` and return its result.
 
     `begin` loads initial weights into the learner of a new run, `facts` are added to the learner's, `tokenizer` is the
-    text of a `tokenizer.json` to keep.
+    text of a `tokenizer.json` to keep, and `parent_facts` are those of the model that is fine-tuned.
     """
     keep_freed_memory()
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
-    run = _Run(assignment, reporter, job, model, _load_data(assignment, model, job, tokenizer))
+    splits = _load_data(assignment, model, job, tokenizer, parent_facts)
+    run = _Run(assignment, reporter, job, model, splits, {**splits.facts, **(facts or {})})
     restored, damaged = restore(job_dir, assignment.resume)
     threads = (restored.threads if restored else None) or assignment.threads
-    learner = _build(run, threads, facts or {})
+    learner = _build(run, threads)
     if restored:
         learner.load_state(restored.learner)
     elif begin is not None:
@@ -86,6 +88,8 @@ class _Run:
     job: TrainJob | FinetuneJob
     model: Any
     splits: Splits
+    #: Those of the learner: of the data, and of the job.
+    facts: Mapping[str, Any]
 
     @property
     def plan(self) -> Plan:
@@ -97,6 +101,8 @@ def _log_start(run: _Run, learner: Learner, threads: int | None, restored: Resto
     log, plan = run.reporter.log, run.plan
     log(training_log.environment(run.model.framework, run.assignment, threads))
     log(training_log.data(run.assignment, run.splits))
+    for note in run.splits.notes:
+        log(note)
     log(training_log.model(run.model, learner))
     log(training_log.plan(run.job.training, plan.steps_per_epoch, plan.total_steps))
     if warning := training_log.continued(run.assignment):
@@ -108,12 +114,22 @@ def _log_start(run: _Run, learner: Learner, threads: int | None, restored: Resto
         log(f"resumes from the checkpoint of step {step:,} of {plan.total_steps:,} (epoch {plan.epoch(step)})")
 
 
-def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, tokenizer: str | None) -> Splits:
+def _load_data(
+    assignment: Assignment,
+    model: Any,
+    job: TrainJob | FinetuneJob,
+    tokenizer: str | None,
+    parent_facts: Mapping[str, Any] | None,
+) -> Splits:
     if assignment.dataset_dir is None:
         raise BadData(f"the data set {job.dataset!r} has no folder on this worker")
-    load_splits = families.part(model.family, "load_splits")
-    extra = {} if tokenizer is None else {"tokenizer": tokenizer}
-    splits: Splits = load_splits(Path(assignment.dataset_dir), model, job.training, **extra)
+    load_tuning = families.optional_part(model.family, "load_tuning") if parent_facts is not None else None
+    splits: Splits
+    if load_tuning is not None:
+        splits = load_tuning(Path(assignment.dataset_dir), model, job.training, parent_facts)
+    else:
+        extra = {} if tokenizer is None else {"tokenizer": tokenizer}
+        splits = families.part(model.family, "load_splits")(Path(assignment.dataset_dir), model, job.training, **extra)
     if job.training.batch_size > splits.length:
         raise BadData(
             f"training.batch_size {job.training.batch_size} is larger than the {splits.length} rows trained on; "
@@ -122,9 +138,8 @@ def _load_data(assignment: Assignment, model: Any, job: TrainJob | FinetuneJob, 
     return splits
 
 
-def _build(run: _Run, threads: int | None, facts: Mapping[str, Any]) -> Learner:
-    facts = {**run.splits.facts, **facts}
-    setup = LearnerSetup(run.model, run.job.training, run.plan.total_steps, run.assignment.device, threads, facts)
+def _build(run: _Run, threads: int | None) -> Learner:
+    setup = LearnerSetup(run.model, run.job.training, run.plan.total_steps, run.assignment.device, threads, run.facts)
     return families.load(run.model.family, run.model.framework)(setup)
 
 
@@ -165,7 +180,9 @@ def _conclude(run: _Run, loop: Trainer) -> Result:
         report = families.part(family, "report")(learner, run.splits, run.model, run.job.training)
     of = f"the best model (step {state.best.step:,})" if state.best.step else "the model"
     run.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
-    paths = artifacts.write_model(root, learner.weights(), run.model, run.splits.facts)
+    weights = learner.weights()
+    paths = artifacts.write_model(root, weights, run.model, run.splits.facts)
+    paths += model_summary.write(root, run.model, weights, run.facts, run.reporter.log)
     if write_extras := families.optional_part(family, "write_extras"):
         paths += write_extras(root, run.splits)
     if report.document:

@@ -1,7 +1,7 @@
 """The lock of a device: a flock'd file, held as long as a runner or any of its descendants lives.
 
 The lock belongs to the open file, not to a process: the worker takes it, passes the descriptor to the runner with the
-fork and closes its own copy. An orphan keeps the device even if its worker is dead, and the next runner waits.
+assignment and closes its own copy. An orphan keeps the device even if its worker is dead, and the next runner waits.
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@ milliseconds. Its environment was sanitized before exec, so no runner ever holds
 gets exit status and peak memory from wait4; as a subreaper it becomes the parent of a dead runner's children, which it
 kills.
 
-On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr,
-and the lock of the device if there is one) → {"forked": key, "pid"}; {"signal": key, "number"} → to the runner's
-process group, unless it was reaped; when a runner ends → {"exited": key, "code", "signal", "peak_memory_bytes"}. At end
-of file everything is killed.
+On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr)
+→ {"forked": key, "pid"}; {"signal": key, "number"} → to the runner's process group, unless it was reaped; when a runner
+ends → {"exited": key, "code", "signal", "peak_memory_bytes"}. At end of file everything is killed.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class ForkServer:
     # -- requests of the worker -------------------------------------------------------------------
 
     def _on_message(self) -> None:
-        data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 4)
+        data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 3)
         if not data:
             raise EOFError
         message = json.loads(data)
@@ -160,13 +159,11 @@ def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any])
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         _die_with(parent)
-        sock, out, err, *lock = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in descriptors)
+        sock, out, err = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in descriptors)
         os.dup2(out, 1)
         os.dup2(err, 2)
         keep = os.dup2(sock, 3)
-        for held in lock:  # never closed: the runner and its descendants hold the device as long as one of them lives
-            os.dup2(held, 4)
-        os.closerange(4 + len(lock), 65_536)
+        os.closerange(4, 65_536)
         _limit(options)
         from worker.runners import runner
 

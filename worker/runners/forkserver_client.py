@@ -32,7 +32,7 @@ PASSED_ON = (
     *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "GLIBC_TUNABLES", "VIRTUAL_ENV"),
     *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "MPL*"),
-    *("CUDA_*", "NVIDIA_*", "NCCL_*", "OMP_*", "GOMP_*", "KMP_*"),
+    *("CUDA_*", "CUBLAS*", "CUDNN_*", "NVIDIA_*", "NCCL_*", "OMP_*", "GOMP_*", "KMP_*"),
     *("MKL_*", "OPENBLAS_*", "ATEN_*", "DNNL_*", "ONEDNN_*"),
     *("TORCH_*", "PYTORCH_*", "TF_*", "XLA_*", "KERAS_*", "JE_ARROW_*"),
     "NIGHTSHIFT_FAILPOINT",
@@ -182,9 +182,8 @@ class ForkserverClient:
         err: int,
         on_exit: Callable[[], None],
         options: Mapping[str, Any] | None = None,
-        lock: int | None = None,
     ) -> RunnerHandle:
-        """Fork a runner that serves `sock` and holds `lock`; the caller closes its copies of the descriptors.
+        """Fork a runner that serves `sock`; the caller closes its copies of the descriptors.
 
         `options`: `memory_limit_bytes`; `warm` (a framework), `device` and `threads` for the warm-up. Raises
         ForkserverUnavailable.
@@ -194,9 +193,7 @@ class ForkserverClient:
         handle = RunnerHandle(str(next(self._keys)), self, on_exit)
         with self._lock:
             self._runners[handle.key] = handle
-        self._send(
-            {**(options or {}), "fork": handle.key}, [sock.fileno(), out, err, *([] if lock is None else [lock])]
-        )
+        self._send({**(options or {}), "fork": handle.key}, [sock.fileno(), out, err])
         if not handle.answered.wait(START_SECONDS) or handle.pid is None:
             self._forget(handle)
             raise ForkserverUnavailable(handle.refused or f"the {self.name} forkserver died before it could fork")

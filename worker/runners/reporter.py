@@ -38,6 +38,8 @@ from worker.runners.messages import (
 
 #: Unsent bytes above which progress and logs are dropped and other frames wait for the writer.
 MAX_BACKLOG_BYTES = 16_000_000
+#: Most bytes per read of the socket.
+_CHUNK = 262_144
 #: Exit code of a runner whose supervisor is gone; only the forkserver sees it.
 ORPHANED = 86
 
@@ -47,7 +49,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket, on_end: Callable[[], None] = lambda: os._exit(ORPHANED)) -> None:
         self._sock = sock
-        self._lines = sock.makefile("rb")
+        self._lines = self._received()
         self._on_end = on_end
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
@@ -58,8 +60,8 @@ class Channel:
 
     def receive_assignment(self) -> Assignment | None:
         """Wait for the assignment. Return None if the supervisor closed the socket instead."""
-        line = self._lines.readline()
-        if not line:
+        line = next(self._lines, None)
+        if line is None:
             return None
         frame = decode_to_runner(line)
         if not isinstance(frame, Assignment):
@@ -108,6 +110,22 @@ class Channel:
             with self._changed:
                 self._backlog_bytes -= len(lines)
                 self._changed.notify_all()
+
+    def _received(self) -> Iterator[bytes]:
+        """Yield the lines that arrive.
+
+        The lock of the device comes with the assignment. It is never closed: the runner and its descendants hold the
+        device as long as one of them lives.
+        """
+        rest = b""
+        while True:
+            data, locks, _, _ = socket.recv_fds(self._sock, _CHUNK, 1)
+            for lock in locks:
+                os.set_inheritable(lock, True)
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
 
     def _read(self) -> None:
         try:

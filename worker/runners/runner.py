@@ -9,33 +9,25 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from nightshift.errors import RequestError
-from shared.errors import DeviceOutOfMemory, JobError, OutOfMemory, UnexpectedError
 from worker import kinds
+from worker.hardware.frameworks import framework_of
 from worker.hardware.gpu_memory import peak_bytes
+from worker.runners.device_probe import probe
+from worker.runners.failures import failure
 from worker.runners.messages import Assignment, Failed, Result, Stopped
-from worker.runners.redaction import hide
 from worker.runners.reporter import Channel, Reporter
-
-#: Most characters of an error's message.
-_LONGEST = 4_000
-#: Most characters of a traceback; a longer one is cut in the middle.
-MAX_TRACEBACK = 20_000
-#: Classes of frameworks for out of memory: torch's is for the device only, TensorFlow's for device or host.
-_OOM_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
-_OOM_WORDS = ("can't allocate memory", "cannot allocate memory", "out of memory", "out_of_memory", "std::bad_alloc")
-_DEVICE_WORDS = ("cuda", "cublas", "cudnn", "gpu", "device memory")
-#: Messages of device libraries for out of memory.
-_DEVICE_OOM_WORDS = ("cublas_status_alloc_failed", "cudnn_status_alloc_failed", "cuda_error_out_of_memory")
 
 
 def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
     """Serve one assignment and exit, with 0 after any last frame was sent."""
     channel = Channel(sock)
+    if "probe" in options:
+        channel.start()
+        Reporter(channel).end(probe(options["probe"]))
+        exit_now(0)
     if "warm" in options:
         _warm_up(options)
     assignment = channel.receive_assignment()
@@ -65,64 +57,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed
         os.chdir(assignment.work_dir)
         return kinds.run(assignment, reporter)
     except BaseException as error:
-        return failure(error, assignment.secrets.values())
-
-
-def failure(error: BaseException, secrets: Iterable[str] = ()) -> Failed:
-    """Return the frame of an error: typed, out of memory (of any framework), or unexpected.
-
-    `secrets` are hidden here, before texts are cut: half of a value would not be found later.
-    """
-    kind, retryable = _classify(error)
-    secrets = tuple(secrets)
-    message, trace = hide(_text(error), secrets)[:_LONGEST], _trace(error)
-    shown = _cut(hide(trace, secrets)) if trace else None
-    return Failed(error_type=kind, message=message, retryable=retryable, traceback=shown)
-
-
-def _classify(error: BaseException) -> tuple[str, bool]:
-    if isinstance(error, JobError):
-        return error.type, error.retryable
-    if isinstance(error, RequestError):
-        return error.slug.replace("-", "_"), False
-    if (memory := _out_of_memory(error)) is not None:
-        return memory.type, memory.retryable
-    return UnexpectedError.type, UnexpectedError.retryable
-
-
-def _out_of_memory(error: BaseException) -> type[OutOfMemory] | None:
-    """Return which memory ran out, or None."""
-    text = _text(error).lower()
-    by_class = isinstance(error, MemoryError) or type(error).__name__ in _OOM_CLASSES
-    by_text = isinstance(error, (RuntimeError, OSError)) and any(word in text for word in _OOM_WORDS)
-    if any(word in text for word in _DEVICE_OOM_WORDS):
-        return DeviceOutOfMemory
-    if not (by_class or by_text):
-        return None
-    on_device = type(error).__name__ == "OutOfMemoryError" or any(word in text for word in _DEVICE_WORDS)
-    return DeviceOutOfMemory if on_device and not isinstance(error, MemoryError) else OutOfMemory
-
-
-def _text(error: BaseException) -> str:
-    """Return the error's message. `str(error)` is code of the job: it may raise or be very long."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its message cannot be shown)"
-    name = type(error).__name__
-    return text if isinstance(error, (JobError, RequestError)) else f"{name}: {text}" if text else name
-
-
-def _trace(error: BaseException) -> str | None:
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception:
-        return None
-
-
-def _cut(text: str) -> str:
-    half = MAX_TRACEBACK // 2
-    return text if len(text) <= MAX_TRACEBACK else f"{text[:half]}\n… cut …\n{text[-half:]}"
+        framework = framework_of(assignment.spec)
+        return failure(error, assignment.secrets.values(), assignment.device, framework)
 
 
 def exit_now(code: int) -> NoReturn:

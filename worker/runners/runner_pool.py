@@ -1,5 +1,8 @@
 """A spare runner, forked and warmed up while the worker is idle, so that a first step starts at once.
 
+It holds nothing of the device: the lock comes with the assignment, and for a GPU it is forked only, because a warm-up
+would leave a CUDA context there for ever, which other installations on this host miss.
+
 Like any other runner it serves one job only. There is at most one spare, for the framework used last, and none while a
 job runs, which needs the memory and cores. A job that resumes from a checkpoint gets a cold runner: it must not differ
 in anything from the one that wrote the checkpoint, and a tenth of a second does not matter there.
@@ -12,11 +15,13 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nightshift.errors import Unavailable
 from worker.runners.device_lock import DeviceLock
-from worker.runners.forkserver_client import ForkserverClient, RunnerHandle
+from worker.runners.forkserver_client import ForkserverClient, ForkserverUnavailable, RunnerHandle
 from worker.runners.output_capture import LineReader
+from worker.runners.probe_answer import answer_of
 
 #: Idle seconds before a spare is made: between consecutive jobs it would only delay the next.
 IDLE_SECONDS = 0.2
@@ -24,20 +29,36 @@ IDLE_SECONDS = 0.2
 TAIL_LINES = 5
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runner:
-    """A forked runner with the worker's ends of its socket and pipes."""
+    """A forked runner with the worker's ends of its socket and pipes, and the lock that its assignment brings."""
 
     framework: str
     handle: RunnerHandle
     sock: socket.socket
     out: LineReader
     err: LineReader
+    lock: int | None = None
+
+    def assign(self, assignment: bytes) -> None:
+        """Send the assignment; from then on the runner holds the lock. Raises OSError if it died."""
+        try:
+            sent = 0 if self.lock is None else socket.send_fds(self.sock, [assignment], [self.lock])
+            self.sock.sendall(assignment[sent:])
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Close this process's copy of the lock."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def close(self) -> None:
         """Kill the runner with all its processes, and close the descriptors."""
         if self.handle.exit is None:
             self.handle.kill()
+        self._release()
         self.sock.close()
         self.out.close()
         self.err.close()
@@ -57,22 +78,15 @@ def fork_runner(
     framework: str,
     forkserver: ForkserverClient,
     settings: RunnerSettings,
-    on_exit: Callable[[], None],
-    warm: bool,
-    lock: int | None,
+    options: Mapping[str, Any],
 ) -> Runner:
-    """Fork a runner that waits for its assignment and holds `lock`, which is closed here.
-
-    Raises ForkserverUnavailable.
-    """
+    """Fork a runner that waits for its assignment. Raises ForkserverUnavailable."""
     own, remote = socket.socketpair()
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
-    request = {"memory_limit_bytes": settings.memory_limit_bytes}
-    if warm:
-        request |= {"warm": framework, "device": settings.device, "threads": settings.threads}  # type: ignore[dict-item]
+    request = {"memory_limit_bytes": settings.memory_limit_bytes, **options}
     try:
-        handle = forkserver.fork(remote, out_write, err_write, on_exit, request, lock)
+        handle = forkserver.fork(remote, out_write, err_write, lambda: None, request)
     except BaseException:
         for descriptor in (own.detach(), out_read, err_read):
             os.close(descriptor)
@@ -81,8 +95,6 @@ def fork_runner(
         remote.close()
         os.close(out_write)
         os.close(err_write)
-        if lock is not None:
-            os.close(lock)
     return Runner(framework, handle, own, LineReader(out_read), LineReader(err_read, TAIL_LINES))
 
 
@@ -98,10 +110,29 @@ class RunnerPool:
         self._timer: threading.Timer | None = None
         self._framework = next(iter(forkservers), "")
         self._busy = False
+        #: Frameworks that do not work on the device, with the reason.
+        self.unusable: dict[str, str] = {}
+
+    @property
+    def installed(self) -> list[str]:
+        """Return the frameworks that there are forkservers of."""
+        return list(self._forkservers)
 
     @property
     def frameworks(self) -> frozenset[str]:
-        return frozenset(self._forkservers)
+        """Return the frameworks that work on the device."""
+        return frozenset(self._forkservers) - self.unusable.keys()
+
+    def probe(self, framework: str) -> str | None:
+        """Return why a framework does not work on the device, tried in a runner that is thrown away; None: it works."""
+        try:
+            runner = self._fork(framework, probe=framework)
+        except ForkserverUnavailable as error:
+            return str(error)
+        try:
+            return answer_of(runner)
+        finally:
+            runner.close()
 
     @property
     def slot(self) -> DeviceLock | None:
@@ -110,25 +141,51 @@ class RunnerPool:
     def take(
         self, framework: str, on_exit: Callable[[], None], fresh_start: bool, lock: Callable[[], int | None]
     ) -> Runner:
-        """Return a runner for one attempt: the spare if it suits, else a new one.
+        """Return a runner for one attempt, with the lock of the device: the spare if it suits, else a new one.
 
-        The spare already holds the device; for a new one, `lock` acquires it. Raises ForkserverUnavailable, and what
-        `lock` raises.
+        Raises ForkserverUnavailable, and what `lock` raises.
         """
+        spare = self._take_spare(framework, fresh_start)
+        try:
+            held = lock()
+            runner = spare or self._fork_with(held, framework)
+        except BaseException:
+            if spare is not None:
+                spare.close()
+            raise
+        runner.lock, runner.handle.on_exit = held, on_exit
+        if runner.handle.exit is not None:  # it ended before it had its function
+            on_exit()
+        return runner
+
+    def _take_spare(self, framework: str, fresh_start: bool) -> Runner | None:
+        """Return the spare if it suits, and make no other while the attempt runs; close one that does not suit."""
         with self._lock:
             self._busy = True
             self._framework = framework
             if self._timer is not None:
                 self._timer.cancel()
             spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.handle.on_exit = on_exit
-            if fresh_start and spare.framework == framework and spare.handle.exit is None:
-                spare.out.discard()
-                spare.err.discard()
-                return spare
-            spare.close()
-        return fork_runner(framework, self._forkservers[framework], self._settings, on_exit, False, lock())
+        if spare is None:
+            return None
+        if fresh_start and spare.framework == framework and spare.handle.exit is None:
+            spare.out.discard()
+            spare.err.discard()
+            return spare
+        spare.close()
+        return None
+
+    def _fork_with(self, held: int | None, framework: str) -> Runner:
+        """Fork a runner; on an error close the lock that it would have got."""
+        try:
+            return self._fork(framework)
+        except BaseException:
+            if held is not None:
+                os.close(held)
+            raise
+
+    def _fork(self, framework: str, **options: Any) -> Runner:
+        return fork_runner(framework, self._forkservers[framework], self._settings, options)
 
     def idle(self) -> None:
         """Prepare a spare soon: the attempt is over."""
@@ -152,9 +209,12 @@ class RunnerPool:
             if self._busy or self._spare is not None:
                 return
             try:
-                lock = self._settings.slot.take() if self._settings.slot else None
-                self._spare = fork_runner(
-                    self._framework, self._forkservers[self._framework], self._settings, lambda: None, True, lock
-                )
+                self._spare = self._fork(self._framework, **self._warm_up())
             except Unavailable:
                 return  # the next attempt will get the error
+
+    def _warm_up(self) -> dict[str, Any]:
+        """Return what a spare does in advance: nothing on a GPU, where it would keep a context."""
+        if self._settings.device == "gpu":
+            return {}
+        return {"warm": self._framework, "device": self._settings.device, "threads": self._settings.threads}

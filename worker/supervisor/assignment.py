@@ -14,6 +14,7 @@ from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
+from shared.fleet.cores import threads_of
 from shared.fleet.plugins import InstalledPlugin, family_plugin, program_plugin
 from shared.job_files.layout import attempt_dir, dataset_dir, job_dir
 from shared.jobs.transitions import Claimed
@@ -109,7 +110,7 @@ def assignment_of(
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
         resume=claimed.checkpoints,
         device=context.device.kind,
-        threads=context.settings.torch_threads or os.cpu_count(),
+        threads=threads_of(context.settings),
         **package_facts(plugin_of(context, claimed.spec, pinned), pinned.get("plugin")),
         secrets=dict(secrets or {}),
     )

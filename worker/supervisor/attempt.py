@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,9 +30,9 @@ from worker.hardware.frameworks import framework_of
 from worker.hardware.oom_counter import OomCounter
 from worker.hardware.resource_sampler import ResourceSampler
 from worker.runners.device_lock import DeviceBusy
+from worker.runners.failures import failure
 from worker.runners.forkserver_client import ForkserverUnavailable
 from worker.runners.messages import Assignment, Champion, Result, encode
-from worker.runners.runner import failure
 from worker.runners.runner_pool import Runner
 from worker.supervisor import secrets
 from worker.supervisor.assignment import assignment_of, champion_now, package_facts, plugin_of, resolve_references
@@ -40,7 +40,18 @@ from worker.supervisor.attempt_writer import AttemptWriter
 from worker.supervisor.batch import Batch, BatchWriter, Retention, artifact_records
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry, DrainTimeout
-from worker.supervisor.outcomes import Fail, Released, RunnerExit, Succeed, Verdict, classify_exit, ending_of, failed
+from worker.supervisor.outcomes import (
+    Fail,
+    Released,
+    RunnerExit,
+    Succeed,
+    Verdict,
+    blame_device,
+    classify_exit,
+    ending_of,
+    failed,
+    may_be_of_device,
+)
 from worker.supervisor.runner_messages import RunnerMessages
 from worker.supervisor.runner_monitor import RunContext, RunnerMonitor
 from worker.supervisor.self_pipe import SelfPipe
@@ -97,7 +108,8 @@ class Attempt:
             with self.started(assignment) as runner, ResourceSampler(runner.handle.pid, self.context.device) as sampler:
                 monitor = self.create_monitor(runner, sampler)
                 runner_exit = self.watch(monitor)
-            verdict, ending = self.upload_outputs(classify_exit(runner_exit), monitor), ending_of(runner_exit)
+            verdict = self.check_device(classify_exit(runner_exit), assignment)
+            verdict, ending = self.upload_outputs(verdict, monitor), ending_of(runner_exit)
         except (LeaseLost, DrainTimeout):
             raise
         except (ForkserverUnavailable, DeviceBusy, StorageUnavailable) as unavailable:
@@ -128,8 +140,7 @@ class Attempt:
     @contextlib.contextmanager
     def started(self, assignment: Assignment) -> Iterator[Runner]:
         """Start a runner with its assignment; kill it at the end of the block."""
-        served = self.context.runners.frameworks
-        framework = framework_of(self.claimed.spec, default=min(served, key=FRAMEWORKS.index))
+        served, framework = self.context.runners.frameworks, self._framework(self.claimed.spec)
         if framework not in served:
             raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(served)}")
         runner = self.context.runners.take(framework, self.wake, not assignment.resume, self._lock)
@@ -137,10 +148,15 @@ class Attempt:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
             failpoint("runner.spawned")
             with contextlib.suppress(OSError):  # it died already; its exit status tells why
-                runner.sock.sendall(encode(assignment))
+                runner.assign(encode(assignment))
             yield runner
         finally:
             runner.close()
+
+    def _framework(self, spec: Mapping[str, Any]) -> str:
+        """Return the framework of the runner: the first that works here, if the job needs none."""
+        working = self.context.runners.frameworks or self.context.runners.installed
+        return framework_of(spec, default=min(working, key=FRAMEWORKS.index))
 
     def _lock(self) -> int | None:
         """Take the device's lock for the runner. Raises DeviceBusy."""
@@ -216,6 +232,14 @@ class Attempt:
 
     def _champion(self, conn: Connection) -> Champion:
         return champion_now(conn, self.claimed.spec, self.context.settings.storage_root)
+
+    def check_device(self, verdict: Verdict, assignment: Assignment) -> Verdict:
+        """Return the verdict after a look at the device, if it may be the reason of the end."""
+        health = self.context.health
+        if health is None or not isinstance(verdict, Fail) or not may_be_of_device(verdict):
+            return verdict
+        problem = health.try_again(self._framework(assignment.spec))
+        return verdict if problem is None else blame_device(verdict, problem)
 
     # -- outputs ----------------------------------------------------------------------------------
 

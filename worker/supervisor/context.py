@@ -10,6 +10,7 @@ from shared.fleet.plugins import InstalledPlugin
 from shared.settings import Settings
 from worker.hardware.devices import Device
 from worker.runners.runner_pool import RunnerPool
+from worker.supervisor.device_health import DeviceHealth
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,5 @@ class WorkerContext:
     settings: Settings
     runners: RunnerPool
     plugins: tuple[InstalledPlugin, ...] = ()
+    health: DeviceHealth | None = None  # of a GPU
+    takes_auto: bool = True  # else only jobs that require its device

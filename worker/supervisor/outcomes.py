@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.errors import DeviceOutOfMemory, NonFiniteLoss, OutOfMemory
+from shared.errors import DeviceFailed, DeviceOutOfMemory, NonFiniteLoss, OutOfMemory
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import Ending
 from worker.runners.forkserver_client import Exit
@@ -113,10 +113,30 @@ def _killed(kill_reason: KillReason, detail: str) -> Fail:
 
 
 def failed(frame: Failed) -> Fail:
-    """Return the verdict of a typed error, raised in the runner or before it started."""
-    by_memory = frame.error_type in (OutOfMemory.type, DeviceOutOfMemory.type)
-    outcome = AttemptOutcome.OUT_OF_MEMORY if by_memory else AttemptOutcome.JOB_ERROR
+    """Return the verdict of a typed error, raised in the runner or before it started.
+
+    A device fault counts as a crash of the job until the device is found to be at fault (`blame_device`).
+    """
+    outcome = _TYPED_OUTCOMES.get(frame.error_type, AttemptOutcome.JOB_ERROR)
     return Fail(outcome, error(frame.error_type, frame.message, retryable=frame.retryable))
+
+
+_TYPED_OUTCOMES = {
+    OutOfMemory.type: AttemptOutcome.OUT_OF_MEMORY,
+    DeviceOutOfMemory.type: AttemptOutcome.OUT_OF_MEMORY,
+    DeviceFailed.type: AttemptOutcome.CRASHED,
+}
+
+
+def may_be_of_device(verdict: Verdict) -> bool:
+    """Return whether a broken device may be the reason: it ends processes, hangs them, or says so."""
+    return isinstance(verdict, Fail) and verdict.outcome in (AttemptOutcome.CRASHED, AttemptOutcome.STALLED)
+
+
+def blame_device(verdict: Fail, problem: str) -> Fail:
+    """Return the verdict after the framework was found not to work on the device: the job is not charged."""
+    message = f"the device failed: {problem}; the attempt ended: {verdict.error['message']}"
+    return Fail(AttemptOutcome.DEVICE_FAILED, error(DeviceFailed.type, message, retryable=True))
 
 
 def _crashed(ended: RunnerExit) -> Fail:

@@ -52,7 +52,7 @@ class Supervisor:
 
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
-        if self.draining:
+        if self.draining or not self._context.runners.frameworks:
             return
         claimed = None
         try:
@@ -93,6 +93,7 @@ class Supervisor:
             frameworks=context.runners.frameworks,
             celery_task_id=celery_task_id,
             plugins=context.plugins,
+            takes_auto=context.takes_auto,
         )
         with read(context.engine) as conn:
             if not transitions.can_claim(conn, claimer):

@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy
 from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.reporter import Reporter
-from worker.training.state import Best, RunState
+from worker.training.state import Best, Plateau, RunState
 from worker.training.training_log import Pace
 
 FORMAT = 1
@@ -57,6 +57,7 @@ def run_facts(run: RunState) -> dict[str, Any]:
         "step": run.step,
         "stopped_early": run.stopped_early,
         "best": {name: getattr(run.best, name) for name in ("value", "step", "stale", "trained")},
+        "plateau": asdict(run.plateau),
         "row_step": run.row_step,
         "epoch_sums": dict(run.epoch_sums),
         "epoch_steps": run.epoch_steps,
@@ -65,8 +66,10 @@ def run_facts(run: RunState) -> dict[str, Any]:
     }
 
 
-def _run_state(facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> RunState:
-    return RunState(**{**facts, "best": Best(**facts["best"], weights=best_weights)})
+def run_state(facts: Mapping[str, Any], best_weights: dict[str, Array] | None) -> RunState:
+    """Return the state of `run_facts`. Facts that older versions did not save are those of a new run."""
+    best, plateau = Best(**facts["best"], weights=best_weights), Plateau(**facts.get("plateau", {}))
+    return RunState(**{**facts, "best": best, "plateau": plateau})
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -193,7 +196,7 @@ def read(job_dir: Path, point: CheckpointRecord) -> Restored:
     arrays = load_file(folder / ARRAYS)
     best = strip_prefix(arrays, "best/") if facts["has_best"] else None
     learner = LearnerState(strip_prefix(arrays, "learner/"), facts["learner"])
-    return Restored(point, _run_state(facts["run"], best), learner)
+    return Restored(point, run_state(facts["run"], best), learner)
 
 
 # -- schedule -------------------------------------------------------------------------------------

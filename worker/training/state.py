@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nightshift.families.learner import Array
-from nightshift.families.training import EarlyStopping
+from nightshift.families.training import EarlyStopping, Training
 from nightshift.metrics import sense
 from worker.training.numerics.perplexity import perplexity
 
@@ -31,12 +31,31 @@ class Best:
 
 
 @dataclass
+class Plateau:
+    """The state of `lr_schedule: plateau`."""
+
+    factor: float = 1.0  # of the schedule's rate
+    stale: int = 0  # validations since the metric improved or the rate fell
+
+    def falls(self, training: Training, *, improved: bool) -> bool:
+        """Count a validation and return whether the rate falls because of it."""
+        self.stale = 0 if improved else self.stale + 1
+        if self.stale < training.lr_patience:
+            return False
+        self.stale = 0
+        before = self.factor
+        self.factor = min(before, max(before * training.lr_factor, training.lr_min / training.learning_rate))
+        return self.factor < before
+
+
+@dataclass
 class RunState:
     """The state of a run, saved with each checkpoint."""
 
     step: int = 0  # optimizer steps done
     stopped_early: bool = False
     best: Best = field(default_factory=Best)
+    plateau: Plateau = field(default_factory=Plateau)
     row_step: int = 0  # of the last metric row
     #: Sums of this epoch's training metrics, weighted by steps, and the steps they cover. A smaller batch counts as
     #: a fraction of a step, so that all rows of the data have the same weight.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from nightshift.families.learner import Learner, Splits
+from nightshift.families.learner import Learner, ScalesRate, Splits
 from nightshift.families.training import EarlyStopping, Training
-from shared.errors import NonFiniteLoss
+from shared.errors import NonFiniteLoss, UnsupportedJob
 from shared.specs.training import CheckpointPolicy, steps_per_epoch
 from worker.runners.messages import MetricPoint
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter
@@ -114,6 +114,7 @@ class Trainer:
 
         A `finish` request before the first step takes effect after it.
         """
+        self._scale_rate()
         self.learner.set_data(self.splits.train)
         while not self.is_done:
             if (reason := self.reporter.stop_requested()) and (self.state.step or reason != "finish"):
@@ -173,11 +174,32 @@ class Trainer:
         is_best = self.state.record_validation(self.watched, values)
         if is_best:
             self.state.best.weights = self.learner.weights()
+        if self.training.lr_schedule == "plateau" and self.watched.metric in values:
+            self._follow(improved=is_best)
         early = self.training.early_stopping
         self.state.stopped_early = early is not None and self.state.best.stale >= early.patience
         self.log.epoch(self.plan.epoch(self.state.step), values, best=is_best, last=self.is_done)
         if self.state.stopped_early:
             self._log_early_stop()
+
+    def _follow(self, *, improved: bool) -> None:
+        """Lower the rate if the watched metric has not improved for long enough."""
+        if self.state.plateau.falls(self.training, improved=improved):
+            self._scale_rate()
+            rate, patience = self.state.plateau.factor * self.training.learning_rate, self.training.lr_patience
+            self.log.write(
+                f"the learning rate falls to {rate:.4g}: {self.watched.metric} has not improved for {patience} "
+                f"validation{'s' * (patience != 1)}"
+            )
+
+    def _scale_rate(self) -> None:
+        """Give the learner the factor of the rate, which is part of the state of the run and not of the learner's."""
+        if self.training.lr_schedule != "plateau":
+            return
+        if not isinstance(self.learner, ScalesRate):
+            kind = type(self.learner).__name__
+            raise UnsupportedJob(f"{kind} has no scale_rate(), which training.lr_schedule plateau needs; use another")
+        self.learner.scale_rate(self.state.plateau.factor)
 
     def _log_early_stop(self) -> None:
         best = self.state.best

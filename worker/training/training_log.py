@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nightshift.families.learner import Array, Learner, Splits
+from nightshift.families.summary import of_weights
 from nightshift.families.training import Training
 from worker.runners.messages import Assignment
 from worker.training.reporter import Reporter
@@ -115,6 +116,7 @@ def data(assignment: Assignment, splits: Splits) -> str:
     facts = splits.facts
     shape = ["x".join(map(str, facts["image"]))] if "image" in facts else []
     shape += [f"{len(facts['classes'])} classes"] if facts.get("classes") else []
+    shape += [f"{len(facts['tags'])} tags"] if facts.get("tags") else []
     shape += [f"vocabulary of {facts['vocabulary']:,}"] if "vocabulary" in facts else []
     shape += [f"windows of {window} tokens" for window in [(facts.get("preprocessing") or {}).get("window")] if window]
     name = assignment.dataset or assignment.spec.get("dataset") or "given"
@@ -132,7 +134,7 @@ def model(spec: Any, learner: Learner) -> str:
 
 def parameters(learner: Learner) -> int:
     """Return the number of parameters, without the running statistics of normalizations."""
-    return sum(weight.size for name, weight in learner.weights().items() if "running_" not in name)
+    return sum(row.parameters for row in of_weights(learner.weights()))
 
 
 def plan(training: Training, steps_per_epoch: int, total_steps: int) -> str:

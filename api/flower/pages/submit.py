@@ -9,17 +9,19 @@ from typing import Any
 import tornado.web
 
 from api.flower.pages.base import Action, Page
-from api.services import programs, reruns, submission
-from api.services.spec_errors import parse_spec
-from api.services.spec_form_schema import family_views, forms, param_fields
+from api.services import dataset_fit, model_summary, programs, reruns, submission
+from api.services.spec_errors import parse, parse_spec
+from api.services.spec_form_schema import family_views, forms, model_fields, param_fields
 from api.services.submission import Submission
 from nightshift.errors import InvalidRequest
-from shared.datasets.builtins import BUILTIN, availability
-from shared.datasets.views import list_datasets
+from shared.datasets.builtins import BUILTIN, BUILTIN_KIND, availability
+from shared.datasets.models import DatasetVersion
+from shared.datasets.views import newest_versions
 from shared.db.engine import read
 from shared.jobs import queries
 from shared.models.registry import list_models
 from shared.specs.families import FAMILIES
+from shared.specs.summaries import SummaryOf
 
 
 class NewJob(Page):
@@ -39,11 +41,11 @@ class NewJob(Page):
     def _data(self, conn: Any, like: str | None) -> dict[str, Any]:
         origin = _origin(queries.get_job(conn, like, self.owner)) if like else None
         datasets = {name: self._unregistered(name) for name in BUILTIN}
-        datasets |= {row["name"]: {key: row[key] for key in _OF_A_DATASET} for row in list_datasets(conn)}
+        datasets |= {version.name: _dataset(version) for version in newest_versions(conn)}
         return {
             "origin": origin,
             "forms": forms(),
-            "families": [{key: view[key] for key in _OF_A_FAMILY} for view in family_views() if not view["error"]],
+            "families": [_family(view) for view in family_views() if not view["error"]],
             "datasets": list(datasets.values()),
             "models": [
                 {"name": row["name"], "family": row["family"]} for row in list_models(conn) if row["family"] in FAMILIES
@@ -62,12 +64,34 @@ class NewJob(Page):
         ]
 
     def _unregistered(self, name: str) -> dict[str, Any]:
-        return {"name": name, "kind": "image", "availability": availability(self.site.settings, name)}
+        able = [family for family in FAMILIES.offered if FAMILIES[family].dataset_kind == BUILTIN_KIND]
+        there = availability(self.site.settings, name)
+        return {"name": name, "kind": BUILTIN_KIND, "availability": there, "families": able, "columns": []}
 
 
 _OF_A_PROGRAM = ("name", "description", "dataset_kinds")
-_OF_A_DATASET = ("name", "kind", "availability")
 _OF_A_FAMILY = ("name", "kinds", "frameworks", "dataset_kind", "default_preset", "presets")
+
+
+def _family(view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a family with the fields of its model, and what its training may be augmented by."""
+    family = FAMILIES[view["name"]]
+    return {key: view[key] for key in _OF_A_FAMILY} | {
+        "fields": model_fields(family),
+        "augmentations": sorted(family.augmentations),
+    }
+
+
+def _dataset(version: DatasetVersion) -> dict[str, Any]:
+    """Return a data set with the families that can learn from it, and the columns of a table."""
+    columns = (version.summary.get("preview") or {}).get("columns") or []
+    return {
+        "name": version.name,
+        "kind": version.summary["kind"],
+        "availability": "registered",
+        "families": dataset_fit.learners_of(version),
+        "columns": [column["name"] for column in columns],
+    }
 
 
 def _origin(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -99,3 +123,9 @@ async def submit(handler: Action) -> dict[str, Any]:
         return submission.submit(handler.site.service, new)[1].job_id
 
     return {"id": await handler.off_loop(work)}
+
+
+async def layers(handler: Action) -> dict[str, Any]:
+    """Return the layers of a model that the form describes: {model, dataset?} -> as `POST /v1/families/summary`."""
+    asked = parse(handler.body(), SummaryOf)
+    return await handler.off_loop(lambda: model_summary.of_model(handler.site.service, asked))

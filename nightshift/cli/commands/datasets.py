@@ -13,7 +13,7 @@ from nightshift.cli.options import AsJson, client
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.cli.render.tables import Field, print_items
-from nightshift.names import FILES, TABLE
+from nightshift.names import FILES, FORMATS, TABLE, TEXT, either
 
 if TYPE_CHECKING:
     from nightshift.client.resources import Dataset
@@ -81,9 +81,7 @@ def add_dataset(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(
-            help="Of images and text: idx, npz, cifar10, images, csv or text; default: detect it from the files."
-        ),
+        typer.Option(help=f"Of images and text: {either(FORMATS)}; default: detect it from the files."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +92,23 @@ def add_dataset(
 def _print_version(added: Dataset, as_json: bool) -> None:
     if as_json:
         return output.print_json(added)
-    return print(f"{added['name']}@{added['version']}")
+    print(f"{added['name']}@{added['version']}")
+    if added.get("kind") == TEXT:
+        output.print_note(_what_text(added))
+    return None
+
+
+#: Names of classes or tags in the note after adding text.
+_NAMED = 8
+
+
+def _what_text(added: Dataset) -> str:
+    """Return what the documents of a text were taken for, which its folders or suffix may have decided."""
+    for what, names in (("sentences with {} tags", added.get("tags")), ("documents of {} classes", added["classes"])):
+        if names:
+            more = ", …" if len(names) > _NAMED else ""
+            return f"{what.format(f'{len(names):,}')}: {', '.join(names[:_NAMED])}{more}"
+    return "plain text, without labels"
 
 
 @app.command("append")
@@ -138,11 +152,12 @@ def show_dataset(
     if as_json:
         return output.print_json(answer)
     splits = answer.get("splits") or {}
-    counts = {part: {key: value for key, value in split.items() if key != "classes"} for part, split in splits.items()}
+    counts = {part: {k: value for k, value in split.items() if k not in _HISTOGRAMS} for part, split in splits.items()}
     shown = {name: value for name, value in answer.items() if name not in ("yours", "may_change", "preview")}
     output.print_facts(_flat({**shown, "owner": output.owner(answer) or None, "splits": counts}))
     _print_preview(answer.get("preview") or {})
-    _print_histogram({part: split["classes"] for part, split in splits.items() if "classes" in split})
+    for name, (one, several) in _HISTOGRAMS.items():
+        _print_histogram({part: split[name] for part, split in splits.items() if name in split}, one, several)
     return None
 
 
@@ -154,12 +169,54 @@ def _print_preview(preview: dict[str, Any]) -> None:
         output.print_table(heads, [_column_row(column) for column in columns], "")
         if preview["column_count"] > len(columns):
             output.print_note(f"… and {preview['column_count'] - len(columns):,} more columns")
+    if lines := _report_lines(preview):
+        print()
+        output.print_facts(lines)
     if files := preview.get("files"):
         print()
         rows = [[file["path"], output.size(file["size_bytes"])] for file in files]
         output.print_table([output.Column("FILE"), output.Column("SIZE", 1, right=True)], rows, "")
 
 
+def _report_lines(preview: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return what should be cleaned in a table; a version that an older server registered has no report."""
+    report = preview.get("report")
+    if report is None:
+        return []
+    twice = report["duplicates"]
+    of = {column["name"]: column for column in preview["columns"]}
+    ranges = [_outliers(name, of[name]["outliers"]) for name in report["with_outliers"]]
+    not_numbers = [_not_numbers(name, of[name]["not_numbers"]) for name in report["not_numbers"]]
+    return [
+        ("missing values", f"{report['missing']:,}{_in(report['with_missing'])}"),
+        ("duplicate rows", "not compared" if twice is None else f"{twice['count']:,} of {twice['of']:,}"),
+        ("empty columns", _listed(report["empty"])),
+        ("constant columns", _listed(report["constant"])),
+        ("outliers", f"{report['outliers']:,}" + (f": {_listed(ranges, '; ')}" if ranges else "")),
+        ("nearly numbers", _listed(not_numbers, "; ")),
+    ]
+
+
+def _in(names: list[str]) -> str:
+    return f" in {_listed(names)}" if names else ""
+
+
+def _outliers(name: str, found: dict[str, Any]) -> str:
+    return f"{name} {found['count']:,} outside {found['low']:.4g} … {found['high']:.4g}"
+
+
+def _not_numbers(name: str, found: dict[str, Any]) -> str:
+    where = f"row {found['row']:,}" if found["line"] is None else f"line {found['line']:,}"
+    return f"{name} is text: {where} has {found['value']!r} ({found['count']:,} of {found['of']:,} are no numbers)"
+
+
+def _listed(parts: list[str], between: str = ", ") -> str:
+    more = f"{between}and {len(parts) - _MOST_NAMED:,} more" if len(parts) > _MOST_NAMED else ""
+    return between.join(parts[:_MOST_NAMED]) + more
+
+
+#: Columns that are named in a line of the report.
+_MOST_NAMED = 10
 _COLUMN_HEADS = ("COLUMN", "TYPE", "NULLS", "DISTINCT", "MIN", "MAX", "MEAN", "MOST FREQUENT")
 _RIGHT = ("NULLS", "DISTINCT", "MIN", "MAX", "MEAN")
 
@@ -182,13 +239,17 @@ def _short(value: Any) -> str:
 MOST_CLASSES, BAR = 50, 30
 
 
-def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
-    """Print the number of rows of each class in every split; the bar is that of the training split."""
+#: Histograms of a split, with the words for one of their names and for several.
+_HISTOGRAMS = {"classes": ("CLASS", "classes"), "tags": ("TAG", "tags")}
+
+
+def _print_histogram(classes: dict[str, dict[str, int]], one: str, several: str) -> None:
+    """Print the number of rows of each class (tokens of each tag) in every split; the bar is of the training split."""
     if not classes:
         return
     most = max(max(counts.values(), default=0) for counts in classes.values()) or 1
     names = list(classes["train"])
-    columns = [output.Column("CLASS"), *(output.Column(part.upper(), 1, right=True) for part in classes)]
+    columns = [output.Column(one), *(output.Column(part.upper(), 1, right=True) for part in classes)]
     rows = [
         [name, *(f"{counts[name]:,}" for counts in classes.values()), "█" * round(BAR * classes["train"][name] / most)]
         for name in names[:MOST_CLASSES]
@@ -196,7 +257,7 @@ def _print_histogram(classes: dict[str, dict[str, int]]) -> None:
     print()
     output.print_table([*columns, output.Column("", 2)], rows, "")
     if len(names) > MOST_CLASSES:
-        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more classes; --json lists all")
+        output.print_note(f"… and {len(names) - MOST_CLASSES:,} more {several}; --json lists all")
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightshift.cli import completion, payload, suggestions
-from nightshift.cli.options import AsJson, client, parameters_of, set_parameters, with_options
+from nightshift.cli.options import (
+    AsJson,
+    FamilyName,
+    Framework,
+    Preset,
+    client,
+    parameters_of,
+    set_parameters,
+    with_options,
+)
 from nightshift.cli.registry import group
 from nightshift.cli.render import output
 from nightshift.errors import InvalidRequest
-from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, FRAMEWORKS, RUN, TRAIN, either
+from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, RUN, TRAIN
 
 if TYPE_CHECKING:
     from nightshift.client.client import Job
@@ -27,7 +36,6 @@ ModelRef = Annotated[
         metavar="MODEL_REF", help="A model: name, name@3, name@alias or job:<id>.", autocompletion=completion.model_refs
     ),
 ]
-Framework = Annotated[str | None, typer.Option(help=f"{either(FRAMEWORKS)}.", autocompletion=completion.frameworks)]
 Epochs = Annotated[int | None, typer.Option(help="Number of passes over the training data.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per step.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", "--lr", help="Initial learning rate.")]
@@ -166,25 +174,16 @@ def training_settings(
 @_with_common
 @with_options(training_settings)
 def train(
-    family: Annotated[
-        str,
-        typer.Argument(
-            metavar="FAMILY",
-            help="A model family; `nightshift families` lists them with their presets.",
-            autocompletion=completion.families,
-        ),
-    ],
-    preset: Annotated[
-        str | None, typer.Option(help="A preset of the family.", autocompletion=completion.presets)
-    ] = None,
+    family: FamilyName,
+    preset: Preset = None,
     framework: Framework = None,
     *,
     register_as: RegisterAs = None,
     **training: Any,
 ) -> dict[str, Any]:
     """Train a model from scratch, e.g. `submit train cnn --dataset digits --epochs 5 --follow`."""
-    body: dict[str, Any] = {"kind": TRAIN, "model": {"family": family}}
-    payload.put_options(body, {"model.preset": preset, "model.framework": framework, "register_as": register_as})
+    body: dict[str, Any] = {"kind": TRAIN, **payload.model(family, preset, framework)}
+    payload.put_options(body, {"register_as": register_as})
     payload.put_options(body, training_settings(**training))
     return body
 

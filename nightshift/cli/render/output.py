@@ -31,6 +31,7 @@ STATE_STYLES = {
     "online": "green",
     "draining": "yellow",
     "not_listening": "red",
+    "device_failed": "red",
     "offline": "red",
 }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from nightshift.errors import InvalidRequest, UnsupportedMedia
-from nightshift.names import DATA_KINDS, FILES, TABLE, data_of
+from nightshift.names import DATA_KINDS, FILES, FORMATS, TABLE, data_of
 from shared.datasets.errors import bad_file, printable
-from shared.datasets.formats import cifar, csv_text, idx, npz, pictures, text
+from shared.datasets.formats import cifar, conll, csv_text, idx, json_lines, npz, pictures, text, text_folders
 from shared.datasets.ingest.build import ImageSource
 from shared.datasets.ingest.build_files import FileSource
 from shared.datasets.ingest.build_text import TextSource
@@ -17,12 +17,16 @@ from shared.datasets.ingest.source_files import PARQUET, Files, is_parquet, open
 if TYPE_CHECKING:
     from shared.datasets.ingest.build_table import TableSource
 
-Format = Literal["idx", "npz", "cifar10", "images", "csv", "text"]
-FORMATS: tuple[str, ...] = get_args(Format)
 Source: TypeAlias = "ImageSource | TextSource | FileSource | TableSource"
 
 _READERS: dict[str, Callable[[Files], ImageSource | TextSource]] = {
-    "idx": idx.read, "npz": npz.read, "cifar10": cifar.read, "csv": csv_text.read, "text": text.read
+    "idx": idx.read, "npz": npz.read, "cifar10": cifar.read, "csv": csv_text.read, "text": text.read,
+    "jsonl": json_lines.read, "text_folders": text_folders.read, "conll": conll.read,
+}  # fmt: skip
+#: Formats in the order in which they are tried, with the modules that recognize them.
+_RECOGNIZED = {
+    "npz": npz, "idx": idx, "cifar10": cifar, "images": pictures, "csv": csv_text, "jsonl": json_lines,
+    "text_folders": text_folders, "conll": conll,
 }  # fmt: skip
 
 #: First bytes of files in unsupported formats -> the format's name.
@@ -36,8 +40,8 @@ _TAR_AT, _TAR = 257, b"ustar"
 #: Files checked for unsupported formats before a format is chosen.
 _CHECKED_FILES = 20
 _HELP = (
-    "send IDX or class folders of images in a zip, .npz, CSV (text,label) or plain text; "
-    "or name the kind: table for a CSV or Parquet file with any columns, files for anything else"
+    "send IDX or class folders of images in a zip, .npz, CSV (text,label), JSON lines, class folders of texts, CoNLL "
+    "columns or plain text; or name the kind: table for a CSV or Parquet file with any columns, files for anything else"
 )
 
 
@@ -86,7 +90,7 @@ def _examples(files: Files, format: str | None, image_size: tuple[int, int] | No
 
 def detect(files: Files) -> str:
     """Detect the format by file names and content; files that no other format recognizes are text."""
-    for format, module in (("npz", npz), ("idx", idx), ("cifar10", cifar), ("images", pictures), ("csv", csv_text)):
+    for format, module in _RECOGNIZED.items():
         if module.recognizes(files):
             return format
     return "text"
@@ -121,4 +125,4 @@ def _head(stream: BinaryIO) -> bytes:
     return stream.read(512)
 
 
-__all__ = ["FORMATS", "Format", "Source", "detect", "read"]
+__all__ = ["FORMATS", "Source", "detect", "read"]

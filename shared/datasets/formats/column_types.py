@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 _NULLS = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null")
 _DAY, _CLOCK = r"\d{4}-\d{2}-\d{2}", r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?"
 _WHOLE = r"(0|[1-9]\d{0,17})"
+_NUMBER = rf"(?i)^-?({_WHOLE}|{_WHOLE}?\.\d+|{_WHOLE}\.|{_WHOLE}?\.?\d*e[+-]?\d{{1,3}}|inf)$"
 #: Type -> pattern of a value. The first type that all values have is chosen.
 _TYPES = (
     (pa.bool_(), r"(?i)^(true|false)$"),
     (pa.int64(), rf"^-?{_WHOLE}$"),
-    (pa.float64(), rf"(?i)^-?({_WHOLE}|{_WHOLE}?\.\d+|{_WHOLE}\.|{_WHOLE}?\.?\d*e[+-]?\d{{1,3}}|inf)$"),
+    (pa.float64(), _NUMBER),
     (pa.date32(), rf"^{_DAY}$"),
     (pa.timestamp("us"), rf"^{_DAY}([T ]{_CLOCK})?$"),
 )
@@ -37,7 +38,7 @@ class ColumnType:
         if not self._left:
             return
         trimmed = pc.utf8_trim_whitespace(values)
-        found = pc.unique(trimmed.filter(pc.invert(_is_missing(trimmed))))
+        found = pc.unique(trimmed.filter(pc.invert(is_missing(trimmed))))
         if len(found):
             self._any_value = True
             self._left = [place for place in self._left if _all_are(found, *_TYPES[place])]
@@ -53,10 +54,11 @@ def converted(values: pa.Array, type: pa.DataType) -> pa.Array:
     if type == pa.string():
         return pc.if_else(pc.equal(values, ""), None, values)
     trimmed = pc.utf8_trim_whitespace(values)
-    return pc.if_else(_is_missing(trimmed), None, trimmed).cast(type)
+    return pc.if_else(is_missing(trimmed), None, trimmed).cast(type)
 
 
-def _is_missing(values: pa.Array) -> pa.Array:
+def is_missing(values: pa.Array) -> pa.Array:
+    """Return which texts mean "missing" in a column that is not text."""
     return pc.is_in(values, value_set=pa.array(_NULLS))
 
 
@@ -68,3 +70,8 @@ def _all_are(values: pa.Array, type: pa.DataType, pattern: str) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def is_number(values: pa.Array) -> pa.Array:
+    """Return which texts are numbers."""
+    return pc.match_substring_regex(values, _NUMBER)

@@ -1,12 +1,13 @@
 """`.npz`: `x` (images), `y` (labels) and optionally `x_test`, `y_test`; `x_train`, `y_train` are aliases of `x`, `y`.
 
+Labels are whole numbers [n], or one-hot rows [n, classes] of zeros and a one, in numbers of any type or bool.
 Every member's header is checked before its data is read; pickled objects are never loaded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -37,15 +38,16 @@ def read(files: Files) -> ImageSource:
         key = name.removesuffix(".npy")
         members[_ALIASES.get(key, key)] = name
     _check_names(files, members)
-    splits, shapes = {}, set()
+    splits, shapes, counts = {}, set(), []
     for split, x, y in (("train", "x", "y"), ("test", "x_test", "y_test")):
         if x in members:
-            shape, splits[split] = _split(files, members[x], members[y])
+            shape, classes, splits[split] = _split(files, members[x], members[y])
             shapes.add(shape)
+            counts.append(classes)
     if len(shapes) > 1:
         raise bad_file(members["x_test"], "has images of another size than x")
-    count = max(int(split.labels.max(initial=0)) for split in splits.values()) + 1
-    return ImageSource([str(n) for n in range(count)], shapes.pop(), splits)
+    _same_columns(files, members)
+    return ImageSource([str(n) for n in range(max(counts))], shapes.pop(), splits)
 
 
 def _check_names(files: Files, members: dict[str, str]) -> None:
@@ -57,22 +59,64 @@ def _check_names(files: Files, members: dict[str, str]) -> None:
             raise bad_file(files.label, f"has no {y}; an .npz holds x, y and optionally x_test, y_test")
 
 
-def _split(files: Files, x: str, y: str) -> tuple[tuple[int, int, int], ImageSplit]:
+def _same_columns(files: Files, members: Mapping[str, str]) -> None:
+    """Refuse one-hot labels whose parts differ in the number of classes."""
+    dims = [(name, _header_of(files, name)[1]) for key, name in sorted(members.items()) if key.startswith("y")]
+    one_hot = [(name, shape[1]) for name, shape in dims if len(shape) == 2 and shape[1] > 1]
+    for name, columns in one_hot[1:]:
+        if columns != one_hot[0][1]:
+            raise bad_file(name, f"has {columns} columns, but {one_hot[0][0]} has {one_hot[0][1]}")
+
+
+def _split(files: Files, x: str, y: str) -> tuple[tuple[int, int, int], int, ImageSplit]:
+    """Return the shape of an image, the number of classes and the images with their labels."""
     (dtype, dims), (label_dtype, label_dims) = _header_of(files, x), _header_of(files, y)
     shape = image_shape(dims, x)
-    if len(label_dims) == 2 and label_dims[1] == 1:
-        label_dims = label_dims[:1]
-    if len(label_dims) != 1 or label_dtype.kind not in "iu":
-        raise bad_file(y, f"has {len(label_dims)} dimensions of {label_dtype}; labels are whole numbers, one per image")
-    same_length(x, dims[0], y, label_dims[0])
+    same_length(x, dims[0], y, label_dims[0] if label_dims else dims[0])
     if dtype.kind not in "iuf":
         raise bad_file(x, f"holds {dtype}; images are uint8 0 … 255 or floats 0 … 1")
-    labels = _labels(files, y, label_dtype, label_dims[0])
+    classes, labels = _labels(files, y, label_dtype, label_dims)
     scale = _scale(files, x, dtype, dims[0], shape)
-    return shape, ImageSplit(labels, partial(_images, files, x, dtype, dims[0], shape, scale))
+    return shape, classes, ImageSplit(labels, partial(_images, files, x, dtype, dims[0], shape, scale))
 
 
-def _labels(files: Files, name: str, dtype: np.dtype[Any], rows: int) -> Labels:
+def _labels(files: Files, name: str, dtype: np.dtype[Any], dims: tuple[int, ...]) -> tuple[int, Labels]:
+    """Return the number of classes and the label of each row."""
+    if len(dims) == 2 and dims[1] > 1 and dtype.kind in "biuf":
+        return dims[1], _one_hot(files, name, dtype, *dims)
+    if len(dims) == 2 and dims[1] == 1:
+        dims = dims[:1]
+    if len(dims) != 1 or dtype.kind not in "iu":
+        raise bad_file(
+            name,
+            f"has {len(dims)} dimensions of {dtype}; labels are whole numbers, one per image, or one-hot rows "
+            "[images, classes]",
+        )
+    labels = _numbers(files, name, dtype, dims[0])
+    return int(labels.max(initial=0)) + 1, labels
+
+
+def _one_hot(files: Files, name: str, dtype: np.dtype[Any], rows: int, classes: int) -> Labels:
+    if classes > _MAX_CLASSES:
+        raise bad_file(name, f"has {classes} columns; at most {_MAX_CLASSES} classes are possible")
+    found, start = [], 0
+    for chunk in _rows(files, name, dtype, rows, (classes,)):
+        ones = chunk == 1
+        wrong = ((chunk != 0) & ~ones).any(axis=1) | (ones.sum(axis=1) != 1)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise bad_file(name, f"row {start + row} is {_shown(chunk[row])}; a one-hot row is a single 1 among zeros")
+        found.append(ones.argmax(axis=1))
+        start += len(chunk)
+    return np.concatenate(found).astype(np.int64) if found else np.empty(0, np.int64)
+
+
+def _shown(row: Any, most: int = 10) -> str:
+    values = [f"{value:.6g}" for value in row[:most].astype(float)]
+    return "[" + ", ".join(values) + (", …]" if len(row) > most else "]")
+
+
+def _numbers(files: Files, name: str, dtype: np.dtype[Any], rows: int) -> Labels:
     chunks = list(_rows(files, name, dtype, rows, ()))
     if not chunks:
         return np.empty(0, np.int64)

@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from shared.datasets.errors import bad_file
 from shared.datasets.ingest.source_files import Files
 
-_PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
-          "dev": "valid", "test": "test", "testing": "test"}  # fmt: skip
+#: Words that name a part, in names of files and folders.
+PARTS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid",
+         "dev": "valid", "test": "test", "testing": "test"}  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
 #: Files that describe a set and are ignored.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|changelog|citation)(\.[a-z]+)?", re.IGNORECASE)
@@ -22,7 +23,7 @@ def by_part(files: Files, suffixes: tuple[str, ...]) -> dict[str, list[str]]:
     """
     names = described(files)
     for name in names:
-        if len(names) > 1 and not _bare(name).endswith(suffixes):
+        if len(names) > 1 and not has_suffix(name, suffixes):
             raise bad_file(name, f"does not end in {', '.join(suffixes)}; remove it or set the format (--format)")
     parts: dict[str, list[str]] = {}
     unnamed = None
@@ -49,8 +50,19 @@ def described(files: Files) -> list[str]:
 def _part_of(name: str) -> str | None:
     path = PurePosixPath(name)
     words = [*_WORD.findall(path.name.lower()), *reversed([folder.lower() for folder in path.parts[:-1]])]
-    return next((_PARTS[word] for word in words if word in _PARTS), None)
+    return next((PARTS[word] for word in words if word in PARTS), None)
 
 
-def _bare(name: str) -> str:
-    return name.lower().removesuffix(".gz")
+def names_part(name: str) -> bool:
+    """Return whether a name says its part."""
+    return _part_of(name) is not None
+
+
+def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Return whether a name ends so, packed or not."""
+    return name.lower().removesuffix(".gz").endswith(suffixes)
+
+
+def have_suffix(files: Files, suffixes: tuple[str, ...]) -> bool:
+    """Return whether all files, without those that describe the set, are named so."""
+    return all(has_suffix(name, suffixes) for name in described(files))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shared.datasets.errors import bad_file, printable
+from shared.datasets.formats.class_folders import common_folder, part_folder
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
 from shared.datasets.ingest.source_files import Files
 from shared.optional_imports import need
@@ -82,8 +83,8 @@ def read(files: Files, image_size: tuple[int, int] | None = None) -> ImageSource
 
 def _entries(files: Files) -> dict[str, list[_Entry]]:
     """Return the images of each split, sorted by class and name."""
-    base = len(_common_folder(files.names))
-    split_folders = {found for name in files.names if (found := _split_folder(name[base:]))}
+    base = len(common_folder(files.names, _SPLITS))
+    split_folders = {found for name in files.names if (found := part_folder(name[base:], _SPLITS))}
     entries: dict[str, list[_Entry]] = {}
     for name in files.names:
         parts = name[base:].split("/")
@@ -96,12 +97,6 @@ def _entries(files: Files) -> dict[str, list[_Entry]]:
         entries.setdefault(split, []).append(_Entry(name, name[base:], sys.intern(inner[0])))
     _check_labels(entries)
     return {split: sorted(found, key=lambda e: (e.label, e.id)) for split, found in entries.items()}
-
-
-def _split_folder(name: str) -> str | None:
-    """Return the first folder if it names a split: `train` of `train/cats/1.jpg`."""
-    first, _, rest = name.partition("/")
-    return first if "/" in rest and first.lower() in _SPLITS else None
 
 
 def _check_place(name: str, parts: list[str], inner: list[str], has_splits: bool) -> None:
@@ -123,17 +118,6 @@ def _check_labels(entries: dict[str, list[_Entry]]) -> None:
                 )
             if entry.label != printable(entry.label):
                 raise bad_file(entry.name, "is in a folder whose name is too long or has unprintable characters")
-
-
-def _common_folder(names: list[str]) -> str:
-    """Return the folder that holds all class folders, as in a zip of a folder (`pets/`), else ``."""
-    base = ""
-    while True:
-        first = {name[len(base) :].split("/", 1)[0] for name in names}
-        deeper = all(name[len(base) :].count("/") >= 2 for name in names)
-        if len(first) != 1 or not deeper or next(iter(first)).lower() in _SPLITS:
-            return base
-        base += first.pop() + "/"
 
 
 def _suffix(name: str) -> str:

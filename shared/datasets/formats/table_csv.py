@@ -6,6 +6,7 @@ All values are first written to disk as text, so that each column's type follows
 from __future__ import annotations
 
 import csv
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -27,6 +28,8 @@ from shared.datasets.ingest.source_files import Files, open_unpacked
 MAX_ROW = 10_000_000
 #: Values and bytes that are kept as text before they are written.
 _PART_VALUES, _PART_BYTES = 200_000, 16_000_000
+#: Most jumps in the numbers of lines that are noted: after rows of several lines, and empty lines.
+_MAX_SKIPS = 100_000
 _DELIMITERS = ",;\t"
 
 
@@ -50,7 +53,7 @@ def opened(files: Files, name: str, folder: Path, limits: Limits) -> Iterator[Ro
         raise bad_file(name, "has no rows below its header", 1)
     schema = pa.schema([(column, type.chosen) for column, type in zip(reader.columns, types, strict=True)])
     with pa.memory_map(str(spool)) as source, pyarrow.ipc.open_stream(source) as spooled:
-        yield Rows(schema, (_converted(batch, schema) for batch in spooled))
+        yield Rows(schema, (_converted(batch, schema) for batch in spooled), reader.line_of)
 
 
 def _converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -64,6 +67,9 @@ class _Reader:
     def __init__(self, stream: BinaryIO, name: str) -> None:
         """Read the header. Raises InvalidRequest."""
         self._name, self._stream, self._line, self._row_bytes, self._bytes = name, stream, 0, 0, 0
+        self._row = -1
+        #: From each of these rows on, the line of a row less its number; a row may take several lines.
+        self._skips: list[tuple[int, int]] = [(0, 2)]
         csv.field_size_limit(MAX_ROW)
         lines = self._lines()
         first = next(lines, "")
@@ -101,10 +107,23 @@ class _Reader:
                 if row and len(row) != len(self.columns):
                     raise bad_file(self._name, self._wrong_count(row), line)
                 if row:
+                    self._remember(line)
                     yield row
                 line = self._line + 1
         except csv.Error as error:
             raise bad_file(self._name, f"is not valid CSV: {error}", line) from error
+
+    def _remember(self, line: int) -> None:
+        """Note the line of the next row, unless it follows from that of the row before."""
+        self._row += 1
+        if line - self._row != self._skips[-1][1] and len(self._skips) <= _MAX_SKIPS:
+            self._skips.append((self._row, line - self._row))
+
+    def line_of(self, row: int) -> int | None:
+        """Return the line on which a row begins; None after more jumps than are noted."""
+        if len(self._skips) > _MAX_SKIPS and row >= self._skips[-1][0]:
+            return None
+        return row + self._skips[bisect_right(self._skips, row, key=lambda skip: skip[0]) - 1][1]
 
     def _wrong_count(self, row: list[str]) -> str:
         fields = f"{len(row)} field{'s' if len(row) > 1 else ''}"

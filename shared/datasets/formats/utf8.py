@@ -10,7 +10,20 @@ from nightshift.errors import InvalidRequest
 from shared.datasets.errors import bad_file
 
 BLOCK_BYTES = 4_000_000
+#: Longest line (bytes), and longest field of a CSV (characters). Too low: long documents are refused. Too high: a field
+#: whose quote is never closed takes as much memory.
+MAX_LINE = 10_000_000
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    """Yield the lines with their ends. Raises InvalidRequest for one longer than `MAX_LINE`."""
+    number = 0
+    while raw := stream.readline(MAX_LINE + 1):
+        number += 1
+        if len(raw) > MAX_LINE:
+            raise bad_file(name, f"has a line longer than {MAX_LINE:,} bytes", number)
+        yield decode_line(raw, name, number)
 
 
 def decode_line(raw: bytes, name: str, line: int) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from nightshift.errors import InvalidRequest
 from nightshift.names import data_of
 from shared.datasets.ingest.build import NO_LIMITS, ImageSource, ImageSplit, Labels, Limits, as_bytes, histogram
-from shared.datasets.ingest.build_text import TextSource, TextSplit, describe
+from shared.datasets.ingest.build_text import TAG_TYPE, TextSource, TextSplit, describe
 from shared.datasets.store import SPLITS, Array, NpyWriter, OpenDataset, Stored, publish, staging
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ _ROWS, _BYTES = 20_000, 4_000_000
 def store_appended(datasets_root: Path, base: OpenDataset, given: Source, limits: Limits = NO_LIMITS) -> Stored:
     """Write a version with the rows of `base`, then those of `given`.
 
-    Classes are matched by name and new ones come last, so labels of `base` keep their numbers. Raises InvalidRequest if
-    the two differ in kind, image shape or in having labels.
+    Classes and tags are matched by name and new ones come last, so those of `base` keep their numbers. Raises
+    InvalidRequest if the two differ in kind, image shape or in having labels or tags.
     """
     source = _checked(base, given)
-    classes = [*base.classes, *(name for name in source.classes if name not in base.classes)]
-    number = np.array([classes.index(name) for name in source.classes], np.int64)
+    classes, tags = base.classes, base.tags
+    number = _numbered(classes, source.classes)
+    tag_number = _numbered(tags, source.tags if isinstance(source, TextSource) else [])
     with staging(datasets_root) as folder:
         limits.check(int(base.meta["size_bytes"]) + _size(source), folder)
         for split in SPLITS:
@@ -44,10 +45,17 @@ def store_appended(datasets_root: Path, base: OpenDataset, given: Source, limits
             elif isinstance(source, ImageSource):
                 _extend_images(base, split, source.splits[split], number, folder)
             else:
-                _extend_text(base, split, source.splits[split], number, folder)
+                _extend_text(base, split, source.splits[split], number, tag_number, folder)
         found = [split for split in SPLITS if split in base.splits or split in source.splits]
-        counts = {split: _describe(folder, base.kind, split, classes) for split in found}
-        return publish(folder, {**base.meta, "classes": classes, "splits": counts})
+        counts = {split: _describe(folder, base.kind, split, classes, tags) for split in found}
+        named = {"classes": classes, **({"tags": tags} if tags else {})}
+        return publish(folder, {**base.meta, **named, "splits": counts})
+
+
+def _numbered(known: list[str], names: Sequence[str]) -> Labels:
+    """Add new names to those known; return the number of each name."""
+    known += [name for name in names if name not in known]
+    return np.array([known.index(name) for name in names], np.int64)
 
 
 def _checked(base: OpenDataset, source: Source) -> ImageSource | TextSource:
@@ -60,12 +68,16 @@ def _checked(base: OpenDataset, source: Source) -> ImageSource | TextSource:
         raise InvalidRequest.field(
             ("file",), f"holds images of {sizes[0]} (height, width, channels), but the data set holds {sizes[1]}"
         )
+    if isinstance(source, TextSource) and bool(source.tags) != bool(base.tags):
+        raise _either_has("tags", bool(source.tags), "sentences in columns: --format conll")
     if bool(source.classes) != bool(base.classes):
-        raise InvalidRequest.field(
-            ("file",),
-            "has labels, but the data set has none" if source.classes else "has no labels, but the data set has",
-        )
+        raise _either_has("labels", bool(source.classes), "plain text in folders: --format text")
     return source
+
+
+def _either_has(what: str, source_has: bool, hint: str) -> InvalidRequest:
+    found = f"has {what}, but the data set has none" if source_has else f"has no {what}, but the data set has"
+    return InvalidRequest.field(("file",), f"{found} ({hint})")
 
 
 def _size(source: ImageSource | TextSource) -> int:
@@ -75,14 +87,15 @@ def _size(source: ImageSource | TextSource) -> int:
 
 
 def _copy(base: OpenDataset, split: str, folder: Path) -> None:
-    for name in (f"{split}_x.npy", f"{split}_y.npy", f"{split}_ids.npy", f"{split}.txt", f"{split}_docs.npy"):
+    arrays = [f"{split}_{name}.npy" for name in ("x", "y", "ids", "docs", "tags")]
+    for name in (f"{split}.txt", *arrays):
         if (base.folder / name).exists():
             shutil.copyfile(base.folder / name, folder / name)
 
 
-def _describe(folder: Path, kind: str, split: str, classes: Sequence[str]) -> dict[str, Any]:
+def _describe(folder: Path, kind: str, split: str, classes: Sequence[str], tags: Sequence[str]) -> dict[str, Any]:
     if kind == "text":
-        return describe(folder, split, classes)
+        return describe(folder, split, classes, tags)
     labels = np.load(folder / f"{split}_y.npy")
     return {"count": len(labels), "classes": histogram(labels, classes)}
 
@@ -134,7 +147,9 @@ def _extend_ids(old: Array | None, before: int, new: ImageSplit, path: Path) -> 
 # -- text -----------------------------------------------------------------------------------------
 
 
-def _extend_text(base: OpenDataset, split: str, new: TextSplit, number: Labels, folder: Path) -> None:
+def _extend_text(
+    base: OpenDataset, split: str, new: TextSplit, number: Labels, tag_number: Labels, folder: Path
+) -> None:
     name = f"{split}_docs.npy"
     bounds, old = NpyWriter(folder / name, np.int64), _old_file(base, split, name)
     if old is not None:
@@ -151,3 +166,6 @@ def _extend_text(base: OpenDataset, split: str, new: TextSplit, number: Labels, 
     bounds.close()
     if new.labels is not None:
         _extend_labels(base, split, new.labels, number, folder)
+    if new.tags is not None:
+        name = f"{split}_tags.npy"
+        _write(folder / name, TAG_TYPE, (), _old_file(base, split, name), [tag_number[new.tags.ids]])

@@ -90,8 +90,8 @@ def _draw(rows: npt.NDArray[np.int64], label: int, share: float) -> npt.NDArray[
     return rows[np.argsort(keys, kind="stable")[:count]]
 
 
-def histogram(labels: Labels, classes: Sequence[str]) -> dict[str, int]:
-    """Count the rows of each class, by name."""
+def histogram(labels: npt.NDArray[Any], classes: Sequence[str]) -> dict[str, int]:
+    """Count the rows of each class, or the tokens of each tag, by name."""
     counts = np.bincount(labels, minlength=len(classes))
     return {name: int(n) for name, n in zip(classes, counts, strict=True)}
 

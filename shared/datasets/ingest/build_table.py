@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from nightshift.names import TABLE, DataKind
 from shared.datasets.errors import bad_file, printable
 from shared.datasets.ingest.build import NO_LIMITS, Limits
-from shared.datasets.store import TABLE_FILE, Stored, publish, staging
+from shared.datasets.store import TABLE_FILE, LineOf, Stored, no_line, publish, staging
 
 #: Most columns, and the longest name of one (characters).
 MAX_COLUMNS, MAX_NAME = 10_000, 200
@@ -31,6 +31,8 @@ class Rows:
 
     schema: pa.Schema
     batches: Iterable[pa.RecordBatch]
+    #: Returns the line of the file on which a row (from 0) begins; None where it is not known.
+    line_of: LineOf = no_line
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def store_table(datasets_root: Path, source: TableSource, limits: Limits = NO_LI
         if not count:
             raise bad_file(source.name, "has no rows")
         target.chmod(0o444)
-        return publish(folder, {"kind": TABLE, "classes": [], "split": None, "splits": {"rows": {"count": count}}})
+        meta: dict[str, Any] = {"kind": TABLE, "classes": [], "split": None, "splits": {"rows": {"count": count}}}
+        return replace(publish(folder, meta), line_of=rows.line_of)
 
 
 def check_columns(names: list[str], name: str, line: int | None = None) -> None:

@@ -1,11 +1,13 @@
 """Write text data as a stored version, in bounded memory.
 
-Without a test part, a labeled set is split 80/20 per class; any other text is split at the end of the document nearest
-to 80 % of its bytes, so that a language model is tested on text that follows its training text.
+Without a test part, a labeled set is split 80/20 per class, and sentences with tags 80/20 in an order that depends on
+their text alone; any other text is split at the end of the document nearest to 80 % of its bytes, so that a language
+model is tested on text that follows its training text.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +27,8 @@ _COPY_BYTES = 4_000_000
 #: Bytes searched for a line end or space at which a text of one document is cut.
 _CUT_WITHIN = 100_000
 
+_TOO_FEW_SENTENCES = "there are too few sentences for a test part: each is the only one with some tag"
+
 Bounds = npt.NDArray[np.int64]
 
 
@@ -36,12 +40,29 @@ class Block:
     ends: Sequence[int]
 
 
+#: A tag is stored as its place among the names of the tags.
+TAG_TYPE = np.uint16
+TagIds = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class TokenTags:
+    """The tags of all tokens in order, and the number of tokens of each document."""
+
+    ids: TagIds
+    lengths: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class TextSplit:
-    """A split of text; `blocks()` yields it in order and ends with a document's end; one label per document."""
+    """A split of text; `blocks()` yields it in order and ends with a document's end.
+
+    It has one label per document, or one tag per token. Tokens are then separated by single spaces.
+    """
 
     blocks: Callable[[], Iterator[Block]]
     labels: Labels | None = None
+    tags: TokenTags | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +75,8 @@ class TextSource:
     tokenised: bool = False
     #: Estimated stored size before reading (bytes).
     size: int = 0
+    #: The names of the tags of tokens.
+    tags: list[str] = field(default_factory=list)
     kind: ClassVar[DataKind] = TEXT
 
 
@@ -65,17 +88,24 @@ def store_text(datasets_root: Path, source: TextSource, limits: Limits = NO_LIMI
             _write(folder, name, split, limits)
         own_test = "test" in source.splits
         if not own_test:
-            _divide(folder)
-        how = "own" if own_test else "stratified 80/20" if source.classes else "last 20 %"
+            _divide(folder, source.splits["train"])
         names = [name for name in ("train", "valid", "test") if (folder / f"{name}.txt").exists()]
         meta = {
             "kind": TEXT,
             "classes": source.classes,
             "tokenised": source.tokenised,
-            "split": how,
-            "splits": {name: describe(folder, name, source.classes) for name in names},
+            "split": "own" if own_test else _how_divided(source),
+            "splits": {name: describe(folder, name, source.classes, source.tags) for name in names},
         }
+        if source.tags:
+            meta["tags"] = source.tags
         return publish(folder, meta)
+
+
+def _how_divided(source: TextSource) -> str:
+    if source.tags:
+        return "80/20 by sentence"
+    return "stratified 80/20" if source.classes else "last 20 %"
 
 
 def _write(folder: Path, name: str, split: TextSplit, limits: Limits) -> None:
@@ -93,31 +123,64 @@ def _write(folder: Path, name: str, split: TextSplit, limits: Limits) -> None:
     bounds.close()
     if split.labels is not None:
         np.save(folder / f"{name}_y.npy", split.labels)
+    if split.tags is not None:
+        np.save(folder / f"{name}_tags.npy", split.tags.ids)
 
 
-def describe(folder: Path, name: str, classes: Sequence[str]) -> dict[str, Any]:
+def describe(folder: Path, name: str, classes: Sequence[str], tags: Sequence[str]) -> dict[str, Any]:
     """Return the entry of a part in `meta.json`."""
     bounds = load_array(folder / f"{name}_docs.npy")
     facts: dict[str, Any] = {"count": len(bounds) - 1, "bytes": int(bounds[-1])}
     if classes:
         facts["classes"] = histogram(load_array(folder / f"{name}_y.npy"), classes)
+    if tags:
+        ids = load_array(folder / f"{name}_tags.npy")
+        facts |= {"tokens": len(ids), "tags": histogram(ids, tags)}
     return facts
 
 
 # -- a test part ----------------------------------------------------------------------------------
 
 
-def _divide(folder: Path) -> None:
+def _divide(folder: Path, train: TextSplit) -> None:
     """Split `test` off `train`."""
     bounds = load_array(folder / "train_docs.npy")
-    if (folder / "train_y.npy").exists():
-        labels = np.load(folder / "train_y.npy")
-        _divide_by_document(folder, bounds, labels, stratified_test_rows(labels))
+    if train.labels is not None:
+        in_test = stratified_test_rows(train.labels)
+        _divide_by_document(folder, bounds, in_test)
+        _divide_rows(folder, "y", train.labels, in_test)
+    elif train.tags is not None:
+        in_test = _test_sentences(train.tags, _content_key(folder / "train.txt"))
+        _divide_by_document(folder, bounds, in_test)
+        _divide_rows(folder, "tags", train.tags.ids, np.repeat(in_test, train.tags.lengths))
     else:
         _divide_at(folder, bounds, _cut(folder / "train.txt", bounds))
 
 
-def _divide_by_document(folder: Path, bounds: Bounds, labels: Labels, in_test: npt.NDArray[np.bool_]) -> None:
+def _content_key(path: Path) -> int:
+    """Return a number that depends on the content of a file alone."""
+    with path.open("rb") as file:
+        return int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "little")
+
+
+def _test_sentences(tags: TokenTags, key: int, share: float = TEST_SHARE) -> npt.NDArray[np.bool_]:
+    """Choose `share` of the sentences. Of each tag, one sentence stays in the training part."""
+    count = len(tags.lengths)
+    rank = np.empty(count, np.int64)
+    # Raw Philox output: stable across numpy versions, unlike Generator.permutation.
+    order = np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
+    rank[order] = np.arange(count)
+    last = np.full(int(tags.ids.max()) + 1, -1, np.int64)
+    np.maximum.at(last, tags.ids, np.repeat(rank, tags.lengths))
+    chosen = np.setdiff1d(np.arange(count), last)[: min(max(1, round(count * share)), count - 1)]
+    in_test = np.zeros(count, np.bool_)
+    in_test[order[chosen]] = True
+    if not len(chosen):
+        raise InvalidRequest.field(("file",), _TOO_FEW_SENTENCES)
+    return in_test
+
+
+def _divide_by_document(folder: Path, bounds: Bounds, in_test: npt.NDArray[np.bool_]) -> None:
     whole = folder / "train.txt"
     with (
         whole.open("rb") as source,
@@ -130,7 +193,11 @@ def _divide_by_document(folder: Path, bounds: Bounds, labels: Labels, in_test: n
     lengths = np.diff(bounds)
     for part, chosen in (("train", ~in_test), ("test", in_test)):
         np.save(folder / f"{part}_docs.npy", np.concatenate(([0], np.cumsum(lengths[chosen]))))
-        np.save(folder / f"{part}_y.npy", labels[chosen])
+
+
+def _divide_rows(folder: Path, name: str, values: npt.NDArray[Any], in_test: npt.NDArray[np.bool_]) -> None:
+    for part, chosen in (("train", ~in_test), ("test", in_test)):
+        np.save(folder / f"{part}_{name}.npy", values[chosen])
 
 
 def _cut(path: Path, bounds: Bounds) -> int:

@@ -87,7 +87,7 @@ def token_stream(dataset_folder: Path, tokenizer: TokenizerSpec | str) -> Path:
     """
     data = open_dataset(dataset_folder)
     if data.kind != "text":
-        raise BadData(f"a language model needs a data set of text, but this one holds {data.kind} data")
+        raise BadData(f"a model of text needs a data set of text, but this one holds {data.kind} data")
     target = dataset_folder / f"tokens-{_key(tokenizer)}"
     if (target / META).exists():
         return target
@@ -124,8 +124,12 @@ def _lengths(data: OpenDataset, split: str) -> dict[str, int]:
 
 
 def _key(tokenizer: TokenizerSpec | str) -> str:
-    what = tokenizer if isinstance(tokenizer, str) else f"{tokenizer.kind}/{tokenizer.size}"
+    what = tokenizer if isinstance(tokenizer, str) else _named(tokenizer)
     return hashlib.sha256(f"{_REVISION}/{what}".encode()).hexdigest()[:16]
+
+
+def _named(spec: TokenizerSpec) -> str:
+    return f"{spec.kind}/{spec.size}{'/lowercase' if spec.lowercase else ''}"
 
 
 def _made(data: OpenDataset, spec: TokenizerSpec) -> TextTokenizer:

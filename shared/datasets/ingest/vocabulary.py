@@ -46,6 +46,8 @@ class TokenizerSpec:
 
     kind: Kind = "word"
     size: int = 10_000
+    #: Convert texts to lower case first.
+    lowercase: bool = False
 
 
 class TextTokenizer(Protocol):
@@ -82,9 +84,10 @@ class TextTokenizer(Protocol):
 class _ListedTokenizer:
     """A tokenizer whose tokens are the entries of its vocabulary."""
 
-    def __init__(self, vocabulary: dict[str, int]) -> None:
+    def __init__(self, vocabulary: dict[str, int], *, lowercase: bool = False) -> None:
         self._ids = vocabulary
         self._names = sorted(vocabulary, key=vocabulary.__getitem__)
+        self._lowercase = lowercase
 
     @property
     def size(self) -> int:
@@ -102,22 +105,22 @@ class WordTokenizer(_ListedTokenizer):
 
     kind: Kind = "word"
 
-    def __init__(self, vocabulary: dict[str, int], pattern: str) -> None:
-        super().__init__(vocabulary)
+    def __init__(self, vocabulary: dict[str, int], pattern: str, *, lowercase: bool = False) -> None:
+        super().__init__(vocabulary, lowercase=lowercase)
         self._pattern = pattern
         self._words = re.compile(pattern)
         self.eos_id: int | None = vocabulary[EOS]
 
     def encode(self, text: str) -> Ids:
         ids, unknown = self._ids, self._ids[UNK]
-        words = self._words.findall(_with_ends(text))
+        words = self._words.findall(_with_ends(lower(text) if self._lowercase else text))
         return np.array([ids.get(word, unknown) for word in words], np.uint32)
 
     def decode(self, ids: Iterable[int]) -> str:
         return re.sub(rf" ?{EOS} ?", "\n", " ".join(self._names[i] for i in ids))
 
     def to_json(self) -> str:
-        return _word_level(self._ids, self._pattern, newline=f" {EOS} ")
+        return _word_level(self._ids, self._pattern, newline=f" {EOS} ", lowercase=self._lowercase)
 
 
 def _with_ends(text: str) -> str:
@@ -127,6 +130,11 @@ def _with_ends(text: str) -> str:
 def count_words(text: str, *, tokenised: bool) -> int:
     """Count the tokens of a text under a word tokenizer; the vocabulary does not matter."""
     return len(re.findall(_word_pattern(tokenised=tokenised), _with_ends(text)))
+
+
+def words_of(text: str, *, tokenised: bool) -> list[str]:
+    """Return the words of a text, as a word tokenizer splits it, without the ends of lines."""
+    return re.findall(_word_pattern(tokenised=tokenised), text)
 
 
 def _word_pattern(*, tokenised: bool) -> str:
@@ -139,28 +147,36 @@ class CharTokenizer(_ListedTokenizer):
     kind: Kind = "char"
     eos_id: int | None = None
 
-    def __init__(self, vocabulary: dict[str, int]) -> None:
-        super().__init__(vocabulary)
+    def __init__(self, vocabulary: dict[str, int], *, lowercase: bool = False) -> None:
+        super().__init__(vocabulary, lowercase=lowercase)
         self._table = np.full(0x110000, vocabulary[UNK], np.uint32)
         for char, index in vocabulary.items():
             if char != UNK:
                 self._table[ord(char)] = index
 
     def encode(self, text: str) -> Ids:
+        text = lower(text) if self._lowercase else text
         return self._table[np.frombuffer(text.encode("utf-32-le"), np.uint32)]
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join("\N{REPLACEMENT CHARACTER}" if (c := self._names[i]) == UNK else c for i in ids)
 
     def to_json(self) -> str:
-        return _word_level(self._ids, _ANY_CHARACTER, newline=None)
+        return _word_level(self._ids, _ANY_CHARACTER, newline=None, lowercase=self._lowercase)
 
 
-def _word_level(vocabulary: dict[str, int], pattern: str, newline: str | None) -> str:
+def lower(text: str) -> str:
+    """Convert each character to lower case by itself, as the library does; Python treats a final sigma otherwise."""
+    return text.replace("Σ", "σ").lower()
+
+
+def _word_level(vocabulary: dict[str, int], pattern: str, newline: str | None, *, lowercase: bool) -> str:
     library = need("tokenizers", "tokenizers")
     tokenizer = library.Tokenizer(library.models.WordLevel(vocabulary, unk_token=UNK))
-    if newline:
-        tokenizer.normalizer = library.normalizers.Replace("\n", newline)
+    steps = [library.normalizers.Lowercase()] if lowercase else []
+    steps += [library.normalizers.Replace("\n", newline)] if newline else []
+    if steps:
+        tokenizer.normalizer = library.normalizers.Sequence(steps) if len(steps) > 1 else steps[0]
     tokenizer.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(pattern), "removed", invert=True)
     return str(tokenizer.to_str())
 
@@ -199,40 +215,46 @@ class BpeTokenizer:
 
 def train(spec: TokenizerSpec, texts: Iterator[str], *, tokenised: bool) -> TextTokenizer:
     """Train a tokenizer on pieces of text. Raises BadData if the vocabulary of `spec` is too small."""
+    texts = map(lower, texts) if spec.lowercase and spec.kind != "bpe" else texts
     match spec.kind:
         case "word":
-            return _train_word(spec.size, texts, _word_pattern(tokenised=tokenised))
+            return _train_word(spec, texts, _word_pattern(tokenised=tokenised))
         case "char":
-            return _train_char(spec.size, texts)
+            return _train_char(spec, texts)
         case "bpe":
-            return _train_bpe(spec.size, texts)
+            return _train_bpe(spec, texts)
 
 
-def _train_word(size: int, texts: Iterator[str], pattern: str) -> WordTokenizer:
+def _train_word(spec: TokenizerSpec, texts: Iterator[str], pattern: str) -> WordTokenizer:
     words, counts = re.compile(pattern), Counter[str]()
     for text in texts:
         counts.update(words.findall(text))
         if len(counts) > MAX_COUNTED:
             counts = Counter({word: count for word, count in counts.items() if count > 1})
     del counts[UNK], counts[EOS]
-    kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(0, size - 2)]
-    return WordTokenizer({name: index for index, name in enumerate([UNK, EOS, *(word for word, _ in kept)])}, pattern)
+    kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max(0, spec.size - 2)]
+    names = [UNK, EOS, *(word for word, _ in kept)]
+    return WordTokenizer({name: index for index, name in enumerate(names)}, pattern, lowercase=spec.lowercase)
 
 
-def _train_char(size: int, texts: Iterator[str]) -> CharTokenizer:
+def _train_char(spec: TokenizerSpec, texts: Iterator[str]) -> CharTokenizer:
     counts = np.zeros(0x110000, np.int64)
     for text in texts:
         codes, found = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_counts=True)
         counts[codes] += found
-    frequent = np.argsort(-counts, kind="stable")[: min(max(1, size - 1), int(np.count_nonzero(counts)))]
-    return CharTokenizer({name: index for index, name in enumerate([UNK, *map(chr, sorted(frequent.tolist()))])})
+    frequent = np.argsort(-counts, kind="stable")[: min(max(1, spec.size - 1), int(np.count_nonzero(counts)))]
+    names = [UNK, *map(chr, sorted(frequent.tolist()))]
+    return CharTokenizer({name: index for index, name in enumerate(names)}, lowercase=spec.lowercase)
 
 
-def _train_bpe(size: int, texts: Iterator[str]) -> BpeTokenizer:
+def _train_bpe(spec: TokenizerSpec, texts: Iterator[str]) -> BpeTokenizer:
+    size = spec.size
     if size < SMALLEST_BPE:
         raise BadData(f"a byte-pair vocabulary needs at least {SMALLEST_BPE} tokens, not {size}; raise vocabulary_size")
     library = need("tokenizers", "tokenizers")
     tokenizer = library.Tokenizer(library.models.BPE())
+    if spec.lowercase:
+        tokenizer.normalizer = library.normalizers.Lowercase()
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = library.decoders.ByteLevel()
     trainer = library.trainers.BpeTrainer(
@@ -264,10 +286,11 @@ def load(tokenizer_json: str) -> TextTokenizer:
         vocabulary, pattern = model["vocab"], document["pre_tokenizer"]["pattern"]["Regex"]
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise ValueError("ids have gaps")
+        lowercase = '"Lowercase"' in json.dumps(document.get("normalizer"))
         if pattern == _ANY_CHARACTER:
-            return CharTokenizer(vocabulary)
+            return CharTokenizer(vocabulary, lowercase=lowercase)
         if pattern in (_BY_SPACE, _BY_PUNCTUATION):
-            return WordTokenizer(vocabulary, pattern)
+            return WordTokenizer(vocabulary, pattern, lowercase=lowercase)
     except (ValueError, KeyError, TypeError) as error:
         raise BadData(f"the tokenizer.json cannot be read ({error})") from error
     raise BadData(

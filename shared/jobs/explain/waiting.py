@@ -38,6 +38,8 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
         if around.ahead:
             jobs_are = "1 queued job is" if around.ahead == 1 else f"{around.ahead} queued jobs are"
             yield Reason("jobs_ahead", f"{jobs_are} ahead of it, by priority and waiting time", {"count": around.ahead})
+    elif left := [worker for worker in around.left if _could_run(job, worker)]:
+        yield _device_failed(left)
     elif around.workers:
         yield _unsuited(job, around)
     else:
@@ -68,11 +70,45 @@ def _wanted(job: Row) -> dict[str, Any]:
 def _unsuited(job: Row, around: ExplainContext) -> Reason:
     if not any(has_plugin(job, worker) for worker in around.workers):
         return _no_plugin(job, around)
+    unusable = _unusable(job, around.workers)
+    facts = _wanted(job) | {"workers_online": len(around.workers), "unusable": unusable}
+    if reserved := _reserved(job, around.workers):
+        clause = f"the workers online take only jobs that require their device ({', '.join(reserved[:3])})"
+        return Reason("no_suitable_worker", clause, facts)
     wanted = [f"device {job['device']}" if job["device"] != "auto" else "", job["framework"] or ""]
     online = len(around.workers)
     which = "the only worker online does not have" if online == 1 else f"none of the {online} workers online has"
     clause = f"{which} what it requires: {' and '.join(filter(None, wanted))}"
-    return Reason("no_suitable_worker", clause, _wanted(job) | {"workers_online": online})
+    if unusable:
+        shown = "; ".join(f"on {name} {job['framework']} does not work: {why}" for name, why in unusable.items())
+        clause += f" ({shown})"
+    return Reason("no_suitable_worker", clause, facts)
+
+
+def _reserved(job: Row, workers: Sequence[Row]) -> list[str]:
+    """Return the workers that could run a job for any device, and do not take any."""
+    if job["device"] != "auto":
+        return []
+    return [worker["name"] for worker in workers if can_run({**job, "device": worker["device"]}, worker)]
+
+
+def _unusable(job: Row, workers: Sequence[Row]) -> dict[str, str]:
+    """Return why the job's framework does not work on devices that would suit it, by worker."""
+    found = {worker["name"]: worker["unusable"].get(job["framework"]) for worker in workers if _could_run(job, worker)}
+    return {name: why for name, why in found.items() if why}
+
+
+def _could_run(job: Row, worker: Row) -> bool:
+    """Return whether the worker could run the job if all its frameworks worked on its device."""
+    return can_run(job, {**worker, "frameworks": [*worker["frameworks"], *worker["unusable"]]})
+
+
+def _device_failed(left: Sequence[Row]) -> Reason:
+    which = "the only worker that can run it" if len(left) == 1 else f"each of the {len(left)} workers that can run it"
+    shown = "; ".join(f"{worker['name']}: {worker['left_because']}" for worker in left[:3])
+    clause = f"{which} left its device, and looks from time to time whether it works again ({shown})"
+    fields = [{"name": worker["name"], "reason": worker["left_because"]} for worker in left]
+    return Reason("device_failed", clause, {"workers": fields})
 
 
 def _no_plugin(job: Row, around: ExplainContext) -> Reason:

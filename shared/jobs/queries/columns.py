@@ -43,7 +43,8 @@ Sort = Literal["text", "number", "time", "seconds", "any"]
 SHORT = {
     "lr": "training.learning_rate", "batch": "training.batch_size", "framework": "framework", "preset": "model.preset",
     **{name: f"training.{name}" for name in (
-        "epochs", "max_steps", "batch_size", "optimizer", "learning_rate", "beta1", "weight_decay", "lr_schedule",
+        "epochs", "max_steps", "batch_size", "optimizer", "learning_rate", "momentum", "nesterov", "beta1",
+        "beta2", "rho", "epsilon", "weight_decay", "lr_schedule", "lr_factor", "lr_patience", "lr_min",
         "warmup_steps", "grad_clip", "seed", "precision", "validation_split", "augment",
     )},
     "early_stopping": "training.early_stopping.metric", "register_as": "register_as", "model_ref": "model_ref",

@@ -13,7 +13,7 @@ from nightshift.names import KINDS
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
-from shared.fleet.workers import NOT_LISTENING
+from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
 from shared.jobs.fronts import device_of, fronts, is_due
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED
@@ -85,7 +85,7 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
         states,
         dict(kinds),
         _outcomes(conn),
-        {"online": 0, "draining": 0, NOT_LISTENING: 0} | _pairs(online),
+        {"online": 0, "draining": 0, NOT_LISTENING: 0, DEVICE_FAILED: 0} | _pairs(online),
         queue(conn),
         expired or 0,
     )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, or_, select
 from nightshift.states import JobState
 from shared.clock import read_clock
 from shared.db.schema import attempts, job_dependencies, job_events, jobs
-from shared.jobs.eligibility import ahead_of, can_run, distinct, online_workers, plugins_of, runnable_on
+from shared.jobs.eligibility import ahead_of, can_run, distinct, left_workers, online_workers, runnable_by
 from shared.jobs.explain import MAX_TRIES, ExplainContext
 
 _parent = jobs.alias("parent")
@@ -26,6 +26,7 @@ def explain_context(conn: Connection, job: Mapping[Any, Any], lease_seconds: flo
         lease_seconds=lease_seconds,
         attempts=_attempts(conn, job["id"]),
         workers=online,
+        left=left_workers(conn, lease_seconds) if state is JobState.QUEUED else [],
         ahead=_ahead(conn, job, [worker for worker in online if can_run(job, worker)]),
         awaited=_awaited(conn, job["id"]) if state in (JobState.WAITING, JobState.FAILED) and not job["fence"] else [],
         victim=_victim(conn, job["id"]) if state is JobState.QUEUED and job["preempts"] else None,
@@ -42,10 +43,7 @@ def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
     """Count the due jobs ahead of it that one of its workers can run."""
     if not fitting:
         return 0
-    conditions = (
-        runnable_on(worker["device"], worker["frameworks"], plugins_of(worker)) for worker in distinct(fitting)
-    )
-    runnable = or_(*conditions)
+    runnable = or_(*map(runnable_by, distinct(fitting)))
     return conn.scalar(select(func.count()).select_from(jobs).where(ahead_of(job), runnable)) or 0
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from shared.clock import iso, read_clock
 from shared.db.schema import attempts, jobs
 from shared.fleet.keys import owner_names
-from shared.jobs.eligibility import REQUIREMENTS, Row, can_run, distinct, online_workers
+from shared.jobs.eligibility import REQUIREMENTS, Row, can_run, distinct, left_workers, online_workers
 from shared.jobs.explain import ExplainContext, explain
 from shared.jobs.queries.counts import queue
 
@@ -28,7 +28,7 @@ def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) ->
     due = _jobs(conn, (queued, jobs.c.run_at <= now), (jobs.c.rank, jobs.c.id), DUE)
     later = _jobs(conn, (queued, jobs.c.run_at > now), (jobs.c.run_at, jobs.c.id), LATER)
     shown = [*due, *later]
-    online = online_workers(conn, lease_seconds)
+    online, left = online_workers(conn, lease_seconds), left_workers(conn, lease_seconds)
     last = _last_attempts(conn, [job["id"] for job in shown])
     victims = _victims(conn, [job["id"] for job in shown if job["preempts"]])
     names = owner_names(conn, {job["owner_id"] for job in shown})
@@ -39,6 +39,7 @@ def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) ->
             lease_seconds,
             attempts=last.get(job["id"], ()),
             workers=online,
+            left=left,
             ahead=ahead,
             victim=victims.get(job["id"]),
         )

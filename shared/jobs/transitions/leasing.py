@@ -43,7 +43,8 @@ def can_claim(conn: Connection, claimer: Claimer) -> bool:
 
 
 def _fronts(conn: Connection, claimer: Claimer) -> list[Front]:
-    return fronts(conn, runnable_parts(claimer.device, claimer.frameworks, claimer.plugins))
+    parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
+    return fronts(conn, parts)
 
 
 def _claim_of(conn: Connection, claimer: Claimer, front: Front, lease_seconds: float) -> Claimed | None:

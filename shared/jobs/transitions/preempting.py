@@ -15,7 +15,7 @@ from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
-from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, plugins_of, runnable_on
+from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
 from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
 from shared.jobs.states import AttemptOutcome, StopRequest
@@ -95,7 +95,7 @@ def _holder(row: Any) -> Holder:
 
 def _another_is_ahead(conn: Connection, job: Row, worker: Row) -> bool:
     """Return whether another job would get the device: it ranks first and has no victim of its own."""
-    others = (ahead_of(job), runnable_on(worker["device"], worker["frameworks"], plugins_of(worker)), ~_has_victim())
+    others = (ahead_of(job), runnable_by(worker), ~_has_victim())
     return conn.execute(select(jobs.c.id).where(*others).limit(1)).one_or_none() is not None
 
 

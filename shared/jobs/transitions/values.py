@@ -53,6 +53,7 @@ class Claimer:
     frameworks: frozenset[str]
     celery_task_id: str | None = None
     plugins: tuple[InstalledPlugin, ...] = ()
+    takes_auto: bool = True
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,9 @@ def test_what_promotions_go_by_has_a_better_side(family: str) -> None:
         ("auc_macro_ovr", "max"),
         ("val_frechet_distance", "min"),
         ("test_perplexity", "min"),
+        ("test_r2", "max"),
+        ("val_mae", "min"),
+        ("test_rmse", "min"),
     ],
 )
 def test_which_is_better(name: str, better: str | None) -> None:
@@ -92,27 +95,34 @@ def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_declared", {})
 
 
-R2 = {"r2": Metric("R²", "max"), "lag": Metric("lag", curve="training")}
+GINI = {"gini": Metric("Gini", "max"), "lag": Metric("lag", curve="training")}
+
+
+def test_a_model_of_numbers_is_known_by_its_share_of_explained_variance_which_is_no_percentage() -> None:
+    assert headline({"test_loss": 12.5, "test_mae": 3.0, "test_r2": 0.4, "val_r2": 0.5}) == "test_r2"
+    assert headline({"train_loss": 12.5, "val_loss": 13.0, "val_r2": -0.1}) == "val_r2"
+    assert "r2" in facts()["higherIsBetter"]
+    assert "r2" not in facts()["fractions"]
 
 
 @pytest.mark.usefixtures("nothing_declared")
 def test_a_declared_metric_is_known_on_each_part_of_the_data() -> None:
-    assert (sense("test_r2"), facts()["declared"]) == (None, {})
-    declare("program gbm", {"test_r2": R2["r2"], "lag": R2["lag"]})
-    assert [sense(name) for name in ("r2", "test_r2", "val_r2", "r3")] == ["max", "max", "max", None]
-    assert chart_title("val_r2") == "R²"
-    assert facts()["declared"] == {"r2": {"label": "R²", "better": "max"}, "lag": {"label": "lag", "better": None}}
-    assert {"r2", "val_r2"} <= set(main_curves())
-    assert (is_of_steps("lag"), is_of_steps("r2"), "lag" in facts()["ofSteps"]) == (True, False, True)
+    assert (sense("test_gini"), facts()["declared"]) == (None, {})
+    declare("program gbm", {"test_gini": GINI["gini"], "lag": GINI["lag"]})
+    assert [sense(name) for name in ("gini", "test_gini", "val_gini", "other")] == ["max", "max", "max", None]
+    assert chart_title("val_gini") == "Gini"
+    assert facts()["declared"] == {"gini": {"label": "Gini", "better": "max"}, "lag": {"label": "lag", "better": None}}
+    assert {"gini", "val_gini"} <= set(main_curves())
+    assert (is_of_steps("lag"), is_of_steps("gini"), "lag" in facts()["ofSteps"]) == (True, False, True)
 
 
 @pytest.mark.usefixtures("nothing_declared")
 def test_a_plug_in_declares_again_what_it_has_by_now() -> None:
-    declare("program gbm", R2)
-    declare("program gbm", R2)
-    declare("family resnet", {"r2": Metric("R²", "max")})
-    declare("program gbm", {"r2": Metric("R²", "max")})
-    assert (sense("r2"), is_of_steps("lag")) == ("max", False)
+    declare("program gbm", GINI)
+    declare("program gbm", GINI)
+    declare("family resnet", {"gini": Metric("Gini", "max")})
+    declare("program gbm", {"gini": Metric("Gini", "max")})
+    assert (sense("gini"), is_of_steps("lag")) == ("max", False)
 
 
 @pytest.mark.usefixtures("nothing_declared")
@@ -122,13 +132,13 @@ def test_a_plug_in_declares_again_what_it_has_by_now() -> None:
         ("accuracy", Metric("accuracy", "min"), "Nightshift has it as Metric(label='accuracy', better='max'"),
         ("test_accuracy", Metric("hits", "max"), "declares the metric accuracy as Metric(label='hits'"),
         ("f1_weighted", Metric("weighted F1", "min"), "Nightshift has it as Metric(label='F1', better='max'"),
-        ("val_r2", Metric("R squared", "max"), "but program gbm has it as Metric(label='R²'"),
+        ("val_gini", Metric("Gini coefficient", "max"), "but program gbm has it as Metric(label='Gini'"),
         ("a b", Metric("a b"), "not 'a b'"),
         ("x" * 65, Metric("x"), "at most 63"),
     ],
 )
 def test_a_declaration_that_contradicts_another_names_both(name: str, metric: Metric, message: str) -> None:
-    declare("program gbm", R2)
+    declare("program gbm", GINI)
     with pytest.raises(ValueError, match="program walk") as raised:
         declare("program walk", {"fine": Metric("fine", "max"), name: metric})
     assert message in str(raised.value)
@@ -138,7 +148,7 @@ def test_a_declaration_that_contradicts_another_names_both(name: str, metric: Me
 @pytest.mark.usefixtures("nothing_declared")
 def test_one_declaration_does_not_contradict_itself() -> None:
     with pytest.raises(ValueError, match="but program walk has it"):
-        declare("program walk", {"val_r2": Metric("R²", "max"), "r2": Metric("R²", "min")})
+        declare("program walk", {"val_gini": Metric("Gini", "max"), "gini": Metric("Gini", "min")})
 
 
 @pytest.mark.usefixtures("nothing_declared")
@@ -150,9 +160,9 @@ def test_what_is_built_in_may_be_declared_as_it_is() -> None:
 
 @pytest.mark.usefixtures("nothing_declared")
 def test_a_job_is_known_by_a_declared_metric_if_it_has_no_usual_one() -> None:
-    declare("program walk", {"r2": Metric("R²", "max")})
-    measured = {"rows": 3, "r2": 0.1, "val_r2": 0.2, "test_r2": 0.3, "test_other": 0.5}
-    assert headline(measured) == "test_r2"
+    declare("program walk", {"gini": Metric("Gini", "max")})
+    measured = {"rows": 3, "gini": 0.1, "val_gini": 0.2, "test_gini": 0.3, "test_other": 0.5}
+    assert headline(measured) == "test_gini"
     assert headline({**measured, "test_loss": 0.2}) == "test_loss"
     assert headline({"rows": 3, "test_other": 0.5}) == "test_other"
     assert headline({"rows": 3, "test_other": "high"}) is None

@@ -136,7 +136,7 @@ def test_a_declaration_names_what_is_wrong(wrong: dict[str, Any], message: str) 
 
 def test_the_families_of_nightshift_are_found_without_a_setting() -> None:
     found = installed_families()
-    assert offered_families("") == tuple(found) == ("cnn", "gan", "gru_lm")
+    assert offered_families("") == tuple(found) == ("cnn", "gan", "gru_lm", "mlp", "tagger", "text_classifier")
     assert all(one.is_builtin and one.error is None for one in found.values())
 
 
@@ -144,9 +144,18 @@ def test_an_installed_family_is_offered_only_if_it_is_named(folder: Path) -> Non
     write_family(folder)
     assert "linear" not in installed_families()
     assert "linear_family" not in sys.modules
-    assert offered_families("linear, built-in,gone") == ("linear", "cnn", "gan", "gru_lm", "gone")
+    assert offered_families("linear, built-in,gone") == (
+        "linear",
+        "cnn",
+        "gan",
+        "gru_lm",
+        "mlp",
+        "tagger",
+        "text_classifier",
+        "gone",
+    )
     found = installed_families(["linear", "gone"])
-    assert set(found) == {"cnn", "gan", "gru_lm", "linear"}
+    assert set(found) == {"cnn", "gan", "gru_lm", "mlp", "tagger", "text_classifier", "linear"}
     assert (found["linear"].package, found["linear"].is_builtin) == ("nightshift-linear 1.0", False)
 
 

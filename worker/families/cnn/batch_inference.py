@@ -16,18 +16,7 @@ from shared.specs.jobs import Inference
 from worker.families.cnn.data import fit
 from worker.kinds.dataset_rows import RowIndex
 from worker.kinds.prediction_files import BadRow, Source
-
-_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("split", pa.string()),
-        ("row", pa.int64()),
-        ("label", pa.string()),
-        ("label_index", pa.int32()),
-        ("probability", pa.float32()),
-        ("probabilities", pa.list_(pa.float32())),
-    ]
-)
+from worker.training.classification.predictions import SCHEMA, table
 
 
 def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Predictions:
@@ -49,7 +38,7 @@ class Predictions(Source):
     classes: list[str]
     stored: OpenDataset
     batch_size: int
-    schema = _SCHEMA
+    schema = SCHEMA
 
     def __post_init__(self) -> None:
         self.row_index = RowIndex(self.stored)
@@ -72,23 +61,5 @@ class Predictions(Source):
         return self.learner.predict(pictures, self.batch_size)
 
     def _table(self, split: str, first: int, last: int, probabilities: Array) -> tuple[pa.Table, list[BadRow]]:
-        finite = np.isfinite(probabilities).all(axis=1)
-        ids, numbers = self.row_index.ids(split, first, last), np.arange(first, last, dtype=np.int64)
-        bad = [
-            BadRow(ids[int(i)].as_py(), first + int(i), "the model's output is not a number")
-            for i in np.flatnonzero(~finite)
-        ]
-        best = probabilities.argmax(axis=1)
-        flat = pa.array(probabilities.reshape(-1))
-        offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], dtype=np.int32)
-        columns = [
-            ids,
-            self.row_index.split_column(split, last - first),
-            pa.array(numbers),
-            pa.array(self.classes, pa.string()).take(pa.array(best)),
-            pa.array(best.astype(np.int32)),
-            pa.array(probabilities[np.arange(len(best)), best]),
-            pa.ListArray.from_arrays(pa.array(offsets), flat),
-        ]
-        table = pa.Table.from_arrays(columns, schema=self.schema)
-        return (table if finite.all() else table.filter(pa.array(finite))), bad
+        ids, splits = self.row_index.ids(split, first, last), self.row_index.split_column(split, last - first)
+        return table(ids, splits, np.arange(first, last, dtype=np.int64), self.classes, probabilities)

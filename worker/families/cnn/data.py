@@ -21,6 +21,7 @@ from nightshift.families.training import Training
 from shared.datasets.store import NpyWriter, OpenDataset, open_dataset, rename_into_place, staging
 from shared.errors import BadData
 from worker.families.cnn.weights import PIXEL_SCALE
+from worker.training.classification.labels import labels_of_model
 from worker.training.numerics.data_order import Rows, validation_split
 
 #: Arrays up to this size (bytes) are read into memory. Too low: page faults during steps. Too high: memory.
@@ -38,15 +39,6 @@ def load_splits(dataset_dir: Path, model: ImageModel, training: Training) -> Spl
     return picture_splits(stored, (*model.image_size, model.image_channels), training)
 
 
-def adapted(dataset_dir: Path, model: ImageModel) -> dict[str, Any]:
-    """Return what fine-tuning on this data set changes in the model.
-
-    A sigmoid output (one logit) becomes a softmax unless there are exactly two classes.
-    """
-    classes = open_dataset(dataset_dir).classes
-    return {"output": "softmax"} if getattr(model, "output", None) == "sigmoid" and len(classes) != 2 else {}
-
-
 def load_test(dataset_dir: Path, model: ImageModel, facts: Mapping[str, Any], tokenizer: str | None = None) -> Splits:
     """Load the test part for evaluating a trained model; labels are mapped to its classes by name.
 
@@ -54,17 +46,10 @@ def load_test(dataset_dir: Path, model: ImageModel, facts: Mapping[str, Any], to
     """
     stored = open_dataset(dataset_dir)
     _check_images(stored)
-    known = {name: label for label, name in enumerate(facts["classes"])}
-    unknown = [name for name in stored.classes if name not in known]
-    if unknown:
-        raise BadData(
-            f"the model does not know the classes {', '.join(unknown[:5])} of the data set; it knows "
-            f"{', '.join(list(known)[:5])}{' …' if len(known) > 5 else ''}. Fine-tune it on this data set first"
-        )
+    own = labels_of_model(stored.classes, facts["classes"])
     splits = picture_splits(stored, (*model.image_size, model.image_channels), Training(validation_split=0))
-    own = np.array([known[name] for name in stored.classes], np.int64)
     test = None if splits.test is None else {**splits.test, "y": own[splits.test["y"]]}
-    return replace(splits, test=test, facts={**splits.facts, "classes": list(known)})
+    return replace(splits, test=test, facts={**splits.facts, "classes": list(facts["classes"])})
 
 
 def picture_splits(stored: OpenDataset, image: tuple[int, int, int], training: Training) -> Splits:

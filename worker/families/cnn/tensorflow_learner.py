@@ -12,15 +12,16 @@ import tensorflow as tf
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.cnn.family import CnnModel
 from worker.families.cnn.tensorflow_pixels import augmentation_specs, augmentations, augmented, pixels
-from worker.families.cnn.weights import initial, outputs
+from worker.families.cnn.weights import initial, is_kernel, outputs
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
 from worker.training.numerics import layout
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
-from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
+
+_ACTIVATIONS = {"relu": tf.nn.relu, "sigmoid": tf.sigmoid, "tanh": tf.tanh}
 
 #: Most steps run in one call, and most bytes of images they may hold. Too low: calls cost as much as small steps.
 #: Too high: memory, and progress in jerks.
@@ -39,6 +40,7 @@ class TensorflowCnn(TensorflowLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.computed = support.computed(self.device, self.training.precision)
+        self.activation = _ACTIVATIONS[self.model.activation]
         self.classes = len(setup.facts["classes"])
         self._begin(initial(self.model, self.classes, self.training.seed))
         self.data: dict[str, Array] = {}
@@ -79,7 +81,7 @@ class TensorflowCnn(TensorflowLearner):
         Several steps on small batches run in one call, because the call costs as much as a small step. Every method
         that reads state flushes the queue first.
         """
-        n, self.rate = len(rows), learning_rate(self.training, step, self.total_steps)
+        n, self.rate = len(rows), self.rate_at(step)
         shapes = [(n, units) for units in self._dropout_units()]
         masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
         moved = augmentations(self.training.augment, self.training.seed, step, n, self.model.image_size)
@@ -115,7 +117,8 @@ class TensorflowCnn(TensorflowLearner):
             running: dict[str, Tensor] = {}
             logits = self._forward(augmented(pixels(x), drawn), self.computed, running, masks)
             loss = self._loss(logits, y)
-        self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate, running)
+            minimized = self._penalized(loss)
+        self._learn("", minimized, tape.gradient(minimized, list(self._trained().values())), rate, running)
         n = tf.cast(tf.size(y), tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
 
@@ -131,20 +134,34 @@ class TensorflowCnn(TensorflowLearner):
 
     def _features(self, x: Tensor, dtype: Any, running: Running = None, masks: list[Tensor] | None = None) -> Tensor:
         """Return the input of the output layer: [n, width]."""
-        w, model = self.tensors, self.model
         x = tf.cast(x, dtype)
-        for i, pooled in enumerate(model.pool):
-            x = tf.nn.conv2d(x, tf.cast(w[f"conv{i}.weight"], dtype), 1, "VALID")
-            x = self._norm(tf.nn.bias_add(x, tf.cast(w[f"conv{i}.bias"], dtype)), f"norm{i}", running)
-            if pooled:  # before relu: the same values (both are monotone), a quarter of the work
-                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
-            x = tf.nn.relu(x)
-        x = tf.reshape(x, [-1, int(np.prod(model.feature_map()))])
-        for i in range(len(model.dense)):
-            x = tf.nn.relu(self._linear(x, f"dense{i}", dtype))
+        for i, pooled in enumerate(self.model.pool):
+            x = self._norm(self._convolve(x, f"conv{i}", dtype), f"norm{i}", running)
+            x = self._activated_and_pooled(x) if pooled else self.activation(x)
+        x = tf.reshape(x, [-1, int(np.prod(self.model.feature_map()))])
+        for i in range(len(self.model.dense)):
+            x = self.activation(self._linear(x, f"dense{i}", dtype))
             if masks:
-                x = tf.where(masks[i], tf.zeros([], dtype), x / (1 - model.dropout))
+                x = tf.where(masks[i], tf.zeros([], dtype), x / (1 - self.model.dropout))
         return x
+
+    def _convolve(self, x: Tensor, name: str, dtype: Any) -> Tensor:
+        w, padding = self.tensors, self.model.padding.upper()
+        if self.model.convolution == "separable":
+            size, channels = self.model.kernel_size, x.shape[-1]
+            # The variable is [kh, kw, 1, in] (`layout`), the same numbers in the same order.
+            depthwise = tf.reshape(tf.cast(w[f"{name}.depthwise"], dtype), [size, size, channels, 1])
+            x = tf.nn.depthwise_conv2d(x, depthwise, [1, 1, 1, 1], padding)
+            x = tf.nn.conv2d(x, tf.cast(w[f"{name}.pointwise"], dtype), 1, "VALID")
+        else:
+            x = tf.nn.conv2d(x, tf.cast(w[f"{name}.weight"], dtype), 1, padding)
+        return tf.nn.bias_add(x, tf.cast(w[f"{name}.bias"], dtype))
+
+    def _activated_and_pooled(self, x: Tensor) -> Tensor:
+        if self.model.pooling == "average":
+            return tf.nn.avg_pool2d(self.activation(x), 2, 2, "VALID")
+        # The same values: activations are monotone; a quarter of the work.
+        return self.activation(tf.nn.max_pool2d(x, 2, 2, "VALID"))
 
     def _norm(self, x: Tensor, name: str, running: Running) -> Tensor:
         if self.model.normalization != "layer":
@@ -159,10 +176,25 @@ class TensorflowCnn(TensorflowLearner):
         return tf.nn.bias_add(product, tf.cast(self.tensors[f"{name}.bias"], dtype))
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.model.loss == "mean_squared_error":
+            return self._squared_error(logits, y)
         if self.model.output == "sigmoid":
             wanted = tf.cast(y, tf.float32)
             return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits[:, 0]))
         return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+
+    def _squared_error(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.model.output == "sigmoid":
+            return tf.reduce_mean(tf.square(tf.sigmoid(logits[:, 0]) - tf.cast(y, tf.float32)))
+        return tf.reduce_mean(tf.square(tf.nn.softmax(logits) - tf.one_hot(y, self.classes)))
+
+    def _penalized(self, loss: Tensor) -> Tensor:
+        """Return the loss with the penalties on the kernels that learn."""
+        l1, l2 = self.model.l1, self.model.l2
+        kernels = [w for w in self._trained().values() if is_kernel(tuple(w.shape))] if l1 or l2 else []
+        for kernel in kernels:
+            loss = loss + l1 * tf.reduce_sum(tf.abs(kernel)) + l2 * tf.reduce_sum(tf.square(kernel))
+        return loss
 
     def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
         chosen = tf.cast(logits[:, 0] > 0, tf.int64) if self.model.output == "sigmoid" else tf.argmax(logits, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ from torch import Tensor
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.cnn.family import CnnModel
 from worker.families.cnn.torch_pixels import augmented, pixels
-from worker.families.cnn.weights import initial, outputs
+from worker.families.cnn.weights import initial, is_kernel, outputs
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import Running, TorchLearner
 from worker.training.numerics.data_order import rng_seed
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 class TorchCnn(TorchLearner):
@@ -31,6 +33,7 @@ class TorchCnn(TorchLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         self.autocast = support.autocast(self.device, self.training.precision)
+        self.activation = _ACTIVATIONS[self.model.activation]
         self.classes = len(setup.facts["classes"])
         self._begin(initial(self.model, self.classes, self.training.seed))
         self.data: dict[str, Tensor] = {}
@@ -47,7 +50,7 @@ class TorchCnn(TorchLearner):
             x = augmented(pixels(x), self.training.augment, self.training.seed, step)
             logits = self._forward(x, running, step)
         loss = self._loss(logits, y)
-        self._descend(loss, step)
+        self._descend(self._penalized(loss), step)
         self._keep_running(running)
         correct = self._correct(logits.detach(), y).double()
         self.totals += torch.stack([loss.detach().double() * len(y), correct, self._count(len(y))])
@@ -60,28 +63,62 @@ class TorchCnn(TorchLearner):
 
     def _features(self, x: Tensor, running: Running, step: int = 0) -> Tensor:
         """Return the input of the output layer: [n, width]."""
-        w, model = self.tensors, self.model
-        for i, pooled in enumerate(model.pool):
-            x = F.conv2d(x, w[f"conv{i}.weight"], w[f"conv{i}.bias"])
-            x = self._norm(x, f"norm{i}", running)
-            if pooled:  # before relu: the same values (both are monotone), a quarter of the work
-                x = F.max_pool2d(x, 2)
-            x = F.relu(x)
+        for i, pooled in enumerate(self.model.pool):
+            x = self._norm(self._convolve(x, f"conv{i}"), f"norm{i}", running)
+            x = self._activated_and_pooled(x) if pooled else self.activation(x)
         x = x.flatten(1)
-        for i in range(len(model.dense)):
-            x = F.relu(F.linear(x, w[f"dense{i}.weight"], w[f"dense{i}.bias"]))
-            if running is not None and model.dropout:
+        for i in range(len(self.model.dense)):
+            x = self.activation(F.linear(x, self.tensors[f"dense{i}.weight"], self.tensors[f"dense{i}.bias"]))
+            if running is not None and self.model.dropout:
                 x = self._dropout(x, i, step)
         return x
+
+    def _convolve(self, x: Tensor, name: str) -> Tensor:
+        w, bias = self.tensors, self.tensors[f"{name}.bias"]
+        x, padding = self._padded(x)
+        if self.model.convolution == "separable":
+            x = F.conv2d(x, w[f"{name}.depthwise"], padding=padding, groups=x.shape[1])
+            return F.conv2d(x, w[f"{name}.pointwise"], bias)
+        return F.conv2d(x, w[f"{name}.weight"], bias, padding=padding)
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, int]:
+        """Return the maps, and the zeros that a convolution adds on every side of them.
+
+        An even kernel needs one zero less at the top and left, which convolutions cannot add.
+        """
+        lost = self.model.kernel_size - 1 if self.model.padding == "same" else 0
+        before, after = lost // 2, lost - lost // 2
+        return (x, before) if before == after else (F.pad(x, (before, after, before, after)), 0)
+
+    def _activated_and_pooled(self, x: Tensor) -> Tensor:
+        if self.model.pooling == "average":
+            return F.avg_pool2d(self.activation(x), 2)
+        return self.activation(F.max_pool2d(x, 2))  # the same values: activations are monotone; a quarter of the work
 
     def _dropout(self, x: Tensor, layer: int, step: int) -> Tensor:
         torch.manual_seed(rng_seed(self.training.seed, f"dropout{layer}", step))
         return F.dropout(x, self.model.dropout)
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        logits = logits.float()
+        if self.model.loss == "mean_squared_error":
+            return self._squared_error(logits, y)
         if self.model.output == "sigmoid":
-            return F.binary_cross_entropy_with_logits(logits[:, 0].float(), y.float())
-        return F.cross_entropy(logits.float(), y)
+            return F.binary_cross_entropy_with_logits(logits[:, 0], y.float())
+        return F.cross_entropy(logits, y)
+
+    def _squared_error(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.model.output == "sigmoid":
+            return F.mse_loss(logits[:, 0].sigmoid(), y.float())
+        return F.mse_loss(logits.softmax(1), F.one_hot(y, self.classes).float())
+
+    def _penalized(self, loss: Tensor) -> Tensor:
+        """Return the loss with the penalties on the kernels that learn."""
+        l1, l2 = self.model.l1, self.model.l2
+        kernels = [w for w in self._trained().values() if is_kernel(tuple(w.shape))] if l1 or l2 else []
+        for kernel in kernels:
+            loss = loss + l1 * kernel.abs().sum() + l2 * kernel.square().sum()
+        return loss
 
     def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
         chosen = logits[:, 0] > 0 if self.model.output == "sigmoid" else logits.argmax(1)

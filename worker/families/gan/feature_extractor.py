@@ -75,6 +75,7 @@ def extractor_model(image: tuple[int, int, int], framework: str) -> CnnModel:
     return CnnModel.model_validate({
         "framework": framework, "image_size": tuple(image[:2]), "image_channels": image[2], "filters": filters,
         "pool": [True] * len(filters), "dense": [FEATURES], "output": "softmax",
+        "initialization": "he",
     })  # fmt: skip
 
 

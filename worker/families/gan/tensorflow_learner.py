@@ -16,7 +16,6 @@ from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precisio
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import Running, TensorflowLearner
 from worker.training.numerics import layout
-from worker.training.numerics.optim import learning_rate
 
 Tensor = Any
 #: Dropout: the factors of each layer's outputs.
@@ -58,7 +57,7 @@ class TensorflowGan(TensorflowLearner):
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         rows = rows.repeat(2) if len(rows) == 1 else rows  # batch norm needs a variance
         seed, n = self.training.seed, len(rows)
-        self.rate = learning_rate(self.training, step, self.total_steps)
+        self.rate = self.rate_at(step)
         z, drop = step_noise(self.model, seed, step, n), dropout_masks(self.model, seed, step, n)
         with tf.device(self.device):
             self._train(self.data["x"][rows], z, np.float32(self.rate), drop)

@@ -16,7 +16,6 @@ from worker.families.gan.noise import dropout_masks, sample_noise, step_noise
 from worker.families.gan.weights import NETWORKS, initial, pixel_scale, precision, to_bytes
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import Running, TorchLearner
-from worker.training.numerics.optim import learning_rate
 
 #: Dropout: the factors of each layer's outputs.
 Drop = Sequence[Tensor]
@@ -50,7 +49,7 @@ class TorchGan(TorchLearner):
         (x,) = support.select(self.data, torch.from_numpy(rows), self.device)
         z = support.send(step_noise(self.model, self.training.seed, step, len(rows)), self.device)
         drop = self._masks(len(rows), step)
-        self.rate = learning_rate(self.training, step, self.total_steps)
+        self.rate = self.rate_at(step)
         running = self._running()
         with self.autocast():
             fakes = self._generate(z, running, drop["generator"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from nightshift.families.family import Family, Parts
 from nightshift.families.fields import ModelSpec, Probability, Width
+from nightshift.families.layers import Layer
+from nightshift.families.optimizers import KERAS_ADAM
 from nightshift.families.trial import Trial
 from nightshift.names import Framework
 from shared.datasets.token_counts import SMALLEST_BPE
@@ -53,11 +56,25 @@ class GruLmModel(ModelSpec):
 
     def weight_count(self, vocabulary: int) -> int:
         """Return the number of weights of a model over `vocabulary` tokens."""
-        recurrent = sum(
-            3 * units * (inputs + units + 2) for inputs, units in zip(self.inputs_of_layers(), self.units, strict=True)
-        )
-        norms = 2 * sum(self.units) if self.normalization == "layer" else 0
-        return vocabulary * (self.embedding + self.units[-1] + 1) + recurrent + norms
+        return sum(layer.parameters for layer in self._layers(vocabulary))
+
+    def expected_facts(self, summary: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return the vocabulary at its largest: how many tokens a text has is known when it was tokenized."""
+        return {"vocabulary": self.vocabulary_size}
+
+    def layers(self, facts: Mapping[str, Any]) -> Sequence[Layer]:
+        return list(self._layers(int(facts["vocabulary"])))
+
+    def _layers(self, vocabulary: int) -> Iterator[Layer]:
+        window, dropped = self.window, f", dropout {self.dropout:g}" if self.dropout else ""
+        yield Layer("embedding", "embedding", (window, self.embedding), vocabulary * self.embedding)
+        for i, (inputs, units) in enumerate(zip(self.inputs_of_layers(), self.units, strict=True)):
+            normed = self.normalization == "layer"
+            kind = f"GRU{'' if normed else dropped}"
+            yield Layer(f"gru{i}", kind, (window, units), 3 * units * (inputs + units + 2))
+            if normed:
+                yield Layer(f"norm{i}", f"layer normalization{dropped}", (window, units), 2 * units)
+        yield Layer("output", "dense, softmax", (window, vocabulary), vocabulary * (self.units[-1] + 1))
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -68,17 +85,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 GruLmModel.PRESETS = PRESETS
 
-#: Training defaults of each preset.
+#: Training defaults of each preset: those of the published listing.
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "gru-2x512": {"optimizer": "adam", "learning_rate": 0.001, "batch_size": 64, "validation_split": 0.2},
-}
+    "gru-2x512": {
+        **KERAS_ADAM, "learning_rate": 0.001, "lr_schedule": "constant", "batch_size": 64, "epochs": 10,
+        "validation_split": 0.2,
+    },
+}  # fmt: skip
 
 #: The small case of the conformance tests.
 TRIAL = Trial(
     model={"embedding": 8, "units": [10, 10], "dropout": 0.1, "window": 5, "vocabulary_size": 40},
     training={
         "epochs": 2, "batch_size": 4, "learning_rate": 0.005, "lr_schedule": "cosine", "warmup_steps": 20,
-        "grad_clip": 1.0, "validation_split": 0.2, "augment": ["word_dropout"],
+        "grad_clip": 1.0, "validation_split": 0.2, "augment": ["word_deletion", "word_dropout"],
         "early_stopping": {"metric": "val_loss", "patience": 5},
     },
     inference=(
@@ -107,12 +127,13 @@ FAMILY = Family(
         open_source="worker.families.gru_lm.batch_inference:open_source",
     ),
     dataset_kind="text",
-    augmentations=frozenset({"word_dropout", "word_replacement"}),
-    watchable=frozenset({"loss", "val_loss", "val_accuracy", "perplexity", "val_perplexity"}),
+    augmentations=frozenset({"word_deletion", "word_dropout", "word_replacement"}),
+    watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy", "perplexity", "val_perplexity"}),
     judged_by=("test_perplexity", "test_loss"),
     tasks=("score", "generate"),
     prompted=True,
     features=("embedding", "gru", "norm"),
     trial=TRIAL,
-    loads=(1,),
+    state_version=2,
+    loads=(1, 2),
 )

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nightshift.families.learner import Array, LearnerSetup
-from worker.families.gru_lm.augmentation import add_token_noise
+from nightshift.families.learner import Array, LearnerSetup, LearnerState
+from worker.families.gru_lm.augmentation import delete_tokens
 from worker.families.gru_lm.family import GruLmModel
 from worker.families.gru_lm.weights import output_bias
 from worker.training.backends.base_learner import BaseLearner
 from worker.training.numerics.perplexity import with_perplexity
+from worker.training.numerics.word_noise import add_token_noise
 
 
 class GruLmLearner(BaseLearner):
@@ -22,7 +23,7 @@ class GruLmLearner(BaseLearner):
     """
 
     model: GruLmModel
-    MEASURED = ("loss",)
+    MEASURED = ("loss", "accuracy")
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
@@ -43,6 +44,13 @@ class GruLmLearner(BaseLearner):
         self.is_new = False
         super().load_weights(weights)
 
+    def load_state(self, state: LearnerState) -> None:
+        """Load a state. One of state version 1 has no sum of the accuracy: the mean until the next row is unknown."""
+        totals = np.asarray(state.arrays["totals"])
+        if len(totals) == len(self.MEASURED):
+            state = LearnerState({**state.arrays, "totals": np.insert(totals, 1, np.nan)}, state.facts)
+        super().load_state(state)
+
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return the log-likelihood of each token after the first: windows [n, t + 1] to float32 [n, t].
 
@@ -57,11 +65,14 @@ class GruLmLearner(BaseLearner):
 
     def _read_and_predicted(self, rows: Array, step: int) -> tuple[Array, Array]:
         """Return the tokens that a training step reads, with their noise, and those that it predicts, [n, window]."""
-        windows = self.data[rows]
+        windows, augment, seed = self.data[rows], self.training.augment, self.training.seed
         read, predicted = windows[:, :-1], windows[:, 1:]
-        if self.training.augment:
-            read = add_token_noise(read, self.training.augment, self.training.seed, step)
+        if "word_deletion" in augment:  # the first window follows the last one
+            read, predicted = delete_tokens(windows, self.data[(rows + 1) % len(self.data)], seed, step)
+        if augment:
+            read = add_token_noise(read, augment, seed, step)
         return read, predicted
 
     def _named(self, *means: float) -> dict[str, float]:
-        return with_perplexity(*means)
+        loss, accuracy = means
+        return {**with_perplexity(loss), "accuracy": accuracy}

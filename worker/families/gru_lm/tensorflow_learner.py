@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gru_lm.learner_base import GruLmLearner
-from worker.families.gru_lm.tensorflow_gru import CHUNK_LOGITS, chunked_cross_entropy, gru
+from worker.families.gru_lm.tensorflow_cross_entropy import CHUNK_LOGITS, chunked_cross_entropy
 from worker.families.gru_lm.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
+from worker.training.backends.tensorflow_cells import gru
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
-from worker.training.numerics.optim import learning_rate
 from worker.training.numerics.perplexity import with_perplexity
 
 Tensor = Any
@@ -46,7 +46,7 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         read, targets = map(_tokens, self._read_and_predicted(rows, step))
-        self.rate = learning_rate(self.training, step, self.total_steps)
+        self.rate = self.rate_at(step)
         shapes = [(*targets.shape, units) for units in self._dropout_units()]
         masks = layer_masks(self.training.seed, step, shapes, self.model.dropout)
         with tf.device(self.device):
@@ -57,10 +57,10 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
             tape.watch(list(self._trained().values()))
             hidden, _ = self._hidden(read, None, self.computed, masks)
             wanted = tf.reshape(targets, [-1])
-            loss = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
+            loss, hits = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
         self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate)
         n = tf.cast(tf.size(wanted), tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, n]))
+        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, tf.cast(hits, tf.float64), n]))
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
         for i, units in enumerate(self.model.units):
             before = tf.zeros([tf.shape(tokens)[1], units]) if state is None else state[i]
             parts = [tf.convert_to_tensor(w[f"gru{i}.{part}"]) for part in _GRU_PARTS]
-            x = gru(x, before, *parts, computed=computed)
+            x = gru(x, before, parts, None, relu=False, computed=computed)
             after.append(x[-1])
             x = self._layer_norm(x, i)
             if masks:

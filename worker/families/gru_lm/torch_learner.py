@@ -12,10 +12,11 @@ from torch import Tensor
 
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.gru_lm.learner_base import GruLmLearner
-from worker.families.gru_lm.torch_gru import chunked_cross_entropy, chunks, gru
+from worker.families.gru_lm.torch_cross_entropy import chunked_cross_entropy, chunks
 from worker.families.gru_lm.weights import initial
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import TorchLearner
+from worker.training.backends.torch_recurrent import gru
 from worker.training.numerics.data_order import rng_seed
 from worker.training.numerics.dropout import dropout_mask
 from worker.training.numerics.norms import NORM_EPS
@@ -40,9 +41,10 @@ class TorchGruLm(GruLmLearner, TorchLearner):
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
         read, targets = map(self._tokens, self._read_and_predicted(rows, step))
         hidden, _ = self._hidden(read, None, self.computed, step)
-        loss = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
+        loss, hits = chunked_cross_entropy(hidden.flatten(0, 1), *self._output(), targets.flatten())
         self._descend(loss, step)
-        self.totals += torch.stack([loss.detach().double() * targets.numel(), self._count(targets.numel())])
+        n = targets.numel()
+        self.totals += torch.stack([loss.detach().double() * n, hits.double(), self._count(n)])
 
     def _tokens(self, tokens: Array) -> Tensor:
         """Convert [batch, time] of any integer type to int64 [time, batch] on the device, without a sync."""
@@ -60,7 +62,7 @@ class TorchGruLm(GruLmLearner, TorchLearner):
         for i, units in enumerate(self.model.units):
             before = x.new_zeros(tokens.shape[1], units) if state is None else state[i].to(dtype)
             parts = [w[f"gru{i}.{part}"].to(dtype) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            x = gru(x, before, *parts)
+            x = gru(x, before, parts)
             after.append(x[-1].detach())
             x = self._dropout(self._layer_norm(x, i), i, step)
         return x, after

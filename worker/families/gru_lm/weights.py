@@ -5,10 +5,7 @@ gru{i}.weight_ih [3h, in]   gru{i}.weight_hh [3h, h]   gru{i}.bias_ih [3h]   gru
 norm{i}.weight [h]          norm{i}.bias [h]           (normalization "layer" only; over the units, NORM_EPS)
 output.weight [vocabulary, h]                          output.bias [vocabulary]
 
-Gates are in the order r, z, n (as in torch), with two biases (the "reset after" form):
-
-    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)         z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
-    n = tanh(W_in x + b_in + r * (W_hn h + b_hn))      h' = n + z * (h - n)            (Cho et al. 2014)
+The GRU is that of `worker.training.numerics.recurrent`.
 """
 
 from __future__ import annotations

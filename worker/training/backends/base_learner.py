@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from nightshift.families.learner import Array, LearnerSetup
+from nightshift.families.learner import Array, LearnerSetup, LearnerState
 from worker.training.numerics.norms import RUNNING
 from worker.training.numerics.optim import learning_rate
 
@@ -21,7 +21,15 @@ class BaseLearner:
     def __init__(self, setup: LearnerSetup) -> None:
         self.model, self.training, self.total_steps = setup.model, setup.training, setup.total_steps
         self.frozen = tuple(setup.facts.get("frozen", ()))
-        self.rate = learning_rate(self.training, 0, self.total_steps)
+        self.rate_factor = 1.0
+        self.rate = self.rate_at(0)
+
+    def scale_rate(self, factor: float) -> None:
+        self.rate_factor = factor
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.rate_factor * learning_rate(self.training, step, self.total_steps)
 
     def read_metrics(self) -> dict[str, float]:
         *sums, n = self._take_totals()
@@ -32,6 +40,9 @@ class BaseLearner:
 
     def _take_totals(self) -> list[float]:
         """Return `totals` and set them to 0."""
+        raise NotImplementedError
+
+    def load_state(self, state: LearnerState) -> None:
         raise NotImplementedError
 
     def weights(self) -> dict[str, Array]:

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from nightshift.families.learner import Array
+from nightshift.families.optimizers import constants_of
 from nightshift.families.training import Training
 from shared.errors import UnsupportedJob
-from worker.training.numerics.optim import constants as optimizer_constants
 from worker.training.numerics.precision import choose
 
 Tensor = Any
@@ -121,17 +121,24 @@ _SLOTS = {
 
 
 class Optimizer:
-    """The update rules of `worker.training.numerics.optim`, equal to torch's. `step` runs inside a graph."""
+    """The update rules of torch's optimizers. `step` runs inside a graph.
+
+    `adamw` has decoupled weight decay (Loshchilov & Hutter 2019); every other optimizer adds `weight_decay * weight` to
+    the gradient. Constants are those of nightshift.families.optimizers.
+    """
 
     def __init__(self, training: Training, weights: Mapping[str, Any]) -> None:
         self.name, self.decay = training.optimizer, training.weight_decay
-        self.clip, self.constants = training.grad_clip, optimizer_constants(training)
+        self.clip, self.constants = training.grad_clip, constants_of(training)
         self.weights = dict(weights)
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.slots = {
-            name: {slot: tf.Variable(tf.zeros_like(weight), trainable=False) for slot in _SLOTS[self.name]}
+            name: {slot: tf.Variable(tf.zeros_like(weight), trainable=False) for slot in self._slot_names()}
             for name, weight in self.weights.items()
         }
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return () if self.constants.get("momentum") == 0 else _SLOTS[self.name]
 
     def step(self, gradients: Sequence[Tensor], rate: Tensor) -> None:
         """Update the weights. `gradients` are in the order of `weights`, `rate` is a float32 scalar."""
@@ -147,6 +154,9 @@ class Optimizer:
             update(weight, self.slots[name], gradient, rate, count)
 
     def _sgd(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+        if not slots:
+            weight.assign_sub(rate * gradient)
+            return
         tf.raw_ops.ResourceApplyMomentum(
             var=weight.handle, accum=slots["momentum_buffer"].handle, lr=rate, grad=gradient,
             momentum=self.constants["momentum"], use_nesterov=self.constants["nesterov"],
@@ -154,12 +164,12 @@ class Optimizer:
 
     def _adam(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
         """Correct epsilon: the kernel adds it before the second moment's bias correction, torch after it."""
-        beta1, beta2 = self.constants["betas"]
+        beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
         power1, power2 = tf.pow(beta1, count), tf.pow(beta2, count)
+        epsilon = self.constants["epsilon"] * tf.sqrt(1 - power2)
         tf.raw_ops.ResourceApplyAdam(
             var=weight.handle, m=slots["exp_avg"].handle, v=slots["exp_avg_sq"].handle, beta1_power=power1,
-            beta2_power=power2, lr=rate, beta1=beta1, beta2=beta2, epsilon=self.constants["eps"] * tf.sqrt(1 - power2),
-            grad=gradient,
+            beta2_power=power2, lr=rate, beta1=beta1, beta2=beta2, epsilon=epsilon, grad=gradient,
         )  # fmt: skip
 
     def _adamw(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
@@ -168,14 +178,14 @@ class Optimizer:
         self._adam(weight, slots, gradient, rate, count)
 
     def _rmsprop(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
-        alpha, mean = self.constants["alpha"], slots["square_avg"]
-        mean.assign(alpha * mean + (1 - alpha) * tf.square(gradient))
-        weight.assign_sub(rate * gradient / (tf.sqrt(mean) + self.constants["eps"]))
+        rho, mean = self.constants["rho"], slots["square_avg"]
+        mean.assign(rho * mean + (1 - rho) * tf.square(gradient))
+        weight.assign_sub(rate * gradient / (tf.sqrt(mean) + self.constants["epsilon"]))
 
     def _adadelta(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
         tf.raw_ops.ResourceApplyAdadelta(
             var=weight.handle, accum=slots["square_avg"].handle, accum_update=slots["acc_delta"].handle, lr=rate,
-            rho=self.constants["rho"], epsilon=self.constants["eps"], grad=gradient,
+            rho=self.constants["rho"], epsilon=self.constants["epsilon"], grad=gradient,
         )  # fmt: skip
 
     def state(self) -> dict[str, Array]:

@@ -14,7 +14,6 @@ from worker.training.backends import torch_support as support
 from worker.training.backends.base_learner import BaseLearner
 from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.numerics.norms import NORM_EPS, NORM_MOMENTUM, RUNNING
-from worker.training.numerics.optim import learning_rate
 
 #: Batch norm's statistics: a mapping to update in training, an empty one to discard them, None for evaluation.
 Running = Mapping[str, Tensor] | None
@@ -51,12 +50,17 @@ class TorchLearner(BaseLearner):
 
     def _descend(self, loss: Tensor, step: int) -> None:
         """Run one step of the only optimizer."""
-        (optimizer,), (guard,) = self.optimizers.values(), self.guards.values()
+        (optimizer,) = self.optimizers.values()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._update(loss, step)
+
+    def _update(self, loss: Tensor, step: int) -> None:
+        """Change the weights of the only optimizer by their gradients."""
+        (optimizer,), (guard,) = self.optimizers.values(), self.guards.values()
         if self.training.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
-        self.rate = support.set_rate(optimizer, learning_rate(self.training, step, self.total_steps))
+        self.rate = support.set_rate(optimizer, self.rate_at(step))
         guard.step(loss)
 
     def _take_totals(self) -> list[float]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from nightshift.families.learner import Array
+from nightshift.families.optimizers import constants_of
 from nightshift.families.training import Training
 from shared.errors import UnsupportedJob
 from worker.training.numerics.named_arrays import strip_prefix
-from worker.training.numerics.optim import constants
 from worker.training.numerics.precision import choose
 
 # -- the machine ----------------------------------------------------------------------------------
@@ -132,23 +132,51 @@ def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 # -- the optimizer --------------------------------------------------------------------------------
+#
+# `adamw` has decoupled weight decay (Loshchilov & Hutter 2019); every other optimizer adds `weight_decay * weight` to
+# the gradient. Constants are those of nightshift.families.optimizers.
 
-_CLASSES: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": partial(torch.optim.SGD, fused=True),
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "rmsprop": torch.optim.RMSprop,
-    "adadelta": torch.optim.Adadelta,
+
+def _sgd(weights: list[Tensor], *, momentum: float, nesterov: bool, **more: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(weights, momentum=momentum, nesterov=nesterov and momentum > 0, fused=True, **more)
+
+
+def _adam(
+    kind: Callable[..., torch.optim.Optimizer],
+    weights: list[Tensor],
+    *,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    **more: Any,
+) -> torch.optim.Optimizer:
+    return kind(weights, betas=(beta1, beta2), eps=epsilon, fused=True, **more)
+
+
+def _rmsprop(weights: list[Tensor], *, rho: float, epsilon: float, **more: Any) -> torch.optim.Optimizer:
+    return torch.optim.RMSprop(weights, alpha=rho, eps=epsilon, **more)
+
+
+def _adadelta(weights: list[Tensor], *, rho: float, epsilon: float, **more: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adadelta(weights, rho=rho, eps=epsilon, **more)
+
+
+_MAKERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": partial(_adam, torch.optim.Adam),
+    "adamw": partial(_adam, torch.optim.AdamW),
+    "rmsprop": _rmsprop,
+    "adadelta": _adadelta,
 }
 
 
 def make_optimizer(training: Training, weights: Mapping[str, Tensor]) -> torch.optim.Optimizer:
     """Return the optimizer of a training for these weights."""
-    return _CLASSES[training.optimizer](
+    return _MAKERS[training.optimizer](
         list(weights.values()),
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
-        **constants(training),
+        **constants_of(training),
     )
 
 

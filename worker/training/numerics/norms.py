@@ -6,11 +6,11 @@ NORM_EPS to the variance.
 
 from __future__ import annotations
 
+from nightshift.families.layers import RUNNING as RUNNING
+
 NORM_EPS = 1e-5
 #: Weight of a batch in the running statistics.
 NORM_MOMENTUM = 0.1
-#: Part of the names of running statistics, which are not trained.
-RUNNING = ".running_"
 #: Normalization of a spec -> the weights of a layer.
 NORM_WEIGHTS: dict[str, tuple[str, ...]] = {
     "none": (),

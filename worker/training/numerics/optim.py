@@ -1,30 +1,10 @@
-"""Learning rates and optimizer constants: pure functions, with the same meaning in both frameworks."""
+"""Learning rates of steps: pure functions, with the same meaning in both frameworks."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from nightshift.families.training import Training
-
-#: Each optimizer's constants beside learning rate and weight decay. `adamw` has decoupled weight decay (Loshchilov &
-#: Hutter 2019); every other optimizer adds `weight_decay * weight` to the gradient.
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"momentum": 0.9, "nesterov": True},
-    "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
-    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
-    "rmsprop": {"alpha": 0.9, "eps": 1e-7},
-    "adadelta": {"rho": 0.95, "eps": 1e-7},
-}
-
-
-def constants(training: Training) -> dict[str, Any]:
-    """Return the optimizer's constants, with those the user set."""
-    chosen = dict(OPTIMIZERS[training.optimizer])
-    if training.beta1 is not None and "betas" in chosen:
-        chosen["betas"] = (training.beta1, chosen["betas"][1])
-    return chosen
-
 
 #: One-cycle (Smith & Topin 2018): share of rising steps, and the divisors of the peak at the start and end.
 ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 25.0, 1e5

@@ -37,6 +37,9 @@ const fact = (label, value, sub = null) =>
         h("dd", {}, value, sub && h("span", { class: "ns-sub" }, sub)),
       );
 
+/** @param {Splits} splits */
+const tokens = (splits) => Object.values(splits).reduce((sum, { tokens: count = 0 }) => sum + count, 0);
+
 function drawFacts() {
   const {
     registered,
@@ -46,6 +49,7 @@ function drawFacts() {
     splits,
     image,
     classes,
+    tags,
     split,
     size_bytes: weight,
     sha256,
@@ -69,10 +73,11 @@ function drawFacts() {
         version === newest ? "the newest" : h("a", { href: at(newest ?? version) }, `version ${newest} is newer`),
       ),
       fact("Kind", hasParts(kind) ? null : kind),
-      fact(hasParts(kind) ? "Rows" : "Content", rows(counts(splits)), noun(kind)),
+      fact(hasParts(kind) ? "Rows" : "Content", rows(counts(splits)), noun(shown)),
       fact("Columns", shown.preview && "column_count" in shown.preview ? number(shown.preview.column_count) : null),
       fact("Images", size(image)),
       fact("Classes", classes.length ? number(classes.length) : null),
+      fact("Tags", tags.length ? number(tags.length) : null, tags.length ? `${number(tokens(splits))} tokens` : null),
       fact("Size", bytes(weight)),
       fact("Test split", split),
       fact("Registered", ago(made), builtin ? "built in" : whose(shown)),
@@ -82,13 +87,16 @@ function drawFacts() {
   );
 }
 
-/** Draw a bar per class, divided by split; without classes, a bar per split. */
+/** Draw a bar per class, or per tag of tokens, divided by split; without both, a bar per split. */
 function drawClasses() {
   const parts = Object.keys(shown.splits);
-  const labelled = shown.classes.length > 0 && parts.some((one) => shown.splits[one].classes);
+  const [names, histogram] = shown.tags.length
+    ? [shown.tags, /** @type {const} */ ("tags")]
+    : [shown.classes, /** @type {const} */ ("classes")];
+  const labelled = names.length > 0 && parts.some((one) => shown.splits[one][histogram]);
   /** @type {[string, [string, number][]][]} */
   const lines = labelled
-    ? shown.classes.map((name) => [name, parts.map((one) => [one, shown.splits[one].classes?.[name] || 0])])
+    ? names.map((name) => [name, parts.map((one) => [one, shown.splits[one][histogram]?.[name] || 0])])
     : parts.map((one) => [PARTS[one] || one, [[one, shown.splits[one].count]]]);
   const most = Math.max(1, ...lines.map(([, found]) => found.reduce((sum, [, count]) => sum + count, 0)));
   fill(
@@ -99,7 +107,11 @@ function drawClasses() {
     byId("dataset-classes"),
     h(
       "dl",
-      { class: "ns-tally", tabindex: 0, "aria-label": labelled ? "Rows per class" : "Rows per split" },
+      {
+        class: "ns-tally",
+        tabindex: 0,
+        "aria-label": labelled ? (shown.tags.length ? "Tokens per tag" : "Rows per class") : "Rows per split",
+      },
       lines.map(([name, found]) => [
         h("dt", { title: name }, name),
         h(
@@ -155,16 +167,21 @@ function changed({ change, version }) {
   if (!change) return h("span", { class: "ns-muted" }, version === 1 ? "first version" : "–");
   const lines = Object.entries(change.rows).map(([one, count]) => `${signed(count)} ${PARTS[one] || one}`);
   /**
-   * @param {string} words
+   * @param {string} one
+   * @param {string} several
    * @param {string[]} names
    */
-  const named = (words, names) =>
+  const named = (one, several, names) =>
     names.length
-      ? `${words}${names.length > 1 ? "es" : ""}: ${names.slice(0, 6).join(", ")}${names.length > 6 ? " …" : ""}`
+      ? `${names.length > 1 ? several : one}: ${names.slice(0, 6).join(", ")}${names.length > 6 ? " …" : ""}`
       : null;
-  const said = [lines.join(" · "), named("new class", change.classes), named("removed class", change.gone)].filter(
-    Boolean,
-  );
+  const said = [
+    lines.join(" · "),
+    named("new class", "new classes", change.classes),
+    named("removed class", "removed classes", change.gone),
+    named("new tag", "new tags", change.tags),
+    named("removed tag", "removed tags", change.gone_tags),
+  ].filter(Boolean);
   return said.length
     ? said.map((line, place) => (place ? h("span", { class: "ns-sub" }, line) : line))
     : "same number of rows, different content";

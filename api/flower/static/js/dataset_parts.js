@@ -27,9 +27,10 @@ export const counts = (splits) => Object.fromEntries(Object.entries(splits).map(
 
 /**
  * Return what a row of a part is.
- * @param {string} kind
+ * @param {Pick<DatasetRow, "kind" | "tags">} dataset
  */
-export const noun = (kind) => (hasParts(kind) ? (kind === "text" ? "documents" : "images") : null);
+export const noun = ({ kind, tags }) =>
+  hasParts(kind) ? (kind === "text" ? (tags.length ? "sentences" : "documents") : "images") : null;
 
 /**
  * [8, 8, 1] -> "8 × 8, grayscale".

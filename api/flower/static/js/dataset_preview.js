@@ -60,8 +60,62 @@ const card = (title, note, table) =>
     h("div", { class: "ns-scroll", tabindex: 0, role: "region", "aria-label": `${title}, table` }, table),
   );
 
+/** Columns that are named in a line of the report. */
+const MOST_NAMED = 20;
+
+/** @param {string[]} parts */
+const listed = (parts) =>
+  parts.slice(0, MOST_NAMED).join(" · ") +
+  (parts.length > MOST_NAMED ? ` · ${number(parts.length - MOST_NAMED)} more` : "");
+
+/**
+ * @param {CleaningReport} report
+ * @param {TableColumn[]} columns
+ * @returns {{ what: string; found: string; where: string }[]}
+ */
+function findings(report, columns) {
+  const of = new Map(columns.map((column) => [column.name, column]));
+  const outliers = report.with_outliers.map((name) => {
+    const { count, low, high } = of.get(name)?.outliers ?? { count: 0, low: 0, high: 0 };
+    return `${name}: ${number(count)} outside ${short(low)} … ${short(high)}`;
+  });
+  const texts = report.not_numbers.map((name) => {
+    const { value, row, line } = of.get(name)?.not_numbers ?? { value: "", row: 0, line: null };
+    return `${name}: ${line === null ? `row ${number(row)}` : `line ${number(line)}`} has “${value}”`;
+  });
+  const { duplicates } = report;
+  const compared = duplicates && `of ${number(duplicates.of)} compared`;
+  return [
+    { what: "Missing values", found: number(report.missing), where: listed(report.with_missing) },
+    { what: "Duplicate rows", found: duplicates ? number(duplicates.count) : "–", where: compared || "not compared" },
+    { what: "Empty columns", found: number(report.empty.length), where: listed(report.empty) },
+    { what: "Constant columns", found: number(report.constant.length), where: listed(report.constant) },
+    { what: "Outliers", found: number(report.outliers), where: listed(outliers) },
+    { what: "Text that is nearly numbers", found: number(report.not_numbers.length), where: listed(texts) },
+  ];
+}
+
+/**
+ * @param {CleaningReport} report
+ * @param {TableColumn[]} columns
+ */
+function cleaningCard(report, columns) {
+  const table = h("table", { class: "ns-table", id: "dataset-cleaning" });
+  drawTable(
+    table,
+    [
+      { label: "Finding", class: "ns-nowrap", cell: ({ what }) => what },
+      { label: "Count", class: "ns-number", cell: ({ found }) => found },
+      { label: "Where", class: "ns-wide", cell: ({ where }) => where },
+    ],
+    findings(report, columns),
+    { key: ({ what }) => what },
+  );
+  return card("Cleaning", "outliers: beyond 1.5 times the middle half", table);
+}
+
 /** @param {TablePreview} preview */
-function tableCards({ columns, column_count: all, rows }) {
+function tableCards({ columns, column_count: all, rows, report }) {
   const facts = h("table", { class: "ns-table ns-labelled", id: "dataset-columns" });
   drawTable(facts, COLUMNS, columns, { key: ({ name }) => name });
   const first = h("table", { class: "ns-table", id: "dataset-rows" });
@@ -76,7 +130,8 @@ function tableCards({ columns, column_count: all, rows }) {
     { key: (row) => rows.indexOf(row) },
   );
   const shown = columns.length < all ? `the first ${number(columns.length)} of ${number(all)}` : "over all rows";
-  return [card("Columns", shown, facts), card("First rows", `${rows.length} rows`, first)];
+  const cleaning = report ? [cleaningCard(report, columns)] : [];
+  return [card("Columns", shown, facts), ...cleaning, card("First rows", `${rows.length} rows`, first)];
 }
 
 /**

@@ -11,12 +11,14 @@ import { drawTable } from "./table.js";
 const none = () => h("span", { class: "ns-muted" }, "–");
 /** @param {DatasetRow} set */
 const holds = (set) =>
-  set.registered ? [rows(counts(set.splits)), h("span", { class: "ns-sub" }, noun(set.kind))] : none();
+  set.registered ? [rows(counts(set.splits)), h("span", { class: "ns-sub" }, noun(set))] : none();
 /** @param {DatasetRow} set */
 const classes = (set) =>
-  set.registered && set.classes.length
-    ? [number(set.classes.length), h("span", { class: "ns-sub" }, size(set.image))]
-    : none();
+  set.registered && set.tags.length
+    ? [number(set.tags.length), h("span", { class: "ns-sub" }, "tags")]
+    : set.registered && set.classes.length
+      ? [number(set.classes.length), h("span", { class: "ns-sub" }, size(set.image))]
+      : none();
 
 /** @type {Column<DatasetRow>[]} */
 const COLUMNS = [

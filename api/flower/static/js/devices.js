@@ -225,6 +225,18 @@ function halves(selector) {
   return [found, found.children[0], found.children[1]];
 }
 
+/**
+ * Why the worker left its device, or which frameworks do not work on it.
+ *
+ * @param {Device} device
+ */
+function problems(device) {
+  const texts = device.left_because
+    ? [`It left its device: ${device.left_because}`]
+    : Object.entries(device.unusable).map(([name, why]) => `${name} does not work here: ${why}`);
+  return texts.map((text) => h("p", { class: "ns-sub ns-problem" }, text));
+}
+
 /** @param {Device} device */
 function drawCard(device) {
   const [card, head, body] = halves(`[data-device="${CSS.escape(device.name)}"]`);
@@ -232,11 +244,12 @@ function drawCard(device) {
   patch(
     head,
     h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
-    h("span", { class: `ns-badge ns-${device.state}` }, device.state.replace("_", " ")),
+    h("span", { class: `ns-badge ns-${device.state}` }, device.state.replaceAll("_", " ")),
   );
   patch(
     body,
     work(device),
+    problems(device),
     meters(device),
     h(
       "p",
@@ -291,6 +304,7 @@ function summary(devices) {
   const busy = devices.filter((device) => device.job && device.state !== "offline").length;
   const parts = [
     `${count("online")} online`,
+    count("device_failed") && `${count("device_failed")} left their device`,
     count("not_listening") && `${count("not_listening")} not listening`,
     count("draining") && `${count("draining")} draining`,
     count("offline") && `${count("offline")} offline`,

@@ -4,10 +4,12 @@ import { Charts, color, drawTools } from "./charts.js";
 import { addPoint, grouped, summary } from "./curves.js";
 import { byId, fill, h, pageData, patch } from "./dom.js";
 import { editJob } from "./edit.js";
-import { kindLabel } from "./facts.js";
+import { FILE as EVALUATION, evaluationOf } from "./evaluation.js";
+import { kindLabel, kindOf } from "./facts.js";
 import { figureName, figureOrder, isPace, measure, metricName } from "./figures.js";
 import { duration, number, seconds } from "./format.js";
 import { artifactsTable, attemptsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
+import { drawWhenOpened } from "./layers.js";
 import { Log } from "./log.js";
 import { CANCEL, empty, progressBar, stateBadge } from "./parts.js";
 import { actionButton, ago, config, getJson, live, said, toast, url } from "./site.js";
@@ -23,6 +25,9 @@ let shown = first;
 /** @type {Curves} */
 let curves = {};
 let seq = first.seq;
+evaluationOf(id);
+/** What a job has written replaces what its spec supposes. */
+const drawLayers = drawWhenOpened("layers-card", "layers", () => `/jobs/${id}/layers?of=${shown.job.state}`);
 
 const isFinal = () => ["succeeded", "failed", "cancelled"].includes(shown.job.state);
 
@@ -241,6 +246,9 @@ function drawOverview() {
   patch(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
   byId("pictures-card").hidden = !shown.artifacts.some((file) => file.media_type.startsWith("image/"));
   pictures(byId("pictures"), shown.artifacts, id);
+  byId("evaluation-card").hidden = !shown.artifacts.some(({ path }) => path === EVALUATION);
+  byId("layers-card").hidden = !kindOf(shown.job.kind)?.trains;
+  drawLayers();
 }
 
 function drawCurves() {

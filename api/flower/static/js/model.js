@@ -4,6 +4,7 @@ import { drawComparison } from "./comparison.js";
 import { ask } from "./dialog.js";
 import { byId, fill, h, pageData, parts } from "./dom.js";
 import { measure, metricName } from "./figures.js";
+import { drawWhenOpened } from "./layers.js";
 import { drawUse } from "./model_use.js";
 import { mayChange, whose } from "./owned.js";
 import { ago, getJson, live, post, said, toast, url } from "./site.js";
@@ -29,6 +30,9 @@ let past = [];
  */
 let before = null;
 const part = parts();
+/** The version whose layers are shown. */
+let layersOf = 0;
+const drawLayers = drawWhenOpened("layers-card", "layers", () => here(`/versions/${layersOf}/layers`));
 /** @param {string} rest */
 const here = (rest) => `/models/${model.name}${rest}`;
 const chosen = () =>
@@ -495,6 +499,11 @@ function draw(answer) {
   part("versions", [versions, aliases, model.total, model.may_change], drawVersions);
   part("charts", [model.charts, aliases], () => drawCharts(byId("model-charts"), model));
   const champion = aliases.find(({ alias }) => alias === "champion")?.version;
+  part("layers", champion ?? versions[0].version, () => {
+    layersOf = champion ?? versions[0].version;
+    byId("layers-of").textContent = `version ${layersOf}`;
+    drawLayers();
+  });
   part("use", [champion, versions[0].version], () =>
     drawUse(
       byId("model-use"),

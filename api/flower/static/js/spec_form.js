@@ -1,6 +1,7 @@
 // A spec as form fields: values to text and back. The server validates.
 
 import { h } from "./dom.js";
+import { linesInput, listInput, ticks } from "./spec_lists.js";
 
 /**
  * at(spec, "training.epochs")
@@ -109,12 +110,12 @@ export function field({ title, hint, ...facts }, value, usual, set, error) {
     "aria-invalid": error ? "true" : null,
     "aria-describedby": error ? `${id}-error` : null,
     class: `form-control${error ? " is-invalid" : ""}`,
-    title: hint === undefined ? limits(facts) || null : null,
+    title: hint === undefined ? limits({ ...facts.entries, ...facts }) || null : null,
   };
   return h(
     "div",
     { class: `ns-field${type === "boolean" ? " ns-field-check" : ""}`, "data-path": path },
-    h("label", { for: id }, title || label(path)),
+    h("label", { for: id, id: `${id}-label` }, title || label(path)),
     inputOf(common, facts, value, usual, set),
     hint ? h("span", { class: "ns-sub" }, hint) : null,
     h("span", { class: "ns-error", id: `${id}-error` }, error || null),
@@ -129,7 +130,10 @@ export function field({ title, hint, ...facts }, value, usual, set, error) {
  * @param {(value: any) => void} set
  */
 function inputOf(common, facts, value, usual, set) {
-  if (facts.enum) return select(common, facts.enum, value ?? usual, set);
+  if (facts.options) return ticks(common, facts.options, value ?? usual, set);
+  if (facts.enum) return select(common, facts, value === undefined ? usual : value, set);
+  if (facts.type === "list") return listInput(common, facts, value, usual, set);
+  if (facts.type === "lines") return linesInput(common, value, usual, set);
   if (facts.type === "boolean") return checkbox(common, value ?? usual ?? false, set);
   return textInput(common, facts, value, usual, set);
 }
@@ -148,6 +152,9 @@ const checkbox = (common, checked, set) =>
     onchange: (event) => set(event.target.checked),
   });
 
+/** @param {string} text */
+const isNone = (text) => text.trim().toLowerCase() === "none";
+
 /** @type {Record<string, string>} */
 const KEYBOARDS = { integer: "numeric", number: "decimal" };
 
@@ -158,17 +165,19 @@ const KEYBOARDS = { integer: "numeric", number: "decimal" };
  * @param {any} usual
  * @param {(value: any) => void} set
  */
-const textInput = (common, { type, list }, value, usual, set) =>
-  h("input", {
+function textInput(common, { type, list, nullable, by }, value, usual, set) {
+  const canBeNone = nullable && !by; // null of a field whose default follows from another one is that default
+  return h("input", {
     ...common,
-    value: asText(type, value),
+    value: value === null && canBeNone && (usual ?? null) !== null ? "none" : asText(type, value),
     autocomplete: "off",
     spellcheck: "false",
     list,
     inputmode: KEYBOARDS[type ?? ""],
-    placeholder: placeholder(type, value, usual),
-    oninput: (event) => set(meaning(type, event.target.value)),
+    placeholder: placeholder(type, by ? undefined : value, usual),
+    oninput: (event) => set(canBeNone && isNone(event.target.value) ? null : meaning(type, event.target.value)),
   });
+}
 
 /**
  * @param {string | undefined} type
@@ -181,14 +190,20 @@ function placeholder(type, value, usual) {
 }
 
 /**
+ * Return a choice; of one that may be null, "none" is the first.
  * @param {Attributes} common
- * @param {string[]} options
+ * @param {FormField} facts
  * @param {unknown} value
- * @param {(value: string) => void} set
+ * @param {(value: any) => void} set
  */
-const select = (common, options, value, set) =>
+const select = (common, { enum: options = [], nullable }, value, set) =>
   h(
     "select",
-    { ...common, class: "form-select", onchange: (event) => set(event.target.value) },
+    {
+      ...common,
+      class: "form-select",
+      onchange: (event) => set(options.find((option) => String(option) === event.target.value) ?? null),
+    },
+    nullable ? h("option", { value: "", selected: value === null || value === undefined }, "none") : null,
     options.map((option) => h("option", { value: option, selected: option === value }, option)),
   );

@@ -4,6 +4,7 @@ import { HAD } from "./dataset_parts.js";
 import { byId, fill, h, pageData } from "./dom.js";
 import { kindOf, TRAIN } from "./facts.js";
 import { flat, leaf } from "./job_parts.js";
+import { followSettings } from "./layers.js";
 import { post, ServerError, said, url } from "./site.js";
 import { at, field, put } from "./spec_form.js";
 
@@ -83,35 +84,147 @@ const defaultPreset = (name) => families.find((one) => one.name === name)?.defau
 const preset = () => family()?.presets[spec.model?.preset || family()?.default_preset];
 
 /**
+ * Return what the preset says of a field of the model or of the training.
+ * @param {string} path
+ */
+function ofPreset(path) {
+  const [section, ...rest] = path.split(".");
+  if (!makesModel(spec.kind) || (section !== "model" && section !== "training")) return undefined;
+  return preset()?.[section][rest.join(".")];
+}
+
+/**
  * Return the value that applies if the field is empty.
  * @param {FormField} field
  */
-const usual = ({ path, default: known }) =>
-  (makesModel(spec.kind) && path.startsWith("training.") ? preset()?.training[path.slice(9)] : undefined) ?? known;
+function usual({ path, default: known, by }) {
+  if (!by) return ofPreset(path) ?? known;
+  const [own, chosen] = deciding(by);
+  const left = chosen === own && at(spec, path) !== null;
+  return (left ? ofPreset(path) : undefined) ?? by.values[chosen];
+}
 
 /**
+ * Return what the field that decides about another one has by default, and what is chosen.
+ * @param {{ path: string, usual: string }} by
+ */
+function deciding({ path, usual: known }) {
+  const own = ofPreset(path) ?? known;
+  return [own, at(spec, path) ?? own];
+}
+
+/**
+ * Return whether a field means anything: a constant of another optimizer does not, unless it is set.
+ * @param {FormField} field
+ */
+function applies({ path, by }) {
+  return !by || (by.values[deciding(by)[1]] ?? at(spec, path) ?? null) !== null;
+}
+
+/**
+ * Change a field; fields whose defaults follow from it are emptied.
  * @param {string} path
  * @param {unknown} value
  */
 function change(path, value) {
+  const before = dataset();
   spec = put(spec, path, value);
   errors.delete(path);
-  const place = fieldOf(path);
-  place?.removeAttribute("aria-invalid");
-  place?.classList.remove("is-invalid");
-  if (place) byId(`${place.id}-error`).textContent = "";
+  const follow = (forms[spec.kind] ?? []).filter(({ by }) => by?.path === path);
+  for (const one of follow) {
+    spec = put(spec, one.path, undefined);
+    errors.delete(one.path);
+  }
+  if (follow.length) drawForm();
+  mark(path, null);
+  if (dataset() !== before) fill(byId("known-columns"), columnOptions());
   drawChanges();
+  layers.soon();
 }
 
 /**
- * Change family or preset; model settings of the old one are dropped.
- * @param {Record<string, unknown>} model
+ * Show or remove the error of a field without drawing the form again.
+ * @param {string} path
+ * @param {string | null} message
+ */
+function mark(path, message) {
+  const place = fieldOf(path);
+  if (!place) return;
+  place.classList.toggle("is-invalid", message !== null);
+  if (message === null) place.removeAttribute("aria-invalid");
+  else place.setAttribute("aria-invalid", "true");
+  place.setAttribute("aria-describedby", `${place.id}-error`);
+  byId(`${place.id}-error`).textContent = message;
+}
+
+/**
+ * Return the field that has the place of an error, or contains it: an entry of a list has none of its own.
+ * @param {(string | number)[]} loc
+ */
+function fieldAt(loc) {
+  for (let end = loc.length; end > 0; end -= 1) {
+    const path = loc.slice(0, end).join(".");
+    if (fieldOf(path)) return path;
+  }
+  return loc.join(".");
+}
+
+/**
+ * Return the errors by field; that of an entry says which one.
+ * @param {FieldError[]} wrong
+ * @returns {Map<string, string>}
+ */
+const byField = (wrong) =>
+  new Map(
+    wrong.map(({ loc, msg }) => {
+      const entry = loc.at(-1);
+      return [fieldAt(loc), typeof entry === "number" && !fieldOf(loc.join(".")) ? `entry ${entry + 1}: ${msg}` : msg];
+    }),
+  );
+
+/** The fields that the layers were refused for. */
+let ofLayers = new Set();
+const layers = followSettings(
+  () => {
+    if (notJson || !makesModel(spec.kind)) return null;
+    return post("/jobs/layers", { model: spec.model ?? {}, ...(dataset() ? { dataset: spec.dataset } : {}) });
+  },
+  (wrong) => {
+    const found = byField(wrong);
+    for (const path of ofLayers) if (!found.has(path) && !errors.has(path)) mark(path, null);
+    for (const [path, message] of found) mark(path, message);
+    ofLayers = new Set(found.keys());
+    const elsewhere = [...found].filter(([path]) => !fieldOf(path)).map(([path, message]) => `${path}: ${message}`);
+    byId("layers-error").textContent = elsewhere.join("; ");
+  },
+);
+
+/** Return the data set that is chosen, if it is known. */
+const dataset = () => datasets.find(({ name }) => name === String(spec.dataset ?? "").split("@")[0]);
+
+/** Return the columns of the chosen table as suggestions. */
+const columnOptions = () => (dataset()?.columns ?? []).map((name) => h("option", { value: name }));
+
+/**
+ * Return the data set for a family: the chosen one if it fits or is not known, else the first that fits.
+ * @param {string} family
+ */
+function datasetFor(family) {
+  const chosen = dataset();
+  if (!chosen || chosen.families.includes(family)) return spec.dataset;
+  return datasets.find(({ families: able }) => able.includes(family))?.name ?? "";
+}
+
+/**
+ * Change family or preset; model settings of the old one are dropped, and a data set that does not fit.
+ * @param {Record<string, any>} model
  * @param {boolean} keepTraining
  */
 function choose(model, keepTraining = true) {
   const { training, ...rest } = spec;
   spec = {
     ...rest,
+    dataset: datasetFor(model.family),
     model: { framework: spec.model?.framework, ...model },
     ...(keepTraining && training ? { training } : {}),
   };
@@ -119,6 +232,7 @@ function choose(model, keepTraining = true) {
   errors = new Map();
   drawForm();
   drawChanges();
+  layers.now();
 }
 
 /**
@@ -147,7 +261,7 @@ const hints = {
 /** @param {FormField} facts */
 const shown = (facts) =>
   field(
-    { hint: hints[facts.path], ...facts },
+    { hint: hints[facts.path], ...(facts.format === "column" ? { list: "known-columns" } : {}), ...facts },
     at(spec, facts.path),
     usual(facts),
     (value) => change(facts.path, value),
@@ -170,8 +284,10 @@ function choices() {
     : families.find(
         ({ name }) => name === models.find((model) => model.name === spec.model_ref?.split("@")[0])?.family,
       );
-  const wanted = program()?.dataset_kinds ?? (of ? [of.dataset_kind] : null);
-  const fitting = datasets.filter(({ kind }) => !wanted || wanted.includes(kind));
+  const wanted = program()?.dataset_kinds;
+  const fitting = datasets.filter(
+    (one) => (!wanted || wanted.includes(one.kind)) && (!of || one.families.includes(of.name)),
+  );
   return [
     origin
       ? null
@@ -179,6 +295,7 @@ function choices() {
           spec = fresh(kind, spec);
           errors = new Map();
           drawForm();
+          layers.now();
         }),
     makesModel(spec.kind)
       ? [
@@ -220,6 +337,7 @@ function choices() {
         }),
       ),
     ),
+    h("datalist", { id: "known-columns" }, columnOptions()),
     h(
       "datalist",
       { id: "known-models" },
@@ -237,35 +355,60 @@ function choosesProgram(choice) {
   return choice("program", "Program", names, chooseProgram, program()?.description || undefined);
 }
 
+/** Return the fields of the kind, with those of the program or of the family's model. */
+function fieldsOf() {
+  const own = runsProgram(spec.kind) ? program()?.fields : makesModel(spec.kind) ? family()?.fields : [];
+  return [...(own ?? []), ...(forms[spec.kind] || [])].filter(applies).flatMap((field) => {
+    if (field.path !== "training.augment" || !makesModel(spec.kind)) return field;
+    const options = family()?.augmentations ?? [];
+    return options.length ? { ...field, options } : [];
+  });
+}
+
+/** The sections of the settings that are seldom changed, in this order; others follow. */
+const SECTIONS = ["training", "job"];
+
+/** @param {FormField} field */
+const sectionOf = ({ path }) => (path.includes(".") ? path.split(".")[0] : "job");
+
 function drawForm() {
-  const fields = [...(runsProgram(spec.kind) ? (program()?.fields ?? []) : []), ...(forms[spec.kind] || [])];
+  const fields = fieldsOf();
   const rest = fields.filter(({ often }) => !often);
-  const sections = [...new Set(rest.map(({ path }) => (path.includes(".") ? path.split(".")[0] : "job")))];
-  const open = byId("spec-form").querySelector("details")?.open || rest.some(({ path }) => errors.has(path));
+  const ofModel = rest.filter((field) => sectionOf(field) === "model");
+  const others = rest.filter((field) => sectionOf(field) !== "model");
+  const sections = [...new Set([...SECTIONS, ...others.map(sectionOf)])];
   fill(
     byId("spec-form"),
     h("div", { class: "ns-fields" }, choices(), fields.filter(({ often }) => often).map(shown)),
-    h(
-      "details",
-      { class: "ns-more", open },
-      h("summary", {}, "More settings"),
-      sections.map((section) => [
-        h("h3", {}, section),
-        h(
-          "div",
-          { class: "ns-fields" },
-          rest.filter(({ path }) => (path.includes(".") ? path.split(".")[0] : "job") === section).map(shown),
-        ),
-      ]),
+    ofModel.length ? more("model-settings", "Model settings", ofModel, fieldBox(ofModel)) : null,
+    more("more-settings", "More settings", others, [
+      sections.map((section) => {
+        const inside = others.filter((field) => sectionOf(field) === section);
+        return inside.length ? [h("h3", {}, section), fieldBox(inside)] : null;
+      }),
       h(
         "p",
         { class: "ns-muted" },
-        runsProgram(spec.kind)
-          ? "Lists and promotion: edit as JSON."
-          : "Lists (layers, augmentation), early stopping and promotion: edit as JSON.",
+        runsProgram(spec.kind) ? "Promotion: edit as JSON." : "Early stopping and promotion: edit as JSON.",
       ),
-    ),
+    ]),
   );
+}
+
+/** @param {FormField[]} fields */
+const fieldBox = (fields) => h("div", { class: "ns-fields" }, fields.map(shown));
+
+/**
+ * Return settings that are opened by a press; they stay open, and open by themselves where a field is wrong.
+ * @param {string} id
+ * @param {string} title
+ * @param {FormField[]} fields
+ * @param {Child} content
+ */
+function more(id, title, fields, content) {
+  const before = /** @type {HTMLDetailsElement | null} */ (document.getElementById(id));
+  const open = before?.open || fields.some(({ path }) => errors.has(path));
+  return h("details", { id, class: "ns-more", open }, h("summary", {}, title), content);
 }
 
 // -- what differs, and what is wrong ----------------------------------------------------------------
@@ -332,7 +475,7 @@ function drawErrors(general = null) {
 /** @param {unknown} error */
 function refused(error) {
   const wrong = error instanceof ServerError ? error.errors : [];
-  errors = new Map(wrong.map(({ loc, msg }) => [loc.join("."), msg]));
+  errors = byField(wrong);
   drawForm();
   drawErrors(errors.size ? null : said(error));
   const first = [...errors.keys()].map(fieldOf).find(Boolean);
@@ -368,6 +511,7 @@ text.addEventListener("input", () => {
   errors = new Map();
   drawErrors();
   if (!notJson) drawChanges();
+  layers.soon();
 });
 
 for (const name of ["form", "json"]) {
@@ -394,4 +538,5 @@ byId("submit").addEventListener("submit", async (event) => {
 
 drawForm();
 drawChanges();
+layers.now();
 fieldOf(origin ? "name" : "kind")?.focus();

@@ -354,7 +354,10 @@ interface ModelRow extends Owned {
 
 // -- data sets ----------------------------------------------------------------------------------------------
 
-type Splits = Record<string, { count: number; classes?: Record<string, number> }>;
+type Splits = Record<
+  string,
+  { count: number; classes?: Record<string, number>; tokens?: number; tags?: Record<string, number> }
+>;
 
 interface DatasetRow extends Owned {
   name: string;
@@ -365,6 +368,7 @@ interface DatasetRow extends Owned {
   version: number;
   splits: Splits;
   classes: string[];
+  tags: string[];
   image: [number, number, number] | null;
   size_bytes: number;
   created_at: string;
@@ -375,7 +379,13 @@ interface DatasetVersion {
   version: number;
   created_at: string;
   rows: Record<string, number>;
-  change: { rows: Record<string, number>; classes: string[]; gone: string[] } | null;
+  change: {
+    rows: Record<string, number>;
+    classes: string[];
+    gone: string[];
+    tags: string[];
+    gone_tags: string[];
+  } | null;
   size_bytes: number;
   jobs: number;
   models: number;
@@ -394,12 +404,27 @@ interface TableColumn {
   max: Cell;
   mean: number | null;
   top: { value: Cell; count: number }[] | null;
+  outliers?: { count: number; low: number; high: number } | null;
+  not_numbers?: { count: number; of: number; value: string; row: number; line: number | null } | null;
+}
+
+/** What should be cleaned in a table; versions that an older build registered have none. */
+interface CleaningReport {
+  missing: number;
+  with_missing: string[];
+  duplicates: { count: number; of: number } | null;
+  empty: string[];
+  constant: string[];
+  outliers: number;
+  with_outliers: string[];
+  not_numbers: string[];
 }
 
 interface TablePreview {
   columns: TableColumn[];
   column_count: number;
   rows: Cell[][];
+  report?: CleaningReport;
 }
 
 interface FilesPreview {
@@ -489,11 +514,13 @@ interface Device {
   host: string;
   device: "cpu" | "gpu";
   device_name: string;
-  state: "online" | "offline" | "draining" | "not_listening";
+  state: "online" | "offline" | "draining" | "not_listening" | "device_failed";
+  left_because: string | null;
   heartbeat_at: string;
   started_at: string;
   memory_bytes?: number;
   frameworks: string[];
+  unusable: Record<string, string>;
   versions: Record<string, string> | null;
   usage: Usage | null;
   job: (Job & { attempt: number }) | null;
@@ -562,7 +589,14 @@ interface FormField {
   path: string;
   type?: string;
   often?: boolean;
-  enum?: string[];
+  enum?: (string | number)[];
+  /** It may be null. */
+  nullable?: boolean;
+  /** The type of the entries of a list, and their limits. */
+  items?: string;
+  entries?: Partial<FormField>;
+  /** Choices of a list, any of which can be ticked. */
+  options?: string[];
   default?: any;
   title?: string;
   hint?: string;
@@ -573,6 +607,21 @@ interface FormField {
   exclusiveMinimum?: number;
   exclusiveMaximum?: number;
   description?: string;
+  format?: string;
+  /** The field whose choice decides the default: its path, what is chosen if it is empty, and the default by choice. */
+  by?: { path: string; usual: string; values: Record<string, any> };
+}
+
+/** As `POST /v1/families/summary` answers, or as a job has written it. */
+interface ModelSummary {
+  rows: "layers" | "weights";
+  layers: { name: string; kind: string; shape: (number | null)[]; parameters: number; fixed: number }[] | null;
+  parameters: number | null;
+  fixed: number | null;
+  bytes: number | null;
+  facts: Record<string, unknown>;
+  dataset?: string | null;
+  error?: string | null;
 }
 
 interface SubmitPage {
@@ -582,9 +631,19 @@ interface SubmitPage {
     name: string;
     dataset_kind: string;
     default_preset: string;
-    presets: Record<string, { training: Record<string, unknown> }>;
+    presets: Record<string, { model: Record<string, unknown>; training: Record<string, unknown> }>;
+    fields: FormField[];
+    augmentations: string[];
   }[];
-  datasets: { name: string; kind: string; availability: string | null }[];
+  datasets: {
+    name: string;
+    kind: string;
+    availability: string | null;
+    /** Those that can learn from it. */
+    families: string[];
+    /** Of a table. */
+    columns: string[];
+  }[];
   models: { name: string; family: string }[];
   programs: { name: string; description: string; dataset_kinds: string[]; fields: FormField[] }[];
   token: string;

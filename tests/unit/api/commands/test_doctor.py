@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from typer.testing import Result
 
+from api.commands import doctor
 from api.services import programs
 from shared.settings import Settings
 from shared.specs.families import FAMILIES
 from tests.support.cli import invoke as invoke_cli
+from tests.support.gpus import Host, card
 from tests.support.own_family import offer, write_family
 from tests.support.plugins import installed, write_package
 
@@ -128,6 +130,40 @@ def test_every_setting_is_listed_without_its_secrets(run: Run, monkeypatch: pyte
     assert "redis://:***@far:6379/0" in listed
 
 
+def test_each_framework_is_tried_on_each_gpu(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    host = Host(tmp_path, *(card(f"GPU-{number}") for number in range(4)))
+    host.enter(monkeypatch)
+    monkeypatch.setenv("PYTHONPATH", host.pythonpath)
+    monkeypatch.setattr(doctor, "installed", lambda name: "1.0")
+    host.breaks("tensorflow", "this build has no CUDA")
+    host.breaks("torch", "dies", "GPU-1")
+    host.breaks("tensorflow", "dies", "GPU-3")
+    host.lose(2)
+    parts = found(run("check", "--json", code=1))
+    assert parts["gpu0"][0] == "note"
+    assert "GPU-0; torch works; tensorflow does not work: this build has no CUDA" in parts["gpu0"][1]
+    assert parts["gpu1"][0] == "fails"
+    assert "torch does not work: its process ended (SIGABRT)" in parts["gpu1"][1]
+    assert parts["gpu3"][0] == "note"
+    assert parts["devices"][0] == "fails"
+    assert "GPU 2: GPU is lost" in parts["devices"][1]
+    monkeypatch.setenv("NIGHTSHIFT_FRAMEWORKS", "torch")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    parts = found(run("check", "--json"))
+    assert parts["gpu0"] == ("ok", "NVIDIA Test (80.0 GB), GPU-0; torch works ")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert "'7' fits no GPU of this host" in found(run("check", "--json", code=1))["devices"][1]
+
+
+def test_a_memory_limit_that_no_gpu_bears_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Host(tmp_path, card("GPU-0")).enter(monkeypatch)
+    monkeypatch.setattr(doctor, "installed", lambda name: None)
+    monkeypatch.setenv("NIGHTSHIFT_RUNNER_MEMORY_LIMIT_BYTES", "8000000000")
+    parts = found(run("check", "--json", code=1))
+    assert parts["devices"][0] == "fails"
+    assert "address space" in parts["devices"][1]
+
+
 def test_check_imports_no_framework(tmp_path: Path) -> None:
     code = (
         "import sys; from api.commands import doctor; doctor.run(sys.argv[1]);"
@@ -182,6 +218,6 @@ def test_families_that_cannot_be_used_are_listed_and_fail_nothing(
         FAMILIES.forget()
     found = [(item["level"], item["detail"]) for item in items if item["part"] == "families"]
     assert found[0][0] == "ok"
-    assert all(name in found[0][1] for name in ("cnn (nightshift ", "gan (", "gru_lm ("))
+    assert all(name in found[0][1] for name in ("cnn (nightshift ", "gan (", "gru_lm (", "text_classifier ("))
     assert found[1] == ("note", "linear cannot be used: linear_family:FAMILY cannot be imported: SystemExit: 3")
     assert found[2] == ("note", "gone cannot be used: no installed package has a family of this name")

@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from api.launcher import data_dir_lock, redis_server
-from api.launcher.device_plan import plan_workers
+from api.launcher.device_plan import PlannedWorker, plan_workers
 from api.launcher.ports import choose_port
-from api.launcher.process import LONGEST_DELAY, ManagedProcess, ending, restart_delay
+from api.launcher.process import ManagedProcess, ending
+from api.launcher.stack import Options, Stack
 from nightshift.errors import ConfigurationError
+from shared.fleet import cores
+from shared.fleet.nvml import Gpu, Inventory
+from tests.support.gpus import Host, card
 from tests.support.redis import free_port
 from tests.support.up import eventually
 
@@ -41,13 +45,6 @@ def test_a_part_that_dies_is_reported_once_and_started_again(tmp_path: Path) -> 
     assert probe.notice_death() == "exit code 3"
     assert probe.deaths == 2
     assert probe.log_tail() == "hello"
-
-
-def test_the_back_off_grows_to_its_limit() -> None:
-    delays = [restart_delay(deaths) for deaths in range(1, 40)]
-    assert delays[:3] == [0.5, 1.0, 2.0]
-    assert delays == sorted(delays)
-    assert delays[-1] == LONGEST_DELAY
 
 
 def test_endings_are_named() -> None:
@@ -169,24 +166,84 @@ def test_the_embedded_server_wants_its_password_and_never_evicts(tmp_path: Path)
 # -- devices --------------------------------------------------------------------------------------
 
 
+CPU_BESIDE = PlannedWorker("cpu", 0, required_only=True)
+
+
+def gpus(*indices: int) -> Inventory:
+    return Inventory(tuple(Gpu(index, index, "NVIDIA Test", f"GPU-{index}", None) for index in indices))
+
+
+def gpu(index: int, threads: int | None = None) -> PlannedWorker:
+    return PlannedWorker("gpu", index, f"GPU-{index}", threads)
+
+
 @pytest.mark.parametrize(
-    ("device", "workers", "gpus", "planned"),
+    ("device", "workers", "found", "planned"),
     [
-        ("auto", None, 0, [("cpu", 0)]),
-        ("auto", 2, 0, [("cpu", 0), ("cpu", 1)]),
-        ("auto", None, 2, [("gpu", 0), ("gpu", 1)]),
-        ("auto", 1, 2, [("gpu", 0)]),
-        ("gpu", None, 1, [("gpu", 0)]),
-        ("cpu", None, 4, [("cpu", 0)]),
+        ("auto", None, gpus(), [PlannedWorker("cpu", 0)]),
+        ("auto", 2, gpus(), [PlannedWorker("cpu", 0), PlannedWorker("cpu", 1)]),
+        ("auto", None, gpus(0, 1), [gpu(0, 6), gpu(1, 6), CPU_BESIDE]),
+        ("auto", None, gpus(2), [gpu(2), CPU_BESIDE]),
+        ("auto", 1, gpus(0, 1), [gpu(0)]),
+        ("gpu", None, gpus(1, 3), [gpu(1, 6), gpu(3, 6)]),
+        ("cpu", None, gpus(0, 1), [PlannedWorker("cpu", 0)]),
     ],
 )
-def test_one_worker_per_gpu_or_for_the_cpu(
-    device: str, workers: int | None, gpus: int, planned: list[tuple[str, int]]
+def test_one_worker_per_gpu_and_one_for_jobs_that_require_the_cpu(
+    device: str, workers: int | None, found: Inventory, planned: list[PlannedWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert plan_workers(device, workers, lambda: gpus) == planned
+    monkeypatch.setattr(cores, "available_cores", lambda: 12)
+    assert plan_workers(device, workers, lambda: found) == planned
 
 
-@pytest.mark.parametrize(("device", "workers", "gpus"), [("gpu", None, 0), ("auto", 3, 2)])
-def test_more_gpus_than_there_are_is_refused(device: str, workers: int | None, gpus: int) -> None:
-    with pytest.raises(ConfigurationError, match="GPU"):
-        plan_workers(device, workers, lambda: gpus)
+def test_a_planned_worker_is_told_its_gpu_by_uuid_and_its_share_of_the_cores() -> None:
+    assert gpu(3, 4).environment == {"CUDA_VISIBLE_DEVICES": "GPU-3", "NIGHTSHIFT_TORCH_THREADS": "4"}
+    assert gpu(3).arguments == ["--device", "gpu", "--index", "3"]
+    assert CPU_BESIDE.environment == {}
+    assert CPU_BESIDE.arguments == ["--device", "cpu", "--index", "0", "--required-only"]
+
+
+def test_more_gpus_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="2 GPU"):
+        plan_workers("auto", 3, lambda: gpus(0, 2))
+
+
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], device: str = "auto") -> Stack:
+    for variable in [name for name in os.environ if name.startswith("NIGHTSHIFT_")]:
+        monkeypatch.delenv(variable)
+    return Stack(Options(tmp_path / "data", 0, 0, None, device), said.append)
+
+
+def test_a_stack_has_a_worker_per_card_that_works_and_says_which_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, *map(card, ("GPU-a", "GPU-b", "GPU-c")))
+    host.lose(1)
+    host.enter(monkeypatch)
+    monkeypatch.setattr(cores, "available_cores", lambda: 12)
+    said: list[str] = []
+    stack = launched(tmp_path, monkeypatch, said)
+    started = [(part.name, list(part.argv[4:]), part.env.get("CUDA_VISIBLE_DEVICES")) for part in stack.workers]
+    assert started == [
+        ("worker-gpu0", ["gpu", "--index", "0"], "GPU-a"),
+        ("worker-gpu2", ["gpu", "--index", "2"], "GPU-c"),
+        ("worker-cpu0", ["cpu", "--index", "0", "--required-only"], None),
+    ]
+    assert [part.env.get("NIGHTSHIFT_TORCH_THREADS") for part in stack.workers] == ["6", "6", None]
+    assert said == ["no worker for GPU 1: GPU is lost"]
+
+
+def test_a_stack_refuses_what_no_gpu_worker_bears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Host(tmp_path, card("GPU-a")).enter(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("NIGHTSHIFT_RUNNER_MEMORY_LIMIT_BYTES=8000000000\n")
+    with pytest.raises(ConfigurationError, match="address space"):
+        launched(tmp_path, monkeypatch, [])
+    assert [part.name for part in launched(tmp_path, monkeypatch, [], "cpu").workers] == ["worker-cpu0"]
+
+
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_a_stack_stops_at_a_driver_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    Host(tmp_path, card("GPU-a"), error=18).enter(monkeypatch)
+    with pytest.raises(ConfigurationError, match="version mismatch"):
+        launched(tmp_path, monkeypatch, [], device)

@@ -14,6 +14,7 @@ from shared.datasets import registry
 from shared.datasets.models import DatasetVersion
 from shared.settings import Settings
 from shared.specs.jobs import FinetuneJob, TrainJob
+from shared.specs.promotion import Promotion
 from tests.support.dataset_files import npz
 from worker import families
 
@@ -32,6 +33,11 @@ class Shelf:
     def images(self, rows: int, classes: int = 2) -> DatasetVersion:
         arrays = {"x": np.zeros((rows, 6, 6), np.uint8), "y": np.arange(rows) % classes}
         return registry.register(self.engine, self.settings, "shapes", npz(self.folder / "shapes.npz", **arrays))
+
+    def table(self, text: str) -> DatasetVersion:
+        path = self.folder / "people.csv"
+        path.write_text(text)
+        return registry.register(self.engine, self.settings, "people", path, kind="table")
 
     def rows_trained_on(self, version: DatasetVersion, spec: TrainJob) -> int:
         """As the runner counts them."""
@@ -103,3 +109,141 @@ def test_one_logit_tells_two_classes_apart(shelf: Shelf) -> None:
     assert objection(shelf.images(30), spec) is None
     refused = objection(shelf.images(30, classes=3), spec)
     assert (refused.loc, "softmax" in refused.msg) == (("model", "output"), True)
+
+
+def test_labelled_texts_are_counted_as_the_runner_counts_them(shelf: Shelf) -> None:
+    path = shelf.folder / "questions.csv"
+    path.write_text("text,label\n" + "".join(f"is it {n},{'yes' if n % 2 else 'no'}\n" for n in range(40)))
+    version = registry.register(shelf.engine, shelf.settings, "questions", path)
+    left = shelf.rows_trained_on(version, train("text_classifier", 1))
+    assert objection(version, train("text_classifier", left)) is None
+    refused = objection(version, train("text_classifier", left + 1))
+    assert refused.loc == ("training", "batch_size")
+    assert "training texts" in refused.msg
+    assert f"at most {left}" in refused.msg
+    three = objection(shelf.text(400), train("text_classifier", 1))
+    assert (three.loc, "has no classes" in three.msg) == (("model", "family"), True)
+
+
+def test_a_classifier_of_text_is_not_fine_tuned_on_text_without_classes(shelf: Shelf) -> None:
+    body = {"kind": "finetune", "model_ref": "questions", "dataset": "x"}
+    model = train("text_classifier", 1).model.model_dump()
+    refused = dataset_fit.training_objection(FinetuneJob.model_validate(body), model, shelf.text(400))
+    assert refused is not None
+    assert refused.loc == ("dataset",)
+    assert "has no classes" in refused.msg
+
+
+# -- tables -----------------------------------------------------------------------------------------
+
+PEOPLE = "age,color,kind,income\n" + "".join(
+    f"{n},{('red', 'blue')[n % 2]},{('a', 'b', 'c')[n % 3]},{n * 10.5 if n % 10 else ''}\n" for n in range(60)
+)
+
+
+def on_table(model: dict[str, Any], batch_size: int = 8, split: float = 0.1, **training: Any) -> TrainJob:
+    return TrainJob.model_validate(
+        {
+            "kind": "train", "dataset": "people", "model": {"family": "mlp", **model},
+            "training": {"batch_size": batch_size, "validation_split": split, **training},
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "message"),
+    [
+        ({}, ("model", "target"), "is required: the column to predict. people@1 has age, color, kind, income"),
+        ({"target": "Kind "}, ("model", "target"), "people@1 has no column 'Kind '; did you mean 'kind'?"),
+        ({"target": "zzz"}, ("model", "target"), "has no column 'zzz'; it has age, color, kind, income"),
+        ({"target": "kind", "features": ["age", "x"]}, ("model", "features", 1), "has no column 'x'"),
+        ({"target": "kind", "categorical": ["x"]}, ("model", "categorical", 0), "has no column 'x'"),
+        ({"target": "color", "task": "numbers"}, ("model", "target"), "column 'color' is text; the task numbers needs"),
+    ],
+)
+def test_a_setting_that_does_not_fit_the_columns_is_refused_by_name(
+    shelf: Shelf, model: dict[str, Any], place: tuple[str, ...], message: str
+) -> None:
+    refused = objection(shelf.table(PEOPLE), on_table(model))
+    assert refused.loc == place
+    assert message in refused.msg
+
+
+def test_text_in_a_column_of_numbers_is_refused_with_its_line(shelf: Shelf) -> None:
+    version = shelf.table(PEOPLE.replace("\n16,", "\nabc,"))
+    refused = objection(version, on_table({"target": "kind"}))
+    assert refused.loc == ("model", "features")
+    assert (
+        "people@1: column 'age' is text, because line 18 has 'abc' (1 of its 60 values are no numbers)" in refused.msg
+    )
+    assert objection(version, on_table({"target": "kind", "categorical": ["age"]})) is None
+    assert objection(version, on_table({"target": "kind", "features": ["color"]})) is None
+    target = objection(version, on_table({"target": "age", "task": "numbers"}))
+    assert (target.loc, "line 18 has 'abc'" in target.msg) == (("model", "target"), True)
+
+
+@pytest.mark.parametrize("split", [0.0, 0.1, 0.25])
+@pytest.mark.parametrize("target", ["age", "income"])
+def test_rows_with_a_number_are_counted_as_the_runner_counts_them(shelf: Shelf, target: str, split: float) -> None:
+    version = shelf.table(PEOPLE)
+    left = shelf.rows_trained_on(version, on_table({"target": target}, 1, split))
+    assert objection(version, on_table({"target": target}, left, split)) is None
+    refused = objection(version, on_table({"target": target}, left + 1, split))
+    assert (refused.loc, f"at most {left} rows" in refused.msg) == (("training", "batch_size"), True)
+
+
+def test_rows_with_a_class_are_counted_from_above(shelf: Shelf) -> None:
+    version, model = shelf.table(PEOPLE), {"target": "kind"}
+    left = shelf.rows_trained_on(version, on_table(model, 1))
+    assert objection(version, on_table(model, left)) is None
+    assert objection(version, on_table(model, 61)).loc == ("training", "batch_size")
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "refused"),
+    [
+        ("kind", "val_r2", True),
+        ("kind", "val_accuracy", False),
+        ("income", "val_accuracy", True),
+        ("income", "val_r2", False),
+    ],
+)
+def test_early_stopping_watches_what_the_model_has(shelf: Shelf, target: str, metric: str, refused: bool) -> None:
+    spec = on_table({"target": target}, early_stopping={"metric": metric})
+    found = objection(shelf.table(PEOPLE), spec)
+    assert (found is not None and found.loc == ("training", "early_stopping", "metric")) is refused
+    assert found is None or "has no" in found.msg
+
+
+@pytest.mark.parametrize(
+    ("target", "metric", "known"),
+    [("kind", "test_r2", "test_accuracy"), ("income", "f1_macro", "test_r2"), ("income", "test_loss", "test_r2")],
+)
+def test_a_promotion_goes_by_what_the_model_is_judged_by(shelf: Shelf, target: str, metric: str, known: str) -> None:
+    version = shelf.table(PEOPLE)
+    promote = {"metric": metric, "evaluate_on": "people@1"}
+    spec = on_table({"target": target}).model_copy(update={"promote": Promotion.model_validate(promote)})
+    facts = dataset_fit.Facts("mlp", model=spec.model.model_dump(), dataset=version, judged_on=version)
+    found = dataset_fit.objection(spec, facts)
+    assert found is not None
+    assert (found.loc, known in found.msg) == (("promote", "metric"), True)
+
+
+def test_a_model_is_not_fine_tuned_on_a_table_without_its_target(shelf: Shelf) -> None:
+    version = shelf.table(PEOPLE)
+    body = {"kind": "finetune", "dataset": "people", "model_ref": "m", "training": {"batch_size": 8}}
+    tuned = FinetuneJob.model_validate(body)
+    model = on_table({"target": "price"}).model.model_dump()
+    found = dataset_fit.training_objection(tuned, model, version)
+    assert found is not None
+    assert (found.loc, "has no column 'price'" in found.msg) == (("dataset",), True)
+    assert dataset_fit.training_objection(tuned, on_table({"target": "kind"}).model.model_dump(), version) is None
+    assert dataset_fit.training_objection(tuned, None, version) is None
+
+
+@pytest.mark.parametrize("target", ["kind", "income", "color"])
+def test_what_a_table_lets_expect_is_what_the_learner_gets(shelf: Shelf, target: str) -> None:
+    version, spec = shelf.table(PEOPLE), on_table({"target": target})
+    load_splits = families.part("mlp", "load_splits")
+    found = load_splits(registry.dataset_folder(shelf.settings, version), spec.model, spec.training).facts
+    assert spec.model.layers(spec.model.expected_facts(version.summary)) == spec.model.layers(found)

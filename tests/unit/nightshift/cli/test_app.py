@@ -539,6 +539,26 @@ def test_datasets_lists_and_its_commands_do_more(run: Run, fake: FakeApi, tmp_pa
     assert run("datasets", "add", "mine", "a.txt").stdout == "mine@2\n"
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"classes": []}, "plain text, without labels\n"),
+        ({"classes": ["neg", "pos"]}, "documents of 2 classes: neg, pos\n"),
+        ({"classes": [str(n) for n in range(9)]}, "documents of 9 classes: 0, 1, 2, 3, 4, 5, 6, 7, …\n"),
+        ({"classes": [], "tags": ["B-LOC", "O"]}, "sentences with 2 tags: B-LOC, O\n"),
+    ],
+)
+def test_adding_text_says_what_it_was_taken_for(
+    run: Run, fake: FakeApi, tmp_path: Path, names: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    fake.added = {"kind": "text", **names}
+    for verb in ("add", "append"):
+        assert (run("datasets", verb, "mine", "a.txt").stdout, run("datasets", verb, "mine", "a.txt").stderr) == (
+            "mine@2\n", said
+        )  # fmt: skip
+
+
 def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
     fake.collections["workers"] = [
         {"name": "cpu0@host", "state": "online", "device": "cpu", "device_name": "CPU", "frameworks": ["torch"]}
@@ -557,6 +577,50 @@ def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
     assert run("workers").stdout.splitlines()[1].split() == ["cpu0@host", "online", "CPU", "torch"]
     assert run("models").stdout.splitlines()[1].split() == ["digits", "@2", "@3", "cnn", "test_accuracy", "0.9900"]
     assert run("families").stdout.splitlines()[1].split() == ["cnn", "torch", "own", "1", "exact", "mnist-3conv"]
+
+
+SUMMARY = {
+    "family": "cnn", "framework": "torch", "preset": "small", "rows": "layers",
+    "layers": [
+        {"name": "conv0", "kind": "convolution 3x3, relu", "shape": [26, 26, 8], "parameters": 80, "fixed": 0},
+        {"name": "output", "kind": "dense, softmax", "shape": [10], "parameters": 54_090, "fixed": 0},
+    ],
+    "parameters": 54_170, "fixed": 0, "bytes": 216_680,
+    "facts": {"preprocessing": {"columns": ["a", "b"], "kind": "x"}, "classes": ["a"] * 10, "image": 8000},
+    "dataset": "digits@1", "model": {}, "error": None,
+}  # fmt: skip
+
+
+def test_the_summary_of_a_model_is_a_table(run: Run, fake: FakeApi) -> None:
+    fake.collections["summaries"] = [SUMMARY]
+    shown = run(
+        "families", "summary", "cnn", "--preset", "small", "--framework", "torch", "--dataset", "digits",
+        "--set", "filters=[8,16]", "--set", "model.dropout=0.5", "--set", "output=softmax",
+    ).stdout  # fmt: skip
+    assert shown.splitlines() == [
+        "cnn small (torch)",
+        "",
+        "layer   kind                   output shape  parameters",
+        "------  ---------------------  ------------  ----------",
+        "conv0   convolution 3x3, relu  26 x 26 x 8           80",
+        "output  dense, softmax         10                54,090",
+        "",
+        "trained            54,170",
+        "fixed                   0",
+        "bytes in float32  216,680",
+        "",
+        "of data set digits@1: columns 2, kind x, classes 10, image 8,000",
+    ]
+    model = {"family": "cnn", "preset": "small", "framework": "torch", "filters": [8, 16], "dropout": 0.5}
+    assert fake.bodies() == [{"model": {**model, "output": "softmax"}, "dataset": "digits"}]
+    assert json.loads(run("families", "summary", "cnn", "--json").stdout) == SUMMARY
+    assert fake.bodies()[-1] == {"model": {"family": "cnn"}}
+
+
+def test_a_family_without_layers_is_said(run: Run, fake: FakeApi) -> None:
+    fake.collections["summaries"] = [SUMMARY | {"layers": None, "parameters": None, "error": "cnn declares no layers"}]
+    assert run("families", "summary", "cnn", code=1).stdout == "cnn declares no layers\n"
+    assert "write it as path=value" in run("families", "summary", "cnn", "--set", "filters", code=1).stderr
 
 
 # -- errors ---------------------------------------------------------------------------------------
@@ -638,7 +702,10 @@ def test_the_shell_completes_what_the_api_has(fake: FakeApi, complete: Callable[
         "models": [{"name": "digits", "latest_version": 2, "family": "cnn"}],
         "datasets": [{"name": "digits", "kind": "image"}, {"name": "poems", "kind": "text"}],
         "schedules": [{"name": "nightly", "cron": "0 2 * * *"}],
-        "families": [{"name": "gan", "presets": {"dense": {}, "dcgan": {}}}],
+        "families": [
+            {"name": "gan", "presets": {"dense": {}, "dcgan": {}}, "model_schema": {"properties": {"latent": {}}}},
+            {"name": "cnn", "presets": {"deep": {}}, "model_schema": {"properties": {"preset": {}, "layers": {}}}},
+        ],
     }
     assert complete("show", "") == [ID, OTHER_ID]
     assert complete("cancel", ID, "ff") == [OTHER_ID]
@@ -646,6 +713,9 @@ def test_the_shell_completes_what_the_api_has(fake: FakeApi, complete: Callable[
     assert complete("submit", "finetune", "d") == ["digits"]
     assert complete("submit", "train", "gan", "--dataset", "po") == ["poems"]
     assert complete("submit", "train", "gan", "--preset", "dc") == ["dcgan"]
+    assert complete("families", "summary", "cnn", "--preset", "d") == ["deep"]
+    assert complete("families", "summary", "gan", "--set", "") == ["latent="]
+    assert complete("families", "summary", "cnn", "--set", "") == ["layers="]
     assert complete("schedules", "run", "n") == ["nightly"]
     assert complete("jobs", "--state", "qu") == ["queued"]
 

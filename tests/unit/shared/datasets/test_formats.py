@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nightshift.errors import InvalidRequest
 from shared.datasets import formats
 from shared.datasets.ingest.build import ImageSource, store_images
 from shared.datasets.ingest.build_text import store_text
@@ -66,6 +68,35 @@ def test_npz_in_every_form_of_the_same_pixels_is_the_same_content(tmp_path: Path
         npz(tmp_path / "keras.npz", x_train=images, y_train=labels),
     ]
     assert len({register(path).folder for path in same}) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", ">i2", "float32", "float16", ">f8"])
+def test_npz_with_one_hot_labels_is_that_of_their_numbers(tmp_path: Path, register: Register, dtype: str) -> None:
+    images, labels = labelled_images(40)
+    one_hot = npz(tmp_path / "one-hot.npz", x=images, y=np.eye(4)[labels].astype(dtype))
+    numbers = npz(tmp_path / "numbers.npz", x=images, y=labels)
+    assert register(one_hot).folder == register(numbers).folder
+
+
+def test_npz_with_one_hot_labels_knows_classes_without_rows(tmp_path: Path, register: Register) -> None:
+    images, labels = labelled_images(40)
+    given = {"x": images, "y": np.eye(6)[labels], "x_test": images[:9], "y_test": labels[:9]}
+    data = register(npz(tmp_path / "set.npz", **given))
+    assert (data.classes, data.count("train"), data.count("test")) == ([*"012345"], 40, 9)
+    assert np.array_equal(data.y("train"), labels)
+
+
+def test_npz_counts_the_rows_of_one_hot_labels_over_all_chunks(
+    tmp_path: Path, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.datasets.formats.arrays.CHUNK_BYTES", 300)
+    images, labels = labelled_images(40)
+    y = np.eye(4)[labels]
+    data = register(npz(tmp_path / "set.npz", x=images, y=y, x_test=images, y_test=labels))
+    assert np.array_equal(data.y("train"), labels)
+    y[33, 0] = 3
+    with pytest.raises(InvalidRequest, match=r"y\.npy: row 33 is \["):
+        register(npz(tmp_path / "bad.npz", x=images, y=y))
 
 
 def test_npz_with_a_test_part(tmp_path: Path, register: Register) -> None:
@@ -178,6 +209,96 @@ def test_csv_columns_in_any_order_and_numbers_in_their_order(tmp_path: Path, reg
     path = tmp_path / "no suffix"
     path.write_text("label,text\n" + "".join(f"{n % 11},text {n}\n" for n in range(44)))
     assert register(path).classes == [str(n) for n in range(11)]
+
+
+REVIEWS = [("good, very\nsecond line", "yes"), ("bad 😀", "no"), ("fine", "yes"), ("awful", "no")] * 5
+
+
+def test_json_lines_hold_the_same_documents_as_csv(tmp_path: Path, register: Register) -> None:
+    table, objects = tmp_path / "set.csv", tmp_path / "set.jsonl.gz"
+    table.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in REVIEWS))
+    lines = [json.dumps({"id": n, "label": label, "text": text}) for n, (text, label) in enumerate(REVIEWS)]
+    objects.write_bytes(gzip.compress(("\ufeff" + "\r\n\r\n".join(lines)).encode()))
+    assert register(objects).folder == register(table).folder
+
+
+def test_json_lines_have_parts_by_name_and_labels_of_every_type(tmp_path: Path, register: Register) -> None:
+    labels = {"train": ["2", 10, 3.0], "dev": [2, 3], "test": ["10", 10.0]}
+    for part, found in labels.items():
+        text = "".join(json.dumps({"text": f"{part} {label}", "label": label}) + "\n" for label in found)
+        (tmp_path / f"my-{part}.ndjson").write_text(text)
+    data = register(tmp_path)
+    assert data.classes == ["2", "3", "10"]
+    assert {split: data.y(split).tolist() for split in data.splits} == {
+        "train": [0, 2, 1],
+        "valid": [0, 1],
+        "test": [2, 2],
+    }
+
+
+def test_json_lines_labels_may_be_true_and_false(tmp_path: Path, register: Register) -> None:
+    (tmp_path / "set.jsonl").write_text('{"text": "a", "label": true}\n{"text": "b", "label": false}\n' * 5)
+    assert register(tmp_path / "set.jsonl").classes == ["false", "true"]
+
+
+def texts_by_class(folder: Path, per_class: int = 5, suffix: str = ".txt") -> Path:
+    for label in ("neg", "pos"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            (folder / label / f"{number}{suffix}").write_text(f"{label} text {number}\r\n\r\nwith two paragraphs\n")
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "reviews/", "a/b/"])
+def test_texts_in_class_folders_are_labelled_documents(tmp_path: Path, register: Register, prefix: str) -> None:
+    folder = texts_by_class(tmp_path / "reviews")
+    (folder / "README.md").write_text("about")
+    data = register(folder)
+    assert (data.classes, data.count("train"), data.count("test")) == (["neg", "pos"], 8, 2)
+    documents = [*data.documents("train"), *data.documents("test")]
+    labels = [*data.y("train"), *data.y("test")]
+    assert sorted(documents) == [
+        f"{name} text {n}\n\nwith two paragraphs\n" for name in data.classes for n in range(5)
+    ]  # fmt: skip
+    assert [data.classes[label] for label in labels] == [text[:3] for text in documents]
+    assert register(zipped_folder(tmp_path / "reviews.zip", folder, prefix)).folder == data.folder
+
+
+def test_texts_in_class_folders_keep_their_own_parts(tmp_path: Path, register: Register) -> None:
+    for part, count in (("Train", 3), ("dev", 1), ("test", 2)):
+        texts_by_class(tmp_path / "set" / part, count)
+    data = register(tmp_path / "set")
+    assert {split: data.count(split) for split in data.splits} == {"train": 6, "valid": 2, "test": 4}
+    assert data.meta["splits"]["test"]["classes"] == {"neg": 2, "pos": 2}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/1", "train/2", "test/1", "test/2"],  # parts, not classes
+        ["a/1", "a/2", "b/1"],  # a class of one text
+        ["a/1", "a/2", "a/3"],  # one class
+        ["a/1", "a/2", "b/1", "b/2", "more"],  # a text in no class
+        ["a/x/1", "a/x/2", "b/x/1", "b/x/2"],  # folders of folders
+        ["a/train", "a/test", "b/train", "b/test"],  # parts by the names of the files
+        ["train/a/1", "train/a/2", "train/b/1", "train/b/2", "test/1"],  # a text of the test part in no class
+        ["a/1.md", "a/2.md", "b/1.md", "b/2.md"],  # documentation
+    ],
+)
+def test_other_folders_of_texts_stay_plain_text(tmp_path: Path, register: Register, names: list[str]) -> None:
+    members = {name if name.endswith(".md") else f"{name}.txt": f"words of {name}".encode() for name in names}
+    data = register(zipped(tmp_path / "texts.zip", members))
+    assert data.classes == []
+
+
+def test_texts_in_class_folders_are_plain_text_if_it_is_said(tmp_path: Path, register: Register) -> None:
+    data = register(texts_by_class(tmp_path / "set"), "text")
+    assert (data.classes, data.meta["split"], data.count("train") + data.count("test")) == ([], "last 20 %", 20)
+
+
+def test_texts_of_any_name_are_labelled_if_it_is_said(tmp_path: Path, register: Register) -> None:
+    data = register(texts_by_class(tmp_path / "set", suffix=""), "text_folders")
+    assert (data.classes, data.count("train"), data.count("test")) == (["neg", "pos"], 8, 2)
 
 
 def test_plain_text_is_cut_at_the_document_nearest_to_four_fifths(tmp_path: Path, register: Register) -> None:

@@ -38,11 +38,24 @@ from tests.support.dataset_files import (
 
 Make = Callable[[Path], Path]
 
+#: Two lines of JSON lines that are good.
+GOOD = b'{"text": "good", "label": 0}\n{"text": "bad", "label": "1"}\n'
+
 
 def file(name: str, data: bytes) -> Make:
     def make(folder: Path) -> Path:
         (folder / name).write_bytes(data)
         return folder / name
+
+    return make
+
+
+def by_class(**texts: bytes) -> Make:
+    """A zip of two texts in each of two class folders, some of them replaced."""
+    names = ("pos/1", "pos/2", "neg/1", "neg/2")
+
+    def make(folder: Path) -> Path:
+        return zipped(folder / "set.zip", {f"{name}.txt": texts.get(name, b"words\n") for name in names})
 
     return make
 
@@ -86,6 +99,14 @@ def idx_with(name: str, data: bytes) -> Make:
 
 def arrays(**arrays: np.ndarray) -> Make:
     return lambda folder: npz(folder / "set.npz", **arrays)
+
+
+def one_hot(rows: dict[int, list[float]]) -> np.ndarray:
+    """The labels as one-hot rows, some of them replaced."""
+    found = np.eye(4)[LABELS]
+    for row, values in rows.items():
+        found[row] = values
+    return found
 
 
 def members(**members: bytes) -> Make:
@@ -226,7 +247,20 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     "npz unknown name": (arrays(x=IMAGES, y=LABELS, z=LABELS), InvalidRequest, r"z\.npy: is unknown"),
     "npz lengths differ": (arrays(x=IMAGES, y=LABELS[:-1]), InvalidRequest, "has 39 labels, but x.npy has 40"),
     "npz float labels": (arrays(x=IMAGES, y=LABELS / 1.0), InvalidRequest, "whole numbers"),
-    "npz one-hot labels": (arrays(x=IMAGES, y=np.eye(4, dtype=int)[LABELS]), InvalidRequest, "whole numbers"),
+    "npz one-hot two ones": (arrays(x=IMAGES, y=one_hot({5: [1, 0, 1, 0]})), InvalidRequest,
+        r"y\.npy: row 5 is \[1, 0, 1, 0\]; a one-hot row"),
+    "npz one-hot no one": (arrays(x=IMAGES, y=one_hot({39: [0, 0, 0, 0]})), InvalidRequest, "row 39 is"),
+    "npz one-hot share": (arrays(x=IMAGES, y=one_hot({7: [0.5, 0.5, 0, 0]})), InvalidRequest, r"row 7 is \[0\.5"),
+    "npz one-hot two": (arrays(x=IMAGES, y=one_hot({0: [0, 2, 0, 0]})), InvalidRequest, r"row 0 is \[0, 2, 0"),
+    "npz one-hot negative": (arrays(x=IMAGES, y=one_hot({0: [1, 1, -1, 0]})), InvalidRequest, "row 0 is"),
+    "npz one-hot NaN": (arrays(x=IMAGES, y=one_hot({3: [1, np.nan, 0, 0]})), InvalidRequest, r"row 3 is \[1, nan"),
+    "npz one-hot text": (arrays(x=IMAGES, y=one_hot({}).astype(str)), InvalidRequest, "one-hot rows"),
+    "npz one-hot lengths differ": (arrays(x=IMAGES, y=one_hot({})[:-1]), InvalidRequest, "has 39 labels"),
+    "npz one-hot test": (arrays(x=IMAGES, y=one_hot({}), x_test=IMAGES, y_test=one_hot({2: [1, 1, 0, 0]})),
+        InvalidRequest, r"y_test\.npy: row 2"),
+    "npz one-hot columns differ": (arrays(x=IMAGES, y=one_hot({}), x_test=IMAGES, y_test=np.eye(5)[LABELS]),
+        InvalidRequest, r"y_test\.npy: has 5 columns, but y\.npy has 4"),
+    "npz labels of three dimensions": (arrays(x=IMAGES, y=one_hot({})[..., None]), InvalidRequest, "3 dimensions"),
     "npz negative label": (arrays(x=IMAGES, y=LABELS.astype(int) - 1), InvalidRequest, "row 0 is -1"),
     "npz NaN": (arrays(x=np.where(IMAGES[:, :1, :1] == 0, np.nan, 0.5) * np.ones_like(IMAGES, float), y=LABELS),
         InvalidRequest, "image 0 holds NaN"),
@@ -297,7 +331,52 @@ BAD: dict[str, tuple[Make, type[RequestError], str]] = {
     "csv empty label": (file("a.csv", b"text,label\na,1\nb,\n"), InvalidRequest, "line 3: has a label that is empty"),
     "csv class only in test": (
         lambda f: zipped(f / "a.zip", {"train.csv": b"text,label\na,1\nb,0\n", "test.csv": b"text,label\na,2\n"}),
-        InvalidRequest, "test.csv: has the class '2'",
+        InvalidRequest, "test.csv, line 2: has the class '2'",
+    ),
+    # JSON lines
+    "jsonl empty": (file("a.jsonl", b"\n \n"), InvalidRequest, r"a\.jsonl, line 1: is empty"),
+    "jsonl not JSON": (file("a.jsonl", GOOD + b'{"text": "b" "label": 0}\n'), InvalidRequest,
+        r"line 3, column 14: is not valid JSON: Expecting ',' delimiter"),
+    "jsonl not an object": (file("a.jsonl", GOOD + b'["b", 0]\n'), InvalidRequest, "line 3: is not an object"),
+    "jsonl no text": (file("a.jsonl", GOOD + b'{"label": 0}\n'), InvalidRequest, "line 3: has no field text"),
+    "jsonl no label": (file("a.jsonl", GOOD + b'{"text": "b"}\n'), InvalidRequest, "line 3: has no field label"),
+    "jsonl text is no text": (file("a.jsonl", GOOD + b'{"text": ["b"], "label": 0}\n'), InvalidRequest,
+        "line 3: the field text is a list, but must be text"),
+    "jsonl label is null": (file("a.jsonl", GOOD + b'{"text": "b", "label": null}\n'), InvalidRequest,
+        "line 3: the field label is null, but must be text or a number"),
+    "jsonl empty text": (file("a.jsonl", GOOD + b'{"text": " ", "label": 0}\n'), InvalidRequest,
+        "line 3: has an empty text"),
+    "jsonl empty label": (file("a.jsonl", GOOD + b'{"text": "b", "label": ""}\n'), InvalidRequest,
+        "line 3: has a label that"),
+    "jsonl NaN": (file("a.jsonl", GOOD + b'{"text": "b", "label": NaN}\n'), InvalidRequest, "3: is not valid JSON"),
+    "jsonl brackets": (file("a.jsonl", GOOD + b"[" * 100_000), InvalidRequest, "line 3: is not valid JSON"),
+    "jsonl digits": (file("a.jsonl", GOOD + b'{"text": "b", "label": ' + b"9" * 9000 + b"}\n"), InvalidRequest,
+        "line 3: is not valid JSON"),
+    "jsonl NUL": (file("a.jsonl", GOOD + rb'{"text": "a\u0000", "label": 0}'), InvalidRequest, "text holds a NUL"),
+    "jsonl half a pair": (file("a.jsonl", GOOD + rb'{"text": "\ud800", "label": 0}'), InvalidRequest, "half of a surr"),
+    "jsonl latin-1": (file("a.jsonl", GOOD + '{"text": "élan", "label": 0}'.encode("latin-1")), InvalidRequest,
+        "line 3: is not UTF-8 .byte 0xe9"),
+    "jsonl UTF-16": (file("a.jsonl", GOOD.decode().encode("utf-16")), InvalidRequest, "line 1: is not UTF-8 .UTF-16"),
+    "jsonl one class": (file("a.jsonl", GOOD[: GOOD.index(b"\n")]), InvalidRequest, r"only one class \(0\)"),
+    "jsonl long": (file("a.jsonl", GOOD + b'{"text": "' + b"b" * 10_000_000), InvalidRequest,
+        "line 3: has a line longer"),
+    "jsonl class only in test": (
+        lambda f: zipped(f / "a.zip", {"train.jsonl": GOOD, "test.jsonl": GOOD + b'{"text": "b", "label": 2}'}),
+        InvalidRequest, "test.jsonl, line 3: has the class '2'",
+    ),
+    # texts by class
+    "texts by class latin-1": (by_class(**{"pos/1": b"one\ntw\xe9"}), InvalidRequest,
+        r"pos/1\.txt, line 2: is not UTF-8"),
+    "texts by class NUL": (by_class(**{"pos/1": b"one\0"}), InvalidRequest, r"pos/1\.txt, line 1: holds a NUL"),
+    "texts by class empty": (by_class(**{"neg/1": b"\n \n"}), InvalidRequest, r"neg/1\.txt: has an empty text"),
+    "texts by class long": (
+        lambda f: by_class(**{"neg/1": np.random.default_rng(0).bytes(5_000_001).hex().encode()})(f),
+        InvalidRequest, r"neg/1\.txt: is longer than",
+    ),
+    "texts by class only in test": (
+        lambda f: zipped(f / "a.zip", {f"{name}.txt": b"words" for name in
+            ("train/a/1", "train/a/2", "train/b/1", "train/b/2", "test/c/1")}),
+        InvalidRequest, r"test/c/1\.txt: has the class 'c'",
     ),
     # text
     "text NUL": (file("a.txt", b"one\ntwo\n\0"), InvalidRequest, r"a\.txt, line 3: holds a NUL"),
@@ -363,7 +442,7 @@ def test_an_unknown_format_names_the_known_ones(tmp_path: Path, engine: Engine, 
 
 def test_a_wrong_format_is_an_error_of_the_file(tmp_path: Path, engine: Engine, settings: Settings) -> None:
     path = npz(tmp_path / "set.npz", x=IMAGES, y=LABELS)
-    for format in ("idx", "cifar10", "images", "csv", "text"):
+    for format in set(formats.FORMATS) - {"npz"}:
         with pytest.raises(RequestError):
             registry.register(engine, settings, "new", path, format)
 
@@ -395,13 +474,16 @@ def valid_files(folder: Path) -> dict[str, bytes]:
         "set.npz": npz(folder / "set.npz", x=IMAGES, y=LABELS).read_bytes(),
         "set.csv.gz": gzip.compress(f"text,label\n{ROWS}".encode()),
         "set.csv": f"text,label\n{ROWS}".encode(),
+        "set.jsonl": GOOD * 4,
+        "set.conll": b"EU B-ORG\nis O\n\nEU B-ORG\n\nis O\n\n",
+        "texts.zip": by_class()(folder).read_bytes(),
         "set.txt": "one two ⅔\n\nthree\n".encode() * 3,
         "set.bin": bytes(3073) + b"\1" + bytes(3072),
     }
     return whole
 
 
-@pytest.mark.parametrize("seed", range(7))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_damage_is_anything_but_a_clear_error(seed: int, tmp_path: Path, settings: Settings, engine: Engine) -> None:
     """Flipped, cut and repeated bytes: a version or a RequestError, never another exception, never litter."""
     random = np.random.default_rng(seed)

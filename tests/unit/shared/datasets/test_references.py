@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, delete, text
 
 from nightshift.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from shared.datasets import gc, references, registry, views
+from shared.datasets import gc, overview, references, registry, views
 from shared.datasets.models import DatasetVersion
 from shared.datasets.store import META, OpenDataset, Stored, open_dataset
 from shared.db.engine import read, write
@@ -23,7 +23,7 @@ from shared.schedules import transitions as schedule_transitions
 from shared.settings import Settings
 from shared.specs.schedules import ScheduleSpec
 from shared.storage import storage_of
-from tests.support.dataset_files import class_folders, labelled_images, npz, picture
+from tests.support.dataset_files import class_folders, labelled_images, npz, picture, zipped
 from tests.support.factories import ERROR, OWNER, claim_job, make_spec, submit_job
 
 versions = DatasetVersion.__table__  # type: ignore[attr-defined]
@@ -137,9 +137,49 @@ def test_labelled_text_keeps_its_labels(files: Shelf, tmp_path: Path) -> None:
     assert [document.strip() for document in new.documents("train")][-2:] == ["x", "y"]
 
 
+def test_labelled_text_of_every_format_is_appended_to(files: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("text,label\n" + "".join(f"t{n},{'ab'[n % 2]}\n" for n in range(20)))
+    (tmp_path / "lines.jsonl").write_text('{"text": "x", "label": "c"}\n{"text": "y", "label": "b"}\n')
+    folders = {f"{label}/{n}.txt": f"{label} {n}\n".encode() for label in "db" for n in range(2)}
+    files.register(tmp_path / "old.csv", "notes")
+    files.append(tmp_path / "lines.jsonl", "notes")
+    new = files.append(zipped(tmp_path / "texts.zip", folders), "notes")
+    assert new.classes == ["a", "b", "c", "d"]
+    assert list(zip(new.documents("train"), new.y("train").tolist(), strict=True))[-6:] == [
+        ("x\n", 2), ("y\n", 1), ("b 0\n", 1), ("b 1\n", 1), ("d 0\n", 3), ("d 1\n", 3)
+    ]  # fmt: skip
+
+
+def test_tags_are_matched_by_name_and_new_ones_come_last(files: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "old.conll").write_text("Ada B-PER\nmet O\nEU B-ORG\n\n" * 10)
+    (tmp_path / "new.conll").write_text("Ulm B-LOC\n\nis O\nAda B-PER\n")
+    old, new = files.register(tmp_path / "old.conll", "news"), files.append(tmp_path / "new.conll", "news")
+    assert (old.tags, new.tags) == (["B-ORG", "B-PER", "O"], ["B-ORG", "B-PER", "O", "B-LOC"])
+    assert new.token_tags("train").tolist() == [*old.token_tags("train").tolist(), 3, 2, 1]
+    assert new.token_tags("test").tolist() == old.token_tags("test").tolist()
+    assert list(new.documents("train")) == [*old.documents("train"), "Ulm\n", "is Ada\n"]
+    assert new.meta["splits"]["test"] == {**old.meta["splits"]["test"], "tags": {
+        **old.meta["splits"]["test"]["tags"], "B-LOC": 0
+    }}  # fmt: skip
+    parts = {f"{part}.conll": b"Ulm B-LOC\nis O\n\nAda O\n" for part in ("train", "valid", "test")}
+    last = files.append(zipped(tmp_path / "parts.zip", parts), "news")
+    assert last.token_tags("valid").tolist() == [3, 2, 2]
+    assert last.token_tags("test").tolist() == [*new.token_tags("test").tolist(), 3, 2, 2]
+    with read(files.engine) as conn:
+        changes = [one["change"] for one in overview.versions(conn, "news")]
+    assert changes[1] == {"rows": {"train": 2}, "classes": [], "gone": [], "tags": ["B-LOC"], "gone_tags": []}
+    assert changes[0] == {
+        "rows": {"train": 2, "valid": 2, "test": 2}, "classes": [], "gone": [], "tags": [], "gone_tags": []
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("base", "more", "hint"),
     [
+        ("text", "conll", "has tags, but the data set has none"),
+        ("conll", "text", "has no tags, but the data set has .sentences in columns: --format conll"),
+        ("csv", "conll", "has tags, but the data set has none"),
+        ("text", "csv", "has labels, but the data set has none .plain text in folders: --format text"),
         ("npz", "text", "holds text data, but the data set holds image"),
         ("npz", "wide", "images of 7x5x1"),
         ("csv", "text", "has no labels"),
@@ -150,9 +190,11 @@ def test_what_does_not_fit_is_refused_and_nothing_is_kept(
 ) -> None:
     (tmp_path / "t.txt").write_text("one\n\ntwo\n")
     (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"t{n},{'ab'[n % 2]}\n" for n in range(20)))
+    (tmp_path / "t.conll").write_text("EU B-ORG\nis O\n\n" * 10)
     images, labels = labelled_images(8, (7, 5))
     wide = npz(tmp_path / "wide.npz", x=images, y=labels)
     paths = {"npz": files.arrays(40), "csv": tmp_path / "t.csv", "text": tmp_path / "t.txt", "wide": wide}
+    paths["conll"] = tmp_path / "t.conll"
     files.register(paths[base])
     before = sorted((tmp_path / "storage" / "datasets").iterdir())
     with pytest.raises(InvalidRequest, match=hint):

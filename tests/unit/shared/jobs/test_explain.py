@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import Engine
 from nightshift.states import JobState
 from shared.clock import format_duration
 from shared.db.engine import read, write
-from shared.fleet.workers import WorkerInfo, heartbeat, register
+from shared.fleet.workers import WorkerInfo, describe, heartbeat, register
 from shared.jobs import queries, transitions
 from shared.jobs.explain import Reason, Why, explain
 from shared.jobs.states import AttemptOutcome, StopRequest
@@ -47,8 +48,8 @@ def codes(found: Why) -> list[str]:
     return [reason.code for reason in found.reasons]
 
 
-def worker(engine: Engine, name: str = "cpu0@test", device: str = "cpu", *frameworks: str) -> None:
-    info = WorkerInfo(name, "test", 1, device, device, frameworks=list(frameworks or ("torch", "tensorflow")))
+def worker(engine: Engine, name: str = "cpu0@test", device: str = "cpu", *frameworks: str, **more: Any) -> None:
+    info = WorkerInfo(name, "test", 1, device, device, frameworks=list(frameworks or ("torch", "tensorflow")), **more)
     with write(engine) as conn:
         register(conn, info)
 
@@ -75,6 +76,48 @@ def test_no_worker_for_that_device_or_framework(sqlite_engine: Engine, job: dict
     assert codes(found) == ["no_suitable_worker"]
     assert words in found.sentence
     assert only(found, "no_suitable_worker").fields["workers_online"] == 1
+
+
+def test_a_framework_that_does_not_work_on_a_device_is_told_with_its_reason(sqlite_engine: Engine) -> None:
+    why_not = {"tensorflow": "it finds no GPU"}
+    worker(sqlite_engine, "cpu0@test")
+    worker(sqlite_engine, "gpu0@test", "gpu", "torch", unusable=why_not)
+    model = {"family": "cnn", "framework": "tensorflow"}
+    found = why(sqlite_engine, submit_job(sqlite_engine, model=model, resources={"device": "gpu"}).job_id)
+    assert codes(found) == ["no_suitable_worker"]
+    assert "on gpu0@test tensorflow does not work: it finds no GPU" in found.sentence
+    assert only(found, "no_suitable_worker").fields["unusable"] == {"gpu0@test": "it finds no GPU"}
+
+
+def test_a_worker_that_left_its_device_is_named_with_its_reason(engine: Engine) -> None:
+    job_id = submit_job(engine, resources={"device": "gpu"}).job_id
+    worker(engine, "cpu0@test")
+    worker(engine, "gpu0@test", "gpu")
+    with write(engine) as conn:
+        describe(conn, "gpu0@test", [], {"torch": "GPU is lost", "tensorflow": "GPU is lost"})
+        heartbeat(conn, "gpu0@test", left_because="GPU is lost")
+    found = why(engine, job_id)
+    assert codes(found) == ["device_failed"]
+    assert "the only worker that can run it left its device" in found.sentence
+    assert only(found, "device_failed").fields == {"workers": [{"name": "gpu0@test", "reason": "GPU is lost"}]}
+    worker(engine, "gpu1@test", "gpu")
+    assert codes(why(engine, job_id)) == ["worker_free"]
+
+
+def test_a_worker_for_jobs_that_require_its_device_takes_no_other(engine: Engine) -> None:
+    worker(engine, "cpu0@test", takes_auto=False)
+    any_device = submit_job(engine).job_id
+    found = why(engine, any_device)
+    assert codes(found) == ["no_suitable_worker"]
+    assert "take only jobs that require their device (cpu0@test)" in found.sentence
+    with write(engine) as conn:
+        assert transitions.claim(conn, replace(make_claimer(), takes_auto=False), LEASE) is None
+    required = submit_job(engine, resources={"device": "cpu"}).job_id
+    assert codes(why(engine, required)) == ["worker_free"], "the job for any device is not ahead of it"
+    with write(engine) as conn:
+        claimed = transitions.claim(conn, replace(make_claimer(), takes_auto=False), LEASE)
+    assert claimed is not None
+    assert claimed.lease.job_id == required
 
 
 def test_others_ahead_are_counted_as_a_claim_would_take_them(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,6 +117,16 @@ def test_a_job_of_another_version_hides_none_behind_it(engine: Engine) -> None:
 
 def _having(claimer: transitions.Claimer, plugin: InstalledPlugin) -> transitions.Claimer:
     return transitions.Claimer(**{**vars(claimer), "plugins": (plugin,)})
+
+
+def test_a_worker_that_leaves_jobs_for_any_device_to_others(engine: Engine) -> None:
+    submit_job(engine, priority=9)
+    own = submit_job(engine, resources={"device": "cpu"}).job_id
+    claimer = replace(make_claimer(), takes_auto=False)
+    assert claim_job(engine, claimer).lease.job_id == own
+    with read(engine) as conn:
+        assert not transitions.can_claim(conn, claimer)
+        assert transitions.can_claim(conn, make_claimer())
 
 
 def test_what_a_job_requires_is_the_same_in_sql_and_in_python(engine: Engine) -> None:

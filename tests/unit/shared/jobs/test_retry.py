@@ -43,6 +43,13 @@ def test_deaths_are_charged_to_the_streak_and_nothing_else(outcome: AttemptOutco
     assert (last.state, last.poisoned) == (JobState.FAILED, True)
 
 
+def test_a_device_that_failed_is_charged_to_nothing_and_the_job_keeps_its_place() -> None:
+    counters = tally(retries=2, lost_streak=2)
+    decision = after_failure(AttemptOutcome.DEVICE_FAILED, True, counters, poison_limit=3)
+    assert (decision.state, decision.retries, decision.lost_streak) == (JobState.QUEUED, 2, 2)
+    assert (decision.delay, decision.poisoned) == (0.0, False)
+
+
 def test_delays_grow_up_to_a_limit() -> None:
     middle = [AFTER_ERROR.delay(count, lambda: 0.5) for count in range(1, 12)]
     assert middle[:4] == [5, 10, 20, 40]

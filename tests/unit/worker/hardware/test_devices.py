@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
 from nightshift.errors import ConfigurationError
+from shared import events
+from tests.support.gpus import Host, card
 from worker.hardware import devices, frameworks
 
 
 @pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlShutdown=lambda: None,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetMemoryInfo=lambda index: SimpleNamespace(total=80_000_000_000),
-        nvmlDeviceGetName=lambda index: b"NVIDIA Test",
-        nvmlDeviceGetUUID=lambda index: f"GPU-{index}",
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host(tmp_path, card("GPU-0"), card("GPU-1"))
+    host.enter(monkeypatch)
+    return host
 
 
 @pytest.fixture
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise OSError("no driver")
-
-    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=fail))
+def no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Host(tmp_path, error=12).enter(monkeypatch)
 
 
-def test_auto_takes_every_gpu_and_pins_by_uuid(two_gpus: None) -> None:
+def test_auto_takes_every_gpu_and_pins_by_uuid(two_gpus: Host) -> None:
     found = devices.choose("auto")
     assert [device.worker_name("host") for device in found] == ["gpu0@host", "gpu1@host"]
     assert [device.environment() for device in found] == [
@@ -45,16 +36,31 @@ def test_auto_takes_every_gpu_and_pins_by_uuid(two_gpus: None) -> None:
     assert (found[0].name, found[0].memory_bytes) == ("NVIDIA Test", 80_000_000_000)
 
 
-def test_index_picks_one(two_gpus: None) -> None:
+def test_index_picks_one(two_gpus: Host) -> None:
     assert [device.uuid for device in devices.choose("gpu", 1)] == ["GPU-1"]
-    with pytest.raises(ConfigurationError, match="2 GPU"):
+    with pytest.raises(ConfigurationError, match="the GPUs that can be used here are 0, 1"):
         devices.choose("gpu", 2)
 
 
-@pytest.mark.parametrize("visible", ["1", "GPU-1"])
-def test_what_is_hidden_is_left_alone(two_gpus: None, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [device.uuid for device in devices.choose("auto")] == ["GPU-1"]
+def test_the_number_of_a_worker_is_that_of_its_card_also_in_a_part_of_them(
+    two_gpus: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [(device.index, device.uuid) for device in devices.choose("auto")] == [(1, "GPU-1")]
+    assert devices.choose("gpu", 1) == devices.choose("auto")
+    with pytest.raises(ConfigurationError, match="can be used here are 1"):
+        devices.choose("gpu", 0)
+
+
+def test_a_card_that_cannot_be_used_is_in_the_log(two_gpus: Host) -> None:
+    two_gpus.lose(0)
+    told: list[object] = []
+    stop = events.subscribe(lambda event, fields: told.append((event, fields)))
+    try:
+        assert [device.uuid for device in devices.choose("auto")] == ["GPU-1"]
+    finally:
+        stop()
+    assert told == [("gpu.unusable", {"problem": "GPU 0: GPU is lost"})]
 
 
 def test_without_a_gpu_the_cpu_works_and_sees_none(no_gpu: None) -> None:
@@ -62,7 +68,7 @@ def test_without_a_gpu_the_cpu_works_and_sees_none(no_gpu: None) -> None:
     assert (device.kind, device.worker_name("host")) == ("cpu", "cpu0@host")
     assert device.environment() == {"CUDA_VISIBLE_DEVICES": ""}
     assert devices.choose("cpu", 3)[0].worker_name("host") == "cpu3@host"
-    with pytest.raises(ConfigurationError, match="no GPU"):
+    with pytest.raises(ConfigurationError, match="no GPU here: the NVIDIA driver is not installed"):
         devices.choose("gpu")
 
 

@@ -112,11 +112,13 @@ def test_a_driver_that_fails_costs_the_figures_only(host: Host, monkeypatch: pyt
     def lost(handle: object) -> None:
         raise OSError("GPU is lost")
 
-    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetUtilizationRates=lost))
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetMemoryInfo=lost))
     found = ResourceMonitor(GPU).read()
     assert (found.memory_bytes, found.busy_percent, found.host.memory_bytes) == (None, None, 1_024_000)
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetTemperature=lost))
     assert replace(ResourceMonitor(GPU).read(), runner=None) == Usage(80 * GB, 20 * GB, 97.0, None, found.host)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetUtilizationRates=lost))
+    assert replace(ResourceMonitor(GPU).read(), runner=None) == Usage(80 * GB, 20 * GB, None, 61.0, found.host)
 
 
 def test_the_host_of_this_test_can_be_read() -> None:

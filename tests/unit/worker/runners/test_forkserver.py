@@ -144,6 +144,13 @@ def test_no_secret_reaches_a_runner(run: Callable[..., Runner]) -> None:
     assert b"REDIS_URL" not in said
 
 
+def test_variables_of_device_libraries_reach_a_runner() -> None:
+    variables = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUBLASLT_LOG_LEVEL": "1", "CUDNN_LOGLEVEL_DBG": "1"}
+    passed = sanitized_environment({**variables, "CUB_SECRET": "x"}, {})
+    assert variables.items() <= passed.items()
+    assert "CUB_SECRET" not in passed
+
+
 def test_descriptors_of_the_forkserver_are_closed_in_a_runner(run: Callable[..., Runner]) -> None:
     runner = run(
         "import os; reporter.log(' '.join(os.readlink(f'/proc/self/fd/{n}') for n in range(3, 50) if "

@@ -11,8 +11,8 @@ import pytest
 
 from nightshift.errors import NotFound
 from shared.errors import BadData, DatasetUnavailable
+from worker.runners import failures
 from worker.runners import reporter as module
-from worker.runners import runner
 from worker.runners.messages import Assignment, MetricPoint, Progress, Result, Stop, decode_from_runner, encode
 from worker.runners.reporter import Channel, Reporter
 
@@ -136,7 +136,7 @@ def _raised(error: BaseException) -> BaseException:
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
 def test_every_exception_becomes_a_typed_frame(error: BaseException, error_type: str, retryable: bool) -> None:
-    frame = runner.failure(_raised(error))
+    frame = failures.failure(_raised(error))
     assert (frame.error_type, frame.retryable) == (error_type, retryable)
     assert frame.message
     assert frame.traceback or isinstance(error, Sulky)

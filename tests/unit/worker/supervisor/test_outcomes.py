@@ -11,12 +11,23 @@ from shared.jobs.states import AttemptOutcome as Out
 from shared.jobs.states import StopRequest as Ask
 from worker.runners.forkserver_client import Exit
 from worker.runners.messages import Failed, Result, Stopped
-from worker.supervisor.outcomes import Fail, KillReason, Released, RunnerExit, Succeed, classify_exit, ending_of
+from worker.supervisor.outcomes import (
+    Fail,
+    KillReason,
+    Released,
+    RunnerExit,
+    Succeed,
+    blame_device,
+    classify_exit,
+    ending_of,
+    may_be_of_device,
+)
 
 RESULT = Result(metrics={"x": 1.0}, peak_device_memory_bytes=5)
 FAILED = Failed(error_type="bad_data", message="row 7", retryable=False)
 OOM = Failed(error_type="out_of_memory", message="no", retryable=True)
 GPU_OOM = OOM.model_copy(update={"error_type": "device_out_of_memory"})
+GPU_FAULT = OOM.model_copy(update={"error_type": "device_failed"})
 CLEAN, KILLED = Exit(code=0, peak_memory_bytes=10_000_000), Exit(signal=signal.SIGKILL, peak_memory_bytes=10_000_000)
 
 
@@ -49,6 +60,7 @@ def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
         (RunnerExit(CLEAN, FAILED, requested=Ask.PAUSE), Out.JOB_ERROR, "bad_data", False),
         (RunnerExit(CLEAN, OOM), Out.OUT_OF_MEMORY, "out_of_memory", True),
         (RunnerExit(CLEAN, GPU_OOM), Out.OUT_OF_MEMORY, "device_out_of_memory", True),
+        (RunnerExit(CLEAN, GPU_FAULT), Out.CRASHED, "device_failed", True),
         (RunnerExit(KILLED), Out.CRASHED, "crashed", True),
         (RunnerExit(KILLED, oom_killed=True), Out.OUT_OF_MEMORY, "out_of_memory", True),
         (RunnerExit(Exit(signal=6), tail="terminate: std::bad_alloc"), Out.OUT_OF_MEMORY, "out_of_memory", True),
@@ -99,3 +111,32 @@ def test_every_cut_and_every_request_has_a_verdict() -> None:
         for requested in (None, *Ask):
             for last in (None, RESULT, FAILED, OOM, *(Stopped(reason=ask.value) for ask in Ask)):
                 classify_exit(RunnerExit(KILLED, last, requested, kill_reason))
+
+
+@pytest.mark.parametrize(
+    ("ended", "suspected"),
+    [
+        (RunnerExit(CLEAN, GPU_FAULT), True),
+        (RunnerExit(Exit(signal=signal.SIGABRT)), True),
+        (RunnerExit(KILLED, kill_reason=KillReason.STALLED), True),
+        (RunnerExit(CLEAN, GPU_OOM), False),
+        (RunnerExit(CLEAN, FAILED), False),
+        (RunnerExit(CLEAN, RESULT), False),
+        (RunnerExit(CLEAN, Stopped(reason="drain"), requested=Ask.DRAIN), False),
+        (RunnerExit(KILLED, kill_reason=KillReason.TIMEOUT), False),
+    ],
+)
+def test_a_device_is_suspected_after_faults_crashes_and_stalls(ended: RunnerExit, suspected: bool) -> None:
+    assert may_be_of_device(classify_exit(ended)) is suspected
+
+
+def test_an_end_that_the_device_caused_is_told_with_both_reasons() -> None:
+    verdict = classify_exit(RunnerExit(CLEAN, GPU_FAULT))
+    assert isinstance(verdict, Fail)
+    blamed = blame_device(verdict, "GPU is lost")
+    assert (blamed.outcome, blamed.error["type"], blamed.error["retryable"]) == (
+        Out.DEVICE_FAILED,
+        "device_failed",
+        True,
+    )
+    assert blamed.error["message"] == "the device failed: GPU is lost; the attempt ended: no"

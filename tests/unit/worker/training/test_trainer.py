@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from nightshift.families.learner import LearnerState, Splits
 from nightshift.families.training import Training
 from nightshift.testing.attempts import NullReporter
-from shared.errors import NonFiniteLoss
+from shared.errors import NonFiniteLoss, UnsupportedJob
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.training import CheckpointPolicy
-from worker.training.checkpoints import CheckpointWriter
+from worker.training.checkpoints import CheckpointWriter, restore, run_facts, run_state
 from worker.training.progress import ProgressMeter
-from worker.training.state import RunState
+from worker.training.state import Plateau, RunState
 from worker.training.trainer import Plan, Trainer
 
 NEVER = CheckpointPolicy(every_seconds=None)
@@ -63,8 +63,9 @@ def run(
     length: int = 20,
     policy: CheckpointPolicy = NEVER,
     stops: dict[int, str] | None = None,
+    state: RunState | None = None,
 ) -> tuple[str, RunState, NullReporter]:
-    reporter, state = NullReporter(stops), RunState()
+    reporter, state = NullReporter(stops), state or RunState()
     how = Training.model_validate({"batch_size": 4, **training})
     splits = Splits({}, {} if learner.val_losses else None, None, {}, length)
     writer = CheckpointWriter(folder, 1, reporter)
@@ -192,6 +193,98 @@ def test_what_was_validated_of_other_weights_is_no_figure_of_the_model(tmp_path:
     assert state.best.weights is None
     assert state.figures().keys() == {"train_loss", "train_accuracy", "train_perplexity"}
     assert state.figures()["train_loss"] == pytest.approx(learner.mean(slice(5, 8)))
+
+
+# -- a rate that falls where nothing improves ------------------------------------------------------
+
+
+class Scaled(Counting):
+    """It remembers the factor that each of its steps had."""
+
+    def __init__(self, val_losses: Sequence[float] = ()) -> None:
+        super().__init__(val_losses)
+        self.factor, self.factors = 1.0, list[float]()
+
+    def scale_rate(self, factor: float) -> None:
+        self.factor = factor
+
+    def train_step(self, rows: Any, step: int) -> None:
+        super().train_step(rows, step)
+        self.factors.append(self.factor)
+
+    @property
+    def each_epoch(self) -> list[float]:
+        """The factors of the epochs of five steps."""
+        assert all(len(set(self.factors[at : at + 5])) == 1 for at in range(0, len(self.factors), 5))
+        return self.factors[::5]
+
+
+PLATEAU = {"lr_schedule": "plateau", "lr_patience": 2, "lr_factor": 0.5, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("val_losses", "more", "factors"),
+    [
+        ([5, 4, 3, 2], {}, [1, 1, 1, 1]),
+        ([5, 4, 6, 4, 4, 4, 4], {}, [1, 1, 1, 1, 0.5, 0.5, 0.25]),
+        ([5, 6, 4, 6, 3, 6], {}, [1, 1, 1, 1, 1, 1]),  # an improvement in between begins the count anew
+        ([5, 4.8, 4.6, 4.4], {"early_stopping": {"min_delta": 0.5, "patience": 9}}, [1, 1, 1, 0.5]),
+        ([5, 6, 6, 6, 6], {"lr_patience": 1}, [1, 1, 0.5, 0.25, 0.125]),
+        ([5, 6, 6, 6, 6], {"lr_patience": 1, "lr_min": 0.04}, [1, 1, 0.5, 0.4, 0.4]),
+        ([5, 6, 6, 6, 6], {"lr_patience": 1, "lr_min": 0.5}, [1, 1, 1, 1, 1]),
+        ([5, 6, 6, 6, 6], {"lr_patience": 1, "lr_schedule": "constant"}, [1, 1, 1, 1, 1]),
+    ],
+)
+def test_the_rate_falls_when_the_watched_metric_has_not_improved(
+    tmp_path: Path, val_losses: list[float], more: dict[str, Any], factors: list[float]
+) -> None:
+    learner = Scaled(val_losses)
+    run(tmp_path, learner, {"epochs": len(val_losses), **PLATEAU, **more})
+    assert learner.each_epoch == pytest.approx(factors)
+
+
+def test_a_metric_that_was_not_measured_lets_no_rate_fall(tmp_path: Path) -> None:
+    learner = Scaled()
+    run(tmp_path, learner, {"epochs": 4, **PLATEAU, "lr_patience": 1})
+    assert learner.each_epoch == [1, 1, 1, 1]
+
+
+def test_the_log_says_when_the_rate_falls(tmp_path: Path) -> None:
+    _, _, reporter = run(tmp_path, Scaled([5, 6, 6]), {"epochs": 3, **PLATEAU})
+    lines = [frame[1] for frame in reporter.frames if isinstance(frame, tuple) and "learning rate" in frame[1]]
+    assert lines == ["the learning rate falls to 0.05: val_loss has not improved for 2 validations"]
+
+
+def test_a_resumed_run_goes_on_with_the_rate_that_had_fallen(tmp_path: Path) -> None:
+    """Stopped at any step and restored from its checkpoint, the epochs have the factors of an untouched run."""
+    losses = [5, 4, 6, 6, 6, 6, 6]
+    whole = Scaled(losses)
+    run(tmp_path / "whole", whole, {"epochs": 7, **PLATEAU})
+    assert whole.each_epoch == [1, 1, 1, 1, 0.5, 0.5, 0.25]
+    for step in (13, 15, 17, 20, 24, 28):
+        folder = tmp_path / str(step)
+        first = Scaled(losses)
+        _, _, reporter = run(folder, first, {"epochs": 7, **PLATEAU}, stops={step: "pause"})
+        (point,) = (frame for frame in reporter.frames if isinstance(frame, CheckpointRecord))
+        restored, _ = restore(folder, [point])
+        assert restored is not None
+        other = Scaled(first.val_losses)
+        other.steps = step
+        run(folder, other, {"epochs": 7, **PLATEAU}, state=restored.run)
+        assert first.factors + other.factors == whole.factors
+
+
+def test_a_checkpoint_of_before_there_was_a_plateau_can_be_read(tmp_path: Path) -> None:
+    _, state, _ = run(tmp_path, Counting([2, 1]), {"epochs": 2})
+    facts = {name: value for name, value in run_facts(state).items() if name != "plateau"}
+    assert run_state(facts, None).plateau == Plateau()
+
+
+def test_a_learner_that_cannot_scale_its_rate_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    learner = Counting([2, 1])
+    with pytest.raises(UnsupportedJob, match="scale_rate"):
+        run(tmp_path, learner, {"epochs": 2, **PLATEAU})
+    assert learner.steps == 0
 
 
 def test_a_figure_that_is_not_finite_is_left_out(tmp_path: Path) -> None:

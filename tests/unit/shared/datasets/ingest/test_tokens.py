@@ -15,6 +15,7 @@ from shared.datasets.ingest.build_text import store_text
 from shared.datasets.ingest.source_files import open_files
 from shared.datasets.ingest.tokens import open_tokens, token_stream
 from shared.datasets.ingest.vocabulary import TokenizerSpec
+from shared.datasets.store import open_dataset
 from shared.errors import BadData
 from tests.unit.shared.datasets.test_registry import source
 
@@ -38,6 +39,22 @@ def test_the_library_reads_the_same_tokens(tmp_path: Path, kind: vocabulary.Kind
     assert stream.tokenizer().encode(text).tolist() == stream.tokens("train").tolist()
     assert stream.vocabulary == stream.tokenizer().size == library.get_vocab_size()
     assert stream.tokens("train").max() < stream.vocabulary
+
+
+@pytest.mark.parametrize("kind", ["word", "char", "bpe"])
+def test_texts_in_lower_case_have_the_tokens_of_the_library(tmp_path: Path, kind: vocabulary.Kind) -> None:
+    folder = stored(tmp_path, TEXT + "ΟΔΟΣ ΑΣ, İstanbul. THE CAT\n\n" * 40)
+    stream = open_tokens(token_stream(folder, TokenizerSpec(kind, 400, lowercase=True)))
+    library = tokenizers.Tokenizer.from_file(str(stream.folder / tokens.TOKENIZER))
+    loaded = vocabulary.load((stream.folder / tokens.TOKENIZER).read_text())
+    text = (folder / "test.txt").read_text()
+    assert "THE CAT" in text
+    assert library.encode(text).ids == loaded.encode(text).tolist()
+    documents = [token for one in open_dataset(folder).documents("test") for token in loaded.encode(one).tolist()]
+    assert stream.tokens("test").tolist() == documents
+    assert loaded.encode("The CAT").tolist() == loaded.encode("the cat").tolist()
+    assert loaded.decode(loaded.encode("THE CAT")) == "the cat"
+    assert token_stream(folder, TokenizerSpec(kind, 400)) != stream.folder
 
 
 @pytest.mark.parametrize("kind", ["word", "char", "bpe"])

@@ -83,3 +83,21 @@ def test_one_kill_from_outside_among_two_proves_nothing(
     end(sqlite_engine, lease, CRASHED, endings[0])
     again = next_attempt(sqlite_engine, lease)
     assert end(sqlite_engine, again, CRASHED, endings[1])[1] == [10, 5]
+
+
+def test_a_device_that_failed_says_nothing_about_a_checkpoint(sqlite_engine: Engine, lease: Lease) -> None:
+    """The device works in a fresh process, so it counts as a crash of the job, and not against what it loaded."""
+    clean = Ending(exit_code=0)
+    assert end(sqlite_engine, lease, CRASHED, clean, "device_failed") == (JobState.QUEUED, [10, 5])
+    again = next_attempt(sqlite_engine, lease)
+    assert end(sqlite_engine, again, CRASHED, clean, "device_failed") == (JobState.FAILED, [10, 5])
+
+
+def test_a_device_that_was_left_costs_the_job_nothing(sqlite_engine: Engine, lease: Lease) -> None:
+    for _ in range(3):
+        failed = AttemptOutcome.DEVICE_FAILED
+        assert end(sqlite_engine, lease, failed, Ending(exit_code=0)) == (JobState.QUEUED, [10, 5])
+        lease = next_attempt(sqlite_engine, lease)
+    with read(sqlite_engine) as conn:
+        job = queries.get_job(conn, lease.job_id, None)
+    assert (job["retries"], job["lost_streak"]) == (0, 1), "that of the attempt before"

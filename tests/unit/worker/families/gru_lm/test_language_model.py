@@ -12,11 +12,12 @@ import pytest
 
 from nightshift.families.training import Training
 from shared.errors import BadData
-from worker.families.gru_lm import augmentation, language_model
+from worker.families.gru_lm import language_model
 from worker.families.gru_lm.data import load_splits, windows, write_extras
 from worker.families.gru_lm.family import GruLmModel
 from worker.families.gru_lm.language_model import Sampling, choose
 from worker.families.gru_lm.plots import write_samples
+from worker.training.numerics import word_noise
 from worker.training.numerics.dropout import dropout_mask
 
 # -- windows --------------------------------------------------------------------------------------
@@ -45,12 +46,12 @@ def test_a_stream_shorter_than_a_window_has_none(tokens: int) -> None:
 
 def test_noise_hits_the_share_it_should_and_repeats_by_step() -> None:
     tokens = np.arange(10, 20_010).reshape(100, 200)
-    found = augmentation.add_token_noise(tokens, ["word_dropout"], 1, 5)
-    assert (found == augmentation.UNKNOWN).mean() == pytest.approx(augmentation.WORD_DROPOUT, abs=0.01)
-    assert np.array_equal(found, augmentation.add_token_noise(tokens, ["word_dropout"], 1, 5))
-    assert not np.array_equal(found, augmentation.add_token_noise(tokens, ["word_dropout"], 1, 6))
-    replaced = augmentation.add_token_noise(tokens, ["word_replacement"], 1, 5)
-    assert (replaced != tokens).mean() == pytest.approx(augmentation.WORD_REPLACEMENT, abs=0.01)
+    found = word_noise.add_token_noise(tokens, ["word_dropout"], 1, 5)
+    assert (found == word_noise.UNKNOWN).mean() == pytest.approx(word_noise.WORD_DROPOUT, abs=0.01)
+    assert np.array_equal(found, word_noise.add_token_noise(tokens, ["word_dropout"], 1, 5))
+    assert not np.array_equal(found, word_noise.add_token_noise(tokens, ["word_dropout"], 1, 6))
+    replaced = word_noise.add_token_noise(tokens, ["word_replacement"], 1, 5)
+    assert (replaced != tokens).mean() == pytest.approx(word_noise.WORD_REPLACEMENT, abs=0.01)
     assert np.isin(replaced, tokens).all()
     assert np.array_equal(tokens, np.arange(10, 20_010).reshape(100, 200))
 

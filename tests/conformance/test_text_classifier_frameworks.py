@@ -1,0 +1,115 @@
+"""The text classifier in torch and in TensorFlow is one model, dropout and padding included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.frameworks import FRAMEWORKS, close, gradients, learner
+
+pytest.importorskip("torch")
+pytest.importorskip("tensorflow")
+
+VOCABULARY, CLASSES, ROWS, LONGEST = 30, ["a", "b", "c"], 12, 9
+MODELS: dict[str, dict[str, Any]] = {
+    "attention over two bidirectional gru": {"units": [5, 4], "dense": [6]},
+    "last state of a simple rnn": {"preset": "simple-rnn-100", "units": [7], "dropout": 0.2},
+    "last states of both ways of relu lstms": {
+        "cell": "lstm", "activation": "relu", "units": [5, 4], "pooling": "last",
+    },
+    "maximum over an lstm": {"cell": "lstm", "units": [6], "bidirectional": False, "pooling": "max"},
+    "mean of embeddings": {"units": [], "pooling": "mean", "dense": [8], "dropout": 0.0},
+    "attention over embeddings": {"units": []},
+    "one logit": {"output": "sigmoid", "units": [6], "pooling": "mean"},
+}  # fmt: skip
+
+
+def settings(name: str) -> dict[str, Any]:
+    return {"embedding": 6, "dropout": 0.2, "length": LONGEST, **MODELS[name]}
+
+
+def pair(name: str, **training: Any) -> tuple[Any, Any]:
+    facts = {"vocabulary": VOCABULARY, "classes": CLASSES[: 2 if name == "one logit" else 3]}
+    return tuple(  # type: ignore[return-value]
+        learner("text_classifier", framework, facts, settings(name), **training) for framework in FRAMEWORKS
+    )
+
+
+def batch(classes: int) -> Mapping[str, Any]:
+    """Texts of all lengths, in no order; the class is in one of their words."""
+    draw = np.random.default_rng(3)
+    lengths = draw.permutation(np.arange(ROWS) % LONGEST + 1)
+    x = np.where(np.arange(LONGEST) < lengths[:, None], draw.integers(5, VOCABULARY + 1, (ROWS, LONGEST)), 0)
+    y = np.arange(ROWS) % classes
+    x[:, 0] = y + 2
+    return {"x": x.astype(np.int32), "y": y.astype(np.int64)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: str) -> None:
+    torch, tensorflow = pair(name, optimizer="sgd", augment=["word_dropout", "word_replacement"])
+    theirs = tensorflow.weights()
+    for key, array in torch.weights().items():
+        np.testing.assert_array_equal(array, theirs[key], err_msg=key)
+    larger = {key: 4 * array for key, array in theirs.items()}  # where activations are not linear
+    for one in (torch, tensorflow):
+        one.load_weights(larger)
+    data = batch(torch.classes)
+    np.testing.assert_allclose(torch.predict(data["x"], 5), tensorflow.predict(data["x"], 5), rtol=1e-4, atol=1e-6)
+    for one in (torch, tensorflow):
+        one.set_data(data)
+    wanted, found = gradients(torch, ROWS), gradients(tensorflow, ROWS)
+    assert wanted.keys() == found.keys() == torch.weights().keys()
+    for key in wanted:
+        assert close(found[key], wanted[key]), key
+        assert np.abs(wanted[key]).max() > 0, key
+    assert torch.read_metrics() == pytest.approx(tensorflow.read_metrics(), rel=1e-4)
+    assert torch.evaluate(data, 5) == pytest.approx(tensorflow.evaluate(data, 4), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_prediction_depends_on_its_own_text_alone(name: str) -> None:
+    """Neither on the other texts of its batch, nor on the padding, nor on the order of the rows."""
+    for one in pair(name):
+        x = batch(one.classes)["x"]
+        wanted = one.predict(x, 5)
+        assert wanted.shape == (ROWS, one.classes)
+        np.testing.assert_allclose(wanted.sum(axis=1), 1, atol=1e-5)
+        alone = np.concatenate([one.predict(row[None, : np.count_nonzero(row)], 1) for row in x])
+        np.testing.assert_allclose(alone, wanted, atol=1e-6)
+        np.testing.assert_allclose(one.predict(x[::-1], 5)[::-1], wanted, atol=1e-6)
+        wider = np.concatenate([x, np.zeros_like(x)], axis=1)
+        np.testing.assert_allclose(one.predict(wider, 12), wanted, atol=1e-6)
+        assert one.predict(x[:0], 5).shape == (0, one.classes)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", ["attention over two bidirectional gru", "one logit"])
+def test_it_learns_which_word_tells_the_class(framework: str, name: str) -> None:
+    one = pair(name, learning_rate=0.02, optimizer="adam")[FRAMEWORKS.index(framework)]
+    data = batch(one.classes)
+    one.set_data(data)
+    before = one.evaluate(data, 5)["loss"]
+    for step in range(40):
+        one.train_step(np.arange(ROWS), step)
+    after = one.evaluate(data, 5)
+    assert after["loss"] < 0.3 * before
+    assert after["accuracy"] == 1.0
+    assert (one.predict(data["x"], 5).argmax(axis=1) == data["y"]).all()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_bfloat16_products_are_near_those_of_float32(framework: str) -> None:
+    name = "attention over two bidirectional gru"
+    at = FRAMEWORKS.index(framework)
+    exact, rounded = pair(name)[at], pair(name, precision="bfloat16")[at]
+    data = batch(3)
+    for one in (exact, rounded):
+        one.set_data(data)
+        one.train_step(np.arange(ROWS), 0)
+    losses = [one.read_metrics()["loss"] for one in (exact, rounded)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+    assert losses[0] != losses[1]

@@ -1,0 +1,160 @@
+"""A spare runner holds nothing of its device; the lock comes with the assignment, and goes with the runner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shared.settings import Settings
+from tests.support.paths import ROOT
+from tests.support.stack import eventually
+from worker.hardware.devices import Device
+from worker.runners.device_lock import DeviceBusy, DeviceLock
+from worker.runners.forkserver_client import ForkserverClient, ForkserverUnavailable, sanitized_environment
+from worker.runners.messages import Assignment, encode
+from worker.runners.runner_pool import Runner, RunnerPool, RunnerSettings
+
+GPU = Device("gpu", 0, "NVIDIA Test", "GPU-1")
+KIND = """
+import os, subprocess, sys, time
+from pathlib import Path
+from worker.runners.messages import Result
+
+def run(assignment, reporter):
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    Path("pids").write_text(f"{os.getpid()} {child}")
+    while not Path("go").exists():
+        time.sleep(0.01)
+    return Result(metrics={})
+"""
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> DeviceLock:
+    return DeviceLock.of(GPU, Settings(data_dir=tmp_path))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkserverClient]:
+    folder = tmp_path_factory.mktemp("kinds")
+    (folder / "holding_kind.py").write_text(KIND)
+    (folder / "sitecustomize.py").write_text("from tests.support.takeover import take_over\ntake_over('holding_kind')")
+    path = {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    client = ForkserverClient("torch", ["worker.runners.runner"], sanitized_environment({**os.environ, **path}, {}))
+    client.start()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def pool(client: ForkserverClient, slot: DeviceLock) -> Iterator[RunnerPool]:
+    pool = RunnerPool({"torch": client}, RunnerSettings("gpu", 1, None, slot))
+    yield pool
+    pool.close()
+
+
+def begin(runner: Runner, folder: Path) -> list[int]:
+    """Give the runner an assignment and return its pid and that of its child."""
+    work = folder / "work"
+    runner.assign(encode(Assignment(job_id="a" * 16, fence=1, spec={}, job_dir=str(folder), work_dir=str(work))))
+    eventually("it has begun", lambda: (work / "pids").exists() and (work / "pids").read_text())
+    return [int(pid) for pid in (work / "pids").read_text().split()]
+
+
+def spare(client: ForkserverClient) -> psutil.Process:
+    """Wait for the spare runner of an idle pool."""
+    assert client.pid is not None or eventually("the forkserver runs", lambda: client.pid)
+    (found,) = eventually("there is a spare", lambda: psutil.Process(client.pid).children())
+    return found  # type: ignore[no-any-return]
+
+
+def is_free(slot: DeviceLock) -> bool:
+    try:
+        os.close(slot.take())
+    except DeviceBusy:
+        return False
+    return True
+
+
+def test_a_spare_holds_no_lock_until_it_has_its_assignment(
+    pool: RunnerPool, client: ForkserverClient, slot: DeviceLock, tmp_path: Path
+) -> None:
+    pool.idle()
+    waiting = spare(client)
+    assert is_free(slot), "another installation may use the device"
+    runner = pool.take("torch", lambda: None, True, slot.take)
+    assert not is_free(slot)
+    assert begin(runner, tmp_path)[0] == waiting.pid
+    assert runner.lock is None, "the worker keeps no copy"
+    assert not is_free(slot)
+    runner.close()
+    eventually("the device is free", lambda: is_free(slot))
+
+
+def test_a_child_of_a_runner_holds_the_device_too(pool: RunnerPool, slot: DeviceLock, tmp_path: Path) -> None:
+    runner = pool.take("torch", lambda: None, False, slot.take)
+    pids = begin(runner, tmp_path)
+    with pytest.raises(DeviceBusy) as busy:
+        slot.take()
+    assert busy.value.pids == sorted(pids)
+    runner.close()
+    eventually("the device is free", lambda: is_free(slot))
+
+
+def test_a_spare_for_a_gpu_runs_nothing_in_advance(pool: RunnerPool, client: ForkserverClient) -> None:
+    """A context on the device would stay there as long as the worker is idle."""
+    sent: list[dict[str, object]] = []
+    fork = client.fork
+    client.fork = lambda *arguments: sent.append(arguments[-1]) or fork(*arguments)  # type: ignore[method-assign,assignment,func-returns-value]
+    try:
+        pool.idle()
+        eventually("it was forked", lambda: sent)
+    finally:
+        client.fork = fork  # type: ignore[method-assign]
+    assert sent == [{"memory_limit_bytes": None}]
+
+
+def test_a_spare_for_the_cpu_is_warm(client: ForkserverClient, slot: DeviceLock) -> None:
+    pool = RunnerPool({"torch": client}, RunnerSettings("cpu", 3, None, slot))
+    assert pool._warm_up() == {"warm": "torch", "device": "cpu", "threads": 3}
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_busy_device_costs_no_runner(
+    pool: RunnerPool, client: ForkserverClient, slot: DeviceLock, prepared: bool
+) -> None:
+    if prepared:
+        pool.idle()
+        spare(client)
+    held = slot.take()
+    with pytest.raises(DeviceBusy):
+        pool.take("torch", lambda: None, True, slot.take)
+    os.close(held)
+    eventually("no runner is left", lambda: not psutil.Process(client.pid).children())
+
+
+def test_the_lock_is_given_back_if_no_runner_can_be_forked(
+    pool: RunnerPool, slot: DeviceLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ForkserverUnavailable("no")
+
+    monkeypatch.setattr(pool, "_fork", lambda framework: refuse())
+    with pytest.raises(ForkserverUnavailable):
+        pool.take("torch", lambda: None, True, slot.take)
+    assert is_free(slot)
+
+
+def test_an_end_before_the_attempt_listens_is_told(pool: RunnerPool, slot: DeviceLock) -> None:
+    pool.idle()
+    told: list[Callable[[], None] | int] = []
+    runner = pool.take("torch", lambda: told.append(1), False, slot.take)
+    runner.handle.kill()
+    eventually("it is told", lambda: told)
+    runner.close()

@@ -1,0 +1,93 @@
+"""The part of the text classifiers that is the same in both frameworks: data, noise, prediction in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nightshift.families.learner import Array, LearnerSetup
+from worker.families.text_classifier.batches import Texts, lengths_of, noisy, texts
+from worker.families.text_classifier.family import TextClassifierModel
+from worker.training.backends.base_learner import BaseLearner
+from worker.training.numerics.dropout import dropout_mask
+
+
+class TextClassifierLearner(BaseLearner):
+    """Base of `TorchTextClassifier` and `TensorflowTextClassifier`, before the base class of the framework.
+
+    The `facts` of its setup: `classes` (names), `vocabulary` (size), optionally `frozen` (prefixes of fixed weights).
+    """
+
+    model: TextClassifierModel
+    MEASURED = ("loss", "accuracy")
+
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.classes = len(setup.facts["classes"])
+        self.vocabulary = int(setup.facts["vocabulary"])
+        self.data: tuple[Array, Array] = (np.zeros((0, 1), np.int32), np.zeros(0, np.int64))
+
+    def set_data(self, split: Mapping[str, Array]) -> None:
+        """Set `x` and `y`, whose rows are selected on the host: a batch of tokens is some kilobytes."""
+        self.data = split["x"], split["y"]
+
+    def predict(self, inputs: Array, batch_size: int) -> Array:
+        """Return probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
+        found = np.empty((len(inputs), self.classes), np.float32)
+        for rows, batch in _by_length(inputs, batch_size):
+            found[rows] = self._probabilities(batch)
+        return found
+
+    def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
+        y, totals = split["y"], np.zeros(2)
+        for rows, batch in _by_length(split["x"], batch_size):
+            totals += self._totals_of(batch, np.asarray(y)[rows])
+        loss, correct = (totals / len(y)).tolist()
+        return {"loss": loss, "accuracy": correct}
+
+    def _probabilities(self, batch: Texts) -> Array:
+        """Return the probabilities [batch, classes] of the columns of a batch."""
+        raise NotImplementedError
+
+    def _totals_of(self, batch: Texts, y: Array) -> Array:
+        """Return the summed loss and the number of correct predictions."""
+        raise NotImplementedError
+
+    def _batch(self, rows: npt.NDArray[np.int64], step: int) -> tuple[Texts, npt.NDArray[np.int64]]:
+        """Return the texts of a training step with their noise, and their labels."""
+        x, y = self.data
+        read = x[rows]
+        if self.training.augment:
+            read = noisy(read[:, : int(lengths_of(read).max())], self.training.augment, self.training.seed, step)
+        batch = texts(read)
+        return batch, np.asarray(y[rows[batch.order]], np.int64)
+
+    def _dropped_widths(self) -> list[int]:
+        """Return the widths of the layers with dropout: embedding, recurrent and dense layers."""
+        ways = 2 if self.model.bidirectional else 1
+        model = self.model
+        widths = [model.embedding, *(units * ways for units in model.units), *model.dense]
+        return widths if model.dropout else []
+
+    def _masks(self, step: int, n: int) -> list[Any]:
+        """Return the dropout masks [n, width] of a step: an embedding's unit is dropped from all tokens of a text.
+
+        (Gal & Ghahramani 2016).
+        """
+        return [
+            dropout_mask(self.training.seed, f"dropout{i}", step, (n, width), self.model.dropout)
+            for i, width in enumerate(self._dropped_widths())
+        ]
+
+
+def _by_length(x: Array, batch_size: int) -> Iterator[tuple[npt.NDArray[np.int64], Texts]]:
+    """Yield batches of rows of similar length, and which rows they are, in the order of their columns."""
+    lengths = np.concatenate([lengths_of(x[at : at + 10_000]) for at in range(0, max(1, len(x)), 10_000)])
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(x), batch_size):
+        rows = order[start : start + batch_size]
+        batch = texts(x[np.sort(rows)])
+        yield np.sort(rows)[batch.order], batch

@@ -1,0 +1,141 @@
+"""The text classifier in TensorFlow: one graph per step for batches of any length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nightshift.families.learner import Array, LearnerSetup
+from worker.families.text_classifier.batches import Texts
+from worker.families.text_classifier.learner_base import TextClassifierLearner
+from worker.families.text_classifier.weights import initial
+from worker.training.backends import tensorflow_support as support
+from worker.training.backends.tensorflow_base import TensorflowLearner
+from worker.training.backends.tensorflow_recurrent import recurrent
+from worker.training.numerics.recurrent import directions, parts
+
+Tensor = Any
+
+
+class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
+    """A classifier of text in TensorFlow; the twin of `TorchTextClassifier`."""
+
+    def __init__(self, setup: LearnerSetup) -> None:
+        super().__init__(setup)
+        self.computed = support.computed(self.device, self.training.precision)
+        self._begin(initial(self.model, self.vocabulary, self.classes, self.training.seed))
+        tokens, rows = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.int64)
+        masks = [tf.TensorSpec([None, width], tf.bool) for width in self._dropped_widths()]
+        self._train = support.compiled(self._step, [tokens, rows, rows, tf.TensorSpec([], tf.float32), masks])
+        self._evaluate = support.compiled(self._evaluate_batch, [tokens, rows, rows])
+        self._predict = support.compiled(self._predict_batch, [tokens, rows])
+
+    # -- the step ---------------------------------------------------------------------------------
+
+    def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
+        batch, y = self._batch(rows, step)
+        self.rate = self.rate_at(step)
+        with tf.device(self.device):
+            self._train(batch.tokens, batch.lengths, y, np.float32(self.rate), self._masks(step, len(y)))
+
+    def _step(self, tokens: Tensor, lengths: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
+        trained = list(self._trained().values())
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(trained)
+            logits = self._forward(tokens, lengths, self.computed, masks)
+            loss = self._loss(logits, y)
+        self._learn("", loss, tape.gradient(loss, trained), rate)
+        n = tf.cast(tf.size(y), tf.float64)
+        self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
+
+    # -- the network ------------------------------------------------------------------------------
+
+    def _forward(self, tokens: Tensor, lengths: Tensor, computed: Any, masks: list[Tensor] | None = None) -> Tensor:
+        """Return float32 logits. `masks` are dropout's; none: evaluation."""
+        left = iter(masks or [])
+        x = self._dropout(tf.gather(self.tensors["embedding.weight"], tokens), next(left, None))
+        x, last = self._recurrent(x, lengths, computed, left)
+        x = self._pool(x, last, lengths, computed)
+        for i in range(len(self.model.dense)):
+            x = self._dropout(tf.nn.relu(self._linear(x, f"dense{i}", tf.float32)), next(left, None))
+        return self._linear(x, "output", tf.float32)
+
+    def _recurrent(self, x: Tensor, lengths: Tensor, computed: Any, masks: Any) -> tuple[Tensor, Tensor]:
+        """Return the outputs of the last recurrent layer (none: x) and the states after the last token."""
+        last, model = None, self.model
+        for i in range(len(model.units)):
+            found = []
+            for way, prefix in enumerate(directions(i, bidirectional=model.bidirectional)):
+                weights = [self.tensors[prefix + part] for part in parts(model.cell)]
+                how = {"cell": model.cell, "activation": model.activation, "computed": computed}
+                found.append(recurrent(x, lengths, weights, reverse=way == 1, **how))
+            outputs, states = zip(*found, strict=True)
+            mask = next(masks, None)
+            x, last = (self._dropout(tf.concat(each, -1), mask) for each in (outputs, states))
+        return x, last
+
+    def _pool(self, x: Tensor, last: Tensor, lengths: Tensor, computed: Any) -> Tensor:
+        """Return one vector per text, [batch, width]."""
+        here = tf.transpose(tf.sequence_mask(lengths, tf.shape(x)[0]))[..., None]
+        match self.model.pooling:
+            case "last":
+                return last
+            case "mean":
+                return tf.reduce_sum(tf.where(here, x, 0.0), 0) / tf.cast(lengths, tf.float32)[:, None]
+            case "max":
+                return tf.reduce_max(tf.where(here, x, -np.inf), 0)
+            case "attention":
+                hidden = tf.tanh(self._linear(x, "attention", computed))
+                scores = tf.matmul(
+                    tf.cast(hidden, computed), tf.cast(self.tensors["attention.context"], computed), transpose_b=True
+                )
+                scores = tf.where(here, tf.cast(scores, tf.float32), -np.inf)
+                return tf.reduce_sum(x * tf.nn.softmax(scores, 0), 0)
+
+    def _linear(self, x: Tensor, name: str, computed: Any) -> Tensor:
+        weight = tf.cast(self.tensors[f"{name}.weight"], computed)
+        flat = tf.reshape(tf.cast(x, computed), [-1, x.shape[-1]])
+        product = tf.cast(tf.matmul(flat, weight, transpose_b=True), tf.float32) + self.tensors[f"{name}.bias"]
+        return tf.reshape(product, tf.concat([tf.shape(x)[:-1], [weight.shape[0]]], 0))
+
+    def _dropout(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x if mask is None else tf.where(mask, 0.0, x * (1 / (1 - self.model.dropout)))
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.model.output == "sigmoid":
+            wanted = tf.cast(y, tf.float32)
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits[:, 0]))
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+
+    def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
+        chosen = tf.cast(logits[:, 0] > 0, tf.int64) if self.model.output == "sigmoid" else tf.argmax(logits, 1)
+        return tf.reduce_sum(tf.cast(chosen == y, tf.float64))
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def _totals_of(self, batch: Texts, y: Array) -> Array:
+        with tf.device(self.device):
+            found: Array = self._evaluate(batch.tokens, batch.lengths, np.asarray(y, np.int64)).numpy()
+        return found
+
+    def _evaluate_batch(self, tokens: Tensor, lengths: Tensor, y: Tensor) -> Tensor:
+        logits = self._forward(tokens, lengths, self.computed)
+        total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
+        return tf.stack([total, self._correct(logits, y)])
+
+    def _probabilities(self, batch: Texts) -> Array:
+        with tf.device(self.device):
+            found: Array = self._predict(batch.tokens, batch.lengths).numpy()
+        return found
+
+    def _predict_batch(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        logits = self._forward(tokens, lengths, tf.float32)
+        if self.model.output == "sigmoid":
+            second = tf.sigmoid(logits)
+            return tf.concat([1 - second, second], 1)
+        return tf.nn.softmax(logits)
+
+
+build = TensorflowTextClassifier

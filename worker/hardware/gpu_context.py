@@ -1,0 +1,29 @@
+"""Whether this process can still use its GPU, asked of the loaded framework; none is imported."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def broken_because(framework: str) -> str | None:
+    """Return why the job's framework cannot use the GPU any more, or never could; None: it can, or is not loaded."""
+    ask = {"torch": _torch, "tensorflow": _tensorflow}.get(framework)
+    module = sys.modules.get(framework)
+    if ask is None or module is None:
+        return None
+    try:
+        return ask(module)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _torch(torch: Any) -> str | None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()  # after a sticky error, every call raises it again
+        return None
+    return None if torch.cuda.is_available() else "torch sees no GPU"
+
+
+def _tensorflow(tensorflow: Any) -> str | None:
+    return None if tensorflow.config.list_physical_devices("GPU") else "TensorFlow sees no GPU"
