@@ -13,7 +13,19 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal_column, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    union_all,
+)
 
 from shared.clock import now_once
 from shared.db.schema import jobs
@@ -108,6 +120,8 @@ def _parts() -> Any:
     present = present.union_all(
         select(following.correlate(present).scalar_subquery()).where(present.c.requires.is_not(None))
     )
-    levels = union_all(*(select(literal_column(str(priority)).label("priority")) for priority in PRIORITIES))
+    levels: CompoundSelect[Any] = union_all(
+        *(select(literal_column(str(priority)).label("priority")) for priority in PRIORITIES)
+    )
     level = levels.subquery("level")
     return select(present.c.requires, level.c.priority).select_from(present.join(level, true())).subquery("part")
