@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from api.dependencies import Service, TheService
 from nightshift.errors import Unauthorized
-from shared.db.engine import read
+from shared.db.engine import read_one
 from shared.fleet import keys
 
 #: Longest key that is looked up (characters); ours have fewer than 100.
@@ -48,7 +48,7 @@ def _owner_of(service: Service, credentials: HTTPAuthorizationCredentials | None
     key = credentials.credentials
     if not (key.isascii() and key.isprintable() and len(key) <= _MAX_KEY):
         raise Unauthorized("The API key is unknown or revoked.")
-    with read(service.engine) as conn:
+    with read_one(service.engine) as conn:
         return keys.verify(conn, key).owner_id
 
 

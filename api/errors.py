@@ -63,6 +63,17 @@ def problem(
     return ProblemResponse(body, status_code=status, headers=dict(headers or {}))
 
 
+def body_of(error: RequestError) -> dict[str, Any]:
+    """Return what a problem document says of an error, for an answer to several requests in one."""
+    return {
+        "type": f"urn:nightshift:problem:{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": _printable(error.detail, _MAX_DETAIL),
+        "errors": [{"loc": [_part(part) for part in one.loc], "msg": one.msg} for one in error.errors],
+    }
+
+
 def _part(part: str | int) -> str | int:
     return part if isinstance(part, int) else _printable(part, _MAX_NAME)
 

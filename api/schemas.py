@@ -108,6 +108,30 @@ class Accepted(JobHead):
     spec: dict[str, Any]
 
 
+class RefusalView(BaseModel):
+    """Why a job of a batch was refused: a problem document without `instance`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem]
+
+
+@shaped(types.BatchItem)
+class BatchItem(BaseModel):
+    """What became of a job of a batch."""
+
+    state: JobState | None
+    error: RefusalView | None = Field(description="Why it was refused; null: it was submitted.")
+
+
+class BatchAnswer(BaseModel):
+    """What became of each job of a batch, in its order."""
+
+    items: list[BatchItem]
+
+
 @shaped(types.MetricPoint)
 class MetricView(BaseModel):
     """One measured value."""

@@ -179,6 +179,16 @@ def queue_lengths() -> dict[str, int]:
         raise BrokerUnavailable(f"the broker does not answer: {error}") from error
 
 
+def holds_message(device: str) -> bool:
+    """Return whether a message waits in a device's queue. Raises BrokerUnavailable."""
+    from redis.exceptions import RedisError
+
+    try:
+        return bool(_redis().llen(ATTEMPT_QUEUES[device]))
+    except (RedisError, OSError) as error:
+        raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+
+
 def ping() -> None:
     """Raise BrokerUnavailable if Redis does not answer within BROKER_SECONDS."""
     from redis.exceptions import RedisError

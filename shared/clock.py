@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Float, select
+from sqlalchemy import Connection, Float, ScalarSelect, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -31,6 +31,14 @@ def _sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(db_now, "postgresql")
 def _postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def now_once() -> ScalarSelect[float]:
+    """Return `db_now()` as a value of the whole statement, which an index can be searched for.
+
+    PostgreSQL evaluates its advancing clock anew for each row, and so would read every row.
+    """
+    return select(db_now()).scalar_subquery()
 
 
 def read_clock(conn: Connection) -> float:

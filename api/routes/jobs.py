@@ -11,23 +11,28 @@ from starlette.responses import JSONResponse
 
 from api.auth import Owner
 from api.dependencies import Cursor, JobId, Limit, Search, Tag, TheService, find_job
+from api.errors import body_of
 from api.openapi import COMMON, problems
-from api.route import AsSent, Route
-from api.schemas import Accepted, JobView, Page, WhyView
-from api.services import job_actions, reruns, submission
+from api.route import AsSent, DirectRoute, Route
+from api.schemas import Accepted, BatchAnswer, JobView, Page, WhyView
+from api.services import batches, job_actions, reruns, submission
+from api.services.batches import Answer, Batch
 from api.services.spec_errors import parse_spec
 from api.services.submission import Submission
+from nightshift.errors import RequestError
 from nightshift.names import Kind
 from nightshift.states import JobState
 from shared.db.engine import read
-from shared.jobs import queries, transitions
+from shared.jobs import queries
 from shared.jobs.explain import explain
 from shared.jobs.queries import JobFilters
+from shared.jobs.transitions import NewJob, Submitted
 from shared.specs.base import Name
+from shared.specs.batches import JobBatch
 from shared.specs.edits import JobPatch, Rerun
-from shared.specs.examples import EXAMPLES
+from shared.specs.examples import BATCH_EXAMPLES, EXAMPLES
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import AnyJob, JobSpec
+from shared.specs.jobs import JobSpec
 
 
 def _known_family(name: str) -> str:
@@ -48,11 +53,18 @@ IdempotencyKey = Annotated[
 ]
 
 
+BatchKey = Annotated[
+    str | None,
+    Header(description="Repeating a batch with the same key and body returns the same jobs. Another body: 422."),
+]
+
+#: Several jobs.
+BatchBody = Annotated[JobBatch, Body(openapi_examples=BATCH_EXAMPLES)]
+
 #: A job of any kind.
 JobBody = Annotated[JobSpec, Body(openapi_examples=EXAMPLES)]
 
 
-@router.post("", status_code=202, response_model=Accepted, summary="Submit a job")
 def submit(
     spec: JobBody,
     body: AsSent,
@@ -63,6 +75,44 @@ def submit(
 ) -> JSONResponse:
     """The job is durable once this answers 202. `Location` is its address."""
     return _created(*submission.submit(service, Submission(owner, spec, body, idempotency_key, request.headers)))
+
+
+router.add_api_route(
+    "",
+    submit,
+    methods=["POST"],
+    status_code=202,
+    response_model=Accepted,
+    summary="Submit a job",
+    route_class_override=DirectRoute,
+)
+
+
+@router.post("/batch", status_code=202, response_model=BatchAnswer, summary="Submit several jobs")
+def submit_batch(
+    batch: BatchBody,
+    body: AsSent,
+    request: Request,
+    service: TheService,
+    owner: Owner,
+    idempotency_key: BatchKey = None,
+) -> JSONResponse:
+    """Up to 1,000 jobs in one transaction; `items` answers each in its place.
+
+    With `"mode": "all"` (the default) one job that is refused refuses all, with 422. With `each` the others are
+    submitted, and the item of a refused job has its `error` and no `id`.
+    """
+    answers = batches.submit(service, Batch(owner, batch, body, idempotency_key, request.headers))
+    return JSONResponse({"items": [_item(answer) for answer in answers]}, status_code=202)
+
+
+def _item(answer: Answer) -> dict[str, Any]:
+    outcome = answer.outcome
+    if answer.new is None or isinstance(outcome, RequestError):
+        assert isinstance(outcome, RequestError)
+        return {"id": None, "name": None, "state": None, "created": False, "error": body_of(outcome)}
+    head = {"id": outcome.job_id, "name": answer.new.spec.name, "state": outcome.state}
+    return {**head, "created": outcome.created, "error": None}
 
 
 @router.post(
@@ -94,14 +144,15 @@ def rerun(
     return _created(*submission.submit(service, new))
 
 
-def _created(spec: AnyJob, submitted: transitions.Submitted) -> JSONResponse:
+def _created(new: NewJob, submitted: Submitted) -> JSONResponse:
     return JSONResponse(
-        _accepted(spec, submitted), status_code=202, headers={"Location": f"/v1/jobs/{submitted.job_id}"}
+        _accepted(new, submitted), status_code=202, headers={"Location": f"/v1/jobs/{submitted.job_id}"}
     )
 
 
-def _accepted(spec: AnyJob, submitted: transitions.Submitted) -> dict[str, Any]:
+def _accepted(new: NewJob, submitted: Submitted) -> dict[str, Any]:
     """Return the response without reading the row again, which would cost as much as writing it."""
+    spec = new.spec
     model = getattr(spec, "model", None)
     return {
         "id": submitted.job_id,
@@ -113,7 +164,7 @@ def _accepted(spec: AnyJob, submitted: transitions.Submitted) -> dict[str, Any]:
         "dataset": spec.dataset,
         "priority": spec.priority,
         "created": submitted.created,
-        "spec": spec.model_dump(mode="json"),
+        "spec": new.spec_as_json,
     }
 
 

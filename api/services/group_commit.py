@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from sqlalchemy import Connection, Engine
@@ -59,6 +60,22 @@ class Submissions:
                 break  # it is being written, which takes at most the lock's time-out
         return future.result()
 
+    def submit_batch(self, news: Sequence[NewJob], *, all_or_none: bool) -> list[Submitted | RequestError]:
+        """Write the jobs in one transaction; return what became of each. Raises DatabaseUnavailable.
+
+        With `all_or_none`, one refused job rolls everything back; the others then have no outcome.
+        """
+        if self._one_writer and not self._turn.acquire(timeout=self._turn_seconds):
+            raise DatabaseLocked("the database does not answer: other submissions were waiting before this one")
+        try:
+            with write(self._engine) as conn:
+                return _all(conn, news) if all_or_none else [_apart(conn, new) for new in news]
+        except _Refused as refused:
+            return refused.outcomes
+        finally:
+            if self._one_writer:
+                self._turn.release()
+
     def _serve(self, future: Future[Submitted]) -> None:
         """Write a group, unless the previous turn has written this submission; the caller holds the turn."""
         try:
@@ -99,6 +116,32 @@ def _set_results(group: list[_Waiting], outcomes: list[Submitted | RequestError]
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+
+class _Refused(Exception):
+    """Rolls a batch back. `outcomes`: those before the refused job are void."""
+
+    def __init__(self, outcomes: list[Submitted | RequestError]) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+
+
+def _all(conn: Connection, news: Sequence[NewJob]) -> list[Submitted | RequestError]:
+    outcomes: list[Submitted | RequestError] = []
+    for new in news:
+        outcomes.append(_try(conn, new))
+        if isinstance(outcomes[-1], RequestError):
+            raise _Refused(outcomes)
+    return outcomes
+
+
+def _apart(conn: Connection, new: NewJob) -> Submitted | RequestError:
+    """Submit one job under a savepoint: on PostgreSQL a statement that fails would undo the jobs before it."""
+    try:
+        with conn.begin_nested():
+            return transitions.submit(conn, new)
+    except RequestError as refused:
+        return refused
 
 
 def _try(conn: Connection, new: NewJob) -> Submitted | RequestError:

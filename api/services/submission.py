@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from api.dependencies import Service
@@ -18,12 +18,11 @@ from api.services.dataset_fit import Facts
 from nightshift.errors import FieldError, InvalidRequest, NotFound
 from nightshift.families.optimizers import completed
 from nightshift.families.training import Training
-from nightshift.states import JobState
 from shared import tracing
 from shared.datasets import builtins, registry
 from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
-from shared.db.engine import read
+from shared.db.engine import read, read_one
 from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
 from shared.specs import supported
@@ -61,24 +60,23 @@ class Submission:
     origin: Mapping[Any, Any] | None = None
 
 
-def submit(service: Service, asked: Submission) -> tuple[AnyJob, Submitted]:
+def submit(service: Service, asked: Submission) -> tuple[NewJob, Submitted]:
     """Check and write a job. On return the job is durable, and its doorbell is being sent."""
     check_idempotency_key(asked.key)
     with tracing.submitting(asked.headers, asked.spec.kind) as traced:
-        spec, pinned = checked(service, asked.spec, asked.owner_id)
-        origin = asked.origin
-        new = NewJob(
-            owner_id=asked.owner_id,
-            spec=spec,
-            body_hash=hash_of(asked.body),
-            idempotency_key=asked.key,
-            pinned={**traced, **pinned},
-            copied_from=reruns.copied_from(origin, spec.model_dump(mode="json")) if origin else None,
-        )
+        new = new_job(service, asked, traced, hash_of(asked.body))
         submitted = service.submissions.submit(new)
-        if submitted.created and submitted.state is JobState.QUEUED:
-            service.ring(spec.resources.device, submitted.job_id)
-    return spec, submitted
+        if submitted.is_due:
+            service.ring(new.spec.resources.device, submitted.job_id)
+    return new, submitted
+
+
+def new_job(service: Service, asked: Submission, traced: Mapping[str, Any], body_hash: str) -> NewJob:
+    """Check a job and return what is written. Raises InvalidRequest."""
+    spec, pinned = checked(service, asked.spec, asked.owner_id)
+    new = NewJob(asked.owner_id, spec, body_hash, asked.key, {**traced, **pinned})
+    origin = asked.origin
+    return replace(new, copied_from=reruns.copied_from(origin, new.spec_as_json)) if origin else new
 
 
 def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict[str, Any]]:
@@ -170,7 +168,7 @@ def dataset_version(service: Service, name: str, place: tuple[str, ...]) -> Data
 
 def _resolved(service: Service, name: str) -> DatasetVersion | None:
     try:
-        with read(service.engine) as conn:
+        with read_one(service.engine) as conn:
             return registry.resolve(conn, name)
     except NotFound:
         if name not in BUILTIN:
@@ -208,11 +206,11 @@ def _with_fixed_evaluation(spec: AnyJob, judged_on: DatasetVersion | None) -> An
 # -- repeated submissions -------------------------------------------------------------------------
 
 
-def check_idempotency_key(key: str | None) -> None:
+def check_idempotency_key(key: str | None, longest: int = MAX_KEY) -> None:
     """Raise InvalidRequest for a key that is empty, too long or not printable ASCII."""
-    if key is not None and not (1 <= len(key) <= MAX_KEY and all("!" <= char <= "~" for char in key)):
+    if key is not None and not (1 <= len(key) <= longest and all("!" <= char <= "~" for char in key)):
         raise InvalidRequest.field(
-            ("Idempotency-Key",), f"use 1 to {MAX_KEY} printable ASCII characters without spaces"
+            ("Idempotency-Key",), f"use 1 to {longest} printable ASCII characters without spaces"
         )
 
 

@@ -78,6 +78,7 @@ class WritingRoute(APIRoute):
     """A route that runs synchronous endpoints of methods other than GET on the service's writer threads."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.described = endpoint
         reads = set(options.get("methods") or {"GET"}) <= {"GET", "HEAD"}
         super().__init__(path, endpoint if reads or iscoroutinefunction(endpoint) else _on_writers(endpoint), **options)
 

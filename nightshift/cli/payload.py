@@ -13,18 +13,44 @@ from nightshift.errors import InvalidRequest, MalformedRequest
 
 def read(source: str) -> dict[str, Any]:
     """Read a job from a JSON file, or from stdin (`-`). Raises `InvalidRequest` and `MalformedRequest`."""
+    body = _parsed(_text(source), _name(source))
+    if not isinstance(body, dict):
+        raise MalformedRequest(
+            f'{_name(source)} is not a JSON object; a job is one, such as {{"kind": "train", …}}. '
+            "`nightshift submit batch` takes a list."
+        )
+    return body
+
+
+def read_batch(source: str) -> list[dict[str, Any]]:
+    """Read jobs from a file or stdin (`-`): a JSON list, or JSON Lines with a job in each. Raises as `read`."""
+    text, where = _text(source), _name(source)
+    if text.lstrip().startswith("["):
+        found = _parsed(text, where)
+    else:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        found = [_parsed(line, f"{where}, line {number},") for number, line in lines]
+    if not all(isinstance(one, dict) for one in found):
+        raise MalformedRequest(f"{where}: each job must be a JSON object.")
+    return list(found)
+
+
+def _text(source: str) -> str:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        return sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    where = "stdin" if source == "-" else source
+
+
+def _name(source: str) -> str:
+    return "stdin" if source == "-" else source
+
+
+def _parsed(text: str, where: str) -> Any:
     try:
-        body = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"{where} is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise MalformedRequest(f'{where} is not a JSON object; a job is one, such as {{"kind": "train", …}}.')
-    return body
 
 
 def put(body: dict[str, Any], path: str, value: Any) -> None:

@@ -32,7 +32,7 @@ from nightshift.client.requests import Call, Spec
 from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
 from nightshift.client.transport import STREAM_SILENCE, Transport
-from nightshift.client.types import Event
+from nightshift.client.types import BatchItem, Event
 from nightshift.names import FILES
 
 P = ParamSpec("P")
@@ -98,6 +98,16 @@ class Client:
         whose `errors` name each wrong field.
         """
         return Job(self, self._transport.run(requests.submit(spec, idempotency_key, **fields)))
+
+    def submit_batch(
+        self, specs: Iterable[Spec], idempotency_key: str | None = None, *, each: bool = False
+    ) -> list[BatchItem]:
+        """Submit up to 1,000 jobs in one transaction; return what became of each, in order.
+
+        All or none: `InvalidRequest` names the place of each refused job. With `each` the others are submitted, and the
+        item of a refused job has an `error`. The same batch with the same `idempotency_key` returns the same jobs.
+        """
+        return self._transport.run(requests.submit_batch(specs, idempotency_key, each=each))
 
     def job(self, job_id: str) -> Job:
         """Return a job by its id or a unique prefix of it (4 characters or more).

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
@@ -102,12 +102,31 @@ def collect(path: str, params: Data | None = None, limit: int | None = None) -> 
 
 def submit(spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Call[types.JobData]:
     """Submit a job: `spec`, or a spec made of `fields`. Given both, the fields replace those of the spec."""
+    headers = _key(idempotency_key)
+    return cast("types.JobData", (yield send("POST", "jobs", _body(spec, fields), safe=True, headers=headers)))
+
+
+def submit_batch(
+    specs: Iterable[Spec], idempotency_key: str | None = None, *, each: bool = False
+) -> Call[list[types.BatchItem]]:
+    """Submit several jobs in one transaction: all or none, or `each` by itself."""
+    body = {"jobs": [_plain(spec) for spec in specs], "mode": "each" if each else "all"}
+    answer = yield send("POST", "jobs/batch", body, safe=True, headers=_key(idempotency_key))
+    return cast("list[types.BatchItem]", answer["items"])
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
     key = idempotency_key or str(uuid.uuid4())
     if not (key.isascii() and key.isprintable()):
         raise InvalidRequest("The idempotency key may contain only printable ASCII characters.")
-    return cast(
-        "types.JobData", (yield send("POST", "jobs", _body(spec, fields), safe=True, headers={"idempotency-key": key}))
-    )
+    return {"idempotency-key": key}
+
+
+def _plain(spec: Spec) -> Mapping[str, Any]:
+    if isinstance(spec, Mapping):
+        return spec
+    parsed: dict[str, Any] = json.loads(spec.model_dump_json(exclude_unset=True))
+    return parsed
 
 
 def _body(spec: Spec | None, fields: Mapping[str, Any]) -> Spec:
@@ -115,8 +134,7 @@ def _body(spec: Spec | None, fields: Mapping[str, Any]) -> Spec:
         return fields
     if not fields:
         return spec
-    given = spec if isinstance(spec, Mapping) else json.loads(spec.model_dump_json(exclude_unset=True))
-    return {**given, **fields}
+    return {**_plain(spec), **fields}
 
 
 def rerun(job_id: str, set: Mapping[str, Any] | None = None, idempotency_key: str | None = None) -> Call[types.JobData]:

@@ -33,6 +33,16 @@ class JobHead(TypedDict, total=False):
     priority: int
 
 
+class BatchItem(TypedDict):
+    """What became of a job of a batch. Of a refused one `id` is null."""
+
+    id: str | None
+    name: str | None
+    state: str | None
+    created: Annotated[bool, "false also when the Idempotency-Key belongs to an existing job."]
+    error: Annotated[dict[str, Any] | None, "Why it was refused: `status`, `title`, `detail` and `errors`."]
+
+
 class JobData(JobHead, total=False):
     """A job. Times are ISO 8601 in UTC."""
 

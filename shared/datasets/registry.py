@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Engine, RowMapping, Select, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightshift.errors import InvalidRequest, NotFound, StorageFull
@@ -268,7 +268,7 @@ def resolve(conn: Connection, ref: str) -> DatasetVersion:
     if not at:
         found = _newest(conn, name)
     elif number.isascii() and number.isdigit() and len(number) < 10:
-        found = _first(conn, select(_versions).where(_versions.c.name == name, _versions.c.version == int(number)))
+        found = _first(conn, _ONE, name=name, number=int(number))
     else:
         raise NotFound(f"There is no data set {ref!r}: a version is a number, for example {name}@1.")
     return found or _not_found(conn, ref, name)
@@ -282,13 +282,17 @@ def _not_found(conn: Connection, ref: str, name: str) -> DatasetVersion:
     raise NotFound(f"There is no data set {ref!r}. Data sets: {', '.join(sorted(names)[:50])}.")
 
 
+#: Built once, because every submission executes one of them.
+_ONE = select(_versions).where(_versions.c.name == bindparam("name"), _versions.c.version == bindparam("number"))
+_NEWEST = select(_versions).where(_versions.c.name == bindparam("name")).order_by(_versions.c.version.desc()).limit(1)
+
+
 def _newest(conn: Connection, name: str) -> DatasetVersion | None:
-    every = select(_versions).where(_versions.c.name == name)
-    return _first(conn, every.order_by(_versions.c.version.desc()).limit(1))
+    return _first(conn, _NEWEST, name=name)
 
 
-def _first(conn: Connection, statement: Select[Any]) -> DatasetVersion | None:
-    row = conn.execute(statement).mappings().first()
+def _first(conn: Connection, statement: Select[Any], **parameters: Any) -> DatasetVersion | None:
+    row = conn.execute(statement, parameters).mappings().first()
     return version_of(row) if row else None
 
 

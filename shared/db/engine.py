@@ -154,6 +154,18 @@ def read(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def read_one(engine: Engine) -> Iterator[Connection]:
+    """Open a connection for one statement, which needs no transaction: PostgreSQL is asked once, not three times.
+
+    Raises the errors of `read`.
+    """
+    with read(engine) as conn:
+        if engine.dialect.name == "postgresql":
+            conn.execution_options(isolation_level="AUTOCOMMIT")
+        yield conn
+
+
+@contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
     """Open a write transaction: committed on exit, rolled back after an exception. Raises the errors of `read`."""
     after: list[Callable[[], None]] = []
@@ -211,8 +223,13 @@ _LOST_CONNECTION = frozenset({"25P03", "25P04"})
 
 def insert(conn: Connection, table: Any) -> Any:
     """Return the dialect's INSERT, which has `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    return insert_of(conn.dialect.name, table)
+
+
+def insert_of(dialect: str, table: Any) -> Any:
+    """Return `insert` for the dialect of this name."""
     construct: AnyInsert
-    if conn.dialect.name == "sqlite":
+    if dialect == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
         construct = sqlite_insert(table)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound, Unauthorized
@@ -20,6 +20,9 @@ from shared.db.schema import api_keys
 #: Recognizable in a leak scan; 256 random bits follow.
 PREFIX = "ns_"
 _COLUMNS = (api_keys.c.id, api_keys.c.owner_id, api_keys.c.name, api_keys.c.created_at, api_keys.c.revoked_at)
+
+#: Built once, because every request executes it.
+_VALID = select(*_COLUMNS).where(api_keys.c.sha256 == bindparam("digest"), api_keys.c.revoked_at.is_(None))
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,7 @@ def verify(conn: Connection, secret: str) -> Principal:
 
     The look-up by the hash of 256 random bits leaks nothing about other keys through timing.
     """
-    row = conn.execute(
-        select(*_COLUMNS).where(api_keys.c.sha256 == _digest(secret), api_keys.c.revoked_at.is_(None))
-    ).one_or_none()
+    row = conn.execute(_VALID, {"digest": _digest(secret)}).one_or_none()
     if row is None:
         raise Unauthorized("The API key is unknown or revoked. Send `Authorization: Bearer <key>`.")
     return Principal(row.id, row.owner_id, row.name)

@@ -61,13 +61,16 @@ def runnable_on(
 
 
 def _continued_by(plugin: InstalledPlugin) -> ColumnElement[bool]:
-    """Return `InstalledPlugin.continues` as an SQL condition."""
-    pinned = or_(
+    return and_(jobs.c.plugin == plugin.plugin, continued_by(plugin))
+
+
+def continued_by(plugin: InstalledPlugin) -> ColumnElement[bool]:
+    """Return `InstalledPlugin.continues` as an SQL condition for jobs that need this plug-in."""
+    return or_(
         jobs.c.plugin_record.is_(None),
         jobs.c.plugin_record == plugin.record,
         jobs.c.plugin_state.in_(plugin.states),
     )
-    return and_(jobs.c.plugin == plugin.plugin, pinned)
 
 
 def ahead_of(job: Row) -> ColumnElement[bool]:

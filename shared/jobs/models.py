@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Computed, Float, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Computed, Float, Index, String, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from shared.db.partial_index import partial_index
@@ -31,6 +31,8 @@ class Job(SQLModel, table=True):
         CheckConstraint("fence >= 0"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
         partial_index("ix_jobs_claim", "rank", "id", where="state = 'queued'"),
+        # For `shared.jobs.fronts`; covers the counts of due jobs.
+        partial_index("ix_jobs_requires", "requires", "priority", "run_at", "id", where="state = 'queued'"),
         Index("ix_jobs_newest", "owner_id", "created_at", "id", "archived_at"),
         # For the table of jobs: counts per state, and the jobs of all owners, newest first.
         Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at"),
@@ -67,6 +69,14 @@ class Job(SQLModel, table=True):
     plugin_record: str | None = Field(default=None, max_length=64)
     plugin_state: int | None = None
     device: str = Field(max_length=8)  # auto | cpu | gpu
+    #: What a worker must have, apart from the plug-in's version: `shared.jobs.fronts.requires`. Not stored on
+    #: SQLite, which can add no stored column to a table.
+    requires: str | None = Field(
+        default=None,
+        sa_column=Column(
+            String(64), Computed("device || '/' || coalesce(framework, '') || '/' || coalesce(plugin, '')")
+        ),
+    )
     tags: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     spec: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     #: Facts fixed at submission or first claim, e.g. the data set version (content hash) the job keeps.

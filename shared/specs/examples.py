@@ -83,3 +83,24 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "value": {"kind": "evaluate", "model_ref": "digits@champion", "dataset": "digits"},
     },
 }
+
+#: Name in the documentation -> summary and batch.
+BATCH_EXAMPLES: dict[str, Any] = {
+    "a sweep": {
+        "summary": "Train with three learning rates; one refused job refuses all",
+        "value": {
+            "jobs": [
+                {**EXAMPLES["train"]["value"], "training": {"learning_rate": rate}} for rate in (0.0003, 0.001, 0.003)
+            ]
+        },
+    },
+    "each by itself": {
+        "summary": "Two evaluations; a refused one does not hinder the other",
+        "value": {
+            "mode": "each",
+            "jobs": [
+                {"kind": "evaluate", "model_ref": ref, "dataset": "digits"} for ref in ("digits@champion", "digits@1")
+            ],
+        },
+    },
+}

@@ -429,3 +429,47 @@ def test_check_finds_all_well(run: Run, served: ServedApi, redis_url: str, monke
     assert {part: found[part] for part in ("settings", "database", "migrations", "broker", "api")} == dict.fromkeys(
         ("settings", "database", "migrations", "broker", "api"), "ok"
     )
+
+
+# -- batches --------------------------------------------------------------------------------------
+
+DIGITS = {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"}
+MISSING = {**DIGITS, "dataset": "no-such-data"}
+
+
+def test_a_batch_is_submitted_all_or_none_or_each_by_itself(client: Client, served: ServedApi) -> None:
+    items = client.submit_batch([DIGITS, {**DIGITS, "name": "second"}], "sweep")
+    assert [item["name"] for item in items] == [None, "second"]
+    assert [client.job(str(item["id"])).state for item in items] == ["queued"] * 2
+    again = client.submit_batch([DIGITS, {**DIGITS, "name": "second"}], "sweep")
+    assert [(item["id"], item["created"]) for item in again] == [(item["id"], False) for item in items]
+    with pytest.raises(InvalidRequest) as refused:
+        client.submit_batch([DIGITS, MISSING])
+    assert refused.value.errors[0].loc == ("jobs", 1, "dataset")
+
+    async def each() -> list[str | None]:
+        async with AsyncClient(served.url, served.key) as asynchronous:
+            return [item["id"] for item in await asynchronous.submit_batch(iter([MISSING, DIGITS]), each=True)]
+
+    missing, submitted = asyncio.run(each())
+    assert missing is None
+    assert len(list(client.jobs())) == 3
+    assert submitted in {job.id for job in client.jobs()}
+
+
+def test_a_batch_from_a_file(run: Run, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_text(json.dumps([DIGITS, DIGITS]))
+    (tmp_path / "jobs.jsonl").write_text(f"{json.dumps(DIGITS)}\n\n{json.dumps(MISSING)}\n")
+    ids = run("submit", "batch", "jobs.json").stdout.split()
+    assert {job.id for job in client.jobs()} == set(ids)
+    assert len(ids) == 2
+    refused = run("submit", "batch", "jobs.jsonl", "--each", code=1)
+    assert len(refused.stdout.split()) == 1
+    assert "job 1 (counted from 0) was refused: dataset: There is no data set" in refused.stderr
+    assert len(list(client.jobs())) == 3
+    shown = json.loads(run("submit", "batch", "jobs.json", "--json").stdout)
+    assert [item["created"] for item in shown] == [True, True]
+    (tmp_path / "broken.jsonl").write_text('{"kind": "train"}\n[\n')
+    assert "broken.jsonl, line 2, is not JSON" in run("submit", "batch", "broken.jsonl", code=1).stderr
+    (tmp_path / "numbers.json").write_text("[1]")
+    assert "each job must be a JSON object" in run("submit", "batch", "numbers.json", code=1).stderr

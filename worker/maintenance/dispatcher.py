@@ -1,8 +1,7 @@
 """dispatcher: replace lost doorbells, and resolve jobs that waited for others.
 
 The database row is the job; messages may be lost (FLUSHALL, a killed Redis, a worker killed between message and claim).
-If a queue holds fewer doorbells than there are due jobs, the missing ones are sent again. An extra doorbell is
-harmless.
+If a queue holds no doorbell although a job is due, one is sent. An extra doorbell is harmless.
 """
 
 from __future__ import annotations
@@ -17,10 +16,6 @@ from shared.events import emit
 from shared.jobs import queries, transitions
 from shared.settings import Settings
 from worker.maintenance.service import Counts
-
-#: Doorbells per queue and pass. Too low: after a flush, idle workers wait for the next pass. Too high: Redis fills with
-#: doorbells of a long backlog, although busy workers claim their next job without one.
-BATCH = 200
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
@@ -42,10 +37,9 @@ def _resolve(engine: Engine) -> Counts:
 def _ring_missing(engine: Engine) -> int:
     rung = 0
     try:
-        for device, job_ids in _missing(engine).items():
-            for job_id in job_ids:
-                ring(device, job_id)
-                rung += 1
+        for device, job_id in _missing(engine).items():
+            ring(device, job_id)
+            rung += 1
     except BrokerUnavailable as error:
         emit("broker.unavailable", error=str(error))
     if rung:
@@ -53,12 +47,11 @@ def _ring_missing(engine: Engine) -> int:
     return rung
 
 
-def _missing(engine: Engine) -> dict[str, list[str]]:
-    """Return the due jobs by device for which the queue holds no doorbell."""
+def _missing(engine: Engine) -> dict[str, str]:
+    """Return a due job of each device whose queue holds no doorbell."""
     with read(engine) as conn:
-        due = queries.waiting_counts(conn)
-        if not any(due.values()):
-            return {}
-        waiting = queue_lengths()
-        lacking = {device: min(count, BATCH) - waiting[device] for device, count in due.items()}
-        return {device: queries.due_ids(conn, device, count) for device, count in lacking.items() if count > 0}
+        due = queries.due_ids(conn)
+    if not due:
+        return {}
+    waiting = queue_lengths()
+    return {device: job_id for device, job_id in due.items() if not waiting[device]}

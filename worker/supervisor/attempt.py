@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 from nightshift.errors import NotFound, RequestError
 from nightshift.names import FRAMEWORKS
 from nightshift.states import JobState
-from shared import doorbell
 from shared.errors import DeviceFailed, JobError, LeaseLost, StorageUnavailable, UnsupportedJob
 from shared.events import emit
 from shared.failpoints import failpoint
@@ -266,8 +265,6 @@ class Attempt:
         records = artifact_records(monitor.messages.artifacts, self._artifacts_folder()) if monitor else []
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)
-        if state is JobState.QUEUED:
-            doorbell.ring_later(str(self.claimed.spec.get("resources", {}).get("device", "auto")), self.lease.job_id)
 
     def _settled(self, verdict: Verdict, ending: Ending, batch: Batch, records: list[ArtifactRecord]) -> JobState:
         try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from time import monotonic
 
-from shared import tracing
-from shared.db.engine import write
+from shared import doorbell, tracing
+from shared.db.engine import read, write
 from shared.errors import DatabaseUnavailable
 from shared.events import emit, log_context
-from shared.jobs import transitions
+from shared.failpoints import failpoint
+from shared.jobs import queries, transitions
 from shared.jobs.transitions import Claimed, Claimer
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
@@ -53,11 +54,14 @@ class Supervisor:
         """Serve one doorbell. Never raises."""
         if self.draining or not self._context.runners.frameworks:
             return
+        claimed = None
         try:
+            failpoint("doorbell.heard")
             claimed_at = monotonic()
             claimed = self._claim(celery_task_id)
             if claimed is None:
                 return
+            self._ring_for_others()
             with log_context(job_id=claimed.lease.job_id, attempt=claimed.lease.fence), self._traced(claimed):
                 self._attempt = Attempt(self._context, claimed, claimed_at, self._time_left)
                 self._attempt.run()
@@ -68,6 +72,8 @@ class Supervisor:
         finally:
             self._attempt = None
             self._context.runners.idle()
+            if claimed is not None:
+                self._ring_for_others()
 
     def _traced(self, claimed: Claimed) -> AbstractContextManager[None]:
         context = self._context
@@ -89,8 +95,29 @@ class Supervisor:
             plugins=context.plugins,
             takes_auto=context.takes_auto,
         )
+        with read(context.engine) as conn:
+            if not transitions.can_claim(conn, claimer):
+                return None
         with write(context.engine) as conn:
             return transitions.claim(conn, claimer, context.settings.lease_seconds)
+
+    def _ring_for_others(self) -> None:
+        """Ring for the jobs that are still due in this worker's queues.
+
+        A queue has one doorbell, and this worker has received it: after its claim the next one wakes another worker, or
+        waits for the end of the attempt; after the attempt it is for the job that has come back meanwhile. No doorbell
+        follows one that led to no claim, because two workers that cannot run a job would send it to and fro.
+        """
+        context = self._context
+        try:
+            with read(context.engine) as conn:
+                due = queries.due_ids(conn)
+        except Exception as error:  # the dispatcher rings instead
+            emit("worker.cannot_ring", worker=context.name, error=str(error))
+            return
+        for device in ("auto", context.device.kind):
+            if device in due:
+                doorbell.ring_later(device, due[device])
 
     def _time_left(self) -> float | None:
         """Return the seconds that a draining worker has left, or None if it does not drain."""

@@ -1,4 +1,4 @@
-"""`nightshift submit train | finetune | infer | evaluate | run`, and `submit -f job.json`."""
+"""`nightshift submit train | finetune | infer | evaluate | run | batch`, and `submit -f job.json`."""
 
 from __future__ import annotations
 
@@ -268,3 +268,28 @@ def run(
     payload.put_options(body, {"seed": seed, "secrets": secret, "register_as": register_as})
     payload.assign(body, [f"params.{one}" for one in param or []])
     return body
+
+
+@app.command("batch")
+def batch(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A JSON list of jobs, or JSON Lines; - reads stdin.")],
+    each: Annotated[
+        bool, typer.Option("--each", help="Submit the jobs that are accepted even if others are refused.")
+    ] = False,
+    idempotency_key: IdempotencyKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit up to 1,000 jobs in one transaction: all or none, or with --each every one by itself."""
+    items = client(ctx).submit_batch(payload.read_batch(file), idempotency_key, each=each)
+    refused = [(place, item["error"]) for place, item in enumerate(items) if item["error"]]
+    if as_json:
+        output.print_json(items)
+    else:
+        for item in items:
+            if item["id"]:
+                typer.echo(item["id"])
+        for place, error in refused:
+            typer.echo(f"job {place} (counted from 0) was refused: {error['detail']}", err=True)
+    if refused:
+        raise typer.Exit(1)

@@ -4,11 +4,11 @@ jobs              get_job, find_id, list_jobs, job_view, job_by_task
 job_details       attempts, checkpoints, artifacts, logs, …
 event_log         events_after                  curves        metrics, curves
 table             jobs_table (for the pages)    sparklines    sparklines
-counts            waiting_counts, due_ids, stats
+counts            due_ids, stats
 durations, explain_context
 """
 
-from shared.jobs.queries.counts import Due, Stats, due_ids, stats, waiting_counts
+from shared.jobs.queries.counts import Due, Stats, due_ids, stats
 from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
 from shared.jobs.queries.durations import EDGES, Durations, durations

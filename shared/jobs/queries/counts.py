@@ -14,8 +14,9 @@ from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
 from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
+from shared.jobs.fronts import device_of, fronts, is_due
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED
+from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -40,35 +41,27 @@ class Stats:
     expired_leases: int
 
 
-def waiting_counts(conn: Connection) -> dict[str, int]:
-    """Count the due queued jobs per requested device: {"auto": …, "cpu": …, "gpu": …}."""
-    rows = conn.execute(
-        select(jobs.c.device, func.count())
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
-        .group_by(jobs.c.device)
-    )
-    return {"auto": 0, "cpu": 0, "gpu": 0} | _pairs(rows)
-
-
-def due_ids(conn: Connection, device: str, limit: int) -> list[str]:
-    """Return the due jobs that request `device`, in the order of the claim."""
-    rows = conn.scalars(
-        select(jobs.c.id)
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now(), jobs.c.device == device)
-        .order_by(jobs.c.rank, jobs.c.id)
-        .limit(limit)
-    )
-    return list(rows)
+def due_ids(conn: Connection) -> dict[str, str]:
+    """Return the due job that is claimed first, of each requested device that has one: `{"auto": …}`."""
+    found: dict[str, str] = {}
+    for front in fronts(conn):
+        found.setdefault(front.device, front.job_id)
+    return found
 
 
 def queue(conn: Connection) -> list[Due]:
     """Return the due queued jobs by requested device and priority, without empty groups."""
     rows = conn.execute(
-        select(jobs.c.device, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
-        .where(jobs.c.state == QUEUED, jobs.c.run_at <= db_now())
-        .group_by(jobs.c.device, jobs.c.priority)
+        select(jobs.c.requires, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
+        .where(is_due())
+        .group_by(jobs.c.requires, jobs.c.priority)  # covered by an index, which by device it would not be
     )
-    return [Due(*row) for row in rows]
+    found: dict[tuple[str, int], Due] = {}
+    for required, priority, count, oldest in rows:
+        place = device_of(required), priority
+        known = found.get(place, Due(*place, 0, 0.0))
+        found[place] = Due(*place, known.count + count, max(known.oldest_seconds, oldest))
+    return list(found.values())
 
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:

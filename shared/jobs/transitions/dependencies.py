@@ -12,8 +12,9 @@ from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.schema import job_dependencies, jobs
 from shared.events import emit
+from shared.jobs.fronts import QUEUED
 from shared.jobs.states import AttemptOutcome
-from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, WRITTEN, add_state_event, close_attempt
+from shared.jobs.transitions.statements import RUNNING, UNFINISHED, WRITTEN, add_state_event, close_attempt
 
 _TIMED_OUT = {
     "type": "timed_out",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, ScalarSelect, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
@@ -16,9 +16,10 @@ from shared.db.schema import attempts, checkpoints, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.job_files.checkpoint_record import CheckpointRecord
-from shared.jobs.eligibility import runnable_on
+from shared.jobs.eligibility import continued_by
+from shared.jobs.fronts import QUEUED, Front, fronts, is_due, runnable_parts
 from shared.jobs.transitions.effects import rebuild_summaries
-from shared.jobs.transitions.statements import QUEUED, WRITTEN, add_event, add_state_event, as_request, renew_and_update
+from shared.jobs.transitions.statements import WRITTEN, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease
 
 
@@ -29,9 +30,28 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
     then the lowest id. Postgres skips rows that another claim has locked; on SQLite the transaction already holds the
     write lock.
     """
+    for front in _fronts(conn, claimer):
+        claimed = _claim_of(conn, claimer, front, lease_seconds)
+        if claimed is not None:
+            return claimed
+    return None
+
+
+def can_claim(conn: Connection, claimer: Claimer) -> bool:
+    """Return whether there may be a job to claim: a read, so that a worker takes the write lock only to claim one."""
+    return bool(_fronts(conn, claimer))
+
+
+def _fronts(conn: Connection, claimer: Claimer) -> list[Front]:
+    parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
+    return fronts(conn, parts)
+
+
+def _claim_of(conn: Connection, claimer: Claimer, front: Front, lease_seconds: float) -> Claimed | None:
+    """Claim the first job of a part of the queue that no other claim has locked."""
     statement = (
         update(jobs)
-        .where(jobs.c.id == _best(claimer), jobs.c.state == QUEUED)
+        .where(jobs.c.id == _first(claimer, front), jobs.c.state == QUEUED)
         .values(
             state="running",
             fence=jobs.c.fence + 1,
@@ -73,20 +93,30 @@ _CLAIMED_COLUMNS = (
 )
 
 
-def _best(claimer: Claimer) -> ScalarSelect[str]:
+def _first(claimer: Claimer, front: Front) -> ScalarSelect[str]:
     return (
         select(jobs.c.id)
         .where(
-            jobs.c.state == QUEUED,
-            jobs.c.run_at <= db_now(),
-            runnable_on(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto),
+            jobs.c.requires == front.requires,
+            jobs.c.priority == front.priority,
+            is_due(),
             or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > db_now()),
+            *_versions(claimer, front),
         )
-        .order_by(jobs.c.rank, jobs.c.id)
+        .order_by(jobs.c.run_at, jobs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
+
+
+def _versions(claimer: Claimer, front: Front) -> list[ColumnElement[bool]]:
+    """Return the condition for jobs that the claimer's version of the plug-in continues; none if they need no plug-in.
+
+    What the part of the queue says of its jobs is not repeated: PostgreSQL would expect few rows, and sort them all.
+    """
+    suited = [plugin for plugin in claimer.plugins if plugin.plugin == front.plugin]
+    return [continued_by(plugin) for plugin in suited[:1]]
 
 
 def _open_attempt(conn: Connection, claimer: Claimer, row: Row[*tuple[Any, ...]]) -> None:

@@ -16,9 +16,10 @@ from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
 from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
+from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
 from shared.jobs.states import AttemptOutcome, StopRequest
-from shared.jobs.transitions.statements import QUEUED, RUNNING, UNFINISHED, add_event, write_job
+from shared.jobs.transitions.statements import RUNNING, UNFINISHED, add_event, write_job
 
 _victim = jobs.alias("victim")
 #: Requests that free a device soon.

@@ -16,8 +16,7 @@ from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.values import AttemptStatus, Ending, Lease
 from shared.webhooks import outbox
 
-#: Literals, so that SQLite can use the partial index.
-QUEUED: ColumnElement[str] = literal_column("'queued'")
+#: A literal, so that SQLite can use the partial index.
 RUNNING: ColumnElement[str] = literal_column("'running'")
 
 #: Combined with a state that is not final, so that the index on `finished_at` finds the few unfinished jobs.
@@ -69,10 +68,13 @@ def as_request(text: str | None) -> StopRequest | None:
     return StopRequest(text) if text else None
 
 
+_EVENT = plain_insert(job_events)
+
+
 def add_event(conn: Connection, job_id: str, seq: int, at: float, kind: str, fence: int, data: dict[str, Any]) -> None:
     """Write the event's row and its webhook deliveries."""
     conn.execute(
-        plain_insert(job_events),
+        _EVENT,
         {"job_id": job_id, "seq": seq, "type": kind, "at": at, "fence": fence, "data": data},
     )
     outbox.add_job_event(conn, job_id, seq, at, kind, data)

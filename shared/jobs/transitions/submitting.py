@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, bindparam, case, select
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, InvalidRequest, RequestError
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.datasets import references
-from shared.db.engine import insert, on_commit
+from shared.db.engine import insert_of, on_commit
 from shared.db.schema import deleted_jobs, job_dependencies, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
@@ -37,17 +37,11 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
     state = JobState.WAITING if after else JobState.QUEUED
-    references.hold_named(conn, new.spec.model_dump(include={"dataset", "promote"}))
+    references.hold_named(conn, new.spec_as_json)
     ownership.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
     _refuse_deleted(conn, new)
     job_id = secrets.token_hex(8)
-    statement = (
-        insert(conn, jobs)
-        .values(**_row(conn, job_id, state, new))
-        .on_conflict_do_nothing(index_elements=["owner_id", "idempotency_key"])
-        .returning(jobs.c.id, jobs.c.fence, jobs.c.state, jobs.c.event_seq, jobs.c.created_at.label("now"))
-    )
-    row = conn.execute(statement).one_or_none()
+    row = conn.execute(_insertion(conn.dialect.name), _row(conn, job_id, state, new)).one_or_none()
     if row is None:
         return _existing_job(conn, new)
     add_state_event(conn, row)
@@ -57,7 +51,26 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     failpoint("submit.before_commit")
     on_commit(conn, partial(failpoint, "submit.after_commit"))
     on_commit(conn, partial(emit, "job.submitted", job_id=job_id, kind=new.spec.kind, owner_id=new.owner_id))
-    return Submitted(job_id, state, True)
+    is_due = state is JobState.QUEUED and (new.spec.run_at is None or row.run_at <= row.now)
+    return Submitted(job_id, state, True, is_due)
+
+
+@lru_cache
+def _insertion(dialect: str) -> Any:
+    """Return the INSERT of a row. Built once per dialect: building it takes longer than executing it.
+
+    A past `run_at` is replaced by now: rank depends on it, and 1970 would overtake every job.
+    """
+    wanted = bindparam("wanted_at", type_=jobs.c.run_at.type)
+    run_at = case((wanted > db_now(), wanted), else_=db_now())
+    return (
+        insert_of(dialect, jobs)
+        .values(**{name: bindparam(name) for name in _COLUMNS}, run_at=run_at, created_at=db_now())
+        .on_conflict_do_nothing(index_elements=["owner_id", "idempotency_key"])
+        .returning(
+            jobs.c.id, jobs.c.fence, jobs.c.state, jobs.c.event_seq, jobs.c.run_at, jobs.c.created_at.label("now")
+        )
+    )
 
 
 def _state_after(counts: dict[str, int]) -> JobState:
@@ -65,6 +78,14 @@ def _state_after(counts: dict[str, int]) -> JobState:
     if counts["queued"]:
         return JobState.QUEUED
     return JobState.FAILED if counts["failed"] else JobState.WAITING
+
+
+#: The columns that `_row` fills.
+_COLUMNS = (
+    "id", "owner_id", "idempotency_key", "body_hash", "kind", "name", "family", "framework", "plugin", "plugin_record",
+    "plugin_state", "dataset", "device", "tags", "spec", "pinned", "state", "fence", "priority", "timeout_seconds",
+    "lost_streak", "retries", "max_retries", "preempts", "after", "copied_from", "progress_seq", "event_seq",
+)  # fmt: skip
 
 
 def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
@@ -82,12 +103,12 @@ def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[st
         "dataset": spec.dataset,
         "device": spec.resources.device,
         "tags": spec.tags,
-        "spec": spec.model_dump(mode="json"),
+        "spec": new.spec_as_json,
         "pinned": new.pinned,
         "state": state.value,
         "fence": 0,
         "priority": spec.priority,
-        "run_at": _not_past(seconds_of(spec.run_at) if spec.run_at else None),
+        "wanted_at": seconds_of(spec.run_at) if spec.run_at else None,
         "timeout_seconds": spec.timeout_seconds,
         "lost_streak": 0,
         "retries": 0,
@@ -97,8 +118,10 @@ def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[st
         "copied_from": new.copied_from,
         "progress_seq": 0,
         "event_seq": 1,
-        "created_at": db_now(),
     }
+
+
+_NO_PLUGIN: dict[str, Any] = {"plugin": None, "plugin_record": None, "plugin_state": None}
 
 
 def _plugin(conn: Connection, new: NewJob) -> dict[str, Any]:
@@ -107,10 +130,10 @@ def _plugin(conn: Connection, new: NewJob) -> dict[str, Any]:
     Every worker has the families of Nightshift; the first attempt pins their version.
     """
     if isinstance(new.spec, RunJob):
-        return {"plugin": program_plugin(new.spec.program)}
+        return _NO_PLUGIN | {"plugin": program_plugin(new.spec.program)}
     family, maker = _made_by(conn, new)
     if family is None or FAMILIES.is_builtin(family):
-        return {}
+        return _NO_PLUGIN
     return {
         "plugin": family_plugin(family),
         "plugin_record": maker.get("record"),
@@ -132,11 +155,6 @@ def _made_by(conn: Connection, new: NewJob) -> tuple[str | None, Mapping[str, An
     except RequestError:
         return None, {}
     return model.family, registry.maker_of(conn, model.job_id).get("plugin") or {}
-
-
-def _not_past(run_at: float | None) -> Any:
-    """Replace a past time by now: rank depends on `run_at`, and 1970 would overtake every job."""
-    return db_now() if run_at is None else case((db_now() < run_at, run_at), else_=db_now())
 
 
 def _family(spec: AnyJob) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from nightshift.states import JobState
@@ -25,6 +26,11 @@ class NewJob:
     #: The job it was copied from: id, name, changes.
     copied_from: dict[str, Any] | None = None
 
+    @cached_property
+    def spec_as_json(self) -> dict[str, Any]:
+        """The complete spec, as it is stored and shown."""
+        return self.spec.model_dump(mode="json")
+
 
 @dataclass(frozen=True)
 class Submitted:
@@ -33,6 +39,8 @@ class Submitted:
     job_id: str
     state: JobState
     created: bool  # False: it exists already, with the same idempotency key and body
+    #: Whether it was created queued and its `run_at` has come: a worker may claim it now.
+    is_due: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import redis
 
 from nightshift.errors import ConfigurationError
 from shared import celery_app, doorbell
 from shared.errors import BrokerUnavailable
 from shared.settings import Settings
-from tests.support.redis import free_port
+from tests.support.redis import free_port, running_redis
 
 
 @contextmanager
@@ -97,3 +100,50 @@ def test_settings_that_keep_jobs_safe(role: celery_app.Role) -> None:
 def test_other_brokers_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         celery_app.make_celery(Settings(redis_url="amqp://localhost"))
+
+
+@pytest.fixture
+def server(tmp_path: Path, point_at) -> Iterator[redis.Redis]:  # type: ignore[no-untyped-def]
+    with running_redis(tmp_path) as running:
+        point_at(running.url)
+        with redis.Redis.from_url(running.url) as client:
+            yield client
+
+
+def test_a_queue_holds_one_doorbell(server: redis.Redis) -> None:
+    for number in range(50):
+        doorbell.ring("cpu", f"{number:016x}")
+    doorbell.ring("auto", "a" * 16)
+    assert celery_app.queue_lengths() == {"auto": 1, "cpu": 1, "gpu": 0}
+
+
+def test_a_doorbell_that_was_heard_or_lost_is_rung_again(server: redis.Redis) -> None:
+    for lose in (lambda: server.rpop(celery_app.ATTEMPT_QUEUES["cpu"]), server.flushall):
+        doorbell.ring("cpu", "0" * 16)
+        lose()
+        doorbell.ring("cpu", "1" * 16)
+        assert celery_app.queue_lengths()["cpu"] == 1
+        message = json.loads(server.lindex(celery_app.ATTEMPT_QUEUES["cpu"], 0))  # type: ignore[arg-type]
+        assert message["headers"]["argsrepr"] == "1" * 16
+        server.flushall()
+
+
+def test_rings_during_a_publish_join_one_that_comes_after_it(point_at, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """The one being published may be for an earlier COMMIT only."""
+    published: list[str] = []
+    inside, let_go = threading.Event(), threading.Event()
+
+    def publish(device: str, job_id: str) -> None:
+        published.append(job_id)
+        inside.set()
+        assert let_go.wait(120)
+
+    monkeypatch.setattr(doorbell, "_publish", publish)
+    point_at("redis://127.0.0.1:1/0")
+    doorbell.ring_later("auto", "first")
+    assert inside.wait(120)
+    later = [doorbell._notifier.ring("auto", name) for name in ("second", "third")]
+    let_go.set()
+    for ring in later:
+        ring.result(120)
+    assert published == ["first", "second"]

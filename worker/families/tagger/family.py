@@ -14,8 +14,8 @@ from nightshift.families.layers import Layer
 from nightshift.families.trial import Trial
 from nightshift.metrics import Metric
 from nightshift.names import Framework
-from worker.families.tagger.entities import have_entities
 from shared.specs.training import held_out
+from worker.families.tagger.entities import have_entities
 
 #: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000

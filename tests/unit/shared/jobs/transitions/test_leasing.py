@@ -175,16 +175,3 @@ def test_a_finish_that_was_asked_before_is_handed_on(engine: Engine) -> None:
     with write(engine) as conn:
         transitions.rescue(conn, job_id=lease.job_id, seen_fence=1, poison_limit=3)
     assert claim_job(engine).stop_requested is StopRequest.FINISH
-
-
-def test_the_claim_uses_its_index(sqlite_engine: Engine) -> None:
-    """With a long queue a claim must not sort it: the partial index on `rank` hands out the first."""
-    from sqlalchemy import select
-
-    from shared.jobs.transitions.leasing import _best
-
-    query = str(select(_best(make_claimer())).compile(sqlite_engine, compile_kwargs={"literal_binds": True}))
-    with read(sqlite_engine) as conn:
-        plan = " ".join(str(row) for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}"))
-    assert "ix_jobs_claim" in plan
-    assert "TEMP B-TREE" not in plan
