@@ -53,6 +53,7 @@ class Supervisor:
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
         if self.draining or not self._context.runners.frameworks:
+            self._ring_for_others()  # it has left its queues, or is about to: what it heard is for another worker
             return
         claimed = None
         try:
