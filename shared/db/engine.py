@@ -32,6 +32,7 @@ from sqlalchemy.sql.dml import Insert as AnyInsert
 
 from nightshift.errors import ConfigurationError, InvalidRequest
 from shared.clock import sqlite_clock
+from shared.db import pool_check
 from shared.db.write_lock import WriteLock
 from shared.errors import DatabaseLocked, DatabaseUnavailable
 from shared.settings import get_settings
@@ -118,11 +119,11 @@ def _postgres_engine(url: URL) -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
             **keepalives,
         },
-        pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         json_serializer=dump_json,
         **_POOL,
     )
+    pool_check.install(engine)
     event.listen(engine, "connect", _refuse_encoding, insert=True)  # before SQLAlchemy asks for the version
     event.listen(engine, "handle_error", _refuse_unstorable)
     return engine
