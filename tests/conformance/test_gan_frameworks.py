@@ -25,6 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "odd sizes": CONVOLUTIONS,
     "layer norm": {**CONVOLUTIONS, "generator_normalization": "layer", "discriminator_normalization": "layer"},
     "dropout": {**CONVOLUTIONS, "generator_dropout": 0.3, "discriminator_dropout": 0.4, "output": "sigmoid"},
+    "joint": {**CONVOLUTIONS, "updates": "joint", "generator_dropout": 0.2, "discriminator_dropout": 0.3},
     "dense layers": {**CONVOLUTIONS, "generator_dense": [9], "discriminator_dense": [8, 5], "kernel_size": 6},
     "dense batch norm": {
         "preset": "dense", "image_size": (5, 4), "image_channels": 3, "generator_dense": [9, 7],
@@ -70,6 +71,29 @@ def test_same_weights_and_batch_give_the_same_outputs_losses_and_gradients(name:
     theirs = tensorflow.weights()
     for key, array in torch.weights().items():
         np.testing.assert_allclose(theirs[key], array, rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", ["dense", "dropout"])
+def test_a_joint_step_judges_fakes_by_the_discriminator_before_its_step(framework: str, name: str) -> None:
+    """The discriminator learns the same; the generator does where the discriminator hardly changes."""
+
+    def step(updates: str, rate: float) -> dict[str, Any]:
+        model = {**MODELS[name], "updates": updates, "discriminator_dropout": 0.0}
+        one = learner("gan", framework, {}, model, optimizer="sgd", learning_rate=rate)
+        one.set_data({"x": pictures(one)})
+        return gradients(one, ROWS)
+
+    def apart(part: str, rate: float) -> float:
+        """Return how far the gradients of one network are apart, by their length."""
+        joint, alternating = (step(updates, rate) for updates in ("joint", "alternating"))
+        keys = [key for key in joint if key.startswith(part)]
+        squares = [(np.square(joint[key] - alternating[key]).sum(), np.square(joint[key]).sum()) for key in keys]
+        return float(np.sqrt(sum(apart for apart, _ in squares) / sum(length for _, length in squares)))
+
+    assert apart("discriminator", 0.5) < 1e-4
+    assert apart("generator", 0.5) > 0.1
+    assert apart("generator", 1e-6) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["dense", "odd sizes", "dense batch norm"])

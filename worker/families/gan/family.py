@@ -55,6 +55,10 @@ class GanModel(ModelSpec):
         Literal[2, 4, 6, 8], Field(description="Kernel of all convolutions; even, for a stride of 2.")
     ]
     output: Annotated[Literal["sigmoid", "tanh"], Field(description="Range of pixels: 0 … 1 (sigmoid), -1 … 1 (tanh).")]
+    updates: Annotated[
+        Literal["alternating", "joint"],
+        Field(description="The generator learns through the discriminator after (alternating) or before its step."),
+    ]
 
     @model_validator(mode="after")
     def _buildable(self) -> GanModel:
@@ -144,25 +148,28 @@ _DENSE: dict[str, Any] = {
     "image_size": (28, 28), "image_channels": 1, "latent": 100,
     "generator_dense": [128], "generator_filters": [], "generator_normalization": "none", "generator_dropout": 0.0,
     "discriminator_filters": [], "discriminator_dense": [128], "discriminator_normalization": "none",
-    "discriminator_dropout": 0.0, "leak": 0.0, "kernel_size": 4, "output": "sigmoid",
+    "discriminator_dropout": 0.0, "leak": 0.0, "kernel_size": 4, "output": "sigmoid", "updates": "alternating",
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
-    "dense": _DENSE,
+    "dense": {**_DENSE, "updates": "joint"},
     "dense-tuned": _DENSE,
     "dcgan": {
         "image_size": (28, 28), "image_channels": 1, "latent": 64,
         "generator_dense": [512], "generator_filters": [128, 64], "generator_normalization": "batch",
         "generator_dropout": 0.0, "discriminator_filters": [32, 64], "discriminator_dense": [256],
         "discriminator_normalization": "batch", "discriminator_dropout": 0.0, "leak": 0.2, "kernel_size": 4,
-        "output": "tanh",
+        "output": "tanh", "updates": "alternating",
     },
 }  # fmt: skip
 GanModel.PRESETS = PRESETS
 
-#: Training defaults of each preset. `dense` has the optimizer of the published listing; its batch size and epochs are
-#: ours. In the others a lower `beta1` keeps generator and discriminator from oscillating (Radford et al. 2016).
+#: Training defaults of each preset. `dense` has the optimizer and the step of the published listing; its batch size and
+#: epochs are ours. In the others a lower `beta1` keeps both networks from oscillating (Radford et al. 2016).
 TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "dense": {**KERAS_ADAM, "learning_rate": 0.0001, "lr_schedule": "constant", "batch_size": 64, "epochs": 20},
+    "dense": {
+        **KERAS_ADAM, "learning_rate": 0.0001, "lr_schedule": "constant", "batch_size": 64, "epochs": 20,
+        "validation_split": 0.0,
+    },
     "dense-tuned": {
         "optimizer": "adam", "learning_rate": 0.0002, "lr_schedule": "cosine", "beta1": 0.5, "batch_size": 64,
         "epochs": 20,

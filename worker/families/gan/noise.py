@@ -35,7 +35,8 @@ def masked_widths(model: GanModel) -> dict[str, list[int]]:
     """Return the widths (units or feature maps) of the layers with dropout, for each pass of a step."""
     generator = [*model.generator_dense, *model.generator_filters] if model.generator_dropout else []
     discriminator = [*model.discriminator_filters, *model.discriminator_dense] if model.discriminator_dropout else []
-    return {"generator": generator, "real": discriminator, "fake": discriminator, "fooled": discriminator}
+    fooled = discriminator if model.updates == "alternating" else []
+    return {"generator": generator, "real": discriminator, "fake": discriminator, "fooled": fooled}
 
 
 def dropout_masks(model: GanModel, seed: int, step: int, n: int) -> dict[str, list[Array]]:

@@ -63,26 +63,48 @@ class TensorflowGan(TensorflowLearner):
             self._train(self.data["x"][rows], z, np.float32(self.rate), drop)
 
     def _step(self, x: Tensor, z: Tensor, rate: Tensor, drop: Mapping[str, Drop]) -> None:
-        """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
         running = {name: tf.identity(tensor) for name, tensor in self.tensors.items() if ".running_" in name}
+        update = self._alternating if self.model.updates == "alternating" else self._joint
+        g_loss, d_loss = update(self._pixels(x), z, rate, running, drop)
+        n = tf.cast(tf.shape(x)[0], tf.float64)
+        self.totals.assign_add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
+
+    def _alternating(
+        self, x: Tensor, z: Tensor, rate: Tensor, running: dict[str, Tensor], drop: Mapping[str, Drop]
+    ) -> tuple[Tensor, Tensor]:
+        """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
         generator, discriminator = (list(self._trained(part).values()) for part in NETWORKS)
         with tf.GradientTape(watch_accessed_variables=False) as generator_tape:
             generator_tape.watch(generator)
             fakes = self._generate(z, self.computed, running, drop["generator"])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(discriminator)
-            real = self._discriminate(self._pixels(x), self.computed, running, drop["real"])
+            real = self._discriminate(x, self.computed, running, drop["real"])
             fake = self._discriminate(fakes, self.computed, running, drop["fake"])
-            d_loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
+            d_loss = _told_apart(real, fake)
         self._learn("discriminator", d_loss, tape.gradient(d_loss, discriminator), rate)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fakes)
-            fooled = self._discriminate(fakes, self.computed, dict(running), drop["fooled"])
-            g_loss = tf.reduce_mean(tf.nn.softplus(-fooled))
+            g_loss = _taken_for_real(self._discriminate(fakes, self.computed, dict(running), drop["fooled"]))
         gradients = generator_tape.gradient(fakes, generator, output_gradients=tape.gradient(g_loss, fakes))
         self._learn("generator", g_loss, gradients, rate, running)
-        n = tf.cast(tf.shape(x)[0], tf.float64)
-        self.totals.assign_add(tf.stack([tf.cast(g_loss, tf.float64) * n, tf.cast(d_loss, tf.float64) * n, n]))
+        return g_loss, d_loss
+
+    def _joint(
+        self, x: Tensor, z: Tensor, rate: Tensor, running: dict[str, Tensor], drop: Mapping[str, Drop]
+    ) -> tuple[Tensor, Tensor]:
+        """Train both networks on one judgement of the fakes, by the discriminator before its step."""
+        generator, discriminator = (list(self._trained(part).values()) for part in NETWORKS)
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
+            tape.watch([*generator, *discriminator])
+            fakes = self._generate(z, self.computed, running, drop["generator"])
+            real = self._discriminate(x, self.computed, running, drop["real"])
+            fake = self._discriminate(fakes, self.computed, running, drop["fake"])
+            g_loss, d_loss = _taken_for_real(fake), _told_apart(real, fake)
+        of_generator, of_discriminator = tape.gradient(g_loss, generator), tape.gradient(d_loss, discriminator)
+        self._learn("discriminator", d_loss, of_discriminator, rate)
+        self._learn("generator", g_loss, of_generator, rate, running)
+        return g_loss, d_loss
 
     # -- the networks -----------------------------------------------------------------------------
 
@@ -219,6 +241,16 @@ class TensorflowGan(TensorflowLearner):
         if name != f"discriminator.{'dense0' if self.model.discriminator_dense else 'output'}.weight":
             return None
         return (filters[-1] if filters else self.model.image_channels), *self.model.halved(len(filters))
+
+
+def _told_apart(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the discriminator's loss of these logits."""
+    return tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
+
+
+def _taken_for_real(fake: Tensor) -> Tensor:
+    """Return the generator's loss of these logits."""
+    return tf.reduce_mean(tf.nn.softplus(-fake))
 
 
 build = TensorflowGan

@@ -44,7 +44,6 @@ class TorchGan(TorchLearner):
         self.data = support.move_to_device({"x": split["x"]}, self.device)
 
     def train_step(self, rows: np.ndarray[Any, np.dtype[np.int64]], step: int) -> None:
-        """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
         rows = rows.repeat(2) if len(rows) == 1 else rows  # batch norm needs a variance
         (x,) = support.select(self.data, torch.from_numpy(rows), self.device)
         z = support.send(step_noise(self.model, self.training.seed, step, len(rows)), self.device)
@@ -54,20 +53,43 @@ class TorchGan(TorchLearner):
         with self.autocast():
             fakes = self._generate(z, running, drop["generator"])
             real = self._discriminate(self._pixels(x), running, drop["real"])
-            fake = self._discriminate(fakes.detach(), running, drop["fake"])
-        d_loss = F.softplus(-real).mean() + F.softplus(fake).mean()
-        self._learn("discriminator", d_loss)
-        with self.autocast():
-            fooled = self._discriminate(fakes, {}, drop["fooled"])
-        g_loss = F.softplus(-fooled).mean()
-        self._learn("generator", g_loss)
+        update = self._alternating if self.model.updates == "alternating" else self._joint
+        g_loss, d_loss = update(real, fakes, running, drop)
         self._keep_running(running)
         self.totals += torch.stack([g_loss.detach().double(), d_loss.detach().double(), self._count(1)]) * len(rows)
 
-    def _learn(self, part: str, loss: Tensor) -> None:
-        """Run one step of one network on its own loss, without gradients of the other network."""
+    def _alternating(
+        self, real: Tensor, fakes: Tensor, running: Running, drop: Mapping[str, Drop]
+    ) -> tuple[Tensor, Tensor]:
+        """Train the discriminator, then the generator on the same fakes through the updated discriminator."""
+        with self.autocast():
+            fake = self._discriminate(fakes.detach(), running, drop["fake"])
+        d_loss = _told_apart(real, fake)
+        self._learn("discriminator", d_loss, self._gradients("discriminator", d_loss))
+        with self.autocast():
+            fooled = self._discriminate(fakes, {}, drop["fooled"])
+        g_loss = _taken_for_real(fooled)
+        self._learn("generator", g_loss, self._gradients("generator", g_loss))
+        return g_loss, d_loss
+
+    def _joint(self, real: Tensor, fakes: Tensor, running: Running, drop: Mapping[str, Drop]) -> tuple[Tensor, Tensor]:
+        """Train both networks on one judgement of the fakes, by the discriminator before its step."""
+        with self.autocast():
+            fake = self._discriminate(fakes, running, drop["fake"])
+        g_loss, d_loss = _taken_for_real(fake), _told_apart(real, fake)
+        of_generator = self._gradients("generator", g_loss, keep=True)
+        self._learn("discriminator", d_loss, self._gradients("discriminator", d_loss))
+        self._learn("generator", g_loss, of_generator)
+        return g_loss, d_loss
+
+    def _gradients(self, part: str, loss: Tensor, *, keep: bool = False) -> Sequence[Tensor]:
+        """Return the gradients of one network; `keep` the graph for another loss."""
+        return torch.autograd.grad(loss, list(self._trained(part).values()), retain_graph=keep)
+
+    def _learn(self, part: str, loss: Tensor, gradients: Sequence[Tensor]) -> None:
+        """Run one step of one network."""
         weights = list(self._trained(part).values())
-        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         if self.training.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(weights, self.training.grad_clip)
@@ -177,6 +199,16 @@ class TorchGan(TorchLearner):
             pictures = self._generate(support.send(z, self.device)).permute(0, 2, 3, 1)
             parts.append(to_bytes(self.model, pictures.cpu().numpy()))
         return np.concatenate(parts)
+
+
+def _told_apart(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the discriminator's loss of these logits."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def _taken_for_real(fake: Tensor) -> Tensor:
+    """Return the generator's loss of these logits."""
+    return F.softplus(-fake).mean()
 
 
 build = TorchGan
