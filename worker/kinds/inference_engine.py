@@ -16,9 +16,10 @@ import numpy as np
 from nightshift.families.learner import Array, Learner
 from nightshift.versions import installed_of
 from shared.errors import EngineDisagrees, UnsupportedJob
+from shared.job_files.artifact_files import ONNX
 from shared.specs.jobs import Inference
 from worker.kinds.base_model import TrainedModel
-from worker.onnx_models.export import FILE, CannotExport, exported
+from worker.onnx_models.export import CannotExport, exported
 from worker.onnx_models.runtime import OnnxNetwork
 
 FRAMEWORK, ONNX_RUNTIME = "framework", "onnxruntime"
@@ -97,7 +98,7 @@ def _network(parent: TrainedModel, device: str, threads: int | None) -> OnnxNetw
     """Load the file beside the weights, or the network written from them. Raises _Unusable."""
     if device != "cpu":
         raise _Unusable("ONNX Runtime is used on CPUs only")
-    path = parent.folder / FILE
+    path = parent.folder / ONNX
     try:
         return OnnxNetwork(path.read_bytes() if path.exists() else _written(parent), threads)
     except CannotExport as why:

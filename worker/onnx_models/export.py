@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.families.learner import Array
+from shared.job_files.artifact_files import ONNX
 from worker import families
 
-#: The file of a model's folder.
-FILE = "model.onnx"
 #: Most bytes of a file in this format.
 MAX_BYTES = 2**31 - 1
 #: Left of them for the operators and names.
@@ -51,12 +50,12 @@ def write(
     try:
         content = exported(model, weights, facts)
     except CannotExport as why:
-        log(f"no {FILE}: {why}", "info")
+        log(f"no {ONNX}: {why}", "info")
         return []
     except Exception as error:
-        log(f"no {FILE}: the exporter of the family {model.family} fails: {type(error).__name__}: {error}", "warning")
+        log(f"no {ONNX}: the exporter of the family {model.family} fails: {type(error).__name__}: {error}", "warning")
         return []
-    path = root / "model" / FILE
+    path = root / "model" / ONNX
     path.write_bytes(content)
     return [path]
 

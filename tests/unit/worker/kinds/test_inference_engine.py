@@ -13,13 +13,14 @@ import pytest
 
 from nightshift.families.learner import Array
 from shared.errors import EngineDisagrees, UnsupportedJob
+from shared.job_files.artifact_files import ONNX
 from shared.specs.jobs import Inference
 from worker.families.mlp.family import MlpModel
 from worker.families.mlp.weights import initial
 from worker.kinds import inference_engine
 from worker.kinds.base_model import TrainedModel
 from worker.kinds.inference_engine import InferenceEngine, measured_difference
-from worker.onnx_models.export import FILE, exported
+from worker.onnx_models.export import exported
 
 FACTS = {
     "classes": ["a", "b", "c"],
@@ -73,7 +74,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
         family: str = "mlp", content: bytes | None = None,
     ) -> Opened:  # fmt: skip
         if content is not None:
-            (tmp_path / FILE).write_bytes(content)
+            (tmp_path / ONNX).write_bytes(content)
         model: Any = MODEL if family == "mlp" else MODEL.model_copy(update={"family": family})
         parent = TrainedModel(tmp_path, model, FACTS)
         parent.__dict__["weights"] = WEIGHTS
