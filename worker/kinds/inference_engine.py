@@ -171,8 +171,8 @@ class MeasuredEngine(OnnxEngine):
         except _Unusable as why:
             return self._refuse(UnsupportedJob, str(why))
         if not difference <= TOLERANCE:
-            why = f"the outputs of {_runtime()} differ by {difference:.2g} in the first {len(inputs):,} rows"
-            return self._refuse(EngineDisagrees, why)
+            message = f"the outputs of {_runtime()} differ by {difference:.2g} in the first {len(inputs):,} rows"
+            return self._refuse(EngineDisagrees, message)
         measured = f"{speed:.1f} times as fast as {self._inference.framework} in the first {len(inputs):,} rows"
         if self._inference.engine == "auto" and speed < FASTER:
             self._log(f"computes with {self._inference.framework}: {_runtime()} is {measured}")
