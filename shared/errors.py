@@ -17,6 +17,7 @@ NightshiftError
     │   └── DeviceOutOfMemory
     ├── DeviceFailed            the GPU works no more in this process, or not at all
     ├── UnsupportedJob
+    ├── EngineDisagrees         ONNX Runtime computes something else than the model's framework
     └── UnexpectedError         any other exception of a runner
 """
 
@@ -134,6 +135,12 @@ class UnsupportedJob(JobError):
     """The worker cannot run the spec (framework not installed, family unknown)."""
 
     type = "unsupported_job"
+
+
+class EngineDisagrees(JobError):
+    """ONNX Runtime, which the job asks for, computes something else than the model's framework."""
+
+    type = "engine_disagrees"
 
 
 class UnexpectedError(JobError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import APIRouter, Body, Depends, Header, Path, Query
 from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
+from api.artifact_response import DOWNLOAD, artifact_response
 from api.auth import Owner, require_owner
 from api.dependencies import WHOLE_NAME, Cursor, Limit, NameInPath, TheService, whole_id
 from api.openapi import COMMON, problems
@@ -110,6 +111,25 @@ def download(
         "Cache-Control": "private, no-cache",
     }
     return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+
+
+@router.get(
+    "/{name}/versions/{selector}/export",
+    response_class=Response,
+    responses=DOWNLOAD | problems(400, 404, 416),
+    summary="Export a model version",
+)
+def export(
+    name: NameInPath,
+    selector: Annotated[str, Path(pattern=WHOLE_NAME, description="A version's number, or an alias.")],
+    service: TheService,
+    format: Annotated[Literal["onnx"], Query(description="The format of the file.")] = "onnx",
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Its network with its weights as one ONNX file, the one that batch inference computes with ONNX Runtime."""
+    with read(service.engine) as conn:
+        version, row = package.onnx_of(conn, name, selector)
+    return artifact_response(storage_of(service.settings), row, f"{name}-{version}.{format}", if_none_match)
 
 
 @router.put(

@@ -167,7 +167,14 @@ class AsyncClient:
 
     async def download_model(self, ref: str, to: str | Path) -> Path:
         """Download the files of a version (`digits`, `digits@3`, `digits@alias`) as a zip to the file `to`."""
-        async with self._transport.stream(model_requests.files_path(ref)) as answer:
+        return await self._save(model_requests.files_path(ref), to)
+
+    async def export_model(self, ref: str, to: str | Path, format: str = "onnx") -> Path:
+        """Download the network of a version with its weights as one file. Raises `NotFound` if it has none."""
+        return await self._save(model_requests.export_path(ref, format), to)
+
+    async def _save(self, path: str, to: str | Path) -> Path:
+        async with self._transport.stream(path) as answer:
             with atomic_write(Path(to)) as file:
                 async for chunk in answer.aiter_bytes():
                     file.write(chunk)

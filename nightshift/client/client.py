@@ -177,7 +177,14 @@ class Client:
 
     def download_model(self, ref: str, to: str | Path) -> Path:
         """Download the files of a version (`digits`, `digits@3`, `digits@alias`) as a zip to the file `to`."""
-        with self._transport.stream(model_requests.files_path(ref)) as answer, atomic_write(Path(to)) as file:
+        return self._save(model_requests.files_path(ref), to)
+
+    def export_model(self, ref: str, to: str | Path, format: str = "onnx") -> Path:
+        """Download the network of a version with its weights as one file. Raises `NotFound` if it has none."""
+        return self._save(model_requests.export_path(ref, format), to)
+
+    def _save(self, path: str, to: str | Path) -> Path:
+        with self._transport.stream(path) as answer, atomic_write(Path(to)) as file:
             for chunk in answer.iter_bytes():
                 file.write(chunk)
         return Path(to)

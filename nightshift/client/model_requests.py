@@ -66,8 +66,12 @@ def change_version(name: str, version: int, **changes: Any) -> Call[ModelVersion
 
 def files_path(ref: str) -> str:
     """Return the URL path of a version's zip: `digits` (its champion), `digits@3` or `digits@alias`."""
-    name, _, selector = ref.partition("@")
-    return f"{_model(name)}/versions/{quote(selector or 'champion', safe='')}/files"
+    return f"{_version(ref)}/files"
+
+
+def export_path(ref: str, format: str) -> str:
+    """Return the URL path of a version as one file of this format."""
+    return f"{_version(ref)}/export?format={quote(format, safe='')}"
 
 
 # -- schedules: by id or by name ------------------------------------------------------------------
@@ -114,6 +118,11 @@ def preview_schedule(schedule: str, n: int = 10) -> Call[list[Data]]:
 def schedule_history(schedule: str, limit: int | None = None) -> Call[list[Data]]:
     """Return the schedule's past ticks, newest first, each with `outcome`, `job_id` and `reason`."""
     return (yield from collect(f"{_schedule(schedule)}/history", None, limit))
+
+
+def _version(ref: str) -> str:
+    name, _, selector = ref.partition("@")
+    return f"{_model(name)}/versions/{quote(selector or 'champion', safe='')}"
 
 
 def _model(name: str) -> str:

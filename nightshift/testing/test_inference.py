@@ -15,6 +15,7 @@ from nightshift.testing.cases import Case
 from nightshift.testing.datasets import store_documents
 from nightshift.testing.fixtures import Untouched
 from nightshift.testing.reasons import fail
+from shared.specs.families import FAMILIES
 from shared.specs.jobs import job_spec_adapter
 
 
@@ -31,17 +32,21 @@ def spec_of(case: Case, output: str, inference: Mapping[str, Any]) -> dict[str, 
     return job_spec_adapter.validate_json(json.dumps(body)).model_dump(mode="json")
 
 
-@pytest.mark.parametrize("output", ["parquet", "jsonl"])
+@pytest.mark.parametrize(
+    ("engine", "output"), [("framework", "parquet"), ("framework", "jsonl"), ("onnxruntime", "parquet")]
+)
 def test_a_killed_inference_leaves_the_bytes_of_one_never_touched(
-    case: Case, output: str, data_set: Path, model: Path, tmp_path: Path
+    case: Case, engine: str, output: str, data_set: Path, model: Path, tmp_path: Path
 ) -> None:
     """Killed between chunks, with a damaged part and another number of threads, inference writes the same file."""
     if not case.inference:
         pytest.skip("the family has no tasks of batch inference")
+    if engine == "onnxruntime" and FAMILIES[case.family].parts.export_onnx is None:
+        pytest.skip("the family has no ONNX network")
     documents = [b"the %d cats saw %d dogs\n" % (n % 7, n % 3) * (1 + n % 4) for n in range(120)]
     for number, task in enumerate(case.inference):
         rows = store_documents(tmp_path, documents) if task["task"] == "score" else data_set
-        spec = spec_of(case, output, task)
+        spec = spec_of(case, output, {**task, "engine": engine})
         untouched, killed = tmp_path / f"untouched{number}", tmp_path / f"killed{number}"
         if case.attempt(spec, untouched, rows, model=model) != 0:
             fail(f"the task {task['task']} fails")

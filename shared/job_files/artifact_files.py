@@ -6,6 +6,8 @@ from pathlib import Path
 
 from nightshift.errors import NotFound
 
+#: The file beside a model's weights that other runtimes read.
+ONNX = "model.onnx"
 #: Displayed by a browser; all others are offered as a download.
 INLINE = frozenset({"image/png", "image/jpeg", "application/json", "text/plain"})
 

@@ -97,6 +97,15 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
         (infer("gru_lm", task="generate"), ("inference", "prompts"), "at least one"),
         (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "use `count`"),
         (infer("cnn", prompts=["a"]), ("inference", "prompts"), "generate"),
+        (infer("gan", task="generate", engine="onnxruntime"), ("inference", "engine"), "use auto or framework"),
+        (infer("cnn", engine="openvino"), ("inference", "engine"), "'auto', 'framework' or 'onnxruntime'"),
+        (
+            job(
+                "batch_infer", "cnn", dataset="digits", inference={"engine": "onnxruntime"}, resources={"device": "gpu"}
+            ),
+            ("inference", "engine"),
+            "computes on a CPU",
+        ),
         ({"kind": "batch_infer", "model_ref": "cnn"}, ("dataset",), "is required"),
         ({"kind": "evaluate", "model_ref": "cnn"}, ("dataset",), "is required"),
         ({"kind": "finetune", "model_ref": "cnn"}, ("dataset",), "is required"),

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from shared.db.engine import read, write
 from shared.jobs import transitions
 from shared.jobs.transitions import NewJob
+from shared.models import package
 from shared.models.registry import show_model
 from shared.specs.jobs import job_spec_adapter
 from tests.support.factories import OWNER
@@ -50,13 +52,13 @@ def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(sta
     model = {"family": "cnn", "framework": "tensorflow", **SMALL}
     named = {"dataset": "digits", "register_as": "small"}
     trained, first = run(stack, {"kind": "train", "model": model, "training": TRAINING, **named})
-    tuned, left = run(
+    tuned, files = run(
         stack, {"kind": "finetune", "model_ref": "small@1", "framework": "torch", "training": TRAINING, **named}
     )
-    assert any(path.startswith("tensorboard/events.out.tfevents.") for path in left)
-    for files in (first, left):
-        assert files["summary.txt"].read_text().startswith("cnn mnist-3conv-tuned (")
-        assert json.loads(files["model/summary.json"].read_text())["parameters"] > 0
+    assert any(path.startswith("tensorboard/events.out.tfevents.") for path in files)
+    for made in (first, files):
+        assert made["summary.txt"].read_text().startswith("cnn mnist-3conv-tuned (")
+        assert json.loads(made["model/summary.json"].read_text())["parameters"] > 0
     with read(stack.engine) as conn:
         versions = show_model(conn, "small")["versions"]
     assert [(v["version"], v["framework"], v["parent"]) for v in versions] == [
@@ -70,6 +72,16 @@ def test_trained_in_one_framework_tuned_in_the_other_predicted_and_evaluated(sta
     assert pq.read_metadata(left["predictions.parquet"]).num_rows == predicted.result["metrics"]["rows"] == 1797
     states = {row.state for row in stack.checkpoints(predicted.id)}
     assert (len(stack.checkpoints(predicted.id)), states) == (18, {"ready"}), "no part is superseded by another"
+    assert sum(message.startswith("computes with") for _, message in stack.logs(predicted.id)) == 1
+    with read(stack.engine) as conn:
+        number, row = package.onnx_of(conn, "small", "2")
+    assert (number, stack.root / row["stored_as"]) == (2, files["model/model.onnx"])
+    asked, with_onnx = run(stack, {**body, "inference": {**inference, "engine": "onnxruntime"}})
+    assert any(message.startswith("computes with ONNX Runtime") for _, message in stack.logs(asked.id))
+    one, other = (
+        np.stack(pq.read_table(found["predictions.parquet"])["probabilities"].to_numpy()) for found in (left, with_onnx)
+    )
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
     evaluated, left = run(stack, {"kind": "evaluate", "model_ref": f"job:{trained.id}", "dataset": "digits"})
     wanted = trained.result["metrics"]
     assert evaluated.result["metrics"]["test_accuracy"] == pytest.approx(wanted["test_accuracy"], abs=1e-3)

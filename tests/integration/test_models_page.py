@@ -176,14 +176,14 @@ def test_what_a_promotion_decided_is_told_with_its_version(engine: Engine) -> No
     assert model["points"] == [(1, 0.9), (2, 0.8)]
 
 
-def untold(engine: Engine, owner: str, folder: Path) -> str:
-    """A job that left a model, and registered it nowhere."""
+def untold(engine: Engine, owner: str, folder: Path, *more: str) -> str:
+    """A job that left a model, with more files, and registered it nowhere."""
     submit_job(engine, owner_id=owner, pinned={"dataset": "digits@1", "parent": {"ref": "digits@1"}}, priority=9)
     lease = claim_job(engine).lease
     stored = f"jobs/{lease.job_id}/attempts/1/artifacts/model"
     (folder / "storage" / stored).mkdir(parents=True)
     records = []
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", "model.safetensors", *more):
         (folder / "storage" / stored / name).write_bytes(name.encode() * 1000)
         size = 1000 * len(name)
         records.append(ArtifactRecord(f"model/{name}", f"{stored}/{name}", "a" * 64, size, "application/x"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.jobs import BatchInferJob, check_inference
 from worker import families
-from worker.kinds import prediction_files
+from worker.kinds import inference_engine, prediction_files
 from worker.kinds.base_model import build, read_model, refuse
+from worker.kinds.inference_stages import MakeTable, Stages
 from worker.kinds.prediction_files import Source
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import artifacts, training_log
@@ -45,6 +47,10 @@ class Part:
     stop: int
     errors: int
     threads: int | None
+    #: What computed it; None: it has no rows to compute.
+    engine: str | None
+    #: The attempt that wrote it.
+    fence: int
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
@@ -59,8 +65,13 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     # Results are bitwise equal only for the same number of threads: all parts use that of the first.
     threads = next((part.threads for part in parts.values()), None) or assignment.threads
     learner = build(parent, job.inference.framework, assignment, threads)
+    settled = _engine_of(parts.values())
+    engine = inference_engine.choose(learner, parent, job.inference, assignment.device, threads, settled, reporter.log)
+    if engine.name != settled and settled is not None:
+        reporter.log(f"the {len(parts):,} chunks that {settled} computed before are computed again", "warning")
+        parts = {}
     folder = Path(assignment.dataset_dir) if assignment.dataset_dir else None
-    source: Source = families.part(parent.family, "open_source")(learner, parent, job.inference, folder)
+    source: Source = families.part(parent.family, "open_source")(engine.learner, parent, job.inference, folder)
     parts = {start: part for start, part in parts.items() if part.stop <= source.total}
     newest = max(parts.values(), key=lambda part: part.stop, default=None)
     reporter.started(
@@ -78,7 +89,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
         f", {len(parts)} done before" if parts else ""
     )
     reporter.log(f"{job.inference.task}s {source.total:,} rows in {count}")
-    work = Work(job, source, parts, job_dir, assignment.fence, threads, reporter)
+    work = Work(job, source, parts, job_dir, assignment.fence, threads, lambda: engine.name, reporter)
     reason = work.run()
     if reason is not None and reason != "finish":
         return Stopped(reason=reason, step=work.done)
@@ -89,25 +100,38 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
 
 
 def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[dict[int, Part], list[str]]:
-    """Return the intact parts by their first row, and the ids of damaged ones."""
-    parts: dict[int, Part] = {}
+    """Return the intact parts by their first row, and the ids of damaged ones.
+
+    All are of one engine, that of the newest attempt: only a worker that could not use the one before took another.
+    """
+    parts: list[Part] = []
     damaged: list[str] = []
     for point in points:
         try:
             checkpoint_files.verify(job_dir / point.path, point.sha256)
-            part = _read(job_dir, point)
+            parts.append(_read(job_dir, point))
         except CorruptCheckpoint:
             damaged.append(point.id)
-            continue
-        parts.setdefault(part.start, part)
-    return dict(sorted(parts.items())), damaged
+    parts.sort(key=lambda part: (part.start, -part.fence))
+    engine, kept = _engine_of(parts), dict[int, Part]()
+    for part in parts:
+        if part.engine in (engine, None):
+            kept.setdefault(part.start, part)
+    return kept, damaged
+
+
+def _engine_of(parts: Iterable[Part]) -> str | None:
+    """Return the engine of the newest attempt that computed a row."""
+    newest = max((part for part in parts if part.engine is not None), key=lambda part: part.fence, default=None)
+    return newest.engine if newest else None
 
 
 def _read(job_dir: Path, point: CheckpointRecord) -> Part:
     facts = json.loads((job_dir / point.path / FACTS).read_text())
     if facts.get("format") != FORMAT:
         raise CorruptCheckpoint(point.path, f"format {facts.get('format')} is not {FORMAT}")
-    return Part(point, facts["start"], facts["stop"], facts["errors"], facts["threads"])
+    engine = facts.get("engine", inference_engine.FRAMEWORK)  # earlier versions had no other
+    return Part(point, facts["start"], facts["stop"], facts["errors"], facts["threads"], engine, facts["fence"])
 
 
 @dataclass
@@ -120,6 +144,7 @@ class Work:
     job_dir: Path
     fence: int
     threads: int | None
+    engine: Callable[[], str | None]
     reporter: Reporter
 
     @property
@@ -128,31 +153,56 @@ class Work:
         return sum(part.stop - part.start for part in self.parts.values())
 
     def run(self) -> str | None:
-        """Compute missing chunks in order; return the reason of a stop. `finish` waits for the first chunk."""
+        """Compute missing chunks in order; return the reason of a stop. `finish` waits for the first chunk.
+
+        While a chunk is computed, the one before it is written and the next one is read. At each question whether to
+        stop, all chunks before it are written; one that is already computed then is left out.
+        """
         total = self.source.total
         meter = ProgressMeter(total, 1, self.done, self.reporter, phase="infer")
+        missing = [bounds for bounds in chunks(total, self.job.inference.batch_size) if bounds[0] not in self.parts]
+        if not missing:
+            return None
+        if reason := self._stop():
+            return reason
+        pace, written = Pace(), None
+        with Stages(self.source, missing) as stages, ThreadPoolExecutor(1, "inference-writer") as writer:
+            for (start, stop), make_table in self._computed(stages, meter):
+                if written is not None:
+                    self._keep(written.result(), meter, pace)
+                    if reason := self._stop():
+                        return reason
+                written = writer.submit(self._write, start, stop, make_table)
+            if written is not None:
+                self._keep(written.result(), meter, pace)
+        return None
+
+    def _stop(self) -> str | None:
+        reason = self.reporter.stop_requested()
+        return reason if reason != "finish" or 0 in self.parts else None
+
+    def _computed(self, stages: Stages, meter: ProgressMeter) -> Iterator[tuple[tuple[int, int], MakeTable]]:
         sizes: set[int] = set()
-        pace = Pace()
-        for start, stop in chunks(total, self.job.inference.batch_size):
-            if start in self.parts:
-                continue
-            if (reason := self.reporter.stop_requested()) and (reason != "finish" or 0 in self.parts):
-                return reason
+        for start, stop in stages.chunks:
             if stop - start not in sizes:  # the first chunk of a size may be compiled
                 sizes.add(stop - start)
                 meter.enter("first_step")
-            self.parts[start] = self._compute(start, stop)
+            make_table = stages.compute(start, stop)
             meter.enter("infer")
-            meter.stepped(self.done, 0)
-            if pace.due() or self.done == total:
-                self.reporter.log(f"{self.done:,} of {total:,} rows done")
-        return None
+            yield (start, stop), make_table
 
-    def _compute(self, start: int, stop: int) -> Part:
-        table, bad = self.source.rows(start, stop)
+    def _keep(self, part: Part, meter: ProgressMeter, pace: Pace) -> None:
+        self.parts[part.start] = part
+        meter.stepped(self.done, 0)
+        if pace.due() or self.done == self.source.total:
+            self.reporter.log(f"{self.done:,} of {self.source.total:,} rows done")
+
+    def _write(self, start: int, stop: int, make_table: MakeTable) -> Part:
+        table, bad = make_table()
+        engine = self.engine()
         facts = {
             "format": FORMAT, "fence": self.fence, "start": start, "stop": stop, "errors": len(bad),
-            "threads": self.threads,
+            "threads": self.threads, "engine": engine,
         }  # fmt: skip
         content: Mapping[str, checkpoint_files.Content] = {
             FACTS: [json.dumps(facts, sort_keys=True).encode()],
@@ -161,7 +211,7 @@ class Work:
         }
         saved = checkpoint_files.write(self.job_dir, step=stop, fence=self.fence, files=content)
         self.reporter.checkpoint(saved)
-        return Part(saved, start, stop, len(bad), self.threads)
+        return Part(saved, start, stop, len(bad), self.threads, engine, self.fence)
 
     def contiguous(self) -> list[Part]:
         """Return the parts from the first row up to the first gap."""

@@ -39,6 +39,26 @@ class Source(Protocol):
         return []
 
 
+class StagedSource(Source):
+    """A source whose rows are read, predicted and made a table in three steps, each in a thread of its own."""
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return what the files hold of rows `start` … `stop - 1`; called for the chunks in their order."""
+        raise NotImplementedError
+
+    def predict(self, read: Any) -> Any:
+        """Return the learner's outputs for rows that were read."""
+        raise NotImplementedError
+
+    def table(self, read: Any, found: Any) -> tuple[pa.Table, list[BadRow]]:
+        """Return the predictions and the rows without one, as `rows` does."""
+        raise NotImplementedError
+
+    def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
+        read = self.read(start, stop)
+        return self.table(read, self.predict(read))
+
+
 def encode(table: pa.Table, output: str) -> bytes:
     """Encode a part: lines for JSONL, an Arrow stream for Parquet, which is written once from all parts."""
     if output == "jsonl":

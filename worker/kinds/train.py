@@ -17,6 +17,7 @@ from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.kinds import promotion
+from worker.onnx_models import export
 from worker.runners.messages import Assignment, Result, Started, Stopped
 from worker.training import artifacts, model_summary, tensorboard, training_log
 from worker.training.checkpoints import CheckpointWriter, Restored, restore
@@ -182,6 +183,7 @@ def _conclude(run: _Run, loop: Trainer) -> Result:
     run.reporter.log(f"{of} on the test part: {training_log.measures(report.metrics)}")
     weights = learner.weights()
     paths = artifacts.write_model(root, weights, run.model, run.splits.facts)
+    paths += export.write(root, run.model, weights, run.splits.facts, run.reporter.log)
     paths += model_summary.write(root, run.model, weights, run.facts, run.reporter.log)
     if write_extras := families.optional_part(family, "write_extras"):
         paths += write_extras(root, run.splits)

@@ -22,6 +22,7 @@ from worker.training.reporter import Reporter
 MODEL_FORMAT = 1
 _TYPES = {
     ".safetensors": "application/octet-stream",
+    ".onnx": "application/octet-stream",
     ".jsonl": "application/jsonl",
     ".parquet": "application/vnd.apache.parquet",
 }

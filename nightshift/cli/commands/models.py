@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,13 @@ from nightshift.cli.render import output, tables
 from nightshift.errors import InvalidRequest
 
 app = group("models")
+
+
+class ExportFormat(StrEnum):
+    """Formats of `models export`."""
+
+    ONNX = "onnx"
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=completion.models)]
 Version = Annotated[
@@ -193,6 +201,24 @@ def download(
 ) -> None:
     """Download the files of a version (weights, config, tokenizer) as a zip."""
     print(client(ctx).download_model(ref, to or f"{ref.replace('@', '-')}.zip"))
+
+
+@app.command("export")
+def export(
+    ctx: typer.Context,
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[@VERSION]",
+            help="A model or a version; default: the champion.",
+            autocompletion=completion.versions,
+        ),
+    ],
+    format: Annotated[ExportFormat, typer.Option(help="The format of the file.")] = ExportFormat.ONNX,
+    to: Annotated[str | None, typer.Option(help="The file to write; default: NAME-VERSION.FORMAT.")] = None,
+) -> None:
+    """Write the network of a version with its weights as one file for other runtimes, e.g. `models export digits@3`."""
+    print(client(ctx).export_model(ref, to or f"{ref.replace('@', '-')}.{format.value}", format.value))
 
 
 @app.command("promote")

@@ -212,6 +212,7 @@ def infer(
     model_ref: ModelRef,
     framework: Framework = None,
     batch_size: BatchSize = None,
+    engine: Annotated[str | None, typer.Option(help="auto, framework or onnxruntime: what computes on a CPU.")] = None,
     task: Annotated[str | None, typer.Option(help="predict, score or generate.")] = None,
     output: Annotated[str | None, typer.Option(help="parquet or jsonl.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="With generate: a text to continue. Repeatable.")] = None,
@@ -225,8 +226,8 @@ def infer(
     """Run a model on a data set, e.g. `submit infer digits --dataset digits --output jsonl`."""
     body: dict[str, Any] = {"kind": BATCH_INFER, "model_ref": model_ref}
     given = {
-        "framework": framework, "batch_size": batch_size, "task": task, "output": output, "prompts": prompt,
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
+        "framework": framework, "engine": engine, "batch_size": batch_size, "task": task, "output": output,
+        "prompts": prompt, "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
     }  # fmt: skip
     payload.put_options(body, {f"inference.{name}": value for name, value in given.items()})
     return body

@@ -15,7 +15,7 @@ from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.cnn.data import fit
 from worker.kinds.dataset_rows import RowIndex
-from worker.kinds.prediction_files import BadRow, Source
+from worker.kinds.prediction_files import BadRow, StagedSource
 from worker.training.classification.predictions import SCHEMA, table
 
 
@@ -29,8 +29,18 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
     return Predictions(learner, parent.model, list(parent.facts["classes"]), stored, inference.batch_size)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Rows `first` … `last - 1` of a split."""
+
+    split: str
+    first: int
+    last: int
+    pictures: Array
+
+
 @dataclass
-class Predictions(Source):
+class Predictions(StagedSource):
     """Predictions of a data set as Arrow tables whose columns are built from arrays."""
 
     learner: Learner
@@ -44,22 +54,24 @@ class Predictions(Source):
         self.row_index = RowIndex(self.stored)
         self.total = self.row_index.total
 
-    def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
-        image = (*self.model.image_size, self.model.image_channels)
-        pieces = [
-            (split, first, last, self._probabilities(split, first, last, image))
-            for split, first, last in self.row_index.pieces(start, stop)
-        ]
-        tables = [self._table(*piece) for piece in pieces]
+    def read(self, start: int, stop: int) -> list[_Piece]:
+        return [_Piece(*piece, self._pictures(*piece)) for piece in self.row_index.pieces(start, stop)]
+
+    def predict(self, read: list[_Piece]) -> list[Array]:
+        return [self.learner.predict(piece.pictures, self.batch_size) for piece in read]
+
+    def table(self, read: list[_Piece], found: list[Array]) -> tuple[pa.Table, list[BadRow]]:
+        tables = [self._table(piece, one) for piece, one in zip(read, found, strict=True)]
         return pa.concat_tables([self.schema.empty_table(), *(t for t, _ in tables)]), [
             b for _, bad in tables for b in bad
         ]
 
-    def _probabilities(self, split: str, first: int, last: int, image: tuple[int, int, int]) -> Array:
+    def _pictures(self, split: str, first: int, last: int) -> Array:
+        image = (*self.model.image_size, self.model.image_channels)
         stored = self.stored.x(split)[first:last]
-        pictures = np.ascontiguousarray(stored) if self.stored.image == image else fit(stored, image)
-        return self.learner.predict(pictures, self.batch_size)
+        return np.array(stored, order="C") if self.stored.image == image else fit(stored, image)
 
-    def _table(self, split: str, first: int, last: int, probabilities: Array) -> tuple[pa.Table, list[BadRow]]:
+    def _table(self, piece: _Piece, probabilities: Array) -> tuple[pa.Table, list[BadRow]]:
+        split, first, last = piece.split, piece.first, piece.last
         ids, splits = self.row_index.ids(split, first, last), self.row_index.split_column(split, last - first)
         return table(ids, splits, np.arange(first, last, dtype=np.int64), self.classes, probabilities)

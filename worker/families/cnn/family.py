@@ -187,7 +187,11 @@ FAMILY = Family(
         "torch": "worker.families.cnn.torch_learner:build",
         "tensorflow": "worker.families.cnn.tensorflow_learner:build",
     },
-    parts=replace(IMAGE_CLASSIFIER, warm_up="worker.families.cnn.warm_up:run"),
+    parts=replace(
+        IMAGE_CLASSIFIER,
+        export_onnx="worker.families.cnn.onnx_export:export",
+        warm_up="worker.families.cnn.warm_up:run",
+    ),
     dataset_kind="image",
     augmentations=frozenset({"shift", "rotate", "flip", "erase"}),
     watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy"}),

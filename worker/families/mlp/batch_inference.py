@@ -17,7 +17,7 @@ from shared.specs.jobs import Inference
 from worker.families.mlp import columns
 from worker.families.mlp.encoding import Encoding
 from worker.families.mlp.fitting import encoded
-from worker.kinds.prediction_files import BadRow, Source
+from worker.kinds.prediction_files import BadRow, StagedSource
 
 _ROW = [("id", pa.string()), ("row", pa.int64())]
 CLASSES = pa.schema(
@@ -40,7 +40,7 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
 
 
 @dataclass
-class Predictions(Source):
+class Predictions(StagedSource):
     """Predictions of a table as Arrow tables; one row group of it is in memory at a time."""
 
     learner: Learner
@@ -58,11 +58,15 @@ class Predictions(Source):
         self._ends = np.cumsum(counts)
         self.total = int(self._ends[-1]) if counts else 0
 
-    def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
-        table = self._read(start, stop)
+    def read(self, start: int, stop: int) -> tuple[int, Array]:
         every = np.arange(stop - start, dtype=np.int64)
-        inputs = encoded(table, self.encoding, {"all": every}, start)["all"]
-        found = self.learner.predict(inputs, self.batch_size)
+        return start, encoded(self._read(start, stop), self.encoding, {"all": every}, start)["all"]
+
+    def predict(self, read: tuple[int, Array]) -> Array:
+        return self.learner.predict(read[1], self.batch_size)
+
+    def table(self, read: tuple[int, Array], found: Array) -> tuple[pa.Table, list[BadRow]]:
+        start, stop = read[0], read[0] + len(found)
         numbers = np.arange(start, stop, dtype=np.int64)
         ids = pc.binary_join_element_wise("rows", pa.array(numbers).cast(pa.string()), "/")
         finite = np.isfinite(found) if self.classes is None else np.isfinite(found).all(axis=1)

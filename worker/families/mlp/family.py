@@ -142,6 +142,7 @@ FAMILY = Family(
         examples="worker.families.mlp.per_example:examples",
         draw="worker.families.mlp.plots:draw",
         open_source="worker.families.mlp.batch_inference:open_source",
+        export_onnx="worker.families.mlp.onnx_export:export",
     ),
     dataset_kind="table",
     watchable=frozenset({"loss", "val_loss", *_WATCHED["classes"], *_WATCHED["numbers"]}),

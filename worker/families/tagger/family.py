@@ -169,6 +169,7 @@ FAMILY = Family(
         examples="worker.families.tagger.per_example:examples",
         draw="worker.families.tagger.plots:draw",
         open_source="worker.families.tagger.batch_inference:open_source",
+        export_onnx="worker.families.tagger.onnx_export:export",
     ),
     dataset_kind="text",
     augmentations=frozenset({"word_dropout"}),

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from nightshift.families.learner import Learner
+from nightshift.families.learner import Array, Learner
 from nightshift.names import TEXT
 from shared.datasets.ingest import vocabulary
 from shared.datasets.ingest.tokens import TOKENIZER
@@ -18,7 +18,7 @@ from shared.errors import BadData
 from shared.specs.jobs import Inference
 from worker.families.text_classifier.data import encode
 from worker.kinds.dataset_rows import RowIndex
-from worker.kinds.prediction_files import BadRow, Source
+from worker.kinds.prediction_files import BadRow, StagedSource
 from worker.training.classification.predictions import SCHEMA, table
 
 #: Bytes read of a text for each token that the model reads; longer texts are not read to their end.
@@ -38,8 +38,20 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
     return Predictions(learner, tokenizer, parent.model.length, classes, stored, inference.batch_size)
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Documents `first` … `last - 1` of a split: the tokens of those that are kept, and why others are not."""
+
+    split: str
+    first: int
+    last: int
+    kept: Array
+    tokens: Array
+    errors: dict[int, str]
+
+
 @dataclass
-class Predictions(Source):
+class Predictions(StagedSource):
     """Predictions of the documents of a text, labelled or not."""
 
     learner: Learner
@@ -54,26 +66,31 @@ class Predictions(Source):
         self.row_index = RowIndex(self.stored)
         self.total = self.row_index.total
 
-    def rows(self, start: int, stop: int) -> tuple[pa.Table, list[BadRow]]:
-        pieces = [self._piece(*piece) for piece in self.row_index.pieces(start, stop)]
-        table = pa.concat_tables([self.schema.empty_table(), *(found for found, _ in pieces)])
-        return table, [row for _, bad in pieces for row in bad]
+    def read(self, start: int, stop: int) -> list[_Piece]:
+        return [self._piece(*piece) for piece in self.row_index.pieces(start, stop)]
 
-    def _piece(self, split: str, first: int, last: int) -> tuple[pa.Table, list[BadRow]]:
+    def predict(self, read: list[_Piece]) -> list[Array]:
+        return [self.learner.predict(piece.tokens, self.batch_size) for piece in read]
+
+    def table(self, read: list[_Piece], found: list[Array]) -> tuple[pa.Table, list[BadRow]]:
+        tables = [self._table(piece, one) for piece, one in zip(read, found, strict=True)]
+        whole = pa.concat_tables([self.schema.empty_table(), *(rows for rows, _ in tables)])
+        return whole, [row for _, bad in tables for row in bad]
+
+    def _piece(self, split: str, first: int, last: int) -> _Piece:
         with self.stored.text_path(split).open("rb") as file:
             bounds = self.stored.document_bounds(split)[first : last + 1].tolist()
             texts = [self._read(file, *bounds[i : i + 2]) for i in range(last - first)]
-        ids, rows = self.row_index.ids(split, first, last), np.arange(first, last, dtype=np.int64)
         kept = np.array([i for i, (_, error) in enumerate(texts) if not error], np.int64)
-        read = encode(self.tokenizer, [texts[i][0] for i in kept], self.length)
-        found, bad = table(
-            ids.take(pa.array(kept)),
-            self.row_index.split_column(split, len(kept)),
-            rows[kept],
-            self.classes,
-            self.learner.predict(read, self.batch_size),
-        )
-        bad += [BadRow(ids[i].as_py(), first + i, error) for i, (_, error) in enumerate(texts) if error]
+        tokens = encode(self.tokenizer, [texts[i][0] for i in kept], self.length)
+        return _Piece(split, first, last, kept, tokens, {i: error for i, (_, error) in enumerate(texts) if error})
+
+    def _table(self, piece: _Piece, probabilities: Array) -> tuple[pa.Table, list[BadRow]]:
+        split, first, last = piece.split, piece.first, piece.last
+        ids, rows = self.row_index.ids(split, first, last), np.arange(first, last, dtype=np.int64)
+        splits = self.row_index.split_column(split, len(piece.kept))
+        found, bad = table(ids.take(pa.array(piece.kept)), splits, rows[piece.kept], self.classes, probabilities)
+        bad += [BadRow(ids[i].as_py(), first + i, error) for i, error in piece.errors.items()]
         return found, sorted(bad, key=lambda one: one.row)
 
     def _read(self, file: BinaryIO, begin: int, end: int) -> tuple[str, str]:

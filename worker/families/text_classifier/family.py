@@ -156,6 +156,7 @@ FAMILY = Family(
         examples="worker.training.classification.per_example:examples",
         draw="worker.families.text_classifier.plots:draw",
         open_source="worker.families.text_classifier.batch_inference:open_source",
+        export_onnx="worker.families.text_classifier.onnx_export:export",
     ),
     dataset_kind="text",
     augmentations=frozenset({"word_deletion", "word_dropout", "word_replacement"}),

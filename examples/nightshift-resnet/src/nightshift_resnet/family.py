@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -58,7 +59,7 @@ FAMILY = Family(
         "resnet-tiny": RECIPE | {"epochs": 10, "learning_rate": 0.05},
     },
     learners={"torch": "nightshift_resnet.torch_learner:build"},
-    parts=IMAGE_CLASSIFIER,
+    parts=replace(IMAGE_CLASSIFIER, export_onnx="nightshift_resnet.onnx_export:export"),
     dataset_kind="image",
     augmentations=frozenset({"shift", "rotate", "flip", "erase"}),
     watchable=frozenset({"loss", "val_loss", "accuracy", "val_accuracy"}),

@@ -53,6 +53,17 @@ def _group(channels: int, filters: int, blocks: int, stride: int) -> nn.Sequenti
     return nn.Sequential(first, *(Block(filters, filters, 1) for _ in range(blocks - 1)))
 
 
+class Predicting(nn.Module):
+    """The network from stored bytes [n, height, width, channels] to probabilities, for its ONNX file."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.permute(0, 3, 1, 2).float() / 255).softmax(1)
+
+
 class ResNet(ImageClassifier):
     """The learner: the loop, the optimizer, checkpoints and predictions are Nightshift's."""
 

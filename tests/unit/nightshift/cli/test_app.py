@@ -215,6 +215,8 @@ def test_the_other_kinds(run: Run, fake: FakeApi) -> None:
             "x",
             "--framework",
             "torch",
+            "--engine",
+            "onnxruntime",
         ]
     )
     run(*["submit", "evaluate", "digits", "--dataset", "mnist"])
@@ -225,7 +227,9 @@ def test_the_other_kinds(run: Run, fake: FakeApi) -> None:
             "kind": "batch_infer",
             "model_ref": "job:a1b2",
             "dataset": "mnist",
-            "inference": {"output": "jsonl", "batch_size": 8, "prompts": ["x"], "framework": "torch"},
+            "inference": {
+                "output": "jsonl", "batch_size": 8, "prompts": ["x"], "framework": "torch", "engine": "onnxruntime",
+            },
         },
         {"kind": "evaluate", "model_ref": "digits", "dataset": "mnist"},
     ]  # fmt: skip
