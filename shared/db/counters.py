@@ -6,7 +6,7 @@ with what `label` and `detail` say:
 jobs, archived   jobs of an owner       state, kind
 queued           queued jobs            device, priority; `position` is the second in which they become due
 datasets         jobs of an owner       the data set that they name
-seconds          jobs that ran          kind, state; `position` is the bucket, `amount` the milliseconds; deleted ones too
+seconds          jobs that ran          kind, state; `position`: the bucket, `amount`: milliseconds; deleted ones too
 deleted          deleted jobs           (nothing), kind
 attempts         attempts that ended    outcome; those of deleted jobs too
 deliveries       deliveries             state
@@ -14,7 +14,7 @@ deliveries       deliveries             state
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -35,10 +35,10 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     tuple_,
     union_all,
 )
-from sqlalchemy import insert as plain_insert
 
 from shared.clock import read_clock
 from shared.db.engine import insert
@@ -62,18 +62,18 @@ _KEY = ("measure", "owner_id", "position", "label", "detail")
 _VALUES = ("n", "amount")
 
 
-def counted(conn: Connection, measure: str, *by: str, where: ColumnElement[bool] | None = None) -> list[Row[Any]]:
+def counted(conn: Connection, measure: str, *by: str, where: ColumnElement[bool] | None = None) -> Sequence[Row[Any]]:
     """Return the sums `n` and `amount` of a measure by some columns, without those that are zero."""
     columns = [counters.c[name] for name in by]
-    n, amount = func.sum(counters.c.n).label("n"), func.sum(counters.c.amount).label("amount")
-    conditions = [counters.c.measure == measure] + ([] if where is None else [where])
-    statement = select(*columns, cast(n, BigInteger).label("n"), cast(amount, BigInteger).label("amount"))
-    return list(conn.execute(statement.where(*conditions).group_by(*columns).having(n != 0).order_by(*columns)))
+    n, amount = func.sum(counters.c.n), func.sum(counters.c.amount)
+    sums = (cast(n, BigInteger).label("n"), cast(amount, BigInteger).label("amount"))
+    statement = select(*columns, *sums).where(counters.c.measure == measure).group_by(*columns).having(n != 0)
+    return conn.execute((statement if where is None else statement.where(where)).order_by(*columns)).all()
 
 
-def of_owner(owner_id: str | None) -> ColumnElement[bool] | None:
+def kept_for(owner_id: str | None) -> ColumnElement[bool]:
     """Return the SQL condition for counters of an owner; None: of all owners."""
-    return None if owner_id is None else counters.c.owner_id == owner_id
+    return true() if owner_id is None else counters.c.owner_id == owner_id
 
 
 # -- folding --------------------------------------------------------------------------------------

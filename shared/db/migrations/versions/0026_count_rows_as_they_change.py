@@ -35,7 +35,9 @@ TOOK = (
     "(CASE WHEN {r}.finished_at > {r}.started_at THEN {r}.finished_at - {r}.started_at"
     " ELSE CAST(0 AS DOUBLE PRECISION) END)"
 )
-BUCKET = "CASE " + " ".join(f"WHEN {TOOK} <= {edge} THEN {n}" for n, edge in enumerate(EDGES)) + f" ELSE {len(EDGES)} END"
+BUCKET = (
+    "CASE " + " ".join(f"WHEN {TOOK} <= {edge} THEN {n}" for n, edge in enumerate(EDGES)) + f" ELSE {len(EDGES)} END"
+)
 MILLISECONDS = f"CAST(round({TOOK} * 1000) AS BIGINT)"
 RAN = "{r}.finished_at IS NOT NULL AND {r}.started_at IS NOT NULL AND {r}.kind IS NOT NULL"
 TIMES = ("kind", "state", "started_at", "finished_at")
@@ -83,12 +85,24 @@ COUNTED = (
 TABLES = tuple(dict.fromkeys(one.table for one in COUNTED))
 KEY = ("measure", "owner_id", "position", "label", "detail", "change")
 NAMES = (*KEY, "n", "amount")
-ADDING = (
-    f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET n = counters.n + excluded.n, amount = counters.amount + excluded.amount"
+ADDED = ", ".join(f"{name} = counters.{name} + excluded.{name}" for name in ("n", "amount"))
+ADDING = f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {ADDED}"
+
+
+#: Indexes that only counting used, with their columns.
+DROPPED = (
+    ("ix_jobs_durations", "jobs", ["kind", "state", "started_at", "finished_at"]),
+    ("ix_deleted_jobs_durations", "deleted_jobs", ["kind", "state", "started_at", "finished_at"]),
+    ("ix_attempts_outcome", "attempts", ["outcome"]),
 )
+STATES = ["owner_id", "state", "archived_at", "created_at"]
 
 
 def upgrade() -> None:
+    for name, table, _ in DROPPED:
+        op.drop_index(name, table)
+    op.drop_index("ix_jobs_states", "jobs")
+    op.create_index("ix_jobs_states", "jobs", [*STATES, "id"])
     op.create_table(
         "counters",
         sa.Column("measure", sa.String(length=16), nullable=False),
@@ -121,6 +135,10 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER count_{table}_update ON {table}")
             op.execute(f"DROP FUNCTION count_{table}()")
     op.drop_table("counters")
+    op.drop_index("ix_jobs_states", "jobs")
+    op.create_index("ix_jobs_states", "jobs", STATES)
+    for name, table, columns in DROPPED:
+        op.create_index(name, table, columns)
 
 
 def of(table: str) -> list[Counted]:
@@ -162,12 +180,16 @@ def sqlite_triggers(table: str) -> Iterator[str]:
 
     old, new = ("OLD", "-"), ("NEW", "+")
     updated = f"UPDATE OF {', '.join(columns_of(table))}"
-    for name, event, signs in (("insert", "INSERT", (new,)), ("delete", "DELETE", (old,)), ("update", updated, (old, new))):
+    for name, event, signs in (
+        ("insert", "INSERT", (new,)),
+        ("delete", "DELETE", (old,)),
+        ("update", updated, (old, new)),
+    ):
         yield f"CREATE TRIGGER count_{table}_{name} AFTER {event} ON {table} BEGIN {body(signs, name == 'update')} END"
 
 
 def postgres_triggers(table: str) -> Iterator[str]:
-    """On PostgreSQL each transaction adds rows of its own, so that no two wait for each other; the counter folds them."""
+    """On PostgreSQL each transaction adds rows of its own, so that no two wait for each other."""
 
     def body(of_row: str, sign: str, event: str) -> str:
         guards = {one: f" AND (TG_OP = '{event}' OR {changed(one, 'IS DISTINCT FROM')})" for one in of(table)}
