@@ -64,10 +64,12 @@ _KEY = ("measure", "owner_id", "position", "label", "detail")
 _VALUES = ("n", "amount")
 
 
-def counted(conn: Connection, measure: str, *by: str, where: ColumnElement[bool] | None = None) -> Sequence[Row[Any]]:
-    """Return the sums `n` and `amount` of a measure by some columns, without those that are zero."""
+def counted(
+    conn: Connection, measure: str | Sequence[str], *by: str, where: ColumnElement[bool] | None = None
+) -> Sequence[Row[Any]]:
+    """Return the sums `n` and `amount` of one or more measures by some columns, without those that are zero."""
     statement = _sums(by) if where is None else _sums(by).where(where)
-    return conn.execute(statement, {"of": measure}).all()
+    return conn.execute(statement, {"of": [measure] if isinstance(measure, str) else list(measure)}).all()
 
 
 @cache
@@ -76,7 +78,7 @@ def _sums(by: tuple[str, ...]) -> Select[Any]:
     columns = [counters.c[name] for name in by]
     n, amount = func.sum(counters.c.n), func.sum(counters.c.amount)
     sums = (cast(n, BigInteger).label("n"), cast(amount, BigInteger).label("amount"))
-    statement = select(*columns, *sums).where(counters.c.measure == bindparam("of")).group_by(*columns)
+    statement = select(*columns, *sums).where(counters.c.measure.in_(bindparam("of", expanding=True))).group_by(*columns)
     return statement.having(n != 0).order_by(*columns)
 
 

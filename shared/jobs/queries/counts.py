@@ -73,11 +73,14 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     """What is true of all jobs, attempts and workers at this moment."""
     states: dict[str, int] = dict.fromkeys((state.value for state in JobState), 0)
     kinds: Counter[str] = Counter({str(kind): 0 for kind in KINDS})
-    for measure in (JOBS, ARCHIVED):
-        for row in counted(conn, measure, "label", "detail"):
-            states[row.label] += row.n
+    ended = dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0)
+    for row in counted(conn, (JOBS, ARCHIVED, DELETED, ATTEMPTS), "measure", "label", "detail"):
+        if row.measure == ATTEMPTS:
+            ended[row.label] = row.n
+        else:
             kinds[row.detail] += row.n
-    kinds.update({row.detail: row.n for row in counted(conn, DELETED, "detail")})
+        if row.measure in (JOBS, ARCHIVED):
+            states[row.label] += row.n
     is_recent = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(
         select(workers.c.state, func.count()).where(workers.c.state != "offline", is_recent).group_by(workers.c.state)
@@ -85,11 +88,10 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     expired = conn.scalar(
         select(func.count()).select_from(jobs).where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.lease_until < db_now())
     )
-    ended = dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0)
     return Stats(
         states,
         dict(kinds),
-        ended | {row.label: row.n for row in counted(conn, ATTEMPTS, "label")},
+        ended,
         {"online": 0, "draining": 0, NOT_LISTENING: 0, DEVICE_FAILED: 0} | {row[0]: row[1] for row in online},
         queue(conn),
         expired or 0,
