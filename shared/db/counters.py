@@ -52,7 +52,7 @@ JOBS, ARCHIVED, QUEUED, DATASETS, SECONDS, DELETED, ATTEMPTS, DELIVERIES = (
 #: Upper edges of the buckets of `seconds`, from a batch of predictions to two days of training. Other edges need a
 #: migration that counts anew.
 EDGES = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 172_800.0)
-#: Rows of PostgreSQL's transactions that one call of `fold` takes. Too low: they pile up while many jobs are
+#: Rows of changes on PostgreSQL that one call of `fold` takes. Too low: they pile up while many jobs are
 #: submitted. Too high: long transactions.
 BATCH = 5_000
 #: Age after which seconds of the past become one row. Too low: a clock that is set back counts jobs as due too early.
@@ -78,7 +78,9 @@ def _sums(by: tuple[str, ...]) -> Select[Any]:
     columns = [counters.c[name] for name in by]
     n, amount = func.sum(counters.c.n), func.sum(counters.c.amount)
     sums = (cast(n, BigInteger).label("n"), cast(amount, BigInteger).label("amount"))
-    statement = select(*columns, *sums).where(counters.c.measure.in_(bindparam("of", expanding=True))).group_by(*columns)
+    statement = (
+        select(*columns, *sums).where(counters.c.measure.in_(bindparam("of", expanding=True))).group_by(*columns)
+    )
     return statement.having(n != 0).order_by(*columns)
 
 
@@ -96,12 +98,12 @@ def can_fold(conn: Connection) -> bool:
 
 
 def fold(conn: Connection) -> int:
-    """Add rows of transactions, and those of past seconds, to the counters they belong to; return how many."""
+    """Add rows of changes, and those of past seconds, to the counters they belong to; return how many."""
     if conn.dialect.name == "postgresql" and not conn.scalar(select(func.pg_try_advisory_xact_lock(_LOCK_KEY))):
         return 0
     now = read_clock(conn)
     primary = [counters.c[name] for name in (*_KEY, "change")]
-    some = select(*primary).where(_foldable(now)).order_by(counters.c.change).limit(BATCH)
+    some = select(*primary).where(_foldable(now)).limit(BATCH)
     gone = conn.execute(delete(counters).where(tuple_(*primary).in_(some)).returning(counters)).mappings().all()
     sums: dict[tuple[Any, ...], list[int]] = {}
     for row in gone:
@@ -143,6 +145,15 @@ def differences(conn: Connection) -> list[str]:
         for key in sorted(kept.keys() | found.keys())
         if kept.get(key, none) != found.get(key, none)
     ]
+
+
+def stop_counting(conn: Connection) -> None:
+    """Let PostgreSQL's triggers count nothing in this transaction, which has to end with `recount`.
+
+    Millions of changes would be millions of rows to fold.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SET LOCAL nightshift.counting = 'off'"))
 
 
 def recount(conn: Connection) -> None:

@@ -19,8 +19,8 @@ class Removal(SQLModel, table=True):
 class Counter(SQLModel, table=True):
     """How many rows of a sort there are, kept by triggers in the transactions that change them.
 
-    `shared.db.counters` describes the measures. PostgreSQL's triggers add rows with the number of their transaction as
-    `change`, so that transactions do not wait for each other; maintenance folds them into the row with `change` 0.
+    `shared.db.counters` describes the measures. PostgreSQL's triggers add rows with a `change` of their own, so that
+    transactions do not wait for each other; maintenance folds them into the row with `change` 0.
     """
 
     __tablename__ = "counters"

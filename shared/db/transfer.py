@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from nightshift.errors import ConfigurationError, InvalidRequest
 from shared.clock import db_now
 from shared.db import migrate
+from shared.db.counters import recount, stop_counting
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import counters, jobs, metadata, workers
 
@@ -61,8 +62,11 @@ def transfer(
             _take_time(to)
             if not while_running:
                 _refuse_running(from_, lease_seconds)
+            stop_counting(to)
             _empty_target(to, replace)
-            return [_copied(table, from_, to) for table in _copied_tables()]
+            copied = [_copied(table, from_, to) for table in _copied_tables()]
+            recount(to)
+            return copied
     finally:
         source.dispose()
         target.dispose()
@@ -117,11 +121,10 @@ def _empty_target(conn: Connection, replace: bool) -> None:
     for table in reversed(_copied_tables()):
         if table.name in filled:
             conn.execute(table.delete())
-    conn.execute(counters.delete())
 
 
 def _copied_tables() -> list[Table]:
-    """Return all tables but the counters, which the target's triggers fill."""
+    """Return all tables but the counters: the target counts anew."""
     return [table for table in metadata.sorted_tables if table is not counters]
 
 

@@ -1,4 +1,4 @@
-"""counter: fold what transactions added to counters, so that reading a counter reads few rows."""
+"""counter: fold what changes added to counters, so that reading a counter reads few rows."""
 
 from __future__ import annotations
 

@@ -118,6 +118,8 @@ def upgrade() -> None:
     )
     # The triggers first: on PostgreSQL creating one waits for writers, so that none is missed by the first count.
     is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if not is_sqlite:
+        op.execute("CREATE SEQUENCE counter_changes")
     statements = [made for table in TABLES for made in (sqlite_triggers if is_sqlite else postgres_triggers)(table)]
     for statement in [*statements, *map(first_count, COUNTED)]:
         # SQLite may lack floor(), and its cast truncates; PostgreSQL's rounds.
@@ -135,6 +137,8 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER count_{table}_update ON {table}")
             op.execute(f"DROP FUNCTION count_{table}()")
     op.drop_table("counters")
+    if not is_sqlite:
+        op.execute("DROP SEQUENCE counter_changes")
     op.drop_index("ix_jobs_states", "jobs")
     op.create_index("ix_jobs_states", "jobs", STATES)
     for name, table, columns in DROPPED:
@@ -189,14 +193,20 @@ def sqlite_triggers(table: str) -> Iterator[str]:
 
 
 def postgres_triggers(table: str) -> Iterator[str]:
-    """On PostgreSQL each transaction adds rows of its own, so that no two wait for each other."""
+    """On PostgreSQL each change adds rows of its own, so that no transaction waits for another.
+
+    Nothing is counted while `nightshift.counting` is off, as a copy of a database sets it, which counts at its end.
+    """
 
     def body(of_row: str, sign: str, event: str) -> str:
         guards = {one: f" AND (TG_OP = '{event}' OR {changed(one, 'IS DISTINCT FROM')})" for one in of(table)}
-        return into(" UNION ALL ".join(row(one, of_row, sign, "txid_current()", guards[one]) for one in of(table)))
+        return into(
+            " UNION ALL ".join(row(one, of_row, sign, "nextval('counter_changes')", guards[one]) for one in of(table))
+        )
 
     yield (
         f"CREATE FUNCTION count_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF current_setting('nightshift.counting', true) = 'off' THEN RETURN NULL; END IF; "
         f"IF TG_OP <> 'INSERT' THEN {body('OLD', '-', 'DELETE')} END IF; "
         f"IF TG_OP <> 'DELETE' THEN {body('NEW', '+', 'INSERT')} END IF; RETURN NULL; END $$"
     )
