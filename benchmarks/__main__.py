@@ -1,5 +1,7 @@
 """`make bench`: run every benchmark (or those named), one after the other, each in its own process.
 
+One that fails, or for which something is missing, stops no other; the last lines name it.
+
     python -m benchmarks [NAME …]        NAME as in benchmarks/bench_NAME.py
 
 Results to keep go to docs/benchmarks with date, hardware, versions and the command.
@@ -15,9 +17,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
+#: Exit code of a benchmark for which something is missing on this machine.
+MISSING = 77
 FOLDER = Path(__file__).parent
-PACKAGES = ("torch", "tensorflow", "numpy", "celery", "redis", "sqlalchemy", "fastapi")
+PACKAGES = ("torch", "tensorflow", "keras", "numpy", "celery", "redis", "sqlalchemy", "fastapi", "sqlmodel")
 
 
 def names() -> list[str]:
@@ -50,17 +55,35 @@ def _processor() -> str:
 
 
 def main(wanted: Sequence[str]) -> int:
-    """Run the benchmarks; return the number that failed."""
+    """Run the benchmarks, whatever becomes of one; return the number that failed."""
     unknown = set(wanted) - set(names())
     if unknown:
         print(f"no benchmark called {', '.join(sorted(unknown))}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
     print(machine(), flush=True)
-    failed = 0
-    for name in wanted or names():
-        print(f"\n== {name}", flush=True)
-        failed += subprocess.run([sys.executable, "-m", f"benchmarks.bench_{name}"], check=False).returncode != 0
-    return failed
+    ended = {name: run(name) for name in wanted or names()}
+    failed = {name: code for name, code in ended.items() if code}
+    print(f"\n{len(ended) - len(failed)} of {len(ended)} benchmarks ran", flush=True)
+    for name, code in failed.items():
+        print(f"  {name}: {reason(code)}")
+    return sum(code != MISSING for code in failed.values())
+
+
+def run(name: str) -> int:
+    """Run a benchmark in a process of its own; return its exit code."""
+    print(f"\n== {name}", flush=True)
+    return subprocess.run([sys.executable, "-m", f"benchmarks.bench_{name}"], check=False).returncode
+
+
+def reason(code: int) -> str:
+    """Return why a benchmark has no result."""
+    return "not run, see above for what is missing" if code == MISSING else f"failed with exit code {code}"
+
+
+def missing(what: str) -> NoReturn:
+    """End a benchmark for which something is missing, such as a data set or a package: no failure of the others."""
+    print(what, file=sys.stderr)
+    sys.exit(MISSING)
 
 
 if __name__ == "__main__":

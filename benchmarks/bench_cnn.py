@@ -1,15 +1,16 @@
-"""Our torch CNN against the best hand-tuned loop known for it, interleaved: samples per second, and their ratio.
+"""Our torch CNN against loops by hand and plain scripts, in turns: samples per second, and ours to the best of them.
 
     python -m benchmarks.bench_cnn [--threads 2] [--seconds 2] [--rounds 5] [--preset mnist-3conv]
 
-Bias: random pixels, no data loading from disk, no validation; both keep their data in memory. `loop` is the complete
-training loop of a job (metric rows, progress, checkpoints every 60 s); `learner` is only its step.
+The loop by hand is tuned (channels-last, pooling before ReLU, fused Adam, pixels in memory) and runs in float32 and in
+bfloat16; which is faster depends on the processor. The plain scripts are Keras' `fit` and a torch `DataLoader`.
+Bias: random pixels, no data loading from disk, no validation; all keep their data in memory. `our job` is the complete
+training loop of a job (metric rows, progress, checkpoints every 60 s); `our step` is only its step.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from benchmarks.plain_cnn import CLASSES, keras_script, make_data, torch_network, torch_script
+from benchmarks.sides import by_steps, in_turns, own_process, table
 from nightshift.families.learner import Array, LearnerSetup, Splits
 from nightshift.families.training import Training
 from shared.specs.training import CheckpointPolicy
@@ -32,7 +34,6 @@ from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.state import RunState
 from worker.training.trainer import Trainer
 
-CLASSES = 10
 Step = Callable[[], None]
 Data = dict[str, Array]
 
@@ -44,16 +45,9 @@ class Silent:
         return lambda *args, **kwargs: None
 
 
-def make_data(model: CnnModel) -> Data:
-    draw = np.random.default_rng(0)
-    rows = 8192 if max(model.image_size) < 64 else 512
-    shape = (rows, *model.image_size, model.image_channels)
-    return {"x": draw.integers(0, 256, shape, dtype=np.uint8), "y": draw.integers(0, CLASSES, rows)}
-
-
-def hand_tuned(model: CnnModel, batch_size: int, data: Data) -> Step:
-    """Return a step with bfloat16 autocast, channels-last, pooling before ReLU, fused Adam, pixels in memory."""
-    net = _network(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def by_hand(model: CnnModel, batch_size: int, data: Data, *, bfloat16: bool) -> Step:
+    """Return a step with channels-last, pooling before ReLU, fused Adam, pixels in memory."""
+    net = torch_network(model).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3, fused=True)
     x = torch.from_numpy(data["x"]).permute(0, 3, 1, 2).float() / 255
     y = torch.from_numpy(data["y"])
@@ -61,27 +55,13 @@ def hand_tuned(model: CnnModel, batch_size: int, data: Data) -> Step:
     def step() -> None:
         rows = torch.randint(0, len(y), (batch_size,))
         images = x[rows].contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = F.cross_entropy(net(images), y[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
-
-
-def _network(model: CnnModel) -> nn.Module:
-    layers: list[nn.Module] = []
-    channels: int = model.image_channels
-    for filters, pooled in zip(model.filters, model.pool, strict=True):
-        layers += [nn.Conv2d(channels, filters, model.kernel_size), *([nn.MaxPool2d(2)] if pooled else []), nn.ReLU()]
-        channels = filters
-    layers.append(nn.Flatten())
-    width = int(np.prod(model.feature_map()))
-    for units in model.dense:
-        layers += [nn.Linear(width, units), nn.ReLU()]
-        width = units
-    return nn.Sequential(*layers, nn.Linear(width, CLASSES))
 
 
 def make_learner(model: CnnModel, training: Training, threads: int, steps: int) -> TorchCnn:
@@ -114,26 +94,28 @@ def our_loop(model: CnnModel, batch_size: int, data: Data, threads: int, steps: 
     return steps * batch_size / taken
 
 
-def rate(step: Step, batch_size: int, seconds: float) -> float:
-    step()
-    steps, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        step()
-        steps += 1
-    return steps * batch_size / (time.perf_counter() - began)
+def measure(model: CnnModel, batch_size: int, given: argparse.Namespace) -> str:
+    """Return the table of one batch size."""
+    data, preset = make_data(model), {"preset": given.preset, "output": "softmax"}
+    ours = by_steps(our_step(model, batch_size, data, given.threads), batch_size)
 
+    def our_job(seconds: float) -> float:
+        steps = max(5, int(seconds * ours(0.1) / batch_size))
+        return our_loop(model, batch_size, data, given.threads, steps)
 
-def measure(model: CnnModel, batch_size: int, data: Data, threads: int, seconds: float, rounds: int) -> str:
-    hand, ours = hand_tuned(model, batch_size, data), our_step(model, batch_size, data, threads)
-    found: list[tuple[float, float, float]] = []
-    for _ in range(rounds):
-        by_hand, by_learner = rate(hand, batch_size, seconds), rate(ours, batch_size, seconds)
-        steps = max(20, int(seconds * by_learner / batch_size))
-        found.append((by_hand, by_learner, our_loop(model, batch_size, data, threads, steps)))
-    medians = [statistics.median(column) for column in zip(*found, strict=True)]
-    ratios = [statistics.median(one[i] / one[0] for one in found) for i in (1, 2)]
-    speeds = " ".join(f"{median:>9.0f}" for median in medians)
-    return f"{batch_size:>6} {speeds} {ratios[0]:>14.2f} {ratios[1]:>10.2f}"
+    with (
+        own_process(torch_script, preset, batch_size, threads=given.threads) as torch_plain,
+        own_process(keras_script, preset, batch_size, threads=given.threads) as keras_plain,
+    ):
+        sides = {
+            "by hand, float32": by_steps(by_hand(model, batch_size, data, bfloat16=False), batch_size),
+            "by hand, bfloat16": by_steps(by_hand(model, batch_size, data, bfloat16=True), batch_size),
+            "plain torch": torch_plain,
+            "plain Keras": keras_plain,
+            "our step": ours,
+            "our job": our_job,
+        }
+        return table(in_turns(sides, given.rounds, given.seconds), "our step", "our job")
 
 
 def main() -> None:
@@ -145,13 +127,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     model = CnnModel.model_validate({"preset": given.preset, "output": "softmax"})
-    data = make_data(model)
     torch.set_num_threads(given.threads)
     keep_freed_memory()  # for both
-    print(f"{given.preset}, {given.threads} threads, torch {torch.__version__}; samples/s, medians of {given.rounds}")
-    print(f"{'batch':>6} {'hand':>9} {'learner':>9} {'loop':>9} {'learner/hand':>14} {'loop/hand':>10}")
+    print(f"{given.preset}, {given.threads} threads, torch {torch.__version__}; samples/s, {given.rounds} rounds")
     for batch_size in given.batch_sizes:
-        print(measure(model, batch_size, data, given.threads, given.seconds, given.rounds), flush=True)
+        print(f"\nbatch {batch_size}\n{measure(model, batch_size, given)}", flush=True)
 
 
 if __name__ == "__main__":

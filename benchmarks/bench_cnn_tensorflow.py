@@ -1,9 +1,10 @@
-"""Our TensorFlow CNN against the best hand-tuned TensorFlow loop known for it: samples per second, and their ratio.
+"""Our TensorFlow CNN against a loop by hand and plain scripts, in turns: samples per second, and ours to the best.
 
     python -m benchmarks.bench_cnn_tensorflow [--threads 2] [--rounds 5] [--samples 4096] [--preset mnist-3conv]
 
-Interleaved. The baseline trains on all samples in one `tf.function` (a graph loop over batches of a tensor in memory,
-Keras layers, Adam), once in float32 and once in mixed bfloat16. Ours is called step by step from Python, as in a job.
+The loop by hand trains on all samples in one `tf.function` (a graph loop over batches of a tensor in memory, Keras
+layers, Adam), once in float32 and once in mixed bfloat16. The plain scripts are Keras' `fit` and a torch `DataLoader`.
+Ours is called step by step from Python, as in a job.
 Bias: random pixels, no data loading from disk, no validation.
 """
 
@@ -11,20 +12,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from benchmarks.plain_cnn import CLASSES, keras_network, keras_script, torch_script
+from benchmarks.sides import by_steps, in_turns, own_process, table
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
 from worker.families import load
 from worker.families.cnn.family import CnnModel
 from worker.training.numerics.allocator import keep_freed_memory
 
-CLASSES = 10
 Run = Callable[[], None]
 
 
@@ -49,12 +49,7 @@ def whole_epoch(model: CnnModel, batch_size: int, x: Array, y: Array, policy: st
     import tensorflow as tf
 
     keras.mixed_precision.set_global_policy(policy)
-    layers: list[Any] = [keras.layers.Input((*model.image_size, model.image_channels))]
-    for filters, pooled in zip(model.filters, model.pool, strict=True):
-        layers.append(keras.layers.Conv2D(filters, model.kernel_size, activation="relu"))
-        layers += [keras.layers.MaxPooling2D()] if pooled else []
-    layers += [keras.layers.Flatten(), *(keras.layers.Dense(units, activation="relu") for units in model.dense)]
-    net = keras.Sequential([*layers, keras.layers.Dense(CLASSES, dtype="float32")])
+    net = keras_network(model)
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(net.trainable_variables)
     pixels, labels = tf.constant(x.astype(np.float32) / 255), tf.constant(y)
@@ -75,20 +70,22 @@ def whole_epoch(model: CnnModel, batch_size: int, x: Array, y: Array, policy: st
     return lambda: epoch(tf.constant(draw.permutation(len(y))))
 
 
-def seconds(run: Run) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def measure(runs: list[Run], samples: int, rounds: int) -> str:
-    """Return the rates of (baseline, baseline, ours) and the median ratio of ours to the better baseline per round."""
-    for run in runs:
-        run()
-    found = [[seconds(run) for run in runs] for _ in range(rounds)]
-    rates = [samples / statistics.median(column) for column in zip(*found, strict=True)]
-    ratio = statistics.median(min(rivals) / mine for *rivals, mine in found)
-    return " ".join(f"{rate:>10.0f}" for rate in rates) + f" {ratio:>10.2f}"
+def measure(model: CnnModel, batch_size: int, x: Array, y: Array, given: argparse.Namespace) -> str:
+    """Return the table of one batch size."""
+    preset, threads = {"preset": given.preset, "output": "softmax"}, given.threads
+    mine = ours(model, batch_size, x, y, threads)
+    with (
+        own_process(torch_script, preset, batch_size, threads=threads) as torch_plain,
+        own_process(keras_script, preset, batch_size, threads=threads) as keras_plain,
+    ):
+        sides = {
+            "by hand, float32": by_steps(whole_epoch(model, batch_size, x, y, "float32"), given.samples),
+            "by hand, bfloat16": by_steps(whole_epoch(model, batch_size, x, y, "mixed_bfloat16"), given.samples),
+            "plain torch": torch_plain,
+            "plain Keras": keras_plain,
+            "ours": by_steps(mine, given.samples),
+        }
+        return table(in_turns(sides, given.rounds, given.seconds), "ours")
 
 
 def main() -> None:
@@ -97,6 +94,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 256])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--samples", type=int, default=4096)
     given = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -106,11 +104,8 @@ def main() -> None:
     shape = (given.samples, *model.image_size, model.image_channels)
     x, y = draw.integers(0, 256, shape, dtype=np.uint8), draw.integers(0, CLASSES, given.samples)
     print(f"{given.preset}, tensorflow, {given.threads} threads; samples/s, {given.rounds} rounds")
-    print(f"{'batch':>6} {'float32':>10} {'bfloat16':>10} {'ours':>10} {'ours/best':>10}")
     for batch_size in given.batch_sizes:
-        mine = ours(model, batch_size, x, y, given.threads)
-        rivals = [whole_epoch(model, batch_size, x, y, policy) for policy in ("float32", "mixed_bfloat16")]
-        print(f"{batch_size:>6} {measure([*rivals, mine], given.samples, given.rounds)}", flush=True)
+        print(f"\nbatch {batch_size}\n{measure(model, batch_size, x, y, given)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""Our GAN against a simple hand-written loop with the same networks, interleaved: samples per second, and their ratio.
+"""Our GAN against loops by hand with the same networks, in turns: samples per second, and ours to the best of them.
 
     python -m benchmarks.bench_gan [--framework torch|tensorflow] [--preset dcgan] [--threads 2] [--rounds 5]
         [--batch-size 64]
 
-Baselines follow the frameworks' own DCGAN tutorials: torch, `nn.Sequential` networks, `backward` on each loss,
-`optim.Adam`; TensorFlow, Keras layers, two tapes in one `tf.function`, Keras's Adam. Both get the images as float32
-arrays in memory, in float32 and, where that is faster, in bfloat16 autocast or mixed precision. Bias: random pixels,
-nothing read from disk, no validation. One framework per process.
+The loops follow the frameworks' own DCGAN tutorials, the plain scripts that people begin with: torch, `nn.Sequential`
+networks, `backward` on each loss, `optim.Adam`; TensorFlow, Keras layers, two tapes in one `tf.function`, Keras's Adam.
+They get the images as float32 arrays in memory. That of our framework runs in float32 and in bfloat16, the other one in
+float32. Bias: random pixels, nothing read from disk, no validation.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.each_framework import run_each
+from benchmarks.sides import Measure, by_steps, in_turns, own_process, table
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS
@@ -50,7 +49,7 @@ def ours(model: GanModel, batch_size: int, pictures: Array, threads: int) -> Ste
 # -- by hand: torch -------------------------------------------------------------------------------
 
 
-def torch_by_hand(model: GanModel, batch_size: int, pictures: Array, bfloat16: bool) -> Step:
+def torch_by_hand(model: GanModel, batch_size: int, pictures: Array, *, bfloat16: bool) -> Step:
     import torch
     from torch import nn
 
@@ -130,7 +129,7 @@ def _torch_dense(width: int, units: int, norm: str) -> list[Any]:
 # -- by hand: TensorFlow --------------------------------------------------------------------------
 
 
-def tensorflow_by_hand(model: GanModel, batch_size: int, pictures: Array, bfloat16: bool) -> Step:
+def tensorflow_by_hand(model: GanModel, batch_size: int, pictures: Array, *, bfloat16: bool) -> Step:
     import keras
     import tensorflow as tf
 
@@ -199,31 +198,27 @@ def _keras_dense(units: int, norm: str) -> list[Any]:
 # -- measuring ------------------------------------------------------------------------------------
 
 
-def seconds(step: Step, steps: int) -> float:
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return (time.perf_counter() - began) / steps
+def of_other(framework: str, preset: str, batch_size: int) -> Measure:
+    """Return the other framework's loop, for a process of its own."""
+    model = GanModel.model_validate({"preset": preset, "framework": framework})
+    by_hand = torch_by_hand if framework == "torch" else tensorflow_by_hand
+    return by_steps(by_hand(model, batch_size, make_pictures(model), bfloat16=False), batch_size)
 
 
-def measure(given: argparse.Namespace, preset: str, bfloat16: bool) -> str:
+def measure(given: argparse.Namespace, preset: str) -> str:
+    """Return the table of one preset."""
     model = GanModel.model_validate({"preset": preset, "framework": given.framework})
-    pictures = make_pictures(model)
+    pictures, size = make_pictures(model), given.batch_size
     by_hand = torch_by_hand if given.framework == "torch" else tensorflow_by_hand
-    own, rival = (
-        ours(model, given.batch_size, pictures, given.threads),
-        by_hand(model, given.batch_size, pictures, bfloat16),
-    )
-    for step in (own, rival):
-        seconds(step, 3)
-    rounds = [(seconds(rival, given.steps), seconds(own, given.steps)) for _ in range(given.rounds)]
-    theirs, mine = (given.batch_size / statistics.median(column) for column in zip(*rounds, strict=True))
-    ratios = sorted(rival / own for rival, own in rounds)
-    kind = "bfloat16" if bfloat16 else "float32"
-    return (
-        f"{preset:8} rival in {kind:8} {theirs:8.0f}   ours {mine:8.0f}   ours/rival {statistics.median(ratios):.2f}"
-        f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    )
+    (other,) = set(FRAMEWORKS) - {given.framework}
+    with own_process(of_other, other, preset, size, threads=given.threads) as of_the_other:
+        sides = {
+            "by hand, float32": by_steps(by_hand(model, size, pictures, bfloat16=False), size),
+            "by hand, bfloat16": by_steps(by_hand(model, size, pictures, bfloat16=True), size),
+            f"by hand, {other}": of_the_other,
+            "ours": by_steps(ours(model, size, pictures, given.threads), size),
+        }
+        return table(in_turns(sides, given.rounds, given.seconds), "ours")
 
 
 def main() -> None:
@@ -232,7 +227,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS), nargs="+", default=["dense", "dcgan"])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--batch-size", type=int, default=64)
     given = parser.parse_args()
     if given.framework is None:
@@ -243,8 +238,7 @@ def main() -> None:
         f"gan, {given.framework}, batch {given.batch_size}, {given.threads} threads; samples/s, {given.rounds} rounds"
     )
     for preset in given.preset:
-        for bfloat16 in (False, True):
-            print(measure(given, preset, bfloat16), flush=True)
+        print(f"\n{preset}\n{measure(given, preset)}", flush=True)
 
 
 if __name__ == "__main__":

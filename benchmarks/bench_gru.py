@@ -1,27 +1,26 @@
-"""Our GRU language model against the best hand-tuned loop known for it: tokens per second, and their ratio.
+"""Our GRU language model against loops by hand and plain scripts, in turns: tokens per second, and ours to the best.
 
-    python -m benchmarks.bench_gru [--framework torch|tensorflow] [--threads 2] [--rounds 5] [--steps 4]
+    python -m benchmarks.bench_gru [--framework torch|tensorflow] [--threads 2] [--rounds 5] [--seconds 4]
         [--batch-size 64]
 
-Interleaved. Baselines: torch, `nn.GRU` under bfloat16 autocast with the cross-entropy in chunks of positions, dropout,
-fused Adam; TensorFlow, Keras layers in mixed bfloat16 (`fit` on batches, loss from logits). Bias: random tokens, which
-cost as much as words; no data loading from disk, no validation. One framework per process.
+By hand, in float32 and in bfloat16: torch, `nn.GRU` under autocast with the cross-entropy in chunks of positions,
+dropout, fused Adam; TensorFlow, Keras layers in mixed precision on batches. The plain scripts are Keras' `fit` and a
+torch `DataLoader`. Bias: random tokens, which cost as much as words; no data loading from disk, no validation.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 import numpy as np
 
 from benchmarks.each_framework import run_each
+from benchmarks.plain_gru import keras_network, keras_script, make_windows, torch_script
+from benchmarks.sides import by_steps, in_turns, own_process, table
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS
@@ -32,10 +31,6 @@ from worker.training.numerics.allocator import keep_freed_memory
 #: Positions per chunk of logits in the hand-tuned torch loop.
 CHUNK = 1600
 Step = Callable[[], None]
-
-
-def make_windows(model: GruLmModel, rows: int) -> Array:
-    return np.random.default_rng(0).integers(0, model.vocabulary_size, (rows, model.window + 1)).astype(np.uint16)
 
 
 def ours(model: GruLmModel, batch_size: int, windows: Array, threads: int) -> Step:
@@ -52,7 +47,7 @@ def ours(model: GruLmModel, batch_size: int, windows: Array, threads: int) -> St
     return step
 
 
-def torch_by_hand(model: GruLmModel, batch_size: int, windows: Array) -> Step:
+def torch_by_hand(model: GruLmModel, batch_size: int, windows: Array, *, bfloat16: bool) -> Step:
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -66,7 +61,7 @@ def torch_by_hand(model: GruLmModel, batch_size: int, windows: Array) -> Step:
 
     def step() -> None:
         batch = data[torch.randint(0, len(data), (batch_size,))]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             x = embedding(batch[:, :-1])
             for layer in layers:
                 x = F.dropout(layer(x)[0], model.dropout)
@@ -74,7 +69,7 @@ def torch_by_hand(model: GruLmModel, batch_size: int, windows: Array) -> Step:
         hidden = x.detach().requires_grad_()
         loss = 0.0
         for part, wanted in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 logits = output(part)
             piece = F.cross_entropy(logits.float(), wanted, reduction="sum") / len(targets)
             piece.backward()  # type: ignore[no-untyped-call]
@@ -86,15 +81,11 @@ def torch_by_hand(model: GruLmModel, batch_size: int, windows: Array) -> Step:
     return step
 
 
-def keras_mixed(model: GruLmModel, batch_size: int, windows: Array) -> Step:
+def keras_by_hand(model: GruLmModel, batch_size: int, windows: Array, *, bfloat16: bool) -> Step:
     import keras
 
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    layers: list[Any] = [keras.layers.Embedding(model.vocabulary_size, model.embedding)]
-    for units in model.units:
-        layers += [keras.layers.GRU(units, return_sequences=True), keras.layers.Dropout(model.dropout)]
-    net = keras.Sequential([*layers, keras.layers.Dense(model.vocabulary_size, dtype="float32")])
-    net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
+    net = keras_network(model)
     draw = np.random.default_rng(0)
 
     def step() -> None:
@@ -104,11 +95,25 @@ def keras_mixed(model: GruLmModel, batch_size: int, windows: Array) -> Step:
     return step
 
 
-def seconds(step: Step, steps: int) -> float:
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return (time.perf_counter() - began) / steps
+def measure(given: argparse.Namespace) -> str:
+    """Return the table of one framework."""
+    preset = {"framework": given.framework}
+    model, batch_size, threads = GruLmModel.model_validate(preset), given.batch_size, given.threads
+    windows, tokens = make_windows(model), given.batch_size * model.window
+    by_hand = torch_by_hand if given.framework == "torch" else keras_by_hand
+    mine = ours(model, batch_size, windows, threads)
+    with (
+        own_process(torch_script, preset, batch_size, threads=threads) as torch_plain,
+        own_process(keras_script, preset, batch_size, threads=threads) as keras_plain,
+    ):
+        sides = {
+            "by hand, float32": by_steps(by_hand(model, batch_size, windows, bfloat16=False), tokens),
+            "by hand, bfloat16": by_steps(by_hand(model, batch_size, windows, bfloat16=True), tokens),
+            "plain torch": torch_plain,
+            "plain Keras": keras_plain,
+            "ours": by_steps(mine, tokens),
+        }
+        return table(in_turns(sides, given.rounds, given.seconds), "ours")
 
 
 def main() -> None:
@@ -116,31 +121,16 @@ def main() -> None:
     parser.add_argument("--framework", choices=FRAMEWORKS, help="both, one after the other, where none is named")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--batch-size", type=int, default=64)
     given = parser.parse_args()
     if given.framework is None:
         sys.exit(run_each("bench_gru"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_freed_memory()  # as a runner does, for both
-    model = GruLmModel.model_validate({"framework": given.framework})
-    windows = make_windows(model, 1024)
-    mine = ours(model, given.batch_size, windows, given.threads)
-    rival = (torch_by_hand if given.framework == "torch" else keras_mixed)(model, given.batch_size, windows)
-    for step in (mine, rival):
-        seconds(step, 2)
-    tokens, rates, ratios = given.batch_size * model.window, [], []
-    for _ in range(given.rounds):
-        theirs, own = seconds(rival, given.steps), seconds(mine, given.steps)
-        rates.append((tokens / theirs, tokens / own))
-        ratios.append(theirs / own)
-    by_hand, by_us = (statistics.median(column) for column in zip(*rates, strict=True))
-    print(
-        f"gru-2x512, {given.framework}, batch {given.batch_size}, {given.threads} threads; tokens/s, {given.rounds} "
-        "rounds"
-    )
-    print(f"hand-tuned {by_hand:8.0f}   ours {by_us:8.0f}   ours/hand-tuned {statistics.median(ratios):.2f}", end="")
-    print(f"  ({min(ratios):.2f} to {max(ratios):.2f})")
+    what = f"batch {given.batch_size}, {given.threads} threads"
+    print(f"gru-2x512, {given.framework}, {what}; tokens/s, {given.rounds} rounds")
+    print(measure(given), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from api.commands import gpu_probe
 from nightshift.cli.render import output
@@ -23,6 +23,9 @@ from shared.fleet.cores import available_cores
 from shared.fleet.gpus import VISIBLE, refuse_memory_limit, visible_gpus
 from shared.fleet.nvml import Gpu
 from shared.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 Level = Literal["ok", "note", "fails"]
 
@@ -96,6 +99,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", "ok", shown)
         if is_current(engine):
             yield Finding("migrations", "ok", "the schema is up to date")
+            yield counters_of(engine)
         else:
             yield Finding("migrations", "fails", "the schema is not up to date", "Run `nightshift migrate`.")
     except NightshiftError as error:
@@ -103,6 +107,21 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", "fails", f"{shown} does not answer: {error.__cause__ or error}", advice)
     finally:
         engine.dispose()
+
+
+def counters_of(engine: Engine) -> Finding:
+    """Return whether counting all jobs, attempts and deliveries gives what their counters say."""
+    from shared.db.counters import differences
+    from shared.db.engine import read
+
+    with read(engine) as conn:
+        if engine.dialect.name == "postgresql":
+            conn.execution_options(isolation_level="REPEATABLE READ")
+        found = differences(conn)
+    if not found:
+        return Finding("counters", "ok", "the counters of jobs, attempts and deliveries are right")
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return Finding("counters", "fails", f"{'; '.join(found[:3])}{more}", "Run `nightshift migrate --recount`.")
 
 
 # -- broker ---------------------------------------------------------------------------------------

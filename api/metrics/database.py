@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 
 from nightshift.names import KINDS
 from nightshift.states import FINAL_STATES
+from shared.db.counters import EDGES
 from shared.db.engine import read
 from shared.fleet.workers import list_workers
 from shared.jobs import queries
@@ -117,7 +118,7 @@ def _job_seconds(durations: Iterable[queries.Durations]) -> Metric:
         "Time from a job's first claim to its end, by kind and outcome.",
         labels=["kind", "outcome"],
     )
-    edges = [*(str(edge) for edge in queries.EDGES), "+Inf"]
+    edges = [*(str(edge) for edge in EDGES), "+Inf"]
     none = {(kind, state.value): ((0,) * len(edges), 0.0) for kind in KINDS for state in FINAL_STATES}
     ended = {(one.kind, one.state): (one.at_most, one.seconds) for one in durations}
     for labels, (at_most, seconds) in sorted((none | ended).items()):

@@ -12,7 +12,8 @@ from nightshift.errors import NotFound
 from shared.clock import iso
 from shared.datasets import builtins, references, views
 from shared.datasets.builtins import BUILTIN
-from shared.db.schema import dataset_versions, jobs, model_versions
+from shared.db.counters import DATASETS, counted
+from shared.db.schema import counters, dataset_versions, jobs, model_versions
 from shared.jobs.ownership import of_owner
 from shared.settings import Settings
 
@@ -39,13 +40,10 @@ def _unregistered(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def _jobs_by_name(conn: Connection) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    rows = conn.execute(
-        select(jobs.c.dataset, func.count()).where(jobs.c.dataset.is_not(None)).group_by(jobs.c.dataset)
-    )
-    for ref, count in rows:
-        counted[ref.partition("@")[0]] += count
-    return counted
+    found: Counter[str] = Counter()
+    for row in counted(conn, DATASETS, "label"):
+        found[row.label.partition("@")[0]] += row.n
+    return found
 
 
 def detail(
@@ -140,8 +138,12 @@ def version_in(name: str, ref: str | None) -> int | None:
 
 
 def _uses(conn: Connection, name: str, owner_id: str | None) -> dict[str, Any]:
-    every = conn.scalar(select(func.count()).where(_names(jobs.c.dataset, name))) or 0
-    return {"used": {"jobs": every}, "jobs": _jobs(conn, name, owner_id), "models": _models(conn, name)}
+    every = counted(conn, DATASETS, "measure", where=_names(counters.c.label, name))
+    return {
+        "used": {"jobs": sum(row.n for row in every)},
+        "jobs": _jobs(conn, name, owner_id),
+        "models": _models(conn, name),
+    }
 
 
 def _jobs(conn: Connection, name: str, owner_id: str | None) -> list[dict[str, Any]]:

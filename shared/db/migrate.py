@@ -132,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--down-to", metavar="REVISION", help="return to an older schema (0018), before installing an older version"
     )
+    made.add_argument("--recount", action="store_true", help="count jobs, attempts and deliveries anew")
     return made
 
 
@@ -147,8 +148,21 @@ def main() -> int:
         upgrade(settings.sql_url)
     else:
         _fill(settings, given)
+    if given.recount:
+        _recount(settings.sql_url)
     print(f"the schema is at {newest_revision()}")
     return 0
+
+
+def _recount(url: str) -> None:
+    from shared.db import counters  # circular import
+
+    engine = make_engine(url)
+    try:
+        with write(engine) as conn:
+            counters.recount(conn)
+    finally:
+        engine.dispose()
 
 
 def _fill(settings: Settings, given: argparse.Namespace) -> None:

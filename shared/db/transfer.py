@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from nightshift.errors import ConfigurationError, InvalidRequest
 from shared.clock import db_now
 from shared.db import migrate
+from shared.db.counters import recount, stop_counting
 from shared.db.engine import make_engine, read, write
-from shared.db.schema import jobs, metadata, workers
+from shared.db.schema import counters, jobs, metadata, workers
 
 #: Rows per batch. Too low: many round trips. Too high: long logs fill memory.
 CHUNK = 2_000
@@ -61,8 +62,11 @@ def transfer(
             _take_time(to)
             if not while_running:
                 _refuse_running(from_, lease_seconds)
+            stop_counting(to)
             _empty_target(to, replace)
-            return [_copied(table, from_, to) for table in metadata.sorted_tables]
+            copied = [_copied(table, from_, to) for table in _copied_tables()]
+            recount(to)
+            return copied
     finally:
         source.dispose()
         target.dispose()
@@ -108,15 +112,20 @@ def _take_time(conn: Connection) -> None:
 
 
 def _empty_target(conn: Connection, replace: bool) -> None:
-    filled = {table.name: count for table in metadata.sorted_tables if (count := _count(conn, table))}
+    filled = {table.name: count for table in _copied_tables() if (count := _count(conn, table))}
     if filled and not replace:
         found = ", ".join(f"{name} {count:,}" for name, count in list(filled.items())[:5])
         raise ConfigurationError(
             f"the target is not empty ({found}): use an empty database, or delete everything in it with --replace"
         )
-    for table in reversed(metadata.sorted_tables):
+    for table in reversed(_copied_tables()):
         if table.name in filled:
             conn.execute(table.delete())
+
+
+def _copied_tables() -> list[Table]:
+    """Return all tables but the counters: the target counts anew."""
+    return [table for table in metadata.sorted_tables if table is not counters]
 
 
 def _count(conn: Connection, table: Table) -> int:

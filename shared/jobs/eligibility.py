@@ -74,9 +74,13 @@ def continued_by(plugin: InstalledPlugin) -> ColumnElement[bool]:
 
 
 def ahead_of(job: Row) -> ColumnElement[bool]:
-    """Return the SQL condition for due jobs that a claim takes before this one (by `rank`, then id)."""
-    before = or_(jobs.c.rank < job["rank"], and_(jobs.c.rank == job["rank"], jobs.c.id < job["id"]))
-    return and_(jobs.c.state == "queued", jobs.c.run_at <= db_now(), before)
+    """Return the SQL condition for due jobs that a claim takes before this one."""
+    return and_(jobs.c.state == "queued", jobs.c.run_at <= db_now(), is_before(job))
+
+
+def is_before(job: Row) -> ColumnElement[bool]:
+    """Return the SQL condition for jobs that a claim takes before this one (by `rank`, then id)."""
+    return or_(jobs.c.rank < job["rank"], and_(jobs.c.rank == job["rank"], jobs.c.id < job["id"]))
 
 
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:

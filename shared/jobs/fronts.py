@@ -94,7 +94,7 @@ _IN_ORDER = (
 @cache
 def _first_ids(*, are_all: bool) -> Select[Any]:
     """Return the query for the first due job of each part. Built once: building it takes longer than executing it."""
-    part = _parts()
+    part = queue_parts()
     first = (
         select(jobs.c.id)
         .where(jobs.c.requires == part.c.requires, jobs.c.priority == part.c.priority, is_due())
@@ -112,7 +112,7 @@ def is_due() -> ColumnElement[bool]:
     return and_(jobs.c.state == QUEUED, jobs.c.run_at <= now_once())
 
 
-def _parts() -> Any:
+def queue_parts() -> Any:
     """Return the requirements that queued jobs have, each with every priority: one search of the index for each."""
     queued = jobs.c.state == QUEUED
     present = select(func.min(jobs.c.requires).label("requires")).where(queued).cte("present", recursive=True)

@@ -31,11 +31,11 @@ class Job(SQLModel, table=True):
         CheckConstraint("fence >= 0"),
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
         partial_index("ix_jobs_claim", "rank", "id", where="state = 'queued'"),
-        # For `shared.jobs.fronts`; covers the counts of due jobs.
+        # For `shared.jobs.fronts`.
         partial_index("ix_jobs_requires", "requires", "priority", "run_at", "id", where="state = 'queued'"),
         Index("ix_jobs_newest", "owner_id", "created_at", "id", "archived_at"),
-        # For the table of jobs: counts per state, and the jobs of all owners, newest first.
-        Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at"),
+        # For `shared.jobs.queries.newest`, and the jobs of all owners, newest first.
+        Index("ix_jobs_states", "owner_id", "state", "archived_at", "created_at", "id"),
         Index("ix_jobs_created", "created_at", "id", "archived_at"),
         partial_index(
             "ix_jobs_urgent",
@@ -48,8 +48,6 @@ class Job(SQLModel, table=True):
         partial_index("ix_jobs_makes_room", "makes_room_for", where="state = 'running'", unique=True),
         # Unfinished jobs have no `finished_at`: few rows at the front of the index, however large the table.
         Index("ix_jobs_ended", "finished_at", "state"),
-        # Covers what Prometheus counts at every scrape, without reading a row.
-        Index("ix_jobs_durations", "kind", "state", "started_at", "finished_at"),
         partial_index("ix_jobs_deadline", "finished_at", "deadline_at", where="deadline_at IS NOT NULL"),
     )
 
@@ -131,7 +129,6 @@ class DeletedJob(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("owner_id", "idempotency_key"),
         partial_index("ix_deleted_jobs_files", "finished_at", where="has_files", sqlite="has_files = 1"),
-        Index("ix_deleted_jobs_durations", "kind", "state", "started_at", "finished_at"),
     )
 
     id: str = Field(primary_key=True, max_length=32)
@@ -176,7 +173,6 @@ class Attempt(SQLModel, table=True):
     __table_args__ = (
         Index("ix_attempts_task", "celery_task_id"),
         Index("ix_attempts_started", "started_at"),
-        Index("ix_attempts_outcome", "outcome"),
         # For attempts that ran during the last hours; those still running come first in it.
         Index("ix_attempts_ended", "ended_at"),
     )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, or_, select
+from sqlalchemy import Connection, RowMapping, delete, or_, select
 
 from nightshift.errors import Conflict
 from shared.clock import db_now, iso, read_clock
 from shared.db import removals
+from shared.db.counters import DELIVERIES, counted
 from shared.db.removals import Kind
 from shared.db.rows import NamedRows, existing
 from shared.db.schema import webhook_deliveries, webhooks
@@ -137,10 +138,8 @@ def delivery(conn: Connection, webhook_id: str, delivery_id: str) -> dict[str, A
 
 def counts(conn: Connection) -> dict[str, int]:
     """Count the deliveries of all owners by state."""
-    statement = select(webhook_deliveries.c.state, func.count()).group_by(webhook_deliveries.c.state)
-    return dict.fromkeys((state.value for state in DeliveryState), 0) | {
-        row[0]: row[1] for row in conn.execute(statement)
-    }
+    none = dict.fromkeys((state.value for state in DeliveryState), 0)
+    return none | {row.label: row.n for row in counted(conn, DELIVERIES, "label")}
 
 
 _SHOWN_AS_IS = ("id", "name", "url", "events", "tags", "match", "format", "enabled", "disabled_reason")

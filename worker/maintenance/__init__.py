@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from shared.settings import Settings
 from worker.maintenance import (
+    counter,
     deadline_enforcer,
     dispatcher,
     preemptor,
@@ -26,6 +27,7 @@ SERVICES = (
     Service("dispatcher", dispatcher.run_once),
     Service("webhook_sender", webhook_sender.run_once),
     Service("remover", remover.run_once),
+    Service("counter", counter.run_once, every_seconds=5.0),
     Service("pruner", pruner.run_once, every_seconds=60.0),
 )
 

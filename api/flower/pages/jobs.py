@@ -55,8 +55,9 @@ async def table(handler: Handler, query: TableQuery) -> dict[str, Any]:
     try:
         return await handler.query(lambda conn: jobs_table(conn, handler.owner, query))
     except InvalidRequest as error:
+        nothing = {"items": [], "total": 0, "more": False, "page": 1, "pages": 1}
         counts = dict.fromkeys(STATES, 0)
-        return {"items": [], "total": 0, "page": 1, "pages": 1, "counts": counts, "problem": message_for(error)}
+        return nothing | {"counts": counts, "more_counts": False, "problem": message_for(error)}
 
 
 class JobsPage(Page):

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from nightshift.states import JobState
 from shared.jobs.eligibility import Row
 from shared.jobs.explain import ended, running, waiting
-from shared.jobs.explain.values import MAX_TRIES, ExplainContext, Reason, Why, clauses, sentence
+from shared.jobs.explain.values import MAX_TRIES, MOST_AHEAD, ExplainContext, Reason, Why, clauses, sentence
 
-__all__ = ["MAX_TRIES", "ExplainContext", "Reason", "Why", "explain"]
+__all__ = ["MAX_TRIES", "MOST_AHEAD", "ExplainContext", "Reason", "Why", "explain"]
 
 
 def explain(job: Row, around: ExplainContext) -> Why:

@@ -10,6 +10,9 @@ from shared.jobs.eligibility import Row
 
 #: Most attempts in an answer; a job that was drained every night has many.
 MAX_TRIES = 10
+#: Most jobs ahead of a queued one that are counted. Too low: a long queue looks like a short one. Too high: asking
+#: takes longer.
+MOST_AHEAD = 1_000
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class ExplainContext:
     attempts: Sequence[Row] = ()  # newest first
     workers: Sequence[Row] = ()  # online ones
     left: Sequence[Row] = ()  # workers that left their device
-    ahead: int = 0  # due jobs that its workers would claim first
+    ahead: int = 0  # due jobs that its workers would claim first; MOST_AHEAD: so many or more
     awaited: Sequence[tuple[str, str | None]] = ()  # (id, state) of the jobs in `after`; None: deleted
     has_begun: bool = False  # the current attempt has reported progress
     victim: str | None = None  # the job that is being preempted for it

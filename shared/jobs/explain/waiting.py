@@ -9,7 +9,7 @@ from shared.clock import format_duration, iso
 from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.eligibility import Row, can_run, has_plugin, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
-from shared.jobs.explain.values import ExplainContext, Reason
+from shared.jobs.explain.values import MOST_AHEAD, ExplainContext, Reason
 from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
 
 _ANOTHERS = "another owner's job"
@@ -36,8 +36,7 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
             clause = f"it preempts job {around.victim}, which stops after its next checkpoint"
             yield Reason("room_is_made", clause, {"job_id": around.victim})
         if around.ahead:
-            jobs_are = "1 queued job is" if around.ahead == 1 else f"{around.ahead} queued jobs are"
-            yield Reason("jobs_ahead", f"{jobs_are} ahead of it, by priority and waiting time", {"count": around.ahead})
+            yield _behind(around.ahead)
     elif left := [worker for worker in around.left if _could_run(job, worker)]:
         yield _device_failed(left)
     elif around.workers:
@@ -45,6 +44,12 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
     else:
         clause = "no worker is online (start one with `nightshift up` or `nightshift worker`)"
         yield Reason("no_worker", clause, _wanted(job))
+
+
+def _behind(ahead: int) -> Reason:
+    more = "or more " if ahead >= MOST_AHEAD else ""
+    jobs_are = "1 queued job is" if ahead == 1 else f"{ahead:,} {more}queued jobs are"
+    return Reason("jobs_ahead", f"{jobs_are} ahead of it, by priority and waiting time", {"count": ahead})
 
 
 def _not_yet(job: Row, around: ExplainContext) -> Reason:

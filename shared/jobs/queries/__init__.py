@@ -11,7 +11,7 @@ durations, explain_context
 from shared.jobs.queries.counts import Due, Stats, due_ids, stats
 from shared.jobs.queries.cursors import Page
 from shared.jobs.queries.curves import metrics
-from shared.jobs.queries.durations import EDGES, Durations, durations
+from shared.jobs.queries.durations import Durations, durations
 from shared.jobs.queries.event_log import events_after
 from shared.jobs.queries.explain_context import explain_context
 from shared.jobs.queries.job_details import (

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from nightshift.names import KINDS
 from nightshift.states import JobState
-from shared.clock import db_now
-from shared.db.schema import attempts, deleted_attempts, deleted_jobs, jobs, workers
+from shared.clock import db_now, read_clock
+from shared.db.counters import ARCHIVED, ATTEMPTS, DELETED, JOBS, QUEUED, counted
+from shared.db.schema import counters, jobs, workers
 from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
-from shared.jobs.fronts import device_of, fronts, is_due
+from shared.jobs.fronts import device_of, fronts
+from shared.jobs.queue_parts import due_parts
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED
 
@@ -50,30 +50,37 @@ def due_ids(conn: Connection) -> dict[str, str]:
 
 
 def queue(conn: Connection) -> list[Due]:
-    """Return the due queued jobs by requested device and priority, without empty groups."""
-    rows = conn.execute(
-        select(jobs.c.requires, jobs.c.priority, func.count(), db_now() - func.min(jobs.c.run_at))
-        .where(is_due())
-        .group_by(jobs.c.requires, jobs.c.priority)  # covered by an index, which by device it would not be
-    )
+    """Return the due queued jobs by requested device and priority, without empty groups.
+
+    The counters say how many became due before this second; those of this second are looked up, and so is the longest
+    waiting job of each part of the queue.
+    """
+    second = int(read_clock(conn))
     found: dict[tuple[str, int], Due] = {}
-    for required, priority, count, oldest in rows:
-        place = device_of(required), priority
+    for part in due_parts(conn, since=second):
+        place = device_of(part.requires), part.priority
         known = found.get(place, Due(*place, 0, 0.0))
-        found[place] = Due(*place, known.count + count, max(known.oldest_seconds, oldest))
-    return list(found.values())
+        found[place] = Due(*place, known.count + part.count, max(known.oldest_seconds, part.oldest_seconds))
+    is_before = and_(counters.c.owner_id == "", counters.c.position < second)
+    for row in counted(conn, QUEUED, "label", "detail", where=is_before):
+        place = row.label, int(row.detail)
+        known = found.get(place, Due(*place, 0, 0.0))
+        found[place] = Due(*place, known.count + row.n, known.oldest_seconds)
+    return [due for due in found.values() if due.count]
 
 
 def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     """What is true of all jobs, attempts and workers at this moment."""
     states: dict[str, int] = dict.fromkeys((state.value for state in JobState), 0)
     kinds: Counter[str] = Counter({str(kind): 0 for kind in KINDS})
-    rows = conn.execute(select(jobs.c.state, jobs.c.kind, func.count()).group_by(jobs.c.state, jobs.c.kind))
-    for state, kind, count in rows:
-        states[state] += count
-        kinds[kind] += count
-    gone = deleted_jobs.c.kind
-    kinds.update(_pairs(conn.execute(select(gone, func.count()).where(gone.is_not(None)).group_by(gone))))
+    ended = dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0)
+    for row in counted(conn, (JOBS, ARCHIVED, DELETED, ATTEMPTS), "measure", "label", "detail"):
+        if row.measure == ATTEMPTS:
+            ended[row.label] = row.n
+        else:
+            kinds[row.detail] += row.n
+        if row.measure in (JOBS, ARCHIVED):
+            states[row.label] += row.n
     is_recent = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(
         select(workers.c.state, func.count()).where(workers.c.state != "offline", is_recent).group_by(workers.c.state)
@@ -84,21 +91,8 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
     return Stats(
         states,
         dict(kinds),
-        _outcomes(conn),
-        {"online": 0, "draining": 0, NOT_LISTENING: 0, DEVICE_FAILED: 0} | _pairs(online),
+        ended,
+        {"online": 0, "draining": 0, NOT_LISTENING: 0, DEVICE_FAILED: 0} | {row[0]: row[1] for row in online},
         queue(conn),
         expired or 0,
     )
-
-
-def _outcomes(conn: Connection) -> dict[str, int]:
-    found = Counter(dict.fromkeys((outcome.value for outcome in AttemptOutcome), 0))
-    kept, gone = attempts.c.outcome, deleted_attempts.c
-    found.update(_pairs(conn.execute(select(kept, func.count()).where(kept.is_not(None)).group_by(kept))))
-    deleted = conn.execute(select(gone.outcome, func.sum(gone.attempts)).group_by(gone.outcome))
-    found.update({outcome: int(count) for outcome, count in deleted})
-    return dict(found)
-
-
-def _pairs(rows: Iterable[Any]) -> dict[str, Any]:
-    return {row[0]: row[1] for row in rows}

@@ -10,8 +10,10 @@ from sqlalchemy import Connection, func, or_, select
 from nightshift.states import JobState
 from shared.clock import read_clock
 from shared.db.schema import attempts, job_dependencies, job_events, jobs
-from shared.jobs.eligibility import ahead_of, can_run, distinct, left_workers, online_workers, runnable_by
-from shared.jobs.explain import MAX_TRIES, ExplainContext
+from shared.jobs.eligibility import can_run, distinct, left_workers, online_workers, plugins_of, runnable_by
+from shared.jobs.explain import MAX_TRIES, MOST_AHEAD, ExplainContext
+from shared.jobs.fronts import runnable_parts
+from shared.jobs.queue_parts import count_ahead
 
 _parent = jobs.alias("parent")
 
@@ -40,11 +42,16 @@ def _attempts(conn: Connection, job_id: str) -> list[Any]:
 
 
 def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
-    """Count the due jobs ahead of it that one of its workers can run."""
+    """Count the due jobs ahead of it that one of its workers can run, up to MOST_AHEAD."""
     if not fitting:
         return 0
-    runnable = or_(*map(runnable_by, distinct(fitting)))
-    return conn.scalar(select(func.count()).select_from(jobs).where(ahead_of(job), runnable)) or 0
+    kinds = distinct(fitting)
+    parts = {
+        part
+        for worker in kinds
+        for part in runnable_parts(worker["device"], worker["frameworks"], plugins_of(worker), worker["takes_auto"])
+    }
+    return count_ahead(conn, job, sorted(parts), or_(*map(runnable_by, kinds)), MOST_AHEAD)
 
 
 def _victim(conn: Connection, job_id: str) -> str | None:

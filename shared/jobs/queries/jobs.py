@@ -16,6 +16,7 @@ from shared.fleet.conformance import graded
 from shared.jobs.ownership import of_owner
 from shared.jobs.queries import cursors, search
 from shared.jobs.queries.cursors import Page
+from shared.jobs.queries.newest import newest_ids
 from shared.specs.families import FAMILIES
 
 _report = and_(conformance_reports.c.plugin == jobs.c.plugin, conformance_reports.c.record == jobs.c.plugin_record)
@@ -68,20 +69,26 @@ def list_jobs(
     limit: int = 50,
 ) -> Page:
     """Return a page of jobs (`job_view`), newest first. Raises MalformedRequest for a bad cursor."""
-    statement = _rows().order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
-    statement = statement.where(of_owner(owner_id), *_conditions(conn, filters or JobFilters()))
+    filters = filters or JobFilters()
+    conditions = _conditions(conn, filters)
     if cursor is not None:
         created_at, job_id = cursors.decode("jobs", cursor, float, str)
         older = or_(jobs.c.created_at < created_at, and_(jobs.c.created_at == created_at, jobs.c.id < job_id))
-        statement = statement.where(jobs.c.created_at <= created_at, older)
+        conditions += [jobs.c.created_at <= created_at, older]
+    statement = _rows().order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+    if filters.states and not filters.search:
+        ids = newest_ids(conn, owner_id, filters.states, conditions, limit + 1)
+        statement = statement.where(jobs.c.id.in_(ids))
+    else:
+        in_states = [jobs.c.state.in_(filters.states)] if filters.states else []
+        statement = statement.where(of_owner(owner_id), *in_states, *conditions).limit(limit + 1)
     rows = conn.execute(statement).mappings().all()
     return cursors.page("jobs", rows, limit, ("created_at", "id"), job_view)
 
 
 def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:
+    """Return the conditions but those by state."""
     conditions: list[Any] = []
-    if filters.states:
-        conditions.append(jobs.c.state.in_(filters.states))
     if filters.kind is not None:
         conditions.append(jobs.c.kind == filters.kind)
     if filters.family is not None:

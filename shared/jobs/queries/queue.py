@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from shared.clock import iso, read_clock
+from shared.db.counters import JOBS, counted
 from shared.db.schema import attempts, jobs
 from shared.fleet.keys import owner_names
 from shared.jobs.eligibility import REQUIREMENTS, Row, can_run, distinct, left_workers, online_workers
 from shared.jobs.explain import ExplainContext, explain
-from shared.jobs.queries.counts import queue
+from shared.jobs.queries.counts import Due, queue
+from shared.jobs.queue_parts import first_ids
 
 #: Most jobs in an answer: due ones, and those with a later `run_at`.
 DUE, LATER = 100, 25
@@ -24,9 +26,9 @@ def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) ->
     Of other owners' jobs only position, device and priority are returned.
     """
     now = read_clock(conn)
-    queued = jobs.c.state == "queued"
-    due = _jobs(conn, (queued, jobs.c.run_at <= now), (jobs.c.rank, jobs.c.id), DUE)
-    later = _jobs(conn, (queued, jobs.c.run_at > now), (jobs.c.run_at, jobs.c.id), LATER)
+    due = _jobs(conn, first_ids(conn, DUE, due=True))
+    later = _jobs(conn, first_ids(conn, LATER, due=False))
+    waiting = queue(conn)
     shown = [*due, *later]
     online, left = online_workers(conn, lease_seconds), left_workers(conn, lease_seconds)
     last = _last_attempts(conn, [job["id"] for job in shown])
@@ -48,20 +50,21 @@ def queued_jobs(conn: Connection, owner_id: str | None, lease_seconds: float) ->
 
     return {
         "now": iso(now),
-        "counts": _counts(conn, now),
-        "devices": _devices(conn),
+        "counts": _counts(conn, waiting),
+        "devices": _devices(waiting),
         "due": [view(job, _ahead(job, due[:place], online)) for place, job in enumerate(due)],
         "later": [view(job, 0) for job in later],
     }
 
 
-def _jobs(conn: Connection, conditions: Sequence[Any], order: Sequence[Any], limit: int) -> list[Row]:
+def _jobs(conn: Connection, ids: Sequence[str]) -> list[Row]:
     columns = (
         *REQUIREMENTS, jobs.c.id, jobs.c.owner_id, jobs.c.name, jobs.c.kind, jobs.c.family, jobs.c.dataset,
         jobs.c.priority, jobs.c.preempts, jobs.c.state, jobs.c.run_at, jobs.c.created_at, jobs.c.fence,
         jobs.c.stop_requested, jobs.c.retries, jobs.c.max_retries, jobs.c.lost_streak,
     )  # fmt: skip
-    return list(conn.execute(select(*columns).where(*conditions).order_by(*order).limit(limit)).mappings())
+    found = {row["id"]: row for row in conn.execute(select(*columns).where(jobs.c.id.in_(ids))).mappings()}
+    return [found[job_id] for job_id in ids if job_id in found]
 
 
 def _ahead(job: Row, before: Sequence[Row], online: Sequence[Row]) -> int:
@@ -84,22 +87,18 @@ def _victims(conn: Connection, ids: Sequence[str]) -> dict[str, str]:
     return {row[0]: row[1] for row in conn.execute(asked)}
 
 
-def _counts(conn: Connection, now: float) -> dict[str, int]:
+def _counts(conn: Connection, waiting: Sequence[Due]) -> dict[str, int]:
     """Count the jobs that are due, have a later `run_at`, wait for other jobs or are paused."""
-    unfinished = jobs.c.finished_at.is_(None)
-    rows = conn.execute(select(jobs.c.state, func.count()).where(unfinished).group_by(jobs.c.state))
-    counts = {row[0]: row[1] for row in rows}
-    later = (
-        conn.scalar(select(func.count()).select_from(jobs).where(jobs.c.state == "queued", jobs.c.run_at > now)) or 0
-    )
-    due = counts.get("queued", 0) - later
-    return {"due": due, "later": later} | {state: counts.get(state, 0) for state in ("waiting", "paused")}
+    states = {row.label: row.n for row in counted(conn, JOBS, "label")}
+    due = sum(one.count for one in waiting)
+    later = max(0, states.get("queued", 0) - due)
+    return {"due": due, "later": later} | {state: states.get(state, 0) for state in ("waiting", "paused")}
 
 
-def _devices(conn: Connection) -> dict[str, dict[str, Any]]:
+def _devices(waiting: Sequence[Due]) -> dict[str, dict[str, Any]]:
     """Count the due jobs per requested device, with the longest waiting time."""
     found: dict[str, dict[str, Any]] = {}
-    for due in queue(conn):
+    for due in waiting:
         one = found.setdefault(due.device, {"count": 0, "oldest_seconds": 0.0})
         one["count"] += due.count
         one["oldest_seconds"] = max(one["oldest_seconds"], due.oldest_seconds)

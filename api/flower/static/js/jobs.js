@@ -9,7 +9,7 @@ import { empty } from "./parts.js";
 import { searchHelp } from "./search_help.js";
 import { Selection } from "./selection.js";
 import { getJson, live, url } from "./site.js";
-import { drawPages, drawTable } from "./table.js";
+import { atLeast, drawPages, drawTable } from "./table.js";
 
 const FILTERS = ["q", "state", "kind", "family", "framework", "dataset"];
 const MOST_COMPARED = 100;
@@ -45,8 +45,11 @@ function changeColumns(keys) {
   draw(shown);
 }
 
-/** @param {Record<string, number>} counts */
-function drawStates(counts) {
+/**
+ * @param {Record<string, number>} counts
+ * @param {boolean} more
+ */
+function drawStates(counts, more) {
   const now = query().get("state") || "";
   const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
   /**
@@ -66,7 +69,7 @@ function drawStates(counts) {
       },
       name ? h("span", { class: `ns-dot ns-${name}`, "aria-hidden": "true" }) : null,
       label,
-      h("span", { class: "ns-count" }, count.toLocaleString("en-US")),
+      h("span", { class: "ns-count" }, atLeast(count, more && count > 0)),
     );
   const words = (query().get("q") || "").split(/\s+/).filter((word) => word && word !== ARCHIVED);
   const archived = (query().get("q") || "").includes(ARCHIVED);
@@ -140,7 +143,7 @@ function draw(answer) {
     class: "ns-check",
     cell: (/** @type {JobRow} */ job) => selection.box(job),
   };
-  drawStates(answer.counts);
+  drawStates(answer.counts, answer.more_counts);
   drawTable(table, [ticks, ...columnsOf(keys)], answer.items, {
     key: (job) => job.id,
     sort: query().get("sort") || "-created",
@@ -148,8 +151,14 @@ function draw(answer) {
     rowClass: (job) => (selection.has(job.id) ? "ns-ticked" : ""),
   });
   drawEmpty(answer.total);
-  drawPages(byId("jobs-pages"), answer.page, answer.pages, answer.total, "job", (page) =>
-    change({ page: page > 1 ? String(page) : null }),
+  drawPages(
+    byId("jobs-pages"),
+    answer.page,
+    answer.pages,
+    answer.total,
+    "job",
+    (page) => change({ page: page > 1 ? String(page) : null }),
+    answer.more,
   );
   drawCompare(answer.total);
   bar.draw();

@@ -61,6 +61,15 @@ function headCell(column, sort, onSort) {
 }
 
 /**
+ * Return a number, with a plus if there are more.
+ * @param {number} count
+ * @param {boolean} more
+ */
+export function atLeast(count, more) {
+  return `${count.toLocaleString("en-US")}${more ? "+" : ""}`;
+}
+
+/**
  * Draw the page links of a long table.
  * @param {Element} nav
  * @param {number} page
@@ -68,8 +77,9 @@ function headCell(column, sort, onSort) {
  * @param {number} total
  * @param {string} noun
  * @param {(page: number) => void} onPage
+ * @param {boolean} [more] there are more than `total`
  */
-export function drawPages(nav, page, pages, total, noun, onPage) {
+export function drawPages(nav, page, pages, total, noun, onPage, more = false) {
   /**
    * @param {string} label
    * @param {number} target
@@ -90,7 +100,7 @@ export function drawPages(nav, page, pages, total, noun, onPage) {
     );
   patch(
     nav,
-    h("span", { class: "ns-muted" }, `${total.toLocaleString("en-US")} ${noun}${total === 1 ? "" : "s"}`),
+    h("span", { class: "ns-muted" }, `${atLeast(total, more)} ${noun}${total === 1 ? "" : "s"}`),
     pages > 1
       ? h(
           "span",

@@ -116,9 +116,12 @@ interface JobRow extends Job {
 interface JobsTable {
   items: JobRow[];
   total: number;
+  /** There are more jobs than `total` says. */
+  more: boolean;
   page: number;
   pages: number;
   counts: Record<string, number>;
+  more_counts: boolean;
   problem?: string;
 }
 

@@ -1,0 +1,1 @@
+"""The same three jobs in each task queue that `bench_queues` compares."""
