@@ -168,7 +168,7 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
         found = monitor.read()
         if health is not None:
             health.hear_driver(monitor.lost)
-        return found
+        return replace(found, loaded=context.runners.warm if context.settings.preload else [])
 
     def current() -> Activity:
         return Activity(supervisor.job_id, supervisor.draining, health.left_because if health else None)

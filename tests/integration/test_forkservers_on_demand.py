@@ -33,7 +33,8 @@ if "worker.runners.forkserver" in sys.orig_argv:
     from tests.support.takeover import take_over
 
     take_over("tests.support.probe")
-    while not os.path.exists(os.path.join(os.path.dirname(__file__), "open")):
+    gate, worker = os.path.join(os.path.dirname(__file__), "open"), os.getppid()
+    while not os.path.exists(gate) and os.getppid() == worker:
         time.sleep(0.01)
 """
 

@@ -19,7 +19,8 @@ from worker.runners.runner_pool import RunnerPool, RunnerSettings
 #: A module whose import takes until a file is there.
 GATE = """
 import os, time
-while not os.path.exists(os.path.join(os.path.dirname(__file__), "open")):
+gate, worker = os.path.join(os.path.dirname(__file__), "open"), os.getppid()
+while not os.path.exists(gate) and os.getppid() == worker:
     time.sleep(0.01)
 """
 #: Idle seconds that are over at once, and some that never are in a test.
