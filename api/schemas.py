@@ -222,6 +222,7 @@ class UsageView(BaseModel):
     temperature_celsius: float | None
     host: HostUsageView
     runner: RunnerUsageView | None = Field(None, description="Host resources used by the worker's runners.")
+    loaded: list[str] = Field([], description="Frameworks in its memory: their next job starts at once.")
 
 
 @shaped(resources.Worker)

@@ -256,7 +256,11 @@ class Settings(BaseSettings):
     )
 
     frameworks: str = Field(
-        "", description="Frameworks that this worker serves, e.g. `torch`; empty: all that are installed."
+        "",
+        description=(
+            "Frameworks that this worker serves, e.g. `torch`; empty: all that are installed. The first is loaded at "
+            "the start, before a job needs it."
+        ),
     )
     families: str = Field(
         "",
@@ -281,6 +285,22 @@ class Settings(BaseSettings):
         description=(
             "Import frameworks before the first job. Off: less memory while idle, but each job imports for "
             "itself (seconds)."
+        ),
+    )
+    warm_at_start: bool = Field(
+        True,
+        description=(
+            "Load the first of the frameworks in the background as soon as the worker is online. Off: less memory "
+            "until the first job, which waits for the framework (seconds)."
+        ),
+    )
+    forkserver_idle_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description=(
+            "How long a loaded framework stays in memory without a job (seconds); 0: as long as the worker runs. A "
+            "framework is loaded again when a job needs it. Too low: jobs with pauses between them wait for it each "
+            "time (seconds). Too high: an idle worker keeps hundreds of megabytes."
         ),
     )
 

@@ -43,6 +43,7 @@ from worker.hardware.heartbeat import Activity, WorkerHeartbeat
 from worker.hardware.resource_usage import ResourceMonitor
 from worker.runners.device_lock import DeviceLock
 from worker.runners.forkserver_client import START_SECONDS, ForkserverClient, sanitized_environment
+from worker.runners.forkservers import Forkservers
 from worker.runners.probe_answer import PROBE_SECONDS
 from worker.runners.process_cleanup import SLOT, kill_orphans
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
@@ -88,8 +89,8 @@ def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
     redis_transport.install()
     remote_control.install()
     slot = DeviceLock.of(device, settings)
-    forkservers = make_forkservers(device, settings, slot)
-    if not forkservers:
+    forkservers = Forkservers(make_clients(device, settings, slot), settings.forkserver_idle_seconds)
+    if not forkservers.frameworks:
         wanted = settings.frameworks or either(FRAMEWORKS)
         raise ConfigurationError(f"{wanted} is not installed here: pip install 'nightshift[torch]'")
     runners = RunnerPool(forkservers, runner_settings(device, settings, slot), keep_spare=settings.preload)
@@ -99,20 +100,20 @@ def run(device: Device, settings: Settings, takes_auto: bool = True) -> int:
     context = WorkerContext(name, device, get_engine(), settings, runners, found, health, takes_auto)
     supervisor = Supervisor(context)
     kill_orphans(str(slot.path))
-    starter = threading.Thread(target=start_in_turn, args=(list(forkservers.values()), health), daemon=True)
-    starter.start()
+    if health is not None:
+        warm_first(context)
+        threading.Thread(target=health.try_first, name="device-first", daemon=True).start()
     try:
-        return serve(context, supervisor, next(iter(forkservers.values())))
+        return serve(context, supervisor)
     finally:
         if health is not None:
             health.close()
         runners.close()
-        for forkserver in forkservers.values():
-            forkserver.close()
+        forkservers.close()
 
 
-def make_forkservers(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
-    """Return a forkserver per framework that this worker serves."""
+def make_clients(device: Device, settings: Settings, slot: DeviceLock) -> dict[str, ForkserverClient]:
+    """Return a client of a forkserver, not started, for each framework that this worker serves."""
     own = {**frameworks.forkserver_environment(threads_of(settings)), **device.environment(), SLOT: str(slot.path)}
     env = sanitized_environment(os.environ, {**own, SETTING: settings.families})
     return {
@@ -131,19 +132,14 @@ def runner_settings(device: Device, settings: Settings, slot: DeviceLock) -> Run
     return RunnerSettings(device.kind, threads_of(settings), settings.runner_memory_limit_bytes, slot)
 
 
-def start_in_turn(forkservers: Sequence[ForkserverClient], health: DeviceHealth | None) -> None:
-    """Start one forkserver after the other, then try the frameworks on a GPU.
-
-    Two imports at once would slow down the first, which the worker waits for.
-    """
-    for forkserver in forkservers:
-        forkserver.start()
-        forkserver.wait_ready(START_SECONDS)
-    if health is not None:
-        health.try_first()
+def warm_first(context: WorkerContext) -> None:
+    """Load the first framework that works in the background, unless the settings leave that to the first job."""
+    working = [name for name in context.runners.installed if name in context.runners.frameworks]
+    if context.settings.warm_at_start and working:
+        context.runners.warm_in_background(working[0])
 
 
-def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClient) -> int:
+def serve(context: WorkerContext, supervisor: Supervisor) -> int:
     """Run the Celery worker until it exits, and return its exit code."""
     silence_celery()
     app = make_celery(context.settings, "worker")
@@ -156,7 +152,7 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
         follow(health, heartbeat)  # it may have tried them already
     queues, restore_after = queues_for(context.device.kind, context.takes_auto), context.settings.maintenance_seconds
     celery_worker = queue_guard.make_worker(app, context.name, queues, pool.AttemptPool, restore_after)
-    connect(context, supervisor, heartbeat, first)
+    connect(context, supervisor, heartbeat)
     try:
         celery_worker.start()
     finally:
@@ -172,7 +168,7 @@ def make_heartbeat(context: WorkerContext, supervisor: Supervisor) -> WorkerHear
         found = monitor.read()
         if health is not None:
             health.hear_driver(monitor.lost)
-        return found
+        return replace(found, loaded=context.runners.warm if context.settings.preload else [])
 
     def current() -> Activity:
         return Activity(supervisor.job_id, supervisor.draining, health.left_because if health else None)
@@ -192,21 +188,18 @@ def follow(health: DeviceHealth, heartbeat: WorkerHeartbeat) -> None:
     heartbeat.tell()
 
 
-def connect(
-    context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat, first: ForkserverClient
-) -> None:
+def connect(context: WorkerContext, supervisor: Supervisor, heartbeat: WorkerHeartbeat) -> None:
     """Connect handlers to Celery's signals, strongly: weak references would let closures be collected."""
 
     def ready(**_: Any) -> None:
         # Ctrl-C would make Celery cancel its tasks; here it drains like SIGTERM.
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-        # Online means that the next job starts at once: the first framework's forkserver must be warm.
-        first.wait_ready(START_SECONDS)
         if context.health is not None:
             context.health.tried.wait(TRIED_SECONDS)
-        context.runners.idle()
         heartbeat.start()
         emit("worker.ready", worker=context.name, device=context.device.name)
+        warm_first(context)  # now, because it would slow down the start of this worker and of its neighbors
+        context.runners.idle()
 
     def shutting_down(**_: Any) -> None:
         supervisor.drain()

@@ -23,7 +23,7 @@ def writing(ctx: typer.Context) -> Iterator[Connection]:
     from api.commands.doctor import read_settings
     from nightshift.errors import ConfigurationError
     from shared.db.engine import make_engine, write
-    from shared.db.migrate import is_current
+    from shared.db.revision import is_current
 
     settings = read_settings(data_dir(ctx))
     shown = make_url(settings.sql_url).render_as_string(hide_password=True)

@@ -83,7 +83,7 @@ def database(settings: Settings) -> Iterator[Finding]:
     from sqlalchemy import make_url, text
 
     from shared.db.engine import make_engine, read
-    from shared.db.migrate import is_current
+    from shared.db.revision import is_current
 
     url = make_url(settings.sql_url)
     shown = url.render_as_string(hide_password=True)

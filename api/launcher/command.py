@@ -11,7 +11,7 @@ from nightshift.errors import ConfigurationError, NightshiftError
 from shared import console
 from shared.console import print_error
 from shared.entrypoint import restrict_umask
-from shared.settings import get_settings
+from shared.settings import Settings, get_settings
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -43,6 +43,7 @@ def _run(stack: Stack) -> int:
         )
         stack.start()
         print(f"ready: api={stack.api_url} flower={stack.flower_url} data={stack.data_dir}", flush=True)
+        say(about_frameworks(stack.settings))
         stack.watch()
     except ConfigurationError:
         if not stack.stopping:
@@ -53,6 +54,15 @@ def _run(stack: Stack) -> int:
         stack.drain()
     say(f"stopped; start again with the same --data-dir to continue ({stack.data_dir})")
     return 0
+
+
+def about_frameworks(settings: Settings) -> str:
+    """Return what a job that is submitted now waits for."""
+    if not settings.preload:
+        return "each job loads its framework itself (NIGHTSHIFT_PRELOAD is off)"
+    if not settings.warm_at_start:
+        return "jobs are accepted; a worker loads a framework when the first job needs it"
+    return "jobs are accepted; the workers load a framework in the background, and a job that comes sooner waits for it"
 
 
 def _stop_on_signals(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -64,3 +65,13 @@ class Database:
         except DatabaseUnavailable:
             return False
         return heartbeat is not None and heartbeat >= self.started_at
+
+    def loaded_by(self, name: str) -> list[str]:
+        """Return the frameworks that a worker has loaded since the launcher started."""
+        query = select(workers.c.usage).where(workers.c.name == name, workers.c.heartbeat_at >= self.started_at)
+        try:
+            with read(self.engine) as conn:
+                usage: dict[str, Any] | None = conn.scalar(query)
+        except DatabaseUnavailable:
+            return []
+        return list((usage or {}).get("loaded", []))

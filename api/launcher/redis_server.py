@@ -9,13 +9,7 @@ import os
 import re
 import secrets
 import shutil
-from contextlib import closing
 from pathlib import Path
-
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from api.launcher.ports import LOOPBACK
 from nightshift.errors import ConfigurationError
@@ -88,13 +82,15 @@ def url(port: int, password: str) -> str:
     return f"redis://:{password}@{LOOPBACK}:{port}/0"
 
 
-def answers(port: int, password: str) -> bool:
-    """Return whether the server has loaded and accepts the password, within about a second."""
-    with closing(
-        Redis(
-            LOOPBACK, port, password=password, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
-        )
-    ) as link:
+def answers(url: str) -> bool:
+    """Return whether the server has loaded and accepts the URL's password, within about a second."""
+    # The launcher uses the rest of this module and needs no client.
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+    from redis.retry import Retry
+
+    with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)) as link:
         try:
             return bool(link.ping())
         except RedisError:

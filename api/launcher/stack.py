@@ -8,13 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import httpx
-
 from api.launcher import data_dir_lock, redis_server
-from api.launcher.database import Database
+from api.launcher.check_process import CheckProcess
 from api.launcher.device_plan import PlannedWorker, plan_workers
 from api.launcher.ports import LOOPBACK, choose_port
 from api.launcher.process import ManagedProcess
@@ -30,8 +27,6 @@ START_DEATHS = 3
 #: Time between SIGTERM and SIGKILL for parts other than workers (seconds).
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
-#: Time-out of one ping of beat (seconds); it is repeated.
-PING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,13 @@ class Stack:
         redis_argv, self.password = redis_server.prepare(self.data_dir / "redis", self.redis_port)
         self.env = self._environment()
         self.settings = self._settings()
-        self.database = Database(self.settings)
-        self.redis = self._part("redis", redis_argv, lambda: redis_server.answers(self.redis_port, self.password))
+        self.redis = self._part("redis", redis_argv)
         self.redis.render = redis_server.as_json if self.settings.log_format != "console" else None
-        self.api = self._module("api", "api.server", ready=lambda: _ok(f"{self.api_url}/readyz"))
-        self.flower = self._module("flower", "api.flower.app", ready=lambda: _ok(f"{self.flower_url}/healthcheck"))
-        self.beat = self._module("beat", "worker.beat", ready=self._beat_answers)
+        self.api = self._module("api", "api.server")
+        self.flower = self._module("flower", "api.flower.app")
+        self.beat = self._module("beat", "worker.beat")
         self.workers = self._workers()
+        self.checks = self._checks()
 
     @property
     def api_url(self) -> str:
@@ -101,16 +96,22 @@ class Stack:
         """Return the settings as the parts will read them."""
         return load_settings(data_dir=self.data_dir, redis_url=redis_server.url(self.redis_port, self.password))
 
-    def _part(self, name: str, argv: Sequence[str], ready: Callable[[], bool]) -> ManagedProcess:
-        return ManagedProcess(name, argv, self.env, self.data_dir / "logs" / f"{name}.log", ready)
+    def _part(self, name: str, argv: Sequence[str]) -> ManagedProcess:
+        return ManagedProcess(
+            name, argv, self.env, self.data_dir / "logs" / f"{name}.log", lambda: name in self.checks.answering
+        )
 
-    def _module(self, name: str, module: str, *args: str, ready: Callable[[], bool]) -> ManagedProcess:
-        return self._part(name, [sys.executable, "-m", module, *args], ready)
+    def _module(self, name: str, module: str, *args: str) -> ManagedProcess:
+        return self._part(name, [sys.executable, "-m", module, *args])
 
-    def _beat_answers(self) -> bool:
-        from shared.celery_app import answers  # slow to import; meanwhile the parts start
+    def _checks(self) -> CheckProcess:
+        """Return the process that checks the parts: the workers by their rows in SQL, others by what they serve."""
+        rows = [f"{part.name}={self._worker_name(part)}" for part in self.workers]
+        named = [argument for row in rows for argument in ("--worker", row)]
+        return CheckProcess([str(self.data_dir), "--api", self.api_url, "--flower", self.flower_url, *named], self.env)
 
-        return answers(self.settings, f"beat@{self.settings.host_name}", PING_SECONDS)
+    def _worker_name(self, part: ManagedProcess) -> str:
+        return f"{part.name.removeprefix('worker-')}@{self.settings.host_name}"
 
     def _workers(self) -> list[ManagedProcess]:
         planned = plan_workers(self.options.device, self.options.workers, self._gpus)
@@ -129,9 +130,7 @@ class Stack:
         own = planned.environment
         if self.settings.torch_threads is not None:
             own.pop("NIGHTSHIFT_TORCH_THREADS", None)
-        name = f"{planned.device}{planned.index}"
-        ready = partial(self.database.worker_has_started, f"{name}@{self.settings.host_name}")
-        part = self._module(f"worker-{name}", "worker.main", *planned.arguments, ready=ready)
+        part = self._module(f"worker-{planned.device}{planned.index}", "worker.main", *planned.arguments)
         part.env = {**part.env, **own}
         return part
 
@@ -140,8 +139,9 @@ class Stack:
     def start(self) -> None:
         """Start all parts and wait until they answer. Raises ConfigurationError with the log of one that does not."""
         started = time.monotonic()
+        self.checks.start()
         self._start_redis()
-        self.database.prepare(self.data_dir)
+        self._wait_until(lambda: self.checks.is_prepared)
         others = [part for part in self.parts if part is not self.redis]
         for part in others:
             part.start()
@@ -163,21 +163,38 @@ class Stack:
             self._wait_for(self.redis, started)
 
     def _wait_for(self, part: ManagedProcess, started: float, deaths: int = START_DEATHS) -> None:
-        while not (part.alive and part.ready()):
+        def is_ready() -> bool:
+            if part.deaths >= deaths or time.monotonic() - started > START_SECONDS:
+                raise ConfigurationError(f"{part.name} does not start; the end of {part.log}:\n{part.log_tail()}")
+            return part.alive and part.ready()
+
+        self._wait_until(is_ready)
+
+    def _wait_until(self, true: Callable[[], bool]) -> None:
+        while not true():
             if self.stopping:
                 raise ConfigurationError("stopped before everything was ready")
             self._look_after()
-            if part.deaths >= deaths or time.monotonic() - started > START_SECONDS:
-                raise ConfigurationError(f"{part.name} does not start; the end of {part.log}:\n{part.log_tail()}")
+            self.checks.poll()
             time.sleep(POLL_SECONDS)
 
     # -- run ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Restart parts that die, until a signal handler sets `stopping`."""
+        """Restart parts that die, until a signal handler sets `stopping`; say when workers have loaded a framework."""
         while not self.stopping:
             self._look_after()
+            self._tell_loaded()
             time.sleep(POLL_SECONDS * 4)
+
+    def _tell_loaded(self) -> None:
+        try:
+            self.checks.poll()
+        except ConfigurationError as error:  # the stack runs, and only this message is lost
+            self.say(str(error))
+        while self.checks.loaded:
+            worker, frameworks = self.checks.loaded.popitem()
+            self.say(f"{worker} has loaded {', '.join(frameworks)}: its jobs start at once")
 
     def _look_after(self) -> None:
         for part in self.parts:
@@ -190,6 +207,7 @@ class Stack:
 
     def drain(self) -> None:
         """Stop the workers first, whose jobs checkpoint and return to the queue; then the rest, Redis last."""
+        self.checks.stop()
         data_dir_lock.forget_endpoints(self.data_dir)
         self._stop(self.workers, self.settings.drain_seconds + STOP_SECONDS)
         self._stop([self.beat, self.flower, self.api], STOP_SECONDS)
@@ -205,11 +223,3 @@ class Stack:
             if part.alive:
                 self.say(f"{part.name} did not stop in time; killing it")
             part.kill_group()
-
-
-def _ok(url: str, timeout: float = 2.0) -> bool:
-    """Return whether GET `url` answers 200. No proxy is used: the parts run on this machine."""
-    try:
-        return httpx.get(url, timeout=timeout, trust_env=False).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False

@@ -17,8 +17,8 @@ from api.errors import problem
 from api.openapi import problems
 from api.schemas import Readiness
 from nightshift.errors import ConfigurationError, NightshiftError
-from shared.db import migrate
 from shared.db.engine import read
+from shared.db.revision import is_current
 from shared.errors import BrokerUnavailable
 
 router = APIRouter(tags=["service"])
@@ -65,7 +65,7 @@ def _database(service: Service) -> str:
 
 def _migrations(service: Service) -> str:
     try:
-        return "ok" if migrate.is_current(service.engine) else "not current: run `nightshift migrate`"
+        return "ok" if is_current(service.engine) else "not current: run `nightshift migrate`"
     except (NightshiftError, SQLAlchemyError):
         return "cannot be read"
 

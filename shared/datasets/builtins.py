@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from nightshift.errors import InvalidRequest, RequestError
 from nightshift.names import IMAGE, Availability
 from shared.datasets import formats
@@ -24,6 +22,7 @@ from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
 from shared.datasets.ingest.source_files import open_files
 from shared.datasets.store import staging
 from shared.errors import DatasetUnavailable
+from shared.lazy_numpy import np
 from shared.settings import Settings
 
 #: Names of the classes where the files hold numbers only.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from io import BytesIO
 from itertools import islice, pairwise
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from nightshift.names import FILES, IMAGE, TABLE
 from shared.datasets import looks
 from shared.datasets.store import open_dataset
 from shared.image_grid import grid
+from shared.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 #: Most classes (rows) and images per class (columns).
 ROWS, COLUMNS = 10, 10

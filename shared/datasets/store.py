@@ -33,14 +33,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nightshift.names import FILES
 from shared.folders import remove_folder
 from shared.fsync import fsync_folder
+from shared.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 FORMAT = 1
 META = "meta.json"
@@ -53,7 +54,7 @@ _YOUNG = 60.0
 #: Bytes copied at a time.
 _COPIED = 4_000_000
 
-Array = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 
 
 # -- reading --------------------------------------------------------------------------------------

@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, event, text
 
 from nightshift.errors import ConfigurationError
 from shared import entrypoint
-from shared.db.engine import make_engine, read, write
+from shared.db.engine import make_engine, write
+from shared.db.revision import MIGRATIONS, newest_revision, revision_of
 from shared.settings import Settings, get_settings
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 #: Key of the advisory lock that lets one migration run at a time on Postgres ("night" in ASCII).
 _LOCK_KEY = 0x6E69676874
 
@@ -67,9 +64,9 @@ def _migrating(url: str) -> Iterator[Connection]:
                 # On a busy machine Alembic may pause longer between two statements than the timeout for requests.
                 conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            before = _revision(conn)
+            before = revision_of(conn)
             yield conn
-            if _revision(conn) != before:
+            if revision_of(conn) != before:
                 _check_foreign_keys(conn)
     finally:
         engine.dispose()
@@ -93,22 +90,6 @@ def _check_foreign_keys(conn: Connection) -> None:
             f"the database was not changed: table {table}, row {row}, refers to a missing row of {parent}. "
             "Restore a backup, or delete that row"
         )
-
-
-def _revision(conn: Connection) -> str | None:
-    return MigrationContext.configure(conn).get_current_revision()
-
-
-def is_current(engine: Engine) -> bool:
-    """Return whether the schema is the one this version expects. Raises DatabaseUnavailable."""
-    with read(engine) as conn:
-        return _revision(conn) == newest_revision()
-
-
-@lru_cache
-def newest_revision() -> str | None:
-    """Return the newest revision of this version."""
-    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def config(conn: Connection) -> Config:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nightshift.errors import ConfigurationError, InvalidRequest
 from shared.clock import db_now
-from shared.db import migrate
+from shared.db import migrate, revision
 from shared.db.counters import recount, stop_counting
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import counters, jobs, metadata, workers
@@ -52,7 +52,7 @@ def transfer(
     try:
         if source.url.set(drivername="") == target.url.set(drivername=""):
             raise ConfigurationError("--from is the database in NIGHTSHIFT_DATABASE_URL: there is nothing to copy")
-        if not migrate.is_current(source):
+        if not revision.is_current(source):
             hidden = source.url.render_as_string()
             raise ConfigurationError(
                 f"the schema of {hidden} is not up to date: run NIGHTSHIFT_DATABASE_URL={hidden} nightshift migrate"

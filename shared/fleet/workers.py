@@ -72,6 +72,8 @@ class Usage:
     temperature_celsius: float | None = None
     host: HostUsage = field(default_factory=HostUsage)
     runner: RunnerUsage | None = None
+    #: Frameworks that the worker has loaded: their next job starts at once.
+    loaded: list[str] = field(default_factory=list)
 
 
 def register(conn: Connection, worker: WorkerInfo) -> None:

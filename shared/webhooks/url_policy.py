@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-
-import httpx
+from typing import TYPE_CHECKING
 
 from nightshift.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_URL = 2000
 #: Allowed ports below 1024; others belong to system services.
@@ -51,6 +53,8 @@ def _parsed(text: str) -> httpx.URL:
         raise _bad(f"is longer than {MAX_URL} characters")
     if not text.isprintable() or text != text.strip() or " " in text or "\\" in text:
         raise _bad("must not contain white space, backslashes or control characters")
+    import httpx  # large, and other processes than the API only check hosts and addresses
+
     try:
         url = httpx.URL(text)
         if url.port is not None and not 0 < url.port <= 65_535:

@@ -79,6 +79,7 @@ def test_every_part_answers_when_it_says_ready(stack: Up) -> None:
         assert flower.get("/").status_code == 401
     (worker,) = stack.client.workers()
     assert worker["state"] == "online"
+    assert eventually(lambda: (stack.client.workers()[0]["usage"] or {}).get("loaded")) == ["torch"], "it follows"
     endpoints = json.loads((stack.data_dir / "endpoints.json").read_text())
     assert endpoints == {"api": stack.api, "flower": stack.flower, "data": stack.data, "pid": stack.process.pid}
 

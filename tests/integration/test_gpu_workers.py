@@ -99,9 +99,10 @@ def open_host(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[..., G
 def test_a_framework_that_sees_no_gpu_is_not_advertised_and_takes_no_job(open_host: Callable[..., GpuStack]) -> None:
     gpus = open_host(card("GPU-1"))
     gpus.host.breaks("tensorflow", "it finds no GPU")
-    gpus.worker()
+    process = gpus.worker()
     row = gpus.in_state("gpu0", "online")
     assert (row.frameworks, row.unusable, row.device_uuid) == (["torch"], {"tensorflow": "it finds no GPU"}, "GPU-1")
+    assert len(gpus.stack.forkservers(process)) == 1, "that of the other framework ended after its test"
     theirs = gpus.stack.submit("train", steps=3, model=TENSORFLOW)
     ours = gpus.submit("train", steps=3)
     assert gpus.stack.finished(ours).state == "succeeded"

@@ -19,6 +19,7 @@ from tests.support.factories import make_due
 from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
+from worker.runners.forkservers import Forkservers
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.supervisor import Supervisor
@@ -45,7 +46,7 @@ def supervisor(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Supervisor]:
     )
     forkserver.start()
     with running_api(sqlite_engine, tmp_path) as api:
-        runners = RunnerPool({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
+        runners = RunnerPool(Forkservers({"torch": forkserver}), RunnerSettings("cpu", 1, None), keep_spare=False)
         yield Supervisor(WorkerContext("cpu0@test", cpu(), sqlite_engine, api.settings, runners))
     forkserver.close()
 

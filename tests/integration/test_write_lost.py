@@ -21,6 +21,7 @@ from tests.support.stack import CAP
 from tests.support.takeover import pythonpath
 from worker.hardware.devices import cpu
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
+from worker.runners.forkservers import Forkservers
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
 from worker.supervisor.attempt import Attempt
 from worker.supervisor.batch import write_batch
@@ -35,7 +36,7 @@ def supervisor(sqlite_engine: Engine, tmp_path: Path) -> Iterator[Supervisor]:
         "torch", ["worker.runners.runner"], sanitized_environment(os.environ, {"PYTHONPATH": pythonpath("probe")})
     )
     forkserver.start()
-    runners = RunnerPool({"torch": forkserver}, RunnerSettings("cpu", 1, None), keep_spare=False)
+    runners = RunnerPool(Forkservers({"torch": forkserver}), RunnerSettings("cpu", 1, None), keep_spare=False)
     settings = Settings(data_dir=tmp_path / "data", relay_seconds=0.01)
     yield Supervisor(WorkerContext("cpu0@test", cpu(), sqlite_engine, settings, runners))
     forkserver.close()

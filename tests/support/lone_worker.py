@@ -34,6 +34,7 @@ from worker.hardware import plugins
 from worker.hardware.devices import cpu
 from worker.maintenance import rescuer
 from worker.runners.forkserver_client import ForkserverClient, sanitized_environment
+from worker.runners.forkservers import Forkservers
 from worker.runners.runner_pool import RunnerPool, RunnerSettings
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.supervisor import Supervisor
@@ -140,7 +141,7 @@ def _main(
         forkserver.start()
     engine = make_engine(database_url)
     limits = RunnerSettings("cpu", 1, settings.runner_memory_limit_bytes)
-    runners = RunnerPool({framework: forkserver}, limits, keep_spare=False)
+    runners = RunnerPool(Forkservers({framework: forkserver}), limits, keep_spare=False)
     found = plugins.usable(settings, runners.frameworks)
     supervisor = Supervisor(WorkerContext(name, cpu(), engine, settings, runners, found))
     try:

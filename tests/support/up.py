@@ -36,7 +36,7 @@ FAST = {
 #: The server that the launcher and its parts are forked from.
 SERVER = "stack with torch"
 #: What a launcher starts with `python -m`, and how many of these may die before a start costs an import.
-PARTS, DEATHS = 4, 5
+PARTS, DEATHS = 5, 5
 
 
 class Up:

@@ -38,9 +38,9 @@ _OWN = {
 
 
 def served(wanted: str = "") -> list[str]:
-    """Return the frameworks of `wanted` (comma separated; empty: all) that are installed, torch first."""
-    names = {name.strip() for name in wanted.split(",") if name.strip()} or set(FRAMEWORKS)
-    return [name for name in FRAMEWORKS if name in names and find_spec(name) is not None]
+    """Return the frameworks of `wanted` (comma separated; empty: all, torch first) that are installed, in its order."""
+    names = dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()) or FRAMEWORKS
+    return [name for name in names if name in FRAMEWORKS and find_spec(name) is not None]
 
 
 def versions() -> dict[str, str]:

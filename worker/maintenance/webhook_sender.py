@@ -18,7 +18,6 @@ from shared.settings import Settings
 from shared.webhooks import deliveries, signature
 from shared.webhooks.deliveries import Claim
 from shared.webhooks.models import DeliveryState
-from worker.maintenance import http_delivery
 from worker.maintenance.service import Counts
 
 #: Sender threads. Too low: two slow receivers delay the rest. Too high: database connections.
@@ -76,6 +75,8 @@ def deliver(engine: Engine, settings: Settings, claimed: Claim) -> DeliveryState
         "user-agent": "Nightshift-Webhooks/1",
         **signature.headers(claimed.secrets, claimed.event_id, claimed.timestamp, body),
     }
+    from worker.maintenance import http_delivery  # an HTTP client, which a beat without webhooks does not need
+
     answer = http_delivery.post(
         claimed.url,
         headers,

@@ -1,7 +1,7 @@
 """The worker's side of a forkserver: starts it with a sanitized environment and forks runners.
 
 A forkserver that dies takes its runners with it (they are reported as killed) and is restarted at once, so that the
-next attempt finds a warm one.
+next attempt finds a warm one. One that was stopped stays so until it is started again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from nightshift.errors import Unavailable
@@ -42,6 +43,11 @@ PASSED_ON = (
 #: Seconds that a start may take before a fork fails. TensorFlow on a busy machine takes 20.
 START_SECONDS = 180.0
 KILL_SECONDS = 10.0
+#: Interval at which a wait for a start looks whether it is still wanted (seconds).
+LOOK_SECONDS = 0.1
+#: Seconds from the death of a forkserver during its imports to the next start: one that dies again must not use up
+#: the machine.
+PAUSE_SECONDS = 1.0
 
 _FORKSERVERS = itertools.count(1)
 
@@ -100,32 +106,49 @@ def sanitized_environment(environ: Mapping[str, str], extra: Mapping[str, str]) 
 LAST_LINES, MAX_LINE = 20, 2_000
 
 
+def _always() -> bool:
+    return True
+
+
 class ForkserverClient:
-    """A forkserver process, restarted when it dies."""
+    """A forkserver process, restarted when it dies. It may be started and stopped any number of times."""
 
     def __init__(
         self, name: str, modules: Sequence[str], env: Mapping[str, str], plugins: Sequence[str] | None = None
     ) -> None:
         """Create a client. `modules` are imported first, then `plugins`: modules of installed packages (None: none)."""
         self.name = name
+        #: How long the imports took; None: they are not done.
         self.start_seconds: float | None = None
         self._modules, self._env = [*modules, *([] if plugins is None else ["--", *plugins])], dict(env)
         self._lock = threading.Lock()
+        #: Held while the process is started or stopped on request.
+        self._lifecycle = threading.Lock()
         self._ready = threading.Event()
+        #: Set while nobody wants the process to run.
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self._closed = False
         self._runners: dict[str, RunnerHandle] = {}
         self._keys = itertools.count(1)
         self._family: str | None = None
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
+        self._listener: threading.Thread | None = None
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     # -- start and end ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the forkserver without waiting; `wait_ready` waits until it is warm."""
+        """Start the forkserver, unless it runs, without waiting; `wait_ready` waits until it is warm."""
+        with self._lifecycle, self._lock:
+            if self._stopped.is_set() and not self._closed:
+                self._stopped.clear()
+                self._spawn()
+
+    def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._family = tag_name(next(_FORKSERVERS))
+        self._family, self.start_seconds = tag_name(next(_FORKSERVERS)), None
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.runners.forkserver", str(theirs.fileno()), *self._modules],
@@ -140,9 +163,10 @@ class ForkserverClient:
         threading.Thread(
             target=self._read_output, args=(self._process,), name=f"forkserver-{self.name}-output", daemon=True
         ).start()
-        threading.Thread(
+        self._listener = threading.Thread(
             target=self._listen, args=(ours, self._process), name=f"forkserver-{self.name}", daemon=True
-        ).start()
+        )
+        self._listener.start()
 
     def _read_output(self, process: subprocess.Popen[bytes]) -> None:
         """Emit the output of frameworks as events, because a log of JSON lines has no place for a banner."""
@@ -156,22 +180,54 @@ class ForkserverClient:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def wait_ready(self, timeout: float) -> bool:
-        """Wait until the forkserver is warm; return False after the timeout."""
-        return self._ready.wait(timeout)
+    @property
+    def is_running(self) -> bool:
+        """Whether the forkserver is warm or starts, also again after a death."""
+        return not self._stopped.is_set()
 
-    def close(self) -> None:
-        """End the forkserver and all its runners."""
-        self._closed = True
-        if self._control is not None:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the forkserver is warm: it forks at once."""
+        return self._ready.is_set()
+
+    def wait_ready(self, timeout: float, is_wanted: Callable[[], bool] = _always) -> bool:
+        """Wait until the forkserver is warm; return False after the timeout, or once it is stopped or not wanted."""
+        give_up_at = monotonic() + timeout
+        while not self._ready.is_set():
+            left = give_up_at - monotonic()
+            if left <= 0 or self._stopped.is_set() or not is_wanted():
+                return False
+            self._ready.wait(min(left, LOOK_SECONDS))
+        return True
+
+    def stop(self) -> None:
+        """End the forkserver and all its runners; `start` starts it again."""
+        with self._lifecycle:
+            with self._lock:
+                self._stopped.set()
+            if self._process is None or self._control is None or self._listener is None:
+                return
             with contextlib.suppress(OSError):
                 self._control.shutdown(socket.SHUT_RDWR)
-        if self._process is not None:
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._end(self._process)
+            self._listener.join()  # it has reported the runners' end before the next start
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the end of a forkserver whose control socket is closed; one that still imports does not notice."""
+        if not self._ready.is_set():
+            process.kill()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if self.start_seconds is None and self._family is not None:
+            kill_tagged(self._family)  # a child in which it tried a package
+
+    def close(self) -> None:
+        """End the forkserver and all its runners for good."""
+        self._closed = True
+        self.stop()
 
     # -- requests ---------------------------------------------------------------------------------
 
@@ -188,8 +244,8 @@ class ForkserverClient:
         `options`: `memory_limit_bytes`; `warm` (a framework), `device` and `threads` for the warm-up. Raises
         ForkserverUnavailable.
         """
-        if not self._ready.wait(START_SECONDS):
-            raise ForkserverUnavailable(f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s")
+        if not self.wait_ready(START_SECONDS):
+            raise ForkserverUnavailable(self.why_cold())
         handle = RunnerHandle(str(next(self._keys)), self, on_exit)
         with self._lock:
             self._runners[handle.key] = handle
@@ -198,6 +254,12 @@ class ForkserverClient:
             self._forget(handle)
             raise ForkserverUnavailable(handle.refused or f"the {self.name} forkserver died before it could fork")
         return handle
+
+    def why_cold(self) -> str:
+        """Return what to say after a wait in which the forkserver did not become warm."""
+        if self._stopped.is_set():
+            return f"the {self.name} forkserver is not running"
+        return f"the {self.name} forkserver did not start within {START_SECONDS:.0f} s"
 
     def signal(self, key: str, number: int) -> None:
         """Signal a runner's process group, if the forkserver still runs."""
@@ -243,26 +305,25 @@ class ForkserverClient:
             handle.answered.set()
 
     def _on_forkserver_exit(self, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
-        """Report all its runners as killed, and restart the forkserver unless it was closed."""
+        """Report all its runners as killed, and restart the forkserver unless it was stopped."""
         self._ready.clear()
         control.close()
         with self._lock:
             lost, self._runners = list(self._runners.values()), {}
         for handle in lost:
             _finish(handle, Exit(signal=signal.SIGKILL, lost=True))
-        if self._closed:
+        if self._stopped.is_set():
             return
         process.kill()
         code = process.wait()
         if self._family is not None:
             kill_tagged(self._family)  # its runners died with it, but not their children
         emit("forkserver.died", framework=self.name, exit_code=code, said=list(self._last_lines))
-        # One that dies during imports would die again at once: a second between starts keeps the machine usable.
         if self.start_seconds is None:
-            threading.Event().wait(1.0)
-        self.start_seconds = None
-        if not self._closed:
-            self.start()
+            self._stopped.wait(PAUSE_SECONDS)
+        with self._lock:
+            if not self._stopped.is_set():
+                self._spawn()
 
 
 def _finish(handle: RunnerHandle, exit: Exit) -> None:

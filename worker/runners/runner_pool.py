@@ -4,8 +4,9 @@ It holds nothing of the device: the lock comes with the assignment, and for a GP
 would leave a CUDA context there for ever, which other installations on this host miss.
 
 Like any other runner it serves one job only. There is at most one spare, for the framework used last, and none while a
-job runs, which needs the memory and cores. A job that resumes from a checkpoint gets a cold runner: it must not differ
-in anything from the one that wrote the checkpoint, and a tenth of a second does not matter there.
+job runs, which needs the memory and cores. It ends with its forkserver. A job that resumes from a checkpoint gets a
+cold runner: it must not differ in anything from the one that wrote the checkpoint, and a tenth of a second does not
+matter there.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nightshift.errors import Unavailable
 from worker.runners.device_lock import DeviceLock
-from worker.runners.forkserver_client import ForkserverClient, ForkserverUnavailable, RunnerHandle
+from worker.runners.forkserver_client import START_SECONDS, ForkserverClient, ForkserverUnavailable, RunnerHandle
+from worker.runners.forkservers import Forkservers
 from worker.runners.output_capture import LineReader
 from worker.runners.probe_answer import answer_of
 
@@ -27,6 +30,10 @@ from worker.runners.probe_answer import answer_of
 IDLE_SECONDS = 0.2
 #: Lines of stderr that go into the error of a runner that died.
 TAIL_LINES = 5
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass
@@ -39,6 +46,8 @@ class Runner:
     out: LineReader
     err: LineReader
     lock: int | None = None
+    #: Called once, when the runner is closed.
+    on_close: Callable[[], None] = _nothing
 
     def assign(self, assignment: bytes) -> None:
         """Send the assignment; from then on the runner holds the lock. Raises OSError if it died."""
@@ -62,6 +71,8 @@ class Runner:
         self.sock.close()
         self.out.close()
         self.err.close()
+        on_close, self.on_close = self.on_close, _nothing
+        on_close()
 
 
 @dataclass(frozen=True)
@@ -101,14 +112,14 @@ def fork_runner(
 class RunnerPool:
     """Provides runners to attempts."""
 
-    def __init__(
-        self, forkservers: Mapping[str, ForkserverClient], settings: RunnerSettings, keep_spare: bool = True
-    ) -> None:
+    def __init__(self, forkservers: Forkservers, settings: RunnerSettings, keep_spare: bool = True) -> None:
         self._forkservers, self._settings, self._keep_spare = forkservers, settings, keep_spare
+        forkservers.on_end = self._drop_spare
         self._lock = threading.Lock()
         self._spare: Runner | None = None
         self._timer: threading.Timer | None = None
-        self._framework = next(iter(forkservers), "")
+        #: The framework of the spare: that of the last job, or the one that is warmed at the start; empty: none yet.
+        self._framework = ""
         self._busy = False
         #: Frameworks that do not work on the device, with the reason.
         self.unusable: dict[str, str] = {}
@@ -116,23 +127,42 @@ class RunnerPool:
     @property
     def installed(self) -> list[str]:
         """Return the frameworks that there are forkservers of."""
-        return list(self._forkservers)
+        return self._forkservers.frameworks
+
+    @property
+    def warm(self) -> list[str]:
+        """Return the frameworks whose next runner is forked at once."""
+        return self._forkservers.warm
 
     @property
     def frameworks(self) -> frozenset[str]:
         """Return the frameworks that work on the device."""
-        return frozenset(self._forkservers) - self.unusable.keys()
+        return frozenset(self.installed) - self.unusable.keys()
+
+    def warm_in_background(self, framework: str) -> None:
+        """Start a forkserver before the first job needs it, without waiting; the spare follows once it is warm."""
+        self._framework = framework
+        self._forkservers.begin(framework)
+        self._forkservers.end(framework)
+
+    def warm_up(self, framework: str, is_wanted: Callable[[], bool], report: Callable[[str], None]) -> None:
+        """Wait until a runner of the framework can be forked at once. Raises as `Forkservers.warm_up`."""
+        self._forkservers.warm_up(framework, is_wanted, report)
 
     def probe(self, framework: str) -> str | None:
         """Return why a framework does not work on the device, tried in a runner that is thrown away; None: it works."""
+        keep = self._forkservers.is_running(framework) or framework == self._framework
+        self._forkservers.begin(framework)
         try:
             runner = self._fork(framework, probe=framework)
+            try:
+                return answer_of(runner)
+            finally:
+                runner.close()
         except ForkserverUnavailable as error:
             return str(error)
-        try:
-            return answer_of(runner)
         finally:
-            runner.close()
+            self._forkservers.end(framework, keep)
 
     @property
     def slot(self) -> DeviceLock | None:
@@ -145,6 +175,7 @@ class RunnerPool:
 
         Raises ForkserverUnavailable, and what `lock` raises.
         """
+        self._forkservers.begin(framework)
         spare = self._take_spare(framework, fresh_start)
         try:
             held = lock()
@@ -152,7 +183,9 @@ class RunnerPool:
         except BaseException:
             if spare is not None:
                 spare.close()
+            self._forkservers.end(framework)
             raise
+        runner.on_close = partial(self._forkservers.end, framework)
         runner.lock, runner.handle.on_exit = held, on_exit
         if runner.handle.exit is not None:  # it ended before it had its function
             on_exit()
@@ -185,7 +218,7 @@ class RunnerPool:
             raise
 
     def _fork(self, framework: str, **options: Any) -> Runner:
-        return fork_runner(framework, self._forkservers[framework], self._settings, options)
+        return fork_runner(framework, self._forkservers.client(framework), self._settings, options)
 
     def idle(self) -> None:
         """Prepare a spare soon: the attempt is over."""
@@ -205,13 +238,26 @@ class RunnerPool:
             spare.close()
 
     def _prepare(self) -> None:
+        framework = self._framework
+        # Not under the lock: a job of another framework must not wait for it. One that is not running stays so.
+        if not self._forkservers.client(framework).wait_ready(START_SECONDS):
+            return
         with self._lock:
-            if self._busy or self._spare is not None:
+            is_ready = self._forkservers.client(framework).is_ready
+            if self._busy or self._spare is not None or framework != self._framework or not is_ready:
                 return
             try:
-                self._spare = self._fork(self._framework, **self._warm_up())
+                self._spare = self._fork(framework, **self._warm_up())
             except Unavailable:
                 return  # the next attempt will get the error
+
+    def _drop_spare(self, framework: str) -> None:
+        """Close the spare of a forkserver that is about to end."""
+        with self._lock:
+            if self._spare is None or self._spare.framework != framework:
+                return
+            spare, self._spare = self._spare, None
+        spare.close()
 
     def _warm_up(self) -> dict[str, Any]:
         """Return what a spare does in advance: nothing on a GPU, where it would keep a context."""

@@ -146,6 +146,7 @@ class Attempt:
             raise UnsupportedJob(f"this worker has no {framework}; it has {', '.join(runners.installed)}")
         if (problem := runners.unusable.get(framework)) is not None:  # the device failed after the claim
             raise DeviceFailed(problem)
+        runners.warm_up(framework, self._storage.is_wanted, self._report_cold)
         runner = runners.take(framework, self.wake, not assignment.resume, self._lock)
         try:
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
@@ -175,9 +176,16 @@ class Attempt:
 
     def _report_busy_device(self, busy: DeviceBusy) -> None:
         emit("slot.busy", worker=self.context.name, job_id=self.lease.job_id, pids=busy.pids)
-        progress = {"step": max((c.step for c in self.claimed.checkpoints), default=0), "phase": "device"}
-        logs = [LogRow("warning", f"the attempt waits: {busy}")]
-        self.database.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=logs))
+        self._report_wait("device", LogRow("warning", f"the attempt waits: {busy}"))
+
+    def _report_cold(self, framework: str) -> None:
+        emit("forkserver.awaited", worker=self.context.name, job_id=self.lease.job_id, framework=framework)
+        self._report_wait("framework", LogRow("info", f"the attempt waits until the worker has loaded {framework}"))
+
+    def _report_wait(self, phase: str, log: LogRow) -> None:
+        """Show what the attempt waits for before it has a runner."""
+        progress = {"step": max((c.step for c in self.claimed.checkpoints), default=0), "phase": phase}
+        self.database.write(lambda conn: transitions.record(conn, self.lease, progress=progress, logs=[log]))
 
     # -- monitor ----------------------------------------------------------------------------------
 

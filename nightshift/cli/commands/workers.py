@@ -27,6 +27,7 @@ FIELDS = {
     "device": Field(lambda item: item.get("device_name") or item.get("device"), 2),
     "memory": Field(lambda item: output.size(item.get("memory_bytes")), 4, right=True),
     "frameworks": Field(lambda item: ", ".join(item.get("frameworks") or []), 5),
+    "loaded": Field(lambda item: ", ".join((item.get("usage") or {}).get("loaded") or []), 7),
     "problem": Field(_problem, 6),
     "heartbeat": Field(lambda item: output.age(item.get("heartbeat_at")), 3, right=True),
 }

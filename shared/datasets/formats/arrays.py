@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, BinaryIO
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from shared.datasets.errors import bad_file, broken_file
+from shared.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 #: Bytes read at a time.
 CHUNK_BYTES = 4_000_000
@@ -17,7 +18,7 @@ CHUNK_BYTES = 4_000_000
 MAX_ROWS = 100_000_000
 MAX_SIDE = 1_024
 
-Array = npt.NDArray[Any]
+Array: TypeAlias = "npt.NDArray[Any]"
 
 
 def read_rows(

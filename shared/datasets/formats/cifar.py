@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 
-import numpy as np
-
 from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.formats.arrays import read_rows
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit, Labels
 from shared.datasets.ingest.source_files import Files
+from shared.lazy_numpy import np
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 _IMAGE = (32, 32, 3)
 _RECORD = 1 + 32 * 32 * 3
-_UBYTE = np.dtype(np.uint8)
 
 
 def recognizes(files: Files) -> bool:
@@ -70,4 +68,4 @@ def _records(files: Files, name: str) -> Iterator[Images]:
             name, f"is cut off or not a CIFAR-10 file: {files.size(name)} bytes are not a multiple of {_RECORD}"
         )
     with files.open(name) as stream:
-        yield from read_rows(stream, name, _UBYTE, rows, (_RECORD,))
+        yield from read_rows(stream, name, np.dtype(np.uint8), rows, (_RECORD,))

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-import numpy as np
-
 from shared.datasets.errors import bad_file, printable
 from shared.datasets.formats.parts import by_part, has_suffix, have_suffix
 from shared.datasets.formats.utf8 import lines
 from shared.datasets.ingest.build_text import TAG_TYPE, Block, TextSource, TextSplit, TokenTags
 from shared.datasets.ingest.source_files import Files, open_unpacked
+from shared.lazy_numpy import np
 
 _SUFFIXES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".iobes", ".bioes")
 #: Most tags of a set, and most tokens of a sentence. Too low: good files are refused. Too high: a file whose tag is not

@@ -10,14 +10,12 @@ import struct
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
-
 from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.formats.arrays import image_shape, read_rows, same_length
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit, Labels
 from shared.datasets.ingest.source_files import Files, open_unpacked
+from shared.lazy_numpy import np
 
-_UBYTE = np.dtype(np.uint8)
 _NAME = re.compile(r"(?:.*/)?(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(?:\.gz)?", re.IGNORECASE)
 
 
@@ -68,7 +66,7 @@ def _split(files: Files, images: str, labels: str) -> tuple[tuple[int, int, int]
 def _rows(files: Files, name: str, rows: int, row_shape: tuple[int, ...]) -> Iterator[Images]:
     with open_unpacked(files, name) as stream:
         stream.read(_header_bytes(stream.read(4)) - 4)
-        yield from read_rows(stream, name, _UBYTE, rows, row_shape)
+        yield from read_rows(stream, name, np.dtype(np.uint8), rows, row_shape)
 
 
 def _header(files: Files, name: str) -> tuple[int, ...]:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from shared.datasets.errors import bad_file, printable
 from shared.datasets.ingest.build_text import Block, TextSource, TextSplit
 from shared.datasets.ingest.source_files import Files
+from shared.lazy_numpy import np
 
 _MAX_CLASSES = 65_536
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any, BinaryIO, TypeAlias
 
 from shared.datasets.errors import bad_file, broken_file
 from shared.datasets.formats.arrays import MAX_ROWS, image_shape, read_rows, same_length
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit, Labels
 from shared.datasets.ingest.source_files import Files
+from shared.lazy_numpy import np
 
 _ALIASES = {"x_train": "x", "y_train": "y"}
 _MAX_HEADER = 10_000
 #: Most classes a data set may have: the widest layer a spec allows.
 _MAX_CLASSES = 65_536
 
-Header = tuple[np.dtype[Any], tuple[int, ...]]
+Header: TypeAlias = "tuple[np.dtype[Any], tuple[int, ...]]"
 
 
 def recognizes(files: Files) -> bool:

@@ -20,12 +20,11 @@ from io import BytesIO
 from statistics import median_high
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from shared.datasets.errors import bad_file, printable
 from shared.datasets.formats.class_folders import common_folder, part_folder
 from shared.datasets.ingest.build import Images, ImageSource, ImageSplit
 from shared.datasets.ingest.source_files import Files
+from shared.lazy_numpy import np
 from shared.optional_imports import need
 
 if TYPE_CHECKING:

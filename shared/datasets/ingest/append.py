@@ -12,13 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nightshift.errors import InvalidRequest
 from nightshift.names import data_of
 from shared.datasets.ingest.build import NO_LIMITS, ImageSource, ImageSplit, Labels, Limits, as_bytes, histogram
 from shared.datasets.ingest.build_text import TAG_TYPE, TextSource, TextSplit, describe
 from shared.datasets.store import SPLITS, Array, NpyWriter, OpenDataset, Stored, publish, staging
+from shared.lazy_numpy import np
 
 if TYPE_CHECKING:
     from shared.datasets.formats import Source

@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nightshift.errors import InvalidRequest, StorageFull, TooLarge
 from nightshift.names import IMAGE, DataKind
 from shared.datasets.store import NpyWriter, Stored, publish, staging
+from shared.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 TEST_SHARE = 0.2
 #: Free disk space that must remain after a version is stored (bytes). Too low: none is left for SQLite and checkpoints.
 _SPARE_BYTES = 200_000_000
 
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
+Images: TypeAlias = "npt.NDArray[np.uint8]"
+Labels: TypeAlias = "npt.NDArray[np.int64]"
 
 
 @dataclass(frozen=True)

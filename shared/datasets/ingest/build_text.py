@@ -13,15 +13,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from nightshift.errors import InvalidRequest
 from nightshift.names import TEXT, DataKind
 from shared.datasets.ingest.build import NO_LIMITS, TEST_SHARE, Labels, Limits, histogram, stratified_test_rows
 from shared.datasets.store import NpyWriter, Stored, load_array, publish, staging
+from shared.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _COPY_BYTES = 4_000_000
 #: Bytes searched for a line end or space at which a text of one document is cut.
@@ -29,7 +30,7 @@ _CUT_WITHIN = 100_000
 
 _TOO_FEW_SENTENCES = "there are too few sentences for a test part: each is the only one with some tag"
 
-Bounds = npt.NDArray[np.int64]
+Bounds: TypeAlias = "npt.NDArray[np.int64]"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Block:
 
 
 #: A tag is stored as its place among the names of the tags.
-TAG_TYPE = np.uint16
-TagIds = npt.NDArray[np.uint16]
+TAG_TYPE = "uint16"
+TagIds: TypeAlias = "npt.NDArray[np.uint16]"
 
 
 @dataclass(frozen=True)

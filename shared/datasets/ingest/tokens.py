@@ -15,10 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from shared.datasets.ingest import vocabulary
 from shared.datasets.ingest.vocabulary import TextTokenizer, TokenizerSpec
@@ -33,6 +30,10 @@ from shared.datasets.store import (
     staging,
 )
 from shared.errors import BadData
+from shared.lazy_numpy import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 TOKENIZER = "tokenizer.json"
 #: Increased when the same tokenizer would split a text into other tokens.

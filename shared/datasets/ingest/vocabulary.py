@@ -15,18 +15,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from shared.datasets.token_counts import SMALLEST_BPE
 from shared.errors import BadData
+from shared.lazy_numpy import np
 from shared.optional_imports import need
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 UNK, EOS = "<unk>", "<eos>"
 Kind = Literal["word", "bpe", "char"]
-Ids = npt.NDArray[np.uint32]
+Ids: TypeAlias = "npt.NDArray[np.uint32]"
 
 #: ASCII punctuation except `_`, and common typographic signs. Explicit, so that all regex engines agree.
 _PUNCTUATION = r"!-/:-@\[-\^`{-~–—‘’“”„«»…"

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-import numpy as np
-
 from nightshift.errors import InvalidRequest
 from shared.datasets.errors import bad_file, broken_file, printable
+from shared.lazy_numpy import np
 
 #: Highest compression ratio, against zip bombs; applies above `RATIO_FROM` unpacked bytes, since short files of spaces
 #: are harmless. Too low: legitimate drawings are refused. Too high: a small upload fills the disk.

@@ -13,6 +13,7 @@ from shared.jobs.states import StopRequest
 #: Phases of a run (`worker.runners.messages.Progress.phase`) -> text.
 _PHASES = {
     "device": "waiting for its device, which a process of an earlier attempt still holds,",
+    "framework": "waiting until its worker has loaded the framework,",
     "load": "loading its data and weights",
     "first_step": "preparing its first step",
     "train": "training",

@@ -14,9 +14,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nightshift.families.learner import Array
+from shared.lazy_numpy import np
 from worker.training.numerics.data_order import generator
 from worker.training.numerics.norms import NORM_WEIGHTS
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from shared.lazy_numpy import np
 
 if TYPE_CHECKING:
     from nightshift.families.learner import Array

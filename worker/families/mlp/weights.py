@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nightshift.families.layers import Layer
+from shared.lazy_numpy import np
 from worker.families.mlp.encoding import Encoding
 from worker.training.numerics.data_order import generator
 

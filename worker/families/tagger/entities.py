@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from shared.lazy_numpy import np
 
-Ints = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+Ints: TypeAlias = "npt.NDArray[np.int64]"
 
 _PREFIXED = re.compile(r"[BIES]-.")
 _NONE = "_"

@@ -146,14 +146,13 @@ def test_the_embedded_server_wants_its_password_and_never_evicts(tmp_path: Path)
 
     port = choose_port(0, "")
     argv, password = redis_server.prepare(tmp_path / "a folder" / "redis", port)
-    server = ManagedProcess(
-        "redis", argv, os.environ, tmp_path / "redis.log", lambda: redis_server.answers(port, password)
-    )
+    url = redis_server.url(port, password)
+    server = ManagedProcess("redis", argv, os.environ, tmp_path / "redis.log", lambda: redis_server.answers(url))
     server.start()
     try:
         eventually(server.ready)
-        assert not redis_server.answers(port, "wrong")
-        client = redis.Redis.from_url(redis_server.url(port, password))
+        assert not redis_server.answers(redis_server.url(port, "wrong"))
+        client = redis.Redis.from_url(url)
         settings = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy")}
         assert settings == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
         with pytest.raises(redis.AuthenticationError):

@@ -14,7 +14,8 @@ from sqlalchemy import Engine, insert, inspect, select, text
 from nightshift.errors import ConfigurationError
 from shared.db import migrate, schema
 from shared.db.engine import make_engine, write
-from shared.db.migrate import is_current, upgrade
+from shared.db.migrate import upgrade
+from shared.db.revision import is_current
 from shared.settings import Settings
 from tests.support import databases
 from tests.support.factories import submit_job

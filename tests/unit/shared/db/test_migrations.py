@@ -13,6 +13,7 @@ from sqlalchemy import JSON, Boolean, Connection, Engine, Float, Integer, MetaDa
 from nightshift.errors import ConfigurationError
 from shared.db import migrate, schema
 from shared.db.engine import make_engine, write
+from shared.db.revision import MIGRATIONS, is_current, newest_revision
 from tests.support import databases
 
 pytestmark = pytest.mark.slow
@@ -32,8 +33,7 @@ NAMED = {
 Rows = dict[str, dict[str, list[str]]]
 
 REVISIONS = [
-    script.revision
-    for script in reversed(list(ScriptDirectory(str(migrate.MIGRATIONS)).walk_revisions("base", "head")))
+    script.revision for script in reversed(list(ScriptDirectory(str(MIGRATIONS)).walk_revisions("base", "head")))
 ]
 
 
@@ -145,7 +145,7 @@ def test_a_row_that_points_nowhere_stops_a_migration(sqlite_url: str) -> None:
     engine.dispose()
     with pytest.raises(ConfigurationError, match=r"job_dependencies.*row 1.*jobs"):
         migrate.downgrade(sqlite_url, "0017")
-    assert migrate.is_current(engine), "nothing was changed"
+    assert is_current(engine), "nothing was changed"
     engine.dispose()
 
 
@@ -155,3 +155,7 @@ def test_migrations_refuse_a_connection_that_would_delete_children(sqlite_engine
 
     with pytest.raises(ConfigurationError, match="foreign keys are on"), write(sqlite_engine) as conn:
         command.downgrade(migrate.config(conn), "-1")
+
+
+def test_the_newest_revision_is_that_of_the_last_migration() -> None:
+    assert newest_revision() == REVISIONS[-1]

@@ -104,3 +104,31 @@ def test_a_worker_imports_nothing_of_what_its_forkserver_preloads() -> None:
     preloaded, imported = (set(line.split()) for line in done.stdout.splitlines())
     assert {"sklearn.metrics", "matplotlib.figure"} <= preloaded
     assert {module for module in imported if not module.startswith("worker")} == set()
+
+
+@pytest.mark.parametrize(
+    ("process", "needless"),
+    [
+        ("worker.main", {"numpy", "httpx", "alembic", "fastapi"}),
+        ("worker.beat", {"numpy", "httpx", "httpcore", "alembic", "fastapi"}),
+        ("api.server", {"numpy", "httpx", "alembic", "PIL"}),
+        ("api.flower.app", {"numpy", "httpx", "alembic", "PIL"}),
+        ("api.launcher.command", {"numpy", "httpx", "alembic", "sqlalchemy", "redis", "celery"}),
+    ],
+)
+def test_an_idle_process_holds_no_library_that_it_does_not_need(process: str, needless: set[str]) -> None:
+    """Of what each takes ten megabytes or so. Looking up the families, as processes do, imports nothing of these."""
+    heavy = needless | {"torch", "tensorflow", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
+    families = (
+        "" if process == "api.launcher.command" else "from shared.specs.families import FAMILIES; [*FAMILIES.installed]"
+    )
+    told = f"import sys, {process}; {families}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert heavy & set(done.stdout.split()) == set()
+
+
+def test_frameworks_are_served_in_the_order_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: object())
+    assert frameworks.served("tensorflow, torch") == ["tensorflow", "torch"]
+    assert frameworks.served("tensorflow,other") == ["tensorflow"]
+    assert frameworks.served()[0] == "torch"

@@ -15,6 +15,7 @@ from tests.support.stack import eventually
 from worker.hardware.devices import Device
 from worker.runners.device_lock import DeviceBusy, DeviceLock
 from worker.runners.forkserver_client import ForkserverClient, ForkserverUnavailable, sanitized_environment
+from worker.runners.forkservers import Forkservers
 from worker.runners.messages import Assignment, encode
 from worker.runners.runner_pool import Runner, RunnerPool, RunnerSettings
 
@@ -22,6 +23,7 @@ GPU = Device("gpu", 0, "NVIDIA Test", "GPU-1")
 KIND = """
 import os, subprocess, sys, time
 from pathlib import Path
+from worker.runners.forkservers import Forkservers
 from worker.runners.messages import Result
 
 def run(assignment, reporter):
@@ -54,7 +56,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkserverClien
 
 @pytest.fixture
 def pool(client: ForkserverClient, slot: DeviceLock) -> Iterator[RunnerPool]:
-    pool = RunnerPool({"torch": client}, RunnerSettings("gpu", 1, None, slot))
+    pool = RunnerPool(Forkservers({"torch": client}), RunnerSettings("gpu", 1, None, slot))
+    pool.warm_in_background("torch")
     yield pool
     pool.close()
 
@@ -121,7 +124,8 @@ def test_a_spare_for_a_gpu_runs_nothing_in_advance(pool: RunnerPool, client: For
 
 
 def test_a_spare_for_the_cpu_is_warm(client: ForkserverClient, slot: DeviceLock) -> None:
-    pool = RunnerPool({"torch": client}, RunnerSettings("cpu", 3, None, slot))
+    pool = RunnerPool(Forkservers({"torch": client}), RunnerSettings("cpu", 3, None, slot))
+    pool.warm_in_background("torch")
     assert pool._warm_up() == {"warm": "torch", "device": "cpu", "threads": 3}
 
 
