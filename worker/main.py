@@ -150,6 +150,7 @@ def serve(context: WorkerContext, supervisor: Supervisor, first: ForkserverClien
     register_attempt(app, supervisor.run_one)
     heartbeat = make_heartbeat(context, supervisor)
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
+    supervisor.on_device_free = pool.free_device
     queue_guard.on_change = heartbeat.set_listening
     if (health := context.health) is not None:
         health.on_change = partial(follow, health, heartbeat)

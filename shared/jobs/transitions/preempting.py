@@ -18,7 +18,7 @@ from shared.events import emit
 from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
 from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
-from shared.jobs.states import AttemptOutcome, StopRequest
+from shared.jobs.states import FINISHING, AttemptOutcome, StopRequest
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED, add_event, write_job
 
 _victim = jobs.alias("victim")
@@ -64,6 +64,10 @@ def request_preemption(conn: Connection, urgent_id: str, rules: Rules, lease_sec
     return _preempt(conn, victim, urgent_id)
 
 
+#: Whether a running job uses its device.
+_HOLDS_DEVICE = func.coalesce(jobs.c.progress["phase"].as_string(), "") != FINISHING
+
+
 def _holders(conn: Connection, names: list[str]) -> list[Any]:
     table = attempts.c
     preempted = (
@@ -84,7 +88,7 @@ def _holders(conn: Connection, names: list[str]) -> list[Any]:
             preempted.label("times_preempted"),
         )
         .join(attempts, current)
-        .where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.worker.in_(names))
+        .where(jobs.c.state == RUNNING, UNFINISHED, _HOLDS_DEVICE, jobs.c.worker.in_(names))
     )
     return list(rows)
 
