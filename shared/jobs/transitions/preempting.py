@@ -9,16 +9,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, exists, false, func, select
 
 from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
 from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
+from shared.jobs.finishing import is_finishing
 from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
-from shared.jobs.states import FINISHING, AttemptOutcome, StopRequest
+from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED, add_event, write_job
 
 _victim = jobs.alias("victim")
@@ -64,10 +65,6 @@ def request_preemption(conn: Connection, urgent_id: str, rules: Rules, lease_sec
     return _preempt(conn, victim, urgent_id)
 
 
-#: Whether a running job uses its device.
-_HOLDS_DEVICE = func.coalesce(jobs.c.progress["phase"].as_string(), "") != FINISHING
-
-
 def _holders(conn: Connection, names: list[str]) -> list[Any]:
     table = attempts.c
     preempted = (
@@ -88,7 +85,8 @@ def _holders(conn: Connection, names: list[str]) -> list[Any]:
             preempted.label("times_preempted"),
         )
         .join(attempts, current)
-        .where(jobs.c.state == RUNNING, UNFINISHED, _HOLDS_DEVICE, jobs.c.worker.in_(names))
+        .where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.worker.in_(names))
+        .where(~func.coalesce(is_finishing(), false()))
     )
     return list(rows)
 
