@@ -4,7 +4,7 @@
 
 With several devices this process only starts a process per device, again if one ends, and forwards SIGTERM. SIGTERM and
 Ctrl-C drain: the current job writes a checkpoint and returns to the
-queue, without using up a retry, and the process exits within 60 s.
+queue, without using up a retry, one that is finishing ends, and the process exits within 60 s.
 """
 
 from __future__ import annotations
