@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 
 from shared.db.schema import job_events, jobs
 from shared.jobs.states import FINISHING
@@ -13,4 +13,4 @@ def is_finishing() -> ColumnElement[bool]:
     began = (job_events.c.job_id == jobs.c.id) & (job_events.c.fence == jobs.c.fence)
     claimed = select(func.min(job_events.c.seq)).where(began).correlate(jobs).scalar_subquery()
     # Older progress is of an earlier attempt.
-    return (jobs.c.progress["phase"].as_string() == FINISHING) & (jobs.c.progress_seq > claimed)
+    return and_(jobs.c.progress["phase"].as_string() == FINISHING, jobs.c.progress_seq > claimed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from nightshift.names import BATCH_INFER, EVALUATE, FINETUNE, RUN, TRAIN
 from shared.errors import UnsupportedJob
@@ -26,13 +26,16 @@ MODULES: dict[str, str] = {
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     """Run a job of any kind to its end in this process. Raises JobError."""
-    finishing, found = _finishing(), _begin(assignment, reporter)
+    from worker.kinds import finishing  # it imports matplotlib; the worker imports this package for its list of kinds
+
+    found = _begin(assignment, reporter)
     return finishing.finish(assignment, reporter, found) if isinstance(found, finishing.Unfinished) else found
 
 
 def run_part(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Finishing:
     """Run the assigned part of a job. Raises JobError."""
-    finishing = _finishing()
+    from worker.kinds import finishing
+
     if assignment.part == "finishing":
         return finishing.finish(assignment, reporter, finishing.take_over(assignment))
     found = _begin(assignment, reporter)
@@ -41,11 +44,6 @@ def run_part(assignment: Assignment, reporter: Reporter) -> Result | Stopped | F
     if assignment.part == "device" and finishing.hand_over(assignment, found):
         return Finishing()
     return finishing.finish(assignment, reporter, found)
-
-
-def _finishing() -> Any:
-    """Return the module, which imports matplotlib; the worker imports this package for its list of kinds."""
-    return import_module("worker.kinds.finishing")
 
 
 def _begin(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Unfinished:

@@ -56,7 +56,7 @@ def hand_over(assignment: Assignment, unfinished: Unfinished) -> bool:
         text = json.dumps(facts)
         if json.loads(text) != facts or not _is_plain(unfinished.report):
             return False
-        np.savez(folder / ARRAYS, **{f"{i}": array for i, array in enumerate(arrays.values())})
+        np.savez(folder / ARRAYS, *arrays.values())
         (folder / FACTS).write_text(text, encoding="utf-8")
     except (TypeError, ValueError, OSError):
         return False
@@ -69,7 +69,7 @@ def take_over(assignment: Assignment) -> Unfinished:
     folder = Path(assignment.work_dir)
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-        arrays = {name: stored[f"{i}"] for i, name in enumerate(facts["arrays"])}
+        arrays = {name: stored[f"arr_{i}"] for i, name in enumerate(facts["arrays"])}
     for name in (FACTS, ARRAYS):
         (folder / name).unlink()
     return Unfinished(

@@ -176,7 +176,8 @@ class Attempt:
     def _assigned(self, runner: Runner, assignment: Assignment) -> Iterator[Runner]:
         """Give a runner its assignment; kill it at the end of the block."""
         try:
-            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
+            facts = {"pid": runner.handle.pid, "part": assignment.part}
+            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, **facts)
             failpoint("runner.spawned")
             with contextlib.suppress(OSError):  # it died already; its exit status tells why
                 runner.assign(encode(assignment))

@@ -47,14 +47,14 @@ def style(axes: Any, title: str, xlabel: str = "", ylabel: str = "") -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as a PNG file and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _canvas(figure).print_png(path)
+    _print(figure, path)
     return path
 
 
-def _canvas(figure: Figure) -> FigureCanvasAgg:
-    """Return the figure's canvas. `Figure.savefig` would draw everything twice, the first time for the layout alone."""
-    assert isinstance(figure.canvas, FigureCanvasAgg)
-    return figure.canvas
+def _print(figure: Figure, file: Path | io.BytesIO) -> None:
+    """Draw and write a figure. `Figure.savefig` would draw everything twice, the first time for the layout alone."""
+    canvas: Any = figure.canvas
+    canvas.print_png(file)
 
 
 def load_fonts() -> None:
@@ -64,7 +64,7 @@ def load_fonts() -> None:
     style(axes, "title", "x", "y")
     axes.plot([0, 1], [0, 1], marker="o", label="line")
     axes.legend(frameon=False, fontsize=8)
-    _canvas(figure).print_png(io.BytesIO())
+    _print(figure, io.BytesIO())
 
 
 def draw_curves(history: History, path: Path, best_step: int | None = None) -> Path:
