@@ -58,7 +58,7 @@ class Progress(BaseModel):
     samples_per_second: float | None = None
     loss: float | None = None
     phase: str | None = Field(
-        None, description="device, load, first_step, train, infer, validate, checkpoint, evaluate, figures or write"
+        None, description="device, load, first_step, train, infer, validate, checkpoint, evaluate, write or finishing"
     )
 
 

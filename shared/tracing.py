@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from shared.events import emit, subscribe
+from shared.jobs.states import FINISHING
 
 with suppress(ImportError):  # without the extra nothing below `use` is reached
     from opentelemetry import context, propagate, trace
@@ -125,7 +126,7 @@ class _Attempt:
     #: Event -> the part that it begins.
     _BEGINS = {"runner.started": "train", "attempt.settling": "settle", "attempt.settled": ""}
     #: Phases of a runner that occur once and may take long; phases of every epoch would be thousands of spans.
-    _PHASES = frozenset({"evaluate", "figures", "write"})
+    _PHASES = frozenset({"evaluate", "write", FINISHING})
 
     def __init__(self, job_id: str, fence: int, carrier: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self._job_id, self._present, self._mark = job_id, "runner start", time.time_ns()

@@ -4,7 +4,7 @@
 
 With several devices this process only starts a process per device, again if one ends, and forwards SIGTERM. SIGTERM and
 Ctrl-C drain: the current job writes a checkpoint and returns to the
-queue, without using up a retry, and the process exits within 60 s.
+queue, without using up a retry, one that is finishing ends, and the process exits within 60 s.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ def serve(context: WorkerContext, supervisor: Supervisor) -> int:
     register_attempt(app, supervisor.run_one)
     heartbeat = make_heartbeat(context, supervisor)
     pool.on_terminate, pool.on_stop = supervisor.terminate, supervisor.drain
+    supervisor.on_device_free = pool.free_device
     queue_guard.on_change = heartbeat.set_listening
     if (health := context.health) is not None:
         health.on_change = partial(follow, health, heartbeat)

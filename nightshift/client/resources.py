@@ -59,7 +59,8 @@ class Worker(Resource):
     takes_auto: Annotated[bool, "Whether it takes jobs for any device; false: only those that require its device."]
     left_because: Annotated[str | None, "Why it left its device; null: it works on it."]
     versions: dict[str, Any]
-    job_id: Annotated[str | None, "The job it runs; null for another owner's job."]
+    job_id: Annotated[str | None, "The job on its device; null for another owner's job."]
+    finishing_job_ids: Annotated[list[str], "Jobs that have left its device and still store their results."]
     usage: dict[str, Any] | None
     started_at: str
     heartbeat_at: str

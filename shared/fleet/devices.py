@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, select
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, select
 from shared.clock import iso
 from shared.db.schema import attempts, jobs
 from shared.fleet.workers import list_workers
+from shared.jobs.finishing import is_finishing
 
 #: Newest attempts searched for the last one of each device; a device without one among them shows none.
 RECENT = 500
@@ -17,18 +19,26 @@ _OF_JOB = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.dataset, jobs.c.family, j
 
 
 def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> list[dict[str, Any]]:
-    """Return `list_workers` with `job` (whose lease the worker holds) and `last` (its last finished attempt).
+    """Return `list_workers` with `job` (on its device), `finishing` and `last` (its last attempt that ended).
 
-    Of other owners' jobs only state and progress are returned; `owner_id` None sees all.
+    `finishing` are the jobs that have left the device and are not settled. Of other owners' jobs only state and
+    progress are returned; `owner_id` None sees all.
     """
-    running = {row["worker"]: row for row in conn.execute(_running()).mappings()}
+    running: dict[str, dict[str, Any]] = {}
+    finishing = defaultdict[str, list[dict[str, Any]]](list)
+    for row in conn.execute(_running()).mappings():
+        if row["is_finishing"]:
+            finishing[row["worker"]].append(_present(row, owner_id))
+        else:
+            running[row["worker"]] = _present(row, owner_id)
     last: dict[str, Any] = {}
     for row in conn.execute(_ended()).mappings():
         last.setdefault(row["worker"], row)
     return [
         worker
         | {
-            "job": _present(running[name], owner_id) if (name := worker["name"]) in running else None,
+            "job": running.get(name := worker["name"]),
+            "finishing": finishing.get(name, []),
             "last": _past(last[name], owner_id) if name in last else None,
         }
         for worker in list_workers(conn, lease_seconds, owner_id)
@@ -40,7 +50,8 @@ def _running() -> Select[Any]:
     columns = (jobs.c.worker, jobs.c.state, jobs.c.progress, jobs.c.stop_requested, jobs.c.fence, attempts.c.started_at)
     # `finished_at IS NULL` selects few rows by an index.
     running = (jobs.c.finished_at.is_(None), jobs.c.state == "running")
-    return select(*_OF_JOB, *columns).join_from(jobs, attempts, present).where(*running)
+    has_left = is_finishing().label("is_finishing")
+    return select(*_OF_JOB, *columns, has_left).join_from(jobs, attempts, present).where(*running)
 
 
 def _ended() -> Select[Any]:

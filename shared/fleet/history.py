@@ -25,6 +25,8 @@ class Lane:
     since: float
     now: float
     busy: float = 0.0
+    #: The end of what counts as busy so far: an attempt may end while the next one runs.
+    busy_until: float = 0.0
     attempts: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     spans: list[dict[str, Any]] = field(default_factory=list)
@@ -33,7 +35,8 @@ class Lane:
         """Add the next attempt in order. That of a lost worker ends when the loss was detected."""
         start, end = max(row.started_at, self.since), min(row.ended_at or self.now, self.now)
         last = self.spans[-1] if self.spans else None
-        self.busy += max(0.0, end - max(start, last["to"] if last else start))
+        self.busy += max(0.0, end - max(start, self.busy_until))
+        self.busy_until = max(self.busy_until, end)
         self.attempts += 1
         outcome = row.outcome or "running"
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

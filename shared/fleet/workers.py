@@ -6,6 +6,7 @@ leases.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,9 +14,10 @@ from sqlalchemy import Connection, select, update
 
 from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
-from shared.db.schema import workers
+from shared.db.schema import jobs, workers
 from shared.events import emit
 from shared.fleet.plugins import InstalledPlugin
+from shared.jobs.finishing import is_finishing
 from shared.jobs.ownership import owned_ids
 
 #: State of a worker that runs but lost the subscription to one of its queues; it subscribes again soon.
@@ -139,17 +141,31 @@ def mark_offline(conn: Connection, lease_seconds: float) -> list[str]:
 def list_workers(conn: Connection, lease_seconds: float, owner_id: str | None = None) -> list[dict[str, Any]]:
     """Return all workers ever registered, by name; offline if the heartbeat is older than a lease.
 
-    `job_id` is None for jobs of other owners; `owner_id` None sees all.
+    Jobs of other owners are left out; `owner_id` None sees all.
     """
     rows = conn.execute(select(workers, db_now().label("now")).order_by(workers.c.name)).all()
-    mine = owned_ids(conn, (row.job_id for row in rows), owner_id)
-    return [_view(dict(row._mapping), lease_seconds, mine) for row in rows]
+    finishing = _finishing(conn)
+    found = (row.job_id for row in rows), *finishing.values()
+    mine = owned_ids(conn, itertools.chain.from_iterable(found), owner_id)
+    return [_view(dict(row._mapping), lease_seconds, finishing.get(row.name, []), mine) for row in rows]
 
 
-def _view(row: dict[str, Any], lease_seconds: float, mine: set[str]) -> dict[str, Any]:
+def _finishing(conn: Connection) -> dict[str, list[str]]:
+    """Return the running jobs that have left their device, by worker."""
+    running = (jobs.c.finished_at.is_(None), jobs.c.state == "running")
+    statement = select(jobs.c.worker, jobs.c.id).where(*running, is_finishing()).order_by(jobs.c.id)
+    found: dict[str, list[str]] = {}
+    for worker, job_id in conn.execute(statement):
+        found.setdefault(worker, []).append(job_id)
+    return found
+
+
+def _view(row: dict[str, Any], lease_seconds: float, finishing: list[str], mine: set[str]) -> dict[str, Any]:
     is_online = row.pop("now") - row["heartbeat_at"] <= lease_seconds
     if not is_online or row["state"] == "offline":
         row |= {"state": "offline", "left_because": None, "job_id": None, "usage": None}
-    if row["job_id"] not in mine:
+        finishing = []
+    if row["job_id"] not in mine or row["job_id"] in finishing:  # the last heartbeat was before it left the device
         row["job_id"] = None
+    row["finishing_job_ids"] = [job_id for job_id in finishing if job_id in mine]
     return row | {"started_at": iso(row["started_at"]), "heartbeat_at": iso(row["heartbeat_at"])}

@@ -36,6 +36,9 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
 }
 
+#: The phase of a running job whose device is free for the next one: its model is final and evaluated.
+FINISHING = "finishing"
+
 
 class StopRequest(StrEnum):
     """A request to a running job: a column, not a state. The runner receives it at the next step boundary.

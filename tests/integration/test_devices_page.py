@@ -16,6 +16,7 @@ from shared.fleet.workers import HostUsage, Usage, WorkerInfo
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.states import AttemptOutcome
+from shared.jobs.transitions import Lease
 from tests.support.factories import claim_job, make_claimer, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -54,6 +55,42 @@ def test_a_device_shows_what_runs_there_and_how_busy_it_is(flower: FlowerApp) ->
     left = flower.data("/devices/data")["devices"][0]
     assert (left["state"], left["usage"], left["job"]) == ("offline", None, None)
     assert (left["last"]["id"], left["last"]["outcome"]) == (job_id, "cancelled")
+
+
+def test_a_job_that_has_left_its_device_is_shown_beside_the_next_one(flower: FlowerApp) -> None:
+    register(flower.engine, "gpu0@a")
+    first, second = (begun(flower, phase) for phase in ("finishing", "train"))
+    [device] = flower.data("/devices/data")["devices"]
+    assert device["job"]["id"] == second.job_id
+    assert [job["id"] for job in device["finishing"]] == [first.job_id]
+    with read(flower.engine) as conn:
+        [worker] = workers.list_workers(conn, 600, flower.owner)
+        [of_others] = workers.list_workers(conn, 600, "somebody else")
+    assert (worker["finishing_job_ids"], of_others["finishing_job_ids"]) == ([first.job_id], [])
+    with write(flower.engine) as conn:
+        transitions.release(conn, first, outcome=AttemptOutcome.DRAINED)
+    claim_job(flower.engine, make_claimer("gpu0@a", "gpu"))
+    [device] = flower.data("/devices/data")["devices"]
+    assert device["finishing"] == [], "its next attempt has reported nothing so far"
+
+
+def begun(flower: FlowerApp, phase: str) -> Lease:
+    """Start a job that reports a phase."""
+    submit_job(flower.engine, owner_id=flower.owner)
+    lease = claim_job(flower.engine, make_claimer("gpu0@a", "gpu")).lease
+    with write(flower.engine) as conn:
+        transitions.record(conn, lease, progress={"step": 1, "phase": phase})
+    return lease
+
+
+def test_attempts_that_overlap_count_once_as_busy(flower: FlowerApp) -> None:
+    register(flower.engine, "cpu0@a")
+    job_id = submit_job(flower.engine, owner_id=flower.owner).job_id
+    ran(flower.engine, job_id, 1, "cpu0@a", (1800, 1000), "succeeded")
+    ran(flower.engine, job_id, 2, "cpu0@a", (1600, 1400), "succeeded")
+    ran(flower.engine, job_id, 3, "cpu0@a", (1200, 800), "succeeded")
+    lane = flower.data("/devices/history", window="hour")["history"]["devices"]["cpu0@a"]
+    assert lane["busy_seconds"] == pytest.approx(1000, abs=1)
 
 
 def test_a_device_that_was_left_shows_why(flower: FlowerApp) -> None:

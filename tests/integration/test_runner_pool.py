@@ -35,9 +35,13 @@ def _weights(stack: Stack) -> tuple[str, int]:
     stack.ring(job_id)
     job = stack.finished(job_id)
     assert job.state == "succeeded", job.error
-    log = [line for line in stack.processes[-1].log.read_text().splitlines() if "runner.forked" in line][-1]
+    log = [line for line in stack.processes[-1].log.read_text().splitlines() if _is_forked_for_device(line)][-1]
     sha = next(row.sha256 for row in stack.artifacts(job_id) if row.path == "model/model.safetensors")
     return sha, int(json.loads(log)["pid"])
+
+
+def _is_forked_for_device(line: str) -> bool:
+    return "runner.forked" in line and json.loads(line)["part"] == "device"
 
 
 def _spare(stack: Stack, worker: Process, before: int = 0) -> int:

@@ -112,13 +112,13 @@ def test_a_second_attempt_belongs_to_the_same_trace(
 def test_what_comes_once_has_a_part_and_what_every_epoch_does_has_none(spans: InMemorySpanExporter) -> None:
     with tracing.attempt("a1b2", 1, {}, {}):
         emit("runner.started", job_id="a1b2")
-        for phase in ("train", "validate", "train", "evaluate", "train", "figures", "write"):
+        for phase in ("train", "validate", "train", "evaluate", "write", "finishing"):
             emit("runner.entered", job_id="a1b2", phase=phase)
         emit("runner.entered", job_id="another", phase="evaluate")
         emit("attempt.settling", job_id="a1b2")
         emit("attempt.settled", job_id="a1b2", state="succeeded")
     parts = [span.name for span in spans.get_finished_spans() if span.name != "attempt"]
-    assert parts == ["runner start", "train", "evaluate", "figures", "write", "settle"]
+    assert parts == ["runner start", "train", "evaluate", "write", "finishing", "settle"]
 
 
 def test_without_a_provider_nothing_is_kept_and_nothing_breaks(

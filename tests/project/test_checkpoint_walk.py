@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sqlalchemy import Engine, select
@@ -123,7 +123,8 @@ class Handle:
 class Threads:
     """Runners that are threads of this process."""
 
-    frameworks, slot = frozenset({"torch"}), None
+    frameworks, installed, slot = frozenset({"torch"}), ["torch"], None
+    unusable: ClassVar[dict[str, str]] = {}
 
     def __init__(self, work: Callable[[Assignment, Reporter], None]) -> None:
         self._work = work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -16,6 +17,11 @@ def broken_because(framework: str) -> str | None:
         return ask(module)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
+
+
+def hide_gpus() -> None:
+    """Keep all frameworks of this process, which has used none yet, from opening a context on a GPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _torch(torch: Any) -> str | None:

@@ -12,13 +12,14 @@ from shared.errors import BadData
 from shared.specs.jobs import EvaluateJob
 from worker import families
 from worker.kinds.base_model import build, read_model
+from worker.kinds.finishing import Unfinished
 from worker.runners.messages import Assignment, Result, Started, Stopped
-from worker.training import artifacts, training_log
+from worker.training import training_log
 from worker.training.progress import ProgressMeter
 from worker.training.reporter import Reporter
 
 
-def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+def run(assignment: Assignment, reporter: Reporter) -> Stopped | Unfinished:
     """Run the job. It can stop before and after the evaluation. Raises JobError."""
     job = EvaluateJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)
@@ -41,11 +42,5 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     if (reason := reporter.stop_requested()) and reason != "finish":
         return Stopped(reason=reason)
     reporter.log(f"on the test part: {training_log.measures(report.metrics)}")
-    root = artifacts.folder(assignment)
-    paths = [artifacts.write_json(root / "evaluation.json", report.document)] if report.document else []
-    if draw := families.optional_part(parent.family, "draw"):
-        with meter.phase("figures"):
-            paths += draw(report, {}, root)
-    artifacts.announce(paths, root, reporter)
     meter.stepped(1, 0)
-    return Result(metrics=report.metrics, step=1)
+    return Unfinished(Result(metrics=report.metrics, step=1), parent.family, report, [])

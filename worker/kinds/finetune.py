@@ -17,12 +17,13 @@ from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, check_training
 from worker import families
 from worker.kinds.base_model import TrainedModel, fill, read_model, refuse
+from worker.kinds.finishing import Unfinished
 from worker.kinds.train import fit
-from worker.runners.messages import Assignment, Result, Stopped
+from worker.runners.messages import Assignment, Stopped
 from worker.training.reporter import Reporter
 
 
-def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+def run(assignment: Assignment, reporter: Reporter) -> Stopped | Unfinished:
     """Run the job. Raises JobError."""
     job = FinetuneJob.model_validate_json(json.dumps(assignment.spec))
     parent = read_model(assignment)

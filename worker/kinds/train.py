@@ -1,10 +1,9 @@
-"""`kind: train`: data, learner, resume, training loop, test of the best weights, model and plots."""
+"""`kind: train`: data, learner, resume, training loop, test of the best weights, model and its comparison."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from shared.specs.families import FAMILIES
 from shared.specs.jobs import FinetuneJob, TrainJob
 from worker import families
 from worker.kinds import promotion
+from worker.kinds.finishing import Unfinished
 from worker.onnx_models import export
 from worker.runners.messages import Assignment, Result, Started, Stopped
-from worker.training import artifacts, model_summary, tensorboard, training_log
+from worker.training import artifacts, model_summary, training_log
 from worker.training.checkpoints import CheckpointWriter, Restored, restore
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.reporter import Reporter
@@ -27,7 +27,7 @@ from worker.training.state import RunState
 from worker.training.trainer import AtEpoch, Plan, Trainer
 
 
-def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+def run(assignment: Assignment, reporter: Reporter) -> Stopped | Unfinished:
     """Run the job. Raises JobError."""
     job = TrainJob.model_validate_json(json.dumps(assignment.spec))
     return fit(assignment, reporter, job, job.model)
@@ -43,8 +43,8 @@ def fit(
     facts: Mapping[str, Any] | None = None,
     tokenizer: str | None = None,
     parent_facts: Mapping[str, Any] | None = None,
-) -> Result | Stopped:
-    """Train `model` and return its result.
+) -> Stopped | Unfinished:
+    """Train and evaluate `model`.
 
     `begin` loads initial weights into the learner of a new run and gets its facts, too. `facts` are added to them,
     `tokenizer` is the text of a `tokenizer.json` to keep, and `parent_facts` are those of the model that is fine-tuned.
@@ -171,8 +171,8 @@ def _started(run: _Run, restored: Restored | None, damaged: list[str]) -> Starte
 # -- the end of the job ---------------------------------------------------------------------------
 
 
-def _conclude(run: _Run, loop: Trainer) -> Result:
-    """Test the best model, write it with its plots, and return the result."""
+def _conclude(run: _Run, loop: Trainer) -> Unfinished:
+    """Test the best model, write it and compare it with the champion. The rest needs no device."""
     family, learner, state, root = run.model.family, loop.learner, loop.state, artifacts.folder(run.assignment)
     loop.progress.enter("write")
     if state.best.weights is not None:
@@ -187,17 +187,16 @@ def _conclude(run: _Run, loop: Trainer) -> Result:
     paths += model_summary.write(root, run.model, weights, run.facts, run.reporter.log)
     if write_extras := families.optional_part(family, "write_extras"):
         paths += write_extras(root, run.splits)
-    if report.document:
-        paths.append(artifacts.write_json(root / "evaluation.json", report.document))
-    with loop.progress.phase("figures"):
-        if draw := families.optional_part(family, "draw"):
-            paths += draw(report, state.history, root, state.best.step)
-        events = root / tensorboard.FOLDER / f"events.out.tfevents.{run.assignment.job_id}"
-        paths.append(tensorboard.write_events(state.history, events, time.time()))
-    if collect := families.optional_part(family, "collect_epochs"):
-        paths += collect(Path(run.assignment.job_dir), root, loop.plan.finished_epochs(state.step))
-    artifacts.announce(paths, root, run.reporter)
     with loop.progress.phase("evaluate"):
         comparison = promotion.compare_with_champion(run.assignment, run.reporter, run.job, learner, root / "model")
     model = {"family": family, "framework": run.model.framework, "path": "model"}
-    return Result(metrics={**report.metrics, **state.figures()}, model=model, step=state.step, comparison=comparison)
+    metrics = {**report.metrics, **state.figures()}
+    return Unfinished(
+        Result(metrics=metrics, model=model, step=state.step, comparison=comparison),
+        family,
+        report,
+        [path.relative_to(root).as_posix() for path in paths],
+        state.history,
+        state.best.step,
+        loop.plan.finished_epochs(state.step),
+    )

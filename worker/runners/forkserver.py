@@ -3,7 +3,7 @@
 It has imported the frameworks but opened no device and started no thread, so that a fork is safe and takes
 milliseconds. Its environment was sanitized before exec, so no runner ever holds a secret. As the runners' parent it
 gets exit status and peak memory from wait4; as a subreaper it becomes the parent of a dead runner's children, which it
-kills.
+kills. So is each runner: orphans below a living one stay there, and only those of dead ones come here.
 
 On the control socket (SOCK_SEQPACKET, JSON): {"fork": key, …options} with descriptors (runner's socket, stdout, stderr)
 → {"forked": key, "pid"}; {"signal": key, "number"} → to the runner's process group, unless it was reaped; when a runner
@@ -26,6 +26,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -127,8 +128,7 @@ class ForkServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # before it is reaped, so that the pid cannot be reused yet
         _, status, usage = os.wait4(child.pid, 0)
-        if not self._children:
-            _kill_orphans()
+        _kill_orphans(self._children)
         code = os.waitstatus_to_exitcode(status)
         self._send(
             {
@@ -158,6 +158,7 @@ def _become_runner(parent: int, descriptors: list[int], options: dict[str, Any])
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _die_with(parent)
         sock, out, err = (fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10) for descriptor in descriptors)
         os.dup2(out, 1)
@@ -198,23 +199,40 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 # -- orphans --------------------------------------------------------------------------------------
 
 
-def _kill_orphans() -> None:
-    """Kill all remaining children, generation after generation.
+def _kill_orphans(living: Collection[int] = ()) -> None:
+    """Kill all children but living runners, generation after generation.
 
     A killed process's children become ours (subreaper), so this ends only when the whole tree is gone. Processes stuck
     in the kernel are waited for no longer than a second; SIGKILL stays pending.
     """
     give_up = time.monotonic() + 1.0
     while time.monotonic() < give_up:
-        for pid in _my_children():
+        orphans = [pid for pid in _my_children() if pid not in living]
+        if not orphans and (living or _is_childless()):
+            return
+        for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
+        # One by one: the exit of a living runner is reaped, and reported, elsewhere.
+        if not sum(map(_is_reaped, orphans)):
             time.sleep(0.001)
+
+
+def _is_childless() -> bool:
+    """Return whether there is no child at all; a list of them may leave one out that changes meanwhile."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _is_reaped(pid: int) -> bool:
+    """Reap a child if it has ended."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def _my_children() -> list[int]:
@@ -260,6 +278,12 @@ def preload_plugins(modules: list[str] | None) -> dict[str, str]:
     return preload_families() | preload_modules(modules)
 
 
+def load_fonts() -> None:
+    """Let matplotlib load its fonts, if it was imported; otherwise each process that draws does."""
+    if (plots := sys.modules.get("worker.training.plots")) is not None:
+        plots.load_fonts()
+
+
 def main(argv: list[str]) -> None:
     """Run the forkserver until its control socket is closed."""
     control = socket.socket(fileno=int(argv[0]))
@@ -270,6 +294,7 @@ def main(argv: list[str]) -> None:
     started = time.monotonic()
     modules, plugins = split(argv[1:])
     missing = preload(modules) | preload_plugins(plugins)
+    load_fonts()
     gc.collect()
     gc.freeze()  # a collection in a runner would otherwise copy every shared page
     ready = {"ready": os.getpid(), "seconds": round(time.monotonic() - started, 3), "missing": missing}

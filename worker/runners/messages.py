@@ -2,10 +2,11 @@
 
     supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion)
     runner -> supervisor      Started, Progress, Phase, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
-                              Result, Stopped, Failed
+                              Result, Stopped, Failed, Finishing
 
 The runner has no database access. Paths in frames are relative to the folders named in the Assignment. A runner that
-ends by itself sends exactly one of Result, Stopped or Failed as its last frame; without one it died.
+ends by itself sends exactly one of Result, Stopped, Failed or Finishing as its last frame; without one it died. After
+Finishing the attempt goes on in another runner, without the device.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Assignment(_Frame):
     #: Listed checkpoints, newest first; the runner uses the first that passes its hash check.
     resume: list[CheckpointRecord] = []
     device: Literal["cpu", "gpu"] = "cpu"
+    #: `device`: the runner leaves what needs no device to another one. `finishing`: that other one, which gets no lock.
+    part: Literal["whole", "device", "finishing"] = "whole"
     threads: int | None = None
     package: str | None = None  # distribution and version of the program
     begun_by: str | None = None  # the package that the job began with, if it is another one
@@ -108,7 +111,7 @@ class Phase(_Frame):
     type: Literal["phase"] = "phase"
     phase: Annotated[
         str, Field(max_length=32)
-    ]  # load first_step train infer validate checkpoint evaluate figures write
+    ]  # load first_step train infer validate checkpoint evaluate write finishing
 
 
 class MetricPoint(_Frame):
@@ -188,6 +191,13 @@ class Stopped(_Frame):
     peak_device_memory_bytes: int | None = None
 
 
+class Finishing(_Frame):
+    """The model is final and evaluated. What is left is in the attempt's folder and needs no device."""
+
+    type: Literal["finishing"] = "finishing"
+    peak_device_memory_bytes: int | None = None
+
+
 class Failed(_Frame):
     """An error of the job."""
 
@@ -210,7 +220,8 @@ FromRunner = Annotated[
     | AskChampion
     | Result
     | Stopped
-    | Failed,
+    | Failed
+    | Finishing,
     Field(discriminator="type"),
 ]
 ToRunner = Annotated[Assignment | Stop | Champion, Field(discriminator="type")]

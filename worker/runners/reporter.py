@@ -23,6 +23,7 @@ from worker.runners.messages import (
     Champion,
     CheckpointSaved,
     Failed,
+    Finishing,
     Log,
     MetricPoint,
     Metrics,
@@ -179,7 +180,7 @@ class Reporter:
     def stop_requested(self) -> str | None:
         return self._channel.stop_reason
 
-    def end(self, frame: Result | Stopped | Failed) -> None:
+    def end(self, frame: Result | Stopped | Failed | Finishing) -> None:
         """Send the last frame and close the channel."""
         self._channel.send(frame)
         self._channel.close()

@@ -17,7 +17,7 @@ from worker.hardware.frameworks import framework_of
 from worker.hardware.gpu_memory import peak_bytes
 from worker.runners.device_probe import probe
 from worker.runners.failures import failure
-from worker.runners.messages import Assignment, Failed, Result, Stopped
+from worker.runners.messages import Assignment, Failed, Finishing, Result, Stopped
 from worker.runners.reporter import Channel, Reporter
 
 
@@ -50,12 +50,12 @@ def _warm_up(options: Mapping[str, Any]) -> None:
         return
 
 
-def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed:
-    """Run the job's kind, and return any exception as a Failed frame."""
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped | Failed | Finishing:
+    """Run the assigned part of the job, and return any exception as a Failed frame."""
     try:
         os.makedirs(assignment.work_dir, exist_ok=True)
         os.chdir(assignment.work_dir)
-        return kinds.run(assignment, reporter)
+        return kinds.run_part(assignment, reporter)
     except BaseException as error:
         framework = framework_of(assignment.spec)
         return failure(error, assignment.secrets.values(), assignment.device, framework)

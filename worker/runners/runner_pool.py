@@ -191,6 +191,17 @@ class RunnerPool:
             on_exit()
         return runner
 
+    def take_without_device(self, framework: str, on_exit: Callable[[], None]) -> Runner:
+        """Return a new runner for the end of an attempt that needs its device no more.
+
+        Raises ForkserverUnavailable.
+        """
+        runner = self._fork(framework)
+        runner.handle.on_exit = on_exit
+        if runner.handle.exit is not None:  # it ended before it had its function
+            on_exit()
+        return runner
+
     def _take_spare(self, framework: str, fresh_start: bool) -> Runner | None:
         """Return the spare if it suits, and make no other while the attempt runs; close one that does not suit."""
         with self._lock:

@@ -1,17 +1,19 @@
-"""One attempt as a pipeline: pin references, start a runner, monitor it, upload outputs, settle.
+"""One attempt as a pipeline: pin references, start a runner, monitor it, finish, upload outputs, settle.
 
-While the database is down the attempt waits; after a lost lease it discards everything.
+Once the model is final and evaluated, the device is free for the next attempt: a second runner without it writes what
+is left, and uploads and settlement follow. While the database is down the attempt waits; after a lost lease it discards
+everything.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -62,13 +64,28 @@ from worker.supervisor.storage_sync import AttemptStorage
 CANNOT_FORK_SECONDS = 5.0
 
 
+class WorkerState(Protocol):
+    """What an attempt asks and tells its worker."""
+
+    def time_left(self) -> float | None:
+        """Return the seconds that a draining worker has left, or None if it does not drain."""
+        ...
+
+    def leave_device(self) -> None:
+        """Give the device to the next attempt; this one goes on without it."""
+        ...
+
+    def others_are_finishing(self) -> bool:
+        """Return whether another attempt of this worker has left the device and is not settled."""
+        ...
+
+
 class Attempt:
     """One attempt of a job. `_run` calls the steps in order; each is a method below."""
 
-    def __init__(
-        self, context: WorkerContext, claimed: Claimed, claimed_at: float, time_left: Callable[[], float | None]
-    ) -> None:
-        self.context, self.claimed, self.lease = context, claimed, claimed.lease
+    def __init__(self, context: WorkerContext, claimed: Claimed, claimed_at: float, worker: WorkerState) -> None:
+        time_left = worker.time_left
+        self.context, self.claimed, self.lease, self._worker = context, claimed, claimed.lease, worker
         self.wake = SelfPipe()
         self._time_left = time_left
         self._terminated = threading.Event()
@@ -103,14 +120,20 @@ class Attempt:
                 self.wake.close()
 
     def _run(self) -> None:
-        monitor: RunnerMonitor | None = None
+        messages: RunnerMessages | None = None
         try:
             assignment = self._storage.patiently(self.assign)
-            with self.started(assignment) as runner, ResourceSampler(runner.handle.pid, self.context.device) as sampler:
-                monitor = self.create_monitor(runner, sampler)
-                runner_exit = self.watch(monitor)
-            verdict = self.check_device(classify_exit(runner_exit), assignment)
-            verdict, ending = self.upload_outputs(verdict, monitor), ending_of(runner_exit)
+            messages = self.create_messages()
+            with self.started(assignment) as runner:
+                self._batches.environment = self._environment()  # while the runner loads
+                runner_exit = self.watch(runner, messages)
+            if runner_exit.needs_device:
+                verdict = self.check_device(classify_exit(runner_exit), assignment)
+            else:
+                self._worker.leave_device()
+                runner_exit = self.finish(assignment, messages, runner_exit)
+                verdict = classify_exit(runner_exit)
+            verdict, ending = self.upload_outputs(verdict, messages), ending_of(runner_exit)
         except (LeaseLost, DrainTimeout):
             raise
         except (ForkserverUnavailable, DeviceBusy, StorageUnavailable) as unavailable:
@@ -121,7 +144,7 @@ class Attempt:
             self._terminated.wait(CANNOT_FORK_SECONDS)
         except BaseException as unexpected:
             verdict, ending = _verdict_of(unexpected), Ending()
-        self.settle(verdict, ending, monitor)
+        self.settle(verdict, ending, messages)
 
     # -- assign -----------------------------------------------------------------------------------
 
@@ -147,9 +170,15 @@ class Attempt:
         if (problem := runners.unusable.get(framework)) is not None:  # the device failed after the claim
             raise DeviceFailed(problem)
         runners.warm_up(framework, self._storage.is_wanted, self._report_cold)
-        runner = runners.take(framework, self.wake, not assignment.resume, self._lock)
+        with self._assigned(runners.take(framework, self.wake, not assignment.resume, self._lock), assignment) as one:
+            yield one
+
+    @contextlib.contextmanager
+    def _assigned(self, runner: Runner, assignment: Assignment) -> Iterator[Runner]:
+        """Give a runner its assignment; kill it at the end of the block."""
         try:
-            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, pid=runner.handle.pid)
+            facts = {"pid": runner.handle.pid, "part": assignment.part}
+            emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, **facts)
             failpoint("runner.spawned")
             with contextlib.suppress(OSError):  # it died already; its exit status tells why
                 runner.assign(encode(assignment))
@@ -189,27 +218,30 @@ class Attempt:
 
     # -- monitor ----------------------------------------------------------------------------------
 
-    def create_monitor(self, runner: Runner, sampler: ResourceSampler) -> RunnerMonitor:
-        """Create the monitor of a runner."""
-        self._batches.environment = self._environment()  # while the runner loads
-        settings = self.context.settings
-        messages = RunnerMessages(
-            settings,
+    def create_messages(self) -> RunnerMessages:
+        """Create the receiver of the messages of this attempt's runners."""
+        return RunnerMessages(
+            self.context.settings,
             uploader=self._storage.uploader,
             superseded=self._retention.superseded_in_queue,
             secrets=self._secrets.values(),
         )
+
+    def create_monitor(self, runner: Runner, messages: RunnerMessages, sampler: ResourceSampler) -> RunnerMonitor:
+        """Create the monitor of a runner."""
         context = RunContext(
             runner=runner,
             messages=messages,
             writer=self.writer,
-            settings=settings,
+            settings=self.context.settings,
             wake=self.wake,
             requests=self._stop_requests,
             batches=self._batches,
             champion=self._champion,
             fetch_champion=self._storage.fetch_champion,
             samples=sampler.take,
+            time_left=self._time_left,
+            waits_for_champion=self._worker.others_are_finishing,
         )
         return RunnerMonitor(context)
 
@@ -218,10 +250,11 @@ class Attempt:
         of_program = {name: value for name, value in package.items() if value}
         return {**run_environment.of(self.context, self.claimed.spec), **of_program}
 
-    def watch(self, monitor: RunnerMonitor) -> RunnerExit:
-        """Run the monitor until the runner has ended. Raises LeaseLost, or the error of a failed write."""
+    def watch(self, runner: Runner, messages: RunnerMessages) -> RunnerExit:
+        """Monitor a runner until it has ended. Raises LeaseLost, or the error of a failed write."""
         kills = OomCounter()
-        runner_exit = monitor.run()
+        with ResourceSampler(runner.handle.pid, self.context.device) as sampler:
+            runner_exit = self.create_monitor(runner, messages, sampler).run()
         if self.writer.lease_lost:
             raise self._lease_lost
         if self.writer.broken is not None:
@@ -252,25 +285,41 @@ class Attempt:
         problem = health.try_again(self._framework(assignment.spec))
         return verdict if problem is None else blame_device(verdict, problem)
 
+    # -- finish -----------------------------------------------------------------------------------
+
+    def finish(self, assignment: Assignment, messages: RunnerMessages, ended: RunnerExit) -> RunnerExit:
+        """Let another runner, without the device, write what the one that has ended left. Return how that one ended."""
+        if not ended.hands_over:
+            return ended
+        emit("attempt.finishing", job_id=self.lease.job_id, attempt=self.lease.fence)
+        failpoint("attempt.finishing")
+        rest = assignment.model_copy(update={"part": "finishing", "device": "cpu"})
+        runner = self.context.runners.take_without_device(self._framework(assignment.spec), self.wake)
+        messages.expect_finisher()
+        with self._assigned(runner, rest):
+            finished = self.watch(runner, messages)
+        peak = max(ended.exit.peak_memory_bytes or 0, finished.exit.peak_memory_bytes or 0)
+        return replace(finished, exit=replace(finished.exit, peak_memory_bytes=peak or None))
+
     # -- outputs ----------------------------------------------------------------------------------
 
-    def upload_outputs(self, verdict: Verdict, monitor: RunnerMonitor) -> Verdict:
+    def upload_outputs(self, verdict: Verdict, messages: RunnerMessages) -> Verdict:
         """Complete the uploads and return the verdict that then applies."""
-        found = artifact_records(monitor.messages.artifacts, self._artifacts_folder())
+        found = artifact_records(messages.artifacts, self._artifacts_folder())
         files = {a.stored_as: a.sha256 for a in found} if isinstance(verdict, Succeed) else {}
-        return self._storage.deliver(verdict, monitor.messages, files)
+        return self._storage.deliver(verdict, messages, files)
 
     # -- settle -----------------------------------------------------------------------------------
 
-    def settle(self, verdict: Verdict, ending: Ending, monitor: RunnerMonitor | None) -> None:
+    def settle(self, verdict: Verdict, ending: Ending, messages: RunnerMessages | None) -> None:
         """Write the last batch and the outcome in one transaction."""
         emit("attempt.settling", job_id=self.lease.job_id, attempt=self.lease.fence)
         self.database.close_writer()
-        batch = monitor.messages.batch if monitor else Batch()
+        batch = messages.batch if messages else Batch()
         if (broken := self.writer.broken) is not None:  # its last write may fail while it closes; that batch is lost
             batch = batch.logs_only()
             verdict = _verdict_of(broken) if isinstance(verdict, Succeed) else verdict
-        records = artifact_records(monitor.messages.artifacts, self._artifacts_folder()) if monitor else []
+        records = artifact_records(messages.artifacts, self._artifacts_folder()) if messages else []
         state = self._settled(verdict, ending, batch, records)
         emit("attempt.settled", job_id=self.lease.job_id, attempt=self.lease.fence, state=state.value)
 

@@ -11,7 +11,7 @@ from shared.errors import DeviceFailed, DeviceOutOfMemory, NonFiniteLoss, OutOfM
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import Ending
 from worker.runners.forkserver_client import Exit
-from worker.runners.messages import Failed, Result, Stopped
+from worker.runners.messages import Failed, Finishing, Result, Stopped
 
 
 class KillReason(StrEnum):
@@ -29,7 +29,7 @@ class RunnerExit:
     """All facts about a runner that ended."""
 
     exit: Exit
-    last: Result | Stopped | Failed | None = None
+    last: Result | Stopped | Failed | Finishing | None = None
     requested: StopRequest | None = None  # the strongest stop request it was sent
     kill_reason: KillReason | None = None
     detail: str = ""  # of the kill
@@ -37,6 +37,17 @@ class RunnerExit:
     tail: str = ""  # last lines of its stderr
     peak_device_memory_bytes: int | None = None
     evidence: dict[str, Any] | None = None  # its last phase, step and messages
+
+    @property
+    def needs_device(self) -> bool:
+        """Whether the attempt may still need its device."""
+        return not isinstance(self.last, Result | Finishing)
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether another runner, without the device, goes on."""
+        is_cancelled = self.requested is StopRequest.CANCEL
+        return isinstance(self.last, Finishing) and self.kill_reason is None and not is_cancelled
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.events import current_context, emit
+from shared.jobs.states import FINISHING
 from shared.jobs.transitions import CheckpointRecord, LogRow, MetricRow, SampleRow
 from shared.jobs.transitions.effects import storable
 from shared.jobs.transitions.values import LAST_LINES, LONGEST
@@ -24,6 +25,7 @@ from worker.runners.messages import (
     AskChampion,
     CheckpointSaved,
     Failed,
+    Finishing,
     Log,
     Metrics,
     Phase,
@@ -78,12 +80,16 @@ class RunnerMessages:
         self.watchdog = Watchdog(limits, clock())
         self.batch = Batch()
         self.artifacts: dict[str, ArtifactSaved] = {}
-        self.last: Result | Stopped | Failed | None = None
+        self.last: Result | Stopped | Failed | Finishing | None = None
         self.champion_requested = False
         self.peak_device_memory_bytes: int | None = None
         self._progress: dict[str, Any] = {"step": 0}
         self._frames: deque[tuple[float, dict[str, Any]]] = deque(maxlen=LAST_FRAMES)
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    def expect_finisher(self) -> None:
+        """Expect the frames of the runner that finishes the job."""
+        self._buffer, self.last = b"", None
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -163,8 +169,8 @@ class RunnerMessages:
                 self.log(frame.level, frame.message, self.log_budget)
             case AskChampion():
                 self.champion_requested = True
-            case Result() | Stopped() | Failed():
-                self._take_last(frame)
+            case Result() | Stopped() | Failed() | Finishing():
+                self._take_last(frame, now)
         return None
 
     def _enter(self, phase: str, now: float) -> None:
@@ -186,8 +192,10 @@ class RunnerMessages:
             self.batch.metrics.append(MetricRow(point.name, point.step, point.epoch, point.value))
         return None
 
-    def _take_last(self, frame: Result | Stopped | Failed) -> None:
+    def _take_last(self, frame: Result | Stopped | Failed | Finishing, now: float) -> None:
         self.last = frame
+        if isinstance(frame, Finishing):
+            self._enter(FINISHING, now)
         self._device_memory(frame.peak_device_memory_bytes)
         if isinstance(frame, Failed) and frame.traceback:
             self.batch.logs.append(LogRow("error", frame.traceback))

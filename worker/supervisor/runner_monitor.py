@@ -54,6 +54,10 @@ class RunContext:
     fetch_champion: Callable[[Champion, Callable[[Champion], None]], None]
     #: Return the resource samples since the last call.
     samples: Callable[[], list[SampleRow]]
+    #: Return the seconds that a draining worker has left, or None if it does not drain.
+    time_left: Callable[[], float | None]
+    #: Return whether another attempt of this worker is finishing, whose model may become the champion.
+    waits_for_champion: Callable[[], bool]
 
 
 class RunnerMonitor:
@@ -183,7 +187,10 @@ class RunnerMonitor:
         """Return the seconds until the kill. `finish` has no limit: it evaluates and writes artifacts."""
         if request is StopRequest.FINISH:
             return None
-        return self._settings.stop_grace_seconds if request is StopRequest.CANCEL else self._settings.drain_seconds
+        if request is StopRequest.CANCEL:
+            return self._settings.stop_grace_seconds
+        left = self._context.time_left() if request is StopRequest.DRAIN else None
+        return self._settings.drain_seconds if left is None else left
 
     def _time_out(self, now: float) -> None:
         if self._kill_reason is None and self.messages.last is None:
@@ -251,7 +258,9 @@ class RunnerMonitor:
         if self._champion_found is not None:
             found, self._champion_found = self._champion_found, None
             self._send(found)
-        if self.messages.champion_requested and self._writer.idle:
+        if self.messages.champion_requested and self._context.waits_for_champion():
+            self.messages.watchdog.excuse(monotonic())
+        elif self.messages.champion_requested and self._writer.idle:
             self.messages.champion_requested = False
             self._writer.submit(self._find_champion)
 

@@ -1,10 +1,13 @@
-"""Serves doorbells: claims the best queued job and runs its attempt, one at a time.
+"""Serves doorbells: claims the best queued job and runs its attempt.
 
-Runs in the thread of the Celery task. No error ends the worker: all are caught and logged.
+Runs in the thread of the Celery task. One attempt uses the device; one that has left it is finishing in its own thread
+meanwhile. No error ends the worker: all are caught and logged.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from time import monotonic
 
@@ -19,18 +22,30 @@ from worker.supervisor.attempt import Attempt
 from worker.supervisor.context import WorkerContext
 
 
+def _nothing() -> None:
+    return None
+
+
 class Supervisor:
-    """Runs one attempt at a time. `drain` and `terminate` may be called in any thread or signal handler."""
+    """Runs attempts, of which one uses the device.
+
+    `drain` and `terminate` may be called in any thread or signal handler. All others are called in the thread of an
+    attempt.
+    """
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._attempt: Attempt | None = None
+        #: By the thread that runs it.
+        self._attempts: dict[int, Attempt] = {}
+        self._on_device: Attempt | None = None
         self._draining_since: float | None = None
+        #: Called in the thread of an attempt that has left the device.
+        self.on_device_free: Callable[[], None] = _nothing
 
     @property
     def job_id(self) -> str | None:
-        """Id of the present attempt's job."""
-        attempt = self._attempt
+        """Id of the job that uses the device."""
+        attempt = self._on_device
         return attempt.lease.job_id if attempt else None
 
     @property
@@ -42,13 +57,16 @@ class Supervisor:
         """Release the present job after a checkpoint, and claim no other."""
         if self._draining_since is None:
             self._draining_since = monotonic()
-        if (attempt := self._attempt) is not None:
-            attempt.wake()
+        self._wake_all()
 
-    def terminate(self) -> None:
-        """Cancel the present attempt's job gracefully (`celery control terminate`)."""
-        if (attempt := self._attempt) is not None:
+    def terminate(self, thread: int) -> None:
+        """Cancel the job of the attempt in a thread gracefully (`celery control terminate`)."""
+        if (attempt := self._attempts.get(thread)) is not None:
             attempt.terminate()
+
+    def _wake_all(self) -> None:
+        for attempt in tuple(self._attempts.values()):
+            attempt.wake()
 
     def run_one(self, celery_task_id: str | None) -> None:
         """Serve one doorbell. Never raises."""
@@ -64,16 +82,19 @@ class Supervisor:
                 return
             self._ring_for_others()
             with log_context(job_id=claimed.lease.job_id, attempt=claimed.lease.fence), self._traced(claimed):
-                self._attempt = Attempt(self._context, claimed, claimed_at, self._time_left)
-                self._attempt.run()
+                self._on_device = Attempt(self._context, claimed, claimed_at, self)
+                self._attempts[threading.get_native_id()] = self._on_device
+                self._on_device.run()
         except DatabaseUnavailable as unavailable:
             emit("worker.cannot_claim", worker=self._context.name, error=str(unavailable))
         except BaseException as unexpected:  # MemoryError and SystemExit too: this thread must serve the next doorbell
             emit("worker.survived", worker=self._context.name, error=repr(unexpected))
         finally:
-            self._attempt = None
-            self._context.runners.idle()
+            attempt = self._attempts.pop(threading.get_native_id(), None)
+            if attempt is self._on_device:  # also without any
+                self._free_device()
             if claimed is not None:
+                self._wake_all()  # one may wait for the model that this attempt has promoted
                 self._ring_for_others()
 
     def _traced(self, claimed: Claimed) -> AbstractContextManager[None]:
@@ -120,7 +141,23 @@ class Supervisor:
             if device in due:
                 doorbell.ring_later(device, due[device])
 
-    def _time_left(self) -> float | None:
+    def _free_device(self) -> None:
+        self._on_device = None
+        self._context.runners.idle()
+
+    # -- asked by attempts --------------------------------------------------------------------------
+
+    def leave_device(self) -> None:
+        """Let the worker take the next job while the attempt in this thread goes on without the device."""
+        self._free_device()
+        self.on_device_free()
+
+    def others_are_finishing(self) -> bool:
+        """Return whether an attempt of another thread has left the device and is not settled."""
+        mine = threading.get_native_id()
+        return any(thread != mine for thread in self._attempts)
+
+    def time_left(self) -> float | None:
         """Return the seconds that a draining worker has left, or None if it does not drain."""
         if self._draining_since is None:
             return None

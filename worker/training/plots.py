@@ -5,6 +5,7 @@ Uses matplotlib's object API with Agg only: no pyplot, no global state.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,26 @@ def style(axes: Any, title: str, xlabel: str = "", ylabel: str = "") -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a file and return the path."""
+    """Write a figure as a PNG file and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    _print(figure, path)
     return path
+
+
+def _print(figure: Figure, file: Path | io.BytesIO) -> None:
+    """Draw and write a figure. `Figure.savefig` would draw everything twice, the first time for the layout alone."""
+    canvas: Any = figure.canvas
+    canvas.print_png(file)
+
+
+def load_fonts() -> None:
+    """Draw a small figure and drop it: forked processes then have the fonts and the caches of matplotlib."""
+    figure = new_figure(2, 2)
+    axes = figure.add_subplot()
+    style(axes, "title", "x", "y")
+    axes.plot([0, 1], [0, 1], marker="o", label="line")
+    axes.legend(frameon=False, fontsize=8)
+    _print(figure, io.BytesIO())
 
 
 def draw_curves(history: History, path: Path, best_step: int | None = None) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 from shared.clock import format_duration
 from shared.jobs.eligibility import Row
 from shared.jobs.explain.values import ExplainContext, Reason
-from shared.jobs.states import StopRequest
+from shared.jobs.states import FINISHING, StopRequest
 
 #: Phases of a run (`worker.runners.messages.Progress.phase`) -> text.
 _PHASES = {
@@ -22,8 +22,8 @@ _PHASES = {
     "validate": "validating",
     "checkpoint": "writing a checkpoint",
     "evaluate": "evaluating",
-    "figures": "drawing figures",
     "write": "writing its results",
+    FINISHING: "drawing figures and storing its results, its device is free,",
 }
 
 

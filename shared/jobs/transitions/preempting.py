@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, exists, false, func, select
 
 from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
 from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
+from shared.jobs.finishing import is_finishing
 from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
 from shared.jobs.states import AttemptOutcome, StopRequest
@@ -85,6 +86,7 @@ def _holders(conn: Connection, names: list[str]) -> list[Any]:
         )
         .join(attempts, current)
         .where(jobs.c.state == RUNNING, UNFINISHED, jobs.c.worker.in_(names))
+        .where(~func.coalesce(is_finishing(), false()))
     )
     return list(rows)
 

@@ -1,7 +1,7 @@
 """Lets a test module take over jobs in the runners of a worker, without a hook in the worker's code.
 
 Forkservers inherit PYTHONPATH. Each folder here has a `sitecustomize.py`, which Python imports at its start: in a
-forkserver it wraps `worker.kinds.run`.
+forkserver it wraps `worker.kinds.run_part`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def take_over(module: str) -> None:
     """Let `module.run` run each job in the place of its kind, unless it returns None."""
     from worker import kinds
 
-    run = kinds.run
+    run = kinds.run_part
 
     def wrapped(assignment: Any, reporter: Any) -> Any:
         taken = import_module(module).run(assignment, reporter)
         return run(assignment, reporter) if taken is None else taken
 
-    kinds.run = wrapped
+    kinds.run_part = wrapped

@@ -61,9 +61,13 @@ const about = (job) =>
 
 /** @param {Device} device */
 function work(device) {
-  const { job, last } = device;
+  const { job, last, finishing } = device;
+  const ending = finishing.map((one) =>
+    h("div", { class: "ns-device-job" }, h("span", { class: "ns-muted" }, "Storing the results of"), link(one)),
+  );
   if (job) {
     return [
+      ...ending,
       h("div", { class: "ns-device-job" }, link(job), stateBadge(job.state, job.stop_requested)),
       h(
         "span",
@@ -74,6 +78,7 @@ function work(device) {
       progressBar(job),
     ];
   }
+  if (ending.length) return ending;
   if (!last) return h("p", { class: "ns-muted ns-idle" }, device.state === "offline" ? "Offline." : "Idle.");
   return [
     h(

@@ -527,6 +527,8 @@ interface Device {
   versions: Record<string, string> | null;
   usage: Usage | null;
   job: (Job & { attempt: number }) | null;
+  /** Jobs that have left the device and are not settled. */
+  finishing: (Job & { attempt: number })[];
   last: (Job & { attempt: number; outcome: string; ended_at: string }) | null;
 }
 

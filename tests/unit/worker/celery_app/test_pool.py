@@ -1,4 +1,4 @@
-"""The pool: one at a time, survives what Celery's bookkeeping raises, and its terminate is a cancel."""
+"""The pool: one task on the device, survives what Celery's bookkeeping raises, and its terminate is a cancel."""
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ class Loop:
 
     def add_reader(self, descriptor: int, callback: Any, *args: Any) -> None:
         self.readers[descriptor] = callback
+
+
+class Task:
+    """A task that leaves the device and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.running, self.leave, self.left = threading.Event(), threading.Event(), threading.Event()
+        self.go, self.done = threading.Event(), threading.Event()
+
+    def __call__(self) -> None:
+        self.running.set()
+        while not self.go.wait(0.01):
+            if self.leave.is_set() and not self.left.is_set():
+                module.free_device()
+                self.left.set()
+
+    def apply(self, pool: AttemptPool) -> Any:
+        def accept(number: int, at: float) -> None:
+            self.number = number
+
+        return pool.apply_async(self, callback=lambda _: self.done.set(), accept_callback=accept)
 
 
 def test_it_runs_one_task_at_a_time_and_wakes_the_loop(pool: AttemptPool) -> None:
@@ -62,23 +84,57 @@ def test_whatever_is_raised_the_next_task_runs(pool: AttemptPool, error: BaseExc
 def test_terminate_reaches_the_supervisor_only_while_a_task_runs(
     pool: AttemptPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(module, "on_terminate", lambda: calls.append("terminate"))
+    calls: list[int] = []
+    monkeypatch.setattr(module, "on_terminate", calls.append)
+    task = Task()
+    result = task.apply(pool)
+    assert task.running.wait(CAP)
+    pool.terminate_job(task.number, 15)
     pool.terminate_job(1, 15)
-    assert calls == []
-    running, go, done = threading.Event(), threading.Event(), threading.Event()
-
-    def task() -> None:
-        running.set()
-        go.wait(CAP)
-
-    result = pool.apply_async(task, callback=lambda _: done.set())
-    assert running.wait(CAP)
-    pool.terminate_job(1, 15)
-    assert calls == ["terminate"]
+    assert calls == [task.number]
     result.terminate(15)  # Celery calls this too
-    go.set()
-    assert done.wait(CAP)
+    task.go.set()
+    assert task.done.wait(CAP)
+    ended = threading.Event()
+    pool.apply_async(ended.set, callback=lambda _: None)  # in the same thread, so what was before it is over
+    assert ended.wait(CAP)
+    pool.terminate_job(task.number, 15)
+    assert calls == [task.number]
+
+
+def test_a_task_begins_once_the_one_before_has_left_the_device(
+    pool: AttemptPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(module, "on_terminate", calls.append)
+    first, second, third = Task(), Task(), Task()
+    for task in (first, second, third):
+        task.apply(pool)
+    assert first.running.wait(CAP)
+    assert pool.num_processes == 1
+    assert not second.running.is_set()
+    first.leave.set()
+    assert second.running.wait(CAP)
+    assert pool.num_processes == 2, "Celery reserves one more"
+    pool.terminate_job(second.number, 15)
+    pool.terminate_job(first.number, 15)
+    assert calls == [second.number, first.number]
+    second.leave.set()
+    assert second.left.wait(CAP)
+    assert pool.num_processes == 2
+    assert not third.running.is_set(), "two at most"
+    first.go.set()
+    assert third.running.wait(CAP)
+    second.go.set()
+    assert second.done.wait(CAP)
+    third.leave.set()
+    third.go.set()
+    assert third.done.wait(CAP)
+    last = Task()
+    last.apply(pool)
+    assert last.running.wait(CAP)
+    assert pool.num_processes == 1
+    last.go.set()
 
 
 def test_stopping_the_pool_drains_the_supervisor_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,6 +191,39 @@ def test_grandchildren_go_with_the_runner(run: Callable[..., Runner], ending: st
     assert eventually(lambda: all(map(gone, server.children(recursive=True)))), "a process survived the attempt"
 
 
+HELPER = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open('helper', 'w').write(str(os.getpid()))
+        time.sleep(600)
+    os._exit(0)
+os.wait()
+while not os.path.exists('helper') or not open('helper').read():
+    time.sleep(0.01)
+reporter.log('helper ' + open('helper').read() + ' ')
+time.sleep(600)
+"""
+
+
+def test_grandchildren_go_with_their_own_runner_only(run: Callable[..., Runner]) -> None:
+    living = run(HELPER)
+    helper = int(living.line().partition(b"helper ")[2].split()[0])
+    dying = run(GRANDCHILDREN + "time.sleep(600)")
+    dying.line()
+    process = psutil.Process(dying.handle.pid)
+    assert eventually(lambda: len(process.children(recursive=True)) == 3)
+    family = process.children(recursive=True)
+    dying.handle.signal(signal.SIGKILL)
+    dying.end()
+    assert all(map(gone, family)), "they end before the exit is reported, although another runner lives"
+    assert not gone(helper)
+    living.handle.signal(signal.SIGKILL)
+    living.end()
+    assert gone(helper)
+
+
 def test_a_runner_ends_when_its_supervisor_closes_the_pipe(run: Callable[..., Runner]) -> None:
     runner = run("import time; reporter.log('up'); time.sleep(600)")
     runner.line()

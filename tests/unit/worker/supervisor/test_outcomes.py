@@ -10,7 +10,7 @@ import pytest
 from shared.jobs.states import AttemptOutcome as Out
 from shared.jobs.states import StopRequest as Ask
 from worker.runners.forkserver_client import Exit
-from worker.runners.messages import Failed, Result, Stopped
+from worker.runners.messages import Failed, Finishing, Result, Stopped
 from worker.supervisor.outcomes import (
     Fail,
     KillReason,
@@ -47,6 +47,8 @@ CLEAN, KILLED = Exit(code=0, peak_memory_bytes=10_000_000), Exit(signal=signal.S
         (RunnerExit(KILLED, requested=Ask.PAUSE, kill_reason=KillReason.GRACE), Released(Out.PAUSED)),
         (RunnerExit(KILLED, requested=Ask.DRAIN, kill_reason=KillReason.GRACE), Released(Out.DRAINED)),
         (RunnerExit(CLEAN, FAILED, requested=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(CLEAN, Finishing(), requested=Ask.CANCEL), Released(Out.CANCELLED)),
+        (RunnerExit(KILLED, Finishing(), requested=Ask.DRAIN, kill_reason=KillReason.GRACE), Released(Out.DRAINED)),
     ],
 )
 def test_results_and_requests(ended: RunnerExit, verdict: object) -> None:
@@ -140,3 +142,20 @@ def test_an_end_that_the_device_caused_is_told_with_both_reasons() -> None:
         True,
     )
     assert blamed.error["message"] == "the device failed: GPU is lost; the attempt ended: no"
+
+
+@pytest.mark.parametrize(
+    ("ended", "needs_device", "hands_over"),
+    [
+        (RunnerExit(CLEAN, Finishing()), False, True),
+        (RunnerExit(CLEAN, Finishing(), requested=Ask.DRAIN), False, True),
+        (RunnerExit(CLEAN, Finishing(), requested=Ask.CANCEL), False, False),
+        (RunnerExit(KILLED, Finishing(), requested=Ask.DRAIN, kill_reason=KillReason.GRACE), False, False),
+        (RunnerExit(CLEAN, RESULT), False, False),
+        (RunnerExit(CLEAN, FAILED), True, False),
+        (RunnerExit(CLEAN, Stopped(reason="pause"), requested=Ask.PAUSE), True, False),
+        (RunnerExit(KILLED), True, False),
+    ],
+)
+def test_a_final_model_needs_no_device(ended: RunnerExit, needs_device: bool, hands_over: bool) -> None:
+    assert (ended.needs_device, ended.hands_over) == (needs_device, hands_over)

@@ -8,7 +8,7 @@ from worker.supervisor.watchdog import BLIND_SECONDS, ENOUGH, REMEMBERED, Limits
 
 LIMITS = Limits(stall_seconds=1800.0, stall_factor=20.0, stall_floor_seconds=60.0)
 #: Phases with no measure of their own.
-PATIENT = ("load", "first_step", "validate", "checkpoint", "evaluate", "figures", "write")
+PATIENT = ("load", "first_step", "validate", "checkpoint", "evaluate", "write", "finishing")
 
 
 class Run:
