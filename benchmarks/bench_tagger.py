@@ -28,8 +28,9 @@ from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS
 from worker.families import load
-from worker.families.tagger.family import AFFIXES, BUCKETS, TaggerModel
+from worker.families.tagger.family import TaggerModel
 from worker.training.numerics.allocator import keep_freed_memory
+from worker.training.words.affixes import AFFIXES, BUCKETS
 
 #: Words, tags, sentences; the largest norm of gradients.
 WORDS, TAGS, SENTENCES, CLIP = 20_000, 9, 4_000, 5.0

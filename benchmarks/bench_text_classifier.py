@@ -7,7 +7,7 @@ Speed: milliseconds of one training step on random texts with lengths like TREC'
 all cores and of wall time, interleaved. Baselines: torch, `nn.RNN`, `nn.LSTM` and `nn.GRU` on packed and on padded
 batches, in float32 and under bfloat16 autocast, fused Adam; TensorFlow, Keras layers with a mask (`train_on_batch`) on
 batches padded to one length, which spares Keras a new graph for each length. Torch has no relu LSTM: its baseline is a
-loop of its own over the steps. Bias: no data loading from disk, no validation.
+loop of its own over the steps. Baselines read words without affixes. Bias: no data loading from disk, no validation.
 
 Accuracy: real jobs, each a process. FOLDER has `TREC.train.all` and `TREC.test.all`, one question a line after its
 class; of a class such as `DESC:manner` the part before the colon counts (Li & Roth 2002: six classes).
@@ -38,7 +38,10 @@ from nightshift.families.training import Training
 from nightshift.names import FRAMEWORKS
 from worker import families
 from worker.families.text_classifier.family import FAMILY, TextClassifierModel
+from worker.families.text_classifier.words import WordNumbers
 from worker.training.numerics.allocator import keep_freed_memory
+from worker.training.words.affixes import AFFIXES, BUCKETS
+from worker.training.words.encoder import Tokens
 
 VOCABULARY, CLASSES, ROWS, LONGEST = 8_700, 6, 4_096, 37
 Step = Callable[[], None]
@@ -46,6 +49,7 @@ Step = Callable[[], None]
 #: What is measured: a preset, and what is changed of it.
 CASES: dict[str, dict[str, Any]] = {
     "bigru-attention": {"preset": "bigru-attention"},
+    "bigru-attention, words only": {"preset": "bigru-attention", "affixes": False},
     "simple-rnn-100": {"preset": "simple-rnn-100"},
     "lstm-2x50": {"preset": "lstm-2x50", "output": "softmax"},
     "lstm-2x50, tanh": {"preset": "lstm-2x50", "output": "softmax", "activation": "tanh"},
@@ -55,11 +59,19 @@ CASES: dict[str, dict[str, Any]] = {
 # -- speed ----------------------------------------------------------------------------------------
 
 
-def questions() -> dict[str, Array]:
+def questions(*, affixes: bool) -> dict[str, Array]:
     draw = np.random.default_rng(0)
     lengths = np.clip(draw.gamma(7.0, 1.6, ROWS).astype(int), 3, LONGEST)
     x = draw.integers(1, VOCABULARY + 1, (ROWS, LONGEST)) * (np.arange(LONGEST) < lengths[:, None])
-    return {"x": x.astype(np.int32), "y": draw.integers(0, CLASSES, ROWS)}
+    y, rows = draw.integers(0, CLASSES, ROWS), x.astype(np.int32)
+    return {"x": WordNumbers.of(rows, table(draw)) if affixes else rows, "y": y}
+
+
+def table(draw: np.random.Generator) -> Tokens:
+    """Return the ids of all words and affixes drawn for them."""
+    places = np.arange(len(AFFIXES)) * BUCKETS
+    affixes = draw.integers(0, BUCKETS, (VOCABULARY, len(AFFIXES))) + places
+    return np.concatenate([np.arange(1, VOCABULARY + 1)[:, None], affixes], 1).astype(np.int32)
 
 
 def ours(model: TextClassifierModel, batch_size: int, data: Mapping[str, Array], threads: int) -> Step:
@@ -94,7 +106,7 @@ def torch_by_hand(
     attention, context = nn.Linear(model.width, model.width), nn.Linear(model.width, 1, bias=False)
     parts = nn.ModuleList([embedding, output, *layers, *([attention, context] if model.pooling == "attention" else [])])
     optimizer = torch.optim.Adam(parts.parameters(), 1e-3, fused=True)
-    x, y = torch.from_numpy(data["x"].astype(np.int64)), torch.from_numpy(data["y"])
+    x, y = torch.from_numpy(np.asarray(data["x"]).astype(np.int64)), torch.from_numpy(data["y"])
     lengths = (x > 0).sum(1)
 
     def relu_lstm(read: Any, layer: Any) -> Any:
@@ -159,7 +171,7 @@ def keras_layers(model: TextClassifierModel, batch_size: int, data: Mapping[str,
 
     def step() -> None:
         rows = draw.integers(0, ROWS, batch_size)
-        net.train_on_batch(data["x"][rows], data["y"][rows])
+        net.train_on_batch(np.asarray(data["x"][rows]), data["y"][rows])
 
     return step
 
@@ -192,13 +204,13 @@ def speed(framework: str, given: argparse.Namespace) -> None:
         import torch
 
         torch.set_num_threads(given.threads)
-    data = questions()
     print(f"\n{framework}, {given.threads} threads, median of {given.rounds} rounds of {given.steps} steps\n")
     print(
         "| case | side | processor ms | wall ms | ours / side, processor (lowest to highest) |\n|---|---|---|---|---|"
     )
     for name, fields in CASES.items():
         model = TextClassifierModel.model_validate({**fields, "framework": framework})
+        data = questions(affixes=model.affixes)
         batch_size = FAMILY.training_for(model.preset)["batch_size"]
         mine = ours(model, batch_size, data, given.threads)  # before Keras: it sets TensorFlow's threads
         sides = {"ours": mine, **rivals(model, batch_size, data)}

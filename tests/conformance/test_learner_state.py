@@ -17,6 +17,8 @@ from nightshift.testing.test_learner import (
     test_the_state_of_what_was_loaded_is_what_was_saved as test_the_state_of_what_was_loaded_is_what_was_saved,
 )
 from tests.support.frameworks import FRAMEWORKS, learner
+from worker.families.text_classifier.words import WordNumbers
+from worker.training.words.affixes import AFFIXES
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
@@ -31,11 +33,13 @@ GAN = {
 _draw = np.random.default_rng(11)
 IMAGES = {"x": _draw.integers(0, 256, (ROWS, 14, 15, 1)).astype(np.uint8), "y": _draw.integers(0, 10, ROWS)}
 CLASSIFIER = {"embedding": 5, "units": [6, 7], "dense": [4], "length": 10, "dropout": 0.3}
-DOCUMENTS = {
+DOCUMENTS: dict[str, Any] = {
     "x": (_draw.integers(1, 31, (ROWS, 10)) * (np.arange(10) < np.arange(ROWS)[:, None] % 10 + 1)).astype(np.int32),
     "y": np.arange(ROWS) % 3,
 }
 TEXT = {"windows": _draw.integers(0, 30, (ROWS, 10)).astype(np.uint16)}
+_WORDS = np.concatenate([np.arange(1, 31)[:, None], _draw.integers(0, 20_000, (30, len(AFFIXES)))], 1).astype(np.int32)
+DOCUMENTS["x"] = WordNumbers.of(DOCUMENTS["x"], _WORDS)
 
 #: family, model, facts, training, data: each uses as much as its family has to remember.
 FAMILIES: dict[str, tuple[Any, ...]] = {
@@ -51,7 +55,7 @@ FEATURES = {
     "cnn": ("conv", "norm"),
     "gan": ("discriminator.conv", "discriminator.norm"),
     "gru_lm": ("embedding", "gru", "norm"),
-    "text_classifier": ("embedding", "rnn"),
+    "text_classifier": ("embedding", "affixes", "rnn"),
 }
 CASES = [(family, framework) for family in FAMILIES for framework in FRAMEWORKS]
 

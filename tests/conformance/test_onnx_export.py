@@ -10,8 +10,11 @@ import pytest
 
 from nightshift.families.learner import Array
 from tests.support.frameworks import FRAMEWORKS, THREADS, learner
+from worker.families.text_classifier.words import WordNumbers
 from worker.onnx_models.export import exported
 from worker.onnx_models.runtime import OnnxNetwork
+from worker.training.words.affixes import AFFIXES, BUCKETS
+from worker.training.words.encoder import NO_AFFIX
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
@@ -118,6 +121,21 @@ def test_a_text_classifier(framework: str, option: str, output: str) -> None:
     facts = {"classes": ["a", "b"] if output == "sigmoid" else ["a", "b", "c"], "vocabulary": 20}
     fields = {"embedding": 8, "length": 9, "vocabulary_size": 20, "dense": [7], "output": output, **TEXT[option]}
     agrees("text_classifier", framework, fields, facts, _tokens(9, 20))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("pooling", ["attention", "last"])
+def test_a_text_classifier_that_reads_affixes(framework: str, pooling: str) -> None:
+    facts = {"classes": ["a", "b", "c"], "vocabulary": 20}
+    fields = {"embedding": 8, "length": 9, "vocabulary_size": 20, "units": [6], "affixes": True, "pooling": pooling}
+    draw, words = np.random.default_rng(4), 30
+    table = np.concatenate(
+        [draw.integers(1, 21, (words, 1)), draw.integers(0, len(AFFIXES) * BUCKETS, (words, len(AFFIXES)))], axis=1
+    ).astype(np.int32)
+    table[:2, 1:] = NO_AFFIX
+    inputs = WordNumbers.of(_tokens(9, words), table)
+    assert (np.asarray(inputs) == 1).any(), "a word without affixes is among them"
+    agrees("text_classifier", framework, fields, facts, inputs)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from tests.support.frameworks import FRAMEWORKS, close, gradients, learner
+from worker.families.text_classifier.words import WordNumbers
+from worker.training.words.affixes import AFFIXES, BUCKETS
+from worker.training.words.encoder import NO_AFFIX
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
@@ -23,12 +26,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "maximum over an lstm": {"cell": "lstm", "units": [6], "bidirectional": False, "pooling": "max"},
     "mean of embeddings": {"units": [], "pooling": "mean", "dense": [8], "dropout": 0.0},
     "attention over embeddings": {"units": []},
+    "attention over words and affixes": {"units": [5], "affixes": True},
+    "mean of words and affixes": {"units": [], "pooling": "mean", "affixes": True},
     "one logit": {"output": "sigmoid", "units": [6], "pooling": "mean"},
 }  # fmt: skip
 
 
 def settings(name: str) -> dict[str, Any]:
-    return {"embedding": 6, "dropout": 0.2, "length": LONGEST, **MODELS[name]}
+    return {"affixes": False, "embedding": 6, "dropout": 0.2, "length": LONGEST, **MODELS[name]}
 
 
 def pair(name: str, **training: Any) -> tuple[Any, Any]:
@@ -38,14 +43,25 @@ def pair(name: str, **training: Any) -> tuple[Any, Any]:
     )
 
 
-def batch(classes: int) -> Mapping[str, Any]:
+def words() -> Any:
+    """A table of words: the first three without affixes, the last three unknown."""
+    ids = np.append(np.arange(1, VOCABULARY - 2), [1, 1, 1])
+    places = np.arange(len(AFFIXES)) * BUCKETS
+    affixes = np.random.default_rng(4).integers(0, BUCKETS, (VOCABULARY, len(AFFIXES))) + places
+    affixes[:3] = NO_AFFIX
+    return np.concatenate([ids[:, None], affixes], 1).astype(np.int32)
+
+
+def batch(one: Any) -> Mapping[str, Any]:
     """Texts of all lengths, in no order; the class is in one of their words."""
+    classes = one.classes
     draw = np.random.default_rng(3)
     lengths = draw.permutation(np.arange(ROWS) % LONGEST + 1)
     x = np.where(np.arange(LONGEST) < lengths[:, None], draw.integers(5, VOCABULARY + 1, (ROWS, LONGEST)), 0)
     y = np.arange(ROWS) % classes
     x[:, 0] = y + 2
-    return {"x": x.astype(np.int32), "y": y.astype(np.int64)}
+    tokens = x.astype(np.int32)
+    return {"x": WordNumbers.of(tokens, words()) if one.model.affixes else tokens, "y": y.astype(np.int64)}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -58,7 +74,7 @@ def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: s
     larger = {key: array if key.endswith("weight_hh") else 4 * array for key, array in theirs.items()}
     for one in (torch, tensorflow):
         one.load_weights(larger)
-    data = batch(torch.classes)
+    data = batch(torch)
     np.testing.assert_allclose(torch.predict(data["x"], 5), tensorflow.predict(data["x"], 5), rtol=1e-4, atol=1e-6)
     for one in (torch, tensorflow):
         one.set_data(data)
@@ -75,7 +91,7 @@ def test_same_weights_and_batch_give_the_same_outputs_loss_and_gradients(name: s
 def test_a_prediction_depends_on_its_own_text_alone(name: str) -> None:
     """Neither on the other texts of its batch, nor on the padding, nor on the order of the rows."""
     for one in pair(name):
-        x = batch(one.classes)["x"]
+        x = batch(one)["x"]
         wanted = one.predict(x, 5)
         assert wanted.shape == (ROWS, one.classes)
         np.testing.assert_allclose(wanted.sum(axis=1), 1, atol=1e-5)
@@ -83,15 +99,16 @@ def test_a_prediction_depends_on_its_own_text_alone(name: str) -> None:
         np.testing.assert_allclose(alone, wanted, atol=1e-6)
         np.testing.assert_allclose(one.predict(x[::-1], 5)[::-1], wanted, atol=1e-6)
         wider = np.concatenate([x, np.zeros_like(x)], axis=1)
+        wider = WordNumbers.of(wider.view(np.ndarray), x.table) if one.model.affixes else wider
         np.testing.assert_allclose(one.predict(wider, 12), wanted, atol=1e-6)
         assert one.predict(x[:0], 5).shape == (0, one.classes)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("name", ["attention over two bidirectional gru", "one logit"])
+@pytest.mark.parametrize("name", ["attention over two bidirectional gru", "one logit", "mean of words and affixes"])
 def test_it_learns_which_word_tells_the_class(framework: str, name: str) -> None:
     one = pair(name, learning_rate=0.02, optimizer="adam")[FRAMEWORKS.index(framework)]
-    data = batch(one.classes)
+    data = batch(one)
     one.set_data(data)
     before = one.evaluate(data, 5)["loss"]
     for step in range(80):
@@ -103,11 +120,24 @@ def test_it_learns_which_word_tells_the_class(framework: str, name: str) -> None
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_affixes_alone_tell_unknown_words_apart(framework: str) -> None:
+    one = pair("attention over words and affixes")[FRAMEWORKS.index(framework)]
+    table = words()
+    x = WordNumbers.of(np.array([[28], [29], [1], [2]], np.int32), table)
+    found = one.predict(x, 4)
+    assert np.abs(found[0] - found[1]).max() > 1e-4, "both are `<unk>`"
+    same = WordNumbers.of(np.array([[28], [1]], np.int32), np.where(np.arange(6) == 0, table, NO_AFFIX))
+    np.testing.assert_allclose(one.predict(same, 4), found[[2, 2]], atol=1e-6)
+    with pytest.raises(ValueError, match="WordNumbers"):
+        one.predict(np.array([[1]], np.int32), 4)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_bfloat16_products_are_near_those_of_float32(framework: str) -> None:
     name = "attention over two bidirectional gru"
     at = FRAMEWORKS.index(framework)
     exact, rounded = pair(name)[at], pair(name, precision="bfloat16")[at]
-    data = batch(3)
+    data = batch(exact)
     for one in (exact, rounded):
         one.set_data(data)
         one.train_step(np.arange(ROWS), 0)

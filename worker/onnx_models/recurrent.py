@@ -105,3 +105,8 @@ def embedded(graph: Graph, tokens: str, weights: Mapping[str, Array]) -> str:
     ids = graph.add("Max", ids, graph.constant("padding", 0, np.int32))
     table = graph.constant("embedding.weight", weights["embedding.weight"])
     return str(graph.add("Gather", table, graph.add("Transpose", ids, perm=[1, 0])))
+
+
+def feature(graph: Graph, tokens: str, place: int) -> str:
+    """Return one feature of tokens [rows, time, features]: [rows, time]."""
+    return str(graph.add("Gather", tokens, graph.constant(f"feature_{place}", place, np.int64), axis=2))

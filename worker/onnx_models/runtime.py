@@ -34,7 +34,9 @@ class OnnxNetwork:
         return np.concatenate(parts) if parts else self._nothing()
 
     def _batch(self, inputs: Array) -> Array:
-        found: Array = self._session.run(None, {self._input.name: np.ascontiguousarray(inputs, self._dtype)})[0]
+        read = getattr(inputs, "network_input", None)  # of arrays that a family packs for its learner
+        plain = np.ascontiguousarray(inputs if read is None else read(), self._dtype)
+        found: Array = self._session.run(None, {self._input.name: plain})[0]
         return found
 
     def _nothing(self) -> Array:

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from shared.datasets.token_counts import SMALLEST_BPE
@@ -118,6 +119,14 @@ class WordTokenizer(_ListedTokenizer):
         ids, unknown = self._ids, self._ids[UNK]
         words = self._words.findall(_with_ends(lower(text) if self._lowercase else text))
         return np.array([ids.get(word, unknown) for word in words], np.uint32)
+
+    def split(self, text: str, most: int | None = None) -> list[str]:
+        """Return the first words of a text as they are written: one for each id of `encode`."""
+        text = _with_ends(text)
+        if self._lowercase:
+            text = text.replace("İ", "i̇")  # else lower case would be longer, and the places would not be the same
+        places = self._words.finditer(lower(text) if self._lowercase else text)
+        return [text[slice(*place.span())] for place in islice(places, most)]
 
     def decode(self, ids: Iterable[int]) -> str:
         return re.sub(rf" ?{EOS} ?", "\n", " ".join(self._names[i] for i in ids))

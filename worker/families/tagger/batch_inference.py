@@ -19,9 +19,10 @@ from shared.datasets.ingest import vocabulary
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from shared.specs.jobs import Inference
-from worker.families.tagger.encoding import WordEncoder, padded, pieces
+from worker.families.tagger.encoding import padded, pieces
 from worker.kinds.dataset_rows import RowIndex, read_document
 from worker.kinds.prediction_files import BadRow, Source
+from worker.training.words.encoder import WordEncoder
 
 #: A longer document (bytes) becomes a bad row. Too low: long texts are left out. Too high: one takes much memory.
 MAX_DOCUMENT_BYTES = 4_000_000

@@ -1,7 +1,7 @@
 """Sentences with tags, as rows of at most `model.length` tokens.
 
-Arrays are `tokens` int32 [n, longest, features] (see `encoding`) with 0 at padding, `tags` int32 [n, longest] with -1
-at padding, and `sentence` int64 [n], the sentence that each row is a piece of.
+Arrays are `tokens` int32 [n, longest, features] (`WordEncoder`) with 0 at padding, `tags` int32 [n, longest] with -1 at
+padding, and `sentence` int64 [n], the sentence that each row is a piece of.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from shared.datasets.ingest.tokens import TOKENIZER
 from shared.datasets.ingest.vocabulary import TokenizerSpec
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
-from worker.families.tagger.encoding import WordEncoder, padded, pieces, words_of
+from worker.families.tagger.encoding import padded, pieces, words_of
 from worker.families.tagger.family import TaggerModel
 from worker.training.numerics.data_order import validation_split
+from worker.training.words.encoder import WordEncoder
 
 #: Sentences encoded at a time.
 _AT_ONCE = 20_000

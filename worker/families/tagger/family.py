@@ -16,12 +16,10 @@ from nightshift.metrics import Metric
 from nightshift.names import Framework
 from shared.specs.training import held_out
 from worker.families.tagger.entities import have_entities
+from worker.training.words.affixes import AFFIXES, BUCKETS
 
 #: Most weights of a model; more would not fit into memory with gradients and two moments.
 MAX_WEIGHTS = 2_000_000_000
-#: Features of a word that unknown words have, too, and the rows that each has in the table of their embeddings. Two
-#: words may share a row. Too low: many do. Too high: rows are seen too rarely to be learned.
-AFFIXES, BUCKETS = ("lower", "prefix", "suffix", "ending", "shape"), 4_000
 #: Matrices [h, in] and [h, h] of a cell, and its biases [h].
 _GATES = {"simple_rnn": (1, 1), "lstm": (4, 4), "gru": (3, 6)}
 _CELLS = {"simple_rnn": "simple RNN", "lstm": "LSTM", "gru": "GRU"}

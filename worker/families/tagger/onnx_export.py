@@ -10,13 +10,13 @@ import numpy as np
 from nightshift.families.learner import Array
 from worker.onnx_models.export import properties
 from worker.onnx_models.graph import Graph
-from worker.onnx_models.recurrent import Tokens, embedded, recurrent
+from worker.onnx_models.recurrent import Tokens, embedded, feature, recurrent
 
 
 def export(model: Any, weights: Mapping[str, Array], facts: Mapping[str, Any]) -> bytes:
     """Return the network of a model with these weights as an ONNX file."""
     graph = Graph("tokens", np.int32, ["longest", model.features])
-    tokens = Tokens.of(graph, graph.input, _feature(graph, graph.input))
+    tokens = Tokens.of(graph, graph.input, feature(graph, graph.input, 0))
     x, _ = recurrent(
         graph,
         _read(graph, tokens.tokens, model, weights),
@@ -33,14 +33,9 @@ def export(model: Any, weights: Mapping[str, Array], facts: Mapping[str, Any]) -
     return graph.finish(found, ["longest", len(facts["tags"])], properties(model, facts))
 
 
-def _feature(graph: Graph, tokens: str) -> str:
-    """Return the first feature of tokens, the word's id plus one: [rows, time]."""
-    return str(graph.add("Gather", tokens, graph.constant("word", 0, np.int64), axis=2))
-
-
 def _read(graph: Graph, tokens: str, model: Any, weights: Mapping[str, Array]) -> str:
     """Return the embeddings of words and affixes: [rows, time, features] to [time, rows, width]."""
-    words = embedded(graph, _feature(graph, tokens), weights)
+    words = embedded(graph, feature(graph, tokens, 0), weights)
     if not model.affixes:
         return words
     others = graph.constant("affix_features", np.arange(1, model.features), np.int64)

@@ -12,9 +12,10 @@ import math
 import numpy as np
 
 from nightshift.families.learner import Array
-from worker.families.tagger.family import AFFIXES, BUCKETS, TaggerModel
+from worker.families.tagger.family import TaggerModel
 from worker.training.numerics import recurrent
 from worker.training.numerics.data_order import generator
+from worker.training.words.affixes import AFFIXES, BUCKETS
 
 #: Embeddings start uniform in ± this range.
 EMBEDDING_RANGE = 0.05

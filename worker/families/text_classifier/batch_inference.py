@@ -16,13 +16,10 @@ from shared.datasets.ingest.tokens import TOKENIZER
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from shared.specs.jobs import Inference
-from worker.families.text_classifier.data import encode
+from worker.families.text_classifier.data import BYTES_PER_TOKEN, encode, numbered
 from worker.kinds.dataset_rows import RowIndex
 from worker.kinds.prediction_files import BadRow, StagedSource
 from worker.training.classification.predictions import SCHEMA, table
-
-#: Bytes read of a text for each token that the model reads; longer texts are not read to their end.
-_BYTES_PER_TOKEN = 100
 
 
 def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir: Path | None) -> Predictions:
@@ -35,7 +32,26 @@ def open_source(learner: Learner, parent: Any, inference: Inference, dataset_dir
     if stored.kind != TEXT:
         raise BadData(f"a classifier of text needs a data set of text, this one holds {stored.kind}")
     tokenizer, classes = vocabulary.load(parent.tokenizer), list(parent.facts["classes"])
-    return Predictions(learner, tokenizer, parent.model.length, classes, stored, inference.batch_size)
+    read = Reading(tokenizer, parent.model.length, affixes=parent.model.affixes)
+    return Predictions(learner, read, classes, stored, inference.batch_size)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads of a text."""
+
+    tokenizer: vocabulary.TextTokenizer
+    length: int
+    affixes: bool
+
+    @property
+    def most(self) -> int:
+        """Return the bytes of a text that are read at most."""
+        return self.length * BYTES_PER_TOKEN
+
+    def rows(self, texts: list[str]) -> Array:
+        """Return texts as the rows that a learner predicts."""
+        return (numbered if self.affixes else encode)(self.tokenizer, texts, self.length)
 
 
 @dataclass(frozen=True)
@@ -55,8 +71,7 @@ class Predictions(StagedSource):
     """Predictions of the documents of a text, labelled or not."""
 
     learner: Learner
-    tokenizer: vocabulary.TextTokenizer
-    length: int
+    reading: Reading
     classes: list[str]
     stored: OpenDataset
     batch_size: int
@@ -82,7 +97,7 @@ class Predictions(StagedSource):
             bounds = self.stored.document_bounds(split)[first : last + 1].tolist()
             texts = [self._read(file, *bounds[i : i + 2]) for i in range(last - first)]
         kept = np.array([i for i, (_, error) in enumerate(texts) if not error], np.int64)
-        tokens = encode(self.tokenizer, [texts[i][0] for i in kept], self.length)
+        tokens = self.reading.rows([texts[i][0] for i in kept])
         return _Piece(split, first, last, kept, tokens, {i: error for i, (_, error) in enumerate(texts) if error})
 
     def _table(self, piece: _Piece, probabilities: Array) -> tuple[pa.Table, list[BadRow]]:
@@ -95,7 +110,7 @@ class Predictions(StagedSource):
 
     def _read(self, file: BinaryIO, begin: int, end: int) -> tuple[str, str]:
         """Return the beginning of a document and what is wrong with it, if anything."""
-        most = self.length * _BYTES_PER_TOKEN
+        most = self.reading.most
         file.seek(begin)
         data = file.read(min(end - begin, most))
         try:

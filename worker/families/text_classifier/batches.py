@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nightshift.families.learner import Array
 from worker.training.numerics.recurrent import RightPadded, longest_first
 from worker.training.numerics.word_noise import UNKNOWN, add_token_noise, kept_words
+from worker.training.words.encoder import Tokens
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Texts:
     """Token ids [time, batch] with 0 at padding, and what rows they come from."""
 
     tokens: npt.NDArray[np.int64]
+    #: The row of each affix of each token [time, batch, affixes], `NO_AFFIX` where it has none; no affixes: width 0.
+    affixes: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
     #: The row of the given batch that each column was.
     order: npt.NDArray[np.int64]
@@ -28,23 +31,34 @@ class Texts:
         return RightPadded(self.lengths, len(self.tokens))
 
 
-def texts(x: Array) -> Texts:
-    """Return the batch of rows [n, length] of token ids plus one, with 0 after a text's end."""
+def texts(x: Array, table: Tokens | None = None) -> Texts:
+    """Return the batch of rows [n, length] of token ids plus one, with 0 after a text's end.
+
+    With a table they are rows of word numbers plus one (`WordNumbers`), and what the words consist of stands there.
+    """
+    x = np.asarray(x)
     lengths = lengths_of(x)
     order = longest_first(lengths)
     lengths = lengths[order]
-    columns = np.ascontiguousarray(x[order, : int(lengths[0])].T, np.int64) - 1
-    return Texts(np.maximum(columns, 0), lengths, order)
+    columns = np.maximum(np.ascontiguousarray(x[order, : int(lengths[0])].T, np.int64) - 1, 0)
+    if table is None:
+        return Texts(columns, np.empty((*columns.shape, 0), np.int64), lengths, order)
+    words = table[columns].astype(np.int64)
+    return Texts(words[..., 0] - 1, words[..., 1:], lengths, order)
 
 
 def lengths_of(x: Array) -> npt.NDArray[np.int64]:
     """Return the number of tokens of each row."""
-    found: npt.NDArray[np.int64] = np.count_nonzero(x, axis=1).astype(np.int64)
+    found: npt.NDArray[np.int64] = np.count_nonzero(np.asarray(x), axis=1).astype(np.int64)
     return found
 
 
 def noisy(x: Array, augment: Collection[str], seed: int, step: int) -> Array:
-    """Return the rows [n, length] of a step with the noise on their tokens. At least one token of a row is left."""
+    """Return the rows [n, length] of a step with the noise on their tokens. At least one token of a row is left.
+
+    Of word numbers, too: a dropped word has no affixes, a replaced one those of the word that stands for it.
+    """
+    x = np.asarray(x)
     if "word_deletion" in augment:
         x = _without(x, (x > 0) & ~kept_words(x.shape, seed, step))
     return add_token_noise(x, augment, seed, step, here=x > 0, unknown=UNKNOWN + 1)

@@ -1,12 +1,14 @@
 """Labelled texts for classifiers: their first tokens, as rows of one array.
 
-Arrays are `x` int32 [n, length], the token ids plus one with 0 after a text's end, and `y` int64 [n].
+Arrays are `x` int32 [n, length], the token ids plus one with 0 after a text's end, and `y` int64 [n]. For a model with
+affixes `x` are word numbers instead of token ids, with a table of the words (`WordNumbers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,15 +19,18 @@ from nightshift.families.learner import Array, Splits
 from nightshift.families.training import Training
 from nightshift.names import TEXT
 from shared.datasets.ingest.tokens import TOKENIZER, OpenTokens, open_tokens, token_stream
-from shared.datasets.ingest.vocabulary import TextTokenizer, TokenizerSpec
+from shared.datasets.ingest.vocabulary import TextTokenizer, TokenizerSpec, WordTokenizer
 from shared.datasets.store import OpenDataset, open_dataset
 from shared.errors import BadData
 from worker.families.text_classifier.family import TextClassifierModel
+from worker.families.text_classifier.words import NumberedTexts, WordNumbers
 from worker.training.classification.labels import labels_of_model
 from worker.training.numerics.data_order import validation_split
 
 #: Token that a text without tokens consists of: `<unk>` (shared.datasets.ingest.vocabulary).
 _UNKNOWN = 0
+#: Bytes read of a text for each token that a model reads; longer texts are not read to their end.
+BYTES_PER_TOKEN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +44,14 @@ class LabelledTexts(Splits):
         """Return the beginnings of documents of a split, at most this many characters of each."""
         bounds = self.stored.document_bounds(split)
         with self.stored.text_path(split).open("rb") as file:
-            return [_beginning(file, int(bounds[row]), int(bounds[row + 1]), most) for row in rows]
+            found = (_beginning(file, int(bounds[row]), int(bounds[row + 1]), 4 * most).rstrip() for row in rows)
+            return [text if len(text) <= most else f"{text[:most]} …" for text in found]
 
 
 def _beginning(file: BinaryIO, begin: int, end: int, most: int) -> str:
+    """Return the first `most` bytes of a document, without a character that they end in."""
     file.seek(begin)
-    text = file.read(min(end - begin, 4 * most)).decode(errors="ignore").rstrip()
-    return text if len(text) <= most else f"{text[:most]} …"
+    return file.read(min(end - begin, most)).decode(errors="ignore")
 
 
 def load_splits(
@@ -90,7 +96,7 @@ def _splits(
 ) -> LabelledTexts:
     stream = open_tokens(token_stream(stored.folder, tokenizer))
     parts: dict[str, dict[str, Array]] = {
-        split: {"x": documents(stream, split, model.length), "y": np.array(stored.y(split))} for split in stored.splits
+        split: {"x": _rows(stored, stream, split, model), "y": np.array(stored.y(split))} for split in stored.splits
     }
     train, held_out = parts["train"], parts.get("valid") if training.validation_split else None
     rows: npt.NDArray[np.int64] | None = None
@@ -108,9 +114,30 @@ def _splits(
     )
 
 
+def _rows(stored: OpenDataset, stream: OpenTokens, split: str, model: TextClassifierModel) -> npt.NDArray[np.int32]:
+    if model.affixes:
+        return numbered(stream.tokenizer(), _beginnings(stored, split, model.length * BYTES_PER_TOKEN), model.length)
+    return documents(stream, split, model.length)
+
+
+def _beginnings(stored: OpenDataset, split: str, most: int) -> Iterator[str]:
+    with stored.text_path(split).open("rb") as file:
+        for begin, end in pairwise(stored.document_bounds(split).tolist()):
+            yield _beginning(file, begin, end, most)
+
+
 def documents(stream: OpenTokens, split: str, length: int) -> npt.NDArray[np.int32]:
     """Return the first tokens of each document of a split, [documents, most tokens of one]."""
     return padded(stream.tokens(split), stream.document_bounds(split), length)
+
+
+def numbered(tokenizer: TextTokenizer, texts: Iterable[str], length: int) -> WordNumbers:
+    """Return the first words of texts as numbers with a table. Raises BadData if the tokens are not words."""
+    if not isinstance(tokenizer, WordTokenizer):
+        raise BadData(f"affixes are those of words and the model's {TOKENIZER} splits into {tokenizer.kind} tokens")
+    encoder = NumberedTexts(tokenizer, length)
+    numbers, bounds = encoder.numbers(texts)
+    return WordNumbers.of(padded(numbers, bounds, length), encoder.table)
 
 
 def encode(tokenizer: TextTokenizer, texts: list[str], length: int) -> npt.NDArray[np.int32]:

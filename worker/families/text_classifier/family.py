@@ -23,6 +23,9 @@ class TextClassifierModel(ModelSpec):
     """Classifier of text.
 
     tokens -> embedding -> recurrent layers -> one vector per text -> [dense -> relu] x m -> output.
+    With `affixes` the embeddings of a word's affixes are added to its own.
+    They are the word in lower case, its first three, last three and last two characters, and its shape (`Xxx`, `dd`):
+    what is known of a word that the training part does not have.
     `pooling` makes the vector: the state after the last token (`last`, of each direction), or the mean, the maximum or
     a learned weighted mean (`attention`) over the tokens. No `units`: it is made of the embeddings.
     `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit).
@@ -44,6 +47,9 @@ class TextClassifierModel(ModelSpec):
     ]
     embedding: Annotated[Width, Field(description="Width of a token's embedding.")]
     embedding_range: Annotated[float, Field(gt=0, le=10, description="Embeddings start uniform in ± this range.")]
+    affixes: Annotated[
+        bool, Field(description="Add to a word's embedding those of its affixes, which unknown words have, too.")
+    ]
     cell: Annotated[Literal["simple_rnn", "lstm", "gru"], Field(description="Kind of the recurrent layers.")]
     units: Annotated[list[Width], Field(max_length=16, description="Units of each recurrent layer and direction.")]
     activation: Annotated[Literal["tanh", "relu"], Field(description="Activation of the recurrent layers.")]
@@ -55,8 +61,18 @@ class TextClassifierModel(ModelSpec):
     ]
     output: Literal["softmax", "sigmoid"]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_affixes_if_stored_before(cls, data: Any) -> Any:
+        """Return a spec that was stored before models had affixes, so states every other field, without them."""
+        if isinstance(data, dict) and cls.model_fields.keys() - data.keys() == {"affixes"}:
+            return {**data, "affixes": False}
+        return data
+
     @model_validator(mode="after")
     def _buildable(self) -> TextClassifierModel:
+        if self.affixes and self.tokenizer != "word":
+            raise ValueError(f"affixes are those of words; with the tokenizer `{self.tokenizer}` set affixes to false")
         if self.tokenizer == "bpe" and self.vocabulary_size < SMALLEST_BPE:
             raise ValueError(f"a byte-pair vocabulary needs at least {SMALLEST_BPE} tokens; raise vocabulary_size")
         if self.pooling == "last" and not self.units:
@@ -94,19 +110,21 @@ class TextClassifierModel(ModelSpec):
 PRESETS: dict[str, dict[str, Any]] = {
     "bigru-attention": {
         "tokenizer": "word", "vocabulary_size": 20_000, "min_count": 2, "lowercase": True, "length": 256,
-        "embedding": 128, "embedding_range": 0.25, "cell": "gru", "units": [128], "activation": "tanh",
+        "embedding": 128, "embedding_range": 0.25, "affixes": True, "cell": "gru", "units": [128], "activation": "tanh",
         "bidirectional": True, "pooling": "attention", "dense": [], "dropout": 0.5, "output": "softmax",
     },
     # Neither length nor vocabulary is stated, and for the second one not the width of its embedding.
     "simple-rnn-100": {
         "tokenizer": "word", "vocabulary_size": 10_000, "min_count": 1, "lowercase": True, "length": 200,
-        "embedding": 64, "embedding_range": 0.05, "cell": "simple_rnn", "units": [100], "activation": "tanh",
-        "bidirectional": False, "pooling": "last", "dense": [], "dropout": 0.0, "output": "softmax",
+        "embedding": 64, "embedding_range": 0.05, "affixes": False,
+        "cell": "simple_rnn", "units": [100], "activation": "tanh", "bidirectional": False, "pooling": "last",
+        "dense": [], "dropout": 0.0, "output": "softmax",
     },
     "lstm-2x50": {
         "tokenizer": "word", "vocabulary_size": 10_000, "min_count": 1, "lowercase": True, "length": 200,
-        "embedding": 64, "embedding_range": 0.05, "cell": "lstm", "units": [50, 50], "activation": "relu",
-        "bidirectional": False, "pooling": "last", "dense": [], "dropout": 0.0, "output": "sigmoid",
+        "embedding": 64, "embedding_range": 0.05, "affixes": False,
+        "cell": "lstm", "units": [50, 50], "activation": "relu", "bidirectional": False, "pooling": "last",
+        "dense": [], "dropout": 0.0, "output": "sigmoid",
     },
 }  # fmt: skip
 TextClassifierModel.PRESETS = PRESETS
@@ -164,7 +182,7 @@ FAMILY = Family(
     judged_by=CLASSIFIER_METRICS,
     tasks=("predict",),
     classifies=True,
-    features=("embedding", "rnn"),
+    features=("embedding", "affixes", "rnn"),
     trial=TRIAL,
     loads=(1,),
 )

@@ -30,8 +30,11 @@ def layers(model: TextClassifierModel, facts: Mapping[str, Any]) -> list[Layer]:
     dense = [Layer(f"dense{i}", "dense, relu", (units,), sizes[f"dense{i}"]) for i, units in enumerate(model.dense)]
     logits = 1 if model.output == "sigmoid" else len(facts["classes"])
     pooling = "attention" if model.pooling == "attention" else "pooling"
+    words = (None, model.embedding)
+    affixes = [Layer("affixes", "embeddings of affixes, added", words, sizes["affixes"])] if model.affixes else []
     return [
-        Layer("embedding", "embedding", (None, model.embedding), sizes["embedding"]),
+        Layer("embedding", "embedding", words, sizes["embedding"]),
+        *affixes,
         *recurrent,
         Layer(pooling, _POOLING[model.pooling], (model.width,), sizes.get(pooling, 0)),
         *dense,

@@ -11,8 +11,10 @@ import numpy.typing as npt
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.text_classifier.batches import Texts, lengths_of, noisy, texts
 from worker.families.text_classifier.family import TextClassifierModel
+from worker.families.text_classifier.words import table_of
 from worker.training.backends.base_learner import BaseLearner
 from worker.training.numerics.dropout import dropout_mask
+from worker.training.words.encoder import Tokens
 
 
 class TextClassifierLearner(BaseLearner):
@@ -37,13 +39,13 @@ class TextClassifierLearner(BaseLearner):
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return probabilities [n, classes], float32, computed in float32 so that both frameworks agree."""
         found = np.empty((len(inputs), self.classes), np.float32)
-        for rows, batch in _by_length(inputs, batch_size):
+        for rows, batch in self._by_length(inputs, batch_size):
             found[rows] = self._probabilities(batch)
         return found
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
         y, totals = split["y"], np.zeros(2)
-        for rows, batch in _by_length(split["x"], batch_size):
+        for rows, batch in self._by_length(split["x"], batch_size):
             totals += self._totals_of(batch, np.asarray(y)[rows])
         loss, correct = (totals / len(y)).tolist()
         return {"loss": loss, "accuracy": correct}
@@ -59,11 +61,24 @@ class TextClassifierLearner(BaseLearner):
     def _batch(self, rows: npt.NDArray[np.int64], step: int) -> tuple[Texts, npt.NDArray[np.int64]]:
         """Return the texts of a training step with their noise, and their labels."""
         x, y = self.data
-        read = x[rows]
+        read = np.asarray(x[rows])
         if self.training.augment:
             read = noisy(read[:, : int(lengths_of(read).max())], self.training.augment, self.training.seed, step)
-        batch = texts(read)
+        batch = texts(read, self._table(x))
         return batch, np.asarray(y[rows[batch.order]], np.int64)
+
+    def _by_length(self, x: Array, batch_size: int) -> Iterator[tuple[npt.NDArray[np.int64], Texts]]:
+        """Yield batches of rows of similar length, and which rows they are, in the order of their columns."""
+        lengths = np.concatenate([lengths_of(x[at : at + 10_000]) for at in range(0, max(1, len(x)), 10_000)])
+        order = np.argsort(-lengths, kind="stable")
+        for start in range(0, len(x), batch_size):
+            rows = np.sort(order[start : start + batch_size])
+            batch = texts(x[rows], self._table(x))
+            yield rows[batch.order], batch
+
+    def _table(self, x: Array) -> Tokens | None:
+        """Return the table of the words whose numbers are in rows; None: they are tokens."""
+        return table_of(x) if self.model.affixes else None
 
     def _dropped_widths(self) -> list[int]:
         """Return the widths of the layers with dropout: embedding, recurrent and dense layers."""
@@ -81,13 +96,3 @@ class TextClassifierLearner(BaseLearner):
             dropout_mask(self.training.seed, f"dropout{i}", step, (n, width), self.model.dropout)
             for i, width in enumerate(self._dropped_widths())
         ]
-
-
-def _by_length(x: Array, batch_size: int) -> Iterator[tuple[npt.NDArray[np.int64], Texts]]:
-    """Yield batches of rows of similar length, and which rows they are, in the order of their columns."""
-    lengths = np.concatenate([lengths_of(x[at : at + 10_000]) for at in range(0, max(1, len(x)), 10_000)])
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(x), batch_size):
-        rows = order[start : start + batch_size]
-        batch = texts(x[np.sort(rows)])
-        yield np.sort(rows)[batch.order], batch

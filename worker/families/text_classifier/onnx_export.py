@@ -10,16 +10,17 @@ import numpy as np
 from nightshift.families.learner import Array
 from worker.onnx_models.export import properties
 from worker.onnx_models.graph import Graph, probabilities
-from worker.onnx_models.recurrent import Tokens, embedded, recurrent
+from worker.onnx_models.recurrent import Tokens, embedded, feature, recurrent
+from worker.training.words.affixes import AFFIXES
 
 
 def export(model: Any, weights: Mapping[str, Array], facts: Mapping[str, Any]) -> bytes:
     """Return the network of a model with these weights as an ONNX file."""
-    graph = Graph("tokens", np.int32, ["longest"])
-    tokens = Tokens.of(graph, graph.input, graph.input)
+    graph = Graph("tokens", np.int32, ["longest", 1 + len(AFFIXES)] if model.affixes else ["longest"])
+    tokens = Tokens.of(graph, graph.input, feature(graph, graph.input, 0) if model.affixes else graph.input)
     x, last = recurrent(
         graph,
-        embedded(graph, tokens.tokens, weights),
+        _read(graph, tokens.tokens, model, weights),
         tokens.lengths,
         weights,
         cell=model.cell,
@@ -32,6 +33,26 @@ def export(model: Any, weights: Mapping[str, Array], facts: Mapping[str, Any]) -
         x = graph.add("Relu", graph.linear(x, f"dense{i}", weights))
     found = probabilities(graph, graph.linear(x, "output", weights), sigmoid=model.output == "sigmoid")
     return graph.finish(found, [len(facts["classes"])], properties(model, facts))
+
+
+def _read(graph: Graph, tokens: str, model: Any, weights: Mapping[str, Array]) -> str:
+    """Return the embeddings of tokens, each the sum of its word's and its affixes', if it has any."""
+    if not model.affixes:
+        return embedded(graph, tokens, weights)
+    words = embedded(graph, feature(graph, tokens, 0), weights)
+    others = graph.constant("affix_features", np.arange(1, 1 + len(AFFIXES)), np.int64)
+    rows = graph.add("Transpose", graph.add("Gather", tokens, others, axis=2), perm=[1, 0, 2])
+    places = graph.add("Max", rows, graph.constant("first_row", 0, np.int32))
+    found = graph.add("Gather", graph.constant("affixes.weight", weights["affixes.weight"]), places)
+    has_any = graph.add("Equal", rows, places)  # all or none
+    each = graph.add(
+        "Where",
+        graph.add("Unsqueeze", has_any, graph.constant("axis_3", [3], np.int64)),
+        found,
+        graph.constant("no_affix", 0.0),
+    )
+    summed = graph.add("ReduceSum", each, graph.constant("axis_2_alone", [2], np.int64), keepdims=0)
+    return str(graph.add("Add", words, summed))
 
 
 def _pooled(graph: Graph, x: str, tokens: Tokens, pooling: str, weights: Mapping[str, Array]) -> str:

@@ -15,6 +15,8 @@ from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
 from worker.training.backends.tensorflow_recurrent import recurrent
 from worker.training.numerics.recurrent import directions, parts
+from worker.training.words.affixes import AFFIXES
+from worker.training.words.encoder import NO_AFFIX
 
 Tensor = Any
 
@@ -27,10 +29,11 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
         self.computed = support.computed(self.device, self.training.precision)
         self._begin(initial(self.model, self.vocabulary, self.classes, self.training.seed))
         tokens, rows = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.int64)
+        affixes = tf.TensorSpec([None, None, len(AFFIXES) if self.model.affixes else 0], tf.int64)
         masks = [tf.TensorSpec([None, width], tf.bool) for width in self._dropped_widths()]
-        self._train = support.compiled(self._step, [tokens, rows, rows, tf.TensorSpec([], tf.float32), masks])
-        self._evaluate = support.compiled(self._evaluate_batch, [tokens, rows, rows])
-        self._predict = support.compiled(self._predict_batch, [tokens, rows])
+        self._train = support.compiled(self._step, [tokens, affixes, rows, rows, tf.TensorSpec([], tf.float32), masks])
+        self._evaluate = support.compiled(self._evaluate_batch, [tokens, affixes, rows, rows])
+        self._predict = support.compiled(self._predict_batch, [tokens, affixes, rows])
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -38,13 +41,16 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
         batch, y = self._batch(rows, step)
         self.rate = self.rate_at(step)
         with tf.device(self.device):
-            self._train(batch.tokens, batch.lengths, y, np.float32(self.rate), self._masks(step, len(y)))
+            masks = self._masks(step, len(y))
+            self._train(batch.tokens, batch.affixes, batch.lengths, y, np.float32(self.rate), masks)
 
-    def _step(self, tokens: Tensor, lengths: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
+    def _step(
+        self, tokens: Tensor, affixes: Tensor, lengths: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor]
+    ) -> None:
         trained = list(self._trained().values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
-            logits = self._forward(tokens, lengths, self.computed, masks)
+            logits = self._forward(tokens, affixes, lengths, self.computed, masks)
             loss = self._loss(logits, y)
         self._learn("", loss, tape.gradient(loss, trained), rate)
         n = tf.cast(tf.size(y), tf.float64)
@@ -52,15 +58,25 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
 
     # -- the network ------------------------------------------------------------------------------
 
-    def _forward(self, tokens: Tensor, lengths: Tensor, computed: Any, masks: list[Tensor] | None = None) -> Tensor:
+    def _forward(
+        self, tokens: Tensor, affixes: Tensor, lengths: Tensor, computed: Any, masks: list[Tensor] | None = None
+    ) -> Tensor:
         """Return float32 logits. `masks` are dropout's; none: evaluation."""
         left = iter(masks or [])
-        x = self._dropout(tf.gather(self.tensors["embedding.weight"], tokens), next(left, None))
+        x = self._dropout(self._embedded(tokens, affixes), next(left, None))
         x, last = self._recurrent(x, lengths, computed, left)
         x = self._pool(x, last, lengths, computed)
         for i in range(len(self.model.dense)):
             x = self._dropout(tf.nn.relu(self._linear(x, f"dense{i}", tf.float32)), next(left, None))
         return self._linear(x, "output", tf.float32)
+
+    def _embedded(self, tokens: Tensor, affixes: Tensor) -> Tensor:
+        """Return the embeddings of the tokens [time, batch, width], each the sum of its word's and its affixes'."""
+        words = tf.gather(self.tensors["embedding.weight"], tokens)
+        if not self.model.affixes:
+            return words
+        found = tf.reduce_sum(tf.gather(self.tensors["affixes.weight"], tf.maximum(affixes, 0)), 2)
+        return words + tf.where(affixes[..., :1] == NO_AFFIX, 0.0, found)
 
     def _recurrent(self, x: Tensor, lengths: Tensor, computed: Any, masks: Any) -> tuple[Tensor, Tensor]:
         """Return the outputs of the last recurrent layer (none: x) and the states after the last token."""
@@ -117,21 +133,21 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
 
     def _totals_of(self, batch: Texts, y: Array) -> Array:
         with tf.device(self.device):
-            found: Array = self._evaluate(batch.tokens, batch.lengths, np.asarray(y, np.int64)).numpy()
+            found: Array = self._evaluate(batch.tokens, batch.affixes, batch.lengths, np.asarray(y, np.int64)).numpy()
         return found
 
-    def _evaluate_batch(self, tokens: Tensor, lengths: Tensor, y: Tensor) -> Tensor:
-        logits = self._forward(tokens, lengths, self.computed)
+    def _evaluate_batch(self, tokens: Tensor, affixes: Tensor, lengths: Tensor, y: Tensor) -> Tensor:
+        logits = self._forward(tokens, affixes, lengths, self.computed)
         total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
         return tf.stack([total, self._correct(logits, y)])
 
     def _probabilities(self, batch: Texts) -> Array:
         with tf.device(self.device):
-            found: Array = self._predict(batch.tokens, batch.lengths).numpy()
+            found: Array = self._predict(batch.tokens, batch.affixes, batch.lengths).numpy()
         return found
 
-    def _predict_batch(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        logits = self._forward(tokens, lengths, tf.float32)
+    def _predict_batch(self, tokens: Tensor, affixes: Tensor, lengths: Tensor) -> Tensor:
+        logits = self._forward(tokens, affixes, lengths, tf.float32)
         if self.model.output == "sigmoid":
             second = tf.sigmoid(logits)
             return tf.concat([1 - second, second], 1)

@@ -19,6 +19,7 @@ from worker.training.backends.torch_base import TorchLearner
 from worker.training.backends.torch_recurrent import Padded, recurrent
 from worker.training.numerics.precision import choose
 from worker.training.numerics.recurrent import directions, parts
+from worker.training.words.encoder import NO_AFFIX
 
 
 class TorchTextClassifier(TextClassifierLearner, TorchLearner):
@@ -48,12 +49,20 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
         """Return float32 logits. `masks` are dropout's; none: evaluation."""
         left = iter(masks)
         padded = Padded.of(batch.padding, self.device)
-        x = F.embedding(support.send(batch.tokens, self.device), self.tensors["embedding.weight"]).to(dtype)
-        x, last = self._recurrent(self._dropout(x, left), padded, left)
+        x, last = self._recurrent(self._dropout(self._embedded(batch).to(dtype), left), padded, left)
         x = self._pool(x, last, batch, padded).float()
         for i in range(len(self.model.dense)):
             x = self._dropout(F.relu(self._linear(x, f"dense{i}")), left)
         return self._linear(x, "output")
+
+    def _embedded(self, batch: Texts) -> Tensor:
+        """Return the embeddings of the tokens [time, batch, width], each the sum of its word's and its affixes'."""
+        words = F.embedding(support.send(batch.tokens, self.device), self.tensors["embedding.weight"])
+        if not self.model.affixes:
+            return words
+        rows = support.send(batch.affixes, self.device)
+        affixes = F.embedding(rows.clamp_min(0), self.tensors["affixes.weight"]).sum(2)
+        return words + affixes.masked_fill(rows[..., :1] == NO_AFFIX, 0)
 
     def _recurrent(self, x: Tensor, padded: Padded, masks: Any) -> tuple[Tensor, Tensor | None]:
         """Return the outputs of the last recurrent layer (none: x) and the states after the last token."""

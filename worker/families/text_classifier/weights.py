@@ -1,6 +1,7 @@
 """The canonical weights of a text classifier: names, shapes and initial values, the same in both frameworks.
 
 embedding.weight [vocabulary, e]
+affixes.weight [affixes * BUCKETS, e] (with `affixes`)
 rnn{i}.…                              (worker.training.numerics.recurrent)
 attention.weight [w, w]    attention.bias [w]    attention.context [1, w]    (pooling "attention")
 dense{i}.weight [out, in]  dense{i}.bias [out]
@@ -19,6 +20,7 @@ from nightshift.families.learner import Array
 from worker.families.text_classifier.family import TextClassifierModel
 from worker.training.numerics import recurrent
 from worker.training.numerics.data_order import generator
+from worker.training.words.affixes import AFFIXES, BUCKETS
 
 
 def outputs(model: TextClassifierModel, classes: int) -> int:
@@ -29,6 +31,8 @@ def outputs(model: TextClassifierModel, classes: int) -> int:
 def shapes(model: TextClassifierModel, vocabulary: int, classes: int) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every weight, in the order of the network."""
     found: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, model.embedding)}
+    if model.affixes:
+        found["affixes.weight"] = (len(AFFIXES) * BUCKETS, model.embedding)
     found |= recurrent.shapes(model.cell, model.embedding, model.units, bidirectional=model.bidirectional)
     width = model.width
     if model.pooling == "attention":
@@ -51,5 +55,6 @@ def _start(draw: np.random.Generator, model: TextClassifierModel, name: str, sha
         return recurrent.initial(draw, model.cell, name, shape)
     if len(shape) == 1:
         return np.zeros(shape, np.float32)
-    limit = model.embedding_range if name == "embedding.weight" else math.sqrt(6 / sum(shape))
+    embeds = name in ("embedding.weight", "affixes.weight")
+    limit = model.embedding_range if embeds else math.sqrt(6 / sum(shape))
     return draw.uniform(-limit, limit, shape).astype(np.float32)

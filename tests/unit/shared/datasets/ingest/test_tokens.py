@@ -57,6 +57,22 @@ def test_texts_in_lower_case_have_the_tokens_of_the_library(tmp_path: Path, kind
     assert token_stream(folder, TokenizerSpec(kind, 400)) != stream.folder
 
 
+def test_words_are_split_as_they_are_encoded_and_keep_their_case() -> None:
+    text = "Who, İs <UNK>?\nΣΑΣ <unk> x-Y"
+    for lowercase in (False, True):
+        spec = TokenizerSpec("word", 100, lowercase)
+        tokenizer = vocabulary.train(spec, iter([text]), tokenised=False)
+        assert isinstance(tokenizer, vocabulary.WordTokenizer)
+        words = tokenizer.split(text)
+        assert len(words) == len(tokenizer.encode(text))
+        np.testing.assert_array_equal(tokenizer.encode(" ".join(words)), tokenizer.encode(text))
+        assert words[:2] == ["Who", ","]
+        assert words[-6:] == [vocabulary.EOS, "ΣΑΣ", vocabulary.UNK, "x", "-", "Y"]
+        assert tokenizer.split(text, 3) == words[:3]
+    longer = [character for character in map(chr, range(0x110000)) if len(vocabulary.lower(character)) != 1]
+    assert longer == ["İ"], "what `split` replaces"
+
+
 @pytest.mark.parametrize("kind", ["word", "char", "bpe"])
 def test_documents_are_kept_apart(tmp_path: Path, kind: vocabulary.Kind) -> None:
     folder = stored(tmp_path, "one two\n\nthree four five\n\nsix\n\nseven\n\neight nine")

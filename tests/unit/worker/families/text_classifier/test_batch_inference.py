@@ -13,6 +13,8 @@ from nightshift.testing.datasets import store_digits, store_documents
 from shared.datasets.ingest import vocabulary
 from shared.errors import BadData
 from worker.families.text_classifier.batch_inference import open_source
+from worker.families.text_classifier.words import table_of
+from worker.training.words.affixes import AFFIXES, affix_rows
 
 TOKENIZER = vocabulary.train(vocabulary.TokenizerSpec("word", 50), iter(["cats saw dogs\n"]), tokenised=False)
 
@@ -26,13 +28,13 @@ class Counting:
         return np.stack([1 - dogs, dogs], axis=1).astype(np.float32)
 
 
-def source(folder: Path, tokenizer: str | None = None, length: int = 4) -> Any:
+def source(folder: Path, learner: Any = None, *, length: int = 4, affixes: bool = False) -> Any:
     parent = SimpleNamespace(
-        tokenizer=tokenizer or TOKENIZER.to_json(),
+        tokenizer=TOKENIZER.to_json(),
         facts={"classes": ["no", "yes"]},
-        model=SimpleNamespace(length=length),
+        model=SimpleNamespace(length=length, affixes=affixes),
     )
-    return open_source(Counting(), parent, SimpleNamespace(batch_size=2), folder)  # type: ignore[arg-type]
+    return open_source(learner or Counting(), parent, SimpleNamespace(batch_size=2), folder)  # type: ignore[arg-type]
 
 
 def test_each_document_has_a_row_or_a_reason(tmp_path: Path) -> None:
@@ -51,6 +53,24 @@ def test_each_document_has_a_row_or_a_reason(tmp_path: Path) -> None:
         ("train/2", 2, "the model's output is not a number"),
         ("train/3", 3, "the document is not UTF-8 at byte 5"),
     ]
+
+
+class Ending:
+    """Predicts class 1 for a text whose first word, which it does not know, ends like `frogs`."""
+
+    def predict(self, inputs: Any, batch_size: int) -> Any:
+        words = table_of(inputs)[np.asarray(inputs)[:, 0] - 1]
+        assert (words[:, 0] == 1).all(), "the vocabulary has none of them"
+        wanted = 1 + AFFIXES.index("suffix")
+        found = words[:, wanted] == affix_rows("frogs")[wanted - 1]
+        return np.stack([~found, found], axis=1).astype(np.float32)
+
+
+def test_unknown_words_keep_their_affixes(tmp_path: Path) -> None:
+    found = source(store_documents(tmp_path, [b"Hogs ran\n", b"kangaroo\n", b"logs\n"]), Ending(), affixes=True)
+    table, bad = found.rows(0, found.total)
+    assert [row["label"] for row in table.to_pylist()] == ["yes", "no", "yes", "no"], "the last one is the test part's"
+    assert bad == []
 
 
 def test_the_end_of_a_long_document_is_not_read(tmp_path: Path) -> None:

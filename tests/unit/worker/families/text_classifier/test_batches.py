@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from worker.families.text_classifier.batches import lengths_of, noisy, texts
+from worker.families.text_classifier.words import WordNumbers, table_of
 
 X = np.array([[5, 6, 0, 0, 0], [7, 8, 9, 3, 0], [4, 0, 0, 0, 0], [2, 3, 0, 0, 0]], np.int32)
 
@@ -16,6 +17,26 @@ def test_a_batch_is_cut_to_its_longest_text_and_sorted() -> None:
     assert batch.lengths.tolist() == [4, 2, 2, 1]
     assert batch.tokens.tolist() == [[6, 4, 1, 3], [7, 5, 2, 0], [8, 0, 0, 0], [2, 0, 0, 0]]
     assert batch.padding.sizes == [4, 3, 1, 1]
+
+
+def test_word_numbers_stand_for_the_rows_of_their_table() -> None:
+    table = np.array([[1, -1, -1], [4, 7, 8], [1, 7, 9]], np.int32)
+    rows = WordNumbers.of(np.array([[3, 0], [2, 3], [1, 0]], np.int32), table)
+    batch = texts(rows, table_of(rows))
+    assert batch.lengths.tolist() == [2, 1, 1]
+    assert batch.tokens.tolist() == [[3, 0, 0], [0, 0, 0]]
+    assert batch.affixes.tolist() == [[[7, 8], [7, 9], [-1, -1]], [[7, 9], [-1, -1], [-1, -1]]]
+    assert texts(X).affixes.shape == (4, 4, 0)
+
+
+def test_selected_rows_keep_their_table_and_others_have_none() -> None:
+    table = np.array([[1, -1]], np.int32)
+    rows = WordNumbers.of(np.ones((3, 2), np.int32), table)
+    for some in (rows[1:], rows[[2, 0]], rows[:, :1]):
+        assert table_of(some) is table
+    assert np.asarray(rows).nbytes == 3 * 2 * 4, "four bytes a word"
+    with pytest.raises(ValueError, match="WordNumbers"):
+        table_of(X)
 
 
 def many() -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from worker.families.text_classifier.family import FAMILY, TextClassifierModel
 from worker.families.text_classifier.weights import initial
+from worker.training.words.affixes import AFFIXES, BUCKETS
 
 
 def model(**fields: Any) -> TextClassifierModel:
@@ -37,6 +39,7 @@ def test_the_listings_are_as_printed() -> None:
     "fields",
     [
         {},
+        {"affixes": False},
         {"preset": "simple-rnn-100"},
         {"preset": "lstm-2x50"},
         {"units": [], "pooling": "mean", "dense": [9, 8]},
@@ -56,14 +59,31 @@ def test_the_layers_have_the_weights_of_the_model(fields: dict[str, Any]) -> Non
     ("fields", "said"),
     [
         ({"units": [], "pooling": "last"}, "add units"),
-        ({"tokenizer": "bpe", "vocabulary_size": 100}, "vocabulary_size"),
+        ({"tokenizer": "bpe", "vocabulary_size": 100, "affixes": False}, "vocabulary_size"),
         ({"length": 0}, "length"),
+        ({"tokenizer": "char"}, "affixes are those of words; with the tokenizer `char` set affixes to false"),
         ({"cell": "transformer"}, "cell"),
     ],
 )
 def test_settings_that_no_model_can_have_are_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         model(**fields)
+
+
+def test_the_default_preset_reads_affixes_and_the_listings_do_not() -> None:
+    assert {name: model(preset=name).affixes for name in FAMILY.presets} == {
+        "bigru-attention": True, "simple-rnn-100": False, "lstm-2x50": False,
+    }  # fmt: skip
+    assert parameters()["affixes"] == len(AFFIXES) * BUCKETS * 128
+
+
+@pytest.mark.parametrize("fields", [{}, {"tokenizer": "bpe"}])
+def test_a_spec_that_was_stored_before_affixes_has_none(fields: dict[str, Any]) -> None:
+    complete = model(affixes=False, **fields).model_dump()
+    before = {name: value for name, value in complete.items() if name != "affixes"}
+    assert model(**before).model_dump() == complete
+    assert TextClassifierModel.model_validate_json(json.dumps(before)).affixes is False
+    assert model(**{**complete, "tokenizer": "word", "affixes": True}).affixes is True
 
 
 def test_unlabelled_text_and_a_third_class_are_unfit() -> None:
