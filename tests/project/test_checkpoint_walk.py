@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sqlalchemy import Engine, select
@@ -123,7 +123,8 @@ class Handle:
 class Threads:
     """Runners that are threads of this process."""
 
-    frameworks, slot = frozenset({"torch"}), None
+    frameworks, installed, slot = frozenset({"torch"}), ["torch"], None
+    unusable: ClassVar[dict[str, str]] = {}
 
     def __init__(self, work: Callable[[Assignment, Reporter], None]) -> None:
         self._work = work
@@ -133,6 +134,9 @@ class Threads:
         handle: Any = Handle(on_exit)
         threading.Thread(target=self._run, args=(theirs, handle), name="runner", daemon=True).start()
         return Runner(framework, handle, ours, nothing(), nothing())
+
+    def warm_up(self, *_: object) -> None:
+        return None
 
     def idle(self) -> None:
         return None
