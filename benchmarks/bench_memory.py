@@ -30,7 +30,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.support.stack import eventually
+from tests.support.stack import eventually, runs
 
 #: Share of a core below which a stack is idle.
 IDLE_SHARE = 0.05
@@ -61,15 +61,22 @@ class MeasuredStack:
         self.client = httpx.Client(base_url=found[1], headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
     def settle(self, seconds: float) -> None:
-        """Wait until the processes have done next to nothing for some seconds."""
+        """Wait until the processes have done next to nothing for some seconds, and none of the start is left."""
         before, begun = self._used(), time.monotonic()
         while time.monotonic() - begun < seconds:
             time.sleep(0.2)
-            if self._used() - before > IDLE_SHARE * seconds:
+            if self._used() - before > IDLE_SHARE * seconds or self._is_starting():
                 before, begun = self._used(), time.monotonic()
 
+    def _is_starting(self) -> bool:
+        return any(runs("api.launcher.checks", process) for process in self._processes())
+
     def _used(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
+        total = 0.0
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                total += sum(process.cpu_times()[:2])
+        return total
 
     def _processes(self) -> list[psutil.Process]:
         launcher = psutil.Process(self.process.pid)
@@ -95,7 +102,7 @@ class MeasuredStack:
         def stepped() -> Any:
             job = self.client.get(path).raise_for_status().json()
             assert job["state"] != "failed", job
-            return job["progress"] and job["progress"].get("step")
+            return (job["progress"] or {}).get("step")
 
         eventually("the first step", stepped)
         seconds = time.time() - begun

@@ -41,6 +41,11 @@ class CheckProcess:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
 
+    @property
+    def pid(self) -> int | None:
+        """Return its process id, while it runs."""
+        return self._process.pid if self._process else None
+
     def poll(self) -> None:
         """Read what it has told. Raises ConfigurationError with its error, or if it ended before it was done."""
         if self._process is None or self._process.stdout is None:

@@ -135,6 +135,9 @@ class Threads:
         threading.Thread(target=self._run, args=(theirs, handle), name="runner", daemon=True).start()
         return Runner(framework, handle, ours, nothing(), nothing())
 
+    def warm_up(self, *_: object) -> None:
+        return None
+
     def idle(self) -> None:
         return None
 
