@@ -266,12 +266,21 @@ def main() -> None:
         os.environ[work.REDIS] = server.url
         client = redis.Redis.from_url(server.url, socket_timeout=None)  # BLPOP waits longer
         print(f"{'':10} {'jobs/s':>8} {'idle, ms':>24} {'first step, ms':>24}   worker killed", flush=True)
-        for library in given.only:
-            client.flushall()
-            if library == "ours":
-                print(measure_ours(server.url, Path(name), given).line(), flush=True)
-            else:
-                print(measure(library, client, Path(name), given).line(), flush=True)
+        failed = [one for one in given.only if not _print_row(one, client, server.url, Path(name), given)]
+    sys.exit(len(failed))
+
+
+def _print_row(name: str, client: Any, redis_url: str, folder: Path, given: argparse.Namespace) -> bool:
+    """Print a row, or why there is none and the end of the worker's log; return whether there is one."""
+    client.flushall()
+    try:
+        row = measure_ours(redis_url, folder, given) if name == "ours" else measure(name, client, folder, given)
+    except (RuntimeError, AssertionError) as error:
+        log = folder / f"{name}.log"
+        print(f"{name:10} failed: {error}\n{log.read_text()[-2000:] if log.is_file() else ''}", flush=True)
+        return False
+    print(row.line(), flush=True)
+    return True
 
 
 if __name__ == "__main__":

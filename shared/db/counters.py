@@ -163,9 +163,13 @@ def recount(conn: Connection) -> None:
         conn.execute(text("SET LOCAL lock_timeout = 0"))
         conn.execute(text("SET LOCAL statement_timeout = 0"))
         conn.execute(text("LOCK TABLE counters IN EXCLUSIVE MODE"))
-    found = dict(_recounted(conn))
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for key, (n, amount) in _recounted(conn):  # a key comes twice that deleted jobs have, too
+        values = sums.setdefault(key, [0, 0])
+        values[0] += n
+        values[1] += amount
     conn.execute(delete(counters))
-    _add(conn, {key: [*values] for key, values in found.items()})
+    _add(conn, sums)
 
 
 #: The key of a counter, and `n` and `amount`.

@@ -233,6 +233,19 @@ def test_a_wrong_counter_is_found_and_put_right(engine: Engine) -> None:
     assert sums(engine)["jobs", OWNER, "queued", "train"] == 1
 
 
+def test_deleted_jobs_and_others_are_counted_anew_together(engine: Engine) -> None:
+    for is_deleted in (True, False):
+        job_id = job_in_state(engine, JobState.SUCCEEDED)
+        if is_deleted:
+            with write(engine) as conn:
+                transitions.delete_job(conn, job_id, OWNER)
+    before = sums(engine)
+    with write(engine) as conn:
+        counters.recount(conn)
+    agree(engine)
+    assert sums(engine) == before
+
+
 def test_the_first_count_is_of_the_rows_that_are_there(engine: Engine) -> None:
     """A database of the version before, with jobs in it."""
     from shared.db import migrate
