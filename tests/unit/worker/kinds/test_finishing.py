@@ -32,7 +32,7 @@ def unfinished(**report: Any) -> Unfinished:
 
 
 def test_what_is_handed_over_comes_back_as_it_was(assignment: Assignment, tmp_path: Path) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "pictures": np.arange(12, dtype=np.uint8).reshape(3, 2, 2),
         "file": np.array([0.1, np.nan], np.float32),
         "names": np.array(["é", "b"]),
