@@ -128,6 +128,11 @@ def test_affixes_alone_tell_unknown_words_apart(framework: str) -> None:
     assert np.abs(found[0] - found[1]).max() > 1e-4, "both are `<unk>`"
     same = WordNumbers.of(np.array([[28], [1]], np.int32), np.where(np.arange(6) == 0, table, NO_AFFIX))
     np.testing.assert_allclose(one.predict(same, 4), found[[2, 2]], atol=1e-6)
+    weights = one.weights()
+    one.load_weights({**weights, "affixes.weight": 2 * weights["affixes.weight"]})
+    again = one.predict(x, 4)
+    np.testing.assert_allclose(again[2:], found[2:], atol=1e-6, err_msg="bare words have none")
+    assert np.abs(again[:2] - found[:2]).max(axis=1).min() > 1e-4
     with pytest.raises(ValueError, match="WordNumbers"):
         one.predict(np.array([[1]], np.int32), 4)
 
