@@ -54,7 +54,8 @@ def first_ids(conn: Connection, limit: int, *, due: bool) -> list[str]:
     place = jobs.c.rank if due else jobs.c.run_at
     found: list[Any] = []
     for start in range(0, len(parts), _TOGETHER):
-        selections = [_first_of(*part, when, place, limit) for part in parts[start : start + _TOGETHER]]
+        some = parts[start : start + _TOGETHER]
+        selections = [_first_of(part.requires, part.priority, when, place, limit) for part in some]
         found += conn.execute(union_all(*selections)).all()
     return [job_id for _, job_id in sorted(tuple(row) for row in found)[:limit]]
 
@@ -90,5 +91,5 @@ def count_ahead(
     is_early = jobs.c.run_at <= case((latest < now, latest), else_=now)
     ahead = select(jobs.c.id).where(*within, is_early, is_before(job), runnable).limit(limit).correlate(part)
     count = select(func.count()).select_from(ahead.subquery()).scalar_subquery()
-    counts = conn.scalars(select(count).select_from(part).where(part.c.requires.in_(parts)))
+    counts: Sequence[int] = conn.scalars(select(count).select_from(part).where(part.c.requires.in_(parts))).all()
     return min(limit, sum(counts))

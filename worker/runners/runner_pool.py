@@ -196,7 +196,13 @@ class RunnerPool:
 
         Raises ForkserverUnavailable.
         """
-        runner = self._fork(framework)
+        self._forkservers.begin(framework)
+        try:
+            runner = self._fork(framework)
+        except BaseException:
+            self._forkservers.end(framework)
+            raise
+        runner.on_close = partial(self._forkservers.end, framework)
         runner.handle.on_exit = on_exit
         if runner.handle.exit is not None:  # it ended before it had its function
             on_exit()

@@ -136,7 +136,7 @@ TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "learning_rate": 0.003,
         "lr_schedule": "cosine",
-        "validation_split": 0.05,
+        "validation_split": 0.0,
         "augment": ["word_dropout"],
     },
     "simple-rnn-100": {**KERAS_ADAM, "epochs": 10, "batch_size": 32, "validation_split": 0.0},
