@@ -146,7 +146,7 @@ MUTANTS = [
             ("worker/runners/forkserver.py", "os.killpg(child.pid, number)", "os.kill(child.pid, number)"),
             ("worker/runners/forkserver.py", "            os.killpg(child.pid, signal.SIGKILL)  # before",
                 "            pass  # before"),
-            ("worker/runners/forkserver.py", "        if not self._children:\n            _kill_orphans()\n", ""),
+            ("worker/runners/forkserver.py", "        _kill_orphans(self._children)\n", ""),
         ),
         "tests/integration/test_attempts.py -k grandchild",
     ),
@@ -167,10 +167,10 @@ MUTANTS = [
     Mutant(
         "a doorbell is as good as a claim",
         (
-            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _best(claimer), jobs.c.state == QUEUED)",
-                ".where(jobs.c.id == _best(claimer))"),
-            (f"{JOBS}/leasing.py", "            jobs.c.state == QUEUED,\n            jobs.c.run_at",
-                "            jobs.c.run_at"),
+            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _first(claimer, front), jobs.c.state == QUEUED)",
+                ".where(jobs.c.id == _first(claimer, front))"),
+            ("shared/jobs/fronts.py", "and_(jobs.c.state == QUEUED, jobs.c.run_at <= now_once())",
+                "jobs.c.run_at <= now_once()"),
         ),
         CLAIM,
     ),
