@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -49,6 +50,18 @@ def patient(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engi
     engine = make_engine(database_url)
     yield engine
     engine.dispose()
+
+
+class Arrivals(deque[Any]):
+    """The submissions that wait for their turn; `arrived` has all that ever did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: list[Any] = []
+
+    def append(self, waiting: Any) -> None:
+        super().append(waiting)
+        self.arrived.append(waiting)
 
 
 def patient_api(engine: Engine, folder: Path) -> Api:
@@ -136,6 +149,7 @@ def test_all_that_wait_are_told_at_once_to_come_back(sqlite_url: str, tmp_path: 
     engine = make_engine(sqlite_url)
     service = patient_api(engine, tmp_path)
     service.submit()
+    service.app.state.service.submissions._waiting = line = Arrivals()
 
     async def main() -> Crowd:
         with anyio.fail_after(CAP):
@@ -144,6 +158,7 @@ def test_all_that_wait_are_told_at_once_to_come_back(sqlite_url: str, tmp_path: 
                 with suppress(DatabaseLocked), write_lock_of(engine).take(0):
                     crowd.send(SUBMISSIONS, "POST", "/v1/jobs", json=TRAIN)
                     await crowd.all_wait()
+                    await crowd.until(lambda: len(line.arrived) == WRITING_THREADS)
                     await crowd.until(lambda: write_lock_of(engine).waiting == 1)
                     raise DatabaseLocked("held by another process")
         return crowd
