@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, insert, select, text, update
 
+from shared.clock import db_now
 from shared.db.engine import read, write
 from shared.db.schema import jobs
 from tests.support.factories import submit_job
@@ -18,11 +19,15 @@ EVERY = 10
 
 
 def lengthen(engine: Engine, count: int, spec: Mapping[str, Any], columns: Mapping[str, Any] | None = None) -> None:
-    """Add copies of one submitted job; `columns` are set as no submission would."""
+    """Add copies of one submitted job; `columns` are set as no submission would.
+
+    A `run_at` of None is one in an hour: at priority 9 such a job ranks before a due one of priority 5.
+    """
     first = submit_job(engine, **spec).job_id
     with write(engine) as conn:
         if columns:
-            conn.execute(update(jobs).where(jobs.c.id == first).values(columns))
+            soon = {"run_at": db_now() + 3_600} if columns.get("run_at", ...) is None else {}
+            conn.execute(update(jobs).where(jobs.c.id == first).values({**columns, **soon}))
         row = dict(conn.execute(select(jobs).where(jobs.c.id == first)).mappings().one())
         row = {name: value for name, value in row.items() if jobs.c[name].computed is None}
         conn.execute(insert(jobs), [{**row, "id": f"{number:016x}"} for number in _numbers(conn, count)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,11 +30,11 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("others", OTHERS)
 def test_a_claim_does_not_read_jobs_that_it_cannot_take(engine: Engine, others: str) -> None:
     claimer = make_claimer(frameworks=frozenset({"torch"}))
-    _add(engine, 10, others)
+    lengthen(engine, 10, *OTHERS[others])
     submit_job(engine)
     with analyzed(engine):
         few = work_of(engine, lambda conn: transitions.can_claim(conn, claimer))
-    _add(engine, 1_000, others)
+    lengthen(engine, 1_000, *OTHERS[others])
     with analyzed(engine):
         many = work_of(engine, lambda conn: transitions.can_claim(conn, claimer))
     assert many < few + 100, "1,000 more jobs are read"
@@ -44,7 +43,7 @@ def test_a_claim_does_not_read_jobs_that_it_cannot_take(engine: Engine, others: 
 @pytest.mark.parametrize("others", OTHERS)
 def test_an_idle_worker_does_not_read_them_either(engine: Engine, others: str) -> None:
     claimer = make_claimer(frameworks=frozenset({"torch"}))
-    _add(engine, 1_000, others)
+    lengthen(engine, 1_000, *OTHERS[others])
     with analyzed(engine), read(engine) as conn:
         assert not transitions.can_claim(conn, claimer)
         work = work_of(engine, lambda conn: transitions.can_claim(conn, claimer))
@@ -58,19 +57,6 @@ def test_the_dispatcher_does_not_count_the_queue(engine: Engine) -> None:
     lengthen(engine, 1_000, {})
     with analyzed(engine):
         assert work_of(engine, queries.due_ids) < few + 100
-
-
-def _add(engine: Engine, count: int, others: str) -> None:
-    spec, columns = OTHERS[others]
-    lengthen(engine, count, spec, _with_times(engine, columns))
-
-
-def _with_times(engine: Engine, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace an open `run_at` by one in an hour: at priority 9 such a job ranks before a due one of priority 5."""
-    if "run_at" not in columns:
-        return dict(columns)
-    with read(engine) as conn:
-        return {**columns, "run_at": conn.scalars(select(db_now())).one() + 3_600}
 
 
 def test_a_claim_takes_the_best_of_all_parts(engine: Engine) -> None:

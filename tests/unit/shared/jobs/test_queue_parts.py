@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -59,11 +59,11 @@ def test_nothing_reads_a_whole_queue(engine: Engine, queue: str) -> None:
     with write(engine) as conn:
         workers.register(conn, WorkerInfo("cpu0@here", "here", 1, "cpu", "cpu", frameworks=["torch"]))
     # As many as are shown or counted, so that the rest has no place in any answer.
-    _add(engine, max(DUE + LATER, MOST_AHEAD) + 10, queue)
+    lengthen(engine, max(DUE + LATER, MOST_AHEAD) + 10, *QUEUES[queue])
     job_in_state(engine, JobState.PAUSED)
     job_id = submit_job(engine, priority=0).job_id
     few = _work(engine, job_id)
-    _add(engine, 1_000, queue)
+    lengthen(engine, 1_000, *QUEUES[queue])
     many = _work(engine, job_id)
     assert {shown: work for shown, work in many.items() if work > few[shown] + 300} == {}, "1,000 more jobs are read"
 
@@ -75,19 +75,6 @@ def _work(engine: Engine, job_id: str) -> dict[str, int]:
 
 def _show(shown: str, job_id: str, conn: Connection) -> object:
     return SHOWN[shown](conn, job_id)
-
-
-def _add(engine: Engine, count: int, queue: str) -> None:
-    spec, columns = QUEUES[queue]
-    lengthen(engine, count, spec, _with_times(engine, columns))
-
-
-def _with_times(engine: Engine, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace an open `run_at` by one in an hour: at priority 9 such a job ranks before a due one of priority 5."""
-    if "run_at" not in columns:
-        return dict(columns)
-    with read(engine) as conn:
-        return {**columns, "run_at": conn.scalars(select(db_now())).one() + 3_600}
 
 
 def test_the_queue_is_in_the_order_of_the_claim_whatever_its_parts(engine: Engine) -> None:
