@@ -61,14 +61,6 @@ class TextClassifierModel(ModelSpec):
     ]
     output: Literal["softmax", "sigmoid"]
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_affixes_if_stored_before(cls, data: Any) -> Any:
-        """Return a spec that was stored before models had affixes, so states every other field, without them."""
-        if isinstance(data, dict) and cls.model_fields.keys() - data.keys() == {"affixes"}:
-            return {**data, "affixes": False}
-        return data
-
     @model_validator(mode="after")
     def _buildable(self) -> TextClassifierModel:
         if self.affixes and self.tokenizer != "word":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -75,15 +74,6 @@ def test_the_default_preset_reads_affixes_and_the_listings_do_not() -> None:
         "bigru-attention": True, "simple-rnn-100": False, "lstm-2x50": False,
     }  # fmt: skip
     assert parameters()["affixes"] == len(AFFIXES) * BUCKETS * 128
-
-
-@pytest.mark.parametrize("fields", [{}, {"tokenizer": "bpe"}])
-def test_a_spec_that_was_stored_before_affixes_has_none(fields: dict[str, Any]) -> None:
-    complete = model(affixes=False, **fields).model_dump()
-    before = {name: value for name, value in complete.items() if name != "affixes"}
-    assert model(**before).model_dump() == complete
-    assert TextClassifierModel.model_validate_json(json.dumps(before)).affixes is False
-    assert model(**{**complete, "tokenizer": "word", "affixes": True}).affixes is True
 
 
 def test_unlabelled_text_and_a_third_class_are_unfit() -> None:
