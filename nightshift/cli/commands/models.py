@@ -186,17 +186,21 @@ def _tags(given: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in parts}
 
 
+#: A version of a model, by default the champion.
+Version = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME[@VERSION]",
+        help="A model or a version; default: the champion.",
+        autocompletion=completion.versions,
+    ),
+]
+
+
 @app.command("download")
 def download(
     ctx: typer.Context,
-    ref: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME[@VERSION]",
-            help="A model or a version; default: the champion.",
-            autocompletion=completion.versions,
-        ),
-    ],
+    ref: Version,
     to: Annotated[str | None, typer.Option(help="The file to write; default: NAME-VERSION.zip.")] = None,
 ) -> None:
     """Download the files of a version (weights, config, tokenizer) as a zip."""
@@ -206,14 +210,7 @@ def download(
 @app.command("export")
 def export(
     ctx: typer.Context,
-    ref: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME[@VERSION]",
-            help="A model or a version; default: the champion.",
-            autocompletion=completion.versions,
-        ),
-    ],
+    ref: Version,
     format: Annotated[ExportFormat, typer.Option(help="The format of the file.")] = ExportFormat.ONNX,
     to: Annotated[str | None, typer.Option(help="The file to write; default: NAME-VERSION.FORMAT.")] = None,
 ) -> None:
