@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from shared.db import pool_check
 from shared.db.engine import make_engine, read
@@ -36,7 +36,16 @@ def asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def session(engine: Engine) -> int:
     with read(engine) as conn:
-        return int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        return session_of(conn)
+
+
+def two_sessions(engine: Engine) -> set[int]:
+    with read(engine) as one, read(engine) as other:
+        return {session_of(one), session_of(other)}
+
+
+def session_of(conn: Connection) -> int:
+    return int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
 def test_a_connection_in_steady_use_is_not_asked(
@@ -69,8 +78,7 @@ def test_a_connection_that_the_server_ended_is_replaced_before_its_use(
 
 def test_all_connections_are_replaced_once_one_does_not_answer(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_check, "IDLE_SECONDS", -1.0)
-    with read(engine) as one, read(engine) as other:
-        before = {int(conn.execute(text("SELECT pg_backend_pid()")).scalar_one()) for conn in (one, other)}
+    before = two_sessions(engine)
 
     def do_ping(connection: Any) -> bool:
         raise connection.OperationalError("no route to host")
@@ -78,5 +86,4 @@ def test_all_connections_are_replaced_once_one_does_not_answer(engine: Engine, m
     with monkeypatch.context() as away:
         away.setattr(engine.dialect, "do_ping", do_ping)
         assert session(engine) not in before
-    with read(engine), read(engine) as other:
-        assert int(other.execute(text("SELECT pg_backend_pid()")).scalar_one()) not in before
+    assert not two_sessions(engine) & before
