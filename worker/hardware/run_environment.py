@@ -21,7 +21,7 @@ from worker.supervisor.context import WorkerContext
 
 ROOT = Path(__file__).parents[2]
 #: Libraries that affect results.
-_LIBRARIES = ("torch", "tensorflow", "keras", "numpy", "safetensors", "tokenizers", "scikit-learn")
+_LIBRARIES = ("torch", "tensorflow", "keras", "numpy", "safetensors", "tokenizers", "scikit-learn", "onnxruntime")
 #: User and password inside a URL.
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 

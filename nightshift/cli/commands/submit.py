@@ -50,7 +50,7 @@ Sets = Annotated[
         "--set", metavar="PATH=VALUE", help="Set any field of the job, e.g. training.batch_size=64. Repeatable."
     ),
 ]
-IdempotencyKey = Annotated[str | None, typer.Option(help="Submitting again with the same key returns the same job.")]
+IdempotencyKey = Annotated[str | None, typer.Option(help="The same again with this key submits nothing new.")]
 #: Common options -> their paths in the request body.
 PLACES = {
     "dataset": "dataset",
