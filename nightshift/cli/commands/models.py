@@ -29,6 +29,15 @@ Version = Annotated[
     str,
     typer.Argument(metavar="NAME@VERSION", help="A version, e.g. digits@3.", autocompletion=completion.versions),
 ]
+#: A model or a version of it, by default the champion.
+VersionRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME[@VERSION]",
+        help="A model or a version; default: the champion.",
+        autocompletion=completion.versions,
+    ),
+]
 Alias = Annotated[str, typer.Option(help="The alias to move.")]
 Reason = Annotated[str | None, typer.Option(help="The reason, kept in the history.")]
 
@@ -186,21 +195,10 @@ def _tags(given: list[str] | None) -> dict[str, str]:
     return {key: value for key, _, value in parts}
 
 
-#: A version of a model, by default the champion.
-Version = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME[@VERSION]",
-        help="A model or a version; default: the champion.",
-        autocompletion=completion.versions,
-    ),
-]
-
-
 @app.command("download")
 def download(
     ctx: typer.Context,
-    ref: Version,
+    ref: VersionRef,
     to: Annotated[str | None, typer.Option(help="The file to write; default: NAME-VERSION.zip.")] = None,
 ) -> None:
     """Download the files of a version (weights, config, tokenizer) as a zip."""
@@ -210,7 +208,7 @@ def download(
 @app.command("export")
 def export(
     ctx: typer.Context,
-    ref: Version,
+    ref: VersionRef,
     format: Annotated[ExportFormat, typer.Option(help="The format of the file.")] = ExportFormat.ONNX,
     to: Annotated[str | None, typer.Option(help="The file to write; default: NAME-VERSION.FORMAT.")] = None,
 ) -> None:
