@@ -90,12 +90,13 @@ def _claim(engine: Engine) -> None:
 
 def _change(engine: Engine, step: str, number: int) -> None:
     with read(engine) as conn:
-        rows = conn.execute(select(jobs.c.id, jobs.c.fence, jobs.c.state).order_by(jobs.c.id)).all()
+        # By age, because ids are random: a step then finds the same job each time.
+        rows = conn.execute(select(jobs.c.id, jobs.c.fence, jobs.c.state).order_by(jobs.c.created_at, jobs.c.id)).all()
     if not rows:
         return
     row = rows[number % len(rows)]
     with write(engine) as conn:
-        lease = transitions.Lease(row.id, row.fence, 30.0)
+        lease = transitions.Lease(row.id, row.fence, "cpu0@test")
         is_final = JobState(row.state).is_final
         if step == "edit":
             conn.execute(update(jobs).where(jobs.c.id == row.id).values(priority=number, dataset="mnist@2"))
