@@ -23,7 +23,6 @@ GPU = Device("gpu", 0, "NVIDIA Test", "GPU-1")
 KIND = """
 import os, subprocess, sys, time
 from pathlib import Path
-from worker.runners.forkservers import Forkservers
 from worker.runners.messages import Result
 
 def run(assignment, reporter):
@@ -108,6 +107,34 @@ def test_a_child_of_a_runner_holds_the_device_too(pool: RunnerPool, slot: Device
     assert busy.value.pids == sorted(pids)
     runner.close()
     eventually("the device is free", lambda: is_free(slot))
+
+
+class Counted(Forkservers):
+    """Notes who begins and ends to use a forkserver."""
+
+    def __init__(self, client: ForkserverClient) -> None:
+        super().__init__({"torch": client})
+        self.used: list[str] = []
+
+    def begin(self, framework: str) -> None:
+        self.used.append("begin")
+        super().begin(framework)
+
+    def end(self, framework: str, keep: bool = True) -> None:
+        self.used.append("end")
+        super().end(framework, keep)
+
+
+def test_a_runner_without_the_device_uses_its_forkserver_until_it_is_closed(
+    client: ForkserverClient, slot: DeviceLock
+) -> None:
+    """Otherwise a forkserver that seems to be idle would end with the runner that finishes a job."""
+    forkservers = Counted(client)
+    runner = RunnerPool(forkservers, RunnerSettings("gpu", 1, None, slot)).take_without_device("torch", lambda: None)
+    assert is_free(slot)
+    assert forkservers.used == ["begin"]
+    runner.close()
+    assert forkservers.used == ["begin", "end"]
 
 
 def test_a_spare_for_a_gpu_runs_nothing_in_advance(pool: RunnerPool, client: ForkserverClient) -> None:
