@@ -10,7 +10,7 @@ from nightshift.families.learner import Array, Evaluation, Learner, Splits
 from nightshift.families.training import Training
 from worker.families.gan.family import GanModel
 from worker.families.gan.feature_extractor import FEATURES, FeatureExtractor, load_extractor
-from worker.families.gan.scores import NEIGHBORS, frechet_distance, precision_recall
+from worker.families.gan.scores import NEIGHBORS, Manifold, frechet_distance, precision_recall
 
 #: Most images, real and generated each, that the final scores compare.
 MAX_SCORED = 5000
@@ -40,23 +40,25 @@ def report(learner: GanLearner, splits: Splits, model: GanModel, training: Train
     extractor = None if splits.test is None else load_extractor(splits, model.framework, learner.device_kind)
     if splits.test is None or extractor is None:
         return Evaluation({}, arrays={"samples": samples})
-    real = extractor.features(spread(splits.test["x"], MAX_SCORED))
-    made = extractor.features(learner.generate(len(real), training.seed, BATCH_SIZE))
-    trained_on = extractor.features(spread(splits.train["x"], len(real)))
+    real = Manifold(extractor.features(spread(splits.test["x"], MAX_SCORED)))
+    rows = len(real.features)
+    made = extractor.features(learner.generate(rows, training.seed, BATCH_SIZE))
+    trained_on = extractor.features(spread(splits.train["x"], rows))
     metrics = _scores(real, made)
     document = {
         "metrics": metrics,
         "reference": _scores(real, trained_on),
-        "rows": len(real),
+        "rows": rows,
         "neighbours": NEIGHBORS,
         "judge": {"test_accuracy": extractor.accuracy, "features": FEATURES},
     }
     return Evaluation(metrics, document, {"samples": samples})
 
 
-def _scores(real: Array, compared: Array) -> dict[str, float]:
-    precision, recall = precision_recall(real, compared)
-    return {"frechet_distance": frechet_distance(real, compared), "precision": precision, "recall": recall}
+def _scores(real: Manifold, compared: Array) -> dict[str, float]:
+    precision, recall = precision_recall(real, Manifold(compared))
+    distance = frechet_distance(real.features, compared)
+    return {"frechet_distance": distance, "precision": precision, "recall": recall}
 
 
 def validation_distance(learner: GanLearner, extractor: FeatureExtractor, real: Array, seed: int) -> float:

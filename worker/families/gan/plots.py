@@ -34,7 +34,7 @@ def draw_epoch(samples: Array, job_dir: Path, epoch: int) -> None:
     target = job_dir / EPOCHS / f"epoch-{epoch:03}.png"
     temporary = target.with_suffix(f".{os.getpid()}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
-    grid(samples).save(temporary, format="PNG", optimize=True)
+    grid(samples).save(temporary, format="PNG")
     temporary.replace(target)
 
 
@@ -52,7 +52,7 @@ def collect_epochs(job_dir: Path, folder: Path, last: int) -> list[Path]:
 def draw_grid(samples: Array, path: Path) -> Path:
     """Write a grid of samples as a PNG file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    grid(samples).save(path, optimize=True)
+    grid(samples).save(path)
     return path
 
 

@@ -39,29 +39,42 @@ def _root(cov: Array) -> Array:
     return rooted
 
 
-def precision_recall(real: Array, generated: Array, k: int = NEIGHBORS) -> tuple[float, float]:
-    """Return (precision, recall) of generated features [m, d] against real ones [n, d].
+class Manifold:
+    """The union of balls around features [n, d], each of which reaches to its point's k-th neighbor.
+
+    Empty if there are no k neighbors.
+    """
+
+    def __init__(self, features: Array, k: int = NEIGHBORS) -> None:
+        self.features = features
+        parts = _squared(features, features) if len(features) > k else ()
+        # Index k, because each point's nearest neighbor is the point itself.
+        self._reach = [np.partition(part, k, axis=1)[:, k] for part in parts]
+
+    def share_inside(self, points: Array) -> float:
+        """Return the share of points [m, d] that lie in one of the balls."""
+        if not self._reach or not len(points):
+            return 0.0
+        reach = np.concatenate(self._reach)
+        inside = [(part <= reach).any(axis=1) for part in _squared(points, self.features)]
+        return float(np.concatenate(inside).mean())
+
+
+def precision_recall(real: Manifold, generated: Manifold) -> tuple[float, float]:
+    """Return (precision, recall) of the features of generated images against those of real ones.
 
     Precision is the share of generated points inside the manifold of the real ones (do they look real?), recall the
     share of real points inside that of the generated ones (is everything covered?) (Kynkäänniemi et al. 2019, eq. 1-2).
-    A manifold is the union of balls that reach to each point's k-th neighbor.
     """
-    return _share_inside(generated, real, k), _share_inside(real, generated, k)
+    return real.share_inside(generated.features), generated.share_inside(real.features)
 
 
-def _share_inside(points: Array, manifold: Array, k: int) -> float:
-    if len(manifold) <= k or not len(points):
-        return 0.0
-    # Index k, because each point's nearest neighbor is the point itself.
-    reach = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _squared(manifold, manifold)])
-    inside = [(d <= reach).any(axis=1) for d in _squared(points, manifold)]
-    return float(np.concatenate(inside).mean())
-
-
-def _squared(points: Array, manifold: Array) -> Iterator[Array]:
-    """Yield squared distances [n, m] in chunks of rows."""
-    points, manifold = np.asarray(points, np.float64), np.asarray(manifold, np.float64)
-    lengths = (manifold**2).sum(axis=1)
+def _squared(points: Array, others: Array) -> Iterator[Array]:
+    """Yield squared distances [n, m] in chunks of rows, in float32: only their order counts."""
+    centre = np.asarray(others, np.float64).mean(axis=0)  # so that far away clouds keep their digits
+    points, others = ((np.asarray(each, np.float64) - centre).astype(np.float32) for each in (points, others))
+    lengths = (others**2).sum(axis=1)
     for at in range(0, len(points), CHUNK):
         part = points[at : at + CHUNK]
-        yield np.maximum((part**2).sum(axis=1)[:, None] + lengths - 2 * part @ manifold.T, 0)
+        products = part @ others.T
+        yield (part**2).sum(axis=1)[:, None] + lengths - 2 * products

@@ -10,7 +10,7 @@ import pytest
 from nightshift.families.learner import Array
 from worker.families.gan import scores
 from worker.families.gan.plots import GAP, collect_epochs, draw_epoch, grid
-from worker.families.gan.scores import frechet_distance, precision_recall
+from worker.families.gan.scores import Manifold, frechet_distance, precision_recall
 
 
 def cloud(n: int, d: int = 4, seed: int = 0) -> Array:
@@ -43,20 +43,31 @@ def test_precision_and_recall_tell_apart_what_is_wrong(monkeypatch: pytest.Monke
     left, right = cloud(200), cloud(200, seed=1) + np.array([50, 0, 0, 0])
     real = np.concatenate([left, right])
     same = np.concatenate([cloud(200, seed=2), cloud(200, seed=3) + np.array([50, 0, 0, 0])])
-    precision, recall = precision_recall(real, same)
+    precision, recall = precision_recall(Manifold(real), Manifold(same))
     assert min(precision, recall) > 0.8
     only_left = cloud(400, seed=4)  # half of what there is: all look real, half is missing
-    precision, recall = precision_recall(real, only_left)
+    precision, recall = precision_recall(Manifold(real), Manifold(only_left))
     assert precision > 0.8
     assert recall == pytest.approx(0.5, abs=0.1)
     nowhere = cloud(400, seed=5) + np.array([0, 900, 0, 0])
-    assert precision_recall(real, nowhere) == (0.0, 0.0)
+    assert precision_recall(Manifold(real), Manifold(nowhere)) == (0.0, 0.0)
 
 
 def test_a_neighbourhood_reaches_to_the_third_neighbour() -> None:
     real = np.arange(10.0)[:, None]  # 0 … 9: the third neighbour of 9 is 6, of 5 are two at distance 2
-    assert precision_recall(real, np.array([[11.9]] * 4))[0] == 1.0
-    assert precision_recall(real, np.array([[12.1]] * 4))[0] == 0.0
+    assert Manifold(real).share_inside(np.array([[11.9]] * 4)) == 1.0
+    assert Manifold(real).share_inside(np.array([[12.1]] * 4)) == 0.0
+
+
+def test_balls_far_from_zero_reach_as_far() -> None:
+    far = Manifold(np.arange(10.0)[:, None] + 1e6)  # float32 has steps of 0.06 there
+    assert far.share_inside(np.array([[1e6 + 11.99], [1e6 + 12.01]])) == 0.5
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_too_few_points_have_no_manifold(rows: int) -> None:
+    assert Manifold(cloud(rows)).share_inside(cloud(5)) == 0.0
+    assert Manifold(cloud(9)).share_inside(cloud(0)) == 0.0
 
 
 def test_a_sheet_shows_every_sample_once() -> None:
