@@ -120,15 +120,16 @@ def test_an_mlp(framework: str, option: str, task: str) -> None:
 def test_a_text_classifier(framework: str, option: str, output: str) -> None:
     facts = {"classes": ["a", "b"] if output == "sigmoid" else ["a", "b", "c"], "vocabulary": 20}
     fields = {"embedding": 8, "length": 9, "vocabulary_size": 20, "affixes": False, "dense": [7], "output": output}
-    fields |= TEXT[option]
+    fields |= {"ngrams": 3 if output == "softmax" else 0, **TEXT[option]}
     agrees("text_classifier", framework, fields, facts, _tokens(9, 20))
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("pooling", ["attention", "last"])
-def test_a_text_classifier_that_reads_affixes(framework: str, pooling: str) -> None:
+@pytest.mark.parametrize(("pooling", "ngrams"), [("attention", 2), ("last", 0)])
+def test_a_text_classifier_that_reads_affixes(framework: str, pooling: str, ngrams: int) -> None:
     facts = {"classes": ["a", "b", "c"], "vocabulary": 20}
     fields = {"embedding": 8, "length": 9, "vocabulary_size": 20, "units": [6], "affixes": True, "pooling": pooling}
+    fields["ngrams"] = ngrams
     draw, words = np.random.default_rng(4), 30
     table = np.concatenate(
         [draw.integers(1, 21, (words, 1)), draw.integers(0, len(AFFIXES) * BUCKETS, (words, len(AFFIXES)))], axis=1

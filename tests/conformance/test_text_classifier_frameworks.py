@@ -25,21 +25,25 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "maximum over an lstm": {"cell": "lstm", "units": [6], "bidirectional": False, "pooling": "max"},
     "mean of embeddings": {"units": [], "pooling": "mean", "dense": [8], "dropout": 0.0},
-    "attention over embeddings": {"units": []},
+    "attention over embeddings": {"units": [], "label_smoothing": 0.3},
     "attention over words and affixes": {"units": [5], "affixes": True},
+    "words, affixes and n-grams of words": {"units": [5], "affixes": True, "ngrams": 2},
+    "n-grams of tokens": {"units": [], "pooling": "mean", "ngrams": 3},
     "mean of words and affixes": {"units": [], "pooling": "mean", "affixes": True},
     "one logit": {"output": "sigmoid", "units": [6], "pooling": "mean"},
+    "one logit, sharp labels": {"output": "sigmoid", "units": [6], "pooling": "mean", "label_smoothing": 0.0},
 }  # fmt: skip
 
 
 def settings(name: str) -> dict[str, Any]:
-    return {"affixes": False, "embedding": 6, "dropout": 0.2, "length": LONGEST, **MODELS[name]}
+    return {"affixes": False, "ngrams": 0, "embedding": 6, "dropout": 0.2, "length": LONGEST, **MODELS[name]}
 
 
-def pair(name: str, **training: Any) -> tuple[Any, Any]:
-    facts = {"vocabulary": VOCABULARY, "classes": CLASSES[: 2 if name == "one logit" else 3]}
+def pair(name: str, dropout: float | None = None, **training: Any) -> tuple[Any, Any]:
+    facts = {"vocabulary": VOCABULARY, "classes": CLASSES[: 2 if name.startswith("one logit") else 3]}
+    model = settings(name) if dropout is None else {**settings(name), "dropout": dropout}
     return tuple(  # type: ignore[return-value]
-        learner("text_classifier", framework, facts, settings(name), **training) for framework in FRAMEWORKS
+        learner("text_classifier", framework, facts, model, **training) for framework in FRAMEWORKS
     )
 
 
@@ -117,6 +121,20 @@ def test_it_learns_which_word_tells_the_class(framework: str, name: str) -> None
     assert after["loss"] < 0.3 * before
     assert after["accuracy"] == 1.0
     assert (one.predict(data["x"], 5).argmax(axis=1) == data["y"]).all()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", ["attention over embeddings", "one logit"])
+def test_a_smoothed_label_counts_for_all_classes_in_training_only(framework: str, name: str) -> None:
+    one = pair(name, dropout=0.0)[FRAMEWORKS.index(framework)]
+    share, data = one.model.label_smoothing, batch(one)
+    assert share > 0
+    told = np.log(one.predict(data["x"], 5).astype(np.float64))
+    of_label = -told[np.arange(ROWS), data["y"]]
+    assert one.evaluate(data, 5)["loss"] == pytest.approx(of_label.mean(), rel=1e-5)
+    one.set_data(data)
+    one.train_step(np.arange(ROWS), 0)
+    assert one.read_metrics()["loss"] == pytest.approx(((1 - share) * of_label - share * told.mean(1)).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nightshift.families.learner import Array
+from worker.families.text_classifier.ngrams import ngram_rows
 from worker.training.numerics.recurrent import RightPadded, longest_first
 from worker.training.numerics.word_noise import UNKNOWN, add_token_noise, kept_words
 from worker.training.words.encoder import Tokens
@@ -21,6 +22,8 @@ class Texts:
     tokens: npt.NDArray[np.int64]
     #: The row of each affix of each token [time, batch, affixes], `NO_AFFIX` where it has none; no affixes: width 0.
     affixes: npt.NDArray[np.int64]
+    #: The row of each n-gram that ends at each token [time, batch, n-grams]; none: width 0.
+    ngrams: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
     #: The row of the given batch that each column was.
     order: npt.NDArray[np.int64]
@@ -31,20 +34,20 @@ class Texts:
         return RightPadded(self.lengths, len(self.tokens))
 
 
-def texts(x: Array, table: Tokens | None = None) -> Texts:
+def texts(x: Array, table: Tokens | None = None, longest: int = 0) -> Texts:
     """Return the batch of rows [n, length] of token ids plus one, with 0 after a text's end.
 
-    With a table they are rows of word numbers plus one (`WordNumbers`), and what the words consist of stands there.
+    `longest` is the number of tokens of the longest n-grams. With a table they are rows of word numbers plus one
+    (`WordNumbers`), and what the words consist of stands there.
     """
     x = np.asarray(x)
     lengths = lengths_of(x)
     order = longest_first(lengths)
     lengths = lengths[order]
     columns = np.maximum(np.ascontiguousarray(x[order, : int(lengths[0])].T, np.int64) - 1, 0)
-    if table is None:
-        return Texts(columns, np.empty((*columns.shape, 0), np.int64), lengths, order)
-    words = table[columns].astype(np.int64)
-    return Texts(words[..., 0] - 1, words[..., 1:], lengths, order)
+    words = columns[..., None] + 1 if table is None else table[columns].astype(np.int64)
+    tokens = words[..., 0] - 1
+    return Texts(tokens, words[..., 1:], ngram_rows(tokens, longest), lengths, order)
 
 
 def lengths_of(x: Array) -> npt.NDArray[np.int64]:

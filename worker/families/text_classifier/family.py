@@ -26,6 +26,7 @@ class TextClassifierModel(ModelSpec):
     With `affixes` the embeddings of a word's affixes are added to its own.
     They are the word in lower case, its first three, last three and last two characters, and its shape (`Xxx`, `dd`):
     what is known of a word that the training part does not have.
+    With `ngrams` the weights of a text's n-grams are added to its logits.
     `pooling` makes the vector: the state after the last token (`last`, of each direction), or the mean, the maximum or
     a learned weighted mean (`attention`) over the tokens. No `units`: it is made of the embeddings.
     `output` is `softmax` (one logit per class) or `sigmoid` (two classes, one logit).
@@ -60,6 +61,12 @@ class TextClassifierModel(ModelSpec):
         Probability, Field(description="Share of embeddings and of the outputs of every layer dropped in training.")
     ]
     output: Literal["softmax", "sigmoid"]
+    ngrams: Annotated[
+        int, Field(ge=0, le=5, description="Most tokens of the n-grams whose weights are added to the logits; 0: none.")
+    ]
+    label_smoothing: Annotated[
+        Probability, Field(description="Share of a label that training spreads over all classes; evaluation has none.")
+    ]
 
     @model_validator(mode="after")
     def _buildable(self) -> TextClassifierModel:
@@ -104,19 +111,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tokenizer": "word", "vocabulary_size": 20_000, "min_count": 2, "lowercase": True, "length": 256,
         "embedding": 128, "embedding_range": 0.25, "affixes": True, "cell": "gru", "units": [128], "activation": "tanh",
         "bidirectional": True, "pooling": "attention", "dense": [], "dropout": 0.5, "output": "softmax",
+        "ngrams": 3, "label_smoothing": 0.1,
     },
     # Neither length nor vocabulary is stated, and for the second one not the width of its embedding.
     "simple-rnn-100": {
         "tokenizer": "word", "vocabulary_size": 10_000, "min_count": 1, "lowercase": True, "length": 200,
         "embedding": 64, "embedding_range": 0.05, "affixes": False,
         "cell": "simple_rnn", "units": [100], "activation": "tanh", "bidirectional": False, "pooling": "last",
-        "dense": [], "dropout": 0.0, "output": "softmax",
+        "dense": [], "dropout": 0.0, "output": "softmax", "ngrams": 0, "label_smoothing": 0.0,
     },
     "lstm-2x50": {
         "tokenizer": "word", "vocabulary_size": 10_000, "min_count": 1, "lowercase": True, "length": 200,
         "embedding": 64, "embedding_range": 0.05, "affixes": False,
         "cell": "lstm", "units": [50, 50], "activation": "relu", "bidirectional": False, "pooling": "last",
-        "dense": [], "dropout": 0.0, "output": "sigmoid",
+        "dense": [], "dropout": 0.0, "output": "sigmoid", "ngrams": 0, "label_smoothing": 0.0,
     },
 }  # fmt: skip
 TextClassifierModel.PRESETS = PRESETS

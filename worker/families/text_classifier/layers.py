@@ -31,6 +31,7 @@ def layers(model: TextClassifierModel, facts: Mapping[str, Any]) -> list[Layer]:
     logits = 1 if model.output == "sigmoid" else len(facts["classes"])
     pooling = "attention" if model.pooling == "attention" else "pooling"
     words = (None, model.embedding)
+    then = f", with weights of n-grams of up to {model.ngrams} tokens" if model.ngrams else ""
     affixes = [Layer("affixes", "embeddings of affixes, added", words, sizes["affixes"])] if model.affixes else []
     return [
         Layer("embedding", "embedding", words, sizes["embedding"]),
@@ -38,5 +39,5 @@ def layers(model: TextClassifierModel, facts: Mapping[str, Any]) -> list[Layer]:
         *recurrent,
         Layer(pooling, _POOLING[model.pooling], (model.width,), sizes.get(pooling, 0)),
         *dense,
-        Layer("output", f"dense, {model.output}", (logits,), sizes["output"]),
+        Layer("output", f"dense{then}, {model.output}", (logits,), sizes["output"]),
     ]

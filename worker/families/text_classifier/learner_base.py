@@ -64,7 +64,7 @@ class TextClassifierLearner(BaseLearner):
         read = np.asarray(x[rows])
         if self.training.augment:
             read = noisy(read[:, : int(lengths_of(read).max())], self.training.augment, self.training.seed, step)
-        batch = texts(read, self._table(x))
+        batch = texts(read, self._table(x), self.model.ngrams)
         return batch, np.asarray(y[rows[batch.order]], np.int64)
 
     def _by_length(self, x: Array, batch_size: int) -> Iterator[tuple[npt.NDArray[np.int64], Texts]]:
@@ -73,7 +73,7 @@ class TextClassifierLearner(BaseLearner):
         order = np.argsort(-lengths, kind="stable")
         for start in range(0, len(x), batch_size):
             rows = np.sort(order[start : start + batch_size])
-            batch = texts(x[rows], self._table(x))
+            batch = texts(x[rows], self._table(x), self.model.ngrams)
             yield rows[batch.order], batch
 
     def _table(self, x: Array) -> Tokens | None:

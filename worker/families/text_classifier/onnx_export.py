@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nightshift.families.learner import Array
+from worker.families.text_classifier.ngrams import BUCKETS, FACTOR, SCALE
 from worker.onnx_models.export import properties
 from worker.onnx_models.graph import Graph, probabilities
 from worker.onnx_models.recurrent import Tokens, embedded, feature, recurrent
@@ -31,7 +32,10 @@ def export(model: Any, weights: Mapping[str, Array], facts: Mapping[str, Any]) -
     x = last if last is not None and model.pooling == "last" else _pooled(graph, x, tokens, model.pooling, weights)
     for i in range(len(model.dense)):
         x = graph.add("Relu", graph.linear(x, f"dense{i}", weights))
-    found = probabilities(graph, graph.linear(x, "output", weights), sigmoid=model.output == "sigmoid")
+    logits = graph.linear(x, "output", weights)
+    if model.ngrams:
+        logits = graph.add("Add", logits, _of_ngrams(graph, tokens, model, weights))
+    found = probabilities(graph, logits, sigmoid=model.output == "sigmoid")
     return graph.finish(found, [len(facts["classes"])], properties(model, facts))
 
 
@@ -53,6 +57,31 @@ def _read(graph: Graph, tokens: str, model: Any, weights: Mapping[str, Array]) -
     )
     summed = graph.add("ReduceSum", each, graph.constant("axis_2_alone", [2], np.int64), keepdims=0)
     return str(graph.add("Add", words, summed))
+
+
+def _of_ngrams(graph: Graph, tokens: Tokens, model: Any, weights: Mapping[str, Array]) -> str:
+    """Return what the n-grams of each text add to its logits, [rows, logits]; see `ngrams`."""
+    values = graph.cast(feature(graph, tokens.tokens, 0) if model.affixes else tokens.tokens, np.int64)
+    table, buckets = (
+        graph.constant("output.ngrams", weights["output.ngrams"]),
+        graph.constant("buckets", BUCKETS, np.int64),
+    )
+    found, hashed = [], ""
+    for place in range(model.ngrams):
+        hashed = graph.add("Mod", _after(graph, hashed, values) if hashed else values, buckets)
+        rows = graph.add("Add", hashed, graph.constant(f"row_{place}", place * BUCKETS, np.int64))
+        found.append(graph.add("Transpose", graph.add("Gather", table, rows), perm=[1, 0, 2]))
+    summed = _sum(graph, _filled(graph, graph.add("Sum", *found), tokens, 0.0))
+    scale = graph.add("Div", graph.constant("ngram_scale", SCALE), graph.add("Sqrt", _lengths(graph, tokens)))
+    return str(graph.add("Mul", summed, scale))
+
+
+def _after(graph: Graph, hashed: str, values: str) -> str:
+    """Return tokens [rows, time] joined to the n-grams that end at the token before each."""
+    moved = graph.add("Pad", hashed, graph.constant("one_before", [0, 1, 0, 0], np.int64))
+    start, end, time = (graph.constant(f"axis_{at}", [at], np.int64) for at in (0, -1, 1))
+    moved = graph.add("Slice", moved, start, end, time)
+    return str(graph.add("Add", graph.add("Mul", moved, graph.constant("factor", FACTOR, np.int64)), values))
 
 
 def _pooled(graph: Graph, x: str, tokens: Tokens, pooling: str, weights: Mapping[str, Array]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ import tensorflow as tf
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.text_classifier.batches import Texts
 from worker.families.text_classifier.learner_base import TextClassifierLearner
+from worker.families.text_classifier.ngrams import SCALE
 from worker.families.text_classifier.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
@@ -21,6 +22,20 @@ from worker.training.words.encoder import NO_AFFIX
 Tensor = Any
 
 
+class Read(NamedTuple):
+    """What the network reads of `Texts`."""
+
+    tokens: Tensor
+    affixes: Tensor
+    ngrams: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, batch: Texts) -> Read:
+        """Return the arrays of a batch."""
+        return cls(batch.tokens, batch.affixes, batch.ngrams, batch.lengths)
+
+
 class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
     """A classifier of text in TensorFlow; the twin of `TorchTextClassifier`."""
 
@@ -30,10 +45,11 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
         self._begin(initial(self.model, self.vocabulary, self.classes, self.training.seed))
         tokens, rows = tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.int64)
         affixes = tf.TensorSpec([None, None, len(AFFIXES) if self.model.affixes else 0], tf.int64)
+        read = Read(tokens, affixes, tf.TensorSpec([None, None, self.model.ngrams], tf.int64), rows)
         masks = [tf.TensorSpec([None, width], tf.bool) for width in self._dropped_widths()]
-        self._train = support.compiled(self._step, [tokens, affixes, rows, rows, tf.TensorSpec([], tf.float32), masks])
-        self._evaluate = support.compiled(self._evaluate_batch, [tokens, affixes, rows, rows])
-        self._predict = support.compiled(self._predict_batch, [tokens, affixes, rows])
+        self._train = support.compiled(self._step, [read, rows, tf.TensorSpec([], tf.float32), masks])
+        self._evaluate = support.compiled(self._evaluate_batch, [read, rows])
+        self._predict = support.compiled(self._predict_batch, [read])
 
     # -- the step ---------------------------------------------------------------------------------
 
@@ -42,33 +58,36 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
         self.rate = self.rate_at(step)
         with tf.device(self.device):
             masks = self._masks(step, len(y))
-            self._train(batch.tokens, batch.affixes, batch.lengths, y, np.float32(self.rate), masks)
+            self._train(Read.of(batch), y, np.float32(self.rate), masks)
 
-    def _step(
-        self, tokens: Tensor, affixes: Tensor, lengths: Tensor, y: Tensor, rate: Tensor, masks: list[Tensor]
-    ) -> None:
+    def _step(self, read: Read, y: Tensor, rate: Tensor, masks: list[Tensor]) -> None:
         trained = list(self._trained().values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trained)
-            logits = self._forward(tokens, affixes, lengths, self.computed, masks)
-            loss = self._loss(logits, y)
+            logits = self._forward(read, self.computed, masks)
+            loss = self._loss(logits, y, self.model.label_smoothing)
         self._learn("", loss, tape.gradient(loss, trained), rate)
         n = tf.cast(tf.size(y), tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, self._correct(logits, y), n]))
 
     # -- the network ------------------------------------------------------------------------------
 
-    def _forward(
-        self, tokens: Tensor, affixes: Tensor, lengths: Tensor, computed: Any, masks: list[Tensor] | None = None
-    ) -> Tensor:
+    def _forward(self, read: Read, computed: Any, masks: list[Tensor] | None = None) -> Tensor:
         """Return float32 logits. `masks` are dropout's; none: evaluation."""
         left = iter(masks or [])
-        x = self._dropout(self._embedded(tokens, affixes), next(left, None))
-        x, last = self._recurrent(x, lengths, computed, left)
-        x = self._pool(x, last, lengths, computed)
+        x = self._dropout(self._embedded(read.tokens, read.affixes), next(left, None))
+        x, last = self._recurrent(x, read.lengths, computed, left)
+        x = self._pool(x, last, read.lengths, computed)
         for i in range(len(self.model.dense)):
             x = self._dropout(tf.nn.relu(self._linear(x, f"dense{i}", tf.float32)), next(left, None))
-        return self._linear(x, "output", tf.float32)
+        logits = self._linear(x, "output", tf.float32)
+        return logits + self._of_ngrams(read.ngrams, read.lengths) if self.model.ngrams else logits
+
+    def _of_ngrams(self, ngrams: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the n-grams of each text add to its logits, [batch, logits]."""
+        here = tf.transpose(tf.sequence_mask(lengths, tf.shape(ngrams)[0]))[..., None]
+        found = tf.reduce_sum(tf.gather(self.tensors["output.ngrams"], ngrams), 2)
+        return tf.reduce_sum(tf.where(here, found, 0.0), 0) * (SCALE / tf.sqrt(tf.cast(lengths, tf.float32)))[:, None]
 
     def _embedded(self, tokens: Tensor, affixes: Tensor) -> Tensor:
         """Return the embeddings of the tokens [time, batch, width], each the sum of its word's and its affixes'."""
@@ -119,11 +138,14 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
     def _dropout(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x if mask is None else tf.where(mask, 0.0, x * (1 / (1 - self.model.dropout)))
 
-    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
         if self.model.output == "sigmoid":
-            wanted = tf.cast(y, tf.float32)
+            wanted = (1 - smoothing) * tf.cast(y, tf.float32) + smoothing / 2
             return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits[:, 0]))
-        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+        found = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+        if smoothing:
+            found = (1 - smoothing) * found - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits), 1)
+        return tf.reduce_mean(found)
 
     def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
         chosen = tf.cast(logits[:, 0] > 0, tf.int64) if self.model.output == "sigmoid" else tf.argmax(logits, 1)
@@ -133,21 +155,21 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
 
     def _totals_of(self, batch: Texts, y: Array) -> Array:
         with tf.device(self.device):
-            found: Array = self._evaluate(batch.tokens, batch.affixes, batch.lengths, np.asarray(y, np.int64)).numpy()
+            found: Array = self._evaluate(Read.of(batch), np.asarray(y, np.int64)).numpy()
         return found
 
-    def _evaluate_batch(self, tokens: Tensor, affixes: Tensor, lengths: Tensor, y: Tensor) -> Tensor:
-        logits = self._forward(tokens, affixes, lengths, self.computed)
+    def _evaluate_batch(self, read: Read, y: Tensor) -> Tensor:
+        logits = self._forward(read, self.computed)
         total = tf.cast(self._loss(logits, y), tf.float64) * tf.cast(tf.size(y), tf.float64)
         return tf.stack([total, self._correct(logits, y)])
 
     def _probabilities(self, batch: Texts) -> Array:
         with tf.device(self.device):
-            found: Array = self._predict(batch.tokens, batch.affixes, batch.lengths).numpy()
+            found: Array = self._predict(Read.of(batch)).numpy()
         return found
 
-    def _predict_batch(self, tokens: Tensor, affixes: Tensor, lengths: Tensor) -> Tensor:
-        logits = self._forward(tokens, affixes, lengths, tf.float32)
+    def _predict_batch(self, read: Read) -> Tensor:
+        logits = self._forward(read, tf.float32)
         if self.model.output == "sigmoid":
             second = tf.sigmoid(logits)
             return tf.concat([1 - second, second], 1)

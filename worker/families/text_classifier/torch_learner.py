@@ -13,6 +13,7 @@ from torch import Tensor
 from nightshift.families.learner import Array, LearnerSetup
 from worker.families.text_classifier.batches import Texts
 from worker.families.text_classifier.learner_base import TextClassifierLearner
+from worker.families.text_classifier.ngrams import SCALE
 from worker.families.text_classifier.weights import initial
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import TorchLearner
@@ -38,7 +39,7 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
         masks = [support.send(mask, self.device) for mask in self._masks(step, len(labels))]
         y = support.send(labels, self.device)
         logits = self._forward(batch, self.computed, masks)
-        loss = self._loss(logits, y)
+        loss = self._loss(logits, y, self.model.label_smoothing)
         self._descend(loss, step)
         correct = self._correct(logits.detach(), y).double()
         self.totals += torch.stack([loss.detach().double() * len(y), correct, self._count(len(y))])
@@ -53,7 +54,14 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
         x = self._pool(x, last, batch, padded).float()
         for i in range(len(self.model.dense)):
             x = self._dropout(F.relu(self._linear(x, f"dense{i}")), left)
-        return self._linear(x, "output")
+        logits = self._linear(x, "output")
+        return logits + self._of_ngrams(batch, padded) if self.model.ngrams else logits
+
+    def _of_ngrams(self, batch: Texts, padded: Padded) -> Tensor:
+        """Return what the n-grams of each text add to its logits, [batch, logits]."""
+        found = F.embedding(support.send(batch.ngrams, self.device), self.tensors["output.ngrams"]).sum(2)
+        lengths = support.send(batch.lengths, self.device)[:, None]
+        return _filled(found, padded, 0).sum(0) * (SCALE / lengths.float().sqrt())
 
     def _embedded(self, batch: Texts) -> Tensor:
         """Return the embeddings of the tokens [time, batch, width], each the sum of its word's and its affixes'."""
@@ -104,10 +112,11 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
     def _drop(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x if mask is None else x.masked_fill(mask, 0).mul(1 / (1 - self.model.dropout))
 
-    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
         if self.model.output == "sigmoid":
-            return F.binary_cross_entropy_with_logits(logits[:, 0], y.float())
-        return F.cross_entropy(logits, y)
+            wanted = (1 - smoothing) * y.float() + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits[:, 0], wanted)
+        return F.cross_entropy(logits, y, label_smoothing=smoothing)
 
     def _correct(self, logits: Tensor, y: Tensor) -> Tensor:
         chosen = logits[:, 0] > 0 if self.model.output == "sigmoid" else logits.argmax(1)

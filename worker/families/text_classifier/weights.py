@@ -6,6 +6,7 @@ rnn{i}.…                              (worker.training.numerics.recurrent)
 attention.weight [w, w]    attention.bias [w]    attention.context [1, w]    (pooling "attention")
 dense{i}.weight [out, in]  dense{i}.bias [out]
 output.weight [out, in]    output.bias [out]
+output.ngrams [ngrams * BUCKETS, out] (with `ngrams`; of `worker.families.text_classifier.ngrams`)
 
 Attention (Yang et al. 2016), over outputs of width w: tokens weigh softmax(context · tanh(W h + b)).
 """
@@ -17,6 +18,7 @@ import math
 import numpy as np
 
 from nightshift.families.learner import Array
+from worker.families.text_classifier import ngrams
 from worker.families.text_classifier.family import TextClassifierModel
 from worker.training.numerics import recurrent
 from worker.training.numerics.data_order import generator
@@ -41,11 +43,12 @@ def shapes(model: TextClassifierModel, vocabulary: int, classes: int) -> dict[st
         found |= {f"dense{i}.weight": (units, width), f"dense{i}.bias": (units,)}
         width = units
     logits = outputs(model, classes)
-    return found | {"output.weight": (logits, width), "output.bias": (logits,)}
+    found |= {"output.weight": (logits, width), "output.bias": (logits,)}
+    return found | ({"output.ngrams": (model.ngrams * ngrams.BUCKETS, logits)} if model.ngrams else {})
 
 
 def initial(model: TextClassifierModel, vocabulary: int, classes: int, seed: int) -> dict[str, Array]:
-    """Return initial weights, as Keras has them: Glorot uniform products, orthogonal recurrences, zero biases."""
+    """Return initial weights, as Keras has them: Glorot uniform products, orthogonal recurrences, zero biases and n-grams."""
     draw = generator(seed, "init", 0)
     return {name: _start(draw, model, name, shape) for name, shape in shapes(model, vocabulary, classes).items()}
 
@@ -53,7 +56,7 @@ def initial(model: TextClassifierModel, vocabulary: int, classes: int, seed: int
 def _start(draw: np.random.Generator, model: TextClassifierModel, name: str, shape: tuple[int, ...]) -> Array:
     if name.startswith("rnn"):
         return recurrent.initial(draw, model.cell, name, shape)
-    if len(shape) == 1:
+    if len(shape) == 1 or name == "output.ngrams":
         return np.zeros(shape, np.float32)
     embeds = name in ("embedding.weight", "affixes.weight")
     limit = model.embedding_range if embeds else math.sqrt(6 / sum(shape))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from worker.families.text_classifier import ngrams
 from worker.families.text_classifier.family import FAMILY, TextClassifierModel
 from worker.families.text_classifier.weights import initial
 from worker.training.words.affixes import AFFIXES, BUCKETS
@@ -39,6 +40,8 @@ def test_the_listings_are_as_printed() -> None:
     [
         {},
         {"affixes": False},
+        {"ngrams": 2},
+        {"ngrams": 0},
         {"preset": "simple-rnn-100"},
         {"preset": "lstm-2x50"},
         {"units": [], "pooling": "mean", "dense": [9, 8]},
@@ -74,6 +77,13 @@ def test_the_default_preset_reads_affixes_and_the_listings_do_not() -> None:
         "bigru-attention": True, "simple-rnn-100": False, "lstm-2x50": False,
     }  # fmt: skip
     assert parameters()["affixes"] == len(AFFIXES) * BUCKETS * 128
+
+
+def test_the_default_preset_has_ngrams_and_the_listings_do_not() -> None:
+    assert {name: (model(preset=name).ngrams, model(preset=name).label_smoothing) for name in FAMILY.presets} == {
+        "bigru-attention": (3, 0.1), "simple-rnn-100": (0, 0.0), "lstm-2x50": (0, 0.0),
+    }  # fmt: skip
+    assert parameters()["output"] == (2 * 128 + 1) * 3 + 3 * ngrams.BUCKETS * 3
 
 
 def test_unlabelled_text_and_a_third_class_are_unfit() -> None:
