@@ -48,7 +48,10 @@ def shapes(model: TextClassifierModel, vocabulary: int, classes: int) -> dict[st
 
 
 def initial(model: TextClassifierModel, vocabulary: int, classes: int, seed: int) -> dict[str, Array]:
-    """Return initial weights, as Keras has them: Glorot uniform products, orthogonal recurrences, zero biases and n-grams."""
+    """Return initial weights, as Keras has them: Glorot uniform products, orthogonal recurrences, zero biases.
+
+    Those of n-grams are zero, too.
+    """
     draw = generator(seed, "init", 0)
     return {name: _start(draw, model, name, shape) for name, shape in shapes(model, vocabulary, classes).items()}
 
