@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -246,12 +246,13 @@ class Settings(BaseSettings):
     max_log_bytes: int = Field(
         10_000_000, ge=10_000, description="Log kept per attempt (bytes); what exceeds it is counted and dropped."
     )
-    torch_threads: int | None = Field(
+    torch_threads: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         None,
-        ge=1,
         description=(
             "Threads of a runner; results on a CPU depend on it. Empty: the cores that the process may run on, shared"
-            " evenly by the GPU workers that one command starts."
+            " evenly by the GPU workers that one command starts. Too high on cores that do other work: threads wait for"
+            " each other, and a step takes several times as long. `auto`: as many as there are idle cores when a run "
+            "begins, which it keeps; so the last bits of two equal runs may differ."
         ),
     )
 

@@ -15,8 +15,8 @@ def available_cores() -> int:
 
 
 def threads_of(settings: Settings) -> int:
-    """Return the threads of a runner: as set, else the cores that this process may run on."""
-    return settings.torch_threads or available_cores()
+    """Return the most threads of a runner: as set, else the cores that this process may run on."""
+    return settings.torch_threads if isinstance(settings.torch_threads, int) else available_cores()
 
 
 def share(workers: int) -> int | None:

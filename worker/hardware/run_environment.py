@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from nightshift.versions import installed, installed_of
-from shared.fleet.cores import threads_of
 from shared.fleet.nvml import driver_version
 from worker.hardware.frameworks import framework_of
 from worker.supervisor.context import WorkerContext
@@ -26,7 +25,7 @@ _LIBRARIES = ("torch", "tensorflow", "keras", "numpy", "safetensors", "tokenizer
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
-def of(context: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
+def of(context: WorkerContext, spec: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
     """Return the facts that are known about the environment.
 
     host, worker, python, platform, framework, libraries, cpu, cores, gpu, driver, threads, nightshift, commit, command
@@ -38,7 +37,7 @@ def of(context: WorkerContext, spec: Mapping[str, Any]) -> dict[str, Any]:
         "framework": framework_of(dict(spec)),
         "gpu": gpu,
         "driver": driver_version() if gpu else None,
-        "threads": threads_of(context.settings),
+        "threads": threads,
         **_host(),
     }
     return {name: value for name, value in found.items() if value}

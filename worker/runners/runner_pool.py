@@ -169,14 +169,15 @@ class RunnerPool:
         return self._settings.slot
 
     def take(
-        self, framework: str, on_exit: Callable[[], None], fresh_start: bool, lock: Callable[[], int | None]
+        self, framework: str, on_exit: Callable[[], None], lock: Callable[[], int | None], threads: int | None = None
     ) -> Runner:
         """Return a runner for one attempt, with the lock of the device: the spare if it suits, else a new one.
 
+        `threads` is the number that the attempt needs; None: that of its checkpoint, which a spare may not have.
         Raises ForkserverUnavailable, and what `lock` raises.
         """
         self._forkservers.begin(framework)
-        spare = self._take_spare(framework, fresh_start)
+        spare = self._take_spare(framework, threads)
         try:
             held = lock()
             runner = spare or self._fork_with(held, framework)
@@ -208,7 +209,7 @@ class RunnerPool:
             on_exit()
         return runner
 
-    def _take_spare(self, framework: str, fresh_start: bool) -> Runner | None:
+    def _take_spare(self, framework: str, threads: int | None) -> Runner | None:
         """Return the spare if it suits, and make no other while the attempt runs; close one that does not suit."""
         with self._lock:
             self._busy = True
@@ -218,7 +219,7 @@ class RunnerPool:
             spare, self._spare = self._spare, None
         if spare is None:
             return None
-        if fresh_start and spare.framework == framework and spare.handle.exit is None:
+        if threads == self._settings.threads and spare.framework == framework and spare.handle.exit is None:
             spare.out.discard()
             spare.err.discard()
             return spare

@@ -14,12 +14,12 @@ from shared.datasets.builtins import BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
-from shared.fleet.cores import threads_of
 from shared.fleet.plugins import InstalledPlugin, family_plugin, program_plugin
 from shared.job_files.layout import attempt_dir, dataset_dir, job_dir
 from shared.jobs.transitions import Claimed
 from shared.models import aliases
 from shared.models.registry import resolve as resolve_model
+from worker.hardware.idle_cores import threads_of_run
 from worker.runners.messages import Assignment, Champion
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry
@@ -111,7 +111,7 @@ def assignment_of(
         resume=claimed.checkpoints,
         device=context.device.kind,
         part="device",
-        threads=threads_of(context.settings),
+        threads=threads_of_run(context.settings),
         **package_facts(plugin_of(context, claimed.spec, pinned), pinned.get("plugin")),
         secrets=dict(secrets or {}),
     )

@@ -125,7 +125,7 @@ class Attempt:
             assignment = self._storage.patiently(self.assign)
             messages = self.create_messages()
             with self.started(assignment) as runner:
-                self._batches.environment = self._environment()  # while the runner loads
+                self._batches.environment = self._environment(assignment.threads)  # while the runner loads
                 runner_exit = self.watch(runner, messages)
             if runner_exit.needs_device:
                 verdict = self.check_device(classify_exit(runner_exit), assignment)
@@ -170,7 +170,8 @@ class Attempt:
         if (problem := runners.unusable.get(framework)) is not None:  # the device failed after the claim
             raise DeviceFailed(problem)
         runners.warm_up(framework, self._storage.is_wanted, self._report_cold)
-        with self._assigned(runners.take(framework, self.wake, not assignment.resume, self._lock), assignment) as one:
+        threads = None if assignment.resume else assignment.threads
+        with self._assigned(runners.take(framework, self.wake, self._lock, threads), assignment) as one:
             yield one
 
     @contextlib.contextmanager
@@ -245,10 +246,10 @@ class Attempt:
         )
         return RunnerMonitor(context)
 
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self, threads: int | None) -> dict[str, Any]:
         package = package_facts(plugin_of(self.context, self.claimed.spec, self._pinned), self._pinned.get("plugin"))
         of_program = {name: value for name, value in package.items() if value}
-        return {**run_environment.of(self.context, self.claimed.spec), **of_program}
+        return {**run_environment.of(self.context, self.claimed.spec, threads), **of_program}
 
     def watch(self, runner: Runner, messages: RunnerMessages) -> RunnerExit:
         """Monitor a runner until it has ended. Raises LeaseLost, or the error of a failed write."""

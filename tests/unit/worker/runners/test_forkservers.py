@@ -196,7 +196,7 @@ def test_the_spare_goes_with_its_forkserver_and_comes_with_the_next(made: Callab
     forkservers.end("b", keep=False)
     assert gone(first)
     pool.idle()
-    runner = pool.take("b", lambda: None, True, lambda: None)
+    runner = pool.take("b", lambda: None, lambda: None, 1)
     assert runner.handle.pid != first.pid
     runner.close()
     pool.idle()
@@ -208,7 +208,7 @@ def test_a_runner_uses_its_forkserver_until_it_is_closed(made: Callable[..., For
     gate.open()
     forkservers = made(SHORT)
     pool = RunnerPool(forkservers, RunnerSettings("cpu", 1, None), keep_spare=False)
-    runner = pool.take("a", lambda: None, True, lambda: None)
+    runner = pool.take("a", lambda: None, lambda: None, 1)
     pool.warm_in_background("b")
     eventually("the other has ended", lambda: not forkservers.is_running("b"))
     assert pool.warm == ["a"]
@@ -220,7 +220,7 @@ def test_a_job_of_one_framework_does_not_wait_for_the_start_of_another(made: Cal
     pool = RunnerPool(made(), RunnerSettings("gpu", 1, None))
     pool.warm_in_background("a")
     pool.idle()
-    runner = pool.take("b", lambda: None, True, lambda: None)
+    runner = pool.take("b", lambda: None, lambda: None, 1)
     assert pool.warm == ["b"]
     runner.close()
     pool.close()

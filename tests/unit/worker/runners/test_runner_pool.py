@@ -19,7 +19,7 @@ from worker.runners.forkservers import Forkservers
 from worker.runners.messages import Assignment, encode
 from worker.runners.runner_pool import Runner, RunnerPool, RunnerSettings
 
-GPU = Device("gpu", 0, "NVIDIA Test", "GPU-1")
+GPU, THREADS = Device("gpu", 0, "NVIDIA Test", "GPU-1"), 2
 KIND = """
 import os, subprocess, sys, time
 from pathlib import Path
@@ -55,7 +55,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkserverClien
 
 @pytest.fixture
 def pool(client: ForkserverClient, slot: DeviceLock) -> Iterator[RunnerPool]:
-    pool = RunnerPool(Forkservers({"torch": client}), RunnerSettings("gpu", 1, None, slot))
+    pool = RunnerPool(Forkservers({"torch": client}), RunnerSettings("gpu", THREADS, None, slot))
     pool.warm_in_background("torch")
     yield pool
     pool.close()
@@ -90,7 +90,7 @@ def test_a_spare_holds_no_lock_until_it_has_its_assignment(
     pool.idle()
     waiting = spare(client)
     assert is_free(slot), "another installation may use the device"
-    runner = pool.take("torch", lambda: None, True, slot.take)
+    runner = pool.take("torch", lambda: None, slot.take, THREADS)
     assert not is_free(slot)
     assert begin(runner, tmp_path)[0] == waiting.pid
     assert runner.lock is None, "the worker keeps no copy"
@@ -99,8 +99,19 @@ def test_a_spare_holds_no_lock_until_it_has_its_assignment(
     eventually("the device is free", lambda: is_free(slot))
 
 
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_spare_with_other_threads_than_a_run_has_is_not_taken(
+    pool: RunnerPool, client: ForkserverClient, slot: DeviceLock, threads: int | None
+) -> None:
+    pool.idle()
+    waiting = spare(client)
+    runner = pool.take("torch", lambda: None, slot.take, threads)
+    assert runner.handle.pid != waiting.pid
+    runner.close()
+
+
 def test_a_child_of_a_runner_holds_the_device_too(pool: RunnerPool, slot: DeviceLock, tmp_path: Path) -> None:
-    runner = pool.take("torch", lambda: None, False, slot.take)
+    runner = pool.take("torch", lambda: None, slot.take)
     pids = begin(runner, tmp_path)
     with pytest.raises(DeviceBusy) as busy:
         slot.take()
@@ -130,7 +141,9 @@ def test_a_runner_without_the_device_uses_its_forkserver_until_it_is_closed(
 ) -> None:
     """Otherwise a forkserver that seems to be idle would end with the runner that finishes a job."""
     forkservers = Counted(client)
-    runner = RunnerPool(forkservers, RunnerSettings("gpu", 1, None, slot)).take_without_device("torch", lambda: None)
+    runner = RunnerPool(forkservers, RunnerSettings("gpu", THREADS, None, slot)).take_without_device(
+        "torch", lambda: None
+    )
     assert is_free(slot)
     assert forkservers.used == ["begin"]
     runner.close()
@@ -165,7 +178,7 @@ def test_a_busy_device_costs_no_runner(
         spare(client)
     held = slot.take()
     with pytest.raises(DeviceBusy):
-        pool.take("torch", lambda: None, True, slot.take)
+        pool.take("torch", lambda: None, slot.take, THREADS)
     os.close(held)
     eventually("no runner is left", lambda: not psutil.Process(client.pid).children())
 
@@ -178,14 +191,14 @@ def test_the_lock_is_given_back_if_no_runner_can_be_forked(
 
     monkeypatch.setattr(pool, "_fork", lambda framework: refuse())
     with pytest.raises(ForkserverUnavailable):
-        pool.take("torch", lambda: None, True, slot.take)
+        pool.take("torch", lambda: None, slot.take, THREADS)
     assert is_free(slot)
 
 
 def test_an_end_before_the_attempt_listens_is_told(pool: RunnerPool, slot: DeviceLock) -> None:
     pool.idle()
     told: list[Callable[[], None] | int] = []
-    runner = pool.take("torch", lambda: told.append(1), False, slot.take)
+    runner = pool.take("torch", lambda: told.append(1), slot.take)
     runner.handle.kill()
     eventually("it is told", lambda: told)
     runner.close()
