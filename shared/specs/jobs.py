@@ -159,6 +159,10 @@ class FinetuneJob(JobBase):
         return self
 
 
+#: Most shards of a batch inference. Too low: large clusters wait. Too high: most shards have no rows.
+MAX_SHARDS = 64
+
+
 class Inference(Spec):
     """Settings of batch inference."""
 
@@ -171,6 +175,13 @@ class Inference(Spec):
             "and agrees in the first batches."
         ),
     ] = "auto"
+    shards: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SHARDS)] | Literal["auto"],
+        Field(
+            description="In how many parts the rows are computed, each by any worker; the output is the same. auto: as "
+            "many as workers are online that can run the job."
+        ),
+    ] = 1
     output: Literal["parquet", "jsonl"] = "parquet"
     task: Task = "predict"
     prompts: Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(max_length=10_000)] = []
