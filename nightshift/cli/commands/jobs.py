@@ -43,8 +43,8 @@ ATTEMPT_FIELDS = {
 SHARD_FIELDS = {
     "shard": tables.Field("shard", right=True),
     "id": tables.Field("id"),
-    "state": tables.Field(lambda item: output.state_text(item["state"])),
-    "progress": FIELDS["progress"],
+    "state": FIELDS["state"],
+    "done": FIELDS["done"],
     "worker": tables.Field("worker", 1),
     "error": tables.Field(lambda item: (item.get("error") or {}).get("message"), 2),
 }

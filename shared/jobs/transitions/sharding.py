@@ -22,7 +22,7 @@ from shared.jobs.eligibility import can_run, online_workers
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions.statements import renew_and_update
 from shared.jobs.transitions.values import Lease
-from shared.specs.jobs import MAX_SHARDS, AnyJob, BatchInferJob
+from shared.specs.jobs import MAX_SHARDS, BatchInferJob
 
 _whole = jobs.alias("whole")
 #: States of a whole whose shards are not all done.
@@ -32,10 +32,8 @@ _DIVIDED = (JobState.WAITING.value, JobState.PAUSED.value)
 # -- submission -----------------------------------------------------------------------------------
 
 
-def number_of(conn: Connection, spec: AnyJob, row: Mapping[str, Any]) -> int:
+def number_of(conn: Connection, spec: BatchInferJob, row: Mapping[str, Any]) -> int:
     """Return the number of shards of a new job; 1: it is not divided."""
-    if not isinstance(spec, BatchInferJob):
-        return 1
     if spec.inference.shards != "auto":
         return spec.inference.shards
     able = sum(can_run(row, worker) for worker in online_workers(conn))

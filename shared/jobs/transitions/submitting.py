@@ -25,7 +25,7 @@ from shared.jobs.transitions.statements import add_state_event
 from shared.jobs.transitions.values import NewJob, Submitted
 from shared.models import ownership, registry
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import AnyJob, RunJob
+from shared.specs.jobs import AnyJob, BatchInferJob, RunJob
 from shared.specs.times import seconds_of
 
 
@@ -41,7 +41,7 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     ownership.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
     _refuse_deleted(conn, new)
     values = _row(conn, new)
-    shards = sharding.number_of(conn, new.spec, values)
+    shards = sharding.number_of(conn, new.spec, values) if isinstance(new.spec, BatchInferJob) else 1
     if shards > 1:
         values["pinned"] = {**values["pinned"], "shards": shards}
     row = _insert(conn, values | {"state": _first_state(after if shards == 1 else ["its shards"])})
