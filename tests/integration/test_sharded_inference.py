@@ -20,6 +20,7 @@ from shared.jobs.states import StopRequest
 from shared.jobs.transitions import NewJob
 from shared.specs.jobs import job_spec_adapter
 from tests.support.factories import OWNER, expire_lease
+from tests.support.objects import ABucket, ObjectStore
 from tests.support.redis import running_redis
 from tests.support.stack import Stack, eventually, open_stack
 
@@ -36,8 +37,8 @@ SETTINGS = {"kinds": "unpainted", "torch_threads": 1, "lease_seconds": 300, "hea
 class Divided:
     """A stack with a trained model, and its inferences."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    def __init__(self, stack: Stack, bucket: ABucket | None = None) -> None:
+        self.stack, self.bucket = stack, bucket
         self.trained = self.submit(TRAINING)
 
     def submit(self, body: dict[str, Any]) -> str:
@@ -62,7 +63,8 @@ class Divided:
         assert job.state == "succeeded", (job.error, self.stack.logs(job_id))
         rows = self.stack.artifacts(job_id)
         for row in rows:
-            assert hashlib.sha256((self.stack.root / row.stored_as).read_bytes()).hexdigest() == row.sha256
+            stored = self.bucket.read(row.stored_as) if self.bucket else (self.stack.root / row.stored_as).read_bytes()
+            assert hashlib.sha256(stored).hexdigest() == row.sha256
         return {row.path: row.sha256 for row in rows}, job.result
 
 
@@ -181,3 +183,18 @@ def test_a_damaged_part_is_computed_again(divided: Divided) -> None:
     with read(stack.engine) as conn:
         states = conn.scalars(select(checkpoints.c.state).where(checkpoints.c.id == part.id)).all()
     assert states == ["quarantined"]
+
+
+def test_hosts_that_share_a_bucket_compute_one_job(tmp_path: Path, sqlite_url: str, objects: ObjectStore) -> None:
+    bucket = objects.bucket()
+    settings = {**SETTINGS, **bucket.values()}
+    with running_redis(tmp_path) as redis, open_stack(tmp_path, sqlite_url, redis.url, **settings) as stack:
+        stack.beat()
+        divided = Divided(stack, bucket)
+        for index in range(2):
+            stack.worker(index, data_dir=tmp_path / f"host{index}")
+        assert stack.finished(divided.trained).state == "succeeded"
+        files, result = divided.left(divided.infer())
+        job_id = divided.infer(4)
+        assert divided.left(job_id) == (files, result)
+        assert len({stack.attempts(row.id)[0].worker for row in divided.shards(job_id)}) == 2

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from nightshift.errors import NotFound, RequestError
-from nightshift.names import FRAMEWORKS
+from nightshift.names import FRAMEWORKS, SHARD
 from nightshift.states import JobState
 from shared.errors import DeviceFailed, JobError, LeaseLost, StorageUnavailable, UnsupportedJob
 from shared.events import emit
@@ -59,6 +59,7 @@ from worker.supervisor.outcomes import (
     classify_exit,
     device_failed,
     ending_of,
+    error,
     failed,
     may_be_of_device,
 )
@@ -332,7 +333,11 @@ class Attempt:
         """Complete the uploads and return the verdict that then applies."""
         found = artifact_records(messages.artifacts, self._artifacts_folder())
         files = {a.stored_as: a.sha256 for a in found} if isinstance(verdict, Succeed) else {}
-        return self._storage.deliver(verdict, messages, files)
+        verdict = self._storage.deliver(verdict, messages, files)
+        if self.claimed.kind == SHARD and isinstance(verdict, Succeed) and messages.unstored is not None:
+            # The parts are all that a shard leaves.
+            return Fail(AttemptOutcome.JOB_ERROR, error("storage", messages.unstored, retryable=True))
+        return verdict
 
     # -- settle -----------------------------------------------------------------------------------
 

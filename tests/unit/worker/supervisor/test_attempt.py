@@ -70,6 +70,7 @@ def test_a_job_whose_device_is_lost_while_its_inputs_are_fetched_is_not_charged(
 ) -> None:
     def assign(attempt: Attempt) -> Any:
         pool.unusable = {"torch": "GPU is lost"}
+        return SimpleNamespace(part="device")
 
     monkeypatch.setattr(Attempt, "assign", assign)
     submit_job(sqlite_engine, max_retries=0)
