@@ -56,6 +56,7 @@ class Progress(BaseModel):
     percent: float | None = None
     eta_seconds: float | None = None
     samples_per_second: float | None = None
+    whole_steps: int | None = Field(None, description="Of a shard: the rows of the whole job.")
     loss: float | None = None
     phase: str | None = Field(
         None, description="device, load, first_step, train, infer, validate, checkpoint, evaluate, write or finishing"

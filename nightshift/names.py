@@ -23,6 +23,8 @@ BATCH_INFER: Final = "batch_infer"
 EVALUATE: Final = "evaluate"
 #: An own program, which no family has a part in.
 RUN: Final = "run"
+#: A shard of a batch inference. The service makes these jobs; none can be submitted.
+SHARD: Final = "shard"
 
 IMAGE: Final = "image"
 TEXT: Final = "text"

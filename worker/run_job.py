@@ -77,6 +77,9 @@ class PrintingReporter:
             return Champion()
         return Champion(version=1, model_dir=str(self.champion_dir.resolve()), family=self.champion_family)
 
+    def agree(self, engine: str) -> str:
+        return engine
+
     def stop_requested(self) -> str | None:
         return self.stop_reason
 

@@ -19,7 +19,10 @@ _USER_REQUESTS = (StopRequest.PAUSE, StopRequest.FINISH, StopRequest.CANCEL)
 
 
 def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: float) -> dict[str, Any]:
-    """Return {job, seq, now, who, why, actions, attempts, timeline, checkpoints, artifacts}. Raises NotFound."""
+    """Return {job, seq, now, who, why, actions, attempts, timeline, checkpoints, artifacts, shards}.
+
+    Raises NotFound.
+    """
     row = queries.get_job(conn, job_id, owner)
     around = queries.explain_context(conn, row, lease_seconds)
     found = explain(row, around)
@@ -35,12 +38,18 @@ def overview(conn: Connection, job_id: str, owner: str | None, lease_seconds: fl
         "timeline": timeline(queries.state_events(conn, job_id), attempts),
         "checkpoints": queries.checkpoints(conn, job_id),
         "artifacts": queries.artifacts(conn, job_id),
+        "shards": queries.list_shards(conn, job_id) if "shards" in row["pinned"] else [],
     }
 
 
 def actions(row: Mapping[Any, Any]) -> list[str]:
     """Return the actions that the job's state allows, as decided in `transitions.requests` and `archiving`."""
     state, requested = JobState(row["state"]), row["stop_requested"]
+    if row["part_of"] is not None:
+        return []
+    if state is JobState.WAITING and "shards" in row["pinned"]:
+        has_begun = row["progress"] is not None
+        return ["pause", *(["finish"] if has_begun else []), "cancel"]
     if state.is_final:
         return ["archive" if row["archived_at"] is None else "unarchive", "delete"]
     if state is JobState.RUNNING:

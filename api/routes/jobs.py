@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query
 from pydantic import AfterValidator
@@ -23,7 +23,7 @@ from nightshift.errors import RequestError
 from nightshift.names import Kind
 from nightshift.states import JobState
 from shared.db.engine import read
-from shared.jobs import queries
+from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.queries import JobFilters
 from shared.jobs.transitions import NewJob, Submitted
@@ -139,6 +139,7 @@ def rerun(
     """
     with read(service.engine) as conn:
         origin = find_job(conn, job_id, owner)
+    transitions.refuse_shard(origin)
     body = reruns.body_of(origin, asked)
     new = Submission(owner, parse_spec(body), body, idempotency_key, request.headers, origin)
     return _created(*submission.submit(service, new))
@@ -173,7 +174,7 @@ def list_jobs(
     service: TheService,
     owner: Owner,
     state: Annotated[list[JobState] | None, Query(description="Repeatable.")] = None,
-    kind: Annotated[Kind | None, Query()] = None,
+    kind: Annotated[Kind | Literal["shard"] | None, Query(description="Lists omit shards unless asked.")] = None,
     family: Annotated[FamilyName | None, Query(description="One that `GET /v1/families` lists.")] = None,
     tag: Annotated[Tag | None, Query(description="`key=value`, or `key` for any value.")] = None,
     q: Annotated[

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from api.auth import Owner
 from api.dependencies import Cursor, JobId, Service, TheService, find_job
 from api.openapi import COMMON, problems
-from api.schemas import AttemptView, CheckpointView, LogView, MetricView, Page, SystemView
+from api.schemas import AttemptView, CheckpointView, JobView, LogView, MetricView, Page, SystemView
 from api.services import exports
 from nightshift.errors import MalformedRequest
 from shared.db.engine import read
@@ -119,6 +119,12 @@ def list_system(job_id: JobId, service: TheService, owner: Owner) -> dict[str, A
 def list_attempts(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
     """Newest first, each with its outcome."""
     return _of_job(service, job_id, owner, queries.attempts)
+
+
+@router.get("/shards", response_model=Page[JobView], responses=_RESPONSES, summary="List a job's shards")
+def list_shards(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
+    """In the order of their rows; none if the job is computed in one piece."""
+    return _of_job(service, job_id, owner, queries.list_shards)
 
 
 @router.get(

@@ -59,6 +59,7 @@ COMMANDS: dict[str, Entry] = {
         metrics="Print the metrics of jobs, as a table, CSV, JSON or curves.",
         artifacts="List the files of a job, or download them.",
         attempts="List the attempts of a job: worker, outcome, step at which it resumed.",
+        shards="List the shards of a batch inference: state, progress, worker.",
         checkpoints="List the checkpoints of a job.",
         why="Explain a job's state: why it waits, what it does, or how it ended.",
         cancel="Stop jobs; no result is kept.",

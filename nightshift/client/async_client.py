@@ -295,6 +295,7 @@ class AsyncJob(JobFacts):
 
     why, metrics, logs = _of_job(requests.why), _of_job(requests.metrics), _of_job(requests.logs)
     attempts, checkpoints = _of_job(requests.attempts), _of_job(requests.checkpoints)
+    shards = _of_job(requests.shards)
     system = _of_job(requests.system)
 
     async def artifacts(self) -> list[AsyncArtifact]:

@@ -322,6 +322,7 @@ class Job(JobFacts):
 
     why, metrics, logs = _of_job(requests.why), _of_job(requests.metrics), _of_job(requests.logs)
     attempts, checkpoints = _of_job(requests.attempts), _of_job(requests.checkpoints)
+    shards = _of_job(requests.shards)
     system = _of_job(requests.system)
 
     def artifacts(self) -> list[Artifact]:

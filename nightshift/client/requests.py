@@ -213,6 +213,11 @@ def attempts(job_id: str) -> Call[list[types.AttemptData]]:
     return (yield from collect(f"jobs/{job_id}/attempts"))
 
 
+def shards(job_id: str) -> Call[list[types.JobData]]:
+    """Return the shards of a batch inference, in the order of their rows; none if it is computed in one piece."""
+    return (yield from collect(f"jobs/{job_id}/shards"))
+
+
 def checkpoints(job_id: str) -> Call[list[types.CheckpointData]]:
     """Return the job's checkpoints, newest first."""
     return (yield from collect(f"jobs/{job_id}/checkpoints"))

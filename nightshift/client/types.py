@@ -18,6 +18,7 @@ class Progress(TypedDict, total=False):
     percent: float | None
     eta_seconds: float | None
     samples_per_second: float | None
+    whole_steps: Annotated[int | None, "Of a shard: the rows of the whole job."]
 
 
 class JobHead(TypedDict, total=False):
@@ -64,6 +65,9 @@ class JobData(JobHead, total=False):
     ]
     retries: Annotated[int, "Retryable failures so far; at most `max_retries`."]
     after: list[str]
+    part_of: Annotated[str | None, "The job that this one is a shard of."]
+    shard: Annotated[int | None, "Of a shard: which of the `shards` it is, from 1."]
+    shards: Annotated[int | None, "In how many shards the job is computed; null: in one piece."]
     tags: dict[str, str]
     notes: str | None
     copied_from: dict[str, Any] | None

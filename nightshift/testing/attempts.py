@@ -217,6 +217,9 @@ class NullReporter:
     def log(self, message: str, level: str = "info") -> None:
         self.frames.append((level, message))
 
+    def agree(self, engine: str) -> str:
+        return engine
+
     def stop_requested(self) -> str | None:
         self.asked += 1
         return self.stops.get(self.asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nightshift.names import BATCH_INFER
+from nightshift.names import BATCH_INFER, SHARD
 from shared.job_files.checkpoint_record import CheckpointRecord
 
 
@@ -17,4 +17,4 @@ def superseded(checkpoints: Iterable[CheckpointRecord], *, keep_last: int, keep_
 
 def needs_all_checkpoints(kind: str) -> bool:
     """Return whether every checkpoint is kept: those of a batch inference are parts of one output."""
-    return kind == BATCH_INFER
+    return kind in (BATCH_INFER, SHARD)

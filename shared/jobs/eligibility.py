@@ -83,7 +83,7 @@ def is_before(job: Row) -> ColumnElement[bool]:
     return or_(jobs.c.rank < job["rank"], and_(jobs.c.rank == job["rank"], jobs.c.id < job["id"]))
 
 
-def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
+def online_workers(conn: Connection, lease_seconds: float = 30.0) -> list[Row]:
     """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id.
 
     The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.

@@ -49,6 +49,7 @@ class Job(SQLModel, table=True):
         # Unfinished jobs have no `finished_at`: few rows at the front of the index, however large the table.
         Index("ix_jobs_ended", "finished_at", "state"),
         partial_index("ix_jobs_deadline", "finished_at", "deadline_at", where="deadline_at IS NOT NULL"),
+        partial_index("ix_jobs_part_of", "part_of", "id", where="part_of IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, max_length=32)
@@ -104,6 +105,8 @@ class Job(SQLModel, table=True):
     max_retries: int = 2
     checkpoint_id: str | None = Field(default=None, max_length=32)
     after: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    #: The job that it is a shard of (`shared.jobs.transitions.sharding`).
+    part_of: str | None = Field(default=None, max_length=32)
     #: Free text of users; like `name`, `tags` and `priority` it may be edited, which never changes the spec.
     notes: str | None = Field(default=None, sa_column=Column(Text))
     #: The job it was copied from: id, name, and the changes to its spec.

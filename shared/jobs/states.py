@@ -14,6 +14,7 @@
     └── PAUSED ────cancel──▶ CANCELLED          (QUEUED ⇄ PAUSED by pause / resume at once)
   resume
 RUNNING ──▶ QUEUED also by: retryable failure with retries left, rescue of an expired lease, release (drain, preempt)
+WAITING ⇄ PAUSED by pause / resume of a job whose shards have not ended
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from nightshift.states import JobState
 
 #: source state -> states a transition may move it to. A test checks `shared.jobs.transitions` against it.
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED}),
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED, JobState.FAILED}),
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED, JobState.QUEUED}
     ),
-    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.WAITING}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from nightshift.errors import FieldError
 from nightshift.families.family import Task
@@ -159,6 +167,16 @@ class FinetuneJob(JobBase):
         return self
 
 
+#: Most shards of a batch inference. Too low: large clusters wait. Too high: most shards have no rows.
+MAX_SHARDS = 64
+
+
+def _shards(value: Any) -> Any:
+    if value != "auto" and not (type(value) is int and 1 <= value <= MAX_SHARDS):
+        raise ValueError(f"use a number from 1 to {MAX_SHARDS}, or auto")
+    return value
+
+
 class Inference(Spec):
     """Settings of batch inference."""
 
@@ -171,6 +189,14 @@ class Inference(Spec):
             "and agrees in the first batches."
         ),
     ] = "auto"
+    shards: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_SHARDS)] | Literal["auto"],
+        BeforeValidator(_shards),
+        Field(
+            description="In how many parts the rows are computed, each by any worker; the output is the same. auto: as "
+            "many as workers are online that can run the job."
+        ),
+    ] = 1
     output: Literal["parquet", "jsonl"] = "parquet"
     task: Task = "predict"
     prompts: Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(max_length=10_000)] = []

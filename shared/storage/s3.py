@@ -133,7 +133,9 @@ class S3Storage(LocalStorage):
 
     def _keep_beside(self, job_id: str, cancel_check: CancelCheck) -> None:
         folder = job_dir(self.root, job_id)
-        own = [path for path in folder.glob("*/**/*") if path.is_file() and _is_familys(path.relative_to(folder))]
+        # Not the other folders: what a runner is writing there is renamed while they are read.
+        folders = [one for one in folder.iterdir() if one.is_dir() and one.name not in _UPLOADED_SEPARATELY]
+        own = [path for one in folders for path in one.rglob("*") if path.is_file() and _is_familys(path)]
         if own:
             stored = {item.key: item.size for item in self._beside(job_id)}
             for path in own:
@@ -228,7 +230,7 @@ def _name(item: Object) -> str:
 
 
 def _is_familys(path: Path) -> bool:
-    return path.parts[0] not in _UPLOADED_SEPARATELY and not path.name.startswith(".") and path.suffix != ".tmp"
+    return not path.name.startswith(".") and path.suffix != ".tmp"
 
 
 def _is_whole(folder: Path) -> bool:

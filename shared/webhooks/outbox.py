@@ -36,11 +36,12 @@ _CHANGES = {
     "delete": EventType.MODEL_VERSION_DELETED,
 }
 _JOB_COLUMNS = ("id", "kind", "name", "family", "framework", "dataset", "tags")
-#: The webhooks of a job's owner, with the job's columns. Built once, because every change of a state executes it.
+#: The webhooks of a job's owner, with the job's columns; none for a shard, whose whole is notified of. Built once,
+#: because every change of a state executes it.
 _OF_JOB = (
     select(webhooks, *(jobs.c[name].label(f"job_{name}") for name in _JOB_COLUMNS))
     .join(jobs, and_(jobs.c.id == bindparam("job_id"), jobs.c.owner_id == webhooks.c.owner_id))
-    .where(webhooks.c.enabled)
+    .where(webhooks.c.enabled, jobs.c.part_of.is_(None))
 )
 
 

@@ -98,6 +98,8 @@ def test_every_kind_takes_every_family_in_both_frameworks(models: Api, family: s
         (infer("gan", task="generate", prompts=["a"]), ("inference", "prompts"), "use `count`"),
         (infer("cnn", prompts=["a"]), ("inference", "prompts"), "generate"),
         (infer("gan", task="generate", engine="onnxruntime"), ("inference", "engine"), "use auto or framework"),
+        (infer("cnn", shards=0), ("inference", "shards"), "use a number from 1 to 64, or auto"),
+        (infer("cnn", shards="two"), ("inference", "shards"), "use a number from 1 to 64, or auto"),
         (infer("cnn", engine="openvino"), ("inference", "engine"), "'auto', 'framework' or 'onnxruntime'"),
         (
             job(
@@ -185,3 +187,33 @@ def test_finetuning_trains_as_the_family_does_where_nothing_is_said(models: Api)
     own = FAMILIES["gan"].training_for(None)
     assert own["beta1"] != Training().beta1, "the example must have a default of its own to show anything"
     assert {name: spec["training"][name] for name in own} == {**own, "epochs": 2}
+
+
+def test_a_divided_job_is_shown_with_its_shards_and_controls_them(models: Api) -> None:
+    job_id = models.post("/v1/jobs", json=infer("cnn", shards=2)).json()["id"]
+    shown = models.get(f"/v1/jobs/{job_id}").json()
+    assert (shown["state"], shown["shards"], shown["shard"], shown["part_of"]) == ("waiting", 2, None, None)
+    shards = models.get(f"/v1/jobs/{job_id}/shards").json()["items"]
+    assert [(one["kind"], one["state"], one["shard"], one["part_of"]) for one in shards] == [
+        ("shard", "queued", 1, job_id),
+        ("shard", "queued", 2, job_id),
+    ]
+    assert job_id in {one["id"] for one in models.get("/v1/jobs").json()["items"]}
+    assert {one["part_of"] for one in models.get("/v1/jobs").json()["items"]} == {None}
+    listed = models.get("/v1/jobs", params={"kind": "shard"}).json()["items"]
+    assert {one["id"] for one in listed} == {one["id"] for one in shards}
+    shard = f"/v1/jobs/{shards[0]['id']}"
+    for answer in (
+        models.post(f"{shard}/cancel"),
+        models.post(f"{shard}/rerun", json={}),
+        models.send("PATCH", shard, json={"name": "mine"}),
+        models.send("DELETE", shard),
+    ):
+        assert f"is a shard of job {job_id}" in assert_problem(answer, 409)["detail"]
+    assert models.send("PATCH", f"/v1/jobs/{job_id}", json={"priority": 8}).json()["priority"] == 8
+    assert models.post(f"/v1/jobs/{job_id}/pause").json()["state"] == "paused"
+    assert models.post(f"/v1/jobs/{job_id}/resume").json()["state"] == "waiting"
+    assert "its shards" in models.get(f"/v1/jobs/{job_id}/why").json()["sentence"]
+    assert models.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    assert models.send("DELETE", f"/v1/jobs/{job_id}").status_code == 204
+    assert models.get(shard).status_code == 404

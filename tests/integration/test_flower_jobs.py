@@ -16,6 +16,7 @@ from shared.db.engine import read, write
 from shared.jobs import queries, transitions
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions import ArtifactRecord, Ending, Lease, LogRow, MetricRow
+from shared.specs.jobs import job_spec_adapter
 from tests.support.factories import ERROR, commit_checkpoint, job_in_state, running_job, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
@@ -351,3 +352,18 @@ def test_curves_of_twelve_and_values_of_a_hundred(flower: FlowerApp) -> None:
     assert ["curves" in job for job in jobs] == [True] * 12 + [False] * 2
     many = flower.client.get("/nightshift/compare/data", params={"ids": ",".join(f"{n:016x}" for n in range(101))})
     assert (many.status_code, "at most 100" in many.json()["error"]) == (422, True)
+
+
+def test_the_page_of_a_divided_job_lists_its_shards(flower: FlowerApp) -> None:
+    how = {"task": "generate", "count": 40, "shards": 2}
+    spec = job_spec_adapter.validate_python({"kind": "batch_infer", "model_ref": "cats", "inference": how})
+    with write(flower.engine) as conn:
+        job_id = transitions.submit(conn, transitions.NewJob(flower.owner, spec)).job_id
+    page = served(flower, f"/jobs/{job_id}")
+    assert [(one["shard"], one["shards"], one["state"]) for one in page["shards"]] == [
+        (1, 2, "queued"),
+        (2, 2, "queued"),
+    ]
+    assert page["actions"] == ["pause", "cancel"]
+    shard = served(flower, f"/jobs/{page['shards'][0]['id']}")
+    assert (shard["job"]["part_of"], shard["actions"], shard["shards"]) == (job_id, [], [])

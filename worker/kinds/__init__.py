@@ -36,6 +36,10 @@ def run_part(assignment: Assignment, reporter: Reporter) -> Result | Stopped | F
     """Run the assigned part of a job. Raises JobError."""
     from worker.kinds import finishing
 
+    if assignment.part == "merging":
+        from worker.kinds import merging
+
+        return merging.run(assignment, reporter)
     if assignment.part == "finishing":
         return finishing.finish(assignment, reporter, finishing.take_over(assignment))
     found = _begin(assignment, reporter)

@@ -3,16 +3,20 @@
 Each chunk becomes a part: a folder written like a checkpoint (temporary folder, fsync, hash, rename) and reported as
 one, with the number of rows done as its step. The chunk boundaries depend on the job alone. So an attempt computes only
 missing or damaged parts, and a resumed job has the same output, byte for byte: no row twice, none left out.
+
+A shard of a job computes some of its chunks and writes no output; `worker.kinds.merging` joins the parts of all shards.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 from shared.errors import CorruptCheckpoint
 from shared.job_files import checkpoint_files
@@ -23,7 +27,7 @@ from worker.kinds import inference_engine, prediction_files
 from worker.kinds.base_model import build, read_model, refuse
 from worker.kinds.inference_stages import MakeTable, Stages
 from worker.kinds.prediction_files import Source
-from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.runners.messages import Assignment, Result, Shard, Started, Stopped
 from worker.training import artifacts, training_log
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.progress import ProgressMeter
@@ -32,6 +36,8 @@ from worker.training.training_log import Pace
 
 FORMAT = 1
 FACTS, ROWS, ERRORS = "part.json", "rows", "errors.jsonl"
+#: Folder of the plots in the part with the first row of a job that is divided.
+FIGURES = "figures"
 #: Approximate number of chunks. Fewer: a kill loses more work. More: more files and rows in SQL.
 CHUNKS = 100
 #: Most batches in a chunk. Too high: a stop waits long for the chunk's end.
@@ -43,6 +49,7 @@ class Part:
     """A finished chunk: rows `start` … `stop - 1` of the input."""
 
     point: CheckpointRecord
+    folder: Path
     start: int
     stop: int
     errors: int
@@ -51,6 +58,8 @@ class Part:
     engine: str | None
     #: The attempt that wrote it.
     fence: int
+    #: Rows of the whole job.
+    total: int
 
 
 def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
@@ -61,18 +70,22 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     refuse(check_inference(parent.family, job.inference))
     job_dir = Path(assignment.job_dir)
     checkpoint_files.sweep(job_dir, fence=assignment.fence)
-    parts, damaged = restore(job_dir, assignment.resume)
+    parts, damaged = restore(left_by(assignment))
     # Results are bitwise equal only for the same number of threads: all parts use that of the first.
     threads = next((part.threads for part in parts.values()), None) or assignment.threads
     learner = build(parent, job.inference.framework, assignment, threads)
-    settled = _engine_of(parts.values())
-    engine = inference_engine.choose(learner, parent, job.inference, assignment.device, threads, settled, reporter.log)
+    settled = _engine_of(parts.values()) or assignment.engine
+    agree = reporter.agree if assignment.shard else None
+    engine = inference_engine.choose(
+        learner, parent, job.inference, assignment.device, threads, settled, reporter.log, agree
+    )
     if engine.name != settled and settled is not None:
         reporter.log(f"the {len(parts):,} chunks that {settled} computed before are computed again", "warning")
         parts = {}
     folder = Path(assignment.dataset_dir) if assignment.dataset_dir else None
     source: Source = families.part(parent.family, "open_source")(engine.learner, parent, job.inference, folder)
     parts = {start: part for start, part in parts.items() if part.stop <= source.total}
+    wanted = share(chunks(source.total, job.inference.batch_size), assignment.shard)
     newest = max(parts.values(), key=lambda part: part.stop, default=None)
     reporter.started(
         Started(
@@ -81,32 +94,39 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
             resumed_from=newest.point.id if newest else None,
             resumed_step=newest.stop if newest else None,
             quarantined=damaged,
-            total_steps=source.total,
+            total_steps=_rows_in(wanted),
         )
     )
     reporter.log(training_log.environment(job.inference.framework, assignment, threads))
-    count = f"{len(chunks(source.total, job.inference.batch_size)):,} chunks" + (
-        f", {len(parts)} done before" if parts else ""
-    )
-    reporter.log(f"{job.inference.task}s {source.total:,} rows in {count}")
-    work = Work(job, source, parts, job_dir, assignment.fence, threads, lambda: engine.name, reporter)
+    count = f"{len(wanted):,} chunks" + (f", {len(parts)} done before" if parts else "")
+    reporter.log(f"{job.inference.task}s {_rows_in(wanted):,} rows in {count}")
+    work = Work(job, source, wanted, parts, job_dir, assignment, threads, lambda: engine.name, reporter)
     reason = work.run()
     if reason is not None and reason != "finish":
         return Stopped(reason=reason, step=work.done)
+    if assignment.shard is not None:
+        return counted(work.contiguous())
     return _conclude(assignment, reporter, job, source, work)
 
 
 # -- parts ----------------------------------------------------------------------------------------
 
 
-def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[dict[int, Part], list[str]]:
+def left_by(assignment: Assignment) -> Iterator[tuple[Path, CheckpointRecord]]:
+    """Yield the parts that earlier attempts of the job and of its shards left, each with the job's folder."""
+    yield from ((Path(assignment.job_dir), point) for point in assignment.resume)
+    for shard in assignment.divided:
+        yield from ((Path(shard.job_dir), point) for point in shard.parts)
+
+
+def restore(left: Iterable[tuple[Path, CheckpointRecord]]) -> tuple[dict[int, Part], list[str]]:
     """Return the intact parts by their first row, and the ids of damaged ones.
 
     All are of one engine, that of the newest attempt: only a worker that could not use the one before took another.
     """
     parts: list[Part] = []
     damaged: list[str] = []
-    for point in points:
+    for job_dir, point in left:
         try:
             checkpoint_files.verify(job_dir / point.path, point.sha256)
             parts.append(_read(job_dir, point))
@@ -131,21 +151,24 @@ def _read(job_dir: Path, point: CheckpointRecord) -> Part:
     if facts.get("format") != FORMAT:
         raise CorruptCheckpoint(point.path, f"format {facts.get('format')} is not {FORMAT}")
     engine = facts.get("engine", inference_engine.FRAMEWORK)  # earlier versions had no other
-    return Part(point, facts["start"], facts["stop"], facts["errors"], facts["threads"], engine, facts["fence"])
+    folder, start, stop, total = job_dir / point.path, facts["start"], facts["stop"], facts.get("total", 0)
+    return Part(point, folder, start, stop, facts["errors"], facts["threads"], engine, facts["fence"], total)
 
 
 @dataclass
 class Work:
-    """The finished and missing chunks of one job."""
+    """The finished and missing chunks of one job, or of one of its shards."""
 
     job: BatchInferJob
     source: Source
+    chunks: list[tuple[int, int]]
     parts: dict[int, Part]
     job_dir: Path
-    fence: int
+    assignment: Assignment
     threads: int | None
     engine: Callable[[], str | None]
     reporter: Reporter
+    figures: dict[str, checkpoint_files.Content] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -158,13 +181,14 @@ class Work:
         While a chunk is computed, the one before it is written and the next one is read. At each question whether to
         stop, all chunks before it are written; one that is already computed then is left out.
         """
-        total = self.source.total
-        meter = ProgressMeter(total, 1, self.done, self.reporter, phase="infer")
-        missing = [bounds for bounds in chunks(total, self.job.inference.batch_size) if bounds[0] not in self.parts]
+        whole = self.source.total if self.assignment.shard else None
+        meter = ProgressMeter(_rows_in(self.chunks), 1, self.done, self.reporter, phase="infer", whole_steps=whole)
+        missing = [bounds for bounds in self.chunks if bounds[0] not in self.parts]
         if not missing:
             return None
         if reason := self._stop():
             return reason
+        self._draw()
         pace, written = Pace(), None
         with Stages(self.source, missing) as stages, ThreadPoolExecutor(1, "inference-writer") as writer:
             for (start, stop), make_table in self._computed(stages, meter):
@@ -178,8 +202,16 @@ class Work:
         return None
 
     def _stop(self) -> str | None:
+        """Return the reason to stop. `finish` waits for the first chunk of the job, which is one shard's."""
         reason = self.reporter.stop_requested()
-        return reason if reason != "finish" or 0 in self.parts else None
+        return reason if reason != "finish" or self.chunks[0][0] or 0 in self.parts else None
+
+    def _draw(self) -> None:
+        """Draw the plots of a job that is divided, because its shards alone have the model."""
+        if self.assignment.shard is not None and self.chunks[0][0] == 0 and 0 not in self.parts:
+            folder = Path(self.assignment.work_dir) / FIGURES
+            folder.mkdir(exist_ok=True)
+            self.figures = {f"{FIGURES}/{path.name}": [path.read_bytes()] for path in self.source.figures(folder)}
 
     def _computed(self, stages: Stages, meter: ProgressMeter) -> Iterator[tuple[tuple[int, int], MakeTable]]:
         sizes: set[int] = set()
@@ -194,33 +226,41 @@ class Work:
     def _keep(self, part: Part, meter: ProgressMeter, pace: Pace) -> None:
         self.parts[part.start] = part
         meter.stepped(self.done, 0)
-        if pace.due() or self.done == self.source.total:
-            self.reporter.log(f"{self.done:,} of {self.source.total:,} rows done")
+        total = _rows_in(self.chunks)
+        if pace.due() or self.done == total:
+            self.reporter.log(f"{self.done:,} of {total:,} rows done")
 
     def _write(self, start: int, stop: int, make_table: MakeTable) -> Part:
         table, bad = make_table()
-        engine = self.engine()
+        engine, fence, total = self.engine(), self.assignment.fence, self.source.total
         facts = {
-            "format": FORMAT, "fence": self.fence, "start": start, "stop": stop, "errors": len(bad),
-            "threads": self.threads, "engine": engine,
+            "format": FORMAT, "fence": fence, "start": start, "stop": stop, "errors": len(bad),
+            "threads": self.threads, "engine": engine, "total": total,
         }  # fmt: skip
         content: Mapping[str, checkpoint_files.Content] = {
             FACTS: [json.dumps(facts, sort_keys=True).encode()],
             ROWS: [prediction_files.encode(table, self.job.inference.output)],
             ERRORS: [prediction_files.encode_errors(bad)],
+            **(self.figures if start == 0 else {}),
         }
-        saved = checkpoint_files.write(self.job_dir, step=stop, fence=self.fence, files=content)
+        saved = checkpoint_files.write(self.job_dir, step=stop, fence=fence, files=content)
         self.reporter.checkpoint(saved)
-        return Part(saved, start, stop, len(bad), self.threads, engine, self.fence)
+        folder = self.job_dir / saved.path
+        return Part(saved, folder, start, stop, len(bad), self.threads, engine, fence, total)
 
     def contiguous(self) -> list[Part]:
         """Return the parts from the first row up to the first gap."""
-        found: list[Part] = []
-        for _, part in sorted(self.parts.items()):
-            if part.start != (found[-1].stop if found else 0):
-                break
-            found.append(part)
-        return found
+        return contiguous(self.parts, self.chunks[0][0] if self.chunks else 0)
+
+
+def contiguous(parts: Mapping[int, Part], first: int = 0) -> list[Part]:
+    """Return the parts from a row up to the first gap."""
+    found: list[Part] = []
+    for _, part in sorted(parts.items()):
+        if part.start != (found[-1].stop if found else first):
+            break
+        found.append(part)
+    return found
 
 
 def chunks(total: int, batch_size: int) -> list[tuple[int, int]]:
@@ -230,22 +270,39 @@ def chunks(total: int, batch_size: int) -> list[tuple[int, int]]:
     return [(start, min(total, start + size)) for start in range(0, total, size)]
 
 
+def share(every: list[tuple[int, int]], shard: Shard | None) -> list[tuple[int, int]]:
+    """Return the chunks of a shard, which follow one another; None: all of them."""
+    if shard is None:
+        return every
+    ends = [place * len(every) // shard.shards for place in (shard.place, shard.place + 1)]
+    return every[ends[0] : ends[1]]
+
+
+def _rows_in(bounds: Iterable[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in bounds)
+
+
 # -- the end of the job ---------------------------------------------------------------------------
 
 
 def _conclude(assignment: Assignment, reporter: Reporter, job: BatchInferJob, source: Source, work: Work) -> Result:
     reporter.phase("write")
     root, parts = artifacts.folder(assignment), work.contiguous()
-    output = job.inference.output
-    folders = [work.job_dir / part.point.path for part in parts]
-    paths = [
-        prediction_files.join(
-            [folder / ROWS for folder in folders], source.schema, output, root / f"predictions.{output}"
-        )
-    ]
+    paths = join(parts, source.schema, job.inference.output, root)
+    artifacts.announce([*paths, *source.figures(root)], root, reporter)
+    return counted(parts)
+
+
+def join(parts: Sequence[Part], schema: pa.Schema, output: str, root: Path) -> list[Path]:
+    """Write the predictions and the rows without one; return the files."""
+    rows = [part.folder / ROWS for part in parts]
+    paths = [prediction_files.join(rows, schema, output, root / f"predictions.{output}")]
+    if any(part.errors for part in parts):
+        paths.append(prediction_files.concatenate([part.folder / ERRORS for part in parts], root / ERRORS))
+    return paths
+
+
+def counted(parts: Sequence[Part]) -> Result:
+    """Return the result of a job that has these parts."""
     rows, errors = sum(part.stop - part.start for part in parts), sum(part.errors for part in parts)
-    if errors:
-        paths.append(prediction_files.concatenate([folder / ERRORS for folder in folders], root / ERRORS))
-    paths += source.figures(root)
-    artifacts.announce(paths, root, reporter)
     return Result(metrics={"rows": float(rows - errors), "errors": float(errors)}, step=rows)

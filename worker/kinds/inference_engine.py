@@ -31,6 +31,8 @@ FASTER = 1.1
 BATCHES = 3
 
 Log = Callable[[str], None]
+#: Returns the engine of all shards of a job, when one of them proposes an engine.
+Agree = Callable[[str], str]
 
 
 class InferenceEngine(Protocol):
@@ -63,9 +65,11 @@ def choose(
     threads: int | None,
     settled: str | None,
     log: Log,
+    agree: Agree | None = None,
 ) -> InferenceEngine:
     """Return the engine of a job. `settled` is the one that computed its first rows, if there are any.
 
+    `agree` is of a shard: all shards have one engine, and where a GPU's worker would have another, its CPU computes.
     Raises UnsupportedJob if `inference.engine` is `onnxruntime` and it cannot be used. A network that disagrees is
     found by the first rows: EngineDisagrees.
     """
@@ -73,8 +77,10 @@ def choose(
     if wanted == FRAMEWORK:
         return FrameworkEngine(learner)
     try:
-        network = _network(parent, device, threads)
+        network = _network(parent, "cpu" if agree and settled else device, threads)
     except _Unusable as why:
+        if agree is not None and (settled or agree(FRAMEWORK)) != FRAMEWORK:
+            return _as_agreed(learner, parent, threads)
         if inference.engine == ONNX_RUNTIME:
             raise UnsupportedJob(
                 f"inference.engine: onnxruntime cannot be used here: {why}; use auto or framework"
@@ -84,7 +90,21 @@ def choose(
     if settled is not None:
         log(f"computes with {_runtime()}, as the rows that are done")
         return OnnxEngine(network, learner)
-    return MeasuredEngine(network, learner, inference, log)
+    return MeasuredEngine(network, learner, inference, log, agree or _alone)
+
+
+def _alone(engine: str) -> str:
+    """Agree with nobody."""
+    return engine
+
+
+def _as_agreed(learner: Learner, parent: TrainedModel, threads: int | None) -> InferenceEngine:
+    """Return the engine of ONNX Runtime on the CPU. Raises UnsupportedJob."""
+    try:
+        return OnnxEngine(_network(parent, "cpu", threads), learner)
+    except _Unusable as why:
+        message = f"other shards compute with ONNX Runtime, which cannot be used here: {why}; set inference.engine"
+        raise UnsupportedJob(message) from why
 
 
 # -- the network ----------------------------------------------------------------------------------
@@ -149,9 +169,11 @@ class OnnxEngine:
 class MeasuredEngine(OnnxEngine):
     """An engine that is decided by the first rows."""
 
-    def __init__(self, network: OnnxNetwork, learner: Learner, inference: Inference, log: Log) -> None:
+    def __init__(
+        self, network: OnnxNetwork, learner: Learner, inference: Inference, log: Log, agree: Agree = _alone
+    ) -> None:
         super().__init__(network, learner)
-        self._inference, self._log = inference, log
+        self._inference, self._log, self._agree = inference, log, agree
         self._decided: str | None = None
 
     @property
@@ -161,7 +183,7 @@ class MeasuredEngine(OnnxEngine):
     def predict(self, inputs: Array, batch_size: int) -> Array:
         """Return the outputs of the engine, which the first call decides. Raises EngineDisagrees, UnsupportedJob."""
         if self._decided is None and len(inputs):
-            self._decided = self._decide(inputs[: BATCHES * batch_size], batch_size)
+            self._decided = self._agree(self._decide(inputs[: BATCHES * batch_size], batch_size))
         engine = self._learner if self._decided == FRAMEWORK else self._network
         return engine.predict(inputs, batch_size)
 

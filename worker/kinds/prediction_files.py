@@ -87,7 +87,7 @@ def _line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def join(parts: Sequence[Path], schema: pa.Schema, output: str, path: Path) -> Path:
+def join(parts: Sequence[Path], schema: pa.Schema | None, output: str, path: Path) -> Path:
     """Join parts with one of them in memory at a time; each becomes a row group in Parquet."""
     if output == "jsonl":
         return concatenate(parts, path)

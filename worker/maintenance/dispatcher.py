@@ -1,4 +1,4 @@
-"""dispatcher: replace lost doorbells, and resolve jobs that waited for others.
+"""dispatcher: replace lost doorbells, resolve jobs that waited for others, and keep shards in step with their jobs.
 
 The database row is the job; messages may be lost (FLUSHALL, a killed Redis, a worker killed between message and claim).
 If a queue holds no doorbell although a job is due, one is sent. An extra doorbell is harmless.
@@ -20,7 +20,9 @@ from worker.maintenance.service import Counts
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
     """Return {"queued", "failed": jobs resolved by their dependencies, "rung": doorbells sent}."""
-    return _resolve(engine) | {"rung": _ring_missing(engine)}
+    found = _resolve(engine)
+    _align_shards(engine)
+    return found | {"rung": _ring_missing(engine)}
 
 
 def _resolve(engine: Engine) -> Counts:
@@ -32,6 +34,14 @@ def _resolve(engine: Engine) -> Counts:
         if not any(resolved.values()):
             return total
         total = {name: count + resolved[name] for name, count in total.items()}
+
+
+def _align_shards(engine: Engine) -> None:
+    with read(engine) as conn:
+        if not transitions.sharding.strays(conn):
+            return
+    with write(engine) as conn:
+        transitions.align_shards(conn)
 
 
 def _ring_missing(engine: Engine) -> int:

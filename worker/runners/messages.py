@@ -1,8 +1,9 @@
 """Messages between supervisor and runner: JSON frames, one per line, over a socket pair.
 
-    supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion)
+    supervisor -> runner      Assignment (once, first), Stop (at most a few), Champion (one per AskChampion),
+                              Agreed (one per ProposeEngine)
     runner -> supervisor      Started, Progress, Phase, Metrics, CheckpointSaved, ArtifactSaved, Log, AskChampion,
-                              Result, Stopped, Failed, Finishing
+                              ProposeEngine, Result, Stopped, Failed, Finishing
 
 The runner has no database access. Paths in frames are relative to the folders named in the Assignment. A runner that
 ends by itself sends exactly one of Result, Stopped, Failed or Finishing as its last frame; without one it died. After
@@ -31,6 +32,20 @@ class _Frame(BaseModel):
 # -- supervisor -> runner -------------------------------------------------------------------------
 
 
+class Shard(_Frame):
+    """Which part of its job a shard computes."""
+
+    place: int  # from 0
+    shards: int
+
+
+class ShardParts(_Frame):
+    """The parts that a shard left."""
+
+    job_dir: str  # absolute
+    parts: list[CheckpointRecord]
+
+
 class Assignment(_Frame):
     """The job of a runner."""
 
@@ -46,9 +61,16 @@ class Assignment(_Frame):
     evaluate_dir: str | None = None  # absolute; the folder of promote.evaluate_on
     #: Listed checkpoints, newest first; the runner uses the first that passes its hash check.
     resume: list[CheckpointRecord] = []
+    shard: Shard | None = None
+    #: The engine that the shards of the job have agreed on.
+    engine: str | None = None
+    #: Of a job that was divided: what its shards left.
+    divided: list[ShardParts] = []
+    finish: bool = False  # the job was asked to finish before the attempt
     device: Literal["cpu", "gpu"] = "cpu"
     #: `device`: the runner leaves what needs no device to another one. `finishing`: that other one, which gets no lock.
-    part: Literal["whole", "device", "finishing"] = "whole"
+    #: `merging`: it joins what shards left, without the lock.
+    part: Literal["whole", "device", "finishing", "merging"] = "whole"
     threads: int | None = None
     package: str | None = None  # distribution and version of the program
     begun_by: str | None = None  # the package that the job began with, if it is another one
@@ -69,6 +91,13 @@ class Champion(_Frame):
     version: int | None = None
     model_dir: str | None = None  # absolute; None: its files are missing
     family: str | None = None  # or the program that made it
+
+
+class Agreed(_Frame):
+    """The engine that all shards of the job compute with."""
+
+    type: Literal["agreed"] = "agreed"
+    engine: str
 
 
 # -- runner -> supervisor -------------------------------------------------------------------------
@@ -96,6 +125,7 @@ class Progress(_Frame):
     percent: float | None = None
     eta_seconds: float | None = None
     samples_per_second: float | None = None
+    whole_steps: int | None = None  # of a shard: the rows of the whole job
     loss: float | None = None
     phase: str = "train"  # see Phase
     at: float  # runner's wall clock; for benchmarks, never for leases
@@ -160,6 +190,13 @@ class AskChampion(_Frame):
     type: Literal["ask_champion"] = "ask_champion"
 
 
+class ProposeEngine(_Frame):
+    """The engine that a shard would compute with."""
+
+    type: Literal["propose_engine"] = "propose_engine"
+    engine: str
+
+
 class Comparison(_Frame):
     """The new model compared with the champion on the frozen evaluation set."""
 
@@ -218,13 +255,14 @@ FromRunner = Annotated[
     | ArtifactSaved
     | Log
     | AskChampion
+    | ProposeEngine
     | Result
     | Stopped
     | Failed
     | Finishing,
     Field(discriminator="type"),
 ]
-ToRunner = Annotated[Assignment | Stop | Champion, Field(discriminator="type")]
+ToRunner = Annotated[Assignment | Stop | Champion | Agreed, Field(discriminator="type")]
 
 _from_runner: TypeAdapter[Any] = TypeAdapter(FromRunner)
 _to_runner: TypeAdapter[Any] = TypeAdapter(ToRunner)

@@ -17,6 +17,7 @@ from typing import Any
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.states import StopRequest
 from worker.runners.messages import (
+    Agreed,
     ArtifactSaved,
     AskChampion,
     Assignment,
@@ -29,6 +30,7 @@ from worker.runners.messages import (
     Metrics,
     Phase,
     Progress,
+    ProposeEngine,
     Result,
     Started,
     Stop,
@@ -58,6 +60,7 @@ class Channel:
         self._closing = False
         self.stop_reason: StopRequest | None = None
         self.champions: queue.SimpleQueue[Champion] = queue.SimpleQueue()
+        self.engines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def receive_assignment(self) -> Assignment | None:
         """Wait for the assignment. Return None if the supervisor closed the socket instead."""
@@ -136,6 +139,8 @@ class Channel:
                     self._on_message(frame.reason)
                 elif isinstance(frame, Champion):
                     self.champions.put(frame)
+                elif isinstance(frame, Agreed):
+                    self.engines.put(frame.engine)
         except (OSError, ValueError):
             pass
         if not self._closing:
@@ -176,6 +181,10 @@ class Reporter:
     def champion(self) -> Champion:
         self._channel.send(AskChampion())
         return self._channel.champions.get()
+
+    def agree(self, engine: str) -> str:
+        self._channel.send(ProposeEngine(engine=engine))
+        return self._channel.engines.get()
 
     def stop_requested(self) -> str | None:
         return self._channel.stop_reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,32 @@ from shared.datasets.models import DatasetVersion
 from shared.datasets.registry import ensure_builtin
 from shared.datasets.registry import resolve as resolve_dataset
 from shared.fleet.plugins import InstalledPlugin, family_plugin, program_plugin
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.job_files.layout import attempt_dir, dataset_dir, job_dir
+from shared.jobs import queries
+from shared.jobs.states import StopRequest
 from shared.jobs.transitions import Claimed
 from shared.models import aliases
 from shared.models.registry import resolve as resolve_model
 from worker.hardware.idle_cores import threads_of_run
-from worker.runners.messages import Assignment, Champion
+from worker.runners.messages import Assignment, Champion, Shard, ShardParts
 from worker.supervisor.context import WorkerContext
 from worker.supervisor.db_retry import DatabaseRetry
+
+
+@dataclass(frozen=True)
+class ShardsLeft:
+    """The parts that the shards of a job left, and whether one of them was found damaged."""
+
+    parts: dict[str, list[CheckpointRecord]]
+    damaged: bool
+
+
+def shards_left(claimed: Claimed, database: DatabaseRetry) -> ShardsLeft | None:
+    """Return what the shards of a job left; None: it was not divided, or is a shard."""
+    if "shards" not in claimed.pinned or "shard" in claimed.pinned:
+        return None
+    return ShardsLeft(*database.read(lambda conn: queries.shard_parts(conn, claimed.lease.job_id)))
 
 
 def resolve_references(context: WorkerContext, claimed: Claimed, database: DatabaseRetry) -> dict[str, Any]:
@@ -36,6 +55,8 @@ def resolve_references(context: WorkerContext, claimed: Claimed, database: Datab
         facts |= {"evaluate_on": f"{evaluated_on.name}@{evaluated_on.version}", "evaluate_sha256": evaluated_on.sha256}
     if spec.get("model_ref") and "parent" not in pinned:
         facts |= _parent_facts(str(spec["model_ref"]), claimed.owner_id, database)
+    if "shard" in pinned and "threads" not in pinned:
+        facts["threads"] = threads_of_run(context.settings)  # results are bitwise equal only for the same number
     if "plugin" not in pinned and (plugin := plugin_of(context, spec, {**facts, **pinned})) is not None:
         facts["plugin"] = {
             "plugin": plugin.plugin, "package": plugin.package, "record": plugin.record,
@@ -91,13 +112,18 @@ def champion_now(conn: Connection, spec: Mapping[str, Any], root: Path) -> Champ
 
 
 def assignment_of(
-    context: WorkerContext, claimed: Claimed, pinned: Mapping[str, Any], secrets: Mapping[str, str] | None = None
+    context: WorkerContext,
+    claimed: Claimed,
+    pinned: Mapping[str, Any],
+    secrets: Mapping[str, str] | None = None,
+    divided: ShardsLeft | None = None,
 ) -> Assignment:
     """Return the runner's assignment, and create the attempt's folder."""
     root, lease = context.settings.storage_root, claimed.lease
     work = attempt_dir(root, lease.job_id, lease.fence)
     os.makedirs(work / "artifacts", exist_ok=True)
     parent = pinned.get("parent")
+    plain: dict[str, Any] = {"part": "device", "device": context.device.kind}
     return Assignment(
         job_id=lease.job_id,
         fence=lease.fence,
@@ -109,9 +135,20 @@ def assignment_of(
         parent_model_dir=str(root / parent["folder"]) if parent else None,
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
         resume=claimed.checkpoints,
-        device=context.device.kind,
-        part="device",
-        threads=threads_of_run(context.settings),
+        threads=pinned.get("threads") or threads_of_run(context.settings),
+        engine=pinned.get("engine"),
+        finish=claimed.stop_requested is StopRequest.FINISH,
+        **(plain | _of_shards(root, pinned, divided)),
         **package_facts(plugin_of(context, claimed.spec, pinned), pinned.get("plugin")),
         secrets=dict(secrets or {}),
     )
+
+
+def _of_shards(root: Path, pinned: Mapping[str, Any], divided: ShardsLeft | None) -> dict[str, Any]:
+    """Return what a shard computes, or what a job merges that was divided: on a device if a part is damaged."""
+    if "shard" in pinned:
+        return {"shard": Shard(place=pinned["shard"], shards=pinned["shards"])}
+    if divided is None:
+        return {}
+    found = [ShardParts(job_dir=str(job_dir(root, shard)), parts=parts) for shard, parts in divided.parts.items()]
+    return {"divided": found} | ({} if divided.damaged else {"part": "merging", "device": "cpu"})

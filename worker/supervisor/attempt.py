@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from nightshift.errors import NotFound, RequestError
-from nightshift.names import FRAMEWORKS
+from nightshift.names import FRAMEWORKS, SHARD
 from nightshift.states import JobState
 from shared.errors import DeviceFailed, JobError, LeaseLost, StorageUnavailable, UnsupportedJob
 from shared.events import emit
@@ -37,7 +37,14 @@ from worker.runners.forkserver_client import ForkserverUnavailable
 from worker.runners.messages import Assignment, Champion, Result, encode
 from worker.runners.runner_pool import Runner
 from worker.supervisor import secrets
-from worker.supervisor.assignment import assignment_of, champion_now, package_facts, plugin_of, resolve_references
+from worker.supervisor.assignment import (
+    assignment_of,
+    champion_now,
+    package_facts,
+    plugin_of,
+    resolve_references,
+    shards_left,
+)
 from worker.supervisor.attempt_writer import AttemptWriter
 from worker.supervisor.batch import Batch, BatchWriter, Retention, artifact_records
 from worker.supervisor.context import WorkerContext
@@ -52,6 +59,7 @@ from worker.supervisor.outcomes import (
     classify_exit,
     device_failed,
     ending_of,
+    error,
     failed,
     may_be_of_device,
 )
@@ -124,10 +132,10 @@ class Attempt:
         try:
             assignment = self._storage.patiently(self.assign)
             messages = self.create_messages()
-            with self.started(assignment) as runner:
-                self._batches.environment = self._environment(assignment.threads)  # while the runner loads
-                runner_exit = self.watch(runner, messages)
-            if runner_exit.needs_device:
+            if assignment.part == "merging":
+                runner_exit = self.merge(assignment, messages)
+                verdict = classify_exit(runner_exit)
+            elif (runner_exit := self.on_device(assignment, messages)).needs_device:
                 verdict = self.check_device(classify_exit(runner_exit), assignment)
             else:
                 self._worker.leave_device()
@@ -152,12 +160,19 @@ class Attempt:
         """Pin references, fetch inputs and return the assignment. Raises StorageUnavailable, BadData."""
         while facts := resolve_references(self.context, self.claimed, self.database):
             with contextlib.suppress(NotFound):  # deleted before it was pinned: resolve again
-                self.database.write(partial(transitions.pin, lease=self.lease, facts=facts))
-                self._pinned = {**facts, **self.claimed.pinned}
+                self._pinned = self.database.write(partial(transitions.pin, lease=self.lease, facts=facts))
                 break
         self._secrets = secrets.chosen(self.claimed.spec.get("secrets", ()), self.context.settings.secrets_file)
-        self._storage.fetch(self._pinned)
-        return assignment_of(self.context, self.claimed, self._pinned, self._secrets)
+        divided = shards_left(self.claimed, self.database)
+        merges = divided is not None and not divided.damaged  # it reads parts alone
+        self._storage.fetch({} if merges else self._pinned, divided.parts if divided else {})
+        return assignment_of(self.context, self.claimed, self._pinned, self._secrets, divided)
+
+    def on_device(self, assignment: Assignment, messages: RunnerMessages) -> RunnerExit:
+        """Let a runner with the device do its part."""
+        with self.started(assignment) as runner:
+            self._batches.environment = self._environment(assignment.threads)  # while the runner loads
+            return self.watch(runner, messages)
 
     # -- start ------------------------------------------------------------------------------------
 
@@ -240,6 +255,7 @@ class Attempt:
             batches=self._batches,
             champion=self._champion,
             fetch_champion=self._storage.fetch_champion,
+            agree=lambda conn, engine: transitions.agree(conn, self.lease, engine),
             samples=sampler.take,
             time_left=self._time_left,
             waits_for_champion=self._worker.others_are_finishing,
@@ -295,12 +311,22 @@ class Attempt:
         emit("attempt.finishing", job_id=self.lease.job_id, attempt=self.lease.fence)
         failpoint("attempt.finishing")
         rest = assignment.model_copy(update={"part": "finishing", "device": "cpu"})
-        runner = self.context.runners.take_without_device(self._framework(assignment.spec), self.wake)
         messages.expect_finisher()
-        with self._assigned(runner, rest):
-            finished = self.watch(runner, messages)
+        finished = self._without_device(rest, messages)
         peak = max(ended.exit.peak_memory_bytes or 0, finished.exit.peak_memory_bytes or 0)
         return replace(finished, exit=replace(finished.exit, peak_memory_bytes=peak or None))
+
+    def merge(self, assignment: Assignment, messages: RunnerMessages) -> RunnerExit:
+        """Let a runner without the device join what the shards of the job left."""
+        self._worker.leave_device()
+        self._batches.environment = self._environment()
+        self.context.runners.warm_up(self._framework(assignment.spec), self._storage.is_wanted, self._report_cold)
+        return self._without_device(assignment, messages)
+
+    def _without_device(self, assignment: Assignment, messages: RunnerMessages) -> RunnerExit:
+        runner = self.context.runners.take_without_device(self._framework(assignment.spec), self.wake)
+        with self._assigned(runner, assignment):
+            return self.watch(runner, messages)
 
     # -- outputs ----------------------------------------------------------------------------------
 
@@ -308,7 +334,11 @@ class Attempt:
         """Complete the uploads and return the verdict that then applies."""
         found = artifact_records(messages.artifacts, self._artifacts_folder())
         files = {a.stored_as: a.sha256 for a in found} if isinstance(verdict, Succeed) else {}
-        return self._storage.deliver(verdict, messages, files)
+        verdict = self._storage.deliver(verdict, messages, files)
+        if self.claimed.kind == SHARD and isinstance(verdict, Succeed) and messages.unstored is not None:
+            # The parts are all that a shard leaves.
+            return Fail(AttemptOutcome.JOB_ERROR, error("storage", messages.unstored, retryable=True))
+        return verdict
 
     # -- settle -----------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ With local storage everything is already in place, and nothing here takes any ti
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from shared.db.schema import artifacts
 from shared.errors import BadData, CorruptCheckpoint, NotStored
 from shared.events import emit
 from shared.job_files import checkpoint_files
+from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.checkpoint_retention import needs_all_checkpoints
 from shared.jobs.transitions import Claimed
 from shared.storage import LocalStorage
@@ -36,8 +37,8 @@ class InputFetcher:
         self._storage, self._claimed, self._database, self._check_wanted = storage, claimed, database, check_wanted
         self._leases = ExitStack()
 
-    def fetch(self, pinned: Mapping[str, Any]) -> None:
-        """Fetch data sets, the parent's model, files of earlier attempts and the checkpoint to resume from.
+    def fetch(self, pinned: Mapping[str, Any], shards: Mapping[str, Sequence[CheckpointRecord]]) -> None:
+        """Fetch data sets, the parent's model, files of earlier attempts, the checkpoint to resume from, shards' parts.
 
         May be called again after StorageUnavailable. Raises BadData for files that are missing in the storage.
         """
@@ -52,14 +53,16 @@ class InputFetcher:
         except NotStored as error:
             raise BadData(str(error)) from error
         self._storage.fetch_beside(job_id, self._check_wanted)
-        self._fetch_checkpoints(job_id)
+        self._fetch_checkpoints(job_id, self._claimed.checkpoints)
+        for shard_id, parts in shards.items():
+            self._fetch_checkpoints(shard_id, parts)
 
-    def _fetch_checkpoints(self, job_id: str) -> None:
-        """Fetch the newest checkpoint that passes its hash check.
+    def _fetch_checkpoints(self, job_id: str, rows: Sequence[CheckpointRecord]) -> None:
+        """Fetch the newest checkpoint that passes its hash check, or all of a batch inference.
 
         The runner treats missing ones like damaged ones.
         """
-        for row in self._claimed.checkpoints:
+        for row in rows:
             try:
                 check = partial(checkpoint_files.verify, sha256=row.sha256)
                 self._leases.enter_context(self._storage.hold(f"jobs/{job_id}/{row.path}", check, self._check_wanted))

@@ -30,6 +30,7 @@ from worker.runners.messages import (
     Metrics,
     Phase,
     Progress,
+    ProposeEngine,
     Result,
     Started,
     Stopped,
@@ -82,6 +83,9 @@ class RunnerMessages:
         self.artifacts: dict[str, ArtifactSaved] = {}
         self.last: Result | Stopped | Failed | Finishing | None = None
         self.champion_requested = False
+        self.proposed_engine: str | None = None
+        #: Why a checkpoint could not be stored.
+        self.unstored: str | None = None
         self.peak_device_memory_bytes: int | None = None
         self._progress: dict[str, Any] = {"step": 0}
         self._frames: deque[tuple[float, dict[str, Any]]] = deque(maxlen=LAST_FRAMES)
@@ -169,6 +173,8 @@ class RunnerMessages:
                 self.log(frame.level, frame.message, self.log_budget)
             case AskChampion():
                 self.champion_requested = True
+            case ProposeEngine():
+                self.proposed_engine = frame.engine
             case Result() | Stopped() | Failed() | Finishing():
                 self._take_last(frame, now)
         return None
@@ -216,8 +222,8 @@ class RunnerMessages:
         """Add uploaded checkpoints to the batch. One that cannot be stored is only logged."""
         self.batch.checkpoints += self.uploader.arrived()
         for checkpoint, why in self.uploader.refused():
-            text = f"the checkpoint of step {checkpoint.step} could not be stored: {why}"
-            self.batch.logs.append(LogRow("error", text))
+            self.unstored = f"the checkpoint of step {checkpoint.step} could not be stored: {why}"
+            self.batch.logs.append(LogRow("error", self.unstored))
 
     def _device_memory(self, found: int | None) -> None:
         if found is not None:

@@ -22,7 +22,7 @@ from shared.jobs.states import StopRequest, strongest
 from shared.jobs.transitions import AttemptStatus, SampleRow
 from shared.settings import Settings
 from worker.runners.forkserver_client import Exit
-from worker.runners.messages import Champion, Stop, encode
+from worker.runners.messages import Agreed, Champion, Stop, encode
 from worker.runners.output_capture import LineReader
 from worker.runners.runner_pool import Runner
 from worker.supervisor.attempt_writer import AttemptWriter
@@ -52,6 +52,8 @@ class RunContext:
     champion: Callable[[Connection], Champion]
     #: Fetch the champion's model to this host, then call the function with it; returns at once.
     fetch_champion: Callable[[Champion, Callable[[Champion], None]], None]
+    #: Return the engine that the shards of the job compute with, when this one proposes an engine.
+    agree: Callable[[Connection, str], str]
     #: Return the resource samples since the last call.
     samples: Callable[[], list[SampleRow]]
     #: Return the seconds that a draining worker has left, or None if it does not drain.
@@ -68,6 +70,7 @@ class RunnerMonitor:
         self._runner, self._writer, self.messages = context.runner, context.writer, context.messages
         self._champion_named: Champion | None = None
         self._champion_found: Champion | None = None
+        self._engine_agreed: str | None = None
         self._selector = selectors.DefaultSelector()
         self._flushed_at = 0.0
         self._suspended = False
@@ -85,6 +88,7 @@ class RunnerMonitor:
         while self._runner.handle.exit is None:
             self._apply_stop_requests()
             self._answer_champion_request()
+            self._answer_proposal()
             self.messages.collect()
             self._flush_if_due()
             for key, _ in self._selector.select(self._select_timeout()):
@@ -198,7 +202,7 @@ class RunnerMonitor:
             self._send(Stop(reason=StopRequest.CANCEL))
             self._kill_at = now + self._settings.stop_grace_seconds
 
-    def _send(self, frame: Stop | Champion) -> None:
+    def _send(self, frame: Stop | Champion | Agreed) -> None:
         with contextlib.suppress(OSError):  # it ended, or does not read any more
             self._runner.sock.send(encode(frame))
 
@@ -263,6 +267,20 @@ class RunnerMonitor:
         elif self.messages.champion_requested and self._writer.idle:
             self.messages.champion_requested = False
             self._writer.submit(self._find_champion)
+
+    def _answer_proposal(self) -> None:
+        """Answer a proposed engine with the agreed one; the writer's commit wakes the loop."""
+        if self._engine_agreed is not None:
+            agreed, self._engine_agreed = self._engine_agreed, None
+            self._send(Agreed(engine=agreed))
+        if self.messages.proposed_engine is not None and self._writer.idle:
+            proposed, self.messages.proposed_engine = self.messages.proposed_engine, None
+            self._writer.submit(partial(self._agree, proposed))
+
+    def _agree(self, proposed: str, conn: Connection) -> AttemptStatus:
+        agreed = self._context.agree(conn, proposed)
+        on_commit(conn, partial(setattr, self, "_engine_agreed", agreed))
+        return self._context.batches.write(conn, Batch())
 
     def _find_champion(self, conn: Connection) -> AttemptStatus:
         status = self._context.batches.write(conn, Batch())

@@ -6,7 +6,7 @@ With local storage everything is already in place, and nothing here takes any ti
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from shared.errors import LeaseLost, StorageUnavailable
 from shared.events import emit
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
-from shared.jobs.transitions import Claimed, LogRow
+from shared.jobs.transitions import CheckpointRecord, Claimed, LogRow
 from shared.storage import storage_of
 from shared.storage.uploader import FIRST_WAIT
 from worker.runners.messages import Champion
@@ -62,9 +62,9 @@ class AttemptStorage:
 
     # -- inputs -----------------------------------------------------------------------------------
 
-    def fetch(self, pinned: Mapping[str, Any]) -> None:
+    def fetch(self, pinned: Mapping[str, Any], shards: Mapping[str, Sequence[CheckpointRecord]]) -> None:
         """Fetch the inputs. Raises StorageUnavailable, BadData."""
-        self._inputs.fetch(pinned)
+        self._inputs.fetch(pinned, shards)
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Retry while the storage is down, for at most as long as an attempt waits for a busy device.

@@ -19,8 +19,17 @@ SMOOTHING = 0.3
 class ProgressMeter:
     """Measures speed and sends progress. Time spent on validation and checkpoints does not count."""
 
-    def __init__(self, total_steps: int, batch_size: int, step: int, reporter: Reporter, phase: str = "train") -> None:
-        self.own_phase = phase
+    def __init__(
+        self,
+        total_steps: int,
+        batch_size: int,
+        step: int,
+        reporter: Reporter,
+        phase: str = "train",
+        whole_steps: int | None = None,
+    ) -> None:
+        """Begin at `step`. `whole_steps` are those of the whole job, of which this is a shard."""
+        self.own_phase, self.whole_steps = phase, whole_steps
         self.total_steps, self.batch_size, self.reporter = total_steps, batch_size, reporter
         self.step, self.epoch = step, 0
         self.loss: float | None = None
@@ -75,6 +84,7 @@ class ProgressMeter:
             Progress(
                 step=self.step,
                 total_steps=self.total_steps,
+                whole_steps=self.whole_steps,
                 epoch=self.epoch,
                 percent=round(100 * self.step / max(1, self.total_steps), 2),
                 eta_seconds=round((self.total_steps - self.step) / speed, 2) if speed else None,

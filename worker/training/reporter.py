@@ -13,7 +13,7 @@ from worker.runners.messages import ArtifactSaved, Champion, MetricPoint, Progre
 
 
 class Reporter(Protocol):
-    """Receives reports from any thread. Only `champion` blocks; no call raises because of a slow reader."""
+    """Receives reports from any thread. `champion` and `agree` block; no call raises because of a slow reader."""
 
     def started(self, frame: Started) -> None: ...
 
@@ -33,6 +33,10 @@ class Reporter(Protocol):
 
     def champion(self) -> Champion:
         """Return the version that the job's `promote.alias` points at now. Blocks until the reply."""
+        ...
+
+    def agree(self, engine: str) -> str:
+        """Return the engine that all shards of the job compute with: this one, unless another was proposed before."""
         ...
 
     def stop_requested(self) -> str | None:

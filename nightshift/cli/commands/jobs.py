@@ -40,6 +40,14 @@ ATTEMPT_FIELDS = {
     "peak memory": tables.Field(lambda item: output.size(item.get("peak_memory_bytes")), 4, right=True),
     "error": tables.Field(lambda item: (item.get("error") or {}).get("message"), 5),
 }
+SHARD_FIELDS = {
+    "shard": tables.Field("shard", right=True),
+    "id": tables.Field("id"),
+    "state": FIELDS["state"],
+    "done": FIELDS["done"],
+    "worker": tables.Field("worker", 1),
+    "error": tables.Field(lambda item: (item.get("error") or {}).get("message"), 2),
+}
 CHECKPOINT_FIELDS = {
     "step": tables.Field("step", right=True),
     "epoch": tables.Field("epoch", 1, right=True),
@@ -94,6 +102,9 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     if as_json:
         return output.print_json(job.data)
     output.print_facts(_facts(job.data))
+    if job.data.get("shards") and not job.data.get("part_of"):
+        print()
+        _print_shards(job.shards())
     if len(found := job.attempts()) > 1:
         print()
         _print_attempts(found)
@@ -126,6 +137,7 @@ def _facts(job: Any) -> list[tuple[str, Any]]:
         ("id", job["id"]),
         ("name", job.get("name")),
         ("copy of", like_text(job.get("copied_from"))),
+        ("shard of", f"{job['part_of']} ({job['shard']} of {job['shards']})" if job.get("part_of") else None),
         ("state", output.state_text(job["state"])),
         ("stop requested", job.get("stop_requested")),
         ("kind", job.get("kind")),
@@ -290,6 +302,15 @@ def _print_attempts(found: Sequence[Any], *, as_json: bool = False) -> None:
     tables.print_items(found, ATTEMPT_FIELDS, "The job has no attempts yet.", as_json=as_json)
 
 
+def shards(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """List the shards of a batch inference: state, progress, worker."""
+    _print_shards(find_job(ctx, job_id).shards(), as_json=as_json)
+
+
+def _print_shards(found: Sequence[Any], *, as_json: bool = False) -> None:
+    tables.print_items(found, SHARD_FIELDS, "The job is computed in one piece.", as_json=as_json)
+
+
 def checkpoints(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """List the checkpoints of a job."""
     found = find_job(ctx, job_id).checkpoints()
@@ -335,7 +356,7 @@ def _control(verb: str) -> Any:
 
 
 app = typer.Typer(cls=CommandGroup, rich_markup_mode=None, add_completion=False)
-for _command in (jobs, show, watch, logs, metrics, artifacts, attempts, checkpoints, why):
+for _command in (jobs, show, watch, logs, metrics, artifacts, attempts, shards, checkpoints, why):
     app.command()(_command)
 for _verb in VERBS:
     app.command(_verb, help=COMMANDS[_verb].help)(_control(_verb))

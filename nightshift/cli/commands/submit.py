@@ -213,6 +213,10 @@ def infer(
     framework: Framework = None,
     batch_size: BatchSize = None,
     engine: Annotated[str | None, typer.Option(help="auto, framework or onnxruntime: what computes on a CPU.")] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Compute the rows in N parts, each by any worker; auto: one per worker."),
+    ] = None,
     task: Annotated[str | None, typer.Option(help="predict, score or generate.")] = None,
     output: Annotated[str | None, typer.Option(help="parquet or jsonl.")] = None,
     prompt: Annotated[list[str] | None, typer.Option(help="With generate: a text to continue. Repeatable.")] = None,
@@ -227,7 +231,8 @@ def infer(
     body: dict[str, Any] = {"kind": BATCH_INFER, "model_ref": model_ref}
     given = {
         "framework": framework, "engine": engine, "batch_size": batch_size, "task": task, "output": output,
-        "prompts": prompt, "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
+        "shards": int(shards) if shards and shards.isdecimal() else shards, "prompts": prompt,
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "count": count, "seed": seed,
     }  # fmt: skip
     payload.put_options(body, {f"inference.{name}": value for name, value in given.items()})
     return body

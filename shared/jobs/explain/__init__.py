@@ -3,7 +3,7 @@
 Each reason has a code for programs, fields, and a clause of text. The reasons for the current state come first, the
 most important one at the front, and form the sentence; `attempt_ended`, unsuccessful attempts, follow, newest first.
 
-waiting    dependency
+waiting    dependency, shard, queued_shard
 queued     run_at, back_off, no_worker, no_suitable_worker, device_failed, not_listening, workers_busy, worker_free,
            room_is_made, jobs_ahead, stop_requested
 running    doing, starting, silent, stop_requested
@@ -27,7 +27,8 @@ def explain(job: Row, around: ExplainContext) -> Why:
     """Explain the state of `job`, a row of `jobs`."""
     state = JobState(job["state"])
     present = list(_PRESENT[state](job, around))
-    return Why(_INTRODUCED[state](present), [*present, *ended.tries(job, around)])
+    introduced = _divided if state is JobState.WAITING and around.shards else _INTRODUCED[state]
+    return Why(introduced(present), [*present, *ended.tries(job, around)])
 
 
 _PRESENT = {
@@ -39,6 +40,13 @@ _PRESENT = {
     JobState.FAILED: ended.failed,
     JobState.CANCELLED: ended.cancelled,
 }
+
+
+def _divided(reasons: Sequence[Reason]) -> str:
+    count = sum(reason.code == "shard" for reason in reasons)
+    if not count:
+        return "Its shards have all succeeded; it will be queued within seconds to merge what they left."
+    return sentence(f"it is waiting for {count} of its shards: {clauses(reasons)}")
 
 
 def _waits_for(reasons: Sequence[Reason]) -> str:

@@ -28,6 +28,9 @@ class ExplainContext:
     awaited: Sequence[tuple[str, str | None]] = ()  # (id, state) of the jobs in `after`; None: deleted
     has_begun: bool = False  # the current attempt has reported progress
     victim: str | None = None  # the job that is being preempted for it
+    shards: Sequence[Row] = ()  # of a job that waits for them, in their order
+    #: Why one of the shards is queued.
+    queued_shard: str | None = None
 
 
 @dataclass(frozen=True)

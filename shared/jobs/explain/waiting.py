@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from nightshift.states import JobState
 from shared.clock import format_duration, iso
 from shared.fleet.workers import NOT_LISTENING
 from shared.jobs.eligibility import Row, can_run, has_plugin, plugins_of
@@ -16,8 +17,25 @@ _ANOTHERS = "another owner's job"
 
 
 def waiting(job: Row, around: ExplainContext) -> Iterator[Reason]:
-    """Yield the reasons of a job that waits for other jobs."""
-    yield from dependencies(around)
+    """Yield the reasons of a job that waits for its shards or for other jobs."""
+    if around.shards:
+        yield from shards(around)
+    else:
+        yield from dependencies(around)
+
+
+def shards(around: ExplainContext) -> Iterator[Reason]:
+    """Yield what each of its shards is doing that has not succeeded."""
+    for shard in around.shards:
+        if shard["state"] == JobState.SUCCEEDED:
+            continue
+        number, percent = shard["pinned"]["shard"] + 1, (shard["progress"] or {}).get("percent")
+        at = f" on {shard['worker']}" if shard["worker"] else ""
+        so_far = f" at {percent:g} %" if at and percent is not None else ""
+        fields = {"job_id": shard["id"], "shard": number, "state": shard["state"], "worker": shard["worker"]}
+        yield Reason("shard", f"shard {number} (job {shard['id']}) is {shard['state']}{at}{so_far}", fields)
+    if around.queued_shard:
+        yield Reason("queued_shard", f"of a queued one: {around.queued_shard}", {"sentence": around.queued_shard})
 
 
 def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:

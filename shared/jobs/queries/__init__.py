@@ -1,6 +1,6 @@
 """Read-only queries of jobs. Functions take an open connection, and the owner if they check access.
 
-jobs              get_job, find_id, list_jobs, job_view, job_by_task
+jobs              get_job, find_id, list_jobs, list_shards, job_view, job_by_task
 job_details       attempts, checkpoints, artifacts, logs, …
 event_log         events_after                  curves        metrics, curves
 table             jobs_table (for the pages)    sparklines    sparklines
@@ -21,7 +21,8 @@ from shared.jobs.queries.job_details import (
     checkpoints,
     log_tail,
     logs,
+    shard_parts,
     state_events,
     system_samples,
 )
-from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs
+from shared.jobs.queries.jobs import JobFilters, find_id, get_job, job_by_task, job_view, list_jobs, list_shards

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, select
 
-from nightshift.names import KINDS
+from nightshift.names import KINDS, SHARD
 from nightshift.states import JobState
 from shared.clock import db_now, read_clock
 from shared.db.counters import ARCHIVED, ATTEMPTS, DELETED, JOBS, QUEUED, counted
@@ -33,7 +33,7 @@ class Due:
 class Stats:
     """Counts for Prometheus."""
 
-    jobs: dict[str, int]  # by state
+    jobs: dict[str, int]  # by state, without shards
     submitted: dict[str, int]  # by kind, deleted jobs too
     attempts: dict[str, int]  # ended, by outcome, those of deleted jobs too
     workers: dict[str, int]  # with a heartbeat within a lease, by state
@@ -79,7 +79,7 @@ def stats(conn: Connection, lease_seconds: float = 30.0) -> Stats:
             ended[row.label] = row.n
         else:
             kinds[row.detail] += row.n
-        if row.measure in (JOBS, ARCHIVED):
+        if row.measure in (JOBS, ARCHIVED) and row.detail != SHARD:
             states[row.label] += row.n
     is_recent = workers.c.heartbeat_at >= db_now() - lease_seconds
     online = conn.execute(

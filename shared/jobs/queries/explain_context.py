@@ -11,7 +11,7 @@ from nightshift.states import JobState
 from shared.clock import read_clock
 from shared.db.schema import attempts, job_dependencies, job_events, jobs
 from shared.jobs.eligibility import can_run, distinct, left_workers, online_workers, plugins_of, runnable_by
-from shared.jobs.explain import MAX_TRIES, MOST_AHEAD, ExplainContext
+from shared.jobs.explain import MAX_TRIES, MOST_AHEAD, ExplainContext, explain
 from shared.jobs.fronts import runnable_parts
 from shared.jobs.queue_parts import count_ahead
 
@@ -33,7 +33,17 @@ def explain_context(conn: Connection, job: Mapping[Any, Any], lease_seconds: flo
         awaited=_awaited(conn, job["id"]) if state in (JobState.WAITING, JobState.FAILED) and not job["fence"] else [],
         victim=_victim(conn, job["id"]) if state is JobState.QUEUED and job["preempts"] else None,
         has_begun=state is JobState.RUNNING and _has_begun(conn, job),
+        **(_of_shards(conn, job["id"], lease_seconds) if state is JobState.WAITING else {}),
     )
+
+
+def _of_shards(conn: Connection, job_id: str, lease_seconds: float) -> dict[str, Any]:
+    """Return its shards, and why the first queued one is queued."""
+    found = list(conn.execute(select(jobs).where(jobs.c.part_of == job_id)).mappings())
+    shards = sorted(found, key=lambda row: row["pinned"]["shard"])
+    queued = next((row for row in shards if row["state"] == JobState.QUEUED), None)
+    why = explain(queued, explain_context(conn, queued, lease_seconds)).sentence if queued else None
+    return {"shards": shards, "queued_shard": why}
 
 
 def _attempts(conn: Connection, job_id: str) -> list[Any]:

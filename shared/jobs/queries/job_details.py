@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Select, select
 from shared.clock import iso
 from shared.db import schema
 from shared.db.rows import existing
+from shared.job_files.checkpoint_record import CheckpointRecord
 
 
 def attempts(conn: Connection, job_id: str) -> list[dict[str, Any]]:
@@ -28,6 +29,27 @@ def checkpoints(conn: Connection, job_id: str) -> list[dict[str, Any]]:
     table = schema.checkpoints
     kept = select(table).where(table.c.job_id == job_id, table.c.state != "deleted")
     return _views(conn, kept.order_by(table.c.step.desc(), table.c.created_at.desc()))
+
+
+def shard_parts(conn: Connection, job_id: str) -> tuple[dict[str, list[CheckpointRecord]], bool]:
+    """Return the intact parts that the shards of a job left, by shard in order, and whether one is damaged."""
+    table, shards = schema.checkpoints, schema.jobs
+    columns = (table.c[name] for name in CheckpointRecord.model_fields)
+    rows = conn.execute(
+        select(table.c.job_id, table.c.state, *columns)
+        .join(shards, shards.c.id == table.c.job_id)
+        .where(shards.c.part_of == job_id, table.c.state != "deleted")
+        .order_by(table.c.step)
+    ).mappings()
+    found: dict[str, list[CheckpointRecord]] = {}
+    damaged = False
+    for row in rows:
+        facts = dict(row)
+        shard_id, state = facts.pop("job_id"), facts.pop("state")
+        damaged = damaged or state != "ready"
+        if state == "ready":
+            found.setdefault(shard_id, []).append(CheckpointRecord(**facts))
+    return found, damaged
 
 
 def artifacts(conn: Connection, job_id: str) -> list[dict[str, Any]]:

@@ -95,7 +95,13 @@ def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:
         conditions.append(jobs.c.family == filters.family)
     if filters.tag is not None:
         conditions.append(search.tagged(filters.tag, conn.dialect.name))
-    return conditions + search.conditions(filters.search or "", conn.dialect.name)
+    return conditions + search.conditions(filters.search or "", conn.dialect.name, filters.kind)
+
+
+def list_shards(conn: Connection, job_id: str) -> list[dict[str, Any]]:
+    """Return the shards of a job (`job_view`), in the order of their rows; empty: it is not divided."""
+    rows = conn.execute(_rows().where(jobs.c.part_of == job_id)).mappings()
+    return sorted(map(job_view, rows), key=lambda view: view["shard"] or 0)
 
 
 def job_by_task(conn: Connection, celery_task_id: str) -> RowMapping | None:
@@ -136,6 +142,9 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
         "result": row["result"],
         "retries": row["retries"],
         "after": row["after"],
+        "part_of": row["part_of"],
+        "shard": _number_of(row),
+        "shards": (row["pinned"] or {}).get("shards"),
         "tags": row["tags"],
         "notes": row["notes"],
         "copied_from": row["copied_from"],
@@ -143,6 +152,12 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
         "promise": _promise(row),
         "spec": row["spec"],
     }
+
+
+def _number_of(row: Mapping[str, Any] | RowMapping) -> int | None:
+    """Return which of the shards the job is, from 1."""
+    place = (row["pinned"] or {}).get("shard")
+    return None if place is None else place + 1
 
 
 def _promise(row: Mapping[str, Any] | RowMapping) -> str | None:

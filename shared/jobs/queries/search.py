@@ -6,7 +6,7 @@ state:failed,cancelled         one of these           name:sweep   contains     
 test_accuracy > 0.95           a result or the last value of a curve; also best.val_loss, min.x, max.x; 95 % is 0.95
 lr < 0.01  batch_size=64       a setting, by its name or its path (model.preset:mnist); `none` matches null
 tag:team  tag:team=vision      a tag
-who:ada  age < 2d  duration > 1h30m  created > 2026-11-01  progress >= 50  error:crashed  is:archived
+who:ada  age < 2d  duration > 1h30m  created > 2026-11-01  progress >= 50  error:crashed  is:archived  kind:shard
 -state:failed  -nightly        negation
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import String, and_, cast, exists, false, func, not_, or_, select, true
 
 from nightshift.errors import InvalidRequest
+from nightshift.names import SHARD
 from nightshift.states import FINAL_STATES, JobState
 from shared.db.schema import api_keys, jobs
 from shared.jobs.queries.columns import FIELDS, SHORT, ColumnKey, Value, parse_key, value_of
@@ -42,10 +43,11 @@ _LENGTHS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)(min|[smhdw])")
 
 
-def conditions(text: str, dialect: str) -> list[Any]:
+def conditions(text: str, dialect: str, kind: str | None = None) -> list[Any]:
     """Parse a search into SQL conditions; archived jobs only match with `is:archived` or `is:any`.
 
-    Raises InvalidRequest with a correction.
+    Shards match only if the search has `kind:shard`, or `kind`, a filter beside it, selects them. Raises InvalidRequest
+    with a correction.
     """
     terms = list(_TERM.finditer(text))
     if len(terms) > MAX_TERMS:
@@ -53,6 +55,8 @@ def conditions(text: str, dialect: str) -> list[Any]:
     found = [_condition(term, dialect) for term in terms]
     if not any(term["key"] == "is" and term["value"] in _WITH_ARCHIVED for term in terms):
         found.append(jobs.c.archived_at.is_(None))
+    if kind is None and not any(term["key"] == "kind" and term["value"] == SHARD for term in terms):
+        found.append(jobs.c.part_of.is_(None))
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 
 from nightshift.metrics import headline
+from nightshift.names import SHARD
 from nightshift.states import JobState
 from shared.clock import db_now, iso
 from shared.db.counters import DATASETS, JOBS, counted, kept_for
@@ -101,7 +102,7 @@ def _counts(
     """Return the number of jobs in each state, and whether there are more."""
     counts = dict.fromkeys((state.value for state in JobState), 0)
     if not (query.family or query.framework or query.dataset or query.search):
-        kind = () if query.kind is None else (counters.c.detail == query.kind,)
+        kind = (counters.c.detail != SHARD if query.kind is None else counters.c.detail == query.kind,)
         kept = counted(conn, JOBS, "label", where=and_(kept_for(owner_id), *kind))
         return counts | {row.label: row.n for row in kept}, False
     some = select(jobs.c.state).where(*conditions).limit(MOST_COUNTED + 1).subquery()
@@ -128,7 +129,7 @@ def _conditions(conn: Connection, owner_id: str | None, query: TableQuery) -> li
         jobs.c.framework: query.framework, jobs.c.dataset: query.dataset,
     }  # fmt: skip
     conditions: list[Any] = [column == value for column, value in same.items() if value is not None]
-    return conditions + search.conditions(query.search or "", conn.dialect.name)
+    return conditions + search.conditions(query.search or "", conn.dialect.name, query.kind)
 
 
 def _ids(conn: Connection, owner_id: str | None, conditions: list[Any], query: TableQuery, offset: int) -> list[str]:

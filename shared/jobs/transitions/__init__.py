@@ -9,6 +9,7 @@ user) or None (maintenance).
     requests       request_stop, request_cancel, resume, edit
     preempting     urgent_ids, request_preemption         endings      succeed, fail, stop, release
     rescuing       expired, rescue                        archiving    archive, unarchive, delete_job
+    sharding       agree, refuse_shard                    requests     align_shards
 """
 
 from shared.job_files.checkpoint_record import CheckpointRecord
@@ -18,8 +19,9 @@ from shared.jobs.transitions.effects import commit_artifacts, commit_checkpoint,
 from shared.jobs.transitions.endings import fail, release, stop, succeed
 from shared.jobs.transitions.leasing import begin, can_claim, claim, pin, renew
 from shared.jobs.transitions.preempting import request_preemption, urgent_ids
-from shared.jobs.transitions.requests import edit, request_cancel, request_stop, resume
+from shared.jobs.transitions.requests import align_shards, edit, request_cancel, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
+from shared.jobs.transitions.sharding import agree, refuse_shard
 from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (
     ArtifactRecord,

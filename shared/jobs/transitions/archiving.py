@@ -67,14 +67,24 @@ def delete_job(conn: Connection, job_id: str, owner_id: str) -> None:
     row = _final(conn, job_id, owner_id, "deleted")
     if found := list(holders(conn, row)):
         raise Conflict(f"Job {job_id} is needed by {', '.join(found[:5])}.")
+    shards = conn.execute(select(*_KEPT).where(jobs.c.part_of == job_id).with_for_update()).mappings().all()
+    if any(shard["finished_at"] is None for shard in shards):
+        raise Conflict(f"The shards of job {job_id} are still stopping; delete it in a few seconds.")
+    for one in (*shards, row):
+        _remove(conn, one)
+    failpoint("delete.before_commit")
+    on_commit(conn, partial(failpoint, "delete.after_commit"))
+    on_commit(conn, partial(emit, "job.deleted", job_id=job_id, owner_id=owner_id))
+
+
+def _remove(conn: Connection, row: RowMapping) -> None:
+    """Delete a job's row, and note what else of it is to be removed."""
+    job_id = str(row["id"])
     kept = {column.name: row[column.name] for column in _KEPT}
     conn.execute(plain_insert(deleted_jobs).values(**kept, has_files=True, deleted_at=db_now()))
     _keep_outcomes(conn, job_id)
     removals.note(conn, Kind.JOB, job_id)
     conn.execute(delete(jobs).where(jobs.c.id == job_id))
-    failpoint("delete.before_commit")
-    on_commit(conn, partial(failpoint, "delete.after_commit"))
-    on_commit(conn, partial(emit, "job.deleted", job_id=job_id, owner_id=owner_id))
 
 
 def _keep_outcomes(conn: Connection, job_id: str) -> None:

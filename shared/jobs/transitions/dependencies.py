@@ -76,7 +76,7 @@ def _name_failed_dependency(conn: Connection, job_id: str) -> dict[str, Any]:
     """Write the first unsuccessful dependency and its outcome into the job's error; return the error."""
     parents = job_dependencies.outerjoin(_parent, _parent.c.id == job_dependencies.c.depends_on)
     failed = conn.execute(
-        select(job_dependencies.c.depends_on, _parent.c.state)
+        select(job_dependencies.c.depends_on, _parent.c.state, _parent.c.part_of, _parent.c.pinned, _parent.c.error)
         .select_from(parents)
         .where(job_dependencies.c.job_id == job_id, or_(_parent.c.id.is_(None), _parent.c.state.in_(_UNSUCCESSFUL)))
         .order_by(_parent.c.finished_at, job_dependencies.c.depends_on)
@@ -84,19 +84,31 @@ def _name_failed_dependency(conn: Connection, job_id: str) -> dict[str, Any]:
     if failed is None:
         return _DEPENDENCY_FAILED
     what = {"failed": "failed", "cancelled": "was cancelled"}.get(failed.state, "is gone")
-    message = f"job {failed.depends_on}, which it waits for, {what}; fix that job and submit both again"
-    error = {**_DEPENDENCY_FAILED, "message": message}
+    if failed.part_of == job_id:
+        error = _of_shard(failed, what)
+    else:
+        message = f"job {failed.depends_on}, which it waits for, {what}; fix that job and submit both again"
+        error = {**_DEPENDENCY_FAILED, "message": message}
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(error=error))
     return error
+
+
+def _of_shard(shard: Any, what: str) -> dict[str, Any]:
+    """Return the error of a job whose shard did not succeed: that of the shard, with its place."""
+    error = shard.error or _DEPENDENCY_FAILED
+    why = f": {shard.error['message']}" if shard.error else ""
+    place = f"shard {shard.pinned['shard'] + 1} of {shard.pinned['shards']}"
+    return {**error, "message": f"{place} (job {shard.depends_on}) {what}{why}"}
 
 
 def expire_deadlines(conn: Connection, grace_seconds: float = 30.0, limit: int = 200) -> list[str]:
     """Fail queued jobs past their deadline, and running ones whose supervisor has not done so within the grace.
 
-    A supervisor enforces the deadline itself; if it does not, its next write raises LeaseLost. Returns the ids.
+    A supervisor enforces the deadline itself; if it does not, its next write raises LeaseLost. A waiting job has a
+    deadline once one of its shards has begun. Returns the ids.
     """
     late = or_(
-        and_(jobs.c.state == QUEUED, jobs.c.deadline_at < db_now()),
+        and_(jobs.c.state.in_([QUEUED, JobState.WAITING.value]), jobs.c.deadline_at < db_now()),
         and_(jobs.c.state == RUNNING, jobs.c.deadline_at < db_now() - grace_seconds),
     )
     picked = (

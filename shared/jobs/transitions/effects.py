@@ -27,6 +27,7 @@ from shared.db.schema import (
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.job_files.checkpoint_record import CheckpointRecord
+from shared.jobs.transitions import sharding
 from shared.jobs.transitions.statements import add_event, renew_and_update
 from shared.jobs.transitions.values import ArtifactRecord, AttemptStatus, Lease, LogRow, MetricRow, SampleRow
 
@@ -56,6 +57,8 @@ def record(
         _upsert_metrics(conn, _metric_rows(lease, points, seq + len(lines), status.now))
     if samples:
         _insert_samples(conn, lease, samples, status.now)
+    if progress is not None and status.part_of is not None:
+        sharding.roll_up(conn, status.part_of)
     failpoint("effect.before_commit")
     return status
 

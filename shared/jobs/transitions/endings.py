@@ -22,6 +22,8 @@ from shared.failpoints import failpoint
 from shared.jobs.models import AGEING_SECONDS
 from shared.jobs.retry import Decision, RetryCounters, after_failure
 from shared.jobs.states import AttemptOutcome, StopRequest
+from shared.jobs.transitions import sharding
+from shared.jobs.transitions.dependencies import resolve_dependencies
 from shared.jobs.transitions.effects import write_artifacts
 from shared.jobs.transitions.quarantine import quarantine
 from shared.jobs.transitions.statements import (
@@ -70,7 +72,7 @@ def succeed(
             finished_at=db_now(),
             event_seq=jobs.c.event_seq + len(artifacts) + (2 if promotion else 1),
         )
-        .returning(*WRITTEN, jobs.c.owner_id)
+        .returning(*WRITTEN, jobs.c.owner_id, jobs.c.part_of)
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
@@ -82,6 +84,9 @@ def succeed(
     write_artifacts(conn, lease, artifacts, first, row.now)
     close_attempt(conn, lease.job_id, lease.fence, AttemptOutcome.SUCCEEDED, ending=ending)
     add_state_event(conn, row, result=result)
+    if row.part_of is not None:  # otherwise maintenance lets the whole go on
+        sharding.roll_up(conn, row.part_of)
+        resolve_dependencies(conn, job_id=row.part_of)
     failpoint("succeed.before_commit")
     on_commit(conn, partial(failpoint, "succeed.after_commit"))
     on_commit(conn, partial(emit, "job.succeeded", job_id=lease.job_id, attempt=lease.fence))

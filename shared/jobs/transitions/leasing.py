@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, Select, case, delete, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
@@ -18,6 +18,7 @@ from shared.failpoints import failpoint
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.eligibility import continued_by
 from shared.jobs.fronts import QUEUED, Front, fronts, is_due, runnable_parts
+from shared.jobs.transitions import sharding
 from shared.jobs.transitions.effects import rebuild_summaries
 from shared.jobs.transitions.statements import WRITTEN, add_event, add_state_event, as_request, renew_and_update
 from shared.jobs.transitions.values import AttemptStatus, Claimed, Claimer, Lease
@@ -148,17 +149,20 @@ def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) ->
     return renew_and_update(conn, lease)[0]
 
 
-def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
-    """Pin facts for all later attempts, e.g. the data set version. Pinned facts never change.
+def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> dict[str, Any]:
+    """Pin facts for all later attempts, e.g. the data set version, for good; return all that is pinned.
 
-    Raises LeaseLost; NotFound for a data set version that was deleted meanwhile: nothing is pinned, resolve it again.
+    A shard pins them for all shards. Raises LeaseLost; NotFound for a data set version that was deleted meanwhile:
+    nothing is pinned, resolve it again.
     """
     status, _ = renew_and_update(conn, lease)
+    if status.part_of is not None:
+        facts = sharding.adopt(conn, status.part_of, facts)
     pinned = conn.scalars(select(jobs.c.pinned).where(jobs.c.id == lease.job_id)).one()
     for key in ("dataset", "evaluate_on"):
         if key in facts.keys() - pinned.keys() and not references.hold(conn, facts[key]):
             raise NotFound.of("data set version", facts[key])
-    values: dict[str, Any] = {"pinned": {**facts, **pinned}}
+    values: dict[str, Any] = {}
     if "family" in facts:
         values["family"] = func.coalesce(jobs.c.family, facts["family"])
     if "plugin" in facts.keys() - pinned.keys():
@@ -166,8 +170,11 @@ def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:
         values |= {
             "plugin": plugin["plugin"], "plugin_record": plugin["record"], "plugin_state": plugin["state_version"],
         }  # fmt: skip
-    conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(**values))
-    return status
+    if values and status.part_of is not None:
+        conn.execute(update(jobs).where(jobs.c.id == status.part_of).values(**values))
+    pinned = {**facts, **pinned}
+    conn.execute(update(jobs).where(jobs.c.id == lease.job_id).values(pinned=pinned, **values))
+    return pinned
 
 
 def begin(
@@ -195,7 +202,7 @@ def begin(
         .where(*mine)
         .values(device=device_label, resumed_from=resumed_from, resumed_step=resumed_step, environment=environment)
     )
-    if lease.fence > 1:
+    if lease.fence > 1 or quarantined:
         _discard_later(conn, lease.job_id, resumed_step, quarantined)
     data = {
         "state": "running",
@@ -212,6 +219,11 @@ def begin(
     return status
 
 
+def _with_shards(job_id: str) -> Select[Any]:
+    """Select a job and its shards, whose parts it merges."""
+    return select(jobs.c.id).where(or_(jobs.c.id == job_id, jobs.c.part_of == job_id))
+
+
 def _discard_later(conn: Connection, job_id: str, resumed_step: int | None, quarantined: list[str]) -> None:
     beyond = metrics.c.step > resumed_step if resumed_step is not None else metrics.c.step.is_not(None)
     if conn.execute(delete(metrics).where(metrics.c.job_id == job_id, beyond)).rowcount:
@@ -219,6 +231,6 @@ def _discard_later(conn: Connection, job_id: str, resumed_step: int | None, quar
     if quarantined:
         conn.execute(
             update(checkpoints)
-            .where(checkpoints.c.job_id == job_id, checkpoints.c.id.in_(quarantined))
+            .where(checkpoints.c.job_id.in_(_with_shards(job_id)), checkpoints.c.id.in_(quarantined))
             .values(state="quarantined")
         )

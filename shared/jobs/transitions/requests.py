@@ -17,6 +17,7 @@ from shared.db.schema import jobs
 from shared.events import emit
 from shared.jobs.ownership import of_owner
 from shared.jobs.states import StopRequest
+from shared.jobs.transitions import sharding
 from shared.jobs.transitions.statements import (
     UNHELD,
     Written,
@@ -35,6 +36,8 @@ def request_stop(conn: Connection, job_id: str, request: StopRequest, owner_id: 
     `owner_id` None: the service itself. Idempotent. `finish` of a queued or paused job with a checkpoint lets it run
     once more, only to finish. Returns the resulting state. Raises NotFound; Conflict when the state does not allow it.
     """
+    if shards := sharding.unfinished(conn, job_id):
+        return _stop_whole(conn, job_id, shards, request, owner_id)
     row = _locked(conn, job_id, owner_id)
     state = JobState(row.state)
     if state is JobState.RUNNING:
@@ -45,6 +48,41 @@ def request_stop(conn: Connection, job_id: str, request: StopRequest, owner_id: 
     if target is state and request is not StopRequest.FINISH:
         return state
     return _move(conn, row, target, stop_requested=request.value if target is not JobState.PAUSED else None)
+
+
+def _stop_whole(
+    conn: Connection, job_id: str, shards: list[str], request: StopRequest, owner_id: str | None
+) -> JobState:
+    """Stop the shards of a job and the job itself, which waits for them. `finish` keeps what they have computed."""
+    if request is StopRequest.FINISH and not sharding.have_begun(conn, job_id):
+        request = StopRequest.CANCEL
+    for shard_id in shards:
+        _stop_shard(conn, _locked(conn, shard_id, None), request)
+    row = _locked(conn, job_id, owner_id)
+    target = _OF_WHOLE.get(request)
+    if target is None or JobState(row.state).is_final:
+        raise Conflict(f"Job {job_id} is {row.state}; it cannot be asked to {request} now.")
+    return _move(conn, row, target, stop_requested=None if target is JobState.PAUSED else request.value)
+
+
+#: The state that a request moves a job to whose shards have not ended.
+_OF_WHOLE = {
+    StopRequest.CANCEL: JobState.CANCELLED,
+    StopRequest.FINISH: JobState.WAITING,
+    StopRequest.PAUSE: JobState.PAUSED,
+}
+
+
+def _stop_shard(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest) -> None:
+    state = JobState(row.state)
+    if state is JobState.RUNNING:
+        _request_running(conn, row, request, by_system=True)
+        return
+    target = _without_attempt(state, request, has_checkpoint=True)
+    if target is None and not state.is_final:
+        raise Conflict(f"Job {row.id} is {state}; it cannot be asked to {request} now.")
+    if target is not None:
+        _move(conn, row, target, stop_requested=None if target is JobState.PAUSED else request.value)
 
 
 def _without_attempt(state: JobState, request: StopRequest, *, has_checkpoint: bool) -> JobState | None:
@@ -92,10 +130,31 @@ def _add_request_event(conn: Connection, job_id: str, fence: int, seq: int, at: 
 
 def resume(conn: Connection, job_id: str, owner_id: str | None) -> JobState:
     """Queue a paused job again, as if submitted now, with its full time-out. Raises NotFound, Conflict."""
+    shards = sharding.unfinished(conn, job_id)
+    for shard_id in shards:
+        shard = _locked(conn, shard_id, None)
+        if shard.state == JobState.PAUSED.value:
+            _resume(conn, shard, JobState.QUEUED)
     row = _locked(conn, job_id, owner_id)
     if row.state != JobState.PAUSED.value:
         raise Conflict(f"Job {job_id} is {row.state}, not paused.")
-    return _move(conn, row, JobState.QUEUED, stop_requested=None, run_at=db_now(), deadline_at=None, lost_streak=0)
+    return _resume(conn, row, JobState.WAITING if shards else JobState.QUEUED)
+
+
+def _resume(conn: Connection, row: Row[*tuple[Any, ...]], target: JobState) -> JobState:
+    return _move(conn, row, target, stop_requested=None, run_at=db_now(), deadline_at=None, lost_streak=0)
+
+
+def align_shards(conn: Connection) -> int:
+    """Cancel or resume the shards that are not in step with their whole; return how many."""
+    strays = sharding.strays(conn)
+    for shard_id, request in strays:
+        row = _locked(conn, shard_id, None)
+        if request is not None:
+            _stop_shard(conn, row, request)
+        elif row.state == JobState.PAUSED.value:
+            _resume(conn, row, JobState.QUEUED)
+    return len(strays)
 
 
 def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: str | None, by: str) -> list[str]:
@@ -104,6 +163,8 @@ def edit(conn: Connection, job_id: str, changes: Mapping[str, Any], owner_id: st
     Returns the changed fields; one event holds their old and new values. Raises NotFound, InvalidRequest, and Conflict
     for the priority of a job that has started or ended.
     """
+    if "priority" in changes:
+        sharding.set_priority(conn, job_id, changes["priority"])
     row = _locked(conn, job_id, owner_id, jobs.c.name, jobs.c.notes, jobs.c.tags, jobs.c.priority)
     wanted = dict(changes)
     if "tags" in wanted:

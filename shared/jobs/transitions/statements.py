@@ -47,13 +47,18 @@ def renew_and_update(conn: Connection, lease: Lease, *, numbers: int = 0, **valu
         .where(owned_by(lease))
         .values(lease_until=db_now() + lease.seconds, **values)
         .returning(
-            jobs.c.event_seq, jobs.c.stop_requested, jobs.c.deadline_at, jobs.c.lease_until, db_now().label("now")
+            jobs.c.event_seq,
+            jobs.c.stop_requested,
+            jobs.c.deadline_at,
+            jobs.c.lease_until,
+            db_now().label("now"),
+            jobs.c.part_of,
         )
     )
     row = conn.execute(statement).one_or_none()
     if row is None:
         raise LeaseLost(lease.job_id, lease.fence)
-    status = AttemptStatus(as_request(row.stop_requested), row.deadline_at, row.lease_until, row.now)
+    status = AttemptStatus(as_request(row.stop_requested), row.deadline_at, row.lease_until, row.now, row.part_of)
     return status, row.event_seq - numbers + 1
 
 

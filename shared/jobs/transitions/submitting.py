@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, select
+from sqlalchemy import Connection, Row, bindparam, case, select
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict, InvalidRequest, RequestError
@@ -19,12 +19,13 @@ from shared.db.schema import deleted_jobs, job_dependencies, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
 from shared.fleet.plugins import family_plugin, program_plugin
+from shared.jobs.transitions import sharding
 from shared.jobs.transitions.dependencies import resolve_dependencies
 from shared.jobs.transitions.statements import add_state_event
 from shared.jobs.transitions.values import NewJob, Submitted
 from shared.models import ownership, registry
 from shared.specs.families import FAMILIES
-from shared.specs.jobs import AnyJob, RunJob
+from shared.specs.jobs import AnyJob, BatchInferJob, RunJob
 from shared.specs.times import seconds_of
 
 
@@ -36,23 +37,52 @@ def submit(conn: Connection, new: NewJob) -> Submitted:
     """
     after = list(dict.fromkeys(new.spec.after))
     _check_dependencies(conn, new.owner_id, after)
-    state = JobState.WAITING if after else JobState.QUEUED
     references.hold_named(conn, new.spec_as_json)
     ownership.refuse_register_as(conn, getattr(new.spec, "register_as", None), new.owner_id)
     _refuse_deleted(conn, new)
-    job_id = secrets.token_hex(8)
-    row = conn.execute(_insertion(conn.dialect.name), _row(conn, job_id, state, new)).one_or_none()
+    values = _row(conn, new)
+    shards = sharding.number_of(conn, new.spec, values) if isinstance(new.spec, BatchInferJob) else 1
+    if shards > 1:
+        values["pinned"] = {**values["pinned"], "shards": shards}
+    row = _insert(conn, values | {"state": _first_state(after if shards == 1 else ["its shards"])})
     if row is None:
         return _existing_job(conn, new)
-    add_state_event(conn, row)
-    if after:
-        conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
-        state = _state_after(resolve_dependencies(conn, job_id=job_id))
+    state = _divide(conn, values, shards, after) if shards > 1 else _begin(conn, row.id, after)
     failpoint("submit.before_commit")
     on_commit(conn, partial(failpoint, "submit.after_commit"))
-    on_commit(conn, partial(emit, "job.submitted", job_id=job_id, kind=new.spec.kind, owner_id=new.owner_id))
+    on_commit(conn, partial(emit, "job.submitted", job_id=row.id, kind=new.spec.kind, owner_id=new.owner_id))
     is_due = state is JobState.QUEUED and (new.spec.run_at is None or row.run_at <= row.now)
-    return Submitted(job_id, state, True, is_due)
+    return Submitted(row.id, JobState.WAITING if shards > 1 else state, True, is_due)
+
+
+def _insert(conn: Connection, values: Mapping[str, Any]) -> Row[*tuple[Any, ...]] | None:
+    """Insert a job and its event; return None if its idempotency key is used."""
+    row = conn.execute(_insertion(conn.dialect.name), values).one_or_none()
+    if row is not None:
+        add_state_event(conn, row)
+    return row
+
+
+def _begin(conn: Connection, job_id: str, after: Sequence[str]) -> JobState:
+    """Let a new job wait for others; return its state."""
+    if not after:
+        return JobState.QUEUED
+    conn.execute(plain_insert(job_dependencies), [{"job_id": job_id, "depends_on": other} for other in after])
+    return _state_after(resolve_dependencies(conn, job_id=job_id))
+
+
+def _divide(conn: Connection, whole: Mapping[str, Any], number: int, after: Sequence[str]) -> JobState:
+    """Insert the shards of a new job, which waits for them; return the state that all of them have."""
+    rows = sharding.shard_rows(whole, number)
+    for row in rows:
+        _insert(conn, row | {"state": _first_state(after)})
+    states = [_begin(conn, row["id"], after) for row in rows]
+    _begin(conn, whole["id"], [row["id"] for row in rows])
+    return states[0]
+
+
+def _first_state(after: Sequence[str]) -> str:
+    return (JobState.WAITING if after else JobState.QUEUED).value
 
 
 @lru_cache
@@ -84,14 +114,16 @@ def _state_after(counts: dict[str, int]) -> JobState:
 _COLUMNS = (
     "id", "owner_id", "idempotency_key", "body_hash", "kind", "name", "family", "framework", "plugin", "plugin_record",
     "plugin_state", "dataset", "device", "tags", "spec", "pinned", "state", "fence", "priority", "timeout_seconds",
-    "lost_streak", "retries", "max_retries", "preempts", "after", "copied_from", "progress_seq", "event_seq",
+    "lost_streak", "retries", "max_retries", "preempts", "after", "part_of", "copied_from", "progress_seq",
+    "event_seq",
 )  # fmt: skip
 
 
-def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[str, Any]:
+def _row(conn: Connection, new: NewJob) -> dict[str, Any]:
+    """Return the columns of a new job, without its state."""
     spec = new.spec
     return {
-        "id": job_id,
+        "id": secrets.token_hex(8),
         "owner_id": new.owner_id,
         "idempotency_key": new.idempotency_key,
         "body_hash": new.body_hash,
@@ -105,7 +137,6 @@ def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[st
         "tags": spec.tags,
         "spec": new.spec_as_json,
         "pinned": new.pinned,
-        "state": state.value,
         "fence": 0,
         "priority": spec.priority,
         "wanted_at": seconds_of(spec.run_at) if spec.run_at else None,
@@ -115,6 +146,7 @@ def _row(conn: Connection, job_id: str, state: JobState, new: NewJob) -> dict[st
         "max_retries": spec.max_retries,
         "preempts": spec.preempt,
         "after": spec.after,
+        "part_of": None,
         "copied_from": new.copied_from,
         "progress_seq": 0,
         "event_seq": 1,

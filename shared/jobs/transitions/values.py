@@ -90,6 +90,8 @@ class AttemptStatus:
     deadline_at: float | None
     lease_until: float
     now: float
+    #: The job that this one is a shard of.
+    part_of: str | None = None
 
 
 #: Evidence kept of an attempt: number of last log lines, and the length each is cut to (characters).

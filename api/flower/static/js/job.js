@@ -8,7 +8,16 @@ import { FILE as EVALUATION, evaluationOf } from "./evaluation.js";
 import { kindLabel, kindOf } from "./facts.js";
 import { figureName, figureOrder, isPace, measure, metricName } from "./figures.js";
 import { duration, number, seconds } from "./format.js";
-import { artifactsTable, attemptsTable, checkpointsTable, leaf, pictures, specList, timelineBar } from "./job_parts.js";
+import {
+  artifactsTable,
+  attemptsTable,
+  checkpointsTable,
+  leaf,
+  pictures,
+  shardsTable,
+  specList,
+  timelineBar,
+} from "./job_parts.js";
 import { drawWhenOpened } from "./layers.js";
 import { Log } from "./log.js";
 import { CANCEL, empty, progressBar, stateBadge } from "./parts.js";
@@ -174,6 +183,15 @@ function model({ spec = {}, family, framework, pinned, promise }) {
   return ["Model", spec.model?.preset || spec.model_ref || family || "–", below(family, framework, resumes)];
 }
 
+/**
+ * Return the job that a shard is a part of.
+ * @param {JobPage["job"]} job
+ */
+function partOf({ part_of: whole, shard, shards }) {
+  if (!whole) return null;
+  return h("span", { class: "ns-sub" }, `${shard} of ${shards} of `, h("a", { href: url(`/jobs/${whole}`) }, whole));
+}
+
 function facts() {
   const { job } = shown;
   const end = job.finished_at || shown.now;
@@ -186,7 +204,7 @@ function facts() {
     "dl",
     { class: "ns-facts" },
     job.progress || job.state === "succeeded" ? fact("Progress", progressBar(job)) : null,
-    fact("Kind", kindLabel(job.kind)),
+    fact("Kind", kindLabel(job.kind), partOf(job)),
     fact(...model(job)),
     fact("Data set", job.dataset || "–"),
     fact("Device", job.device || "–", job.worker ? h("span", { class: "ns-sub" }, job.worker) : null),
@@ -244,6 +262,8 @@ function drawOverview() {
   drawEnvironment(shown.attempts);
   patch(byId("checkpoints"), checkpointsTable(shown.checkpoints, isFinal()));
   patch(byId("artifacts"), artifactsTable(shown.artifacts, id, isFinal()));
+  byId("shards-card").hidden = !shown.shards.length;
+  patch(byId("shards"), shardsTable(shown.shards));
   byId("pictures-card").hidden = !shown.artifacts.some((file) => file.media_type.startsWith("image/"));
   pictures(byId("pictures"), shown.artifacts, id);
   byId("evaluation-card").hidden = !shown.artifacts.some(({ path }) => path === EVALUATION);

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { bytes, duration, exact, number, seconds } from "./format.js";
-import { stateBadge } from "./parts.js";
+import { progressBar, stateBadge } from "./parts.js";
 import { ago, url } from "./site.js";
 
 /** @type {Record<number, string>} */
@@ -188,6 +188,26 @@ function otherVersion({ environment }) {
     {},
     h("span", { class: "ns-badge ns-paused" }, "not exact"),
     ` ${environment.package} continued what ${environment.begun_by} began`,
+  );
+}
+
+/**
+ * Return the shards of a job, each with what it is doing.
+ * @param {JobPage["job"][]} shards
+ */
+export function shardsTable(shards) {
+  return table(
+    ["Shard", "State", "Progress", "Worker"],
+    shards.map((one) =>
+      h(
+        "tr",
+        {},
+        h("td", {}, h("a", { href: url(`/jobs/${one.id}`) }, `${one.shard}`)),
+        h("td", {}, stateBadge(one.state, one.stop_requested)),
+        h("td", {}, progressBar(one)),
+        h("td", { class: "ns-nowrap" }, one.worker || "–"),
+      ),
+    ),
   );
 }
 

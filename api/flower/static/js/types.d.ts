@@ -200,6 +200,9 @@ interface JobPage {
     archived_at: string | null;
     promise: string | null;
     copied_from: { id: string; name: string | null; changes: Change[] } | null;
+    part_of: string | null;
+    shard: number | null;
+    shards: number | null;
     result: { metrics?: Record<string, unknown> } | null;
   };
   seq: number;
@@ -210,6 +213,7 @@ interface JobPage {
   attempts: Attempt[];
   checkpoints: Checkpoint[];
   artifacts: Artifact[];
+  shards: JobPage["job"][];
   timeline: Stretch[];
   log: LogLine[];
 }

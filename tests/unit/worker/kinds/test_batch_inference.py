@@ -18,8 +18,9 @@ from shared.job_files import checkpoint_files
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.specs.jobs import BatchInferJob
 from worker.kinds import batch_inference
-from worker.kinds.batch_inference import Part, Work, restore
+from worker.kinds.batch_inference import Part, Work, chunks, restore, share
 from worker.kinds.prediction_files import BadRow, StagedSource
+from worker.runners.messages import Assignment, Shard
 
 SCHEMA = pa.schema([("row", pa.int64())])
 ROWS, BATCH = 10, 3
@@ -68,7 +69,9 @@ class Recorded(NullReporter):
 def work(folder: Path, source: Any, reporter: Any, parts: dict[int, Part] | None = None, engine: str = "x") -> Work:
     body = {"kind": "batch_infer", "model_ref": "m", "dataset": "d", "inference": {"batch_size": BATCH}}
     job = BatchInferJob.model_validate(body)
-    return Work(job, source, parts or {}, folder, 1, 1, lambda: engine, reporter)
+    assigned = Assignment(job_id="j", fence=1, spec={}, job_dir=str(folder), work_dir=str(folder))
+    every = chunks(source.total, BATCH)
+    return Work(job, source, every, parts or {}, folder, assigned, 1, lambda: engine, reporter)
 
 
 def rows_of(folder: Path, part: CheckpointRecord) -> list[int]:
@@ -177,11 +180,23 @@ def test_parts_are_those_of_one_engine(tmp_path: Path) -> None:
     """A worker without ONNX Runtime took the job over: what it computed is kept, not what came before."""
     before = [part(tmp_path, 0, 1, engine="onnxruntime"), part(tmp_path, 3, 1, engine="onnxruntime")]
     after = [part(tmp_path, 0, 2, engine="framework"), part(tmp_path, 6, 2, engine=None)]
-    parts, damaged = restore(tmp_path, [*after, *before])
+    parts, damaged = restore((tmp_path, point) for point in (*after, *before))
     assert not damaged
     assert {start: (kept.fence, kept.engine) for start, kept in parts.items()} == {0: (2, "framework"), 6: (2, None)}
 
 
 def test_parts_of_an_earlier_version_are_the_frameworks(tmp_path: Path) -> None:
-    parts, _ = restore(tmp_path, [part(tmp_path, 0, 1)])
+    parts, _ = restore([(tmp_path, part(tmp_path, 0, 1))])
     assert parts[0].engine == "framework"
+
+
+# -- shards ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", [0, 1, 9, 10, 1797])
+@pytest.mark.parametrize("shards", [1, 2, 7, 64])
+def test_each_chunk_is_in_one_shard_and_the_shards_are_in_order(total: int, shards: int) -> None:
+    every = chunks(total, BATCH)
+    shares = [share(every, Shard(place=place, shards=shards)) for place in range(shards)]
+    assert [bounds for one in shares for bounds in one] == every
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

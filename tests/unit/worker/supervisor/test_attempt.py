@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -70,6 +71,7 @@ def test_a_job_whose_device_is_lost_while_its_inputs_are_fetched_is_not_charged(
 ) -> None:
     def assign(attempt: Attempt) -> Any:
         pool.unusable = {"torch": "GPU is lost"}
+        return SimpleNamespace(part="device")
 
     monkeypatch.setattr(Attempt, "assign", assign)
     submit_job(sqlite_engine, max_retries=0)

@@ -102,7 +102,7 @@ def everything(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-@pytest.mark.parametrize("name", ["renew", "pin", "begin", "record", "commit_checkpoint", "commit_artifacts"])
+@pytest.mark.parametrize("name", ["renew", "begin", "record", "commit_checkpoint", "commit_artifacts"])
 def test_every_effect_renews_the_lease_and_tells_what_is_asked(engine: Engine, name: str) -> None:
     lease = running_job(engine, timeout_seconds=500.0)
     expire_lease(engine, lease.job_id)

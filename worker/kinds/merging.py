@@ -1,0 +1,61 @@
+"""Merges what the shards of a batch inference left, without a device: the bytes of a job that was not divided."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from shared.errors import BadData
+from shared.jobs.states import FINISHING, StopRequest
+from shared.specs.jobs import BatchInferJob
+from worker.kinds.batch_inference import FIGURES, ROWS, Part, contiguous, counted, join, left_by, restore
+from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.training import artifacts
+from worker.training.reporter import Reporter
+
+
+def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
+    """Merge the parts. A damaged one ends the attempt: the next one computes its rows again, on a device.
+
+    Raises BadData if rows are missing.
+    """
+    job = BatchInferJob.model_validate_json(json.dumps(assignment.spec))
+    found, damaged = restore(left_by(assignment))
+    parts = contiguous(found)
+    rows = parts[-1].stop if parts else 0
+    reporter.started(
+        Started(pid=os.getpid(), device=assignment.device, resumed_step=rows, quarantined=damaged, total_steps=rows)
+    )
+    reporter.phase(FINISHING)
+    if damaged:
+        reporter.log(f"{len(damaged)} parts of the shards are damaged: their rows are computed again", "warning")
+        return Stopped(reason=StopRequest.DRAIN, step=rows)
+    if not parts or (rows < parts[0].total and not assignment.finish):
+        raise BadData(f"the shards left no predictions of row {rows:,} and those after it; run the job again")
+    if reporter.stop_requested() == StopRequest.CANCEL:
+        return Stopped(reason=StopRequest.CANCEL, step=rows)
+    reporter.log(f"merges {rows:,} rows of {len(assignment.divided)} shards")
+    output, root = job.inference.output, artifacts.folder(assignment)
+    paths = join(parts, _schema(parts, output), output, root)
+    artifacts.announce([*paths, *_figures(parts[0], root)], root, reporter)
+    return counted(parts)
+
+
+def _schema(parts: Sequence[Part], output: str) -> pa.Schema | None:
+    """Return the schema of the rows, which only Parquet needs."""
+    if output != "parquet":
+        return None
+    with pa.memory_map(str(parts[0].folder / ROWS)) as source, pyarrow.ipc.open_stream(source) as stream:
+        return stream.schema
+
+
+def _figures(first: Part, root: Path) -> Iterator[Path]:
+    """Copy the plots that the shard with the first row drew."""
+    for path in sorted((first.folder / FIGURES).glob("*")):
+        yield Path(shutil.copyfile(path, root / path.name))
