@@ -38,6 +38,8 @@ class Case:
     #: A job of inference for each task that is tried.
     inference: Sequence[Mapping[str, Any]]
     server: Server
+    #: Largest difference of a resumed run on a GPU (`Trial`).
+    gpu_tolerance: float
     #: Called in the process of each attempt before it begins.
     prepare: Callable[[], None] | None = None
 
@@ -57,11 +59,17 @@ class Case:
             training=trial.training,
             inference=inference,
             server=server or server_of(framework),
+            gpu_tolerance=trial.gpu_tolerance,
             prepare=prepare,
         )
 
     def __str__(self) -> str:
         return f"{self.family}-{self.framework}"
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of a resumed run on the chosen device; 0: none, to the last bit."""
+        return self.gpu_tolerance if devices.kind() == "gpu" else 0.0
 
     @property
     def watched(self) -> str:

@@ -12,18 +12,9 @@ import numpy as np
 
 from nightshift.testing import devices
 
-#: Largest difference after a whole trial on a GPU, relative to the largest value of an array, by family. The first one
-#: has no products in bfloat16; the players of the last one react to each other.
-OF_A_RUN = {"mlp": 1e-3, "cnn": 2e-2, "text_classifier": 2e-2, "tagger": 2e-2, "gru_lm": 2e-2, "gan": 1e-1}
-#: Of every other family.
-OF_OTHERS = 2e-2
-#: After a few steps, of any family.
+#: Largest difference on a GPU after a few steps, relative to the largest value of an array. A whole run of a trial has
+#: one of its own (`Trial.gpu_tolerance`).
 OF_STEPS = 1e-2
-
-
-def of_run(family: str) -> float:
-    """Return the tolerance of whole runs on the chosen device; 0: none."""
-    return OF_A_RUN.get(family, OF_OTHERS) if devices.kind() == "gpu" else 0.0
 
 
 def equal(one: Any, other: Any, tolerance: float | None = None) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from nightshift.testing import closeness
 from nightshift.testing.attempts import Left, checkpoints, outcome, step_of
 from nightshift.testing.cases import Case
 from nightshift.testing.conduct import Behavior
@@ -50,7 +49,7 @@ def test_a_run_that_was_killed_ends_as_one_never_touched(
     # The number of threads is that of the checkpoint.
     if case.attempt(untouched.spec, tmp_path, data_set, threads=2) != 0:
         fail(f"a run that resumes from the checkpoint of step {done} fails")
-    if different := Left.of(tmp_path).difference(untouched.left, closeness.of_run(case.family)):
+    if different := Left.of(tmp_path).difference(untouched.left, case.tolerance):
         fail(
             f"{different} of a run that was killed after {at} steps is not that of an untouched run: something that "
             "decides a step is kept outside of state(), or does not follow from the seed and the step"
@@ -98,7 +97,7 @@ def test_it_stops_within_a_step_and_goes_on_to_the_same_end(
         fail(f"asked to pause before step {step}, it ends as {found['type']!r} at step {found['step']}")
     if case.attempt(untouched.spec, tmp_path, data_set) != 0:
         fail("a run that was paused cannot be resumed")
-    if different := Left.of(tmp_path).difference(untouched.left, closeness.of_run(case.family)):
+    if different := Left.of(tmp_path).difference(untouched.left, case.tolerance):
         fail(f"{different} of a run that was paused is not that of an untouched run")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from nightshift.testing import closeness
 from nightshift.testing.attempts import Left, checkpoints, outcome, step_of
 from nightshift.testing.cases import Case
 from nightshift.testing.fixtures import Untouched
@@ -55,7 +54,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(untouched: Untouched, dat
     assert restored is not None
     assert restored.run.step == step_of(before)
     assert attempt(spec, folder, data_set) == 0
-    assert Left.of(folder).difference(untouched.left, closeness.of_run("cnn")) is None
+    assert Left.of(folder).difference(untouched.left, CASES["cnn-torch"].tolerance) is None
 
 
 @pytest.mark.slow
