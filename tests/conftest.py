@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", metavar="NAME", default="cpu", help=devices.HELP)
+    with suppress(ValueError):  # the plugin of the kit has it where an argument names nightshift/testing
+        parser.addoption("--device", metavar="NAME", default="cpu", help=devices.HELP)
 
 
 def pytest_configure(config: pytest.Config) -> None:
