@@ -27,7 +27,8 @@ def network(work: Workload) -> Any:
     tokens = words.get(work.family, bench_text_classifier.VOCABULARY + 1)
     outputs = {"gru_lm": tokens, "tagger": bench_tagger.TAGS}.get(work.family, bench_text_classifier.CLASSES)
     kind: Any = {"lstm": layers.LSTM, "gru": layers.GRU, "simple_rnn": layers.SimpleRNN}[getattr(model, "cell", "gru")]
-    stack: list[Any] = [layers.Embedding(tokens, model.embedding), layers.Dropout(model.dropout)]
+    read = keras.Input((None,), dtype="int32")  # else mixed precision rounds the numbers of words
+    stack: list[Any] = [read, layers.Embedding(tokens, model.embedding), layers.Dropout(model.dropout)]
     for units in model.units:
         cell = kind(units, return_sequences=True)
         stack.append(layers.Bidirectional(cell) if getattr(model, "bidirectional", False) else cell)

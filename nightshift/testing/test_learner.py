@@ -19,7 +19,8 @@ from shared.specs.families import FAMILIES
 
 def same(left: Mapping[str, Array], right: Mapping[str, Array]) -> bool:
     """Return whether arrays are equal by name (`closeness`); NaN equals NaN."""
-    return closeness.equal(*({name: np.asarray(array) for name, array in one.items()} for one in (left, right)))
+    one, other = ({name: np.asarray(array) for name, array in arrays.items()} for arrays in (left, right))
+    return closeness.equal(one, other)
 
 
 def changed(left: Mapping[str, Array], right: Mapping[str, Array]) -> str:
@@ -54,8 +55,9 @@ class Outcome:
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        both = (self, other)
-        return isinstance(other, Outcome) and closeness.equal(*((one.metrics, one.weights) for one in both))
+        if not isinstance(other, Outcome):
+            return NotImplemented
+        return closeness.equal((self.metrics, self.weights), (other.metrics, other.weights))
 
 
 def test_equal_seeds_give_equal_learners(twins: Twins) -> None:

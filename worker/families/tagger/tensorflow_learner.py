@@ -71,7 +71,7 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
             found = []
             for way, prefix in enumerate(directions(i, bidirectional=self.model.bidirectional)):
                 weights = [self.tensors[prefix + part] for part in parts(self.model.cell)]
-                how = {"cell": self.model.cell, "reverse": way == 1}
+                how: Any = {"cell": self.model.cell, "reverse": way == 1}
                 found.append(recurrent(x, lengths, weights, computed=computed, device=self.device, **how)[0])
             x = self._dropout(tf.concat(found, -1), next(left, None))
         weight = tf.cast(self.tensors["output.weight"], computed)

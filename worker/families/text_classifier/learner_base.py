@@ -44,7 +44,8 @@ class TextClassifierLearner(BaseLearner):
         return found
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        y, totals = split["y"], 0.0
+        y = split["y"]
+        totals: Any = 0.0
         for rows, batch in self._by_length(split["x"], batch_size):
             totals += self._totals_of(batch, np.asarray(y)[rows])
         loss, correct = map(float, totals / len(y))

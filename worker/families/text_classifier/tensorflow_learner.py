@@ -85,7 +85,7 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
             found = []
             for way, prefix in enumerate(directions(i, bidirectional=model.bidirectional)):
                 weights = [self.tensors[prefix + part] for part in parts(model.cell)]
-                how = {"cell": model.cell, "activation": model.activation, "reverse": way == 1}
+                how: Any = {"cell": model.cell, "activation": model.activation, "reverse": way == 1}
                 found.append(recurrent(x, lengths, weights, computed=computed, device=self.device, **how))
             outputs, states = zip(*found, strict=True)
             mask = next(masks, None)

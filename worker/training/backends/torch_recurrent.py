@@ -89,7 +89,7 @@ def _side_by_side(weights: Sequence[Tensor]) -> list[Tensor]:
     Otherwise torch copies them to one at each call, and says so in a warning.
     """
     memory = torch.cat([weight.flatten() for weight in weights])
-    parts = memory.split([weight.numel() for weight in weights])
+    parts = torch.split(memory, [weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
