@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is Python 3.11 or newer and make. `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-quick chaos bench docs lint format clean
+.PHONY: help demo up test test-quick test-gpu chaos bench docs lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,6 +30,9 @@ test: $(VENV)/.test  ## the whole test suite, servers included; ARGS="-k name" a
 
 test-quick: $(VENV)/.test  ## unit tests and those of the HTTP API, on SQLite only, in two minutes; ARGS as for `test`
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" -k "not postgres" tests/unit $(wildcard tests/integration/test_api_*.py) $(ARGS)
+
+test-gpu: $(VENV)/.test  ## what needs a GPU, and the conformance tests on it; one sentence where there is none; ARGS="--device cuda:1"
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests/gpu tests/conformance --device cuda:0 $(ARGS)
 
 chaos: $(VENV)/.test  ## 1,000 kill -9 against a running stack (45 minutes); ARGS="--scale 0.1" for a tenth
 	$(BIN)/python -m pytest -m long -s tests/faults

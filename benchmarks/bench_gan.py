@@ -53,7 +53,7 @@ def torch_by_hand(model: GanModel, batch_size: int, pictures: Array, *, bfloat16
     import torch
     from torch import nn
 
-    generator, discriminator = _torch_generator(model), _torch_discriminator(model)
+    generator, discriminator = torch_generator(model), torch_discriminator(model)
     of_g = torch.optim.Adam(generator.parameters(), RATE, betas=(BETA1, 0.999))
     of_d = torch.optim.Adam(discriminator.parameters(), RATE, betas=(BETA1, 0.999))
     judge = nn.BCEWithLogitsLoss()
@@ -77,7 +77,7 @@ def torch_by_hand(model: GanModel, batch_size: int, pictures: Array, *, bfloat16
     return step
 
 
-def _torch_generator(model: GanModel) -> Any:
+def torch_generator(model: GanModel) -> Any:
     from torch import nn
 
     width, filters, size = model.latent, model.generator_filters, model.halved(len(model.generator_filters))
@@ -97,7 +97,7 @@ def _torch_generator(model: GanModel) -> Any:
     return nn.Sequential(*layers, last)
 
 
-def _torch_discriminator(model: GanModel) -> Any:
+def torch_discriminator(model: GanModel) -> Any:
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -135,7 +135,7 @@ def tensorflow_by_hand(model: GanModel, batch_size: int, pictures: Array, *, bfl
 
     keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
     tf.random.set_seed(1)  # required by determinism, which our learner enables for the process
-    generator, discriminator = _keras_generator(model), _keras_discriminator(model)
+    generator, discriminator = _keras_generator(model), keras_discriminator(model)
     of_g, of_d = (keras.optimizers.Adam(RATE, beta_1=BETA1) for _ in range(2))
     judge = keras.losses.BinaryCrossentropy(from_logits=True)
     data = pictures.astype(np.float32) / 127.5 - 1
@@ -174,7 +174,7 @@ def _keras_generator(model: GanModel) -> Any:
     return Sequential([*parts, last])
 
 
-def _keras_discriminator(model: GanModel) -> Any:
+def keras_discriminator(model: GanModel) -> Any:
     from keras import Input, Sequential, layers
 
     parts: list[Any] = [Input((*model.image_size, model.image_channels))]

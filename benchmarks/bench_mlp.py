@@ -36,12 +36,16 @@ def data() -> dict[str, Array]:
     return {"x": draw.normal(size=(ROWS, WIDTH)).astype(np.float32), "y": draw.integers(0, CLASSES, ROWS)}
 
 
+def facts() -> dict[str, Any]:
+    """Return what a learner is told of them."""
+    columns = [{"name": str(place), "kind": "numbers"} for place in range(WIDTH)]
+    return {"classes": ["a", "b"], "preprocessing": {"task": "classes", "columns": columns}}
+
+
 def ours(framework: str, preset: str, threads: int) -> Any:
     """Return our learner with its data."""
-    columns = [{"name": str(place), "kind": "numbers"} for place in range(WIDTH)]
-    facts = {"classes": ["a", "b"], "preprocessing": {"task": "classes", "columns": columns}}
     model = MlpModel.model_validate({"preset": preset, "target": "y", "framework": framework, "dropout": 0.0})
-    learner = families.load("mlp", framework)(LearnerSetup(model, Training(), 10**9, "cpu", threads, facts))
+    learner = families.load("mlp", framework)(LearnerSetup(model, Training(), 10**9, "cpu", threads, facts()))
     learner.set_data(data())
     return learner
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
+from nightshift.errors import ConfigurationError
+from nightshift.testing import devices
 from shared.clock import sqlite_clock
 from shared.db.engine import make_engine
 from tests.support import compiled, databases
@@ -28,7 +31,7 @@ os.environ |= onednn_environment(os.environ)
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "authority.pem")
 
 #: Settings of this test suite.
-_OURS = {"NIGHTSHIFT_TEST_DATA", "NIGHTSHIFT_TEST_POSTGRES", "NIGHTSHIFT_TEST_SEED"}
+_OURS = {*devices.VARIABLES, "NIGHTSHIFT_TEST_DATA", "NIGHTSHIFT_TEST_POSTGRES", "NIGHTSHIFT_TEST_SEED"}
 #: Width and colors of a terminal, as shells and CI services set them.
 _TERMINAL = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"}
 
@@ -43,6 +46,19 @@ os.environ["TERM"] = "xterm-256color"
 settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    with suppress(ValueError):  # the plugin of the kit has it where an argument names nightshift/testing
+        parser.addoption("--device", metavar="NAME", default="cpu", help=devices.HELP)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the device of the conformance tests; where it is not there, say so and end without a failure."""
+    try:
+        devices.choose(config.getoption("device"))
+    except ConfigurationError as error:
+        pytest.exit(f"nothing was tested on a GPU: {error}", returncode=0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """Run one job by hand, without queue and database.
 
     python -m worker.run_job SPEC.json DIR [--data-set FOLDER] [--model FOLDER] [--champion FOLDER] [--threads N]
+        [--device cpu|cuda:N]
 
 `--data-set` is the folder of a stored version (with its meta.json); the default is the built-in `digits`.
 `--model` is the folder of the model that `model_ref` names (another job's `artifacts/model`), `--champion` that of the
@@ -12,13 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from nightshift.errors import ConfigurationError
 from shared.datasets.builtins import digits
 from shared.datasets.ingest.build import store_images
 from shared.errors import JobError
@@ -27,6 +30,7 @@ from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.checkpoint_retention import needs_all_checkpoints, superseded
 from shared.specs.jobs import RunJob, job_spec_adapter
 from worker import kinds
+from worker.hardware.devices import named
 from worker.runners.messages import ArtifactSaved, Assignment, Champion, MetricPoint, Progress, Result, Started
 
 
@@ -137,7 +141,13 @@ def _next_fence(folder: Path) -> int:
 
 
 def make_assignment(
-    spec: dict[str, Any], folder: Path, data_set: Path | None, threads: int | None, model: Path | None = None
+    spec: dict[str, Any],
+    folder: Path,
+    data_set: Path | None,
+    threads: int | None,
+    model: Path | None = None,
+    *,
+    device: Literal["cpu", "gpu"] = "cpu",
 ) -> Assignment:
     """Return the assignment of the next attempt in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,6 +163,7 @@ def make_assignment(
         evaluate_dir=str(data_set.resolve()),
         resume=_checkpoints(folder),
         threads=threads,
+        device=device,
     )
 
 
@@ -165,11 +176,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--champion", type=Path)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu", help="cpu (default), or a GPU by its number, such as cuda:0")
     arguments = parser.parse_args(argv)
+    try:
+        device = named(arguments.device)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    os.environ.update(device.environment())  # before a framework is imported
     job = job_spec_adapter.validate_json(arguments.spec.read_bytes())
     folder: Path = arguments.dir.resolve()
     assignment = make_assignment(
-        job.model_dump(mode="json"), folder, arguments.data_set, arguments.threads, arguments.model
+        job.model_dump(mode="json"),
+        folder,
+        arguments.data_set,
+        arguments.threads,
+        arguments.model,
+        device=device.kind,
     )
     keep_last = sys.maxsize if needs_all_checkpoints(job.kind) else job.checkpoint.keep_last
     reporter = PrintingReporter(folder, keep_last, job.checkpoint.keep_best)

@@ -114,11 +114,13 @@ class ModelLearner(TensorflowLearner):
         return rows
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        total, sums = len(next(iter(split.values()))), np.zeros(len(self.MEASURED))
-        for at in range(0, total, batch_size):
-            batch = {name: np.asarray(array[at : at + batch_size]) for name, array in split.items()}
-            sums += self._run("evaluate", self._evaluate_batch, batch, self._evaluation_keys()).numpy()
-        return self._named(*(sums / total).tolist())
+        total = len(next(iter(split.values())))
+        with tf.device(self.device):
+            sums = tf.zeros(len(self.MEASURED), tf.float64)
+            for at in range(0, total, batch_size):
+                batch = {name: np.asarray(array[at : at + batch_size]) for name, array in split.items()}
+                sums += self._run("evaluate", self._evaluate_batch, batch, self._evaluation_keys())
+        return self._named(*(sums.numpy() / total).tolist())
 
     def _evaluate_batch(self, batch: Batch, keys: Tensor) -> Tensor:
         self.random.set(keys)

@@ -24,3 +24,6 @@ class Trial:
     #: `"package.module:function"` of an empty folder: stores a data set there and returns its folder. None: the
     #: built-in digits, or a short generated text.
     dataset: str | None = None
+    #: How much a resumed run may differ on a GPU, where no two runs are equal to the last bit: each array and metric,
+    #: relative to its largest value. The default is for networks with products in bfloat16.
+    gpu_tolerance: float = 0.02

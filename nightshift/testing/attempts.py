@@ -12,10 +12,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from safetensors.numpy import load_file
+
+from nightshift.testing import closeness, devices
 from nightshift.testing.conduct import Conduct
 from nightshift.testing.processes import Process, Server
 from shared.jobs.checkpoint_retention import needs_all_checkpoints
@@ -75,6 +78,7 @@ class Order:
     champion: Path | None
     prepare: Callable[[], None] | None
     watched: bool
+    device: Literal["cpu", "gpu"]
 
 
 def _attempt(order: Order) -> None:
@@ -85,7 +89,9 @@ def _attempt(order: Order) -> None:
     trainer.ROWS = ROWS
     if order.prepare is not None:
         order.prepare()
-    assignment = make_assignment(order.spec, order.folder, order.data_set, order.threads, order.model)
+    assignment = make_assignment(
+        order.spec, order.folder, order.data_set, order.threads, order.model, device=order.device
+    )
     keep_last = sys.maxsize if needs_all_checkpoints(order.spec["kind"]) else 2
     reporter = KilledReporter(order.folder, order.how, keep_last)
     reporter.champion_dir = order.champion
@@ -122,7 +128,8 @@ def attempt(
     leaves behind (`Conduct`). None: it took longer than `ATTEMPT_SECONDS`.
     """
     how = Disturbance(kill_after, stop_after)
-    return run(server, _attempt, Order(spec, folder, data_set, threads, how, model, champion, prepare, watched))
+    order = Order(spec, folder, data_set, threads, how, model, champion, prepare, watched, devices.kind())
+    return run(server, _attempt, order)
 
 
 def run(server: Server, target: Callable[..., None], order: Any) -> int | None:
@@ -141,6 +148,7 @@ def run(server: Server, target: Callable[..., None], order: Any) -> int | None:
 class Left:
     """The results of a finished run that a user sees."""
 
+    model: Path = field(compare=False)
     weights_sha256: str
     rows: dict[tuple[str, int], float]  # (name, step) -> value
     figures: dict[str, float]  # of the result
@@ -149,13 +157,18 @@ class Left:
     def of(cls, folder: Path) -> Left:
         """Read what a run left."""
         model = folder / "artifacts" / "model" / "model.safetensors"
-        return cls(hashlib.sha256(model.read_bytes()).hexdigest(), rows_of(folder), outcome(folder)["metrics"])
+        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+        return cls(model, sha256, rows_of(folder), outcome(folder)["metrics"])
 
-    def difference(self, other: Left) -> str | None:
-        """Return what differs in another run, in words; None: nothing."""
-        if self.weights_sha256 != other.weights_sha256:
+    def difference(self, other: Left, tolerance: float = 0.0) -> str | None:
+        """Return what differs in another run by more than a tolerance, in words; None: nothing."""
+        if self.weights_sha256 != other.weights_sha256 and not self._is_close(other, tolerance):
             return "the weights"
-        return difference_of_rows(self.rows, other.rows) or ("the result" if self.figures != other.figures else None)
+        rows = difference_of_rows(self.rows, other.rows, tolerance)
+        return rows or (None if closeness.equal(self.figures, other.figures, tolerance) else "the result")
+
+    def _is_close(self, other: Left, tolerance: float) -> bool:
+        return tolerance > 0 and closeness.equal(load_file(self.model), load_file(other.model), tolerance)
 
 
 def rows_of(folder: Path) -> dict[tuple[str, int], float]:
@@ -167,10 +180,12 @@ def rows_of(folder: Path) -> dict[tuple[str, int], float]:
     return {key: 0.0 if key[0] == "samples_per_second" else value for key, value in rows.items()}
 
 
-def difference_of_rows(one: Mapping[tuple[str, int], float], other: Mapping[tuple[str, int], float]) -> str | None:
+def difference_of_rows(
+    one: Mapping[tuple[str, int], float], other: Mapping[tuple[str, int], float], tolerance: float = 0.0
+) -> str | None:
     """Return the first metric row that differs, in words; None: all are equal."""
     for name, step in sorted({*one, *other}, key=lambda key: (key[1], key[0])):
-        if one.get((name, step)) != other.get((name, step)):
+        if not closeness.equal(one.get((name, step)), other.get((name, step)), tolerance):
             return f"the row {name} of step {step}"
     return None
 

@@ -15,9 +15,10 @@ from nightshift.families.family import Family, Task
 from nightshift.families.learner import LearnerSetup, LearnerState, Splits
 from nightshift.families.trial import Trial
 from nightshift.names import TRAIN
-from nightshift.testing import attempts
+from nightshift.testing import attempts, devices
 from nightshift.testing.datasets import Store, store_of
 from nightshift.testing.processes import FROZEN, Server
+from nightshift.testing.reasons import require
 from shared.specs.families import FAMILIES
 from shared.specs.jobs import TrainJob, job_spec_adapter
 from worker import families
@@ -37,6 +38,8 @@ class Case:
     #: A job of inference for each task that is tried.
     inference: Sequence[Mapping[str, Any]]
     server: Server
+    #: Largest difference of a resumed run on a GPU (`Trial`).
+    gpu_tolerance: float
     #: Called in the process of each attempt before it begins.
     prepare: Callable[[], None] | None = None
 
@@ -56,11 +59,17 @@ class Case:
             training=trial.training,
             inference=inference,
             server=server or server_of(framework),
+            gpu_tolerance=trial.gpu_tolerance,
             prepare=prepare,
         )
 
     def __str__(self) -> str:
         return f"{self.family}-{self.framework}"
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of a resumed run on the chosen device; 0: none, to the last bit."""
+        return self.gpu_tolerance if devices.kind() == "gpu" else 0.0
 
     @property
     def watched(self) -> str:
@@ -85,6 +94,7 @@ class Case:
 
     def attempt(self, spec: dict[str, Any], folder: Path, data_set: Path, **how: Any) -> int | None:
         """Run an attempt of a job (`attempts.attempt`)."""
+        require(self.framework)
         return attempts.attempt(spec, folder, data_set, server=self.server, prepare=self.prepare, **how)
 
     def load_splits(self, data_set: Path, **training: Any) -> Splits:
@@ -94,10 +104,11 @@ class Case:
         return splits
 
     def build(self, splits: Splits, **training: Any) -> Any:
-        """Return a learner in this process, as a job on the CPU gets it."""
+        """Return a learner in this process, as a job on the chosen device gets it."""
+        require(self.framework)
         job = self.job(**training)
         plan = Plan(job.training, splits.length)
-        setup = LearnerSetup(job.model, job.training, plan.total_steps, "cpu", attempts.THREADS, splits.facts)
+        setup = LearnerSetup(job.model, job.training, plan.total_steps, devices.kind(), attempts.THREADS, splits.facts)
         return families.load(self.family, self.framework)(setup)
 
     def at_epoch(self, learner: Any, splits: Splits, folder: Path, **training: Any) -> AtEpoch | None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from nightshift.errors import ConfigurationError
 from nightshift.families.family import Family
 from nightshift.plugins import BUILTIN, installed_programs
 from nightshift.programs import Program
+from nightshift.testing import devices
 from nightshift.testing.cases import Case
 from nightshift.testing.fixtures import *  # noqa: F403 - fixtures are found by their names here
 from nightshift.testing.program_cases import ProgramCase
@@ -25,6 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     name, program = config.getoption("family"), config.getoption("program")
     if bool(name) == bool(program):
         raise pytest.UsageError("name what to check: --family NAME or --program NAME")
+    try:
+        devices.choose(config.getoption("device"))
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from None
     if name:
         os.environ[SETTING] = f"{BUILTIN},{name}"
         FAMILIES.forget()

@@ -13,9 +13,12 @@ def pytest_load_initial_conftests(args: list[str], parser: pytest.Parser) -> Non
     """Register what `pytest --pyargs nightshift.testing` is told; other projects keep these names for their options."""
     if not any(kit in argument for argument in args for kit in _KIT):
         return
+    from nightshift.testing import devices
+
     group = parser.getgroup("nightshift", "the conformance kit of Nightshift")
     group.addoption("--family", metavar="NAME", help="check this family")
     group.addoption("--program", metavar="NAME", help="check this program")
+    group.addoption("--device", metavar="NAME", default="cpu", help=devices.HELP)
     group.addoption("--framework", metavar="NAME", help="only in this framework (default: all that are installed)")
     group.addoption("--conformance-report", metavar="FILE", help="write the outcome of each check as JSON")
 

@@ -12,7 +12,7 @@ from nightshift.testing.attempts import Left, checkpoints, outcome, step_of
 from nightshift.testing.cases import Case
 from nightshift.testing.conduct import Behavior
 from nightshift.testing.fixtures import CHECKPOINT_STEPS, Untouched
-from nightshift.testing.reasons import fail
+from nightshift.testing.reasons import fail, require_exactness
 from nightshift.testing.short_runs import IMPROVING, STALE, Run, remembers, short, unnoticed
 
 pytestmark = [pytest.mark.timeout(1800)]
@@ -49,7 +49,7 @@ def test_a_run_that_was_killed_ends_as_one_never_touched(
     # The number of threads is that of the checkpoint.
     if case.attempt(untouched.spec, tmp_path, data_set, threads=2) != 0:
         fail(f"a run that resumes from the checkpoint of step {done} fails")
-    if different := Left.of(tmp_path).difference(untouched.left):
+    if different := Left.of(tmp_path).difference(untouched.left, case.tolerance):
         fail(
             f"{different} of a run that was killed after {at} steps is not that of an untouched run: something that "
             "decides a step is kept outside of state(), or does not follow from the seed and the step"
@@ -62,6 +62,7 @@ def test_no_item_of_the_saved_state_may_be_dropped(
     case: Case, data_set: Path, chosen_items: Callable[[list[str]], list[str]], tmp_path: Path
 ) -> None:
     """Without any one of the saved arrays and facts, a run goes on differently or refuses to."""
+    require_exactness()
     improving = Run(case, data_set, tmp_path / "improving", short(case, IMPROVING))
     items = chosen_items(improving.items())
     resumed, _ = improving.go(improving.restored(), learner=improving.build())
@@ -96,7 +97,7 @@ def test_it_stops_within_a_step_and_goes_on_to_the_same_end(
         fail(f"asked to pause before step {step}, it ends as {found['type']!r} at step {found['step']}")
     if case.attempt(untouched.spec, tmp_path, data_set) != 0:
         fail("a run that was paused cannot be resumed")
-    if different := Left.of(tmp_path).difference(untouched.left):
+    if different := Left.of(tmp_path).difference(untouched.left, case.tolerance):
         fail(f"{different} of a run that was paused is not that of an untouched run")
 
 

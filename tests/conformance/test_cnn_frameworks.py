@@ -13,6 +13,8 @@ from worker.families.cnn.family import PRESETS
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorflow")
+from worker.families.cnn.tensorflow_learner import TensorflowCnn
+from worker.families.cnn.tensorflow_pixels import augmentations
 
 ROWS = 12
 #: Every preset at its own size, the large one made small, and each normalisation.
@@ -94,6 +96,34 @@ def test_augmentation_moves_the_same_picture_by_the_same_amount(augment: list[st
     assert not close(wanted["conv0.weight"], without["conv0.weight"], 1e-2)
     for key in wanted:
         assert close(found[key], wanted[key], 1e-3), key
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_network_gets_the_same_pictures_in_both_frameworks_at_every_precision(precision: str) -> None:
+    model = {**MODELS["dense twice"], "image_size": (64, 64)}  # bfloat16 would move these by a tenth of a pixel
+    torch, tensorflow = pair(model, augment=["shift", "rotate", "flip", "erase"], precision=precision)
+    wanted, found = (_pictures(one) for one in (torch, tensorflow))
+    np.testing.assert_allclose(found, wanted.transpose(0, 2, 3, 1), atol=1e-3)
+
+
+def _pictures(learner: Any) -> Any:
+    """Return the augmented pictures that the network reads in a training step."""
+    seen: list[Any] = []
+    forward = learner._forward
+
+    def watched(x: Any, *rest: Any) -> Any:
+        seen.append(x)
+        return forward(x, *rest)
+
+    learner._forward = watched
+    data = batch(learner)
+    if isinstance(learner, TensorflowCnn):  # without its graph, whose values cannot be looked at
+        drawn = augmentations(learner.training.augment, learner.training.seed, 3, ROWS, learner.model.image_size)
+        learner._step(data["x"], data["y"], np.float32(0.1), [], drawn)
+    else:
+        learner.set_data(data)
+        learner.train_step(np.arange(ROWS), 3)
+    return seen[0].numpy()
 
 
 def test_weights_of_another_shape_are_refused_by_name() -> None:

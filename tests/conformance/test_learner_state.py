@@ -11,7 +11,7 @@ import pytest
 
 from nightshift.families.learner import LearnerState
 from nightshift.testing.fixtures import Pair
-from nightshift.testing.test_learner import check_not_finite, outcome
+from nightshift.testing.test_learner import Outcome, check_not_finite
 from nightshift.testing.test_learner import test_a_run_goes_on_bit_for_bit as test_a_run_goes_on_bit_for_bit
 from nightshift.testing.test_learner import (
     test_the_state_of_what_was_loaded_is_what_was_saved as test_the_state_of_what_was_loaded_is_what_was_saved,
@@ -91,14 +91,14 @@ def whole_run(one: Any) -> tuple[LearnerState, Any]:
     go(one, 0, 5)
     state = one.state()
     go(one, 5, 8)
-    return state, outcome(one)
+    return state, Outcome(one)
 
 
 def resumed(other: Any, state: LearnerState) -> Any:
     go(other, 0, 2)  # whatever it did before is gone
     other.load_state(state)
     go(other, 5, 8)
-    return outcome(other)
+    return Outcome(other)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_measuring_and_predicting_touch_nothing(pair: Pair) -> None:
     one.predict(next(iter(pair.held_out.values())), 16)
     go(one, 3, 5)
     go(other, 3, 5)
-    assert outcome(one) == outcome(other)
+    assert Outcome(one) == Outcome(other)
 
 
 def test_a_loss_of_each_network_that_is_not_finite_leaves_the_weights_alone(pair: Pair, case: tuple[str, str]) -> None:

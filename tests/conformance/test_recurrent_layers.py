@@ -68,7 +68,9 @@ def by_torch(cell: Cell, activation: Activation, lengths: Sequence[int], reverse
     return [one.detach().numpy() for one in (outputs, last, *torch.autograd.grad(loss, values))]
 
 
-def by_tensorflow(cell: Cell, activation: Activation, lengths: Sequence[int], reverse: bool) -> list[Any]:
+def by_tensorflow(
+    cell: Cell, activation: Activation, lengths: Sequence[int], reverse: bool, device: str = "/cpu:0"
+) -> list[Any]:
     import tensorflow as tf
 
     from worker.training.backends.tensorflow_recurrent import recurrent
@@ -79,9 +81,8 @@ def by_tensorflow(cell: Cell, activation: Activation, lengths: Sequence[int], re
     def graph(values: Any, lengths: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(values)
-            outputs, last = recurrent(
-                values[0], lengths, values[1:], cell=cell, activation=activation, reverse=reverse, computed=tf.float32
-            )
+            how = {"cell": cell, "activation": activation, "reverse": reverse}
+            outputs, last = recurrent(values[0], lengths, values[1:], computed=tf.float32, device=device, **how)
             loss = tf.reduce_sum(outputs * factors) + tf.reduce_sum(last * of_last)
         return [outputs, last, *tape.gradient(loss, values)]
 

@@ -54,7 +54,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(untouched: Untouched, dat
     assert restored is not None
     assert restored.run.step == step_of(before)
     assert attempt(spec, folder, data_set) == 0
-    assert Left.of(folder) == untouched.left
+    assert Left.of(folder).difference(untouched.left, CASES["cnn-torch"].tolerance) is None
 
 
 @pytest.mark.slow

@@ -55,9 +55,9 @@ def test_an_installation_is_not_done_twice(tmp_path: Path) -> None:
     assert "pip" in make("-n", "demo", folder=tmp_path).stdout
 
 
-def test_ci_stops_at_the_first_error_and_runs_lint_and_tests() -> None:
+def test_ci_stops_at_the_first_error_and_runs_lint_and_all_tests() -> None:
     assert "\nset -euo pipefail\n" in CI
-    assert CI.rstrip().endswith("make lint\nmake test")
+    assert CI.rstrip().endswith("make lint\nmake test\nmake test-gpu")
     assert subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=False).returncode == 0
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from nightshift.families.learner import Array, LearnerSetup
 from nightshift.families.training import Training
+from nightshift.testing import devices
+from nightshift.testing.reasons import require
 from shared.specs.families import FAMILIES
 from worker import families
 
@@ -19,10 +21,11 @@ THREADS = 1
 
 
 def learner(family: str, framework: str, facts: Mapping[str, Any], model: Mapping[str, Any], **training: Any) -> Any:
-    """Return a learner of 10 planned steps on the CPU, in float32 by default."""
+    """Return a learner of 10 planned steps on the chosen device, in float32 by default."""
+    require(framework)
     spec = FAMILIES[family].model.model_validate({**model, "framework": framework})
     how = Training.model_validate({"precision": "float32", **training})
-    setup = LearnerSetup(spec, how, total_steps=10, device="cpu", threads=THREADS, facts=facts)
+    setup = LearnerSetup(spec, how, total_steps=10, device=devices.kind(), threads=THREADS, facts=facts)
     return families.load(family, framework)(setup)
 
 

@@ -172,7 +172,7 @@ class Stack:
         process = self.start(name, "worker.main", "--device", "cpu", "--index", str(index), **settings)
         eventually(
             f"{name} is online (see {process.log})",
-            lambda: self._pid_of(f"{name}@test") == process.pid or not process.alive(),
+            lambda: self.pid_of(f"{name}@test") == process.pid or not process.alive(),
         )
         assert process.alive(), process.log.read_text()[-3000:]
         return process
@@ -230,7 +230,7 @@ class Stack:
         self.processes.append(process)
         return process
 
-    def _pid_of(self, worker: str) -> int | None:
+    def pid_of(self, worker: str) -> int | None:
         with read(self.engine) as conn:
             return conn.scalar(select(workers.c.pid).where(workers.c.name == worker, workers.c.state != "offline"))
 

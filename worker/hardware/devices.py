@@ -56,6 +56,22 @@ def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> l
     return chosen
 
 
+def named(name: str) -> Device:
+    """Return the device of a name: `cpu`, `gpu` or `cuda` (the first GPU), or `cuda:N`.
+
+    N counts the GPUs that CUDA_VISIBLE_DEVICES shows from 0, as frameworks do. Raises ConfigurationError.
+    """
+    kind, _, number = name.partition(":")
+    if name == "cpu":
+        return cpu()
+    if kind not in ("cuda", "gpu") or not (number or "0").isdecimal():
+        raise ConfigurationError(f"--device {name}: it is cpu, or a GPU such as cuda:0")
+    gpus = choose("gpu")
+    if int(number or 0) >= len(gpus):
+        raise ConfigurationError(f"--device {name}: there are {len(gpus)} GPUs here, counted from 0")
+    return gpus[int(number or 0)]
+
+
 def cpu(index: int = 0) -> Device:
     """Return the CPU as the device of a worker."""
     return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, psutil.virtual_memory().total)

@@ -210,11 +210,12 @@ class TensorflowCnn(TensorflowLearner):
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
         self._flush()
-        n, totals = len(split["y"]), np.zeros(2)
+        n = len(split["y"])
         with tf.device(self.device):
+            totals = tf.zeros(2, tf.float64)
             for at in range(0, n, batch_size):
-                totals += self._evaluate(*(split[key][at : at + batch_size] for key in ("x", "y"))).numpy()
-        loss, correct = (totals / n).tolist()
+                totals += self._evaluate(*(split[key][at : at + batch_size] for key in ("x", "y")))
+        loss, correct = (totals.numpy() / n).tolist()
         return {"loss": loss, "accuracy": correct}
 
     def _evaluate_batch(self, x: Tensor, y: Tensor) -> Tensor:

@@ -19,9 +19,17 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def augmented(x: Tensor, augment: Collection[str], seed: int, step: int) -> Tensor:
-    """Return the images [n, c, h, w] of a step moved and erased as drawn for it."""
+    """Return the images [n, c, h, w] of a step moved and erased as drawn for it, in float32.
+
+    Also inside autocast, which would round the coordinates to bfloat16: up to half a pixel of an image of 224.
+    """
     if not augment:
         return x
+    with torch.autocast(x.device.type, enabled=False):
+        return _augmented(x, augment, seed, step)
+
+
+def _augmented(x: Tensor, augment: Collection[str], seed: int, step: int) -> Tensor:
     n, _, height, width = x.shape
     if (theta := affine(augment, seed, step, n)) is not None:
         grid = F.affine_grid(support.send(theta, x.device), list(x.shape), align_corners=False)

@@ -186,12 +186,13 @@ class TensorflowGan(TensorflowLearner):
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
         """Return both losses, without dropout, on these images and as many samples."""
-        n, totals = len(split["x"]), np.zeros(2)
+        n = len(split["x"])
         with tf.device(self.device):
+            totals = tf.zeros(2, tf.float64)
             for at in range(0, n, batch_size):
                 x = split["x"][at : at + batch_size]
-                totals += self._evaluate(x, sample_noise(self.model, self.training.seed, at, len(x))).numpy()
-        g_loss, d_loss = (totals / n).tolist()
+                totals += self._evaluate(x, sample_noise(self.model, self.training.seed, at, len(x)))
+        g_loss, d_loss = (totals.numpy() / n).tolist()
         return {"g_loss": g_loss, "d_loss": d_loss}
 
     def _evaluate_batch(self, x: Tensor, z: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from worker.families.gru_lm.tensorflow_cross_entropy import CHUNK_LOGITS, chunke
 from worker.families.gru_lm.weights import initial
 from worker.training.backends import tensorflow_support as support
 from worker.training.backends.tensorflow_base import TensorflowLearner
-from worker.training.backends.tensorflow_cells import gru
+from worker.training.backends.tensorflow_recurrent import gru
 from worker.training.numerics.dropout import layer_masks
 from worker.training.numerics.norms import NORM_EPS
 from worker.training.numerics.perplexity import with_perplexity
@@ -74,7 +74,7 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
         for i, units in enumerate(self.model.units):
             before = tf.zeros([tf.shape(tokens)[1], units]) if state is None else state[i]
             parts = [tf.convert_to_tensor(w[f"gru{i}.{part}"]) for part in _GRU_PARTS]
-            x = gru(x, before, parts, None, relu=False, computed=computed)
+            x = gru(x, before, parts, computed=computed, device=self.device)
             after.append(x[-1])
             x = self._layer_norm(x, i)
             if masks:
@@ -98,12 +98,13 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
     # -- evaluation -------------------------------------------------------------------------------
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        windows, totals = split["windows"], np.zeros(2)
+        windows = split["windows"]
         with tf.device(self.device):
+            totals = tf.zeros(2, tf.float64)
             for start in range(0, len(windows), batch_size):
                 batch = windows[start : start + batch_size]
-                totals += self._evaluate(_tokens(batch[:, :-1]), _tokens(batch[:, 1:])).numpy()
-        total, correct = (totals / (len(windows) * (windows.shape[1] - 1))).tolist()
+                totals += self._evaluate(_tokens(batch[:, :-1]), _tokens(batch[:, 1:]))
+        total, correct = (totals.numpy() / (len(windows) * (windows.shape[1] - 1))).tolist()
         return {**with_perplexity(-total), "accuracy": correct}
 
     def _evaluate_batch(self, read: Tensor, targets: Tensor) -> Tensor:

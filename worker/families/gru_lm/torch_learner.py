@@ -77,7 +77,7 @@ class TorchGruLm(GruLmLearner, TorchLearner):
         share, purpose = self.model.dropout, f"dropout{layer}"
         if step is None or not share:
             return x
-        if x.is_cuda:
+        if not support.on_host(x):
             torch.manual_seed(rng_seed(self.training.seed, purpose, step))
             return F.dropout(x, share)
         mask = dropout_mask(self.training.seed, purpose, step, x.shape, share)

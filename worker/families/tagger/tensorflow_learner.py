@@ -71,8 +71,8 @@ class TensorflowTagger(TaggerLearner, TensorflowLearner):
             found = []
             for way, prefix in enumerate(directions(i, bidirectional=self.model.bidirectional)):
                 weights = [self.tensors[prefix + part] for part in parts(self.model.cell)]
-                outputs, _ = recurrent(x, lengths, weights, cell=self.model.cell, reverse=way == 1, computed=computed)
-                found.append(outputs)
+                how: Any = {"cell": self.model.cell, "reverse": way == 1}
+                found.append(recurrent(x, lengths, weights, computed=computed, device=self.device, **how)[0])
             x = self._dropout(tf.concat(found, -1), next(left, None))
         weight = tf.cast(self.tensors["output.weight"], computed)
         flat = tf.reshape(tf.cast(x, computed), [-1, x.shape[-1]])

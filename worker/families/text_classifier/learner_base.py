@@ -44,18 +44,19 @@ class TextClassifierLearner(BaseLearner):
         return found
 
     def evaluate(self, split: Mapping[str, Array], batch_size: int) -> dict[str, float]:
-        y, totals = split["y"], np.zeros(2)
+        y = split["y"]
+        totals: Any = 0.0
         for rows, batch in self._by_length(split["x"], batch_size):
             totals += self._totals_of(batch, np.asarray(y)[rows])
-        loss, correct = (totals / len(y)).tolist()
+        loss, correct = map(float, totals / len(y))
         return {"loss": loss, "accuracy": correct}
 
     def _probabilities(self, batch: Texts) -> Array:
         """Return the probabilities [batch, classes] of the columns of a batch."""
         raise NotImplementedError
 
-    def _totals_of(self, batch: Texts, y: Array) -> Array:
-        """Return the summed loss and the number of correct predictions."""
+    def _totals_of(self, batch: Texts, y: Array) -> Any:
+        """Return the summed loss and the number of correct predictions, on the device: float64 [2]."""
         raise NotImplementedError
 
     def _batch(self, rows: npt.NDArray[np.int64], step: int) -> tuple[Texts, npt.NDArray[np.int64]]:

@@ -104,8 +104,8 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
             found = []
             for way, prefix in enumerate(directions(i, bidirectional=model.bidirectional)):
                 weights = [self.tensors[prefix + part] for part in parts(model.cell)]
-                how = {"cell": model.cell, "activation": model.activation, "computed": computed}
-                found.append(recurrent(x, lengths, weights, reverse=way == 1, **how))
+                how: Any = {"cell": model.cell, "activation": model.activation, "reverse": way == 1}
+                found.append(recurrent(x, lengths, weights, computed=computed, device=self.device, **how))
             outputs, states = zip(*found, strict=True)
             mask = next(masks, None)
             x, last = (self._dropout(tf.concat(each, -1), mask) for each in (outputs, states))
@@ -153,10 +153,9 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
 
     # -- evaluation -------------------------------------------------------------------------------
 
-    def _totals_of(self, batch: Texts, y: Array) -> Array:
+    def _totals_of(self, batch: Texts, y: Array) -> Tensor:
         with tf.device(self.device):
-            found: Array = self._evaluate(Read.of(batch), np.asarray(y, np.int64)).numpy()
-        return found
+            return self._evaluate(Read.of(batch), np.asarray(y, np.int64))
 
     def _evaluate_batch(self, read: Read, y: Tensor) -> Tensor:
         logits = self._forward(read, self.computed)

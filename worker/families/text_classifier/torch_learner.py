@@ -125,11 +125,11 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
     # -- evaluation -------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _totals_of(self, batch: Texts, y: Array) -> Array:
+    def _totals_of(self, batch: Texts, y: Array) -> Tensor:
         labels = support.send(np.ascontiguousarray(y, np.int64), self.device)
         logits = self._forward(batch, self.computed)
         loss = self._loss(logits, labels).double() * len(labels)
-        return torch.stack([loss, self._correct(logits, labels).double()]).cpu().numpy()
+        return torch.stack([loss, self._correct(logits, labels).double()])
 
     @torch.no_grad()
     def _probabilities(self, batch: Texts) -> Array:

@@ -31,6 +31,7 @@ class TensorflowLearner(BaseLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         support.use_threads(setup.threads)
+        support.forbid_tf32()
         self.device = support.tensorflow_device(setup.device)
 
     def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:
@@ -52,7 +53,16 @@ class TensorflowLearner(BaseLearner):
     def _learn(
         self, part: str, loss: Tensor, gradients: Sequence[Tensor], rate: Tensor, running: Running = None
     ) -> None:
-        """Run one step of one network and keep batch norm's statistics, unless a loss was not finite."""
+        """Run one step of one network and keep batch norm's statistics, unless a loss was not finite.
+
+        On a GPU a condition would wait for the loss: there a step after a bad loss runs and changes nothing.
+        """
+        ok = self.guard.ok(loss)
+        if not support.on_host(self.device):
+            self.optimizers[part].step(gradients, rate, ok)
+            for name, value in (running or {}).items():
+                self.tensors[name].assign(tf.where(ok, value, self.tensors[name]))
+            return
 
         def update() -> Tensor:
             self.optimizers[part].step(gradients, rate)
@@ -60,7 +70,7 @@ class TensorflowLearner(BaseLearner):
                 self.tensors[name].assign(value)
             return tf.constant(True)
 
-        tf.cond(self.guard.ok(loss), update, lambda: tf.constant(False))
+        tf.cond(ok, update, lambda: tf.constant(False))
 
     def _take_totals(self) -> list[float]:
         totals: list[float] = self.totals.numpy().tolist()

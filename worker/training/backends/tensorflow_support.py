@@ -7,6 +7,7 @@ define epsilon, weight decay and momentum differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,16 @@ def tensorflow_device(device: str) -> str:
     return "/gpu:0"
 
 
+def forbid_tf32() -> None:
+    """Let float32 be float32 on a GPU, too: TensorFlow would compute all products in TensorFloat-32."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def on_host(device: str) -> bool:
+    """Return whether a device is the CPU, where reading a value waits for nothing."""
+    return device == "/cpu:0"
+
+
 def compiled(function: Callable[..., Any], signature: Sequence[Any]) -> Any:
     """Return a `tf.function` without AutoGraph.
 
@@ -98,7 +109,7 @@ def versions() -> dict[str, Any]:
 
 def to_numpy(variable: Any) -> Array:
     """Return a copy that later steps do not change."""
-    return np.array(variable.numpy(), order="C", copy=True)
+    return np.asarray(variable.numpy(), order="C")  # `numpy` copies
 
 
 def assign(variable: Any, name: str, arrays: Mapping[str, Array]) -> None:
@@ -118,6 +129,19 @@ _SLOTS = {
     "rmsprop": ("square_avg",),
     "adadelta": ("square_avg", "acc_delta"),
 }
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The scalars of one step. `ok`: whether it may change anything; None: it may."""
+
+    ok: Tensor | None
+    rate: Tensor
+    number: Tensor
+
+    def kept(self, share: float) -> Any:
+        """Return the share of its old value that a slot keeps: all of it if the step may change nothing."""
+        return share if self.ok is None else tf.where(self.ok, share, 1.0)
 
 
 class Optimizer:
@@ -140,52 +164,65 @@ class Optimizer:
     def _slot_names(self) -> tuple[str, ...]:
         return () if self.constants.get("momentum") == 0 else _SLOTS[self.name]
 
-    def step(self, gradients: Sequence[Tensor], rate: Tensor) -> None:
-        """Update the weights. `gradients` are in the order of `weights`, `rate` is a float32 scalar."""
+    def step(self, gradients: Sequence[Tensor], rate: Tensor, ok: Tensor | None = None) -> None:
+        """Update the weights. `gradients` are in the order of `weights`, `rate` is a float32 scalar.
+
+        If the scalar `ok` is false, weights and slots keep their values, bit for bit, without a condition.
+        """
         dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
         if self.clip is not None:
             norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in dense]))
             dense = [gradient * tf.minimum(1.0, self.clip / (norm + 1e-6)) for gradient in dense]
-        count = tf.cast(self.count.assign_add(1), tf.float32)
+        one = _Step(ok, rate if ok is None else tf.where(ok, rate, 0.0), self._counted(ok))
         update = getattr(self, f"_{self.name}")
         for (name, weight), gradient in zip(self.weights.items(), dense, strict=True):
             if self.decay and self.name != "adamw":
                 gradient += self.decay * weight
-            update(weight, self.slots[name], gradient, rate, count)
+            gradient = gradient if ok is None else tf.where(ok, gradient, 0.0)  # times 0 would leave what is no number
+            update(weight, self.slots[name], gradient, one)
 
-    def _sgd(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+    def _counted(self, ok: Tensor | None) -> Tensor:
+        """Count the step if it is one, and return its number as float32, from 1."""
+        if ok is None:
+            return tf.cast(self.count.assign_add(1), tf.float32)
+        number = tf.cast(self.count + 1, tf.float32)
+        self.count.assign_add(tf.cast(ok, tf.int64))
+        return number
+
+    def _sgd(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, step: _Step) -> None:
         if not slots:
-            weight.assign_sub(rate * gradient)
+            weight.assign_sub(step.rate * gradient)
             return
         tf.raw_ops.ResourceApplyMomentum(
-            var=weight.handle, accum=slots["momentum_buffer"].handle, lr=rate, grad=gradient,
-            momentum=self.constants["momentum"], use_nesterov=self.constants["nesterov"],
+            var=weight.handle, accum=slots["momentum_buffer"].handle, lr=step.rate, grad=gradient,
+            momentum=step.kept(self.constants["momentum"]), use_nesterov=self.constants["nesterov"],
         )  # fmt: skip
 
-    def _adam(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+    def _adam(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, step: _Step) -> None:
         """Correct epsilon: the kernel adds it before the second moment's bias correction, torch after it."""
         beta1, beta2 = self.constants["beta1"], self.constants["beta2"]
-        power1, power2 = tf.pow(beta1, count), tf.pow(beta2, count)
+        power1, power2 = tf.pow(beta1, step.number), tf.pow(beta2, step.number)
         epsilon = self.constants["epsilon"] * tf.sqrt(1 - power2)
         tf.raw_ops.ResourceApplyAdam(
             var=weight.handle, m=slots["exp_avg"].handle, v=slots["exp_avg_sq"].handle, beta1_power=power1,
-            beta2_power=power2, lr=rate, beta1=beta1, beta2=beta2, epsilon=epsilon, grad=gradient,
+            beta2_power=power2, lr=step.rate, beta1=step.kept(beta1), beta2=step.kept(beta2), epsilon=epsilon,
+            grad=gradient,
         )  # fmt: skip
 
-    def _adamw(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+    def _adamw(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, step: _Step) -> None:
         if self.decay:
-            weight.assign(weight * (1 - rate * self.decay))
-        self._adam(weight, slots, gradient, rate, count)
+            weight.assign(weight * (1 - step.rate * self.decay))
+        self._adam(weight, slots, gradient, step)
 
-    def _rmsprop(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+    def _rmsprop(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, step: _Step) -> None:
         rho, mean = self.constants["rho"], slots["square_avg"]
-        mean.assign(rho * mean + (1 - rho) * tf.square(gradient))
-        weight.assign_sub(rate * gradient / (tf.sqrt(mean) + self.constants["epsilon"]))
+        mean.assign(step.kept(rho) * mean + (1 - rho) * tf.square(gradient))
+        weight.assign_sub(step.rate * gradient / (tf.sqrt(mean) + self.constants["epsilon"]))
 
-    def _adadelta(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, rate: Tensor, count: Tensor) -> None:
+    def _adadelta(self, weight: Any, slots: Mapping[str, Any], gradient: Tensor, step: _Step) -> None:
         tf.raw_ops.ResourceApplyAdadelta(
-            var=weight.handle, accum=slots["square_avg"].handle, accum_update=slots["acc_delta"].handle, lr=rate,
-            rho=self.constants["rho"], epsilon=self.constants["epsilon"], grad=gradient,
+            var=weight.handle, accum=slots["square_avg"].handle, accum_update=slots["acc_delta"].handle,
+            lr=step.rate, rho=step.kept(self.constants["rho"]), epsilon=self.constants["epsilon"], grad=gradient,
         )  # fmt: skip
 
     def state(self) -> dict[str, Array]:

@@ -28,6 +28,7 @@ class TorchLearner(BaseLearner):
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
         support.use_threads(setup.threads)
+        support.forbid_tf32()
         self.device = support.torch_device(setup.device)
 
     def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:

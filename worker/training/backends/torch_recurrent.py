@@ -60,7 +60,7 @@ def recurrent(
 
 
 def _run(x: Tensor, batch: Padded, weights: Sequence[Tensor], cell: Cell, activation: Activation) -> Tensor:
-    if activation == "tanh" and (x.is_cuda or cell == "lstm"):
+    if activation == "tanh" and (cell == "lstm" or not support.on_host(x)):
         outputs = _own_layer(x, weights, cell)
         return outputs if batch.padding is None else outputs.masked_fill(batch.padding, 0)
     start, relu = x.new_zeros(x.shape[1], weights[1].shape[1]), activation == "relu"
@@ -72,9 +72,25 @@ def _own_layer(x: Tensor, weights: Sequence[Tensor], cell: Cell) -> Tensor:
     """Return the outputs of torch's own layer, also at padding: there a tanh cell has finite values."""
     both = list(weights) if cell == "gru" else [*weights, torch.zeros_like(weights[2])]
     start = x.new_zeros(1, x.shape[1], weights[1].shape[1])
-    states: Any = (start, start) if cell == "lstm" else start
+    return _layer(cell, x, (start, start) if cell == "lstm" else start, both)
+
+
+def _layer(cell: Cell, x: Tensor, states: Any, weights: Sequence[Tensor]) -> Tensor:
     function: Any = {"simple_rnn": torch._VF.rnn_tanh, "lstm": torch._VF.lstm, "gru": torch._VF.gru}[cell]
-    return cast("Tensor", function(x, states, both, True, 1, 0.0, True, False, False)[0])
+    if support.on_host(x):
+        return cast("Tensor", function(x, states, list(weights), True, 1, 0.0, True, False, False)[0])
+    training = torch.is_grad_enabled()  # else cuDNN keeps nothing for a backward pass
+    return cast("Tensor", function(x, states, _side_by_side(weights), True, 1, 0.0, training, False, False)[0])
+
+
+def _side_by_side(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return the weights of a layer as parts of one piece of memory, in the order of cuDNN.
+
+    Otherwise torch copies them to one at each call, and says so in a warning.
+    """
+    memory = torch.cat([weight.flatten() for weight in weights])
+    parts = torch.split(memory, [weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
 def gru(inputs: Tensor, state: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -82,9 +98,8 @@ def gru(inputs: Tensor, state: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
     All have one dtype. Uses cuDNN on a GPU. No gradient flows into `state`.
     """
-    if inputs.is_cuda:
-        outputs, _ = torch._VF.gru(inputs, state[None], list(weights), True, 1, 0.0, True, False, False)
-        return outputs
+    if not support.on_host(inputs):
+        return _layer("gru", inputs, state[None], weights)
     sizes = [inputs.shape[1]] * len(inputs)
     return cast("Tensor", Gru.apply(inputs, state, *weights, sizes, False))  # type: ignore[no-untyped-call]
 

@@ -27,6 +27,12 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def forbid_tf32() -> None:
+    """Let float32 be float32 on a GPU, too: torch would compute convolutions and recurrent layers in TensorFloat-32."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def torch_device(device: str) -> torch.device:
     """Return torch's device. Raises UnsupportedJob if there is no GPU."""
     if device == "gpu" and not torch.cuda.is_available():
@@ -89,8 +95,8 @@ def send(array: Array, device: torch.device) -> Tensor:
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
-    """Copy an array to the device."""
-    return torch.from_numpy(_writable(array)).to(device)
+    """Copy an array, which may be read-only, to the device, without a sync."""
+    return send(_writable(array), device)
 
 
 def _writable(array: Array) -> Array:
@@ -105,7 +111,14 @@ def _writable(array: Array) -> Array:
 
 def to_numpy(tensor: Tensor) -> Array:
     """Return a copy in canonical (row-major) layout that later steps do not change."""
-    return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
+    host = tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+    found: Array = host.numpy()
+    return found
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Return whether a value of the tensor can be read without waiting for a device."""
+    return tensor.device.type == "cpu"
 
 
 @torch.no_grad()
@@ -213,8 +226,8 @@ def load_slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], 
 class FiniteLossGuard:
     """Blocks all steps after a non-finite loss: the weights stay those of the last finite step.
 
-    Fused optimizers skip on the device (`found_inf`, as gradient scaling uses it), without a sync; the others have no
-    such switch and check the loss, which on a CPU costs nothing.
+    The loss is looked at where that costs nothing, on a CPU. On a device, fused optimizers skip the step by themselves
+    (`found_inf`, as gradient scaling uses it); what the others have changed is taken back. Neither waits.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -225,8 +238,25 @@ class FiniteLossGuard:
     def step(self, loss: Tensor) -> None:
         """Run the optimizer unless a loss was not finite."""
         self.bad |= ~torch.isfinite(loss.detach())
-        if self.fused and self.bad.is_cuda:
+        if on_host(self.bad):
+            if not bool(self.bad):
+                self.optimizer.step()
+        elif self.fused:
             self.optimizer.grad_scale, self.optimizer.found_inf = None, self.bad.float()  # type: ignore[attr-defined]
             self.optimizer.step()
-        elif not bool(self.bad):
-            self.optimizer.step()
+        else:
+            self._step_or_take_back()
+
+    @torch.no_grad()
+    def _step_or_take_back(self) -> None:
+        before = {tensor: tensor.clone() for tensor in self._changing()}
+        self.optimizer.step()
+        for tensor in self._changing():
+            old = before[tensor] if tensor in before else torch.zeros_like(tensor)  # a slot's first value is 0
+            torch.where(self.bad, old, tensor, out=tensor)
+
+    def _changing(self) -> list[Tensor]:
+        """Return what a step changes on the device: weights and slots."""
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        slots = [value for state in self.optimizer.state.values() for value in state.values()]
+        return weights + [slot for slot in slots if isinstance(slot, Tensor) and slot.device == self.bad.device]

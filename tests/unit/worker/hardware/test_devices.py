@@ -132,3 +132,14 @@ def test_frameworks_are_served_in_the_order_of_the_setting(monkeypatch: pytest.M
     assert frameworks.served("tensorflow, torch") == ["tensorflow", "torch"]
     assert frameworks.served("tensorflow,other") == ["tensorflow"]
     assert frameworks.served()[0] == "torch"
+
+
+@pytest.mark.parametrize(("name", "uuid"), [("gpu", "GPU-0"), ("cuda", "GPU-0"), ("cuda:1", "GPU-1"), ("cpu", None)])
+def test_a_device_has_the_name_that_frameworks_give_it(two_gpus: Host, name: str, uuid: str | None) -> None:
+    assert devices.named(name).uuid == uuid
+
+
+@pytest.mark.parametrize(("name", "words"), [("cuda:2", "2 GPUs here"), ("cuda:x", "such as cuda:0"), ("mps", "cpu")])
+def test_a_name_of_no_device_is_refused(two_gpus: Host, name: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        devices.named(name)
