@@ -54,7 +54,7 @@ def job_ids(engine: Engine) -> list[str]:
 
 def claim(engine: Engine) -> Claimed | None:
     with write(engine) as conn:
-        return job_transitions.claim(conn, make_claimer(), 30.0)
+        return job_transitions.claim(conn, make_claimer(f"{secrets.token_hex(2)}@test"), 30.0)
 
 
 def succeed(engine: Engine, claimed: Claimed, value: float) -> None:

@@ -8,7 +8,6 @@ which process asked before, and whether it still lives. The draws of a trial dep
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,6 @@ from shared.sweeps import models, space
 from shared.sweeps.space import Values
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 #: Trials whose parameters are drawn at random before TPE chooses.
 STARTUP_TRIALS = 10
@@ -154,7 +152,7 @@ def _sampler(sweep: Any, number: int) -> BaseSampler:
                 seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False
             )
         case "tpe":
-            return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True)
+            return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True)
         case "grid":
             return RandomSampler(seed=seed)  # never asked: `next_point`
     raise ValueError(f"unknown sampler {sweep.sampler!r}")
