@@ -114,10 +114,7 @@ class SweepStudy:
         return seen, prune, dict(self._study.get_trials(deepcopy=False)[number].system_attrs)
 
     def importance(self) -> dict[str, float] | None:
-        """Return the share of each parameter in the differences of the objective; None: too few trials to tell.
-
-        Parameters with a condition have no share, because not every trial has them.
-        """
+        """Return the share of each parameter in the differences of the objective; None: too few trials to tell."""
         done = [one for one in self._study.get_trials(deepcopy=False) if one.state is TrialState.COMPLETE]
         values = {one.value for one in done}
         if len(done) < LEAST_FOR_IMPORTANCE or len(values) < 2:
