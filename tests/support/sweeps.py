@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select, update
 
+from nightshift.metrics import sense
 from shared.db.engine import read, write
 from shared.db.schema import jobs, sweep_trials, sweeps
 from shared.jobs import transitions as job_transitions
@@ -30,7 +31,8 @@ def make_sweep(engine: Engine, owner: str = OWNER, **fields: Any) -> str:
     body: dict[str, Any] = {"trials": 4, "sampler": "random", "space": RATE, **fields}
     spec = SweepSpec.model_validate({"job": job, "objective": {"metric": "test_accuracy"}, "pruner": pruner, **body})
     values = spec.model_dump(mode="json", exclude={"objective"})
-    values |= {"metric": spec.objective.metric, "direction": "max", "pinned": {}}
+    direction = sense(spec.objective.metric)
+    values |= {"metric": spec.objective.metric, "direction": direction, "pinned": {}}
     values["pruner"] |= curve
     with write(engine) as conn:
         return transitions.create(conn, NewSweep(owner, "hash", secrets.token_hex(4), values))
