@@ -76,9 +76,11 @@ class SweepPass:
             return SweepStudy(queries.row_of(conn, self.sweep_id), queries.trial_rows(conn, self.sweep_id))
 
     def _settle(self) -> int:
+        sweep = self._sweep()
+        if sweep is None:
+            return 0
         with read(self.engine) as conn:
-            sweep = queries.row_of(conn, self.sweep_id)
-            found = [ended(row, sweep.metric) for row in queries.unsettled(conn, sweep)] if sweep else []
+            found = [ended(row, sweep.metric) for row in queries.unsettled(conn, sweep)]
         return sum(self._settled(one, sweep.direction) for one in found if one is not None)
 
     def _settled(self, one: Ended, direction: str) -> bool:
@@ -140,7 +142,7 @@ class SweepPass:
         if sweep.state != SweepState.RUNNING.value or sweep.started >= sweep.trials:
             return False
         with read(self.engine) as conn:
-            return queries.running_trials(conn, self.sweep_id) < sweep.concurrency
+            return queries.running_trials(conn, self.sweep_id) < int(sweep.concurrency)
 
     def _next_point(self, sweep: Any) -> tuple[space.Values, dict[str, Any]]:
         if sweep.sampler == "grid":
@@ -172,6 +174,5 @@ class SweepPass:
 
 def _may_end(sweep: Any) -> bool:
     """Return whether the sweep ends once no trial runs."""
-    return sweep.state == SweepState.STOPPING.value or (
-        sweep.state == SweepState.RUNNING.value and sweep.started >= sweep.trials
-    )
+    has_all = sweep.state == SweepState.RUNNING.value and sweep.started >= sweep.trials
+    return bool(sweep.state == SweepState.STOPPING.value or has_all)

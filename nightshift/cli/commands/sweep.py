@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -152,7 +152,7 @@ def _print(sweep: Sweep, as_json: bool) -> None:
         return output.print_json(sweep.data)
     output.print_facts(_facts(sweep))
     metric = sweep.data["objective"]["metric"]
-    paths = {path: Field(lambda item, path=path: item["params"].get(path), 3) for path in sweep.data["space"]}
+    paths = {path: Field(_parameter_of(path), 3) for path in sweep.data["space"]}
     fields = {
         "trial": Field("number"),
         "state": Field(lambda item: output.state_text(item["state"])),
@@ -164,6 +164,10 @@ def _print(sweep: Sweep, as_json: bool) -> None:
     print()
     print_items(sweep.trials, fields, "No trial has started yet.", as_json=False)
     return None
+
+
+def _parameter_of(path: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda trial: trial["params"].get(path)
 
 
 def _facts(sweep: Sweep) -> list[tuple[str, Any]]:
