@@ -65,7 +65,8 @@ export function drawProgress(box, sweep, { measured, jobs, columns }) {
   const points = measured.flatMap((trial, place) => {
     const at = frame.at(trial.number, trial.value);
     if (!at) return [];
-    const told = `Trial ${trial.number}: ${metricName(metric)} ${measure(metric, Number(trial.value))}${trial.state === "pruned" ? ", pruned" : ""}`;
+    const value = `${metricName(metric)} ${measure(metric, Number(trial.value))}`;
+    const told = `Trial ${trial.number}: ${value}${trial.state === "pruned" ? ", pruned" : ""}`;
     return [
       mark(
         jobs[place],

@@ -59,11 +59,7 @@ function draw({ sweeps }) {
       : empty(
           "No sweep yet",
           "Let forty trials find the settings of a job:",
-          h(
-            "code",
-            {},
-            "nightshift sweep submit --job job.json --param training.learning_rate=1e-4..0.1:log --metric test_accuracy --trials 40",
-          ),
+          h("code", {}, "nightshift sweep submit -f sweep.json"),
         ),
   );
 }
