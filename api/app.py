@@ -26,6 +26,7 @@ from api.routes import (
     programs,
     results,
     schedules,
+    sweeps,
     webhooks,
     workers,
 )
@@ -47,6 +48,7 @@ _MODULES: tuple[Any, ...] = (
     datasets,
     models,
     schedules,
+    sweeps,
     webhooks,
     workers,
     health,

@@ -30,6 +30,7 @@ _TAGS = [
         "description": "Versions of trained models, created by `register_as`, and aliases that point at them.",
     },
     {"name": "schedules", "description": "Jobs submitted by cron in a time zone."},
+    {"name": "sweeps", "description": "Trials of a job with different parameters, chosen by their results."},
     {"name": "webhooks", "description": "Signed notifications of events, delivered at least once."},
     {"name": "service", "description": "Workers, families, health and metrics of the service."},
 ]

@@ -15,6 +15,7 @@ from nightshift.client import resources, types
 from nightshift.states import JobState
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.schedules.models import CatchUp, Overlap, TickOutcome
+from shared.sweeps.models import SweepState, TrialState
 from shared.webhooks.models import BodyFormat, DeliveryState, EventType
 
 T = TypeVar("T")
@@ -476,6 +477,33 @@ class TickView(BaseModel):
     job_state: JobState | None
     reason: str | None = Field(description="Why there is no job (yet).")
     decided_at: str
+
+
+@shaped(types.TrialData)
+class TrialView(BaseModel):
+    """A trial of a sweep."""
+
+    state: TrialState
+    job_state: JobState | None
+
+
+@shaped(types.SweepEvent)
+class SweepEventView(BaseModel):
+    """An event of a sweep."""
+
+
+@shaped(types.SweepData)
+class SweepView(BaseModel):
+    """A sweep."""
+
+    state: SweepState
+
+
+class SweepDetail(SweepView):
+    """A sweep with its trials."""
+
+    trial_list: list[TrialView] = Field(description="The trials, in order.")
+    events: list[SweepEventView] = Field(description="The newest events, oldest first.")
 
 
 @shaped(resources.Webhook)

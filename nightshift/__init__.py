@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Worker,
     )  # fmt: skip
     from nightshift.client.retry import ApiUnreachable, ServerError
+    from nightshift.client.sweeps import AsyncSweep, Sweep
     from nightshift.client.types import Event, MetricTable
     from nightshift.errors import (
         ConfigurationError,
@@ -55,15 +56,15 @@ if TYPE_CHECKING:
 #: Modules that define the names exported here. Those that import the least are searched first.
 _MODULES = (
     "errors", "states", "client.types", "client.resources", "client.downloads", "client.retry", "client.client",
-    "client.async_client",
+    "client.async_client", "client.sweeps",
 )  # fmt: skip
 
 __all__ = [
-    "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "Client", "Comparison",
+    "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "AsyncSweep", "Client", "Comparison",
     "ConfigurationError", "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event",
     "Family", "FieldError", "Forbidden", "InstalledProgram", "InvalidRequest", "Job", "JobCancelled",
     "JobFailed", "JobState", "MalformedRequest", "MetricTable", "Model", "ModelVersion", "NightshiftError",
-    "NotFound", "RequestError", "Schedule", "ServerError", "StorageFull", "TooLarge", "Unauthorized",
+    "NotFound", "RequestError", "Schedule", "ServerError", "StorageFull", "Sweep", "TooLarge", "Unauthorized",
     "Unavailable", "UnsupportedMedia", "Webhook", "Worker",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ import tornado.web
 from flower.views.monitor import Metrics as FlowerMetrics
 
 from api.flower import owner_view
-from api.flower.pages import compare, datasets, devices, job, jobs, layers, models, schedules, submit, tasks
+from api.flower.pages import compare, datasets, devices, job, jobs, layers, models, schedules, submit, sweeps, tasks
 from api.flower.pages.base import ActionOf, Assets, Handler, Look, Missing, View, ViewData
 from api.flower.site import ROOT
 from api.flower.templating import STATIC
@@ -33,6 +33,8 @@ class Home(Handler):
 
 #: A job's id in a path.
 JOB = r"([0-9a-f]{16})"
+#: A sweep's id in a path.
+SWEEP = JOB
 
 
 def _view(path: str, data: str, view: Look, template: str, tab: str, title: str | None = None) -> list[Any]:
@@ -108,6 +110,11 @@ HANDLERS: list[Any] = [
     _action(rf"/schedules/({NAME})/change", schedules.change),
     _action(rf"/schedules/({NAME})/delete", schedules.delete),
     _action(rf"/schedules/({NAME})/(pause|resume)", schedules.pause_or_resume),
+    *_view("/sweeps", "/-/data", sweeps.listed, "ns_sweeps.html", "sweeps", "Sweeps"),
+    (rf"{ROOT}/sweeps/{SWEEP}", sweeps.SweepPage),
+    _data(rf"/sweeps/{SWEEP}/data", sweeps.sweep),
+    _action(rf"/sweeps/{SWEEP}/add", sweeps.add),
+    _action(rf"/sweeps/{SWEEP}/(pause|resume|stop|cancel|delete)", sweeps.act),
     _page("/devices", devices.page, "ns_devices.html", "devices", "Devices"),
     _data("/devices/data", devices.fleet),
     _data("/devices/history", devices.past),

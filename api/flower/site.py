@@ -31,6 +31,7 @@ TABS = (
     Tab("models", "Models", "/models"),
     Tab("datasets", "Data sets", "/datasets"),
     Tab("schedules", "Schedules", "/schedules"),
+    Tab("sweeps", "Sweeps", "/sweeps"),
     Tab("devices", "Devices", "/devices"),
 )
 

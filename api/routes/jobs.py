@@ -183,11 +183,14 @@ def list_jobs(
             description="Words and conditions: `nightly test_accuracy > 0.95 lr < 0.01 tag:team=vision -state:failed`."
         ),
     ] = None,
+    sweep: Annotated[
+        str | None, Query(pattern=r"^[0-9a-f]{16}$", description="The id of a sweep: the jobs of its trials.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Archived jobs are omitted unless `q` has `is:archived` or `is:any`."""
-    filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag, q)
+    filters = JobFilters(tuple(item.value for item in state or ()), kind, family, tag, q, sweep)
     with read(service.engine) as conn:
         page = queries.list_jobs(conn, owner, filters, cursor, limit)
     return {"items": page.items, "next_cursor": page.next_cursor}

@@ -16,8 +16,6 @@ from api.dependencies import Service
 from api.services import dataset_fit, programs, reruns
 from api.services.dataset_fit import Facts
 from nightshift.errors import FieldError, InvalidRequest, NotFound
-from nightshift.families.optimizers import completed
-from nightshift.families.training import Training
 from shared import tracing
 from shared.datasets import builtins, registry
 from shared.datasets.builtins import AT_ONCE, BUILTIN
@@ -39,6 +37,7 @@ from shared.specs.jobs import (
     check_optimizer,
     check_promotion,
     check_training,
+    with_training_defaults,
 )
 
 #: Longest Idempotency-Key (characters), as wide as its column.
@@ -88,7 +87,7 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
         return _checked_program(service, spec), {}
     facts = _facts(service, spec, owner_id)
     if isinstance(spec, FinetuneJob):
-        spec = _with_training_defaults(spec, facts.family)
+        spec = with_training_defaults(spec, facts.family)
     if isinstance(spec, TrainJob | FinetuneJob):
         refuse(check_training(facts.family, spec.training) or check_optimizer(spec.training))
     refuse(dataset_fit.objection(spec, facts))
@@ -186,13 +185,6 @@ def _require_available(service: Service, name: str) -> None:
 
 
 # -- completion -----------------------------------------------------------------------------------
-
-
-def _with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
-    """Fill in the family's training defaults (learning rates of GANs and classifiers differ)."""
-    given = spec.training.model_dump(exclude_unset=True)
-    training = Training.model_validate(completed(FAMILIES[family].training_for(None), given))
-    return spec.model_copy(update={"training": training})
 
 
 def _with_fixed_evaluation(spec: AnyJob, judged_on: DatasetVersion | None) -> AnyJob:

@@ -19,11 +19,21 @@ from urllib.parse import quote
 
 import httpx
 
-from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
+from nightshift.client import (
+    endpoint,
+    event_stream,
+    model_requests,
+    requests,
+    sweep_requests,
+    types,
+    uploads,
+    webhook_requests,
+)
 from nightshift.client.downloads import ArtifactFacts, HashVerifier, JobFacts, atomic_write, named, safe_join
 from nightshift.client.requests import Call, Spec
 from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
+from nightshift.client.sweeps import AsyncSweep
 from nightshift.client.transport import AsyncTransport
 from nightshift.client.types import BatchItem, Event
 from nightshift.names import FILES
@@ -113,13 +123,16 @@ class AsyncClient:
         family: str | None = None,
         tag: str | None = None,
         search: str | None = None,
+        sweep: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[AsyncJob]:
         """Iterate over the jobs that match all filters, newest first, at most `limit` (None: all).
 
         Pages are requested as needed. `search` has words and conditions: `"nightly test_accuracy > 0.95 lr < 0.01"`.
+        `sweep` is the id of a sweep: the jobs of its trials.
         """
-        pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
+        filters = {"state": state, "kind": kind, "family": family, "tag": tag, "search": search, "sweep": sweep}
+        pages = requests.jobs(**filters, limit=limit)
         while (request := pages.next()) is not None:
             for data in pages.take(await self._transport.send(request)):
                 yield AsyncJob(self, data)
@@ -188,6 +201,29 @@ class AsyncClient:
     async def run_schedule(self, schedule: str) -> AsyncJob:
         """Submit the schedule's job now, even while the schedule is paused, and return it."""
         return AsyncJob(self, await self._transport.run(model_requests.run_schedule(schedule)))
+
+    # -- sweeps -----------------------------------------------------------------------------------
+
+    async def submit_sweep(
+        self, spec: Mapping[str, Any] | None = None, idempotency_key: str | None = None, **fields: Any
+    ) -> AsyncSweep:
+        """Submit a sweep: a spec, or its fields by keyword (`job={…}, space={…}, objective={…}, trials=40`).
+
+        Submitting the same spec twice with the same `idempotency_key` returns the same sweep. Raises `InvalidRequest`,
+        whose `errors` name each wrong field and bound.
+        """
+        return AsyncSweep(self, await self._transport.run(sweep_requests.submit_sweep(spec, idempotency_key, **fields)))
+
+    async def sweep(self, sweep_id: str) -> AsyncSweep:
+        """Return a sweep with its trials, by its id or a unique prefix of it. Raises `NotFound`, `Conflict`."""
+        return AsyncSweep(self, await self._transport.run(sweep_requests.sweep(sweep_id)))
+
+    async def sweeps(self, *, limit: int | None = None) -> AsyncIterator[AsyncSweep]:
+        """Iterate over the sweeps without their trials, newest first, at most `limit` (None: all)."""
+        pages = sweep_requests.sweeps(limit)
+        while (request := pages.next()) is not None:
+            for data in pages.take(await self._transport.send(request)):
+                yield AsyncSweep(self, data)
 
 
 class AsyncJob(JobFacts):

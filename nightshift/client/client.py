@@ -26,11 +26,21 @@ from urllib.parse import quote
 
 import httpx
 
-from nightshift.client import endpoint, event_stream, model_requests, requests, types, uploads, webhook_requests
+from nightshift.client import (
+    endpoint,
+    event_stream,
+    model_requests,
+    requests,
+    sweep_requests,
+    types,
+    uploads,
+    webhook_requests,
+)
 from nightshift.client.downloads import ArtifactFacts, HashVerifier, JobFacts, atomic_write, named, safe_join
 from nightshift.client.requests import Call, Spec
 from nightshift.client.resources import Dataset
 from nightshift.client.retry import ANSWER_TIMEOUT
+from nightshift.client.sweeps import Sweep
 from nightshift.client.transport import STREAM_SILENCE, Transport
 from nightshift.client.types import BatchItem, Event
 from nightshift.names import FILES
@@ -124,13 +134,16 @@ class Client:
         family: str | None = None,
         tag: str | None = None,
         search: str | None = None,
+        sweep: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Job]:
         """Iterate over the jobs that match all filters, newest first, at most `limit` (None: all).
 
         Pages are requested as needed. `search` has words and conditions: `"nightly test_accuracy > 0.95 lr < 0.01"`.
+        `sweep` is the id of a sweep: the jobs of its trials.
         """
-        pages = requests.jobs(state=state, kind=kind, family=family, tag=tag, search=search, limit=limit)
+        filters = {"state": state, "kind": kind, "family": family, "tag": tag, "search": search, "sweep": sweep}
+        pages = requests.jobs(**filters, limit=limit)
         while (request := pages.next()) is not None:
             yield from (Job(self, data) for data in pages.take(self._transport.send(request)))
 
@@ -197,6 +210,28 @@ class Client:
     def run_schedule(self, schedule: str) -> Job:
         """Submit the schedule's job now, even while the schedule is paused, and return it."""
         return Job(self, self._transport.run(model_requests.run_schedule(schedule)))
+
+    # -- sweeps -----------------------------------------------------------------------------------
+
+    def submit_sweep(
+        self, spec: Mapping[str, Any] | None = None, idempotency_key: str | None = None, **fields: Any
+    ) -> Sweep:
+        """Submit a sweep: a spec, or its fields by keyword (`job={…}, space={…}, objective={…}, trials=40`).
+
+        Submitting the same spec twice with the same `idempotency_key` returns the same sweep. Raises `InvalidRequest`,
+        whose `errors` name each wrong field and bound.
+        """
+        return Sweep(self, self._transport.run(sweep_requests.submit_sweep(spec, idempotency_key, **fields)))
+
+    def sweep(self, sweep_id: str) -> Sweep:
+        """Return a sweep with its trials, by its id or a unique prefix of it. Raises `NotFound`, `Conflict`."""
+        return Sweep(self, self._transport.run(sweep_requests.sweep(sweep_id)))
+
+    def sweeps(self, *, limit: int | None = None) -> Iterator[Sweep]:
+        """Iterate over the sweeps without their trials, newest first, at most `limit` (None: all)."""
+        pages = sweep_requests.sweeps(limit)
+        while (request := pages.next()) is not None:
+            yield from (Sweep(self, data) for data in pages.take(self._transport.send(request)))
 
 
 class Job(JobFacts):

@@ -102,7 +102,7 @@ def collect(path: str, params: Data | None = None, limit: int | None = None) -> 
 
 def submit(spec: Spec | None = None, idempotency_key: str | None = None, **fields: Any) -> Call[types.JobData]:
     """Submit a job: `spec`, or a spec made of `fields`. Given both, the fields replace those of the spec."""
-    headers = _key(idempotency_key)
+    headers = key_header(idempotency_key)
     return cast("types.JobData", (yield send("POST", "jobs", _body(spec, fields), safe=True, headers=headers)))
 
 
@@ -111,11 +111,12 @@ def submit_batch(
 ) -> Call[list[types.BatchItem]]:
     """Submit several jobs in one transaction: all or none, or `each` by itself."""
     body = {"jobs": [_plain(spec) for spec in specs], "mode": "each" if each else "all"}
-    answer = yield send("POST", "jobs/batch", body, safe=True, headers=_key(idempotency_key))
+    answer = yield send("POST", "jobs/batch", body, safe=True, headers=key_header(idempotency_key))
     return cast("list[types.BatchItem]", answer["items"])
 
 
-def _key(idempotency_key: str | None) -> dict[str, str]:
+def key_header(idempotency_key: str | None) -> dict[str, str]:
+    """Return the header with the key, or with a new one. Raises InvalidRequest."""
     key = idempotency_key or str(uuid.uuid4())
     if not (key.isascii() and key.isprintable()):
         raise InvalidRequest("The idempotency key may contain only printable ASCII characters.")
@@ -166,10 +167,12 @@ def jobs(
     family: str | None = None,
     tag: str | None = None,
     search: str | None = None,
+    sweep: str | None = None,
     limit: int | None = None,
 ) -> Pages:
     """Return the pages of the jobs that match all filters, newest first."""
-    return Pages("jobs", {"state": state, "kind": kind, "family": family, "tag": tag, "q": search}, limit)
+    filters = {"state": state, "kind": kind, "family": family, "tag": tag, "q": search, "sweep": sweep}
+    return Pages("jobs", filters, limit)
 
 
 def control(job_id: str, verb: str) -> Call[types.JobData]:

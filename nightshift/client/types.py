@@ -80,7 +80,69 @@ class JobData(JobHead, total=False):
         str | None,
         "What a resumed run is worth: `exact`, `resumable` or `restart`; null: not known before the first attempt.",
     ]
+    sweep: Annotated[dict[str, Any] | None, "`id` of its sweep and `number` of its trial; null: it is of none."]
     spec: Annotated[dict[str, Any], "The complete spec, with presets filled in."]
+
+
+class SweepData(TypedDict, total=False):
+    """A sweep."""
+
+    id: str
+    name: str | None
+    state: Annotated[
+        str, "running, paused, stopping, or the final succeeded (a trial has a value), failed, stopped or cancelled."
+    ]
+    job: Annotated[dict[str, Any], "The spec of every trial's job without the parameters."]
+    space: Annotated[dict[str, Any], "The parameters by dotted path."]
+    objective: Annotated[dict[str, Any], "`metric` and `direction` (`max` or `min`)."]
+    trials: Annotated[int, "Number of trials that the sweep is to have."]
+    concurrency: int
+    sampler: str
+    pruner: dict[str, Any]
+    seed: int
+    on_best: dict[str, Any]
+    started: Annotated[int, "Number of trials that were started."]
+    running: Annotated[int, "Trials whose jobs have not ended."]
+    pruned: int
+    failed: int
+    best: Annotated[int | None, "Number of the best trial."]
+    best_value: float | None
+    importance: Annotated[
+        dict[str, float] | None, "Share of each parameter in the differences of the objective; null: too few trials."
+    ]
+    outcome: Annotated[
+        dict[str, Any] | None,
+        "What was done with the best trial: `registered`, `job_id` (of `promote`), `schedule`, and what was `refused`.",
+    ]
+    created_at: str
+    finished_at: str | None
+
+
+class TrialData(TypedDict, total=False):
+    """A trial of a sweep."""
+
+    number: int
+    params: Annotated[dict[str, Any], "Its parameters by dotted path; those with an unmet condition are missing."]
+    state: Annotated[str, "running, complete, pruned (finished early, with a value), failed or cancelled."]
+    pruning: Annotated[bool, "Whether its job was asked to finish early."]
+    value: Annotated[float | None, "The objective, once its job has succeeded."]
+    reason: Annotated[str | None, "Why it has no value."]
+    job_id: Annotated[str | None, "null: its job was refused."]
+    job_state: Annotated[str | None, "null: its job was deleted, or refused."]
+    steps: Annotated[int | None, "Steps that its job has done."]
+    percent: Annotated[float | None, "Progress of its job while it runs."]
+    reports: Annotated[int, "Points of its curve that the pruner has seen."]
+    started_at: str
+    ended_at: str | None
+
+
+class SweepEvent(TypedDict):
+    """An event of a sweep."""
+
+    seq: int
+    type: Annotated[str, "state, trial, changed or best."]
+    at: str
+    data: dict[str, Any]
 
 
 class MetricPoint(TypedDict):

@@ -20,6 +20,7 @@ from shared.db.schema import dataset_versions as _versions
 from shared.db.schema import datasets as _datasets
 from shared.db.schema import jobs as _jobs
 from shared.db.schema import schedules as _schedules
+from shared.db.schema import sweeps as _sweeps
 from shared.events import emit
 
 
@@ -87,19 +88,22 @@ def delete_version(conn: Connection, name: str, version: int, asking: str | None
 def holders(conn: Connection, name: str, numbers: Sequence[int]) -> dict[int, list[str]]:
     """Return the holders of each version: `job <id>`, `the schedule 'nightly'`.
 
-    Holders are unfinished jobs that read the version or will read it, and schedules that name it. A job that names no
-    version takes the newest when it starts, so it holds a version only if no other is left.
+    Holders are unfinished jobs that read the version or will read it, and schedules and unfinished sweeps that
+    name it. A job that names no version takes the newest when it starts, so it holds one only if no other is left.
     """
     if not numbers:
         return {}
     count = conn.scalar(select(func.count()).where(_versions.c.name == name)) or 0
     living = conn.execute(select(_jobs.c.id, _jobs.c.spec, _jobs.c.pinned).where(_jobs.c.finished_at.is_(None))).all()
     planned = conn.execute(select(_schedules.c.name, _schedules.c.job).order_by(_schedules.c.name)).all()
+    unfinished = select(_sweeps.c.id, _sweeps.c.job, _sweeps.c.on_best).where(_sweeps.c.finished_at.is_(None))
+    sweeps = conn.execute(unfinished.order_by(_sweeps.c.id)).all()
     found = {}
     for number in numbers:
         ref = f"{name}@{number}"
         means_it = {ref, name} if count == 1 else {ref}
-        found[number] = [*_jobs_with(living, ref, means_it), *_schedules_with(planned, means_it)]
+        held = (_jobs_with(living, ref, means_it), _schedules_with(planned, means_it), _sweeps_with(sweeps, means_it))
+        found[number] = [one for each in held for one in each]
     return found
 
 
@@ -118,3 +122,8 @@ def _means(row: Any, place: tuple[str, ...], means_it: set[str], ref: str) -> bo
 
 def _schedules_with(planned: Sequence[Any], means_it: set[str]) -> list[str]:
     return [f"the schedule {row.name!r}" for row in planned if means_it & {ref for _, ref in named_in(row.job)}]
+
+
+def _sweeps_with(unfinished: Sequence[Any], means_it: set[str]) -> list[str]:
+    specs = ((row.id, {**row.job, "promote": row.on_best.get("promote")}) for row in unfinished)
+    return [f"sweep {sweep_id}" for sweep_id, spec in specs if means_it & {ref for _, ref in named_in(spec)}]

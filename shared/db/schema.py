@@ -10,6 +10,7 @@ import shared.fleet.models
 import shared.jobs.models
 import shared.models.models
 import shared.schedules.models
+import shared.sweeps.models
 import shared.webhooks.models  # noqa: F401 - the imports register the tables
 
 metadata = SQLModel.metadata
@@ -35,6 +36,9 @@ model_aliases = metadata.tables["model_aliases"]
 model_changes = metadata.tables["model_changes"]
 schedules = metadata.tables["schedules"]
 schedule_ticks = metadata.tables["schedule_ticks"]
+sweeps = metadata.tables["sweeps"]
+sweep_trials = metadata.tables["sweep_trials"]
+sweep_events = metadata.tables["sweep_events"]
 webhooks = metadata.tables["webhooks"]
 webhook_deliveries = metadata.tables["webhook_deliveries"]
 workers = metadata.tables["workers"]

@@ -86,7 +86,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 #: Name in the documentation -> summary and batch.
 BATCH_EXAMPLES: dict[str, Any] = {
-    "a sweep": {
+    "three at once": {
         "summary": "Train with three learning rates; one refused job refuses all",
         "value": {
             "jobs": [
@@ -101,6 +101,40 @@ BATCH_EXAMPLES: dict[str, Any] = {
             "jobs": [
                 {"kind": "evaluate", "model_ref": ref, "dataset": "digits"} for ref in ("digits@champion", "digits@1")
             ],
+        },
+    },
+}
+
+#: Name in the documentation -> summary and sweep.
+SWEEP_EXAMPLES: dict[str, Any] = {
+    "tpe": {
+        "summary": "Forty trials on the digits; bad ones finish early, the best is registered",
+        "value": {
+            "name": "digits",
+            "job": {"kind": "train", "model": {"family": "cnn", "preset": "mnist-2conv"}, "dataset": "digits"},
+            "space": {
+                "training.learning_rate": {"low": 0.0001, "high": 0.1, "log": True},
+                "training.optimizer": {"choices": ["adam", "sgd"]},
+                "training.momentum": {"low": 0.0, "high": 0.99, "when": {"training.optimizer": "sgd"}},
+                "model.dropout": {"low": 0.0, "high": 0.5, "step": 0.1},
+            },
+            "objective": {"metric": "test_accuracy"},
+            "trials": 40,
+            "concurrency": 4,
+            "pruner": "asha",
+            "on_best": {"register_as": "digits"},
+        },
+    },
+    "grid": {
+        "summary": "Every combination of two settings",
+        "value": {
+            "job": {"kind": "train", "model": {"family": "cnn"}, "dataset": "digits"},
+            "space": {
+                "training.batch_size": {"choices": [32, 64, 128]},
+                "training.epochs": {"low": 1, "high": 3},
+            },
+            "objective": {"metric": "test_loss"},
+            "sampler": "grid",
         },
     },
 }

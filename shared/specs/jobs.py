@@ -167,6 +167,13 @@ class FinetuneJob(JobBase):
         return self
 
 
+def with_training_defaults(spec: FinetuneJob, family: str) -> FinetuneJob:
+    """Fill in the family's training defaults (learning rates of GANs and classifiers differ)."""
+    given = spec.training.model_dump(exclude_unset=True)
+    training = Training.model_validate(completed(FAMILIES[family].training_for(None), given))
+    return spec.model_copy(update={"training": training})
+
+
 #: Most shards of a batch inference. Too low: large clusters wait. Too high: most shards have no rows.
 MAX_SHARDS = 64
 

@@ -110,6 +110,7 @@ PARTS = {
     "alias": "best",
     "version": "1",
     "schedule": "nightly",
+    "sweep_id": "0123456789abcdef",
     "webhook": "chat",
 }
 

@@ -19,6 +19,7 @@ from shared.jobs.transitions.values import LogRow, MetricRow
 from tests.support.factories import make_claimer
 from tests.support.paths import ROOT
 from tests.support.served import ServedApi, served_api
+from worker.maintenance import sweeper
 
 PAGE = ROOT / "docs" / "sdk.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
@@ -56,6 +57,7 @@ def working(served: ServedApi) -> Iterator[None]:
                 claimed = transitions.claim(conn, make_claimer(), 30.0)
             if claimed:
                 run(served, claimed.lease)
+            sweeper.run_once(served.engine, served.settings)
 
     thread = threading.Thread(target=work)
     thread.start()

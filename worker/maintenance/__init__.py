@@ -14,6 +14,7 @@ from worker.maintenance import (
     remover,
     rescuer,
     scheduler,
+    sweeper,
     webhook_sender,
 )
 from worker.maintenance.service import Counts, Service, run_services
@@ -23,6 +24,7 @@ SERVICES = (
     Service("rescuer", rescuer.run_once),
     Service("deadline_enforcer", deadline_enforcer.run_once),
     Service("scheduler", scheduler.run_once),
+    Service("sweeper", sweeper.run_once),
     Service("preemptor", preemptor.run_once),
     Service("dispatcher", dispatcher.run_once),
     Service("webhook_sender", webhook_sender.run_once),

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, Select, and_, or_, select
 from nightshift.errors import Conflict, NotFound
 from shared.clock import iso
 from shared.db.rows import existing
-from shared.db.schema import attempts, conformance_reports, jobs
+from shared.db.schema import attempts, conformance_reports, jobs, sweep_trials
 from shared.fleet.conformance import graded
 from shared.jobs.ownership import of_owner
 from shared.jobs.queries import cursors, search
@@ -59,6 +59,8 @@ class JobFilters:
     tag: str | None = None
     #: In the language of `queries.search`.
     search: str | None = None
+    #: The id of the sweep whose trials they are.
+    sweep: str | None = None
 
 
 def list_jobs(
@@ -95,6 +97,9 @@ def _conditions(conn: Connection, filters: JobFilters) -> list[Any]:
         conditions.append(jobs.c.family == filters.family)
     if filters.tag is not None:
         conditions.append(search.tagged(filters.tag, conn.dialect.name))
+    if filters.sweep is not None:
+        of_sweep = select(sweep_trials.c.job_id).where(sweep_trials.c.sweep_id == filters.sweep)
+        conditions.append(jobs.c.id.in_(of_sweep))
     return conditions + search.conditions(filters.search or "", conn.dialect.name, filters.kind)
 
 
@@ -150,6 +155,7 @@ def job_view(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
         "copied_from": row["copied_from"],
         "pinned": _pinned_view(row["pinned"]),
         "promise": _promise(row),
+        "sweep": (row["pinned"] or {}).get("sweep"),
         "spec": row["spec"],
     }
 

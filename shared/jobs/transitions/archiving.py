@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, delete, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import Conflict
@@ -32,6 +32,8 @@ from shared.db.schema import (
     model_versions,
     schedule_ticks,
     schedules,
+    sweep_trials,
+    sweeps,
 )
 from shared.events import emit
 from shared.failpoints import failpoint
@@ -117,6 +119,7 @@ def holders(conn: Connection, job: RowMapping) -> Iterator[str]:
         if reads(row.spec, job_id):
             yield f"job {row.id}, which starts from its model and has not ended"
     yield from _schedules(conn, job_id, str(job["owner_id"]))
+    yield from _sweeps(conn, job_id, str(job["owner_id"]))
 
 
 def reads(spec: Mapping[str, Any], job_id: str) -> bool:
@@ -132,6 +135,18 @@ def _schedules(conn: Connection, job_id: str, owner_id: str) -> Iterator[str]:
             yield f"the schedule {row.name}, whose jobs start from its model"
         elif row.skip_if_unchanged and _last_success(conn, row.id) == job_id:
             yield f"the schedule {row.name}, which skips a tick while nothing has changed since this job"
+
+
+def _sweeps(conn: Connection, job_id: str, owner_id: str) -> Iterator[str]:
+    """Yield the unfinished sweeps that the job is a trial of, or whose jobs start from its model."""
+    trial = and_(sweep_trials.c.sweep_id == sweeps.c.id, sweep_trials.c.job_id == job_id)
+    living = select(sweeps.c.id, sweeps.c.job, sweep_trials.c.number).select_from(sweeps.outerjoin(sweep_trials, trial))
+    rows = conn.execute(living.where(sweeps.c.owner_id == owner_id, sweeps.c.finished_at.is_(None)))
+    for row in rows:
+        if row.number is not None:
+            yield f"sweep {row.id}, whose trial {row.number} it is and which has not ended"
+        elif reads(row.job, job_id):
+            yield f"sweep {row.id}, whose jobs start from its model and which has not ended"
 
 
 def _last_success(conn: Connection, schedule_id: str) -> str | None:

@@ -8,7 +8,7 @@ import { url } from "./site.js";
  * Width in pixels: as wide as the box, so that text keeps its size; a narrower box scrolls.
  * @param {Element} box
  */
-const widthOf = (box) => Math.max(560, box.clientWidth);
+export const widthOf = (box) => Math.max(560, box.clientWidth);
 /**
  * @param {number} x1
  * @param {number} y1
@@ -51,7 +51,7 @@ export function walkable(box) {
 }
 
 /** @param {Element} box */
-const oneStop = (box) => {
+export const oneStop = (box) => {
   for (const [place, one] of box.querySelectorAll(".ns-mark").entries())
     one.setAttribute("tabindex", place ? "-1" : "0");
 };
@@ -62,7 +62,7 @@ const oneStop = (box) => {
  * @param {string} told
  * @param {Child[]} shapes
  */
-function mark(job, told, ...shapes) {
+export function mark(job, told, ...shapes) {
   return svg(
     "a",
     {
@@ -166,8 +166,8 @@ export function drawScatter(box, tools, jobs, columns, view, { change, mark: col
   oneStop(box);
 }
 
-/** Pixels. */
-const HEIGHT = 340;
+/** Height of a chart, in pixels. */
+export const HEIGHT = 340;
 const MARGIN = { left: 76, right: 20, top: 12, bottom: 48 };
 const MIDDLE = { "text-anchor": "middle" };
 
@@ -177,7 +177,7 @@ const MIDDLE = { "text-anchor": "middle" };
  * @param {string} label
  * @param {Child[]} content
  */
-const figure = (width, height, label, content) =>
+export const figure = (width, height, label, content) =>
   svg(
     "svg",
     { class: "ns-figure", viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label },
@@ -189,10 +189,12 @@ const figure = (width, height, label, content) =>
  * @param {number} width
  * @param {CompareColumn} x
  * @param {CompareColumn} y
+ * @param {boolean} mayBeLog Whether the x axis is logarithmic where its values span powers of ten.
  */
-function scatterFrame(width, x, y) {
+export function scatterFrame(width, x, y, mayBeLog = true) {
   const { left, right, top, bottom } = MARGIN;
-  const [across, up] = [x, y].map((column) => scaleOf(column, { log: isWide(column), pad: 0.05 }));
+  const across = scaleOf(x, { log: mayBeLog && isWide(x), pad: 0.05 });
+  const up = scaleOf(y, { log: isWide(y), pad: 0.05 });
   /** @param {number} share */
   const atX = (share) => left + share * (width - left - right);
   /** @param {number} share */
@@ -275,7 +277,7 @@ function parallelFrame(width, columns) {
   const atY = (share) => HEIGHT - ROOM.bottom - share * (HEIGHT - ROOM.top - ROOM.bottom);
   const axes = columns.map((column, axis) => [
     line(atX(axis), ROOM.top, atX(axis), HEIGHT - ROOM.bottom),
-    text(atX(axis), 18, column.label.replace(/^.*./, "").slice(0, 18), { ...MIDDLE, class: "ns-axis-name" }),
+    text(atX(axis), 18, column.label.replace(/^.*\./, "").slice(0, 18), { ...MIDDLE, class: "ns-axis-name" }),
     scales[axis].ticks
       .filter((_, place, all) => place % Math.ceil(all.length / MOST_LABELS) === 0)
       .map((tick) => text(atX(axis) + 6, atY(tick.at) + 4, tick.label, { class: "ns-tick" })),

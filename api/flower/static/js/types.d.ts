@@ -505,6 +505,66 @@ interface SchedulePage {
   history: Paged<Tick>;
 }
 
+// -- sweeps -------------------------------------------------------------------------------------------------
+
+interface SweepParameter {
+  type: "choice" | "int" | "float";
+  choices: unknown[] | null;
+  low: number | null;
+  high: number | null;
+  step: number | null;
+  log: boolean;
+  when: Record<string, unknown>;
+}
+
+interface Sweep {
+  id: string;
+  name: string | null;
+  state: "running" | "paused" | "stopping" | "succeeded" | "failed" | "stopped" | "cancelled";
+  job: Spec;
+  space: Record<string, SweepParameter>;
+  objective: { metric: string; direction: "max" | "min" };
+  trials: number;
+  concurrency: number;
+  sampler: string;
+  pruner: { name: string; metric: string | null };
+  seed: number;
+  started: number;
+  running: number;
+  pruned: number;
+  failed: number;
+  best: number | null;
+  best_value: number | null;
+  importance: Record<string, number> | null;
+  outcome: { registered?: string; job_id?: string; schedule?: string; refused?: Record<string, string> } | null;
+  created_at: string;
+  finished_at: string | null;
+}
+
+interface SweepRow extends Sweep {
+  who: string;
+}
+
+interface Trial {
+  number: number;
+  params: Record<string, unknown>;
+  state: "running" | "complete" | "pruned" | "failed" | "cancelled";
+  pruning: boolean;
+  value: number | null;
+  reason: string | null;
+  job_id: string | null;
+  job_state: string | null;
+  steps: number | null;
+  percent: number | null;
+  started_at: string;
+  ended_at: string | null;
+}
+
+interface SweepPage extends Sweep {
+  trial_list: Trial[];
+  events: { seq: number; type: string; at: string; data: Record<string, unknown> }[];
+}
+
 // -- devices ------------------------------------------------------------------------------------------------
 
 interface Usage {

@@ -1,0 +1,178 @@
+"""sweeper: carry sweeps on. Settle trials whose jobs have ended, prune, start the next trials, and end sweeps.
+
+Each step is a short transaction, conditional on what was read before it, so that any number of processes may do this
+or be killed in it: a trial is started, told and pruned once. What Optuna computes is computed between transactions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+
+from nightshift.errors import Unavailable
+from shared.db.engine import read, write
+from shared.events import emit
+from shared.failpoints import failpoint
+from shared.settings import Settings
+from shared.sweeps import best, queries, space, transitions
+from shared.sweeps.models import SweepState, TrialState
+from shared.sweeps.results import Ended, ended
+from worker.maintenance.service import Counts
+
+if TYPE_CHECKING:
+    from worker.sweeps.study import SweepStudy
+
+#: Points of a curve that the pruner sees in one pass, and of one trial at all. Too high: a pass delays the other
+#: services, and every row of a trial holds them.
+POINTS, MOST_POINTS = 200, 1_000
+_COUNTED = ("started", "settled", "pruned", "held", "ended")
+
+
+def run_once(engine: Engine, settings: Settings) -> Counts:
+    """Return {"started", "settled", "pruned": trials, "held": jobs paused or resumed, "ended": sweeps}."""
+    counts = Counter(dict.fromkeys(_COUNTED, 0))
+    with read(engine) as conn:
+        active = queries.active_ids(conn)
+    for sweep_id in active:
+        try:
+            counts.update(SweepPass(engine, sweep_id).run())
+        except Unavailable:
+            raise
+        except Exception as error:  # one sweep delays no other
+            emit("sweep.pass_failed", sweep_id=sweep_id, error=f"{type(error).__name__}: {error}")
+    return dict(counts)
+
+
+@dataclass(frozen=True)
+class SweepPass:
+    """One pass over one sweep."""
+
+    engine: Engine
+    sweep_id: str
+
+    def run(self) -> dict[str, int]:
+        """Do what is due and return what was done."""
+        settled = self._settle()
+        pruned = self._prune()
+        held = self._hold()
+        started = self._start()
+        if settled:
+            self._weigh()
+        return {"started": started, "settled": settled, "pruned": pruned, "held": held, "ended": self._close()}
+
+    def _sweep(self) -> Any:
+        with read(self.engine) as conn:
+            return queries.row_of(conn, self.sweep_id)
+
+    def _study(self) -> SweepStudy:
+        """Return the study as the rows have it now."""
+        from worker.sweeps.study import SweepStudy  # Optuna, which a process without sweeps does not need
+
+        with read(self.engine) as conn:
+            return SweepStudy(queries.row_of(conn, self.sweep_id), queries.trial_rows(conn, self.sweep_id))
+
+    def _settle(self) -> int:
+        sweep = self._sweep()
+        if sweep is None:
+            return 0
+        with read(self.engine) as conn:
+            found = [ended(row, sweep.metric) for row in queries.unsettled(conn, sweep)]
+        return sum(self._settled(one, sweep.direction) for one in found if one is not None)
+
+    def _settled(self, one: Ended, direction: str) -> bool:
+        with write(self.engine) as conn:
+            settled = transitions.settle(conn, self.sweep_id, one, direction)
+            failpoint("sweep.settled")
+        return settled
+
+    # -- pruning ----------------------------------------------------------------------------------
+
+    def _prune(self) -> int:
+        sweep = self._sweep()
+        if sweep is None or sweep.pruner["name"] == "none" or sweep.state != SweepState.RUNNING.value:
+            return 0
+        metric = sweep.pruner["metric"]
+        with read(self.engine) as conn:
+            if not queries.has_points(conn, self.sweep_id, metric):
+                return 0
+            rows = queries.trial_rows(conn, self.sweep_id)
+        watched = [row for row in rows if row.state == TrialState.RUNNING.value and not row.pruning]
+        return sum(self._looked_at(row, metric) for row in watched if len(row.reports) < MOST_POINTS)
+
+    def _looked_at(self, row: Any, metric: str) -> bool:
+        """Show the pruner the new points of a trial; return whether it is pruned."""
+        with read(self.engine) as conn:
+            points = queries.points(conn, row.job_id, metric, row.reported_step, POINTS)
+        if not points:
+            return False
+        seen, prune, attrs = self._study().decide(row.number, [value for _, value in points])
+        values = [*row.reports, *(value for _, value in points[:seen])]
+        step = points[seen - 1][0]
+        report = transitions.Report(row.number, row.job_id, row.reported_step, values, step, attrs, prune)
+        failpoint("sweep.decided")
+        with write(self.engine) as conn:
+            return transitions.report(conn, self.sweep_id, report) and prune
+
+    def _hold(self) -> int:
+        with read(self.engine) as conn:
+            if not queries.running_trials(conn, self.sweep_id, held=True):
+                return 0
+        with write(self.engine) as conn:
+            return transitions.hold(conn, self.sweep_id)
+
+    # -- new trials -------------------------------------------------------------------------------
+
+    def _start(self) -> int:
+        """Start trials until as many run as the sweep allows, or another process takes part."""
+        started = 0
+        while (sweep := self._sweep()) is not None and self._has_room(sweep):
+            values, attrs = self._next_point(sweep)
+            failpoint("sweep.asked")
+            with write(self.engine) as conn:
+                if transitions.start_trial(conn, sweep, values, attrs) is None:
+                    break
+            started += 1
+        return started
+
+    def _has_room(self, sweep: Any) -> bool:
+        if sweep.state != SweepState.RUNNING.value or sweep.started >= sweep.trials:
+            return False
+        with read(self.engine) as conn:
+            return queries.running_trials(conn, self.sweep_id) < int(sweep.concurrency)
+
+    def _next_point(self, sweep: Any) -> tuple[space.Values, dict[str, Any]]:
+        if sweep.sampler == "grid":
+            return next(islice(space.grid(space.read(sweep.space)), sweep.started, None)), {}
+        return self._study().ask()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _weigh(self) -> None:
+        importance = self._study().importance()
+        if importance is not None:
+            with write(self.engine) as conn:
+                transitions.write_importance(conn, self.sweep_id, importance)
+
+    def _close(self) -> int:
+        sweep = self._sweep()
+        if sweep is None or not _may_end(sweep):
+            return 0
+        with read(self.engine) as conn:
+            if queries.running_trials(conn, self.sweep_id):
+                return 0
+        with write(self.engine) as conn:
+            closed = transitions.close(conn, self.sweep_id)
+            if closed is not None and closed.best is not None:
+                best.apply(conn, closed)
+        failpoint("sweep.closed")
+        return int(closed is not None)
+
+
+def _may_end(sweep: Any) -> bool:
+    """Return whether the sweep ends once no trial runs."""
+    has_all = sweep.state == SweepState.RUNNING.value and sweep.started >= sweep.trials
+    return bool(sweep.state == SweepState.STOPPING.value or has_all)
