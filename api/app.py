@@ -18,6 +18,7 @@ from api.metrics.http import HttpMetrics, RequestMeter
 from api.routes import (
     artifacts,
     datasets,
+    devices,
     events,
     families,
     health,
@@ -49,6 +50,7 @@ _MODULES: tuple[Any, ...] = (
     schedules,
     webhooks,
     workers,
+    devices,
     health,
 )
 

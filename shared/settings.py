@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nightshift.errors import ConfigurationError
+from nightshift.names import DEVICE_LABEL
 
 #: A folder, or a bucket (with a name that S3 allows) and optionally a prefix in it.
 _STORAGE_URL = re.compile(r"file:///.*|s3://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?")
@@ -120,6 +121,13 @@ class Settings(BaseSettings):
     )
 
     host_name: str = Field(default_factory=socket.gethostname, description="Host part of worker names (`gpu0@host`).")
+    labels: str = Field(
+        "",
+        pattern=rf"^({DEVICE_LABEL}(,{DEVICE_LABEL})*)?$",
+        description=(
+            "Worker: labels of its devices, e.g. `nvlink,room=3`; jobs may require them (`resources.labels`)."
+        ),
+    )
     lease_seconds: float = Field(
         30.0,
         gt=0,

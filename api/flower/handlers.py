@@ -110,6 +110,7 @@ HANDLERS: list[Any] = [
     _action(rf"/schedules/({NAME})/(pause|resume)", schedules.pause_or_resume),
     _page("/devices", devices.page, "ns_devices.html", "devices", "Devices"),
     _data("/devices/data", devices.fleet),
+    _action("/devices/(cordon|drain|uncordon)", devices.act),
     _data("/devices/history", devices.past),
     (rf"{ROOT}/.*", Missing),
 ]

@@ -23,6 +23,8 @@ from shared.datasets import builtins, registry
 from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, read_one
+from shared.fleet import ledger
+from shared.fleet.needs import Needs, objection
 from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
 from shared.specs import supported
@@ -84,6 +86,7 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
 
     Raises InvalidRequest.
     """
+    _refuse_unmet_needs(service, spec)
     if isinstance(spec, RunJob):
         return _checked_program(service, spec), {}
     facts = _facts(service, spec, owner_id)
@@ -94,6 +97,14 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
     refuse(dataset_fit.objection(spec, facts))
     pinned = {} if isinstance(spec, TrainJob) else {"family": facts.family, **facts.made_by}
     return _with_fixed_evaluation(spec, facts.judged_on), pinned
+
+
+def _refuse_unmet_needs(service: Service, spec: AnyJob) -> None:
+    """Raise InvalidRequest if no host that is known has the devices."""
+    needs = Needs.of(spec.resources)
+    if needs.text is not None:
+        with read_one(service.engine) as conn:
+            refuse(objection(needs, spec.resources.device, ledger.slots(conn)))
 
 
 def _checked_program(service: Service, spec: RunJob) -> AnyJob:

@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from shared.clock import db_now
 from shared.db.schema import jobs, workers
+from shared.fleet import ledger
+from shared.fleet.needs import Needs, Slot
 from shared.fleet.plugins import InstalledPlugin
 from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
 
@@ -16,14 +18,29 @@ Row = Mapping[Any, Any]
 
 
 #: The columns of a job that `can_run` reads.
-REQUIREMENTS = (jobs.c.device, jobs.c.framework, jobs.c.plugin, jobs.c.plugin_record, jobs.c.plugin_state)
+REQUIREMENTS = (
+    jobs.c.device, jobs.c.framework, jobs.c.plugin, jobs.c.plugin_record, jobs.c.plugin_state, jobs.c.needs,
+)  # fmt: skip
 
 
 def can_run(job: Row, worker: Row) -> bool:
-    """Return whether the worker has the job's device, framework and plug-in."""
+    """Return whether the worker has the job's device, framework and plug-in, and a device that meets its needs."""
+    return has_software(job, worker) and has_device(job, worker)
+
+
+def has_software(job: Row, worker: Row) -> bool:
+    """Return whether the worker has a device of the job's kind, and its framework and plug-in."""
     device, framework = job["device"], job["framework"]
-    has_device = device == worker["device"] or (device == "auto" and worker["takes_auto"])
-    return has_device and (framework is None or framework in worker["frameworks"]) and has_plugin(job, worker)
+    is_of_kind = device == worker["device"] or (device == "auto" and worker["takes_auto"])
+    return is_of_kind and (framework is None or framework in worker["frameworks"]) and has_plugin(job, worker)
+
+
+def has_device(job: Row, worker: Row) -> bool:
+    """Return whether the worker's device meets the job's needs and is not cordoned; one not registered has no facts."""
+    slot: Slot | None = worker.get("slot")
+    if slot is None:
+        return job.get("needs") is None
+    return not slot.is_cordoned and Needs.parse(job.get("needs")).choose(slot) is not None
 
 
 def has_plugin(job: Row, worker: Row) -> bool:
@@ -38,10 +55,12 @@ def plugins_of(worker: Row) -> list[InstalledPlugin]:
 
 
 def distinct(workers_online: Iterable[Row]) -> list[Row]:
-    """Return one worker of each device, set of frameworks and set of plug-ins."""
+    """Return one worker of each sort of device, set of frameworks and set of plug-ins."""
 
     def kind(worker: Row) -> str:
-        return repr([worker["device"], worker["takes_auto"], sorted(worker["frameworks"]), worker["plugins"]])
+        software = [worker["device"], worker["takes_auto"], sorted(worker["frameworks"]), worker["plugins"]]
+        slot: Slot | None = worker.get("slot")
+        return repr([*software, slot and slot.sort])
 
     return list({kind(worker): worker for worker in workers_online}.values())
 
@@ -84,7 +103,7 @@ def is_before(job: Row) -> ColumnElement[bool]:
 
 
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
-    """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id.
+    """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id, slot.
 
     The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.
     """
@@ -108,4 +127,5 @@ def _workers(conn: Connection, lease_seconds: float, *states: str) -> list[Row]:
         .group_by(workers.c.name)
         .order_by(workers.c.name)
     )
-    return list(rows.mappings())
+    known = {slot.worker: slot for slot in ledger.slots(conn, ledger.is_served())}
+    return [{**row, "slot": known.get(row["name"])} for row in rows.mappings()]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nightshift.families.fields import Count, Spec
-from shared.specs.base import Seconds
+from shared.specs.base import DeviceLabel, Label, Seconds
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -33,4 +33,11 @@ class Resources(Spec):
     """Device that a job requires."""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    memory_gb: Annotated[
+        float | None, Field(gt=0, le=100_000, description="Least memory of its device (GB: 1,000,000,000 bytes).")
+    ] = None
+    model: Annotated[Label | None, Field(max_length=60, description="Part of its device's name, e.g. `A100`.")] = None
+    labels: Annotated[
+        list[DeviceLabel], Field(max_length=8, description="Labels that its device must have (`NIGHTSHIFT_LABELS`).")
+    ] = []
     gpus: Annotated[int, Field(ge=1, le=1, description="One GPU per job.")] = 1

@@ -130,6 +130,7 @@ class Attempt:
             if runner_exit.needs_device:
                 verdict = self.check_device(classify_exit(runner_exit), assignment)
             else:
+                self.database.write(partial(transitions.leave_devices, lease=self.lease))
                 self._worker.leave_device()
                 runner_exit = self.finish(assignment, messages, runner_exit)
                 verdict = classify_exit(runner_exit)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.clock import format_duration, iso
+from shared.fleet.needs import Needs, Slot
 from shared.fleet.workers import NOT_LISTENING
-from shared.jobs.eligibility import Row, can_run, has_plugin, plugins_of
+from shared.jobs.eligibility import Row, can_run, has_plugin, has_software, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import MOST_AHEAD, ExplainContext, Reason
 from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
@@ -39,6 +40,8 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
             yield _behind(around.ahead)
     elif left := [worker for worker in around.left if _could_run(job, worker)]:
         yield _device_failed(left)
+    elif lacking := [worker for worker in around.workers if has_software(job, worker)]:
+        yield _no_device(job, lacking)
     elif around.workers:
         yield _unsuited(job, around)
     else:
@@ -66,6 +69,28 @@ def _not_yet(job: Row, around: ExplainContext) -> Reason:
 
 #: Outcomes after which a retry may be delayed.
 _CHARGED = CRASH_OUTCOMES | {AttemptOutcome.JOB_ERROR}
+
+
+def _no_device(job: Row, workers: Sequence[Row]) -> Reason:
+    """Return what each device lacks that has all else: it is cordoned, or is not what the job needs."""
+    needs = Needs.parse(job.get("needs"))
+    shown = "; ".join(f"{worker['name']} {_lacks(worker.get('slot'))}" for worker in workers[:3])
+    more = f"; and {len(workers) - 3} more" if len(workers) > 3 else ""
+    wanted = f"what it needs ({needs.described})" if needs.text else "free to be used"
+    devices = [{"name": worker["name"], "cordoned": _is_cordoned(worker)} for worker in workers]
+    clause = f"no device online is {wanted}: {shown}{more}"
+    return Reason("no_device", clause, {"needs": needs.text, "devices": devices})
+
+
+def _lacks(slot: Slot | None) -> str:
+    if slot is None:
+        return "is not registered yet"
+    return "is cordoned" if slot.is_cordoned else f"is {slot.described}"
+
+
+def _is_cordoned(worker: Row) -> bool:
+    slot: Slot | None = worker.get("slot")
+    return slot is not None and slot.is_cordoned
 
 
 def _wanted(job: Row) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""claim, renew, pin, begin: how an attempt gets and keeps its lease."""
+"""claim, renew, leave_devices, pin, begin: how an attempt gets and keeps its lease."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,8 @@ from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.fleet import ledger
+from shared.fleet.needs import Slot
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.eligibility import continued_by
 from shared.jobs.fronts import QUEUED, Front, fronts, is_due, runnable_parts
@@ -30,21 +33,32 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
     then the lowest id. Postgres skips rows that another claim has locked; on SQLite the transaction already holds the
     write lock.
     """
-    for front in _fronts(conn, claimer):
+    own = ledger.lock_own(conn, claimer.worker)
+    for front, chosen in _takeable(conn, claimer, own):
         claimed = _claim_of(conn, claimer, front, lease_seconds)
         if claimed is not None:
+            ledger.take(conn, chosen, claimed.lease.job_id, claimed.lease.fence, claimer.worker)
             return claimed
     return None
 
 
 def can_claim(conn: Connection, claimer: Claimer) -> bool:
     """Return whether there may be a job to claim: a read, so that a worker takes the write lock only to claim one."""
-    return bool(_fronts(conn, claimer))
+    return any(True for _ in _takeable(conn, claimer, ledger.own(conn, claimer.worker)))
 
 
-def _fronts(conn: Connection, claimer: Claimer) -> list[Front]:
+def _takeable(conn: Connection, claimer: Claimer, own: Slot | None) -> Iterator[tuple[Front, list[Slot]]]:
+    """Yield the fronts of the queue that the worker can take now, in the order of the claim, with their devices.
+
+    A worker that is not registered yet takes jobs that any one device will do for.
+    """
+    if own is not None and not own.is_free_for(claimer.worker):
+        return
     parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
-    return fronts(conn, parts)
+    for front in fronts(conn, parts):
+        chosen = front.needs.choose(own) if own is not None else []
+        if chosen is not None and (own is not None or front.needs.text is None):
+            yield front, chosen
 
 
 def _claim_of(conn: Connection, claimer: Claimer, front: Front, lease_seconds: float) -> Claimed | None:
@@ -146,6 +160,13 @@ def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) ->
     if lease_seconds is not None and lease_seconds != lease.seconds:
         lease = Lease(lease.job_id, lease.fence, lease.worker, lease_seconds)
     return renew_and_update(conn, lease)[0]
+
+
+def leave_devices(conn: Connection, lease: Lease) -> AttemptStatus:
+    """Free the devices of an attempt that goes on without them. Raises LeaseLost."""
+    status, _ = renew_and_update(conn, lease)
+    ledger.free(conn, lease.job_id, lease.fence)
+    return status
 
 
 def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> AttemptStatus:

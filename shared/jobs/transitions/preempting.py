@@ -15,7 +15,7 @@ from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
-from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
+from shared.jobs.eligibility import REQUIREMENTS, Row, ahead_of, can_run, online_workers, runnable_by
 from shared.jobs.finishing import is_finishing
 from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
@@ -23,8 +23,10 @@ from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED, add_event, write_job
 
 _victim = jobs.alias("victim")
+#: Most jobs ahead whose needs are compared with the device. Too low: an urgent job preempts for another one's benefit.
+_LOOKED_AT = 100
 #: Requests that free a device soon.
-_LEAVING = (StopRequest.CANCEL.value, StopRequest.PAUSE.value)
+_LEAVING = (StopRequest.CANCEL.value, StopRequest.PAUSE.value, StopRequest.DRAIN.value)
 
 
 def urgent_ids(conn: Connection, rules: Rules, limit: int = 50) -> list[str]:
@@ -98,7 +100,8 @@ def _holder(row: Any) -> Holder:
 def _another_is_ahead(conn: Connection, job: Row, worker: Row) -> bool:
     """Return whether another job would get the device: it ranks first and has no victim of its own."""
     others = (ahead_of(job), runnable_by(worker), ~_has_victim())
-    return conn.execute(select(jobs.c.id).where(*others).limit(1)).one_or_none() is not None
+    found = conn.execute(select(*REQUIREMENTS).where(*others).limit(_LOOKED_AT)).mappings()
+    return any(can_run(other, worker) for other in found)
 
 
 def _preempt(conn: Connection, victim: Holder, urgent_id: str) -> str | None:
