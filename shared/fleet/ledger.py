@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, update
 
 from nightshift.errors import NotFound
 from shared.clock import db_now, iso
@@ -64,6 +64,32 @@ def own(conn: Connection, worker: str) -> Slot | None:
     """Return the device of a worker; None: it is not registered yet."""
     row = conn.execute(_of_worker(worker)).one_or_none()
     return _slot(row) if row is not None else None
+
+
+def lock_peers(conn: Connection, own: Slot, lease_seconds: float) -> list[Slot]:
+    """Lock the free devices of the same kind and host whose workers are online, and return them.
+
+    Those that another claim has locked are left out: a gang takes what is free now, or nothing, and never waits.
+    """
+    found = _peers(own, lease_seconds).with_for_update(skip_locked=True, of=devices)
+    return _free_ones(conn, found, own)
+
+
+def peers(conn: Connection, own: Slot, lease_seconds: float) -> list[Slot]:
+    """Return what `lock_peers` would find, without a lock."""
+    return _free_ones(conn, _peers(own, lease_seconds), own)
+
+
+def _peers(own: Slot, lease_seconds: float) -> Select[Any]:
+    is_online = and_(workers.c.state == "online", workers.c.heartbeat_at >= db_now() - lease_seconds)
+    of_host = (devices.c.host == own.host, devices.c.kind == own.kind, devices.c.id != own.id)
+    found = _SLOTS.join_from(devices, workers, workers.c.name == devices.c.worker)
+    return found.where(*of_host, is_online).order_by(*_ORDER)
+
+
+def _free_ones(conn: Connection, found: Select[Any], own: Slot) -> list[Slot]:
+    slots_found = [_slot(row) for row in conn.execute(found)]
+    return [slot for slot in slots_found if own.worker is not None and slot.is_free_for(own.worker)]
 
 
 def take(conn: Connection, chosen: Sequence[Slot], job_id: str, fence: int, worker: str) -> None:

@@ -51,6 +51,7 @@ class Slot:
 class Needs:
     """Devices of one host that a job takes at once, and what each must have."""
 
+    devices: int = 1
     memory_gb: float | None = None
     model: str | None = None
     labels: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class Needs:
     @classmethod
     def of(cls, resources: Resources) -> Needs:
         """Return the needs in a spec."""
-        return cls(resources.memory_gb, resources.model, tuple(sorted(set(resources.labels))))
+        return cls(resources.devices, resources.memory_gb, resources.model, tuple(sorted(set(resources.labels))))
 
     @classmethod
     def parse(cls, text: str | None) -> Needs:
@@ -74,9 +75,10 @@ class Needs:
 
     @property
     def described(self) -> str:
-        """Return them as words: `at least 40 GB, model A100, label nvlink`."""
+        """Return them as words: `2 devices of one host, at least 40 GB, model A100, label nvlink`."""
         return ", ".join(
             [
+                *([f"{self.devices} devices of one host"] if self.devices > 1 else []),
                 *([f"at least {self.memory_gb:g} GB"] if self.memory_gb is not None else []),
                 *([f"model {self.model}"] if self.model else []),
                 *(f"label {label}" for label in self.labels),
@@ -87,9 +89,12 @@ class Needs:
         """Return whether the device has what each device of the job must have."""
         return self._has_model(slot) and self._has_memory(slot) and self._has_labels(slot)
 
-    def choose(self, own: Slot) -> list[Slot] | None:
-        """Return the devices that a worker takes for the job, its own first; None: it cannot take it now."""
-        return [own] if self.fits(own) else None
+    def choose(self, own: Slot, others: Iterable[Slot] = ()) -> list[Slot] | None:
+        """Return the devices that a worker takes for the job, its own first; None: too few of them meet the needs."""
+        if not self.fits(own):
+            return None
+        chosen = [own, *(slot for slot in others if self.fits(slot))][: self.devices]
+        return chosen if len(chosen) == self.devices else None
 
     def _has_model(self, slot: Slot) -> bool:
         return self.model is None or self.model.casefold() in slot.model.casefold()
@@ -123,6 +128,9 @@ def objection(needs: Needs, device: str, slots: Sequence[Slot]) -> FieldError | 
         if not suited:
             message = f"no device that is known has {value!r} with the rest of resources; there are {there_are(slots)}"
             return FieldError(("resources", name), message)
+    if max(Counter((slot.host, slot.kind) for slot in suited).values()) < needs.devices:
+        message = f"no host that is known has {needs.devices} such devices of one kind; there are {there_are(slots)}"
+        return FieldError(("resources", "devices"), message)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,7 +41,13 @@ def has_device(job: Row, worker: Row) -> bool:
     slot: Slot | None = worker.get("slot")
     if slot is None:
         return job.get("needs") is None
-    return not slot.is_cordoned and Needs.parse(job.get("needs")).choose(slot) is not None
+    needs = Needs.parse(job.get("needs"))
+    return not slot.is_cordoned and needs.choose(slot, peers_of(worker)) is not None
+
+
+def peers_of(worker: Row) -> list[Slot]:
+    """Return the other devices of the worker's host and kind that are not cordoned, with a worker that is online."""
+    return list(worker.get("peers", ()))
 
 
 def has_plugin(job: Row, worker: Row) -> bool:
@@ -105,7 +112,8 @@ def is_before(job: Row) -> ColumnElement[bool]:
 def online_workers(conn: Connection, lease_seconds: float) -> list[Row]:
     """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id, slot.
 
-    The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.
+    With `peers`, the other devices of its host. The held job and its owner are read from `jobs`, because a worker's
+    own heartbeat is seconds old.
     """
     return _workers(conn, lease_seconds, "online", NOT_LISTENING)
 
@@ -127,5 +135,15 @@ def _workers(conn: Connection, lease_seconds: float, *states: str) -> list[Row]:
         .group_by(workers.c.name)
         .order_by(workers.c.name)
     )
+    found = list(rows.mappings())
     known = {slot.worker: slot for slot in ledger.slots(conn, ledger.is_served())}
-    return [{**row, "slot": known.get(row["name"])} for row in rows.mappings()]
+    hosts: dict[tuple[str, str], list[Slot]] = defaultdict(list)
+    for slot in (known[row["name"]] for row in found if row["name"] in known):
+        if not slot.is_cordoned:
+            hosts[slot.host, slot.kind].append(slot)
+    return [_with_devices(row, known.get(row["name"]), hosts) for row in found]
+
+
+def _with_devices(row: Row, slot: Slot | None, hosts: Mapping[tuple[str, str], list[Slot]]) -> Row:
+    peers = [other for other in hosts.get((slot.host, slot.kind), ()) if other.id != slot.id] if slot else []
+    return {**row, "slot": slot, "peers": peers}

@@ -64,6 +64,30 @@ def test_what_no_known_device_has_is_refused_with_what_there_is(
     assert "a: 1 × gpu NVIDIA A100 (80 GB, room=3)" in detail
 
 
+def test_a_gang_that_no_host_can_have_is_refused(api: Api) -> None:
+    for name in ("cpu0@a", "cpu1@a", "cpu0@b"):
+        register_device(api.engine, name)
+    answer = api.post("/v1/jobs", json=spec(devices=3))
+    detail = assert_problem(answer, 422, ("resources", "devices"))["detail"]
+    assert "a: 2 × Test cpu" in detail
+    assert api.post("/v1/jobs", json=spec(devices=2)).status_code == 202
+
+
+NO_GANGS = [
+    ({"model": {"family": "cnn", "framework": "tensorflow"}}, "resources.devices", "tensorflow"),
+    ({"training": {"batch_size": 1}}, "training.batch_size", "2 devices"),
+    ({"kind": "evaluate", "model": None, "model_ref": "digits"}, "resources.devices", "evaluate"),
+]
+
+
+@pytest.mark.parametrize(("changes", "field", "reason"), NO_GANGS)
+def test_what_cannot_be_a_gang_is_refused(api: Api, changes: dict[str, Any], field: str, reason: str) -> None:
+    body = {name: value for name, value in {**spec(devices=2), **changes}.items() if value is not None}
+    answer = api.post("/v1/jobs", json=body)
+    [error] = assert_problem(answer, 422, tuple(field.split(".")))["errors"]
+    assert reason in error["msg"]
+
+
 def test_what_a_device_has_is_accepted_and_so_is_all_before_the_first_is_known(api: Api) -> None:
     assert api.post("/v1/jobs", json=spec(memory_gb=1000.0)).status_code == 202
     register_device(api.engine, "gpu0@a", device_name="NVIDIA A100", memory_bytes=80 * GB)

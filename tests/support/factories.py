@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import string
 from typing import Any
 
 from sqlalchemy import Engine, update
@@ -46,8 +47,8 @@ def make_claimer(worker: str = "cpu0@test", device: str = "cpu", **fields: Any) 
 def register_device(engine: Engine, name: str = "cpu0@test", **facts: Any) -> str:
     """Register a worker with its device, online, and return its name; `facts` are those of WorkerInfo."""
     device, _, host = name.partition("@")
-    known = {"device_name": f"Test {device}", "frameworks": ["tensorflow", "torch"], **facts}
-    worker = WorkerInfo(name, host, 1, device.rstrip("0123456789"), **known)
+    known = {"device_name": f"Test {device.rstrip(string.digits)}", "frameworks": ["tensorflow", "torch"], **facts}
+    worker = WorkerInfo(name, host, 1, device.rstrip(string.digits), **known)
     with write(engine) as conn:
         workers.register(conn, worker)
         ledger.register(conn, worker)

@@ -47,6 +47,8 @@ class Assignment(_Frame):
     #: Listed checkpoints, newest first; the runner uses the first that passes its hash check.
     resume: list[CheckpointRecord] = []
     device: Literal["cpu", "gpu"] = "cpu"
+    #: The devices of a gang (UUIDs of GPUs, names of CPU slots), one for each rank; empty: the worker's own.
+    devices: list[str] = []
     #: `device`: the runner leaves what needs no device to another one. `finishing`: that other one, which gets no lock.
     part: Literal["whole", "device", "finishing"] = "whole"
     threads: int | None = None

@@ -110,6 +110,7 @@ def assignment_of(
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
         resume=claimed.checkpoints,
         device=context.device.kind,
+        devices=list(claimed.devices) if len(claimed.devices) > 1 else [],
         part="device",
         threads=threads_of(context.settings),
         **package_facts(plugin_of(context, claimed.spec, pinned), pinned.get("plugin")),

@@ -31,7 +31,7 @@ from worker.hardware import run_environment
 from worker.hardware.frameworks import framework_of
 from worker.hardware.oom_counter import OomCounter
 from worker.hardware.resource_sampler import ResourceSampler
-from worker.runners.device_lock import DeviceBusy
+from worker.runners.device_lock import DeviceBusy, DeviceLock
 from worker.runners.failures import failure
 from worker.runners.forkserver_client import ForkserverUnavailable
 from worker.runners.messages import Assignment, Champion, Result, encode
@@ -171,13 +171,17 @@ class Attempt:
         if (problem := runners.unusable.get(framework)) is not None:  # the device failed after the claim
             raise DeviceFailed(problem)
         runners.warm_up(framework, self._storage.is_wanted, self._report_cold)
-        with self._assigned(runners.take(framework, self.wake, not assignment.resume, self._lock), assignment) as one:
+        # A spare has computed already: a gang's ranks are forked before that.
+        may_be_spare = not assignment.resume and not assignment.devices
+        with self._assigned(runners.take(framework, self.wake, may_be_spare, self._lock), assignment) as one:
             yield one
 
     @contextlib.contextmanager
     def _assigned(self, runner: Runner, assignment: Assignment) -> Iterator[Runner]:
         """Give a runner its assignment; kill it at the end of the block."""
         try:
+            for device_id in assignment.devices[1:]:
+                runner.more_locks.append(self._locked(DeviceLock.of_id(device_id, self.context.settings)))
             facts = {"pid": runner.handle.pid, "part": assignment.part}
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, **facts)
             failpoint("runner.spawned")
@@ -195,8 +199,9 @@ class Attempt:
     def _lock(self) -> int | None:
         """Take the device's lock for the runner. Raises DeviceBusy."""
         slot = self.context.runners.slot
-        if slot is None:
-            return None
+        return self._locked(slot) if slot is not None else None
+
+    def _locked(self, slot: DeviceLock) -> int:
         return slot.wait(self.context.settings.slot_wait_seconds, self._storage.is_wanted, self._report_busy_device)
 
     def _stop_requests(self) -> set[StopRequest | None]:
@@ -294,7 +299,7 @@ class Attempt:
             return ended
         emit("attempt.finishing", job_id=self.lease.job_id, attempt=self.lease.fence)
         failpoint("attempt.finishing")
-        rest = assignment.model_copy(update={"part": "finishing", "device": "cpu"})
+        rest = assignment.model_copy(update={"part": "finishing", "device": "cpu", "devices": []})
         runner = self.context.runners.take_without_device(self._framework(assignment.spec), self.wake)
         messages.expect_finisher()
         with self._assigned(runner, rest):

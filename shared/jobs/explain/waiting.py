@@ -8,7 +8,7 @@ from typing import Any
 from shared.clock import format_duration, iso
 from shared.fleet.needs import Needs, Slot
 from shared.fleet.workers import NOT_LISTENING
-from shared.jobs.eligibility import Row, can_run, has_plugin, has_software, plugins_of
+from shared.jobs.eligibility import Row, can_run, has_plugin, has_software, peers_of, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import MOST_AHEAD, ExplainContext, Reason
 from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
@@ -32,7 +32,7 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
         return
     fitting = [worker for worker in around.workers if can_run(job, worker)]
     if fitting:
-        yield _taken(job, fitting)
+        yield _gang(job, fitting) if Needs.parse(job.get("needs")).devices > 1 else _taken(job, fitting)
         if around.victim:
             clause = f"it preempts job {around.victim}, which stops after its next checkpoint"
             yield Reason("room_is_made", clause, {"job_id": around.victim})
@@ -69,6 +69,24 @@ def _not_yet(job: Row, around: ExplainContext) -> Reason:
 
 #: Outcomes after which a retry may be delayed.
 _CHARGED = CRASH_OUTCOMES | {AttemptOutcome.JOB_ERROR}
+
+
+def _gang(job: Row, fitting: Sequence[Row]) -> Reason:
+    """Return how many of its devices are free on the host that has the most of them."""
+    needs = Needs.parse(job["needs"])
+    hosts: dict[str, set[str]] = {}
+    for worker in fitting:
+        devices = (worker["slot"], *peers_of(worker))
+        free = {slot.id for slot in devices if slot.job_id is None and needs.fits(slot)}
+        hosts[worker["slot"].host] = hosts.get(worker["slot"].host, set()) | free
+    host, free = max(sorted(hosts.items()), key=lambda item: len(item[1]))
+    fields = {"needs": needs.text, "host": host, "free": len(free)}
+    if len(free) >= needs.devices:
+        return Reason(
+            "worker_free", f"host {host} has its {needs.devices} devices free, so it should start soon", fields
+        )
+    clause = f"host {host} has {len(free)} of the {needs.devices} devices free that it takes at once"
+    return Reason("gang_waits", clause, fields)
 
 
 def _no_device(job: Row, workers: Sequence[Row]) -> Reason:

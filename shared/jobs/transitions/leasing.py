@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, func, or_, select, update
@@ -34,30 +35,36 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
     write lock.
     """
     own = ledger.lock_own(conn, claimer.worker)
-    for front, chosen in _takeable(conn, claimer, own):
+    for front, chosen in _takeable(conn, claimer, own, partial(ledger.lock_peers, conn, lease_seconds=lease_seconds)):
         claimed = _claim_of(conn, claimer, front, lease_seconds)
         if claimed is not None:
             ledger.take(conn, chosen, claimed.lease.job_id, claimed.lease.fence, claimer.worker)
-            return claimed
+            return replace(claimed, devices=tuple(slot.id for slot in chosen))
     return None
 
 
-def can_claim(conn: Connection, claimer: Claimer) -> bool:
+def can_claim(conn: Connection, claimer: Claimer, lease_seconds: float = 30.0) -> bool:
     """Return whether there may be a job to claim: a read, so that a worker takes the write lock only to claim one."""
-    return any(True for _ in _takeable(conn, claimer, ledger.own(conn, claimer.worker)))
+    own = ledger.own(conn, claimer.worker)
+    return any(True for _ in _takeable(conn, claimer, own, partial(ledger.peers, conn, lease_seconds=lease_seconds)))
 
 
-def _takeable(conn: Connection, claimer: Claimer, own: Slot | None) -> Iterator[tuple[Front, list[Slot]]]:
+def _takeable(
+    conn: Connection, claimer: Claimer, own: Slot | None, find_peers: Callable[[Slot], Sequence[Slot]]
+) -> Iterator[tuple[Front, list[Slot]]]:
     """Yield the fronts of the queue that the worker can take now, in the order of the claim, with their devices.
 
-    A worker that is not registered yet takes jobs that any one device will do for.
+    A worker that is not registered yet takes jobs that any one device will do for. The other devices of its host are
+    looked at only for a gang.
     """
     if own is not None and not own.is_free_for(claimer.worker):
         return
     parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
+    peers = cache(find_peers)
     for front in fronts(conn, parts):
-        chosen = front.needs.choose(own) if own is not None else []
-        if chosen is not None and (own is not None or front.needs.text is None):
+        needs = front.needs
+        chosen = needs.choose(own, peers(own) if needs.devices > 1 else ()) if own is not None else []
+        if chosen is not None and (own is not None or needs.text is None):
             yield front, chosen
 
 

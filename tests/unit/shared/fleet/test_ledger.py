@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 
 from nightshift.errors import NotFound
 from shared.db.engine import read, write
-from shared.fleet import ledger
+from shared.fleet import ledger, workers
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.states import AttemptOutcome, StopRequest
@@ -192,3 +193,77 @@ def test_a_drain_asks_the_job_on_the_device_and_no_other(engine: Engine) -> None
 def test_a_name_that_no_device_has_is_not_found(engine: Engine) -> None:
     with pytest.raises(NotFound), write(engine) as conn:
         ledger.cordon(conn, "gpu9@nowhere")
+
+
+# -- gangs ------------------------------------------------------------------------------------------
+
+
+def gang(engine: Engine, devices: int = 2, **resources: Any) -> str:
+    return submit_job(engine, resources={"devices": devices, **resources}).job_id
+
+
+def holders(engine: Engine) -> dict[str, str | None]:
+    return {name: device["job_id"] for name, device in listed(engine).items()}
+
+
+def test_a_gang_takes_all_its_devices_or_none(engine: Engine) -> None:
+    register_device(engine, "cpu0@a")
+    register_device(engine, "cpu0@b")
+    job_id = gang(engine)
+    assert claim(engine, "cpu0@a") is None, "devices of two hosts are no gang"
+    register_device(engine, "cpu1@a")
+    with write(engine) as conn:
+        claimed = transitions.claim(conn, make_claimer("cpu1@a"), LEASE_SECONDS)
+    assert claimed is not None
+    assert claimed.devices == ("cpu1@a", "cpu0@a"), "the worker's own is the first"
+    assert holders(engine) == {"cpu0@a": job_id, "cpu1@a": job_id, "cpu0@b": None}
+    other = submit_job(engine).job_id
+    assert claim(engine, "cpu0@a") is None, "it is held by the gang"
+    ended(engine, claimed.lease, "failed")
+    assert holders(engine) == {"cpu0@a": None, "cpu1@a": None, "cpu0@b": None}
+    assert claim(engine, "cpu0@a") in (job_id, other)
+
+
+@pytest.mark.parametrize("lacks", ["busy", "cordoned", "offline", "too small"])
+def test_a_gang_holds_nothing_while_a_device_is_missing(engine: Engine, lacks: str) -> None:
+    register_device(engine, "cpu0@a", memory_bytes=8 * GB)
+    register_device(engine, "cpu1@a", memory_bytes=8 * GB if lacks != "too small" else GB)
+    if lacks == "busy":
+        submit_job(engine)
+        assert claim(engine, "cpu1@a") is not None
+    with write(engine) as conn:
+        if lacks == "cordoned":
+            ledger.cordon(conn, "cpu1@a")
+        if lacks == "offline":
+            workers.deregister(conn, "cpu1@a")
+    gang(engine, memory_gb=4.0)
+    assert claim(engine, "cpu0@a") is None
+    assert not listed(engine)["cpu0@a"]["is_held"]
+
+
+def test_why_a_gang_waits(engine: Engine) -> None:
+    register_device(engine, "cpu0@a")
+    register_device(engine, "cpu1@a")
+    submit_job(engine)
+    assert claim(engine, "cpu1@a") is not None
+    reason = why(engine, gang(engine))
+    assert (reason.code, reason.fields["host"], reason.fields["free"]) == ("gang_waits", "a", 1)
+    assert "1 of the 2 devices" in reason.sentence
+
+
+def test_two_claims_at_once_give_each_device_to_one_gang(engine: Engine) -> None:
+    names = [f"cpu{number}@a" for number in range(4)]
+    for name in names:
+        register_device(engine, name)
+    wanted = {gang(engine) for _ in range(6)}
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda name=name: found.append(claim(engine, name))) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    claimed = [job_id for job_id in found if job_id is not None]
+    held = list(holders(engine).values())
+    assert set(claimed) <= wanted
+    assert len(set(claimed)) == len(claimed) <= 2
+    assert sorted(held.count(job_id) for job_id in claimed) == [2] * len(claimed)
