@@ -248,6 +248,15 @@ class Settings(BaseSettings):
             "urgent jobs find no job to preempt."
         ),
     )
+    gang_patience_seconds: float = Field(
+        600.0,
+        ge=0,
+        description=(
+            "How long a job of several devices waits before devices that come free are kept for it (seconds); until it "
+            "starts, only jobs that end before then (`timeout_seconds`) use them. Too low: devices idle while gangs "
+            "gather them. Too high: gangs wait behind a stream of small jobs."
+        ),
+    )
     runner_memory_limit_bytes: int | None = Field(
         None, description="Address-space limit of a runner (bytes); empty: none."
     )

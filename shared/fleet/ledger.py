@@ -22,6 +22,7 @@ from shared.fleet.workers import WorkerInfo
 from shared.jobs.finishing import is_finishing
 from shared.jobs.ownership import owned_ids
 
+_UNRESERVED: dict[str, Any] = {"reserved_for": None, "reserved_until": None}
 #: Column values of a device that no attempt holds.
 _FREE: dict[str, Any] = {"job_id": None, "fence": None, "holder": None, "held_since": None}
 
@@ -96,6 +97,8 @@ def take(conn: Connection, chosen: Sequence[Slot], job_id: str, fence: int, work
     """Let an attempt hold devices that its claim has locked."""
     held = {"job_id": job_id, "fence": fence, "holder": worker, "held_since": db_now()}
     conn.execute(update(devices).where(devices.c.id.in_([slot.id for slot in chosen])).values(**held))
+    if any(slot.reserved_for == job_id for slot in chosen):
+        conn.execute(update(devices).where(devices.c.reserved_for == job_id).values(**_UNRESERVED))
 
 
 def free(conn: Connection, job_id: str, fence: int) -> None:
@@ -116,6 +119,7 @@ def is_served() -> ColumnElement[bool]:
 _OF_SLOT = (
     devices.c.id, devices.c.host, devices.c.kind, devices.c.model, devices.c.worker, devices.c.memory_bytes,
     devices.c.labels, devices.c.cordoned_at, devices.c.job_id, devices.c.holder,
+    devices.c.reserved_for, devices.c.reserved_until,
 )  # fmt: skip
 _SLOTS = select(*_OF_SLOT)
 _ORDER = (devices.c.host, devices.c.worker, devices.c.id)
@@ -127,7 +131,7 @@ def _of_worker(worker: str) -> Select[Any]:
 
 def _slot(row: Row[*tuple[Any, ...]]) -> Slot:
     facts = {name: row._mapping[name] for name in ("id", "host", "kind", "model", "worker", "memory_bytes")}
-    held = {"job_id": row.job_id, "holder": row.holder}
+    held = {name: row._mapping[name] for name in ("job_id", "holder", "reserved_for", "reserved_until")}
     return Slot(**facts, **held, labels=frozenset(row.labels), is_cordoned=row.cordoned_at is not None)
 
 

@@ -66,6 +66,9 @@ class Device(SQLModel, table=True):
     fence: int | None = None
     holder: str | None = Field(default=None, max_length=200)
     held_since: float | None = Field(default=None, sa_column=Column(Float(53)))
+    #: The gang that gets it once all its devices are free, and when that is expected; null: unknown.
+    reserved_for: str | None = Field(default=None, max_length=32)
+    reserved_until: float | None = Field(default=None, sa_column=Column(Float(53)))
     registered_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 

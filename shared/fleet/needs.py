@@ -29,6 +29,9 @@ class Slot:
     is_cordoned: bool = False
     job_id: str | None = None
     holder: str | None = None
+    #: The gang that gets it next, and when that is expected.
+    reserved_for: str | None = None
+    reserved_until: float | None = None
 
     def is_free_for(self, worker: str) -> bool:
         """Return whether an attempt of the worker may take it. What a worker held itself has ended with its process."""

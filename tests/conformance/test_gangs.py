@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from nightshift.testing.attempts import Left
+from nightshift.testing.attempts import Left, outcome
 from nightshift.testing.cases import Case
 from tests.support.gang_runs import gang_attempt
 from tests.support.training import CASES

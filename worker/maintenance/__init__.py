@@ -13,6 +13,7 @@ from worker.maintenance import (
     pruner,
     remover,
     rescuer,
+    reserver,
     scheduler,
     webhook_sender,
 )
@@ -24,6 +25,7 @@ SERVICES = (
     Service("deadline_enforcer", deadline_enforcer.run_once),
     Service("scheduler", scheduler.run_once),
     Service("preemptor", preemptor.run_once),
+    Service("reserver", reserver.run_once),
     Service("dispatcher", dispatcher.run_once),
     Service("webhook_sender", webhook_sender.run_once),
     Service("remover", remover.run_once),

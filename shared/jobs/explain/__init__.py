@@ -5,7 +5,7 @@ most important one at the front, and form the sentence; `attempt_ended`, unsucce
 
 waiting    dependency
 queued     run_at, back_off, no_worker, no_suitable_worker, no_device, gang_waits, device_failed, not_listening,
-           workers_busy, worker_free, room_is_made, jobs_ahead, stop_requested
+           workers_busy, devices_kept, worker_free, room_is_made, jobs_ahead, stop_requested
 running    doing, starting, silent, stop_requested
 paused     paused
 final      succeeded, failed, cancelled, dependency

@@ -74,19 +74,24 @@ _CHARGED = CRASH_OUTCOMES | {AttemptOutcome.JOB_ERROR}
 def _gang(job: Row, fitting: Sequence[Row]) -> Reason:
     """Return how many of its devices are free on the host that has the most of them."""
     needs = Needs.parse(job["needs"])
-    hosts: dict[str, set[str]] = {}
-    for worker in fitting:
-        devices = (worker["slot"], *peers_of(worker))
-        free = {slot.id for slot in devices if slot.job_id is None and needs.fits(slot)}
-        hosts[worker["slot"].host] = hosts.get(worker["slot"].host, set()) | free
+    suited = {slot for worker in fitting for slot in (worker["slot"], *peers_of(worker)) if needs.fits(slot)}
+    hosts: dict[str, set[str]] = {slot.host: set() for slot in suited}
+    for slot in suited:
+        if slot.job_id is None:
+            hosts[slot.host].add(slot.id)
     host, free = max(sorted(hosts.items()), key=lambda item: len(item[1]))
     fields = {"needs": needs.text, "host": host, "free": len(free)}
     if len(free) >= needs.devices:
         return Reason(
             "worker_free", f"host {host} has its {needs.devices} devices free, so it should start soon", fields
         )
+    kept = {
+        slot.id for worker in fitting for slot in (worker["slot"], *peers_of(worker)) if slot.reserved_for == job["id"]
+    }
     clause = f"host {host} has {len(free)} of the {needs.devices} devices free that it takes at once"
-    return Reason("gang_waits", clause, fields)
+    if kept:
+        clause += f"; {len(kept)} are kept for it"
+    return Reason("gang_waits", clause, fields | {"kept": len(kept)})
 
 
 def _no_device(job: Row, workers: Sequence[Row]) -> Reason:
@@ -201,11 +206,20 @@ def _busy_or_free(job: Row, fitting: Sequence[Row]) -> Reason:
     ]
     if len(busy) < len(fitting):
         free = [worker["name"] for worker in fitting if not worker["job_id"]]
+        if all(_is_kept(worker, job) for worker in fitting if not worker["job_id"]):
+            clause = f"each free device is held by, or kept for, a job of several devices ({', '.join(free[:3])})"
+            return Reason("devices_kept", clause, {"workers": free})
         return Reason("worker_free", "a worker is free, so it should start within seconds", {"workers": free})
     shown = ", ".join(f"{worker['name']} with {worker['job_id'] or _ANOTHERS}" for worker in busy[:3])
     more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
     whole = "the only worker that can run it is busy" if len(busy) == 1 else "all workers that can run it are busy"
     return Reason("workers_busy", f"{whole} ({shown}{more})", {"workers": busy})
+
+
+def _is_kept(worker: Row, job: Row) -> bool:
+    """Return whether a gang holds the device of a worker that runs nothing itself, or it is kept for one."""
+    slot: Slot | None = worker.get("slot")
+    return slot is not None and (slot.job_id is not None or slot.reserved_for not in (None, job.get("id")))
 
 
 def paused(job: Row, around: ExplainContext) -> Iterator[Reason]:

@@ -36,7 +36,7 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
     """
     own = ledger.lock_own(conn, claimer.worker)
     for front, chosen in _takeable(conn, claimer, own, partial(ledger.lock_peers, conn, lease_seconds=lease_seconds)):
-        claimed = _claim_of(conn, claimer, front, lease_seconds)
+        claimed = _claim_of(conn, claimer, front, lease_seconds, chosen)
         if claimed is not None:
             ledger.take(conn, chosen, claimed.lease.job_id, claimed.lease.fence, claimer.worker)
             return replace(claimed, devices=tuple(slot.id for slot in chosen))
@@ -62,17 +62,41 @@ def _takeable(
     parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
     peers = cache(find_peers)
     for front in fronts(conn, parts):
-        needs = front.needs
-        chosen = needs.choose(own, peers(own) if needs.devices > 1 else ()) if own is not None else []
-        if chosen is not None and (own is not None or needs.text is None):
+        chosen = _chosen(front, own, peers) if own is not None else []
+        if chosen is not None and (own is not None or front.needs.text is None):
             yield front, chosen
 
 
-def _claim_of(conn: Connection, claimer: Claimer, front: Front, lease_seconds: float) -> Claimed | None:
-    """Claim the first job of a part of the queue that no other claim has locked."""
+def _chosen(front: Front, own: Slot, peers: Callable[[Slot], Sequence[Slot]]) -> list[Slot] | None:
+    """Return the devices for a front, its own first; None: it cannot take them now. None is kept for another gang."""
+    if front.needs.devices == 1:
+        can_be_filled = own.reserved_for is None or own.reserved_until is not None
+        return front.needs.choose(own) if can_be_filled else None
+    slots = [slot for slot in (own, *peers(own)) if slot.reserved_for in (None, front.job_id)]
+    return front.needs.choose(own, slots[1:]) if own in slots else None
+
+
+def _while_kept(front: Front, chosen: Sequence[Slot]) -> list[ColumnElement[bool]]:
+    """Return the condition for jobs that may take these devices, of which some are kept for a gang.
+
+    See `shared.jobs.reservations.may_fill`.
+    """
+    kept = [slot for slot in chosen if slot.reserved_for is not None]
+    if not kept:
+        return []
+    if front.needs.devices > 1:
+        return [jobs.c.id == front.job_id]
+    latest_end = func.coalesce(jobs.c.deadline_at, db_now() + jobs.c.timeout_seconds)
+    return [latest_end <= slot.reserved_until for slot in kept]
+
+
+def _claim_of(
+    conn: Connection, claimer: Claimer, front: Front, lease_seconds: float, chosen: Sequence[Slot]
+) -> Claimed | None:
+    """Claim the first job of a part of the queue that no other claim has locked and that may take these devices."""
     statement = (
         update(jobs)
-        .where(jobs.c.id == _first(claimer, front), jobs.c.state == QUEUED)
+        .where(jobs.c.id == _first(claimer, front, chosen), jobs.c.state == QUEUED)
         .values(
             state="running",
             fence=jobs.c.fence + 1,
@@ -114,7 +138,7 @@ _CLAIMED_COLUMNS = (
 )
 
 
-def _first(claimer: Claimer, front: Front) -> ScalarSelect[str]:
+def _first(claimer: Claimer, front: Front, chosen: Sequence[Slot]) -> ScalarSelect[str]:
     return (
         select(jobs.c.id)
         .where(
@@ -123,6 +147,7 @@ def _first(claimer: Claimer, front: Front) -> ScalarSelect[str]:
             is_due(),
             or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > db_now()),
             *_versions(claimer, front),
+            *_while_kept(front, chosen),
         )
         .order_by(jobs.c.run_at, jobs.c.id)
         .limit(1)

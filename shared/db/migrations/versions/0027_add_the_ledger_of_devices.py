@@ -25,6 +25,8 @@ def upgrade() -> None:
         sa.Column("fence", sa.Integer(), nullable=True),
         sa.Column("holder", sa.String(length=200), nullable=True),
         sa.Column("held_since", sa.Float(53), nullable=True),
+        sa.Column("reserved_for", sa.String(length=32), nullable=True),
+        sa.Column("reserved_until", sa.Float(53), nullable=True),
         sa.Column("registered_at", sa.Float(53), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

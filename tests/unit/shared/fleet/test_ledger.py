@@ -13,6 +13,7 @@ from shared.db.engine import read, write
 from shared.fleet import ledger, workers
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
+from shared.jobs.preemption import Rules
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import Lease
 from tests.support.factories import (
@@ -21,6 +22,7 @@ from tests.support.factories import (
     OWNER,
     claim_job,
     expire_lease,
+    let_wait,
     make_claimer,
     register_device,
     submit_job,
@@ -267,3 +269,86 @@ def test_two_claims_at_once_give_each_device_to_one_gang(engine: Engine) -> None
     assert set(claimed) <= wanted
     assert len(set(claimed)) == len(claimed) <= 2
     assert sorted(held.count(job_id) for job_id in claimed) == [2] * len(claimed)
+
+
+# -- devices that are kept for gangs ------------------------------------------------------------------
+
+PATIENCE = 600.0
+
+
+def keep(engine: Engine) -> dict[str, str | None]:
+    """Keep devices, and return for whom."""
+    with write(engine) as conn:
+        transitions.reserve(conn, PATIENCE)
+    with read(engine) as conn:
+        return {str(slot.worker): slot.reserved_for for slot in ledger.slots(conn)}
+
+
+@pytest.fixture
+def busy(engine: Engine) -> Lease:
+    """Two slots, one of which runs a job that ends within 1,000 seconds."""
+    for name in ("cpu0@a", "cpu1@a"):
+        register_device(engine, name)
+    submit_job(engine, timeout_seconds=1000.0)
+    return claim_job(engine, make_claimer("cpu1@a")).lease
+
+
+def test_a_gang_gets_its_devices_once_its_patience_has_ended(engine: Engine, busy: Lease) -> None:
+    job_id = gang(engine)
+    assert set(keep(engine).values()) == {None}
+    let_wait(engine, job_id, PATIENCE + 1)
+    assert keep(engine) == {"cpu0@a": job_id, "cpu1@a": job_id}
+    assert why(engine, job_id).fields["kept"] == 2
+    small = submit_job(engine).job_id
+    too_long = submit_job(engine, timeout_seconds=2000.0).job_id
+    assert claim(engine, "cpu0@a") is None
+    assert why(engine, small).code == "devices_kept"
+    filler = submit_job(engine, timeout_seconds=900.0).job_id
+    with write(engine) as conn:
+        filling = transitions.claim(conn, make_claimer("cpu0@a"), LEASE_SECONDS)
+    assert filling is not None
+    assert filling.lease.job_id == filler
+    ended(engine, busy, "cancelled")
+    assert claim(engine, "cpu1@a") is None
+    ended(engine, filling.lease, "cancelled")
+    assert claim(engine, "cpu1@a") == job_id
+    assert set(keep(engine).values()) == {None}
+    assert claim(engine, "cpu0@a") is None, "the gang holds it"
+    assert {small, too_long}.isdisjoint(holders(engine).values())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "cordoned"])
+def test_what_is_kept_for_nothing_any_more_is_given_up(engine: Engine, busy: Lease, how: str) -> None:
+    job_id = gang(engine)
+    let_wait(engine, job_id, PATIENCE + 1)
+    keep(engine)
+    with write(engine) as conn:
+        if how == "cancelled":
+            transitions.request_stop(conn, job_id, StopRequest.CANCEL, OWNER)
+        else:
+            ledger.cordon(conn, "cpu1@a")
+    assert set(keep(engine).values()) == {None}
+
+
+def test_nothing_fills_the_gap_before_a_job_whose_end_is_unknown(engine: Engine) -> None:
+    for name in ("cpu0@a", "cpu1@a"):
+        register_device(engine, name)
+    submit_job(engine)
+    lease = claim_job(engine, make_claimer("cpu1@a")).lease
+    job_id = gang(engine)
+    let_wait(engine, job_id, PATIENCE + 1)
+    assert keep(engine) == {"cpu0@a": job_id, "cpu1@a": job_id}
+    submit_job(engine, timeout_seconds=1.0)
+    assert claim(engine, "cpu0@a") is None
+    ended(engine, lease, "cancelled")
+    assert claim(engine, "cpu0@a") == job_id
+
+
+def test_an_urgent_job_preempts_a_gang(engine: Engine) -> None:
+    for name in ("cpu0@a", "cpu1@a"):
+        register_device(engine, name)
+    victim = submit_job(engine, priority=0, resources={"devices": 2}).job_id
+    assert claim(engine, "cpu0@a") == victim
+    urgent = submit_job(engine, priority=9, preempt=True).job_id
+    with write(engine) as conn:
+        assert transitions.request_preemption(conn, urgent, Rules(2, 0.0, 0.0), LEASE_SECONDS) == victim
