@@ -253,7 +253,8 @@ class Settings(BaseSettings):
         ge=0,
         description=(
             "How long a job of several devices waits before devices that come free are kept for it (seconds); until it "
-            "starts, only jobs that end before then (`timeout_seconds`) use them. Too low: devices idle while gangs "
+            "starts, only jobs that end before then (`timeout_seconds`) or whose priority is lower by "
+            "`preempt_priority_gap`, which give way, use them. Too low: devices idle while gangs "
             "gather them. Too high: gangs wait behind a stream of small jobs."
         ),
     )

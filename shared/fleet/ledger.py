@@ -22,9 +22,9 @@ from shared.fleet.workers import WorkerInfo
 from shared.jobs.finishing import is_finishing
 from shared.jobs.ownership import owned_ids
 
-_UNRESERVED: dict[str, Any] = {"reserved_for": None, "reserved_until": None}
+_UNRESERVED: dict[str, Any] = {"reserved_for": None, "reserved_until": None, "yields_below": None}
 #: Column values of a device that no attempt holds.
-_FREE: dict[str, Any] = {"job_id": None, "fence": None, "holder": None, "held_since": None}
+_FREE: dict[str, Any] = {"job_id": None, "fence": None, "holder": None, "held_since": None, "is_filler": False}
 
 
 def register(conn: Connection, worker: WorkerInfo) -> None:
@@ -49,7 +49,8 @@ def _held_by(conn: Connection, worker: str) -> dict[str, Any]:
     """Return what a device that was in no ledger is held by: the worker may have claimed before it registered."""
     running = (jobs.c.worker == worker, jobs.c.state == "running", jobs.c.finished_at.is_(None), ~is_finishing())
     job = conn.execute(select(jobs.c.id, jobs.c.fence).where(*running).limit(1)).one_or_none()
-    return {"job_id": job.id, "fence": job.fence, "holder": worker, "held_since": db_now()} if job else _FREE
+    found = {"job_id": job.id, "fence": job.fence, "holder": worker, "held_since": db_now()} if job else {}
+    return _FREE | found
 
 
 # -- claims and endings ---------------------------------------------------------------------------
@@ -95,7 +96,8 @@ def _free_ones(conn: Connection, found: Select[Any], own: Slot) -> list[Slot]:
 
 def take(conn: Connection, chosen: Sequence[Slot], job_id: str, fence: int, worker: str) -> None:
     """Let an attempt hold devices that its claim has locked."""
-    held = {"job_id": job_id, "fence": fence, "holder": worker, "held_since": db_now()}
+    fills = any(slot.reserved_for not in (None, job_id) for slot in chosen)
+    held = {"job_id": job_id, "fence": fence, "holder": worker, "held_since": db_now(), "is_filler": fills}
     conn.execute(update(devices).where(devices.c.id.in_([slot.id for slot in chosen])).values(**held))
     if any(slot.reserved_for == job_id for slot in chosen):
         conn.execute(update(devices).where(devices.c.reserved_for == job_id).values(**_UNRESERVED))
@@ -119,10 +121,13 @@ def is_served() -> ColumnElement[bool]:
 _OF_SLOT = (
     devices.c.id, devices.c.host, devices.c.kind, devices.c.model, devices.c.worker, devices.c.memory_bytes,
     devices.c.labels, devices.c.cordoned_at, devices.c.job_id, devices.c.holder,
-    devices.c.reserved_for, devices.c.reserved_until,
+    devices.c.reserved_for, devices.c.reserved_until, devices.c.yields_below, devices.c.is_filler,
 )  # fmt: skip
 _SLOTS = select(*_OF_SLOT)
 _ORDER = (devices.c.host, devices.c.worker, devices.c.id)
+
+
+_HELD = ("job_id", "holder", "reserved_for", "reserved_until", "yields_below", "is_filler")
 
 
 def _of_worker(worker: str) -> Select[Any]:
@@ -131,7 +136,7 @@ def _of_worker(worker: str) -> Select[Any]:
 
 def _slot(row: Row[*tuple[Any, ...]]) -> Slot:
     facts = {name: row._mapping[name] for name in ("id", "host", "kind", "model", "worker", "memory_bytes")}
-    held = {name: row._mapping[name] for name in ("job_id", "holder", "reserved_for", "reserved_until")}
+    held = {name: row._mapping[name] for name in _HELD}
     return Slot(**facts, **held, labels=frozenset(row.labels), is_cordoned=row.cordoned_at is not None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, true
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, false, true
 from sqlmodel import Field, SQLModel
 
 
@@ -69,6 +69,10 @@ class Device(SQLModel, table=True):
     #: The gang that gets it once all its devices are free, and when that is expected; null: unknown.
     reserved_for: str | None = Field(default=None, max_length=32)
     reserved_until: float | None = Field(default=None, sa_column=Column(Float(53)))
+    #: Until then also jobs of this priority or a lower one may use it: they are asked to give way.
+    yields_below: int | None = None
+    #: Whether the attempt that holds it does so before the gang.
+    is_filler: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     registered_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 

@@ -32,6 +32,10 @@ class Slot:
     #: The gang that gets it next, and when that is expected.
     reserved_for: str | None = None
     reserved_until: float | None = None
+    #: The highest priority of jobs that may use it before the gang and give way then.
+    yields_below: int | None = None
+    #: Whether an attempt holds it before the gang.
+    is_filler: bool = False
 
     def is_free_for(self, worker: str) -> bool:
         """Return whether an attempt of the worker may take it. What a worker held itself has ended with its process."""

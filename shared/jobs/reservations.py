@@ -2,7 +2,7 @@
 
 Without it, small jobs would take each device that comes free, and a gang would wait for ever. A gang whose patience has
 ended gets the devices of one host that are expected free first. Until then only jobs that end before it is expected to
-start may use them, so it waits for its patience and for the longest job that runs.
+start, or give way to it, may use them, so it waits for its patience and for the longest job that runs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class WaitingGang:
     job_id: str
     needs: Needs
     device: str  # auto | cpu | gpu
+    priority: int = 5
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _best(gang: WaitingGang, slots: Iterable[Slot], ends: Mapping[str, float | N
 
 
 def _free_at(slot: Slot, ends: Mapping[str, float | None], now: float) -> float:
-    if slot.job_id is None:
+    if slot.job_id is None or slot.is_filler:  # a filler gives way
         return now
     end = ends.get(slot.id)
     return math.inf if end is None else max(now, end)

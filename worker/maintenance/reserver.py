@@ -11,10 +11,12 @@ from worker.maintenance.service import Counts
 
 
 def run_once(engine: Engine, settings: Settings) -> Counts:
-    """Return {"reserved": devices that are kept for another gang than before, or for none any more}."""
+    """Return {"reserved": devices that are kept for another gang than before, "asked": jobs that give way}."""
     patience = settings.gang_patience_seconds
     with read(engine) as conn:
         if not transitions.has_reservations_to_change(conn, patience):
-            return {"reserved": 0}
+            return {"reserved": 0, "asked": 0}
     with write(engine) as conn:
-        return {"reserved": transitions.reserve(conn, patience)}
+        reserved = transitions.reserve(conn, patience, settings.preempt_priority_gap)
+    with write(engine) as conn:
+        return {"reserved": reserved, "asked": len(transitions.give_way(conn))}

@@ -8,7 +8,7 @@ user) or None (maintenance).
     dependencies   resolve_dependencies, expire_deadlines effects      record, commit_checkpoint, …
     requests       request_stop, request_drain, resume, edit
     preempting     urgent_ids, request_preemption         endings      succeed, fail, stop, release
-    reserving      reserve
+    reserving      reserve, give_way
     rescuing       expired, rescue                        archiving    archive, unarchive, delete_job
 """
 
@@ -21,7 +21,7 @@ from shared.jobs.transitions.leasing import begin, can_claim, claim, leave_devic
 from shared.jobs.transitions.preempting import request_preemption, urgent_ids
 from shared.jobs.transitions.requests import edit, request_cancel, request_drain, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
-from shared.jobs.transitions.reserving import has_reservations_to_change, reserve
+from shared.jobs.transitions.reserving import give_way, has_reservations_to_change, reserve
 from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (
     ArtifactRecord,

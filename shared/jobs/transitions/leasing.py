@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, delete, false, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
@@ -70,7 +70,7 @@ def _takeable(
 def _chosen(front: Front, own: Slot, peers: Callable[[Slot], Sequence[Slot]]) -> list[Slot] | None:
     """Return the devices for a front, its own first; None: it cannot take them now. None is kept for another gang."""
     if front.needs.devices == 1:
-        can_be_filled = own.reserved_for is None or own.reserved_until is not None
+        can_be_filled = own.reserved_for is None or (own.reserved_until, own.yields_below) != (None, None)
         return front.needs.choose(own) if can_be_filled else None
     slots = [slot for slot in (own, *peers(own)) if slot.reserved_for in (None, front.job_id)]
     return front.needs.choose(own, slots[1:]) if own in slots else None
@@ -87,7 +87,10 @@ def _while_kept(front: Front, chosen: Sequence[Slot]) -> list[ColumnElement[bool
     if front.needs.devices > 1:
         return [jobs.c.id == front.job_id]
     latest_end = func.coalesce(jobs.c.deadline_at, db_now() + jobs.c.timeout_seconds)
-    return [latest_end <= slot.reserved_until for slot in kept]
+    until, below = kept[0].reserved_until, kept[0].yields_below
+    ends_before = [latest_end <= until] if until is not None else []
+    gives_way = [jobs.c.priority <= below] if below is not None else []
+    return [or_(false(), *ends_before, *gives_way)]
 
 
 def _claim_of(

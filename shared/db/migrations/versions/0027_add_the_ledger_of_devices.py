@@ -27,6 +27,8 @@ def upgrade() -> None:
         sa.Column("held_since", sa.Float(53), nullable=True),
         sa.Column("reserved_for", sa.String(length=32), nullable=True),
         sa.Column("reserved_until", sa.Float(53), nullable=True),
+        sa.Column("yields_below", sa.Integer(), nullable=True),
+        sa.Column("is_filler", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("registered_at", sa.Float(53), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

@@ -279,7 +279,7 @@ PATIENCE = 600.0
 def keep(engine: Engine) -> dict[str, str | None]:
     """Keep devices, and return for whom."""
     with write(engine) as conn:
-        transitions.reserve(conn, PATIENCE)
+        transitions.reserve(conn, PATIENCE, 2)
     with read(engine) as conn:
         return {str(slot.worker): slot.reserved_for for slot in ledger.slots(conn)}
 
@@ -352,3 +352,22 @@ def test_an_urgent_job_preempts_a_gang(engine: Engine) -> None:
     urgent = submit_job(engine, priority=9, preempt=True).job_id
     with write(engine) as conn:
         assert transitions.request_preemption(conn, urgent, Rules(2, 0.0, 0.0), LEASE_SECONDS) == victim
+
+
+def test_a_job_of_low_priority_fills_the_gap_and_gives_way(engine: Engine, busy: Lease) -> None:
+    job_id = gang(engine)
+    let_wait(engine, job_id, PATIENCE + 1)
+    keep(engine)
+    low = submit_job(engine, priority=1).job_id
+    assert claim(engine, "cpu0@a") == low
+
+    def asked() -> list[str]:
+        keep(engine)
+        with write(engine) as conn:
+            return transitions.give_way(conn)
+
+    assert asked() == [], "the other device is held by a job that does not give way"
+    ended(engine, busy, "cancelled")
+    assert asked() == [low]
+    ended(engine, Lease(low, 1, "cpu0@a"), "drained")
+    assert claim(engine, "cpu0@a") == job_id

@@ -27,7 +27,7 @@ def test_the_host_that_is_free_first_is_kept() -> None:
 
 
 def test_two_gangs_keep_different_devices_and_one_that_has_too_few_none() -> None:
-    slots = [slot(f"cpu{number}@a") for number in range(3)]
+    slots = [slot(f"cpu{number}@a") for number in range(5)]
     found = plan([gang("g"), gang("h"), gang("i")], slots, {}, 0.0)
     assert [one.job_id for one in found] == ["g", "h"]
     assert len({device for one in found for device in one.devices}) == 4
