@@ -37,6 +37,7 @@ from shared.specs.jobs import (
     LearnerJob,
     RunJob,
     TrainJob,
+    check_gang,
     check_inference,
     check_optimizer,
     check_promotion,
@@ -112,7 +113,12 @@ def _checked_program(service: Service, spec: RunJob) -> AnyJob:
     version = dataset_version(service, spec.dataset, ("dataset",)) if spec.dataset else None
     judged_on = dataset_version(service, spec.promote.evaluate_on, _EVALUATE_ON) if spec.promote else None
     refuse(programs.objection(program, spec, version, judged_on))
-    return _with_fixed_evaluation(programs.completed(program, spec), judged_on)
+    whole = programs.completed(program, spec)
+    if whole.framework is None and whole.resources.devices > 1:
+        message = f"the program {spec.program} declares no framework; several devices need one whose framework is torch"
+        raise InvalidRequest.field(("resources", "devices"), message)
+    refuse(check_gang(whole))
+    return _with_fixed_evaluation(whole, judged_on)
 
 
 # -- facts ----------------------------------------------------------------------------------------

@@ -44,20 +44,27 @@ class JobBase(Spec):
 
     @model_validator(mode="after")
     def _can_be_a_gang(self) -> JobBase:
-        if self.resources.devices > 1 and (objection := check_gang(self)):
+        if objection := check_gang(self):
             raise field_error("Job", objection.loc, objection.msg, None)
         return self
+
+
+_ONE_DEVICE = "{} trains on one device; leave devices out, or use torch"
 
 
 def check_gang(job: Any) -> FieldError | None:
     """Return why a job cannot use several devices, or None."""
     devices, place = job.resources.devices, ("resources", "devices")
+    if devices == 1:
+        return None
+    if job.kind == "run":
+        return None if job.framework in (None, "torch") else FieldError(place, _ONE_DEVICE.format(job.framework))
     training = getattr(job, "training", None)
     if training is None:
         return FieldError(place, f"a job of kind {job.kind} uses one device; leave devices out")
     framework = getattr(job, "model", job).framework
     if framework != "torch":
-        return FieldError(place, f"{framework} trains on one device; leave devices out, or use torch")
+        return FieldError(place, _ONE_DEVICE.format(framework))
     if training.batch_size < devices:
         message = f"is less than the {devices} devices, each of which takes its slice of a batch"
         return FieldError(("training", "batch_size"), message)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from nightshift.testing.attempts import Left, outcome
+from nightshift.testing.attempts import Left, checkpoints, outcome
 from nightshift.testing.cases import Case
+from shared.specs.jobs import job_spec_adapter
 from tests.support.gang_runs import gang_attempt
 from tests.support.training import CASES
 
@@ -62,3 +64,15 @@ def test_a_rank_without_rows_counts_nothing(case: Case, data_set: Path, tmp_path
     spec = case.spec(batch_size=batch_size, epochs=1)
     assert gang_attempt(case.server, spec, tmp_path, data_set, 2) == 0
     assert outcome(tmp_path)["step"] == rows // batch_size + 1
+
+
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_a_program_gets_its_ranks_and_the_first_alone_keeps_files(case: Case, data_set: Path, tmp_path: Path) -> None:
+    body = {"kind": "run", "program": "ranks", "framework": "torch", "resources": {"devices": 2}}
+    spec = job_spec_adapter.validate_python(body).model_dump(mode="json")
+    program = "tests.support.gang_runs:rank_program"
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 2, program=program) == 0
+    told = json.loads((tmp_path / "artifacts" / "told.json").read_text())
+    assert told == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    assert outcome(tmp_path)["metrics"] == {"total": 3.0}
+    assert len(checkpoints(tmp_path)) == 1

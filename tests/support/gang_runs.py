@@ -5,6 +5,7 @@ Imported by the processes that attempts are forked from, so it imports no pytest
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from nightshift.programs import Program
 from nightshift.testing import attempts
 from nightshift.testing.attempts import Disturbance, KilledReporter
 from nightshift.testing.processes import Server
@@ -39,6 +43,8 @@ class Order:
     devices: int
     deaths: tuple[tuple[int, int], ...] = ()
     stop_after: tuple[int, str] | None = None
+    #: `package.module:function` of a program that is run instead of an installed one.
+    program: str | None = None
 
 
 def gang_attempt(server: Server, *order: Any, **more: Any) -> int | None:
@@ -52,6 +58,9 @@ def _attempt(order: Order) -> None:
     attempts.lead_group()
     trainer.ROWS = attempts.ROWS
     _let_die(order)
+    if order.program is not None:
+        declared = Program(name="ranks", train=order.program, params=NoParams, framework="torch")
+        kinds.program._program = lambda name: declared
     found = make_assignment(order.spec, order.folder, order.data_set, attempts.THREADS)
     names = [f"cpu{number}@test" for number in range(order.devices)]
     assignment = found.model_copy(update={"devices": names})
@@ -66,6 +75,26 @@ def _attempt(order: Order) -> None:
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+class NoParams(BaseModel):
+    """The parameters of a program that has none."""
+
+
+def rank_program(run: Any) -> None:
+    """Add up the ranks, and keep what the environment says of this one."""
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    total = torch.tensor(float(dist.get_rank() + 1))
+    dist.all_reduce(total)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
+    told = run.scratch / "told.json"
+    told.write_text(json.dumps({name: os.environ[name] for name in names}))
+    run.log({"total": total.item()}, step=1)
+    run.save(1, facts={"total": total.item()})
+    run.artifact(told)
 
 
 def _say(folder: Path, frame: Failed) -> None:

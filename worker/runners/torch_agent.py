@@ -22,6 +22,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from nightshift.names import RUN
 from shared.fleet.gpus import VISIBLE
 from worker.runners.messages import Assignment, Failed
 
@@ -119,7 +120,9 @@ def _rank(assignment: Assignment, lead: Callable[[], None], shared: Shared) -> N
 
 
 def _join(assignment: Assignment) -> None:
-    """Meet the other ranks."""
+    """Meet the other ranks; a program does that itself."""
+    if assignment.spec["kind"] == RUN:
+        return
     from worker.training import gang
     from worker.training.backends.torch_gang import TorchGang
 
