@@ -18,6 +18,7 @@ from api.metrics.http import HttpMetrics, RequestMeter
 from api.routes import (
     artifacts,
     datasets,
+    devices,
     events,
     families,
     health,
@@ -51,6 +52,7 @@ _MODULES: tuple[Any, ...] = (
     sweeps,
     webhooks,
     workers,
+    devices,
     health,
 )
 

@@ -234,6 +234,11 @@ class WorkerView(BaseModel):
     usage: UsageView | None = Field(description="Usage of its device; null while the worker is offline.")
 
 
+@shaped(resources.Device)
+class DeviceView(BaseModel):
+    """A device in the ledger."""
+
+
 @shaped(resources.InstalledProgram)
 class ProgramView(BaseModel):
     """A program that jobs of kind `run` may name."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Dataset,
         DatasetVersion,
         Delivery,
+        Device,
         Family,
         InstalledProgram,
         Model,
@@ -61,7 +62,7 @@ _MODULES = (
 
 __all__ = [
     "ApiUnreachable", "Artifact", "AsyncArtifact", "AsyncClient", "AsyncJob", "AsyncSweep", "Client", "Comparison",
-    "ConfigurationError", "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Event",
+    "ConfigurationError", "Conflict", "DamagedDownload", "Dataset", "DatasetVersion", "Delivery", "Device", "Event",
     "Family", "FieldError", "Forbidden", "InstalledProgram", "InvalidRequest", "Job", "JobCancelled",
     "JobFailed", "JobState", "MalformedRequest", "MetricTable", "Model", "ModelVersion", "NightshiftError",
     "NotFound", "RequestError", "Schedule", "ServerError", "StorageFull", "Sweep", "TooLarge", "Unauthorized",

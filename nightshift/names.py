@@ -49,3 +49,7 @@ def data_of(*kinds: str) -> str:
 def either(names: tuple[str, ...]) -> str:
     """Return the names as a choice for help texts: `cnn, gru_lm or gan`."""
     return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+#: What a label of a device looks like: a word, or a name with a value.
+DEVICE_LABEL = r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}(?:=[A-Za-z0-9._-]{1,30})?"

@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nightshift.errors import ConfigurationError
+from nightshift.names import DEVICE_LABEL
 
 #: A folder, or a bucket (with a name that S3 allows) and optionally a prefix in it.
 _STORAGE_URL = re.compile(r"file:///.*|s3://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?")
@@ -120,6 +121,13 @@ class Settings(BaseSettings):
     )
 
     host_name: str = Field(default_factory=socket.gethostname, description="Host part of worker names (`gpu0@host`).")
+    labels: str = Field(
+        "",
+        pattern=rf"^({DEVICE_LABEL}(,{DEVICE_LABEL})*)?$",
+        description=(
+            "Worker: labels of its devices, e.g. `nvlink,room=3`; jobs may require them (`resources.labels`)."
+        ),
+    )
     lease_seconds: float = Field(
         30.0,
         gt=0,
@@ -238,6 +246,16 @@ class Settings(BaseSettings):
             "Cool-down after each restart during which the job cannot be preempted again (seconds), multiplied "
             "by its preemption count. Too low: repeated urgent jobs keep it from making progress. Too high: "
             "urgent jobs find no job to preempt."
+        ),
+    )
+    gang_patience_seconds: float = Field(
+        600.0,
+        ge=0,
+        description=(
+            "How long a job of several devices waits before devices that come free are kept for it (seconds); until it "
+            "starts, only jobs that end before then (`timeout_seconds`) or whose priority is lower by "
+            "`preempt_priority_gap`, which give way, use them. Too low: devices idle while gangs "
+            "gather them. Too high: gangs wait behind a stream of small jobs."
         ),
     )
     runner_memory_limit_bytes: int | None = Field(

@@ -70,6 +70,8 @@ class DeviceProcesses:
         threads = settings.torch_threads or share(len(devices))
         environment = {"NIGHTSHIFT_TORCH_THREADS": str(threads)}
         options = [] if takes_auto else ["--required-only"]
+        if devices[0].kind == "cpu":
+            options += ["--slots", str(len(devices))]
         self._all = [DeviceProcess(device, environment, options) for device in devices]
         self._wake = SelfPipe()
         self._asked: int | None = None

@@ -1,6 +1,6 @@
 """Run one Celery worker per GPU, or one for the CPU.
 
-`python -m worker.main [--device auto|cpu|gpu] [--index N] [--required-only]`
+`python -m worker.main [--device auto|cpu|gpu] [--slots N] [--index N] [--required-only]`
 
 With several devices this process only starts a process per device, again if one ends, and forwards SIGTERM. SIGTERM and
 Ctrl-C drain: the current job writes a checkpoint and returns to the
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the worker of the chosen device, or a process per device, and return the exit code."""
     parser = argparse.ArgumentParser(prog="nightshift worker", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--slots", type=int, default=1, help="with --device cpu: workers that share its cores")
     parser.add_argument("--index", type=int, help="only this device of the host, counted from 0")
     parser.add_argument(
         "--required-only", action="store_true", help="take only jobs that require this device, none for any device"
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         refuse_cluster_server(get_settings())
         refuse_unusable(get_settings())
-        devices = choose(options.device, options.index)
+        devices = choose(options.device, options.index, options.slots)
         if len(devices) > 1:
             return DeviceProcesses(devices, get_settings(), takes_auto).run()
         return run(devices[0], get_settings(), takes_auto)
@@ -225,6 +226,7 @@ def worker_info(context: WorkerContext) -> WorkerInfo:
         memory_bytes=context.device.memory_bytes,
         plugins=list(context.plugins),
         takes_auto=context.takes_auto,
+        labels=context.settings.labels.split(",") if context.settings.labels else [],
         versions=frameworks.versions(),
     )
 

@@ -21,6 +21,8 @@ from shared.datasets import builtins, registry
 from shared.datasets.builtins import AT_ONCE, BUILTIN
 from shared.datasets.models import DatasetVersion
 from shared.db.engine import read, read_one
+from shared.fleet import ledger
+from shared.fleet.needs import Needs, objection
 from shared.jobs.transitions import NewJob, Submitted
 from shared.models import registry as models
 from shared.specs import supported
@@ -33,6 +35,7 @@ from shared.specs.jobs import (
     LearnerJob,
     RunJob,
     TrainJob,
+    check_gang,
     check_inference,
     check_optimizer,
     check_promotion,
@@ -83,6 +86,7 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
 
     Raises InvalidRequest.
     """
+    _refuse_unmet_needs(service, spec)
     if isinstance(spec, RunJob):
         return _checked_program(service, spec), {}
     facts = _facts(service, spec, owner_id)
@@ -95,12 +99,25 @@ def checked(service: Service, spec: AnyJob, owner_id: str) -> tuple[AnyJob, dict
     return _with_fixed_evaluation(spec, facts.judged_on), pinned
 
 
+def _refuse_unmet_needs(service: Service, spec: AnyJob) -> None:
+    """Raise InvalidRequest if no host that is known has the devices."""
+    needs = Needs.of(spec.resources)
+    if needs.text is not None:
+        with read_one(service.engine) as conn:
+            refuse(objection(needs, spec.resources.device, ledger.slots(conn)))
+
+
 def _checked_program(service: Service, spec: RunJob) -> AnyJob:
     program = programs.usable(service.settings, spec.program)
     version = dataset_version(service, spec.dataset, ("dataset",)) if spec.dataset else None
     judged_on = dataset_version(service, spec.promote.evaluate_on, _EVALUATE_ON) if spec.promote else None
     refuse(programs.objection(program, spec, version, judged_on))
-    return _with_fixed_evaluation(programs.completed(program, spec), judged_on)
+    whole = programs.completed(program, spec)
+    if whole.framework is None and whole.resources.devices > 1:
+        message = f"the program {spec.program} declares no framework; several devices need one whose framework is torch"
+        raise InvalidRequest.field(("resources", "devices"), message)
+    refuse(check_gang(whole))
+    return _with_fixed_evaluation(whole, judged_on)
 
 
 # -- facts ----------------------------------------------------------------------------------------

@@ -81,6 +81,11 @@ def _named(collection: str, *facts: str) -> Completer:
     return _from_api(look)
 
 
+def _devices(client: Client) -> Iterable[tuple[str, str]]:
+    for device in client.devices():
+        yield str(device["worker"] or device["id"]), str(device["model"])
+
+
 def _of_family(look: Callable[[dict[str, Any]], Iterable[tuple[str, str]]]) -> Completer:
     """Return a completer of what `look` finds in the family that the command names, or in all."""
 
@@ -121,4 +126,4 @@ events = _fixed(
 states = _fixed("waiting", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 kinds = _fixed(*names.KINDS)
 frameworks = _fixed(*names.FRAMEWORKS)
-devices = _fixed("auto", "cpu", "gpu")
+devices, device_names = _fixed("auto", "cpu", "gpu"), _from_api(_devices)

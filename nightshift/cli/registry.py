@@ -86,6 +86,7 @@ COMMANDS: dict[str, Entry] = {
     **_client("families", "Resources", families="List the model families and their presets, and check one."),
     **_client("programs", "Resources", programs="List the programs that jobs may run, and check one."),
     **_client("workers", "Resources", workers="List the workers, their devices and jobs."),
+    **_client("devices", "Resources", devices="List, cordon, drain and uncordon the devices of all hosts."),
     "keys": Entry(
         "Create, list and revoke API keys in the database.", "api.commands.keys", "Resources", extra="server"
     ),
@@ -101,7 +102,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "api": Entry("Run the HTTP API.", "api.server", "Processes", True, "server"),
     "worker": Entry(
-        "Run one worker per GPU of this host, or one for its CPU.", "worker.main", "Processes", True, "torch"
+        "Run one worker per GPU of this host, or one or more for its CPU.", "worker.main", "Processes", True, "torch"
     ),
     "beat": Entry(
         "Run the maintenance of the queue; one process is enough.", "worker.beat", "Processes", True, "server"

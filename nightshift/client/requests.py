@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 from nightshift.client import types
-from nightshift.client.resources import Dataset, Family, InstalledProgram, ModelSummary, Worker, each
+from nightshift.client.resources import Dataset, Device, Family, InstalledProgram, ModelSummary, Worker, each
 from nightshift.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -243,6 +243,31 @@ def artifacts(job_id: str) -> Call[list[types.ArtifactData]]:
 def workers() -> Call[list[Worker]]:
     """Return the workers, with their devices and current jobs."""
     return each(Worker, (yield from collect("workers")))
+
+
+def devices() -> Call[list[Device]]:
+    """Return the devices, with the attempts that hold them."""
+    return each(Device, (yield from collect("devices")))
+
+
+def cordon(name: str) -> Call[list[Device]]:
+    """Let no attempt take a device (`gpu0@host`, a UUID) or those of a host; return them. Raises `NotFound`."""
+    return (yield from _steer(name, "cordon"))
+
+
+def drain(name: str) -> Call[list[Device]]:
+    """Cordon a device or those of a host, and let the jobs on them return to the queue. Raises `NotFound`."""
+    return (yield from _steer(name, "drain"))
+
+
+def uncordon(name: str) -> Call[list[Device]]:
+    """Let attempts take a device, or those of a host, again; return them. Raises `NotFound`."""
+    return (yield from _steer(name, "uncordon"))
+
+
+def _steer(name: str, action: str) -> Call[list[Device]]:
+    changed = yield send("POST", f"devices/{quote(name, safe='')}/{action}", {}, safe=True)
+    return each(Device, changed["items"])
 
 
 def families() -> Call[list[Family]]:

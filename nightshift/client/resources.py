@@ -67,6 +67,26 @@ class Worker(Resource):
     _SHOWN = ("name", "state", "device", "job_id")
 
 
+class Device(Resource):
+    """A device in the ledger, and the attempt that holds it."""
+
+    id: Annotated[str, "The UUID of a GPU; of a CPU slot the name of its worker."]
+    host: str
+    kind: Literal["cpu", "gpu"]
+    worker: Annotated[str | None, "The worker that serves it; null: another device has taken its place."]
+    model: str
+    memory_bytes: int | None
+    labels: Annotated[list[str], "What jobs may require by `resources.labels`."]
+    state: Annotated[str, "The state of its worker."]
+    cordoned_at: Annotated[str | None, "Since then no attempt takes it; null: it may be taken."]
+    is_held: bool
+    holder: Annotated[str | None, "The worker whose attempt holds it."]
+    job_id: Annotated[str | None, "The job that holds it; null for another owner's job."]
+    attempt: Annotated[int | None, "The attempt of that job."]
+    held_since: str | None
+    _SHOWN = ("id", "host", "state", "job_id")
+
+
 class Family(Resource):
     """A model family: its presets, and the JSON schemas of its settings; `error` says why it cannot be used."""
 

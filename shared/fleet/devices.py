@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, and_, select
 
 from shared.clock import iso
 from shared.db.schema import attempts, jobs
+from shared.fleet import ledger
 from shared.fleet.workers import list_workers
 from shared.jobs.finishing import is_finishing
 
@@ -19,7 +20,7 @@ _OF_JOB = (jobs.c.id, jobs.c.name, jobs.c.kind, jobs.c.dataset, jobs.c.family, j
 
 
 def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> list[dict[str, Any]]:
-    """Return `list_workers` with `job` (on its device), `finishing` and `last` (its last attempt that ended).
+    """Return `list_workers` with `ledger`, `job` (on its device), `finishing` and `last` (its last ended attempt).
 
     `finishing` are the jobs that have left the device and are not settled. Of other owners' jobs only state and
     progress are returned; `owner_id` None sees all.
@@ -34,10 +35,12 @@ def devices(conn: Connection, owner_id: str | None, lease_seconds: float) -> lis
     last: dict[str, Any] = {}
     for row in conn.execute(_ended()).mappings():
         last.setdefault(row["worker"], row)
+    held = {one["worker"]: one for one in ledger.list_devices(conn, lease_seconds, owner_id)}
     return [
         worker
         | {
-            "job": running.get(name := worker["name"]),
+            "ledger": held.get(name := worker["name"]),
+            "job": running.get(name),
             "finishing": finishing.get(name, []),
             "last": _past(last[name], owner_id) if name in last else None,
         }

@@ -1,10 +1,10 @@
-"""Tables of workers with their devices, of API keys, and of the reports of the conformance kit."""
+"""Tables of workers, of their devices, of API keys, and of the reports of the conformance kit."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, true
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, false, true
 from sqlmodel import Field, SQLModel
 
 
@@ -39,6 +39,41 @@ class Worker(SQLModel, table=True):
     usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     started_at: float = Field(sa_column=Column(Float(53), nullable=False))
     heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class Device(SQLModel, table=True):
+    """The ledger: one device of a host, and the attempt that holds it."""
+
+    __tablename__ = "devices"
+    __table_args__ = (
+        Index("ix_devices_worker", "worker", unique=True),
+        Index("ix_devices_host", "host", "kind"),
+        Index("ix_devices_job", "job_id"),
+    )
+
+    id: str = Field(primary_key=True, max_length=200)  # the UUID of a GPU; of a CPU slot its worker's name
+    host: str = Field(max_length=200)
+    kind: str = Field(max_length=8)  # cpu | gpu
+    #: The worker that serves it; null: another device has taken its place.
+    worker: str | None = Field(default=None, max_length=200)
+    model: str = Field(max_length=200)
+    memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+    labels: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
+    #: Since then no attempt takes it.
+    cordoned_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    #: The attempt that holds it, its worker, and since when; null: it is free.
+    job_id: str | None = Field(default=None, max_length=32)
+    fence: int | None = None
+    holder: str | None = Field(default=None, max_length=200)
+    held_since: float | None = Field(default=None, sa_column=Column(Float(53)))
+    #: The gang that gets it once all its devices are free, and when that is expected; null: unknown.
+    reserved_for: str | None = Field(default=None, max_length=32)
+    reserved_until: float | None = Field(default=None, sa_column=Column(Float(53)))
+    #: Until then also jobs of this priority or a lower one may use it: they are asked to give way.
+    yields_below: int | None = None
+    #: Whether the attempt that holds it does so before the gang.
+    is_filler: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    registered_at: float = Field(sa_column=Column(Float(53), nullable=False))
 
 
 class ConformanceReport(SQLModel, table=True):

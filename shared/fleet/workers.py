@@ -43,6 +43,7 @@ class WorkerInfo:
     unusable: dict[str, str] = field(default_factory=dict)
     plugins: list[InstalledPlugin] = field(default_factory=list)
     takes_auto: bool = True
+    labels: list[str] = field(default_factory=list)
     versions: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,7 +82,9 @@ class Usage:
 def register(conn: Connection, worker: WorkerInfo) -> None:
     """Record that a worker has started; replaces a previous one of the same name."""
     fresh = {"state": "online", "left_because": None, "job_id": None, "usage": None}
-    row = {**asdict(worker), **fresh, "started_at": db_now(), "heartbeat_at": db_now()}
+    known = asdict(worker)
+    del known["labels"]  # of its device: see `shared.fleet.ledger`
+    row = {**known, **fresh, "started_at": db_now(), "heartbeat_at": db_now()}
     changed = {column: value for column, value in row.items() if column != "name"}
     statement = insert(conn, workers).values(**row)
     conn.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changed))

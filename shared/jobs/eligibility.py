@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from shared.clock import db_now
 from shared.db.schema import jobs, workers
+from shared.fleet import ledger
+from shared.fleet.needs import Needs, Slot
 from shared.fleet.plugins import InstalledPlugin
 from shared.fleet.workers import DEVICE_FAILED, NOT_LISTENING
 
@@ -16,14 +19,35 @@ Row = Mapping[Any, Any]
 
 
 #: The columns of a job that `can_run` reads.
-REQUIREMENTS = (jobs.c.device, jobs.c.framework, jobs.c.plugin, jobs.c.plugin_record, jobs.c.plugin_state)
+REQUIREMENTS = (
+    jobs.c.device, jobs.c.framework, jobs.c.plugin, jobs.c.plugin_record, jobs.c.plugin_state, jobs.c.needs,
+)  # fmt: skip
 
 
 def can_run(job: Row, worker: Row) -> bool:
-    """Return whether the worker has the job's device, framework and plug-in."""
+    """Return whether the worker has the job's device, framework and plug-in, and a device that meets its needs."""
+    return has_software(job, worker) and has_device(job, worker)
+
+
+def has_software(job: Row, worker: Row) -> bool:
+    """Return whether the worker has a device of the job's kind, and its framework and plug-in."""
     device, framework = job["device"], job["framework"]
-    has_device = device == worker["device"] or (device == "auto" and worker["takes_auto"])
-    return has_device and (framework is None or framework in worker["frameworks"]) and has_plugin(job, worker)
+    is_of_kind = device == worker["device"] or (device == "auto" and worker["takes_auto"])
+    return is_of_kind and (framework is None or framework in worker["frameworks"]) and has_plugin(job, worker)
+
+
+def has_device(job: Row, worker: Row) -> bool:
+    """Return whether the worker's device meets the job's needs and is not cordoned; one not registered has no facts."""
+    slot: Slot | None = worker.get("slot")
+    if slot is None:
+        return job.get("needs") is None
+    needs = Needs.parse(job.get("needs"))
+    return not slot.is_cordoned and needs.choose(slot, peers_of(worker)) is not None
+
+
+def peers_of(worker: Row) -> list[Slot]:
+    """Return the other devices of the worker's host and kind that are not cordoned, with a worker that is online."""
+    return list(worker.get("peers", ()))
 
 
 def has_plugin(job: Row, worker: Row) -> bool:
@@ -38,10 +62,12 @@ def plugins_of(worker: Row) -> list[InstalledPlugin]:
 
 
 def distinct(workers_online: Iterable[Row]) -> list[Row]:
-    """Return one worker of each device, set of frameworks and set of plug-ins."""
+    """Return one worker of each sort of device, set of frameworks and set of plug-ins."""
 
     def kind(worker: Row) -> str:
-        return repr([worker["device"], worker["takes_auto"], sorted(worker["frameworks"]), worker["plugins"]])
+        software = [worker["device"], worker["takes_auto"], sorted(worker["frameworks"]), worker["plugins"]]
+        slot: Slot | None = worker.get("slot")
+        return repr([*software, slot and slot.sort])
 
     return list({kind(worker): worker for worker in workers_online}.values())
 
@@ -84,9 +110,10 @@ def is_before(job: Row) -> ColumnElement[bool]:
 
 
 def online_workers(conn: Connection, lease_seconds: float = 30.0) -> list[Row]:
-    """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id.
+    """Return the workers that take jobs, by name: name, device, frameworks, unusable, state, job_id, owner_id, slot.
 
-    The held job and its owner are read from `jobs`, because a worker's own heartbeat is seconds old.
+    With `peers`, the other devices of its host. The held job and its owner are read from `jobs`, because a worker's
+    own heartbeat is seconds old.
     """
     return _workers(conn, lease_seconds, "online", NOT_LISTENING)
 
@@ -108,4 +135,15 @@ def _workers(conn: Connection, lease_seconds: float, *states: str) -> list[Row]:
         .group_by(workers.c.name)
         .order_by(workers.c.name)
     )
-    return list(rows.mappings())
+    found = list(rows.mappings())
+    known = {slot.worker: slot for slot in ledger.slots(conn, ledger.is_served())}
+    hosts: dict[tuple[str, str], list[Slot]] = defaultdict(list)
+    for slot in (known[row["name"]] for row in found if row["name"] in known):
+        if not slot.is_cordoned:
+            hosts[slot.host, slot.kind].append(slot)
+    return [_with_devices(row, known.get(row["name"]), hosts) for row in found]
+
+
+def _with_devices(row: Row, slot: Slot | None, hosts: Mapping[tuple[str, str], list[Slot]]) -> Row:
+    peers = [other for other in hosts.get((slot.host, slot.kind), ()) if other.id != slot.id] if slot else []
+    return {**row, "slot": slot, "peers": peers}

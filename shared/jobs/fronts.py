@@ -1,8 +1,8 @@
 """Fronts: the first due job of each part of the queue.
 
-The queue is read by what its jobs require (`jobs.requires`: device, framework and plug-in in one text) and by priority.
-The front of each such part is found by a search of one index, so the time of a claim depends neither on the jobs that a
-worker cannot run nor on those with a later `run_at`.
+The queue is read by what its jobs require (`jobs.requires`: device, framework, plug-in and needs in one text) and by
+priority. The front of each such part is found by a search of one index, so the time of a claim depends neither on the
+jobs that a worker cannot run nor on those with a later `run_at`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    or_,
     select,
     true,
     union_all,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 
 from shared.clock import now_once
 from shared.db.schema import jobs
+from shared.fleet.needs import Needs
 from shared.fleet.plugins import InstalledPlugin
 
 PRIORITIES = range(10)
@@ -38,7 +40,7 @@ QUEUED: ColumnElement[str] = literal_column("'queued'")
 
 
 def requires(device: str, framework: str | None, plugin: str | None) -> str:
-    """Return `jobs.requires` of a job."""
+    """Return `jobs.requires` of a job without needs beyond the kind of its device."""
     return f"{device}/{framework or ''}/{plugin or ''}"
 
 
@@ -47,10 +49,20 @@ def device_of(required: str) -> str:
     return required.partition("/")[0]
 
 
+def base_of(required: str) -> str:
+    """Return `jobs.requires` without the needs."""
+    return required.partition("#")[0]
+
+
+def needs_of(required: str) -> Needs:
+    """Return the needs in `jobs.requires`."""
+    return Needs.parse(required.partition("#")[2])
+
+
 def runnable_parts(
     device: str, frameworks: Iterable[str], plugins: Iterable[InstalledPlugin], takes_auto: bool = True
 ) -> list[str]:
-    """Return `jobs.requires` of all jobs that a worker with this device, these frameworks and plug-ins might run."""
+    """Return `jobs.requires`, without needs, of all jobs that a worker with these devices and software might run."""
     devices = ("auto", device) if takes_auto else (device,)
     having = [None, *sorted(frameworks)]
     named = [None, *sorted({plugin.plugin for plugin in plugins})]
@@ -73,14 +85,26 @@ class Front:
     @property
     def plugin(self) -> str | None:
         """Return the plug-in that its jobs require."""
-        return self.requires.split("/", 2)[2] or None
+        return base_of(self.requires).split("/", 2)[2] or None
+
+    @property
+    def needs(self) -> Needs:
+        """Return what its jobs need of their devices."""
+        return needs_of(self.requires)
 
 
 def fronts(conn: Connection, parts: Sequence[str] | None = None) -> list[Front]:
-    """Return the fronts of the queue, or those of some parts, in the order of the claim."""
+    """Return the fronts of the queue in the order of the claim; those of some parts, whatever their jobs need."""
     found = conn.scalars(_first_ids(are_all=parts is None), {} if parts is None else {"parts": parts})
     ids = [job_id for job_id in found if job_id is not None]
-    return [Front(*row) for row in conn.execute(_IN_ORDER, {"ids": ids})] if ids else []
+    rows = [Front(*row) for row in conn.execute(_IN_ORDER, {"ids": ids})] if ids else []
+    return [front for front in rows if parts is None or base_of(front.requires) in parts]
+
+
+def with_needs(part: Any) -> ColumnElement[bool]:
+    """Return the SQL condition for parts of the queue whose jobs need more than any one device."""
+    found: ColumnElement[bool] = part.c.requires.contains("#")
+    return found
 
 
 #: Not a join: PostgreSQL would expect a thousand parts and read the whole table for them.
@@ -104,7 +128,11 @@ def _first_ids(*, are_all: bool) -> Select[Any]:
         .scalar_subquery()
     )
     found = select(first).select_from(part)
-    return found if are_all else found.where(part.c.requires.in_(bindparam("parts", expanding=True)))
+    return (
+        found
+        if are_all
+        else found.where(or_(part.c.requires.in_(bindparam("parts", expanding=True)), with_needs(part)))
+    )
 
 
 def is_due() -> ColumnElement[bool]:

@@ -21,6 +21,9 @@ from shared.db.partial_index import partial_index
 #: priority 9 after 90 minutes.
 AGEING_SECONDS = 600
 
+#: What a worker must have for a job: `device/framework/plug-in#needs`.
+REQUIRES = "device || '/' || coalesce(framework, '') || '/' || coalesce(plugin, '') || coalesce('#' || needs, '')"
+
 
 class Job(SQLModel, table=True):
     """One accepted job. Only `shared.jobs.transitions` writes `state`."""
@@ -68,14 +71,11 @@ class Job(SQLModel, table=True):
     plugin_record: str | None = Field(default=None, max_length=64)
     plugin_state: int | None = None
     device: str = Field(max_length=8)  # auto | cpu | gpu
+    #: What it needs of its devices beyond their kind (`shared.fleet.needs`); null: any one device.
+    needs: str | None = Field(default=None, max_length=700)
     #: What a worker must have, apart from the plug-in's version: `shared.jobs.fronts.requires`. Not stored on
     #: SQLite, which can add no stored column to a table.
-    requires: str | None = Field(
-        default=None,
-        sa_column=Column(
-            String(64), Computed("device || '/' || coalesce(framework, '') || '/' || coalesce(plugin, '')")
-        ),
-    )
+    requires: str | None = Field(default=None, sa_column=Column(String(800), Computed(REQUIRES)))
     tags: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     spec: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     #: Facts fixed at submission or first claim, e.g. the data set version (content hash) the job keeps.

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func,
 from shared.clock import now_once, read_clock
 from shared.db.schema import jobs
 from shared.jobs.eligibility import is_before
-from shared.jobs.fronts import QUEUED, is_due, queue_parts
+from shared.jobs.fronts import QUEUED, is_due, queue_parts, with_needs
 from shared.jobs.models import AGEING_SECONDS
 
 
@@ -45,6 +45,13 @@ def _due_parts() -> Select[Any]:
         first.correlate(part).scalar_subquery(),
         now_once(),
     ).select_from(part)
+
+
+def parts_with_needs(conn: Connection) -> list[str]:
+    """Return the requirements of queued jobs that need more than any one device."""
+    part = queue_parts()
+    found: Sequence[str] = conn.scalars(select(part.c.requires).where(with_needs(part), part.c.priority == 0)).all()
+    return list(found)
 
 
 def first_ids(conn: Connection, limit: int, *, due: bool) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from nightshift.families.fields import Spec
+from nightshift.names import DEVICE_LABEL
 
 
 class Patch(Spec):
@@ -51,6 +52,16 @@ def _name(value: str) -> str:
 
 #: The name of a data set, model, schedule: safe in a URL and on a terminal. Never used as a file name.
 Name = Annotated[str, AfterValidator(_name)]
+
+
+def _device_label(value: str) -> str:
+    if not re.fullmatch(DEVICE_LABEL, value):
+        raise ValueError("use letters, digits, '.', '_' and '-', e.g. nvlink or room=3 (at most 30 each)")
+    return value
+
+
+#: A label of a device.
+DeviceLabel = Annotated[str, AfterValidator(_device_label)]
 
 #: A name, or one with the number of a version.
 DATASET_REF = rf"{NAME}(?:@[1-9][0-9]{{0,8}})?"

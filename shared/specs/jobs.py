@@ -50,6 +50,34 @@ class JobBase(Spec):
     after: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]], Field(max_length=100)] = []
     tags: Annotated[dict[Label, Label], Field(max_length=50)] = {}
 
+    @model_validator(mode="after")
+    def _can_be_a_gang(self) -> JobBase:
+        if objection := check_gang(self):
+            raise field_error("Job", objection.loc, objection.msg, None)
+        return self
+
+
+_ONE_DEVICE = "{} trains on one device; leave devices out, or use torch"
+
+
+def check_gang(job: Any) -> FieldError | None:
+    """Return why a job cannot use several devices, or None."""
+    devices, place = job.resources.devices, ("resources", "devices")
+    if devices == 1:
+        return None
+    if job.kind == "run":
+        return None if job.framework in (None, "torch") else FieldError(place, _ONE_DEVICE.format(job.framework))
+    training = getattr(job, "training", None)
+    if training is None:
+        return FieldError(place, f"a job of kind {job.kind} uses one device; leave devices out")
+    framework = getattr(job, "model", job).framework
+    if framework != "torch":
+        return FieldError(place, _ONE_DEVICE.format(framework))
+    if training.batch_size < devices:
+        message = f"is less than the {devices} devices, each of which takes its slice of a batch"
+        return FieldError(("training", "batch_size"), message)
+    return None
+
 
 class TrainJob(JobBase):
     """Train a model on a data set."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nightshift.families.fields import Count, Spec
-from shared.specs.base import Seconds
+from shared.specs.base import DeviceLabel, Label, Seconds
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -30,7 +30,15 @@ class CheckpointPolicy(Spec):
 
 
 class Resources(Spec):
-    """Device that a job requires."""
+    """Devices that a job requires."""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    gpus: Annotated[int, Field(ge=1, le=1, description="One GPU per job.")] = 1
+    devices: Annotated[int, Field(ge=1, le=64, description="Devices of one host that train together; torch only.")] = 1
+    memory_gb: Annotated[
+        float | None, Field(gt=0, le=100_000, description="Least memory of each device (GB: 1,000,000,000 bytes).")
+    ] = None
+    model: Annotated[Label | None, Field(max_length=60, description="Part of each device's name, e.g. `A100`.")] = None
+    labels: Annotated[
+        list[DeviceLabel], Field(max_length=8, description="Labels that each device must have (`NIGHTSHIFT_LABELS`).")
+    ] = []
+    gpus: Annotated[int, Field(ge=1, le=1, description="Of before `devices`, which replaces it.")] = 1

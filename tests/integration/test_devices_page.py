@@ -17,7 +17,7 @@ from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.states import AttemptOutcome
 from shared.jobs.transitions import Lease
-from tests.support.factories import claim_job, make_claimer, submit_job
+from tests.support.factories import claim_job, make_claimer, register_device, submit_job
 from tests.support.flower_app import FlowerApp, running_flower_app
 
 GB = 1_000_000_000
@@ -198,3 +198,17 @@ def test_how_long_jobs_waited_before_they_began(flower: FlowerApp) -> None:
     waited = flower.data("/devices/history")["history"]["wait"]
     assert waited["jobs"] == 1
     assert 0 <= waited["mean_seconds"] <= waited["longest_seconds"] < 300
+
+
+def test_a_device_is_cordoned_and_drained_on_its_page(flower: FlowerApp) -> None:
+    register_device(flower.engine, "gpu0@a")
+    submit_job(flower.engine, owner_id=flower.owner)
+    lease = claim_job(flower.engine, make_claimer("gpu0@a", "gpu")).lease
+    assert flower.data("/devices/data")["devices"][0]["ledger"]["job_id"] == lease.job_id
+    assert flower.post("/devices/drain", {"name": "gpu0@a"}).status_code == 200
+    [device] = flower.data("/devices/data")["devices"]
+    assert device["ledger"]["cordoned_at"] is not None
+    assert device["job"]["stop_requested"] == "drain"
+    assert flower.post("/devices/uncordon", {"name": "a"}).status_code == 200
+    assert flower.data("/devices/data")["devices"][0]["ledger"]["cordoned_at"] is None
+    assert flower.post("/devices/cordon", {"name": "gpu7@a"}).status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import string
 from typing import Any
 
 from sqlalchemy import Engine, update
@@ -11,6 +12,8 @@ from nightshift.states import JobState
 from shared.clock import db_now, iso
 from shared.db.engine import write
 from shared.db.schema import jobs
+from shared.fleet import ledger, workers
+from shared.fleet.workers import WorkerInfo
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions import (
@@ -39,6 +42,17 @@ def make_spec(**fields: Any) -> Any:
 def make_claimer(worker: str = "cpu0@test", device: str = "cpu", **fields: Any) -> Claimer:
     frameworks = fields.pop("frameworks", frozenset({"torch", "tensorflow"}))
     return Claimer(worker, device, device, frameworks, fields.pop("celery_task_id", secrets.token_hex(8)))
+
+
+def register_device(engine: Engine, name: str = "cpu0@test", **facts: Any) -> str:
+    """Register a worker with its device, online, and return its name; `facts` are those of WorkerInfo."""
+    device, _, host = name.partition("@")
+    known = {"device_name": f"Test {device.rstrip(string.digits)}", "frameworks": ["tensorflow", "torch"], **facts}
+    worker = WorkerInfo(name, host, 1, device.rstrip(string.digits), **known)
+    with write(engine) as conn:
+        workers.register(conn, worker)
+        ledger.register(conn, worker)
+    return name
 
 
 def submit_job(engine: Engine, *, owner_id: str = OWNER, **fields: Any) -> Submitted:

@@ -36,13 +36,16 @@ class Device:
         return {VISIBLE: self.uuid or ""}
 
 
-def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None) -> list[Device]:
+def choose(wanted: Literal["auto", "cpu", "gpu"], index: int | None = None, slots: int = 1) -> list[Device]:
     """Return all GPUs that this process may use, or the CPU if there is none; `index` picks one.
 
-    Cards that cannot be used are told in the log. Raises ConfigurationError.
+    `slots` of the CPU share its cores and memory. Cards that cannot be used are told in the log. Raises
+    ConfigurationError.
     """
+    if slots < 1 or (slots > 1 and wanted != "cpu"):
+        raise ConfigurationError(f"--slots {slots}: use a number from 1, with --device cpu")
     if wanted == "cpu":
-        return [cpu(index or 0)]
+        return [cpu(number, slots) for number in (range(slots) if index is None else (index,))]
     found = choose_gpus(wanted)
     for problem in found.problems:
         emit("gpu.unusable", problem=str(problem))
@@ -72,6 +75,7 @@ def named(name: str) -> Device:
     return gpus[int(number or 0)]
 
 
-def cpu(index: int = 0) -> Device:
-    """Return the CPU as the device of a worker."""
-    return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, psutil.virtual_memory().total)
+def cpu(index: int = 0, slots: int = 1) -> Device:
+    """Return the CPU, or one of its slots with its share of the memory, as the device of a worker."""
+    memory = psutil.virtual_memory().total // slots
+    return Device("cpu", index, f"cpu ({os.cpu_count()} cores)", None, memory)

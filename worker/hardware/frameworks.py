@@ -32,7 +32,14 @@ _COMMON = (
 )
 _OWN = {
     # The first optimizer imports torch._dynamo, which takes 1.7 s in every job if it is not preloaded.
-    "torch": ("torch", "torch._dynamo", "torch.profiler._cupti_monitor", "torch.nn.functional", "safetensors.torch"),
+    "torch": (
+        "torch",
+        "torch._dynamo",
+        "torch.profiler._cupti_monitor",
+        "torch.nn.functional",
+        "safetensors.torch",
+        "worker.runners.torch_agent",
+    ),
     "tensorflow": ("tensorflow", "keras"),
 }
 

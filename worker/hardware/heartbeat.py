@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from nightshift.errors import Unavailable
 from shared.db.engine import write
 from shared.events import emit
+from shared.fleet import ledger
 from shared.fleet.workers import Usage, WorkerInfo, deregister, describe, heartbeat, register
 
 
@@ -82,12 +83,12 @@ class WorkerHeartbeat:
     def _register_or_renew(self, usage: Usage, conn: Connection) -> None:
         worker = self._worker()
         if self._registered is None:
-            register(conn, worker)
+            _register(conn, worker)
         elif self._registered != worker:
             describe(conn, worker.name, worker.frameworks, worker.unusable)
         self._registered = worker
         if not self._heartbeat(conn, worker.name, usage):  # the row was removed
-            register(conn, worker)
+            _register(conn, worker)
             self._heartbeat(conn, worker.name, usage)
 
     def _heartbeat(self, conn: Connection, name: str, usage: Usage) -> bool:
@@ -108,3 +109,8 @@ class WorkerHeartbeat:
                 action(conn)
         except Unavailable as error:
             emit("worker.unheard", worker=self._worker().name, error=str(error))
+
+
+def _register(conn: Connection, worker: WorkerInfo) -> None:
+    register(conn, worker)
+    ledger.register(conn, worker)

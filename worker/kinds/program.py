@@ -14,7 +14,7 @@ from shared.errors import UnsupportedJob
 from shared.job_files import checkpoint_files
 from shared.models.promotion_gate import Rule
 from shared.specs.jobs import RunJob
-from worker.programs.attempt import PHASE, ProgramRun
+from worker.programs.attempt import PHASE, FollowingRun, ProgramRun
 from worker.programs.checkpoint import restore
 from worker.programs.promotion import compare_with_champion
 from worker.references import function
@@ -34,7 +34,8 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     latest, damaged = restore(job_dir, assignment.resume)
     train = function(program.train)
     evaluate = function(program.evaluate) if job.promote and program.evaluate else None
-    attempt = ProgramRun(assignment, reporter, job, params, latest)
+    leads = not assignment.devices or os.environ["RANK"] == "0"
+    attempt = (ProgramRun if leads else FollowingRun)(assignment, reporter, job, params, latest)
     reporter.started(
         Started(
             pid=os.getpid(),
@@ -51,7 +52,7 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     reporter.log(_beginning(program, assignment.package, latest.step if latest else None))
     reporter.phase(PHASE)
     train(attempt)
-    if attempt.told not in (None, "finish"):
+    if attempt.told not in (None, "finish") or not leads:
         return Stopped(reason=str(attempt.told), step=attempt.step)
     result = _result(program, job, attempt, reporter)
     if job.promote is None or evaluate is None or result.model is None:

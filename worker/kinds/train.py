@@ -19,7 +19,7 @@ from worker.kinds import promotion
 from worker.kinds.finishing import Unfinished
 from worker.onnx_models import export
 from worker.runners.messages import Assignment, Result, Started, Stopped
-from worker.training import artifacts, model_summary, training_log
+from worker.training import artifacts, gang, model_summary, training_log
 from worker.training.checkpoints import CheckpointWriter, Restored, restore
 from worker.training.numerics.allocator import keep_freed_memory
 from worker.training.reporter import Reporter
@@ -57,11 +57,13 @@ def fit(
     restored, damaged = restore(job_dir, assignment.resume)
     threads = (restored.threads if restored else None) or assignment.threads
     learner = _build(run, threads)
+    gang.make_own_draws(gang.current(), learner)
     if restored:
         learner.load_state(restored.learner)
     elif begin is not None:
         begin(learner, run.facts)
-    writer = CheckpointWriter(job_dir, assignment.fence, reporter)
+    leads = gang.current().rank == 0
+    writer = CheckpointWriter(job_dir, assignment.fence, reporter) if leads else gang.FollowingWriter()
     state = restored.run if restored else RunState()
     reporter.started(_started(run, restored, damaged))
     _log_start(run, learner, threads, restored, damaged)
@@ -75,7 +77,7 @@ def fit(
     finally:
         with loop.progress.phase("checkpoint"):
             writer.wait()
-    if ending not in ("completed", "finish"):
+    if ending not in ("completed", "finish") or not leads:
         return Stopped(reason=ending, step=state.step)
     return _conclude(run, loop)
 
@@ -107,6 +109,8 @@ def _log_start(run: _Run, learner: Learner, threads: int | None, restored: Resto
     log(training_log.model(run.model, learner))
     log(training_log.plan(run.job.training, plan.steps_per_epoch, plan.total_steps))
     if warning := training_log.continued(run.assignment):
+        log(warning, "warning")
+    if restored and (warning := training_log.regrouped(restored.devices, gang.current().size)):
         log(warning, "warning")
     for checkpoint in damaged:
         log(f"checkpoint {checkpoint} does not match its hash and is quarantined", "warning")

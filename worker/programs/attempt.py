@@ -42,7 +42,7 @@ class ProgramRun:
         self.device = assignment.device
         self.threads = assignment.threads or os.cpu_count() or 1
         self.seed = job.seed
-        self._scratches = Path(assignment.work_dir) / "scratch"
+        self._scratches = Path(assignment.work_dir) / self._scratch_name()
         self._scratch_count = 0
         self.scratch = self.new_scratch()
         #: The last step that was reported, and the metrics of the model that was registered; None: no model.
@@ -60,6 +60,9 @@ class ProgramRun:
         self._saved_step = self.step or None
         self._last: dict[str, float] = {}
         self._reported_at = -math.inf
+
+    def _scratch_name(self) -> str:
+        return "scratch"
 
     @property
     def stop_reason(self) -> str | None:
@@ -179,3 +182,20 @@ class ProgramRun:
             return sorted(file for file in target.rglob("*") if file.is_file())
         shutil.copyfile(path, target)
         return [target]
+
+
+class FollowingRun(ProgramRun):
+    """The attempt as a rank of a gang sees it that is not the first: it keeps nothing, and is asked nothing."""
+
+    def _scratch_name(self) -> str:
+        return f"scratch-{os.environ['RANK']}"
+
+    def save(self, step: int, **_: Any) -> None:
+        self._saved_step = checks.step(step)
+        self._due.reset(step)
+
+    def artifact(self, path: Path, name: str | None = None) -> None:
+        return None
+
+    def register(self, folder: Path, metrics: Mapping[str, float]) -> None:
+        self.registered = checks.metrics(metrics)

@@ -46,7 +46,13 @@ class DeviceLock:
 
         Raises ConfigurationError.
         """
-        name = device.uuid or f"{settings.host_name}-{device.kind}{device.index}"
+        return cls.of_id(device.uuid or device.worker_name(settings.host_name), settings)
+
+    @classmethod
+    def of_id(cls, device_id: str, settings: Settings) -> DeviceLock:
+        """Return the lock of a device by its id in the ledger. Raises ConfigurationError."""
+        slot, _, host = device_id.partition("@")
+        name = f"{host}-{slot}" if host else device_id
         folder = settings.lock_dir or settings.data_dir.resolve() / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +76,7 @@ class DeviceLock:
         """
         if (descriptor := self._try()) is not None:
             return descriptor
-        kill_orphans(str(self.path))
+        kill_orphans(str(self.path), self.holders())
         give_up, reported = monotonic() + seconds, False
         while (descriptor := self._try()) is None:
             if not reported:

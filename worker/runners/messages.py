@@ -68,6 +68,8 @@ class Assignment(_Frame):
     divided: list[ShardParts] = []
     finish: bool = False  # the job was asked to finish before the attempt
     device: Literal["cpu", "gpu"] = "cpu"
+    #: The devices of a gang (UUIDs of GPUs, names of CPU slots), one for each rank; empty: the worker's own.
+    devices: list[str] = []
     #: `device`: the runner leaves what needs no device to another one. `finishing`: that other one, which gets no lock.
     #: `merging`: it joins what shards left, without the lock.
     part: Literal["whole", "device", "finishing", "merging"] = "whole"

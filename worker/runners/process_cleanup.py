@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -41,9 +41,13 @@ def kill_tagged(family: str) -> list[int]:
     return _kill_all(lambda tag: tag.family == family)
 
 
-def kill_orphans(slot: str) -> list[int]:
-    """Kill all processes of dead workers of this slot."""
-    return _kill_all(lambda tag: tag.slot == slot and not _worker_lives(tag.family))
+def kill_orphans(slot: str, holders: Sequence[int] = ()) -> list[int]:
+    """Kill all processes of dead workers of this slot, and those of dead workers among the holders of its lock.
+
+    The ranks of a gang hold several devices, and have the tag of one.
+    """
+    others = {tag for pid in holders if (tag := _tag(pid)) is not None}
+    return _kill_all(lambda tag: (tag.slot == slot or tag in others) and not _worker_lives(tag.family))
 
 
 def _kill_all(matches: Callable[[ProcessTag], bool]) -> list[int]:

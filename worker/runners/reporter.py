@@ -43,6 +43,8 @@ from worker.runners.messages import (
 MAX_BACKLOG_BYTES = 16_000_000
 #: Most bytes per read of the socket.
 _CHUNK = 262_144
+#: Most locks that come with an assignment: one for each device of a gang.
+_MOST_LOCKS = 64
 #: Exit code of a runner whose supervisor is gone; only the forkserver sees it.
 ORPHANED = 86
 
@@ -89,6 +91,10 @@ class Channel:
             self._backlog_bytes += len(line)
             self._changed.notify_all()
 
+    def say(self, frame: Any) -> None:
+        """Send a last frame without the threads, for a rank that has died: what it had begun to send is cut off."""
+        self._sock.sendall(encode(frame))
+
     def close(self) -> None:
         """Close the sending side when all frames have been handed to the kernel."""
         with self._changed:
@@ -118,12 +124,12 @@ class Channel:
     def _received(self) -> Iterator[bytes]:
         """Yield the lines that arrive.
 
-        The lock of the device comes with the assignment. It is never closed: the runner and its descendants hold the
-        device as long as one of them lives.
+        The locks of the devices come with the assignment. They are never closed: the runner and its descendants hold
+        the devices as long as one of them lives.
         """
         rest = b""
         while True:
-            data, locks, _, _ = socket.recv_fds(self._sock, _CHUNK, 1)
+            data, locks, _, _ = socket.recv_fds(self._sock, _CHUNK, _MOST_LOCKS)
             for lock in locks:
                 os.set_inheritable(lock, True)
             if not data:

@@ -7,9 +7,13 @@ forkserver's wait status.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any, NoReturn
 
 from worker import kinds
@@ -19,6 +23,10 @@ from worker.runners.device_probe import probe
 from worker.runners.failures import failure
 from worker.runners.messages import Assignment, Failed, Finishing, Result, Stopped
 from worker.runners.reporter import Channel, Reporter
+
+#: Seconds before the leader of a gang reports an error: if another rank has died, which is the reason then, the agent
+#: ends this one meanwhile.
+PEER_SECONDS = 1.0
 
 
 def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
@@ -33,11 +41,33 @@ def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
     assignment = channel.receive_assignment()
     if assignment is None:  # a spare that is not needed any more
         exit_now(0)
+    if assignment.devices:
+        exit_like(_agent(assignment).run(assignment, lambda: serve(channel, assignment), channel.say))
+    serve(channel, assignment)
+    exit_now(0)
+
+
+def serve(channel: Channel, assignment: Assignment) -> None:
+    """Run an assignment and report it to the supervisor, up to the last frame."""
     channel.start()
     reporter = Reporter(channel)
     ended = run(assignment, reporter)
+    if assignment.devices and isinstance(ended, Failed):
+        time.sleep(PEER_SECONDS)
     reporter.end(ended.model_copy(update={"peak_device_memory_bytes": peak_bytes()}))
-    exit_now(0)
+
+
+def _agent(assignment: Assignment) -> ModuleType:
+    """Return the module that runs the ranks of a gang."""
+    return import_module(f"worker.runners.{framework_of(assignment.spec)}_agent")
+
+
+def exit_like(status: int) -> NoReturn:
+    """Exit with a code, or by the signal of a negative one."""
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL) if -status != signal.SIGKILL else None
+        os.kill(os.getpid(), -status)
+    exit_now(status)
 
 
 def _warm_up(options: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -46,22 +46,26 @@ class Runner:
     out: LineReader
     err: LineReader
     lock: int | None = None
+    #: Those of the other devices of a gang.
+    more_locks: list[int] = field(default_factory=list)
     #: Called once, when the runner is closed.
     on_close: Callable[[], None] = _nothing
 
     def assign(self, assignment: bytes) -> None:
         """Send the assignment; from then on the runner holds the lock. Raises OSError if it died."""
         try:
-            sent = 0 if self.lock is None else socket.send_fds(self.sock, [assignment], [self.lock])
+            locks = [*([] if self.lock is None else [self.lock]), *self.more_locks]
+            sent = socket.send_fds(self.sock, [assignment], locks) if locks else 0
             self.sock.sendall(assignment[sent:])
         finally:
             self._release()
 
     def _release(self) -> None:
-        """Close this process's copy of the lock."""
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
+        """Close this process's copies of the locks."""
+        for lock in (self.lock, *self.more_locks):
+            if lock is not None:
+                os.close(lock)
+        self.lock, self.more_locks = None, []
 
     def close(self) -> None:
         """Kill the runner with all its processes, and close the descriptors."""

@@ -135,6 +135,7 @@ def assignment_of(
         parent_model_dir=str(root / parent["folder"]) if parent else None,
         evaluate_dir=str(dataset_dir(root, sha256)) if (sha256 := pinned.get("evaluate_sha256")) else None,
         resume=claimed.checkpoints,
+        devices=list(claimed.devices) if len(claimed.devices) > 1 else [],
         threads=pinned.get("threads") or threads_of_run(context.settings),
         engine=pinned.get("engine"),
         finish=claimed.stop_requested is StopRequest.FINISH,

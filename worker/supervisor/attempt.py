@@ -31,7 +31,7 @@ from worker.hardware import run_environment
 from worker.hardware.frameworks import framework_of
 from worker.hardware.oom_counter import OomCounter
 from worker.hardware.resource_sampler import ResourceSampler
-from worker.runners.device_lock import DeviceBusy
+from worker.runners.device_lock import DeviceBusy, DeviceLock
 from worker.runners.failures import failure
 from worker.runners.forkserver_client import ForkserverUnavailable
 from worker.runners.messages import Assignment, Champion, Result, encode
@@ -138,6 +138,7 @@ class Attempt:
             elif (runner_exit := self.on_device(assignment, messages)).needs_device:
                 verdict = self.check_device(classify_exit(runner_exit), assignment)
             else:
+                self.database.write(partial(transitions.leave_devices, lease=self.lease))
                 self._worker.leave_device()
                 runner_exit = self.finish(assignment, messages, runner_exit)
                 verdict = classify_exit(runner_exit)
@@ -185,7 +186,8 @@ class Attempt:
         if (problem := runners.unusable.get(framework)) is not None:  # the device failed after the claim
             raise DeviceFailed(problem)
         runners.warm_up(framework, self._storage.is_wanted, self._report_cold)
-        threads = None if assignment.resume else assignment.threads
+        # A spare has computed already: a gang's ranks are forked before that.
+        threads = None if assignment.resume or assignment.devices else assignment.threads
         with self._assigned(runners.take(framework, self.wake, self._lock, threads), assignment) as one:
             yield one
 
@@ -193,6 +195,8 @@ class Attempt:
     def _assigned(self, runner: Runner, assignment: Assignment) -> Iterator[Runner]:
         """Give a runner its assignment; kill it at the end of the block."""
         try:
+            for device_id in assignment.devices[1:]:
+                runner.more_locks.append(self._locked(DeviceLock.of_id(device_id, self.context.settings)))
             facts = {"pid": runner.handle.pid, "part": assignment.part}
             emit("runner.forked", job_id=self.lease.job_id, attempt=self.lease.fence, **facts)
             failpoint("runner.spawned")
@@ -210,8 +214,9 @@ class Attempt:
     def _lock(self) -> int | None:
         """Take the device's lock for the runner. Raises DeviceBusy."""
         slot = self.context.runners.slot
-        if slot is None:
-            return None
+        return self._locked(slot) if slot is not None else None
+
+    def _locked(self, slot: DeviceLock) -> int:
         return slot.wait(self.context.settings.slot_wait_seconds, self._storage.is_wanted, self._report_busy_device)
 
     def _stop_requests(self) -> set[StopRequest | None]:
@@ -310,7 +315,7 @@ class Attempt:
             return ended
         emit("attempt.finishing", job_id=self.lease.job_id, attempt=self.lease.fence)
         failpoint("attempt.finishing")
-        rest = assignment.model_copy(update={"part": "finishing", "device": "cpu"})
+        rest = assignment.model_copy(update={"part": "finishing", "device": "cpu", "devices": []})
         messages.expect_finisher()
         finished = self._without_device(rest, messages)
         peak = max(ended.exit.peak_memory_bytes or 0, finished.exit.peak_memory_bytes or 0)

@@ -118,7 +118,7 @@ class Supervisor:
             takes_auto=context.takes_auto,
         )
         with read(context.engine) as conn:
-            if not transitions.can_claim(conn, claimer):
+            if not transitions.can_claim(conn, claimer, context.settings.lease_seconds):
                 return None
         with write(context.engine) as conn:
             return transitions.claim(conn, claimer, context.settings.lease_seconds)

@@ -174,6 +174,11 @@ class Restored:
         found = self.learner.facts.get("threads")
         return int(found) if found is not None else None
 
+    @property
+    def devices(self) -> int:
+        """Devices that wrote it together."""
+        return int(self.learner.facts.get("devices", 1))
+
 
 def restore(job_dir: Path, points: Iterable[CheckpointRecord]) -> tuple[Restored | None, list[str]]:
     """Return the first of `points` (newest first) that passes its hash check, and the ids of damaged ones."""

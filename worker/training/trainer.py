@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from nightshift.families.learner import Learner, ScalesRate, Splits
@@ -17,6 +17,7 @@ from nightshift.families.training import EarlyStopping, Training
 from shared.errors import NonFiniteLoss, UnsupportedJob
 from shared.specs.training import CheckpointPolicy, steps_per_epoch
 from worker.runners.messages import MetricPoint
+from worker.training import gang
 from worker.training.checkpoints import CheckpointSchedule, CheckpointWriter
 from worker.training.numerics.data_order import DataOrder
 from worker.training.progress import ProgressMeter
@@ -89,7 +90,7 @@ class Trainer:
         splits: Splits,
         training: Training,
         policy: CheckpointPolicy,
-        writer: CheckpointWriter,
+        writer: CheckpointWriter | gang.FollowingWriter,
         reporter: Reporter,
         state: RunState,
         *,
@@ -102,6 +103,7 @@ class Trainer:
         self.data_order = DataOrder(training.seed, splits.length, training.batch_size, splits.rows)
         self.watched = training.early_stopping or EarlyStopping(metric=watched)
         self.at_epoch = at_epoch
+        self.gang = gang.current()
         self.writer, self.reporter = writer, reporter
         self.policy, self.checkpoint_due = policy, CheckpointSchedule(policy, state.step)
         self.saved_step: int | None = state.step or None
@@ -116,16 +118,19 @@ class Trainer:
         """
         self._scale_rate()
         self.learner.set_data(self.splits.train)
+        reason = self.gang.agree(self.reporter.stop_requested())
         while not self.is_done:
-            if (reason := self.reporter.stop_requested()) and (self.state.step or reason != "finish"):
+            if reason and (self.state.step or reason != "finish"):
                 return self._stop(reason)
             self._step()
             if self.plan.logs_at(self.state.step):
                 self._log_row()
             if self.plan.ends_epoch(self.state.step):
                 self._validate()
-            if self.checkpoint_due(self.state.step):
+            is_due = self.gang.agree(self.checkpoint_due(self.state.step))
+            if is_due:
                 self._save()
+            reason = self.gang.agree(self.reporter.stop_requested())
         if self.policy.every_steps or self.policy.every_seconds:
             self._save()
         return "completed"
@@ -138,11 +143,11 @@ class Trainer:
         step = self.state.step
         rows = self.data_order.batch(step)
         if len(rows) in self.batch_sizes:
-            self.learner.train_step(rows, step)
+            gang.train_step(self.gang, self.learner, rows, step)
         else:  # the first batch of a size may be compiled for, which is not a stall
             self.batch_sizes.add(len(rows))
             self.progress.enter("first_step")
-            self.learner.train_step(rows, step)
+            gang.train_step(self.gang, self.learner, rows, step)
             self.progress.enter("train")
         self.state.step += 1
         self.progress.stepped(self.state.step, self.plan.epoch(self.state.step))
@@ -165,11 +170,11 @@ class Trainer:
         values = self.state.end_epoch()
         if self.splits.validation is not None:
             with self.progress.phase("validate"):
-                found = self.learner.evaluate(self.splits.validation, self.training.batch_size)
+                found = gang.decided(self.gang, self._evaluated)
             values |= self._check_and_emit({f"val_{name}": value for name, value in found.items()})
         if self.at_epoch is not None:
             with self.progress.phase("validate"):
-                measured = self.at_epoch(self.plan.epoch(self.state.step))
+                measured = gang.decided(self.gang, partial(self.at_epoch, self.plan.epoch(self.state.step)))
             values |= self._check_and_emit(measured)
         is_best = self.state.record_validation(self.watched, values)
         if is_best:
@@ -181,6 +186,10 @@ class Trainer:
         self.log.epoch(self.plan.epoch(self.state.step), values, best=is_best, last=self.is_done)
         if self.state.stopped_early:
             self._log_early_stop()
+
+    def _evaluated(self) -> dict[str, float]:
+        assert self.splits.validation is not None
+        return self.learner.evaluate(self.splits.validation, self.training.batch_size)
 
     def _follow(self, *, improved: bool) -> None:
         """Lower the rate if the watched metric has not improved for long enough."""

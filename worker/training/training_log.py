@@ -107,6 +107,15 @@ def continued(assignment: Assignment) -> str | None:
     return f"continues with {assignment.package} what {assignment.begun_by} began: not exact"
 
 
+def regrouped(before: int, now: int) -> str | None:
+    """Return a warning if the run began on another number of devices, or None."""
+    return None if before == now else f"continues on {_devices(now)} what {_devices(before)} began: not exact"
+
+
+def _devices(count: int) -> str:
+    return f"{count} device{'s' * (count != 1)}"
+
+
 def data(assignment: Assignment, splits: Splits) -> str:
     """Return a line such as `data set digits@1: 1,293 rows to train on, 144 to validate; 10 classes`."""
     counts = [f"{splits.length:,} rows to train on"]

@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from api.flower.pages.base import Handler
+from api.flower.pages.base import Action, Handler
+from api.services import device_actions
+from api.services.device_actions import DeviceAction
 from nightshift.errors import InvalidRequest
 from shared.fleet.devices import devices
 from shared.fleet.history import WINDOWS, timeline
@@ -23,6 +25,12 @@ async def fleet(handler: Handler) -> dict[str, Any]:
 async def page(handler: Handler) -> dict[str, Any]:
     """Return the data of the page."""
     return await fleet(handler) | await past(handler)
+
+
+async def act(handler: Action, action: DeviceAction) -> dict[str, Any]:
+    """Cordon, drain or uncordon the device or host that the body names; return its devices. Raises NotFound."""
+    name, owner = str(handler.body().get("name", "")), handler.principal.owner_id
+    return await handler.off_loop(lambda: device_actions.act(handler.site.service, name, owner, action))
 
 
 async def past(handler: Handler) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from nightshift.states import JobState
 from shared.clock import format_duration, iso
+from shared.fleet.needs import Needs, Slot
 from shared.fleet.workers import NOT_LISTENING
-from shared.jobs.eligibility import Row, can_run, has_plugin, plugins_of
+from shared.jobs.eligibility import Row, can_run, has_plugin, has_software, peers_of, plugins_of
 from shared.jobs.explain.ended import attempt_fields, dependencies, outcome_text
 from shared.jobs.explain.values import MOST_AHEAD, ExplainContext, Reason
 from shared.jobs.states import CRASH_OUTCOMES, AttemptOutcome, StopRequest
@@ -49,7 +50,7 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
         return
     fitting = [worker for worker in around.workers if can_run(job, worker)]
     if fitting:
-        yield _taken(job, fitting)
+        yield _gang(job, fitting) if Needs.parse(job.get("needs")).devices > 1 else _taken(job, fitting)
         if around.victim:
             clause = f"it preempts job {around.victim}, which stops after its next checkpoint"
             yield Reason("room_is_made", clause, {"job_id": around.victim})
@@ -57,6 +58,8 @@ def queued(job: Row, around: ExplainContext) -> Iterator[Reason]:
             yield _behind(around.ahead)
     elif left := [worker for worker in around.left if _could_run(job, worker)]:
         yield _device_failed(left)
+    elif lacking := [worker for worker in around.workers if has_software(job, worker)]:
+        yield _no_device(job, lacking)
     elif around.workers:
         yield _unsuited(job, around)
     else:
@@ -84,6 +87,51 @@ def _not_yet(job: Row, around: ExplainContext) -> Reason:
 
 #: Outcomes after which a retry may be delayed.
 _CHARGED = CRASH_OUTCOMES | {AttemptOutcome.JOB_ERROR}
+
+
+def _gang(job: Row, fitting: Sequence[Row]) -> Reason:
+    """Return how many of its devices are free on the host that has the most of them."""
+    needs = Needs.parse(job["needs"])
+    suited = {slot for worker in fitting for slot in (worker["slot"], *peers_of(worker)) if needs.fits(slot)}
+    hosts: dict[str, set[str]] = {slot.host: set() for slot in suited}
+    for slot in suited:
+        if slot.job_id is None:
+            hosts[slot.host].add(slot.id)
+    host, free = max(sorted(hosts.items()), key=lambda item: len(item[1]))
+    fields = {"needs": needs.text, "host": host, "free": len(free)}
+    if len(free) >= needs.devices:
+        return Reason(
+            "worker_free", f"host {host} has its {needs.devices} devices free, so it should start soon", fields
+        )
+    kept = {
+        slot.id for worker in fitting for slot in (worker["slot"], *peers_of(worker)) if slot.reserved_for == job["id"]
+    }
+    clause = f"host {host} has {len(free)} of the {needs.devices} devices free that it takes at once"
+    if kept:
+        clause += f"; {len(kept)} are kept for it"
+    return Reason("gang_waits", clause, fields | {"kept": len(kept)})
+
+
+def _no_device(job: Row, workers: Sequence[Row]) -> Reason:
+    """Return what each device lacks that has all else: it is cordoned, or is not what the job needs."""
+    needs = Needs.parse(job.get("needs"))
+    shown = "; ".join(f"{worker['name']} {_lacks(worker.get('slot'))}" for worker in workers[:3])
+    more = f"; and {len(workers) - 3} more" if len(workers) > 3 else ""
+    wanted = f"what it needs ({needs.described})" if needs.text else "free to be used"
+    devices = [{"name": worker["name"], "cordoned": _is_cordoned(worker)} for worker in workers]
+    clause = f"no device online is {wanted}: {shown}{more}"
+    return Reason("no_device", clause, {"needs": needs.text, "devices": devices})
+
+
+def _lacks(slot: Slot | None) -> str:
+    if slot is None:
+        return "is not registered yet"
+    return "is cordoned" if slot.is_cordoned else f"is {slot.described}"
+
+
+def _is_cordoned(worker: Row) -> bool:
+    slot: Slot | None = worker.get("slot")
+    return slot is not None and slot.is_cordoned
 
 
 def _wanted(job: Row) -> dict[str, Any]:
@@ -176,11 +224,20 @@ def _busy_or_free(job: Row, fitting: Sequence[Row]) -> Reason:
     ]
     if len(busy) < len(fitting):
         free = [worker["name"] for worker in fitting if not worker["job_id"]]
+        if all(_is_kept(worker, job) for worker in fitting if not worker["job_id"]):
+            clause = f"each free device is held by, or kept for, a job of several devices ({', '.join(free[:3])})"
+            return Reason("devices_kept", clause, {"workers": free})
         return Reason("worker_free", "a worker is free, so it should start within seconds", {"workers": free})
     shown = ", ".join(f"{worker['name']} with {worker['job_id'] or _ANOTHERS}" for worker in busy[:3])
     more = f" and {len(busy) - 3} more" if len(busy) > 3 else ""
     whole = "the only worker that can run it is busy" if len(busy) == 1 else "all workers that can run it are busy"
     return Reason("workers_busy", f"{whole} ({shown}{more})", {"workers": busy})
+
+
+def _is_kept(worker: Row, job: Row) -> bool:
+    """Return whether a gang holds the device of a worker that runs nothing itself, or it is kept for one."""
+    slot: Slot | None = worker.get("slot")
+    return slot is not None and (slot.job_id is not None or slot.reserved_for not in (None, job.get("id")))
 
 
 def paused(job: Row, around: ExplainContext) -> Iterator[Reason]:

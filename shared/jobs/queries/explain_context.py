@@ -10,10 +10,18 @@ from sqlalchemy import Connection, func, or_, select
 from nightshift.states import JobState
 from shared.clock import read_clock
 from shared.db.schema import attempts, job_dependencies, job_events, jobs
-from shared.jobs.eligibility import can_run, distinct, left_workers, online_workers, plugins_of, runnable_by
+from shared.jobs.eligibility import (
+    can_run,
+    distinct,
+    has_device,
+    left_workers,
+    online_workers,
+    plugins_of,
+    runnable_by,
+)
 from shared.jobs.explain import MAX_TRIES, MOST_AHEAD, ExplainContext, explain
-from shared.jobs.fronts import runnable_parts
-from shared.jobs.queue_parts import count_ahead
+from shared.jobs.fronts import base_of, needs_of, runnable_parts
+from shared.jobs.queue_parts import count_ahead, parts_with_needs
 
 _parent = jobs.alias("parent")
 
@@ -56,12 +64,16 @@ def _ahead(conn: Connection, job: Mapping[Any, Any], fitting: list[Any]) -> int:
     if not fitting:
         return 0
     kinds = distinct(fitting)
-    parts = {
-        part
-        for worker in kinds
-        for part in runnable_parts(worker["device"], worker["frameworks"], plugins_of(worker), worker["takes_auto"])
-    }
+    needing = parts_with_needs(conn)
+    parts: set[str] = set()
+    for worker in kinds:
+        plain = runnable_parts(worker["device"], worker["frameworks"], plugins_of(worker), worker["takes_auto"])
+        parts |= {*plain, *(part for part in needing if base_of(part) in plain and has_device(_needs(part), worker))}
     return count_ahead(conn, job, sorted(parts), or_(*map(runnable_by, kinds)), MOST_AHEAD)
+
+
+def _needs(part: str) -> dict[str, str | None]:
+    return {"needs": needs_of(part).text}
 
 
 def _victim(conn: Connection, job_id: str) -> str | None:

@@ -1,11 +1,26 @@
-"""claim, renew, pin, begin: how an attempt gets and keeps its lease."""
+"""claim, renew, leave_devices, pin, begin: how an attempt gets and keeps its lease."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, Select, case, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    case,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy import insert as plain_insert
 
 from nightshift.errors import NotFound
@@ -15,6 +30,8 @@ from shared.db.engine import on_commit
 from shared.db.schema import attempts, checkpoints, jobs, metrics
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.fleet import ledger
+from shared.fleet.needs import Slot
 from shared.job_files.checkpoint_record import CheckpointRecord
 from shared.jobs.eligibility import continued_by
 from shared.jobs.fronts import QUEUED, Front, fronts, is_due, runnable_parts
@@ -31,28 +48,72 @@ def claim(conn: Connection, claimer: Claimer, lease_seconds: float) -> Claimed |
     then the lowest id. Postgres skips rows that another claim has locked; on SQLite the transaction already holds the
     write lock.
     """
-    for front in _fronts(conn, claimer):
-        claimed = _claim_of(conn, claimer, front, lease_seconds)
+    own = ledger.lock_own(conn, claimer.worker)
+    for front, chosen in _takeable(conn, claimer, own, partial(ledger.lock_peers, conn, lease_seconds=lease_seconds)):
+        claimed = _claim_of(conn, claimer, front, lease_seconds, chosen)
         if claimed is not None:
-            return claimed
+            ledger.take(conn, chosen, claimed.lease.job_id, claimed.lease.fence, claimer.worker)
+            return replace(claimed, devices=tuple(slot.id for slot in chosen))
     return None
 
 
-def can_claim(conn: Connection, claimer: Claimer) -> bool:
+def can_claim(conn: Connection, claimer: Claimer, lease_seconds: float = 30.0) -> bool:
     """Return whether there may be a job to claim: a read, so that a worker takes the write lock only to claim one."""
-    return bool(_fronts(conn, claimer))
+    own = ledger.own(conn, claimer.worker)
+    return any(True for _ in _takeable(conn, claimer, own, partial(ledger.peers, conn, lease_seconds=lease_seconds)))
 
 
-def _fronts(conn: Connection, claimer: Claimer) -> list[Front]:
+def _takeable(
+    conn: Connection, claimer: Claimer, own: Slot | None, find_peers: Callable[[Slot], Sequence[Slot]]
+) -> Iterator[tuple[Front, list[Slot]]]:
+    """Yield the fronts of the queue that the worker can take now, in the order of the claim, with their devices.
+
+    A worker that is not registered yet takes jobs that any one device will do for. The other devices of its host are
+    looked at only for a gang.
+    """
+    if own is not None and not own.is_free_for(claimer.worker):
+        return
     parts = runnable_parts(claimer.device, claimer.frameworks, claimer.plugins, claimer.takes_auto)
-    return fronts(conn, parts)
+    peers = cache(find_peers)
+    for front in fronts(conn, parts):
+        chosen = _chosen(front, own, peers) if own is not None else []
+        if chosen is not None and (own is not None or front.needs.text is None):
+            yield front, chosen
 
 
-def _claim_of(conn: Connection, claimer: Claimer, front: Front, lease_seconds: float) -> Claimed | None:
-    """Claim the first job of a part of the queue that no other claim has locked."""
+def _chosen(front: Front, own: Slot, peers: Callable[[Slot], Sequence[Slot]]) -> list[Slot] | None:
+    """Return the devices for a front, its own first; None: it cannot take them now. None is kept for another gang."""
+    if front.needs.devices == 1:
+        can_be_filled = own.reserved_for is None or (own.reserved_until, own.yields_below) != (None, None)
+        return front.needs.choose(own) if can_be_filled else None
+    slots = [slot for slot in (own, *peers(own)) if slot.reserved_for in (None, front.job_id)]
+    return front.needs.choose(own, slots[1:]) if own in slots else None
+
+
+def _while_kept(front: Front, chosen: Sequence[Slot]) -> list[ColumnElement[bool]]:
+    """Return the condition for jobs that may take these devices, of which some are kept for a gang.
+
+    See `shared.jobs.reservations.may_fill`.
+    """
+    kept = [slot for slot in chosen if slot.reserved_for is not None]
+    if not kept:
+        return []
+    if front.needs.devices > 1:
+        return [jobs.c.id == front.job_id]
+    latest_end = func.coalesce(jobs.c.deadline_at, db_now() + jobs.c.timeout_seconds)
+    until, below = kept[0].reserved_until, kept[0].yields_below
+    ends_before = [latest_end <= until] if until is not None else []
+    gives_way = [jobs.c.priority <= below] if below is not None else []
+    return [or_(false(), *ends_before, *gives_way)]
+
+
+def _claim_of(
+    conn: Connection, claimer: Claimer, front: Front, lease_seconds: float, chosen: Sequence[Slot]
+) -> Claimed | None:
+    """Claim the first job of a part of the queue that no other claim has locked and that may take these devices."""
     statement = (
         update(jobs)
-        .where(jobs.c.id == _first(claimer, front), jobs.c.state == QUEUED)
+        .where(jobs.c.id == _first(claimer, front, chosen), jobs.c.state == QUEUED)
         .values(
             state="running",
             fence=jobs.c.fence + 1,
@@ -94,7 +155,7 @@ _CLAIMED_COLUMNS = (
 )
 
 
-def _first(claimer: Claimer, front: Front) -> ScalarSelect[str]:
+def _first(claimer: Claimer, front: Front, chosen: Sequence[Slot]) -> ScalarSelect[str]:
     return (
         select(jobs.c.id)
         .where(
@@ -103,6 +164,7 @@ def _first(claimer: Claimer, front: Front) -> ScalarSelect[str]:
             is_due(),
             or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > db_now()),
             *_versions(claimer, front),
+            *_while_kept(front, chosen),
         )
         .order_by(jobs.c.run_at, jobs.c.id)
         .limit(1)
@@ -147,6 +209,13 @@ def renew(conn: Connection, lease: Lease, lease_seconds: float | None = None) ->
     if lease_seconds is not None and lease_seconds != lease.seconds:
         lease = Lease(lease.job_id, lease.fence, lease.worker, lease_seconds)
     return renew_and_update(conn, lease)[0]
+
+
+def leave_devices(conn: Connection, lease: Lease) -> AttemptStatus:
+    """Free the devices of an attempt that goes on without them. Raises LeaseLost."""
+    status, _ = renew_and_update(conn, lease)
+    ledger.free(conn, lease.job_id, lease.fence)
+    return status
 
 
 def pin(conn: Connection, lease: Lease, facts: dict[str, Any]) -> dict[str, Any]:

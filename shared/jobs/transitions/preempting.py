@@ -6,6 +6,8 @@ among running jobs, so an urgent job has at most one victim, also when several d
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,8 @@ from shared.clock import db_now, read_clock
 from shared.db.engine import on_commit
 from shared.db.schema import attempts, jobs
 from shared.events import emit
-from shared.jobs.eligibility import Row, ahead_of, can_run, online_workers, runnable_by
+from shared.fleet.needs import Needs, Slot
+from shared.jobs.eligibility import REQUIREMENTS, Row, ahead_of, can_run, online_workers, runnable_by
 from shared.jobs.finishing import is_finishing
 from shared.jobs.fronts import QUEUED
 from shared.jobs.preemption import Holder, Rules, choose_victim
@@ -23,8 +26,10 @@ from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.statements import RUNNING, UNFINISHED, add_event, write_job
 
 _victim = jobs.alias("victim")
+#: Most jobs ahead whose needs are compared with the device. Too low: an urgent job preempts for another one's benefit.
+_LOOKED_AT = 100
 #: Requests that free a device soon.
-_LEAVING = (StopRequest.CANCEL.value, StopRequest.PAUSE.value)
+_LEAVING = (StopRequest.CANCEL.value, StopRequest.PAUSE.value, StopRequest.DRAIN.value)
 
 
 def urgent_ids(conn: Connection, rules: Rules, limit: int = 50) -> list[str]:
@@ -54,15 +59,31 @@ def request_preemption(conn: Connection, urgent_id: str, rules: Rules, lease_sec
         return None
     job = urgent._mapping
     suitable = {worker["name"]: worker for worker in online_workers(conn, lease_seconds) if can_run(job, worker)}
-    holders = _holders(conn, list(suitable))
-    if len(holders) < len(suitable) or any(row.stop_requested in _LEAVING for row in holders):
-        return None  # a worker is free, or will be soon
+    held_by = {name: slot.holder for name, slot in _slots(suitable) if slot.holder is not None}
+    holders = _holders(conn, sorted({*suitable, *held_by.values()}))
+    held = held_by.keys() | {row.worker for row in holders}
+    if _are_enough(job, suitable, held) or any(row.stop_requested in _LEAVING for row in holders):
+        return None  # its devices are free, or will be soon
     now = read_clock(conn)
     candidates = [_holder(row) for row in holders if row.stop_requested is None]
     victim = choose_victim(job["priority"], candidates, now, rules)
-    if victim is None or _another_is_ahead(conn, job, suitable[victim.worker]):
+    if victim is None:
+        return None
+    freed = suitable.get(victim.worker) or next(suitable[name] for name in held_by if held_by[name] == victim.worker)
+    if _another_is_ahead(conn, job, freed):
         return None
     return _preempt(conn, victim, urgent_id)
+
+
+def _slots(suitable: Mapping[str, Row]) -> list[tuple[str, Slot]]:
+    return [(name, worker["slot"]) for name, worker in suitable.items() if worker["slot"] is not None]
+
+
+def _are_enough(job: Row, suitable: Mapping[str, Row], held: Set[str]) -> bool:
+    """Return whether enough devices of one host are free for the job: one, or all those of a gang."""
+    wanted = Needs.parse(job["needs"]).devices
+    free = Counter(worker["slot"] and worker["slot"].host for name, worker in suitable.items() if name not in held)
+    return any(count >= wanted for count in free.values())
 
 
 def _holders(conn: Connection, names: list[str]) -> list[Any]:
@@ -98,7 +119,8 @@ def _holder(row: Any) -> Holder:
 def _another_is_ahead(conn: Connection, job: Row, worker: Row) -> bool:
     """Return whether another job would get the device: it ranks first and has no victim of its own."""
     others = (ahead_of(job), runnable_by(worker), ~_has_victim())
-    return conn.execute(select(jobs.c.id).where(*others).limit(1)).one_or_none() is not None
+    found = conn.execute(select(*REQUIREMENTS).where(*others).limit(_LOOKED_AT)).mappings()
+    return any(can_run(other, worker) for other in found)
 
 
 def _preempt(conn: Connection, victim: Holder, urgent_id: str) -> str | None:

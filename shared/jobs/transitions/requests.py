@@ -1,4 +1,4 @@
-"""request_stop, request_cancel, resume, edit: requests of users, operators and the service itself."""
+"""request_stop, request_drain, request_cancel, resume, edit: requests of users, operators and the service itself."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from nightshift.errors import Conflict, InvalidRequest
 from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.engine import on_commit
 from shared.db.rows import existing
-from shared.db.schema import jobs
+from shared.db.schema import devices, jobs
 from shared.events import emit
 from shared.jobs.ownership import of_owner
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions import sharding
 from shared.jobs.transitions.statements import (
+    RUNNING,
+    UNFINISHED,
     UNHELD,
     Written,
     add_event,
@@ -113,6 +115,19 @@ def _request_running(
     written = _write_locked(conn, row, stop_requested=request.value)
     _add_request_event(conn, row.id, row.fence, written.event_seq, written.now, request)
     return JobState.RUNNING
+
+
+def request_drain(conn: Connection, where: ColumnElement[bool]) -> list[str]:
+    """Ask the jobs on these devices to return to the queue after a checkpoint, uncharged; return their ids.
+
+    Cordon the devices first, in a transaction of its own: an ending locks its job before its devices.
+    """
+    holds = select(devices.c.job_id).where(where, devices.c.job_id == jobs.c.id, devices.c.fence == jobs.c.fence)
+    running = (jobs.c.state == RUNNING, UNFINISHED, holds.correlate(jobs).exists())
+    found = conn.execute(select(jobs).where(*running).order_by(jobs.c.id).with_for_update()).all()
+    for row in found:
+        _request_running(conn, row, StopRequest.DRAIN, by_system=True)
+    return [row.id for row in found]
 
 
 def request_cancel(conn: Connection, lease: Lease) -> AttemptStatus:

@@ -12,6 +12,7 @@ from nightshift.states import JobState
 from shared.clock import db_now
 from shared.db.schema import attempts, job_events, jobs
 from shared.errors import LeaseLost
+from shared.fleet import ledger
 from shared.jobs.states import AttemptOutcome, StopRequest
 from shared.jobs.transitions.values import AttemptStatus, Ending, Lease
 from shared.webhooks import outbox
@@ -100,12 +101,13 @@ def close_attempt(
     error: dict[str, Any] | None = None,
     ending: Ending | None = None,
 ) -> None:
-    """Write the outcome of an attempt that has none yet."""
+    """Write the outcome of an attempt that has none yet, and free its devices."""
     conn.execute(
         update(attempts)
         .where(attempts.c.job_id == job_id, attempts.c.fence == fence, attempts.c.outcome.is_(None))
         .values(ended_at=db_now(), outcome=outcome.value, error=error, **asdict(ending or Ending()))
     )
+    ledger.free(conn, job_id, fence)
 
 
 def idempotent_result(conn: Connection, lease: Lease, *outcomes: AttemptOutcome) -> JobState:

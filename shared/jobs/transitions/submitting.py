@@ -18,6 +18,7 @@ from shared.db.engine import insert_of, on_commit
 from shared.db.schema import deleted_jobs, job_dependencies, jobs
 from shared.events import emit
 from shared.failpoints import failpoint
+from shared.fleet.needs import Needs
 from shared.fleet.plugins import family_plugin, program_plugin
 from shared.jobs.transitions import sharding
 from shared.jobs.transitions.dependencies import resolve_dependencies
@@ -113,9 +114,9 @@ def _state_after(counts: dict[str, int]) -> JobState:
 #: The columns that `_row` fills.
 _COLUMNS = (
     "id", "owner_id", "idempotency_key", "body_hash", "kind", "name", "family", "framework", "plugin", "plugin_record",
-    "plugin_state", "dataset", "device", "tags", "spec", "pinned", "state", "fence", "priority", "timeout_seconds",
-    "lost_streak", "retries", "max_retries", "preempts", "after", "part_of", "copied_from", "progress_seq",
-    "event_seq",
+    "plugin_state", "dataset", "device", "needs", "tags", "spec", "pinned", "state", "fence", "priority",
+    "timeout_seconds", "lost_streak", "retries", "max_retries", "preempts", "after", "part_of", "copied_from",
+    "progress_seq", "event_seq",
 )  # fmt: skip
 
 
@@ -134,6 +135,7 @@ def _row(conn: Connection, new: NewJob) -> dict[str, Any]:
         **_plugin(conn, new),
         "dataset": spec.dataset,
         "device": spec.resources.device,
+        "needs": Needs.of(spec.resources).text,
         "tags": spec.tags,
         "spec": new.spec_as_json,
         "pinned": new.pinned,

@@ -80,6 +80,8 @@ class Claimed:
     owner_id: str
     #: A request from before the claim, e.g. `finish` of a paused job.
     stop_requested: StopRequest | None = None
+    #: The devices that it holds (ids in the ledger), the worker's own first.
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

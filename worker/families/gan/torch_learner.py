@@ -91,6 +91,7 @@ class TorchGan(TorchLearner):
         weights = list(self._trained(part).values())
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
+        loss = self._averaged(weights, loss)
         if self.training.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(weights, self.training.grad_clip)
         support.set_rate(self.optimizers[part], self.rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nightshift.families.learner import Array, LearnerSetup, LearnerState
+from worker.training import gang
+from worker.training.backends import torch_gang
 from worker.training.backends import torch_support as support
 from worker.training.backends.base_learner import BaseLearner
+from worker.training.backends.torch_gang import TorchGang
 from worker.training.numerics.named_arrays import strip_prefix
 from worker.training.numerics.norms import NORM_EPS, NORM_MOMENTUM, RUNNING
 
@@ -30,6 +33,7 @@ class TorchLearner(BaseLearner):
         support.use_threads(setup.threads)
         support.forbid_tf32()
         self.device = support.torch_device(setup.device)
+        self.gang = gang.current()
 
     def _begin(self, weights: Mapping[str, Array], networks: tuple[str, ...] = ("",)) -> None:
         """Create tensors and optimizers, and the sums for the metrics."""
@@ -59,13 +63,19 @@ class TorchLearner(BaseLearner):
     def _update(self, loss: Tensor, step: int) -> None:
         """Change the weights of the only optimizer by their gradients."""
         (optimizer,), (guard,) = self.optimizers.values(), self.guards.values()
+        loss = self._averaged(self._trained().values(), loss)
         if self.training.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self._trained().values(), self.training.grad_clip)
         self.rate = support.set_rate(optimizer, self.rate_at(step))
         guard.step(loss)
 
+    def _averaged(self, weights: Iterable[Tensor], loss: Tensor) -> Tensor:
+        """Replace the gradients of these weights by the gang's, and return its loss."""
+        return self.gang.average(weights, loss) if isinstance(self.gang, TorchGang) else loss
+
     def _take_totals(self) -> list[float]:
-        totals: list[float] = self.totals.tolist()
+        whole = self.gang.total(self.totals) if isinstance(self.gang, TorchGang) else self.totals
+        totals: list[float] = whole.tolist()
         self.totals.zero_()
         return totals
 
@@ -99,14 +109,15 @@ class TorchLearner(BaseLearner):
         for part, optimizer in self.optimizers.items():
             slots = support.slots(optimizer, self._trained(part))
             arrays |= {f"optimizer/{name}": array for name, array in slots.items()}
-        arrays |= {"totals": support.to_numpy(self.totals), "bad": support.to_numpy(self.bad)}
-        return LearnerState(arrays, {"rate": self.rate, **support.versions()})
+        arrays |= {**torch_gang.parts(self.gang, self.totals), "bad": support.to_numpy(self.bad)}
+        size = {"devices": self.gang.size} if self.gang.size > 1 else {}
+        return LearnerState(arrays, {"rate": self.rate, **size, **support.versions()})
 
     def load_state(self, state: LearnerState) -> None:
         self.load_weights(strip_prefix(state.arrays, "weights/"))
         for part, optimizer in self.optimizers.items():
             support.load_slots(optimizer, self._trained(part), strip_prefix(state.arrays, "optimizer/"))
-        self.totals.copy_(torch.from_numpy(np.array(state.arrays["totals"])))
+        self.totals.copy_(torch.from_numpy(np.array(torch_gang.own_part(self.gang, state.arrays))))
         self.bad.copy_(torch.from_numpy(np.array(state.arrays["bad"])))
         self.rate = float(state.facts["rate"])
 

@@ -6,7 +6,7 @@ import { bytes, duration, number, words } from "./format.js";
 import { drawLanes, WINDOWS } from "./lanes.js";
 import { empty, progressBar, sparkline, stateBadge } from "./parts.js";
 import { drawQueue } from "./queue.js";
-import { ago, getJson, live, url } from "./site.js";
+import { actionButton, ago, config, getJson, live, url } from "./site.js";
 
 /** Readings kept per device: ten minutes at one every two seconds. */
 const KEPT = 300;
@@ -242,6 +242,27 @@ function problems(device) {
   return texts.map((text) => h("p", { class: "ns-sub ns-problem" }, text));
 }
 
+/**
+ * Return the buttons that cordon, drain and uncordon a device.
+ * @param {Device} device
+ */
+function controls({ name, ledger }) {
+  if (!ledger || config.readOnly) return null;
+  const body = { name };
+  const done = () => updates.now();
+  const buttons = ledger.cordoned_at
+    ? [actionButton("Uncordon", "/devices/uncordon", { body, done, title: "Let jobs use it again" })]
+    : [actionButton("Cordon", "/devices/cordon", { body, done, title: "Give it to no other job" })];
+  if (ledger.is_held) {
+    const ask = {
+      question: `Drain ${name}?`,
+      detail: "Its job writes a checkpoint and returns to the queue; no other job gets the device.",
+    };
+    buttons.push(actionButton("Drain", "/devices/drain", { body, done, ask }));
+  }
+  return h("div", { class: "ns-tools" }, buttons);
+}
+
 /** @param {Device} device */
 function drawCard(device) {
   const [card, head, body] = halves(`[data-device="${CSS.escape(device.name)}"]`);
@@ -249,13 +270,19 @@ function drawCard(device) {
   patch(
     head,
     h("div", {}, h("h2", {}, device.name), h("span", { class: "ns-sub" }, device.device_name)),
-    h("span", { class: `ns-badge ns-${device.state}` }, device.state.replaceAll("_", " ")),
+    h(
+      "span",
+      { class: "ns-device-states" },
+      device.ledger?.cordoned_at ? h("span", { class: "ns-badge ns-draining" }, "cordoned") : null,
+      h("span", { class: `ns-badge ns-${device.state}` }, device.state.replaceAll("_", " ")),
+    ),
   );
   patch(
     body,
     work(device),
     problems(device),
     meters(device),
+    controls(device),
     h(
       "p",
       { class: "ns-sub ns-device-foot" },
@@ -263,6 +290,7 @@ function drawCard(device) {
       ago(device.heartbeat_at),
       " · since ",
       ago(device.started_at),
+      device.ledger?.labels.length ? ` · ${device.ledger.labels.join(", ")}` : null,
       h("span", { class: "ns-versions" }, versions(device) || device.frameworks.join(" · ")),
     ),
   );

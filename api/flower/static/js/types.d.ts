@@ -591,6 +591,8 @@ interface Device {
   versions: Record<string, string> | null;
   usage: Usage | null;
   job: (Job & { attempt: number }) | null;
+  /** Its row in the ledger; null before it is registered. */
+  ledger: { cordoned_at: string | null; is_held: boolean; labels: string[] } | null;
   /** Jobs that have left the device and are not settled. */
   finishing: (Job & { attempt: number })[];
   last: (Job & { attempt: number; outcome: string; ended_at: string }) | null;

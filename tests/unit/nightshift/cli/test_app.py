@@ -563,6 +563,18 @@ def test_adding_text_says_what_it_was_taken_for(
         )  # fmt: skip
 
 
+def test_devices_are_listed_and_steered(run: Run, fake: FakeApi) -> None:
+    device = {
+        "id": "GPU-1", "host": "a", "worker": "gpu0@a", "model": "A100", "memory_bytes": 80_000_000_000, "labels": [],
+        "state": "online", "cordoned_at": None, "is_held": True, "holder": "gpu0@a", "job_id": None, "attempt": None,
+        "held_since": "2026-11-01T00:00:00Z",
+    }  # fmt: skip
+    fake.collections["devices"] = [device]
+    assert "another owner's job" in run("devices").stdout
+    fake.added = {"items": [device | {"cordoned_at": "2026-11-01T00:00:00Z"}]}
+    assert "online, cordoned" in run("devices", "drain", "gpu0@a").stdout
+
+
 def test_workers_models_and_families(run: Run, fake: FakeApi) -> None:
     fake.collections["workers"] = [
         {"name": "cpu0@host", "state": "online", "device": "cpu", "device_name": "CPU", "frameworks": ["torch"]}

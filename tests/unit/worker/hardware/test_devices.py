@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -34,6 +35,20 @@ def test_auto_takes_every_gpu_and_pins_by_uuid(two_gpus: Host) -> None:
         {"CUDA_VISIBLE_DEVICES": "GPU-1"},
     ]
     assert (found[0].name, found[0].memory_bytes) == ("NVIDIA Test", 80_000_000_000)
+
+
+def test_slots_of_the_cpu_share_its_memory() -> None:
+    [whole] = devices.choose("cpu")
+    slots = devices.choose("cpu", slots=2)
+    assert [slot.worker_name("here") for slot in slots] == ["cpu0@here", "cpu1@here"]
+    assert {slot.memory_bytes for slot in slots} == {(whole.memory_bytes or 0) // 2}
+    assert devices.choose("cpu", 1, 2) == slots[1:]
+
+
+@pytest.mark.parametrize(("device", "slots"), [("cpu", 0), ("gpu", 2), ("auto", 2)])
+def test_slots_are_of_the_cpu(device: Literal["auto", "cpu", "gpu"], slots: int) -> None:
+    with pytest.raises(ConfigurationError, match="--slots"):
+        devices.choose(device, slots=slots)
 
 
 def test_index_picks_one(two_gpus: Host) -> None:

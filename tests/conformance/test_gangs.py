@@ -1,0 +1,78 @@
+"""Gangs of two CPU slots: exact after the death of any rank, as the same number of devices; gone at their end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from nightshift.testing.attempts import Left, checkpoints, outcome
+from nightshift.testing.cases import Case
+from shared.specs.jobs import job_spec_adapter
+from tests.support.gang_runs import gang_attempt
+from tests.support.training import CASES
+
+FAMILIES = ["cnn", "gru_lm", "gan", "mlp", "text_classifier", "tagger"]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = CASES[f"{request.param}-torch"]
+    return found
+
+
+def spec_of(case: Case) -> dict[str, Any]:
+    spec = case.spec(max_steps=40)
+    spec["checkpoint"]["every_steps"] = 7
+    return spec
+
+
+def ranks_in(folder: Path) -> list[int]:
+    """Return the processes that work in a folder."""
+    return [process.pid for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)]
+
+
+def test_a_gang_that_lost_ranks_ends_as_one_never_touched(case: Case, data_set: Path, tmp_path: Path) -> None:
+    spec, whole, killed = spec_of(case), tmp_path / "whole", tmp_path / "killed"
+    assert gang_attempt(case.server, spec, whole, data_set, 2) == 0
+    assert gang_attempt(case.server, spec, killed, data_set, 2, deaths=((1, 17),)) == -9
+    assert ranks_in(killed) == []
+    assert gang_attempt(case.server, spec, killed, data_set, 2, deaths=((0, 31),)) == -9
+    assert ranks_in(killed) == []
+    assert gang_attempt(case.server, spec, killed, data_set, 2) == 0
+    assert Left.of(killed) == Left.of(whole)
+
+
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_another_number_of_devices_goes_on_and_says_that_it_is_not_exact(
+    case: Case, data_set: Path, tmp_path: Path
+) -> None:
+    spec = spec_of(case)
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 2, stop_after=(20, "pause")) == 0
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 1) == 0
+    assert outcome(tmp_path)["step"] == 40
+    assert "continues on 1 device what 2 devices began: not exact" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_a_rank_without_rows_counts_nothing(case: Case, data_set: Path, tmp_path: Path) -> None:
+    rows = case.load_splits(data_set).length - 1
+    batch_size = next(size for size in range(20, rows + 1) if rows % size == 0)  # the last batch has one row
+    spec = case.spec(batch_size=batch_size, epochs=1)
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 2) == 0
+    assert outcome(tmp_path)["step"] == rows // batch_size + 1
+
+
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_a_program_gets_its_ranks_and_the_first_alone_keeps_files(case: Case, data_set: Path, tmp_path: Path) -> None:
+    body = {"kind": "run", "program": "ranks", "framework": "torch", "resources": {"devices": 2}}
+    spec = job_spec_adapter.validate_python(body).model_dump(mode="json")
+    program = "tests.support.gang_runs:rank_program"
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 2, program=program) == 0
+    told = json.loads((tmp_path / "artifacts" / "told.json").read_text())
+    assert told == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    assert outcome(tmp_path)["metrics"] == {"total": 3.0}
+    assert len(checkpoints(tmp_path)) == 1

@@ -1,0 +1,114 @@
+"""Attempts of gangs, with the agent that workers use, in processes of their own, and ranks that die at a step.
+
+Imported by the processes that attempts are forked from, so it imports no pytest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from nightshift.programs import Program
+from nightshift.testing import attempts
+from nightshift.testing.attempts import Disturbance, KilledReporter
+from nightshift.testing.processes import Server
+from worker import kinds
+from worker.run_job import make_assignment
+from worker.runners import torch_agent
+from worker.runners.messages import Failed
+
+
+class LoggingReporter(KilledReporter):
+    """Writes the log to `log.txt`."""
+
+    def log(self, message: str, level: str = "info") -> None:
+        with (self.folder / "log.txt").open("a") as file:
+            file.write(f"{message}\n")
+
+
+@dataclass(frozen=True)
+class Order:
+    """An attempt of a gang, as its process gets it: `deaths` are the ranks that die, each before a step."""
+
+    spec: dict[str, Any]
+    folder: Path
+    data_set: Path
+    devices: int
+    deaths: tuple[tuple[int, int], ...] = ()
+    stop_after: tuple[int, str] | None = None
+    #: `package.module:function` of a program that is run instead of an installed one.
+    program: str | None = None
+
+
+def gang_attempt(server: Server, *order: Any, **more: Any) -> int | None:
+    """Run an attempt (`Order`) and return its exit code, which is that of the rank that died."""
+    return attempts.run(server, _attempt, Order(*order, **more))
+
+
+def _attempt(order: Order) -> None:
+    from worker.training import trainer
+
+    attempts.lead_group()
+    trainer.ROWS = attempts.ROWS
+    _let_die(order)
+    if order.program is not None:
+        declared = Program(name="ranks", train=order.program, params=NoParams, framework="torch")
+        kinds.program._program = lambda name: declared
+    found = make_assignment(order.spec, order.folder, order.data_set, attempts.THREADS)
+    names = [f"cpu{number}@test" for number in range(order.devices)]
+    assignment = found.model_copy(update={"devices": names})
+
+    def lead() -> None:
+        reporter = LoggingReporter(order.folder, Disturbance(stop_after=order.stop_after))
+        ended = kinds.run(assignment, reporter)
+        (order.folder / "outcome.json").write_text(ended.model_dump_json())
+
+    sys.stdout.flush()
+    code = torch_agent.run(assignment, lead, lambda frame: _say(order.folder, frame))
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+class NoParams(BaseModel):
+    """The parameters of a program that has none."""
+
+
+def rank_program(run: Any) -> None:
+    """Add up the ranks, and keep what the environment says of this one."""
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    total = torch.tensor(float(dist.get_rank() + 1))
+    dist.all_reduce(total)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR")
+    told = run.scratch / "told.json"
+    told.write_text(json.dumps({name: os.environ[name] for name in names}))
+    run.log({"total": total.item()}, step=1)
+    run.save(1, facts={"total": total.item()})
+    run.artifact(told)
+
+
+def _say(folder: Path, frame: Failed) -> None:
+    (folder / "failed.json").write_text(frame.model_dump_json())
+
+
+def _let_die(order: Order) -> None:
+    from worker.training import gang
+
+    train_step = gang.train_step
+
+    def dies(the_gang: Any, learner: Any, rows: Any, step: int) -> None:
+        if (the_gang.rank, step) in order.deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        train_step(the_gang, learner, rows, step)
+
+    gang.train_step = dies

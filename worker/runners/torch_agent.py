@@ -1,0 +1,155 @@
+"""The runner of a gang in torch: torch's elastic agent, which forks one rank per device and ends all if one dies.
+
+Nothing is restarted here: a gang that lost a rank is an attempt that ended. The agent touches no device and speaks to
+nobody; rank 0 reports to the supervisor as a runner without a gang does. The first other rank that raises leaves its
+error, which counts if rank 0 cannot say more.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from nightshift.names import RUN
+from shared.fleet.gpus import VISIBLE
+from worker.runners.messages import Assignment, Failed
+
+#: Seconds between two looks at the ranks. Too high: a dead rank is noticed late, and a job ends late.
+LOOK_SECONDS = 0.05
+#: Seconds that rank 0 has to report an error of its own after one of another rank, which may have the same reason.
+GRACE_SECONDS = 3.0
+#: No collective operation may time out: the supervisor's watchdog decides what is a stall.
+FOREVER = timedelta(days=365)
+_LOOPBACK = "127.0.0.1"
+_LONGEST = 65_536
+
+
+class Shared:
+    """Memory that all ranks and the agent share: whether rank 0 has reported its end, and another rank's error."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _LONGEST)
+
+    @property
+    def is_reported(self) -> bool:
+        return self._memory[0] == 1
+
+    def report(self) -> None:
+        self._memory[0] = 1
+
+    @property
+    def failure(self) -> Failed | None:
+        size = int.from_bytes(self._memory[1:5], "little")
+        return Failed.model_validate_json(self._memory[5 : 5 + size]) if size else None
+
+    @failure.setter
+    def failure(self, frame: Failed) -> None:
+        data = frame.model_dump_json().encode()
+        if len(data) <= _LONGEST - 5 and self.failure is None:
+            self._memory[5 : 5 + len(data)] = data
+            self._memory[1:5] = len(data).to_bytes(4, "little")
+
+
+def run(assignment: Assignment, lead: Callable[[], None], say: Callable[[Any], None]) -> int:
+    """Run the ranks to their end; `lead` is what rank 0 does, `say` sends a frame after its death.
+
+    Returns the exit code of the runner, negative for a signal, as of the rank that died.
+    """
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    shared = Shared()
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=len(assignment.devices),
+        run_id=f"{assignment.job_id}-{assignment.fence}",
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"{_LOOPBACK}:0",
+        local_addr=_LOOPBACK,
+        max_restarts=0,
+        start_method="fork",
+        monitor_interval=LOOK_SECONDS,
+        logs_specs=DefaultLogsSpecs(log_dir=str(_folder(assignment))),
+    )
+    try:
+        elastic_launch(config, _rank)(assignment, lead, shared)
+    except ChildFailedError as failed:
+        if not shared.is_reported:
+            code = int(failed.get_first_failure()[1].exitcode)
+            if code < 0 or (error := shared.failure) is None:  # it died without a word
+                return code
+            say(error)
+    return 0
+
+
+def _folder(assignment: Assignment) -> Path:
+    folder = Path(assignment.work_dir) / "ranks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _rank(assignment: Assignment, lead: Callable[[], None], shared: Shared) -> None:
+    """Run one rank: in a process that the agent has forked."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the agent's handler would wait for the end of a C++ call
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    rank = int(os.environ["RANK"])
+    if assignment.device == "gpu":
+        os.environ[VISIBLE] = assignment.devices[rank]
+    try:
+        _join(assignment)
+        if rank == 0:
+            lead()
+            shared.report()
+        else:
+            _follow(assignment)
+    except BaseException as error:
+        _tell(error, assignment, shared)
+        _exit(1)
+    # Returning, not by `_exit`: the agent waits for what each rank returns.
+
+
+def _join(assignment: Assignment) -> None:
+    """Meet the other ranks; a program does that itself."""
+    if assignment.spec["kind"] == RUN:
+        return
+    from worker.training import gang
+    from worker.training.backends.torch_gang import TorchGang
+
+    dist.init_process_group("nccl" if assignment.device == "gpu" else "gloo", timeout=FOREVER)
+    gang.join(TorchGang())
+
+
+def _follow(assignment: Assignment) -> None:
+    from worker import kinds
+    from worker.training.gang import SilentReporter
+
+    os.chdir(assignment.work_dir)
+    kinds.run_part(assignment, SilentReporter())
+
+
+def _tell(error: BaseException, assignment: Assignment, shared: Shared) -> None:
+    """Leave the error, and wait for rank 0, which has the same one or notices the end of this rank."""
+    from worker.runners.failures import failure
+
+    shared.failure = failure(error, assignment.secrets.values(), assignment.device, "torch")
+    give_up = time.monotonic() + GRACE_SECONDS
+    while not shared.is_reported and time.monotonic() < give_up:
+        time.sleep(LOOK_SECONDS)
+
+
+def _exit(code: int) -> None:
+    """Exit as a runner does, without destructors, which may wait for other ranks."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
