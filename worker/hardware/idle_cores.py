@@ -28,4 +28,4 @@ def idle_cores() -> float:
     """Return how many of the cores that this process may run on are idle, by watching them for a moment."""
     busy = psutil.cpu_percent(WATCHED_SECONDS, percpu=True)
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(busy))
-    return sum(1 - busy[core] / 100 for core in allowed if core < len(busy))
+    return float(sum(1 - busy[core] / 100 for core in allowed if core < len(busy)))

@@ -323,8 +323,9 @@ class Attempt:
 
     def merge(self, assignment: Assignment, messages: RunnerMessages) -> RunnerExit:
         """Let a runner without the device join what the shards of the job left."""
+        self.database.write(partial(transitions.leave_devices, lease=self.lease))
         self._worker.leave_device()
-        self._batches.environment = self._environment()
+        self._batches.environment = self._environment(assignment.threads)
         self.context.runners.warm_up(self._framework(assignment.spec), self._storage.is_wanted, self._report_cold)
         return self._without_device(assignment, messages)
 

@@ -103,6 +103,9 @@ class SilentReporter:
     def stop_requested(self) -> str | None:
         return None
 
+    def agree(self, engine: str) -> str:
+        return engine
+
     def champion(self) -> Champion:
         raise RuntimeError("only the leader of a gang compares models")
 

@@ -62,5 +62,7 @@ def test_the_page_offers_what_the_service_accepts(standing: StopRequest | None) 
         "stop_requested": standing and standing.value,
         "checkpoint_id": None,
         "archived_at": None,
+        "part_of": None,
     }
     assert actions(row) == [request for request in (PAUSE, FINISH, CANCEL) if request.outranks(standing)]
+    assert actions({**row, "part_of": "f4d654fa38404575"}) == [], "the whole job's requests are those of its shards"
