@@ -89,7 +89,7 @@ def test_a_divided_job_leaves_the_files_of_an_undivided_one(divided: Divided) ->
         "one shard for each worker"
     )
     assert sum(row.result["metrics"]["rows"] for row in shards) == job.result["metrics"]["rows"] == ROWS
-    assert (job.progress["step"], job.progress["total_steps"]) == (ROWS, ROWS)
+    assert [job.progress[name] for name in ("step", "total_steps", "percent")] == [ROWS, ROWS, 100.0]
     assert stack.outcomes(job_id) == ["succeeded"]
     measured = divided.infer(3, engine="auto")
     divided.left(measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from shared.errors import BadData
 from shared.jobs.states import FINISHING, StopRequest
 from shared.specs.jobs import BatchInferJob
 from worker.kinds.batch_inference import FIGURES, ROWS, Part, contiguous, counted, join, left_by, restore
-from worker.runners.messages import Assignment, Result, Started, Stopped
+from worker.runners.messages import Assignment, Progress, Result, Started, Stopped
 from worker.training import artifacts
 from worker.training.reporter import Reporter
 
@@ -28,15 +29,17 @@ def run(assignment: Assignment, reporter: Reporter) -> Result | Stopped:
     job = BatchInferJob.model_validate_json(json.dumps(assignment.spec))
     found, damaged = restore(left_by(assignment))
     parts = contiguous(found)
-    rows = parts[-1].stop if parts else 0
+    rows, total = (parts[-1].stop, parts[0].total) if parts else (0, 0)
     reporter.started(
-        Started(pid=os.getpid(), device=assignment.device, resumed_step=rows, quarantined=damaged, total_steps=rows)
+        Started(pid=os.getpid(), device=assignment.device, resumed_step=rows, quarantined=damaged, total_steps=total)
     )
     reporter.phase(FINISHING)
+    percent = round(100 * rows / max(1, total), 2)
+    reporter.progress(Progress(step=rows, total_steps=total, percent=percent, phase=FINISHING, at=time.time()))
     if damaged:
         reporter.log(f"{len(damaged)} parts of the shards are damaged: their rows are computed again", "warning")
         return Stopped(reason=StopRequest.DRAIN, step=rows)
-    if not parts or (rows < parts[0].total and not assignment.finish):
+    if not parts or (rows < total and not assignment.finish):
         raise BadData(f"the shards left no predictions of row {rows:,} and those after it; run the job again")
     if reporter.stop_requested() == StopRequest.CANCEL:
         return Stopped(reason=StopRequest.CANCEL, step=rows)
