@@ -50,6 +50,7 @@ def create(service: Service, owner_id: str, spec: SweepSpec, body: Mapping[str, 
     space.refuse_unusable(spec.space)
     _refuse_sampler(spec)
     first, every = _checked_bounds(service, owner_id, spec)
+    _refuse_other_families(first, every)
     direction = _direction(spec, first)
     pruner = _pruner(spec, first, every)
     values = {
@@ -124,6 +125,15 @@ def _checked_at(service: Service, owner_id: str, spec: SweepSpec, values: Mappin
         if not space.is_at(stored, path):
             raise InvalidRequest.field(tuple(path.split(".")), "the job has no such field")
     return _Checked(complete, pinned)
+
+
+def _refuse_other_families(first: _Checked, every: list[_Checked]) -> None:
+    """Raise InvalidRequest for models to choose from that are not of one family: a sweep pins one."""
+    other = next((one for one in every if one.pinned != first.pinned), None)
+    if other is not None:
+        families = " and ".join(sorted({_family(first), _family(other)}))
+        message = f"holds models of {families}; use those of one family that one version of its package made"
+        raise InvalidRequest.field(("space", "model_ref"), message)
 
 
 def _moved(error: FieldError, spec: SweepSpec, path: str, place: str | int, values: Mapping[str, Any]) -> FieldError:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from api.services import programs
 from shared.datasets import references
-from shared.db.engine import read
-from shared.db.schema import sweeps
+from shared.db.engine import read, write
+from shared.db.schema import jobs, model_versions, sweeps
 from shared.settings import Settings
 from tests.support.api import TRAIN, Api, assert_problem, running_api
 from tests.support.plugins import installed, write_package
@@ -247,3 +247,19 @@ def test_a_fine_tuning_gets_its_familys_defaults_in_every_trial(api: Api) -> Non
     found = {job["spec"]["training"]["optimizer"]: job["spec"] for job in api.get("/v1/jobs").json()["items"][:2]}
     assert found["sgd"]["training"]["learning_rate"] == 0.01
     assert {spec["model_ref"] for spec in found.values()} == {"digits@1"}
+
+
+def test_models_to_choose_from_are_of_one_family(api: Api) -> None:
+    trained(api.engine, "digits")
+    other = trained(api.engine, "digits")
+    with write(api.engine) as conn:
+        family = {"family": "gan"}
+        conn.execute(update(model_versions).where(model_versions.c.job_id == other).values(family))
+        model = {"family": "gan", "framework": "torch"}
+        spec = conn.scalar(select(jobs.c.spec).where(jobs.c.id == other))
+        conn.execute(update(jobs).where(jobs.c.id == other).values(**family, spec={**spec, "model": model}))
+    job = {"kind": "finetune", "dataset": "digits", "training": {"epochs": 1}}
+    space = {"model_ref": {"choices": ["digits@1", "digits@2"]}}
+    [error] = refused(submit(api, job=job, space=space, trials=None, sampler="grid"))["errors"]
+    assert error["loc"] == ["space", "model_ref"]
+    assert "models of cnn and gan; use those of one family" in error["msg"]
