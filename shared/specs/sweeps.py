@@ -11,10 +11,12 @@ from nightshift.metrics import Sense
 from shared.specs.base import Label, Name
 from shared.specs.promotion import Promotion
 
-#: Most trials of a sweep. Too high: each new trial is chosen by reading all others.
+#: Most trials of a sweep. Too high: a pass of maintenance reads all of them.
 MAX_TRIALS = 1_000
 #: Most parameters, and most choices of one.
 MAX_PARAMETERS, MAX_CHOICES = 50, 100
+#: Greatest bound, either side of 0, and most steps between two bounds. Optuna cannot calculate with greater ones.
+MAX_BOUND, MAX_STEPS = 1e300, 1_000_000
 
 Path = Annotated[
     str,
@@ -91,6 +93,9 @@ class Parameter(Spec):
                 return name, "is required: give low and high, or choices"
         assert self.low is not None
         assert self.high is not None
+        for name in ("low", "high"):
+            if abs(getattr(self, name)) > MAX_BOUND:
+                return name, f"must be from {-MAX_BOUND:g} to {MAX_BOUND:g}"
         if self.type == "int" and not all(isinstance(one, int) for one in (self.low, self.high, self.step or 1)):
             return "type", "int needs whole numbers; use float"
         if self.low >= self.high:
@@ -101,6 +106,8 @@ class Parameter(Spec):
             return "step", "cannot be combined with log; leave one of them out"
         if self.step is not None and self.step > self.high - self.low:
             return "step", f"is greater than the range from {self.low:g} to {self.high:g}"
+        if self.step is not None and (self.high - self.low) / self.step > MAX_STEPS:
+            return "step", f"gives more than {MAX_STEPS:,} values; use a greater one, or leave it out"
         return None
 
 

@@ -44,6 +44,8 @@ def _check_condition(space: Space, path: str, other: str, wanted: Any) -> None:
     place = (path, "when", other)
     if other not in space:
         raise _invalid(place, f"is no parameter of this space; there are {', '.join(space)}")
+    if not _listed(wanted):
+        raise _invalid(place, "has no value; give one, or leave the condition out")
     for value in _listed(wanted):
         if not _possible(space[other], value):
             raise _invalid(place, f"{value!r} is no value of {other!r}, so the parameter would never be used")
@@ -111,21 +113,34 @@ def values_of(parameter: Parameter) -> Iterable[Any]:
     """Return the values of a parameter, which must be choices, whole numbers or have a step."""
     if parameter.choices is not None:
         return parameter.choices
-    low, high, step = (Decimal(str(one)) for one in (parameter.low, parameter.high, parameter.step or 1))
-    count = math.floor((high - low) / step) + 1
+    low, high, step = _decimals(parameter)
     if parameter.type == "int":
         return range(int(low), int(high) + 1, int(step))
-    return (float(low + place * step) for place in range(count))
+    return (float(low + place * step) for place in range(math.floor((high - low) / step) + 1))
+
+
+def last_of(parameter: Parameter) -> float:
+    """Return the greatest value of a parameter with a step."""
+    low, high, step = _decimals(parameter)
+    return float(low + math.floor((high - low) / step) * step)
+
+
+def _decimals(parameter: Parameter) -> tuple[Decimal, Decimal, Decimal]:
+    low, high, step = (Decimal(str(one)) for one in (parameter.low, parameter.high, parameter.step or 1))
+    return low, high, step
 
 
 def bounds(space: Space) -> Iterator[tuple[str, str | int, Values]]:
     """Yield each bound and each choice as (path, its field or place among the choices, a point of the space with it).
 
-    The other parameters have their first value, or the one that the conditions ask for.
+    The other parameters have their first value, or the one that the conditions ask for. Where these contradict each
+    other there is no such point.
     """
     for path, parameter in space.items():
         for place, value in _ends(parameter):
-            yield path, place, _point_with(space, {**_needed(space, path), path: value})
+            point = _point_with(space, {**_needed(space, path), path: value})
+            if path in point:
+                yield path, place, point
 
 
 def _ends(parameter: Parameter) -> Iterator[tuple[str | int, Any]]:

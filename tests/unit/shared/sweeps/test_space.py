@@ -42,6 +42,9 @@ def test_the_type_of_a_parameter_follows_from_its_values(body: dict[str, Any], k
         ({"low": 0.0, "high": 1.0, "log": True}, "low", "greater than 0"),
         ({"low": 1, "high": 9, "log": True, "step": 2}, "step", "leave one of them out"),
         ({"low": 1, "high": 9, "step": 10}, "step", "greater than the range"),
+        ({"low": 0, "high": 1, "step": 1e-12}, "step", "more than 1,000,000 values; use a greater one"),
+        ({"low": -1e308, "high": 1e308}, "low", "must be from -1e+300 to 1e+300"),
+        ({"low": 0, "high": 10**400, "type": "float"}, "high", "must be from -1e+300 to 1e+300"),
         ({"low": 1.5, "high": 9, "type": "int"}, "type", "use float"),
         ({"choices": [1, 1]}, "choices", "must differ"),
         ({"choices": [1, 2], "low": 1}, "low", "is for numbers"),
@@ -90,6 +93,25 @@ def test_every_bound_is_a_point_in_which_the_parameter_is_used() -> None:
     assert {values.get("training.momentum") for path, _, values in bounds if path == "training.nesterov"} == {0.9}
 
 
+def test_a_parameter_whose_conditions_contradict_each_other_has_no_bounds() -> None:
+    found = read(
+        framework={"choices": ["torch", "tensorflow"]},
+        freeze={"choices": ["none"], "when": {"framework": "torch"}},
+        seed={"low": 1, "high": 3, "when": {"freeze": "none", "framework": "tensorflow"}},
+    )
+    assert [(path, place) for path, place, _ in space.bounds(found)] == [
+        ("framework", 0),
+        ("framework", 1),
+        ("freeze", 0),
+    ]
+
+
+def test_the_last_value_of_a_parameter_is_one_of_its_steps() -> None:
+    for high, last in ((0.3, 0.3), (0.35, 0.3), (0.4, 0.4)):
+        parameter = Parameter.model_validate({"low": 0.0, "high": high, "step": 0.1})
+        assert space.last_of(parameter) == [*space.values_of(parameter)][-1] == last
+
+
 @pytest.mark.parametrize(
     ("parameters", "place", "told"),
     [
@@ -100,6 +122,11 @@ def test_every_bound_is_a_point_in_which_the_parameter_is_used() -> None:
             {"seed": {"low": 1, "high": 3, "when": {"framework": "jax"}}, "framework": {"choices": ["torch"]}},
             ("seed", "when", "framework"),
             "is no value of",
+        ),
+        (
+            {"seed": {"low": 1, "high": 3, "when": {"framework": []}}, "framework": {"choices": ["torch"]}},
+            ("seed", "when", "framework"),
+            "leave the condition out",
         ),
         (
             {
