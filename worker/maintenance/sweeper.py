@@ -7,11 +7,12 @@ or be killed in it: a trial is started, told and pruned once. What Optuna comput
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from nightshift.errors import Unavailable
 from shared.db.engine import read, write
@@ -26,9 +27,10 @@ from worker.maintenance.service import Counts
 if TYPE_CHECKING:
     from worker.sweeps.study import SweepStudy
 
-#: Points of a curve that the pruner sees in one pass, and of one trial at all. Too high: a pass delays the other
-#: services, and every row of a trial holds them.
-POINTS, MOST_POINTS = 200, 1_000
+#: Trials that one pass starts, and points of curves that the pruner sees in it. Too high: it delays other services.
+STARTS, POINTS = 20, 500
+#: Points of one trial that the pruner sees at all. Too high: every row of a trial holds them.
+MOST_POINTS = 1_000
 _COUNTED = ("started", "settled", "pruned", "held", "ended")
 
 
@@ -70,10 +72,8 @@ class SweepPass:
 
     def _study(self) -> SweepStudy:
         """Return the study as the rows have it now."""
-        from worker.sweeps.study import SweepStudy  # Optuna, which a process without sweeps does not need
-
         with read(self.engine) as conn:
-            return SweepStudy(queries.row_of(conn, self.sweep_id), queries.trial_rows(conn, self.sweep_id))
+            return _study_of(queries.row_of(conn, self.sweep_id), queries.trial_rows(conn, self.sweep_id))
 
     def _settle(self) -> int:
         sweep = self._sweep()
@@ -100,16 +100,15 @@ class SweepPass:
             if not queries.has_points(conn, self.sweep_id, metric):
                 return 0
             rows = queries.trial_rows(conn, self.sweep_id)
-        watched = [row for row in rows if row.state == TrialState.RUNNING.value and not row.pruning]
-        return sum(self._looked_at(row, metric) for row in watched if len(row.reports) < MOST_POINTS)
+            unseen = _unseen(conn, rows, metric)
+        if not unseen:
+            return 0
+        study = _study_of(sweep, rows)
+        return sum(self._looked_at(study, row, points) for row, points in unseen)
 
-    def _looked_at(self, row: Any, metric: str) -> bool:
+    def _looked_at(self, study: SweepStudy, row: Any, points: Sequence[tuple[int, float]]) -> bool:
         """Show the pruner the new points of a trial; return whether it is pruned."""
-        with read(self.engine) as conn:
-            points = queries.points(conn, row.job_id, metric, row.reported_step, POINTS)
-        if not points:
-            return False
-        seen, prune, attrs = self._study().decide(row.number, [value for _, value in points])
+        seen, prune, attrs = study.decide(row.number, [value for _, value in points])
         values = [*row.reports, *(value for _, value in points[:seen])]
         step = points[seen - 1][0]
         report = transitions.Report(row.number, row.job_id, row.reported_step, values, step, attrs, prune)
@@ -128,9 +127,11 @@ class SweepPass:
 
     def _start(self) -> int:
         """Start trials until as many run as the sweep allows, or another process takes part."""
-        started = 0
-        while (sweep := self._sweep()) is not None and self._has_room(sweep):
-            values, attrs = self._next_point(sweep)
+        started, study = 0, None
+        while started < STARTS and (sweep := self._sweep()) is not None and self._has_room(sweep):
+            if sweep.sampler != "grid" and (study is None or len(study) != sweep.started):
+                study = self._study()
+            values, attrs = study.ask() if study is not None else (_grid_point(sweep), {})
             failpoint("sweep.asked")
             with write(self.engine) as conn:
                 if transitions.start_trial(conn, sweep, values, attrs) is None:
@@ -143,11 +144,6 @@ class SweepPass:
             return False
         with read(self.engine) as conn:
             return queries.running_trials(conn, self.sweep_id) < int(sweep.concurrency)
-
-    def _next_point(self, sweep: Any) -> tuple[space.Values, dict[str, Any]]:
-        if sweep.sampler == "grid":
-            return next(islice(space.grid(space.read(sweep.space)), sweep.started, None)), {}
-        return self._study().ask()
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -170,6 +166,29 @@ class SweepPass:
                 best.apply(conn, closed)
         failpoint("sweep.closed")
         return int(closed is not None)
+
+
+def _study_of(sweep: Any, trials: Sequence[Any]) -> SweepStudy:
+    from worker.sweeps.study import SweepStudy  # Optuna, which a process without sweeps does not need
+
+    return SweepStudy(sweep, trials)
+
+
+def _unseen(conn: Connection, trials: Sequence[Any], metric: str) -> list[tuple[Any, list[tuple[int, float]]]]:
+    """Return the trials with points that the pruner has not seen, and these; first those it has seen least of."""
+    watched = [row for row in trials if row.state == TrialState.RUNNING.value and not row.pruning]
+    found: list[tuple[Any, list[tuple[int, float]]]] = []
+    left = POINTS
+    for row in sorted(watched, key=lambda row: len(row.reports)):
+        if left > 0 and len(row.reports) < MOST_POINTS:
+            points = queries.points(conn, row.job_id, metric, row.reported_step, left)
+            left -= len(points)
+            found += [(row, points)] if points else []
+    return found
+
+
+def _grid_point(sweep: Any) -> space.Values:
+    return next(islice(space.grid(space.read(sweep.space)), sweep.started, None))
 
 
 def _may_end(sweep: Any) -> bool:

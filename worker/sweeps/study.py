@@ -47,6 +47,7 @@ class SweepStudy:
     """A study with the trials of a sweep."""
 
     def __init__(self, sweep: Any, trials: Sequence[Any]) -> None:
+        self._sweep = sweep
         self._space = space.read(sweep.space)
         self._paths = space.ordered(self._space)
         self._distributions = {path: distribution_of(one) for path, one in self._space.items()}
@@ -54,7 +55,6 @@ class SweepStudy:
         self._sign = 1.0 if sweep.pruner.get("direction") in (None, sweep.direction) else -1.0
         self._study = optuna.create_study(
             direction="maximize" if sweep.direction == "max" else "minimize",
-            sampler=_sampler(sweep, len(trials)),
             pruner=_pruner(sweep.pruner),
         )
         for row in trials:
@@ -78,8 +78,12 @@ class SweepStudy:
         choices = self._space[path].choices
         return value if choices is None else choices.index(value)
 
+    def __len__(self) -> int:
+        return len(self._study.get_trials(deepcopy=False))
+
     def ask(self) -> tuple[Values, dict[str, Any]]:
-        """Return the parameters of the next trial, and what Optuna keeps with it."""
+        """Add the next trial, as one that runs; return its parameters, and what Optuna keeps with it."""
+        self._study.sampler = _sampler(self._sweep, len(self))
         trial = self._study.ask()
         values: Values = {}
         for path in self._paths:
@@ -135,8 +139,7 @@ def distribution_of(parameter: Parameter) -> BaseDistribution:
         return IntDistribution(int(low), int(high) - (int(high) - int(low)) % whole, log=parameter.log, step=whole)
     if step is None:
         return FloatDistribution(float(low), float(high), log=parameter.log)
-    last = list(space.values_of(parameter))[-1]
-    return FloatDistribution(float(low), float(last), step=float(step))
+    return FloatDistribution(float(low), space.last_of(parameter), step=float(step))
 
 
 def _sampler(sweep: Any, number: int) -> BaseSampler:

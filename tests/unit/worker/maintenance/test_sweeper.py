@@ -101,6 +101,26 @@ def test_the_same_seed_draws_the_same_trials_and_another_seed_others(engine: Eng
     assert first != other
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "grid"])
+def test_one_pass_starts_some_trials_and_draws_as_many_passes_do(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    space: dict[str, Any] = {
+        "training.learning_rate": {"low": 0.001, "high": 0.1, "step": 0.001},
+        "training.batch_size": {"low": 16, "high": 128, "step": 16},
+    }
+    drawn = []
+    for starts in (1, 4):
+        monkeypatch.setattr(sweeper, "STARTS", starts)
+        sweep_id = make_sweep(engine, sampler=sampler, space=space, trials=12, concurrency=12)
+        for _ in range(12 // starts):
+            assert beat(engine)["started"] == starts
+            with read(engine) as conn:
+                assert queries.running_trials(conn, sweep_id) == len(trials_of(engine, sweep_id))
+        drawn.append([trial.params for trial in trials_of(engine, sweep_id)])
+    assert drawn[0] == drawn[1]
+
+
 def test_a_grid_has_each_point_once_with_its_conditions(engine: Engine) -> None:
     space = {
         "training.optimizer": {"choices": ["adam", "sgd"]},
@@ -283,6 +303,24 @@ def test_a_bad_trial_finishes_early_and_keeps_its_value(engine: Engine, pruner: 
     with read(engine) as conn:
         told = [event["data"] for event in queries.events(conn, sweep_id)]
     assert {"trial": 1, "state": "pruning"} in told
+
+
+def test_one_pass_looks_at_some_points_and_at_every_trial_in_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "POINTS", 3)
+    sweep_id = make_sweep(engine, trials=2, concurrency=2, pruner={"name": "median"})
+    beat(engine)
+    for _ in range(2):
+        claimed = claim(engine)
+        assert claimed is not None
+        log_curve(engine, claimed, 0.1, 0.2, 0.3, 0.4)
+    seen = []
+    for _ in range(3):
+        beat(engine)
+        seen.append([len(trial.reports) for trial in trials_of(engine, sweep_id)])
+    assert [sum(one) for one in seen] == [3, 6, 8]
+    assert seen[1:] == [[3, 3], [4, 4]]
 
 
 def test_a_job_that_has_just_ended_is_not_pruned(engine: Engine) -> None:
