@@ -38,17 +38,25 @@ def explain_context(conn: Connection, job: Mapping[Any, Any], lease_seconds: flo
         workers=online,
         left=left_workers(conn, lease_seconds) if state is JobState.QUEUED else [],
         ahead=_ahead(conn, job, [worker for worker in online if can_run(job, worker)]),
-        awaited=_awaited(conn, job["id"]) if state in (JobState.WAITING, JobState.FAILED) and not job["fence"] else [],
         victim=_victim(conn, job["id"]) if state is JobState.QUEUED and job["preempts"] else None,
         has_begun=state is JobState.RUNNING and _has_begun(conn, job),
-        **(_of_shards(conn, job["id"], lease_seconds) if state is JobState.WAITING else {}),
+        **_waited_for(conn, job, state, lease_seconds),
     )
 
 
+def _waited_for(conn: Connection, job: Mapping[Any, Any], state: JobState, lease_seconds: float) -> dict[str, Any]:
+    """Return the jobs and shards that a job waits for, or that failed before it began."""
+    if state is JobState.WAITING:
+        return {"awaited": _awaited(conn, job["id"])} | _of_shards(conn, job["id"], lease_seconds)
+    return {"awaited": _awaited(conn, job["id"])} if state is JobState.FAILED and not job["fence"] else {}
+
+
 def _of_shards(conn: Connection, job_id: str, lease_seconds: float) -> dict[str, Any]:
-    """Return its shards, and why the first queued one is queued."""
+    """Return its shards, and why the first queued one is queued; what they wait for, if none is ready."""
     found = list(conn.execute(select(jobs).where(jobs.c.part_of == job_id)).mappings())
     shards = sorted(found, key=lambda row: row["pinned"]["shard"])
+    if shards and all(row["state"] == JobState.WAITING for row in shards):
+        return {"awaited": _awaited(conn, shards[0]["id"])}
     queued = next((row for row in shards if row["state"] == JobState.QUEUED), None)
     why = explain(queued, explain_context(conn, queued, lease_seconds)).sentence if queued else None
     return {"shards": shards, "queued_shard": why}

@@ -59,7 +59,8 @@ def _stop_whole(
     if request is StopRequest.FINISH and not sharding.have_begun(conn, job_id):
         request = StopRequest.CANCEL
     for shard_id in shards:
-        _stop_shard(conn, _locked(conn, shard_id, None), request)
+        if not _stop_shard(conn, _locked(conn, shard_id, None), request):
+            raise Conflict(f"Job {job_id} is waiting; it cannot be asked to {request} now.")
     row = _locked(conn, job_id, owner_id)
     target = _OF_WHOLE.get(request)
     if target is None or JobState(row.state).is_final:
@@ -75,16 +76,16 @@ _OF_WHOLE = {
 }
 
 
-def _stop_shard(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest) -> None:
+def _stop_shard(conn: Connection, row: Row[*tuple[Any, ...]], request: StopRequest) -> bool:
+    """Stop a shard, or let one be that has ended; return False if its state does not allow it."""
     state = JobState(row.state)
     if state is JobState.RUNNING:
         _request_running(conn, row, request, by_system=True)
-        return
+        return True
     target = _without_attempt(state, request, has_checkpoint=True)
-    if target is None and not state.is_final:
-        raise Conflict(f"Job {row.id} is {state}; it cannot be asked to {request} now.")
     if target is not None:
         _move(conn, row, target, stop_requested=None if target is JobState.PAUSED else request.value)
+    return target is not None or state.is_final
 
 
 def _without_attempt(state: JobState, request: StopRequest, *, has_checkpoint: bool) -> JobState | None:

@@ -109,8 +109,13 @@ def test_shards_wait_for_the_jobs_that_the_job_comes_after(engine: Engine) -> No
     first = submit_job(engine)
     submitted = submit(engine, after=[first.job_id])
     assert (states(engine, submitted.job_id), submitted.is_due) == (["waiting"] * 3, False)
-    with pytest.raises(Conflict, match="cannot be asked to pause"), write(engine) as conn:
+    told = f"Job {submitted.job_id} is waiting; it cannot be asked to pause now"
+    with pytest.raises(Conflict, match=told), write(engine) as conn:
         transitions.request_stop(conn, submitted.job_id, StopRequest.PAUSE, OWNER)
+    with read(engine) as conn:
+        job = queries.get_job(conn, submitted.job_id, OWNER)
+        why = explain(job, queries.explain_context(conn, job, 30.0))
+    assert why.sentence.startswith(f"It is waiting for 1 other job: job {first.job_id} is queued")
     claimed = claim_job(engine)
     with write(engine) as conn:
         transitions.fail(conn, claimed.lease, outcome=AttemptOutcome.JOB_ERROR, error=ERROR)
