@@ -19,8 +19,8 @@ from shared.specs.jobs import SPECS
 OFTEN = (
     "name", "training.epochs", "training.max_steps", "training.batch_size", "training.learning_rate",
     "training.optimizer",
-    "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.count", "inference.seed",
-    "seed", "secrets", "resources.device", "priority", "tags", "register_as",
+    "training.seed", "freeze", "inference.task", "inference.batch_size", "inference.shards", "inference.count",
+    "inference.seed", "seed", "secrets", "resources.device", "priority", "tags", "register_as",
 )  # fmt: skip
 #: Chosen above the form, or edited as JSON.
 _ELSEWHERE = frozenset({"kind", "dataset", "model_ref", "program", "params", "after", "promote"})
@@ -132,18 +132,22 @@ def _of_schema(
 
 
 def _field(path: str, fact: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the field, if it is a single value, a list of such, or the tags."""
-    choices = [one for one in fact.get("anyOf", [fact]) if one.get("type") != "null"]
+    """Yield the field, if it is a single value, a number or a word (`count`), a list of values, or the tags."""
+    possible = fact.get("anyOf", [fact])
+    choices = [one for one in possible if one.get("type") != "null"]
     (value, *more) = choices or [{}]
     kind = _TEXTS.get(path) or ("enum" if "enum" in value else value.get("type"))
+    if kind == "integer" and len(more) == 1 and "const" in more[0]:
+        kind, more = "count", []
     items: dict[str, Any] = {}
     if kind == "array":
         kind, items = _of_list(value)
-    if more or kind not in _VALUES | {"enum", "list", "lines", *_TEXTS.values()}:
+    if more or kind not in _VALUES | {"enum", "count", "list", "lines", *_TEXTS.values()}:
         return
     kept = {key: known[key] for known in (value, fact) for key in _KEPT if key in known}
-    by = {"by": _OF_THE_OPTIMIZER[path]} if path in _OF_THE_OPTIMIZER else {}
-    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": "anyOf" in fact, **items, **kept, **by}
+    kept |= {"by": _OF_THE_OPTIMIZER[path]} if path in _OF_THE_OPTIMIZER else {}
+    nullable = len(choices) < len(possible)
+    yield {"path": path, "type": kind, "often": path in OFTEN, "nullable": nullable, **items, **kept}
 
 
 def _of_list(value: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:

@@ -28,7 +28,7 @@ export function put(spec, path, value) {
 }
 
 /**
- * Parse a typed text: numbers, tags as an object, names as a list, undefined if empty; else the text itself.
+ * Parse a typed text: numbers (a `count` may be a word, too), tags as an object, names as a list, undefined if empty; else the text itself.
  * @param {string | undefined} type
  * @param {string} text
  * @returns {any}
@@ -52,7 +52,7 @@ export function meaning(type, text) {
       .split(",")
       .map((name) => name.trim())
       .filter(Boolean);
-  if (type === "integer" || type === "number")
+  if (type === "integer" || type === "number" || type === "count")
     return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(trimmed) ? Number(trimmed) : trimmed;
   return trimmed;
 }
