@@ -28,7 +28,8 @@ export function put(spec, path, value) {
 }
 
 /**
- * Parse a typed text: numbers (a `count` may be a word, too), tags as an object, names as a list, undefined if empty; else the text itself.
+ * Parse a typed text: numbers (a `count` may be a word), tags as an object, names as a list, undefined if empty; else
+ * the text itself.
  * @param {string | undefined} type
  * @param {string} text
  * @returns {any}
