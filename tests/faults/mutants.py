@@ -167,8 +167,8 @@ MUTANTS = [
     Mutant(
         "a doorbell is as good as a claim",
         (
-            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _first(claimer, front), jobs.c.state == QUEUED)",
-                ".where(jobs.c.id == _first(claimer, front))"),
+            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _first(claimer, front, chosen), jobs.c.state == QUEUED)",
+                ".where(jobs.c.id == _first(claimer, front, chosen))"),
             ("shared/jobs/fronts.py", "and_(jobs.c.state == QUEUED, jobs.c.run_at <= now_once())",
                 "jobs.c.run_at <= now_once()"),
         ),
