@@ -76,3 +76,13 @@ def test_a_program_gets_its_ranks_and_the_first_alone_keeps_files(case: Case, da
     assert told == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     assert outcome(tmp_path)["metrics"] == {"total": 3.0}
     assert len(checkpoints(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("program", ["failing_program", "failing_followers"])
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_an_error_of_any_rank_ends_all_and_is_told(case: Case, program: str, data_set: Path, tmp_path: Path) -> None:
+    body = {"kind": "run", "program": "ranks", "framework": "torch", "resources": {"devices": 3}}
+    spec = job_spec_adapter.validate_python(body).model_dump(mode="json")
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 3, program=f"tests.support.gang_runs:{program}") == 0
+    assert "has no data" in json.loads((tmp_path / "failed.json").read_text())["message"]
+    assert ranks_in(tmp_path) == []
