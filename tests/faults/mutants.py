@@ -216,6 +216,13 @@ MUTANTS = [
         ENDINGS,
     ),
     one(
+        "an ending frees no device",
+        f"{JOBS}/statements.py",
+        "    ledger.free(conn, job_id, fence)\n",
+        "",
+        f"{FAILPOINTS} -k 'sqlite and worker_killed and succeed'",
+    ),
+    one(
         "an unexpected error ends the worker",
         "worker/supervisor/supervisor.py",
         "        except BaseException as unexpected:",

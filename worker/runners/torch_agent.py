@@ -80,7 +80,8 @@ class Shared:
 def run(assignment: Assignment, lead: Callable[[], bool], say: Callable[[Any], None]) -> int:
     """Run the ranks to their end; `say` sends a frame after the death of rank 0.
 
-    `lead` is what rank 0 does; it returns False if it reported an error, which ends the other ranks. Returns the exit code of the runner, negative for a signal, as of the rank that died.
+    `lead` is what rank 0 does; it returns False if it reported an error, which ends the other ranks. Returns the exit
+    code of the runner, negative for a signal, as of the rank that died.
     """
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     shared = Shared(len(assignment.devices))
