@@ -220,7 +220,7 @@ MUTANTS = [
         f"{JOBS}/statements.py",
         "    ledger.free(conn, job_id, fence)\n",
         "",
-        f"{FAILPOINTS} -k 'sqlite and worker_killed and succeed'",
+        f"{FAILPOINTS} -k 'sqlite and worker_killed and claim'",
     ),
     one(
         "an unexpected error ends the worker",
