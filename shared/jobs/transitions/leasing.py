@@ -160,10 +160,10 @@ _CLAIMED_COLUMNS = (
 
 
 def _first(claimer: Claimer, front: Front, chosen: Sequence[Slot]) -> ScalarSelect[str]:
-    due = (jobs.c.requires == front.requires, jobs.c.priority == front.priority, is_due())
+    due = [jobs.c.requires == front.requires, jobs.c.priority == front.priority, is_due()]
     if fitting := _while_kept(front, chosen):
         ahead = select(jobs.c.id).where(*due).order_by(jobs.c.run_at, jobs.c.id).limit(LOOKED_AT)
-        fitting.append(jobs.c.id.in_(ahead))
+        due = [jobs.c.id.in_(ahead)]  # alone: with the others SQLite would read the whole part
     return (
         select(jobs.c.id)
         .where(

@@ -28,6 +28,7 @@ from tests.support.factories import (
     register_device,
     submit_job,
 )
+from tests.support.long_queue import analyzed, lengthen, work_of
 
 GB = 1_000_000_000
 
@@ -398,6 +399,36 @@ def test_a_job_far_behind_those_that_may_not_fill_the_gap_is_not_searched_for(en
     let_wait(engine, first, 60)
     assert claim(engine, "cpu0@a") == first
     assert behind not in holders(engine).values()
+
+
+def test_a_longer_queue_of_jobs_that_may_not_fill_the_gap_costs_no_more(engine: Engine, busy: Lease) -> None:
+    let_wait(engine, gang(engine), PATIENCE + 1)
+    keep(engine)
+
+    def work() -> int:
+        with analyzed(engine):
+            return work_of(engine, lambda conn: transitions.claim(conn, make_claimer("cpu0@a"), LEASE_SECONDS))
+
+    lengthen(engine, leasing.LOOKED_AT, {})
+    few = work()
+    lengthen(engine, 3_000, {})
+    assert work() < few + 500
+
+
+@pytest.mark.parametrize("resources", [{"devices": 2}, {"memory_gb": 900.0}, {"labels": ["nowhere"]}])
+def test_a_longer_queue_of_jobs_with_needs_that_a_device_does_not_meet_costs_no_more(
+    engine: Engine, resources: dict[str, Any]
+) -> None:
+    register_device(engine)
+
+    def work() -> int:
+        with analyzed(engine):
+            return work_of(engine, lambda conn: transitions.can_claim(conn, make_claimer()))
+
+    lengthen(engine, 10, {"resources": resources})
+    few = work()
+    lengthen(engine, 3_000, {"resources": resources})
+    assert work() < few + 100
 
 
 # -- devices that an attempt left behind --------------------------------------------------------------
