@@ -117,6 +117,13 @@ def failing_followers(run: Any) -> None:
     raise ValueError(f"rank {os.environ['RANK']} has no data")
 
 
+def agent_killed(run: Any) -> None:
+    """Kill the agent of the ranks, and go on."""
+    if os.environ["RANK"] == "0":
+        os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+
+
 def _say(folder: Path, frame: Failed) -> None:
     (folder / "failed.json").write_text(frame.model_dump_json())
 

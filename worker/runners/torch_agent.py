@@ -118,7 +118,7 @@ def _folder(assignment: Assignment) -> Path:
 def _rank(assignment: Assignment, lead: Callable[[], bool], shared: Shared) -> None:
     """Run one rank: in a process that the agent has forked."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the agent's handler would wait for the end of a C++ call
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch sends it when the agent has died
     rank = int(os.environ["RANK"])
     if assignment.device == "gpu":
         os.environ[VISIBLE] = assignment.devices[rank]
