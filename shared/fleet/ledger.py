@@ -42,11 +42,13 @@ def register(conn: Connection, worker: WorkerInfo) -> None:
     }
     held = _held_by(conn, worker.name)
     statement = insert(conn, devices).values(id=device_id, **facts, **held, registered_at=db_now())
-    conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=facts))
+    is_held = devices.c.job_id.is_not(None)
+    now_held = {name: case((is_held, devices.c[name]), else_=statement.excluded[name]) for name in held}
+    conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_=facts | now_held))
 
 
 def _held_by(conn: Connection, worker: str) -> dict[str, Any]:
-    """Return what a device that was in no ledger is held by: the worker may have claimed before it registered."""
+    """Return what a device is held by that was not this worker's: the worker may have claimed before it registered."""
     running = (jobs.c.worker == worker, jobs.c.state == "running", jobs.c.finished_at.is_(None), ~is_finishing())
     job = conn.execute(select(jobs.c.id, jobs.c.fence).where(*running).limit(1)).one_or_none()
     found = {"job_id": job.id, "fence": job.fence, "holder": worker, "held_since": db_now()} if job else {}

@@ -23,6 +23,13 @@ class WaitingGang:
     needs: Needs
     device: str  # auto | cpu | gpu
     priority: int = 5
+    #: The workers with its framework and plug-in; None: all.
+    workers: frozenset[str] | None = None
+
+    def suits(self, slot: Slot) -> bool:
+        """Return whether it can run on the device."""
+        is_served = self.workers is None or slot.worker in self.workers
+        return self.device in ("auto", slot.kind) and is_served and self.needs.fits(slot)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ def plan(
 def _best(gang: WaitingGang, slots: Iterable[Slot], ends: Mapping[str, float | None], now: float) -> Reservation | None:
     hosts: dict[tuple[str, str], list[tuple[float, bool, str]]] = defaultdict(list)
     for slot in slots:
-        if gang.device in ("auto", slot.kind) and gang.needs.fits(slot):
+        if gang.suits(slot):
             hosts[slot.host, slot.kind].append((_free_at(slot, ends, now), slot.reserved_for != gang.job_id, slot.id))
     offers = [sorted(found)[: gang.needs.devices] for found in hosts.values() if len(found) >= gang.needs.devices]
     if not offers:

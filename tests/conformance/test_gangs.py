@@ -13,6 +13,7 @@ from nightshift.testing.attempts import Left, checkpoints, outcome
 from nightshift.testing.cases import Case
 from shared.specs.jobs import job_spec_adapter
 from tests.support.gang_runs import gang_attempt
+from tests.support.stack import eventually
 from tests.support.training import CASES
 
 FAMILIES = ["cnn", "gru_lm", "gan", "mlp", "text_classifier", "tagger"]
@@ -76,3 +77,22 @@ def test_a_program_gets_its_ranks_and_the_first_alone_keeps_files(case: Case, da
     assert told == {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     assert outcome(tmp_path)["metrics"] == {"total": 3.0}
     assert len(checkpoints(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("program", ["failing_program", "failing_followers"])
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_an_error_of_any_rank_ends_all_and_is_told(case: Case, program: str, data_set: Path, tmp_path: Path) -> None:
+    body = {"kind": "run", "program": "ranks", "framework": "torch", "resources": {"devices": 3}}
+    spec = job_spec_adapter.validate_python(body).model_dump(mode="json")
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 3, program=f"tests.support.gang_runs:{program}") == 0
+    assert "has no data" in json.loads((tmp_path / "failed.json").read_text())["message"]
+    assert ranks_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("case", [CASES["cnn-torch"]], indirect=False)
+def test_no_rank_outlives_its_agent(case: Case, data_set: Path, tmp_path: Path) -> None:
+    body = {"kind": "run", "program": "ranks", "framework": "torch", "resources": {"devices": 2}}
+    spec = job_spec_adapter.validate_python(body).model_dump(mode="json")
+    program = "tests.support.gang_runs:agent_killed"
+    assert gang_attempt(case.server, spec, tmp_path, data_set, 2, program=program) == -9
+    eventually("no rank is left", lambda: ranks_in(tmp_path) == [])

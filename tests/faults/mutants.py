@@ -167,8 +167,8 @@ MUTANTS = [
     Mutant(
         "a doorbell is as good as a claim",
         (
-            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _first(claimer, front), jobs.c.state == QUEUED)",
-                ".where(jobs.c.id == _first(claimer, front))"),
+            (f"{JOBS}/leasing.py", ".where(jobs.c.id == _first(claimer, front, chosen), jobs.c.state == QUEUED)",
+                ".where(jobs.c.id == _first(claimer, front, chosen))"),
             ("shared/jobs/fronts.py", "and_(jobs.c.state == QUEUED, jobs.c.run_at <= now_once())",
                 "jobs.c.run_at <= now_once()"),
         ),
@@ -214,6 +214,13 @@ MUTANTS = [
         "jobs.c.fence == seen_fence, jobs.c.lease_until < db_now())\n        .with_for_update",
         "jobs.c.fence == seen_fence)\n        .with_for_update",
         ENDINGS,
+    ),
+    one(
+        "an ending frees no device",
+        f"{JOBS}/statements.py",
+        "    ledger.free(conn, job_id, fence)\n",
+        "",
+        f"{FAILPOINTS} -k 'sqlite and worker_killed and claim'",
     ),
     one(
         "an unexpected error ends the worker",

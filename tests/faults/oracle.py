@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,6 +45,7 @@ class Facts:
     of: dict[str, dict[str, list[Any]]] = field(repr=False)  # table -> job -> rows
     ticks: list[Any] = field(repr=False)
     models: list[Any] = field(repr=False)
+    devices: list[Any] = field(default_factory=list, repr=False)
 
     def rows(self, table: str, job_id: str) -> list[Any]:
         return self.of[table].get(job_id, [])
@@ -77,14 +78,15 @@ def look(engine: Engine, root: Path, accepted: Iterable[str]) -> Facts:
         rows = {
             name: list(conn.execute(select(table)))
             for name, table in schema.metadata.tables.items()
-            if name in (*_BY_JOB, "jobs", "schedule_ticks", "model_versions")
+            if name in (*_BY_JOB, "jobs", "schedule_ticks", "model_versions", "devices")
         }
     of: dict[str, dict[str, list[Any]]] = {name: defaultdict(list) for name in _BY_JOB}
     for name in _BY_JOB:
         for row in rows[name]:
             of[name][row.job_id].append(row)
     jobs = {row.id: row for row in rows["jobs"]}
-    return Facts(root, frozenset(accepted), jobs, of, rows["schedule_ticks"], rows["model_versions"])
+    models, devices = rows["model_versions"], rows["devices"]
+    return Facts(root, frozenset(accepted), jobs, of, rows["schedule_ticks"], models, devices)
 
 
 # -- the rules: each yields what breaks it ----------------------------------------------------------
@@ -240,6 +242,27 @@ def every_job_has_one_model_version(facts: Facts) -> Iterator[str]:
             yield f"{name} has versions {sorted(versions)}"
 
 
+def no_device_is_held_by_an_attempt_that_has_ended(facts: Facts) -> Iterator[str]:
+    for device in facts.devices:
+        job = facts.jobs.get(device.job_id)
+        if device.job_id is not None and (job is None or (job.state, job.fence) != ("running", device.fence)):
+            now = "is not there" if job is None else f"is {job.state} with fence {job.fence}"
+            yield f"{device.id} is held by attempt {device.fence} of {device.job_id}, which {now}"
+
+
+def no_device_is_held_by_two(facts: Facts) -> Iterator[str]:
+    """A row names one attempt, so the other one has fewer devices than it took; one that left them has none."""
+    held = Counter((device.job_id, device.fence) for device in facts.devices)
+    for job in facts.jobs.values():
+        has, wanted = held[job.id, job.fence], job.spec.get("resources", {}).get("devices", 1)
+        if job.state == "running" and has not in (0, wanted):
+            yield f"attempt {job.fence} of {job.id} holds {has} of its {wanted} devices"
+    served = Counter(device.worker for device in facts.devices if device.worker is not None)
+    for worker, count in served.items():
+        if count > 1:
+            yield f"{worker} serves {count} devices"
+
+
 def no_process_works_for_a_final_job(facts: Facts) -> Iterator[str]:
     """A runner's working directory is its attempt's folder."""
     folder = facts.root / "jobs"
@@ -270,6 +293,8 @@ RULES: tuple[Callable[[Facts], Iterator[str]], ...] = (
     every_attempt_went_on_from_the_newest_good_checkpoint,
     every_tick_has_one_job,
     every_job_has_one_model_version,
+    no_device_is_held_by_an_attempt_that_has_ended,
+    no_device_is_held_by_two,
     no_process_works_for_a_final_job,
 )
 

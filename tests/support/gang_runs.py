@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from nightshift.testing.attempts import Disturbance, KilledReporter
 from nightshift.testing.processes import Server
 from worker import kinds
 from worker.run_job import make_assignment
-from worker.runners import torch_agent
+from worker.runners import runner, torch_agent
 from worker.runners.messages import Failed
 
 
@@ -65,10 +66,15 @@ def _attempt(order: Order) -> None:
     names = [f"cpu{number}@test" for number in range(order.devices)]
     assignment = found.model_copy(update={"devices": names})
 
-    def lead() -> None:
+    def lead() -> bool:
         reporter = LoggingReporter(order.folder, Disturbance(stop_after=order.stop_after))
-        ended = kinds.run(assignment, reporter)
+        ended = runner.run(assignment, reporter)
+        if isinstance(ended, Failed):
+            time.sleep(runner.PEER_SECONDS)
+            _say(order.folder, ended)
+            return False
         (order.folder / "outcome.json").write_text(ended.model_dump_json())
+        return True
 
     sys.stdout.flush()
     code = torch_agent.run(assignment, lead, lambda frame: _say(order.folder, frame))
@@ -95,6 +101,27 @@ def rank_program(run: Any) -> None:
     run.log({"total": total.item()}, step=1)
     run.save(1, facts={"total": total.item()})
     run.artifact(told)
+
+
+def failing_program(run: Any) -> None:
+    """Fail in the first rank; the others wait for what never comes."""
+    if os.environ["RANK"] == "0":
+        raise ValueError("the first rank has no data")
+    signal.pause()
+
+
+def failing_followers(run: Any) -> None:
+    """Fail in all ranks but the first, which waits."""
+    if os.environ["RANK"] == "0":
+        signal.pause()
+    raise ValueError(f"rank {os.environ['RANK']} has no data")
+
+
+def agent_killed(run: Any) -> None:
+    """Kill the agent of the ranks, and go on."""
+    if os.environ["RANK"] == "0":
+        os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
 
 
 def _say(folder: Path, frame: Failed) -> None:

@@ -20,8 +20,10 @@ from sqlalchemy import Engine, select
 
 from nightshift.states import JobState
 from shared import failpoints
-from shared.db.engine import make_engine, read
+from shared.db.engine import make_engine, read, write
 from shared.db.schema import attempts, checkpoints, jobs
+from shared.fleet import ledger
+from shared.fleet.workers import WorkerInfo
 from shared.job_files.layout import job_dir
 from shared.settings import Settings
 from shared.specs.families import FAMILIES
@@ -188,6 +190,8 @@ class Cluster:
         return self._target_worker
 
     def _worker(self, name: str) -> LoneWorker:
+        with write(self.engine) as conn:
+            ledger.register(conn, WorkerInfo(name, "test", os.getpid(), "cpu", "cpu"))
         return LoneWorker(name, self.database_url, self.data_dir, **self._settings)
 
     def submit(self, probe: str = "train", **fields: Any) -> str:

@@ -47,14 +47,16 @@ def main(sock: socket.socket, options: Mapping[str, Any]) -> NoReturn:
     exit_now(0)
 
 
-def serve(channel: Channel, assignment: Assignment) -> None:
-    """Run an assignment and report it to the supervisor, up to the last frame."""
+def serve(channel: Channel, assignment: Assignment) -> bool:
+    """Run an assignment and report it to the supervisor, up to the last frame; return False if that is an error."""
     channel.start()
     reporter = Reporter(channel)
     ended = run(assignment, reporter)
-    if assignment.devices and isinstance(ended, Failed):
+    has_failed = isinstance(ended, Failed)
+    if assignment.devices and has_failed:
         time.sleep(PEER_SECONDS)
     reporter.end(ended.model_copy(update={"peak_device_memory_bytes": peak_bytes()}))
+    return not has_failed
 
 
 def _agent(assignment: Assignment) -> ModuleType:

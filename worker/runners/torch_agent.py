@@ -1,8 +1,8 @@
 """The runner of a gang in torch: torch's elastic agent, which forks one rank per device and ends all if one dies.
 
 Nothing is restarted here: a gang that lost a rank is an attempt that ended. The agent touches no device and speaks to
-nobody; rank 0 reports to the supervisor as a runner without a gang does. The first other rank that raises leaves its
-error, which counts if rank 0 cannot say more.
+nobody; rank 0 reports to the supervisor as a runner without a gang does. Other ranks that raise leave their error; the
+first counts if rank 0 cannot say more.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -33,14 +34,21 @@ GRACE_SECONDS = 3.0
 #: No collective operation may time out: the supervisor's watchdog decides what is a stall.
 FOREVER = timedelta(days=365)
 _LOOPBACK = "127.0.0.1"
+#: Bytes of memory for the error of one rank.
 _LONGEST = 65_536
+#: Where they begin, with the time and the length of the error.
+_HEAD = struct.Struct("<QL")
 
 
 class Shared:
-    """Memory that all ranks and the agent share: whether rank 0 has reported its end, and another rank's error."""
+    """Memory that all ranks and the agent share: whether rank 0 has reported its end, and each rank's error.
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _LONGEST)
+    Each writes where no other does, because several may raise at once.
+    """
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+        self._memory = mmap.mmap(-1, 1 + ranks * _LONGEST)
 
     @property
     def is_reported(self) -> bool:
@@ -49,26 +57,34 @@ class Shared:
     def report(self) -> None:
         self._memory[0] = 1
 
+    def leave(self, rank: int, error: Failed) -> None:
+        """Leave the error of a rank; one that is too long is left out."""
+        start, data = 1 + rank * _LONGEST, error.model_dump_json().encode()
+        if len(data) <= _LONGEST - _HEAD.size:
+            self._memory[start + _HEAD.size : start + _HEAD.size + len(data)] = data
+            _HEAD.pack_into(self._memory, start, time.monotonic_ns(), len(data))
+
     @property
     def failure(self) -> Failed | None:
-        size = int.from_bytes(self._memory[1:5], "little")
-        return Failed.model_validate_json(self._memory[5 : 5 + size]) if size else None
+        """Return the first error."""
+        left = [(*_HEAD.unpack_from(self._memory, start), start + _HEAD.size) for start in self._starts()]
+        if not (errors := [one for one in left if one[1]]):
+            return None
+        _, size, start = min(errors)
+        return Failed.model_validate_json(self._memory[start : start + size])
 
-    @failure.setter
-    def failure(self, frame: Failed) -> None:
-        data = frame.model_dump_json().encode()
-        if len(data) <= _LONGEST - 5 and self.failure is None:
-            self._memory[5 : 5 + len(data)] = data
-            self._memory[1:5] = len(data).to_bytes(4, "little")
+    def _starts(self) -> range:
+        return range(1, 1 + self._ranks * _LONGEST, _LONGEST)
 
 
-def run(assignment: Assignment, lead: Callable[[], None], say: Callable[[Any], None]) -> int:
-    """Run the ranks to their end; `lead` is what rank 0 does, `say` sends a frame after its death.
+def run(assignment: Assignment, lead: Callable[[], bool], say: Callable[[Any], None]) -> int:
+    """Run the ranks to their end; `say` sends a frame after the death of rank 0.
 
-    Returns the exit code of the runner, negative for a signal, as of the rank that died.
+    `lead` is what rank 0 does; it returns False if it reported an error, which ends the other ranks. Returns the exit
+    code of the runner, negative for a signal, as of the rank that died.
     """
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    shared = Shared()
+    shared = Shared(len(assignment.devices))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -99,22 +115,24 @@ def _folder(assignment: Assignment) -> Path:
     return folder
 
 
-def _rank(assignment: Assignment, lead: Callable[[], None], shared: Shared) -> None:
+def _rank(assignment: Assignment, lead: Callable[[], bool], shared: Shared) -> None:
     """Run one rank: in a process that the agent has forked."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the agent's handler would wait for the end of a C++ call
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch sends it when the agent has died
     rank = int(os.environ["RANK"])
     if assignment.device == "gpu":
         os.environ[VISIBLE] = assignment.devices[rank]
     try:
         _join(assignment)
         if rank == 0:
-            lead()
+            went_well = lead()
             shared.report()
+            if not went_well:
+                _exit(1)  # so that the agent ends the others: what they wait for may never come
         else:
             _follow(assignment)
     except BaseException as error:
-        _tell(error, assignment, shared)
+        _tell(error, rank, assignment, shared)
         _exit(1)
     # Returning, not by `_exit`: the agent waits for what each rank returns.
 
@@ -138,11 +156,11 @@ def _follow(assignment: Assignment) -> None:
     kinds.run_part(assignment, SilentReporter())
 
 
-def _tell(error: BaseException, assignment: Assignment, shared: Shared) -> None:
+def _tell(error: BaseException, rank: int, assignment: Assignment, shared: Shared) -> None:
     """Leave the error, and wait for rank 0, which has the same one or notices the end of this rank."""
     from worker.runners.failures import failure
 
-    shared.failure = failure(error, assignment.secrets.values(), assignment.device, "torch")
+    shared.leave(rank, failure(error, assignment.secrets.values(), assignment.device, "torch"))
     give_up = time.monotonic() + GRACE_SECONDS
     while not shared.is_reported and time.monotonic() < give_up:
         time.sleep(LOOK_SECONDS)

@@ -8,7 +8,7 @@ user) or None (maintenance).
     dependencies   resolve_dependencies, expire_deadlines effects      record, commit_checkpoint, …
     requests       request_stop, request_drain, resume, edit
     preempting     urgent_ids, request_preemption         endings      succeed, fail, stop, release
-    reserving      reserve, give_way
+    reserving      reserve, give_way, free_left_devices
     rescuing       expired, rescue                        archiving    archive, unarchive, delete_job
     sharding       agree, refuse_shard                    requests     align_shards
 """
@@ -22,7 +22,13 @@ from shared.jobs.transitions.leasing import begin, can_claim, claim, leave_devic
 from shared.jobs.transitions.preempting import request_preemption, urgent_ids
 from shared.jobs.transitions.requests import align_shards, edit, request_cancel, request_drain, request_stop, resume
 from shared.jobs.transitions.rescuing import expired, rescue
-from shared.jobs.transitions.reserving import give_way, has_reservations_to_change, reserve
+from shared.jobs.transitions.reserving import (
+    free_left_devices,
+    give_way,
+    has_reservations_to_change,
+    left_devices,
+    reserve,
+)
 from shared.jobs.transitions.sharding import agree, refuse_shard
 from shared.jobs.transitions.submitting import submit
 from shared.jobs.transitions.values import (

@@ -82,7 +82,8 @@ def _slots(suitable: Mapping[str, Row]) -> list[tuple[str, Slot]]:
 def _are_enough(job: Row, suitable: Mapping[str, Row], held: Set[str]) -> bool:
     """Return whether enough devices of one host are free for the job: one, or all those of a gang."""
     wanted = Needs.parse(job["needs"]).devices
-    free = Counter(worker["slot"] and worker["slot"].host for name, worker in suitable.items() if name not in held)
+    slots = [worker["slot"] for name, worker in suitable.items() if name not in held]
+    free = Counter((slot.host, slot.kind) if slot is not None else None for slot in slots)
     return any(count >= wanted for count in free.values())
 
 

@@ -1,16 +1,23 @@
-"""reserve, give_way: keep devices for gangs that have waited long enough, as `shared.jobs.reservations` decides."""
+"""reserve, give_way: keep devices for gangs that have waited long enough, as `shared.jobs.reservations` decides.
+
+free_left_devices: free what ended attempts still hold.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, select, update
 
 from shared.clock import db_now, read_clock
 from shared.db.schema import devices, jobs
 from shared.fleet import ledger
+from shared.jobs.eligibility import REQUIREMENTS, Row, has_software, online_workers
 from shared.jobs.fronts import QUEUED, needs_of
 from shared.jobs.queue_parts import parts_with_needs
 from shared.jobs.reservations import WaitingGang, plan
 from shared.jobs.transitions.requests import request_drain
+from shared.jobs.transitions.statements import RUNNING
 
 #: Most gangs that devices are kept for at once. Too low: one that could have others waits. Too high: slow passes.
 MOST = 50
@@ -18,19 +25,20 @@ MOST = 50
 
 def has_reservations_to_change(conn: Connection, patience: float) -> bool:
     """Return whether a gang has waited long enough, or a device is kept for one: a read."""
-    return bool(_waiting(conn, patience)) or bool(ledger.slots(conn, devices.c.reserved_for.is_not(None)))
+    return bool(_waiting(conn, patience, [])) or bool(ledger.slots(conn, devices.c.reserved_for.is_not(None)))
 
 
-def reserve(conn: Connection, patience: float, priority_gap: int = 10) -> int:
+def reserve(conn: Connection, patience: float, priority_gap: int = 10, lease_seconds: float = 30.0) -> int:
     """Keep devices for the gangs that have waited `patience` seconds, and no others; return how many have changed.
 
-    Until only fillers hold them, jobs whose priority is lower by `priority_gap` may fill the gap, too.
+    Only those that a gang could take: not cordoned, and their workers online. Until only fillers hold them, jobs whose
+    priority is lower by `priority_gap` may fill the gap, too.
     """
     now = read_clock(conn)
-    usable = (devices.c.cordoned_at.is_(None), ledger.is_served())
     known = ledger.slots(conn)
-    slots = ledger.slots(conn, *usable)
-    gangs = _waiting(conn, patience)
+    online = [worker for worker in online_workers(conn, lease_seconds) if worker["state"] == "online"]
+    slots = [worker["slot"] for worker in online if worker["slot"] is not None and not worker["slot"].is_cordoned]
+    gangs = _waiting(conn, patience, online)
     priorities = {gang.job_id: gang.priority for gang in gangs}
     wanted: dict[str, tuple[str | None, float | None, int | None]] = {}
     for one in plan(gangs, slots, _ends(conn), now):
@@ -56,19 +64,42 @@ def give_way(conn: Connection) -> list[str]:
     return request_drain(conn, can_start & devices.c.is_filler)
 
 
-def _waiting(conn: Connection, patience: float) -> list[WaitingGang]:
+def left_devices(conn: Connection) -> list[tuple[str, int]]:
+    """Return the job and fence of attempts that have ended and hold devices: a read.
+
+    Every ending frees them itself, except one by a process of a version without the ledger.
+    """
+    holds = and_(jobs.c.id == devices.c.job_id, jobs.c.fence == devices.c.fence, jobs.c.state == RUNNING)
+    left = select(devices.c.job_id, devices.c.fence).distinct()
+    left = left.where(devices.c.job_id.is_not(None), ~select(jobs.c.id).where(holds).correlate(devices).exists())
+    return [(row.job_id, row.fence) for row in conn.execute(left)]
+
+
+def free_left_devices(conn: Connection) -> list[tuple[str, int]]:
+    """Free the devices of attempts that have ended; return their job and fence."""
+    found = left_devices(conn)
+    for job_id, fence in found:  # by both: a later attempt may hold the device meanwhile
+        ledger.free(conn, job_id, fence)
+    return found
+
+
+def _waiting(conn: Connection, patience: float, online: Sequence[Row]) -> list[WaitingGang]:
     """Return the queued gangs that are due since `patience` seconds, in the order of the claim."""
     parts = [part for part in parts_with_needs(conn) if needs_of(part).devices > 1]
     if not parts:
         return []
     waits = (jobs.c.state == QUEUED, jobs.c.requires.in_(parts), jobs.c.run_at <= db_now() - patience)
     found = (
-        select(jobs.c.id, jobs.c.requires, jobs.c.device, jobs.c.priority)
+        select(jobs.c.id, jobs.c.requires, jobs.c.priority, *REQUIREMENTS)
         .where(*waits)
         .order_by(jobs.c.rank, jobs.c.id)
     )
-    rows = conn.execute(found.limit(MOST))
-    return [WaitingGang(row.id, needs_of(row.requires), row.device, row.priority) for row in rows]
+    return [_gang(row, online) for row in conn.execute(found.limit(MOST)).mappings()]
+
+
+def _gang(row: Row, online: Sequence[Row]) -> WaitingGang:
+    able = frozenset(worker["name"] for worker in online if has_software(row, worker))
+    return WaitingGang(row["id"], needs_of(row["requires"]), row["device"], row["priority"], able)
 
 
 def _ends(conn: Connection) -> dict[str, float | None]:

@@ -6,16 +6,17 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from nightshift.errors import NotFound
 from shared.db.engine import read, write
+from shared.db.schema import jobs
 from shared.fleet import ledger, workers
 from shared.jobs import queries, transitions
 from shared.jobs.explain import explain
 from shared.jobs.preemption import Rules
 from shared.jobs.states import AttemptOutcome, StopRequest
-from shared.jobs.transitions import Lease
+from shared.jobs.transitions import Lease, leasing
 from tests.support.factories import (
     ERROR,
     LEASE_SECONDS,
@@ -27,6 +28,7 @@ from tests.support.factories import (
     register_device,
     submit_job,
 )
+from tests.support.long_queue import analyzed, lengthen, work_of
 
 GB = 1_000_000_000
 
@@ -178,17 +180,17 @@ def test_a_cordoned_device_takes_nothing_and_why_says_so(engine: Engine) -> None
 
 
 def test_a_drain_asks_the_job_on_the_device_and_no_other(engine: Engine) -> None:
-    jobs = {}
+    ids = {}
     for name in ("cpu0@a", "cpu0@b"):
         register_device(engine, name)
-        jobs[name] = submit_job(engine).job_id
+        ids[name] = submit_job(engine).job_id
         claim_job(engine, make_claimer(name))
     with write(engine) as conn:
         ledger.cordon(conn, "cpu0@a")
     with write(engine) as conn:
-        assert transitions.request_drain(conn, ledger.named("cpu0@a")) == [jobs["cpu0@a"]]
+        assert transitions.request_drain(conn, ledger.named("cpu0@a")) == [ids["cpu0@a"]]
     with read(engine) as conn:
-        asked = {name: queries.get_job(conn, job_id, OWNER)["stop_requested"] for name, job_id in jobs.items()}
+        asked = {name: queries.get_job(conn, job_id, OWNER)["stop_requested"] for name, job_id in ids.items()}
     assert asked == {"cpu0@a": StopRequest.DRAIN.value, "cpu0@b": None}
 
 
@@ -371,3 +373,113 @@ def test_a_job_of_low_priority_fills_the_gap_and_gives_way(engine: Engine, busy:
     assert asked() == [low]
     ended(engine, Lease(low, 1, "cpu0@a"), "drained")
     assert claim(engine, "cpu0@a") == job_id
+
+
+@pytest.mark.parametrize("lacks", ["online", "framework"])
+def test_nothing_is_kept_where_no_worker_can_run_the_gang(engine: Engine, busy: Lease, lacks: str) -> None:
+    for name in ("cpu0@0", "cpu1@0"):  # free at once, and of the first host in any order
+        register_device(engine, name, frameworks=["tensorflow"] if lacks == "framework" else ["torch"])
+    if lacks == "online":
+        with write(engine) as conn:
+            workers.deregister(conn, "cpu0@0")
+    job_id = gang(engine)
+    let_wait(engine, job_id, PATIENCE + 1)
+    assert keep(engine) == {"cpu0@0": None, "cpu1@0": None, "cpu0@a": job_id, "cpu1@a": job_id}
+
+
+def test_a_job_far_behind_those_that_may_not_fill_the_gap_is_not_searched_for(engine: Engine, busy: Lease) -> None:
+    job_id = gang(engine)
+    let_wait(engine, job_id, PATIENCE + 1)
+    keep(engine)
+    for _ in range(leasing.LOOKED_AT):
+        submit_job(engine)
+    behind = submit_job(engine, timeout_seconds=900.0).job_id
+    assert claim(engine, "cpu0@a") is None
+    first = submit_job(engine, timeout_seconds=900.0).job_id
+    let_wait(engine, first, 60)
+    assert claim(engine, "cpu0@a") == first
+    assert behind not in holders(engine).values()
+
+
+def test_a_longer_queue_of_jobs_that_may_not_fill_the_gap_costs_no_more(engine: Engine, busy: Lease) -> None:
+    let_wait(engine, gang(engine), PATIENCE + 1)
+    keep(engine)
+
+    def work() -> int:
+        with analyzed(engine):
+            return work_of(engine, lambda conn: transitions.claim(conn, make_claimer("cpu0@a"), LEASE_SECONDS))
+
+    lengthen(engine, leasing.LOOKED_AT, {})
+    few = work()
+    lengthen(engine, 3_000, {})
+    assert work() < few + 500
+
+
+@pytest.mark.parametrize("resources", [{"devices": 2}, {"memory_gb": 900.0}, {"labels": ["nowhere"]}])
+def test_a_longer_queue_of_jobs_with_needs_that_a_device_does_not_meet_costs_no_more(
+    engine: Engine, resources: dict[str, Any]
+) -> None:
+    register_device(engine)
+
+    def work() -> int:
+        with analyzed(engine):
+            return work_of(engine, lambda conn: transitions.can_claim(conn, make_claimer()))
+
+    lengthen(engine, 10, {"resources": resources})
+    few = work()
+    lengthen(engine, 3_000, {"resources": resources})
+    assert work() < few + 100
+
+
+# -- devices that an attempt left behind --------------------------------------------------------------
+
+
+def test_a_device_that_an_ended_attempt_still_holds_is_freed(engine: Engine) -> None:
+    """A process of a version without the ledger may end an attempt of this one."""
+    for name in ("cpu0@a", "cpu1@a"):
+        register_device(engine, name)
+    job_id = gang(engine)
+    assert claim(engine, "cpu0@a") == job_id
+    assert freed(engine) == []
+    with write(engine) as conn:
+        conn.execute(update(jobs).where(jobs.c.id == job_id).values(state="queued", worker=None, lease_until=None))
+    assert claim(engine, "cpu1@a") is None
+    assert freed(engine) == [(job_id, 1)]
+    assert holders(engine) == {"cpu0@a": None, "cpu1@a": None}
+    assert claim(engine, "cpu1@a") == job_id
+    assert freed(engine) == [], "the next attempt holds them"
+
+
+def freed(engine: Engine) -> list[tuple[str, int]]:
+    with write(engine) as conn:
+        return transitions.free_left_devices(conn)
+
+
+def test_a_renamed_worker_that_claimed_before_it_registered_holds_its_device(engine: Engine) -> None:
+    register_device(engine, "gpu0@old", device_uuid="GPU-a")
+    job_id = submit_job(engine).job_id
+    assert claim(engine, "gpu0@new", "gpu") == job_id
+    register_device(engine, "gpu0@new", device_uuid="GPU-a")
+    assert listed(engine)["gpu0@new"]["job_id"] == job_id
+
+
+def test_a_device_that_another_attempt_holds_stays_its_own_when_a_renamed_worker_registers(engine: Engine) -> None:
+    register_device(engine, "gpu0@old", device_uuid="GPU-a")
+    first = submit_job(engine).job_id
+    assert claim(engine, "gpu0@old", "gpu") == first
+    submit_job(engine)
+    assert claim(engine, "gpu0@new", "gpu") is not None
+    register_device(engine, "gpu0@new", device_uuid="GPU-a")
+    assert listed(engine)["gpu0@new"]["job_id"] == first
+
+
+def test_free_devices_of_two_kinds_are_too_few_for_an_urgent_gang(engine: Engine) -> None:
+    victims = set()
+    for kind in ("cpu", "gpu"):
+        register_device(engine, f"{kind}0@a")
+        register_device(engine, f"{kind}1@a")
+        victims.add(submit_job(engine, priority=0, resources={"device": kind}).job_id)
+        assert claim(engine, f"{kind}0@a", kind) in victims
+    urgent = submit_job(engine, priority=9, preempt=True, resources={"devices": 2}).job_id
+    with write(engine) as conn:
+        assert transitions.request_preemption(conn, urgent, Rules(2, 0.0, 0.0), LEASE_SECONDS) in victims
