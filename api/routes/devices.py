@@ -9,12 +9,13 @@ from fastapi import APIRouter, Path
 from api.auth import Owner
 from api.dependencies import TheService
 from api.openapi import COMMON, problems
+from api.route import Route
 from api.schemas import DeviceView, Page
 from api.services import device_actions
 from shared.db.engine import read
 from shared.fleet import ledger
 
-router = APIRouter(prefix="/v1/devices", tags=["service"], responses=COMMON)
+router = APIRouter(prefix="/v1/devices", tags=["service"], responses=COMMON, route_class=Route)
 
 DeviceName = Annotated[
     str,

@@ -161,7 +161,7 @@ def test_drain_gives_the_job_back_uncharged(stack: Stack) -> None:
     job = stack.job(job_id)
     assert (job.state, job.retries, job.lost_streak) == ("queued", 0, 0)
     assert stack.outcomes(job_id) == ["drained"]
-    assert stack._pid_of("cpu0@test") is None, "a worker that left on purpose is offline"
+    assert stack.pid_of("cpu0@test") is None, "a worker that left on purpose is offline"
     stack.worker(1)
     stack.ring(job_id)
     stack.go(job_id)

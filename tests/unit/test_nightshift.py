@@ -32,6 +32,7 @@ EXPORTED = [
     "Dataset",
     "DatasetVersion",
     "Delivery",
+    "Device",
     "Event",
     "Family",
     "FieldError",
