@@ -10,8 +10,8 @@ from nightshift.families.learner import Array
 
 #: k of the k-nearest-neighbor manifolds, as in the paper.
 NEIGHBORS = 3
-#: Rows of a distance matrix held at a time.
-CHUNK = 1000
+#: Rows of a distance matrix held at a time. Too low: small products. Too high: it is read from memory again and again.
+CHUNK = 250
 
 
 def frechet_distance(a: Array, b: Array) -> float:
@@ -76,5 +76,8 @@ def _squared(points: Array, others: Array) -> Iterator[Array]:
     lengths = (others**2).sum(axis=1)
     for at in range(0, len(points), CHUNK):
         part = points[at : at + CHUNK]
-        products = part @ others.T
-        yield (part**2).sum(axis=1)[:, None] + lengths - 2 * products
+        found = part @ others.T
+        found *= -2
+        found += lengths
+        found += (part**2).sum(axis=1)[:, None]
+        yield found
