@@ -54,7 +54,9 @@ def drawn(cell: Cell, lengths: Sequence[int]) -> tuple[Any, list[Any], Any, Any]
     return x, weights, factors, draw.standard_normal((len(lengths), UNITS)).astype("f")
 
 
-def by_torch(cell: Cell, activation: Activation, lengths: Sequence[int], reverse: bool) -> list[Any]:
+def by_torch(
+    cell: Cell, activation: Activation, lengths: Sequence[int], reverse: bool, precision: str = "float32"
+) -> list[Any]:
     """Return outputs, last states, and the gradients by x and each weight."""
     import torch
 
@@ -63,13 +65,20 @@ def by_torch(cell: Cell, activation: Activation, lengths: Sequence[int], reverse
     x, weights, factors, of_last = drawn(cell, lengths)
     values = [torch.from_numpy(one).requires_grad_() for one in (x, *weights)]
     batch = Padded.of(RightPadded(np.array(lengths), TIME), torch.device("cpu"))
-    outputs, last = recurrent(values[0], batch, values[1:], cell=cell, activation=activation, reverse=reverse)
+    x_in, *w_in = (one.to(getattr(torch, precision)) for one in values)
+    outputs, last = recurrent(x_in, batch, w_in, cell=cell, activation=activation, reverse=reverse)
+    outputs, last = outputs.float(), last.float()
     loss = (outputs * torch.from_numpy(factors)).sum() + (last * torch.from_numpy(of_last)).sum()
     return [one.detach().numpy() for one in (outputs, last, *torch.autograd.grad(loss, values))]
 
 
 def by_tensorflow(
-    cell: Cell, activation: Activation, lengths: Sequence[int], reverse: bool, device: str = "/cpu:0"
+    cell: Cell,
+    activation: Activation,
+    lengths: Sequence[int],
+    reverse: bool,
+    precision: str = "float32",
+    device: str = "/cpu:0",
 ) -> list[Any]:
     import tensorflow as tf
 
@@ -82,7 +91,9 @@ def by_tensorflow(
         with tf.GradientTape() as tape:
             tape.watch(values)
             how = {"cell": cell, "activation": activation, "reverse": reverse}
-            outputs, last = recurrent(values[0], lengths, values[1:], computed=tf.float32, device=device, **how)
+            outputs, last = recurrent(
+                values[0], lengths, values[1:], computed=tf.as_dtype(precision), device=device, **how
+            )
             loss = tf.reduce_sum(outputs * factors) + tf.reduce_sum(last * of_last)
         return [outputs, last, *tape.gradient(loss, values)]
 
@@ -147,6 +158,19 @@ def test_both_frameworks_compute_one_layer(
     ours, theirs = (run(cell, activation, lengths, reverse) for run in (by_torch, by_tensorflow))
     for found, wanted in zip(theirs, ours, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@EACH
+@LENGTHS
+@WAYS
+@pytest.mark.parametrize("run", [by_torch, by_tensorflow])
+def test_products_in_bfloat16_are_near_those_of_float32(
+    run: Any, cell: Cell, activation: Activation, lengths: list[int], reverse: bool
+) -> None:
+    exact, rounded = (run(cell, activation, lengths, reverse, precision) for precision in ("float32", "bfloat16"))
+    assert any((found != wanted).any() for found, wanted in zip(rounded, exact, strict=True))
+    for found, wanted in zip(rounded, exact, strict=True):  # single values jump where a relu begins
+        assert np.linalg.norm(found - wanted) < 0.1 * np.linalg.norm(wanted)
 
 
 @pytest.mark.parametrize(("cell", "activation"), OF_TORCH, ids=[f"{cell}-{act}" for cell, act in OF_TORCH])

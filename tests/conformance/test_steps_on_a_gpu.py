@@ -224,7 +224,7 @@ def test_tensorflow_gives_cudnn_what_it_needs(
 ) -> None:
     wanted = by_tensorflow(cell, "tanh", lengths, reverse)
     monkeypatch.setattr(tf.raw_ops, "CudnnRNNV3", cudnn)
-    for found, one in zip(by_tensorflow(cell, "tanh", lengths, reverse, "/gpu:0"), wanted, strict=True):
+    for found, one in zip(by_tensorflow(cell, "tanh", lengths, reverse, device="/gpu:0"), wanted, strict=True):
         np.testing.assert_allclose(found, one, rtol=1e-4, atol=1e-5)
 
 

@@ -231,7 +231,7 @@ def _activate(x: Tensor, relu: bool) -> Tensor:
 
 
 def _activated(x: Tensor, relu: bool, out: Tensor) -> Tensor:
-    return torch.clamp_min(x, 0, out=out) if relu else torch.tanh(x, out=out)
+    return torch.clamp_min(x.to(out.dtype), 0, out=out) if relu else torch.tanh(x, out=out)
 
 
 def _slope(activated: Tensor, relu: bool) -> Tensor:
