@@ -167,3 +167,26 @@ def test_bfloat16_products_are_near_those_of_float32(framework: str) -> None:
     losses = [one.read_metrics()["loss"] for one in (exact, rounded)]
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "precision", "is_rounded"),
+    [
+        ({}, "auto", True),
+        ({"preset": "simple-rnn-100"}, "auto", False),
+        ({"preset": "lstm-2x50"}, "auto", False),
+        ({"preset": "lstm-2x50", "activation": "tanh"}, "auto", True),
+        ({"preset": "lstm-2x50"}, "bfloat16", True),
+    ],
+)
+def test_only_cells_that_gain_compute_in_native_bfloat16_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], precision: str, is_rounded: bool
+) -> None:
+    import torch
+
+    from worker.training.backends import torch_support
+
+    monkeypatch.setattr(torch_support, "native_bfloat16", lambda device: True)
+    facts = {"vocabulary": VOCABULARY, "classes": CLASSES[:2]}
+    one = learner("text_classifier", "torch", facts, {"embedding": 6, **fields}, precision=precision)
+    assert (one.computed is torch.bfloat16) is is_rounded

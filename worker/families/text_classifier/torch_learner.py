@@ -17,7 +17,7 @@ from worker.families.text_classifier.ngrams import SCALE
 from worker.families.text_classifier.weights import initial
 from worker.training.backends import torch_support as support
 from worker.training.backends.torch_base import TorchLearner
-from worker.training.backends.torch_recurrent import Padded, recurrent
+from worker.training.backends.torch_recurrent import Padded, gains_from_bfloat16, recurrent
 from worker.training.numerics.precision import choose
 from worker.training.numerics.recurrent import directions, parts
 from worker.training.words.encoder import NO_AFFIX
@@ -28,8 +28,10 @@ class TorchTextClassifier(TextClassifierLearner, TorchLearner):
 
     def __init__(self, setup: LearnerSetup) -> None:
         super().__init__(setup)
-        native = support.native_bfloat16(self.device)
-        self.computed = torch.bfloat16 if choose(self.training.precision, native) == "bfloat16" else torch.float32
+        model, precision = self.model, self.training.precision
+        gains = gains_from_bfloat16(self.device, model.cell, model.activation)
+        native = support.native_bfloat16(self.device) and gains
+        self.computed = torch.bfloat16 if choose(precision, native) == "bfloat16" else torch.float32
         self._begin(initial(self.model, self.vocabulary, self.classes, self.training.seed))
 
     # -- the step ---------------------------------------------------------------------------------

@@ -59,6 +59,15 @@ def recurrent(
     return _reversed(outputs, batch) if reverse else outputs, last
 
 
+def gains_from_bfloat16(device: torch.device, cell: Cell, activation: Activation) -> bool:
+    """Return whether a layer is faster in bfloat16 on a device that computes in it natively.
+
+    On a CPU not where the steps are many small operations and hardly a product: those of `simple_rnn` and relu cells
+    took 1.3 to 1.7 times as long.
+    """
+    return device.type != "cpu" or (activation == "tanh" and cell != "simple_rnn")
+
+
 def _run(x: Tensor, batch: Padded, weights: Sequence[Tensor], cell: Cell, activation: Activation) -> Tensor:
     if activation == "tanh" and (cell == "lstm" or not support.on_host(x)):
         outputs = _own_layer(x, weights, cell)
