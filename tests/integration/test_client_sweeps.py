@@ -119,6 +119,9 @@ def test_the_command_submits_shows_and_steers(run: Run, sqlite_engine: Engine, t
     shown = run("sweep", "show", sweep_id[:6]).stdout
     for text in ("3 of 3 ended", "test_accuracy (max)", "training.optimizer", "trial", "complete"):
         assert text in shown
+    numbers = [word for line in shown.splitlines() if " complete " in line for word in line.split() if "." in word]
+    assert len(numbers) == 6, "a value and a rate for each trial"
+    assert max(map(len, numbers)) <= 10, "no sixteen digits"
     assert read(run, "sweep", "show", sweep_id)["job"]["training"]["epochs"] == 1
     assert run("sweep", "add", sweep_id, "2").stdout.strip() == "running, 5 trials"
     assert run("sweep", "pause", sweep_id).stdout.strip() == "paused"

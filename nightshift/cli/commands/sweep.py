@@ -27,7 +27,7 @@ FIELDS = {
     "state": Field(lambda item: output.state_text(item["state"])),
     "trials": Field(lambda item: f"{item['started'] - item['running']}/{item['trials']}"),
     "metric": Field(lambda item: item["objective"]["metric"], 2),
-    "best": Field("best_value"),
+    "best": Field(lambda item: output.number(item["best_value"]), key=lambda item: item["best_value"]),
     "sampler": Field("sampler", 4),
     "pruned": Field("pruned", 5),
     "created": Field("created_at", 6),
@@ -156,7 +156,7 @@ def _print(sweep: Sweep, as_json: bool) -> None:
     fields = {
         "trial": Field("number"),
         "state": Field(lambda item: output.state_text(item["state"])),
-        metric: Field("value"),
+        metric: Field(lambda item: output.number(item["value"])),
         "steps": Field("steps", 2),
         "job": Field("job_id", 1),
         **paths,
@@ -167,7 +167,13 @@ def _print(sweep: Sweep, as_json: bool) -> None:
 
 
 def _parameter_of(path: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda trial: trial["params"].get(path)
+    """Return what shows a trial's parameter: floats with six digits, of which a sampler draws sixteen."""
+
+    def shown(trial: dict[str, Any]) -> Any:
+        value = trial["params"].get(path)
+        return f"{value:.6g}" if isinstance(value, float) else value
+
+    return shown
 
 
 def _facts(sweep: Sweep) -> list[tuple[str, Any]]:
@@ -181,7 +187,7 @@ def _facts(sweep: Sweep) -> list[tuple[str, Any]]:
         ("sampler", f"{data['sampler']}, pruner {data['pruner']['name']}, seed {data['seed']}"),
     ]
     if best is not None:
-        facts.append(("best", f"trial {best['number']}: {best['value']}  (job {best['job_id']})"))
+        facts.append(("best", f"trial {best['number']}: {output.number(best['value'])}  (job {best['job_id']})"))
         facts += [(f"  {path}", json.dumps(value)) for path, value in best["params"].items()]
     if data["importance"]:
         shares = (f"{path} {share:.0%}" for path, share in data["importance"].items())
