@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_no_step_in_torch_reads_a_value_from_the_device(
         learner.train_step(np.arange(6), step)
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):  # so a read would have been seen
         learner.read_metrics()
+
+
+def test_an_array_with_gaps_is_pinned_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def pin(tensor: Any) -> Any:
+        seen.append(tensor.is_contiguous())
+        return SimpleNamespace(to=lambda device, non_blocking: tensor)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    sent = torch_support.send(np.arange(12).reshape(3, 4)[:, 1:], torch.device("cuda"))
+    assert seen == [True]
+    assert sent.tolist() == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
 
 
 # -- a loss that is not finite --------------------------------------------------------------------

@@ -91,7 +91,9 @@ def _select(tensor: Tensor, rows: Tensor, device: torch.device) -> Tensor:
 def send(array: Array, device: torch.device) -> Tensor:
     """Copy an array that nothing changes to the device, without a sync."""
     host = torch.from_numpy(array)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+    if device.type != "cuda":
+        return host
+    return host.contiguous().pin_memory().to(device, non_blocking=True)  # with gaps it would go by pageable memory
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
