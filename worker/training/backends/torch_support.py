@@ -218,10 +218,10 @@ def load_slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], 
     for name, weight in weights.items():
         for slot, array in strip_prefix(arrays, f"{name}/").items():
             value = torch.from_numpy(np.array(array, order="C"))
-            on_host = slot == "step" and not optimizer.defaults.get("fused")
-            value = value if on_host else value.to(weight.device)
-            if value.dim() == 4:
-                value = value.contiguous(memory_format=torch.channels_last)
+            if slot != "step":  # in the weight's layout: fused kernels go through the memory of both side by side
+                value = torch.empty_like(weight, requires_grad=False).copy_(value)
+            elif optimizer.defaults.get("fused"):
+                value = value.to(weight.device)
             optimizer.state[weight][slot] = value
 
 
