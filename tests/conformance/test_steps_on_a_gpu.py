@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import numpy as np
@@ -86,6 +87,19 @@ def test_no_step_in_torch_reads_a_value_from_the_device(
         learner.train_step(np.arange(6), step)
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):  # so a read would have been seen
         learner.read_metrics()
+
+
+def test_an_array_with_gaps_is_pinned_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def pin(tensor: Any) -> Any:
+        seen.append(tensor.is_contiguous())
+        return SimpleNamespace(to=lambda device, non_blocking: tensor)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    sent = torch_support.send(np.arange(12).reshape(3, 4)[:, 1:], torch.device("cuda"))
+    assert seen == [True]
+    assert sent.tolist() == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
 
 
 # -- a loss that is not finite --------------------------------------------------------------------
@@ -174,6 +188,52 @@ def test_a_step_of_tensorflow_on_a_gpu_has_no_condition(
 
 def _some_layer(*, input: Any, input_h: Any, params: Any, **_: Any) -> Any:
     return (input[..., :1] + input_h + tf.reduce_sum(params),)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("case", [case for case in CASES.values() if case.framework == "tensorflow"], ids=str)
+def test_tensorflow_computes_a_step_where_its_data_lies(
+    case: Case, precision: str, data_sets: Callable[[Case], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorflow.python.framework import kernels
+
+    if not any(one.device_type == "GPU" for one in kernels.get_registered_kernels_for_op("MatMul").kernel):
+        pytest.skip("this build of TensorFlow has no GPU kernels")
+    monkeypatch.setattr(tensorflow_support, "tensorflow_device", lambda device: "/gpu:0")
+    monkeypatch.setattr(tensorflow_support, "native_bfloat16", lambda device: True)
+    augment = {"augment": ["erase"]} if case.family == "cnn" else {}
+    learner = case.build(case.load_splits(data_sets(case)), precision=precision, grad_clip=1.0, **augment)
+    train = learner._train if hasattr(learner._train, "graph") else learner._train.get_concrete_function()
+    assert _on_the_host(train.graph.as_graph_def()) == set()
+
+
+#: What TensorFlow computes from integers on the host, though it has kernels of a GPU for these operations.
+_OF_THE_HOST = {("Max", "int32"), ("GreaterEqual", "int32"), ("Unpack", "int64")}
+
+
+def _on_the_host(graph: Any) -> set[tuple[str, str]]:
+    """Return the operations of a graph that bring data from the GPU to the host, with their types."""
+    found = set()
+    for node in [*graph.node, *(node for function in graph.library.function for node in function.node_def)]:
+        types = {name: one.type for name, one in node.attr.items() if one.type}
+        kind = tf.as_dtype(types["T"]).name if "T" in types else ""
+        narrowed = node.op == "Cast" and (types["SrcT"], types["DstT"]) == (tf.int64, tf.int32)  # of lengths
+        if narrowed or (node.op, kind) in _OF_THE_HOST or not _has_gpu_kernel(node.op, types):
+            found.add((node.op, kind))
+    return found
+
+
+def _has_gpu_kernel(operation: str, types: dict[str, int]) -> bool:
+    from tensorflow.python.framework import kernels
+
+    known = kernels.get_registered_kernels_for_op(operation).kernel
+    if not known:  # of a function, or of the graph itself
+        return True
+    return any(
+        all(types.get(one.name) in (None, *one.allowed_values.list.type) for one in kernel.constraint)
+        for kernel in known
+        if kernel.device_type in ("GPU", "DEFAULT")
+    )
 
 
 def _operations(learner: Any) -> set[str]:

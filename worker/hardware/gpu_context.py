@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+#: With 1, `torch.cuda.is_available` asks NVML.
+_BY_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 def broken_because(framework: str) -> str | None:
@@ -22,6 +27,19 @@ def broken_because(framework: str) -> str | None:
 def hide_gpus() -> None:
     """Keep all frameworks of this process, which has used none yet, from opening a context on a GPU."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@contextmanager
+def asking_nvml() -> Iterator[None]:
+    """Let torch ask NVML whether there is a GPU. Once it has asked CUDA, no fork of this process can use one."""
+    before = os.environ.get(_BY_NVML)
+    os.environ[_BY_NVML] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_BY_NVML]
+        if before is not None:
+            os.environ[_BY_NVML] = before
 
 
 def _torch(torch: Any) -> str | None:

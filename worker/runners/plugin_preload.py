@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nightshift.plugins import BUILTIN
+from shared.fleet.gpus import VISIBLE
 from shared.specs.families import FAMILIES, SETTING
 
 #: Longest that a package may take to be imported.
@@ -95,7 +96,17 @@ def harm() -> str | None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return "its import opens a GPU"
+    if torch is not None and os.environ.get(VISIBLE) and _spoils_forks(torch):
+        return "its import asks CUDA for GPUs, after which no fork can use one"
     return None
+
+
+def _spoils_forks(torch: Any) -> bool:
+    """Return whether a fork of this process cannot use a GPU in torch."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
 
 
 def _ended(code: int) -> str:

@@ -25,6 +25,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from nightshift.names import RUN
 from shared.fleet.gpus import VISIBLE
+from worker.hardware.gpu_context import asking_nvml, hide_gpus
 from worker.runners.messages import Assignment, Failed
 
 #: Seconds between two looks at the ranks. Too high: a dead rank is noticed late, and a job ends late.
@@ -85,21 +86,8 @@ def run(assignment: Assignment, lead: Callable[[], bool], say: Callable[[Any], N
     """
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     shared = Shared(len(assignment.devices))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=len(assignment.devices),
-        run_id=f"{assignment.job_id}-{assignment.fence}",
-        rdzv_backend="c10d",
-        rdzv_endpoint=f"{_LOOPBACK}:0",
-        local_addr=_LOOPBACK,
-        max_restarts=0,
-        start_method="fork",
-        monitor_interval=LOOK_SECONDS,
-        logs_specs=DefaultLogsSpecs(log_dir=str(_folder(assignment))),
-    )
     try:
-        elastic_launch(config, _rank)(assignment, lead, shared)
+        elastic_launch(_config(assignment), _rank)(assignment, lead, shared)
     except ChildFailedError as failed:
         if not shared.is_reported:
             code = int(failed.get_first_failure()[1].exitcode)
@@ -107,6 +95,25 @@ def run(assignment: Assignment, lead: Callable[[], bool], say: Callable[[Any], N
                 return code
             say(error)
     return 0
+
+
+def _config(assignment: Assignment) -> LaunchConfig:
+    """Return what the agent needs, which asks torch for GPUs: it finds none, and each rank sees its own."""
+    hide_gpus()
+    with asking_nvml():
+        return LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=len(assignment.devices),
+            run_id=f"{assignment.job_id}-{assignment.fence}",
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{_LOOPBACK}:0",
+            local_addr=_LOOPBACK,
+            max_restarts=0,
+            start_method="fork",
+            monitor_interval=LOOK_SECONDS,
+            logs_specs=DefaultLogsSpecs(log_dir=str(_folder(assignment))),
+        )
 
 
 def _folder(assignment: Assignment) -> Path:

@@ -44,7 +44,8 @@ def augmented(x: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
             fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT",
         )  # fmt: skip
     if "erase" in drawn:
-        top, bottom, left, right = tf.unstack(drawn["erase"][:, :, None], axis=1)
+        boxes = drawn["erase"][:, :, None]
+        top, bottom, left, right = (boxes[:, side] for side in range(4))  # TensorFlow unstacks integers on the host
         rows, columns = tf.range(height, dtype=tf.int64), tf.range(width, dtype=tf.int64)
         inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
         x = tf.where(inside[..., None], 0.0, x)

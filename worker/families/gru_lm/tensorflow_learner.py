@@ -57,7 +57,8 @@ class TensorflowGruLm(GruLmLearner, TensorflowLearner):
             tape.watch(list(self._trained().values()))
             hidden, _ = self._hidden(read, None, self.computed, masks)
             wanted = tf.reshape(targets, [-1])
-            loss, hits = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, self.computed)
+            how = {"computed": self.computed, "device": self.device}
+            loss, hits = chunked_cross_entropy(_flat(hidden), *self._output(), wanted, **how)
         self._learn("", loss, tape.gradient(loss, list(self._trained().values())), rate)
         n = tf.cast(tf.size(wanted), tf.float64)
         self.totals.assign_add(tf.stack([tf.cast(loss, tf.float64) * n, tf.cast(hits, tf.float64), n]))

@@ -85,7 +85,7 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
 
     def _of_ngrams(self, ngrams: Tensor, lengths: Tensor) -> Tensor:
         """Return what the n-grams of each text add to its logits, [batch, logits]."""
-        here = tf.transpose(tf.sequence_mask(lengths, tf.shape(ngrams)[0]))[..., None]
+        here = tf.transpose(support.within(lengths, ngrams))[..., None]
         found = tf.reduce_sum(tf.gather(self.tensors["output.ngrams"], ngrams), 2)
         return tf.reduce_sum(tf.where(here, found, 0.0), 0) * (SCALE / tf.sqrt(tf.cast(lengths, tf.float32)))[:, None]
 
@@ -113,7 +113,7 @@ class TensorflowTextClassifier(TextClassifierLearner, TensorflowLearner):
 
     def _pool(self, x: Tensor, last: Tensor, lengths: Tensor, computed: Any) -> Tensor:
         """Return one vector per text, [batch, width]."""
-        here = tf.transpose(tf.sequence_mask(lengths, tf.shape(x)[0]))[..., None]
+        here = tf.transpose(support.within(lengths, x))[..., None]
         match self.model.pooling:
             case "last":
                 return last

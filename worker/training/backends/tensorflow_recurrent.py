@@ -38,7 +38,7 @@ def recurrent(
     last token to its first, and the state [batch, h] is the one after its first token.
     """
     start = tf.zeros([tf.shape(x)[1], weights[1].shape[1]])
-    tokens = tf.transpose(tf.sequence_mask(lengths, tf.shape(x)[0], tf.float32))[..., None]
+    tokens = tf.transpose(support.within(lengths, x, tf.float32))[..., None]
     weights = [tf.convert_to_tensor(weight) for weight in weights]
     read = _reversed(x, lengths) if reverse else x
     if activation == "tanh" and not support.on_host(device):

@@ -120,6 +120,14 @@ def assign(variable: Any, name: str, arrays: Mapping[str, Array]) -> None:
     variable.assign(np.asarray(array))
 
 
+def within(lengths: Tensor, x: Tensor, dtype: Any = tf.bool) -> Tensor:
+    """Return where rows of these lengths (int64) in x [time, batch, …] have a token: [batch, time].
+
+    TensorFlow compares int32 on the host, which would wait for the lengths.
+    """
+    return tf.sequence_mask(lengths, tf.shape(x, tf.int64)[0], dtype)
+
+
 # -- the optimizer --------------------------------------------------------------------------------
 
 _SLOTS = {

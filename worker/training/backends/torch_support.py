@@ -91,7 +91,9 @@ def _select(tensor: Tensor, rows: Tensor, device: torch.device) -> Tensor:
 def send(array: Array, device: torch.device) -> Tensor:
     """Copy an array that nothing changes to the device, without a sync."""
     host = torch.from_numpy(array)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+    if device.type != "cuda":
+        return host
+    return host.contiguous().pin_memory().to(device, non_blocking=True)  # with gaps it would go by pageable memory
 
 
 def to_device(array: Array, device: torch.device) -> Tensor:
@@ -216,10 +218,10 @@ def load_slots(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], 
     for name, weight in weights.items():
         for slot, array in strip_prefix(arrays, f"{name}/").items():
             value = torch.from_numpy(np.array(array, order="C"))
-            on_host = slot == "step" and not optimizer.defaults.get("fused")
-            value = value if on_host else value.to(weight.device)
-            if value.dim() == 4:
-                value = value.contiguous(memory_format=torch.channels_last)
+            if slot != "step":  # in the weight's layout: fused kernels go through the memory of both side by side
+                value = torch.empty_like(weight, requires_grad=False).copy_(value)
+            elif optimizer.defaults.get("fused"):
+                value = value.to(weight.device)
             optimizer.state[weight][slot] = value
 
 

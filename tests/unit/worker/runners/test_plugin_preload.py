@@ -27,6 +27,12 @@ MODULES = {
         import sys, types
         sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(is_initialized=lambda: True))
     """,
+    "asks_cuda": """
+        import os, sys, types
+        pid = os.getpid()
+        cuda = types.SimpleNamespace(is_initialized=lambda: False, _is_in_bad_fork=lambda: os.getpid() != pid)
+        sys.modules["torch"] = types.SimpleNamespace(cuda=cuda)
+    """,
 }
 
 
@@ -60,6 +66,7 @@ def test_what_may_not_be_imported_is_named_with_the_reason(packages: Path) -> No
             print(f"{{module}}: {{why}}")
         print(sorted(sys.modules.keys() & {set(MODULES)!r}), harm())
         """,
+        CUDA_VISIBLE_DEVICES="GPU-0",
     )
     assert said.splitlines() == [
         "fails: RuntimeError: no licence",
@@ -69,6 +76,7 @@ def test_what_may_not_be_imported_is_named_with_the_reason(packages: Path) -> No
         "threaded: its import starts 1 thread",
         "forks: its import starts a process",
         "opens_gpu: its import opens a GPU",
+        "asks_cuda: its import asks CUDA for GPUs, after which no fork can use one",
         "not_there: ModuleNotFoundError: No module named 'not_there'",
         "['good_one'] None",
     ]
