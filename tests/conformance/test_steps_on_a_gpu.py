@@ -7,7 +7,7 @@ by torch's own layers, and by what TensorFlow's operation is documented to compu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,6 +190,18 @@ def _some_layer(*, input: Any, input_h: Any, params: Any, **_: Any) -> Any:
     return (input[..., :1] + input_h + tf.reduce_sum(params),)
 
 
+@pytest.fixture
+def without_determinism() -> Iterator[None]:
+    """Let TensorFlow choose operations as on a GPU; on a CPU other tests have asked for deterministic ones."""
+    from tensorflow.python.util import _pywrap_determinism as determinism
+
+    before = determinism.is_enabled()
+    determinism.enable(False)
+    yield
+    determinism.enable(before)
+
+
+@pytest.mark.usefixtures("without_determinism")
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 @pytest.mark.parametrize("case", [case for case in CASES.values() if case.framework == "tensorflow"], ids=str)
 def test_tensorflow_computes_a_step_where_its_data_lies(
