@@ -131,6 +131,14 @@ def headings(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)}
 
 
+def test_pages_hold_no_log_of_the_machine_that_made_them() -> None:
+    """Figures are pasted from terminals, where libraries write, too."""
+    logged = re.compile(
+        r"site-packages/|^(?:WARNING: All log messages|[IWEF]\d{4} )|^\s+warnings\.warn\(", re.MULTILINE
+    )
+    assert [name for name, text in TEXTS.items() if logged.search(text)] == []
+
+
 def test_every_decision_is_listed() -> None:
     listed = set(re.findall(r"\]\(([^)]+)\)", TEXTS["docs/decisions/README.md"]))
     assert listed == {path.name for path in ROOT.glob("docs/decisions/*.md")} - {"README.md"}
