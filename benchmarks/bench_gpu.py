@@ -31,6 +31,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import count
 from typing import Any
@@ -143,21 +144,28 @@ def measured(family: str, framework: str, given: argparse.Namespace) -> dict[str
     first_step = time.perf_counter() - began
     rate = ours.rate(work.batch_size, given.seconds)
     few = max(2, work.batch_size // FEWER)
-    ratios = {"bound by launches": (few / ours.rate(few, given.seconds)) / (work.batch_size / rate)}
-    training, prediction = {"ours": rate}, {"ours": predicted(ours.predict, given.seconds)}
+    launches = (few / ours.rate(few, given.seconds)) / (work.batch_size / rate)
+    predicts = predicted(ours.predict, given.seconds)
+    figures = Figures({"ours": rate}, {"ours": predicts}, {"bound by launches": launches})
     rival = _beside_torch if framework == "torch" else _beside_keras
-    rival(work, kind, given, ours, training, prediction, ratios)
-    return {
-        "units": work.units, "training": training, "prediction": prediction, "ratios": ratios,
-        "first_step": first_step,
-    }  # fmt: skip
+    rival(ours, given, figures)
+    return {"units": work.units, **asdict(figures), "first_step": first_step}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Rows per second of training and of prediction by side, and ratios by name."""
+
+    training: dict[str, float]
+    prediction: dict[str, float]
+    ratios: dict[str, float]
 
 
 class Ours:
     """Our learner with its data."""
 
     def __init__(self, work: Workload, kind: str) -> None:
-        self.work = work
+        self.work, self.kind = work, kind
         setup = LearnerSetup(work.model, Training(batch_size=work.batch_size), 10**9, kind, None, work.facts)
         self.learner = families.load(work.family, work.model.framework)(setup)
         self.learner.set_data(work.data)
@@ -193,31 +201,24 @@ def predicted(predict: Callable[[], int], seconds: float) -> float:
     return rows / (time.perf_counter() - began)
 
 
-def _beside_torch(
-    work: Workload,
-    kind: str,
-    given: argparse.Namespace,
-    ours: Ours,
-    training: dict[str, float],
-    prediction: dict[str, float],
-    ratios: dict[str, float],
-) -> None:
+def _beside_torch(ours: Ours, given: argparse.Namespace, figures: Figures) -> None:
     """Add what plain torch does, and what the card could do."""
     from benchmarks.gpu import plain_torch as plain
 
-    device = "cuda" if kind == "gpu" else "cpu"
+    work, training = ours.work, figures.training
+    device = "cuda" if ours.kind == "gpu" else "cpu"
     ways: dict[str, dict[str, bool]] = {"plain torch, float32": {}, "plain torch, bfloat16": {"bfloat16": True}}
-    if work.family in COMPILED and kind == "gpu":
+    if work.family in COMPILED and ours.kind == "gpu":
         ways["plain torch, compiled"] = {"bfloat16": True, "compiled": True}
     for name, how in ways.items():
         training[name] = _steps_a_second(plain.step_of(work, device, **how), device, given.seconds) * work.batch_size
-    prediction["plain torch"] = predicted(plain.predicting(work, device), given.seconds)
+    figures.prediction["plain torch"] = predicted(plain.predicting(work, device), given.seconds)
     limits, steps = plain.limits(device, given.seconds), training["ours"] / work.batch_size
-    ratios["of the limit of operations"] = training["ours"] * work.products() / limits["operations"]
-    ratios["of the limit of memory"] = steps * ADAM_BYTES * work.parameters / limits["bytes"]
-    if work.family == "gru_lm" and kind == "gpu":
+    figures.ratios["of the limit of operations"] = training["ours"] * work.products() / limits["operations"]
+    figures.ratios["of the limit of memory"] = steps * ADAM_BYTES * work.parameters / limits["bytes"]
+    if work.family == "gru_lm" and ours.kind == "gpu":
         with _without_cudnn():
-            ratios["without cuDNN"] = ours.rate(work.batch_size, given.seconds) / training["ours"]
+            figures.ratios["without cuDNN"] = ours.rate(work.batch_size, given.seconds) / training["ours"]
 
 
 def _steps_a_second(step: Callable[[], object], device: str, seconds: float) -> float:
@@ -246,23 +247,15 @@ def _without_cudnn() -> Iterator[None]:
         torch.backends.cudnn.enabled = True
 
 
-def _beside_keras(
-    work: Workload,
-    kind: str,
-    given: argparse.Namespace,
-    ours: Ours,
-    training: dict[str, float],
-    prediction: dict[str, float],
-    ratios: dict[str, float],
-) -> None:
+def _beside_keras(ours: Ours, given: argparse.Namespace, figures: Figures) -> None:
     """Add what plain Keras does."""
     from benchmarks.gpu import plain_keras as plain
 
     for name, bfloat16 in (("plain Keras, float32", False), ("plain Keras, bfloat16", True)):
-        measure = plain.training(work, bfloat16=bfloat16)
+        measure = plain.training(ours.work, bfloat16=bfloat16)
         measure(given.seconds / 4)
-        training[name] = measure(given.seconds)
-    prediction["plain Keras"] = predicted(plain.predicting(work), given.seconds)
+        figures.training[name] = measure(given.seconds)
+    figures.prediction["plain Keras"] = predicted(plain.predicting(ours.work), given.seconds)
 
 
 if __name__ == "__main__":

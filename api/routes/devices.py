@@ -29,7 +29,7 @@ _CONTROL: dict[str, Any] = {"response_model": Page[DeviceView], "responses": pro
 
 @router.get("", response_model=Page[DeviceView], summary="List the devices")
 def list_devices(service: TheService, owner: Owner) -> dict[str, Any]:
-    """With what each attempt holds; `job_id` is null where it is another owner's."""
+    """Each device names the attempt that holds it; `job_id` is null where it is another owner's."""
     with read(service.engine) as conn:
         return {"items": ledger.list_devices(conn, service.settings.lease_seconds, owner)}
 

@@ -78,7 +78,7 @@ COMMANDS: dict[str, Entry] = {
         delete="Delete finished jobs and their files.",
     ),
     **_client("submit", "Jobs", submit="Submit a job: train, finetune, infer, evaluate, run, or any body with -f."),
-    **_client("sweep", "Jobs", sweep="Search good settings of a job: submit, list, show, pause, stop sweeps."),
+    **_client("sweep", "Jobs", sweep="Search for good settings of a job: submit, list, show, pause, stop sweeps."),
     **_client("datasets", "Resources", datasets="List, add, append to, show and delete data sets."),
     **_client("models", "Resources", models="List, register, compare, promote and roll back models."),
     **_client("schedules", "Resources", schedules="List, add, change and pause schedules."),

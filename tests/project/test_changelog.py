@@ -67,3 +67,9 @@ def test_a_wrong_form_is_noticed(before: str, after: str) -> None:
 
 def test_releases_out_of_order_are_noticed() -> None:
     assert problems(CHANGES + "\n## [0.2.0] - 2026-12-01\n\n### Added\n\n- A line.\n") != []
+
+
+def test_upgrading_begins_with_the_newest_schema() -> None:
+    newest = max(path.name[:4] for path in (ROOT / "shared/db/migrations/versions").glob("[0-9]*.py"))
+    first = re.findall(r"^## From (.*)$", (ROOT / "UPGRADING.md").read_text(), re.M)[0]
+    assert first.endswith(f"to Unreleased (schema {newest})")

@@ -129,7 +129,7 @@ def submit(
     as_json: AsJson = False,
     **given: Any,
 ) -> None:
-    """Submit a sweep, e.g. `sweep submit -f sweep.json --trials 40`. Prints its id."""
+    """Submit a sweep and print its id, e.g. `sweep submit -f sweep.json --trials 40`."""
     sweep = client(ctx).submit_sweep(_body(**given))
     if follow:
         if not as_json:
