@@ -123,7 +123,7 @@ def list_attempts(job_id: JobId, service: TheService, owner: Owner) -> dict[str,
 
 @router.get("/shards", response_model=Page[JobView], responses=_RESPONSES, summary="List a job's shards")
 def list_shards(job_id: JobId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """In the order of their rows; none if the job is computed in one piece."""
+    """They come in the order of their rows; a job that is computed in one piece has none."""
     return _of_job(service, job_id, owner, queries.list_shards)
 
 

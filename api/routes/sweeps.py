@@ -49,7 +49,7 @@ def submit(
 
 @router.get("", response_model=Page[SweepView], responses=problems(400), summary="List sweeps, newest first")
 def list_sweeps(service: TheService, owner: Owner, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
-    """Without their trials."""
+    """The list leaves out the trials."""
     with read(service.engine) as conn:
         page = queries.list_sweeps(conn, owner, cursor, limit)
     return {"items": page.items, "next_cursor": page.next_cursor}
@@ -57,7 +57,7 @@ def list_sweeps(service: TheService, owner: Owner, limit: Limit = 50, cursor: Cu
 
 @router.get("/{sweep_id}", response_model=SweepDetail, responses=problems(404, 409), summary="Show a sweep")
 def show(sweep_id: SweepId, service: TheService, owner: Owner) -> dict[str, Any]:
-    """With its trials and its newest events."""
+    """It comes with its trials and its newest events."""
     return _shown(service, sweep_id, owner)
 
 
@@ -96,7 +96,7 @@ def add(sweep_id: SweepId, more: MoreTrials, service: TheService, owner: Owner) 
 
 @router.delete("/{sweep_id}", status_code=204, responses=problems(404, 409), summary="Delete a sweep that has ended")
 def delete(sweep_id: SweepId, service: TheService, owner: Owner) -> Response:
-    """With its trials and events. Their jobs and models are kept. 409 while it has not ended."""
+    """Its trials and events are deleted, too; jobs and models are kept. Answers 409 while it has not ended."""
     _act(service, sweep_id, owner, "delete")
     return Response(status_code=204)
 
