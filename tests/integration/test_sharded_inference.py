@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from nightshift.names import SHARD
 from shared.db.engine import read, write
-from shared.db.schema import checkpoints, jobs
+from shared.db.schema import checkpoints, devices, jobs
 from shared.jobs import transitions
 from shared.jobs.states import StopRequest
 from shared.jobs.transitions import NewJob
@@ -94,6 +94,20 @@ def test_a_divided_job_leaves_the_files_of_an_undivided_one(divided: Divided) ->
     measured = divided.infer(3, engine="auto")
     divided.left(measured)
     assert stack.job(measured).pinned["engine"] in ("framework", "onnxruntime")
+
+
+def test_a_merge_holds_no_device(divided: Divided) -> None:
+    stack = divided.stack
+    first = stack.worker(0)
+    assert stack.finished(divided.trained).state == "succeeded"
+    first.terminate()
+    job_id = divided.infer(2)
+    doomed = stack.worker(0, failpoint="runner.spawned:kill@3")  # after those of the two shards
+    eventually("it died in the merge", lambda: not doomed.alive())
+    assert [row.state for row in divided.shards(job_id)] == ["succeeded", "succeeded"]
+    assert stack.job(job_id).state == "running"
+    with read(stack.engine) as conn:
+        assert conn.scalars(select(devices.c.job_id)).all() == [None]
 
 
 #: What happens to a worker after it has committed two parts of a shard: it dies, or it is frozen and continues.
