@@ -144,6 +144,7 @@ CURVES = """async () => {
     values: curves.loss.value,
     smooth: smooth([2, null, 2], 0.9),
     spread: spread([10, 10, 10, 10, 11, 11, 90]),
+    unknown: spread([NaN, NaN, 7]).length,
     groups: grouped(["val_loss", "learning_rate", "accuracy", "g_loss", "loss"])
                 .map(({ title, names }) => [title, names]),
   };
@@ -156,6 +157,7 @@ def test_points_that_come_twice_late_or_together_are_put_in_their_place(visitor:
     assert (found["steps"], found["values"]) == ([1, 2, 3], [1, 2, 9]), "a later attempt measured step 3 again"
     assert found["smooth"] == pytest.approx([2, None, 2]), "an average of equal values is that value, from the first on"
     assert found["spread"] == [9.25, 9.5, 9.75, 10, 10.5, 11, 90]
+    assert found["unknown"] == 3, "it ends also where a time is no number"
     assert found["groups"] == [
         ["loss", ["g_loss", "loss", "val_loss"]], ["accuracy", ["accuracy"]], ["learning_rate", ["learning_rate"]],
     ]  # fmt: skip

@@ -61,31 +61,34 @@ def expect(what: Any) -> Any:
 
 
 class BrowserSession:
-    """A window on the server at one port that records all errors of its pages.
+    """A page for each test, on the server at one port, that records all errors of its scripts.
 
-    It is used by one test after another: a window of its own would load and compile all scripts anew for each, which
-    is half of what a page costs. `begin` logs in with the test's key, `close` leaves no cookies and no storage.
+    The tests share the cache of files: to load all of them anew is half of what a page costs. `begin` opens a page and
+    logs in with the test's key, `close` closes it, also one that hangs, and leaves no cookies.
     """
+
+    page: Any
 
     def __init__(self, browser: Any, port: int) -> None:
         self.port, self._url = port, f"http://127.0.0.1:{port}"
         # The animation of a live job would be painted sixty times a second.
         self.context = browser.new_context(base_url=self._url, reduced_motion="reduce")
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(CAP)
         self.wrong: list[str] = []
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", self._on_console)
-        self.page.on("dialog", self._on_dialog)
 
     def begin(self, key: str, prefix: str = "") -> None:
         """Log in to a new server, as a browser does whose user types a key once.
 
         Playwright's own credentials would stop each request on its way and switch off the cache.
         """
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(CAP)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", self._on_console)
+        self.page.on("dialog", self._on_dialog)
         self.page.set_viewport_size(DESK)
         self.page.emulate_media(color_scheme="light")
         self.page.goto(f"http://nightshift:{key}@127.0.0.1:{self.port}{prefix}/nightshift/models/-/data")
+        self.page.evaluate("localStorage.clear()")
         self.wrong.clear()
 
     def _on_console(self, message: Any) -> None:
@@ -98,7 +101,5 @@ class BrowserSession:
         dialog.dismiss()
 
     def close(self) -> None:
-        self.page.goto("about:blank")
+        self.page.close()
         self.context.clear_cookies()
-        storage = {"origin": self._url, "storageTypes": "local_storage"}
-        self.context.new_cdp_session(self.page).send("Storage.clearDataForOrigin", storage)

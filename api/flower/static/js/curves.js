@@ -49,7 +49,7 @@ export function smooth(values, weight) {
 export function spread(times) {
   const spaced = [...times];
   for (let start = 0; start < times.length; ) {
-    let end = start;
+    let end = start + 1; // a time that is no number equals not even itself
     while (end < times.length && times[end] === times[start]) end += 1;
     const before = Math.max(times[start] - 5, start > 0 ? Math.min(times[start], times[start - 1]) : times[start] - 1);
     for (let place = start; place < end; place += 1)
