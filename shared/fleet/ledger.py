@@ -2,6 +2,8 @@
 
 A claim takes its devices in its own transaction and an ending frees them in its own, so a device is held by at most one
 attempt. A worker takes its own device also from an earlier attempt of its own, whose process has ended.
+
+Transactions that wait for several rows lock them in the order of `in_order`. A claim waits for its own device alone.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ _FREE: dict[str, Any] = {"job_id": None, "fence": None, "holder": None, "held_si
 def register(conn: Connection, worker: WorkerInfo) -> None:
     """Record the device of a worker that has started. A cordon stays, and so does what an attempt holds."""
     device_id = worker.device_uuid or worker.name
+    conn.execute(in_order(or_(devices.c.worker == worker.name, devices.c.id == device_id)))
     others = (devices.c.worker == worker.name, devices.c.id != device_id)
     conn.execute(update(devices).where(*others).values(worker=None))
     facts = {
@@ -53,6 +56,12 @@ def _held_by(conn: Connection, worker: str) -> dict[str, Any]:
     job = conn.execute(select(jobs.c.id, jobs.c.fence).where(*running).limit(1)).one_or_none()
     found = {"job_id": job.id, "fence": job.fence, "holder": worker, "held_since": db_now()} if job else {}
     return _FREE | found
+
+
+def in_order(*conditions: ColumnElement[bool], skip_locked: bool = False) -> Select[Any]:
+    """Select and lock the ids of devices in the order that prevents two transactions from waiting for each other."""
+    found = select(devices.c.id).where(*conditions).order_by(devices.c.id)
+    return found.with_for_update(skip_locked=skip_locked)
 
 
 # -- claims and endings ---------------------------------------------------------------------------
@@ -97,17 +106,22 @@ def _free_ones(conn: Connection, found: Select[Any], own: Slot) -> list[Slot]:
 
 
 def take(conn: Connection, chosen: Sequence[Slot], job_id: str, fence: int, worker: str) -> None:
-    """Let an attempt hold devices that its claim has locked."""
+    """Let an attempt hold devices that its claim has locked.
+
+    Of others that were kept for it, `reserve` gives up those that another transaction has locked.
+    """
     fills = any(slot.reserved_for not in (None, job_id) for slot in chosen)
     held = {"job_id": job_id, "fence": fence, "holder": worker, "held_since": db_now(), "is_filler": fills}
     conn.execute(update(devices).where(devices.c.id.in_([slot.id for slot in chosen])).values(**held))
     if any(slot.reserved_for == job_id for slot in chosen):
-        conn.execute(update(devices).where(devices.c.reserved_for == job_id).values(**_UNRESERVED))
+        kept = in_order(devices.c.reserved_for == job_id, skip_locked=True)
+        conn.execute(update(devices).where(devices.c.id.in_(kept)).values(**_UNRESERVED))
 
 
 def free(conn: Connection, job_id: str, fence: int) -> None:
     """Free what an attempt still holds."""
-    conn.execute(update(devices).where(devices.c.job_id == job_id, devices.c.fence == fence).values(**_FREE))
+    mine = (devices.c.job_id == job_id, devices.c.fence == fence)
+    conn.execute(update(devices).where(devices.c.id.in_(in_order(*mine)), *mine).values(**_FREE))
 
 
 def slots(conn: Connection, *conditions: ColumnElement[bool]) -> list[Slot]:
@@ -156,7 +170,8 @@ def uncordon(conn: Connection, name: str) -> list[str]:
 
 
 def _set(conn: Connection, name: str, event: str, cordoned_at: Any) -> list[str]:
-    statement = update(devices).where(named(name)).values(cordoned_at=cordoned_at).returning(devices.c.id)
+    of_name = devices.c.id.in_(in_order(named(name)))
+    statement = update(devices).where(of_name).values(cordoned_at=cordoned_at).returning(devices.c.id)
     found = sorted(conn.scalars(statement))
     if not found:
         raise NotFound.of("device or host", name)
