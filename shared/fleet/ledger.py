@@ -1,4 +1,4 @@
-"""The ledger of devices: register, take and free them; cordon, uncordon and list them.
+"""The ledger of devices: register, take and free them; cordon, uncordon, forget and list them.
 
 A claim takes its devices in its own transaction and an ending frees them in its own, so a device is held by at most one
 attempt. A worker takes its own device also from an earlier attempt of its own, whose process has ended.
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, delete, func, or_, select, update
 
-from nightshift.errors import NotFound
+from nightshift.errors import Conflict, NotFound
 from shared.clock import db_now, iso
 from shared.db.engine import insert, on_commit
 from shared.db.schema import devices, jobs, workers
@@ -177,6 +177,29 @@ def _set(conn: Connection, name: str, event: str, cordoned_at: Any) -> list[str]
         raise NotFound.of("device or host", name)
     on_commit(conn, partial(emit, event, name=name, devices=found))
     return found
+
+
+def forget(conn: Connection, name: str, lease_seconds: float) -> list[str]:
+    """Delete the rows of a device, or of a host, that is gone, and those of its workers; return the devices' ids.
+
+    One that comes back registers again. Raises NotFound; Conflict where a worker lives or an attempt holds a device.
+    """
+    found = conn.execute(in_order(named(name)).add_columns(devices.c.worker, devices.c.job_id)).all()
+    served = or_(workers.c.name.in_([row.worker for row in found]), workers.c.name == name, workers.c.host == name)
+    is_alive = and_(workers.c.state != "offline", workers.c.heartbeat_at >= db_now() - lease_seconds)
+    its_workers = select(workers.c.name, is_alive.label("is_alive")).where(served).order_by(workers.c.name)
+    known = conn.execute(its_workers.with_for_update()).all()
+    if not found and not known:
+        raise NotFound.of("device or host", name)
+    if living := [row.name for row in known if row.is_alive]:
+        raise Conflict(f"{living[0]} is alive; only devices that are gone can be forgotten: stop its worker first.")
+    if held := [row.id for row in found if row.job_id is not None]:
+        raise Conflict(f"An attempt still holds {held[0]}; try again when its lease has expired.")
+    forgotten = sorted(row.id for row in found)
+    conn.execute(delete(devices).where(devices.c.id.in_(forgotten)))
+    conn.execute(delete(workers).where(workers.c.name.in_([row.name for row in known])))
+    on_commit(conn, partial(emit, "device.forgotten", name=name, devices=forgotten))
+    return forgotten
 
 
 def named(name: str) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select, text
 
 from shared.db.engine import make_engine, read, write
 from shared.db.schema import devices
-from shared.fleet import ledger
+from shared.fleet import ledger, workers
 from shared.fleet.workers import WorkerInfo
 from shared.jobs import transitions
 from shared.jobs.states import AttemptOutcome
@@ -63,6 +63,15 @@ def test_an_ending_frees_the_devices_of_a_gang_in_order(engine: Engine) -> None:
 
 def test_a_cordon_of_a_host_marks_its_devices_in_order(engine: Engine) -> None:
     assert_in_order(engine, lambda conn: ledger.cordon(conn, "a"))
+
+
+def test_a_host_that_is_gone_is_forgotten_in_order(engine: Engine) -> None:
+    with write(engine) as conn:
+        for name in (FIRST, LAST):
+            workers.deregister(conn, name)
+    assert_in_order(engine, lambda conn: ledger.forget(conn, "a", 30.0))
+    with read(engine) as conn:
+        assert ledger.slots(conn) == []
 
 
 def test_the_reserver_keeps_devices_in_order(engine: Engine) -> None:
